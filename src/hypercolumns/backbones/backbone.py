@@ -1,0 +1,183 @@
+"""A convolutional network that gives one map per tap."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+from hypercolumns import seeds
+from hypercolumns.backbones import networks
+from hypercolumns.backbones import weights as weights_module
+from hypercolumns.backbones.centres import cell_centres
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.taps import Tap
+
+Trainable = int | Literal["all"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LARGEST_MIN_SIDE = 512
+
+
+class Backbone(nn.Module):
+    """A network cut off after its last tap, with the normalisation of its input.
+
+    Attributes:
+        taps: what each map is and where its cells are centred; derived from the network.
+        min_side: the least height and width of an image that the network takes; derived too.
+        trainable: how many of the last taps' layers are trained, or "all".
+    """
+
+    def __init__(
+        self,
+        network: str,
+        taps: Sequence[str | Sequence[str]],
+        weights: str | Mapping[str, Tensor] | None = None,
+        trainable: Trainable = 0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        seed: int = 0,
+    ) -> None:
+        """Build the network and load its weights.
+
+        Args:
+            network: a name in torchvision.models, or `rgb` for the image itself.
+            taps: modules of the network, by path (`features.0`), in the order of the network; a list of modules is one
+                tap, the concatenation of their outputs. A tap is what the module gives, before what comes after it.
+            weights: the name of torchvision weights, the path of a file, a state dict, or None for random weights.
+            trainable: 0 freezes all (statistics of BatchNorm too), n trains the layers of the last n taps, i.e. those
+                that come after the tap before them, "all" trains all.
+            mean: of the input's channels, for images in [0, 1]; weights by name bring their own.
+            std: likewise.
+            seed: of random weights.
+
+        Raises:
+            HypercolumnsError: for an unknown network, tap or setting, and weights that don't fit.
+        """
+        super().__init__()
+        self.network = network
+        self.tap_modules = tuple((tap,) if isinstance(tap, str) else tuple(tap) for tap in taps)
+        self.trainable = trainable
+        if weights is None:
+            with seeds.seeded(seed, "backbone"):
+                self.body = _cut(networks.build(network), self.tap_modules)
+        else:
+            self.body = _cut(networks.build_empty(network), self.tap_modules)
+            state, normalisation = (
+                weights_module.load(network, weights) if isinstance(weights, str) else (weights, None)
+            )
+            weights_module.assign(self.body, state, f"cnn.weights={weights}" if isinstance(weights, str) else "the file")
+            mean, std = normalisation or (mean, std)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+        self.min_side = self._least_side()
+        self.taps = self._describe()
+        self._freeze()
+        self.train(self.training)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The maps (B, C_l, h_l, w_l) of images (B, 3, H, W) in [0, 1], with H and W at least `min_side`: see `pad`."""
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        return self._maps(self.body, (images - mean) / std)
+
+    def pad(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W), continued at the bottom and the right by their last pixels to at least `min_side`."""
+        height, width = images.shape[-2:]
+        missing = max(self.min_side - height, 0), max(self.min_side - width, 0)
+        return F.pad(images, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else images
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """As for any module, but what is frozen stays in evaluation mode: statistics of BatchNorm don't move."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def fingerprint(self) -> dict[str, object]:
+        """What decides the values of the maps: network, taps, normalisation and a hash of the weights."""
+        digest = hashlib.sha256()
+        for name, tensor in self.body.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return {
+            "network": self.network,
+            "taps": [list(modules) for modules in self.tap_modules],
+            "weights": digest.hexdigest()[:16],
+            "mean": [round(value, 6) for value in self.get_buffer("mean").flatten().tolist()],
+            "std": [round(value, 6) for value in self.get_buffer("std").flatten().tolist()],
+        }
+
+    def _maps(self, body: nn.Module, images: Tensor) -> list[Tensor]:
+        outputs: Mapping[str, Tensor] = body(images)
+        return [
+            torch.cat([outputs[module] for module in modules], dim=1) if len(modules) > 1 else outputs[modules[0]]
+            for modules in self.tap_modules
+        ]
+
+    def _least_side(self) -> int:
+        body = _cut(networks.build_empty(self.network), self.tap_modules).eval()
+        for side in range(1, LARGEST_MIN_SIDE + 1):
+            try:
+                maps = self._maps(body, torch.empty(1, 3, side, side, device="meta"))
+            except RuntimeError:  # torch's word for a kernel larger than what it should see
+                continue
+            if all(cells.numel() for cells in maps):
+                return side
+        raise HypercolumnsError(f"cnn.network={self.network} takes no image of up to {LARGEST_MIN_SIDE} pixels a side")
+
+    def _describe(self) -> tuple[Tap, ...]:
+        with torch.no_grad():
+            shapes = self._maps(self.body.eval(), torch.zeros(1, 3, self.min_side, self.min_side))
+        centres = cell_centres(self.body, self._maps, self.min_side)
+        return tuple(
+            Tap(modules[0], cells.shape[1], (along_y[0], along_x[0]), (along_y[1], along_x[1]))
+            for modules, cells, (along_y, along_x) in zip(self.tap_modules, shapes, centres, strict=True)
+        )
+
+    def _freeze(self) -> None:
+        """Set `requires_grad` of the parameters, and `_frozen`, the modules that stay in evaluation mode."""
+        count = len(self.tap_modules) if self.trainable == "all" else int(self.trainable)
+        if not 0 <= count <= len(self.tap_modules):
+            raise HypercolumnsError(
+                f"cnn.trainable={self.trainable} must be a number of taps, from 0 to {len(self.tap_modules)}, or all"
+            )
+        frozen = _called_up_to(self.body, self.tap_modules[: len(self.tap_modules) - count])
+        self._frozen = [self.body.get_submodule(path) for path in frozen]
+        self.body.requires_grad_(True)
+        for module in self._frozen:
+            module.requires_grad_(False)
+
+
+def _cut(network: nn.Module, tap_modules: Sequence[Sequence[str]]) -> GraphModule:
+    """The network up to its last tap, as a graph that returns the taps' modules by name."""
+    network.eval()
+    modules = [module for tap in tap_modules for module in tap]
+    known = get_graph_node_names(network)[1]
+    for module in modules:
+        if module not in known:
+            raise HypercolumnsError(
+                f"cnn.taps names {module}, which this network does not have; it has {', '.join(known)}"
+            )
+    body = create_feature_extractor(network, {module: module for module in modules})
+    for module in body.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # else the ReLU after a tap would overwrite it
+    return body
+
+
+def _called_up_to(body: GraphModule, tap_modules: Sequence[Sequence[str]]) -> list[str]:
+    """Paths of the modules that the graph calls up to the last of these taps; none if there are no taps."""
+    waiting = {module for tap in tap_modules for module in tap}
+    paths = []
+    for node in body.graph.nodes:
+        if not waiting:
+            break
+        if node.op == "call_module":
+            paths.append(str(node.target))
+            waiting.discard(str(node.target))
+    return paths

@@ -1,0 +1,137 @@
+"""A synthetic set in VOC's layout: textured shapes, of which a pixel's colour tells only half.
+
+Each class has a shape and a texture of its own, but shares its two colours with another class. Each object's colours are
+shifted at random, as are its size, place and rotation, and it may lie over others. So colour alone leaves each class
+with its double; texture and shape, which it takes a pixel's surroundings to see, tell them apart.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from hypercolumns.data.image_set import ImageSet
+from hypercolumns.data.voc import read_layout
+from hypercolumns.files import read_json, write_json
+from hypercolumns.images import VOID, voc_palette, write_image, write_mask
+from hypercolumns.progress import track
+
+Array = NDArray[np.float64]
+Texture = Callable[[Array, Array], Array]
+
+VERSION = 1  # of the recipe below: pictures made by another one are not taken for these
+CLASSES = ("background", "disc", "box", "triangle", "star", "ring")
+CORNERS = {"box": [1.0] * 4, "triangle": [1.0] * 3, "star": [1.0, 0.5] * 5}
+TEXTURES: dict[str, Texture] = {  # at coordinates in units of the texture's period; values in [0, 1]
+    "disc": lambda u, v: ((u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.09).astype(float),  # dots
+    "box": lambda u, v: (v % 1 < 0.5).astype(float),  # stripes
+    "triangle": lambda u, v: (np.floor(2 * u) + np.floor(2 * v)) % 2,  # chequers
+    "star": lambda u, v: np.zeros_like(u),  # plain
+    "ring": lambda u, v: ((u % 1 < 0.25) | (v % 1 < 0.25)).astype(float),  # a grid of lines
+}
+SIDES = (96, 160)  # of the images, in pixels
+RADII = (14, 44)  # of the objects
+PERIODS = (5, 9)  # of the textures
+HOLE = 0.4  # of the radius of a ring
+BORDER = 1.5  # pixels of void on either side of an outline
+SHIFT = 0.15  # of an object's colours, per channel, at most
+COLOURS = np.array(  # (dark, light) in RGB: of background and ring, disc and box, triangle and star
+    [[[0.25, 0.45, 0.35], [0.55, 0.75, 0.6]], [[0.5, 0.2, 0.2], [0.9, 0.6, 0.4]], [[0.2, 0.25, 0.55], [0.5, 0.65, 0.9]]]
+)
+SHARED = (0, 1, 1, 2, 2, 0)  # which of these colours each class has
+
+
+def shapes(
+    root: str | Path = "data", name: str = "shapes", seed: int = 0, train_images: int = 160, val_images: int = 40
+) -> ImageSet:
+    """The set of that seed and size, drawn on first use.
+
+    Args:
+        root: the folder in which the set gets a folder of its own, in VOC's layout.
+        name: of the folder for the runs.
+        seed: of everything in the pictures.
+        train_images: how many there are to train on.
+        val_images: how many there are to validate on.
+    """
+    folder = Path(root).expanduser() / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
+    layout = folder / "VOCdevkit" / "VOC2012"
+    finished = folder / "shapes.json"
+    if not finished.is_file() or read_json(finished) != {"version": VERSION}:
+        for split, count in (("train", train_images), ("val", val_images)):
+            lists = layout / "ImageSets" / "Segmentation"
+            lists.mkdir(parents=True, exist_ok=True)
+            ids = [f"{split}_{number:05d}" for number in range(count)]
+            for number, id_ in enumerate(track(ids, f"draw {split} images")):
+                picture, labels = draw(np.random.default_rng([seed, split == "val", number]))
+                write_image(layout / "JPEGImages" / f"{id_}.jpg", Image.fromarray(picture))
+                write_mask(layout / "SegmentationClass" / f"{id_}.png", labels, voc_palette(len(CLASSES)))
+            (lists / f"{split}.txt").write_text("".join(f"{id_}\n" for id_ in ids))
+        write_json(finished, {"version": VERSION})
+    return read_layout(layout, name, list(CLASSES), "train", "val")
+
+
+def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """One picture (H, W, 3) uint8 and its labels (H, W) uint8, 255 along the outlines."""
+    height, width = random.integers(*SIDES, size=2, endpoint=True)
+    y, x = np.mgrid[:height, :width].astype(float)
+    picture = _ground(random, x, y)
+    labels = np.zeros((height, width), np.uint8)
+    for _ in range(random.integers(4, 8)):
+        label = int(random.integers(1, len(CLASSES)))
+        radius, angle = random.uniform(*RADII), random.uniform(0, 2 * math.pi)
+        centre = random.uniform(0, width), random.uniform(0, height)
+        inside, edge, core = (
+            _outline(CLASSES[label], (height, width), centre, radius, angle, grow) for grow in (0, BORDER, -BORDER)
+        )
+        u = ((x - centre[0]) * math.cos(angle) + (y - centre[1]) * math.sin(angle)) / (period := random.uniform(*PERIODS))
+        v = (-(x - centre[0]) * math.sin(angle) + (y - centre[1]) * math.cos(angle)) / period
+        texture = TEXTURES[CLASSES[label]](u, v)[..., None]
+        first, second = _colours(random, label)
+        picture = np.where(inside[..., None], texture * first + (1 - texture) * second, picture)
+        labels[edge] = VOID
+        labels[core] = label
+    picture = picture + random.normal(0, 0.03, picture.shape)
+    return np.rint(picture.clip(0, 1) * 255).astype(np.uint8), labels
+
+
+def _colours(random: np.random.Generator, label: int) -> tuple[Array, Array]:
+    """The two colours of an object, dark and light in any order."""
+    dark, light = (COLOURS[SHARED[label]] + random.uniform(-SHIFT, SHIFT, size=3)).clip(0, 1)
+    return (dark, light) if random.random() < 0.5 else (light, dark)
+
+
+def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
+    """A background (H, W, 3): two random colours flowing into each other in soft waves."""
+    angle, phase = random.uniform(0, 2 * math.pi, size=2)
+    wave = np.sin((x * math.cos(angle) + y * math.sin(angle)) / random.uniform(12, 30) + phase)
+    texture = 0.5 + 0.5 * wave[..., None]
+    first, second = _colours(random, 0)
+    return texture * first + (1 - texture) * second
+
+
+def _outline(
+    kind: str, size: tuple[int, int], centre: tuple[float, float], radius: float, angle: float, grow: float
+) -> NDArray[np.bool_]:
+    """The inside of a shape, its outline moved outwards by `grow` pixels: (H, W)."""
+    canvas = Image.new("1", (size[1], size[0]))
+    brush = ImageDraw.Draw(canvas)
+    if kind in CORNERS:
+        turns = [angle + 2 * math.pi * number / len(CORNERS[kind]) for number in range(len(CORNERS[kind]))]
+        reaches = [radius * distance + grow for distance in CORNERS[kind]]
+        points = zip(turns, reaches, strict=True)
+        brush.polygon(
+            [(centre[0] + reach * math.cos(turn), centre[1] + reach * math.sin(turn)) for turn, reach in points], fill=1
+        )
+    else:
+        _disc(brush, centre, radius + grow, 1)
+        if kind == "ring":
+            _disc(brush, centre, HOLE * radius - grow, 0)
+    return np.array(canvas)
+
+
+def _disc(brush: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, fill: int) -> None:
+    x, y = centre
+    brush.ellipse([x - radius, y - radius, x + radius, y + radius], fill=fill)

@@ -1,0 +1,71 @@
+"""Augmentation, by torchvision's transforms v2: image and mask together, void where there is no image."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.tv_tensors import Image, Mask
+
+from hypercolumns import seeds
+from hypercolumns.images import VOID
+
+GREY = 128  # what padding of images is filled with; its pixels are void
+
+
+class RandomScale(v2.Transform):
+    """Enlarge or shrink by a factor drawn uniformly, in its logarithm, from a range."""
+
+    def __init__(self, low: float, high: float) -> None:
+        """low, high: the range of the factor."""
+        super().__init__()
+        self.low, self.high = low, high
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The new size of these inputs, which all have one size."""
+        factor = self.low * (self.high / self.low) ** torch.rand(1).item()
+        height, width = v2.functional.get_size(flat_inputs[0])
+        return {"size": [max(round(height * factor), 1), max(round(width * factor), 1)]}
+
+    def transform(self, inpt: Any, params: Mapping[str, Any]) -> Any:
+        """Resize; images bilinearly and antialiased, masks by nearest neighbour."""
+        return v2.functional.resize(inpt, params["size"], antialias=True)
+
+
+class Augmentation:
+    """Random scale, crop, flip and colour jitter, each by its setting; off by default."""
+
+    def __init__(
+        self,
+        scale: tuple[float, float] | None = None,
+        crop: int | tuple[int, int] | None = None,
+        flip: float = 0.0,
+        color_jitter: float = 0.0,
+    ) -> None:
+        """Say what is done.
+
+        Args:
+            scale: the range of a random enlargement; None for none.
+            crop: side or (height, width) of a random crop; smaller images are padded, with void in the mask.
+            flip: the probability of a horizontal flip.
+            color_jitter: the strength of random changes of brightness, contrast, saturation and (a quarter of it) hue.
+        """
+        steps: list[Any] = []
+        if scale is not None:
+            steps.append(RandomScale(*scale))
+        if crop is not None:
+            steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={Image: GREY, Mask: VOID}))
+        if flip:
+            steps.append(v2.RandomHorizontalFlip(flip))
+        if color_jitter:
+            steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter, color_jitter / 4))
+        self.transform = v2.Compose(steps) if steps else None
+
+    def __call__(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Change an image (3, H, W) uint8 and its mask (H, W) alike, by random numbers that `seed` decides."""
+        if self.transform is None:
+            return image, mask
+        with seeds.seeded(seed, "augmentation"):
+            changed = self.transform(Image(image), Mask(mask))
+        return changed[0].as_subclass(Tensor), changed[1].as_subclass(Tensor)

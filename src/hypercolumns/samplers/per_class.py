@@ -1,0 +1,21 @@
+"""The same number of pixels of each class (the original's sampler)."""
+
+import torch
+from torch import Tensor
+
+from hypercolumns.images import VOID
+from hypercolumns.samplers.sampler import choose
+
+
+class PerClass:
+    """n pixels of each class in the image, in the order of the classes; fewer of a class that has fewer."""
+
+    def __init__(self, n: int = 3) -> None:
+        """n: pixels a class."""
+        self.n = n
+
+    def __call__(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Sampler`."""
+        classes = [label for label in mask.unique().tolist() if label != VOID]
+        chosen = [choose((mask == label).nonzero(), self.n, generator) for label in classes]
+        return torch.cat(chosen) if chosen else torch.empty(0, 2, dtype=torch.int64)

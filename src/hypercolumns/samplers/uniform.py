@@ -1,0 +1,19 @@
+"""Every pixel as likely as every other."""
+
+import torch
+from torch import Tensor
+
+from hypercolumns.images import VOID
+from hypercolumns.samplers.sampler import choose
+
+
+class Uniform:
+    """n pixels of the image, each pixel as likely; fewer where the image has fewer that are not void."""
+
+    def __init__(self, n: int = 500) -> None:
+        """n: pixels an image."""
+        self.n = n
+
+    def __call__(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Sampler`."""
+        return choose((mask != VOID).nonzero(), self.n, generator)

@@ -1,0 +1,205 @@
+"""The complete model: backbone, hypercolumns and classifier, from an image to its labels."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.classifiers import MLP
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import replacing
+from hypercolumns.hypercolumn import Alignment, Hypercolumn, Size
+from hypercolumns.images import Palette, read_image, voc_palette
+
+Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
+
+CLASSIFIERS = {MLP.kind: MLP}  # the kinds that a model file may name
+HEADER = "hypercolumns"
+
+
+class Segmenter(nn.Module):
+    """Semantic segmentation by hypercolumns.
+
+    Shapes: images are (B, 3, H, W) float in [0, 1], logits (B, classes, H, W), points (B, N, 2) as (y, x) in pixels.
+
+        segmenter = Segmenter.load("model.safetensors")
+        labels = segmenter.predict("street.jpg")
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classifier: MLP,
+        classes: Sequence[str],
+        palette: Palette | None = None,
+        alignment: Alignment = "exact",
+        resize: Size | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            backbone: gives the maps.
+            classifier: of hypercolumns as long as the backbone's taps are together.
+            classes: the names, in the order of the classifier's outputs.
+            palette: their colours; Pascal VOC's by default.
+            alignment: how pixels lie among the cells of a map, see `hypercolumn.cell_coordinates`.
+            resize: (height, width) that the backbone sees every image at; None for the image's own size. Logits are
+                those of the pixels of the image itself either way.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = classifier
+        self.hypercolumn = Hypercolumn(backbone.taps, alignment)
+        self.classes = tuple(classes)
+        self.palette = palette or voc_palette(len(self.classes))
+        self.resize = resize
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits of every pixel: (B, classes, H, W)."""
+        height, width = images.shape[-2:]
+        maps, size, (vertical, horizontal) = self._maps(images)
+        rows, columns = torch.arange(height).double(), torch.arange(width).double()
+        logits = self.hypercolumn.classify(
+            maps,
+            size,
+            *self.classifier.folded(),
+            self.classifier.rest,
+            rows=(rows + 0.5) * vertical - 0.5,
+            columns=(columns + 0.5) * horizontal - 0.5,
+        )
+        return logits.permute(0, 3, 1, 2)
+
+    def hypercolumns_at(self, images: Tensor, points: Tensor) -> Tensor:
+        """The hypercolumns at points (B, N, 2), as (B, N, D)."""
+        maps, size, scale = self._maps(images)
+        scaled = (points.double() + 0.5) * torch.tensor(scale, dtype=torch.float64, device=points.device) - 0.5
+        return self.hypercolumn.at(maps, scaled, size)
+
+    def logits_at(self, images: Tensor, points: Tensor) -> Tensor:
+        """The logits at points (B, N, 2), as (B, N, classes)."""
+        logits: Tensor = self.classifier(self.hypercolumns_at(images, points))
+        return logits
+
+    def logits(self, image: Picture) -> Tensor:
+        """The logits of one image (see `predict`), (classes, H, W) float32, on the CPU."""
+        mode, device = self.training, self.backbone.get_buffer("mean").device
+        self.eval()
+        try:
+            with torch.inference_mode():
+                logits: Tensor = self(as_tensor(image)[None].to(device))[0].float().cpu()
+        finally:
+            self.train(mode)
+        return logits
+
+    def predict(self, image: Picture) -> NDArray[np.uint8]:
+        """The class index of every pixel, (H, W) uint8.
+
+        `image` is a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
+        """
+        labels: NDArray[np.uint8] = self.logits(image).argmax(0).to(torch.uint8).numpy()
+        return labels
+
+    def save(self, path: str | Path) -> None:
+        """Write one self-contained safetensors file: weights, and what they are of in a JSON header."""
+        header = {
+            "format": 1,
+            "backbone": {key: value for key, value in self.backbone.fingerprint().items() if key != "weights"},
+            "alignment": self.hypercolumn.alignment,
+            "resize": self.resize,
+            "classifier": {"kind": self.classifier.kind, **self.classifier.settings()},
+            "classes": self.classes,
+            "palette": self.palette,
+            "versions": {name: version(name) for name in ("hypercolumns", "torch", "torchvision")},
+        }
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        with replacing(Path(path)) as temporary:
+            safetensors.torch.save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Segmenter":
+        """Read a file that `save` wrote; nothing in it is imported, and nothing is downloaded.
+
+        Raises HypercolumnsError if it is missing, damaged, or something else.
+        """
+        header, tensors = _read(Path(path))
+        try:
+            backbone_header, classifier_header = dict(header["backbone"]), dict(header["classifier"])
+            kind = CLASSIFIERS[classifier_header.pop("kind")]
+            backbone = Backbone(
+                **backbone_header,
+                weights={
+                    name.removeprefix("backbone.body."): tensor
+                    for name, tensor in tensors.items()
+                    if name.startswith("backbone.body.")
+                },
+            )
+            classes = [str(name) for name in header["classes"]]
+            channels = sum(tap.channels for tap in backbone.taps)
+            segmenter = cls(
+                backbone,
+                kind(channels, len(classes), **classifier_header),
+                classes,
+                tuple((int(r), int(g), int(b)) for r, g, b in header["palette"]),
+                header["alignment"],
+                tuple(header["resize"]) if header["resize"] else None,
+            )
+            segmenter.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise HypercolumnsError(
+                f"model={path} does not hold what its header says ({type(error).__name__}: {reason}); "
+                f"pass a model.safetensors that this program wrote"
+            ) from error
+        return segmenter.eval()
+
+    def _maps(self, images: Tensor) -> tuple[list[Tensor], Size, tuple[float, float]]:
+        """Maps, the size of the image they were made from, and that image's scale against the pixels given, (y, x)."""
+        height, width = images.shape[-2:]
+        seen = images
+        if self.resize is not None and self.resize != (height, width):
+            seen = F.interpolate(images, self.resize, mode="bilinear", antialias=True)
+        scale = seen.shape[-2] / height, seen.shape[-1] / width
+        padded = self.backbone.pad(seen)
+        return self.backbone(padded), (padded.shape[-2], padded.shape[-1]), scale
+
+
+def as_tensor(image: Picture) -> Tensor:
+    """An image in any of the forms that `Segmenter.predict` takes, as (3, H, W) float32 in [0, 1]."""
+    if isinstance(image, str | Path):
+        image = read_image(Path(image))
+    elif isinstance(image, Image.Image):
+        image = np.array(image.convert("RGB"))
+    if isinstance(image, np.ndarray):
+        image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) if image.ndim == 3 else torch.empty(0)
+    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+        raise HypercolumnsError(
+            f"an image must be a path, a PIL image, a uint8 array (H, W, 3) or a tensor (3, H, W); "
+            f"this one has the shape {tuple(image.shape)}"
+        )
+    return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+
+
+def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    expected = "pass the model.safetensors of a finished run"
+    if not path.is_file():
+        raise HypercolumnsError(f"model={path} is not a file; {expected}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[HEADER])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise HypercolumnsError(f"model={path} is not a model of this program ({error}); {expected}") from error
+    if not isinstance(header, dict) or header.get("format") != 1:
+        raise HypercolumnsError(f"model={path} has a header of an unknown format; {expected}")
+    return header, tensors

@@ -1,0 +1,103 @@
+"""Stage extract: images and masks in, a store of sampled hypercolumns out."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from hypercolumns import seeds
+from hypercolumns.backbones import Backbone
+from hypercolumns.data import Example, ImageData
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.hypercolumn import Hypercolumn
+from hypercolumns.progress import console, track
+from hypercolumns.samplers import Sampler
+from hypercolumns.stages import build, runs
+from hypercolumns.store import IMAGES_PER_SHARD, INDEX, ImageSamples, SampleStore, StoreWriter
+
+
+def extract(cfg: DictConfig) -> None:
+    """Make the store that the config asks for, or what is missing of it."""
+    build.quiet_libraries()
+    images = build.image_set(cfg)
+    backbone = build.backbone(cfg)
+    fingerprint = runs.needs(cfg, images, backbone) | {
+        "sampler": build.plain(cfg.sampler),
+        "seed": cfg.seed,
+        "threads": torch.get_num_threads(),  # sums of floats depend on it
+    }
+    folder = runs.home(cfg, images, "samples") / runs.key(fingerprint)
+    if cfg.overwrite and folder.exists():
+        shutil.rmtree(folder)
+    if (folder / INDEX).is_file():
+        console.print(f"extract: already done, {folder}", markup=False)
+        return
+    data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
+    hypercolumn = Hypercolumn(backbone.taps, cfg.alignment)
+    backbone.to(build.device(cfg)).eval()
+    writer = StoreWriter(folder, fingerprint)
+    sampler: Sampler = instantiate(cfg.sampler)
+    shards = {split: _extract_split(writer, split, data, backbone, hypercolumn, sampler, cfg.seed) for split in images.splits}
+    writer.finish(shards)
+    _show(folder)
+
+
+def _extract_split(
+    writer: StoreWriter,
+    split: str,
+    data: ImageData,
+    backbone: Backbone,
+    hypercolumn: Hypercolumn,
+    sampler: Sampler,
+    seed: int,
+) -> int:
+    """Write the shards of a split that are not there yet; returns how many it has."""
+    dataset = data.dataset(split)
+    shards = [
+        range(first, min(first + IMAGES_PER_SHARD, len(dataset))) for first in range(0, len(dataset), IMAGES_PER_SHARD)
+    ]
+    missing = [number for number in range(len(shards)) if not writer.has(split, number)]
+    left = Subset(dataset, [index for number in missing for index in shards[number]])
+    loader: DataLoader[Example] = DataLoader(left, batch_size=None, num_workers=data.num_workers)
+    examples = iter(track(loader, f"extract {split}", len(left)))
+    for number in missing:
+        writer.write(
+            split, number, [_sample(next(examples), backbone, hypercolumn, sampler, seed) for _ in shards[number]]
+        )
+    next(examples, None)  # lets the progress end
+    return len(shards)
+
+
+def _sample(
+    example: Example, backbone: Backbone, hypercolumn: Hypercolumn, sampler: Sampler, seed: int
+) -> ImageSamples:
+    """The samples of one image; a function of the image and the seed alone."""
+    points = sampler(example.mask, seeds.generator(seed, "sample", example.id))
+    device = backbone.get_buffer("mean").device
+    with torch.inference_mode():
+        image = backbone.pad(example.image[None].to(device))
+        size = (image.shape[2], image.shape[3])
+        hypercolumns = hypercolumn.at(backbone(image), points[None].to(device), size)[0].half().cpu()
+    _refuse_unless_finite(hypercolumns, hypercolumn, example.id)
+    labels = example.mask[points[:, 0], points[:, 1]]
+    return ImageSamples(example.id, (example.mask.shape[0], example.mask.shape[1]), points, labels, hypercolumns)
+
+
+def _refuse_unless_finite(hypercolumns: Tensor, hypercolumn: Hypercolumn, image: str) -> None:
+    parts = hypercolumns.split([tap.channels for tap in hypercolumn.taps], dim=1)
+    for tap, part in zip(hypercolumn.taps, parts, strict=True):
+        if not part.isfinite().all():
+            raise HypercolumnsError(
+                f"image {image}: tap {tap.name} gives values that are not finite or exceed float16; "
+                f"check cnn.weights and the normalisation of the input"
+            )
+
+
+def _show(folder: Path) -> None:
+    store = SampleStore(folder)
+    counts = ", ".join(f"{len(store.split(split))} samples of {split}" for split in ("train", "val"))
+    console.print(f"extract: {counts} in {folder}", markup=False)

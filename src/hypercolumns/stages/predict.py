@@ -1,0 +1,94 @@
+"""Segment new images with a finished model."""
+
+import glob
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import write_json
+from hypercolumns.images import SUFFIXES, overlay, read_image, read_mask, write_image, write_mask
+from hypercolumns.metrics import confusion_metric, scores
+from hypercolumns.progress import console, track
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.stages import build, report
+
+from PIL import Image
+
+
+def predict(cfg: DictConfig) -> None:
+    """Write a mask and an overlay for each image; score them where there are true masks."""
+    build.quiet_libraries()
+    segmenter = Segmenter.load(Path(cfg.model).expanduser()).to(_device(cfg.device))
+    out = Path(cfg.out).expanduser()
+    names = find_images(cfg.images)
+    masks = None if cfg.masks is None else Path(cfg.masks).expanduser()
+    if masks is not None:
+        missing = [name for name in names.values() if not (masks / f"{name}.png").is_file()]
+        if missing:
+            raise HypercolumnsError(
+                f"masks={masks} lacks {len(missing)} masks, such as {missing[0]}.png; "
+                f"add them, or leave out masks= to predict without scoring"
+            )
+    confusion = confusion_metric(len(segmenter.classes))
+    pixels = np.zeros(len(segmenter.classes), np.int64)
+    for path, name in track(list(names.items()), "predict"):
+        image = read_image(path)
+        labels = segmenter.predict(image)
+        write_mask(out / f"{name}.png", labels, segmenter.palette)
+        blended = overlay(image.permute(1, 2, 0).numpy(), labels, segmenter.palette)
+        write_image(out / f"{name}.overlay.jpg", Image.fromarray(blended))
+        pixels += np.bincount(labels.ravel(), minlength=len(pixels))
+        if masks is not None:
+            truth = read_mask(masks / f"{name}.png", segmenter.palette, len(segmenter.classes))
+            if truth.shape != labels.shape:
+                raise HypercolumnsError(
+                    f"{masks / name}.png is {truth.shape[1]}x{truth.shape[0]}, its image {path} is "
+                    f"{labels.shape[1]}x{labels.shape[0]}; they must have the same size"
+                )
+            confusion.update(torch.from_numpy(labels).long(), truth.long())
+    shares = sorted(zip(pixels / pixels.sum(), segmenter.classes, strict=True), reverse=True)
+    console.print(f"{len(names)} images: " + ", ".join(f"{name} {share:.1%}" for share, name in shares if share), markup=False)
+    if masks is not None:
+        figures = scores(confusion.compute()).as_dict(segmenter.classes) | {"images": len(names)}
+        figures["evaluated"] = {"model": str(cfg.model), "images": str(cfg.images), "masks": str(masks)}
+        write_json(out / "metrics.json", figures)
+        report.show(figures, f"{len(names)} images against {masks}", {"metrics": out / "metrics.json"})
+    console.print(f"masks and overlays in {out}", markup=False)
+
+
+def find_images(pattern: str) -> dict[Path, str]:
+    """The images that a file, a folder or a glob pattern means: path -> name of its outputs, without suffix.
+
+    Images in a folder keep their place in it. Two images that differ only in their suffix keep it in the name.
+    """
+    place = Path(pattern).expanduser()
+    if place.is_dir():
+        paths = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES]
+        names = {path: path.relative_to(place) for path in paths}
+    else:
+        paths = [place] if place.is_file() else [Path(found) for found in sorted(glob.glob(str(place), recursive=True))]
+        names = {path: Path(path.name) for path in paths if path.is_file()}
+    if not names:
+        raise HypercolumnsError(
+            f"images={pattern} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), "
+            f"nor a pattern that matches any"
+        )
+    stems = Counter(name.with_suffix("") for name in names.values())
+    return {
+        path: (name.with_suffix("") if stems[name.with_suffix("")] == 1 else name).as_posix()
+        for path, name in names.items()
+    }
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator or torch.device("cpu")
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise HypercolumnsError(f"device={name} can't be used ({str(error).splitlines()[0]}); try device=auto") from error

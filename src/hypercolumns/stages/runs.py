@@ -1,0 +1,181 @@
+"""Where runs and stores lie, what identifies them, and which one a stage takes.
+
+    <runs>/<data>/<cnn>/samples/<key>/          a store of samples
+    <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest leads to the last finished one
+
+A key is a hash of all that decides the contents, the identity, which is written beside them.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.data import ImageSet
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import read_json, write_json
+from hypercolumns.stages import build
+from hypercolumns.store import INDEX, SampleStore
+
+Identity = dict[str, Any]
+RECORD = "run.json"
+
+# Settings that decide what a stage gives, besides its input. The others are where things lie and how fast it goes.
+DECIDING = {
+    "pretrain": ("seed", "classifier", "optimizer", "scheduler", "trainer", "class_weights", "batch_size", "patience")
+    + ("monitor", "dense_val"),
+    "train": ("seed", "classifier", "optimizer", "scheduler", "trainer", "class_weights", "batch_size", "patience")
+    + ("monitor", "pixels", "augment"),
+}
+NOT_DECIDING_IN_TRAINER = ("accelerator", "devices", "log_every_n_steps")
+
+
+def needs(cfg: DictConfig, images: ImageSet, backbone: Backbone) -> Identity:
+    """What the stages must agree on, from a store to the model trained last."""
+    return {
+        "data": images.fingerprint(),
+        "resize": build.plain(cfg.resize),
+        "cnn": backbone.fingerprint(),
+        "alignment": cfg.alignment,
+    }
+
+
+def deciding(cfg: DictConfig, stage: str) -> Identity:
+    """The settings that decide the result of a stage."""
+    settings = {name: build.plain(cfg[name]) for name in DECIDING[stage]}
+    settings["trainer"] = {
+        name: value for name, value in settings["trainer"].items() if name not in NOT_DECIDING_IN_TRAINER
+    }
+    return settings
+
+
+def home(cfg: DictConfig, images: ImageSet, what: str) -> Path:
+    """The folder of all stores (`what` is samples) or of all runs of a stage."""
+    return Path(cfg.runs).expanduser() / images.name / cfg.cnn.name / what
+
+
+def key(identity: Mapping[str, Any]) -> str:
+    """A short hash of an identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+
+
+class Run:
+    """The folder of one run of a stage.
+
+    Attributes:
+        folder: of the run.
+        model: the file of its model.
+        metrics: the file of its figures.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """The run in `folder`."""
+        self.folder = folder
+        self.model = folder / "model.safetensors"
+        self.metrics = folder / "metrics.json"
+
+    @classmethod
+    def begin(cls, cfg: DictConfig, images: ImageSet, identity: Identity) -> "Run":
+        """The run of that identity, new, unfinished or finished; with `overwrite`, always new."""
+        run = cls(home(cfg, images, cfg.stage) / key(identity))
+        if cfg.overwrite and run.folder.exists():
+            shutil.rmtree(run.folder)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        if not (run.folder / RECORD).is_file():
+            write_json(run.folder / RECORD, {"identity": identity, "finished": None})
+        if not run.finished:
+            OmegaConf.save(cfg, run.folder / "config.yaml", resolve=True)
+        return run
+
+    @property
+    def identity(self) -> Identity:
+        """All that decides its result."""
+        identity: Identity = read_json(self.folder / RECORD)["identity"]
+        return identity
+
+    @property
+    def finished(self) -> str | None:
+        """When it was finished, if it is."""
+        path = self.folder / RECORD
+        when: str | None = read_json(path)["finished"] if path.is_file() else None
+        return when
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        """The checkpoint to go on from, if there is one."""
+        path = build.checkpoints(self.folder) / "last.ckpt"
+        return path if path.is_file() else None
+
+    def finish(self, figures: Mapping[str, object]) -> None:
+        """Write the figures, mark the run as finished and make it the latest."""
+        write_json(self.metrics, figures)
+        now = datetime.now().astimezone().isoformat()
+        write_json(self.folder / RECORD, {"identity": self.identity, "finished": now})
+        link = self.folder.parent / "latest"
+        temporary = self.folder.parent / f".latest.{os.getpid()}.tmp"
+        temporary.symlink_to(self.folder.name, target_is_directory=True)
+        temporary.replace(link)
+
+
+def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleStore:
+    """The store that `samples` names, or else the newest finished one that fits."""
+    if cfg.samples is not None:
+        folder = Path(cfg.samples).expanduser()
+        store = SampleStore(folder)
+        _refuse_unless_fits(f"samples={folder}", store.fingerprint, wanted)
+        return store
+    parent = home(cfg, images, "samples")
+    stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    candidates = ((path.parent, read_json(path)["fingerprint"]) for path in stores)
+    return SampleStore(_newest(candidates, wanted, f"samples in {parent}", build.command(cfg, "extract")))
+
+
+def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
+    """The newest finished run of stage pretrain that fits."""
+    parent = home(cfg, images, "pretrain")
+    runs = [Run(path.parent) for path in parent.glob(f"*/{RECORD}") if not path.parent.is_symlink()]
+    finished = sorted((run for run in runs if run.finished), key=lambda run: run.finished or "", reverse=True)
+    candidates = ((run.folder, run.identity) for run in finished)
+    return Run(_newest(candidates, wanted, f"pretrained model in {parent}", build.command(cfg, "pretrain")))
+
+
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs, with both values, for every entry of `wanted`."""
+    lines = []
+    for name, value in wanted.items():
+        other = found.get(name)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            lines += differences(other, value, f"{prefix}{name}.")
+        elif other != value:
+            lines.append(f"{prefix}{name} is {_short(other)}, this command has {_short(value)}")
+    return lines
+
+
+def _newest(candidates: Iterator[tuple[Path, Identity]], wanted: Identity, what: str, command: str) -> Path:
+    """The first candidate that fits, or an error that says why the first one does not."""
+    newest = None
+    for folder, identity in candidates:
+        differing = differences(identity, wanted)
+        if not differing:
+            return folder
+        newest = newest or (folder, differing)
+    why = f" (the newest one, {newest[0].name}: {'; '.join(newest[1])})" if newest else ""
+    raise HypercolumnsError(f"no {what} that fits{why}; make it first: {command}")
+
+
+def _refuse_unless_fits(what: str, found: Identity, wanted: Identity) -> None:
+    differing = differences(found, wanted)
+    if differing:
+        raise HypercolumnsError(f"{what} does not fit: {'; '.join(differing)}; choose another or change the settings")
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else text[:57] + "..."

@@ -1,0 +1,124 @@
+"""Stage train: images and a pretrained classifier in, the complete model out."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.classifiers import MLP
+from hypercolumns.data import Example, ImageData, ImageSet
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.hypercolumn import Hypercolumn
+from hypercolumns.images import VOID
+from hypercolumns.progress import console, track
+from hypercolumns.samplers import Sampler, Uniform
+from hypercolumns import seeds
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.stages import build, runs
+from hypercolumns.stages.finish import finish, show_finished
+from hypercolumns.tasks import Segmentation
+
+SCRATCH = "scratch"
+STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200  # what mean and std come from, where there are no samples
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Train the segmenter; returns its mIoU on the val images."""
+    build.quiet_libraries()
+    images = build.image_set(cfg)
+    backbone = build.backbone(cfg)
+    wanted = runs.needs(cfg, images, backbone)
+    start = _start(cfg, images, wanted)
+    identity = wanted | {
+        "trainable": cfg.cnn.trainable,
+        "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
+        **runs.deciding(cfg, "train"),
+    }
+    run = runs.Run.begin(cfg, images, identity)
+    if run.finished:
+        return show_finished(run, cfg.stage)
+    console.print(f"train: from {start or 'scratch'}", markup=False)
+
+    data = build.image_data(cfg, images)
+    classifier = (
+        _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg.alignment)
+    )
+    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
+    task = Segmentation(
+        segmenter,
+        instantiate(cfg.optimizer),
+        instantiate(cfg.scheduler),
+        _sampler(cfg.pixels),
+        build.class_weights(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
+        cfg.seed,
+    )
+    trainer = build.trainer(cfg, run.folder)
+    trainer.fit(task, data, ckpt_path=run.last_checkpoint, weights_only=True)
+    best = build.load_best(task, run.folder, cfg.monitor)
+    return finish(cfg, run, segmenter, images, trainer, best, len(images.splits["val"]))
+
+
+def _sampler(pixels: int | str) -> Sampler | None:
+    """What the setting `pixels` means."""
+    if pixels == "all":
+        return None
+    if isinstance(pixels, int) and pixels > 0:
+        return Uniform(pixels)
+    raise HypercolumnsError(f"pixels={pixels} must be all, or a number of pixels an image")
+
+
+def _start(cfg: DictConfig, images: ImageSet, wanted: runs.Identity) -> Path | None:
+    """The model that training starts from; None for none."""
+    if cfg.init_from is None:
+        return runs.find_pretrained(cfg, images, wanted).model
+    return None if cfg.init_from == SCRATCH else Path(cfg.init_from).expanduser()
+
+
+def _from_model(path: Path, backbone: Backbone, images: ImageSet, alignment: str) -> MLP:
+    """The classifier of a model, whose backbone's weights are copied too; refused if it does not fit."""
+    model = Segmenter.load(path)
+    found, wanted = ({**b.fingerprint(), "weights": None} for b in (model.backbone, backbone))
+    differing = runs.differences(
+        {**found, "alignment": model.hypercolumn.alignment, "classes": list(model.classes)},
+        {**wanted, "alignment": alignment, "classes": list(images.classes)},
+    )
+    if differing:
+        raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")
+    backbone.load_state_dict(model.backbone.state_dict())
+    return model.classifier
+
+
+def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> MLP:
+    """A new classifier, standardised by pixels of some training images."""
+    hypercolumn = Hypercolumn(backbone.taps, cfg.alignment)
+    dataset = data.dataset("train")
+    order = torch.randperm(len(dataset), generator=seeds.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
+    count, total, squares = 0, torch.zeros(hypercolumn.channels).double(), torch.zeros(hypercolumn.channels).double()
+    sampler = Uniform(STATISTICS_PIXELS)
+    with torch.inference_mode():
+        for index in track(order.tolist(), "measure mean and std"):
+            image, mask, image_id = dataset[index]
+            points = sampler(mask, seeds.generator(cfg.seed, "statistics", image_id))[None]
+            padded = backbone.pad(image[None])
+            size = (padded.shape[2], padded.shape[3])
+            values = hypercolumn.at(backbone(padded), points, size)[0].double()
+            count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
+    mean = total / max(count, 1)
+    classifier = build.classifier(cfg, hypercolumn.channels, len(data.image_set.classes))
+    classifier.standardise(mean, (squares / max(count, 1) - mean.square()).clamp(min=0).sqrt())
+    return classifier
+
+
+def _count(cfg: DictConfig, data: ImageData) -> Tensor:
+    """The number of pixels of each class in the train split."""
+    classes = len(data.image_set.classes)
+    loader: DataLoader[Example] = DataLoader(data.dataset("train"), batch_size=None, num_workers=cfg.num_workers)
+    counts = torch.zeros(classes, dtype=torch.int64)
+    for _, mask, _ in track(loader, "count classes", len(loader)):
+        counts += torch.bincount(mask[mask != VOID], minlength=classes)
+    return counts

@@ -1,0 +1,43 @@
+"""What the tasks share: the optimiser with its schedule, and the weights of classes in the loss."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from hypercolumns.images import VOID
+from hypercolumns.tasks.schedules import Schedule
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+ClassWeights = Tensor | Literal["batch"] | None
+
+
+def optimizer_with_schedule(
+    parameters: Iterable[nn.Parameter], make_optimizer: MakeOptimizer, schedule: Schedule, steps: int
+) -> dict[str, Any]:
+    """What `LightningModule.configure_optimizers` returns: the schedule moves at every step."""
+    optimizer = make_optimizer([parameter for parameter in parameters if parameter.requires_grad])
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer, steps), "interval": "step"}}
+
+
+def balanced_weights(counts: Tensor) -> Tensor:
+    """Weights (classes,) inverse to the counts (classes,), such that a pixel weighs 1 on average; 0 if there is none."""
+    present = counts > 0
+    weights = counts.sum() / (present.sum() * counts.clamp(min=1))
+    return torch.where(present, weights, 0).float()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights) -> Tensor:
+    """Mean cross-entropy of logits (N, classes) against labels (N,), void left out; 0 where all is void.
+
+    `class_weights`: a weight for each class, or "batch" for weights inverse to the classes' counts among these labels.
+    """
+    if isinstance(class_weights, str):
+        counts = torch.bincount(labels[labels != VOID], minlength=logits.shape[1])
+        class_weights = balanced_weights(counts)
+    losses = nn.functional.cross_entropy(logits, labels, class_weights, ignore_index=VOID, reduction="sum")
+    valid = labels != VOID
+    total = valid.sum() if class_weights is None else class_weights[labels[valid]].sum()
+    return losses / total.clamp(min=1e-12)

@@ -1,0 +1,63 @@
+"""Stage pretrain: a classifier of sampled hypercolumns."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from hypercolumns import seeds
+from hypercolumns.classifiers import MLP
+from hypercolumns.metrics import confusion_metric, scores
+from hypercolumns.tasks.optimization import ClassWeights, MakeOptimizer, cross_entropy, optimizer_with_schedule
+from hypercolumns.tasks.schedules import Schedule
+
+
+class PixelClassification(pl.LightningModule):
+    """Train a classifier on batches of (hypercolumns (N, D), labels (N,)).
+
+    Logs train/loss, val/loss, val/sample_accuracy and val/sample_miou; the last two are of the samples, which are not
+    spread over the images as pixels are: no figures of segmentation.
+    """
+
+    def __init__(
+        self,
+        classifier: MLP,
+        classes: int,
+        optimizer: MakeOptimizer,
+        schedule: Schedule,
+        class_weights: ClassWeights = None,
+        seed: int = 0,
+    ) -> None:
+        """The classifier, how to train it, and the seed of what chance there is in a step (dropout)."""
+        super().__init__()
+        self.classifier, self.make_optimizer, self.schedule = classifier, optimizer, schedule
+        self.class_weights, self.seed = class_weights, seed
+        self.confusion = confusion_metric(classes)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        hypercolumns, labels = batch
+        with seeds.seeded(self.seed, "step", self.current_epoch, batch_idx):
+            logits = self.classifier(hypercolumns.float())
+        loss = cross_entropy(logits, labels, self.class_weights)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count one batch."""
+        hypercolumns, labels = batch
+        logits = self.classifier(hypercolumns.float())
+        self.confusion.update(logits.argmax(1), labels)
+        self.log("val/loss", cross_entropy(logits, labels, None), batch_size=len(labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of all validation samples."""
+        figures = scores(self.confusion.compute())
+        self.confusion.reset()
+        self.log("val/sample_miou", figures.miou or 0.0, prog_bar=True)
+        self.log("val/sample_accuracy", figures.pixel_accuracy or 0.0)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser and its schedule."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return optimizer_with_schedule(self.classifier.parameters(), self.make_optimizer, self.schedule, steps)

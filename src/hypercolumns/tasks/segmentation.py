@@ -1,0 +1,99 @@
+"""Stage train: the complete model, on images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from hypercolumns import seeds
+from hypercolumns.images import VOID
+from hypercolumns.metrics import confusion_metric, scores
+from hypercolumns.samplers import Sampler
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.tasks.optimization import ClassWeights, MakeOptimizer, cross_entropy, optimizer_with_schedule
+from hypercolumns.tasks.schedules import Schedule
+
+ImageBatch = tuple[Tensor, Tensor, Sequence[str]]
+
+
+class Segmentation(pl.LightningModule):
+    """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids).
+
+    Logs train/loss, and of whole validation images val/loss, val/miou, val/pixel_accuracy and the IoU of each class.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        optimizer: MakeOptimizer,
+        schedule: Schedule,
+        sampler: Sampler | None = None,
+        class_weights: ClassWeights = None,
+        seed: int = 0,
+    ) -> None:
+        """The segmenter, how to train it, and the seed of sampling and dropout.
+
+        Args:
+            segmenter: what is trained: its classifier, and what of its backbone is trainable.
+            optimizer: makes the optimiser of some parameters.
+            schedule: of its learning rate.
+            sampler: of the pixels of an image that are trained on; all of them by default.
+            class_weights: of the loss.
+            seed: of all chance in a step.
+        """
+        super().__init__()
+        self.segmenter, self.make_optimizer, self.schedule = segmenter, optimizer, schedule
+        self.sampler, self.class_weights, self.seed = sampler, class_weights, seed
+        self.confusion = confusion_metric(len(segmenter.classes))
+
+    def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        images, masks, ids = batch
+        with seeds.seeded(self.seed, "step", self.current_epoch, batch_idx):
+            if self.sampler is None:
+                logits, labels = self.segmenter(images).movedim(1, -1).flatten(0, -2), masks.flatten()
+            else:
+                points, labels = self._sample(self.sampler, masks, ids)
+                logits = self.segmenter.logits_at(images, points).flatten(0, -2)
+        loss = cross_entropy(logits, labels, self.class_weights)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
+        return loss
+
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Count one batch."""
+        images, masks, _ = batch
+        logits = self.segmenter(images)
+        self.confusion.update(logits.argmax(1), masks)
+        loss = cross_entropy(logits.movedim(1, -1).flatten(0, -2), masks.flatten(), None)
+        self.log("val/loss", loss, batch_size=len(images))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of all validation images."""
+        figures = scores(self.confusion.compute())
+        self.confusion.reset()
+        self.log("val/miou", figures.miou or 0.0, prog_bar=True)
+        self.log("val/pixel_accuracy", figures.pixel_accuracy or 0.0)
+        for name, iou in zip(self.segmenter.classes, figures.per_class_iou, strict=True):
+            if iou is not None:
+                self.log(f"val_iou/{name}", iou)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser and its schedule."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        return optimizer_with_schedule(self.segmenter.parameters(), self.make_optimizer, self.schedule, steps)
+
+    def _sample(self, sampler: Sampler, masks: Tensor, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Points (B, N, 2) and their labels (B * N,); an image with fewer samples is filled up with void."""
+        points = [
+            sampler(mask, seeds.generator(self.seed, "pixels", self.current_epoch, image_id)).to(mask.device)
+            for mask, image_id in zip(masks.cpu(), ids, strict=True)
+        ]
+        most = max(len(chosen) for chosen in points)
+        filled = torch.zeros(len(points), most, 2, dtype=torch.int64)
+        labels = torch.full((len(points), most), VOID)
+        for row, (chosen, mask) in enumerate(zip(points, masks.cpu(), strict=True)):
+            filled[row, : len(chosen)] = chosen
+            labels[row, : len(chosen)] = mask[chosen[:, 0], chosen[:, 1]]
+        return filled.to(masks.device), labels.flatten().to(masks.device)
