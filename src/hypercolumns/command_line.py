@@ -1,15 +1,23 @@
 """What both entry points share: paths as people type them, and faults as one line."""
 
+import difflib
+import functools
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from hypercolumns.errors import HypercolumnsError
+
+Task = TypeVar("Task", bound=Callable[..., Any])
 
 PATHS = (
     "model images masks out samples init_from predictions runs cnn.weights "
@@ -27,14 +35,37 @@ def run(main: Callable[[], object]) -> None:
     try:
         main()
     except Exception as error:
-        line = as_line(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+        exit_if_fault(error)
+        raise
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def exits_on_fault(task: Task) -> Task:
+    """Decorate what Hydra runs, so that a fault ends it before Hydra adds words of its own.
+
+    The jobs of a sweep are left to Hydra, which runs them all and then says which one failed.
+    """
+
+    @functools.wraps(task)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return task(*args, **kwargs)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.RUN:
+                exit_if_fault(error)
+            raise
+
+    return cast(Task, wrapped)
+
+
+def exit_if_fault(error: Exception) -> None:
+    """If the user can mend it, print what to do in one line and exit with code 2."""
+    line = as_line(error)
+    if line is not None:
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
@@ -62,14 +93,20 @@ def _is_for_hydra(value: str, sweep: bool) -> bool:
 
 def as_line(error: BaseException) -> str | None:
     """The one line that tells the user what to mend, or None if the error is a bug of the program."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, HypercolumnsError):
-            return _last_line(str(cause))
-        innermost, cause = cause, cause.__cause__
-    known = isinstance(innermost, HydraException | OmegaConfBaseException)
-    known = known or type(innermost).__name__ == "MisconfigurationException"  # Lightning's; to import it takes seconds
-    return _of_hydra(str(error)) if known else None
+    innermost = error
+    while not isinstance(innermost, HypercolumnsError) and innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    if isinstance(innermost, HypercolumnsError):
+        return _last_line(str(innermost))
+    if isinstance(innermost, MissingMandatoryValue):
+        return f"{innermost.full_key} is missing: give {innermost.full_key}=..."
+    if isinstance(innermost, ConfigAttributeError | ConfigKeyError) and isinstance(innermost.parent_node, DictConfig):
+        return _unknown_setting(str(innermost.full_key), [str(name) for name in innermost.parent_node])
+    if isinstance(innermost, HydraException | OmegaConfBaseException):
+        return _of_hydra(str(error))
+    if type(innermost).__name__ == "MisconfigurationException":  # Lightning's, which takes seconds to import
+        return " ".join(str(innermost).split())
+    return None
 
 
 def _last_line(message: str) -> str:
@@ -78,14 +115,20 @@ def _last_line(message: str) -> str:
     return lines[-1].removeprefix(f"{HypercolumnsError.__module__}.{HypercolumnsError.__name__}: ")
 
 
+def _unknown_setting(setting: str, known: Sequence[str]) -> str:
+    group, _, name = setting.rpartition(".")
+    prefix = f"{group}." if group else ""
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f" did you mean {prefix}{near[0]}?" if near else ""
+    those = f"the settings of {group or 'this command'} are {', '.join(sorted(known))}"
+    return f"{setting} is not a setting;{guess} {those}"
+
+
 def _of_hydra(message: str) -> str:
     """Hydra's words on one line, without its inner workings."""
-    message = message.split("Config search path:")[0]
-    message = re.sub(r"\n\s*(full_key|object_type|reference_type)[=:][^\n]*", "", message)
-    message = re.sub(r"To append to your config use \+\S+", "", message)
-    options = re.search(r"Available options in '([^']+)':\s*(.*)", message, re.DOTALL)
+    options = re.search(r"Available options in '([^']+)':\s*(.*?)\s*Config search path:", message, re.DOTALL)
     if options:
         wrong = re.search(r"Could not find '([^']+)'", message)
         named = wrong[1].rpartition("/")[2] if wrong else "?"
         return f"{options[1]}={named} is not known; choose one of {', '.join(options[2].split())}"
-    return " ".join(message.split())
+    return " ".join(re.sub(r"\n\s*(full_key|object_type|reference_type)[=:][^\n]*", "", message).split())

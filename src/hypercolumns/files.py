@@ -17,6 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that nobody else may read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -37,3 +38,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise HypercolumnsError(f"{path} holds no JSON object; remove it and run the command again")
     return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -86,9 +86,9 @@ def colour(labels: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.u
     return _colour_table(palette)[labels]
 
 
-def overlay(image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Sequence[Colour], opacity: float = 0.5) -> (
-    NDArray[np.uint8]
-):
+def overlay(
+    image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Sequence[Colour], opacity: float = 0.5
+) -> NDArray[np.uint8]:
     """The classes' colours, with that opacity in [0, 1], over an RGB image (H, W, 3) uint8."""
     mixed = (1 - opacity) * image + opacity * colour(labels, palette)
     return np.rint(mixed).astype(np.uint8)
@@ -103,15 +103,15 @@ def _colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
+            return image
     except FileNotFoundError:
         raise HypercolumnsError(f"{path} does not exist") from None
     except UnidentifiedImageError:
         raise HypercolumnsError(f"{path} is not an image that can be read; replace it or take it out") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or take it out") from error
-    return image
 
 
 def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> NDArray[np.uint8]:

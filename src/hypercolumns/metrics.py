@@ -3,6 +3,7 @@
 Not `torchmetrics.segmentation.MeanIoU`, which averages over images: mIoU here is what Pascal VOC means by it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,8 @@ class Scores:
 
 def scores(confusion: Tensor) -> Scores:
     """The figures of a confusion matrix (classes, classes), integer, truth by row."""
-    confusion = confusion.cpu().double()
+    classes = math.isqrt(confusion.numel())
+    confusion = confusion.cpu().double().reshape(classes, classes)  # torchmetrics squeezes that of a single class
     right, truth, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)
     union = truth + predicted - right
     iou, accuracy = right / union, right / truth  # NaN for a class that does not occur

@@ -197,7 +197,7 @@ def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise HypercolumnsError(f"model={path} is not a model of this program ({error}); {expected}") from error
     if not isinstance(header, dict) or header.get("format") != 1:

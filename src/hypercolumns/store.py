@@ -118,7 +118,7 @@ class Split:
             file = path.with_suffix(".safetensors")
             try:
                 with safe_open(file, framework="pt") as shard:
-                    self._tensors.append({name: shard.get_tensor(name) for name in shard.keys()})  # noqa: SIM118
+                    self._tensors.append({name: shard.get_tensor(name) for name in shard.keys()})
             except (OSError, SafetensorError) as error:
                 raise HypercolumnsError(
                     f"{file} can't be read ({error}); make the store anew by stage=extract overwrite=true"

@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 Cut = Callable[[int, int], Sequence[tuple[slice, slice]]]
 Evaluate = Callable[[int, int, Sequence[Tensor]], Tensor]
 
 
-def run_tiles(evaluate: Evaluate, cut: Cut, tiles: tuple[int, int], maps: Sequence[Tensor], module: nn.Module) -> Tensor:
+def run_tiles(
+    evaluate: Evaluate, cut: Cut, tiles: tuple[int, int], maps: Sequence[Tensor], module: nn.Module
+) -> Tensor:
     """`evaluate` on each of `tiles` = (down, across) tiles, put together into (B, H, W, C).
 
     `cut(y, x)` says which rows and columns of each map (B, h, w, K) tile (y, x) needs; `evaluate(y, x, cuts)` turns
@@ -24,7 +26,7 @@ def run_tiles(evaluate: Evaluate, cut: Cut, tiles: tuple[int, int], maps: Sequen
     gradients as the maps do. Random numbers drawn by `evaluate` are drawn alike in the backward pass.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    output: Tensor = _Tiles.apply(evaluate, cut, tiles, len(maps), *maps, *parameters)  # type: ignore[no-untyped-call]
+    output: Tensor = _Tiles.apply(evaluate, cut, tiles, len(maps), *maps, *parameters)
     return output
 
 
@@ -44,15 +46,12 @@ class _Tiles(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         down, across = tiles
         return torch.cat(
-            [
-                torch.cat([evaluate(y, x, _cuts(maps, cut(y, x))) for x in range(across)], dim=2)
-                for y in range(down)
-            ],
+            [torch.cat([evaluate(y, x, _cuts(maps, cut(y, x))) for x in range(across)], dim=2) for y in range(down)],
             dim=1,
         )
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         tensors: tuple[Tensor, ...] = ctx.saved_tensors
         maps, parameters = tensors[: ctx.map_count], tensors[ctx.map_count :]

@@ -71,7 +71,9 @@ class Backbone(nn.Module):
             state, normalisation = (
                 weights_module.load(network, weights) if isinstance(weights, str) else (weights, None)
             )
-            weights_module.assign(self.body, state, f"cnn.weights={weights}" if isinstance(weights, str) else "the file")
+            weights_module.assign(
+                self.body, state, f"cnn.weights={weights}" if isinstance(weights, str) else "the file"
+            )
             mean, std = normalisation or (mean, std)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
@@ -163,10 +165,11 @@ def _cut(network: nn.Module, tap_modules: Sequence[Sequence[str]]) -> GraphModul
             raise HypercolumnsError(
                 f"cnn.taps names {module}, which this network does not have; it has {', '.join(known)}"
             )
-    body = create_feature_extractor(network, {module: module for module in modules})
-    for module in body.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False  # else the ReLU after a tap would overwrite it
+    body: GraphModule = create_feature_extractor(network, {module: module for module in modules})
+    for layer in body.modules():
+        if isinstance(getattr(layer, "inplace", None), bool):
+            # Else the ReLU after a tap would overwrite it.
+            layer.inplace = False  # type: ignore[assignment]
     return body
 
 

@@ -1,5 +1,6 @@
 """A multi-layer perceptron on standardised hypercolumns."""
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -35,7 +36,7 @@ class MLP(nn.Module):
         widths = [*self.hidden, classes]
         self.first = nn.Linear(channels, widths[0])
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, (width, following) in enumerate(zip(widths[:-1], widths[1:], strict=True), start=1):
+        for number, (width, following) in enumerate(itertools.pairwise(widths), start=1):
             layers[f"relu{number}"] = nn.ReLU()
             if dropout:
                 layers[f"dropout{number}"] = nn.Dropout(dropout)

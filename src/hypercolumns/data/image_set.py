@@ -49,7 +49,9 @@ def image_set(
         seen: set[str] = set()
         doubled = sorted({pair.id for pair in pairs if pair.id in seen or seen.add(pair.id)})  # type: ignore[func-returns-value]
         if doubled:
-            raise HypercolumnsError(f"data {name}: the {split} split lists {_some(doubled)} twice; list each image once")
+            raise HypercolumnsError(
+                f"data {name}: the {split} split lists {_some(doubled)} twice; list each image once"
+            )
         missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not path.is_file()]
         if missing:
             raise HypercolumnsError(

@@ -120,7 +120,11 @@ class ImageData(pl.LightningDataModule):
 
     def _loader(self, dataset: ImageDataset, batches: list[list[int]]) -> DataLoader[Example]:
         return DataLoader(
-            dataset, batch_sampler=batches, num_workers=self.num_workers, collate_fn=collate, pin_memory=torch.cuda.is_available()
+            dataset,
+            batch_sampler=batches,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
         )
 
 

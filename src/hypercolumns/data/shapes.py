@@ -1,8 +1,8 @@
 """A synthetic set in VOC's layout: textured shapes, of which a pixel's colour tells only half.
 
-Each class has a shape and a texture of its own, but shares its two colours with another class. Each object's colours are
-shifted at random, as are its size, place and rotation, and it may lie over others. So colour alone leaves each class
-with its double; texture and shape, which it takes a pixel's surroundings to see, tell them apart.
+Each class has a shape and a texture of its own, but shares its two colours with another class. Each object's colours
+are shifted at random, as are its size, place and rotation, and it may lie over others. So colour alone leaves each
+class with its double; texture and shape, which it takes a pixel's surroundings to see, tell them apart.
 """
 
 import math
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from hypercolumns.data.image_set import ImageSet
 from hypercolumns.data.voc import read_layout
@@ -36,7 +36,7 @@ SIDES = (96, 160)  # of the images, in pixels
 RADII = (14, 44)  # of the objects
 PERIODS = (5, 9)  # of the textures
 HOLE = 0.4  # of the radius of a ring
-BORDER = 1.5  # pixels of void on either side of an outline
+BORDER = 3  # pixels of void across an outline
 SHIFT = 0.15  # of an object's colours, per channel, at most
 COLOURS = np.array(  # (dark, light) in RGB: of background and ring, disc and box, triangle and star
     [[[0.25, 0.45, 0.35], [0.55, 0.75, 0.6]], [[0.5, 0.2, 0.2], [0.9, 0.6, 0.4]], [[0.2, 0.25, 0.55], [0.5, 0.65, 0.9]]]
@@ -83,16 +83,15 @@ def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uin
         label = int(random.integers(1, len(CLASSES)))
         radius, angle = random.uniform(*RADII), random.uniform(0, 2 * math.pi)
         centre = random.uniform(0, width), random.uniform(0, height)
-        inside, edge, core = (
-            _outline(CLASSES[label], (height, width), centre, radius, angle, grow) for grow in (0, BORDER, -BORDER)
-        )
-        u = ((x - centre[0]) * math.cos(angle) + (y - centre[1]) * math.sin(angle)) / (period := random.uniform(*PERIODS))
-        v = (-(x - centre[0]) * math.sin(angle) + (y - centre[1]) * math.cos(angle)) / period
+        shape = _shape(CLASSES[label], (height, width), centre, radius, angle)
+        period, right, down = random.uniform(*PERIODS), x - centre[0], y - centre[1]
+        u = (right * math.cos(angle) + down * math.sin(angle)) / period
+        v = (down * math.cos(angle) - right * math.sin(angle)) / period
         texture = TEXTURES[CLASSES[label]](u, v)[..., None]
         first, second = _colours(random, label)
-        picture = np.where(inside[..., None], texture * first + (1 - texture) * second, picture)
-        labels[edge] = VOID
-        labels[core] = label
+        picture = np.where(np.array(shape, bool)[..., None], texture * first + (1 - texture) * second, picture)
+        labels[np.array(shape.filter(ImageFilter.MaxFilter(BORDER)), bool)] = VOID
+        labels[np.array(shape.filter(ImageFilter.MinFilter(BORDER)), bool)] = label
     picture = picture + random.normal(0, 0.03, picture.shape)
     return np.rint(picture.clip(0, 1) * 255).astype(np.uint8), labels
 
@@ -109,27 +108,27 @@ def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
     wave = np.sin((x * math.cos(angle) + y * math.sin(angle)) / random.uniform(12, 30) + phase)
     texture = 0.5 + 0.5 * wave[..., None]
     first, second = _colours(random, 0)
-    return texture * first + (1 - texture) * second
+    ground: Array = texture * first + (1 - texture) * second
+    return ground
 
 
-def _outline(
-    kind: str, size: tuple[int, int], centre: tuple[float, float], radius: float, angle: float, grow: float
-) -> NDArray[np.bool_]:
-    """The inside of a shape, its outline moved outwards by `grow` pixels: (H, W)."""
-    canvas = Image.new("1", (size[1], size[0]))
+def _shape(kind: str, size: tuple[int, int], centre: tuple[float, float], radius: float, angle: float) -> Image.Image:
+    """A shape, white on black, on a canvas of (height, width)."""
+    canvas = Image.new("L", (size[1], size[0]))
     brush = ImageDraw.Draw(canvas)
     if kind in CORNERS:
         turns = [angle + 2 * math.pi * number / len(CORNERS[kind]) for number in range(len(CORNERS[kind]))]
-        reaches = [radius * distance + grow for distance in CORNERS[kind]]
+        reaches = [radius * distance for distance in CORNERS[kind]]
         points = zip(turns, reaches, strict=True)
         brush.polygon(
-            [(centre[0] + reach * math.cos(turn), centre[1] + reach * math.sin(turn)) for turn, reach in points], fill=1
+            [(centre[0] + reach * math.cos(turn), centre[1] + reach * math.sin(turn)) for turn, reach in points],
+            fill=255,
         )
     else:
-        _disc(brush, centre, radius + grow, 1)
+        _disc(brush, centre, radius, 255)
         if kind == "ring":
-            _disc(brush, centre, HOLE * radius - grow, 0)
-    return np.array(canvas)
+            _disc(brush, centre, HOLE * radius, 0)
+    return canvas
 
 
 def _disc(brush: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, fill: int) -> None:

@@ -49,10 +49,12 @@ def voc(
     folder = _find(root, year)
     if folder is None:
         raise HypercolumnsError(
-            f"no Pascal VOC data: looked for the folder {root / 'VOCdevkit' / f'VOC{year}'}; give data.root=<the folder "
-            f"that holds VOCdevkit>, or fetch VOC by data.download=true, or try data=shapes, which needs no data"
+            f"no Pascal VOC data: looked for the folder {root / 'VOCdevkit' / f'VOC{year}'}; give data.root=<the "
+            f"folder that holds VOCdevkit>, or fetch VOC by data.download=true, or try data=shapes, which needs no data"
         )
-    return read_layout(folder, name or f"voc{year}", list(CLASSES) if classes is None else read_classes(classes), train, val)
+    return read_layout(
+        folder, name or f"voc{year}", list(CLASSES) if classes is None else read_classes(classes), train, val
+    )
 
 
 def read_layout(folder: Path, name: str, classes: list[str], train: str, val: str) -> ImageSet:

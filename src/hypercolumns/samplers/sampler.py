@@ -18,5 +18,5 @@ class Sampler(Protocol):
 
 
 def choose(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """n of these pixels (P, 2), without replacement, each as likely; all of them in random order if P <= n."""
+    """N of these pixels (P, 2), without replacement, each as likely; all of them in random order if P <= n."""
     return pixels[torch.randperm(len(pixels), generator=generator)[:n]]

@@ -1,7 +1,6 @@
 """From a config to objects."""
 
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ def quiet_libraries() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
+        ".*eval mode at the start of training.*",
+        ".*LeafSpec.*",
         ".*isolate_rng.*",
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
@@ -127,13 +128,23 @@ def trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
     return made
 
 
-def load_best(task: pl.LightningModule, folder: Path, monitor: str) -> dict[str, Any]:
-    """Give the task the weights of its best epoch; returns that epoch's number and figure."""
-    path = checkpoints(folder) / "best.ckpt"
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    task.load_state_dict(checkpoint["state_dict"])
+def fit(cfg: DictConfig, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
+    """Train the task, going on from the last checkpoint if there is one; leaves it with its best epoch's weights."""
+    last = checkpoints(folder) / "last.ckpt"
+    trainer(cfg, folder).fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    task.load_state_dict(_best_checkpoint(folder)["state_dict"])
+
+
+def best(folder: Path, monitor: str) -> dict[str, Any]:
+    """The number (from 0) and the figure of the best epoch of a training."""
+    checkpoint = _best_checkpoint(folder)
     callback = next(state for name, state in checkpoint["callbacks"].items() if name.startswith("ModelCheckpoint"))
     return {"best_epoch": int(checkpoint["epoch"]), monitor.removeprefix("val/"): float(callback["best_model_score"])}
+
+
+def _best_checkpoint(folder: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(checkpoints(folder) / "best.ckpt", map_location="cpu", weights_only=True)
+    return checkpoint
 
 
 def device(cfg: DictConfig) -> torch.device:

@@ -41,7 +41,9 @@ def extract(cfg: DictConfig) -> None:
     backbone.to(build.device(cfg)).eval()
     writer = StoreWriter(folder, fingerprint)
     sampler: Sampler = instantiate(cfg.sampler)
-    shards = {split: _extract_split(writer, split, data, backbone, hypercolumn, sampler, cfg.seed) for split in images.splits}
+    shards = {
+        split: _extract_split(writer, split, data, backbone, hypercolumn, sampler, cfg.seed) for split in images.splits
+    }
     writer.finish(shards)
     _show(folder)
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, Subset
 
@@ -17,27 +17,33 @@ from hypercolumns.stages.evaluation import evaluate
 from hypercolumns.stages.runs import Run
 
 
-def finish(
-    cfg: DictConfig,
-    run: Run,
-    segmenter: Segmenter,
-    images: ImageSet,
-    trainer: pl.Trainer,
-    best: Mapping[str, Any],
-    limit: int,
-) -> float | None:
-    """Write the model, score it on `limit` val images, mark the run as finished; returns the mIoU.
+def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> float | None:
+    """Score a trained run's model on `limit` val images, write all there is to see of it; returns the mIoU.
 
-    `best` is what is known of the epoch that the model is of.
+    A run that is finished already, with as many images, is only shown.
     """
-    segmenter.save(run.model)
+    if not run.finished or read_json(run.metrics)["images"] != limit:
+        figures = _score(cfg, run, images, limit)
+        logger = instantiate(cfg.logger, save_dir=str(run.folder))
+        logger.log_hyperparams(_flat(build.plain(cfg)), {"final/miou": figures["miou"]} if limit else {})
+        logger.finalize("success")
+        run.finish(figures)
+    figures = read_json(run.metrics)
+    paths = {"model": run.model, "metrics": run.metrics, "overlay": run.overlay}
+    title = f"{cfg.stage}: {limit or 'no'} val images of {images.name}"
+    report.show(figures, title, {name: path for name, path in paths.items() if path.is_file()})
+    miou: float | None = figures["miou"]
+    return miou
+
+
+def _score(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> dict[str, Any]:
+    """The figures for `metrics.json`; writes the overlay picture too."""
     pairs = images.splits["val"]
-    chosen = torch.linspace(0, len(pairs) - 1, limit).round().int().tolist() if limit < len(pairs) else range(len(pairs))
-    dataset = Subset(ImageDataset(pairs, images.palette, len(images.classes)), list(chosen))
+    chosen = torch.linspace(0, len(pairs) - 1, limit).round().int().tolist()
     figures: dict[str, Any] = {
         "stage": cfg.stage,
         "miou": None,
-        **best,
+        **build.best(run.folder, cfg.monitor),
         "images": limit,
         "evaluated": {
             "model": run.model.name,
@@ -48,28 +54,12 @@ def finish(
         },
     }
     if limit:
+        segmenter = Segmenter.load(run.model)
+        dataset = Subset(ImageDataset(pairs, images.palette, len(images.classes)), chosen)
         loader: DataLoader[Example] = DataLoader(dataset, num_workers=cfg.num_workers, collate_fn=collate)
-        figures |= evaluate(segmenter, loader, trainer.strategy.root_device).as_dict(images.classes)
-        report.write_panels(
-            run.folder / "overlay.png", segmenter, [dataset[index] for index in range(min(report.PANELS, limit))]
-        )
-    if trainer.logger is not None:
-        trainer.logger.log_hyperparams(  # type: ignore[call-arg]
-            _flat(build.plain(cfg)), {"final/miou": figures["miou"]} if limit else {}
-        )
-        trainer.logger.finalize("success")
-    run.finish(figures)
-    return show_finished(run, cfg.stage)
-
-
-def show_finished(run: Run, stage: str) -> float | None:
-    """Print the figures of a finished run; returns the mIoU."""
-    figures = read_json(run.metrics)
-    paths = {"model": run.model, "metrics": run.metrics, "overlay": run.folder / "overlay.png"}
-    title = f"{stage}: {figures['images']} val images of {figures['evaluated']['data']}"
-    report.show(figures, title, {name: path for name, path in paths.items() if path.is_file()})
-    miou: float | None = figures["miou"]
-    return miou
+        figures |= evaluate(segmenter, loader, build.device(cfg)).as_dict(images.classes)
+        report.write_panels(run.overlay, segmenter, [dataset[index] for index in range(min(report.PANELS, limit))])
+    return figures
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import DictConfig
+from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import write_json
@@ -15,8 +16,6 @@ from hypercolumns.metrics import confusion_metric, scores
 from hypercolumns.progress import console, track
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, report
-
-from PIL import Image
 
 
 def predict(cfg: DictConfig) -> None:
@@ -51,7 +50,9 @@ def predict(cfg: DictConfig) -> None:
                 )
             confusion.update(torch.from_numpy(labels).long(), truth.long())
     shares = sorted(zip(pixels / pixels.sum(), segmenter.classes, strict=True), reverse=True)
-    console.print(f"{len(names)} images: " + ", ".join(f"{name} {share:.1%}" for share, name in shares if share), markup=False)
+    console.print(
+        f"{len(names)} images: " + ", ".join(f"{name} {share:.1%}" for share, name in shares if share), markup=False
+    )
     if masks is not None:
         figures = scores(confusion.compute()).as_dict(segmenter.classes) | {"images": len(names)}
         figures["evaluated"] = {"model": str(cfg.model), "images": str(cfg.images), "masks": str(masks)}
@@ -91,4 +92,6 @@ def _device(name: str) -> torch.device:
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise HypercolumnsError(f"device={name} can't be used ({str(error).splitlines()[0]}); try device=auto") from error
+        raise HypercolumnsError(
+            f"device={name} can't be used ({str(error).splitlines()[0]}); try device=auto"
+        ) from error

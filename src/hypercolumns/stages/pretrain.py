@@ -4,12 +4,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from hypercolumns.classifiers import MLP
 from hypercolumns.data import SampleData
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, runs
-from hypercolumns.stages.finish import finish, show_finished
+from hypercolumns.stages.finish import finish
+from hypercolumns.store import SampleStore
 from hypercolumns.tasks import PixelClassification
 
 
@@ -20,30 +22,35 @@ def pretrain(cfg: DictConfig) -> float | None:
     backbone = build.backbone(cfg)
     wanted = runs.needs(cfg, images, backbone)
     store = runs.find_store(cfg, images, wanted)
-    identity = wanted | {"samples": runs.key(store.fingerprint), **runs.deciding(cfg, "pretrain")}
-    run = runs.Run.begin(cfg, images, identity)
-    if run.finished:
-        return show_finished(run, cfg.stage)
-    console.print(f"pretrain: from the samples in {store.folder}", markup=False)
+    limit = _limit(cfg.dense_val, len(images.splits["val"]))
+    run = runs.Run.begin(
+        cfg, images, wanted | {"samples": runs.key(store.fingerprint), **runs.deciding(cfg, "pretrain")}
+    )
+    if not run.model.is_file():
+        console.print(f"pretrain: from the samples in {store.folder}", markup=False)
+        classifier = _classifier(cfg, store, len(images.classes), run)
+        Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg)).save(
+            run.model
+        )
+    return finish(cfg, run, images, limit)
 
+
+def _classifier(cfg: DictConfig, store: SampleStore, classes: int, run: runs.Run) -> MLP:
+    """A classifier trained on the samples."""
     split = store.split("train")
-    classifier = build.classifier(cfg, sum(tap.channels for tap in backbone.taps), len(images.classes))
-    classifier.standardise(*split.statistics())
+    mean, std = split.statistics()
+    classifier = build.classifier(cfg, len(mean), classes)
+    classifier.standardise(mean, std)
     task = PixelClassification(
         classifier,
-        len(images.classes),
+        classes,
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
-        build.class_weights(cfg, torch.bincount(split.labels.long(), minlength=len(images.classes))),
+        build.class_weights(cfg, torch.bincount(split.labels.long(), minlength=classes)),
         cfg.seed,
     )
-    trainer = build.trainer(cfg, run.folder)
-    samples = SampleData(store, cfg.batch_size, seed=cfg.seed)
-    trainer.fit(task, samples, ckpt_path=run.last_checkpoint, weights_only=True)
-    best = build.load_best(task, run.folder, cfg.monitor)
-
-    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
-    return finish(cfg, run, segmenter, images, trainer, best, _limit(cfg.dense_val, len(images.splits["val"])))
+    build.fit(cfg, task, SampleData(store, cfg.batch_size, seed=cfg.seed), run.folder)
+    return classifier
 
 
 def _limit(dense_val: int | str, images: int) -> int:

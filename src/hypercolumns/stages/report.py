@@ -39,8 +39,12 @@ def number(value: float | None) -> str:
 
 
 def show(figures: Mapping[str, Any], title: str, paths: Mapping[str, Path]) -> None:
-    """Print the table, and where the files are."""
-    console.print(table(figures, title))
+    """Print the table, if images were scored, and where the files are."""
+    if "per_class_iou" in figures:
+        console.print(table(figures, title))
+    else:
+        sample_figures = ", ".join(f"{name} {figures[name]:.3f}" for name in figures if name.startswith("sample_"))
+        console.print(f"{title} were scored ({sample_figures} of the val samples)", markup=False)
     for name, path in paths.items():
         console.print(f"{name:>9}  {path}", markup=False)
 

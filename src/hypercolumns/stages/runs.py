@@ -28,12 +28,8 @@ Identity = dict[str, Any]
 RECORD = "run.json"
 
 # Settings that decide what a stage gives, besides its input. The others are where things lie and how fast it goes.
-DECIDING = {
-    "pretrain": ("seed", "classifier", "optimizer", "scheduler", "trainer", "class_weights", "batch_size", "patience")
-    + ("monitor", "dense_val"),
-    "train": ("seed", "classifier", "optimizer", "scheduler", "trainer", "class_weights", "batch_size", "patience")
-    + ("monitor", "pixels", "augment"),
-}
+TRAINING = "seed classifier optimizer scheduler trainer class_weights batch_size patience monitor".split()
+DECIDING = {"pretrain": TRAINING, "train": [*TRAINING, "pixels", "augment"]}
 NOT_DECIDING_IN_TRAINER = ("accelerator", "devices", "log_every_n_steps")
 
 
@@ -58,7 +54,7 @@ def deciding(cfg: DictConfig, stage: str) -> Identity:
 
 def home(cfg: DictConfig, images: ImageSet, what: str) -> Path:
     """The folder of all stores (`what` is samples) or of all runs of a stage."""
-    return Path(cfg.runs).expanduser() / images.name / cfg.cnn.name / what
+    return Path(cfg.runs).expanduser() / images.name / str(cfg.cnn.name) / what
 
 
 def key(identity: Mapping[str, Any]) -> str:
@@ -73,6 +69,7 @@ class Run:
         folder: of the run.
         model: the file of its model.
         metrics: the file of its figures.
+        overlay: the picture of some predictions.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,6 +77,7 @@ class Run:
         self.folder = folder
         self.model = folder / "model.safetensors"
         self.metrics = folder / "metrics.json"
+        self.overlay = folder / "overlay.png"
 
     @classmethod
     def begin(cls, cfg: DictConfig, images: ImageSet, identity: Identity) -> "Run":
@@ -106,12 +104,6 @@ class Run:
         path = self.folder / RECORD
         when: str | None = read_json(path)["finished"] if path.is_file() else None
         return when
-
-    @property
-    def last_checkpoint(self) -> Path | None:
-        """The checkpoint to go on from, if there is one."""
-        path = build.checkpoints(self.folder) / "last.ckpt"
-        return path if path.is_file() else None
 
     def finish(self, figures: Mapping[str, object]) -> None:
         """Write the figures, mark the run as finished and make it the latest."""

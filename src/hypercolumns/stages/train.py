@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import Example, ImageData, ImageSet
@@ -17,10 +18,9 @@ from hypercolumns.hypercolumn import Hypercolumn
 from hypercolumns.images import VOID
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler, Uniform
-from hypercolumns import seeds
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, runs
-from hypercolumns.stages.finish import finish, show_finished
+from hypercolumns.stages.finish import finish
 from hypercolumns.tasks import Segmentation
 
 SCRATCH = "scratch"
@@ -40,14 +40,15 @@ def train(cfg: DictConfig) -> float | None:
         **runs.deciding(cfg, "train"),
     }
     run = runs.Run.begin(cfg, images, identity)
-    if run.finished:
-        return show_finished(run, cfg.stage)
-    console.print(f"train: from {start or 'scratch'}", markup=False)
+    if not run.model.is_file():
+        console.print(f"train: from {start or 'scratch'}", markup=False)
+        _train(cfg, images, backbone, start, run)
+    return finish(cfg, run, images, len(images.splits["val"]))
 
+
+def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | None, run: runs.Run) -> None:
     data = build.image_data(cfg, images)
-    classifier = (
-        _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg.alignment)
-    )
+    classifier = _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg)
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
     task = Segmentation(
         segmenter,
@@ -57,10 +58,8 @@ def train(cfg: DictConfig) -> float | None:
         build.class_weights(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
         cfg.seed,
     )
-    trainer = build.trainer(cfg, run.folder)
-    trainer.fit(task, data, ckpt_path=run.last_checkpoint, weights_only=True)
-    best = build.load_best(task, run.folder, cfg.monitor)
-    return finish(cfg, run, segmenter, images, trainer, best, len(images.splits["val"]))
+    build.fit(cfg, task, data, run.folder)
+    segmenter.save(run.model)
 
 
 def _sampler(pixels: int | str) -> Sampler | None:
@@ -76,16 +75,23 @@ def _start(cfg: DictConfig, images: ImageSet, wanted: runs.Identity) -> Path | N
     """The model that training starts from; None for none."""
     if cfg.init_from is None:
         return runs.find_pretrained(cfg, images, wanted).model
-    return None if cfg.init_from == SCRATCH else Path(cfg.init_from).expanduser()
+    if cfg.init_from == SCRATCH:
+        return None
+    path = Path(cfg.init_from).expanduser()
+    if not path.is_file():
+        raise HypercolumnsError(
+            f"init_from={path} is not a file; give a model.safetensors, or {SCRATCH} to start from none"
+        )
+    return path
 
 
-def _from_model(path: Path, backbone: Backbone, images: ImageSet, alignment: str) -> MLP:
+def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfig) -> MLP:
     """The classifier of a model, whose backbone's weights are copied too; refused if it does not fit."""
     model = Segmenter.load(path)
     found, wanted = ({**b.fingerprint(), "weights": None} for b in (model.backbone, backbone))
     differing = runs.differences(
-        {**found, "alignment": model.hypercolumn.alignment, "classes": list(model.classes)},
-        {**wanted, "alignment": alignment, "classes": list(images.classes)},
+        {"cnn": found, "alignment": model.hypercolumn.alignment, "resize": model.resize, "classes": model.classes},
+        {"cnn": wanted, "alignment": cfg.alignment, "resize": build.resize(cfg), "classes": images.classes},
     )
     if differing:
         raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")

@@ -23,7 +23,7 @@ def optimizer_with_schedule(
 
 
 def balanced_weights(counts: Tensor) -> Tensor:
-    """Weights (classes,) inverse to the counts (classes,), such that a pixel weighs 1 on average; 0 if there is none."""
+    """Weights (classes,) inverse to the counts (classes,), such that a pixel weighs 1 on average; 0 for no pixels."""
     present = counts > 0
     weights = counts.sum() / (present.sum() * counts.clamp(min=1))
     return torch.where(present, weights, 0).float()

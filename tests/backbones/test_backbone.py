@@ -1,0 +1,224 @@
+import math
+
+import pytest
+import safetensors.torch
+import torch
+import torchvision
+from conftest import FIRES, SQN, VGG
+from torch import nn
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from hypercolumns.errors import HypercolumnsError
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "centres", "min_side"),
+    [
+        ("sqn", [96, 128, 128, 256, 384, 512], [(3, 2), (5, 4), (5, 4), (9, 8), (9, 8), (17, 16)], 21),
+        ("vgg", [64, 128, 256, 512, 512], [(0, 1), (0.5, 2), (1.5, 4), (3.5, 8), (7.5, 16)], 16),
+    ],
+)
+def test_taps_are_those_of_the_original(name, channels, centres, min_side, request):
+    backbone = request.getfixturevalue(name)
+    assert [tap.channels for tap in backbone.taps] == channels
+    assert sum(channels) == {"sqn": 1504, "vgg": 1472}[name]
+    for tap, (offset, stride) in zip(backbone.taps, centres, strict=True):
+        assert tap.offset == (offset, offset)
+        assert tap.stride == (stride, stride)
+    assert backbone.min_side == min_side
+    maps = backbone(torch.rand(2, 3, 50, 70))
+    assert [cells.shape[1] for cells in maps] == channels
+
+
+def test_centres_are_those_of_the_gradient(sqn):
+    """The centroid of a cell's gradient, in a copy whose layers average, against what the ramp gave."""
+    from hypercolumns.backbones.centres import _averaging_copy
+
+    linear = _averaging_copy(sqn.body)
+    image = torch.ones(1, 3, 403, 403, dtype=torch.float64, requires_grad=True)
+    for tap, cells in zip(sqn.taps, sqn._maps(linear, image), strict=True):
+        row, column = cells.shape[2] // 2, cells.shape[3] // 2 + 1
+        (gradient,) = torch.autograd.grad(cells[0, 0, row, column], image, retain_graph=True)
+        share = gradient[0].sum(0) / gradient.sum()
+        pixels = torch.arange(403, dtype=torch.float64)
+        assert float(share.sum(1) @ pixels) == pytest.approx(tap.offset[0] + tap.stride[0] * row)
+        assert float(share.sum(0) @ pixels) == pytest.approx(tap.offset[1] + tap.stride[1] * column)
+
+
+def test_centres_per_axis():
+    """A network that treats the axes differently, and pads on one side only."""
+    from hypercolumns.backbones.centres import cell_centres
+
+    network = nn.Sequential(nn.ZeroPad2d((0, 2, 0, 0)), nn.Conv2d(3, 4, (1, 3), stride=(1, 2)), nn.MaxPool2d((2, 1)))
+    (along_y, along_x), *rest = cell_centres(network, lambda body, image: [body(image)], 4)
+    assert not rest
+    assert along_y == (2.0, 0.5)
+    assert along_x == (2.0, 1.0)
+
+
+def test_taps_come_before_the_relu_which_does_not_overwrite_them(sqn):
+    """Each tap of SqueezeNet against torchvision's own layers, called one by one."""
+    network = torchvision.models.squeezenet1_0().eval()
+    network.load_state_dict(sqn.body.state_dict(), strict=False)
+    images = torch.rand(1, 3, 64, 80)
+    x = (images - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
+    expected = []
+    with torch.no_grad():
+        for index, layer in enumerate(network.features):
+            if index in (3, 4, 7, 9, 12):
+                squeezed = layer.squeeze(x).relu()
+                expected.append(torch.cat([layer.expand1x1(squeezed), layer.expand3x3(squeezed)], dim=1))
+            x = layer(x.clone())
+            if index == 0:
+                expected.append(x.clone())
+        for ours, theirs in zip(sqn(images), expected, strict=True):
+            assert (theirs < 0).any()
+            assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_small_images_are_continued_by_their_last_pixels(sqn):
+    image = torch.rand(1, 3, 2, 30)
+    padded = sqn.pad(image)
+    assert padded.shape == (1, 3, 21, 30)
+    assert (padded[:, :, 2:] == image[:, :, 1:]).all()
+    assert all(cells.numel() for cells in sqn(padded))
+    assert sqn.pad(torch.rand(1, 3, 21, 21)).shape == (1, 3, 21, 21)
+
+
+class TestTrainable:
+    def trained(self, trainable):
+        backbone = Backbone(**SQN, trainable=trainable)
+        return {name.rpartition(".")[0] for name, p in backbone.body.named_parameters() if p.requires_grad}
+
+    def test_frozen_by_default(self):
+        assert self.trained(0) == set()
+
+    def test_the_layers_of_the_last_tap(self):
+        modules = {f"features.{i}.{part}" for i in (10, 12) for part in ("squeeze", "expand1x1", "expand3x3")}
+        assert self.trained(1) == modules
+
+    def test_all(self):
+        assert self.trained("all") == self.trained(6)
+        assert "features.0" in self.trained("all")
+
+    @pytest.mark.parametrize("trainable", [-1, 7])
+    def test_other_numbers_are_refused(self, trainable):
+        with pytest.raises(HypercolumnsError, match=f"cnn.trainable={trainable} must be a number of taps, from 0 to 6"):
+            Backbone(**SQN, trainable=trainable)
+
+    def test_statistics_of_batchnorm_stay_with_what_is_frozen(self):
+        backbone = Backbone("resnet18", ["layer1.0.bn2", "layer1.1.bn2"], trainable=1).train()
+        frozen, trained = backbone.body.get_submodule("layer1.0.bn2"), backbone.body.get_submodule("layer1.1.bn2")
+        before = [bn.running_mean.clone() for bn in (frozen, trained)]
+        backbone(torch.rand(2, 3, 32, 32))
+        assert torch.equal(before[0], frozen.running_mean)
+        assert not torch.equal(before[1], trained.running_mean)
+
+
+class TestWeights:
+    def test_random_ones_are_decided_by_the_seed(self):
+        one, same, other = (Backbone(**SQN, seed=seed).fingerprint()["weights"] for seed in (1, 1, 2))
+        assert one == same != other
+
+    @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+    @pytest.mark.parametrize("form", ["full", "features"])
+    def test_a_file_of_the_full_network_or_its_features(self, tmp_path, suffix, form):
+        network = torchvision.models.squeezenet1_0()
+        state = network.state_dict() if form == "full" else network.features.state_dict()
+        path = tmp_path / f"weights{suffix}"
+        torch.save(state, path) if suffix == ".pth" else safetensors.torch.save_file(state, path)
+        backbone = Backbone(**SQN, weights=str(path))
+        assert torch.equal(backbone.body.get_parameter("features.0.weight"), network.features[0].weight)
+        assert torch.equal(
+            backbone.body.get_parameter("features.12.expand3x3.bias"), network.features[12].expand3x3.bias
+        )
+        images = torch.rand(1, 3, 40, 40)
+        assert all(cells.isfinite().all() for cells in backbone(images))
+
+    def test_of_another_network(self, tmp_path):
+        path = tmp_path / "weights.pth"
+        torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
+        with pytest.raises(HypercolumnsError, match=r"12 of 50 tensors are missing, such as features\.5\.squeeze"):
+            Backbone(**SQN, weights=str(path))
+        torch.save({**torchvision.models.squeezenet1_0().state_dict(), "features.0.weight": torch.zeros(64, 3)}, path)
+        with pytest.raises(HypercolumnsError, match=r"features\.0\.weight is \(64, 3\), expected \(96, 3, 7, 7\)"):
+            Backbone(**SQN, weights=str(path))
+        torch.save({"conv1.weight": torch.zeros(1)}, path)
+        with pytest.raises(HypercolumnsError, match=r"50 of 50 tensors are missing, such as features\.0\.weight"):
+            Backbone(**SQN, weights=str(path))
+
+    def test_of_no_network(self, tmp_path):
+        path = tmp_path / "weights.pth"
+        path.write_text("<html>not found</html>")
+        with pytest.raises(HypercolumnsError, match=r"can't be read .* expected a state dict"):
+            Backbone(**SQN, weights=str(path))
+        torch.save([1, 2], path)
+        with pytest.raises(HypercolumnsError, match="holds something else; expected a state dict"):
+            Backbone(**SQN, weights=str(path))
+
+    def test_a_pickle_that_would_run_code_is_refused(self, tmp_path):
+        class Hostile:
+            def __reduce__(self):
+                return (tmp_path.joinpath("touched").touch, ())
+
+        path = tmp_path / "weights.pth"
+        torch.save({"a": Hostile()}, path)
+        with pytest.raises(HypercolumnsError, match="can't be read"):
+            Backbone(**SQN, weights=str(path))
+        assert not (tmp_path / "touched").exists()
+
+    def test_neither_file_nor_name(self):
+        with pytest.raises(
+            HypercolumnsError,
+            match=r"IMAGENET is neither a file nor one .* for squeezenet1_0 \(IMAGENET1K_V1, DEFAULT\)",
+        ):
+            Backbone(**SQN, weights="IMAGENET")
+
+    def test_a_failed_download_never_falls_back(self, monkeypatch):
+        def fail(*args, **kwargs):
+            raise OSError("no route to host")
+
+        monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+        with pytest.raises(HypercolumnsError, match=r"could not be downloaded \(no route to host\); pass a file"):
+            Backbone(**SQN, weights="IMAGENET1K_V1")
+
+    def test_by_name_bring_their_normalisation(self, monkeypatch):
+        state = torchvision.models.squeezenet1_0().state_dict()
+        monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **kwargs: state)
+        backbone = Backbone(**SQN, weights="IMAGENET1K_V1", mean=(0, 0, 0), std=(1, 1, 1))
+        assert backbone.mean.flatten().tolist() == pytest.approx(IMAGENET_MEAN)
+
+
+def test_fingerprint_sees_one_changed_weight():
+    backbone = Backbone(**SQN)
+    before = backbone.fingerprint()
+    with torch.no_grad():
+        value = backbone.body.get_parameter("features.12.squeeze.bias")[0]
+        value.copy_(torch.nextafter(value, torch.tensor(math.inf)))
+    assert backbone.fingerprint() != before
+    assert {**backbone.fingerprint(), "weights": ""} == {**before, "weights": ""}
+
+
+def test_unknown_network_and_tap():
+    with pytest.raises(HypercolumnsError, match=r"cnn\.network=squeezenet is not known; it must be rgb or one of"):
+        Backbone("squeezenet", ["features.0"])
+    with pytest.raises(HypercolumnsError, match=r"cnn\.taps names features\.99, which this network does not have"):
+        Backbone("vgg11", [VGG["taps"][0], "features.99"])
+
+
+def test_rgb_is_the_image():
+    backbone = Backbone("rgb", ["image"], mean=(0, 0, 0), std=(1, 1, 1))
+    images = torch.rand(1, 3, 5, 7)
+    assert torch.equal(backbone(images)[0], images)
+    assert (backbone.taps[0].stride, backbone.taps[0].offset, backbone.min_side) == ((1, 1), (0, 0), 1)
+
+
+def test_a_deep_copy_is_independent():
+    import copy
+
+    backbone = Backbone("squeezenet1_0", ["features.0", FIRES[0]])
+    twin = copy.deepcopy(backbone)
+    twin.train()
+    assert not any(module.training for module in twin._frozen)
+    assert twin._frozen[0] is twin.body.get_submodule("features.0")

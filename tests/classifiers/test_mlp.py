@@ -1,0 +1,38 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hypercolumns.classifiers import MLP
+
+
+@pytest.mark.parametrize("hidden", [7, [], [7, 5]])
+def test_forward_is_its_definition_and_folding_changes_nothing(hidden):
+    torch.manual_seed(0)
+    classifier = MLP(10, 4, hidden).double()
+    mean, std = torch.randn(10).double(), torch.rand(10).double()
+    classifier.standardise(mean, std)
+    x = torch.randn(6, 10).double()
+    y = F.linear((x - mean) / (std + 1e-5), classifier.first.weight, classifier.first.bias)
+    for layer in list(classifier.rest)[1::2]:
+        y = F.linear(y.relu(), layer.weight, layer.bias)
+    assert y.shape == (6, 4)
+    assert torch.allclose(classifier(x), y)
+    weight, bias = classifier.folded()
+    assert torch.allclose(classifier.rest(F.linear(x, weight, bias)), y)
+
+
+def test_no_relu_on_the_logits():
+    torch.manual_seed(0)
+    assert (MLP(10, 4)(torch.randn(100, 10)) < 0).any()
+
+
+def test_settings_build_it_again():
+    classifier = MLP(10, 4, [7, 5], dropout=0.25)
+    twin = MLP(10, 4, **classifier.settings())
+    assert str(twin) == str(classifier)
+
+
+def test_standardisation_is_saved_but_not_trained():
+    classifier = MLP(10, 4)
+    assert {"mean", "std"} <= classifier.state_dict().keys()
+    assert not {"mean", "std"} & dict(classifier.named_parameters()).keys()

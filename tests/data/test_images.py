@@ -1,0 +1,111 @@
+import pytest
+import torch
+
+from hypercolumns.data import Augmentation, Example, ImageData, shapes
+from hypercolumns.data.images import collate
+from hypercolumns.data.transforms import GREY
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.images import VOID
+
+IMAGE = torch.arange(3 * 20 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(3, 20, 30)
+MASK = IMAGE[0] % 5
+
+
+@pytest.fixture(scope="module")
+def image_set(tmp_path_factory):
+    return shapes(tmp_path_factory.mktemp("data"), train_images=5, val_images=3)
+
+
+class TestAugmentation:
+    def test_off_by_default(self):
+        image, mask = Augmentation()(IMAGE, MASK, 0)
+        assert image is IMAGE
+        assert mask is MASK
+
+    def test_the_seed_decides(self):
+        augment = Augmentation((0.5, 2.0), 16, 0.5, 0.3)
+        for ours, theirs in zip(augment(IMAGE, MASK, 1), augment(IMAGE, MASK, 1), strict=True):
+            assert torch.equal(ours, theirs)
+        assert any(not torch.equal(augment(IMAGE, MASK, 1)[0], augment(IMAGE, MASK, seed)[0]) for seed in range(2, 5))
+
+    @pytest.mark.parametrize("settings", [{"crop": 12}, {"flip": 0.5}, {"crop": (8, 40)}])
+    def test_image_and_mask_move_alike(self, settings):
+        for seed in range(5):
+            image, mask = Augmentation(**settings)(IMAGE, MASK, seed)
+            assert image.shape[1:] == mask.shape
+            assert type(mask) is torch.Tensor
+            assert torch.equal(torch.where(mask == VOID, VOID, image[0] % 5), mask)
+
+    def test_padding_is_void(self):
+        image, mask = Augmentation(crop=64)(IMAGE, MASK, 0)
+        assert mask.shape == (64, 64)
+        assert (mask != VOID).sum() == 20 * 30
+        assert (image[:, mask == VOID] == GREY).all()
+
+    def test_scale_stays_in_its_range_and_labels_stay_labels(self):
+        sizes = set()
+        for seed in range(20):
+            image, mask = Augmentation(scale=(0.5, 2.0))(IMAGE, MASK, seed)
+            assert image.shape[1:] == mask.shape
+            assert 10 <= mask.shape[0] <= 40
+            assert abs(mask.shape[1] / mask.shape[0] - 1.5) < 0.1
+            assert set(mask.unique().tolist()) <= set(range(5))
+            sizes.add(mask.shape)
+        assert len(sizes) > 10
+
+    def test_colour_jitter_leaves_the_mask(self):
+        image, mask = Augmentation(color_jitter=0.5)(IMAGE, MASK, 0)
+        assert torch.equal(mask, MASK)
+        assert not torch.equal(image, IMAGE)
+
+
+class TestImageData:
+    def test_validation_images_are_whole_and_single(self, image_set):
+        data = ImageData(image_set, batch_size=4, resize=(40, 50), augmentation=Augmentation(crop=20))
+        batches = list(data.val_dataloader())
+        assert [batch.ids for batch in batches] == [[pair.id] for pair in image_set.splits["val"]]
+        assert batches[0].images.shape[2:] == batches[0].masks.shape[1:] != (40, 50)
+        assert batches[0].images.dtype == torch.float32
+        assert 0 <= batches[0].images.min() < batches[0].images.max() <= 1
+
+    def test_training_covers_every_image_once_in_an_order_of_the_seed(self, image_set):
+        def ids(seed):
+            data = ImageData(image_set, batch_size=2, augmentation=Augmentation(crop=32), seed=seed)
+            return [image_id for batch in data.train_dataloader() for image_id in batch.ids]
+
+        assert sorted(ids(0)) == [pair.id for pair in image_set.splits["train"]]
+        assert ids(0) == ids(0)
+        assert any(ids(0) != ids(seed) for seed in range(1, 6))
+
+    def test_workers_change_nothing(self, image_set):
+        settings = {"batch_size": 2, "augmentation": Augmentation((0.5, 2), 32, 0.5, 0.3)}
+        alone, helped = (list(ImageData(image_set, num_workers=n, **settings).train_dataloader()) for n in (0, 2))
+        for ours, theirs in zip(alone, helped, strict=True):
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.masks, theirs.masks)
+
+    def test_epochs_differ(self, image_set):
+        dataset = ImageData(image_set).dataset("train")
+        dataset.augmentation = Augmentation(crop=32)
+        first = dataset[0].image
+        dataset.epoch = 1
+        assert not torch.equal(dataset[0].image, first)
+
+    def test_resize_squeezes_image_and_mask(self, image_set):
+        example = ImageData(image_set, resize=(24, 36)).dataset("train")[0]
+        assert example.image.shape == (3, 24, 36)
+        assert example.mask.shape == (24, 36)
+        assert set(example.mask.unique().tolist()) <= {*range(6), VOID}
+
+    def test_sizes_that_differ_are_refused_in_one_batch(self):
+        examples = [Example(torch.zeros(3, n, 5), torch.zeros(n, 5).long(), str(n)) for n in (4, 6)]
+        with pytest.raises(HypercolumnsError, match=r"different sizes \(5x4, 5x6\) .* set augment\.crop=<side>"):
+            collate(examples)
+
+    def test_a_mask_of_another_size_is_refused(self, image_set, tmp_path):
+        from dataclasses import replace
+
+        first, second = image_set.splits["train"][:2]
+        mixed = replace(image_set, splits={"train": (replace(first, mask=second.mask),)})
+        with pytest.raises(HypercolumnsError, match="they must have the same size"):
+            ImageData(mixed).dataset("train")[0]

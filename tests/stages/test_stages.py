@@ -1,0 +1,294 @@
+"""The stages on a tiny set, in this process; the hypercolumn is the pixel's colour, to be quick."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.data import shapes
+from hypercolumns.images import read_mask
+from hypercolumns.stages import predict, run_stage
+from hypercolumns.store import SampleStore
+from hypercolumns.tasks import PixelClassification, Segmentation
+
+TINY = ["data=shapes", "data.train_images=40", "data.val_images=3", "classifier.hidden=8", "trainer.accelerator=cpu"]
+RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def config(name, *overrides):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def run(stage, *overrides, base=RGB):
+    batch = {"extract": [], "pretrain": ["batch_size=256"], "train": ["batch_size=8"]}[stage]
+    return run_stage(config("train", *base, f"stage={stage}", *batch, *overrides))
+
+
+def only(place, pattern):
+    (found,) = (path for path in place.glob(pattern) if not path.is_symlink())
+    return found
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+class TestExtract:
+    def test_samples_are_the_colours_and_labels_at_their_positions(self, place):
+        run("extract", "sampler.n=4")
+        store = SampleStore(only(place, "runs/shapes/rgb/samples/*"))
+        images = shapes("data", train_images=40, val_images=3)
+        for split in ("train", "val"):
+            found = list(store.split(split).images())
+            assert [image.id for image in found] == [pair.id for pair in images.splits[split]]
+            for image, pair in zip(found, images.splits[split], strict=True):
+                mask = read_mask(pair.mask, images.palette, 6)
+                assert image.size == tuple(mask.shape)
+                rows, columns = image.positions.T.long()
+                assert torch.equal(image.labels, mask[rows, columns])
+                with Image.open(pair.image) as picture:
+                    red = torch.from_numpy(np.array(picture))[rows, columns, 0] / 255
+                assert torch.allclose(image.hypercolumns[:, 0].float(), (red - 0.485) / 0.229, atol=2e-3)
+
+    def test_interrupted_it_goes_on_and_ends_the_same(self, place):
+        run("extract")
+        folder = only(place, "runs/shapes/rgb/samples/*")
+        whole = contents(folder)
+        assert sum(name.endswith(".safetensors") for name in whole) == 3
+        kept = folder / "train-00001.safetensors"
+        before = kept.stat().st_mtime_ns
+        for name in ("index.json", "train-00000.json", "train-00000.safetensors", "val-00000.json"):
+            (folder / name).unlink()
+        run("extract")
+        assert contents(folder) == whole
+        assert kept.stat().st_mtime_ns == before
+
+    def test_workers_change_nothing(self, place):
+        run("extract")
+        folder = only(place, "runs/shapes/rgb/samples/*")
+        alone = contents(folder)
+        run("extract", "num_workers=2", "overwrite=true")
+        assert contents(folder) == alone
+
+    def test_a_finished_store_is_left_alone_and_other_settings_make_another(self, place):
+        run("extract")
+        folder = only(place, "runs/shapes/rgb/samples/*")
+        before = (folder / "index.json").stat().st_mtime_ns
+        run("extract")
+        assert (folder / "index.json").stat().st_mtime_ns == before
+        for setting in ("sampler.n=2", "seed=1", "alignment=corners", "sampler=uniform", "resize=[32,32]"):
+            run("extract", setting)
+        assert len(list(place.glob("runs/shapes/rgb/samples/*/index.json"))) == 6
+
+    def test_what_is_not_finite_names_image_and_tap(self, place):
+        state = {"features.0.weight": torch.full((96, 3, 7, 7), 1e6), "features.0.bias": torch.zeros(96)}
+        torch.save(state, place / "weights.pth")
+        overrides = ["cnn=sqn", "cnn.taps=[features.0]", f"cnn.weights={place}/weights.pth"]
+        with pytest.raises(HypercolumnsError, match=r"image train_00000: tap features\.0 gives values .* float16"):
+            run("extract", *overrides, base=TINY)
+
+
+class TestPretrainAndTrain:
+    @pytest.fixture
+    def extracted(self, place):
+        run("extract")
+        return place
+
+    def test_from_store_to_model(self, extracted):
+        miou = run("pretrain")
+        folder = only(extracted, "runs/shapes/rgb/pretrain/*")
+        names = {path.name for path in folder.iterdir()}
+        assert {"model.safetensors", "metrics.json", "overlay.png", "config.yaml", "run.json", "checkpoints"} <= names
+        figures = json.loads((folder / "metrics.json").read_text())
+        assert figures["miou"] == miou
+        assert figures["images"] == 3
+        assert 0 < figures["sample_miou"] < 1
+        assert (folder.parent / "latest").resolve() == folder
+
+        trained = run("train", "batch_size=2")
+        folder = only(extracted, "runs/shapes/rgb/train/*")
+        figures = json.loads((folder / "metrics.json").read_text())
+        assert figures["miou"] == trained
+
+    def test_figures_are_those_of_the_model_at_full_size(self, extracted):
+        """Against a plain count of what the saved model predicts."""
+        miou = run("pretrain")
+        segmenter = Segmenter.load(extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors")
+        both, either = np.zeros(6), np.zeros(6)
+        for pair in shapes("data", train_images=40, val_images=3).splits["val"]:
+            truth = read_mask(pair.mask, segmenter.palette, 6).numpy()
+            predicted = segmenter.predict(pair.image)
+            for label in range(6):
+                both[label] += ((truth == label) & (predicted == label)).sum()
+                either[label] += (((truth == label) | (predicted == label)) & (truth != 255)).sum()
+        assert miou == pytest.approx(np.mean(both[either > 0] / either[either > 0]))
+
+    def test_done_once(self, extracted):
+        miou = run("pretrain")
+        folder = only(extracted, "runs/shapes/rgb/pretrain/*")
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        assert run("pretrain", "num_workers=1") == miou
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+        run("pretrain", "overwrite=true")
+        assert only(extracted, "runs/shapes/rgb/pretrain/*").stat().st_mtime_ns != before[folder / "model.safetensors"]
+        run("pretrain", "optimizer.lr=0.1")
+        assert len(list(extracted.glob("runs/shapes/rgb/pretrain/*/metrics.json"))) == 3  # and latest
+
+    def test_scoring_more_images_does_not_train_again(self, extracted):
+        assert run("pretrain", "dense_val=0") is None
+        model = only(extracted, "runs/shapes/rgb/pretrain/*") / "model.safetensors"
+        before = model.stat().st_mtime_ns
+        assert run("pretrain", "dense_val=2") > 0
+        assert json.loads(model.with_name("metrics.json").read_text())["evaluated"]["ids"] == ["val_00000", "val_00002"]
+        assert model.stat().st_mtime_ns == before
+
+    @pytest.mark.parametrize(
+        ("stage", "task", "overrides"),
+        [
+            ("pretrain", PixelClassification, ["classifier.dropout=0.5"]),
+            ("train", Segmentation, ["batch_size=20", "init_from=scratch", "augment.color_jitter=0.5"]),
+            ("train", Segmentation, ["batch_size=20", "init_from=scratch", "pixels=50", "classifier.dropout=0.5"]),
+        ],
+    )
+    def test_interrupted_it_goes_on_and_ends_the_same(self, extracted, monkeypatch, stage, task, overrides):
+        run(stage, *overrides)
+        model = only(extracted, f"runs/shapes/rgb/{stage}/*") / "model.safetensors"
+        whole = model.read_bytes()
+        step = task.training_step
+
+        def fail_in_the_last_epoch(self, batch, batch_idx):
+            if self.current_epoch == 2:
+                raise RuntimeError("power cut")
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(task, "training_step", fail_in_the_last_epoch)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(stage, *overrides, "overwrite=true")
+        assert not model.exists()
+        monkeypatch.setattr(task, "training_step", step)
+        run(stage, *overrides)
+        assert model.read_bytes() == whole
+
+    def test_a_stage_whose_input_is_missing_says_which_command_makes_it(self, place):
+        with pytest.raises(
+            HypercolumnsError, match=r"no samples in runs/.*/samples that fits; .*train\.py stage=extract"
+        ):
+            run("pretrain")
+        with pytest.raises(HypercolumnsError, match=r"no pretrained model .*; make it first: .*stage=pretrain"):
+            run("train")
+
+    def test_an_input_that_does_not_fit_names_both_values(self, extracted):
+        message = 'alignment is "exact", this command has "corners"'
+        with pytest.raises(HypercolumnsError, match=message):
+            run("pretrain", "alignment=corners")
+        store = only(extracted, "runs/shapes/rgb/samples/*")
+        with pytest.raises(HypercolumnsError, match=f"samples={store} does not fit: {message}"):
+            run("pretrain", "alignment=corners", f"samples={store}")
+        run("pretrain", "dense_val=0")
+        with pytest.raises(HypercolumnsError, match=message):
+            run("train", "alignment=corners")
+        model = extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors"
+        with pytest.raises(HypercolumnsError, match=f"init_from={model} does not fit: {message}"):
+            run("train", "alignment=corners", f"init_from={model}")
+
+    def test_pretrain_takes_the_newest_store_whatever_its_sampler(self, extracted):
+        run("extract", "sampler=uniform", "sampler.n=7")
+        run("pretrain", "dense_val=0")
+        identity = json.loads((only(extracted, "runs/shapes/rgb/pretrain/*") / "run.json").read_text())["identity"]
+        newest = max(extracted.glob("runs/shapes/rgb/samples/*/index.json"), key=lambda path: path.stat().st_mtime)
+        assert identity["samples"] == newest.parent.name
+
+    def test_training_goes_on_from_the_pretrained_classifier(self, extracted):
+        run("pretrain", "dense_val=0")
+        start = Segmenter.load("runs/shapes/rgb/pretrain/latest/model.safetensors")
+        run("train", "optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1")
+        end = Segmenter.load("runs/shapes/rgb/train/latest/model.safetensors")
+        for name, value in start.state_dict().items():
+            assert torch.equal(end.state_dict()[name], value)
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("pixels=some", "pixels=some must be all, or a number"),
+            ("class_weights=heavy", "class_weights=heavy is not known; choose one of none, balanced, batch"),
+            ("resize=5", r"resize=5 must be \[height,width\]"),
+            ("init_from=nowhere", "init_from=nowhere is not a file"),
+            ("augment.crop=null", "can't be one batch; set augment.crop"),
+        ],
+    )
+    def test_wrong_settings(self, place, override, message):
+        overrides = [override] if override.startswith("init_from") else [override, "init_from=scratch"]
+        with pytest.raises(HypercolumnsError, match=message):
+            run("train", *overrides)
+
+    @pytest.mark.parametrize("weights", ["balanced", "batch"])
+    def test_class_weights_raise_the_rare_classes(self, extracted, weights):
+        overrides = ["init_from=scratch", "optimizer.lr=0.01"]
+        run("train", *overrides)
+        plain = json.loads((extracted / "runs/shapes/rgb/train/latest/metrics.json").read_text())
+        run("train", *overrides, f"class_weights={weights}")
+        weighted = json.loads((extracted / "runs/shapes/rgb/train/latest/metrics.json").read_text())
+        assert weighted["per_class_accuracy"]["background"] < plain["per_class_accuracy"]["background"]
+
+
+class TestPredict:
+    @pytest.fixture
+    def model(self, segmenter, place):
+        segmenter.save(place / "model.safetensors")
+        return "model=model.safetensors"
+
+    @pytest.fixture
+    def photos(self, place):
+        random = np.random.default_rng(0)
+        for name, size in {"a.jpg": (30, 44), "deep/b c.png": (25, 33), "x.jpg": (9, 9), "x.png": (8, 8)}.items():
+            (place / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (*size, 3), np.uint8)).save(place / "photos" / name)
+        return place / "photos"
+
+    def test_a_folder(self, model, photos, place, segmenter):
+        predict(config("predict", model, "images=photos", "out=out"))
+        written = sorted(path.relative_to(place / "out").as_posix() for path in (place / "out").rglob("*.*"))
+        names = ["a", "deep/b c", "x.jpg", "x.png"]
+        assert written == sorted([f"{name}.png" for name in names] + [f"{name}.overlay.jpg" for name in names])
+        with Image.open(place / "out" / "deep" / "b c.png") as mask:
+            assert mask.mode == "P"
+            assert mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+            assert (np.array(mask) == segmenter.predict(photos / "deep" / "b c.png")).all()
+
+    def test_a_file_and_a_pattern(self, model, photos, place):
+        predict(config("predict", model, "images=photos/a.jpg", "out=one"))
+        assert len(list((place / "one").iterdir())) == 2
+        predict(config("predict", model, "images=photos/*.jpg", "out=two"))
+        assert sorted(path.name for path in (place / "two").glob("*.png")) == ["a.png", "x.png"]
+
+    def test_scored_against_masks(self, model, photos, place, segmenter):
+        predict(config("predict", model, "images=photos/a.jpg", "out=truth"))
+        predict(config("predict", model, "images=photos/a.jpg", "out=out", "masks=truth"))
+        figures = json.loads((place / "out" / "metrics.json").read_text())
+        assert figures["miou"] == 1.0
+        assert figures["pixels"] == 30 * 44
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("images=nothing", "images=nothing is neither an image, nor a folder"),
+            ("masks=photos", r"masks=photos lacks 1 masks, such as a\.png"),
+            ("device=abacus", "device=abacus can't be used"),
+            ("model=none", "model=none is not a file"),
+        ],
+    )
+    def test_wrong_settings(self, model, photos, override, message):
+        with pytest.raises(HypercolumnsError, match=message):
+            predict(config("predict", model, "images=photos/a.jpg", override))

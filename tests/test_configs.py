@@ -1,0 +1,89 @@
+"""Every YAML composes, and what it describes can be built."""
+
+import inspect
+
+import pytest
+import torch
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
+from hypercolumns.stages import build, runs
+
+CONF = ROOT / "conf"
+OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def test_there_are_options():
+    assert len(OPTIONS) > 15
+
+
+@pytest.mark.parametrize("stage", ["all", "extract", "pretrain", "train"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_in_every_stage(option, stage):
+    overrides = [option] if option.startswith("stage=") else [option, f"stage={stage}"]
+    config = OmegaConf.to_container(composed(*overrides), resolve=True)
+    assert config["stage"] == overrides[-1].removeprefix("stage=")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_target_exists_and_takes_the_settings(option):
+    group = option.partition("=")[0]
+    config = composed(option)
+    if group in ("stage", "experiment"):
+        return
+    parts = [config[group]] if "_target_" in config[group] else list(config[group].values())
+    for part in parts:
+        settings = OmegaConf.to_container(part, resolve=True)
+        target = get_object(settings.pop("_target_"))
+        settings.pop("_partial_", None)
+        if group == "cnn":
+            settings.pop("name")
+        assert settings.keys() <= inspect.signature(target).parameters.keys()
+
+
+@pytest.mark.parametrize(("cnn", "channels"), [("sqn", 1504), ("vgg", 1472), ("rgb", 3)])
+def test_backbones_have_the_channels_they_should(cnn, channels):
+    backbone = build.backbone(composed(f"cnn={cnn}", "cnn.weights=null"))
+    assert sum(tap.channels for tap in backbone.taps) == channels
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("decay", ["constant", "cosine", "poly"])
+def test_optimizers_and_schedules_are_built(kind, decay):
+    config = composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5")
+    optimizer = instantiate(config.optimizer)([torch.zeros(1, requires_grad=True)])
+    assert instantiate(config.scheduler)(optimizer, 10).get_last_lr() == [0.5]
+
+
+def test_every_setting_either_decides_a_result_or_is_known_not_to():
+    """A new setting must be put on one side, or runs of different settings would be taken for one."""
+    config = composed("stage=train")
+    by_fingerprint = {"data", "resize", "cnn", "alignment"}  # of what they mean, not of how they are spelt
+    of_the_input = {"sampler", "samples", "init_from"}  # by the fingerprint of the store or the model
+    without_effect = {"stage", "runs", "overwrite", "num_workers", "logger", "callbacks", "dense_val"}
+    deciding = {name for names in runs.DECIDING.values() for name in names}
+    assert deciding | by_fingerprint | of_the_input | without_effect == set(config)
+    assert not deciding & (by_fingerprint | of_the_input | without_effect)
+
+
+def test_each_file_opens_with_a_command():
+    for path in CONF.rglob("*.yaml"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+        assert lines[0].startswith("# "), path
+
+
+def test_the_original_protocol():
+    pretrain, train = (composed("experiment=original", f"stage={stage}") for stage in ("pretrain", "train"))
+    for config in (pretrain, train):
+        assert (config.resize, config.alignment, config.sampler.n) == ([224, 224], "corners", 3)
+        assert config.optimizer._target_ == "torch.optim.Adam"
+        assert config.optimizer.lr == 1e-3
+    assert (train.batch_size, train.class_weights, train.trainer.max_epochs) == (2, "batch", 10)
+    assert not any(train.augment.values())

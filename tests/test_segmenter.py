@@ -1,0 +1,154 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import nn
+
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.backbones import Backbone
+from hypercolumns.classifiers import MLP
+
+SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("resize", [None, (40, 56)])
+def test_dense_logits_are_those_at_every_point(segmenter, size, resize):
+    segmenter.resize = resize
+    images = torch.rand(2, 3, *size)
+    points = torch.cartesian_prod(*(torch.arange(side) for side in size))[None].expand(2, -1, -1)
+    with torch.inference_mode():
+        logits = segmenter(images)
+        assert logits.shape == (2, 3, *size)
+        sparse = segmenter.logits_at(images, points)
+    assert torch.allclose(logits.flatten(2).transpose(1, 2), sparse, atol=1e-4)
+
+
+def test_dense_logits_are_those_of_the_concatenated_map(segmenter):
+    images = torch.rand(1, 3, 40, 50)
+    dense = segmenter.hypercolumn.dense(segmenter.backbone(images), (40, 50))
+    assert torch.allclose(segmenter(images).movedim(1, -1), segmenter.classifier(dense.movedim(1, -1)), atol=1e-4)
+
+
+def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse():
+    backbone = Backbone("squeezenet1_0", ["features.0", "features.3.expand1x1"], trainable="all")
+    segmenter = Segmenter(backbone, MLP(160, 3, 8), ["a", "b", "c"]).double()
+    images = torch.rand(1, 3, 30, 41).double()
+    points = torch.randint(0, 30, (1, 25, 2))
+    factor = torch.randn(1, 25, 3).double()
+    dense = segmenter(images)[0, :, points[0, :, 0], points[0, :, 1]].T[None]
+    parameters = [p for p in segmenter.parameters() if p.requires_grad]
+    assert parameters[0] is backbone.body.get_parameter("features.0.weight")
+    ours = torch.autograd.grad((dense * factor).sum(), parameters)
+    theirs = torch.autograd.grad((segmenter.logits_at(images, points) * factor).sum(), parameters)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine, other, rtol=1e-6, atol=1e-8)
+
+
+def test_predict_takes_an_image_in_every_form(segmenter, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 44, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "i.png")
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    labels = segmenter.predict(tmp_path / "i.png")
+    assert labels.shape == (30, 44)
+    assert labels.dtype == np.uint8
+    assert (labels == segmenter.logits(pixels).argmax(0).numpy()).all()
+    for form in (str(tmp_path / "i.png"), Image.fromarray(pixels), pixels, tensor, tensor.float() / 255):
+        assert (segmenter.predict(form) == labels).all()
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), torch.zeros(4, 5, 3), np.zeros((0, 4, 3), np.uint8)])
+def test_predict_refuses_what_is_no_image(segmenter, image):
+    with pytest.raises(HypercolumnsError, match="an image must be a path, a PIL image"):
+        segmenter.predict(image)
+
+
+def test_predict_leaves_the_mode_as_it_was(segmenter):
+    segmenter.train().predict(np.zeros((30, 30, 3), np.uint8))
+    assert segmenter.training
+
+
+@pytest.mark.parametrize("resize", [None, (40, 56)])
+def test_saved_and_loaded_it_is_the_same(segmenter, tmp_path, resize):
+    segmenter.resize = resize
+    segmenter.save(tmp_path / "model.safetensors")
+    loaded = Segmenter.load(tmp_path / "model.safetensors")
+    image = torch.rand(3, 50, 61)
+    assert torch.equal(loaded.logits(image), segmenter.logits(image))
+    assert loaded.classes == ("ground", "cat", "dog")
+    assert loaded.palette == segmenter.palette
+    assert loaded.resize == resize
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+class TestModelFile:
+    @pytest.fixture
+    def path(self, segmenter, tmp_path):
+        segmenter.save(tmp_path / "model.safetensors")
+        return tmp_path / "model.safetensors"
+
+    def rewrite(self, path, change):
+        with safetensors.safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["hypercolumns"])
+        tensors = safetensors.torch.load_file(path)
+        change(header, tensors)
+        safetensors.torch.save_file(tensors, path, {"hypercolumns": json.dumps(header)})
+
+    def test_header_says_what_it_is_of(self, path):
+        with safetensors.safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["hypercolumns"])
+        assert header["backbone"]["network"] == "squeezenet1_0"
+        assert header["backbone"]["taps"][1] == ["features.3.expand1x1", "features.3.expand3x3"]
+        assert header["alignment"] == "exact"
+        assert header["classifier"] == {"kind": "mlp", "hidden": [8], "dropout": 0.0}
+        assert header["classes"] == ["ground", "cat", "dog"]
+        assert set(header["versions"]) == {"hypercolumns", "torch", "torchvision"}
+
+    def test_loading_downloads_nothing(self, path, monkeypatch):
+        monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *a, **k: pytest.fail("download"))
+        Segmenter.load(path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda h, t: h.update(format=2), "header of an unknown format"),
+            (lambda h, t: h["classifier"].update(kind="os.system"), "does not hold what its header says"),
+            (lambda h, t: h["classifier"].update(_target_="os.system"), "does not hold what its header says"),
+            (lambda h, t: h["backbone"].update(network="os.system"), "cnn.network=os.system is not known"),
+            (lambda h, t: h["backbone"].update(weights="x"), "does not hold what its header says"),
+            (lambda h, t: h.update(alignment="none"), "alignment=none is not known"),
+            (lambda h, t: h["classes"].pop(), "does not hold what its header says"),
+            (lambda h, t: t.pop("classifier.mean"), "does not hold what its header says"),
+            (lambda h, t: t.pop("backbone.body.features.0.bias"), r"tensors are missing, such as features\.0\.bias"),
+        ],
+    )
+    def test_a_file_that_was_tampered_with_is_refused(self, path, change, message):
+        self.rewrite(path, change)
+        with pytest.raises(HypercolumnsError, match=message):
+            Segmenter.load(path)
+
+    def test_other_files_are_refused(self, path, tmp_path):
+        other = tmp_path / "other"
+        with pytest.raises(HypercolumnsError, match=r"is not a file; pass the model\.safetensors of a finished run"):
+            Segmenter.load(other)
+        other.write_bytes(b"\x00" * 100)
+        with pytest.raises(HypercolumnsError, match="is not a model of this program"):
+            Segmenter.load(other)
+        safetensors.torch.save_file({"a": torch.zeros(1)}, other)
+        with pytest.raises(HypercolumnsError, match="is not a model of this program"):
+            Segmenter.load(other)
+        other.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(HypercolumnsError, match="is not a model of this program"):
+            Segmenter.load(other)
+
+
+def test_the_frozen_backbone_gets_no_gradient(segmenter):
+    segmenter.train()
+    segmenter(torch.rand(1, 3, 30, 30)).sum().backward()
+    assert all(parameter.grad is None for parameter in segmenter.backbone.parameters())
+    assert all(parameter.grad is not None for parameter in segmenter.classifier.parameters())
+    assert not any(module.training for module in segmenter.backbone.body.modules() if isinstance(module, nn.Conv2d))
