@@ -156,3 +156,23 @@ def test_no_gradient_where_none_is_wanted():
 def test_unknown_alignment_is_refused():
     with pytest.raises(HypercolumnsError, match="alignment=middle is not known; choose one of exact, half_pixel"):
         Hypercolumn(TAPS, "middle")
+
+
+def test_mixed_precision_is_near_full_precision():
+    """Forwards and backwards under bfloat16 autocast; gradients in the parameters' own precision."""
+    torch.manual_seed(0)
+    hypercolumn, size = Hypercolumn(TAPS), (20, 30)
+    maps = make_maps(size, torch.float32)
+    weight, bias = torch.randn(6, 14, requires_grad=True), torch.zeros(6, requires_grad=True)
+    rest = nn.Sequential(nn.ReLU(), nn.Linear(6, 3))
+    tensors = [*maps, weight, bias, *rest.parameters()]
+    reference = hypercolumn.classify(maps, size, weight, bias, rest)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = hypercolumn.classify(maps, size, weight, bias, rest)
+    assert mixed.dtype == torch.bfloat16
+    assert (mixed.float() - reference).abs().max() < 0.05 * reference.abs().max()
+    for ours, theirs in zip(
+        torch.autograd.grad(mixed.float().mean(), tensors), torch.autograd.grad(reference.mean(), tensors), strict=True
+    ):
+        assert ours.dtype == torch.float32
+        assert (ours - theirs).norm() < 0.1 * theirs.norm()

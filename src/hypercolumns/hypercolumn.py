@@ -99,6 +99,7 @@ class Hypercolumn:
     def at(self, maps: Sequence[Tensor], points: Tensor, size: Size) -> Tensor:
         """The hypercolumns at `points` (B, N, 2), as (B, N, D); cost N x D, whatever the size of the image."""
         batch, count, _ = points.shape
+        points = points.cpu()  # where there is float64, unlike on some accelerators
         sampled = []
         for tap, cells in zip(self.taps, maps, strict=True):
             height, width = cells.shape[-2:]
@@ -112,12 +113,12 @@ class Hypercolumn:
             weights = torch.stack(
                 [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], dim=-1
             )
-            first_cell = torch.arange(batch, device=cells.device)[:, None, None] * (height * width)
+            first_cell = torch.arange(batch)[:, None, None] * (height * width)
             sampled.append(
                 F.embedding_bag(
-                    (corners + first_cell).reshape(-1, 4),
+                    (corners + first_cell).reshape(-1, 4).to(cells.device),
                     cells.permute(0, 2, 3, 1).reshape(-1, tap.channels),
-                    per_sample_weights=weights.reshape(-1, 4).to(cells.dtype),
+                    per_sample_weights=weights.reshape(-1, 4).to(cells),
                     mode="sum",
                 ).reshape(batch, count, tap.channels)
             )
@@ -186,7 +187,7 @@ class Hypercolumn:
 
     def _coordinates(self, tap: Tap, axis: int, pixels: Tensor, cells: Sequence[int], size: Size) -> Tensor:
         return cell_coordinates(
-            pixels.double(), cells[axis], size[axis], tap.stride[axis], tap.offset[axis], self.alignment
+            pixels.cpu().double(), cells[axis], size[axis], tap.stride[axis], tap.offset[axis], self.alignment
         )
 
     @staticmethod

@@ -83,7 +83,7 @@ class Segmenter(nn.Module):
     def hypercolumns_at(self, images: Tensor, points: Tensor) -> Tensor:
         """The hypercolumns at points (B, N, 2), as (B, N, D)."""
         maps, size, scale = self._maps(images)
-        scaled = (points.double() + 0.5) * torch.tensor(scale, dtype=torch.float64, device=points.device) - 0.5
+        scaled = (points.cpu().double() + 0.5) * torch.tensor(scale, dtype=torch.float64) - 0.5
         return self.hypercolumn.at(maps, scaled, size)
 
     def logits_at(self, images: Tensor, points: Tensor) -> Tensor:

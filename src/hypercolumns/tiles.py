@@ -43,6 +43,8 @@ class _Tiles(torch.autograd.Function):
         ctx.evaluate, ctx.cut, ctx.tiles, ctx.map_count = evaluate, cut, tiles, map_count
         ctx.devices = [maps[0].device] if maps[0].is_cuda else []
         ctx.random_state = _random_state(ctx.devices)
+        device = maps[0].device.type
+        ctx.precision = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         ctx.save_for_backward(*tensors)
         down, across = tiles
         return torch.cat(
@@ -57,7 +59,12 @@ class _Tiles(torch.autograd.Function):
         maps, parameters = tensors[: ctx.map_count], tensors[ctx.map_count :]
         totals = [torch.zeros_like(tensor) if tensor.requires_grad else None for tensor in tensors]
         down, across = ctx.tiles
-        with torch.random.fork_rng(ctx.devices), torch.enable_grad():
+        device, dtype, enabled = ctx.precision
+        with (
+            torch.random.fork_rng(ctx.devices),
+            torch.enable_grad(),
+            torch.autocast(device, dtype=dtype, enabled=enabled),
+        ):
             _set_random_state(ctx.random_state, ctx.devices)
             top = 0
             for y in range(down):

@@ -83,7 +83,7 @@ def _sample(
     with torch.inference_mode():
         image = backbone.pad(example.image[None].to(device))
         size = (image.shape[2], image.shape[3])
-        hypercolumns = hypercolumn.at(backbone(image), points[None].to(device), size)[0].half().cpu()
+        hypercolumns = hypercolumn.at(backbone(image), points[None], size)[0].half().cpu()
     _refuse_unless_finite(hypercolumns, hypercolumn, example.id)
     labels = example.mask[points[:, 0], points[:, 1]]
     return ImageSamples(example.id, (example.mask.shape[0], example.mask.shape[1]), points, labels, hypercolumns)

@@ -87,7 +87,7 @@ class Segmentation(pl.LightningModule):
     def _sample(self, sampler: Sampler, masks: Tensor, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Points (B, N, 2) and their labels (B * N,); an image with fewer samples is filled up with void."""
         points = [
-            sampler(mask, seeds.generator(self.seed, "pixels", self.current_epoch, image_id)).to(mask.device)
+            sampler(mask, seeds.generator(self.seed, "pixels", self.current_epoch, image_id))
             for mask, image_id in zip(masks.cpu(), ids, strict=True)
         ]
         most = max(len(chosen) for chosen in points)
@@ -96,4 +96,4 @@ class Segmentation(pl.LightningModule):
         for row, (chosen, mask) in enumerate(zip(points, masks.cpu(), strict=True)):
             filled[row, : len(chosen)] = chosen
             labels[row, : len(chosen)] = mask[chosen[:, 0], chosen[:, 1]]
-        return filled.to(masks.device), labels.flatten().to(masks.device)
+        return filled, labels.flatten().to(masks.device)
