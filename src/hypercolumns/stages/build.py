@@ -25,6 +25,7 @@ from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
 
 def quiet_libraries() -> None:
     """Silence Lightning's hints and warnings about things that are as they should be, unless hydra.verbose asks."""
+    logging.getLogger("PIL").setLevel(logging.INFO)  # it logs every chunk of every PNG
     if HydraConfig.initialized() and HydraConfig.get().verbose:
         return
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
