@@ -21,7 +21,7 @@ Task = TypeVar("Task", bound=Callable[..., Any])
 
 PATHS = (
     "model images masks out samples init_from predictions runs cnn.weights "
-    "data.root data.classes data.images data.masks data.train data.val"
+    "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
 
 

@@ -46,6 +46,18 @@ class TestVoc:
         assert images.classes == ("sky", "sea")
         assert images.name == "beach"
 
+    def test_other_colours(self, root):
+        (root / "classes.txt").write_text("sky\nsea\n")
+        (root / "colours.txt").write_text("0 128 255\n0 0 90\n")
+        settings = {"classes": root / "classes.txt", "palette": root / "colours.txt"}
+        assert voc(root, **settings).palette == ((0, 128, 255), (0, 0, 90))
+        (root / "colours.txt").write_text("0 128 255\n0 0 256\n")
+        with pytest.raises(HypercolumnsError, match=r"0 0 256 is no colour; expected R G B, each from 0 to 255"):
+            voc(root, **settings)
+        (root / "colours.txt").write_text("0 128 255\n0 128 255\n")
+        with pytest.raises(HypercolumnsError, match=r"holds 1 different colours; expected one for each of 2 classes"):
+            voc(root, **settings)
+
     def test_lists_with_byte_order_mark_and_blank_lines(self, root):
         assert [pair.id for pair in voc(root, val="odd").splits["val"]] == ["c", "a"]
 

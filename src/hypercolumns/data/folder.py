@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from hypercolumns import seeds
-from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_lines
+from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_lines, read_palette
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import SUFFIXES
 
@@ -14,6 +14,7 @@ def folder(
     images: str | Path | None,
     masks: str | Path | None,
     classes: str | Path | None,
+    palette: str | Path | None = None,
     name: str = "folder",
     train: str | Path | None = None,
     val: str | Path | None = None,
@@ -26,6 +27,7 @@ def folder(
         images: the folder of images, searched with its subfolders.
         masks: the folder of masks, all `.png`.
         classes: a file of class names, one a line.
+        palette: a file of the classes' colours, `R G B` one a line; Pascal VOC's by default.
         name: of the folder for the runs.
         train: a file that lists the names, without suffix, of the images to train on; with `val`, instead of a split
             by chance.
@@ -56,7 +58,8 @@ def folder(
         splits = _split(list(pairs.values()), val_share, split_seed)
     else:
         splits = {"train": _listed(pairs, train, "train", images), "val": _listed(pairs, val, "val", images)}
-    return image_set(name, read_classes(classes), None, splits)
+    names = read_classes(classes)
+    return image_set(name, names, read_palette(palette, len(names)), splits)
 
 
 def _split(pairs: list[Pair], val_share: float, seed: int) -> dict[str, list[Pair]]:

@@ -35,13 +35,12 @@ class ImageSet:
     splits: Mapping[str, tuple[Pair, ...]]
 
     def fingerprint(self) -> dict[str, object]:
-        """What identifies the set, wherever it lies: its classes, and a hash of every id and file's bytes, by split."""
-        return {"classes": list(self.classes)} | {split: _hash(pairs) for split, pairs in self.splits.items()}
+        """What identifies the set, wherever it lies: classes, colours, and a hash of all ids and files of each split."""
+        classes = {"classes": list(self.classes), "palette": [list(colour) for colour in self.palette]}
+        return classes | {split: _hash(pairs) for split, pairs in self.splits.items()}
 
 
-def image_set(
-    name: str, classes: Sequence[str], palette: Palette | None, splits: Mapping[str, Sequence[Pair]]
-) -> ImageSet:
+def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[Pair]]) -> ImageSet:
     """An ImageSet, checked: raises HypercolumnsError for an empty split, a doubled id or a missing file."""
     for split, pairs in splits.items():
         if not pairs:
@@ -58,7 +57,6 @@ def image_set(
                 f"data {name}: {len(missing)} files of the {split} split are missing: {_some(missing)}; "
                 f"add them or take their images off the list"
             )
-    palette = palette or voc_palette(len(classes))
     return ImageSet(name, tuple(classes), palette, {split: tuple(pairs) for split, pairs in splits.items()})
 
 
@@ -80,6 +78,23 @@ def read_classes(path: str | Path) -> list[str]:
     if doubled:
         raise HypercolumnsError(f"data.classes={path} holds {_some(doubled)} twice; give each class its own name")
     return names
+
+
+def read_palette(path: str | Path | None, classes: int) -> Palette:
+    """Colours from a file, `R G B` one a line, in the order of the classes; Pascal VOC's if there is no file."""
+    if path is None:
+        return voc_palette(classes)
+    lines = read_lines(Path(path).expanduser(), "data.palette")
+    colours = [tuple(int(part) if part.isdecimal() else -1 for part in line.split()) for line in lines]
+    for line, colour in zip(lines, colours, strict=True):
+        if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
+            raise HypercolumnsError(f"data.palette={path}: {line} is no colour; expected R G B, each from 0 to 255")
+    if len(colours) != classes or len(set(colours)) != classes:
+        raise HypercolumnsError(
+            f"data.palette={path} holds {len(set(colours))} different colours; "
+            f"expected one for each of {classes} classes"
+        )
+    return tuple((red, green, blue) for red, green, blue in colours)
 
 
 def _some(items: Sequence[str]) -> str:

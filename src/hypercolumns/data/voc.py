@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torchvision.datasets
 
-from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_lines
+from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_lines, read_palette
 from hypercolumns.errors import HypercolumnsError
 
 CLASSES = (
@@ -18,6 +18,7 @@ def voc(
     year: str | int = "2012",
     name: str | None = None,
     classes: str | Path | None = None,
+    palette: str | Path | None = None,
     train: str = "train",
     val: str = "val",
     download: bool = False,
@@ -29,6 +30,7 @@ def voc(
         year: which `VOCdevkit/VOC<year>`.
         name: of the folder for the runs; `voc<year>` by default.
         classes: a file of class names, one a line; VOC's 21 by default.
+        palette: a file of the classes' colours, `R G B` one a line; VOC's by default.
         train: the split to train on, a file `ImageSets/Segmentation/<train>.txt`.
         val: the split to validate on.
         download: fetch VOC itself through torchvision, which checks it by its checksum, if it is not there.
@@ -52,12 +54,13 @@ def voc(
             f"no Pascal VOC data: looked for the folder {root / 'VOCdevkit' / f'VOC{year}'}; give data.root=<the "
             f"folder that holds VOCdevkit>, or fetch VOC by data.download=true, or try data=shapes, which needs no data"
         )
-    return read_layout(
-        folder, name or f"voc{year}", list(CLASSES) if classes is None else read_classes(classes), train, val
-    )
+    names = list(CLASSES) if classes is None else read_classes(classes)
+    return read_layout(folder, name or f"voc{year}", names, train, val, palette)
 
 
-def read_layout(folder: Path, name: str, classes: list[str], train: str, val: str) -> ImageSet:
+def read_layout(
+    folder: Path, name: str, classes: list[str], train: str, val: str, palette: str | Path | None = None
+) -> ImageSet:
     """The images of `folder`, which holds JPEGImages, SegmentationClass and ImageSets/Segmentation."""
     splits = {}
     for split, listed in (("train", train), ("val", val)):
@@ -71,7 +74,7 @@ def read_layout(folder: Path, name: str, classes: list[str], train: str, val: st
             Pair(line, folder / "JPEGImages" / f"{line}.jpg", folder / "SegmentationClass" / f"{line}.png")
             for line in read_lines(path, f"data.{split}={listed}")
         ]
-    return image_set(name, classes, None, splits)
+    return image_set(name, classes, read_palette(palette, len(classes)), splits)
 
 
 def _find(root: Path, year: str) -> Path | None:
