@@ -35,7 +35,7 @@ class ImageSet:
     splits: Mapping[str, tuple[Pair, ...]]
 
     def fingerprint(self) -> dict[str, object]:
-        """What identifies the set, wherever it lies: classes, colours, and a hash of all ids and files of each split."""
+        """What identifies the set, wherever it lies: classes, colours, a hash of all ids and files of each split."""
         classes = {"classes": list(self.classes), "palette": [list(colour) for colour in self.palette]}
         return classes | {split: _hash(pairs) for split, pairs in self.splits.items()}
 
