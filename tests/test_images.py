@@ -75,6 +75,12 @@ def test_images_of_any_mode_are_read_as_rgb(tmp_path, mode):
     assert (image.int() - 100).abs().max() <= 2
 
 
+def test_images_of_16_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((2, 3), 40000, np.uint16)).save(tmp_path / "i.png")
+    with pytest.raises(HypercolumnsError, match=r"i\.png has more than 8 bits a channel \(I;16\); convert it"):
+        read_image(tmp_path / "i.png")
+
+
 def test_images_are_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees

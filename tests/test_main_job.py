@@ -54,6 +54,7 @@ def test_all_stages_then_predict_small(tmp_path):
     figures = json.loads((folder / "metrics.json").read_text())
     assert events.Scalars("final/miou")[-1].value == pytest.approx(figures["miou"])
     assert len(events.Scalars("val/miou")) == 2
+    assert len(events.Scalars("train/epoch_loss")) == 2
 
     again = run(*arguments, cwd=tmp_path)
     assert "extract: already done" in again
@@ -69,10 +70,10 @@ def test_all_stages_then_predict_small(tmp_path):
 
 def test_a_sweep_runs_each_job(tmp_path):
     run("train.py", "-m", *TINY, "cnn=rgb", "stage=extract,pretrain", "seed=0,1", "classifier.hidden=4", cwd=tmp_path)
-    pretrained = [
-        path for path in tmp_path.glob("runs/shapes/rgb/pretrain/*/metrics.json") if "latest" not in str(path)
-    ]
-    assert len(pretrained) == 2
+    runs = tmp_path.glob("runs/shapes/rgb/pretrain/*/run.json")
+    identities = [json.loads(path.read_text())["identity"] for path in runs if path.parent.name != "latest"]
+    assert sorted(identity["seed"] for identity in identities) == [0, 1]
+    assert len({identity["samples"] for identity in identities}) == 2
 
 
 @pytest.mark.slow

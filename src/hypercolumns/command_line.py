@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -20,7 +20,7 @@ from hypercolumns.errors import HypercolumnsError
 Task = TypeVar("Task", bound=Callable[..., Any])
 
 PATHS = (
-    "model images masks out samples init_from predictions runs cnn.weights "
+    "model images masks out samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
 
@@ -102,6 +102,12 @@ def as_line(error: BaseException) -> str | None:
         return f"{innermost.full_key} is missing: give {innermost.full_key}=..."
     if isinstance(innermost, ConfigAttributeError | ConfigKeyError) and isinstance(innermost.parent_node, DictConfig):
         return _unknown_setting(str(innermost.full_key), [str(name) for name in innermost.parent_node])
+    if isinstance(error, InstantiationException) and isinstance(innermost, TypeError | ValueError):
+        setting = getattr(error, "full_key", "") or re.search(r"full_key: (\S+)", str(error))
+        where = setting if isinstance(setting, str) else setting[1] if setting else "a setting"
+        return f"{where}: its settings are not right ({' '.join(str(innermost).split())})"
+    if isinstance(innermost, OSError) and innermost.filename:
+        return f"{innermost.filename}: {innermost.strerror}"
     if isinstance(innermost, HydraException | OmegaConfBaseException):
         return _of_hydra(str(error))
     if type(innermost).__name__ == "MisconfigurationException":  # Lightning's, which takes seconds to import

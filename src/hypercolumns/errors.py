@@ -7,3 +7,15 @@ class HypercolumnsError(Exception):
     The message is one line: what is wrong, where (file or setting, and the value), and what to do.
     It is raised where the fault is seen and printed, without a traceback, by the entry points alone.
     """
+
+
+def check_whole(setting: str, value: object, least: int) -> None:
+    """Raise HypercolumnsError unless the value of a setting is a whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise HypercolumnsError(f"{setting}={value} must be a whole number of at least {least}")
+
+
+def check_share(setting: str, value: object, most: float = 1.0) -> None:
+    """Raise HypercolumnsError unless the value of a setting is a number from 0 to `most`."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+        raise HypercolumnsError(f"{setting}={value} must be a number from 0 to {most:g}")

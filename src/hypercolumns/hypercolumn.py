@@ -140,7 +140,8 @@ class Hypercolumn:
         Upsampling is linear and so commutes with the first layer: weight . concat(up(F_l)) = sum_l up(weight_l F_l).
         Each tap is projected at its own resolution, taps on one grid are summed, and the projections are upsampled and
         passed through `rest` a tile of pixels at a time, in training too. `weight` is (K, D), `bias` (K,), `rest`
-        maps (..., K) to (..., classes). But for rounding the result does not depend on `tile`.
+        maps (..., K) to (..., classes). But for rounding the result does not depend on `tile`. A tap of stride 1 still
+        makes one projection of K x H x W.
         """
         grids: dict[object, tuple[Tap, Tensor]] = {}
         for tap, cells, part in zip(self.taps, maps, weight.split([t.channels for t in self.taps], dim=1), strict=True):

@@ -15,6 +15,7 @@ from hypercolumns.files import replacing
 VOID = 255  # the label of pixels that belong to no class
 Colour = tuple[int, int, int]
 Palette = tuple[Colour, ...]
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's, of 8 bits a channel
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -38,7 +39,12 @@ def read_image(path: Path) -> Tensor:
 
     Raises HypercolumnsError if it is missing or can't be decoded as a whole.
     """
-    return torch.from_numpy(np.array(ImageOps.exif_transpose(_open(path)).convert("RGB"))).permute(2, 0, 1)
+    image = _open(path)
+    if image.mode not in MODES:
+        raise HypercolumnsError(
+            f"{path} has more than 8 bits a channel ({image.mode}); convert it to 8-bit RGB or grey"
+        )
+    return torch.from_numpy(np.array(ImageOps.exif_transpose(image).convert("RGB"))).permute(2, 0, 1)
 
 
 def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:

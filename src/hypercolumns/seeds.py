@@ -20,7 +20,7 @@ def generator(seed: int, *purpose: int | str) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, *purpose: int | str) -> Iterator[None]:
-    """Inside, torch's global CPU generator is seeded by `derive(seed, *purpose)`; afterwards it is as it was."""
+    """Inside, torch's generators are seeded by `derive(seed, *purpose)`; afterwards the CPU's is as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, *purpose))
         yield

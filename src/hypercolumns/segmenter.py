@@ -180,12 +180,13 @@ def as_tensor(image: Picture) -> Tensor:
         image = read_image(Path(image))
     elif isinstance(image, Image.Image):
         image = np.array(image.convert("RGB"))
+    shape = tuple(image.shape)
     if isinstance(image, np.ndarray):
-        image = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1) if image.ndim == 3 else torch.empty(0)
+        image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
     if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
         raise HypercolumnsError(
             f"an image must be a path, a PIL image, a uint8 array (H, W, 3) or a tensor (3, H, W); "
-            f"this one has the shape {tuple(image.shape)}"
+            f"this one has the shape {shape}"
         )
     return image.float() / 255 if image.dtype == torch.uint8 else image.float()
 

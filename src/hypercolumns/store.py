@@ -76,6 +76,10 @@ class StoreWriter:
         sidecar = {"rows": int(counts.sum()), "images": [image.id for image in images]}
         write_json(self._path(split, number, "json"), sidecar)
 
+    def rows(self, split: str, shards: int) -> int:
+        """The number of samples in the first so many shards of the split, which are there."""
+        return sum(int(read_json(self._path(split, number, "json"))["rows"]) for number in range(shards))
+
     def finish(self, shards: Mapping[str, int]) -> None:
         """Write the index: the number of shards of each split, all of which are there."""
         write_json(self.folder / INDEX, {"fingerprint": self.fingerprint, "shards": dict(shards)})

@@ -5,7 +5,8 @@ forwards nor backwards. `torch.utils.checkpoint` around each tile would not do: 
 the map that it is cut from, once for each tile.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,9 +42,8 @@ class _Tiles(torch.autograd.Function):
     ) -> Tensor:
         maps = tensors[:map_count]
         ctx.evaluate, ctx.cut, ctx.tiles, ctx.map_count = evaluate, cut, tiles, map_count
-        ctx.devices = [maps[0].device] if maps[0].is_cuda else []
-        ctx.random_state = _random_state(ctx.devices)
         device = maps[0].device.type
+        ctx.random_state = _random_state(device)
         ctx.precision = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         ctx.save_for_backward(*tensors)
         down, across = tiles
@@ -61,11 +61,10 @@ class _Tiles(torch.autograd.Function):
         down, across = ctx.tiles
         device, dtype, enabled = ctx.precision
         with (
-            torch.random.fork_rng(ctx.devices),
+            _random_numbers_from(ctx.random_state, device),
             torch.enable_grad(),
             torch.autocast(device, dtype=dtype, enabled=enabled),
         ):
-            _set_random_state(ctx.random_state, ctx.devices)
             top = 0
             for y in range(down):
                 left, height = 0, 0
@@ -88,11 +87,22 @@ class _Tiles(torch.autograd.Function):
         return None, None, None, None, *totals
 
 
-def _random_state(devices: Sequence[torch.device]) -> list[Tensor]:
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in devices)]
+def _random_state(device: str) -> list[Tensor]:
+    """The state of the CPU's generator, and of the accelerator's if that is the device."""
+    return [torch.get_rng_state()] + ([] if device == "cpu" else [torch.get_device_module(device).get_rng_state()])
 
 
-def _set_random_state(states: Sequence[Tensor], devices: Sequence[torch.device]) -> None:
+def _set_random_state(states: Sequence[Tensor], device: str) -> None:
     torch.set_rng_state(states[0])
-    for state, device in zip(states[1:], devices, strict=True):
-        torch.cuda.set_rng_state(state, device)
+    if device != "cpu":
+        torch.get_device_module(device).set_rng_state(states[1])
+
+
+@contextmanager
+def _random_numbers_from(states: Sequence[Tensor], device: str) -> Iterator[None]:
+    before = _random_state(device)
+    _set_random_state(states, device)
+    try:
+        yield
+    finally:
+        _set_random_state(before, device)

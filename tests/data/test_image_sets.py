@@ -7,6 +7,7 @@ from PIL import Image
 
 from hypercolumns.data import folder, shapes, voc
 from hypercolumns.data.shapes import CLASSES, draw
+from hypercolumns.data.voc import read_layout
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import VOID
 
@@ -90,6 +91,11 @@ class TestVoc:
         (lists / "train.txt").write_text("\n")
         with pytest.raises(HypercolumnsError, match="the train split has no images"):
             voc(root)
+
+    @pytest.mark.parametrize("name", ["../escaped", "a/b", "", 2012])
+    def test_a_name_is_a_plain_name(self, root, name):
+        with pytest.raises(HypercolumnsError, match="must be a plain name for a folder"):
+            read_layout(root / "VOCdevkit" / "VOC2012", name, ["a"], "train", "val")
 
     def test_a_failed_download_is_one_line(self, tmp_path, monkeypatch):
         def fail(*args, **kwargs):

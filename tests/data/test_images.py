@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torchvision.transforms.v2.functional import resize
 
 from hypercolumns.data import Augmentation, Example, ImageData, shapes
 from hypercolumns.data.images import collate
-from hypercolumns.data.transforms import GREY
+from hypercolumns.data.transforms import GREY, resize_mask
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import VOID
 
@@ -41,6 +42,14 @@ class TestAugmentation:
         assert mask.shape == (64, 64)
         assert (mask != VOID).sum() == 20 * 30
         assert (image[:, mask == VOID] == GREY).all()
+
+    @pytest.mark.parametrize("size", [(15, 23), (13, 21), (30, 45), (40, 60)])
+    def test_masks_stay_in_line_with_their_image(self, size):
+        """A mask that numbers the columns, against an image whose brightness does: no shift on average."""
+        mask = torch.arange(30, dtype=torch.uint8).expand(20, 30)
+        image = resize(mask[None].float(), list(size), antialias=True)[0]
+        shift = resize_mask(mask, size).float() - image
+        assert abs(shift[:, 2:-2].mean()) < 0.2
 
     def test_scale_stays_in_its_range_and_labels_stay_labels(self):
         sizes = set()

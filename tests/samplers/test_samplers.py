@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 import torch
 
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.samplers import PerClass, Uniform
 
 VOID = 255
@@ -11,6 +12,13 @@ MASK = torch.tensor([[0, 0, 0, 1], [0, VOID, 1, 1], [2, VOID, VOID, 1]], dtype=t
 
 def draw(sampler, seed=0, mask=MASK):
     return sampler(mask, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("kind", [PerClass, Uniform])
+@pytest.mark.parametrize("n", [0, -1, 1.5, "many"])
+def test_wrong_numbers_are_refused(kind, n):
+    with pytest.raises(HypercolumnsError, match=f"sampler.n={n} must be a whole number of at least 1"):
+        kind(n)
 
 
 @pytest.mark.parametrize("sampler", [PerClass(2), Uniform(5)])

@@ -1,18 +1,21 @@
 """The stages on a tiny set, in this process; the hypercolumn is the pixel's colour, to be quick."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
 from PIL import Image
 
 from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.classifiers import MLP
 from hypercolumns.data import shapes
-from hypercolumns.images import read_mask
-from hypercolumns.stages import predict, run_stage
+from hypercolumns.images import read_image, read_mask
+from hypercolumns.stages import build, predict, run_stage
 from hypercolumns.store import SampleStore
 from hypercolumns.tasks import PixelClassification, Segmentation
 
@@ -42,7 +45,11 @@ def only(place, pattern):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "config.yaml"}
+
+
+def pretrain_identity(place):
+    return json.loads((place / "runs/shapes/rgb/pretrain/latest/run.json").read_text())["identity"]
 
 
 class TestExtract:
@@ -142,7 +149,7 @@ class TestPretrainAndTrain:
         assert run("pretrain", "num_workers=1") == miou
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
         run("pretrain", "overwrite=true")
-        assert only(extracted, "runs/shapes/rgb/pretrain/*").stat().st_mtime_ns != before[folder / "model.safetensors"]
+        assert (folder / "model.safetensors").stat().st_mtime_ns != before[folder / "model.safetensors"]
         run("pretrain", "optimizer.lr=0.1")
         assert len(list(extracted.glob("runs/shapes/rgb/pretrain/*/metrics.json"))) == 3  # and latest
 
@@ -153,6 +160,9 @@ class TestPretrainAndTrain:
         assert run("pretrain", "dense_val=2") > 0
         assert json.loads(model.with_name("metrics.json").read_text())["evaluated"]["ids"] == ["val_00000", "val_00002"]
         assert model.stat().st_mtime_ns == before
+        figures = model.with_name("metrics.json").read_text()
+        assert run("pretrain", "dense_val=0") > 0
+        assert model.with_name("metrics.json").read_text() == figures
 
     @pytest.mark.parametrize(
         ("stage", "task", "overrides"),
@@ -166,20 +176,123 @@ class TestPretrainAndTrain:
         run(stage, *overrides)
         model = only(extracted, f"runs/shapes/rgb/{stage}/*") / "model.safetensors"
         whole = model.read_bytes()
-        step = task.training_step
+        step, epochs = task.training_step, []
 
         def fail_in_the_last_epoch(self, batch, batch_idx):
             if self.current_epoch == 2:
                 raise RuntimeError("power cut")
             return step(self, batch, batch_idx)
 
+        def note_the_epoch(self, batch, batch_idx):
+            epochs.append(self.current_epoch)
+            return step(self, batch, batch_idx)
+
         monkeypatch.setattr(task, "training_step", fail_in_the_last_epoch)
         with pytest.raises(RuntimeError, match="power cut"):
             run(stage, *overrides, "overwrite=true")
         assert not model.exists()
-        monkeypatch.setattr(task, "training_step", step)
-        run(stage, *overrides)
-        assert model.read_bytes() == whole
+        (extracted / "elsewhere").mkdir()
+        (extracted / "runs").rename(extracted / "elsewhere" / "runs")  # a moved folder changes nothing
+        monkeypatch.setattr(task, "training_step", note_the_epoch)
+        run(stage, *overrides, "runs=elsewhere/runs")
+        assert set(epochs) == {2}
+        assert (extracted / "elsewhere" / model.relative_to(extracted)).read_bytes() == whole
+
+    @pytest.mark.parametrize("cut", [None, 3])
+    def test_the_best_epoch_is_kept_and_the_last_one_continued(self, extracted, monkeypatch, cut):
+        """With scores that peak in epoch 1, cut in epoch 3 or not, and weights that move in every epoch."""
+        from hypercolumns.tasks import pixel_classification
+
+        real, scored, weights = pixel_classification.scores, [0.2, 0.9, 0.5, 0.4, 0.3], {}
+        monkeypatch.setattr(
+            pixel_classification, "scores", lambda confusion: replace(real(confusion), miou=scored[task_epoch[0]])
+        )
+        task_epoch = [0]
+        step, end = PixelClassification.training_step, PixelClassification.on_validation_epoch_end
+
+        def cut_step(self, batch, batch_idx):
+            if self.current_epoch == cut and not weights.get("cut"):
+                weights["cut"] = True
+                raise RuntimeError("power cut")
+            return step(self, batch, batch_idx)
+
+        def remember(self):
+            task_epoch[0] = self.current_epoch
+            weights[self.current_epoch] = self.classifier.first.weight.detach().clone()
+            end(self)
+
+        monkeypatch.setattr(PixelClassification, "training_step", cut_step)
+        monkeypatch.setattr(PixelClassification, "on_validation_epoch_end", remember)
+        arguments = ("trainer.max_epochs=5", "dense_val=0")
+        if cut:
+            with pytest.raises(RuntimeError, match="power cut"):
+                run("pretrain", *arguments)
+        run("pretrain", *arguments)
+        figures = json.loads((extracted / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())
+        assert (figures["best_epoch"], figures["sample_miou"]) == (1, pytest.approx(0.9))
+        model = Segmenter.load(extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors")
+        assert torch.equal(model.classifier.first.weight, weights[1])
+        assert not torch.equal(weights[1], weights[4])
+
+    def test_patience_ends_a_training_early(self, extracted):
+        run("pretrain", "trainer.max_epochs=30", "patience=1", "optimizer.lr=0", "dense_val=0")
+        last = torch.load(
+            only(extracted, "runs/shapes/rgb/pretrain/*") / "checkpoints" / "last.ckpt", weights_only=True
+        )
+        assert last["epoch"] == 1
+
+    def test_a_loss_is_best_when_it_is_least(self, extracted):
+        run("pretrain", "monitor=val/loss", "dense_val=0")
+        assert json.loads((extracted / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())["best_epoch"] == 2
+
+    def test_epochs_see_the_samples_in_different_orders(self, extracted, monkeypatch):
+        seen, step = [], PixelClassification.training_step
+
+        def note(self, batch, batch_idx):
+            if batch_idx == 0:
+                seen.append(batch[0][:, 0].clone())
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(PixelClassification, "training_step", note)
+        run("pretrain", "dense_val=0")
+        assert len(seen) == 3
+        assert not torch.equal(seen[0], seen[1])
+
+    def test_one_changed_mask_is_another_data_set(self, extracted):
+        mask = next(extracted.glob("data/*/VOCdevkit/VOC2012/SegmentationClass/train_00003.png"))
+        with Image.open(mask) as image:
+            image.load()
+        image.putpixel((0, 0), 3)
+        image.save(mask)
+        with pytest.raises(HypercolumnsError, match=r"the newest one, .*: data\.train is "):
+            run("pretrain")
+
+    def test_standardised_by_the_samples(self, extracted):
+        run("pretrain", "dense_val=0")
+        model = Segmenter.load(extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors")
+        mean, std = SampleStore(only(extracted, "runs/shapes/rgb/samples/*")).split("train").statistics()
+        assert torch.allclose(model.classifier.mean, mean.float())
+        assert torch.allclose(model.classifier.std, std.float())
+
+    def test_from_scratch_standardised_by_pixels_of_the_images(self, extracted):
+        run("train", "init_from=scratch", "trainer.max_epochs=1")
+        model = Segmenter.load(extracted / "runs/shapes/rgb/train/latest/model.safetensors")
+        pairs = shapes("data", train_images=40, val_images=3).splits["train"]
+        pixels = torch.cat(
+            [model.backbone(read_image(pair.image)[None] / 255)[0][0].flatten(1) for pair in pairs], dim=1
+        )
+        assert torch.allclose(model.classifier.mean, pixels.mean(1), atol=0.2)
+        assert torch.allclose(model.classifier.std, pixels.std(1), atol=0.2)
+
+    def test_nothing_to_score_in_val(self, extracted):
+        for mask in extracted.glob("data/*/VOCdevkit/VOC2012/SegmentationClass/val*.png"):
+            with Image.open(mask) as image:
+                image.load()
+            image.paste(255, (0, 0, *image.size))
+            image.save(mask)
+        assert run("train", "init_from=scratch", "trainer.max_epochs=1") is None
+        with pytest.raises(HypercolumnsError, match="no samples of the val split: all pixels"):
+            run("extract")
 
     def test_a_stage_whose_input_is_missing_says_which_command_makes_it(self, place):
         with pytest.raises(
@@ -210,6 +323,30 @@ class TestPretrainAndTrain:
         newest = max(extracted.glob("runs/shapes/rgb/samples/*/index.json"), key=lambda path: path.stat().st_mtime)
         assert identity["samples"] == newest.parent.name
 
+    def test_a_seed_that_is_named_chooses_the_store(self, extracted, monkeypatch):
+        own = only(extracted, "runs/shapes/rgb/samples/*")
+        run("extract", "seed=1")
+        monkeypatch.setattr(build, "overrides", lambda: ["seed=0"])
+        run("pretrain", "seed=0", "dense_val=0")
+        assert pretrain_identity(extracted)["samples"] == own.name
+
+    def test_training_keeps_to_the_hidden_layers_of_what_it_starts_from(self, extracted):
+        run("pretrain", "dense_val=0")
+        with pytest.raises(HypercolumnsError, match=r"classifier\.hidden is 8, this command has 9"):
+            run("train", "classifier.hidden=9")
+
+    def test_init_from_brings_its_own_backbone(self, segmenter, extracted):
+        """Whatever weights cnn.weights would mean, which are not even looked at."""
+        segmenter.classes = tuple(shapes("data", train_images=40, val_images=3).classes)
+        segmenter.classifier = MLP(224, 6, 8)
+        segmenter.save(extracted / "start.safetensors")
+        taps = "cnn.taps=[features.0,[features.3.expand1x1,features.3.expand3x3]]"
+        still = ["optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+        run("train", "cnn=sqn", taps, "init_from=start.safetensors", *still, base=TINY)
+        end = Segmenter.load("runs/shapes/sqn/train/latest/model.safetensors")
+        for name, value in segmenter.state_dict().items():
+            assert torch.equal(end.state_dict()[name], value), name
+
     def test_training_goes_on_from_the_pretrained_classifier(self, extracted):
         run("pretrain", "dense_val=0")
         start = Segmenter.load("runs/shapes/rgb/pretrain/latest/model.safetensors")
@@ -226,11 +363,21 @@ class TestPretrainAndTrain:
             ("resize=5", r"resize=5 must be \[height,width\]"),
             ("init_from=nowhere", "init_from=nowhere is not a file"),
             ("augment.crop=null", "can't be one batch; set augment.crop"),
+            ("resize=[32,32]", "resize and augment.crop or augment.scale don't go together"),
+            ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
+            ("optimizer.lr=fast", "optimizer: its settings are not right"),
+            ("classifier.hidden=-5", "classifier.hidden=-5 must be a whole number"),
+            ("classifier.dropout=2", "classifier.dropout=2 must be a number from 0 to 1"),
+            ("augment.flip=2", "augment.flip=2 must be a number from 0 to 1"),
+            ("augment.scale=1.5", r"augment\.scale=1\.5 must be \[least,most\]"),
+            ("cnn.trainable=true", "cnn.trainable=True must be a number of taps"),
+            ("trainer.devices=2", "trainer.devices=2: several processes are not supported yet"),
+            ("trainer.max_epochs=0", "no epoch was scored"),
         ],
     )
     def test_wrong_settings(self, place, override, message):
         overrides = [override] if override.startswith("init_from") else [override, "init_from=scratch"]
-        with pytest.raises(HypercolumnsError, match=message):
+        with pytest.raises((HypercolumnsError, InstantiationException), match=message):
             run("train", *overrides)
 
     @pytest.mark.parametrize("weights", ["balanced", "batch"])
@@ -272,6 +419,18 @@ class TestPredict:
         assert len(list((place / "one").iterdir())) == 2
         predict(config("predict", model, "images=photos/*.jpg", "out=two"))
         assert sorted(path.name for path in (place / "two").glob("*.png")) == ["a.png", "x.png"]
+
+    def test_a_pattern_over_folders_keeps_their_names(self, model, photos, place):
+        (photos / "other").mkdir()
+        (photos / "other" / "b c.png").write_bytes((photos / "deep" / "b c.png").read_bytes())
+        predict(config("predict", model, "images='photos/*/b c.png'", "out=out"))
+        assert sorted(path.parent.name for path in (place / "out").rglob("*.png")) == ["deep", "other"]
+
+    def test_images_are_never_overwritten(self, model, photos):
+        before = (photos / "x.png").read_bytes()
+        with pytest.raises(HypercolumnsError, match=r"out=photos would overwrite the image .*x\.png"):
+            predict(config("predict", model, "images=photos/x.png", "out=photos"))
+        assert (photos / "x.png").read_bytes() == before
 
     def test_scored_against_masks(self, model, photos, place, segmenter):
         predict(config("predict", model, "images=photos/a.jpg", "out=truth"))

@@ -60,6 +60,8 @@ class Backbone(nn.Module):
             HypercolumnsError: for an unknown network, tap or setting, and weights that don't fit.
         """
         super().__init__()
+        if not isinstance(network, str) or not taps:
+            raise HypercolumnsError(f"cnn.network={network} and cnn.taps={taps} must name a network and modules of it")
         self.network = network
         self.tap_modules = tuple((tap,) if isinstance(tap, str) else tuple(tap) for tap in taps)
         self.trainable = trainable
@@ -143,13 +145,13 @@ class Backbone(nn.Module):
 
     def _freeze(self) -> None:
         """Set `requires_grad` of the parameters, and `_frozen`, the modules that stay in evaluation mode."""
-        count = len(self.tap_modules) if self.trainable == "all" else int(self.trainable)
-        if not 0 <= count <= len(self.tap_modules):
+        count = len(self.tap_modules) if self.trainable == "all" else self.trainable
+        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(self.tap_modules):
             raise HypercolumnsError(
                 f"cnn.trainable={self.trainable} must be a number of taps, from 0 to {len(self.tap_modules)}, or all"
             )
         frozen = _called_up_to(self.body, self.tap_modules[: len(self.tap_modules) - count])
-        self._frozen = [self.body.get_submodule(path) for path in frozen]
+        self._frozen = [self.body.get_submodule(path) for path in frozen] if count else [self.body]
         self.body.requires_grad_(True)
         for module in self._frozen:
             module.requires_grad_(False)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from hypercolumns.errors import HypercolumnsError
+
+SIDES = (256, 512, 1024, 2048)  # pixels, of the thin images that the centres are measured on
 Maps = Callable[[nn.Module, Tensor], Sequence[Tensor]]
 Axis = tuple[float, float]
 
@@ -23,10 +26,16 @@ def cell_centres(network: nn.Module, maps: Maps, min_side: int) -> list[tuple[Ax
 
 
 def _along(linear: nn.Module, maps: Maps, min_side: int, axis: int) -> list[Axis]:
-    side, previous = 256, None
-    while (measured := _measure(linear, maps, min_side, axis, side)) != previous:
-        side, previous = 2 * side, measured  # until a longer image changes nothing: the border is out of sight
-    return measured
+    previous = None
+    for side in SIDES:
+        measured = _measure(linear, maps, min_side, axis, side)
+        if measured == previous:  # a longer image changes nothing: the border is out of sight
+            return measured
+        previous = measured
+    raise HypercolumnsError(
+        f"cnn.taps: the centres of this network's cells can't be found, for they change with the size of the image (up "
+        f"to {SIDES[-1]} pixels); choose taps before any global operation, such as squeeze-and-excitation"
+    )
 
 
 def _measure(linear: nn.Module, maps: Maps, min_side: int, axis: int, side: int) -> list[Axis]:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hypercolumns.errors import check_share, check_whole
+
 EPSILON = 1e-5
 
 
@@ -31,7 +33,10 @@ class MLP(nn.Module):
             dropout: the share of each hidden layer that is dropped in training, in [0, 1).
         """
         super().__init__()
-        self.hidden = [hidden] if isinstance(hidden, int) else list(hidden)
+        self.hidden = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else [hidden]
+        for width in self.hidden:
+            check_whole("classifier.hidden", width, least=1)
+        check_share("classifier.dropout", dropout)
         self.dropout = dropout
         widths = [*self.hidden, classes]
         self.first = nn.Linear(channels, widths[0])

@@ -42,6 +42,8 @@ class ImageSet:
 
 def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[Pair]]) -> ImageSet:
     """An ImageSet, checked: raises HypercolumnsError for an empty split, a doubled id or a missing file."""
+    if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\"):
+        raise HypercolumnsError(f"data.name={name} must be a plain name for a folder (a number in quotes: \"'2012'\")")
     for split, pairs in splits.items():
         if not pairs:
             raise HypercolumnsError(f"data {name}: the {split} split has no images")

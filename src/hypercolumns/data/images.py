@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
-from torchvision.tv_tensors import Mask
 
 from hypercolumns import seeds
 from hypercolumns.data.image_set import ImageSet, Pair
-from hypercolumns.data.transforms import Augmentation
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.data.transforms import Augmentation, resize_mask
+from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.images import Palette, read_image, read_mask
 
 
@@ -65,7 +64,7 @@ class ImageDataset(Dataset[Example]):
             )
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
-            mask = v2.functional.resize(Mask(mask), list(self.resize)).as_subclass(Tensor)
+            mask = resize_mask(mask, self.resize)
         if self.augmentation is not None:
             image, mask = self.augmentation(image, mask, seeds.derive(self.seed, self.epoch, pair.id))
         return Example(image.float() / 255, mask.long(), pair.id)
@@ -94,6 +93,8 @@ class ImageData(pl.LightningDataModule):
             seed: of order and augmentation.
         """
         super().__init__()
+        check_whole("batch_size", batch_size, least=1)
+        check_whole("num_workers", num_workers, least=0)
         self.image_set, self.batch_size, self.num_workers = image_set, batch_size, num_workers
         self.resize, self.augmentation, self.seed = resize, augmentation, seed
 
@@ -134,7 +135,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     if len(sizes) > 1:
         raise HypercolumnsError(
             f"images of different sizes ({', '.join(f'{w}x{h}' for h, w in sorted(sizes)[:3])}) can't be one batch; "
-            f"set augment.crop=<side>, data.resize=[<height>,<width>] or batch_size=1"
+            f"set augment.crop=<side>, resize=[<height>,<width>] or batch_size=1"
         )
     return Batch(
         torch.stack([example.image for example in examples]),

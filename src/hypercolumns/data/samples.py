@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hypercolumns import seeds
+from hypercolumns.errors import check_whole
 from hypercolumns.store import SampleStore, Split
 
 Samples = tuple[Tensor, Tensor]
@@ -36,6 +37,8 @@ class SampleData(pl.LightningDataModule):
     def __init__(self, store: SampleStore, batch_size: int = 1024, num_workers: int = 0, seed: int = 0) -> None:
         """The samples of `store`, in batches of `batch_size`."""
         super().__init__()
+        check_whole("batch_size", batch_size, least=1)
+        check_whole("num_workers", num_workers, least=0)
         self.store, self.batch_size, self.num_workers, self.seed = store, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader[Samples]:

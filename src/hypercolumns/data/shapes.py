@@ -15,14 +15,15 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from hypercolumns.data.image_set import ImageSet
 from hypercolumns.data.voc import read_layout
-from hypercolumns.files import read_json, write_json
+from hypercolumns.errors import check_whole
+from hypercolumns.files import write_json
 from hypercolumns.images import VOID, voc_palette, write_image, write_mask
 from hypercolumns.progress import track
 
 Array = NDArray[np.float64]
 Texture = Callable[[Array, Array], Array]
 
-VERSION = 1  # of the recipe below: pictures made by another one are not taken for these
+VERSION = 1  # of the recipe below, in the name of the folder: pictures by another one are not taken for these
 CLASSES = ("background", "disc", "box", "triangle", "star", "ring")
 CORNERS = {"box": [1.0] * 4, "triangle": [1.0] * 3, "star": [1.0, 0.5] * 5}
 TEXTURES: dict[str, Texture] = {  # at coordinates in units of the texture's period; values in [0, 1]
@@ -36,7 +37,7 @@ SIDES = (96, 160)  # of the images, in pixels
 RADII = (14, 44)  # of the objects
 PERIODS = (5, 9)  # of the textures
 HOLE = 0.4  # of the radius of a ring
-BORDER = 3  # pixels of void across an outline
+BORDER = 3  # side of the square that an outline is widened with: a pixel of void on either side
 SHIFT = 0.15  # of an object's colours, per channel, at most
 COLOURS = np.array(  # (dark, light) in RGB: of background and ring, disc and box, triangle and star
     [[[0.25, 0.45, 0.35], [0.55, 0.75, 0.6]], [[0.5, 0.2, 0.2], [0.9, 0.6, 0.4]], [[0.2, 0.25, 0.55], [0.5, 0.65, 0.9]]]
@@ -45,7 +46,7 @@ SHARED = (0, 1, 1, 2, 2, 0)  # which of these colours each class has
 
 
 def shapes(
-    root: str | Path = "data", name: str = "shapes", seed: int = 0, train_images: int = 160, val_images: int = 40
+    root: str | Path = "data", name: str = "shapes", seed: int = 0, train_images: int = 240, val_images: int = 40
 ) -> ImageSet:
     """The set of that seed and size, drawn on first use.
 
@@ -56,10 +57,13 @@ def shapes(
         train_images: how many there are to train on.
         val_images: how many there are to validate on.
     """
+    for setting, value in (("train_images", train_images), ("val_images", val_images)):
+        check_whole(f"data.{setting}", value, least=1)
+    check_whole("data.seed", seed, least=0)
     folder = Path(root).expanduser() / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
     layout = folder / "VOCdevkit" / "VOC2012"
     finished = folder / "shapes.json"
-    if not finished.is_file() or read_json(finished) != {"version": VERSION}:
+    if not finished.is_file():
         for split, count in (("train", train_images), ("val", val_images)):
             lists = layout / "ImageSets" / "Segmentation"
             lists.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Augmentation, by torchvision's transforms v2: image and mask together, void where there is no image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,9 +9,18 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import Image, Mask
 
 from hypercolumns import seeds
+from hypercolumns.errors import HypercolumnsError, check_share, check_whole
 from hypercolumns.images import VOID
 
 GREY = 128  # what padding of images is filled with; its pixels are void
+
+
+def resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """A mask (H, W) at another size: each pixel takes the label at its centre, so that it stays in line with the image.
+
+    (What torchvision does with masks is off by up to half a pixel.)
+    """
+    return v2.functional.resize(mask[None], list(size), v2.InterpolationMode.NEAREST_EXACT, antialias=False)[0]
 
 
 class RandomScale(v2.Transform):
@@ -30,6 +39,8 @@ class RandomScale(v2.Transform):
 
     def transform(self, inpt: Any, params: Mapping[str, Any]) -> Any:
         """Resize; images bilinearly and antialiased, masks by nearest neighbour."""
+        if isinstance(inpt, Mask):
+            return Mask(resize_mask(inpt.as_subclass(Tensor), params["size"]))
         return v2.functional.resize(inpt, params["size"], antialias=True)
 
 
@@ -52,7 +63,13 @@ class Augmentation:
             color_jitter: the strength of random changes of brightness, contrast, saturation and (a quarter of it) hue.
         """
         steps: list[Any] = []
+        check_share("augment.flip", flip)
+        check_share("augment.color_jitter", color_jitter, most=2.0)
+        for side in [] if crop is None else [crop] if isinstance(crop, int | str) else crop:
+            check_whole("augment.crop", side, least=1)
         if scale is not None:
+            if isinstance(scale, int | float | str) or len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+                raise HypercolumnsError(f"augment.scale={scale} must be [least,most], both above 0, or null")
             steps.append(RandomScale(*scale))
         if crop is not None:
             steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={Image: GREY, Mask: VOID}))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hypercolumns.errors import check_whole
 from hypercolumns.images import VOID
 from hypercolumns.samplers.sampler import choose
 
@@ -12,6 +13,7 @@ class PerClass:
 
     def __init__(self, n: int = 3) -> None:
         """n: pixels a class."""
+        check_whole("sampler.n", n, least=1)
         self.n = n
 
     def __call__(self, mask: Tensor, generator: torch.Generator) -> Tensor:

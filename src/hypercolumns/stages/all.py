@@ -4,19 +4,22 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from hypercolumns.stages import build
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
+from hypercolumns.stages.runs import Run
 from hypercolumns.stages.train import train
 
 
-def run_all(cfg: DictConfig) -> float | None:
-    """Run each stage with a config of its own, composed of the same overrides; returns the last one's mIoU."""
-    extract(_compose("extract"))
-    pretrain(_compose("pretrain"))
-    return train(_compose("train"))
+def run_all(cfg: DictConfig) -> Run:
+    """Run each stage on what the one before made, with a config of its own, composed of the same overrides."""
+    samples = extract(_compose("extract"))
+    pretrained = pretrain(_compose("pretrain", samples=str(cfg.samples or samples)))
+    return train(_compose("train", init_from=str(cfg.init_from or pretrained.model)))
 
 
-def _compose(stage: str) -> DictConfig:
-    hydra = HydraConfig.get()
-    overrides = [override for override in hydra.overrides.task if not override.startswith("stage=")]
-    return compose(hydra.job.config_name, overrides=[*overrides, f"stage={stage}"])
+def _compose(stage: str, **inputs: str) -> DictConfig:
+    overrides = [override for override in build.overrides() if not override.startswith("stage=")]
+    config = compose(HydraConfig.get().job.config_name, overrides=[*overrides, f"stage={stage}"])
+    config.update(inputs)
+    return config

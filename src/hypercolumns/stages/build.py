@@ -8,17 +8,17 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
-from hypercolumns.callbacks import LineProgress
+from hypercolumns.callbacks import LineProgress, MovableCheckpoint
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import Augmentation, ImageData, ImageSet
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.progress import console
 from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
 
@@ -64,13 +64,23 @@ def resize(cfg: DictConfig) -> tuple[int, int] | None:
 
 def image_data(cfg: DictConfig, images: ImageSet) -> ImageData:
     """The images as batches."""
+    if cfg.resize is not None and (cfg.augment.crop is not None or cfg.augment.scale is not None):
+        raise HypercolumnsError(
+            "resize and augment.crop or augment.scale don't go together, for the backbone sees all images at one size; "
+            "set augment.crop=null augment.scale=null, or resize=null"
+        )
     augmentation = Augmentation(**plain(cfg.augment))
     return ImageData(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
 
 
-def backbone(cfg: DictConfig) -> Backbone:
-    """The backbone that the config names."""
-    settings = {key: value for key, value in cfg.cnn.items() if key != "name"}
+def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
+    """The backbone that the config names; with the weights and the normalisation of `like`, if that is given."""
+    settings = {key: value for key, value in plain(cfg.cnn).items() if key != "name"}
+    if like is not None:
+        make = get_class(settings.pop("_target_"))
+        own = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
+        copied: Backbone = make(**settings | own | {"weights": like.body.state_dict()})
+        return copied
     network: Backbone = instantiate(settings, _convert_="all")
     return network
 
@@ -102,19 +112,22 @@ def trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
     """The trainer of a run that writes to `folder`."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
     callbacks.append(RichProgressBar() if console.is_terminal else LineProgress())
-    callbacks.append(
-        ModelCheckpoint(
+    mode = "min" if str(cfg.monitor).endswith("loss") else "max"
+    best, last = (
+        MovableCheckpoint(
             checkpoints(folder),
-            filename="best",
-            monitor=cfg.monitor,
-            mode="max",
-            save_last=True,
+            filename=name,
+            monitor=monitor,
+            mode=mode,
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+        for name, monitor in (("best", cfg.monitor), ("last", None))
     )
+    callbacks += [best, last]  # in this order, so that the last one knows the best
     if cfg.patience is not None:
-        callbacks.append(EarlyStopping(cfg.monitor, mode="max", patience=cfg.patience))
+        check_whole("patience", cfg.patience, least=1)
+        callbacks.append(EarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience))
     made: pl.Trainer = instantiate(
         cfg.trainer,
         logger=instantiate(cfg.logger, save_dir=str(folder)),
@@ -131,20 +144,39 @@ def trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
 
 def fit(cfg: DictConfig, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
     """Train the task, going on from the last checkpoint if there is one; leaves it with its best epoch's weights."""
-    last = checkpoints(folder) / "last.ckpt"
-    trainer(cfg, folder).fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    last, fitted = checkpoints(folder) / "last.ckpt", checkpoints(folder) / "fitted"
+    if not fitted.is_file():
+        of_run = trainer(cfg, folder)
+        if of_run.world_size > 1:
+            raise HypercolumnsError(
+                f"trainer.devices={cfg.trainer.devices}: several processes are not supported yet; use trainer.devices=1"
+            )
+        try:
+            of_run.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        except SystemExit:
+            if of_run.interrupted:  # Lightning's way to end on Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
+        _best_checkpoint(folder)
+        fitted.touch()
     task.load_state_dict(_best_checkpoint(folder)["state_dict"])
 
 
 def best(folder: Path, monitor: str) -> dict[str, Any]:
     """The number (from 0) and the figure of the best epoch of a training."""
     checkpoint = _best_checkpoint(folder)
-    callback = next(state for name, state in checkpoint["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    callback = next(state for state in checkpoint["callbacks"].values() if state.get("monitor") == monitor)
     return {"best_epoch": int(checkpoint["epoch"]), monitor.removeprefix("val/"): float(callback["best_model_score"])}
 
 
 def _best_checkpoint(folder: Path) -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(checkpoints(folder) / "best.ckpt", map_location="cpu", weights_only=True)
+    path = checkpoints(folder) / "best.ckpt"
+    if not path.is_file():
+        raise HypercolumnsError(
+            "no epoch was scored, so there is no best one; check trainer.max_epochs, trainer.check_val_every_n_epoch "
+            "and trainer.limit_val_batches"
+        )
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint
 
 
@@ -152,7 +184,7 @@ def device(cfg: DictConfig) -> torch.device:
     """The device that the trainer's settings choose."""
     accelerator = pl.Trainer(
         accelerator=cfg.trainer.accelerator,
-        devices=1,
+        devices=cfg.trainer.devices,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -161,8 +193,12 @@ def device(cfg: DictConfig) -> torch.device:
     return accelerator.strategy.root_device
 
 
-def command(cfg: DictConfig, stage: str) -> str:
+def overrides() -> list[str]:
+    """The settings on the command line; none where there is no command line."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def command(stage: str) -> str:
     """The command line that runs another stage with the same settings."""
-    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    others = [override for override in overrides if not override.startswith(("stage=", "samples=", "init_from="))]
+    others = [override for override in overrides() if not override.startswith(("stage=", "samples=", "init_from="))]
     return " ".join(["python train.py", f"stage={stage}", *others])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
@@ -20,32 +20,33 @@ from hypercolumns.stages import build, runs
 from hypercolumns.store import IMAGES_PER_SHARD, INDEX, ImageSamples, SampleStore, StoreWriter
 
 
-def extract(cfg: DictConfig) -> None:
-    """Make the store that the config asks for, or what is missing of it."""
+def extract(cfg: DictConfig) -> Path:
+    """Make the store that the config asks for, or what is missing of it; returns its folder."""
     build.quiet_libraries()
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
-    fingerprint = runs.needs(cfg, images, backbone) | {
-        "sampler": build.plain(cfg.sampler),
-        "seed": cfg.seed,
-        "threads": torch.get_num_threads(),  # sums of floats depend on it
-    }
+    fingerprint = runs.store_identity(cfg, runs.needs(cfg, images, backbone))
     folder = runs.home(cfg, images, "samples") / runs.key(fingerprint)
     if cfg.overwrite and folder.exists():
         shutil.rmtree(folder)
     if (folder / INDEX).is_file():
         console.print(f"extract: already done, {folder}", markup=False)
-        return
+        return folder
     data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
     hypercolumn = Hypercolumn(backbone.taps, cfg.alignment)
     backbone.to(build.device(cfg)).eval()
-    writer = StoreWriter(folder, fingerprint)
     sampler: Sampler = instantiate(cfg.sampler)
+    writer = StoreWriter(folder, fingerprint)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     shards = {
         split: _extract_split(writer, split, data, backbone, hypercolumn, sampler, cfg.seed) for split in images.splits
     }
+    for split, count in shards.items():
+        if not writer.rows(split, count):
+            raise HypercolumnsError(f"no samples of the {split} split: all pixels of its masks are void (255)")
     writer.finish(shards)
     _show(folder)
+    return folder
 
 
 def _extract_split(

@@ -17,23 +17,23 @@ from hypercolumns.stages.evaluation import evaluate
 from hypercolumns.stages.runs import Run
 
 
-def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> float | None:
-    """Score a trained run's model on `limit` val images, write all there is to see of it; returns the mIoU.
+def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> None:
+    """Score a trained run's model on `limit` val images, and write all there is to see of it.
 
-    A run that is finished already, with as many images, is only shown.
+    A run that is finished already, with as many images or more, is only shown.
     """
-    if not run.finished or read_json(run.metrics)["images"] != limit:
+    if not run.finished or read_json(run.metrics)["images"] < limit:
         figures = _score(cfg, run, images, limit)
         logger = instantiate(cfg.logger, save_dir=str(run.folder))
-        logger.log_hyperparams(_flat(build.plain(cfg)), {"final/miou": figures["miou"]} if limit else {})
+        logger.log_hyperparams(
+            _flat(build.plain(cfg)), {} if figures["miou"] is None else {"final/miou": figures["miou"]}
+        )
         logger.finalize("success")
         run.finish(figures)
     figures = read_json(run.metrics)
     paths = {"model": run.model, "metrics": run.metrics, "overlay": run.overlay}
-    title = f"{cfg.stage}: {limit or 'no'} val images of {images.name}"
+    title = f"{cfg.stage}: {figures['images'] or 'no'} val images of {images.name}"
     report.show(figures, title, {name: path for name, path in paths.items() if path.is_file()})
-    miou: float | None = figures["miou"]
-    return miou
 
 
 def _score(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> dict[str, Any]:

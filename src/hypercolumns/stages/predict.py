@@ -1,6 +1,7 @@
 """Segment new images with a finished model."""
 
 import glob
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from hypercolumns.progress import console, track
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, report
 
+OVERLAY = ".overlay.jpg"
+
 
 def predict(cfg: DictConfig) -> None:
     """Write a mask and an overlay for each image; score them where there are true masks."""
@@ -24,6 +27,11 @@ def predict(cfg: DictConfig) -> None:
     segmenter = Segmenter.load(Path(cfg.model).expanduser()).to(_device(cfg.device))
     out = Path(cfg.out).expanduser()
     names = find_images(cfg.images)
+    own = {path.resolve() for path in names} & {
+        (out / f"{name}{suffix}").resolve() for name in names.values() for suffix in (".png", OVERLAY)
+    }
+    if own:
+        raise HypercolumnsError(f"out={out} would overwrite the image {min(own)}; choose another folder")
     masks = None if cfg.masks is None else Path(cfg.masks).expanduser()
     if masks is not None:
         missing = [name for name in names.values() if not (masks / f"{name}.png").is_file()]
@@ -39,7 +47,7 @@ def predict(cfg: DictConfig) -> None:
         labels = segmenter.predict(image)
         write_mask(out / f"{name}.png", labels, segmenter.palette)
         blended = overlay(image.permute(1, 2, 0).numpy(), labels, segmenter.palette)
-        write_image(out / f"{name}.overlay.jpg", Image.fromarray(blended))
+        write_image(out / f"{name}{OVERLAY}", Image.fromarray(blended))
         pixels += np.bincount(labels.ravel(), minlength=len(pixels))
         if masks is not None:
             truth = read_mask(masks / f"{name}.png", segmenter.palette, len(segmenter.classes))
@@ -64,7 +72,8 @@ def predict(cfg: DictConfig) -> None:
 def find_images(pattern: str) -> dict[Path, str]:
     """The images that a file, a folder or a glob pattern means: path -> name of its outputs, without suffix.
 
-    Images in a folder keep their place in it. Two images that differ only in their suffix keep it in the name.
+    Images in a folder keep their place in it, and those of a pattern their place below its fixed part. Two images that
+    differ only in their suffix keep it in the name.
     """
     place = Path(pattern).expanduser()
     if place.is_dir():
@@ -72,7 +81,9 @@ def find_images(pattern: str) -> dict[Path, str]:
         names = {path: path.relative_to(place) for path in paths}
     else:
         paths = [place] if place.is_file() else [Path(found) for found in sorted(glob.glob(str(place), recursive=True))]
-        names = {path: Path(path.name) for path in paths if path.is_file()}
+        fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), place.parent.parts))
+        above = place.parent if place.is_file() else Path(*fixed)
+        names = {path: path.relative_to(above) for path in paths if path.is_file()}
     if not names:
         raise HypercolumnsError(
             f"images={pattern} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), "
@@ -86,6 +97,8 @@ def find_images(pattern: str) -> dict[Path, str]:
 
 
 def _device(name: str) -> torch.device:
+    if name == "meta":
+        raise HypercolumnsError("device=meta holds no values; try device=auto")
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator or torch.device("cpu")

@@ -15,8 +15,8 @@ from hypercolumns.store import SampleStore
 from hypercolumns.tasks import PixelClassification
 
 
-def pretrain(cfg: DictConfig) -> float | None:
-    """Train the classifier; returns the mIoU of the complete model on the val images, if it was asked for."""
+def pretrain(cfg: DictConfig) -> runs.Run:
+    """Train the classifier, and score the complete model on as many val images as was asked for; returns the run."""
     build.quiet_libraries()
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
@@ -32,7 +32,8 @@ def pretrain(cfg: DictConfig) -> float | None:
         Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg)).save(
             run.model
         )
-    return finish(cfg, run, images, limit)
+    finish(cfg, run, images, limit)
+    return run
 
 
 def _classifier(cfg: DictConfig, store: SampleStore, classes: int, run: runs.Run) -> MLP:

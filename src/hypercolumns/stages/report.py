@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from rich.table import Table
+from rich.text import Text
 
 from hypercolumns.data import Example
 from hypercolumns.images import VOID, colour, overlay, write_image
@@ -24,12 +25,12 @@ def table(figures: Mapping[str, Any], title: str) -> Table:
     rows.add_column("IoU", justify="right")
     rows.add_column("accuracy", justify="right")
     for name, iou in figures["per_class_iou"].items():
-        rows.add_row(name, number(iou), number(figures["per_class_accuracy"][name]))
+        rows.add_row(Text(name), number(iou), number(figures["per_class_accuracy"][name]))
     rows.add_section()
     rows.add_row("mean (mIoU, mean accuracy)", number(figures["miou"]), number(figures["mean_accuracy"]))
     rows.add_row("all pixels", number(figures["frequency_weighted_iou"]), number(figures["pixel_accuracy"]))
     baseline = figures["baseline"]
-    rows.add_row(f"baseline: all {baseline['class']}", number(baseline["miou"]), "", style="dim")
+    rows.add_row(Text(f"baseline: all {baseline['class']}"), number(baseline["miou"]), "", style="dim")
     return rows
 
 

@@ -11,16 +11,18 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import read_json, write_json
+from hypercolumns.progress import console
 from hypercolumns.stages import build
 from hypercolumns.store import INDEX, SampleStore
 
@@ -37,9 +39,18 @@ def needs(cfg: DictConfig, images: ImageSet, backbone: Backbone) -> Identity:
     """What the stages must agree on, from a store to the model trained last."""
     return {
         "data": images.fingerprint(),
-        "resize": build.plain(cfg.resize),
+        "resize": None if (size := build.resize(cfg)) is None else list(size),
         "cnn": backbone.fingerprint(),
         "alignment": cfg.alignment,
+    }
+
+
+def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
+    """All that decides the contents of the store that stage extract makes with these settings."""
+    return wanted | {
+        "sampler": build.plain(cfg.sampler),
+        "seed": cfg.seed,
+        "threads": torch.get_num_threads(),  # sums of floats depend on it
     }
 
 
@@ -93,6 +104,12 @@ class Run:
         return run
 
     @property
+    def miou(self) -> float | None:
+        """Its figure, if images were scored."""
+        miou: float | None = read_json(self.metrics)["miou"]
+        return miou
+
+    @property
     def identity(self) -> Identity:
         """All that decides its result."""
         identity: Identity = read_json(self.folder / RECORD)["identity"]
@@ -106,18 +123,27 @@ class Run:
         return when
 
     def finish(self, figures: Mapping[str, object]) -> None:
-        """Write the figures, mark the run as finished and make it the latest."""
+        """Write the figures; if the run was not finished before, mark it as finished and make it the latest."""
         write_json(self.metrics, figures)
-        now = datetime.now().astimezone().isoformat()
+        if self.finished:
+            return
+        now = datetime.now(UTC).isoformat()
         write_json(self.folder / RECORD, {"identity": self.identity, "finished": now})
-        link = self.folder.parent / "latest"
         temporary = self.folder.parent / f".latest.{os.getpid()}.tmp"
-        temporary.symlink_to(self.folder.name, target_is_directory=True)
-        temporary.replace(link)
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.symlink_to(self.folder.name, target_is_directory=True)
+            temporary.replace(self.folder.parent / "latest")
+        except OSError as error:  # no links on this system, or a folder in its place
+            temporary.unlink(missing_ok=True)
+            console.print(f"latest does not lead to {self.folder} ({error})", markup=False)
 
 
 def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleStore:
-    """The store that `samples` names, or else the newest finished one that fits."""
+    """The store that `samples` names, or else the newest finished one that fits.
+
+    A command that names a sampler or a seed means the store made with them, if there is one.
+    """
     if cfg.samples is not None:
         folder = Path(cfg.samples).expanduser()
         store = SampleStore(folder)
@@ -125,8 +151,11 @@ def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleSto
         return store
     parent = home(cfg, images, "samples")
     stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    own = parent / key(store_identity(cfg, wanted)) / INDEX
+    if own in stores and any(override.startswith(("sampler", "seed=")) for override in build.overrides()):
+        return SampleStore(own.parent)
     candidates = ((path.parent, read_json(path)["fingerprint"]) for path in stores)
-    return SampleStore(_newest(candidates, wanted, f"samples in {parent}", build.command(cfg, "extract")))
+    return SampleStore(_newest(candidates, wanted, f"samples in {parent}", build.command("extract")))
 
 
 def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
@@ -135,7 +164,7 @@ def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
     runs = [Run(path.parent) for path in parent.glob(f"*/{RECORD}") if not path.parent.is_symlink()]
     finished = sorted((run for run in runs if run.finished), key=lambda run: run.finished or "", reverse=True)
     candidates = ((run.folder, run.identity) for run in finished)
-    return Run(_newest(candidates, wanted, f"pretrained model in {parent}", build.command(cfg, "pretrain")))
+    return Run(_newest(candidates, wanted, f"pretrained model in {parent}", build.command("pretrain")))
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:

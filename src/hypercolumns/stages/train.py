@@ -27,13 +27,16 @@ SCRATCH = "scratch"
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200  # what mean and std come from, where there are no samples
 
 
-def train(cfg: DictConfig) -> float | None:
-    """Train the segmenter; returns its mIoU on the val images."""
+def train(cfg: DictConfig) -> runs.Run:
+    """Train the segmenter and score it on the val images; returns the run."""
     build.quiet_libraries()
     images = build.image_set(cfg)
-    backbone = build.backbone(cfg)
+    start = _named_start(cfg)
+    backbone = build.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
     wanted = runs.needs(cfg, images, backbone)
-    start = _start(cfg, images, wanted)
+    if cfg.init_from is None:
+        hidden = {"classifier": {"hidden": build.plain(cfg.classifier.hidden)}}
+        start = runs.find_pretrained(cfg, images, wanted | hidden).model
     identity = wanted | {
         "trainable": cfg.cnn.trainable,
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
@@ -43,7 +46,8 @@ def train(cfg: DictConfig) -> float | None:
     if not run.model.is_file():
         console.print(f"train: from {start or 'scratch'}", markup=False)
         _train(cfg, images, backbone, start, run)
-    return finish(cfg, run, images, len(images.splits["val"]))
+    finish(cfg, run, images, len(images.splits["val"]))
+    return run
 
 
 def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | None, run: runs.Run) -> None:
@@ -71,11 +75,9 @@ def _sampler(pixels: int | str) -> Sampler | None:
     raise HypercolumnsError(f"pixels={pixels} must be all, or a number of pixels an image")
 
 
-def _start(cfg: DictConfig, images: ImageSet, wanted: runs.Identity) -> Path | None:
-    """The model that training starts from; None for none."""
-    if cfg.init_from is None:
-        return runs.find_pretrained(cfg, images, wanted).model
-    if cfg.init_from == SCRATCH:
+def _named_start(cfg: DictConfig) -> Path | None:
+    """The model that `init_from` names, if it names one."""
+    if cfg.init_from in (None, SCRATCH):
         return None
     path = Path(cfg.init_from).expanduser()
     if not path.is_file():
@@ -86,17 +88,21 @@ def _start(cfg: DictConfig, images: ImageSet, wanted: runs.Identity) -> Path | N
 
 
 def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfig) -> MLP:
-    """The classifier of a model, whose backbone's weights are copied too; refused if it does not fit."""
+    """A classifier with the weights of a model's; refused if the model does not fit."""
     model = Segmenter.load(path)
-    found, wanted = ({**b.fingerprint(), "weights": None} for b in (model.backbone, backbone))
-    differing = runs.differences(
-        {"cnn": found, "alignment": model.hypercolumn.alignment, "resize": model.resize, "classes": model.classes},
-        {"cnn": wanted, "alignment": cfg.alignment, "resize": build.resize(cfg), "classes": images.classes},
+    classifier = build.classifier(cfg, model.hypercolumn.channels, len(model.classes))
+    found, wanted = (
+        {"cnn": part.fingerprint(), "alignment": alignment, "resize": resize, "classes": classes, "hidden": mlp.hidden}
+        for part, alignment, resize, classes, mlp in (
+            (model.backbone, model.hypercolumn.alignment, model.resize, model.classes, model.classifier),
+            (backbone, cfg.alignment, build.resize(cfg), images.classes, classifier),
+        )
     )
+    differing = runs.differences(found, wanted)
     if differing:
         raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")
-    backbone.load_state_dict(model.backbone.state_dict())
-    return model.classifier
+    classifier.load_state_dict(model.classifier.state_dict())
+    return classifier
 
 
 def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> MLP:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import VOID
 from hypercolumns.tasks.schedules import Schedule
 
@@ -18,7 +19,10 @@ def optimizer_with_schedule(
     parameters: Iterable[nn.Parameter], make_optimizer: MakeOptimizer, schedule: Schedule, steps: int
 ) -> dict[str, Any]:
     """What `LightningModule.configure_optimizers` returns: the schedule moves at every step."""
-    optimizer = make_optimizer([parameter for parameter in parameters if parameter.requires_grad])
+    try:
+        optimizer = make_optimizer([parameter for parameter in parameters if parameter.requires_grad])
+    except (TypeError, ValueError) as error:
+        raise HypercolumnsError(f"optimizer: its settings are not right ({error})") from error
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer, steps), "interval": "step"}}
 
 
@@ -41,3 +45,18 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights) -
     valid = labels != VOID
     total = valid.sum() if class_weights is None else class_weights[labels[valid]].sum()
     return losses / total.clamp(min=1e-12)
+
+
+class CrossEntropy(nn.Module):
+    """`cross_entropy` with its class weights, on the device of the module that it is part of."""
+
+    def __init__(self, class_weights: ClassWeights = None) -> None:
+        """class_weights: see `cross_entropy`."""
+        super().__init__()
+        self.by_batch = isinstance(class_weights, str)
+        self.weights: Tensor | None
+        self.register_buffer("weights", None if isinstance(class_weights, str) else class_weights, persistent=False)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of logits (N, classes) against labels (N,)."""
+        return cross_entropy(logits, labels, "batch" if self.by_batch else self.weights)

@@ -8,7 +8,13 @@ from torch import Tensor
 from hypercolumns import seeds
 from hypercolumns.classifiers import MLP
 from hypercolumns.metrics import confusion_metric, scores
-from hypercolumns.tasks.optimization import ClassWeights, MakeOptimizer, cross_entropy, optimizer_with_schedule
+from hypercolumns.tasks.optimization import (
+    ClassWeights,
+    CrossEntropy,
+    MakeOptimizer,
+    cross_entropy,
+    optimizer_with_schedule,
+)
 from hypercolumns.tasks.schedules import Schedule
 
 
@@ -31,7 +37,8 @@ class PixelClassification(pl.LightningModule):
         """The classifier, how to train it, and the seed of what chance there is in a step (dropout)."""
         super().__init__()
         self.classifier, self.make_optimizer, self.schedule = classifier, optimizer, schedule
-        self.class_weights, self.seed = class_weights, seed
+        self.seed = seed
+        self.loss = CrossEntropy(class_weights)
         self.confusion = confusion_metric(classes)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -39,8 +46,9 @@ class PixelClassification(pl.LightningModule):
         hypercolumns, labels = batch
         with seeds.seeded(self.seed, "step", self.current_epoch, batch_idx):
             logits = self.classifier(hypercolumns.float())
-        loss = cross_entropy(logits, labels, self.class_weights)
+        loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True)
+        self.log("train/epoch_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from hypercolumns.errors import check_share
+
 Schedule = Callable[[Optimizer, int], LambdaLR]
 
 
@@ -27,6 +29,7 @@ def poly(optimizer: Optimizer, steps: int, warmup: float = 0.0, power: float = 0
 
 
 def _schedule(optimizer: Optimizer, steps: int, warmup: float, decay: Callable[[float], float]) -> LambdaLR:
+    check_share("scheduler.warmup", warmup)
     rising = round(warmup * steps)
 
     def factor(step: int) -> float:

@@ -12,7 +12,13 @@ from hypercolumns.images import VOID
 from hypercolumns.metrics import confusion_metric, scores
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.tasks.optimization import ClassWeights, MakeOptimizer, cross_entropy, optimizer_with_schedule
+from hypercolumns.tasks.optimization import (
+    ClassWeights,
+    CrossEntropy,
+    MakeOptimizer,
+    cross_entropy,
+    optimizer_with_schedule,
+)
 from hypercolumns.tasks.schedules import Schedule
 
 ImageBatch = tuple[Tensor, Tensor, Sequence[str]]
@@ -45,7 +51,8 @@ class Segmentation(pl.LightningModule):
         """
         super().__init__()
         self.segmenter, self.make_optimizer, self.schedule = segmenter, optimizer, schedule
-        self.sampler, self.class_weights, self.seed = sampler, class_weights, seed
+        self.sampler, self.seed = sampler, seed
+        self.loss = CrossEntropy(class_weights)
         self.confusion = confusion_metric(len(segmenter.classes))
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
@@ -57,8 +64,9 @@ class Segmentation(pl.LightningModule):
             else:
                 points, labels = self._sample(self.sampler, masks, ids)
                 logits = self.segmenter.logits_at(images, points).flatten(0, -2)
-        loss = cross_entropy(logits, labels, self.class_weights)
+        loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
+        self.log("train/epoch_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
