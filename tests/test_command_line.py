@@ -86,6 +86,12 @@ def run(script, *arguments, cwd):
             "error: optimiser is not a setting; did you mean optimizer? the settings of this",
         ),
         (
+            ["data=shapes", "data.train_images=many"],
+            "error: data.train_images=many must be a whole number of at least 1",
+        ),
+        (["data=folder", "data.val_share=x", "data.images=."], "error: data=folder needs data.images=<folder>"),
+        (["data=shapes", "data.root=/dev/null"], "error: /dev/null/shapes"),
+        (
             ["optimizer.lrr=1"],
             "error: optimizer.lrr is not a setting; did you mean optimizer.lr? the settings of optimizer are",
         ),

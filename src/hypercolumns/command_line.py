@@ -108,7 +108,8 @@ def as_line(error: BaseException) -> str | None:
         return f"{where}: its settings are not right ({' '.join(str(innermost).split())})"
     if isinstance(innermost, OSError) and innermost.filename:
         return f"{innermost.filename}: {innermost.strerror}"
-    if isinstance(innermost, HydraException | OmegaConfBaseException):
+    of_hydra = isinstance(innermost, HydraException | OmegaConfBaseException)
+    if of_hydra or str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
         return _of_hydra(str(error))
     if type(innermost).__name__ == "MisconfigurationException":  # Lightning's, which takes seconds to import
         return " ".join(str(innermost).split())

@@ -372,7 +372,12 @@ class TestPretrainAndTrain:
             ("augment.scale=1.5", r"augment\.scale=1\.5 must be \[least,most\]"),
             ("cnn.trainable=true", "cnn.trainable=True must be a number of taps"),
             ("trainer.devices=2", "trainer.devices=2: several processes are not supported yet"),
-            ("trainer.max_epochs=0", "no epoch was scored"),
+            ("trainer.max_epochs=0", r"trainer\.max_epochs=0 must be a whole number of at least 1"),
+            ("trainer.max_epochs=abc", r"trainer\.max_epochs=abc must be a whole number of at least 1"),
+            ("trainer.check_val_every_n_epoch=5", "no epoch was scored"),
+            ("num_workers=many", "num_workers=many must be a whole number of at least 0"),
+            ("monitor=null", "monitor=null: a training needs a figure"),
+            ("monitor=miou", "monitor=miou must be a figure of the val images"),
         ],
     )
     def test_wrong_settings(self, place, override, message):

@@ -33,12 +33,27 @@ def quiet_libraries() -> None:
         ".*does not have many workers.*",
         ".*eval mode at the start of training.*",
         ".*LeafSpec.*",
+        ".*could not find the monitored key.*",  # `fit` says so itself, at the end
         ".*isolate_rng.*",
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*checkpoint directory has changed from.*",
     ):
         warnings.filterwarnings("ignore", message)
+
+
+def prepare(cfg: DictConfig) -> None:
+    """What every stage of train.py does first: check the settings that no class checks, and silence the libraries."""
+    check_whole("num_workers", cfg.num_workers, least=0)
+    check_whole("seed", cfg.seed, least=0)
+    if cfg.monitor is not None:  # a stage that trains
+        check_whole("batch_size", cfg.batch_size, least=1)
+        check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
+        if not str(cfg.monitor).startswith("val/"):
+            raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
+    elif cfg.stage not in ("all", "extract"):
+        raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
+    quiet_libraries()
 
 
 def plain(cfg: Any) -> Any:
@@ -64,12 +79,12 @@ def resize(cfg: DictConfig) -> tuple[int, int] | None:
 
 def image_data(cfg: DictConfig, images: ImageSet) -> ImageData:
     """The images as batches."""
-    if cfg.resize is not None and (cfg.augment.crop is not None or cfg.augment.scale is not None):
+    if cfg.resize is not None and cfg.augment and (cfg.augment.crop is not None or cfg.augment.scale is not None):
         raise HypercolumnsError(
             "resize and augment.crop or augment.scale don't go together, for the backbone sees all images at one size; "
             "set augment.crop=null augment.scale=null, or resize=null"
         )
-    augmentation = Augmentation(**plain(cfg.augment))
+    augmentation = Augmentation(**plain(cfg.augment or {}))
     return ImageData(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
 
 

@@ -22,7 +22,7 @@ from hypercolumns.store import IMAGES_PER_SHARD, INDEX, ImageSamples, SampleStor
 
 def extract(cfg: DictConfig) -> Path:
     """Make the store that the config asks for, or what is missing of it; returns its folder."""
-    build.quiet_libraries()
+    build.prepare(cfg)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
     fingerprint = runs.store_identity(cfg, runs.needs(cfg, images, backbone))

@@ -17,7 +17,7 @@ from hypercolumns.tasks import PixelClassification
 
 def pretrain(cfg: DictConfig) -> runs.Run:
     """Train the classifier, and score the complete model on as many val images as was asked for; returns the run."""
-    build.quiet_libraries()
+    build.prepare(cfg)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
     wanted = runs.needs(cfg, images, backbone)

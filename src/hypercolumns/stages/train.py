@@ -29,7 +29,7 @@ STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200  # what mean and std come from, 
 
 def train(cfg: DictConfig) -> runs.Run:
     """Train the segmenter and score it on the val images; returns the run."""
-    build.quiet_libraries()
+    build.prepare(cfg)
     images = build.image_set(cfg)
     start = _named_start(cfg)
     backbone = build.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
