@@ -39,7 +39,7 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> None:
 def _score(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> dict[str, Any]:
     """The figures for `metrics.json`; writes the overlay picture too."""
     pairs = images.splits["val"]
-    chosen = torch.linspace(0, len(pairs) - 1, limit).round().int().tolist()
+    chosen = _spread(len(pairs), limit)
     figures: dict[str, Any] = {
         "stage": cfg.stage,
         "miou": None,
@@ -58,8 +58,15 @@ def _score(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> dict[str,
         dataset = Subset(ImageDataset(pairs, images.palette, len(images.classes)), chosen)
         loader: DataLoader[Example] = DataLoader(dataset, num_workers=cfg.num_workers, collate_fn=collate)
         figures |= evaluate(segmenter, loader, build.device(cfg)).as_dict(images.classes)
-        report.write_panels(run.overlay, segmenter, [dataset[index] for index in range(min(report.PANELS, limit))])
+        shown = _spread(limit, min(report.PANELS, limit))
+        report.write_panels(run.overlay, segmenter, [dataset[index] for index in shown])
     return figures
+
+
+def _spread(count: int, chosen: int) -> list[int]:
+    """So many of the numbers from 0 to count - 1, evenly spread."""
+    numbers: list[int] = torch.linspace(0, count - 1, chosen).round().int().tolist()
+    return numbers
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
