@@ -1,7 +1,7 @@
 """Segment new images with a finished model."""
 
 import glob
-import itertools
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -72,8 +72,8 @@ def predict(cfg: DictConfig) -> None:
 def find_images(pattern: str) -> dict[Path, str]:
     """The images that a file, a folder or a glob pattern means: path -> name of its outputs, without suffix.
 
-    Images in a folder keep their place in it, and those of a pattern their place below its fixed part. Two images that
-    differ only in their suffix keep it in the name.
+    Images in a folder keep their place in it, and those of a pattern their place below the folder that they have in
+    common. Two images that differ only in their suffix keep it in the name.
     """
     place = Path(pattern).expanduser()
     if place.is_dir():
@@ -81,9 +81,9 @@ def find_images(pattern: str) -> dict[Path, str]:
         names = {path: path.relative_to(place) for path in paths}
     else:
         paths = [place] if place.is_file() else [Path(found) for found in sorted(glob.glob(str(place), recursive=True))]
-        fixed = list(itertools.takewhile(lambda part: not glob.has_magic(part), place.parent.parts))
-        above = place.parent if place.is_file() else Path(*fixed)
-        names = {path: path.relative_to(above) for path in paths if path.is_file()}
+        paths = [path for path in paths if path.is_file()]
+        above = os.path.commonpath([path.parent.absolute() for path in paths]) if paths else ""
+        names = {path: path.absolute().relative_to(above) for path in paths}
     if not names:
         raise HypercolumnsError(
             f"images={pattern} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), "
