@@ -34,10 +34,8 @@ def quiet_libraries() -> None:
         ".*eval mode at the start of training.*",
         ".*LeafSpec.*",
         ".*could not find the monitored key.*",  # `fit` says so itself, at the end
-        ".*isolate_rng.*",
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
-        ".*checkpoint directory has changed from.*",
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -47,7 +45,6 @@ def prepare(cfg: DictConfig) -> None:
     check_whole("num_workers", cfg.num_workers, least=0)
     check_whole("seed", cfg.seed, least=0)
     if cfg.monitor is not None:  # a stage that trains
-        check_whole("batch_size", cfg.batch_size, least=1)
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
@@ -172,9 +169,8 @@ def fit(cfg: DictConfig, task: pl.LightningModule, data: pl.LightningDataModule,
             if of_run.interrupted:  # Lightning's way to end on Ctrl-C
                 raise KeyboardInterrupt from None
             raise
-        _best_checkpoint(folder)
-        fitted.touch()
     task.load_state_dict(_best_checkpoint(folder)["state_dict"])
+    fitted.touch()
 
 
 def best(folder: Path, monitor: str) -> dict[str, Any]:

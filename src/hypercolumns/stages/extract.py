@@ -80,14 +80,17 @@ def _sample(
 ) -> ImageSamples:
     """The samples of one image; a function of the image and the seed alone."""
     points = sampler(example.mask, seeds.generator(seed, "sample", example.id))
-    device = backbone.get_buffer("mean").device
-    with torch.inference_mode():
-        image = backbone.pad(example.image[None].to(device))
-        size = (image.shape[2], image.shape[3])
-        hypercolumns = hypercolumn.at(backbone(image), points[None], size)[0].half().cpu()
+    hypercolumns = hypercolumns_at(example.image, points, backbone, hypercolumn).half().cpu()
     _refuse_unless_finite(hypercolumns, hypercolumn, example.id)
     labels = example.mask[points[:, 0], points[:, 1]]
     return ImageSamples(example.id, (example.mask.shape[0], example.mask.shape[1]), points, labels, hypercolumns)
+
+
+def hypercolumns_at(image: Tensor, points: Tensor, backbone: Backbone, hypercolumn: Hypercolumn) -> Tensor:
+    """The hypercolumns at points (N, 2) of an image (3, H, W), as (N, D), without gradients."""
+    with torch.inference_mode():
+        padded = backbone.pad(image[None].to(backbone.get_buffer("mean").device))
+        return hypercolumn.at(backbone(padded), points[None], (padded.shape[2], padded.shape[3]))[0]
 
 
 def _refuse_unless_finite(hypercolumns: Tensor, hypercolumn: Hypercolumn, image: str) -> None:

@@ -20,6 +20,7 @@ from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler, Uniform
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, runs
+from hypercolumns.stages.extract import hypercolumns_at
 from hypercolumns.stages.finish import finish
 from hypercolumns.tasks import Segmentation
 
@@ -112,14 +113,11 @@ def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> MLP:
     order = torch.randperm(len(dataset), generator=seeds.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
     count, total, squares = 0, torch.zeros(hypercolumn.channels).double(), torch.zeros(hypercolumn.channels).double()
     sampler = Uniform(STATISTICS_PIXELS)
-    with torch.inference_mode():
-        for index in track(order.tolist(), "measure mean and std"):
-            image, mask, image_id = dataset[index]
-            points = sampler(mask, seeds.generator(cfg.seed, "statistics", image_id))[None]
-            padded = backbone.pad(image[None])
-            size = (padded.shape[2], padded.shape[3])
-            values = hypercolumn.at(backbone(padded), points, size)[0].double()
-            count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
+    for index in track(order.tolist(), "measure mean and std"):
+        image, mask, image_id = dataset[index]
+        points = sampler(mask, seeds.generator(cfg.seed, "statistics", image_id))
+        values = hypercolumns_at(image, points, backbone, hypercolumn).double()
+        count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
     mean = total / max(count, 1)
     classifier = build.classifier(cfg, hypercolumn.channels, len(data.image_set.classes))
     classifier.standardise(mean, (squares / max(count, 1) - mean.square()).clamp(min=0).sqrt())
