@@ -67,7 +67,17 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     config = composed("stage=train")
     by_fingerprint = {"data", "resize", "cnn", "alignment"}  # of what they mean, not of how they are spelt
     of_the_input = {"sampler", "samples", "init_from"}  # by the fingerprint of the store or the model
-    without_effect = {"stage", "runs", "overwrite", "num_workers", "logger", "callbacks", "dense_val"}
+    without_effect = {
+        "stage",
+        "runs",
+        "overwrite",
+        "num_workers",
+        "logger",
+        "callbacks",
+        "dense_val",
+        "window",
+        "compile",
+    }
     deciding = {name for names in runs.DECIDING.values() for name in names}
     assert deciding | by_fingerprint | of_the_input | without_effect == set(config)
     assert not deciding & (by_fingerprint | of_the_input | without_effect)

@@ -11,6 +11,8 @@ from torch import nn
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP
+from hypercolumns.factored import Adaptive
+from hypercolumns.hypercolumn import dense, place
 
 SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
 
@@ -30,8 +32,25 @@ def test_dense_logits_are_those_at_every_point(segmenter, size, resize):
 
 def test_dense_logits_are_those_of_the_concatenated_map(segmenter):
     images = torch.rand(1, 3, 40, 50)
-    dense = segmenter.hypercolumn.dense(segmenter.backbone(images), (40, 50))
-    assert torch.allclose(segmenter(images).movedim(1, -1), segmenter.classifier(dense.movedim(1, -1)), atol=1e-4)
+    placed = place(segmenter.backbone.taps, segmenter.backbone(images), (40, 50), "exact")
+    concatenated = dense(placed, torch.arange(40), torch.arange(50))
+    logits = segmenter(images)
+    reference = segmenter.classifier(concatenated.movedim(1, -1)).movedim(-1, 1)
+    assert (logits - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("resize", [None, (40, 56)])
+def test_labels_are_the_arg_max_of_the_logits(segmenter, size, resize):
+    segmenter.resize = resize
+    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    logits = segmenter(images)
+    assert torch.equal(logits, segmenter(images / 255))
+    labels = segmenter.labels(images)
+    assert labels.dtype == torch.uint8
+    assert torch.equal(labels.long(), logits.argmax(1))
+    everywhere = Adaptive(start=4, margin=float("inf"))
+    assert (segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
 
 
 def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse():

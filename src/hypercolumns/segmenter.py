@@ -1,7 +1,8 @@
 """The complete model: backbone, hypercolumns and classifier, from an image to its labels."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.factored import Adaptive, adaptive_labels, classify
 from hypercolumns.files import replacing
-from hypercolumns.hypercolumn import Alignment, Hypercolumn, Size
+from hypercolumns.hypercolumn import Alignment, Size, check_alignment
 from hypercolumns.images import Palette, read_image, voc_palette
+from hypercolumns.windows import LIMIT, hypercolumns_at, windows
 
 Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
@@ -45,6 +47,7 @@ class Segmenter(nn.Module):
         palette: Palette | None = None,
         alignment: Alignment = "exact",
         resize: Size | None = None,
+        window: int = LIMIT,
     ) -> None:
         """Put the parts together.
 
@@ -53,38 +56,43 @@ class Segmenter(nn.Module):
             classifier: of hypercolumns as long as the backbone's taps are together.
             classes: the names, in the order of the classifier's outputs.
             palette: their colours; Pascal VOC's by default.
-            alignment: how pixels lie among the cells of a map, see `hypercolumn.cell_coordinates`.
+            alignment: how pixels lie among the cells of a map, see `hypercolumn.cell_centres`.
             resize: (height, width) that the backbone sees every image at; None for the image's own size. Logits are
                 those of the pixels of the image itself either way.
+            window: how many pixels of an image the backbone sees at once; of larger images it sees one window after
+                the other. What comes out is the same.
+
+        Raises:
+            HypercolumnsError: for an unknown alignment.
         """
         super().__init__()
         self.backbone = backbone
         self.classifier = classifier
-        self.hypercolumn = Hypercolumn(backbone.taps, alignment)
+        check_alignment(alignment)
+        self.alignment = alignment
         self.classes = tuple(classes)
         self.palette = palette or voc_palette(len(self.classes))
         self.resize = resize
+        self.window = window
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits of every pixel: (B, classes, H, W)."""
-        height, width = images.shape[-2:]
-        maps, size, (vertical, horizontal) = self._maps(images)
-        rows, columns = torch.arange(height).double(), torch.arange(width).double()
-        logits = self.hypercolumn.classify(
-            maps,
-            size,
-            *self.classifier.folded(),
-            self.classifier.rest,
-            rows=(rows + 0.5) * vertical - 0.5,
-            columns=(columns + 0.5) * horizontal - 0.5,
-        )
-        return logits.permute(0, 3, 1, 2)
+        return self._classify(images, self.classifier.rest).permute(0, 3, 1, 2)
+
+    def labels(self, images: Tensor, adaptive: Adaptive | None = None) -> Tensor:
+        """The class of every pixel, (B, H, W) uint8, without holding the logits of all; no gradients.
+
+        With `adaptive`, only some pixels are classified, and most of the classes are still the same.
+        """
+        with torch.no_grad():
+            if adaptive is not None:
+                return self._adaptive_labels(images, adaptive)
+            rest = self.classifier.rest
+            return self._classify(images, lambda hidden: rest(hidden).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
 
     def hypercolumns_at(self, images: Tensor, points: Tensor) -> Tensor:
         """The hypercolumns at points (B, N, 2), as (B, N, D)."""
-        maps, size, scale = self._maps(images)
-        scaled = (points.cpu().double() + 0.5) * torch.tensor(scale, dtype=torch.float64) - 0.5
-        return self.hypercolumn.at(maps, scaled, size)
+        return hypercolumns_at(self.backbone, images, points, self.alignment, self.resize, self.window)
 
     def logits_at(self, images: Tensor, points: Tensor) -> Tensor:
         """The logits at points (B, N, 2), as (B, N, classes)."""
@@ -93,29 +101,26 @@ class Segmenter(nn.Module):
 
     def logits(self, image: Picture) -> Tensor:
         """The logits of one image (see `predict`), (classes, H, W) float32, on the CPU."""
-        mode, device = self.training, self.backbone.get_buffer("mean").device
-        self.eval()
-        try:
-            with torch.inference_mode():
-                logits: Tensor = self(as_tensor(image)[None].to(device))[0].float().cpu()
-        finally:
-            self.train(mode)
-        return logits
+        with self._predicting():
+            logits: Tensor = self(self._batch(image))
+        return logits[0].float().cpu()
 
-    def predict(self, image: Picture) -> NDArray[np.uint8]:
-        """The class index of every pixel, (H, W) uint8.
+    def predict(self, image: Picture, adaptive: Adaptive | None = None) -> NDArray[np.uint8]:
+        """The class index of every pixel, (H, W) uint8; `adaptive` as for `labels`.
 
         `image` is a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
         """
-        labels: NDArray[np.uint8] = self.logits(image).argmax(0).to(torch.uint8).numpy()
-        return labels
+        with self._predicting():
+            labels = self.labels(self._batch(image), adaptive)
+        array: NDArray[np.uint8] = labels[0].cpu().numpy()
+        return array
 
     def save(self, path: str | Path) -> None:
         """Write one self-contained safetensors file: weights, and what they are of in a JSON header."""
         header = {
             "format": 1,
             "backbone": {key: value for key, value in self.backbone.fingerprint().items() if key != "weights"},
-            "alignment": self.hypercolumn.alignment,
+            "alignment": self.alignment,
             "resize": self.resize,
             "classifier": {"kind": self.classifier.kind, **self.classifier.settings()},
             "classes": self.classes,
@@ -163,19 +168,48 @@ class Segmenter(nn.Module):
             ) from error
         return segmenter.eval()
 
-    def _maps(self, images: Tensor) -> tuple[list[Tensor], Size, tuple[float, float]]:
-        """Maps, the size of the image they were made from, and that image's scale against the pixels given, (y, x)."""
-        height, width = images.shape[-2:]
-        seen = images
-        if self.resize is not None and self.resize != (height, width):
-            seen = F.interpolate(images, self.resize, mode="bilinear", antialias=True)
-        scale = seen.shape[-2] / height, seen.shape[-1] / width
-        padded = self.backbone.pad(seen)
-        return self.backbone(padded), (padded.shape[-2], padded.shape[-1]), scale
+    def _classify(self, images: Tensor, rest: Callable[[Tensor], Tensor]) -> Tensor:
+        """`rest` of the hidden layer of every pixel, (B, H, W, ...)."""
+        weight, bias = self.classifier.folded()
+        parameters = list(self.classifier.rest.parameters())
+        whole: Tensor | None = None
+        for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
+            pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
+            part = classify(maps, *pixels, weight, bias, rest, parameters)
+            if part.shape[1:3] == images.shape[-2:]:
+                return part
+            if whole is None:
+                whole = part.new_empty(len(images), *images.shape[-2:], part.shape[-1])
+            whole[:, rows, columns] = part
+        assert whole is not None, "there is at least one window"
+        return whole
+
+    def _adaptive_labels(self, images: Tensor, adaptive: Adaptive) -> Tensor:
+        weight, bias = self.classifier.folded()
+        labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
+        for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
+            for image, own in enumerate(labels[:, rows, columns]):
+                of_image = [one._replace(cells=one.cells[image : image + 1]) for one in maps]
+                own.copy_(adaptive_labels(of_image, rows, columns, weight, bias, self.classifier.rest, adaptive))
+        return labels
+
+    @contextmanager
+    def _predicting(self) -> Iterator[None]:
+        """In evaluation mode and without gradients."""
+        mode = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self.train(mode)
+
+    def _batch(self, image: Picture) -> Tensor:
+        return as_tensor(image)[None].to(self.backbone.get_buffer("mean").device)
 
 
 def as_tensor(image: Picture) -> Tensor:
-    """An image in any of the forms that `Segmenter.predict` takes, as (3, H, W) float32 in [0, 1]."""
+    """An image in any of the forms that `Segmenter.predict` takes, as (3, H, W), uint8 or float in [0, 1]."""
     if isinstance(image, str | Path):
         image = read_image(Path(image))
     elif isinstance(image, Image.Image):
@@ -188,7 +222,7 @@ def as_tensor(image: Picture) -> Tensor:
             f"an image must be a path, a PIL image, a uint8 array (H, W, 3) or a tensor (3, H, W); "
             f"this one has the shape {shape}"
         )
-    return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    return image if image.dtype == torch.uint8 else image.float()
 
 
 def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:

@@ -1,17 +1,40 @@
 """What a tap is: a map of activations that knows where its cells are centred in the image."""
 
 from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Geometry(Protocol):
+    """Where the cells of a map lie along one axis. Pixel coordinates: the centre of the first pixel is 0."""
+
+    def centres(self, cells: int, size: int) -> Tensor:
+        """The pixel coordinates of the centres of a map's cells, (cells,) float64 and rising, for `size` pixels."""
+        ...
+
+
+@dataclass(frozen=True)
+class Regular:
+    """Cells at equal distances: cell k is centred at `offset + stride * k`, for images of any size.
+
+    `reach` is how many pixels before and after its centre a cell depends on; None: on all of the image.
+    """
+
+    stride: float
+    offset: float
+    reach: tuple[float, float] | None = None
+
+    def centres(self, cells: int, size: int) -> Tensor:
+        """See `Geometry`."""
+        return self.offset + self.stride * torch.arange(cells, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A place where a backbone is tapped.
-
-    Cell k of its map is centred in the image at pixel coordinate `offset + stride * k`, per axis (y, x);
-    the centre of the top left pixel has the coordinate (0, 0).
-    """
+    """A place where a backbone is tapped: its channels, and its geometry along y and along x."""
 
     name: str
     channels: int
-    stride: tuple[float, float]
-    offset: tuple[float, float]
+    axes: tuple[Geometry, Geometry]

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypercolumns.errors import check_share, check_whole
+from hypercolumns.pointwise import Pointwise, ReLU
 
 EPSILON = 1e-5
 
@@ -17,7 +18,7 @@ class MLP(nn.Module):
     """Standardisation, linear layers with ReLU and dropout between them, class scores (logits).
 
     Works on the last dimension, so the same weights classify samples (N, D) and images (B, H, W, D). Its first layer
-    can be applied by whoever knows a cheaper way (`Hypercolumn.classify`): `folded()` gives it, with the
+    can be applied by whoever knows a cheaper way (`factored.classify`): `folded()` gives it, with the
     standardisation in it, and `rest` is what follows it.
     """
 
@@ -39,13 +40,13 @@ class MLP(nn.Module):
         check_share("classifier.dropout", dropout)
         self.dropout = dropout
         widths = [*self.hidden, classes]
-        self.first = nn.Linear(channels, widths[0])
+        self.first = Pointwise(channels, widths[0])
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for number, (width, following) in enumerate(itertools.pairwise(widths), start=1):
-            layers[f"relu{number}"] = nn.ReLU()
+            layers[f"relu{number}"] = ReLU()
             if dropout:
                 layers[f"dropout{number}"] = nn.Dropout(dropout)
-            layers[f"linear{number}"] = nn.Linear(width, following)
+            layers[f"linear{number}"] = Pointwise(width, following)
         self.rest = nn.Sequential(layers)
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))

@@ -20,6 +20,7 @@ from hypercolumns.classifiers import MLP
 from hypercolumns.data import Augmentation, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.progress import console
+from hypercolumns.segmenter import Segmenter
 from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
 
 
@@ -44,6 +45,7 @@ def prepare(cfg: DictConfig) -> None:
     """What every stage of train.py does first: check the settings that no class checks, and silence the libraries."""
     check_whole("num_workers", cfg.num_workers, least=0)
     check_whole("seed", cfg.seed, least=0)
+    check_whole("window", cfg.window, least=1)
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
@@ -102,6 +104,13 @@ def classifier(cfg: DictConfig, channels: int, classes: int) -> MLP:
     with seeds.seeded(cfg.seed, "classifier"):
         new: MLP = instantiate(cfg.classifier, channels=channels, classes=classes, _convert_="all")
     return new
+
+
+def tune(segmenter: Segmenter, cfg: DictConfig) -> None:
+    """Set what changes a segmenter's speed and memory, but not what it does: the settings `window` and `compile`."""
+    segmenter.window = cfg.window
+    if cfg.compile:
+        segmenter.backbone.body.compile()
 
 
 def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:

@@ -15,5 +15,5 @@ def evaluate(segmenter: Segmenter, loader: DataLoader[Example], device: torch.de
     segmenter.to(device).eval()
     with torch.inference_mode():
         for images, masks, _ in track(loader, "score images", len(loader)):
-            confusion.update(segmenter(images.to(device)).argmax(1), masks.to(device))
+            confusion.update(segmenter.labels(images.to(device)).long(), masks.to(device))
     return scores(confusion.compute())

@@ -1,6 +1,7 @@
 """Stage extract: images and masks in, a store of sampled hypercolumns out."""
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,11 +14,15 @@ from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
 from hypercolumns.data import Example, ImageData
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.hypercolumn import Hypercolumn
+from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler
 from hypercolumns.stages import build, runs
 from hypercolumns.store import IMAGES_PER_SHARD, INDEX, ImageSamples, SampleStore, StoreWriter
+from hypercolumns.taps import Tap
+from hypercolumns.windows import hypercolumns_at
+
+Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
 
 def extract(cfg: DictConfig) -> Path:
@@ -33,13 +38,12 @@ def extract(cfg: DictConfig) -> Path:
         console.print(f"extract: already done, {folder}", markup=False)
         return folder
     data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
-    hypercolumn = Hypercolumn(backbone.taps, cfg.alignment)
-    backbone.to(build.device(cfg)).eval()
+    read = reader(cfg, backbone.to(build.device(cfg)).eval())
     sampler: Sampler = instantiate(cfg.sampler)
     writer = StoreWriter(folder, fingerprint)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     shards = {
-        split: _extract_split(writer, split, data, backbone, hypercolumn, sampler, cfg.seed) for split in images.splits
+        split: _extract_split(writer, split, data, backbone.taps, read, sampler, cfg.seed) for split in images.splits
     }
     for split, count in shards.items():
         if not writer.rows(split, count):
@@ -53,8 +57,8 @@ def _extract_split(
     writer: StoreWriter,
     split: str,
     data: ImageData,
-    backbone: Backbone,
-    hypercolumn: Hypercolumn,
+    taps: Sequence[Tap],
+    read: Read,
     sampler: Sampler,
     seed: int,
 ) -> int:
@@ -68,34 +72,37 @@ def _extract_split(
     loader: DataLoader[Example] = DataLoader(left, batch_size=None, num_workers=data.num_workers)
     examples = iter(track(loader, f"extract {split}", len(left)))
     for number in missing:
-        writer.write(
-            split, number, [_sample(next(examples), backbone, hypercolumn, sampler, seed) for _ in shards[number]]
-        )
+        writer.write(split, number, [_sample(next(examples), taps, read, sampler, seed) for _ in shards[number]])
     next(examples, None)  # lets the progress end
     return len(shards)
 
 
-def _sample(
-    example: Example, backbone: Backbone, hypercolumn: Hypercolumn, sampler: Sampler, seed: int
-) -> ImageSamples:
+def _sample(example: Example, taps: Sequence[Tap], read: Read, sampler: Sampler, seed: int) -> ImageSamples:
     """The samples of one image; a function of the image and the seed alone."""
     points = sampler(example.mask, seeds.generator(seed, "sample", example.id))
-    hypercolumns = hypercolumns_at(example.image, points, backbone, hypercolumn).half().cpu()
-    _refuse_unless_finite(hypercolumns, hypercolumn, example.id)
+    hypercolumns = read(example.image, points).half().cpu()
+    _refuse_unless_finite(hypercolumns, taps, example.id)
     labels = example.mask[points[:, 0], points[:, 1]]
     return ImageSamples(example.id, (example.mask.shape[0], example.mask.shape[1]), points, labels, hypercolumns)
 
 
-def hypercolumns_at(image: Tensor, points: Tensor, backbone: Backbone, hypercolumn: Hypercolumn) -> Tensor:
-    """The hypercolumns at points (N, 2) of an image (3, H, W), as (N, D), without gradients."""
-    with torch.inference_mode():
-        padded = backbone.pad(image[None].to(backbone.get_buffer("mean").device))
-        return hypercolumn.at(backbone(padded), points[None], (padded.shape[2], padded.shape[3]))[0]
+def reader(cfg: DictConfig, backbone: Backbone) -> Read:
+    """The function that gives the hypercolumns at points of an image, without gradients."""
+    check_alignment(cfg.alignment)
+
+    def read(image: Tensor, points: Tensor) -> Tensor:
+        with torch.inference_mode():
+            batch = image[None].to(backbone.get_buffer("mean").device)
+            return hypercolumns_at(backbone, batch, points[None], cfg.alignment, limit=cfg.window)[0]
+
+    return read
 
 
-def _refuse_unless_finite(hypercolumns: Tensor, hypercolumn: Hypercolumn, image: str) -> None:
-    parts = hypercolumns.split([tap.channels for tap in hypercolumn.taps], dim=1)
-    for tap, part in zip(hypercolumn.taps, parts, strict=True):
+def _refuse_unless_finite(hypercolumns: Tensor, taps: Sequence[Tap], image: str) -> None:
+    if hypercolumns.isfinite().all():
+        return
+    parts = hypercolumns.split([tap.channels for tap in taps], dim=1)
+    for tap, part in zip(taps, parts, strict=True):
         if not part.isfinite().all():
             raise HypercolumnsError(
                 f"image {image}: tap {tap.name} gives values that are not finite or exceed float16; "

@@ -55,6 +55,7 @@ def _score(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> dict[str,
     }
     if limit:
         segmenter = Segmenter.load(run.model)
+        build.tune(segmenter, cfg)
         dataset = Subset(ImageDataset(pairs, images.palette, len(images.classes)), chosen)
         loader: DataLoader[Example] = DataLoader(dataset, num_workers=cfg.num_workers, collate_fn=collate)
         figures |= evaluate(segmenter, loader, build.device(cfg)).as_dict(images.classes)

@@ -10,7 +10,8 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.factored import Adaptive
 from hypercolumns.files import write_json
 from hypercolumns.images import SUFFIXES, overlay, read_image, read_mask, write_image, write_mask
 from hypercolumns.metrics import confusion_metric, scores
@@ -24,7 +25,10 @@ OVERLAY = ".overlay.jpg"
 def predict(cfg: DictConfig) -> None:
     """Write a mask and an overlay for each image; score them where there are true masks."""
     build.quiet_libraries()
+    check_whole("window", cfg.window, least=1)
+    adaptive = Adaptive(cfg.adaptive_start, cfg.adaptive_margin) if cfg.adaptive else None
     segmenter = Segmenter.load(Path(cfg.model).expanduser()).to(_device(cfg.device))
+    build.tune(segmenter, cfg)
     out = Path(cfg.out).expanduser()
     names = find_images(cfg.images)
     own = {path.resolve() for path in names} & {
@@ -44,7 +48,7 @@ def predict(cfg: DictConfig) -> None:
     pixels = np.zeros(len(segmenter.classes), np.int64)
     for path, name in track(list(names.items()), "predict"):
         image = read_image(path)
-        labels = segmenter.predict(image)
+        labels = segmenter.predict(image, adaptive)
         write_mask(out / f"{name}.png", labels, segmenter.palette)
         blended = overlay(image.permute(1, 2, 0).numpy(), labels, segmenter.palette)
         write_image(out / f"{name}{OVERLAY}", Image.fromarray(blended))

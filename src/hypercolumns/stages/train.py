@@ -14,13 +14,12 @@ from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import Example, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.hypercolumn import Hypercolumn
 from hypercolumns.images import VOID
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler, Uniform
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, runs
-from hypercolumns.stages.extract import hypercolumns_at
+from hypercolumns.stages.extract import reader
 from hypercolumns.stages.finish import finish
 from hypercolumns.tasks import Segmentation
 
@@ -55,6 +54,7 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
     data = build.image_data(cfg, images)
     classifier = _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg)
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
+    build.tune(segmenter, cfg)
     task = Segmentation(
         segmenter,
         instantiate(cfg.optimizer),
@@ -91,11 +91,11 @@ def _named_start(cfg: DictConfig) -> Path | None:
 def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfig) -> MLP:
     """A classifier with the weights of a model's; refused if the model does not fit."""
     model = Segmenter.load(path)
-    classifier = build.classifier(cfg, model.hypercolumn.channels, len(model.classes))
+    classifier = build.classifier(cfg, model.backbone.channels, len(model.classes))
     found, wanted = (
         {"cnn": part.fingerprint(), "alignment": alignment, "resize": resize, "classes": classes, "hidden": mlp.hidden}
         for part, alignment, resize, classes, mlp in (
-            (model.backbone, model.hypercolumn.alignment, model.resize, model.classes, model.classifier),
+            (model.backbone, model.alignment, model.resize, model.classes, model.classifier),
             (backbone, cfg.alignment, build.resize(cfg), images.classes, classifier),
         )
     )
@@ -108,18 +108,18 @@ def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfi
 
 def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> MLP:
     """A new classifier, standardised by pixels of some training images."""
-    hypercolumn = Hypercolumn(backbone.taps, cfg.alignment)
+    read = reader(cfg, backbone)
     dataset = data.dataset("train")
     order = torch.randperm(len(dataset), generator=seeds.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
-    count, total, squares = 0, torch.zeros(hypercolumn.channels).double(), torch.zeros(hypercolumn.channels).double()
+    count, total, squares = 0, torch.zeros(backbone.channels).double(), torch.zeros(backbone.channels).double()
     sampler = Uniform(STATISTICS_PIXELS)
     for index in track(order.tolist(), "measure mean and std"):
         image, mask, image_id = dataset[index]
         points = sampler(mask, seeds.generator(cfg.seed, "statistics", image_id))
-        values = hypercolumns_at(image, points, backbone, hypercolumn).double()
+        values = read(image, points).double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
     mean = total / max(count, 1)
-    classifier = build.classifier(cfg, hypercolumn.channels, len(data.image_set.classes))
+    classifier = build.classifier(cfg, backbone.channels, len(data.image_set.classes))
     classifier.standardise(mean, (squares / max(count, 1) - mean.square()).clamp(min=0).sqrt())
     return classifier
 

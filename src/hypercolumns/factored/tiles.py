@@ -1,0 +1,186 @@
+"""Run a function of an image tile by tile, and its backward pass likewise.
+
+What a tile holds for a moment (here: the hidden layer of a classifier) never exists for the whole image: backwards it
+is computed once more, a tile at a time. `torch.utils.checkpoint` around each tile would not do: the gradient of what
+the tiles are cut from is as large as all of it, once for each tile.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+Area = tuple[slice, slice]
+
+
+class Tile(Protocol):
+    """A part of a block."""
+
+    rows: slice  # of the output
+    columns: slice
+
+    def gather(self, tables: Sequence[Tensor]) -> list[Tensor]:
+        """What the tile takes from the block's tables; linear."""
+        ...
+
+    def add_gradients(self, totals: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """The transpose of `gather`: add the gradients of what it returned to those of the tables."""
+        ...
+
+    def finish(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        """The output of the tile, (B, height, width, C)."""
+        ...
+
+
+class Block(Protocol):
+    """A part of the image: what its tiles have in common is made once."""
+
+    areas: Sequence[Area]  # the rows and columns that it needs of each map
+    tiles: Sequence[Tile]
+
+    def tables(self, cuts: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+        """What the tiles gather from, made from these parts of the maps."""
+        ...
+
+
+def run(
+    blocks: Sequence[Block],
+    size: tuple[int, int],
+    maps: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+) -> Tensor:
+    """The outputs of all tiles, put together into (B, H, W, C) with `size` = (H, W).
+
+    `maps` are (B, C_l, h_l, w_l), of which blocks are given the parts that they need; `inputs` are given whole. Both
+    get gradients, and so do `parameters`, the leaves that the tiles use besides. Random numbers drawn in `finish` are
+    drawn alike in the backward pass.
+    """
+    counts = len(maps), len(inputs)
+    output: Tensor = _Tiles.apply(blocks, size, counts, *maps, *inputs, *parameters)
+    return output
+
+
+def _cuts(maps: Sequence[Tensor], areas: Sequence[Area]) -> list[Tensor]:
+    return [cells[:, :, rows, columns] for cells, (rows, columns) in zip(maps, areas, strict=True)]
+
+
+class _Tiles(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, blocks: Sequence[Block], size: tuple[int, int], counts: tuple[int, int], *tensors: Tensor
+    ) -> Tensor:
+        maps, inputs, _ = _parts(tensors, counts)
+        device = maps[0].device.type
+        ctx.blocks, ctx.counts = blocks, counts
+        ctx.random_state = _random_state(device)
+        ctx.precision = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        ctx.save_for_backward(*tensors)
+        output = torch.empty(0)
+        for block in blocks:
+            tables = block.tables(_cuts(maps, block.areas), inputs)
+            for tile in block.tiles:
+                result = tile.finish(tile.gather(tables), inputs)
+                if not len(output):
+                    output = result.new_empty(len(result), *size, result.shape[-1])
+                output[:, tile.rows, tile.columns] = result
+        if not output.is_floating_point():
+            ctx.mark_non_differentiable(output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        tensors: tuple[Tensor, ...] = ctx.saved_tensors
+        maps, inputs, parameters = _parts(tensors, ctx.counts)
+        totals = [torch.zeros_like(tensor) if tensor.requires_grad else None for tensor in tensors]
+        of_maps, of_inputs, of_parameters = _parts(totals, ctx.counts)
+        inputs = _leaves(inputs)
+        wanted, of_wanted = _wanted([*inputs, *parameters]), [*of_inputs, *of_parameters]
+        device, dtype, enabled = ctx.precision
+        with (
+            _random_numbers_from(ctx.random_state, device),
+            torch.enable_grad(),
+            torch.autocast(device, dtype=dtype, enabled=enabled),
+        ):
+            for block in ctx.blocks:
+                cuts = _leaves(_cuts(maps, block.areas))
+                tables = block.tables(cuts, inputs)
+                of_tables = [torch.zeros_like(table) for table in tables]
+                for tile in block.tiles:
+                    with torch.no_grad():
+                        gathered = tile.gather(tables)
+                    for part in gathered:
+                        part.requires_grad_()
+                    found = torch.autograd.grad(
+                        tile.finish(gathered, inputs),
+                        [*gathered, *wanted],
+                        gradient[:, tile.rows, tile.columns],
+                        allow_unused=True,
+                    )
+                    tile.add_gradients(of_tables, found[: len(gathered)])
+                    _add(of_wanted, found[len(gathered) :])
+                through = [number for number, table in enumerate(tables) if table.requires_grad]
+                if through:
+                    cuts = _wanted(cuts)
+                    found = torch.autograd.grad(
+                        [tables[number] for number in through],
+                        [*cuts, *wanted],
+                        [of_tables[number] for number in through],
+                        allow_unused=True,
+                    )
+                    places = [
+                        None if total is None else total[:, :, rows, columns]
+                        for total, (rows, columns) in zip(of_maps, block.areas, strict=True)
+                    ]
+                    _add(places, found[: len(cuts)])
+                    _add(of_wanted, found[len(cuts) :])
+        return None, None, None, *totals
+
+
+_T = TypeVar("_T")
+
+
+def _parts(tensors: Sequence[_T], counts: tuple[int, int]) -> tuple[Sequence[_T], Sequence[_T], Sequence[_T]]:
+    """The maps, the inputs and the parameters."""
+    maps, inputs = counts
+    return tensors[:maps], tensors[maps : maps + inputs], tensors[maps + inputs :]
+
+
+def _leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+
+
+def _wanted(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor for tensor in tensors if tensor.requires_grad]
+
+
+def _add(totals: Sequence[Tensor | None], found: Sequence[Tensor | None]) -> None:
+    """Add what was found, one for each total that is wanted, to the totals."""
+    for total, part in zip([total for total in totals if total is not None], found, strict=True):
+        if part is not None:
+            total += part
+
+
+def _random_state(device: str) -> list[Tensor]:
+    """The state of the CPU's generator, and of the accelerator's if that is the device."""
+    return [torch.get_rng_state()] + ([] if device == "cpu" else [torch.get_device_module(device).get_rng_state()])
+
+
+def _set_random_state(states: Sequence[Tensor], device: str) -> None:
+    torch.set_rng_state(states[0])
+    if device != "cpu":
+        torch.get_device_module(device).set_rng_state(states[1])
+
+
+@contextmanager
+def _random_numbers_from(states: Sequence[Tensor], device: str) -> Iterator[None]:
+    before = _random_state(device)
+    _set_random_state(states, device)
+    try:
+        yield
+    finally:
+        _set_random_state(before, device)

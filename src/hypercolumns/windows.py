@@ -1,0 +1,204 @@
+"""The maps of an image: at once, or in windows where the image is large.
+
+A window's maps are made from the part of the image that its pixels depend on: the cells around them, and what those
+cells see (their receptive fields), from a start at which the network's layers are in step with those of the whole
+image. So they are the maps of the whole image.
+"""
+
+import itertools
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.hypercolumn import Alignment, Map, Size, at, cell_centres, neighbours, place
+from hypercolumns.taps import Regular
+
+LIMIT = 2_000_000  # pixels
+
+
+class Window(NamedTuple):
+    """A rectangle of an image's pixels, and the maps that their hypercolumns are interpolated from."""
+
+    rows: slice
+    columns: slice
+    maps: list[Map]
+
+
+def windows(
+    backbone: Backbone, images: Tensor, alignment: Alignment, resize: Size | None = None, limit: int = LIMIT
+) -> Iterator[Window]:
+    """The windows that together are images (B, 3, H, W), uint8 or float in [0, 1].
+
+    `resize` is the (height, width) that the backbone sees the images at; the maps' centres are in pixels of the images
+    themselves either way. Images of up to `limit` pixels, as the backbone sees them, are one window; of larger ones the
+    windows are about as large as that, margins included. A network with operations on the whole image can't be cut: it
+    sees all at once, and a warning says so.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    seen = images
+    if resize is not None and resize != size:
+        seen = F.interpolate(_as_float(images), resize, mode="bilinear", antialias=True)
+    scales = seen.shape[-2] / size[0], seen.shape[-1] / size[1]
+    if min(seen.shape[-2:]) < backbone.min_side:
+        seen = backbone.pad(_as_float(seen))
+    area = (seen.shape[-2], seen.shape[-1])
+    if area[0] * area[1] > limit:
+        margins = _margins(backbone)
+        if margins is not None:
+            yield from _cut(backbone, seen, size, scales, alignment, _counts(area, margins, limit))
+            return
+        warnings.warn(
+            f"cnn.network={backbone.network} has operations on the whole image, so that an image of "
+            f"{area[0]}x{area[1]} pixels can't be cut into windows: memory grows with its size",
+            stacklevel=2,
+        )
+    maps = place(backbone.taps, backbone(_as_float(seen)), area, alignment)
+    yield Window(slice(0, size[0]), slice(0, size[1]), [_in_image(one, scales) for one in maps])
+
+
+def hypercolumns_at(
+    backbone: Backbone,
+    images: Tensor,
+    points: Tensor,
+    alignment: Alignment,
+    resize: Size | None = None,
+    limit: int = LIMIT,
+) -> Tensor:
+    """The hypercolumns at points (B, N, 2) of images, as (B, N, D); images as for `windows`."""
+    points = points.cpu().double()
+    # A point beyond the border belongs to the window at that border.
+    inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
+    result: Tensor | None = None
+    for rows, columns, maps in windows(backbone, images, alignment, resize, limit):
+        within = (inside[..., 0] >= rows.start) & (inside[..., 0] < rows.stop)
+        within &= (inside[..., 1] >= columns.start) & (inside[..., 1] < columns.stop)
+        if within.all():
+            return at(maps, points)
+        if result is None:
+            result = maps[0].cells.new_zeros(*points.shape[:2], sum(one.cells.shape[1] for one in maps))
+        for image, chosen in enumerate(within):
+            own = [one._replace(cells=one.cells[image : image + 1]) for one in maps]
+            result[image, chosen.to(result.device)] = at(own, points[image : image + 1, chosen])[0]
+    assert result is not None, "there is at least one window"
+    return result
+
+
+def _as_float(images: Tensor) -> Tensor:
+    return images / 255 if images.dtype == torch.uint8 else images
+
+
+def _in_image(one: Map, scales: tuple[float, float]) -> Map:
+    """The same map, its centres in pixels of an image that was resized by these scales."""
+    rows, columns = (
+        (centres + 0.5) / scale - 0.5 for centres, scale in zip((one.rows, one.columns), scales, strict=True)
+    )
+    return Map(one.cells, rows, columns)
+
+
+def _regular(backbone: Backbone, axis: int) -> list[tuple[Regular, tuple[float, float]]] | None:
+    """Each tap's geometry along an axis, and its reach; None if one of them has none."""
+    found = []
+    for tap in backbone.taps:
+        geometry = tap.axes[axis]
+        if not isinstance(geometry, Regular) or geometry.reach is None:
+            return None
+        found.append((geometry, geometry.reach))
+    return found
+
+
+def _margins(backbone: Backbone) -> tuple[int, int] | None:
+    """How many pixels more than its own a window needs, at most, along y and x."""
+    margins = []
+    for axis, period in enumerate(backbone.period):
+        taps = _regular(backbone, axis)
+        if taps is None:
+            return None
+        margins.append(math.ceil(max(sum(reach) + 2 * tap.stride for tap, reach in taps)) + period)
+    return margins[0], margins[1]
+
+
+def _counts(area: Size, margins: tuple[int, int], limit: int) -> tuple[int, int]:
+    """How many windows there are along y and x: of squares, or of strips as wide as the image where it is narrow."""
+    short = min(area)
+    sides = (math.isqrt(limit),) * 2 if short * short > limit else (short, limit // short)
+    counts = []
+    for length, margin in zip(area, margins, strict=True):
+        side = sides[0] if length == short else sides[1]
+        # A limit near the margins can't be kept.
+        counts.append(1 if length <= side else math.ceil(length / max(side - margin, margin)))
+    return counts[0], counts[1]
+
+
+def _cut(
+    backbone: Backbone,
+    seen: Tensor,
+    size: Size,
+    scales: tuple[float, float],
+    alignment: Alignment,
+    counts: tuple[int, int],
+) -> Iterator[Window]:
+    area = (seen.shape[-2], seen.shape[-1])
+    whole = [
+        _in_image(
+            Map(seen, *(cell_centres(tap.axes[axis], cells[axis], area[axis], alignment) for axis in (0, 1))), scales
+        )
+        for tap, cells in zip(backbone.taps, backbone.cells(*area), strict=True)
+    ]
+    for rows in _pieces(size[0], counts[0]):
+        down = _span(backbone, 0, rows, [one.rows for one in whole], area[0])
+        for columns in _pieces(size[1], counts[1]):
+            across = _span(backbone, 1, columns, [one.columns for one in whole], area[1])
+            maps = backbone(_as_float(seen[..., down.pixels, across.pixels]))
+            yield Window(
+                rows,
+                columns,
+                [
+                    Map(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns])
+                    for cells, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
+                        maps, whole, down.cells, across.cells, strict=True
+                    )
+                ],
+            )
+
+
+class _Span(NamedTuple):
+    """What a window needs along one axis: pixels; of each tap, cells among those of the pixels and among all."""
+
+    pixels: slice
+    cells: list[tuple[slice, slice]]
+
+
+def _span(backbone: Backbone, axis: int, own: slice, centres: Sequence[Tensor], length: int) -> _Span:
+    taps = _regular(backbone, axis)
+    assert taps is not None, "only what has margins is cut"
+    ends = torch.tensor([own.start - 0.5, own.stop - 0.5])  # of points too, which may lie between pixels
+    needed = []
+    for line in centres:
+        low, high, _ = neighbours(ends, line)
+        needed.append((int(low.min()), int(high.max())))
+    period = backbone.period[axis]
+    starts, stops = [length], [0]
+    for (tap, (before, after)), (first, last) in zip(taps, needed, strict=True):
+        starts.append(math.floor(tap.offset + tap.stride * first - before))
+        stops.append(math.ceil(tap.offset + tap.stride * last + after) + 1)
+    start = max(min(starts), 0) // period * period
+    stop = min(max(stops), length)
+    if stop - start < backbone.min_side:
+        start = max(stop - backbone.min_side, 0) // period * period
+        stop = max(stop, min(start + backbone.min_side, length))
+    cells = []
+    for (tap, _), (first, last) in zip(taps, needed, strict=True):
+        before = round(start / tap.stride)
+        cells.append((slice(first - before, last + 1 - before), slice(first, last + 1)))
+    return _Span(slice(start, stop), cells)
+
+
+def _pieces(length: int, count: int) -> list[slice]:
+    edges = [round(length * number / count) for number in range(count + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges) if start < stop]

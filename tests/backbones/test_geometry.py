@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import nn
+from torch.fx import symbolic_trace
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.backbones.geometry import Measured, _averaging_copy, _without_gates, geometries, periods
+from hypercolumns.taps import Regular
+
+RESNET = {"network": "resnet18", "taps": ["bn1", "layer1.1.bn2", "layer2.1.add"]}
+MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3.block.0", "features.6.add"]}
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    return Backbone(**MOBILENET)
+
+
+@pytest.mark.parametrize("name", ["sqn", "vgg", "resnet", "mobilenet"])
+def test_cells_are_centred_at_the_centroid_of_their_gradient(name, request):
+    """In a copy whose layers average; and they reach as far as the gradient is not zero."""
+    backbone = Backbone(**RESNET) if name == "resnet" else request.getfixturevalue(name)
+    linear = _without_gates(_averaging_copy(backbone.body), backbone.min_side)
+    side = 403
+    image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    pixels = torch.arange(side, dtype=torch.float64)
+    for tap, cells in zip(backbone.taps, backbone._maps(linear, image), strict=True):
+        place = cells.shape[2] // 2, cells.shape[3] // 2 + 1
+        (gradient,) = torch.autograd.grad(cells[0, :, *place].sum(), image, retain_graph=True)
+        share = gradient[0].sum(0) / gradient.sum()
+        for axis, cell in enumerate(place):
+            geometry, weights = tap.axes[axis], share.sum(1 - axis)
+            centre = geometry.offset + geometry.stride * cell
+            assert float(weights @ pixels) == pytest.approx(centre)
+            seen = weights.nonzero()
+            if geometry.reach is not None:
+                assert geometry.reach == (centre - int(seen.min()), int(seen.max()) - centre)
+
+
+def test_what_squeeze_and_excitation_follows_sees_the_whole_image(mobilenet):
+    assert [[axis.reach is None for axis in tap.axes] for tap in mobilenet.taps] == [
+        [False] * 2,
+        [False] * 2,
+        [True] * 2,
+    ]
+    assert [tap.axes[0].stride for tap in mobilenet.taps] == [2, 4, 8]
+
+
+def one_map(*layers):
+    """The geometries of the last layer's map, and the periods of a network of these layers."""
+    network = symbolic_trace(nn.Sequential(*layers))
+    ((along_y, along_x),) = geometries(network, lambda body, image: [body(image)], 4)
+    return along_y, along_x, periods(network, 4)
+
+
+def test_axes_that_differ():
+    """A network that treats the axes differently, and pads on one side only; by hand."""
+    along_y, along_x, period = one_map(
+        nn.ZeroPad2d((0, 2, 0, 0)), nn.Conv2d(3, 4, (1, 3), stride=(1, 2)), nn.MaxPool2d((2, 1))
+    )
+    assert along_y == Regular(2.0, 0.5, (0.5, 0.5))
+    assert along_x == Regular(2.0, 1.0, (1.0, 1.0))
+    assert period == (2, 2)
+
+
+def test_a_fine_map_after_a_coarse_one_is_in_step_with_the_coarse_one():
+    along_y, _, period = one_map(nn.MaxPool2d(8), nn.Conv2d(3, 4, 1), nn.Upsample(scale_factor=4, mode="bilinear"))
+    assert along_y.stride == 2.0
+    assert period == (8, 8)
+
+
+@pytest.mark.parametrize(("size", "centres"), [(28, [5.5, 13.5, 21.5]), (20, [3.5, 9.5, 15.5]), (16, [3.5, 7.5, 11.5])])
+def test_pyramid_grid(size, centres):
+    """3 cells, each the mean of its share of 7, 5 and 4 cells of 4 pixels; by hand.
+
+    Of 7: cells 0-2, 2-4 and 4-6, of 5: cells 0-1, 1-3 and 3-4, of 4: cells 0-1, 1-2 and 2-3; cell k is centred at
+    1.5 + 4 k.
+    """
+    along_y, along_x, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
+    assert isinstance(along_y, Measured)
+    assert along_y.centres(3, size).tolist() == pytest.approx(centres)
+    assert along_x.centres(3, size).tolist() == pytest.approx(centres)
+
+
+def test_global_pooling_is_centred_in_the_image():
+    along_y, _, _ = one_map(nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1))
+    assert along_y.centres(1, 40).tolist() == pytest.approx([19.5])
+    assert along_y.centres(1, 90).tolist() == pytest.approx([44.5])
+
+
+def test_a_backbone_with_a_pyramid_grid():
+    backbone = Backbone("vgg11", ["features.8", "avgpool"])
+    assert isinstance(backbone.taps[0].axes[0], Regular)
+    assert len(backbone.taps[1].axes[0].centres(7, 224)) == 7
+    assert [tuple(cells.shape[1:]) for cells in backbone(torch.rand(1, 3, 64, 90))] == [(256, 16, 22), (512, 7, 7)]

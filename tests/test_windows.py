@@ -1,0 +1,95 @@
+import pytest
+import torch
+from conftest import SQN
+from maps import ALIGNMENTS
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.classifiers import MLP
+from hypercolumns.factored import Adaptive
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.windows import hypercolumns_at, windows
+
+CUT = 150 * 150  # pixels: windows smaller than the images below
+
+
+def make_segmenter(backbone, alignment="exact", resize=None):
+    torch.manual_seed(0)
+    return Segmenter(backbone, MLP(backbone.channels, 3, 8), ["a", "b", "c"], None, alignment, resize).eval()
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize("size", [(301, 260), (70, 533), (733, 41), (15, 3000)])
+@pytest.mark.parametrize("name", ["sqn", "vgg"])
+def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
+    """Logits, labels and hypercolumns at points; also at the border and beyond, and where windows meet."""
+    backbone = request.getfixturevalue(name)
+    segmenter = make_segmenter(backbone, alignment)
+    images = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        logits, points = segmenter(images), torch.rand(2, 40, 2) * torch.tensor(size) * 1.2 - 3
+        hypercolumns = segmenter.hypercolumns_at(images, points)
+        segmenter.window = CUT
+        parts = list(windows(backbone, images, alignment, limit=CUT))
+        assert len(parts) > 1
+        cut = segmenter(images)
+        assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
+        assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))
+        assert torch.allclose(segmenter.hypercolumns_at(images, points), hypercolumns, atol=1e-5)
+        everywhere = Adaptive(start=4, margin=float("inf"))
+        assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
+
+
+def test_of_a_resized_image(sqn):
+    segmenter = make_segmenter(sqn, resize=(230, 310))
+    image = torch.randint(0, 256, (1, 3, 120, 440), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = segmenter(image)
+        segmenter.window = CUT
+        assert len(list(windows(sqn, image, "exact", (230, 310), CUT))) > 1
+        assert (segmenter(image) - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
+
+
+def test_windows_cover_the_image_once_and_are_no_larger_than_asked(sqn):
+    seen = []
+    handle = sqn.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[-2:]))
+    covered = torch.zeros(1000, 1200, dtype=torch.int64)
+    limit = 500 * 500
+    try:
+        for rows, columns, _ in windows(sqn, torch.rand(1, 3, 1000, 1200), "exact", limit=limit):
+            covered[rows, columns] += 1
+    finally:
+        handle.remove()
+    assert (covered == 1).all()
+    assert max(height * width for height, width in seen) <= limit
+
+
+def test_gradients_are_those_of_the_whole_image():
+    backbone = Backbone(**SQN, trainable="all").double()
+    segmenter = make_segmenter(backbone).double()
+    image, factor = torch.rand(1, 3, 190, 230).double(), torch.rand(1, 3, 190, 230).double()
+    points = torch.randint(0, 190, (1, 20, 2))
+    parameters = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
+    found = []
+    for limit in (10**6, CUT):
+        segmenter.window = limit
+        total = (segmenter(image) * factor).sum() + segmenter.logits_at(image, points).square().sum()
+        found.append(torch.autograd.grad(total, parameters))
+    for cut, whole in zip(*found, strict=True):
+        assert torch.allclose(cut, whole, rtol=1e-6, atol=1e-9)
+
+
+def test_a_network_with_operations_on_the_whole_image_says_so():
+    backbone = Backbone("mobilenet_v3_large", ["features.0", "features.6.add"])
+    image = torch.rand(1, 3, 100, 120)
+    with pytest.warns(
+        UserWarning, match="mobilenet_v3_large has operations on the whole image, so that an image of 100x"
+    ):
+        (window,) = windows(backbone, image, "exact", limit=64 * 64)
+    assert torch.equal(window.maps[1].cells, backbone(image)[1])
+
+
+def test_points_of_large_images_lie_in_their_windows(sqn):
+    points = torch.tensor([[[0, 0], [299, 399], [150, 200], [0, 399]]])
+    image = torch.rand(1, 3, 300, 400)
+    whole, cut = (hypercolumns_at(sqn, image, points, "exact", limit=limit) for limit in (10**6, CUT))
+    assert torch.allclose(cut, whole, atol=1e-5)
