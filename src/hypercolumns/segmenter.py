@@ -181,6 +181,7 @@ class Segmenter(nn.Module):
             if whole is None:
                 whole = part.new_empty(len(images), *images.shape[-2:], part.shape[-1])
             whole[:, rows, columns] = part
+            del maps  # before the next window's are made
         assert whole is not None, "there is at least one window"
         return whole
 
@@ -191,6 +192,7 @@ class Segmenter(nn.Module):
             for image, own in enumerate(labels[:, rows, columns]):
                 of_image = [one._replace(cells=one.cells[image : image + 1]) for one in maps]
                 own.copy_(adaptive_labels(of_image, rows, columns, weight, bias, self.classifier.rest, adaptive))
+            del maps, of_image  # before the next window's are made
         return labels
 
     @contextmanager

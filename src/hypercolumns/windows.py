@@ -5,7 +5,6 @@ cells see (their receptive fields), from a start at which the network's layers a
 image. So they are the maps of the whole image.
 """
 
-import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,9 +16,10 @@ from torch import Tensor
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.hypercolumn import Alignment, Map, Size, at, cell_centres, neighbours, place
+from hypercolumns.pieces import pieces
 from hypercolumns.taps import Regular
 
-LIMIT = 2_000_000  # pixels
+LIMIT = 1_000_000  # pixels
 
 
 class Window(NamedTuple):
@@ -51,7 +51,7 @@ def windows(
     if area[0] * area[1] > limit:
         margins = _margins(backbone)
         if margins is not None:
-            yield from _cut(backbone, seen, size, scales, alignment, _counts(area, margins, limit))
+            yield from _cut(backbone, seen, size, scales, alignment, _cores(area, margins, limit))
             return
         warnings.warn(
             f"cnn.network={backbone.network} has operations on the whole image, so that an image of "
@@ -85,6 +85,7 @@ def hypercolumns_at(
         for image, chosen in enumerate(within):
             own = [one._replace(cells=one.cells[image : image + 1]) for one in maps]
             result[image, chosen.to(result.device)] = at(own, points[image : image + 1, chosen])[0]
+        del maps, own  # before the next window's are made
     assert result is not None, "there is at least one window"
     return result
 
@@ -123,16 +124,18 @@ def _margins(backbone: Backbone) -> tuple[int, int] | None:
     return margins[0], margins[1]
 
 
-def _counts(area: Size, margins: tuple[int, int], limit: int) -> tuple[int, int]:
-    """How many windows there are along y and x: of squares, or of strips as wide as the image where it is narrow."""
+def _cores(area: Size, margins: tuple[int, int], limit: int) -> tuple[int, int]:
+    """The most pixels, along y and x, of a window without its margins.
+
+    Windows are squares, or strips as wide as the image where it is narrow. A limit near the margins can't be kept.
+    """
     short = min(area)
     sides = (math.isqrt(limit),) * 2 if short * short > limit else (short, limit // short)
-    counts = []
+    cores = []
     for length, margin in zip(area, margins, strict=True):
         side = sides[0] if length == short else sides[1]
-        # A limit near the margins can't be kept.
-        counts.append(1 if length <= side else math.ceil(length / max(side - margin, margin)))
-    return counts[0], counts[1]
+        cores.append(length if length <= side else max(side - margin, margin))
+    return cores[0], cores[1]
 
 
 def _cut(
@@ -141,7 +144,7 @@ def _cut(
     size: Size,
     scales: tuple[float, float],
     alignment: Alignment,
-    counts: tuple[int, int],
+    cores: tuple[int, int],
 ) -> Iterator[Window]:
     area = (seen.shape[-2], seen.shape[-1])
     whole = [
@@ -150,21 +153,21 @@ def _cut(
         )
         for tap, cells in zip(backbone.taps, backbone.cells(*area), strict=True)
     ]
-    for rows in _pieces(size[0], counts[0]):
+    for rows in pieces(size[0], max(math.floor(cores[0] / scales[0]), 1)):
         down = _span(backbone, 0, rows, [one.rows for one in whole], area[0])
-        for columns in _pieces(size[1], counts[1]):
+        for columns in pieces(size[1], max(math.floor(cores[1] / scales[1]), 1)):
             across = _span(backbone, 1, columns, [one.columns for one in whole], area[1])
             maps = backbone(_as_float(seen[..., down.pixels, across.pixels]))
-            yield Window(
-                rows,
-                columns,
-                [
-                    Map(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns])
-                    for cells, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
-                        maps, whole, down.cells, across.cells, strict=True
-                    )
-                ],
-            )
+            parts = [
+                Map(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns])
+                for cells, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
+                    maps, whole, down.cells, across.cells, strict=True
+                )
+            ]
+            window = Window(rows, columns, parts)
+            del maps, parts
+            yield window
+            del window  # before the next one is made
 
 
 class _Span(NamedTuple):
@@ -197,8 +200,3 @@ def _span(backbone: Backbone, axis: int, own: slice, centres: Sequence[Tensor], 
         before = round(start / tap.stride)
         cells.append((slice(first - before, last + 1 - before), slice(first, last + 1)))
     return _Span(slice(start, stop), cells)
-
-
-def _pieces(length: int, count: int) -> list[slice]:
-    edges = [round(length * number / count) for number in range(count + 1)]
-    return [slice(start, stop) for start, stop in itertools.pairwise(edges) if start < stop]

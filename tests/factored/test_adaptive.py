@@ -88,14 +88,9 @@ def test_points_are_the_same_whichever_way_they_are_projected():
         for count in (2, 10, 300, 1000, 5000):
             rows, columns = torch.randint(0, 37, (count,)), torch.randint(0, 53, (count,))
             assert torch.allclose(points(rows, columns), dense[rows, columns], atol=1e-10)
-            projected.append([group.table is not None for group in points.groups])
-    assert projected == [
-        [False, False, False],
-        [False, False, False],
-        [False, True, True],
-        [False, True, True],
-        [True, True, True],
-    ]
+            projected.append([len(group.grid.rows) for group in points.projected])
+    # The maps of 2x6, 9x13 and 37x53 cells, of which the second is two.
+    assert projected == [[], [], [9, 2], [9, 2], [9, 2, 37]]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from hypercolumns import seeds
@@ -190,7 +190,31 @@ def _cut(network: nn.Module, tap_modules: Sequence[Sequence[str]]) -> GraphModul
         if isinstance(getattr(layer, "inplace", None), bool):
             # Else the ReLU after a tap would overwrite it.
             layer.inplace = False  # type: ignore[assignment]
+    _spare_memory(body)
     return body
+
+
+def _spare_memory(body: GraphModule) -> None:
+    """Let ReLU come after max pooling, with which it commutes, and overwrite what nothing else asks for."""
+    layers = dict(body.named_modules())
+
+    def applies(node: Any, *kinds: type[nn.Module]) -> bool:
+        return isinstance(node, Node) and node.op == "call_module" and isinstance(layers[str(node.target)], kinds)
+
+    for pool in list(body.graph.nodes):
+        relu = pool.args[0] if pool.args else None
+        if applies(pool, nn.MaxPool2d) and applies(relu, nn.ReLU) and len(relu.users) == 1:
+            pool.replace_input_with(relu, relu.args[0])
+            pool.replace_all_uses_with(relu)
+            relu.args = (pool,)
+            pool.append(relu)
+    for relu in body.graph.nodes:
+        source = relu.args[0] if relu.args else None
+        # Only of layers whose output is their own: Dropout's, say, is its input.
+        if applies(relu, nn.ReLU) and applies(source, nn.Conv2d, nn.BatchNorm2d) and len(source.users) == 1:
+            layers[str(relu.target)].inplace = True
+    body.graph.lint()
+    body.recompile()
 
 
 def _called_up_to(body: GraphModule, tap_modules: Sequence[Sequence[str]]) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.factored.classify import Rest
+from hypercolumns.factored.dense import Rest
 from hypercolumns.factored.points import PointClassifier
 from hypercolumns.hypercolumn import Map
 

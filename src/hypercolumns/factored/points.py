@@ -5,63 +5,72 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hypercolumns.factored.classify import Rest, add, on_one_grid
+from hypercolumns.factored.dense import Rest, add, on_one_grid
 from hypercolumns.factored.interpolation import Grid, Interpolation
 from hypercolumns.hypercolumn import Map
 from hypercolumns.pointwise import pointwise
 
-CHUNK = 8192  # points; what is made of them stays in the cache
+CHUNK = 4096  # points; what is made of them stays in the cache
 
 
 class PointClassifier:
     """`rest(weight . hypercolumn + bias)` at pixels of one image; called again and again, it gets cheaper.
 
-    A tap's cells are gathered first and projected after, which costs N products for N points, until it has been asked
-    for more points than the tap has cells: then all cells are projected once, and their projections gathered.
+    A tap's cells are gathered first and projected after, which costs a projection a point, until it has been asked for
+    more points than the tap has cells: then all cells are projected, once, and their projections gathered.
     """
 
     def __init__(
         self, maps: Sequence[Map], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, rest: Rest
     ) -> None:
         """For pixels on `rows` and `columns` of one image; all else as for `classify`."""
-        self.bias, self.rest = bias, rest
+        self.rows, self.columns, self.bias, self.rest = rows, columns, bias, rest
+        self.asked = 0
         parts = weight.split([one.cells.shape[1] for one in maps], dim=1)
-        self.groups = [
-            _Group([maps[n] for n in group], [parts[n] for n in group], rows, columns) for group in on_one_grid(maps)
+        self.waiting = [
+            _Group([maps[n] for n in numbers], [parts[n] for n in numbers], rows, columns)
+            for numbers in on_one_grid(maps)
         ]
+        self.projected: list[_Group] = []
+        self.table: Tensor | None = None  # of the projected groups
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The logits (N, classes) at pixels given by their positions (N,) among the rows and among the columns."""
+        self.asked += len(rows)
+        self._project([group for group in self.waiting if len(group.cells[0][0]) < self.asked])
         rows, columns = rows.to(self.bias.device), columns.to(self.bias.device)
-        for group in self.groups:
-            group.expect(len(rows))
         chunks = zip(rows.split(CHUNK), columns.split(CHUNK), strict=True)
         return torch.cat([self._logits(*chunk) for chunk in chunks])
 
+    def _project(self, groups: Sequence["_Group"]) -> None:
+        """Move these groups from those that wait to those that are projected."""
+        if groups:
+            self.waiting = [group for group in self.waiting if group not in groups]
+            self.projected += groups
+            tables = [group.project(group.cells) for group in groups]
+            self.table = torch.cat(tables if self.table is None else [self.table, *tables], dim=1)
+            grids = [group.grid for group in self.projected]
+            self.interpolation = Interpolation(grids, self.rows, self.columns, self.table)
+
     def _logits(self, rows: Tensor, columns: Tensor) -> Tensor:
-        return self.rest(add([*(group.projected(rows, columns) for group in self.groups), self.bias]))
+        terms = [
+            group.project([group.interpolation(cells, rows, columns) for cells in group.cells])
+            for group in self.waiting
+        ]
+        if self.table is not None:
+            terms.append(self.interpolation(self.table, rows, columns))
+        return self.rest(add([*terms, self.bias])[0])
 
 
 class _Group:
-    """Maps on one grid, in a table; or once that is cheaper, the sum of their projections."""
+    """Maps on one grid: each as a table, and its part of the weight."""
 
     def __init__(self, maps: Sequence[Map], parts: Sequence[Tensor], rows: Tensor, columns: Tensor) -> None:
         self.cells = [one.cells.permute(0, 2, 3, 1).flatten(1, 2) for one in maps]
         self.parts = parts
-        self.interpolation = Interpolation([Grid(maps[0].rows, maps[0].columns)], rows, columns, maps[0].cells)
-        self.asked = 0
-        self.table: Tensor | None = None
+        self.grid = Grid(maps[0].rows, maps[0].columns)
+        self.interpolation = Interpolation([self.grid], rows, columns, maps[0].cells)
 
-    def expect(self, points: int) -> None:
-        self.asked += points
-        if self.table is None and self.asked > self.cells[0].shape[1]:
-            self.table = self._project(self.cells)
-
-    def projected(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """(N, K)."""
-        if self.table is not None:
-            return self.interpolation(self.table, rows, columns)[0]
-        return self._project([self.interpolation(cells, rows, columns) for cells in self.cells])[0]
-
-    def _project(self, inputs: Sequence[Tensor]) -> Tensor:
+    def project(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The sum of the projections of inputs (1, N, C_l), of each map: (1, N, K)."""
         return add(pointwise(x, part) for x, part in zip(inputs, self.parts, strict=True))

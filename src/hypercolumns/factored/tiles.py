@@ -41,8 +41,14 @@ class Block(Protocol):
     areas: Sequence[Area]  # the rows and columns that it needs of each map
     tiles: Sequence[Tile]
 
-    def tables(self, cuts: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-        """What the tiles gather from, made from these parts of the maps."""
+    def tables(
+        self, cuts: Sequence[Tensor], inputs: Sequence[Tensor], spent: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """What the tiles gather from, made from these parts of the maps.
+
+        Where no gradient is wanted, `spent` are the tables of the block before, if there was one: what was made for it
+        may be overwritten, for memory that is at hand is faster than new memory.
+        """
         ...
 
 
@@ -80,8 +86,9 @@ class _Tiles(torch.autograd.Function):
         ctx.precision = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         ctx.save_for_backward(*tensors)
         output = torch.empty(0)
+        tables: list[Tensor] = []
         for block in blocks:
-            tables = block.tables(_cuts(maps, block.areas), inputs)
+            tables = block.tables(_cuts(maps, block.areas), inputs, tables)
             for tile in block.tiles:
                 result = tile.finish(tile.gather(tables), inputs)
                 if not len(output):

@@ -18,6 +18,7 @@ class PerClass:
 
     def __call__(self, mask: Tensor, generator: torch.Generator) -> Tensor:
         """See `Sampler`."""
-        classes = [label for label in mask.unique().tolist() if label != VOID]
+        present = mask.flatten().bincount().nonzero().flatten()
+        classes = [label for label in present.tolist() if label != VOID]
         chosen = [choose((mask == label).nonzero(), self.n, generator) for label in classes]
         return torch.cat(chosen) if chosen else torch.empty(0, 2, dtype=torch.int64)

@@ -67,7 +67,7 @@ def test_classify_of_labels_holds_no_logits():
     found = classify(placed, *everywhere(size), weight, bias, labels, block=(8, 16), tile=32)
     assert found.dtype == torch.uint8
     assert torch.equal(found[..., 0].long(), naive(placed, *everywhere(size), weight, bias, rest).argmax(-1))
-    assert max(height * width for height, width in shapes) == 32
+    assert max(height * width for height, width in shapes) <= 32
 
 
 def test_dropout_is_the_same_in_the_backward_pass():

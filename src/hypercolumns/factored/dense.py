@@ -15,12 +15,13 @@ from torch import Tensor
 from hypercolumns.factored import tiles
 from hypercolumns.factored.interpolation import Grid, Interpolation
 from hypercolumns.hypercolumn import Map, neighbours
+from hypercolumns.pieces import pieces
 from hypercolumns.pointwise import pointwise
 
 Rest = Callable[[Tensor], Tensor]
 
-CPU_BLOCK = (96, 512)  # pixels; the projections of a block, and what is made of a tile, stay in the cache
-CPU_TILE = 8192
+CPU_BLOCK = (120, 480)  # pixels; the projections of a block, and what is made of a tile, are at home in the cache
+CPU_TILE = 4096
 ACCELERATOR_BLOCK = (512, 512)
 ACCELERATOR_TILE = 512 * 512  # enough work at a time to keep it busy
 
@@ -52,8 +53,8 @@ def classify(
     fine = [[number] for group in members if group not in coarse for number in group]
     blocks = [
         _Block(maps, coarse, fine, rows, columns, (down, across), lines, rest)
-        for down in _steps(len(rows), height)
-        for across in _steps(len(columns), width)
+        for down in pieces(len(rows), height)
+        for across in pieces(len(columns), width)
     ]
     size = len(rows), len(columns)
     return tiles.run(blocks, size, [one.cells for one in maps], [weight, bias], parameters)
@@ -61,10 +62,6 @@ def classify(
 
 def _cells(one: Map) -> int:
     return len(one.rows) * len(one.columns)
-
-
-def _steps(length: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
 def on_one_grid(maps: Sequence[Map]) -> list[list[int]]:
@@ -118,9 +115,11 @@ class _Block:
         self.interpolations = [
             Interpolation([grids[number] for number in table], rows, columns, like) for table in tables
         ]
-        self.tiles: Sequence[tiles.Tile] = [_Tile(self, band, down.start, across) for band in _steps(len(rows), lines)]
+        self.tiles: Sequence[tiles.Tile] = [_Tile(self, band, down.start, across) for band in pieces(len(rows), lines)]
 
-    def tables(self, cuts: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    def tables(
+        self, cuts: Sequence[Tensor], inputs: Sequence[Tensor], spent: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
         weight, bias = inputs
         parts = weight.split(self.channels, dim=1)
         cells = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in cuts]
@@ -132,8 +131,14 @@ class _Block:
             )
             for group in self.coarse
         ]
-        merged = [torch.cat(projected, dim=1) if len(projected) > 1 else projected[0]] if projected else []
-        return [*merged, *(cells[number] for (number,) in self.fine)]
+        fine = [cells[number] for (number,) in self.fine]
+        if len(projected) < 2:
+            return [*projected, *fine]
+        if spent is None:
+            return [torch.cat(projected, dim=1), *fine]
+        count = sum(cells.shape[1] for cells in projected)
+        place = spent[0].resize_(len(cuts[0]), count, len(weight)) if spent else projected[0].new_empty(0)
+        return [torch.cat(projected, dim=1, out=place), *fine]
 
     def hidden(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """The first layer's output (B, height, width, K), of what was gathered from the tables."""
@@ -144,7 +149,7 @@ class _Block:
             pointwise(pixels, parts[number], bias if not self.coarse and order == 0 else None)
             for order, ((number,), pixels) in enumerate(zip(self.fine, fine, strict=True))
         ]
-        return add([*coarse, *terms])
+        return add([*terms, *coarse])
 
 
 class _Tile:
@@ -171,8 +176,8 @@ class _Tile:
 
 
 def add(terms: Iterable[Tensor]) -> Tensor:
-    """Their sum."""
+    """Their sum, in the place of the first."""
     total, *others = terms
     for term in others:
-        total = total + term
+        total += term
     return total

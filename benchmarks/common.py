@@ -1,0 +1,97 @@
+"""What the benchmarks share: models, timing in alternation, tables."""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.classifiers import MLP
+from hypercolumns.segmenter import Segmenter
+
+CONF = Path(__file__).parents[1] / "conf"
+HIDDEN, CLASSES = 512, 21
+
+
+def arguments(description: str | None, rounds: int, **more: Any) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cnn", default="sqn", help="a file of conf/cnn")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=rounds, help="of which the median is taken")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as data too")
+    for name, settings in more.items():
+        parser.add_argument(f"--{name}", **settings)
+    return parser
+
+
+def size(text: str) -> tuple[int, int]:
+    """480x360, width first, as (height, width)."""
+    width, height = text.split("x")
+    return int(height), int(width)
+
+
+def make_backbone(cnn: str, **settings: Any) -> Backbone:
+    """The backbone of that config, with random weights."""
+    config = OmegaConf.load(CONF / "cnn" / f"{cnn}.yaml")
+    return Backbone(str(config.network), OmegaConf.to_container(config.taps), **settings).eval()  # type: ignore[arg-type]
+
+
+def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segmenter:
+    """A segmenter with random weights, in which no number is 0 or 1 by chance."""
+    backbone = make_backbone(cnn, **settings)
+    torch.manual_seed(0)
+    classifier = MLP(backbone.channels, CLASSES, HIDDEN)
+    classifier.standardise(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
+    classes = [f"class {number}" for number in range(CLASSES)]
+    return Segmenter(backbone, classifier, classes, alignment=alignment).eval()  # type: ignore[arg-type]
+
+
+def medians(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median seconds of each side, run in turns so that all see the same weather.
+
+    In each turn a side runs twice, and the second time counts: the first one finds the caches, and the memory that the
+    process has, as the other sides left them.
+    """
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            side()
+            start = time.perf_counter()
+            side()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in times.items()}
+
+
+def difference(ours: torch.Tensor, reference: torch.Tensor) -> float:
+    """The largest difference, relative to the range of the reference."""
+    return float((ours - reference).abs().max() / (reference.max() - reference.min()))
+
+
+def report(title: str, rows: Sequence[Mapping[str, Any]], file: Path | None) -> None:
+    """Print the rows as a table; write them as JSON, with the machine."""
+    machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}, {_processor()}"
+    table = Table(title=f"{title}\n{machine}")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(value if isinstance(value, str) else f"{value:.4g}" for value in row.values()))
+    Console(width=160).print(table)
+    if file is not None:
+        file.write_text(json.dumps({"title": title, "machine": machine, "rows": list(rows)}, indent=1))
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor() if info.is_file() else platform.processor()

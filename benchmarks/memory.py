@@ -1,0 +1,83 @@
+"""Time and peak memory of the labels of one image against its size, each in a process of its own.
+
+python benchmarks/memory.py
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import arguments, make_segmenter, report, size
+
+SIZES = [(500, 500), (1000, 1000), (2000, 1500), (3000, 4000)]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__, 3, sizes={"type": size, "nargs": "*", "default": SIZES})
+    parser.add_argument("--window", type=int, help="pixels that the backbone sees at once")
+    parser.add_argument("--one", type=size, help=argparse_hidden())
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(_measure(options)))
+        return
+    found = []
+    for one in options.sizes:
+        command = [sys.executable, __file__, "--cnn", options.cnn, "--threads", str(options.threads)]
+        command += ["--rounds", str(options.rounds), "--one", f"{one[1]}x{one[0]}"]
+        command += ["--window", str(options.window)] if options.window else []
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    rows: list[dict[str, Any]] = []
+    for (height, width), each in zip(options.sizes, found, strict=True):
+        pixels = height * width / 1e6
+        rows.append(
+            {
+                "size": f"{width}x{height}",
+                "megapixels": pixels,
+                "seconds": each["seconds"],
+                "seconds / megapixel": each["seconds"] / pixels,
+                "against the first": each["seconds"] / pixels / (rows[0]["seconds / megapixel"] if rows else each["seconds"] / pixels),
+                "peak GB above the model": each["peak"] / 1e9,
+                "hypercolumns would be GB": each["channels"] * height * width * 4 / 1e9,
+            }
+        )
+    torch.set_num_threads(options.threads)
+    report(f"labels of one image, cnn={options.cnn}, fp32", rows, options.json)
+
+
+def argparse_hidden() -> str:
+    """Help that is not shown."""
+    import argparse
+
+    return argparse.SUPPRESS
+
+
+def _measure(options: Any) -> dict[str, float]:
+    torch.set_num_threads(options.threads)
+    segmenter = make_segmenter(options.cnn)
+    if options.window:
+        segmenter.window = options.window
+    segmenter.predict(torch.zeros(3, 64, 64, dtype=torch.uint8))  # what is loaded with the first image
+    image = torch.randint(0, 256, (3, *options.one), dtype=torch.uint8)
+    before = _resident()
+    seconds = []
+    for _ in range(options.rounds):
+        start = time.perf_counter()
+        segmenter.predict(image)
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": sorted(seconds)[len(seconds) // 2], "peak": peak - before, "channels": segmenter.backbone.channels}
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()

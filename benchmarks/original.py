@@ -1,0 +1,59 @@
+"""The original's way, as plainly as it can be said: upsample all, concatenate, standardise, 1x1 convolutions.
+
+The slow and obvious reference; it shares nothing with the package but the weights that it is given.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from hypercolumns.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from hypercolumns.segmenter import Segmenter
+
+
+class Original(nn.Module):
+    """The segmenter whose weights it takes, computed the original's way, with `alignment=corners`."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        """Take the weights."""
+        super().__init__()
+        network: Any = torchvision.models.get_model(segmenter.backbone.network)
+        network.load_state_dict(segmenter.backbone.body.state_dict(), strict=False)
+        self.network = network.features.eval().requires_grad_(False)
+        for layer in self.network.modules():
+            if isinstance(layer, nn.ReLU):
+                layer.inplace = False
+        self.tapped: dict[str, Tensor] = {}
+        self.taps = [[name.removeprefix("features.") for name in names] for names in segmenter.backbone.tap_modules]
+        for name in (name for names in self.taps for name in names):
+            self.network.get_submodule(name).register_forward_hook(self._keep(name))
+        classifier = segmenter.classifier
+        self.mean, self.std = classifier.get_buffer("mean"), classifier.get_buffer("std") + 1e-5
+        self.first = nn.Conv2d(segmenter.backbone.channels, classifier.first.out_features, 1)
+        self.last = nn.Conv2d(classifier.first.out_features, len(segmenter.classes), 1)
+        for ours, theirs in ((self.first, classifier.first), (self.last, classifier.rest[-1])):
+            ours.weight.data = theirs.weight.data[:, :, None, None].contiguous()
+            ours.bias = theirs.bias
+
+    def _keep(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.tapped[name] = output
+
+        return hook
+
+    def hypercolumns(self, images: Tensor) -> Tensor:
+        """(B, D, H, W)."""
+        mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        self.network((images - mean) / std)
+        size = images.shape[-2:]
+        maps = [torch.cat([self.tapped[name] for name in names], dim=1) for names in self.taps]
+        return torch.cat([F.interpolate(one, size, mode="bilinear", align_corners=True) for one in maps], dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits (B, classes, H, W)."""
+        standardised = (self.hypercolumns(images) - self.mean[:, None, None]) / self.std[:, None, None]
+        logits: Tensor = self.last(self.first(standardised).relu())
+        return logits

@@ -1,0 +1,93 @@
+"""A training step, frozen backbone: on all pixels, the original's way and ours; and ours on some pixels.
+
+python benchmarks/training.py
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from common import CLASSES, arguments, difference, make_segmenter, medians, report, size
+from original import Original
+from torch import Tensor, nn
+
+LR = 1e-3
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__, 5, sizes={"type": size, "nargs": "*", "default": [(224, 224), (360, 480)]})
+    parser.add_argument("--points", type=int, default=2000, help="pixels an image of the sparse step")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    exact, corners = (make_segmenter(options.cnn, alignment) for alignment in ("exact", "corners"))
+    original = Original(corners)
+    rows = []
+    for height, width in options.sizes:
+        images = torch.rand(1, 3, height, width)
+        labels = torch.randint(0, CLASSES, (1, height, width))
+        points = torch.stack([torch.randint(0, side, (1, options.points)) for side in (height, width)], dim=-1)
+        chosen = labels[0, points[0, :, 0], points[0, :, 1]]
+        off = _difference_of_gradients(corners, original, images, labels)
+        seconds = medians(
+            {
+                "original": _step(original, original, images, labels),
+                "ours": _step(exact, exact.classifier, images, labels),
+                "sparse": _step(
+                    exact, exact.classifier, images, chosen, lambda x, p=points: exact.logits_at(x, p).flatten(0, 1)
+                ),
+                "backbone": lambda images=images: _forward(exact.backbone, images),
+            },
+            options.rounds,
+        )
+        rows.append(
+            {
+                "size": f"{width}x{height}",
+                "original ms": seconds["original"] * 1e3,
+                "ours ms": seconds["ours"] * 1e3,
+                f"{options.points} pixels ms": seconds["sparse"] * 1e3,
+                "backbone ms": seconds["backbone"] * 1e3,
+                "original / ours": seconds["original"] / seconds["ours"],
+                f"original / {options.points} pixels": seconds["original"] / seconds["sparse"],
+                "difference of gradients": off,
+            }
+        )
+        assert off <= 1e-4, "our gradients are not those of the original's way"
+    report(f"a training step, cnn={options.cnn}, frozen, one image, fp32", rows, options.json)
+
+
+def _step(
+    model: nn.Module,
+    trained: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    forward: Callable[[Tensor], Tensor] | None = None,
+) -> Callable[[], None]:
+    """Forwards, backwards, and a step of the optimiser; at a rate of 0, so that all steps are alike."""
+    optimizer = torch.optim.Adam([p for p in trained.parameters() if p.requires_grad], lr=0.0)
+    forward = forward or model
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(forward(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def _forward(backbone: nn.Module, images: Tensor) -> None:
+    with torch.no_grad():
+        backbone(images)
+
+
+def _difference_of_gradients(segmenter: nn.Module, original: Original, images: Tensor, labels: Tensor) -> float:
+    """The largest difference, relative to the gradient's range, of each layer."""
+    ours = [segmenter.classifier.first.weight, segmenter.classifier.rest[-1].weight]
+    theirs = [original.first.weight, original.last.weight]
+    found = torch.autograd.grad(F.cross_entropy(segmenter(images), labels), ours)
+    wanted = torch.autograd.grad(F.cross_entropy(original(images), labels), theirs)
+    return max(difference(one, other[..., 0, 0]) for one, other in zip(found, wanted, strict=True))
+
+
+if __name__ == "__main__":
+    main()
