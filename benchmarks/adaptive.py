@@ -3,12 +3,16 @@
 python benchmarks/adaptive.py MODEL IMAGES MASKS
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from common import arguments, medians, report
+from torch import Tensor
 
-from hypercolumns.factored import Adaptive, points
+from hypercolumns.factored import Adaptive, adaptive
+from hypercolumns.factored.points import PointClassifier
 from hypercolumns.images import read_image, read_mask
 from hypercolumns.metrics import confusion_metric, scores
 from hypercolumns.segmenter import Segmenter
@@ -38,49 +42,48 @@ def main() -> None:
         dense = [segmenter.labels(image)[0] for image in images]
         sides = {
             "backbone": lambda: [segmenter.backbone(image / 255) for image in timed],
-            "dense": lambda: [segmenter.labels(image) for image in timed],
+            "all pixels": lambda: [segmenter.labels(image) for image in timed],
             **{str(one): lambda one=one: [segmenter.labels(image, one) for image in timed] for one in settings},
         }
         seconds = medians(sides, options.rounds)
-        rows = [_row("all pixels", seconds["dense"], seconds["backbone"], dense, dense, masks, 1.0, len(timed))]
-        for one in settings:
-            asked = _count_points()
+        adaptive.PointClassifier = Counting  # type: ignore[misc]
+        rows = []
+        for name, one in {"all pixels": None, **{str(one): one for one in settings}}.items():
+            Counting.made.clear()
             found = [segmenter.labels(image, one)[0] for image in images]
-            share = sum(asked) / sum(labels.numel() for labels in found)
-            name = f"start {one.start}, margin {one.margin:g}"
-            rows.append(_row(name, seconds[str(one)], seconds["backbone"], found, dense, masks, share, len(timed)))
+            asked = sum(each.asked for each in Counting.made) / sum(labels.numel() for labels in found)
+            rows.append(
+                {
+                    "labels": f"start {one.start}, margin {one.margin:g}" if one else name,
+                    "ms an image": seconds[name] / len(timed) * 1e3,
+                    "/ backbone": seconds[name] / seconds["backbone"],
+                    "pixels looked at %": 100 * asked if one else 100.0,
+                    **_scored(segmenter, found, dense, masks),
+                }
+            )
     report(f"adaptive labels, {len(images)} images, {segmenter.backbone.network}, fp32", rows, options.json)
 
 
-def _count_points() -> list[int]:
-    """A list that gets the number of points of each call from now on."""
-    asked: list[int] = []
-    plain = points.PointClassifier.__dict__.get("_plain") or points.PointClassifier.__call__
-    points.PointClassifier._plain = plain  # type: ignore[attr-defined]
+class Counting(PointClassifier):
+    """Remembers each one that was made."""
 
-    def counted(self: points.PointClassifier, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        asked.append(len(rows))
-        result: torch.Tensor = plain(self, rows, columns)
-        return result
+    made: ClassVar[list["Counting"]] = []
 
-    points.PointClassifier.__call__ = counted  # type: ignore[method-assign]
-    return asked
+    def __init__(self, *arguments: Any) -> None:
+        """As for the class above."""
+        super().__init__(*arguments)
+        self.made.append(self)
 
 
-def _row(name, seconds, backbone, found, dense, masks, share, timed):  # noqa: ANN001, ANN202
-    confusion = confusion_metric(21 if not masks else int(max(m[m != 255].max() for m in masks)) + 1)
+def _scored(
+    segmenter: Segmenter, found: Sequence[Tensor], dense: Sequence[Tensor], masks: Sequence[Tensor]
+) -> dict[str, float]:
+    confusion = confusion_metric(len(segmenter.classes))
     same = total = 0
     for labels, others, mask in zip(found, dense, masks, strict=True):
         confusion.update(labels.long(), mask.long())
         same, total = same + int((labels == others).sum()), total + labels.numel()
-    return {
-        "labels": name,
-        "ms an image": seconds / timed * 1e3,
-        "/ backbone": seconds / backbone,
-        "pixels looked at %": share * 100,
-        "agreement %": 100 * same / total,
-        "mIoU": 100 * (scores(confusion.compute()).miou or 0.0),
-    }
+    return {"agreement %": 100 * same / total, "mIoU": 100 * (scores(confusion.compute()).miou or 0.0)}
 
 
 if __name__ == "__main__":

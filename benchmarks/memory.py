@@ -3,6 +3,7 @@
 python benchmarks/memory.py
 """
 
+import argparse
 import json
 import resource
 import subprocess
@@ -21,7 +22,7 @@ def main() -> None:
     """Measure and print."""
     parser = arguments(__doc__, 3, sizes={"type": size, "nargs": "*", "default": SIZES})
     parser.add_argument("--window", type=int, help="pixels that the backbone sees at once")
-    parser.add_argument("--one", type=size, help=argparse_hidden())
+    parser.add_argument("--one", type=size, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_measure(options)))
@@ -34,30 +35,24 @@ def main() -> None:
         found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     rows: list[dict[str, Any]] = []
     for (height, width), each in zip(options.sizes, found, strict=True):
-        pixels = height * width / 1e6
+        pixels = height * width
+        pace = each["seconds"] / pixels * 1e6
         rows.append(
             {
                 "size": f"{width}x{height}",
-                "megapixels": pixels,
+                "megapixels": pixels / 1e6,
                 "seconds": each["seconds"],
-                "seconds / megapixel": each["seconds"] / pixels,
-                "against the first": each["seconds"] / pixels / (rows[0]["seconds / megapixel"] if rows else each["seconds"] / pixels),
+                "seconds / megapixel": pace,
+                "against the first": pace / (rows[0]["seconds / megapixel"] if rows else pace),
                 "peak GB above the model": each["peak"] / 1e9,
-                "hypercolumns would be GB": each["channels"] * height * width * 4 / 1e9,
+                "hypercolumns would be GB": each["channels"] * pixels * 4 / 1e9,
             }
         )
     torch.set_num_threads(options.threads)
     report(f"labels of one image, cnn={options.cnn}, fp32", rows, options.json)
 
 
-def argparse_hidden() -> str:
-    """Help that is not shown."""
-    import argparse
-
-    return argparse.SUPPRESS
-
-
-def _measure(options: Any) -> dict[str, float]:
+def _measure(options: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(options.threads)
     segmenter = make_segmenter(options.cnn)
     if options.window:
@@ -71,7 +66,11 @@ def _measure(options: Any) -> dict[str, float]:
         segmenter.predict(image)
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"seconds": sorted(seconds)[len(seconds) // 2], "peak": peak - before, "channels": segmenter.backbone.channels}
+    return {
+        "seconds": sorted(seconds)[len(seconds) // 2],
+        "peak": peak - before,
+        "channels": segmenter.backbone.channels,
+    }
 
 
 def _resident() -> int:

@@ -1,10 +1,13 @@
 import json
+import shutil
+import warnings
 
 import numpy as np
 import pytest
 import safetensors
 import safetensors.torch
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
@@ -13,6 +16,7 @@ from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP
 from hypercolumns.factored import Adaptive
 from hypercolumns.hypercolumn import dense, place
+from hypercolumns.stages import build
 
 SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
 
@@ -51,6 +55,25 @@ def test_labels_are_the_arg_max_of_the_logits(segmenter, size, resize):
     assert torch.equal(labels.long(), logits.argmax(1))
     everywhere = Adaptive(start=4, margin=float("inf"))
     assert (segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
+
+
+def test_bf16_gives_nearly_the_same_labels(segmenter):
+    images = torch.rand(1, 3, 60, 70)
+    with torch.autocast("cpu", torch.bfloat16):
+        labels, some = segmenter.labels(images), segmenter.labels(images, Adaptive(4, 0.5))
+    for found in (labels, some):
+        assert (found == segmenter.labels(images)).float().mean() > 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_is_the_same(segmenter):
+    images = torch.rand(1, 3, 60, 70)
+    logits = segmenter.logits(images[0])
+    build.tune(segmenter, OmegaConf.create({"window": 10**6, "compile": True}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the compiler
+        assert torch.allclose(segmenter.logits(images[0]), logits, atol=1e-4)
 
 
 def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse():

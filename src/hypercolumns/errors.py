@@ -19,3 +19,9 @@ def check_share(setting: str, value: object, most: float = 1.0) -> None:
     """Raise HypercolumnsError unless the value of a setting is a number from 0 to `most`."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
         raise HypercolumnsError(f"{setting}={value} must be a number from 0 to {most:g}")
+
+
+def check_switch(setting: str, value: object) -> None:
+    """Raise HypercolumnsError unless the value of a setting is true or false."""
+    if not isinstance(value, bool):
+        raise HypercolumnsError(f"{setting}={value} must be true or false")

@@ -431,6 +431,30 @@ class TestPredict:
         predict(config("predict", model, "images='photos/*/b c.png'", "out=out"))
         assert sorted(path.parent.name for path in (place / "out").rglob("*.png")) == ["deep", "other"]
 
+    def test_settings_that_save_time_or_memory_give_nearly_the_same(self, model, photos, place):
+        def labels(*overrides):
+            predict(config("predict", model, "images=photos/a.jpg", "out=out", *overrides))
+            return np.array(Image.open(place / "out" / "a.png"))
+
+        plain = labels()
+        assert (labels("window=400") == plain).mean() > 0.99
+        assert (labels("adaptive=true", "adaptive_start=4", "adaptive_margin=10") == plain).mean() > 0.99
+        assert (labels("precision=bf16") == plain).mean() > 0.9
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("precision=64", "precision=64 must be 32 or bf16"),
+            ("window=0", "window=0 must be a whole number of at least 1"),
+            ("adaptive=yes", "adaptive=yes must be true or false"),
+            ("adaptive_start=5", "adaptive_start=5 must be a power of two"),
+            ("compile=maybe", "compile=maybe must be true or false"),
+        ],
+    )
+    def test_settings_out_of_range(self, model, photos, override, message):
+        with pytest.raises(HypercolumnsError, match=message):
+            predict(config("predict", model, "images=photos/a.jpg", override))
+
     def test_images_are_never_overwritten(self, model, photos):
         before = (photos / "x.png").read_bytes()
         with pytest.raises(HypercolumnsError, match=r"out=photos would overwrite the image .*x\.png"):

@@ -198,18 +198,21 @@ def _spare_memory(body: GraphModule) -> None:
     """Let ReLU come after max pooling, with which it commutes, and overwrite what nothing else asks for."""
     layers = dict(body.named_modules())
 
+    def input_of(node: Node) -> Any:
+        return node.args[0] if node.args else None
+
     def applies(node: Any, *kinds: type[nn.Module]) -> bool:
         return isinstance(node, Node) and node.op == "call_module" and isinstance(layers[str(node.target)], kinds)
 
     for pool in list(body.graph.nodes):
-        relu = pool.args[0] if pool.args else None
+        relu = input_of(pool)
         if applies(pool, nn.MaxPool2d) and applies(relu, nn.ReLU) and len(relu.users) == 1:
             pool.replace_input_with(relu, relu.args[0])
             pool.replace_all_uses_with(relu)
             relu.args = (pool,)
             pool.append(relu)
     for relu in body.graph.nodes:
-        source = relu.args[0] if relu.args else None
+        source = input_of(relu)
         # Only of layers whose output is their own: Dropout's, say, is its input.
         if applies(relu, nn.ReLU) and applies(source, nn.Conv2d, nn.BatchNorm2d) and len(source.users) == 1:
             layers[str(relu.target)].inplace = True

@@ -18,7 +18,7 @@ from hypercolumns.backbones import Backbone
 from hypercolumns.callbacks import LineProgress, MovableCheckpoint
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import Augmentation, ImageData, ImageSet
-from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
@@ -45,7 +45,7 @@ def prepare(cfg: DictConfig) -> None:
     """What every stage of train.py does first: check the settings that no class checks, and silence the libraries."""
     check_whole("num_workers", cfg.num_workers, least=0)
     check_whole("seed", cfg.seed, least=0)
-    check_whole("window", cfg.window, least=1)
+    check_machine(cfg)
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
@@ -108,9 +108,16 @@ def classifier(cfg: DictConfig, channels: int, classes: int) -> MLP:
 
 def tune(segmenter: Segmenter, cfg: DictConfig) -> None:
     """Set what changes a segmenter's speed and memory, but not what it does: the settings `window` and `compile`."""
+    check_machine(cfg)
     segmenter.window = cfg.window
     if cfg.compile:
         segmenter.backbone.body.compile()
+
+
+def check_machine(cfg: DictConfig) -> None:
+    """Raise HypercolumnsError if `window` or `compile` can't be."""
+    check_whole("window", cfg.window, least=1)
+    check_switch("compile", cfg.compile)
 
 
 def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:

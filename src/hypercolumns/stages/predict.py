@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.errors import HypercolumnsError, check_switch
 from hypercolumns.factored import Adaptive
 from hypercolumns.files import write_json
 from hypercolumns.images import SUFFIXES, overlay, read_image, read_mask, write_image, write_mask
@@ -25,10 +25,12 @@ OVERLAY = ".overlay.jpg"
 def predict(cfg: DictConfig) -> None:
     """Write a mask and an overlay for each image; score them where there are true masks."""
     build.quiet_libraries()
-    check_whole("window", cfg.window, least=1)
-    adaptive = Adaptive(cfg.adaptive_start, cfg.adaptive_margin) if cfg.adaptive else None
+    check_switch("adaptive", cfg.adaptive)
+    settings = Adaptive(cfg.adaptive_start, cfg.adaptive_margin)
+    adaptive = settings if cfg.adaptive else None
     segmenter = Segmenter.load(Path(cfg.model).expanduser()).to(_device(cfg.device))
     build.tune(segmenter, cfg)
+    precision = _precision(cfg.precision, segmenter.backbone.get_buffer("mean").device)
     out = Path(cfg.out).expanduser()
     names = find_images(cfg.images)
     own = {path.resolve() for path in names} & {
@@ -48,7 +50,8 @@ def predict(cfg: DictConfig) -> None:
     pixels = np.zeros(len(segmenter.classes), np.int64)
     for path, name in track(list(names.items()), "predict"):
         image = read_image(path)
-        labels = segmenter.predict(image, adaptive)
+        with precision:
+            labels = segmenter.predict(image, adaptive)
         write_mask(out / f"{name}.png", labels, segmenter.palette)
         blended = overlay(image.permute(1, 2, 0).numpy(), labels, segmenter.palette)
         write_image(out / f"{name}{OVERLAY}", Image.fromarray(blended))
@@ -98,6 +101,13 @@ def find_images(pattern: str) -> dict[Path, str]:
         path: (name.with_suffix("") if stems[name.with_suffix("")] == 1 else name).as_posix()
         for path, name in names.items()
     }
+
+
+def _precision(name: int | str, device: torch.device) -> torch.autocast:
+    """The context to predict in."""
+    if str(name) not in ("32", "bf16"):
+        raise HypercolumnsError(f"precision={name} must be 32 or bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=str(name) == "bf16")
 
 
 def _device(name: str) -> torch.device:
