@@ -7,6 +7,7 @@ pixels are fewer than a map's cells is it the other way round.
 Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, K outputs of the first layer.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -20,10 +21,9 @@ from hypercolumns.pointwise import pointwise
 
 Rest = Callable[[Tensor], Tensor]
 
-CPU_BLOCK = (120, 480)  # pixels; the projections of a block, and what is made of a tile, are at home in the cache
-CPU_TILE = 4096
-ACCELERATOR_BLOCK = (512, 512)
-ACCELERATOR_TILE = 512 * 512  # enough work at a time to keep it busy
+WIDEST = 512  # pixels of a block
+CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; the projections of a block, and all that is made of a tile, fit the cache
+ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # enough work at a time to keep it busy
 
 
 def classify(
@@ -37,7 +37,7 @@ def classify(
     block: tuple[int, int] | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """`rest(weight . hypercolumn + bias)` of the pixels on rows (H,) and columns (W,): (B, H, W, classes).
+    """`rest(weight . hypercolumn + bias)` of the pixels on rows (H,) and columns (W,), rising: (B, H, W, classes).
 
     `weight` is (K, D), `bias` (K,); `rest` maps (..., K) to (..., classes), and may overwrite what it is given;
     `parameters` are those of `rest`. The taps are projected a block of pixels at a time, `block` = (height, width), and
@@ -45,7 +45,10 @@ def classify(
     rounding the result does not depend on either.
     """
     on_cpu = maps[0].cells.device.type == "cpu"
-    height, width = block or (CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK)
+    if block is None:
+        width = min(len(columns), WIDEST)
+        block = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // width, 1), width
+    height, width = block
     lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // min(width, len(columns)), 1)
     members = on_one_grid(maps)
     # Coarse grids have fewer cells than pixels: they are projected before they are interpolated, fine ones after.
@@ -78,9 +81,17 @@ def on_one_grid(maps: Sequence[Map]) -> list[list[int]]:
 
 
 def _touched(pixels: Tensor, centres: Tensor) -> slice:
-    """The cells that these pixels are interpolated from."""
-    low, high, _ = neighbours(pixels, centres)
-    return slice(int(low.min()), int(high.max()) + 1)
+    """The cells that these pixels, in rising order, are interpolated from."""
+    low, high, _ = neighbours(torch.stack([pixels[0], pixels[-1]]), centres)
+    return slice(int(low[0]), int(high[1]) + 1)
+
+
+def _reused(spent: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """A tensor of that shape in the memory of the first one that is spent, if there is enough."""
+    count = math.prod(shape)
+    if spent and spent[0].untyped_storage().nbytes() >= count * like.element_size():
+        return spent[0].resize_(shape)
+    return like.new_empty(count * 5 // 4).resize_(shape)  # with room for a block that touches some more cells
 
 
 class _Block:
@@ -105,7 +116,11 @@ class _Block:
         self.channels = [one.cells.shape[1] for one in maps]
         down, across = area
         rows, columns = rows[down], columns[across]
-        self.areas: Sequence[tiles.Area] = [(_touched(rows, one.rows), _touched(columns, one.columns)) for one in maps]
+        areas: dict[int, tiles.Area] = {}
+        for group in (*coarse, *fine):
+            one = maps[group[0]]
+            areas |= dict.fromkeys(group, (_touched(rows, one.rows), _touched(columns, one.columns)))
+        self.areas: Sequence[tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
         grids = [
             Grid(one.rows[own_rows], one.columns[own_columns])
             for one, (own_rows, own_columns) in zip(maps, self.areas, strict=True)
@@ -136,9 +151,8 @@ class _Block:
             return [*projected, *fine]
         if spent is None:
             return [torch.cat(projected, dim=1), *fine]
-        count = sum(cells.shape[1] for cells in projected)
-        place = spent[0].resize_(len(cuts[0]), count, len(weight)) if spent else projected[0].new_empty(0)
-        return [torch.cat(projected, dim=1, out=place), *fine]
+        shape = len(cuts[0]), sum(cells.shape[1] for cells in projected), len(weight)
+        return [torch.cat(projected, dim=1, out=_reused(spent, shape, projected[0])), *fine]
 
     def hidden(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """The first layer's output (B, height, width, K), of what was gathered from the tables."""
