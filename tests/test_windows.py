@@ -82,10 +82,18 @@ def test_a_network_with_operations_on_the_whole_image_says_so():
     backbone = Backbone("mobilenet_v3_large", ["features.0", "features.6.add"])
     image = torch.rand(1, 3, 100, 120)
     with pytest.warns(
-        UserWarning, match="mobilenet_v3_large has operations on the whole image, so that an image of 100x"
+        UserWarning, match="mobilenet_v3_large has operations on the whole image, so that one of 120x100"
     ):
         (window,) = windows(backbone, image, "exact", limit=64 * 64)
     assert torch.equal(window.maps[1].cells, backbone(image)[1])
+
+
+def test_batch_norm_in_training_sees_the_whole_image():
+    backbone = Backbone("resnet18", ["bn1", "layer1.0.add"], trainable="all")
+    image = torch.rand(1, 3, 200, 200)
+    assert len(list(windows(backbone.eval(), image, "exact", limit=CUT))) > 1
+    with pytest.warns(UserWarning, match="can't be cut into windows"):
+        assert len(list(windows(backbone.train(), image, "exact", limit=CUT))) == 1
 
 
 def test_points_of_large_images_lie_in_their_windows(sqn):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.hypercolumn import Alignment, Map, Size, at, cell_centres, neighbours, place
@@ -54,8 +55,8 @@ def windows(
             yield from _cut(backbone, seen, size, scales, alignment, _cores(area, margins, limit))
             return
         warnings.warn(
-            f"cnn.network={backbone.network} has operations on the whole image, so that an image of "
-            f"{area[0]}x{area[1]} pixels can't be cut into windows: memory grows with its size",
+            f"cnn.network={backbone.network} has operations on the whole image, so that one of "
+            f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
             stacklevel=2,
         )
     maps = place(backbone.taps, backbone(_as_float(seen)), area, alignment)
@@ -114,7 +115,9 @@ def _regular(backbone: Backbone, axis: int) -> list[tuple[Regular, tuple[float, 
 
 
 def _margins(backbone: Backbone) -> tuple[int, int] | None:
-    """How many pixels more than its own a window needs, at most, along y and x."""
+    """How many pixels more than its own a window needs, at most, along y and x; None if it needs all."""
+    if any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules()):
+        return None  # its statistics are of the whole image
     margins = []
     for axis, period in enumerate(backbone.period):
         taps = _regular(backbone, axis)

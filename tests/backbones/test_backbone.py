@@ -5,6 +5,8 @@ import safetensors.torch
 import torch
 import torchvision
 from conftest import FIRES, SQN, VGG
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
@@ -51,6 +53,29 @@ def test_taps_come_before_the_relu_which_does_not_overwrite_them(sqn):
         for ours, theirs in zip(sqn(images), expected, strict=True):
             assert (theirs < 0).any()
             assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "taps"),
+    [
+        ("resnet18", ["bn1", "relu", "maxpool", "layer1.0.bn1", "layer1.0.add", "layer1.1.add"]),
+        ("vgg11", ["features.0", "features.2", "features.3", "features.4", "features.7", "features.8"]),
+    ],
+)
+def test_taps_are_what_the_plain_network_gives_there(network, taps):
+    """Around every ReLU and pooling, and where one ReLU is called twice: nothing is overwritten or out of order."""
+    backbone = Backbone(network, taps).eval()
+    images = torch.rand(1, 3, 64, 80)
+    plain = torchvision.models.get_model(network).eval()
+    plain.load_state_dict(backbone.body.state_dict(), strict=False)
+    for layer in plain.modules():
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False
+    reference = create_feature_extractor(plain, {name: name for name in taps})
+    with torch.no_grad():
+        expected = reference((images - backbone.mean) / backbone.std)
+        for name, ours in zip(taps, backbone(images), strict=True):
+            assert torch.allclose(ours, expected[name], atol=1e-4), name
 
 
 def test_small_images_are_continued_by_their_last_pixels(sqn):

@@ -211,11 +211,15 @@ def _spare_memory(body: GraphModule) -> None:
             pool.replace_all_uses_with(relu)
             relu.args = (pool,)
             pool.append(relu)
-    for relu in body.graph.nodes:
-        source = input_of(relu)
-        # Only of layers whose output is their own: Dropout's, say, is its input.
-        if applies(relu, nn.ReLU) and applies(source, nn.Conv2d, nn.BatchNorm2d) and len(source.users) == 1:
-            layers[str(relu.target)].inplace = True
+    # A module may be called several times; and only some layers' output is their own: Dropout's, say, is its input.
+    calls = [node for node in body.graph.nodes if applies(node, nn.ReLU)]
+    shared = {
+        call.target
+        for call in calls
+        if not applies(input_of(call), nn.Conv2d, nn.BatchNorm2d) or len(input_of(call).users) > 1
+    }
+    for call in calls:
+        layers[str(call.target)].inplace = call.target not in shared
     body.graph.lint()
     body.recompile()
 
