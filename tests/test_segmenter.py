@@ -109,6 +109,12 @@ def test_predict_refuses_what_is_no_image(segmenter, image):
         segmenter.predict(image)
 
 
+def test_more_classes_than_a_mask_can_hold_are_refused(segmenter):
+    names = [str(number) for number in range(256)]
+    with pytest.raises(HypercolumnsError, match="256 classes are more than the 255"):
+        Segmenter(segmenter.backbone, MLP(224, 256, 8), names)
+
+
 def test_predict_leaves_the_mode_as_it_was(segmenter):
     segmenter.train().predict(np.zeros((30, 30, 3), np.uint8))
     assert segmenter.training

@@ -21,7 +21,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.factored import Adaptive, adaptive_labels, classify
 from hypercolumns.files import replacing
 from hypercolumns.hypercolumn import Alignment, Size, check_alignment
-from hypercolumns.images import Palette, read_image, voc_palette
+from hypercolumns.images import VOID, Palette, read_image, voc_palette
 from hypercolumns.windows import LIMIT, hypercolumns_at, windows
 
 Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
@@ -63,12 +63,14 @@ class Segmenter(nn.Module):
                 the other. What comes out is the same.
 
         Raises:
-            HypercolumnsError: for an unknown alignment.
+            HypercolumnsError: for an unknown alignment, and more than 255 classes.
         """
         super().__init__()
         self.backbone = backbone
         self.classifier = classifier
         check_alignment(alignment)
+        if len(classes) > VOID:
+            raise HypercolumnsError(f"{len(classes)} classes are more than the {VOID} that a mask can tell apart")
         self.alignment = alignment
         self.classes = tuple(classes)
         self.palette = palette or voc_palette(len(self.classes))
