@@ -5,6 +5,7 @@ from maps import ALIGNMENTS
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.factored import Adaptive
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.windows import hypercolumns_at, windows
@@ -82,7 +83,7 @@ def test_a_network_with_operations_on_the_whole_image_says_so():
     backbone = Backbone("mobilenet_v3_large", ["features.0", "features.6.add"])
     image = torch.rand(1, 3, 100, 120)
     with pytest.warns(
-        UserWarning, match="mobilenet_v3_large has operations on the whole image, so that one of 120x100"
+        UserWarning, match="mobilenet_v3_large depends on the whole image, or on much of it, so that one of 120x100"
     ):
         (window,) = windows(backbone, image, "exact", limit=64 * 64)
     assert torch.equal(window.maps[1].cells, backbone(image)[1])
@@ -97,7 +98,18 @@ def test_batch_norm_in_training_sees_the_whole_image():
 
 
 def test_points_of_large_images_lie_in_their_windows(sqn):
-    points = torch.tensor([[[0, 0], [299, 399], [150, 200], [0, 399]]])
+    """Also right where windows meet, half a pixel from the last row of one."""
+    edges = [
+        [rows.stop - 0.5 + shift, columns.stop - 0.5 - shift]
+        for rows, columns, _ in windows(sqn, torch.rand(1, 3, 300, 400), "exact", limit=CUT)
+        for shift in (-0.01, 0.0, 0.01)
+    ]
+    points = torch.tensor([[[0, 0], [299, 399], [150, 200], [0, 399], *edges]])
     image = torch.rand(1, 3, 300, 400)
     whole, cut = (hypercolumns_at(sqn, image, points, "exact", limit=limit) for limit in (10**6, CUT))
     assert torch.allclose(cut, whole, atol=1e-5)
+
+
+def test_points_of_another_number_of_images_are_refused(sqn):
+    with pytest.raises(HypercolumnsError, match=r"points must be \(1, N, 2\) for 1 images, not \(2, 5, 2\)"):
+        hypercolumns_at(sqn, torch.rand(1, 3, 40, 40), torch.zeros(2, 5, 2), "exact")

@@ -192,9 +192,18 @@ class Segmenter(nn.Module):
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
             for image, own in enumerate(labels[:, rows, columns]):
-                of_image = [one._replace(cells=one.cells[image : image + 1]) for one in maps]
-                own.copy_(adaptive_labels(of_image, rows, columns, weight, bias, self.classifier.rest, adaptive))
-            del maps, of_image  # before the next window's are made
+                own.copy_(
+                    adaptive_labels(
+                        [one._replace(cells=one.cells[image : image + 1]) for one in maps],
+                        rows,
+                        columns,
+                        weight,
+                        bias,
+                        self.classifier.rest,
+                        adaptive,
+                    )
+                )
+            del maps  # before the next window's are made
         return labels
 
     @contextmanager

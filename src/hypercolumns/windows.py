@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypercolumns.backbones import Backbone
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.hypercolumn import Alignment, Map, Size, at, cell_centres, neighbours, place
 from hypercolumns.pieces import pieces
 from hypercolumns.taps import Regular
@@ -55,7 +56,7 @@ def windows(
             yield from _cut(backbone, seen, size, scales, alignment, _cores(area, margins, limit))
             return
         warnings.warn(
-            f"cnn.network={backbone.network} has operations on the whole image, so that one of "
+            f"cnn.network={backbone.network} depends on the whole image, or on much of it, so that one of "
             f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
             stacklevel=2,
         )
@@ -72,6 +73,10 @@ def hypercolumns_at(
     limit: int = LIMIT,
 ) -> Tensor:
     """The hypercolumns at points (B, N, 2) of images, as (B, N, D); images as for `windows`."""
+    if points.ndim != 3 or len(points) != len(images) or points.shape[2] != 2:
+        raise HypercolumnsError(
+            f"points must be ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
+        )
     points = points.cpu().double()
     # A point beyond the border belongs to the window at that border.
     inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
@@ -84,9 +89,11 @@ def hypercolumns_at(
         if result is None:
             result = maps[0].cells.new_zeros(*points.shape[:2], sum(one.cells.shape[1] for one in maps))
         for image, chosen in enumerate(within):
-            own = [one._replace(cells=one.cells[image : image + 1]) for one in maps]
-            result[image, chosen.to(result.device)] = at(own, points[image : image + 1, chosen])[0]
-        del maps, own  # before the next window's are made
+            found = at(
+                [Map(cells[image : image + 1], *where) for cells, *where in maps], points[image : image + 1, chosen]
+            )
+            result[image, chosen.to(result.device)] = found[0]
+        del maps  # before the next window's are made
     assert result is not None, "there is at least one window"
     return result
 

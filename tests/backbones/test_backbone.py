@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -59,6 +60,7 @@ def test_taps_come_before_the_relu_which_does_not_overwrite_them(sqn):
     ("network", "taps"),
     [
         ("resnet18", ["bn1", "relu", "maxpool", "layer1.0.bn1", "layer1.0.add", "layer1.1.add"]),
+        ("squeezenet1_0", ["features.0", "features.1", "features.3.squeeze", "features.3.expand1x1", "features.4.cat"]),
         ("vgg11", ["features.0", "features.2", "features.3", "features.4", "features.7", "features.8"]),
     ],
 )
@@ -216,9 +218,15 @@ def test_rgb_is_the_image():
     assert backbone.min_side == 1
 
 
-def test_a_deep_copy_is_independent():
-    import copy
+def test_a_deep_copy_is_in_the_same_mode():
+    backbone = Backbone("resnet18", ["layer1.0.bn2"]).train()
+    twin = copy.deepcopy(backbone)
+    assert [module.training for module in twin.modules()] == [module.training for module in backbone.modules()]
+    images = torch.rand(2, 3, 40, 40)
+    assert torch.equal(twin(images)[0], backbone(images)[0])
 
+
+def test_a_deep_copy_is_independent():
     backbone = Backbone("squeezenet1_0", ["features.0", FIRES[0]])
     twin = copy.deepcopy(backbone)
     twin.train()

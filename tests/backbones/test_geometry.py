@@ -46,6 +46,19 @@ def test_what_squeeze_and_excitation_follows_sees_the_whole_image(mobilenet):
     assert [tap.axes[0].stride for tap in mobilenet.taps] == [2, 4, 8]
 
 
+def test_layers_of_chance_are_left_out():
+    """EfficientNet drops whole blocks in training; where its cells are has nothing to do with chance."""
+    backbone = Backbone("efficientnet_b0", ["features.2.1.add", "features.4.2.add"])
+    assert [tap.axes for tap in backbone.taps] == [(Regular(4, 0), Regular(4, 0)), (Regular(16, 0), Regular(16, 0))]
+
+
+@pytest.mark.parametrize(("network", "taps"), [("convnext_tiny", ["features.0", "features.1.0.add"])])
+def test_networks_with_layer_norm(network, taps):
+    backbone = Backbone(network, taps)
+    assert [tap.axes[0].stride for tap in backbone.taps] == [4, 4]
+    assert [tap.axes[0].offset for tap in backbone.taps] == [1.5, 1.5]
+
+
 def one_map(*layers):
     """The geometries of the last layer's map, and the periods of a network of these layers."""
     network = symbolic_trace(nn.Sequential(*layers))

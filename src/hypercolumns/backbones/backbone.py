@@ -1,5 +1,6 @@
 """A convolutional network that gives one map per tap."""
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -92,7 +93,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps (B, C_l, h_l, w_l) of images (B, 3, H, W) in [0, 1], with H and W at least `min_side`: see `pad`.
 
-        They are laid out with their channels last.
+        What layers of the network make is laid out with its channels last.
         """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         return self._maps(self.body, (images - mean) / std)
@@ -119,6 +120,13 @@ class Backbone(nn.Module):
         for module in self._frozen:
             module.eval()
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
+        """A copy in the same mode: a copy of a traced network alone would be in training mode."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return twin.train(self.training)
 
     def fingerprint(self) -> dict[str, object]:
         """What decides the values of the maps: network, taps, normalisation and a hash of the weights."""

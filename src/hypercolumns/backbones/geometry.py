@@ -4,7 +4,7 @@ import copy
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +32,13 @@ class Measured:
     tap: int
     axis: int
     thickness: int
+    found: dict[int, Tensor] = field(default_factory=dict)  # by the image's size
 
     def centres(self, cells: int, size: int) -> Tensor:
         """See `Geometry`."""
-        found = _measure(self.network, self.maps, self.thickness, self.axis, size)[self.tap]
+        if size not in self.found:
+            self.found[size] = _measure(self.network, self.maps, self.thickness, self.axis, size)[self.tap]
+        found = self.found[size]
         if len(found) != cells or not (found.diff() > 0).all():
             raise HypercolumnsError(
                 f"cnn.taps: the places of this tap's cells can't be found in an image of {size} pixels a side; "
@@ -118,6 +121,10 @@ def _reaches(
             cell = cells.transpose(axis, 3)[0, :, cells.shape[5 - axis] // 2, middle].sum()
             (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
             seen = gradient.transpose(axis, 3)[0].sum((0, 1)).nonzero().flatten()
+            if not len(seen):
+                raise HypercolumnsError(
+                    "cnn.taps: what the cells of a tap see can't be found in this network's layers; choose other taps"
+                )
             first, last, centre = int(seen[0]), int(seen[-1]), float(centres[tap][middle])
             if first > 0 and last < side - 1:
                 reaches.setdefault(tap, (round(centre - first, 6), round(last - centre, 6)))
@@ -151,14 +158,14 @@ def _averaging_copy(network: GraphModule) -> GraphModule:
         elif isinstance(module, nn.MaxPool2d):
             average = nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
             linear.set_submodule(name, average)
-        elif isinstance(module, nn.BatchNorm2d) or type(module).__module__ == nn.ReLU.__module__:
+        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm) or type(module).__module__ == nn.ReLU.__module__:
             linear.set_submodule(name, nn.Identity())
     return linear
 
 
 def _without_gates(network: GraphModule, min_side: int) -> GraphModule:
     """A copy in which a map times one number a channel is the map."""
-    ungated = copy.deepcopy(network)
+    ungated = copy.deepcopy(network).eval()  # a copy of a traced network is in training mode
     for name, module in list(ungated.named_modules()):
         if isinstance(module, SqueezeExcitation):
             ungated.set_submodule(name, nn.Identity())

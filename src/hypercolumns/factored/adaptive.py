@@ -17,14 +17,15 @@ from hypercolumns.factored.points import PointClassifier
 from hypercolumns.hypercolumn import Map
 
 Logits = Callable[[Tensor, Tensor], Tensor]
+COARSEST = 256
 
 
 @dataclass(frozen=True)
 class Adaptive:
     """Where to look closer.
 
-    `start` is the distance of the first grid's pixels, a power of two; a block is split where its corners disagree, or
-    where the difference of the two highest logits of one of them is below `margin`.
+    `start` is the distance of the first grid's pixels, a power of two up to 256; a block is split where its corners
+    disagree, or where the difference of the two highest logits of one of them is below `margin`.
     """
 
     start: int = 8
@@ -33,8 +34,8 @@ class Adaptive:
     def __post_init__(self) -> None:
         """Raise HypercolumnsError for values out of range."""
         check_whole("adaptive_start", self.start, least=1)
-        if self.start & (self.start - 1):
-            raise HypercolumnsError(f"adaptive_start={self.start} must be a power of two, such as 8")
+        if self.start & (self.start - 1) or self.start > COARSEST:
+            raise HypercolumnsError(f"adaptive_start={self.start} must be a power of two, such as 8, up to {COARSEST}")
         if isinstance(self.margin, bool) or not isinstance(self.margin, int | float) or not self.margin >= 0:
             raise HypercolumnsError(f"adaptive_margin={self.margin} must be a number of at least 0")
 

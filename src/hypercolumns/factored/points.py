@@ -32,7 +32,7 @@ class PointClassifier:
             for numbers in on_one_grid(maps)
         ]
         self.projected: list[_Group] = []
-        self.table: Tensor | None = None  # of the projected groups
+        self.table: tuple[Tensor, Interpolation] | None = None  # of the projected groups
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The logits (N, classes) at pixels given by their positions (N,) among the rows and among the columns."""
@@ -47,10 +47,10 @@ class PointClassifier:
         if groups:
             self.waiting = [group for group in self.waiting if group not in groups]
             self.projected += groups
-            tables = [group.project(group.cells) for group in groups]
-            self.table = torch.cat(tables if self.table is None else [self.table, *tables], dim=1)
+            before = [] if self.table is None else [self.table[0]]
+            table = torch.cat([*before, *(group.project(group.cells) for group in groups)], dim=1)
             grids = [group.grid for group in self.projected]
-            self.interpolation = Interpolation(grids, self.rows, self.columns, self.table)
+            self.table = table, Interpolation(grids, self.rows, self.columns, table)
 
     def _logits(self, rows: Tensor, columns: Tensor) -> Tensor:
         terms = [
@@ -58,7 +58,8 @@ class PointClassifier:
             for group in self.waiting
         ]
         if self.table is not None:
-            terms.append(self.interpolation(self.table, rows, columns))
+            table, interpolation = self.table
+            terms.append(interpolation(table, rows, columns))
         return self.rest(add([*terms, self.bias])[0])
 
 

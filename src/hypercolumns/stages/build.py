@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from hypercolumns.callbacks import LineProgress, MovableCheckpoint
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import Augmentation, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
+from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
+from hypercolumns.windows import hypercolumns_at
+
+Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
 
 def quiet_libraries() -> None:
@@ -129,6 +134,18 @@ def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:
     if cfg.class_weights == "balanced":
         return balanced_weights(counts)
     raise HypercolumnsError(f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch")
+
+
+def reader(cfg: DictConfig, backbone: Backbone) -> Read:
+    """The function that gives the hypercolumns at points of an image, without gradients."""
+    check_alignment(cfg.alignment)
+
+    def read(image: Tensor, points: Tensor) -> Tensor:
+        with torch.inference_mode():
+            batch = image[None].to(backbone.get_buffer("mean").device)
+            return hypercolumns_at(backbone, batch, points[None], cfg.alignment, limit=cfg.window)[0]
+
+    return read
 
 
 def checkpoints(folder: Path) -> Path:

@@ -1,28 +1,22 @@
 """Stage extract: images and masks in, a store of sampled hypercolumns out."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from hypercolumns import seeds
-from hypercolumns.backbones import Backbone
 from hypercolumns.data import Example, ImageData
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler
 from hypercolumns.stages import build, runs
 from hypercolumns.store import IMAGES_PER_SHARD, INDEX, ImageSamples, SampleStore, StoreWriter
 from hypercolumns.taps import Tap
-from hypercolumns.windows import hypercolumns_at
-
-Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
 
 def extract(cfg: DictConfig) -> Path:
@@ -38,7 +32,7 @@ def extract(cfg: DictConfig) -> Path:
         console.print(f"extract: already done, {folder}", markup=False)
         return folder
     data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
-    read = reader(cfg, backbone.to(build.device(cfg)).eval())
+    read = build.reader(cfg, backbone.to(build.device(cfg)).eval())
     sampler: Sampler = instantiate(cfg.sampler)
     writer = StoreWriter(folder, fingerprint)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
@@ -58,7 +52,7 @@ def _extract_split(
     split: str,
     data: ImageData,
     taps: Sequence[Tap],
-    read: Read,
+    read: build.Read,
     sampler: Sampler,
     seed: int,
 ) -> int:
@@ -77,25 +71,13 @@ def _extract_split(
     return len(shards)
 
 
-def _sample(example: Example, taps: Sequence[Tap], read: Read, sampler: Sampler, seed: int) -> ImageSamples:
+def _sample(example: Example, taps: Sequence[Tap], read: build.Read, sampler: Sampler, seed: int) -> ImageSamples:
     """The samples of one image; a function of the image and the seed alone."""
     points = sampler(example.mask, seeds.generator(seed, "sample", example.id))
     hypercolumns = read(example.image, points).half().cpu()
     _refuse_unless_finite(hypercolumns, taps, example.id)
     labels = example.mask[points[:, 0], points[:, 1]]
     return ImageSamples(example.id, (example.mask.shape[0], example.mask.shape[1]), points, labels, hypercolumns)
-
-
-def reader(cfg: DictConfig, backbone: Backbone) -> Read:
-    """The function that gives the hypercolumns at points of an image, without gradients."""
-    check_alignment(cfg.alignment)
-
-    def read(image: Tensor, points: Tensor) -> Tensor:
-        with torch.inference_mode():
-            batch = image[None].to(backbone.get_buffer("mean").device)
-            return hypercolumns_at(backbone, batch, points[None], cfg.alignment, limit=cfg.window)[0]
-
-    return read
 
 
 def _refuse_unless_finite(hypercolumns: Tensor, taps: Sequence[Tap], image: str) -> None:

@@ -19,7 +19,6 @@ from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler, Uniform
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, runs
-from hypercolumns.stages.extract import reader
 from hypercolumns.stages.finish import finish
 from hypercolumns.tasks import Segmentation
 
@@ -108,7 +107,7 @@ def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfi
 
 def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> MLP:
     """A new classifier, standardised by pixels of some training images."""
-    read = reader(cfg, backbone)
+    read = build.reader(cfg, backbone)
     dataset = data.dataset("train")
     order = torch.randperm(len(dataset), generator=seeds.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
     count, total, squares = 0, torch.zeros(backbone.channels).double(), torch.zeros(backbone.channels).double()
