@@ -77,6 +77,12 @@ def neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return low, low + 1, (inside - centres[low]) / (centres[low + 1] - centres[low])
 
 
+def touched(pixels: Tensor, centres: Tensor) -> slice:
+    """The cells that these pixels are interpolated from."""
+    low, high, _ = neighbours(pixels, centres)
+    return slice(int(low.min()), int(high.max()) + 1)
+
+
 def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
     """Linear interpolation along one axis, as a (len(pixels), len(centres)) matrix; each row sums to 1. float64."""
     low, high, weight = neighbours(pixels, centres)

@@ -152,10 +152,9 @@ class Segmenter(nn.Module):
                 },
             )
             classes = [str(name) for name in header["classes"]]
-            channels = sum(tap.channels for tap in backbone.taps)
             segmenter = cls(
                 backbone,
-                kind(channels, len(classes), **classifier_header),
+                kind(backbone.channels, len(classes), **classifier_header),
                 classes,
                 tuple((int(r), int(g), int(b)) for r, g, b in header["palette"]),
                 header["alignment"],

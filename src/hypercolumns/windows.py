@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.hypercolumn import Alignment, Map, Size, at, cell_centres, neighbours, place
+from hypercolumns.hypercolumn import Alignment, Map, Size, at, cell_centres, place, touched
 from hypercolumns.pieces import pieces
 from hypercolumns.taps import Regular
 
@@ -191,22 +191,22 @@ def _span(backbone: Backbone, axis: int, own: slice, centres: Sequence[Tensor], 
     taps = _regular(backbone, axis)
     assert taps is not None, "only what has margins is cut"
     ends = torch.tensor([own.start - 0.5, own.stop - 0.5])  # of points too, which may lie between pixels
-    needed = []
-    for line in centres:
-        low, high, _ = neighbours(ends, line)
-        needed.append((int(low.min()), int(high.max())))
+    needed = [touched(ends, line) for line in centres]
     period = backbone.period[axis]
     starts, stops = [length], [0]
-    for (tap, (before, after)), (first, last) in zip(taps, needed, strict=True):
-        starts.append(math.floor(tap.offset + tap.stride * first - before))
-        stops.append(math.ceil(tap.offset + tap.stride * last + after) + 1)
+    for (tap, (before, after)), cells in zip(taps, needed, strict=True):
+        starts.append(math.floor(tap.offset + tap.stride * cells.start - before))
+        stops.append(math.ceil(tap.offset + tap.stride * (cells.stop - 1) + after) + 1)
     start = max(min(starts), 0) // period * period
     stop = min(max(stops), length)
     if stop - start < backbone.min_side:
         start = max(stop - backbone.min_side, 0) // period * period
         stop = max(stop, min(start + backbone.min_side, length))
-    cells = []
-    for (tap, _), (first, last) in zip(taps, needed, strict=True):
-        before = round(start / tap.stride)
-        cells.append((slice(first - before, last + 1 - before), slice(first, last + 1)))
-    return _Span(slice(start, stop), cells)
+    skipped = [round(start / tap.stride) for tap, _ in taps]
+    return _Span(
+        slice(start, stop),
+        [
+            (slice(cells.start - before, cells.stop - before), cells)
+            for cells, before in zip(needed, skipped, strict=True)
+        ],
+    )

@@ -111,15 +111,19 @@ DEVICES = [
 ]
 
 
+def on_device(device, size):
+    """Maps and a classifier in single precision."""
+    maps = [m.detach().to(device).requires_grad_() for m in make_maps(size, torch.float32)]
+    weight, bias, rest = make_classifier([6], dtype=torch.float32)
+    weight, bias = (one.detach().to(device).requires_grad_() for one in (weight, bias))
+    return place(TAPS, maps, size, "exact"), weight, bias, rest.to(device)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", SIZES)
 def test_single_precision_on_every_device(device, size):
-    maps = [m.detach().to(device).requires_grad_() for m in make_maps(size, torch.float32)]
-    placed = place(TAPS, maps, size, "exact")
-    weight, bias, rest = make_classifier([6], dtype=torch.float32)
-    weight, bias = (one.detach().to(device).requires_grad_() for one in (weight, bias))
-    rest.to(device)
-    tensors = [*maps, weight, bias, *rest.parameters()]
+    placed, weight, bias, rest = on_device(device, size)
+    tensors = [*(one.cells for one in placed), weight, bias, *rest.parameters()]
     reference = naive(placed, *everywhere(size), weight, bias, rest)
     ours = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
     assert (ours - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
@@ -133,12 +137,8 @@ def test_single_precision_on_every_device(device, size):
 def test_mixed_precision_is_near_full_precision(device):
     """Forwards and backwards under bfloat16 autocast; gradients in the parameters' own precision."""
     size = (20, 30)
-    maps = [m.detach().to(device).requires_grad_() for m in make_maps(size, torch.float32)]
-    placed = place(TAPS, maps, size, "exact")
-    weight, bias, rest = make_classifier([6], dtype=torch.float32)
-    weight, bias = (one.detach().to(device).requires_grad_() for one in (weight, bias))
-    rest.to(device)
-    tensors = [*maps, weight, bias, *rest.parameters()]
+    placed, weight, bias, rest = on_device(device, size)
+    tensors = [*(one.cells for one in placed), weight, bias, *rest.parameters()]
     reference = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
     with torch.autocast(device, torch.bfloat16):
         mixed = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))

@@ -93,9 +93,8 @@ def _measure(linear: nn.Module, maps: Maps, thickness: int, axis: int, side: int
     with torch.no_grad():
         results = maps(linear, image if axis == 3 else image.transpose(2, 3))
     lines = [cells.transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1) for cells in results]
-    return [
-        line[0] / line[1] for line in lines
-    ]  # padding with zeros adds to neither: divided by its share it drops out
+    # Padding with zeros adds to neither: divided by its share it drops out.
+    return [line[0] / line[1] for line in lines]
 
 
 def _middle(centres: Tensor) -> tuple[float, float] | None:

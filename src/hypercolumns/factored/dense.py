@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hypercolumns.factored import tiles
 from hypercolumns.factored.interpolation import Grid, Interpolation
-from hypercolumns.hypercolumn import Map, neighbours
+from hypercolumns.hypercolumn import Map, touched
 from hypercolumns.pieces import pieces
 from hypercolumns.pointwise import pointwise
 
@@ -37,7 +37,7 @@ def classify(
     block: tuple[int, int] | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """`rest(weight . hypercolumn + bias)` of the pixels on rows (H,) and columns (W,), rising: (B, H, W, classes).
+    """`rest(weight . hypercolumn + bias)` of the pixels on rows (H,) and columns (W,): (B, H, W, classes).
 
     `weight` is (K, D), `bias` (K,); `rest` maps (..., K) to (..., classes), and may overwrite what it is given;
     `parameters` are those of `rest`. The taps are projected a block of pixels at a time, `block` = (height, width), and
@@ -80,12 +80,6 @@ def on_one_grid(maps: Sequence[Map]) -> list[list[int]]:
     return groups
 
 
-def _touched(pixels: Tensor, centres: Tensor) -> slice:
-    """The cells that these pixels, in rising order, are interpolated from."""
-    low, high, _ = neighbours(torch.stack([pixels[0], pixels[-1]]), centres)
-    return slice(int(low[0]), int(high[1]) + 1)
-
-
 def _reused(spent: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
     """A tensor of that shape in the memory of the first one that is spent, if there is enough."""
     count = math.prod(shape)
@@ -119,7 +113,7 @@ class _Block:
         areas: dict[int, tiles.Area] = {}
         for group in (*coarse, *fine):
             one = maps[group[0]]
-            areas |= dict.fromkeys(group, (_touched(rows, one.rows), _touched(columns, one.columns)))
+            areas |= dict.fromkeys(group, (touched(rows, one.rows), touched(columns, one.columns)))
         self.areas: Sequence[tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
         grids = [
             Grid(one.rows[own_rows], one.columns[own_columns])

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.hypercolumn import interpolation_matrix, neighbours
+from hypercolumns.hypercolumn import interpolation_matrix, neighbours, touched
 
 
 class Grid(NamedTuple):
@@ -70,11 +70,10 @@ class Interpolation:
         for grid, first in zip(self.grids, self._firsts, strict=True):
             width = len(grid.columns)
             part = lines[:, :, left : left + width].reshape(batch, height, width * channels)
-            low, high, _ = neighbours(self.rows[rows], grid.rows)
-            touched = slice(int(low.min()), int(high.max()) + 1)
-            matrix = interpolation_matrix(self.rows[rows], grid.rows)[:, touched]
+            own = touched(self.rows[rows], grid.rows)
+            matrix = interpolation_matrix(self.rows[rows], grid.rows)[:, own]
             cells = _Bags(matrix.T, self._device, self._dtype).sum(part).view(batch, -1, channels)
-            total[:, first + touched.start * width : first + touched.stop * width] += cells
+            total[:, first + own.start * width : first + own.stop * width] += cells
             left += width
 
     @property
