@@ -24,7 +24,7 @@ def test_there_are_options():
     assert len(OPTIONS) > 15
 
 
-@pytest.mark.parametrize("stage", ["all", "extract", "pretrain", "train"])
+@pytest.mark.parametrize("stage", ["all", "extract", "pretrain", "train", "verify"])
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_in_every_stage(option, stage):
     overrides = [option] if option.startswith("stage=") else [option, f"stage={stage}"]
@@ -75,6 +75,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
         "logger",
         "callbacks",
         "dense_val",
+        "embedding",
         "window",
         "compile",
     }

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and JSON."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -7,19 +8,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from hypercolumns.errors import HypercolumnsError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; renamed to `path` at the end, removed if that is not reached."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path beside `path` to write to; renamed to `path` at the end, removed if that is not reached.
+
+    What was written is on the disk before it has its name, and the name before this returns: neither a kill nor a power
+    cut leaves half a file. Raises HypercolumnsError if it can't be written (a full disk, a folder without permission).
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # safetensors makes files that nobody else may read
+        _flush(temporary)
         temporary.replace(path)
+        if os.name == "posix":  # elsewhere a folder can't be opened
+            _flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise HypercolumnsError(f"{path} can't be written ({error}); nothing that was there has changed") from error
     finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what writers of `path` that were killed have left of it; nobody may be writing it now."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
@@ -38,6 +56,25 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise HypercolumnsError(f"{path} holds no JSON object; remove it and run the command again")
     return value
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def key(value: object) -> str:
+    """A short hash of what JSON can say, the same for the same value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

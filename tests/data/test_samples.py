@@ -1,16 +1,20 @@
 import itertools
+import multiprocessing
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from hypercolumns.data import SampleData
-from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
+from hypercolumns.data.order import Batches
+from hypercolumns.data.samples import SampleDataset
+from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, writer
 
 
 @pytest.fixture
-def store(tmp_path):
-    """Of 3 images with 10 samples each; a sample's first channel is its number."""
-    writer = StoreWriter(tmp_path, {})
+def store(tmp_path, monkeypatch):
+    """Of 3 images with 10 samples each, in two shards; a sample's first channel is its number."""
+    monkeypatch.setattr(writer, "LEAST_IMAGES", 2)
     images = [
         ImageSamples(
             str(number),
@@ -21,38 +25,69 @@ def store(tmp_path):
         )
         for number in range(3)
     ]
-    writer.write("train", 0, images[:2])
-    writer.write("train", 1, images[2:])
-    writer.write("val", 0, images[:1])
-    writer.finish({"train": 2, "val": 1})
+    with StoreWriter(tmp_path, {}, {"train": 3, "val": 1}) as store:
+        for split in ("train", "val"):
+            for shard in store.claims(split):
+                store.write(shard, [images[number] for number in store.images(shard)])
+        store.finish()
     return SampleStore(tmp_path)
 
 
 def numbers(loader):
-    return [hypercolumns[:, 0].int().tolist() for hypercolumns, _ in loader]
+    return [features[:, 0].int().tolist() for features, _ in loader]
 
 
 def test_an_epoch_is_every_sample_once_mixed_over_images(store):
     batches = numbers(SampleData(store, batch_size=8).train_dataloader())
-    assert [len(batch) for batch in batches] == [8, 8, 8, 6]
+    assert [len(batch) for batch in batches] == [7, 8, 7, 8]
     assert sorted(itertools.chain(*batches)) == list(range(30))
     assert all(len({number // 10 for number in batch}) > 1 for batch in batches)
 
 
-def test_the_seed_decides_the_order(store):
-    orders = [numbers(SampleData(store, 8, seed=seed).train_dataloader()) for seed in (0, 0, 1)]
-    assert orders[0] == orders[1] != orders[2]
+def test_the_seed_and_the_epoch_decide_the_order(store):
+    def of(seed, epoch):
+        data = SampleData(store, 8, seed=seed)
+        data.trainer = type("Trainer", (), {"current_epoch": epoch, "global_rank": 0, "world_size": 1})()
+        return numbers(data.train_dataloader())
+
+    assert of(0, 0) == of(0, 0)
+    assert of(0, 0) != of(1, 0)
+    assert of(0, 0) != of(0, 1)
+    assert numbers(SampleData(store, 8).train_dataloader()) == of(0, 0)
 
 
-def test_workers_change_nothing(store):
-    alone, helped = (numbers(SampleData(store, 8, num_workers=n).train_dataloader()) for n in (0, 2))
+def test_processes_share_an_epoch(store):
+    found = []
+    for rank in range(3):
+        data = SampleData(store, 4)
+        data.trainer = type("Trainer", (), {"current_epoch": 2, "global_rank": rank, "world_size": 3})()
+        found += [numbers(data.train_dataloader())]
+    assert [len(batches) for batches in found] == [3, 3, 3]
+    assert sorted(number for batches in found for batch in batches for number in batch) == list(range(30))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_change_nothing(store, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    split = store.split("train")
+    split.statistics()  # opens the maps
+    batches = Batches(30, 8, seed=0)
+    alone, helped = (
+        numbers(DataLoader(SampleDataset(split), batch_sampler=batches, collate_fn=as_it_is, **settings))
+        for settings in ({}, {"num_workers": 2, "multiprocessing_context": method})
+    )
     assert alone == helped
 
 
+def as_it_is(batch):
+    return batch
+
+
 def test_labels_go_with_their_samples(store):
-    for hypercolumns, labels in SampleData(store, 8).train_dataloader():
-        assert torch.equal(hypercolumns[:, 0].long() // 10, labels)
+    for features, labels in SampleData(store, 8).train_dataloader():
+        assert torch.equal(features[:, 0].long() // 10, labels)
 
 
 def test_validation_is_in_order(store):
-    assert numbers(SampleData(store, 4).val_dataloader()) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert numbers(SampleData(store, 4).val_dataloader()) == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]

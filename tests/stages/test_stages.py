@@ -19,7 +19,14 @@ from hypercolumns.stages import build, predict, run_stage
 from hypercolumns.store import SampleStore
 from hypercolumns.tasks import PixelClassification, Segmentation
 
-TINY = ["data=shapes", "data.train_images=40", "data.val_images=3", "classifier.hidden=8", "trainer.accelerator=cpu"]
+TINY = [
+    "data=shapes",
+    "data.train_images=40",
+    "data.val_images=3",
+    "classifier.hidden=8",
+    "trainer.accelerator=cpu",
+    "embedding=0",
+]
 RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
 
 
@@ -67,7 +74,7 @@ class TestExtract:
                 assert torch.equal(image.labels, mask[rows, columns])
                 with Image.open(pair.image) as picture:
                     red = torch.from_numpy(np.array(picture))[rows, columns, 0] / 255
-                assert torch.allclose(image.hypercolumns[:, 0].float(), (red - 0.485) / 0.229, atol=2e-3)
+                assert torch.allclose(image.features[:, 0].float(), (red - 0.485) / 0.229, atol=2e-3)
 
     def test_interrupted_it_goes_on_and_ends_the_same(self, place):
         run("extract")

@@ -1,14 +1,12 @@
 """Sampled hypercolumns: the Lightning data module."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hypercolumns import seeds
+from hypercolumns.data.order import Batches
 from hypercolumns.errors import check_whole
 from hypercolumns.store import SampleStore, Split
 
@@ -26,16 +24,16 @@ class SampleDataset(Dataset[Samples]):
         """The number of samples."""
         return len(self.split)
 
-    def __getitems__(self, rows: Sequence[int]) -> Samples:
-        """Hypercolumns (N, D) float16 and labels (N,) int64 of these rows."""
-        return self.split.fetch(torch.as_tensor(rows))
+    def __getitems__(self, rows: Tensor) -> Samples:
+        """Features (N, D) float16 and labels (N,) int64 of these rows (N,)."""
+        return self.split.fetch(rows)
 
 
 class SampleData(pl.LightningDataModule):
     """Mini-batches of samples; in training mixed over all images, by an order that (seed, epoch) decides."""
 
     def __init__(self, store: SampleStore, batch_size: int = 1024, num_workers: int = 0, seed: int = 0) -> None:
-        """The samples of `store`, in batches of `batch_size`."""
+        """The samples of `store`, in batches of at most `batch_size`."""
         super().__init__()
         check_whole("batch_size", batch_size, least=1)
         check_whole("num_workers", num_workers, least=0)
@@ -43,19 +41,20 @@ class SampleData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Samples]:
         """Every training sample once, in the order of the trainer's epoch; reload it every epoch."""
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        split = self.store.split("train")
-        return self._loader(split, torch.randperm(len(split), generator=seeds.generator(self.seed, "order", epoch)))
+        return self._loader("train", self.seed)
 
     def val_dataloader(self) -> DataLoader[Samples]:
         """Every validation sample once."""
-        split = self.store.split("val")
-        return self._loader(split, torch.arange(len(split)))
+        return self._loader("val", None)
 
-    def _loader(self, split: Split, order: Tensor) -> DataLoader[Samples]:
+    def _loader(self, name: str, seed: int | None) -> DataLoader[Samples]:
+        epoch, rank, world_size = 0, 0, 1
+        if self.trainer is not None:
+            epoch, rank, world_size = self.trainer.current_epoch, self.trainer.global_rank, self.trainer.world_size
+        split = self.store.split(name)
         return DataLoader(
             SampleDataset(split),
-            batch_sampler=order.split(self.batch_size),
+            batch_sampler=Batches(len(split), self.batch_size, seed, epoch, rank, world_size),
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
         )

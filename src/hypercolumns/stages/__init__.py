@@ -8,12 +8,13 @@ from hypercolumns.stages.predict import predict
 from hypercolumns.stages.pretrain import pretrain
 from hypercolumns.stages.runs import Run
 from hypercolumns.stages.train import train
+from hypercolumns.stages.verify import verify
 
 __all__ = ["predict", "run_stage"]
 
 
 def run_stage(cfg: DictConfig) -> float | None:
     """Run the stage that the config names; returns its mIoU on the val images, if it has one."""
-    stages = {"all": run_all, "extract": extract, "pretrain": pretrain, "train": train}
+    stages = {"all": run_all, "extract": extract, "pretrain": pretrain, "train": train, "verify": verify}
     made = stages[cfg.stage](cfg)
     return made.miou if isinstance(made, Run) else None

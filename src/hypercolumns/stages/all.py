@@ -13,8 +13,8 @@ from hypercolumns.stages.train import train
 
 def run_all(cfg: DictConfig) -> Run:
     """Run each stage on what the one before made, with a config of its own, composed of the same overrides."""
-    samples = extract(_compose("extract"))
-    pretrained = pretrain(_compose("pretrain", samples=str(cfg.samples or samples)))
+    samples = cfg.samples or extract(_compose("extract"))
+    pretrained = pretrain(_compose("pretrain", samples=str(samples)))
     return train(_compose("train", init_from=str(cfg.init_from or pretrained.model)))
 
 

@@ -55,7 +55,7 @@ def prepare(cfg: DictConfig) -> None:
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
-    elif cfg.stage not in ("all", "extract"):
+    elif cfg.stage not in ("all", "extract", "verify"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()
 
@@ -179,6 +179,7 @@ def trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
         callbacks=callbacks,
         default_root_dir=str(folder),
         reload_dataloaders_every_n_epochs=1,  # the order of an epoch is a function of its number
+        use_distributed_sampler=False,  # the data modules see to it
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=console.is_terminal,

@@ -1,49 +1,59 @@
 """Stage extract: images and masks in, a store of sampled hypercolumns out."""
 
-import shutil
-from collections.abc import Sequence
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from hypercolumns import seeds
 from hypercolumns.data import Example, ImageData
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.files import replacing
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler
-from hypercolumns.stages import build, runs
-from hypercolumns.store import IMAGES_PER_SHARD, INDEX, ImageSamples, SampleStore, StoreWriter
+from hypercolumns.stages import build, embedding, report, runs
+from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
 from hypercolumns.taps import Tap
+
+SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have done
 
 
 def extract(cfg: DictConfig) -> Path:
-    """Make the store that the config asks for, or what is missing of it; returns its folder."""
+    """Make the store that the config asks for, or what is missing of it; returns its folder.
+
+    Several processes may do so at once, and share the work; each returns when the store is finished.
+    """
     build.prepare(cfg)
+    check_whole("embedding", cfg.embedding, least=0)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
     fingerprint = runs.store_identity(cfg, runs.needs(cfg, images, backbone))
-    folder = runs.home(cfg, images, "samples") / runs.key(fingerprint)
-    if cfg.overwrite and folder.exists():
-        shutil.rmtree(folder)
-    if (folder / INDEX).is_file():
-        console.print(f"extract: already done, {folder}", markup=False)
-        return folder
-    data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
-    read = build.reader(cfg, backbone.to(build.device(cfg)).eval())
-    sampler: Sampler = instantiate(cfg.sampler)
-    writer = StoreWriter(folder, fingerprint)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-    shards = {
-        split: _extract_split(writer, split, data, backbone.taps, read, sampler, cfg.seed) for split in images.splits
-    }
-    for split, count in shards.items():
-        if not writer.rows(split, count):
-            raise HypercolumnsError(f"no samples of the {split} split: all pixels of its masks are void (255)")
-    writer.finish(shards)
-    _show(folder)
+    folder = runs.store_folder(cfg, images, fingerprint)
+    with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
+        if cfg.overwrite:
+            writer.clear()
+            embedding.remove(folder)
+        if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
+            console.print(f"extract: already done, {folder}", markup=False)
+        else:
+            with replacing(folder / "config.yaml") as temporary:
+                OmegaConf.save(cfg, temporary, resolve=True)
+            data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
+            read = build.reader(cfg, backbone.to(build.device(cfg)).eval())
+            sampler: Sampler = instantiate(cfg.sampler)
+            for split in images.splits:
+                _extract_split(writer, split, data, backbone.taps, read, sampler, cfg.seed)
+            writer.finish()
+    store = SampleStore(folder)
+    if cfg.embedding:
+        embedding.write(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
+    report.show_store(store, images.classes)
     return folder
 
 
@@ -55,44 +65,59 @@ def _extract_split(
     read: build.Read,
     sampler: Sampler,
     seed: int,
-) -> int:
-    """Write the shards of a split that are not there yet; returns how many it has."""
-    dataset = data.dataset(split)
-    shards = [
-        range(first, min(first + IMAGES_PER_SHARD, len(dataset))) for first in range(0, len(dataset), IMAGES_PER_SHARD)
-    ]
-    missing = [number for number in range(len(shards)) if not writer.has(split, number)]
-    left = Subset(dataset, [index for number in missing for index in shards[number]])
-    loader: DataLoader[Example] = DataLoader(left, batch_size=None, num_workers=data.num_workers)
-    examples = iter(track(loader, f"extract {split}", len(left)))
-    for number in missing:
-        writer.write(split, number, [_sample(next(examples), taps, read, sampler, seed) for _ in shards[number]])
-    next(examples, None)  # lets the progress end
-    return len(shards)
+) -> None:
+    """Write the shards of a split that are missing, and wait for those that other processes are writing."""
+    waiting = False
+    while missing := writer.missing(split):
+        claims = writer.claims(split)
+        first = next(claims, None)
+        if first is not None:
+            total = sum(len(writer.images(shard)) for shard in missing)
+            for shard, examples in _claimed(writer, itertools.chain([first], claims), split, data, total):
+                writer.write(shard, [_sample(example, taps, read, sampler, seed) for example in examples])
+        else:
+            if not waiting:
+                console.print(f"extract {split}: waiting for other processes to write {len(missing)} shards")
+            waiting = True
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _claimed(
+    writer: StoreWriter, claims: Iterator[Shard], split: str, data: ImageData, total: int
+) -> Iterator[tuple[Shard, Iterator[Example]]]:
+    """Each shard with its images; workers read ahead, so it is claimed as soon as their reading reaches it."""
+    claimed: deque[Shard] = deque()
+
+    def indices() -> Iterator[int]:
+        for shard in claims:
+            claimed.append(shard)
+            yield from writer.images(shard)
+
+    loader: DataLoader[Example] = DataLoader(
+        data.dataset(split), batch_size=None, sampler=indices(), num_workers=data.num_workers
+    )
+    examples = iter(track(loader, f"extract {split}", total))
+    for example in examples:
+        shard = claimed.popleft()
+        yield shard, itertools.chain([example], itertools.islice(examples, len(writer.images(shard)) - 1))
 
 
 def _sample(example: Example, taps: Sequence[Tap], read: build.Read, sampler: Sampler, seed: int) -> ImageSamples:
     """The samples of one image; a function of the image and the seed alone."""
     points = sampler(example.mask, seeds.generator(seed, "sample", example.id))
-    hypercolumns = read(example.image, points).half().cpu()
-    _refuse_unless_finite(hypercolumns, taps, example.id)
+    features = read(example.image, points).half().cpu()
+    _refuse_unless_finite(features, taps, example.id)
     labels = example.mask[points[:, 0], points[:, 1]]
-    return ImageSamples(example.id, (example.mask.shape[0], example.mask.shape[1]), points, labels, hypercolumns)
+    return ImageSamples(example.id, (example.mask.shape[0], example.mask.shape[1]), points, labels, features)
 
 
-def _refuse_unless_finite(hypercolumns: Tensor, taps: Sequence[Tap], image: str) -> None:
-    if hypercolumns.isfinite().all():
+def _refuse_unless_finite(features: Tensor, taps: Sequence[Tap], image: str) -> None:
+    if features.isfinite().all():
         return
-    parts = hypercolumns.split([tap.channels for tap in taps], dim=1)
+    parts = features.split([tap.channels for tap in taps], dim=1)
     for tap, part in zip(taps, parts, strict=True):
         if not part.isfinite().all():
             raise HypercolumnsError(
                 f"image {image}: tap {tap.name} gives values that are not finite or exceed float16; "
                 f"check cnn.weights and the normalisation of the input"
             )
-
-
-def _show(folder: Path) -> None:
-    store = SampleStore(folder)
-    counts = ", ".join(f"{len(store.split(split))} samples of {split}" for split in ("train", "val"))
-    console.print(f"extract: {counts} in {folder}", markup=False)

@@ -1,12 +1,12 @@
 """Stage pretrain: sampled hypercolumns in, a pixel classifier out, and with it a complete model."""
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import SampleData
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import key
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, runs
@@ -23,9 +23,7 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     wanted = runs.needs(cfg, images, backbone)
     store = runs.find_store(cfg, images, wanted)
     limit = _limit(cfg.dense_val, len(images.splits["val"]))
-    run = runs.Run.begin(
-        cfg, images, wanted | {"samples": runs.key(store.fingerprint), **runs.deciding(cfg, "pretrain")}
-    )
+    run = runs.Run.begin(cfg, images, wanted | {"samples": key(store.fingerprint), **runs.deciding(cfg, "pretrain")})
     if not run.model.is_file():
         console.print(f"pretrain: from the samples in {store.folder}", markup=False)
         classifier = _classifier(cfg, store, len(images.classes), run)
@@ -47,10 +45,10 @@ def _classifier(cfg: DictConfig, store: SampleStore, classes: int, run: runs.Run
         classes,
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
-        build.class_weights(cfg, torch.bincount(split.labels.long(), minlength=classes)),
+        build.class_weights(cfg, split.samples_per_class(classes)),
         cfg.seed,
     )
-    build.fit(cfg, task, SampleData(store, cfg.batch_size, seed=cfg.seed), run.folder)
+    build.fit(cfg, task, SampleData(store, cfg.batch_size, cfg.num_workers, cfg.seed), run.folder)
     return classifier
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from rich import filesize
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +14,7 @@ from hypercolumns.data import Example
 from hypercolumns.images import VOID, colour, overlay, write_image
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
+from hypercolumns.store import SampleStore
 
 PANELS = 4
 GAP = 4  # pixels between pictures
@@ -48,6 +50,24 @@ def show(figures: Mapping[str, Any], title: str, paths: Mapping[str, Path]) -> N
         console.print(f"{title} were scored ({sample_figures} of the val samples)", markup=False)
     for name, path in paths.items():
         console.print(f"{name:>9}  {path}", markup=False)
+
+
+def show_store(store: SampleStore, classes: Sequence[str]) -> None:
+    """Print how many samples of each class a store holds, its size, and where it is."""
+    splits = {name: store.split(name) for name in store.records}
+    rows = Table(title=f"samples of {' and '.join(splits)}", title_justify="left")
+    rows.add_column("class")
+    for name in splits:
+        rows.add_column(name, justify="right")
+    counts = [split.samples_per_class(len(classes)).tolist() for split in splits.values()]
+    for name, *of_class in zip(classes, *counts, strict=True):
+        rows.add_row(Text(name), *(f"{count:,}" for count in of_class))
+    rows.add_section()
+    rows.add_row("all", *(f"{len(split):,}" for split in splits.values()))
+    rows.add_row("size", *(filesize.decimal(split.bytes) for split in splits.values()))
+    console.print(rows)
+    channels = splits["train"].channels
+    console.print(f"{'samples':>9}  {store.folder} ({channels} channels, float16)", markup=False)
 
 
 def write_panels(path: Path, segmenter: Segmenter, examples: Sequence[Example]) -> None:

@@ -6,7 +6,6 @@
 A key is a hash of all that decides the contents, the identity, which is written beside them.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,10 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from hypercolumns.backbones import Backbone
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_json, write_json
+from hypercolumns.files import key, read_json, write_json
 from hypercolumns.progress import console
 from hypercolumns.stages import build
-from hypercolumns.store import INDEX, SampleStore
+from hypercolumns.store import INDEX, SampleStore, fingerprint_of
 
 Identity = dict[str, Any]
 RECORD = "run.json"
@@ -50,7 +49,8 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
     return wanted | {
         "sampler": build.plain(cfg.sampler),
         "seed": cfg.seed,
-        "threads": torch.get_num_threads(),  # sums of floats depend on it
+        "device": build.device(cfg).type,  # it and the number of threads decide how sums of floats are rounded
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -65,12 +65,17 @@ def deciding(cfg: DictConfig, stage: str) -> Identity:
 
 def home(cfg: DictConfig, images: ImageSet, what: str) -> Path:
     """The folder of all stores (`what` is samples) or of all runs of a stage."""
-    return Path(cfg.runs).expanduser() / images.name / str(cfg.cnn.name) / what
+    return local(cfg, "runs") / images.name / str(cfg.cnn.name) / what
 
 
-def key(identity: Mapping[str, Any]) -> str:
-    """A short hash of an identity."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+def local(cfg: DictConfig, setting: str) -> Path:
+    """The folder that a setting names; raises HypercolumnsError for a URL."""
+    if "://" in str(cfg[setting]):
+        raise HypercolumnsError(
+            f"{setting}={cfg[setting]} is a URL; samples are read through memory maps, which need a file system: "
+            f"copy the folder to a disk of this machine, or mount it, and give {setting}=<that folder>"
+        )
+    return Path(cfg[setting]).expanduser()
 
 
 class Run:
@@ -139,13 +144,29 @@ class Run:
             console.print(f"latest does not lead to {self.folder} ({error})", markup=False)
 
 
+def store_folder(cfg: DictConfig, images: ImageSet, fingerprint: Identity) -> Path:
+    """Where stage extract writes: the folder that `samples` names, or else one named by the fingerprint.
+
+    Raises HypercolumnsError if another store is there, or files of another kind, unless the former may be overwritten.
+    """
+    if cfg.samples is None:
+        return home(cfg, images, "samples") / key(fingerprint)
+    folder = local(cfg, "samples")
+    found = fingerprint_of(folder) if folder.is_dir() else None
+    if found is None and folder.exists() and not (folder.is_dir() and _is_vacant(folder)):
+        raise HypercolumnsError(f"samples={folder} holds other files; name a new folder for the store, or an empty one")
+    if found is not None and not cfg.overwrite:
+        _refuse_unless_fits(f"samples={folder}", found, fingerprint)
+    return folder
+
+
 def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleStore:
     """The store that `samples` names, or else the newest finished one that fits.
 
     A command that names a sampler or a seed means the store made with them, if there is one.
     """
     if cfg.samples is not None:
-        folder = Path(cfg.samples).expanduser()
+        folder = local(cfg, "samples")
         store = SampleStore(folder)
         _refuse_unless_fits(f"samples={folder}", store.fingerprint, wanted)
         return store
@@ -195,6 +216,11 @@ def _refuse_unless_fits(what: str, found: Identity, wanted: Identity) -> None:
     differing = differences(found, wanted)
     if differing:
         raise HypercolumnsError(f"{what} does not fit: {'; '.join(differing)}; choose another or change the settings")
+
+
+def _is_vacant(folder: Path) -> bool:
+    """Whether a folder holds nothing but what is there when a store has just been begun."""
+    return all(path.name == "config.yaml" or path.name.startswith(".") for path in folder.iterdir())
 
 
 def _short(value: object) -> str:

@@ -1,0 +1,113 @@
+"""Some samples of a store for TensorBoard's projector, each with a picture of where it was taken.
+
+They lie in `embedding/` in the store's folder: what it writes is a view, which nothing else reads.
+"""
+
+import os
+import random
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torchvision.transforms import v2
+
+from hypercolumns import seeds
+from hypercolumns.data import ImageSet
+from hypercolumns.images import read_image
+from hypercolumns.progress import track
+from hypercolumns.store import SampleStore, Split
+
+FOLDER = "embedding"
+SIDE = 48  # of a thumbnail, in pixels; 1,000 of them make a sprite of 1536x1536
+BORDER = 3  # of a thumbnail, in the colour of the class
+SHARE = 6  # a thumbnail shows a sixth of the image's shorter side
+
+
+def write(store: SampleStore, images: ImageSet, count: int, seed: int, resize: tuple[int, int] | None) -> None:
+    """Write a view of `count` training samples, as many of each class as can be, unless it is there already.
+
+    The features are standardised by the mean and standard deviation of all training samples, as the classifier sees
+    them.
+    """
+    split = store.split("train")
+    rows = choose(split, count, seed)
+    folder = store.folder / FOLDER
+    if _points(folder) == len(rows):
+        return
+    mean, std = split.statistics()
+    features, labels = split.fetch(rows)
+    standardised = ((features.double() - mean) / (std + 1e-5)).numpy().round(4)
+    places = split.places(rows)
+    paths = {pair.id: pair.image for pair in images.splits["train"]}
+    thumbnails, current, image = [], None, torch.empty(0)
+    for (id, row, column), label in track(list(zip(places, labels.tolist(), strict=True)), "embedding"):
+        if id != current:
+            current, image = id, read_image(paths[id])
+            if resize is not None:
+                image = v2.functional.resize(image, list(resize), antialias=True)
+        thumbnails.append(thumbnail(image, row, column, images.palette[label]))
+    header = ["class", "image", "row", "column"]
+    metadata = [
+        [_field(images.classes[label]), _field(id), row, column]
+        for (id, row, column), label in zip(places, labels.tolist(), strict=True)
+    ]
+    temporary = store.folder / f".{FOLDER}.{os.getpid()}.tmp"
+    with SummaryWriter(str(temporary)) as writer:
+        writer.add_embedding(standardised, metadata, torch.stack(thumbnails), tag="samples", metadata_header=header)
+    remove(store.folder)
+    temporary.rename(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove the view of the store in a folder, if there is one, and what is left of unfinished ones."""
+    for path in (folder / FOLDER, *folder.glob(f".{FOLDER}.*.tmp")):
+        if path.is_dir() and path.name != f".{FOLDER}.{os.getpid()}.tmp":
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def choose(split: Split, count: int, seed: int) -> Tensor:
+    """`count` rows of the split, ascending: as many of each class as can be, at random within a class; all if fewer."""
+    chosen = []
+    for label, quota in enumerate(quotas(split.counts.sum(0).tolist(), count)):
+        before = torch.cat([torch.zeros(1, dtype=torch.int64), split.counts[:, label].cumsum(0)])
+        chance = random.Random(seeds.derive(seed, "embedding", label))
+        which = torch.tensor(sorted(chance.sample(range(int(before[-1])), quota)), dtype=torch.int64)
+        for number in (torch.searchsorted(before, which, right=True) - 1).unique().tolist():
+            here = which[(which >= before[number]) & (which < before[number + 1])] - before[number]
+            of_class = (split.tensors(number)["labels"] == label).nonzero()[:, 0]
+            chosen.append(split.start(number) + of_class[here])
+    return torch.cat(chosen).sort().values
+
+
+def quotas(available: Sequence[int], count: int) -> list[int]:
+    """`count` shared out among parts as evenly as can be, no part getting more than it has."""
+    shares, left = [0] * len(available), count
+    for rank, index in enumerate(sorted(range(len(available)), key=available.__getitem__)):
+        shares[index] = min(available[index], left // (len(available) - rank))
+        left -= shares[index]
+    return shares
+
+
+def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Tensor:
+    """The surroundings of a pixel of an image (3, H, W) uint8, as (3, SIDE, SIDE) in [0, 1], framed in a colour."""
+    half = max(SIDE, min(image.shape[1:]) // SHARE) // 2
+    rows = torch.arange(row - half, row + half).clamp(0, image.shape[1] - 1)
+    columns = torch.arange(column - half, column + half).clamp(0, image.shape[2] - 1)
+    picture = v2.functional.resize(image[:, rows][:, :, columns], [SIDE, SIDE], antialias=True).float() / 255
+    framed = (torch.tensor(border).float() / 255)[:, None, None].repeat(1, SIDE, SIDE)
+    framed[:, BORDER:-BORDER, BORDER:-BORDER] = picture[:, BORDER:-BORDER, BORDER:-BORDER]
+    return framed
+
+
+def _points(folder: Path) -> int | None:
+    """How many samples the view in a folder shows, if there is one."""
+    found = list(folder.glob("*/*/metadata.tsv"))
+    return len(found[0].read_text(encoding="utf-8").splitlines()) - 1 if found else None
+
+
+def _field(text: str) -> str:
+    """A name, as a field of a table of tab-separated values."""
+    return " ".join(text.split())

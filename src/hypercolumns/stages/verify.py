@@ -1,0 +1,34 @@
+"""Stage verify: whether a store of samples is as it was written."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.progress import console, track
+from hypercolumns.stages import build, runs
+from hypercolumns.store import REPAIR, SampleStore, faults
+
+NAMED = 5
+
+
+def verify(cfg: DictConfig) -> Path:
+    """Read all of a store and hold it against its sidecars; returns its folder.
+
+    It is the one that `samples` names, whatever it was made from, or else the one that stage pretrain would take.
+    Raises HypercolumnsError naming what is damaged.
+    """
+    build.prepare(cfg)
+    if cfg.samples is not None:
+        folder = runs.local(cfg, "samples")
+    else:
+        images = build.image_set(cfg)
+        folder = runs.find_store(cfg, images, runs.needs(cfg, images, build.backbone(cfg))).folder
+    found = faults(folder, lambda shards: track(shards, "verify"))
+    if found:
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        raise HypercolumnsError(f"{folder} is damaged: {', '.join(found[:NAMED])}{more}; {REPAIR}")
+    store = SampleStore(folder)
+    rows = sum(len(store.split(split)) for split in store.records)
+    console.print(f"verify: {rows:,} samples in {folder} are as they were written", markup=False)
+    return folder

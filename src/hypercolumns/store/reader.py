@@ -1,0 +1,172 @@
+"""Reading a finished store, through memory maps."""
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import read_json
+from hypercolumns.store.shard import FORMAT, INDEX, REPAIR, Fingerprint, ImageSamples, Shard
+
+
+def fingerprint_of(folder: Path) -> dict[str, Any] | None:
+    """What decided the contents of the store in a folder, finished or not; None if there is none."""
+    for path in (folder / INDEX, *sorted(folder.glob("*-?????.json"))):
+        if path.is_file():
+            found = read_json(path).get("fingerprint")
+            return found if isinstance(found, dict) else None
+    return None
+
+
+class SampleStore:
+    """A finished store.
+
+    Attributes:
+        folder: of the store.
+        fingerprint: all that decided its contents.
+        records: what the index says of each shard of each split.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open it; raises HypercolumnsError if it is not a finished store."""
+        self.folder = folder
+        path = folder / INDEX
+        if not path.is_file():
+            raise HypercolumnsError(
+                f"samples={folder} is not a finished store of samples (it has no {INDEX}); "
+                f"make it by stage=extract, or give samples=<folder of a finished one>"
+            )
+        index = read_json(path)
+        if index.get("format") != FORMAT:
+            raise HypercolumnsError(
+                f"{path} is of format {index.get('format')}, this version reads {FORMAT}; make the store anew by "
+                f"stage=extract overwrite=true"
+            )
+        try:
+            self.fingerprint: dict[str, Any] = dict(index["fingerprint"])
+            self.records: dict[str, list[dict[str, Any]]] = dict(index["splits"])
+            self._splits = {
+                name: Split(folder, name, records, self.fingerprint) for name, records in self.records.items()
+            }
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise HypercolumnsError(
+                f"{path} is damaged ({error!r}); remove it and run stage=extract as before, which writes it anew"
+            ) from error
+
+    def split(self, name: str) -> "Split":
+        """The samples of a split; raises HypercolumnsError if files of its shards are missing or cut short."""
+        self._splits[name].check()
+        return self._splits[name]
+
+
+class Split:
+    """The samples of one split of a store, by row number.
+
+    Its memory does not grow with the rows. It can be sent to other processes, which map the files for themselves.
+
+    Attributes:
+        shards: its shards, in order.
+        counts: (shards, classes) int64, the samples of each class in each shard.
+    """
+
+    def __init__(self, folder: Path, name: str, records: Sequence[dict[str, Any]], fingerprint: Fingerprint) -> None:
+        """The shards that the index lists."""
+        self.shards = [Shard(folder, name, number) for number in range(len(records))]
+        self.counts = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(record["samples_per_class"], dtype=torch.int64) for record in records], batch_first=True
+        )
+        self.bytes = sum(int(record["bytes"]) for record in records)
+        self._records, self._fingerprint = records, fingerprint
+        self._starts = torch.tensor([0, *(int(record["rows"]) for record in records)]).cumsum(0)
+        self._maps: dict[int, dict[str, Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the maps, which would be copied."""
+        return self.__dict__ | {"_maps": {}}
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return int(self._starts[-1])
+
+    @property
+    def channels(self) -> int:
+        """D."""
+        return int(self._records[0]["channels"])
+
+    def samples_per_class(self, classes: int) -> Tensor:
+        """(classes,) int64."""
+        return torch.nn.functional.pad(self.counts.sum(0), (0, classes - self.counts.shape[1]))
+
+    def check(self) -> None:
+        """Raise HypercolumnsError unless every shard and sidecar is there, at its size."""
+        for shard, record in zip(self.shards, self._records, strict=True):
+            if not shard.sidecar.is_file():
+                raise HypercolumnsError(f"{shard.sidecar} is missing; {REPAIR}")
+            size = shard.file.stat().st_size if shard.file.is_file() else 0
+            if size != record["bytes"]:
+                raise HypercolumnsError(f"{shard.file} has {size} bytes, not {record['bytes']}; {REPAIR}")
+
+    def start(self, number: int) -> int:
+        """The first row of a shard."""
+        return int(self._starts[number])
+
+    def tensors(self, number: int) -> dict[str, Tensor]:
+        """The tensors of a shard (see `Shard.read`)."""
+        if number not in self._maps:
+            self._maps[number] = self.shards[number].read(self._fingerprint)
+        return self._maps[number]
+
+    def fetch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, D) float16 and labels (N,) int64 of these rows (N,), in their order; fastest if it ascends."""
+        ascending, order = rows.sort()
+        features = torch.empty(len(rows), self.channels, dtype=torch.float16)
+        labels = torch.empty(len(rows), dtype=torch.uint8)
+        edges = torch.searchsorted(ascending, self._starts).tolist()
+        for number, (start, stop) in enumerate(itertools.pairwise(edges)):
+            if start < stop:
+                tensors, local = self.tensors(number), ascending[start:stop] - self._starts[number]
+                torch.index_select(tensors["features"], 0, local, out=features[start:stop])
+                torch.index_select(tensors["labels"], 0, local, out=labels[start:stop])
+        if not torch.equal(ascending, rows):
+            back = order.argsort()
+            features, labels = features[back], labels[back]
+        return features, labels.long()
+
+    def places(self, rows: Tensor) -> list[tuple[str, int, int]]:
+        """Image, row and column where each of these samples (N,) was taken."""
+        ids = functools.cache(lambda number: read_json(self.shards[number].sidecar)["images"])
+        found = []
+        numbers = torch.searchsorted(self._starts, rows, right=True) - 1
+        for number, row in zip(numbers.tolist(), rows.tolist(), strict=True):
+            tensors, local = self.tensors(number), row - self.start(number)
+            y, x = tensors["positions"][local].tolist()
+            found.append((ids(number)[int(tensors["images"][local])], y, x))
+        return found
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel, (D,) float64."""
+        sums, squares = torch.zeros(self.channels).double(), torch.zeros(self.channels).double()
+        for number in range(len(self.shards)):
+            sums += self.tensors(number)["sums"]
+            squares += self.tensors(number)["squares"]
+        mean = sums / len(self)
+        return mean, (squares / len(self) - mean.square()).clamp(min=0).sqrt()
+
+    def images(self) -> Iterator[ImageSamples]:
+        """The samples image by image."""
+        for number, shard in enumerate(self.shards):
+            tensors, ids = self.tensors(number), read_json(shard.sidecar)["images"]
+            for image, (id, size) in enumerate(zip(ids, tensors["sizes"].tolist(), strict=True)):
+                here = tensors["images"] == image
+                yield ImageSamples(
+                    id,
+                    (size[0], size[1]),
+                    tensors["positions"][here],
+                    tensors["labels"][here],
+                    tensors["features"][here],
+                )

@@ -1,0 +1,137 @@
+"""One shard of a store: its files, and what may be wrong with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import file_hash, key, read_json, replacing, write_json
+
+INDEX = "index.json"
+FORMAT = 1
+REPAIR = "remove the shard and its sidecar (.json) and run stage=extract as before, which makes again what is missing"
+Fingerprint = Mapping[str, Any]
+
+
+class ImageSamples(NamedTuple):
+    """The samples of one image.
+
+    Attributes:
+        id: of the image.
+        size: (height, width) of the image that the positions refer to.
+        positions: (N, 2) row and column.
+        labels: (N,) class indices.
+        features: (N, D) hypercolumns.
+    """
+
+    id: str
+    size: tuple[int, int]
+    positions: Tensor
+    labels: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Shard `number` of a split of the store in `folder`."""
+
+    folder: Path
+    split: str
+    number: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called, without suffix."""
+        return f"{self.split}-{self.number:05d}"
+
+    @property
+    def file(self) -> Path:
+        """The safetensors file."""
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file that says what is in it."""
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file that the process that makes the shard holds locked."""
+        return self.folder / f".{self.name}.lock"
+
+    def write(self, images: Sequence[ImageSamples], fingerprint: Fingerprint) -> None:
+        """Write the samples of these images, in their order, then the sidecar."""
+        features = torch.cat([image.features.half() for image in images])
+        labels = torch.cat([image.labels for image in images]).to(torch.uint8)
+        counts = torch.tensor([len(image.labels) for image in images])
+        tensors = {
+            "features": features,
+            "labels": labels,
+            "images": torch.repeat_interleave(torch.arange(len(images)), counts).to(torch.int32),
+            "positions": torch.cat([image.positions for image in images]).to(torch.int32),
+            "sizes": torch.tensor([image.size for image in images], dtype=torch.int32),
+            "sums": sum(rows.double().sum(0) for rows in features.split(counts.tolist())),
+            "squares": sum(rows.double().square().sum(0) for rows in features.split(counts.tolist())),
+        }
+        with replacing(self.file) as temporary:
+            safetensors.torch.save_file(tensors, temporary, self._header(fingerprint))
+        sidecar = {
+            "shard": self.name,
+            "rows": len(features),
+            "channels": features.shape[1],
+            "dtype": "float16",
+            "samples_per_class": labels.bincount().tolist(),
+            "bytes": self.file.stat().st_size,
+            "sha256": file_hash(self.file),
+            "images": [image.id for image in images],
+            "fingerprint": dict(fingerprint),
+        }
+        write_json(self.sidecar, sidecar)
+
+    def read(self, fingerprint: Fingerprint) -> dict[str, Tensor]:
+        """Its tensors as memory maps; raises HypercolumnsError if it can't be read or is not this one.
+
+        features (N, D) float16, labels (N,) uint8, images (N,) int32: the number of each sample's image in the shard,
+        positions (N, 2) int32: row and column, sizes (I, 2) int32: height and width, sums and squares (D,) float64: of
+        the features and of their squares.
+        """
+        try:
+            with safe_open(self.file, framework="pt") as file:
+                if file.metadata() != self._header(fingerprint):
+                    raise HypercolumnsError(f"{self.file} belongs to another store or another place in it; {REPAIR}")
+                return {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, SafetensorError) as error:
+            raise HypercolumnsError(f"{self.file} can't be read ({error}); {REPAIR}") from error
+
+    def fault(self, fingerprint: Fingerprint) -> str | None:
+        """What is wrong with it, as far as can be told without reading the samples; None if nothing."""
+        if not self.sidecar.is_file():
+            return f"{self.sidecar.name} is missing"
+        try:
+            sidecar = read_json(self.sidecar)
+        except HypercolumnsError:
+            return f"{self.sidecar.name} can't be read"
+        if sidecar.get("shard") != self.name:
+            return f"{self.sidecar.name} is that of {sidecar.get('shard')}"
+        if sidecar.get("fingerprint") != fingerprint:
+            return f"{self.sidecar.name} belongs to another store"
+        if not self.file.is_file():
+            return f"{self.file.name} is missing"
+        size = self.file.stat().st_size
+        return None if size == sidecar.get("bytes") else f"{self.file.name} has {size} bytes, not {sidecar['bytes']}"
+
+    def record(self) -> dict[str, Any]:
+        """What the index says of it: its sidecar without the images and the fingerprint, and the sidecar's own hash."""
+        sidecar = read_json(self.sidecar)
+        kept = {name: value for name, value in sidecar.items() if name not in ("images", "fingerprint")}
+        return kept | {"sidecar_sha256": file_hash(self.sidecar)}
+
+    def _header(self, fingerprint: Fingerprint) -> dict[str, str]:
+        """What the file says of itself: one entry, for safetensors leaves the order of several to chance."""
+        return {"hypercolumns": f"{key(fingerprint)} {self.name}"}

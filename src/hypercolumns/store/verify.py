@@ -1,0 +1,34 @@
+"""Whether a store is as it was written."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hypercolumns.files import file_hash
+from hypercolumns.store.reader import SampleStore
+from hypercolumns.store.shard import Shard
+
+Track = Callable[[Iterable[Shard]], Iterable[Shard]]
+
+
+def faults(folder: Path, track: Track = iter) -> list[str]:
+    """Read every byte of a finished store; returns what is wrong, one entry a damaged shard, none if nothing is.
+
+    The index is held against the sidecars, and the sidecars against the shards: by the fingerprint, the size and the
+    sha256 of each. `track` may show the progress. Raises HypercolumnsError if there is no finished store.
+    """
+    store = SampleStore(folder)
+    records = {
+        Shard(folder, split, number): record
+        for split, of_split in store.records.items()
+        for number, record in enumerate(of_split)
+    }
+    found = []
+    for shard in track(list(records)):
+        fault = shard.fault(store.fingerprint)
+        if fault is None and shard.record() != records[shard]:
+            fault = f"{shard.sidecar.name} does not agree with the index"
+        if fault is None and file_hash(shard.file) != records[shard]["sha256"]:
+            fault = f"{shard.file.name} has changed since it was written (its sha256 differs)"
+        if fault is not None:
+            found.append(fault)
+    return found

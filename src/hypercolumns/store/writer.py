@@ -1,0 +1,134 @@
+"""Writing a store: by one process or several, in one go or after a kill."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import read_json, remove_temporaries, write_json
+from hypercolumns.store.shard import FORMAT, INDEX, ImageSamples, Shard
+
+SHARD_FILE = re.compile(r"\.?\w+-\d{5,}\.(safetensors|json|lock|.*\.tmp)")
+LEAST_IMAGES = 32  # of a shard; what a kill can cost
+MOST_SHARDS = 8192  # of a split; what a folder, and the memory maps of a process, hold with ease
+
+
+class StoreWriter:
+    """Writes what is missing of a store, beside other processes that do the same.
+
+    Which images a shard holds is decided by their number alone, and what it holds by the fingerprint; so it does not
+    matter who makes it. Processes share the work by locks, which end with the process that holds them.
+
+        with StoreWriter(folder, fingerprint, {"train": 367, "val": 101}) as writer:
+            while writer.missing("train"):
+                for shard in writer.claims("train"):
+                    writer.write(shard, samples_of(writer.images(shard)))
+            ...
+            writer.finish()
+    """
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, Any], images: Mapping[str, int]) -> None:
+        """The store in `folder`, which need not exist.
+
+        Args:
+            folder: of the store.
+            fingerprint: all that decides its contents.
+            images: their number in each split.
+        """
+        self.folder, self.fingerprint = folder, dict(fingerprint)
+        self._images: dict[Shard, range] = {}
+        for split, count in images.items():
+            each = max(LEAST_IMAGES, math.ceil(count / MOST_SHARDS))
+            for number, first in enumerate(range(0, count, each)):
+                self._images[Shard(folder, split, number)] = range(first, min(first + each, count))
+        self._complete: set[Shard] = set()
+        self._locks: dict[Shard, BaseFileLock] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        """Nothing is claimed yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """What is claimed and not written is for others to claim."""
+        for lock in self._locks.values():
+            lock.release()
+
+    def images(self, shard: Shard) -> range:
+        """The numbers in the split of the images of a shard."""
+        return self._images[shard]
+
+    def missing(self, split: str) -> list[Shard]:
+        """The shards of the split that are not complete."""
+        return [shard for shard in self._images if shard.split == split and not self._is_complete(shard)]
+
+    def claims(self, split: str) -> Iterator[Shard]:
+        """The missing shards that no other process is making, each when it is asked for and then for this one alone."""
+        for shard in self.missing(split):
+            lock = FileLock(shard.lock, blocking=False)
+            try:
+                lock.acquire()
+            except Timeout:
+                continue
+            self._locks[shard] = lock
+            if self._is_complete(shard):  # by another process, a moment ago
+                self._give_back(shard)
+                continue
+            remove_temporaries(shard.file)
+            remove_temporaries(shard.sidecar)
+            yield shard
+
+    def write(self, shard: Shard, images: Sequence[ImageSamples]) -> None:
+        """Write a claimed shard: the samples of its images, in their order."""
+        shard.write(images, self.fingerprint)
+        self._give_back(shard)
+
+    def finish(self) -> None:
+        """Write the index, when nothing is missing; raises HypercolumnsError if a split has no samples."""
+        splits: dict[str, list[dict[str, Any]]] = {}
+        for shard in self._images:
+            splits.setdefault(shard.split, []).append(shard.record())
+        for split, records in splits.items():
+            if not sum(record["rows"] for record in records):
+                raise HypercolumnsError(f"no samples of the {split} split: all pixels of its masks are void (255)")
+        index = {"format": FORMAT, "fingerprint": self.fingerprint, "splits": splits}
+        path = self.folder / INDEX
+        with FileLock(self.folder / ".index.lock"):
+            remove_temporaries(path)
+            if not path.is_file() or read_json(path) != index:
+                write_json(path, index)
+            (self.folder / ".index.lock").unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the store's files, and no others; raises HypercolumnsError if another process is writing it."""
+        for lock in self.folder.glob(".*.lock"):
+            try:
+                with FileLock(lock, blocking=False):
+                    pass
+            except Timeout:
+                raise HypercolumnsError(
+                    f"overwrite=true: another process is writing to {self.folder}; wait for it or stop it, "
+                    f"and start others beside it without overwrite=true"
+                ) from None
+        (self.folder / INDEX).unlink(missing_ok=True)  # first, for without it the store is unfinished
+        for path in self.folder.iterdir():
+            if SHARD_FILE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+        self._complete.clear()
+
+    def _is_complete(self, shard: Shard) -> bool:
+        if shard not in self._complete and shard.fault(self.fingerprint) is None:
+            self._complete.add(shard)
+        return shard in self._complete
+
+    def _give_back(self, shard: Shard) -> None:
+        """Let go of a shard that is complete; who has opened its lock just now finds the shard complete."""
+        shard.lock.unlink(missing_ok=True)
+        self._locks.pop(shard).release()

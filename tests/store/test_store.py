@@ -1,0 +1,228 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import safetensors.torch
+import torch
+from store.conftest import COUNTS, SPLITS, make_image, write
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.store import SampleStore, StoreWriter, fingerprint_of, writer
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class TestReading:
+    def test_everything_comes_back(self, folder, fingerprint):
+        store = SampleStore(folder)
+        assert store.fingerprint == fingerprint_of(folder) == fingerprint
+        split = store.split("train")
+        assert (len(split), len(store.split("val"))) == (10, 3)
+        for image, found in zip(map(make_image, range(5)), split.images(), strict=True):
+            assert (found.id, found.size) == (image.id, image.size)
+            assert torch.equal(found.positions.long(), image.positions)
+            assert torch.equal(found.labels.long(), image.labels)
+            assert torch.equal(found.features, image.features.half())
+
+    @pytest.mark.parametrize("rows", [[9, 0, 5, 5, 7, 2], [0, 1, 6, 7], [7], []])
+    def test_rows_are_fetched_in_the_order_asked_for(self, folder, rows):
+        split = SampleStore(folder).split("train")
+        images = [make_image(number) for number in range(5)]
+        features, labels = split.fetch(torch.tensor(rows, dtype=torch.int64))
+        assert (features.dtype, labels.dtype) == (torch.float16, torch.int64)
+        assert torch.equal(features, torch.cat([image.features for image in images]).half()[rows])
+        assert torch.equal(labels, torch.cat([image.labels for image in images])[rows])
+
+    def test_places_are_where_samples_were_taken(self, folder):
+        places = SampleStore(folder).split("train").places(torch.tensor([8, 0]))
+        row, column = make_image(3).positions[1].tolist()
+        first = make_image(0).positions[0].tolist()
+        assert places == [("image 3", row, column), ("image 0", *first)]
+
+    def test_statistics_are_those_of_what_is_stored(self, folder):
+        mean, std = SampleStore(folder).split("train").statistics()
+        everything = torch.cat([make_image(number).features for number in range(5)]).half().double()
+        assert mean.dtype == torch.float64
+        assert torch.allclose(mean, everything.mean(0))
+        assert torch.allclose(std, everything.std(0, correction=0))
+
+    def test_samples_of_each_class_are_counted(self, folder):
+        split = SampleStore(folder).split("train")
+        labels = torch.cat([make_image(number).labels for number in range(5)])
+        assert torch.equal(split.samples_per_class(7), labels.bincount(minlength=7))
+        assert split.counts.shape[0] == 2
+
+    def test_shards_are_plain_safetensors(self, folder):
+        tensors = safetensors.torch.load_file(folder / "train-00000.safetensors")
+        assert tensors["features"].dtype == torch.float16
+        assert tensors["images"].tolist() == [0, 0, 0, 2, 2, 2, 2]
+        assert tensors["sums"].dtype == torch.float64
+
+    def test_the_features_stay_on_the_disk(self, folder):
+        features = SampleStore(folder).split("train").tensors(0)["features"]
+        with open("/proc/self/maps") as maps:
+            mapped = [line for line in maps if "train-00000.safetensors" in line]
+        starts = [range(*(int(end, 16) for end in line.split()[0].split("-"))) for line in mapped]
+        assert any(features.data_ptr() in addresses for addresses in starts)
+
+    def test_an_unfinished_store_is_refused(self, folder):
+        (folder / "index.json").unlink()
+        with pytest.raises(HypercolumnsError, match=r"is not a finished store .*; make it by stage=extract"):
+            SampleStore(folder)
+
+    def test_a_store_of_another_format_is_refused(self, folder):
+        (folder / "index.json").write_text('{"format": 99}')
+        with pytest.raises(HypercolumnsError, match=r"of format 99, this version reads 1; make the store anew"):
+            SampleStore(folder)
+
+
+class TestWriting:
+    def test_a_shard_is_there_only_with_its_sidecar(self, folder, fingerprint):
+        with StoreWriter(folder, fingerprint, SPLITS) as store:
+            assert store.missing("train") == []
+            (folder / "train-00001.json").unlink()
+            assert [shard.name for shard in StoreWriter(folder, fingerprint, SPLITS).missing("train")] == [
+                "train-00001"
+            ]
+        assert not list(folder.glob(".*"))  # no locks, nothing temporary
+
+    def test_what_is_missing_is_made_again_and_nothing_else(self, folder, fingerprint):
+        before = contents(folder)
+        kept = (folder / "train-00000.safetensors").stat().st_mtime_ns
+        for name in ("index.json", "train-00001.json", "val-00000.safetensors"):
+            (folder / name).unlink()
+        (folder / ".train-00001.safetensors.123.tmp").write_bytes(b"left by a kill")
+        write(folder, fingerprint)
+        assert contents(folder) == before
+        assert (folder / "train-00000.safetensors").stat().st_mtime_ns == kept
+
+    @pytest.mark.parametrize("damage", ["cut", "other", "swapped", "no json"])
+    def test_a_damaged_shard_is_made_again(self, folder, fingerprint, damage):
+        before = contents(folder)
+        tensors, sidecar = folder / "train-00001.safetensors", folder / "train-00001.json"
+        if damage == "cut":
+            tensors.write_bytes(tensors.read_bytes()[:-1])
+        elif damage == "other":
+            sidecar.write_text(sidecar.read_text().replace('"seed": 1', '"seed": 2'))
+        elif damage == "swapped":
+            sidecar.write_bytes((folder / "train-00000.json").read_bytes())
+        else:
+            sidecar.write_text("{")
+        write(folder, fingerprint)
+        assert contents(folder) == before
+
+    def test_a_claim_is_for_one_writer_until_it_lets_go(self, tmp_path, fingerprint):
+        with StoreWriter(tmp_path, fingerprint, SPLITS) as one, StoreWriter(tmp_path, fingerprint, SPLITS) as two:
+            first, other = next(one.claims("train")), list(two.claims("train"))
+            assert [shard.name for shard in (first, *other)] == ["train-00000", "train-00001"]
+            assert list(two.claims("train")) == []
+            one.write(first, [make_image(number) for number in one.images(first)])
+            assert [shard.name for shard in two.missing("train")] == ["train-00001"]
+        with StoreWriter(tmp_path, fingerprint, SPLITS) as three:  # what `two` left
+            assert [shard.name for shard in three.claims("train")] == ["train-00001"]
+
+    def test_the_claims_of_a_killed_process_are_free(self, tmp_path, fingerprint):
+        code = f"""
+import sys, time
+from pathlib import Path
+from hypercolumns.store import StoreWriter
+writer = StoreWriter(Path({str(tmp_path)!r}), {fingerprint!r}, {{"train": 3}})
+print(next(writer.claims("train")).name, flush=True)
+time.sleep(20)
+"""
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout.readline() == "train-00000\n"
+            with StoreWriter(tmp_path, fingerprint, {"train": 3}) as store:
+                assert list(store.claims("train")) == []
+                with pytest.raises(HypercolumnsError, match="another process is writing"):
+                    store.clear()
+                other.kill()
+                other.wait()
+                assert [shard.name for shard in store.claims("train")] == ["train-00000"]
+
+    def test_clear_removes_the_store_and_nothing_else(self, folder, fingerprint):
+        (folder / "notes.json").write_text("mine")
+        (folder / "cat-pictures.txt").write_text("mine")
+        with StoreWriter(folder, fingerprint, {"train": 1}) as store:
+            store.clear()
+        assert sorted(path.name for path in folder.iterdir()) == ["cat-pictures.txt", "notes.json"]
+
+    def test_a_split_without_samples_is_an_error(self, tmp_path, fingerprint):
+        with pytest.raises(HypercolumnsError, match="no samples of the val split"):
+            write(tmp_path, fingerprint, lambda number: make_image(number, 0 if number < 2 else 1))
+        assert not (tmp_path / "index.json").exists()
+
+    def test_large_splits_have_larger_shards(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(writer, "MOST_SHARDS", 4)
+        store = StoreWriter(tmp_path, {}, {"train": 22})
+        assert [list(store.images(shard)) for shard in store.missing("train")] == [
+            list(range(0, 6)),
+            list(range(6, 12)),
+            list(range(12, 18)),
+            list(range(18, 22)),
+        ]
+
+    @pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
+    def test_a_full_disk_is_one_line_and_what_is_complete_stays(self, tmp_path, fingerprint):
+        code = f"""
+import resource, signal, sys
+from store.conftest import *
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+writer.LEAST_IMAGES = 3
+from pathlib import Path
+def make(number):
+    if number == 3:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
+    return make_image(number)
+try:
+    write(Path({str(tmp_path)!r}), {fingerprint!r}, make)
+except writer.HypercolumnsError as error:
+    print(error)
+"""
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert "train-00001.safetensors can't be written (" in result.stdout, result.stderr
+        assert len(result.stdout.splitlines()) == 1
+        assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {
+            "train-00000.json",
+            "train-00000.safetensors",
+        }
+        write(tmp_path, fingerprint)
+        assert len(SampleStore(tmp_path).split("train")) == sum(COUNTS)
+
+
+def test_writers_side_by_side_make_what_one_makes(tmp_path, fingerprint):
+    """Four processes that start when they are told to, and race."""
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    splits = {"train": 60, "val": 7}
+    many = {"make": lambda number: make_image(number, 5), "splits": splits}
+    write(alone, fingerprint, **many)
+    code = f"""
+import sys, time
+from pathlib import Path
+from store.conftest import *
+writer.LEAST_IMAGES = 3
+while time.time() < float(sys.argv[1]):
+    pass
+with StoreWriter(Path({str(together)!r}), {fingerprint!r}, {splits!r}) as store:
+    for split in {splits!r}:
+        while store.missing(split):
+            for shard in store.claims(split):
+                store.write(shard, [make_image(number, 5) for number in store.images(shard)])
+                print(shard.name)
+    store.finish()
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    start = str(time.time() + 12)
+    command = [sys.executable, "-c", code, start]
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)]
+    made = [each.communicate()[0].split() for each in writers]
+    assert all(each.returncode == 0 for each in writers)
+    assert sorted(name for names in made for name in names) == sorted(
+        path.stem for path in alone.glob("*.safetensors")
+    )  # each by one of them
+    assert contents(together) == contents(alone)

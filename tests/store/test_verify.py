@@ -1,0 +1,113 @@
+"""Every damage that can be thought of is found, named, and mended by making the shard again."""
+
+import json
+import random
+import shutil
+
+import pytest
+from store.conftest import make_image, write
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.store import SampleStore, faults
+
+
+def found(folder):
+    """What is wrong, by whichever of opening and verifying says so."""
+    try:
+        return faults(folder)
+    except HypercolumnsError as error:
+        return str(error).splitlines()
+
+
+def test_nothing_is_wrong_with_a_store_as_it_was_written(folder):
+    assert faults(folder) == []
+
+
+@pytest.mark.parametrize("part", range(20))
+def test_a_shard_cut_short_is_named_without_reading_it(folder, part):
+    shard = folder / "train-00001.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) * part // 20])
+    assert "train-00001.safetensors" in found(folder)[0]
+    with pytest.raises(HypercolumnsError, match=r"train-00001\.safetensors has \d+ bytes, not"):
+        SampleStore(folder).split("train")
+
+
+@pytest.mark.parametrize("flip", range(100))
+def test_a_flipped_bit_is_found_in_whichever_file(folder, flip):
+    chance = random.Random(flip)
+    path = chance.choice(sorted(folder.iterdir()))
+    data = bytearray(path.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+    assert len(found(folder)) == 1
+    if path.name != "index.json":
+        assert path.stem in found(folder)[0]
+
+
+@pytest.mark.parametrize("name", ["train-00000.json", "train-00000.safetensors", "val-00000.json", "index.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    assert name in found(folder)[0]
+    with pytest.raises(HypercolumnsError, match=name):
+        [SampleStore(folder).split(split) for split in ("train", "val")]
+
+
+def swap(folder, one, other):
+    (folder / one).rename(folder / "third")
+    (folder / other).rename(folder / one)
+    (folder / "third").rename(folder / other)
+
+
+@pytest.fixture
+def even(tmp_path, fingerprint):
+    """A store with shards of one size, which their size does not tell apart."""
+    write(tmp_path / "even", fingerprint, lambda number: make_image(number, 4), {"train": 6, "val": 3})
+    return tmp_path / "even"
+
+
+def test_swapped_shards(even):
+    swap(even, "train-00000.safetensors", "train-00001.safetensors")
+    assert [fault.split(".")[0] for fault in faults(even)] == ["train-00000", "train-00001"]
+    with pytest.raises(HypercolumnsError, match=r"train-00000\.safetensors belongs to another store or another place"):
+        SampleStore(even).split("train").statistics()
+
+
+def test_swapped_sidecars(even):
+    swap(even, "train-00000.json", "train-00001.json")
+    assert faults(even) == ["train-00000.json is that of train-00001", "train-00001.json is that of train-00000"]
+
+
+def test_shards_swapped_with_their_sidecars(even):
+    for suffix in ("json", "safetensors"):
+        swap(even, f"train-00000.{suffix}", f"train-00001.{suffix}")
+    assert len(faults(even)) == 2
+
+
+@pytest.mark.parametrize("with_sidecar", [False, True])
+def test_a_shard_of_another_store(even, tmp_path, with_sidecar):
+    other = tmp_path / "other"
+    write(other, {"seed": 2}, lambda number: make_image(number, 4), {"train": 6, "val": 3})
+    for suffix in ("json", "safetensors") if with_sidecar else ("safetensors",):
+        shutil.copy(other / f"train-00001.{suffix}", even)
+    assert [fault.split(".")[0] for fault in faults(even)] == ["train-00001"]
+    with pytest.raises(HypercolumnsError, match=r"train-00001\.safetensors (belongs to another store|has \d+ bytes)"):
+        SampleStore(even).split("train").statistics()
+
+
+def test_an_index_that_was_edited(folder):
+    index = json.loads((folder / "index.json").read_text())
+    index["splits"]["train"][1]["rows"] += 1
+    (folder / "index.json").write_text(json.dumps(index))
+    assert faults(folder) == ["train-00001.json does not agree with the index"]
+
+
+def test_what_was_found_is_mended_by_making_it_again(folder, fingerprint):
+    shard = folder / "train-00001.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert faults(folder)
+    shard.with_suffix(".json").unlink()
+    write(folder, fingerprint)
+    assert faults(folder) == []
+    assert shard.read_bytes() == whole
