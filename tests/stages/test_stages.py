@@ -1,6 +1,7 @@
 """The stages on a tiny set, in this process; the hypercolumn is the pixel's colour, to be quick."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypercolumns.classifiers import MLP
 from hypercolumns.data import shapes
 from hypercolumns.images import read_image, read_mask
 from hypercolumns.stages import build, predict, run_stage
-from hypercolumns.store import SampleStore
+from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
 
 TINY = [
@@ -106,12 +107,102 @@ class TestExtract:
             run("extract", setting)
         assert len(list(place.glob("runs/shapes/rgb/samples/*/index.json"))) == 6
 
+    def test_overwrite_makes_it_again(self, place):
+        run("extract")
+        folder = only(place, "runs/shapes/rgb/samples/*")
+        whole, before = contents(folder), (folder / "train-00000.safetensors").stat().st_mtime_ns
+        (folder / "notes.txt").write_text("mine")
+        run("extract", "overwrite=true")
+        assert contents(folder) == whole | {"notes.txt": b"mine"}
+        assert (folder / "train-00000.safetensors").stat().st_mtime_ns != before
+
+    def test_a_finished_store_that_lost_a_shard_is_completed(self, place):
+        run("extract")
+        folder = only(place, "runs/shapes/rgb/samples/*")
+        whole = contents(folder)
+        (folder / "train-00001.safetensors").unlink()
+        with pytest.raises(HypercolumnsError, match=r"train-00001\.safetensors has 0 bytes, not .* run stage=extract"):
+            run("pretrain")
+        run("extract")
+        assert contents(folder) == whole
+
+    def test_a_folder_that_is_named(self, place):
+        run("extract", "samples=my samples")
+        whole = contents(place / "my samples")
+        run("extract")
+        assert contents(only(place, "runs/shapes/rgb/samples/*")) == whole
+        (place / "my samples" / "index.json").unlink()
+        with pytest.raises(
+            HypercolumnsError, match=r"samples=my samples does not fit: sampler\.n is 30, this command has 4"
+        ):
+            run("extract", "samples=my samples", "sampler.n=4")
+        (place / "my samples" / "val-00000.json").unlink()
+        run("extract", "samples=my samples")
+        assert contents(place / "my samples") == whole
+        run("extract", "samples=my samples", "sampler.n=4", "overwrite=true")
+        assert SampleStore(place / "my samples").fingerprint["sampler"]["n"] == 4
+
+    def test_a_folder_of_other_things_is_refused(self, place):
+        (place / "photos").mkdir()
+        (place / "photos" / "cat.jpg").write_bytes(b"a cat")
+        for overwrite in ("overwrite=false", "overwrite=true"):
+            with pytest.raises(HypercolumnsError, match="samples=photos holds other files; name a new folder"):
+                run("extract", "samples=photos", overwrite)
+        assert [path.name for path in (place / "photos").iterdir()] == ["cat.jpg"]
+
+    @pytest.mark.parametrize("stage", ["extract", "pretrain"])
+    def test_a_url_is_refused(self, place, stage):
+        with pytest.raises(
+            HypercolumnsError, match=r"samples=s3://bucket/store is a URL; .* copy the folder to a disk"
+        ):
+            run(stage, "samples=s3://bucket/store")
+
+    def test_it_waits_for_shards_that_another_process_writes(self, place, capsys, monkeypatch):
+        run("extract")
+        folder = only(place, "runs/shapes/rgb/samples/*")
+        whole = contents(folder)
+        fingerprint = SampleStore(folder).fingerprint
+        for name in ("index.json", "val-00000.json", "val-00000.safetensors"):
+            (folder / name).unlink()
+        other = StoreWriter(folder, fingerprint, {"train": 40, "val": 3})
+        (shard,) = other.claims("val")
+
+        def the_other_one_ends(seconds):
+            for name in ("val-00000.safetensors", "val-00000.json"):
+                (folder / name).write_bytes(whole[name])
+            other._give_back(shard)
+
+        monkeypatch.setattr(time, "sleep", the_other_one_ends)
+        run("extract")
+        assert "extract val: waiting for other processes to write 1 shards" in capsys.readouterr().out
+        assert contents(folder) == whole
+
     def test_what_is_not_finite_names_image_and_tap(self, place):
         state = {"features.0.weight": torch.full((96, 3, 7, 7), 1e6), "features.0.bias": torch.zeros(96)}
         torch.save(state, place / "weights.pth")
         overrides = ["cnn=sqn", "cnn.taps=[features.0]", f"cnn.weights={place}/weights.pth"]
         with pytest.raises(HypercolumnsError, match=r"image train_00000: tap features\.0 gives values .* float16"):
             run("extract", *overrides, base=TINY)
+
+
+class TestVerify:
+    def test_a_store_as_it_was_written(self, place, capsys):
+        run("extract")
+        folder = only(place, "runs/shapes/rgb/samples/*")
+        assert run_stage(config("train", *RGB, "stage=verify")) is None
+        assert run_stage(config("train", "stage=verify", f"samples={folder}")) is None
+        rows = sum(len(SampleStore(folder).split(split)) for split in ("train", "val"))
+        assert capsys.readouterr().out.count(f"verify: {rows:,} samples in") == 2
+
+    def test_a_damaged_store(self, place):
+        run("extract")
+        folder = only(place, "runs/shapes/rgb/samples/*")
+        data = bytearray((folder / "train-00001.safetensors").read_bytes())
+        data[-1] ^= 1
+        (folder / "train-00001.safetensors").write_bytes(data)
+        message = r"is damaged: train-00001\.safetensors has changed .*; remove the shard and its sidecar .* run stage"
+        with pytest.raises(HypercolumnsError, match=message):
+            run_stage(config("train", *RGB, "stage=verify"))
 
 
 class TestPretrainAndTrain:
