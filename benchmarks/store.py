@@ -2,10 +2,10 @@
 
 python benchmarks/store.py
 
-The store is made for the occasion, in a temporary folder that needs twice its size. The first side reads rows of all of
-it in mini-batches: numpy by indexing one memory-mapped array with the rows, in the order drawn and in ascending order;
-ours by the loader of stage pretrain. All of it has been read once before, so it comes from memory as far as it fits.
-The second side trains the default classifier: the bare loop on the same batches held in memory.
+The store is made for the occasion, in a temporary folder that needs twice its size. First, all rows are read in random
+mini-batches: by numpy, indexing one memory-mapped array with the rows in the order drawn and in ascending order, and by
+the loader of stage pretrain. They have been read before, so they come from memory as far as it holds them. Then the
+default classifier is trained: the bare loop has the same batches in memory.
 """
 
 import argparse
@@ -35,21 +35,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=4.5, help="of the store")
     parser.add_argument("--batch", type=int, default=4096)
-    parser.add_argument("--batches", type=int, default=100, help="read in a round")
     parser.add_argument("--steps", type=int, default=80, help="of training in an epoch")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables as data too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the second table as data too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        images = max(64, round(options.gigabytes * 1e9 / (PER_IMAGE * CHANNELS * 2)))
-        store = make_store(Path(folder) / "store", images)
-        report("random mini-batches", [reading(store, Path(folder), options)], options.json)
-        steps = SampleStore(make_store(Path(folder) / "small", options.steps * options.batch // PER_IMAGE).folder)
-        report("pretraining", [training(steps, Path(folder), options)], None)
+    for title, side, samples in (
+        ("random mini-batches", reading, int(options.gigabytes * 1e9 / (CHANNELS * 2))),
+        ("pretraining", training, options.steps * options.batch),
+    ):
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            store = make_store(Path(folder) / "store", max(64, samples // PER_IMAGE))
+            report(title, [side(store, Path(folder), options)], options.json)
 
 
 def make_store(folder: Path, images: int) -> SampleStore:
@@ -81,10 +81,9 @@ def reading(store: SampleStore, folder: Path, options: argparse.Namespace) -> di
     array.flush()
     array = np.load(folder / "all.npy", mmap_mode="r")
     times: dict[str, list[float]] = {"numpy": [], "numpy, ascending": [], "ours": []}
-    batches = min(options.batches, len(split) // options.batch)
     for epoch in range(options.rounds + 1):  # the first one warms up
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(epoch))
-        drawn = [rows.numpy() for rows in order[: batches * options.batch].split(options.batch)]
+        drawn = [rows.numpy() for rows in order.split(options.batch)]
         ascending = [np.sort(rows) for rows in drawn]
         for name, rows in {"numpy": drawn, "numpy, ascending": ascending}.items():
             start = time.perf_counter()
@@ -93,12 +92,12 @@ def reading(store: SampleStore, folder: Path, options: argparse.Namespace) -> di
             times[name].append(time.perf_counter() - start)
         loader = SampleData(store, options.batch, seed=epoch).train_dataloader()
         start = time.perf_counter()
-        for _, _batch in zip(range(batches), loader, strict=False):
+        for _ in loader:
             pass
         times["ours"].append(time.perf_counter() - start)
     rows = next(iter(Batches(len(split), options.batch, options.rounds)))
     assert torch.equal(split.fetch(rows)[0], torch.from_numpy(array[rows.numpy()])), "ours are not the same rows"
-    pace = {name: batches * options.batch / float(np.median(each[1:])) for name, each in times.items()}
+    pace = {name: len(split) / float(np.median(each[1:])) for name, each in times.items()}
     return {
         "GB": split.bytes / 1e9,
         "shards": len(split.shards),

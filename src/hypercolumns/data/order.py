@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -79,7 +80,8 @@ class Batches(Sampler[Any]):  # of Tensor, which DataLoader's types don't forese
             if self.seed is None:
                 yield torch.arange(start, stop)
             else:
-                yield order(self.rows, self.seed, self.epoch, start, stop).sort().values
+                rows = order(self.rows, self.seed, self.epoch, start, stop)
+                yield torch.from_numpy(np.sort(rows.numpy()))  # several times faster than torch's sort
 
 
 def permuted(numbers: Tensor, count: int, seed: int) -> Tensor:

@@ -1,7 +1,6 @@
 """Reading a finished store, through memory maps."""
 
 import functools
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,18 +122,22 @@ class Split:
 
     def fetch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, D) float16 and labels (N,) int64 of these rows (N,), in their order; fastest if it ascends."""
-        ascending, order = rows.sort()
+        if (rows.diff() < 0).any():
+            ascending, order = rows.sort()
+            back = order.argsort()
+            features, labels = self.fetch(ascending)
+            return features[back], labels[back]
         features = torch.empty(len(rows), self.channels, dtype=torch.float16)
         labels = torch.empty(len(rows), dtype=torch.uint8)
-        edges = torch.searchsorted(ascending, self._starts).tolist()
-        for number, (start, stop) in enumerate(itertools.pairwise(edges)):
-            if start < stop:
-                tensors, local = self.tensors(number), ascending[start:stop] - self._starts[number]
-                torch.index_select(tensors["features"], 0, local, out=features[start:stop])
-                torch.index_select(tensors["labels"], 0, local, out=labels[start:stop])
-        if not torch.equal(ascending, rows):
-            back = order.argsort()
-            features, labels = features[back], labels[back]
+        counts = torch.searchsorted(rows, self._starts).diff()
+        of_shard = counts.tolist()
+        local = rows - torch.repeat_interleave(self._starts[:-1], counts)
+        parts = zip(local.split(of_shard), features.split(of_shard), labels.split(of_shard), strict=True)
+        for number, (which, to_features, to_labels) in enumerate(parts):
+            if of_shard[number]:
+                tensors = self.tensors(number)
+                torch.index_select(tensors["features"], 0, which, out=to_features)
+                torch.index_select(tensors["labels"], 0, which, out=to_labels)
         return features, labels.long()
 
     def places(self, rows: Tensor) -> list[tuple[str, int, int]]:

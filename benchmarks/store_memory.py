@@ -1,0 +1,86 @@
+"""Peak memory of extraction and of an epoch of pretraining, as the store grows tenfold.
+
+python benchmarks/store_memory.py
+
+Runs `train.py` on the synthetic set, with SqueezeNet and random weights. Counted is anonymous memory (RssAnon), for
+pages of the store that are mapped can be dropped at any time; sampled every 5 ms, of the main process and of it with
+its workers.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from common import report
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="*", default=[80, 800])
+    parser.add_argument("--samples", type=int, default=500, help="of each image")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as data too")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for images in options.images:
+            row: dict[str, Any] = {"images": images}
+            common = ["data=shapes", f"data.root={folder}/data", f"data.train_images={images}", "data.val_images=40"]
+            common += [f"runs={folder}/{images}", "cnn.weights=null", "trainer.accelerator=cpu"]
+            settings = {
+                "extract": ["sampler=uniform", f"sampler.n={options.samples}"],
+                "pretrain": ["trainer.max_epochs=1", "dense_val=0", "batch_size=4096"],
+            }
+            for stage, of_stage in settings.items():
+                command = [sys.executable, str(ROOT / "train.py"), f"stage={stage}", *common, *of_stage]
+                main_peak, tree_peak = peaks(command, options.threads)
+                row |= {f"{stage} MB": main_peak / 1e6, f"{stage} with workers MB": tree_peak / 1e6}
+            shards = list(Path(folder, str(images)).rglob("train-*.safetensors"))
+            row |= {"store MB": sum(path.stat().st_size for path in shards) / 1e6}
+            rows.append(row)
+    for row in rows:
+        row |= {f"{stage} / the first": row[f"{stage} MB"] / rows[0][f"{stage} MB"] for stage in settings}
+    report("peak anonymous memory", rows, options.json)
+
+
+def peaks(command: list[str], threads: int) -> tuple[int, int]:
+    """Run a command; the most bytes of anonymous memory that it has, without and with its children."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    main_peak = tree_peak = 0
+    while process.poll() is None:
+        own = anonymous(process.pid)
+        main_peak = max(main_peak, own)
+        tree_peak = max(tree_peak, own + sum(anonymous(child) for child in children(process.pid)))
+        time.sleep(0.005)
+    assert process.returncode == 0, f"{command} failed"
+    return main_peak, tree_peak
+
+
+def anonymous(process: int) -> int:
+    """Bytes of anonymous memory that a process has now; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def children(process: int) -> list[int]:
+    """The processes that it has started."""
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+if __name__ == "__main__":
+    main()
