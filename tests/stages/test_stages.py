@@ -16,6 +16,7 @@ from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import shapes
 from hypercolumns.images import read_image, read_mask
+from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import build, predict, run_stage
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
@@ -183,6 +184,29 @@ class TestExtract:
         overrides = ["cnn=sqn", "cnn.taps=[features.0]", f"cnn.weights={place}/weights.pth"]
         with pytest.raises(HypercolumnsError, match=r"image train_00000: tap features\.0 gives values .* float16"):
             run("extract", *overrides, base=TINY)
+
+
+class TestAll:
+    """In this process the stages have no command line, so stage all has only what the config says."""
+
+    def test_a_store_that_is_named_is_made_once_and_then_read(self, place, monkeypatch):
+        overrides = [*RGB, "stage=all", "samples=mine", "trainer.max_epochs=1"]
+        monkeypatch.setattr(build, "overrides", lambda: overrides)
+        monkeypatch.setattr(all_stages, "_compose", lambda stage, **inputs: compose_stage(overrides, stage, inputs))
+        run_stage(config("train", *overrides))
+        before = {path: path.stat().st_mtime_ns for path in (place / "mine").iterdir()}
+        assert (place / "mine" / "index.json").is_file()
+        assert not (place / "runs/shapes/rgb/samples").exists()
+        overrides.append("sampler.n=5")  # of the making of a store, which is done
+        run_stage(config("train", *overrides))
+        assert {path: path.stat().st_mtime_ns for path in (place / "mine").iterdir()} == before
+
+
+def compose_stage(overrides, stage, inputs):
+    others = [override for override in overrides if not override.startswith("stage=")]
+    composed = config("train", *others, f"stage={stage}")
+    composed.update(inputs)
+    return composed
 
 
 class TestVerify:

@@ -156,6 +156,18 @@ time.sleep(20)
             write(tmp_path, fingerprint, lambda number: make_image(number, 0 if number < 2 else 1))
         assert not (tmp_path / "index.json").exists()
 
+    def test_a_shard_without_samples_is_a_shard(self, tmp_path, fingerprint):
+        write(tmp_path, fingerprint, lambda number: make_image(number, 0 if number < 3 else 2), {"train": 5})
+        split = SampleStore(tmp_path).split("train")
+        assert len(split) == 4
+        assert torch.equal(split.fetch(torch.tensor([2]))[0][0], make_image(4, 2).features[0].half())
+        assert split.samples_per_class(5).sum() == 4
+
+    def test_a_fingerprint_that_json_spells_otherwise(self, tmp_path):
+        write(tmp_path, {"size": (1, 2)})
+        assert SampleStore(tmp_path).fingerprint == {"size": [1, 2]}
+        assert StoreWriter(tmp_path, {"size": (1, 2)}, SPLITS).missing("train") == []
+
     def test_large_splits_have_larger_shards(self, tmp_path, monkeypatch):
         monkeypatch.setattr(writer, "MOST_SHARDS", 4)
         store = StoreWriter(tmp_path, {}, {"train": 22})

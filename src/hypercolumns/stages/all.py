@@ -4,16 +4,18 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from hypercolumns.stages import build
+from hypercolumns.stages import build, runs
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
 from hypercolumns.stages.runs import Run
 from hypercolumns.stages.train import train
+from hypercolumns.store import INDEX
 
 
 def run_all(cfg: DictConfig) -> Run:
     """Run each stage on what the one before made, with a config of its own, composed of the same overrides."""
-    samples = cfg.samples or extract(_compose("extract"))
+    finished = cfg.samples is not None and (runs.local(cfg, "samples") / INDEX).is_file()
+    samples = cfg.samples if finished else extract(_compose("extract"))
     pretrained = pretrain(_compose("pretrain", samples=str(samples)))
     return train(_compose("train", init_from=str(cfg.init_from or pretrained.model)))
 

@@ -3,18 +3,19 @@
 They lie in `embedding/` in the store's folder: what it writes is a view, which nothing else reads.
 """
 
-import os
 import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms import v2
 
 from hypercolumns import seeds
+from hypercolumns.classifiers.mlp import EPSILON
 from hypercolumns.data import ImageSet
 from hypercolumns.images import read_image
 from hypercolumns.progress import track
@@ -37,35 +38,40 @@ def write(store: SampleStore, images: ImageSet, count: int, seed: int, resize: t
     folder = store.folder / FOLDER
     if _points(folder) == len(rows):
         return
+    with FileLock(store.folder / f".{FOLDER}.lock") as lock:
+        if _points(folder) != len(rows):  # nor has another process written it meanwhile
+            remove(store.folder)
+            temporary = store.folder / f".{FOLDER}.tmp"
+            _write(temporary, split, rows, images, resize)
+            temporary.rename(folder)
+        Path(lock.lock_file).unlink()
+
+
+def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: tuple[int, int] | None) -> None:
+    """Write a view of these rows to a new folder."""
     mean, std = split.statistics()
     features, labels = split.fetch(rows)
-    standardised = ((features.double() - mean) / (std + 1e-5)).numpy().round(4)
-    places = split.places(rows)
+    standardised = ((features.double() - mean) / (std + EPSILON)).numpy().round(4)
     paths = {pair.id: pair.image for pair in images.splits["train"]}
-    thumbnails, current, image = [], None, torch.empty(0)
-    for (id, row, column), label in track(list(zip(places, labels.tolist(), strict=True)), "embedding"):
+    thumbnails, metadata = [], []
+    current, image = None, torch.empty(0)
+    for (id, row, column), label in track(list(zip(split.places(rows), labels.tolist(), strict=True)), "embedding"):
         if id != current:
             current, image = id, read_image(paths[id])
             if resize is not None:
                 image = v2.functional.resize(image, list(resize), antialias=True)
         thumbnails.append(thumbnail(image, row, column, images.palette[label]))
+        metadata.append([_field(images.classes[label]), _field(id), row, column])
     header = ["class", "image", "row", "column"]
-    metadata = [
-        [_field(images.classes[label]), _field(id), row, column]
-        for (id, row, column), label in zip(places, labels.tolist(), strict=True)
-    ]
-    temporary = store.folder / f".{FOLDER}.{os.getpid()}.tmp"
-    with SummaryWriter(str(temporary)) as writer:
+    with SummaryWriter(str(folder)) as writer:
         writer.add_embedding(standardised, metadata, torch.stack(thumbnails), tag="samples", metadata_header=header)
-    remove(store.folder)
-    temporary.rename(folder)
 
 
 def remove(folder: Path) -> None:
-    """Remove the view of the store in a folder, if there is one, and what is left of unfinished ones."""
-    for path in (folder / FOLDER, *folder.glob(f".{FOLDER}.*.tmp")):
-        if path.is_dir() and path.name != f".{FOLDER}.{os.getpid()}.tmp":
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove the view of the store in a folder, if there is one, whole or begun."""
+    for path in (folder / FOLDER, folder / f".{FOLDER}.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
 
 
 def choose(split: Split, count: int, seed: int) -> Tensor:

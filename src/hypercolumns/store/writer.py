@@ -1,5 +1,6 @@
 """Writing a store: by one process or several, in one go or after a kill."""
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +41,8 @@ class StoreWriter:
             fingerprint: all that decides its contents.
             images: their number in each split.
         """
-        self.folder, self.fingerprint = folder, dict(fingerprint)
+        self.folder = folder
+        self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))  # as it will be read again
         self._images: dict[Shard, range] = {}
         for split, count in images.items():
             each = max(LEAST_IMAGES, math.ceil(count / MOST_SHARDS))
