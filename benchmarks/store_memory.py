@@ -3,7 +3,7 @@
 python benchmarks/store_memory.py
 
 Runs `train.py` on the synthetic set, with SqueezeNet and random weights. Counted is anonymous memory (RssAnon), for
-pages of the store that are mapped can be dropped at any time; sampled every 5 ms, of the main process and of it with
+pages of the store that are mapped can be dropped at any time; sampled every 20 ms, of the main process and of it with
 its workers.
 """
 
@@ -60,7 +60,7 @@ def peaks(command: list[str], threads: int) -> tuple[int, int]:
         own = anonymous(process.pid)
         main_peak = max(main_peak, own)
         tree_peak = max(tree_peak, own + sum(anonymous(child) for child in children(process.pid)))
-        time.sleep(0.005)
+        time.sleep(0.02)
     assert process.returncode == 0, f"{command} failed"
     return main_peak, tree_peak
 
@@ -76,10 +76,13 @@ def anonymous(process: int) -> int:
 
 def children(process: int) -> list[int]:
     """The processes that it has started."""
-    try:
-        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return [child for child, parent in parents.items() if parent == process]
 
 
 if __name__ == "__main__":

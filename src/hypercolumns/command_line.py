@@ -31,6 +31,8 @@ def run(main: Callable[[], object]) -> None:
     A fault that the user can mend ends in one line and exit code 2; a bug keeps its traceback.
     """
     sys.argv[1:] = quote_paths(sys.argv[1:])
+    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, where it would print them and exit
     try:
         main()
@@ -38,7 +40,8 @@ def run(main: Callable[[], object]) -> None:
         exit_if_fault(error)
         raise
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        again = " without overwrite=true" if "overwrite=true" in sys.argv else ""
+        print(f"interrupted; the same command{again} goes on from here", file=sys.stderr)
         sys.exit(130)
 
 

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock
 from safetensors import SafetensorError
 
 from hypercolumns.errors import HypercolumnsError
@@ -20,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     What was written is on the disk before it has its name, and the name before this returns: neither a kill nor a power
     cut leaves half a file. Raises HypercolumnsError if it can't be written (a full disk, a folder without permission).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # nodes share folders, and process ids
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -39,6 +41,13 @@ def remove_temporaries(path: Path) -> None:
     """Remove what writers of `path` that were killed have left of it; nobody may be writing it now."""
     for temporary in path.parent.glob(f".{path.name}.*.tmp"):
         temporary.unlink(missing_ok=True)
+
+
+def release(lock: BaseFileLock) -> None:
+    """Let go of a lock and remove its file: who has opened that just now sees that it is gone, and looks again."""
+    with suppress(PermissionError):  # of Windows, where an open file can't be removed; it does no harm
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
 
 
 def write_json(path: Path, value: object) -> None:

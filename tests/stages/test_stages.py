@@ -54,7 +54,8 @@ def only(place, pattern):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "config.yaml"}
+    files = (path for path in sorted(folder.iterdir()) if path.is_file())
+    return {path.name: path.read_bytes() for path in files if path.name != "config.yaml"}
 
 
 def pretrain_identity(place):
@@ -142,6 +143,26 @@ class TestExtract:
         assert contents(place / "my samples") == whole
         run("extract", "samples=my samples", "sampler.n=4", "overwrite=true")
         assert SampleStore(place / "my samples").fingerprint["sampler"]["n"] == 4
+
+    @pytest.mark.parametrize("kept", [["train-00000.safetensors", ".train-00000.lock"], ["embedding"], []])
+    def test_a_folder_that_is_named_and_was_hardly_begun(self, place, kept):
+        run("extract", "samples=mine", "embedding=20")
+        whole = contents(place / "mine")
+        (place / "mine" / ".train-00000.lock").touch()
+        for path in (place / "mine").iterdir():
+            if path.is_file() and path.name not in [*kept, "fingerprint.json", "config.yaml"]:
+                path.unlink()
+        run("extract", "samples=mine")
+        assert contents(place / "mine") == whole
+
+    def test_another_store_that_is_odd_is_passed_over(self, place):
+        run("extract")
+        odd = place / "runs/shapes/rgb/samples/0123456789"
+        odd.mkdir()
+        for text in ("{", "{}"):
+            (odd / "index.json").write_text(text)
+            (odd / "fingerprint.json").write_text(text)
+            run("pretrain", "dense_val=0", "trainer.max_epochs=1", "overwrite=true")
 
     def test_a_folder_of_other_things_is_refused(self, place):
         (place / "photos").mkdir()

@@ -1,4 +1,6 @@
+import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -68,6 +70,13 @@ class TestReading:
             mapped = [line for line in maps if "train-00000.safetensors" in line]
         starts = [range(*(int(end, 16) for end in line.split()[0].split("-"))) for line in mapped]
         assert any(features.data_ptr() in addresses for addresses in starts)
+
+    def test_another_process_maps_the_files_for_itself(self, folder):
+        split = SampleStore(folder).split("train")
+        mean, _ = split.statistics()
+        sent = pickle.loads(pickle.dumps(split))
+        assert sent._maps == {}
+        assert torch.equal(sent.statistics()[0], mean)
 
     def test_an_unfinished_store_is_refused(self, folder):
         (folder / "index.json").unlink()
@@ -149,7 +158,7 @@ time.sleep(20)
         (folder / "cat-pictures.txt").write_text("mine")
         with StoreWriter(folder, fingerprint, {"train": 1}) as store:
             store.clear()
-        assert sorted(path.name for path in folder.iterdir()) == ["cat-pictures.txt", "notes.json"]
+        assert sorted(path.name for path in folder.iterdir()) == ["cat-pictures.txt", "fingerprint.json", "notes.json"]
 
     def test_a_split_without_samples_is_an_error(self, tmp_path, fingerprint):
         with pytest.raises(HypercolumnsError, match="no samples of the val split"):
@@ -167,6 +176,13 @@ time.sleep(20)
         write(tmp_path, {"size": (1, 2)})
         assert SampleStore(tmp_path).fingerprint == {"size": [1, 2]}
         assert StoreWriter(tmp_path, {"size": (1, 2)}, SPLITS).missing("train") == []
+
+    def test_an_index_that_lost_something_is_written_anew(self, folder, fingerprint):
+        before = contents(folder)
+        for damage in ('{"format": 1}', "{", json.dumps({"format": 1, "fingerprint": fingerprint, "splits": {}})):
+            (folder / "index.json").write_text(damage)
+            write(folder, fingerprint)
+            assert contents(folder) == before
 
     def test_large_splits_have_larger_shards(self, tmp_path, monkeypatch):
         monkeypatch.setattr(writer, "MOST_SHARDS", 4)
@@ -200,6 +216,7 @@ except writer.HypercolumnsError as error:
         assert "train-00001.safetensors can't be written (" in result.stdout, result.stderr
         assert len(result.stdout.splitlines()) == 1
         assert {path.name for path in tmp_path.iterdir() if path.suffix != ".lock"} == {
+            "fingerprint.json",
             "train-00000.json",
             "train-00000.safetensors",
         }

@@ -17,6 +17,8 @@ from torchvision.transforms import v2
 from hypercolumns import seeds
 from hypercolumns.classifiers.mlp import EPSILON
 from hypercolumns.data import ImageSet
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import release
 from hypercolumns.images import read_image
 from hypercolumns.progress import track
 from hypercolumns.store import SampleStore, Split
@@ -31,20 +33,27 @@ def write(store: SampleStore, images: ImageSet, count: int, seed: int, resize: t
     """Write a view of `count` training samples, as many of each class as can be, unless it is there already.
 
     The features are standardised by the mean and standard deviation of all training samples, as the classifier sees
-    them.
+    them. Raises HypercolumnsError if the view can't be written.
     """
     split = store.split("train")
-    rows = choose(split, count, seed)
-    folder = store.folder / FOLDER
-    if _points(folder) == len(rows):
+    folder, points = store.folder / FOLDER, sum(quotas(split.counts.sum(0).tolist(), count))
+    if _points(folder) == points:
         return
-    with FileLock(store.folder / f".{FOLDER}.lock") as lock:
-        if _points(folder) != len(rows):  # nor has another process written it meanwhile
+    lock = FileLock(store.folder / f".{FOLDER}.lock")
+    with lock:
+        if _points(folder) != points:  # nor has another process written it meanwhile
             remove(store.folder)
             temporary = store.folder / f".{FOLDER}.tmp"
-            _write(temporary, split, rows, images, resize)
-            temporary.rename(folder)
-        Path(lock.lock_file).unlink()
+            try:
+                _write(temporary, split, choose(split, count, seed), images, resize)
+                temporary.rename(folder)
+            except OSError as error:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise HypercolumnsError(
+                    f"{folder} can't be written ({error}); the samples are all there, it only shows some of them: "
+                    f"free some space, or set embedding=0"
+                ) from error
+        release(lock)
 
 
 def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: tuple[int, int] | None) -> None:
@@ -69,9 +78,12 @@ def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: t
 
 def remove(folder: Path) -> None:
     """Remove the view of the store in a folder, if there is one, whole or begun."""
-    for path in (folder / FOLDER, folder / f".{FOLDER}.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path)
+    temporary = folder / f".{FOLDER}.tmp"
+    if temporary.is_dir():
+        shutil.rmtree(temporary)
+    if (folder / FOLDER).is_dir():
+        (folder / FOLDER).rename(temporary)  # so that a half of it never passes for a view
+        shutil.rmtree(temporary)
 
 
 def choose(split: Split, count: int, seed: int) -> Tensor:

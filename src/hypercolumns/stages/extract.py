@@ -37,8 +37,8 @@ def extract(cfg: DictConfig) -> Path:
     folder = runs.store_folder(cfg, images, fingerprint)
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
         if cfg.overwrite:
-            writer.clear()
             embedding.remove(folder)
+            writer.clear()
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
             console.print(f"extract: already done, {folder}", markup=False)
         else:
@@ -49,11 +49,11 @@ def extract(cfg: DictConfig) -> Path:
             sampler: Sampler = instantiate(cfg.sampler)
             for split in images.splits:
                 _extract_split(writer, split, data, backbone.taps, read, sampler, cfg.seed)
-            writer.finish()
+        writer.finish()
     store = SampleStore(folder)
+    report.show_store(store, images.classes)
     if cfg.embedding:
         embedding.write(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
-    report.show_store(store, images.classes)
     return folder
 
 

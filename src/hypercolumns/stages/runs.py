@@ -175,7 +175,7 @@ def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleSto
     own = parent / key(store_identity(cfg, wanted)) / INDEX
     if own in stores and any(override.startswith(("sampler", "seed=")) for override in build.overrides()):
         return SampleStore(own.parent)
-    candidates = ((path.parent, read_json(path)["fingerprint"]) for path in stores)
+    candidates = ((path.parent, found) for path in stores if (found := fingerprint_of(path.parent)) is not None)
     return SampleStore(_newest(candidates, wanted, f"samples in {parent}", build.command("extract")))
 
 

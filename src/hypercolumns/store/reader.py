@@ -10,16 +10,15 @@ from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import read_json
-from hypercolumns.store.shard import FORMAT, INDEX, REPAIR, Fingerprint, ImageSamples, Shard
+from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, REPAIR, Fingerprint, ImageSamples, Shard
 
 
 def fingerprint_of(folder: Path) -> dict[str, Any] | None:
-    """What decided the contents of the store in a folder, finished or not; None if there is none."""
-    for path in (folder / INDEX, *sorted(folder.glob("*-?????.json"))):
-        if path.is_file():
-            found = read_json(path).get("fingerprint")
-            return found if isinstance(found, dict) else None
-    return None
+    """What decides the contents of the store in a folder, finished or not; None if there is none that can be read."""
+    try:
+        return read_json(folder / FINGERPRINT)
+    except HypercolumnsError:
+        return None
 
 
 class SampleStore:
@@ -48,17 +47,19 @@ class SampleStore:
             )
         try:
             self.fingerprint: dict[str, Any] = dict(index["fingerprint"])
-            self.records: dict[str, list[dict[str, Any]]] = dict(index["splits"])
+            self.records: dict[str, list[dict[str, Any]]] = dict(index["splits"].items())
             self._splits = {
                 name: Split(folder, name, records, self.fingerprint) for name, records in self.records.items()
             }
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise HypercolumnsError(
                 f"{path} is damaged ({error!r}); remove it and run stage=extract as before, which writes it anew"
             ) from error
 
     def split(self, name: str) -> "Split":
         """The samples of a split; raises HypercolumnsError if files of its shards are missing or cut short."""
+        if name not in self._splits:
+            raise HypercolumnsError(f"{self.folder / INDEX} lists no {name} split; run stage=extract as before")
         self._splits[name].check()
         return self._splits[name]
 
@@ -71,15 +72,21 @@ class Split:
     Attributes:
         shards: its shards, in order.
         counts: (shards, classes) int64, the samples of each class in each shard.
+        bytes: of all its shards.
+        channels: D.
     """
 
     def __init__(self, folder: Path, name: str, records: Sequence[dict[str, Any]], fingerprint: Fingerprint) -> None:
-        """The shards that the index lists."""
+        """The shards that the index lists; raises whatever comes of a record that is not as it should be."""
         self.shards = [Shard(folder, name, number) for number in range(len(records))]
         self.counts = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(record["samples_per_class"], dtype=torch.int64) for record in records], batch_first=True
         )
         self.bytes = sum(int(record["bytes"]) for record in records)
+        self.channels = int(records[0]["channels"])
+        for record in records:
+            if record["rows"] != sum(record["samples_per_class"]) or record["channels"] != self.channels:
+                raise ValueError(f"rows or channels of {record['shard']}")
         self._records, self._fingerprint = records, fingerprint
         self._starts = torch.tensor([0, *(int(record["rows"]) for record in records)]).cumsum(0)
         self._maps: dict[int, dict[str, Tensor]] = {}
@@ -91,11 +98,6 @@ class Split:
     def __len__(self) -> int:
         """The number of samples."""
         return int(self._starts[-1])
-
-    @property
-    def channels(self) -> int:
-        """D."""
-        return int(self._records[0]["channels"])
 
     def samples_per_class(self, classes: int) -> Tensor:
         """(classes,) int64."""

@@ -14,9 +14,21 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import file_hash, key, read_json, replacing, write_json
 
 INDEX = "index.json"
+FINGERPRINT = "fingerprint.json"
 FORMAT = 1
 REPAIR = "remove the shard and its sidecar (.json) and run stage=extract as before, which makes again what is missing"
 Fingerprint = Mapping[str, Any]
+SIDECAR = {  # what it says, and of which type
+    "shard": str,
+    "rows": int,
+    "channels": int,
+    "dtype": str,
+    "samples_per_class": list,
+    "bytes": int,
+    "sha256": str,
+    "images": list,
+    "fingerprint": dict,
+}
 
 
 class ImageSamples(NamedTuple):
@@ -117,14 +129,16 @@ class Shard:
             sidecar = read_json(self.sidecar)
         except HypercolumnsError:
             return f"{self.sidecar.name} can't be read"
-        if sidecar.get("shard") != self.name:
-            return f"{self.sidecar.name} is that of {sidecar.get('shard')}"
-        if sidecar.get("fingerprint") != fingerprint:
+        if not all(isinstance(sidecar.get(name), kind) for name, kind in SIDECAR.items()):
+            return f"{self.sidecar.name} lacks some of {', '.join(SIDECAR)}"
+        if sidecar["shard"] != self.name:
+            return f"{self.sidecar.name} is that of {sidecar['shard']}"
+        if sidecar["fingerprint"] != fingerprint:
             return f"{self.sidecar.name} belongs to another store"
         if not self.file.is_file():
             return f"{self.file.name} is missing"
         size = self.file.stat().st_size
-        return None if size == sidecar.get("bytes") else f"{self.file.name} has {size} bytes, not {sidecar['bytes']}"
+        return None if size == sidecar["bytes"] else f"{self.file.name} has {size} bytes, not {sidecar['bytes']}"
 
     def record(self) -> dict[str, Any]:
         """What the index says of it: its sidecar without the images and the fingerprint, and the sidecar's own hash."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hypercolumns.files import file_hash
-from hypercolumns.store.reader import SampleStore
-from hypercolumns.store.shard import Shard
+from hypercolumns.store.reader import SampleStore, fingerprint_of
+from hypercolumns.store.shard import FINGERPRINT, INDEX, Shard
 
 Track = Callable[[Iterable[Shard]], Iterable[Shard]]
 
@@ -22,7 +22,12 @@ def faults(folder: Path, track: Track = iter) -> list[str]:
         for split, of_split in store.records.items()
         for number, record in enumerate(of_split)
     }
-    found = []
+    listed = {shard.sidecar.name for shard in records}
+    found = [
+        f"{path.name} is not in {INDEX}" for path in sorted(folder.glob("*-?????.json")) if path.name not in listed
+    ]
+    if fingerprint_of(folder) != store.fingerprint:
+        found.append(f"{FINGERPRINT} does not agree with {INDEX}")
     for shard in track(list(records)):
         fault = shard.fault(store.fingerprint)
         if fault is None and shard.record() != records[shard]:

@@ -11,10 +11,10 @@ from typing import Any, Self
 from filelock import BaseFileLock, FileLock, Timeout
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_json, remove_temporaries, write_json
-from hypercolumns.store.shard import FORMAT, INDEX, ImageSamples, Shard
+from hypercolumns.files import read_json, release, remove_temporaries, write_json
+from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, ImageSamples, Shard
 
-SHARD_FILE = re.compile(r"\.?\w+-\d{5,}\.(safetensors|json|lock|.*\.tmp)")
+OWN_FILE = re.compile(r"\.?(index|fingerprint|\w+-\d{5})\.(safetensors|json|lock|.*\.tmp)")
 LEAST_IMAGES = 32  # of a shard; what a kill can cost
 MOST_SHARDS = 8192  # of a split; what a folder, and the memory maps of a process, hold with ease
 
@@ -73,6 +73,7 @@ class StoreWriter:
 
     def claims(self, split: str) -> Iterator[Shard]:
         """The missing shards that no other process is making, each when it is asked for and then for this one alone."""
+        self._write_unless_there(FINGERPRINT, self.fingerprint)
         for shard in self.missing(split):
             lock = FileLock(shard.lock, blocking=False)
             try:
@@ -101,15 +102,15 @@ class StoreWriter:
             if not sum(record["rows"] for record in records):
                 raise HypercolumnsError(f"no samples of the {split} split: all pixels of its masks are void (255)")
         index = {"format": FORMAT, "fingerprint": self.fingerprint, "splits": splits}
-        path = self.folder / INDEX
-        with FileLock(self.folder / ".index.lock"):
-            remove_temporaries(path)
-            if not path.is_file() or read_json(path) != index:
-                write_json(path, index)
-            (self.folder / ".index.lock").unlink(missing_ok=True)
+        self._write_unless_there(FINGERPRINT, self.fingerprint)
+        self._write_unless_there(INDEX, index)
 
     def clear(self) -> None:
-        """Remove the store's files, and no others; raises HypercolumnsError if another process is writing it."""
+        """Remove the shards and the index that are there, of this store or another, and no other files.
+
+        Raises HypercolumnsError if another process is making a shard. One that is between two shards is not seen: it
+        makes again what it finds missing.
+        """
         for lock in self.folder.glob(".*.lock"):
             try:
                 with FileLock(lock, blocking=False):
@@ -119,9 +120,10 @@ class StoreWriter:
                     f"overwrite=true: another process is writing to {self.folder}; wait for it or stop it, "
                     f"and start others beside it without overwrite=true"
                 ) from None
-        (self.folder / INDEX).unlink(missing_ok=True)  # first, for without it the store is unfinished
+        write_json(self.folder / FINGERPRINT, self.fingerprint)  # from here on it is this one, unfinished
+        (self.folder / INDEX).unlink(missing_ok=True)
         for path in self.folder.iterdir():
-            if SHARD_FILE.fullmatch(path.name):
+            if OWN_FILE.fullmatch(path.name) and path.name != FINGERPRINT:
                 path.unlink(missing_ok=True)
         self._complete.clear()
 
@@ -131,6 +133,15 @@ class StoreWriter:
         return shard in self._complete
 
     def _give_back(self, shard: Shard) -> None:
-        """Let go of a shard that is complete; who has opened its lock just now finds the shard complete."""
-        shard.lock.unlink(missing_ok=True)
-        self._locks.pop(shard).release()
+        """Let go of a shard that is complete."""
+        release(self._locks.pop(shard))
+
+    def _write_unless_there(self, name: str, value: object) -> None:
+        """Write a JSON file, if it does not say so already; all processes would write the same."""
+        path = self.folder / name
+        try:
+            there = read_json(path) == value
+        except HypercolumnsError:  # it is missing, or damaged
+            there = False
+        if not there:
+            write_json(path, value)

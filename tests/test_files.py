@@ -1,0 +1,42 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import key, remove_temporaries, replacing
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    replace, sync = Path.replace, os.fsync
+    monkeypatch.setattr(Path, "replace", lambda path, to: (done.append(f"name {to.name}"), replace(path, to)))
+    monkeypatch.setattr(os, "fsync", lambda number: (done.append(os.readlink(f"/proc/self/fd/{number}")), sync(number)))
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    assert done == [str(temporary), "name file", str(tmp_path)]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_fault_leaves_what_was_there(tmp_path):
+    (tmp_path / "file").write_text("old")
+
+    def write():
+        with replacing(tmp_path / "file") as temporary:
+            temporary.write_text("half")
+            raise OSError("the disk is full")
+
+    with pytest.raises(HypercolumnsError, match=r"file can't be written .* nothing that was there has changed"):
+        write()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "old"}
+
+
+def test_temporaries_of_killed_writers_are_removed(tmp_path):
+    for name in (".a.json.12ab.tmp", ".b.json.12ab.tmp", "a.json"):
+        (tmp_path / name).touch()
+    remove_temporaries(tmp_path / "a.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.json.12ab.tmp", "a.json"]
+
+
+def test_a_key_is_of_the_value_not_of_its_order():
+    assert key({"a": 1, "b": [2]}) == key({"b": [2], "a": 1}) != key({"a": 1, "b": [3]})
