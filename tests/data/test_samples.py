@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from hypercolumns.data import SampleData
 from hypercolumns.data.order import Batches
-from hypercolumns.data.samples import SampleDataset
+from hypercolumns.data.samples import SampleDataset, _as_it_is
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, writer
 
 
@@ -74,14 +74,10 @@ def test_workers_change_nothing(store, method):
     split.statistics()  # opens the maps
     batches = Batches(30, 8, seed=0)
     alone, helped = (
-        numbers(DataLoader(SampleDataset(split), batch_sampler=batches, collate_fn=as_it_is, **settings))
+        numbers(DataLoader(SampleDataset(split), batch_sampler=batches, collate_fn=_as_it_is, **settings))
         for settings in ({}, {"num_workers": 2, "multiprocessing_context": method})
     )
     assert alone == helped
-
-
-def as_it_is(batch):
-    return batch
 
 
 def test_labels_go_with_their_samples(store):
