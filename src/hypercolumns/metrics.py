@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from hypercolumns.images import VOID
 
@@ -20,6 +22,27 @@ def confusion_metric(classes: int) -> MulticlassConfusionMatrix:
     `update(labels, mask)` takes class indices of any shape.
     """
     return MulticlassConfusionMatrix(num_classes=classes, ignore_index=VOID, validate_args=False)
+
+
+def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """The confusion matrix (classes, classes) int64 of one image, from predicted and true class indices (H, W)."""
+    counts = multiclass_confusion_matrix(
+        labels.long(), mask.long(), num_classes=classes, ignore_index=VOID, validate_args=False
+    )
+    return counts.reshape(classes, classes)  # that of a single class comes without dimensions
+
+
+def boundary_band(mask: Tensor, width: int) -> Tensor:
+    """The pixels (H, W) bool within `width` pixels, diagonals included, of one with another label; void is a label too.
+
+    It is the trimap of Kohli et al., Robust Higher Order Potentials (IJCV 2009), that boundaries are judged in.
+    """
+    labels = mask[None].float()
+    tall, wide = (2 * width + 1, 1), (1, 2 * width + 1)
+    highest, lowest = (
+        sign * F.max_pool2d(F.max_pool2d(sign * labels, tall, 1, (width, 0)), wide, 1, (0, width)) for sign in (1, -1)
+    )
+    return (highest != lowest)[0]
 
 
 @dataclass(frozen=True)
@@ -65,27 +88,48 @@ class Scores:
         }
 
 
+def ratios(confusion: Tensor) -> dict[str, Tensor]:
+    """The figures of confusion matrices (..., classes, classes), truth by row: see `Scores`.
+
+    Those of everything are (...,), `per_class_iou` and `per_class_accuracy` are (..., classes), all float64; NaN where
+    there is nothing to divide by.
+    """
+    confusion = confusion.double()
+    return ratios_of_sums(confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2))
+
+
+def ratios_of_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:
+    """`ratios` of what they need: of each class (..., classes), the pixels that are right, true and predicted."""
+    iou, accuracy = right / (truth + predicted - right), right / truth
+    total = truth.sum(-1)
+    return {
+        "miou": iou.nanmean(-1),
+        "pixel_accuracy": right.sum(-1) / total,
+        "mean_accuracy": accuracy.nanmean(-1),
+        "frequency_weighted_iou": (truth * iou).nansum(-1) / total,
+        "per_class_iou": iou,
+        "per_class_accuracy": accuracy,
+    }
+
+
 def scores(confusion: Tensor) -> Scores:
     """The figures of a confusion matrix (classes, classes), integer, truth by row."""
     classes = math.isqrt(confusion.numel())
-    confusion = confusion.cpu().double().reshape(classes, classes)  # torchmetrics squeezes that of a single class
-    right, truth, predicted = confusion.diag(), confusion.sum(1), confusion.sum(0)
-    union = truth + predicted - right
-    iou, accuracy = right / union, right / truth  # NaN for a class that does not occur
-    total = truth.sum()
-    most = int(truth.argmax())
+    confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics squeezes that of a single class
+    truth = confusion.sum(1)
+    total, most = truth.sum(), int(truth.argmax())
+    found = {
+        name: tuple(map(number, values)) if values.ndim else number(values)
+        for name, values in ratios(confusion).items()
+    }
     return Scores(
-        miou=_number(iou.nanmean()),
-        pixel_accuracy=_number(right.sum() / total),
-        mean_accuracy=_number(accuracy.nanmean()),
-        frequency_weighted_iou=_number((truth * iou).nansum() / total),
-        per_class_iou=tuple(_number(value) for value in iou),
-        per_class_accuracy=tuple(_number(value) for value in accuracy),
+        **found,  # type: ignore[arg-type]
         pixels=int(total),
-        baseline_miou=_number(truth[most] / total / (truth > 0).sum()),
+        baseline_miou=number(truth[most] / total / (truth > 0).sum()),
         baseline_class=most if total else None,
     )
 
 
-def _number(value: Tensor) -> float | None:
+def number(value: Tensor) -> float | None:
+    """A figure as a float, or None for NaN."""
     return None if torch.isnan(value) else float(value)

@@ -22,6 +22,7 @@ from hypercolumns.factored import Adaptive, adaptive_labels, classify
 from hypercolumns.files import replacing
 from hypercolumns.hypercolumn import Alignment, Size, check_alignment
 from hypercolumns.images import VOID, Palette, read_image, voc_palette
+from hypercolumns.views import ONE, Views
 from hypercolumns.windows import LIMIT, hypercolumns_at, windows
 
 Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
@@ -81,16 +82,36 @@ class Segmenter(nn.Module):
         """The logits of every pixel: (B, classes, H, W)."""
         return self._classify(images, self.classifier.rest).permute(0, 3, 1, 2)
 
-    def labels(self, images: Tensor, adaptive: Adaptive | None = None) -> Tensor:
+    def labels(self, images: Tensor, adaptive: Adaptive | None = None, views: Views = ONE) -> Tensor:
         """The class of every pixel, (B, H, W) uint8, without holding the logits of all; no gradients.
 
-        With `adaptive`, only some pixels are classified, and most of the classes are still the same.
+        With `adaptive`, only some pixels are classified, and most of the classes are still the same. Of several `views`
+        it is the most probable class on average, which takes the memory of `probabilities`; raises HypercolumnsError
+        for both together.
         """
         with torch.no_grad():
+            if views != ONE:
+                if adaptive is not None:
+                    raise HypercolumnsError(
+                        "adaptive=true classifies one view of an image; leave out tta.flip and tta.scales, or adaptive"
+                    )
+                return self.probabilities(images, views).argmax(1).to(torch.uint8)
             if adaptive is not None:
                 return self._adaptive_labels(images, adaptive)
             rest = self.classifier.rest
             return self._classify(images, lambda hidden: rest(hidden).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
+
+    def probabilities(self, images: Tensor, views: Views = ONE) -> Tensor:
+        """The probability of each class at every pixel, (B, classes, H, W), the mean over the views; no gradients."""
+        total: Tensor | None = None
+        with torch.no_grad():
+            for size, flipped in views.of(self.resize or (images.shape[-2], images.shape[-1])):
+                logits = self._classify(images.flip(-1) if flipped else images, self.classifier.rest, size)
+                seen = logits.softmax(-1)
+                seen = seen.flip(2) if flipped else seen
+                total = seen if total is None else total.add_(seen)
+        assert total is not None, "there is at least one view"
+        return total.div_(len(views)).permute(0, 3, 1, 2)
 
     def hypercolumns_at(self, images: Tensor, points: Tensor) -> Tensor:
         """The hypercolumns at points (B, N, 2), as (B, N, D)."""
@@ -107,13 +128,13 @@ class Segmenter(nn.Module):
             logits: Tensor = self(self._batch(image))
         return logits[0].float().cpu()
 
-    def predict(self, image: Picture, adaptive: Adaptive | None = None) -> NDArray[np.uint8]:
-        """The class index of every pixel, (H, W) uint8; `adaptive` as for `labels`.
+    def predict(self, image: Picture, adaptive: Adaptive | None = None, views: Views = ONE) -> NDArray[np.uint8]:
+        """The class index of every pixel, (H, W) uint8; `adaptive` and `views` as for `labels`.
 
         `image` is a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
         """
         with self._predicting():
-            labels = self.labels(self._batch(image), adaptive)
+            labels = self.labels(self._batch(image), adaptive, views)
         array: NDArray[np.uint8] = labels[0].cpu().numpy()
         return array
 
@@ -169,12 +190,12 @@ class Segmenter(nn.Module):
             ) from error
         return segmenter.eval()
 
-    def _classify(self, images: Tensor, rest: Callable[[Tensor], Tensor]) -> Tensor:
-        """`rest` of the hidden layer of every pixel, (B, H, W, ...)."""
+    def _classify(self, images: Tensor, rest: Callable[[Tensor], Tensor], seen: Size | None = None) -> Tensor:
+        """`rest` of the hidden layer of every pixel, (B, H, W, ...); the backbone sees the images at size `seen`."""
         weight, bias = self.classifier.folded()
         parameters = list(self.classifier.rest.parameters())
         whole: Tensor | None = None
-        for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
+        for rows, columns, maps in windows(self.backbone, images, self.alignment, seen or self.resize, self.window):
             pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
             part = classify(maps, *pixels, weight, bias, rest, parameters)
             if part.shape[1:3] == images.shape[-2:]:

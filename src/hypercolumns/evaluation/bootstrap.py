@@ -1,0 +1,98 @@
+"""How sure a figure is: the bootstrap over images, or over groups of images that are not independent.
+
+The images (or groups) of an evaluation are drawn anew, as many as there are and with replacement, and all figures are
+worked out of each draw; the middle 95 % of them are the interval (Efron, Bootstrap Methods, Annals of Statistics 1979).
+
+    R draws, N images, C classes
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypercolumns import seeds
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.evaluation.evaluation import Evaluation
+from hypercolumns.metrics import ratios_of_sums
+
+LEVEL = 0.95
+
+
+def groups_of(ids: Sequence[str], pattern: str | None) -> Tensor:
+    """Which group (N,) int64 each image is in, numbered from 0: those whose ids agree in what the pattern finds.
+
+    That is all that the regular expression matches, or its parts in brackets. Without one, each image is on its own.
+    Raises HypercolumnsError if it is none, or does not occur in an id.
+    """
+    if pattern is None:
+        return torch.arange(len(ids))
+    try:
+        found = [re.search(pattern, id) for id in ids]
+    except re.error as error:
+        raise HypercolumnsError(f"groups={pattern} is not a regular expression ({error})") from error
+    numbers: dict[object, int] = {}
+    groups = []
+    for id, match in zip(ids, found, strict=True):
+        if match is None:
+            raise HypercolumnsError(f"groups={pattern} does not occur in {id}; it must in the id of every image")
+        groups.append(numbers.setdefault(match.groups() or match[0], len(numbers)))
+    return torch.tensor(groups, dtype=torch.int64)
+
+
+def resampled(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> dict[str, Tensor]:
+    """All figures of R draws of the groups: (R,), those of classes (R, C); those named `boundary_...` are of the band.
+
+    A function of the seed, the groups and the counts: two evaluations of the same images are drawn alike, so that their
+    figures can be compared draw by draw.
+    """
+    units = int(groups.max()) + 1
+    sums = torch.stack([part for one in (evaluation.everywhere, evaluation.boundary) for part in _sums(one)], dim=1)
+    of_units = torch.zeros(units, *sums.shape[1:], dtype=torch.float64).index_add_(0, groups, sums.double())
+    generator = seeds.generator(seed, "bootstrap")
+    drawn = torch.stack(
+        [
+            torch.bincount(torch.randint(units, (units,), generator=generator), minlength=units).double()
+            @ of_units.flatten(1)
+            for _ in range(draws)
+        ]
+    ).unflatten(1, sums.shape[1:])
+    everywhere, boundary = (ratios_of_sums(*drawn[:, start : start + 3].unbind(1)) for start in (0, 3))
+    return everywhere | {f"boundary_{name}": boundary[name] for name in ("miou", "pixel_accuracy", "per_class_iou")}
+
+
+def interval(values: Tensor) -> Tensor:
+    """The ends (2, ...) of the middle 95 % of values (R, ...); NaNs, where a class was not drawn, are left out."""
+    return values.nanquantile(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=values.dtype), dim=0)
+
+
+def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]:
+    """The ends [low, high] of the interval of each figure, those of classes by name; None where all draws are NaN."""
+    ends: dict[str, Any] = {}
+    for name, drawn in values.items():
+        between = interval(drawn)
+        ends[name] = dict(zip(classes, map(_ends, between.T), strict=True)) if drawn.ndim == 2 else _ends(between)
+    return ends
+
+
+def intervals(evaluation: Evaluation, pattern: str | None, draws: int, seed: int) -> dict[str, Any] | None:
+    """What `metrics.json` says of how sure its figures are; None where there are no two groups to draw from."""
+    if not draws or len(set((groups := groups_of(evaluation.ids, pattern)).tolist())) < 2:
+        return None
+    return describe(groups, pattern, draws) | as_json(resampled(evaluation, groups, draws, seed), evaluation.classes)
+
+
+def describe(groups: Tensor, pattern: str | None, draws: int) -> dict[str, Any]:
+    """What intervals were made by."""
+    return {"level": LEVEL, "draws": draws, "groups": pattern, "drawn_from": len(groups.unique())}
+
+
+def _ends(pair: Tensor) -> list[float] | None:
+    return None if pair.isnan().any() else [float(end) for end in pair]
+
+
+def _sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of confusion matrices (N, C, C): the pixels (N, C) of each class that are right, true and predicted."""
+    return confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)

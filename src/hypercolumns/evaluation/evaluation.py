@@ -1,0 +1,124 @@
+"""How the images of a split were labelled: what is kept of an evaluation, and what can be said from it.
+
+N images, C classes
+"""
+
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import replacing
+from hypercolumns.images import VOID
+from hypercolumns.metrics import boundary_band, confusion, ratios, scores
+
+WIDTH = 3  # pixels, of the band along true boundaries, unless the setting `boundary` says otherwise
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The pixels of one image: of all of it, and of the band along the true boundaries; both (C, C), truth by row."""
+
+    id: str
+    everywhere: Tensor
+    boundary: Tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A confusion matrix of each image, of all its pixels and of those near a true boundary.
+
+    Attributes:
+        classes: their names.
+        ids: of the images.
+        everywhere: (N, C, C) int64, truth by row, void left out.
+        boundary: likewise, of the pixels within `width` of a true boundary.
+        width: in pixels, see `metrics.boundary_band`.
+    """
+
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    everywhere: Tensor
+    boundary: Tensor
+    width: int
+
+    @classmethod
+    def of(cls, counts: Iterable[Counts], classes: Sequence[str], width: int) -> "Evaluation":
+        """The evaluation of these images."""
+        counts = list(counts)
+        none = torch.zeros(0, len(classes), len(classes), dtype=torch.int64)
+        everywhere, boundary = (
+            torch.stack(parts) if parts else none
+            for parts in ([one.everywhere for one in counts], [one.boundary for one in counts])
+        )
+        return cls(tuple(classes), tuple(one.id for one in counts), everywhere, boundary, width)
+
+    def figures(self) -> dict[str, Any]:
+        """What `metrics.json` says of all images together; `boundary_...` is of the band along true boundaries."""
+        near = scores(self.boundary.sum(0)).as_dict(self.classes)
+        return {
+            "images": len(self.ids),
+            **scores(self.everywhere.sum(0)).as_dict(self.classes),
+            "boundary_width": self.width,
+            **{f"boundary_{name}": near[name] for name in ("pixels", "miou", "pixel_accuracy", "per_class_iou")},
+        }
+
+    def worst(self, count: int) -> list[int]:
+        """The numbers of the images with the lowest mIoU of their own, worst first; those all of void are left out."""
+        miou = ratios(self.everywhere)["miou"]
+        return [int(index) for index in miou.argsort(stable=True) if not miou[index].isnan()][:count]
+
+    def take(self, indices: Sequence[int]) -> "Evaluation":
+        """The evaluation of some of the images."""
+        chosen = list(indices)
+        return Evaluation(
+            self.classes,
+            tuple(self.ids[index] for index in chosen),
+            self.everywhere[chosen],
+            self.boundary[chosen],
+            self.width,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write an `.npz` file of plain arrays: classes, ids, everywhere, boundary, width."""
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                classes=np.array(self.classes),
+                ids=np.array(self.ids),
+                everywhere=self.everywhere.numpy(),
+                boundary=self.boundary.numpy(),
+                width=np.array(self.width),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "Evaluation":
+        """Read a file that `save` wrote; raises HypercolumnsError if it is missing, damaged or something else."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                evaluation = cls(
+                    tuple(map(str, arrays["classes"])),
+                    tuple(map(str, arrays["ids"])),
+                    torch.from_numpy(arrays["everywhere"]),
+                    torch.from_numpy(arrays["boundary"]),
+                    int(arrays["width"]),
+                )
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise HypercolumnsError(f"{path} holds no evaluation ({reason}); make it by stage=evaluate") from error
+        shape = (len(evaluation.ids), len(evaluation.classes), len(evaluation.classes))
+        if evaluation.everywhere.shape != shape or evaluation.boundary.shape != shape:
+            raise HypercolumnsError(f"{path} holds no evaluation (its shapes differ); make it by stage=evaluate")
+        return evaluation
+
+
+def count(id: str, labels: Tensor, mask: Tensor, classes: int, width: int) -> Counts:
+    """The counts of one image, from predicted and true class indices (H, W)."""
+    near = torch.where(boundary_band(mask, width), mask.long(), VOID)
+    return Counts(id, confusion(labels, mask, classes).cpu(), confusion(labels, near, classes).cpu())

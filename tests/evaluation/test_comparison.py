@@ -1,0 +1,90 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hypercolumns import HypercolumnsError
+from hypercolumns.evaluation import Evaluation, compare, count
+
+
+def pair_of_evaluations(images=12, better=0.1):
+    """The same masks, labelled by two models that err on the same pixels, but the first on fewer."""
+    random = np.random.default_rng(0)
+    counts = ([], [])
+    for number in range(images):
+        mask = torch.from_numpy(random.integers(0, 3, (8, 9)))
+        luck = torch.from_numpy(random.random((8, 9)))
+        hard = random.uniform(0.2, 0.6)
+        for kept, share in zip(counts, (hard - better, hard), strict=True):
+            labels = torch.where(luck < share, (mask + 1) % 3, mask)
+            kept.append(count(f"drive{number % 4}_{number}", labels, mask, 3, 1))
+    return tuple(Evaluation.of(kept, "abc", 1) for kept in counts)
+
+
+def test_the_difference_and_its_interval():
+    evaluation, baseline = pair_of_evaluations()
+    result = compare(evaluation, baseline, None, 500, seed=0)
+    first, second = evaluation.figures(), baseline.figures()
+    assert result["difference"]["miou"] == pytest.approx(first["miou"] - second["miou"])
+    assert result["difference"]["per_class_iou"]["b"] == pytest.approx(
+        first["per_class_iou"]["b"] - second["per_class_iou"]["b"]
+    )
+    assert result["evaluation"]["boundary_miou"] == first["boundary_miou"]
+    assert result["baseline"]["boundary_miou"] == second["boundary_miou"]
+    low, high = result["intervals"]["miou"]
+    assert 0 < low < result["difference"]["miou"] < high
+    backwards = compare(baseline, evaluation, None, 500, seed=0)
+    assert backwards["intervals"]["miou"] == pytest.approx([-high, -low])
+
+
+def test_pairing_leaves_out_what_is_hard_for_both():
+    evaluation, baseline = pair_of_evaluations()
+    from hypercolumns.evaluation import intervals
+
+    width = np.ptp(compare(evaluation, baseline, None, 500, seed=0)["intervals"]["miou"])
+    alone = [np.ptp(intervals(one, None, 500, seed=0)["miou"]) for one in (evaluation, baseline)]
+    assert width < 0.5 * np.hypot(*alone)
+
+
+def test_an_evaluation_against_itself():
+    evaluation, _ = pair_of_evaluations()
+    result = compare(evaluation, evaluation, None, 100, seed=0)
+    assert result["difference"]["miou"] == 0
+    assert result["intervals"]["miou"] == [0, 0]
+
+
+def test_the_order_of_images_does_not_matter():
+    evaluation, baseline = pair_of_evaluations()
+    shuffled = baseline.take([5, 3, 11, 0, 1, 2, 4, 6, 7, 8, 9, 10])
+    assert compare(evaluation, shuffled, None, 100, seed=0) == compare(evaluation, baseline, None, 100, seed=0)
+
+
+def test_over_groups():
+    evaluation, baseline = pair_of_evaluations()
+    assert compare(evaluation, baseline, r"drive\d", 100, seed=0)["intervals"]["drawn_from"] == 4
+    assert compare(evaluation, baseline, "drive", 100, seed=0)["intervals"] is None
+
+
+def test_a_class_that_one_of_them_lacks():
+    truth = torch.zeros(1, 2, dtype=torch.int64)
+    evaluation, baseline = (
+        Evaluation.of([count(id, labels, truth, 2, 1) for id in "pq"], "ab", 1) for labels in (truth, truth + 1)
+    )
+    result = compare(evaluation, baseline, None, 10, seed=0)
+    assert result["difference"]["per_class_iou"] == {"a": 1.0, "b": None}
+    assert result["intervals"]["per_class_iou"] == {"a": [1.0, 1.0], "b": None}
+
+
+def test_what_can_not_be_compared():
+    evaluation, baseline = pair_of_evaluations()
+    truths = baseline.everywhere.clone()
+    truths[4, 0, 0] += 1
+    for other, message in (
+        (replace(baseline, classes=("a", "b", "d")), "has the classes a, b, c, the baseline a, b, d; only"),
+        (replace(baseline, width=2), r"boundaries of 1 pixels, the baseline of 2; evaluate one .* boundary="),
+        (baseline.take(range(11)), "has 12 images, the baseline 11; 1 of them are in one alone, such as drive3_11"),
+        (replace(baseline, everywhere=truths), "the masks of 1 images differ, such as that of drive0_4; evaluate both"),
+    ):
+        with pytest.raises(HypercolumnsError, match=message):
+            compare(evaluation, other, None, 10, seed=0)
