@@ -128,9 +128,11 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
 
     def lightning(number: int) -> MLP:
         classifier = start()
-        task = PixelClassification(classifier, CLASSES, instantiate(cfg.optimizer), instantiate(cfg.scheduler))
+        task = PixelClassification(
+            classifier, [str(label) for label in range(CLASSES)], instantiate(cfg.optimizer), instantiate(cfg.scheduler)
+        )
         data = SampleData(store, options.batch, cfg.num_workers, cfg.seed)
-        build.fit(cfg, task, data, folder / f"run {number}")
+        build.fit(cfg, task, data, folder / f"run {number}", folder / f"events {number}")
         task.load_state_dict(
             torch.load(folder / f"run {number}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
         )

@@ -41,15 +41,19 @@ def test_all_stages_then_predict_small(tmp_path):
     arguments = ["train.py", *TINY, "cnn.weights=null", "classifier.hidden=16", "runs=my runs"]
     output = run(*arguments, cwd=tmp_path)
     folder = tmp_path / "my runs" / "shapes" / "sqn" / "train" / "latest"
-    assert "mean (mIoU, mean accuracy)" in output
-    for name in ("model.safetensors", "metrics.json", "overlay.png"):
+    assert "mean (mIoU)" in output
+    for name in ("model.safetensors", "metrics.json", "panels.png"):
         assert (folder / name).is_file()
         assert str(Path("my runs") / "shapes" / "sqn" / "train") in output
     assert {path.name for path in tmp_path.iterdir()} == {"data", "my runs"}
 
-    events = EventAccumulator(str(folder.resolve())).Reload()
+    (of_run,) = (tmp_path / "my runs" / "shapes" / "sqn" / "events").glob("train-*")
+    events = EventAccumulator(str(of_run)).Reload()
     scalars = set(events.Tags()["scalars"])
-    assert {"train/loss", "val/loss", "val/miou", "lr-AdamW", "val_iou/background", "final/miou"} <= scalars
+    assert {"train/loss", "val/loss", "val/miou", "train/learning_rate", "train/images_per_second"} <= scalars
+    assert {"val_iou/background", "final/miou", "final/boundary_miou"} <= scalars
+    pictures = {f"val_images/{name}" for name in ("confusion", "fixed_1", "fixed_2", "worst_1", "worst_2")}
+    assert pictures | {"final_images/confusion", "final_images/panels"} == set(events.Tags()["images"])
     assert "_hparams_/session_start_info" in events.summary_metadata
     figures = json.loads((folder / "metrics.json").read_text())
     assert events.Scalars("final/miou")[-1].value == pytest.approx(figures["miou"])

@@ -19,8 +19,8 @@ from hypercolumns.errors import HypercolumnsError
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
-PATHS = (
-    "model images masks out samples init_from runs cnn.weights "
+TYPED = (  # settings whose values are taken as they are typed: paths, and a regular expression
+    "groups model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
 
@@ -72,7 +72,7 @@ def exit_if_fault(error: Exception) -> None:
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with values of settings that are paths quoted for Hydra, so that any file name can be typed.
+    """The arguments, with values that are paths (or a pattern) quoted for Hydra, so that any file name can be typed.
 
     Left alone are null, what is quoted already, and lists and sweeps (a,b after -m) unless a file has just that name.
     """
@@ -80,7 +80,7 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
     quoted = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if equals and key.lstrip("+") in PATHS and not _is_for_hydra(value, sweep):
+        if equals and key.lstrip("+") in TYPED and not _is_for_hydra(value, sweep):
             escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
             argument = f"{key}='{escaped}'".replace("${", "\\${")
         quoted.append(argument)

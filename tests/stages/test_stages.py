@@ -1,16 +1,17 @@
 """The stages on a tiny set, in this process; the hypercolumn is the pixel's colour, to be quick."""
 
+import csv
 import json
 import time
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from PIL import Image
+from small_runs import RGB, TINY, config, only, run
 
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.classifiers import MLP
@@ -21,36 +22,11 @@ from hypercolumns.stages import build, predict, run_stage
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
 
-TINY = [
-    "data=shapes",
-    "data.train_images=40",
-    "data.val_images=3",
-    "classifier.hidden=8",
-    "trainer.accelerator=cpu",
-    "embedding=0",
-]
-RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
-
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def config(name, *overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
-
-
-def run(stage, *overrides, base=RGB):
-    batch = {"extract": [], "pretrain": ["batch_size=256"], "train": ["batch_size=8"]}[stage]
-    return run_stage(config("train", *base, f"stage={stage}", *batch, *overrides))
-
-
-def only(place, pattern):
-    (found,) = (path for path in place.glob(pattern) if not path.is_symlink())
-    return found
 
 
 def contents(folder):
@@ -260,7 +236,7 @@ class TestPretrainAndTrain:
         miou = run("pretrain")
         folder = only(extracted, "runs/shapes/rgb/pretrain/*")
         names = {path.name for path in folder.iterdir()}
-        assert {"model.safetensors", "metrics.json", "overlay.png", "config.yaml", "run.json", "checkpoints"} <= names
+        assert {"model.safetensors", "metrics.json", "panels.png", "config.yaml", "run.json", "checkpoints"} <= names
         figures = json.loads((folder / "metrics.json").read_text())
         assert figures["miou"] == miou
         assert figures["images"] == 3
@@ -376,6 +352,27 @@ class TestPretrainAndTrain:
         model = Segmenter.load(extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors")
         assert torch.equal(model.classifier.first.weight, weights[1])
         assert not torch.equal(weights[1], weights[4])
+        with (extracted / "runs/shapes/rgb/pretrain/latest/metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["epoch"] for row in rows] == list("01234")
+        assert float(rows[1]["val/sample_miou"]) == pytest.approx(0.9)
+
+    def test_the_folder_tells_how_the_run_was_made(self, extracted):
+        run("train", "init_from=scratch", "trainer.max_epochs=2")
+        folder = only(extracted, "runs/shapes/rgb/train/*")
+        found = json.loads((folder / "environment.json").read_text())
+        assert found["command"].startswith("python train.py")
+        assert found["versions"]["torch"] == version("torch")
+        assert found["device"]["type"] == "cpu"
+        with Image.open(folder / "curves.png") as picture:
+            assert picture.size == (1650, 420)
+        with (folder / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["step"]) for row in rows] == [5, 10]
+        assert all(float(row["train/images_per_second"]) > 0 for row in rows)
+        assert float(rows[-1]["train/learning_rate"]) < float(rows[0]["train/learning_rate"])
+        best = max(float(row["val/miou"]) for row in rows)
+        assert json.loads((folder / "metrics.json").read_text())["miou"] == pytest.approx(best)
 
     def test_patience_ends_a_training_early(self, extracted):
         run("pretrain", "trainer.max_epochs=30", "patience=1", "optimizer.lr=0", "dense_val=0")

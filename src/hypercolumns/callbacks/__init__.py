@@ -1,6 +1,9 @@
 """Lightning callbacks of our own."""
 
 from hypercolumns.callbacks.checkpoint import MovableCheckpoint
-from hypercolumns.callbacks.line_progress import LineProgress
+from hypercolumns.callbacks.history import History
+from hypercolumns.callbacks.pictures import Pictures
+from hypercolumns.callbacks.progress import TrainingProgress
+from hypercolumns.callbacks.throughput import Throughput
 
-__all__ = ["LineProgress", "MovableCheckpoint"]
+__all__ = ["History", "MovableCheckpoint", "Pictures", "Throughput", "TrainingProgress"]

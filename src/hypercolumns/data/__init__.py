@@ -3,9 +3,23 @@
 from hypercolumns.data.folder import folder
 from hypercolumns.data.image_set import ImageSet, Pair
 from hypercolumns.data.images import Batch, Example, ImageData
+from hypercolumns.data.predictions import PredictionDataset, mask_pairs
 from hypercolumns.data.samples import SampleData
 from hypercolumns.data.shapes import shapes
 from hypercolumns.data.transforms import Augmentation
 from hypercolumns.data.voc import voc
 
-__all__ = ["Augmentation", "Batch", "Example", "ImageData", "ImageSet", "Pair", "SampleData", "folder", "shapes", "voc"]
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Example",
+    "ImageData",
+    "ImageSet",
+    "Pair",
+    "PredictionDataset",
+    "SampleData",
+    "folder",
+    "mask_pairs",
+    "shapes",
+    "voc",
+]

@@ -3,6 +3,8 @@
 from omegaconf import DictConfig
 
 from hypercolumns.stages.all import run_all
+from hypercolumns.stages.compare import compare_runs
+from hypercolumns.stages.evaluate import evaluate
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.predict import predict
 from hypercolumns.stages.pretrain import pretrain
@@ -15,6 +17,14 @@ __all__ = ["predict", "run_stage"]
 
 def run_stage(cfg: DictConfig) -> float | None:
     """Run the stage that the config names; returns its mIoU on the val images, if it has one."""
-    stages = {"all": run_all, "extract": extract, "pretrain": pretrain, "train": train, "verify": verify}
+    stages = {
+        "all": run_all,
+        "extract": extract,
+        "pretrain": pretrain,
+        "train": train,
+        "evaluate": evaluate,
+        "compare": compare_runs,
+        "verify": verify,
+    }
     made = stages[cfg.stage](cfg)
     return made.miou if isinstance(made, Run) else None

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
+from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
-from hypercolumns.callbacks import LineProgress, MovableCheckpoint
+from hypercolumns.callbacks import History, MovableCheckpoint, TrainingProgress
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import Augmentation, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
@@ -24,6 +26,7 @@ from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
+from hypercolumns.views import Views
 from hypercolumns.windows import hypercolumns_at
 
 Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
@@ -31,7 +34,8 @@ Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2
 
 def quiet_libraries() -> None:
     """Silence Lightning's hints and warnings about things that are as they should be, unless hydra.verbose asks."""
-    logging.getLogger("PIL").setLevel(logging.INFO)  # it logs every chunk of every PNG
+    for library in ("PIL", "matplotlib"):  # they log every chunk of every PNG, and every font
+        logging.getLogger(library).setLevel(logging.INFO)
     if HydraConfig.initialized() and HydraConfig.get().verbose:
         return
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -49,13 +53,18 @@ def quiet_libraries() -> None:
 def prepare(cfg: DictConfig) -> None:
     """What every stage of train.py does first: check the settings that no class checks, and silence the libraries."""
     check_whole("num_workers", cfg.num_workers, least=0)
+    check_whole("boundary", cfg.boundary, least=1)
+    check_whole("bootstrap", cfg.bootstrap, least=0)
+    if not isinstance(cfg.groups, str | None):
+        raise HypercolumnsError(f"groups={cfg.groups} must be a regular expression; put it in quotes within quotes")
     check_whole("seed", cfg.seed, least=0)
     check_machine(cfg)
+    console.quiet = not is_first_process()
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
-    elif cfg.stage not in ("all", "extract", "verify"):
+    elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()
 
@@ -125,6 +134,13 @@ def check_machine(cfg: DictConfig) -> None:
     check_switch("compile", cfg.compile)
 
 
+def views(cfg: DictConfig) -> Views:
+    """The setting `tta`."""
+    settings = plain(cfg.tta or {})
+    scales = settings.pop("scales", [1.0])
+    return Views(tuple(scales if isinstance(scales, list) else [scales]), **settings)
+
+
 def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:
     """The setting `class_weights`, given how often each class occurs in what is trained on."""
     if cfg.class_weights == "none":
@@ -153,10 +169,10 @@ def checkpoints(folder: Path) -> Path:
     return folder / "checkpoints"
 
 
-def trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
-    """The trainer of a run that writes to `folder`."""
+def trainer(cfg: DictConfig, folder: Path, events: Path) -> pl.Trainer:
+    """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
-    callbacks.append(RichProgressBar() if console.is_terminal else LineProgress())
+    callbacks += [TrainingProgress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     best, last = (
         MovableCheckpoint(
@@ -175,34 +191,30 @@ def trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
         callbacks.append(EarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience))
     made: pl.Trainer = instantiate(
         cfg.trainer,
-        logger=instantiate(cfg.logger, save_dir=str(folder)),
+        logger=instantiate(cfg.logger, save_dir=str(events)),
         callbacks=callbacks,
         default_root_dir=str(folder),
         reload_dataloaders_every_n_epochs=1,  # the order of an epoch is a function of its number
         use_distributed_sampler=False,  # the data modules see to it
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        enable_progress_bar=console.is_terminal,
+        enable_progress_bar=False,
         _convert_="all",
     )
     return made
 
 
-def fit(cfg: DictConfig, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path) -> None:
+def fit(cfg: DictConfig, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path, events: Path) -> None:
     """Train the task, going on from the last checkpoint if there is one; leaves it with its best epoch's weights."""
     last, fitted = checkpoints(folder) / "last.ckpt", checkpoints(folder) / "fitted"
     if not fitted.is_file():
-        of_run = trainer(cfg, folder)
+        of_run = trainer(cfg, folder, events)
         if of_run.world_size > 1:
             raise HypercolumnsError(
                 f"trainer.devices={cfg.trainer.devices}: several processes are not supported yet; use trainer.devices=1"
             )
-        try:
+        with interruptible(of_run):
             of_run.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-        except SystemExit:
-            if of_run.interrupted:  # Lightning's way to end on Ctrl-C
-                raise KeyboardInterrupt from None
-            raise
     task.load_state_dict(_best_checkpoint(folder)["state_dict"])
     fitted.touch()
 
@@ -227,15 +239,37 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
 
 def device(cfg: DictConfig) -> torch.device:
     """The device that the trainer's settings choose."""
-    accelerator = pl.Trainer(
+    return bare_trainer(cfg).strategy.root_device
+
+
+def bare_trainer(cfg: DictConfig, **settings: Any) -> pl.Trainer:
+    """A trainer on the machine that the trainer's settings choose, which writes nothing."""
+    return pl.Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=cfg.trainer.devices,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        use_distributed_sampler=False,
+        **settings,
     )
-    return accelerator.strategy.root_device
+
+
+@contextmanager
+def interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Turn Lightning's way to end on Ctrl-C into Python's."""
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the one of several that writes files and speaks."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def overrides() -> list[str]:

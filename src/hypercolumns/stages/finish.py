@@ -1,78 +1,171 @@
-"""The end of a training: the model, its figures and pictures, and what a person sees."""
+"""The end of a run: its figures, tables and pictures, and what a person sees."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
-from torch.utils.data import DataLoader, Subset
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
 
-from hypercolumns.data import Example, ImageSet
-from hypercolumns.data.images import ImageDataset, collate
-from hypercolumns.files import read_json
+from hypercolumns.data import ImageSet
+from hypercolumns.data.images import ImageDataset
+from hypercolumns.evaluation import Evaluation, intervals
+from hypercolumns.files import read_json, write_json
+from hypercolumns.images import Palette, write_image
+from hypercolumns.loggers import EventLogger
+from hypercolumns.metrics import ratios
+from hypercolumns.panels import Labelled, panels
+from hypercolumns.pieces import spread
+from hypercolumns.plots import confusion_picture, save_confusion
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, report
-from hypercolumns.stages.evaluation import evaluate
 from hypercolumns.stages.runs import Run
+from hypercolumns.stages.score import score
+from hypercolumns.tasks import Labeller
+from hypercolumns.views import ONE
+
+FINAL = "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()
+SHOWN = 4  # images of each kind in panels.png
+HYPERPARAMETERS = {  # of TensorBoard's table, of which it shows the first five unless asked: name -> setting
+    "stage": "stage",
+    "cnn": "cnn.name",
+    "cnn.trainable": "cnn.trainable",
+    "alignment": "alignment",
+    "resize": "resize",
+    "sampler": "sampler",
+    "classifier.hidden": "classifier.hidden",
+    "classifier.dropout": "classifier.dropout",
+    "optimizer": "optimizer",
+    "lr": "optimizer.lr",
+    "scheduler": "scheduler",
+    "epochs": "trainer.max_epochs",
+    "batch_size": "batch_size",
+    "pixels": "pixels",
+    "class_weights": "class_weights",
+    "training.augment": "augment",
+    "seed": "seed",
+}
+
+Look = Callable[[int], tuple[Tensor | None, Tensor, Tensor]]
 
 
-def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> None:
+class Scored(NamedTuple):
+    """An evaluation, and what it takes to look at its images.
+
+    `look` gives, of the image of a number, its pixels (3, H, W) uint8 if there are any, its true and its predicted
+    class indices (H, W).
+    """
+
+    evaluation: Evaluation
+    look: Look
+    palette: Palette
+
+
+def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mapping[str, Any]) -> None:
     """Score a trained run's model on `limit` val images, and write all there is to see of it.
 
-    A run that is finished already, with as many images or more, is only shown.
+    A run that is finished already, with as many images or more, is only shown. `also` are settings that it was trained
+    with, other than those of the config.
     """
     if not run.finished or read_json(run.metrics)["images"] < limit:
-        figures = _score(cfg, run, images, limit)
-        logger = instantiate(cfg.logger, save_dir=str(run.folder))
-        logger.log_hyperparams(
-            _flat(build.plain(cfg)), {} if figures["miou"] is None else {"final/miou": figures["miou"]}
-        )
-        logger.finalize("success")
-        run.finish(figures)
-    figures = read_json(run.metrics)
-    paths = {"model": run.model, "metrics": run.metrics, "overlay": run.overlay}
-    title = f"{cfg.stage}: {figures['images'] or 'no'} val images of {images.name}"
-    report.show(figures, title, {name: path for name, path in paths.items() if path.is_file()})
-
-
-def _score(cfg: DictConfig, run: Run, images: ImageSet, limit: int) -> dict[str, Any]:
-    """The figures for `metrics.json`; writes the overlay picture too."""
-    pairs = images.splits["val"]
-    chosen = _spread(len(pairs), limit)
-    figures: dict[str, Any] = {
-        "stage": cfg.stage,
-        "miou": None,
-        **build.best(run.folder, cfg.monitor),
-        "images": limit,
-        "evaluated": {
+        pairs = images.splits["val"]
+        chosen = spread(len(pairs), limit)
+        scored = None
+        if limit:
+            segmenter = Segmenter.load(run.model)
+            build.tune(segmenter, cfg)
+            dataset = ImageDataset([pairs[index] for index in chosen], images.palette, len(images.classes))
+            scored = score_model(cfg, Labeller(segmenter, ONE), dataset, images)
+        evaluated = {
             "model": run.model.name,
             "data": images.name,
             "split": "val",
             "resolution": "original",
             "ids": "all" if limit == len(pairs) else [pairs[index].id for index in chosen],
-        },
-    }
-    if limit:
-        segmenter = Segmenter.load(run.model)
-        build.tune(segmenter, cfg)
-        dataset = Subset(ImageDataset(pairs, images.palette, len(images.classes)), chosen)
-        loader: DataLoader[Example] = DataLoader(dataset, num_workers=cfg.num_workers, collate_fn=collate)
-        figures |= evaluate(segmenter, loader, build.device(cfg)).as_dict(images.classes)
-        shown = _spread(limit, min(report.PANELS, limit))
-        report.write_panels(run.overlay, segmenter, [dataset[index] for index in shown])
-    return figures
+        }
+        figures = {"stage": cfg.stage, **build.best(run.folder, cfg.monitor), "evaluated": evaluated}
+        conclude(cfg, run, figures, scored, also)
+    show(cfg, run, f"{cfg.stage}: {read_json(run.metrics)['images'] or 'no'} val images of {images.name}")
 
 
-def _spread(count: int, chosen: int) -> list[int]:
-    """So many of the numbers from 0 to count - 1, evenly spread."""
-    numbers: list[int] = torch.linspace(0, count - 1, chosen).round().int().tolist()
-    return numbers
+def score_model(cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset, images: ImageSet) -> Scored:
+    """How a model labels the images of a dataset."""
+
+    def look(index: int) -> tuple[Tensor, Tensor, Tensor]:
+        image, mask, _ = dataset[index]
+        device = build.device(cfg)
+        with torch.inference_mode():
+            labels = labeller.to(device)(image[None].to(device))[0].cpu()
+        return (image * 255).round().byte(), mask, labels
+
+    return Scored(score(cfg, labeller, dataset, images.classes), look, images.palette)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"group.name": value}."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
+def conclude(
+    cfg: DictConfig, run: Run, about: Mapping[str, Any], scored: Scored | None, also: Mapping[str, Any]
+) -> None:
+    """Write a run's figures, tables and pictures, to its folder and for TensorBoard, and mark it as finished."""
+    figures: dict[str, Any] = {**about, "images": 0, "miou": None}
+    pictures: dict[str, Any] = {}
+    if scored is not None:
+        evaluation = scored.evaluation
+        counts = evaluation.everywhere.sum(0)
+        figures |= evaluation.figures()
+        figures["intervals"] = intervals(evaluation, cfg.groups, cfg.bootstrap, cfg.seed)
+        evaluation.save(run.counts)
+        report.write_confusion(run.folder / "confusion.csv", counts, evaluation.classes)
+        save_confusion(run.folder / "confusion.png", counts, evaluation.classes)
+        drawn = _panels(scored)
+        write_image(run.panels, drawn)
+        pictures = {"confusion": confusion_picture(counts, evaluation.classes), "panels": np.asarray(drawn)}
+    logger = instantiate(cfg.logger, save_dir=str(run.events))
+    values = {f"final/{name}": figures[name] for name in FINAL if figures.get(name) is not None}
+    logger.log_hyperparams(hyperparameters(cfg, also), values)
+    if isinstance(logger, EventLogger):
+        for name, picture in pictures.items():
+            logger.log_picture(f"final_images/{name}", picture)
+    logger.finalize("success")
+    run.finish(figures)
+
+
+def show(cfg: DictConfig, run: Run, title: str) -> None:
+    """Print a finished run's figures and where its files are; brings the intervals in line with the settings."""
+    figures = read_json(run.metrics)
+    if run.counts.is_file():
+        uncertainty = intervals(Evaluation.load(run.counts), cfg.groups, cfg.bootstrap, cfg.seed)
+        if figures.get("intervals", {}) != uncertainty:
+            figures["intervals"] = uncertainty
+            write_json(run.metrics, figures)
+    files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
+    report.show(figures, title, {name: path for name, path in files.items() if path.is_file()})
+
+
+def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are worth a column, each as a number or in a word; those that are off are left out."""
+    settings = {name: build.plain(OmegaConf.select(cfg, path)) for name, path in HYPERPARAMETERS.items()} | dict(also)
+    words = {name: _word(value) for name, value in settings.items()}
+    return {name: word for name, word in words.items() if word not in (None, "none", "")}
+
+
+def _word(value: Any) -> Any:
+    """A setting as TensorBoard can show it: a part by its class and its settings, without what is off."""
+    if isinstance(value, Mapping):
+        target = str(value.get("_target_", "")).rpartition(".")[2]
+        rest = [f"{name}={_word(one)}" for name, one in value.items() if one and not name.startswith("_")]
+        return " ".join([target, *rest]).strip()
+    return str(value) if isinstance(value, list) else value
+
+
+def _panels(scored: Scored) -> Any:
+    """A picture of some images, evenly spread, and of the worst."""
+    evaluation = scored.evaluation
+    miou = ratios(evaluation.everywhere)["miou"]
+    chosen = [(index, "") for index in spread(len(evaluation.ids), SHOWN)]
+    chosen += [(index, f"worst {rank}: ") for rank, index in enumerate(evaluation.worst(SHOWN), 1)]
+    rows = [
+        Labelled(*scored.look(index), f"{which}{evaluation.ids[index]}   mIoU {report.number(miou[index].item())}")
+        for index, which in chosen
+    ]
+    return panels(rows, evaluation.classes, scored.palette)

@@ -11,13 +11,14 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError, check_switch
+from hypercolumns.evaluation import WIDTH, Evaluation, count
 from hypercolumns.factored import Adaptive
-from hypercolumns.files import write_json
+from hypercolumns.files import read_json, write_json
 from hypercolumns.images import SUFFIXES, overlay, read_image, read_mask, write_image, write_mask
-from hypercolumns.metrics import confusion_metric, scores
 from hypercolumns.progress import console, track
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, report
+from hypercolumns.stages.runs import Run
 
 OVERLAY = ".overlay.jpg"
 
@@ -28,6 +29,7 @@ def predict(cfg: DictConfig) -> None:
     check_switch("adaptive", cfg.adaptive)
     settings = Adaptive(cfg.adaptive_start, cfg.adaptive_margin)
     adaptive = settings if cfg.adaptive else None
+    views = build.views(cfg)
     segmenter = Segmenter.load(Path(cfg.model).expanduser()).to(_device(cfg.device))
     build.tune(segmenter, cfg)
     precision = _precision(cfg.precision, segmenter.backbone.get_buffer("mean").device)
@@ -46,12 +48,12 @@ def predict(cfg: DictConfig) -> None:
                 f"masks={masks} lacks {len(missing)} masks, such as {missing[0]}.png; "
                 f"add them, or leave out masks= to predict without scoring"
             )
-    confusion = confusion_metric(len(segmenter.classes))
+    counts = []
     pixels = np.zeros(len(segmenter.classes), np.int64)
     for path, name in track(list(names.items()), "predict"):
         image = read_image(path)
         with precision:
-            labels = segmenter.predict(image, adaptive)
+            labels = segmenter.predict(image, adaptive, views)
         write_mask(out / f"{name}.png", labels, segmenter.palette)
         blended = overlay(image.permute(1, 2, 0).numpy(), labels, segmenter.palette)
         write_image(out / f"{name}{OVERLAY}", Image.fromarray(blended))
@@ -63,16 +65,17 @@ def predict(cfg: DictConfig) -> None:
                     f"{masks / name}.png is {truth.shape[1]}x{truth.shape[0]}, its image {path} is "
                     f"{labels.shape[1]}x{labels.shape[0]}; they must have the same size"
                 )
-            confusion.update(torch.from_numpy(labels).long(), truth.long())
+            counts.append(count(name, torch.from_numpy(labels), truth, len(segmenter.classes), WIDTH))
     shares = sorted(zip(pixels / pixels.sum(), segmenter.classes, strict=True), reverse=True)
     console.print(
         f"{len(names)} images: " + ", ".join(f"{name} {share:.1%}" for share, name in shares if share), markup=False
     )
     if masks is not None:
-        figures = scores(confusion.compute()).as_dict(segmenter.classes) | {"images": len(names)}
-        figures["evaluated"] = {"model": str(cfg.model), "images": str(cfg.images), "masks": str(masks)}
-        write_json(out / "metrics.json", figures)
-        report.show(figures, f"{len(names)} images against {masks}", {"metrics": out / "metrics.json"})
+        run, evaluation = Run(out), Evaluation.of(counts, segmenter.classes, WIDTH)
+        about = {"model": str(cfg.model), "images": str(cfg.images), "masks": str(masks)}
+        evaluation.save(run.counts)
+        write_json(run.metrics, evaluation.figures() | {"evaluated": about})
+        report.show(read_json(run.metrics), f"{len(names)} images against {masks}", {"metrics": run.metrics})
     console.print(f"masks and overlays in {out}", markup=False)
 
 

@@ -1,5 +1,7 @@
 """Stage pretrain: sampled hypercolumns in, a pixel classifier out, and with it a complete model."""
 
+from collections.abc import Sequence
+
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -23,32 +25,33 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     wanted = runs.needs(cfg, images, backbone)
     store = runs.find_store(cfg, images, wanted)
     limit = _limit(cfg.dense_val, len(images.splits["val"]))
-    run = runs.Run.begin(cfg, images, wanted | {"samples": key(store.fingerprint), **runs.deciding(cfg, "pretrain")})
+    identity = wanted | {"samples": key(store.fingerprint), **runs.deciding(cfg, "pretrain")}
+    run = runs.Run.begin(cfg, runs.home(cfg, images, "pretrain"), identity)
     if not run.model.is_file():
         console.print(f"pretrain: from the samples in {store.folder}", markup=False)
-        classifier = _classifier(cfg, store, len(images.classes), run)
+        classifier = _classifier(cfg, store, images.classes, run)
         Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg)).save(
             run.model
         )
-    finish(cfg, run, images, limit)
+    finish(cfg, run, images, limit, {"sampler": store.fingerprint["sampler"]})
     return run
 
 
-def _classifier(cfg: DictConfig, store: SampleStore, classes: int, run: runs.Run) -> MLP:
+def _classifier(cfg: DictConfig, store: SampleStore, classes: Sequence[str], run: runs.Run) -> MLP:
     """A classifier trained on the samples."""
     split = store.split("train")
     mean, std = split.statistics()
-    classifier = build.classifier(cfg, len(mean), classes)
+    classifier = build.classifier(cfg, len(mean), len(classes))
     classifier.standardise(mean, std)
     task = PixelClassification(
         classifier,
         classes,
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
-        build.class_weights(cfg, split.samples_per_class(classes)),
+        build.class_weights(cfg, split.samples_per_class(len(classes))),
         cfg.seed,
     )
-    build.fit(cfg, task, SampleData(store, cfg.batch_size, cfg.num_workers, cfg.seed), run.folder)
+    build.fit(cfg, task, SampleData(store, cfg.batch_size, cfg.num_workers, cfg.seed), run.folder, run.events)
     return classifier
 
 

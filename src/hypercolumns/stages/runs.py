@@ -2,6 +2,7 @@
 
     <runs>/<data>/<cnn>/samples/<key>/          a store of samples
     <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest leads to the last finished one
+    <runs>/<data>/<cnn>/events/<stage>-<key>/   what TensorBoard reads of that run
 
 A key is a hash of all that decides the contents, the identity, which is written beside them.
 """
@@ -23,6 +24,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import key, read_json, write_json
 from hypercolumns.progress import console
 from hypercolumns.stages import build
+from hypercolumns.stages.environment import command_line, environment
 from hypercolumns.store import INDEX, SampleStore, fingerprint_of
 
 Identity = dict[str, Any]
@@ -85,27 +87,36 @@ class Run:
         folder: of the run.
         model: the file of its model.
         metrics: the file of its figures.
-        overlay: the picture of some predictions.
+        events: the folder of what TensorBoard reads; not in that of the run, or `latest` would be a run there too.
+        counts: the file of the pixels of each image that was scored, see `evaluation.Evaluation`.
+        panels: the picture of some predictions.
     """
 
     def __init__(self, folder: Path) -> None:
         """The run in `folder`."""
         self.folder = folder
+        self.events = folder.parent.parent / "events" / f"{folder.parent.name}-{folder.name}"
         self.model = folder / "model.safetensors"
         self.metrics = folder / "metrics.json"
-        self.overlay = folder / "overlay.png"
+        self.counts = folder / "images.npz"
+        self.panels = folder / "panels.png"
 
     @classmethod
-    def begin(cls, cfg: DictConfig, images: ImageSet, identity: Identity) -> "Run":
-        """The run of that identity, new, unfinished or finished; with `overwrite`, always new."""
-        run = cls(home(cfg, images, cfg.stage) / key(identity))
+    def begin(cls, cfg: DictConfig, parent: Path, identity: Identity) -> "Run":
+        """The run of that identity in `parent`, new, unfinished or finished; with `overwrite`, always new."""
+        run = cls(parent / key(identity))
+        if not build.is_first_process():
+            return run
         if cfg.overwrite and run.folder.exists():
             shutil.rmtree(run.folder)
+            shutil.rmtree(run.events, ignore_errors=True)
         run.folder.mkdir(parents=True, exist_ok=True)
         if not (run.folder / RECORD).is_file():
             write_json(run.folder / RECORD, {"identity": identity, "finished": None})
         if not run.finished:
             OmegaConf.save(cfg, run.folder / "config.yaml", resolve=True)
+            command = command_line(build.overrides())
+            write_json(run.folder / "environment.json", environment(command, build.device(cfg)))
         return run
 
     @property

@@ -41,11 +41,11 @@ def train(cfg: DictConfig) -> runs.Run:
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
         **runs.deciding(cfg, "train"),
     }
-    run = runs.Run.begin(cfg, images, identity)
+    run = runs.Run.begin(cfg, runs.home(cfg, images, "train"), identity)
     if not run.model.is_file():
         console.print(f"train: from {start or 'scratch'}", markup=False)
         _train(cfg, images, backbone, start, run)
-    finish(cfg, run, images, len(images.splits["val"]))
+    finish(cfg, run, images, len(images.splits["val"]), {})
     return run
 
 
@@ -62,7 +62,7 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
         build.class_weights(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
         cfg.seed,
     )
-    build.fit(cfg, task, data, run.folder)
+    build.fit(cfg, task, data, run.folder, run.events)
     segmenter.save(run.model)
 
 

@@ -1,8 +1,9 @@
 """What the tasks share: the optimiser with its schedule, and the weights of classes in the loss."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -23,7 +24,15 @@ def optimizer_with_schedule(
         optimizer = make_optimizer([parameter for parameter in parameters if parameter.requires_grad])
     except (TypeError, ValueError) as error:
         raise HypercolumnsError(f"optimizer: its settings are not right ({error})") from error
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule(optimizer, steps), "interval": "step"}}
+    moving = {"scheduler": schedule(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
+    return {"optimizer": optimizer, "lr_scheduler": moving}
+
+
+def log_classes(task: pl.LightningModule, group: str, classes: Sequence[str], figures: Sequence[float | None]) -> None:
+    """Log a figure of each class that has one, as group/class."""
+    for name, figure in zip(classes, figures, strict=True):
+        if figure is not None:
+            task.log(f"{group}/{name}", figure)
 
 
 def balanced_weights(counts: Tensor) -> Tensor:

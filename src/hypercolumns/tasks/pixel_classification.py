@@ -1,5 +1,6 @@
 """Stage pretrain: a classifier of sampled hypercolumns."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from hypercolumns.tasks.optimization import (
     CrossEntropy,
     MakeOptimizer,
     cross_entropy,
+    log_classes,
     optimizer_with_schedule,
 )
 from hypercolumns.tasks.schedules import Schedule
@@ -21,14 +23,14 @@ from hypercolumns.tasks.schedules import Schedule
 class PixelClassification(pl.LightningModule):
     """Train a classifier on batches of (hypercolumns (N, D), labels (N,)).
 
-    Logs train/loss, val/loss, val/sample_accuracy and val/sample_miou; the last two are of the samples, which are not
-    spread over the images as pixels are: no figures of segmentation.
+    Logs train/loss, val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. All but the losses are of
+    the samples, which are not spread over the images as pixels are: no figures of segmentation.
     """
 
     def __init__(
         self,
         classifier: MLP,
-        classes: int,
+        classes: Sequence[str],
         optimizer: MakeOptimizer,
         schedule: Schedule,
         class_weights: ClassWeights = None,
@@ -37,9 +39,9 @@ class PixelClassification(pl.LightningModule):
         """The classifier, how to train it, and the seed of what chance there is in a step (dropout)."""
         super().__init__()
         self.classifier, self.make_optimizer, self.schedule = classifier, optimizer, schedule
-        self.seed = seed
+        self.classes, self.seed = tuple(classes), seed
         self.loss = CrossEntropy(class_weights)
-        self.confusion = confusion_metric(classes)
+        self.confusion = confusion_metric(len(classes))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -64,6 +66,7 @@ class PixelClassification(pl.LightningModule):
         self.confusion.reset()
         self.log("val/sample_miou", figures.miou or 0.0, prog_bar=True)
         self.log("val/sample_accuracy", figures.pixel_accuracy or 0.0)
+        log_classes(self, "val_sample_iou", self.classes, figures.per_class_iou)
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule."""

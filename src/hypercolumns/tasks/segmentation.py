@@ -17,6 +17,7 @@ from hypercolumns.tasks.optimization import (
     CrossEntropy,
     MakeOptimizer,
     cross_entropy,
+    log_classes,
     optimizer_with_schedule,
 )
 from hypercolumns.tasks.schedules import Schedule
@@ -52,6 +53,7 @@ class Segmentation(pl.LightningModule):
         super().__init__()
         self.segmenter, self.make_optimizer, self.schedule = segmenter, optimizer, schedule
         self.sampler, self.seed = sampler, seed
+        self.classes, self.palette = segmenter.classes, segmenter.palette
         self.loss = CrossEntropy(class_weights)
         self.confusion = confusion_metric(len(segmenter.classes))
 
@@ -69,13 +71,15 @@ class Segmentation(pl.LightningModule):
         self.log("train/epoch_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
 
-    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Count one batch."""
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
+        """Count one batch; returns its labels (B, H, W) uint8."""
         images, masks, _ = batch
         logits = self.segmenter(images)
-        self.confusion.update(logits.argmax(1), masks)
+        labels: Tensor = logits.argmax(1)
+        self.confusion.update(labels, masks)
         loss = cross_entropy(logits.movedim(1, -1).flatten(0, -2), masks.flatten(), None)
         self.log("val/loss", loss, batch_size=len(images))
+        return labels.byte()
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all validation images."""
@@ -83,9 +87,7 @@ class Segmentation(pl.LightningModule):
         self.confusion.reset()
         self.log("val/miou", figures.miou or 0.0, prog_bar=True)
         self.log("val/pixel_accuracy", figures.pixel_accuracy or 0.0)
-        for name, iou in zip(self.segmenter.classes, figures.per_class_iou, strict=True):
-            if iou is not None:
-                self.log(f"val_iou/{name}", iou)
+        log_classes(self, "val_iou", self.classes, figures.per_class_iou)
 
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule."""

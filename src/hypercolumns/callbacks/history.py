@@ -1,0 +1,56 @@
+"""A training's figures, epoch by epoch, as files in the folder of its run."""
+
+import csv
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from hypercolumns.files import replacing
+from hypercolumns.plots import PER_CLASS, save_curves
+
+LEADING = ("epoch", "step", "seconds", "train/learning_rate")
+
+
+class History(pl.Callback):
+    """Keeps `metrics.csv`, a row an epoch and a column for each figure, and the same as curves in `curves.png`.
+
+    A training that goes on after an interruption goes on with its table, too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """The folder to write to."""
+        self.table, self.picture = folder / "metrics.csv", folder / "curves.png"
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember when."""
+        self._start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row."""
+        if not trainer.is_global_zero:
+            return
+        row = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "seconds": round(time.monotonic() - self._start, 3),
+            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name != "train/loss"}
+        before = [one for one in read_history(self.table) if int(one["epoch"]) < trainer.current_epoch]
+        rows = [*before, {name: str(value) for name, value in row.items()}]
+        names = {name for one in rows for name in one} - set(LEADING)
+        columns = [*LEADING, *sorted(names, key=lambda name: (PER_CLASS in name, name))]  # those of classes last
+        with replacing(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+        save_curves(self.picture, rows)
+
+
+def read_history(path: Path) -> list[dict[str, str]]:
+    """The rows of a `metrics.csv`, if there is one."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

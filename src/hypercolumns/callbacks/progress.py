@@ -1,0 +1,81 @@
+"""Progress of a training, and of scoring, with the figures that matter."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+from hypercolumns.progress import Bar
+
+
+class TrainingProgress(pl.Callback):
+    """One bar over all epochs, with the time that is left, and a line at the end of each epoch."""
+
+    _bar: Bar | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin, where a training that was interrupted goes on."""
+        batches = int(trainer.num_training_batches)
+        total, done = batches * (trainer.max_epochs or 0), batches * trainer.current_epoch
+        self._begin(Bar("train", total, done, every=60.0, summary=False))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember when."""
+        self._start = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """One step more."""
+        if self._bar is not None:
+            self._bar.advance(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {_figures(trainer)}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how the epoch went."""
+        if self._bar is not None:
+            took = time.monotonic() - self._start
+            epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self._bar.say(f"{epoch}: {_figures(trainer)}  ({took:.1f} s)")
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to score images."""
+        self._begin(Bar("score images", int(sum(trainer.num_test_batches))))
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """One more."""
+        if self._bar is not None:
+            self._bar.advance()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End."""
+        self._end()
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End."""
+        self._end()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """End, without a word of success."""
+        self._end(exception)
+
+    def _begin(self, bar: Bar) -> None:
+        self._bar = bar.__enter__()
+
+    def _end(self, exception: BaseException | None = None) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(type(exception) if exception else None, exception, None)
+            self._bar = None
+
+
+def _figures(trainer: pl.Trainer) -> str:
+    """What tasks log with `prog_bar`."""
+    figures = {name: value for name, value in trainer.progress_bar_metrics.items() if isinstance(value, float)}
+    return "  ".join(f"{name} {value:.3f}" for name, value in figures.items())

@@ -1,0 +1,54 @@
+"""Ready-made masks beside the true ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.utils.data import Dataset
+
+from hypercolumns.data.image_set import Pair
+from hypercolumns.data.images import Example
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.images import VOID, Palette, read_mask
+
+
+class PredictionDataset(Dataset[Example]):
+    """Predicted class indices (H, W), in place of the image, and the true ones (H, W); both int64."""
+
+    def __init__(self, pairs: Sequence[Pair], palette: Palette, classes: int) -> None:
+        """The pairs, whose `image` is a predicted mask."""
+        self.pairs, self.palette, self.classes = pairs, palette, classes
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Example:
+        """Read one; raises HypercolumnsError if its files can't be used."""
+        pair = self.pairs[index]
+        labels, mask = (read_mask(path, self.palette, self.classes) for path in (pair.image, pair.mask))
+        if labels.shape != mask.shape:
+            raise HypercolumnsError(
+                f"{pair.image} is {labels.shape[1]}x{labels.shape[0]}, the true mask {pair.mask} is "
+                f"{mask.shape[1]}x{mask.shape[0]}; a prediction is scored at the original size"
+            )
+        undecided = int(((labels == VOID) & (mask != VOID)).sum())
+        if undecided:
+            raise HypercolumnsError(
+                f"{pair.image}: {undecided} pixels that have a class in truth are void ({VOID}); a prediction must "
+                f"name a class for each of them"
+            )
+        return Example(labels.long(), mask.long(), pair.id)
+
+
+def mask_pairs(predictions: Path, masks: Path) -> list[Pair]:
+    """A pair of each PNG below `masks` and the file of the same name below `predictions`.
+
+    Raises HypercolumnsError if a folder is not there, or there are no masks.
+    """
+    for setting, folder in (("predictions", predictions), ("masks", masks)):
+        if not folder.is_dir():
+            raise HypercolumnsError(f"{setting}={folder} is not a folder")
+    names = sorted(path.relative_to(masks) for path in masks.rglob("*.png"))
+    if not names:
+        raise HypercolumnsError(f"masks={masks} holds no .png files")
+    return [Pair(name.with_suffix("").as_posix(), predictions / name, masks / name) for name in names]

@@ -1,0 +1,44 @@
+"""Stage compare: two evaluations of the same images."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.evaluation import Evaluation, compare
+from hypercolumns.files import file_hash, key, write_json
+from hypercolumns.progress import console
+from hypercolumns.stages import build, report, runs
+from hypercolumns.stages.runs import Run
+
+
+def compare_runs(cfg: DictConfig) -> Path:
+    """Print and write how the run `evaluation` differs from the run `baseline`; returns the folder of the result."""
+    build.prepare(cfg)
+    if cfg.evaluation is None or cfg.baseline is None:
+        raise HypercolumnsError(
+            "stage=compare needs evaluation=<the folder of a run that was scored> and baseline=<that of another>"
+        )
+    files = {setting: _counts(cfg, setting) for setting in ("evaluation", "baseline")}
+    evaluation, baseline = map(Evaluation.load, files.values())
+    result = compare(evaluation, baseline, cfg.groups, cfg.bootstrap, cfg.seed)
+    compared = {setting: {"run": str(file.parent), "counts": file_hash(file)[:16]} for setting, file in files.items()}
+    folder = runs.local(cfg, "runs") / "comparisons" / key([compared, cfg.groups, cfg.bootstrap, cfg.seed])
+    write_json(folder / "comparison.json", {"compared": compared, **result})
+    report.write_comparison(folder / "comparison.csv", result)
+    report.show_comparison(result, files["evaluation"].parent, files["baseline"].parent)
+    console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)
+    return folder
+
+
+def _counts(cfg: DictConfig, setting: str) -> Path:
+    """The counts in the folder that a setting names."""
+    folder = runs.local(cfg, setting)
+    folder = folder.parent if folder.is_file() else folder
+    counts = Run(folder).counts
+    if not counts.is_file():
+        raise HypercolumnsError(
+            f"{setting}={cfg[setting]} holds no {counts.name}; give the folder of a run that scored images: of stage "
+            f"evaluate, pretrain or train, or the out= of predict.py with masks="
+        )
+    return counts

@@ -1,0 +1,62 @@
+"""What a run was made with: the command, the versions, the commit, the machine."""
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import hypercolumns
+
+
+def environment(command: str, device: torch.device) -> dict[str, Any]:
+    """For `environment.json`: all that is needed, beside the config and the data, to make a run again."""
+    packages = ["hypercolumns", *(re.split(r"[^\w.-]", line)[0] for line in requires("hypercolumns") or ())]
+    return {
+        "command": command,
+        "git": commit(Path(hypercolumns.__file__)),
+        "device": {
+            "type": device.type,
+            "name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def _processor() -> str | None:
+    """The name of the CPU, where the system tells it."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().splitlines() if table.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or None)
+
+
+def command_line(overrides: list[str]) -> str:
+    """The command that starts a job with these settings, as it can be pasted into a shell."""
+    return shlex.join(["python", "train.py", *overrides])
+
+
+def commit(file: Path) -> dict[str, Any] | None:
+    """The commit of the checkout that tracks `file`, and whether tracked files differ from it; None if none does."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(file.parent), *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)  # a package installed into somebody else's checkout is not
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,120 @@
+"""Stage evaluate: a finished model, or ready-made masks, against the true masks of a split."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from hypercolumns.data import ImageSet, PredictionDataset, mask_pairs
+from hypercolumns.data.image_set import Pair, image_set, read_classes, read_palette
+from hypercolumns.data.images import ImageDataset
+from hypercolumns.data.voc import CLASSES
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import file_hash, read_json
+from hypercolumns.images import read_image
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.stages import build, report, runs
+from hypercolumns.stages.finish import Scored, conclude, score_model, show
+from hypercolumns.stages.score import score
+from hypercolumns.tasks import Labeller
+
+
+def evaluate(cfg: DictConfig) -> runs.Run | None:
+    """Score, and write all there is to see of it; returns the run, in the first of several processes.
+
+    Raises HypercolumnsError if the settings name no model and no predictions, or both, or what does not fit the data.
+    """
+    build.prepare(cfg)
+    if (cfg.model is None) == (cfg.predictions is None):
+        raise HypercolumnsError(
+            "stage=evaluate needs model=<the model.safetensors of a finished run>, or predictions=<a folder of masks>"
+        )
+    if cfg.masks is not None and cfg.predictions is None:
+        raise HypercolumnsError("masks= goes with predictions=; a model is scored on the images and masks of data=")
+    return _evaluate_model(cfg) if cfg.predictions is None else _evaluate_masks(cfg)
+
+
+def _evaluate_model(cfg: DictConfig) -> runs.Run | None:
+    path = Path(cfg.model).expanduser()
+    segmenter = Segmenter.load(path)
+    images = _of_split(build.image_set(cfg), cfg.split)
+    if segmenter.classes != images.classes:
+        raise HypercolumnsError(
+            f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} "
+            f"{', '.join(images.classes)}; give data.classes=<a file of the model's classes> if the masks hold those"
+        )
+    build.tune(segmenter, cfg)
+    views = build.views(cfg)
+    cnn = cfg.cnn.name if cfg.cnn.network == segmenter.backbone.network else segmenter.backbone.network
+    about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(views), "precision": cfg.trainer.precision}
+
+    def scored() -> Scored:
+        dataset = ImageDataset(images.splits[cfg.split], images.palette, len(images.classes))
+        return score_model(cfg, Labeller(segmenter, views), dataset, images)
+
+    return _finish(cfg, images, str(cnn), about, str(path), scored)
+
+
+def _evaluate_masks(cfg: DictConfig) -> runs.Run | None:
+    predictions = Path(cfg.predictions).expanduser()
+    if cfg.masks is not None:
+        images, originals = _mask_set(cfg, predictions), {}
+    else:
+        given = _of_split(build.image_set(cfg), cfg.split)
+        pairs = given.splits[cfg.split]
+        originals = {pair.id: pair.image for pair in pairs}
+        predicted = [Pair(pair.id, predictions / f"{pair.id}.png", pair.mask) for pair in pairs]
+        images = image_set(given.name, given.classes, given.palette, {cfg.split: predicted})
+
+    def scored() -> Scored:
+        dataset = PredictionDataset(images.splits[cfg.split], images.palette, len(images.classes))
+
+        def look(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
+            labels, mask, id = dataset[index]
+            return read_image(originals[id]) if id in originals else None, mask, labels
+
+        return Scored(score(cfg, nn.Identity(), dataset, images.classes), look, images.palette)
+
+    return _finish(cfg, images, "predictions", {}, str(predictions), scored)
+
+
+def _finish(
+    cfg: DictConfig, images: ImageSet, cnn: str, about: dict[str, Any], what: str, scored: Callable[[], Scored]
+) -> runs.Run | None:
+    identity = {"data": images.fingerprint(), "boundary": cfg.boundary, **about}
+    run = runs.Run.begin(cfg, runs.local(cfg, "runs") / images.name / cnn / "evaluate", identity)
+    title = f"{what}: {len(images.splits[cfg.split])} {cfg.split} images of {images.name}"
+    if not run.finished:
+        found = scored()
+        if not build.is_first_process():
+            return None
+        evaluated = {"what": what, "data": images.name, "split": cfg.split, "resolution": "original", **about}
+        conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, found, {"what": what, **about})
+        report.write_classes(run.folder / "metrics.csv", read_json(run.metrics))
+    show(cfg, run, title)
+    return run
+
+
+def _of_split(images: ImageSet, split: str) -> ImageSet:
+    """The images of one split alone."""
+    if split not in images.splits:
+        raise HypercolumnsError(f"split={split} is not known; choose one of {', '.join(images.splits)}")
+    return dataclasses.replace(images, splits={split: images.splits[split]})
+
+
+def _mask_set(cfg: DictConfig, predictions: Path) -> ImageSet:
+    """The masks in the folder that `masks` names, each with the prediction of its name in place of an image."""
+    pairs = mask_pairs(predictions, Path(cfg.masks).expanduser())
+    if cfg.data.get("classes") is not None:
+        classes = read_classes(cfg.data.classes)
+    elif str(cfg.data._target_).endswith(".voc"):
+        classes = list(CLASSES)
+    else:
+        raise HypercolumnsError(
+            "masks= needs the names of the classes: data.classes=<a file, one a line>, with data=voc or data=folder"
+        )
+    palette = read_palette(cfg.data.get("palette"), len(classes))
+    return image_set(cfg.data.get("name") or "masks", classes, palette, {cfg.split: pairs})

@@ -1,0 +1,57 @@
+"""Scoring: how images are labelled, one by one."""
+
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from hypercolumns.evaluation import Counts, count
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.tasks.segmentation import ImageBatch
+from hypercolumns.views import Views
+
+
+class Scoring(pl.LightningModule):
+    """Label batches of (images, masks (B, H, W), ids) and count the pixels of each image.
+
+    Several processes share the images; at the end each of them has the counts of all.
+    """
+
+    def __init__(self, labeller: nn.Module, classes: int, width: int) -> None:
+        """Say how.
+
+        Args:
+            labeller: from images to class indices (B, H, W).
+            classes: how many.
+            width: of the band along true boundaries, in pixels.
+        """
+        super().__init__()
+        self.labeller, self.classes, self.width = labeller, classes, width
+        self.counts: list[Counts] = []
+
+    def test_step(self, batch: ImageBatch, batch_idx: int) -> None:
+        """Count the pixels of one batch."""
+        images, masks, ids = batch
+        for id, labels, mask in zip(ids, self.labeller(images), masks, strict=True):
+            self.counts.append(count(id, labels, mask, self.classes, self.width))
+
+    def on_test_epoch_end(self) -> None:
+        """Take over what the other processes have counted."""
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self.counts)
+            self.counts = [one for part in cast(list[list[Counts]], parts) for one in part]
+
+
+class Labeller(nn.Module):
+    """Gives images (B, 3, H, W) the labels of a segmenter, averaged over views."""
+
+    def __init__(self, segmenter: Segmenter, views: Views) -> None:
+        """What labels, and how."""
+        super().__init__()
+        self.segmenter, self.views = segmenter, views
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class indices (B, H, W) uint8."""
+        return self.segmenter.labels(images, views=self.views)

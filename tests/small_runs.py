@@ -1,0 +1,31 @@
+"""Running stages in this process on a tiny set; the hypercolumn is the pixel's colour, to be quick."""
+
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+
+from hypercolumns.stages import run_stage
+
+TINY = [
+    "data=shapes",
+    "data.train_images=40",
+    "data.val_images=3",
+    "classifier.hidden=8",
+    "trainer.accelerator=cpu",
+    "embedding=0",
+]
+RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
+
+
+def config(name, *overrides):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def run(stage, *overrides, base=RGB):
+    batch = {"pretrain": ["batch_size=256"], "train": ["batch_size=8"]}.get(stage, [])
+    return run_stage(config("train", *base, f"stage={stage}", *batch, *overrides))
+
+
+def only(place, pattern):
+    (found,) = (path for path in place.glob(pattern) if not path.is_symlink())
+    return found

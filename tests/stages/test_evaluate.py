@@ -1,0 +1,255 @@
+"""Stages evaluate and compare, on a tiny set whose hypercolumn is the pixel's colour."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+from small_runs import RGB, config, only, run
+
+from hypercolumns import HypercolumnsError
+from hypercolumns.data import shapes
+from hypercolumns.stages import predict, run_stage
+
+MODEL = "runs/shapes/rgb/pretrain/latest/model.safetensors"
+VOC = "data/shapes-v1-seed0-40+3/VOCdevkit/VOC2012"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a pretrained model and the masks that it predicts."""
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run("extract")
+        run("pretrain")
+        predict(config("predict", f"model={MODEL}", f"images={VOC}/JPEGImages", "out=predicted"))
+        Path("classes.txt").write_text("\n".join(shapes("data", train_images=40, val_images=3).classes))
+    return place
+
+
+@pytest.fixture(autouse=True)
+def place(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True, symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def figures(path):
+    return json.loads((path / "metrics.json").read_text())
+
+
+class TestModel:
+    def test_the_figures_are_those_of_the_training(self, place):
+        miou = run("evaluate", f"model={MODEL}")
+        folder = only(place, "runs/shapes/rgb/evaluate/*")
+        found, of_training = figures(folder), figures(place / Path(MODEL).parent)
+        assert miou == found["miou"] == of_training["miou"]
+        for name in ("per_class_iou", "boundary_miou", "baseline", "pixels", "intervals", "images"):
+            assert found[name] == of_training[name]
+        assert found["evaluated"]["split"] == "val"
+        assert (folder.parent / "latest").resolve() == folder
+        names = {path.name for path in folder.iterdir()}
+        pictures = {"confusion.png", "panels.png"}
+        tables = {"metrics.json", "metrics.csv", "confusion.csv", "images.npz"}
+        assert names == pictures | tables | {"config.yaml", "environment.json", "run.json"}
+
+    def test_its_tables(self, place):
+        run("evaluate", f"model={MODEL}")
+        folder = only(place, "runs/shapes/rgb/evaluate/*")
+        with (folder / "confusion.csv").open(newline="") as file:
+            header, *rows = csv.reader(file)
+        counts = np.array([row[1:] for row in rows], int)
+        found = figures(folder)
+        assert header[1:] == [row[0] for row in rows] == list(found["per_class_iou"])
+        assert counts.sum() == found["pixels"]
+        assert counts.trace() / counts.sum() == pytest.approx(found["pixel_accuracy"])
+        with np.load(folder / "images.npz") as arrays:
+            assert (arrays["everywhere"].sum(0) == counts).all()
+            assert list(arrays["ids"]) == ["val_00000", "val_00001", "val_00002"]
+        with (folder / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert float(rows[0]["iou"]) == found["per_class_iou"]["background"]
+        assert rows[-1]["class"] == "(mean)"
+        assert float(rows[-1]["boundary_iou"]) == found["boundary_miou"]
+
+    def test_another_split(self, place):
+        run("evaluate", f"model={MODEL}", "split=train")
+        assert figures(only(place, "runs/shapes/rgb/evaluate/*"))["images"] == 40
+        with pytest.raises(HypercolumnsError, match="split=test is not known; choose one of train, val"):
+            run("evaluate", f"model={MODEL}", "split=test")
+
+    def test_views_and_boundaries_make_runs_of_their_own(self, place):
+        for settings in (
+            [],
+            ["tta.flip=true"],
+            ["tta.scales=[1,0.5]"],
+            ["boundary=1"],
+            ["trainer.precision=bf16-mixed"],
+        ):
+            run("evaluate", f"model={MODEL}", *settings)
+        folders = [path for path in place.glob("runs/shapes/rgb/evaluate/*") if not path.is_symlink()]
+        assert len(folders) == 5
+        assert len({figures(folder)["boundary_pixels"] for folder in folders}) == 2
+        assert len({figures(folder)["miou"] for folder in folders}) > 2
+
+    def test_done_once_but_intervals_follow_the_settings(self, place):
+        run("evaluate", f"model={MODEL}")
+        folder = only(place, "runs/shapes/rgb/evaluate/*")
+        before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        run("evaluate", f"model={MODEL}")
+        assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+        run("evaluate", f"model={MODEL}", "groups='0000[01]|2'", "bootstrap=50")
+        assert {path for path in before if path.stat().st_mtime_ns != before[path]} == {folder / "metrics.json"}
+        found = figures(folder)["intervals"]
+        assert (found["draws"], found["drawn_from"], found["groups"]) == (50, 3, "0000[01]|2")
+
+    def test_the_table_shows_the_interval(self, place, capsys):
+        run("evaluate", f"model={MODEL}")
+        found = figures(only(place, "runs/shapes/rgb/evaluate/*"))
+        low, high = found["intervals"]["miou"]
+        output = capsys.readouterr().out
+        assert re.search(rf"mean \(mIoU\).*{found['miou']:.3f}.*{low:.3f} to {high:.3f}", output)
+        assert "95% intervals: bootstrap over 3 images" in output
+
+    def test_what_it_needs(self):
+        for settings in ([], [f"model={MODEL}", "predictions=predicted"]):
+            with pytest.raises(HypercolumnsError, match=r"stage=evaluate needs model=.*, or predictions="):
+                run("evaluate", *settings)
+        with pytest.raises(HypercolumnsError, match="masks= goes with predictions="):
+            run("evaluate", f"model={MODEL}", "masks=m")
+        with pytest.raises(HypercolumnsError, match=r"boundary=0 must be a whole number of at least 1"):
+            run("evaluate", f"model={MODEL}", "boundary=0")
+
+    def test_other_classes_are_refused(self, place):
+        settings = ["data=voc", f"data.root={Path(VOC).parents[1]}", "stage=evaluate", f"model={MODEL}"]
+        with pytest.raises(
+            HypercolumnsError, match=r"has the classes background, disc, .*, data voc2012 background, aero"
+        ):
+            run_stage(config("train", *settings))
+
+
+class TestMasks:
+    def test_against_a_data_set(self, place):
+        miou = run("evaluate", "predictions=predicted")
+        folder = only(place, "runs/shapes/predictions/evaluate/*")
+        assert miou == figures(place / Path(MODEL).parent)["miou"]
+        with Image.open(folder / "panels.png") as picture:
+            assert picture.width > 4 * 300
+
+    def test_without_images(self, place):
+        settings = ["predictions=predicted", f"masks={VOC}/SegmentationClass", "data.classes=classes.txt"]
+        run_stage(config("train", "stage=evaluate", "data=folder", "data.name=mine", *settings))
+        found = figures(only(place, "runs/mine/predictions/evaluate/*"))
+        assert found["images"] == 43
+        run("evaluate", "predictions=predicted", "split=train")
+        of_train = figures(place / "runs/shapes/predictions/evaluate/latest")
+        run("evaluate", "predictions=predicted")
+        of_val = figures(place / "runs/shapes/predictions/evaluate/latest")
+        assert found["pixels"] == of_train["pixels"] + of_val["pixels"]
+
+    def test_faults(self, place):
+        masks = ["stage=evaluate", f"masks={VOC}/SegmentationClass"]
+        for settings, message in (
+            (["predictions=none"], "predictions=none is not a folder"),
+            (["predictions=predicted", "masks=predicted/..", "data=voc"], "have labels that are no class|are missing"),
+            (["predictions=predicted", "data=folder"], "masks= needs the names of the classes: data.classes="),
+            (["predictions=predicted", "data=shapes"], "masks= needs the names of the classes"),
+        ):
+            with pytest.raises(HypercolumnsError, match=message):
+                run_stage(config("train", *masks, *settings))
+        (place / "empty").mkdir()
+        with pytest.raises(HypercolumnsError, match=r"masks=empty holds no \.png files"):
+            run_stage(config("train", "stage=evaluate", "predictions=predicted", "masks=empty"))
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda labels: None, r"1 files of the val split are missing: .*val_00001\.png"),
+            (
+                lambda labels: labels[:-1],
+                r"val_00001\.png is \d+x\d+, the true mask .* is \d+x\d+; a prediction is scored",
+            ),
+            (
+                lambda labels: np.full_like(labels, 255),
+                r"pixels that have a class in truth are void \(255\); a prediction",
+            ),
+            (lambda labels: labels + 6, r"have labels that are no class"),
+        ],
+    )
+    def test_a_spoilt_prediction_is_named(self, place, spoil, message):
+        path = place / "predicted" / "val_00001.png"
+        labels = spoil(np.array(Image.open(path)))
+        path.unlink()
+        if labels is not None:
+            Image.fromarray(labels).save(path)
+        with pytest.raises(HypercolumnsError, match=message):
+            run("evaluate", "predictions=predicted", "num_workers=0")
+
+
+class TestCompare:
+    def test_two_runs(self, place, capsys):
+        run("evaluate", f"model={MODEL}")
+        first = only(place, "runs/shapes/rgb/evaluate/*")
+        run("pretrain", "classifier.hidden=2")
+        second = (place / Path(MODEL).parent).resolve()
+        folder = run_stage(config("train", "stage=compare", f"evaluation={first}", f"baseline={second}/metrics.json"))
+        assert folder is None
+        result = json.loads(only(place, "runs/comparisons/*/comparison.json").read_text())
+        difference = figures(first)["miou"] - figures(second)["miou"]
+        assert result["difference"]["miou"] == pytest.approx(difference)
+        low, high = result["intervals"]["miou"]
+        output = capsys.readouterr().out
+        assert f"{difference:+.3f} (95% interval {low:+.3f} to {high:+.3f}, bootstrap over 3 images)" in output
+        with only(place, "runs/comparisons/*/comparison.csv").open(newline="") as file:
+            rows = {row["figure"]: row for row in csv.DictReader(file)}
+        assert float(rows["mIoU"]["difference"]) == pytest.approx(difference)
+        assert float(rows["boundary IoU of disc"]["baseline"]) == figures(second)["boundary_per_class_iou"]["disc"]
+
+    def test_a_prediction_that_was_scored(self, place):
+        masks = Path(VOC) / "SegmentationClass"
+        for adaptive in ("true", "false"):
+            settings = [
+                f"images={VOC}/JPEGImages",
+                f"masks={masks}",
+                f"out=adaptive_{adaptive}",
+                f"adaptive={adaptive}",
+            ]
+            predict(config("predict", f"model={MODEL}", *settings))
+        run_stage(config("train", "stage=compare", "evaluation=adaptive_true", "baseline=adaptive_false"))
+
+    def test_what_it_needs(self, place):
+        with pytest.raises(HypercolumnsError, match=r"stage=compare needs evaluation=<.*> and baseline=<"):
+            run_stage(config("train", "stage=compare", "evaluation=predicted"))
+        with pytest.raises(
+            HypercolumnsError, match=r"evaluation=predicted holds no images\.npz; give the folder of a run"
+        ):
+            run_stage(config("train", "stage=compare", "evaluation=predicted", "baseline=predicted"))
+
+
+@pytest.mark.slow
+def test_the_same_by_any_number_of_processes(tmp_path):
+    """Seven images over 1, 2 and 3 processes: the same counts of each image, in the same order."""
+    counts = []
+    base = [argument for argument in RGB if "val_images" not in argument]
+    arguments = [sys.executable, str(ROOT / "train.py"), *base, "data.val_images=7"]
+    for stage in ("extract", "pretrain"):
+        subprocess.run([*arguments, f"stage={stage}", "batch_size=256"], cwd=tmp_path, check=True, capture_output=True)
+    for devices in (1, 2, 3):
+        settings = ["stage=evaluate", f"model={MODEL}", f"trainer.devices={devices}", "num_workers=1", "overwrite=true"]
+        done = subprocess.run([*arguments, *settings], cwd=tmp_path, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("mean (mIoU)") == 1
+        with np.load(only(tmp_path, "runs/shapes/rgb/evaluate/*") / "images.npz") as arrays:
+            counts.append(dict(arrays))
+    assert len(counts[0]["ids"]) == 7
+    for other in counts[1:]:
+        for name, array in counts[0].items():
+            assert np.array_equal(array, other[name])
