@@ -33,7 +33,7 @@ class Bar:
         self._start = self._last = time.monotonic()
         if console.is_terminal:
             times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-            columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), *times)
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn(), *times)
             self._bar = Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=console)
             self._bar.start()
             self._task = self._bar.add_task(self.description, total=self.total, completed=self.done, note="")

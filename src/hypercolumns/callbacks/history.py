@@ -24,7 +24,11 @@ class History(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember when."""
-        self._start = time.monotonic()
+        self._start, self._validated = time.monotonic(), False
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember that this epoch has figures of val; Lightning keeps those of the last one that had."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""
@@ -36,7 +40,9 @@ class History(pl.Callback):
             "seconds": round(time.monotonic() - self._start, 3),
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
-        row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name != "train/loss"}
+        for name, value in trainer.callback_metrics.items():
+            if name != "train/loss" and (self._validated or not name.startswith("val")):
+                row[name] = float(value)
         before = [one for one in read_history(self.table) if int(one["epoch"]) < trainer.current_epoch]
         rows = [*before, {name: str(value) for name, value in row.items()}]
         names = {name for one in rows for name in one} - set(LEADING)

@@ -92,10 +92,10 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
 
 def score_model(cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset, images: ImageSet) -> Scored:
     """How a model labels the images of a dataset."""
+    device = build.device(cfg)
 
     def look(index: int) -> tuple[Tensor, Tensor, Tensor]:
         image, mask, _ = dataset[index]
-        device = build.device(cfg)
         with torch.inference_mode():
             labels = labeller.to(device)(image[None].to(device))[0].cpu()
         return (image * 255).round().byte(), mask, labels

@@ -1,0 +1,43 @@
+import shlex
+import subprocess
+
+import torch
+
+from hypercolumns.stages.environment import command_line, commit, environment
+
+
+def git(place, *arguments):
+    who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    return subprocess.run(
+        ["git", *who, *arguments], cwd=place, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_the_commit_of_a_checkout(tmp_path):
+    (tmp_path / "code.py").write_text("a = 1\n")
+    assert commit(tmp_path / "code.py") is None
+    git(tmp_path, "init", "-q")
+    assert commit(tmp_path / "code.py") is None  # the checkout is somebody else's: it does not track the file
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert commit(tmp_path / "code.py") == {"commit": head, "changed": False}
+    (tmp_path / "code.py").write_text("a = 2\n")
+    assert commit(tmp_path / "code.py") == {"commit": head, "changed": True}
+
+
+def test_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit(tmp_path / "code.py") is None
+
+
+def test_the_command_can_be_pasted():
+    overrides = ["data.root='a b'", "model=it's", "scale=[1,2]"]
+    assert shlex.split(command_line(overrides)) == ["python", "train.py", *overrides]
+
+
+def test_what_a_run_was_made_with():
+    found = environment("python train.py", torch.device("cpu"))
+    assert found["command"] == "python train.py"
+    assert found["device"]["threads"] == torch.get_num_threads()
+    assert {"torch", "pytorch-lightning", "hypercolumns", "matplotlib"} <= set(found["versions"])
