@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hypercolumns.plots import confusion_picture, save_confusion, save_curves
+from hypercolumns.plots import confusion_picture, save_curves
 
 
 def test_a_confusion_matrix_is_darker_where_there_is_more():
@@ -17,12 +17,11 @@ def test_a_confusion_matrix_is_darker_where_there_is_more():
 
 
 @pytest.mark.parametrize("classes", [1, 21, 150])
-def test_any_number_of_classes(classes, tmp_path):
+def test_any_number_of_classes(classes):
     names = [f"class ${label}" for label in range(classes)]
-    save_confusion(tmp_path / "confusion.png", torch.eye(classes).long() * 5, names)
-    with Image.open(tmp_path / "confusion.png") as picture:
-        assert picture.width == picture.height
-        assert 500 <= picture.width <= 2400
+    height, width, _ = confusion_picture(torch.eye(classes).long() * 5, names).shape
+    assert height == width
+    assert 500 <= width <= 2400
 
 
 def test_curves_of_what_there_is(tmp_path):

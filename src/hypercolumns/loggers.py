@@ -1,5 +1,6 @@
 """What is written for TensorBoard."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,12 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 
 class EventLogger(TensorBoardLogger):
-    """Lightning's TensorBoardLogger, for pictures too, and without the number of the epoch, a chart of its own."""
+    """Lightning's TensorBoardLogger, for pictures too; without NaNs and the number of the epoch, a chart of its own."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log all but the number of the epoch."""
-        super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
+        """Log those that say something."""
+        kept = {name: value for name, value in metrics.items() if name != "epoch" and not math.isnan(value)}
+        super().log_metrics(kept, step)
 
     def log_picture(self, name: str, picture: NDArray[np.uint8], step: int = 0) -> None:
         """Log a picture (H, W, 3); in TensorBoard, those whose names agree up to the / are a group."""

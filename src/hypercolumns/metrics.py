@@ -37,7 +37,7 @@ def boundary_band(mask: Tensor, width: int) -> Tensor:
 
     It is the trimap of Kohli et al., Robust Higher Order Potentials (IJCV 2009), that boundaries are judged in.
     """
-    labels = mask[None].float()
+    labels, width = mask[None].float(), min(width, max(mask.shape))
     tall, wide = (2 * width + 1, 1), (1, 2 * width + 1)
     highest, lowest = (
         sign * F.max_pool2d(F.max_pool2d(sign * labels, tall, 1, (width, 0)), wide, 1, (0, width)) for sign in (1, -1)

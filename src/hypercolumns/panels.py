@@ -1,5 +1,6 @@
 """Pictures of what a model makes of images: image, truth, prediction and errors side by side, with a legend."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ def panels(rows: Sequence[Labelled], classes: Sequence[str], palette: Palette) -
     """A picture of some images, one a row under its caption, and a legend of the classes that occur in them."""
     font = ImageFont.load_default(FONT_SIZE)
     drawn = [_row(row, palette) for row in rows]
-    width = max(sum(picture.width + GAP for picture in row) + GAP for row in drawn)
+    width = max(sum(_column(picture, title, font) for picture, title in _titled(row)) + GAP for row in drawn)
+    width = max(width, *(int(font.getlength(row.caption)) + 2 * GAP for row in rows))
     present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
     names = [(classes[index], palette[index]) for index in present.tolist() if index != VOID]
     legend = _legend([*names, ("void", VOID_COLOUR), ("error", WRONG)], width, font)
@@ -47,13 +49,22 @@ def panels(rows: Sequence[Labelled], classes: Sequence[str], palette: Palette) -
     for labelled, row in zip(rows, drawn, strict=True):
         brush.text((GAP, top + LINE // 2), labelled.caption, "black", font, anchor="lm")
         left = GAP
-        for title, picture in zip(TITLES[-len(row) :], row, strict=True):
+        for picture, title in _titled(row):
             brush.text((left, top + LINE + LINE // 2), title, (110, 110, 110), font, anchor="lm")
             canvas.paste(picture, (left, top + 2 * LINE))
-            left += picture.width + GAP
+            left += _column(picture, title, font)
         top += row[0].height + 2 * LINE + GAP
     canvas.paste(legend, (0, top))
     return canvas
+
+
+def _titled(row: Sequence[Image.Image]) -> list[tuple[Image.Image, str]]:
+    return list(zip(row, TITLES[-len(row) :], strict=True))
+
+
+def _column(picture: Image.Image, title: str, font: Font) -> int:
+    """The width that a picture and its title take up."""
+    return max(picture.width, math.ceil(font.getlength(title))) + GAP
 
 
 def _row(labelled: Labelled, palette: Palette) -> list[Image.Image]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from hypercolumns.files import replacing
 
 DPI = 100
+STYLES = ("-", "--", ":", "-.")
 MOST_NUMBERED = 40  # classes; of more, the cells are too small to hold numbers
 PLAIN: Any = {"text.parse_math": False}  # a $ in the name of a class is a $
 PER_CLASS = "_iou/"  # in the names of figures of one class
@@ -28,18 +29,13 @@ def confusion_picture(confusion: Tensor, classes: Sequence[str]) -> NDArray[np.u
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def save_confusion(path: Path, confusion: Tensor, classes: Sequence[str]) -> None:
-    """Write that picture as a PNG."""
-    _save(path, _confusion(confusion, classes))
-
-
 def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write a training's figures, a row an epoch as in `metrics.csv`, as a PNG: losses, scores, the IoU of classes."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     of_classes = [name for name in names if PER_CLASS in name]
-    losses = [name for name in names if name.endswith("loss")]
+    losses = [name for name in ("train/epoch_loss", "val/loss") if name in names]
     others = [name for name in names if name.startswith("val/") and name not in losses]
-    groups = {"loss": losses, "val": others, "IoU of each class": of_classes}
+    groups: dict[str, list[str]] = {"loss": losses, "val": others, "IoU of each class": of_classes}
     groups = {title: found for title, found in groups.items() if found}
     if not groups:
         return
@@ -51,19 +47,21 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 @matplotlib.rc_context(PLAIN)
 def _curves(axes: Axes, rows: Sequence[Mapping[str, str]], title: str, names: Sequence[str]) -> None:
+    lines, labels = [], []
     for number, name in enumerate(names):
         points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
-        style = "-" if number < 10 else "--"  # there are ten colours
+        style = STYLES[number // 10 % len(STYLES)]  # there are ten colours
         label = name.partition("/")[2] if PER_CLASS in name else name
-        axes.plot(*zip(*points, strict=True), style, marker=".", label=label)
-    axes.set(title=title, xlabel="epoch")
+        lines += axes.plot(*zip(*points, strict=True), style, marker=".")
+        labels.append(label)
+    axes.set(title=title, xlabel="epoch", xlim=(0.5, len(rows) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     if PER_CLASS in names[0]:
         axes.set_ylim(0, 1)
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, ncols=1 + len(names) // 24)
+        axes.legend(lines, labels, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, ncols=1 + len(names) // 24)
     else:
-        axes.legend(fontsize=8)
+        axes.legend(lines, labels, fontsize=8)
 
 
 @matplotlib.rc_context(PLAIN)

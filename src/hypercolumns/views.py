@@ -28,6 +28,7 @@ class Views:
                 f"tta.scales={list(self.scales)} must be a list of numbers above 0 and up to {MOST:g}, such as "
                 f"[0.75,1,1.25]"
             )
+        object.__setattr__(self, "scales", tuple(sorted(map(float, self.scales))))  # one spelling of the same views
         if len(set(self.scales)) < len(self.scales):
             raise HypercolumnsError(f"tta.scales={list(self.scales)} names a scale twice; give each of them once")
 

@@ -127,7 +127,7 @@ def test_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut"])
 def test_a_damaged_file(tmp_path, content):
     (tmp_path / "images.npz").write_bytes(content)
-    with pytest.raises(HypercolumnsError, match=r"images\.npz holds no evaluation .*; make it by stage=evaluate"):
+    with pytest.raises(HypercolumnsError, match=r"images\.npz holds no evaluation, or is damaged; remove it, and run"):
         Evaluation.load(tmp_path / "images.npz")
 
 

@@ -207,7 +207,7 @@ class TestCompare:
         assert result["difference"]["miou"] == pytest.approx(difference)
         low, high = result["intervals"]["miou"]
         output = capsys.readouterr().out
-        assert f"{difference:+.3f} (95% interval {low:+.3f} to {high:+.3f}, bootstrap over 3 images)" in output
+        assert f"{difference:+.3f} (95% interval {low:+.3f} to {high:+.3f}, bootstrap over 3 images" in output
         with only(place, "runs/comparisons/*/comparison.csv").open(newline="") as file:
             rows = {row["figure"]: row for row in csv.DictReader(file)}
         assert float(rows["mIoU"]["difference"]) == pytest.approx(difference)

@@ -272,6 +272,18 @@ class TestPretrainAndTrain:
         run("pretrain", "optimizer.lr=0.1")
         assert len(list(extracted.glob("runs/shapes/rgb/pretrain/*/metrics.json"))) == 3  # and latest
 
+    def test_a_run_from_before_counts_were_kept_is_scored_again(self, extracted):
+        miou = run("pretrain")
+        folder = only(extracted, "runs/shapes/rgb/pretrain/*")
+        figures = json.loads((folder / "metrics.json").read_text())
+        old = {name: value for name, value in figures.items() if "boundary" not in name and name != "intervals"}
+        (folder / "metrics.json").write_text(json.dumps(old))
+        (folder / "images.npz").unlink()
+        before = (folder / "model.safetensors").stat().st_mtime_ns
+        assert run("pretrain") == miou
+        assert json.loads((folder / "metrics.json").read_text()) == figures
+        assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
     def test_scoring_more_images_does_not_train_again(self, extracted):
         assert run("pretrain", "dense_val=0") is None
         model = only(extracted, "runs/shapes/rgb/pretrain/*") / "model.safetensors"

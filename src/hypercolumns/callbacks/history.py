@@ -41,17 +41,29 @@ class History(pl.Callback):
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
         for name, value in trainer.callback_metrics.items():
-            if name != "train/loss" and (self._validated or not name.startswith("val")):
+            known = name in row or name == "train/loss"  # Lightning's are of the last step that was logged
+            if not known and not value.isnan() and (self._validated or not name.startswith("val")):
                 row[name] = float(value)
         before = [one for one in read_history(self.table) if int(one["epoch"]) < trainer.current_epoch]
         rows = [*before, {name: str(value) for name, value in row.items()}]
-        names = {name for one in rows for name in one} - set(LEADING)
-        columns = [*LEADING, *sorted(names, key=lambda name: (PER_CLASS in name, name))]  # those of classes last
+        names = dict.fromkeys(name for one in rows for name in one if name not in LEADING)
+        columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # those of classes last
         with replacing(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
-        save_curves(self.picture, rows)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the curves."""
+        self._draw(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Draw the curves as far as they go."""
+        self._draw(trainer)
+
+    def _draw(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero and (rows := read_history(self.table)):
+            save_curves(self.picture, rows)
 
 
 def read_history(path: Path) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from hypercolumns.errors import check_whole
 from hypercolumns.images import Palette
 from hypercolumns.loggers import EventLogger
 from hypercolumns.metrics import confusion, ratios
@@ -33,6 +34,8 @@ class Pictures(pl.Callback):
 
     def __init__(self, fixed: int = 4, worst: int = 4) -> None:
         """How many images of each kind; 0 for none."""
+        check_whole("callbacks.pictures.fixed", fixed, least=0)
+        check_whole("callbacks.pictures.worst", worst, least=0)
         self.fixed, self.worst = fixed, worst
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from hypercolumns.progress import Bar
 
 
-class TrainingProgress(pl.Callback):
+class Progress(pl.Callback):
     """One bar over all epochs, with the time that is left, and a line at the end of each epoch."""
 
     _bar: Bar | None = None
@@ -21,7 +21,11 @@ class TrainingProgress(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember when."""
-        self._start = time.monotonic()
+        self._start, self._validated = time.monotonic(), False
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember that this epoch has figures of val."""
+        self._validated = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,7 +39,7 @@ class TrainingProgress(pl.Callback):
         if self._bar is not None:
             took = time.monotonic() - self._start
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self._bar.say(f"{epoch}: {_figures(trainer)}  ({took:.1f} s)")
+            self._bar.say(f"{epoch}: {_figures(trainer, self._validated)}  ({took:.1f} s)")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to score images."""
@@ -75,7 +79,11 @@ class TrainingProgress(pl.Callback):
             self._bar = None
 
 
-def _figures(trainer: pl.Trainer) -> str:
-    """What tasks log with `prog_bar`."""
-    figures = {name: value for name, value in trainer.progress_bar_metrics.items() if isinstance(value, float)}
+def _figures(trainer: pl.Trainer, validated: bool = True) -> str:
+    """What tasks log with `prog_bar`; that of val only if it is of this epoch."""
+    figures = {
+        name: value
+        for name, value in trainer.progress_bar_metrics.items()
+        if isinstance(value, float) and (validated or not name.startswith("val"))
+    }
     return "  ".join(f"{name} {value:.3f}" for name, value in figures.items())

@@ -19,6 +19,7 @@ from hypercolumns.evaluation.evaluation import Evaluation
 from hypercolumns.metrics import ratios_of_sums
 
 LEVEL = 0.95
+DRAWS = 1000  # unless the setting `bootstrap` says otherwise
 
 
 def groups_of(ids: Sequence[str], pattern: str | None) -> Tensor:
@@ -81,12 +82,21 @@ def intervals(evaluation: Evaluation, pattern: str | None, draws: int, seed: int
     """What `metrics.json` says of how sure its figures are; None where there are no two groups to draw from."""
     if not draws or len(set((groups := groups_of(evaluation.ids, pattern)).tolist())) < 2:
         return None
-    return describe(groups, pattern, draws) | as_json(resampled(evaluation, groups, draws, seed), evaluation.classes)
+    drawn = resampled(evaluation, groups, draws, seed)
+    return describe(groups, pattern, drawn) | as_json(drawn, evaluation.classes)
 
 
-def describe(groups: Tensor, pattern: str | None, draws: int) -> dict[str, Any]:
-    """What intervals were made by."""
-    return {"level": LEVEL, "draws": draws, "groups": pattern, "drawn_from": len(groups.unique())}
+def describe(groups: Tensor, pattern: str | None, drawn: dict[str, Tensor]) -> dict[str, Any]:
+    """What intervals were made by; in `draws_lacking_a_class` the means are over fewer classes than in all images."""
+    iou = drawn["per_class_iou"]
+    lacking = (iou.isnan() & ~iou.isnan().all(0)).any(1)
+    return {
+        "level": LEVEL,
+        "draws": len(iou),
+        "draws_lacking_a_class": int(lacking.sum()),
+        "groups": pattern,
+        "drawn_from": len(groups.unique()),
+    }
 
 
 def _ends(pair: Tensor) -> list[float] | None:

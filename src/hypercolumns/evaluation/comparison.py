@@ -27,7 +27,7 @@ def compare(evaluation: Evaluation, baseline: Evaluation, pattern: str | None, d
     if draws and len(groups.unique()) > 1:
         ours, theirs = (resampled(one, groups, draws, seed) for one in (evaluation, baseline))
         differences = {name: ours[name] - theirs[name] for name in ours}
-        ends = describe(groups, pattern, draws) | as_json(differences, evaluation.classes)
+        ends = describe(groups, pattern, differences) | as_json(differences, evaluation.classes)
     first, second = evaluation.figures(), baseline.figures()
     return {
         "images": len(evaluation.ids),

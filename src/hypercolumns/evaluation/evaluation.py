@@ -4,6 +4,7 @@ N images, C classes
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypercolumns.files import replacing
 from hypercolumns.images import VOID
 from hypercolumns.metrics import boundary_band, confusion, ratios, scores
 
+REMEDY = "remove it, and run the command that made it again"
 WIDTH = 3  # pixels, of the band along true boundaries, unless the setting `boundary` says otherwise
 
 
@@ -109,12 +111,11 @@ class Evaluation:
                     torch.from_numpy(arrays["boundary"]),
                     int(arrays["width"]),
                 )
-        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())
-            raise HypercolumnsError(f"{path} holds no evaluation ({reason}); make it by stage=evaluate") from error
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise HypercolumnsError(f"{path} holds no evaluation, or is damaged; {REMEDY}") from error
         shape = (len(evaluation.ids), len(evaluation.classes), len(evaluation.classes))
         if evaluation.everywhere.shape != shape or evaluation.boundary.shape != shape:
-            raise HypercolumnsError(f"{path} holds no evaluation (its shapes differ); make it by stage=evaluate")
+            raise HypercolumnsError(f"{path} holds no evaluation (its shapes differ); {REMEDY}")
         return evaluation
 
 

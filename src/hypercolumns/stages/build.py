@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
-from hypercolumns.callbacks import History, MovableCheckpoint, TrainingProgress
+from hypercolumns.callbacks import History, MovableCheckpoint, Progress
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import Augmentation, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
@@ -46,6 +46,7 @@ def quiet_libraries() -> None:
         ".*could not find the monitored key.*",  # `fit` says so itself, at the end
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        "Glyph .* missing from font.*",  # of a class's name, in a plot
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -136,9 +137,11 @@ def check_machine(cfg: DictConfig) -> None:
 
 def views(cfg: DictConfig) -> Views:
     """The setting `tta`."""
-    settings = plain(cfg.tta or {})
-    scales = settings.pop("scales", [1.0])
-    return Views(tuple(scales if isinstance(scales, list) else [scales]), **settings)
+    settings = plain(cfg.tta)
+    if not isinstance(settings, dict) or set(settings) - {"scales", "flip"}:
+        raise HypercolumnsError(f"tta={settings} must be tta.scales=[...] and tta.flip=true or false")
+    scales = settings.get("scales", [1.0])
+    return Views(tuple(scales if isinstance(scales, list) else [scales]), settings.get("flip", False))
 
 
 def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:
@@ -172,7 +175,7 @@ def checkpoints(folder: Path) -> Path:
 def trainer(cfg: DictConfig, folder: Path, events: Path) -> pl.Trainer:
     """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
-    callbacks += [TrainingProgress(), History(folder)]
+    callbacks += [Progress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     best, last = (
         MovableCheckpoint(
@@ -244,16 +247,19 @@ def device(cfg: DictConfig) -> torch.device:
 
 def bare_trainer(cfg: DictConfig, **settings: Any) -> pl.Trainer:
     """A trainer on the machine that the trainer's settings choose, which writes nothing."""
-    return pl.Trainer(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **settings,
-    )
+    try:
+        return pl.Trainer(
+            accelerator=cfg.trainer.accelerator,
+            devices=cfg.trainer.devices,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            **settings,
+        )
+    except ValueError as error:
+        raise HypercolumnsError(f"trainer: its settings are not right ({' '.join(str(error).split())})") from error
 
 
 @contextmanager

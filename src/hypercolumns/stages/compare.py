@@ -9,6 +9,7 @@ from hypercolumns.evaluation import Evaluation, compare
 from hypercolumns.files import file_hash, key, write_json
 from hypercolumns.progress import console
 from hypercolumns.stages import build, report, runs
+from hypercolumns.stages.environment import command_line, environment
 from hypercolumns.stages.runs import Run
 
 
@@ -22,9 +23,13 @@ def compare_runs(cfg: DictConfig) -> Path:
     files = {setting: _counts(cfg, setting) for setting in ("evaluation", "baseline")}
     evaluation, baseline = map(Evaluation.load, files.values())
     result = compare(evaluation, baseline, cfg.groups, cfg.bootstrap, cfg.seed)
-    compared = {setting: {"run": str(file.parent), "counts": file_hash(file)[:16]} for setting, file in files.items()}
+    compared = {
+        setting: {"run": str(file.resolve().parent), "counts": file_hash(file)[:16]} for setting, file in files.items()
+    }
     folder = runs.local(cfg, "runs") / "comparisons" / key([compared, cfg.groups, cfg.bootstrap, cfg.seed])
     write_json(folder / "comparison.json", {"compared": compared, **result})
+    command = command_line(build.overrides())
+    write_json(folder / "environment.json", environment(command, build.device(cfg)))
     report.write_comparison(folder / "comparison.csv", result)
     report.show_comparison(result, files["evaluation"].parent, files["baseline"].parent)
     console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)

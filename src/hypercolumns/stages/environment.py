@@ -19,6 +19,7 @@ def environment(command: str, device: torch.device) -> dict[str, Any]:
     packages = ["hypercolumns", *(re.split(r"[^\w.-]", line)[0] for line in requires("hypercolumns") or ())]
     return {
         "command": command,
+        "directory": str(Path.cwd()),
         "git": commit(Path(hypercolumns.__file__)),
         "device": {
             "type": device.type,

@@ -13,13 +13,16 @@ from hypercolumns.data.image_set import Pair, image_set, read_classes, read_pale
 from hypercolumns.data.images import ImageDataset
 from hypercolumns.data.voc import CLASSES
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import file_hash, read_json
+from hypercolumns.files import file_hash
 from hypercolumns.images import read_image
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build, report, runs
+from hypercolumns.stages import build, runs
 from hypercolumns.stages.finish import Scored, conclude, score_model, show
+from hypercolumns.stages.hyperparameters import words
 from hypercolumns.stages.score import score
 from hypercolumns.tasks import Labeller
+
+ALL = "given"  # in place of a split, where masks are in a folder
 
 
 def evaluate(cfg: DictConfig) -> runs.Run | None:
@@ -55,11 +58,12 @@ def _evaluate_model(cfg: DictConfig) -> runs.Run | None:
         dataset = ImageDataset(images.splits[cfg.split], images.palette, len(images.classes))
         return score_model(cfg, Labeller(segmenter, views), dataset, images)
 
-    return _finish(cfg, images, str(cnn), about, str(path), scored)
+    return _finish(cfg, images, cfg.split, str(cnn), about, str(path), scored)
 
 
 def _evaluate_masks(cfg: DictConfig) -> runs.Run | None:
     predictions = Path(cfg.predictions).expanduser()
+    split = cfg.split if cfg.masks is None else ALL
     if cfg.masks is not None:
         images, originals = _mask_set(cfg, predictions), {}
     else:
@@ -70,7 +74,7 @@ def _evaluate_masks(cfg: DictConfig) -> runs.Run | None:
         images = image_set(given.name, given.classes, given.palette, {cfg.split: predicted})
 
     def scored() -> Scored:
-        dataset = PredictionDataset(images.splits[cfg.split], images.palette, len(images.classes))
+        dataset = PredictionDataset(images.splits[split], images.palette, len(images.classes))
 
         def look(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
             labels, mask, id = dataset[index]
@@ -78,22 +82,29 @@ def _evaluate_masks(cfg: DictConfig) -> runs.Run | None:
 
         return Scored(score(cfg, nn.Identity(), dataset, images.classes), look, images.palette)
 
-    return _finish(cfg, images, "predictions", {}, str(predictions), scored)
+    return _finish(cfg, images, split, "predictions", {}, str(predictions), scored)
 
 
 def _finish(
-    cfg: DictConfig, images: ImageSet, cnn: str, about: dict[str, Any], what: str, scored: Callable[[], Scored]
+    cfg: DictConfig,
+    images: ImageSet,
+    split: str,
+    cnn: str,
+    about: dict[str, Any],
+    what: str,
+    scored: Callable[[], Scored],
 ) -> runs.Run | None:
     identity = {"data": images.fingerprint(), "boundary": cfg.boundary, **about}
     run = runs.Run.begin(cfg, runs.local(cfg, "runs") / images.name / cnn / "evaluate", identity)
-    title = f"{what}: {len(images.splits[cfg.split])} {cfg.split} images of {images.name}"
-    if not run.finished:
+    title = f"{what}: {len(images.splits[split])} {split} images of {images.name}"
+    first = build.is_first_process()
+    if not run.finished or (cfg.overwrite and not first):  # the first one may not have removed it yet
         found = scored()
-        if not build.is_first_process():
+        if not first:
             return None
-        evaluated = {"what": what, "data": images.name, "split": cfg.split, "resolution": "original", **about}
-        conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, found, {"what": what, **about})
-        report.write_classes(run.folder / "metrics.csv", read_json(run.metrics))
+        evaluated = {"what": what, "data": images.name, "split": split, "resolution": "original", **about}
+        settings = {"stage": "evaluate", "split": split, "what": what, **about}
+        conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, found, words(settings))
     show(cfg, run, title)
     return run
 
@@ -117,4 +128,4 @@ def _mask_set(cfg: DictConfig, predictions: Path) -> ImageSet:
             "masks= needs the names of the classes: data.classes=<a file, one a line>, with data=voc or data=folder"
         )
     palette = read_palette(cfg.data.get("palette"), len(classes))
-    return image_set(cfg.data.get("name") or "masks", classes, palette, {cfg.split: pairs})
+    return image_set(cfg.data.get("name") or "masks", classes, palette, {ALL: pairs})

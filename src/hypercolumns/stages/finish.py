@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from PIL import Image
 from torch import Tensor, nn
 
 from hypercolumns.data import ImageSet
@@ -18,9 +19,10 @@ from hypercolumns.loggers import EventLogger
 from hypercolumns.metrics import ratios
 from hypercolumns.panels import Labelled, panels
 from hypercolumns.pieces import spread
-from hypercolumns.plots import confusion_picture, save_confusion
+from hypercolumns.plots import confusion_picture
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, report
+from hypercolumns.stages.hyperparameters import hyperparameters
 from hypercolumns.stages.runs import Run
 from hypercolumns.stages.score import score
 from hypercolumns.tasks import Labeller
@@ -28,25 +30,6 @@ from hypercolumns.views import ONE
 
 FINAL = "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()
 SHOWN = 4  # images of each kind in panels.png
-HYPERPARAMETERS = {  # of TensorBoard's table, of which it shows the first five unless asked: name -> setting
-    "stage": "stage",
-    "cnn": "cnn.name",
-    "cnn.trainable": "cnn.trainable",
-    "alignment": "alignment",
-    "resize": "resize",
-    "sampler": "sampler",
-    "classifier.hidden": "classifier.hidden",
-    "classifier.dropout": "classifier.dropout",
-    "optimizer": "optimizer",
-    "lr": "optimizer.lr",
-    "scheduler": "scheduler",
-    "epochs": "trainer.max_epochs",
-    "batch_size": "batch_size",
-    "pixels": "pixels",
-    "class_weights": "class_weights",
-    "training.augment": "augment",
-    "seed": "seed",
-}
 
 Look = Callable[[int], tuple[Tensor | None, Tensor, Tensor]]
 
@@ -69,7 +52,7 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
     A run that is finished already, with as many images or more, is only shown. `also` are settings that it was trained
     with, other than those of the config.
     """
-    if not run.finished or read_json(run.metrics)["images"] < limit:
+    if not _is_scored(cfg, run, limit):
         pairs = images.splits["val"]
         chosen = spread(len(pairs), limit)
         scored = None
@@ -86,8 +69,17 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
             "ids": "all" if limit == len(pairs) else [pairs[index].id for index in chosen],
         }
         figures = {"stage": cfg.stage, **build.best(run.folder, cfg.monitor), "evaluated": evaluated}
-        conclude(cfg, run, figures, scored, also)
+        conclude(cfg, run, figures, scored, hyperparameters(cfg, also))
     show(cfg, run, f"{cfg.stage}: {read_json(run.metrics)['images'] or 'no'} val images of {images.name}")
+
+
+def _is_scored(cfg: DictConfig, run: Run, limit: int) -> bool:
+    """Whether a run has the figures that are asked for, of `limit` images or more."""
+    if not run.finished:
+        return False
+    figures = read_json(run.metrics)
+    kept = run.counts.is_file() and figures.get("boundary_width") == cfg.boundary
+    return bool(figures["images"] >= limit and (kept or not figures["images"]))
 
 
 def score_model(cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset, images: ImageSet) -> Scored:
@@ -104,9 +96,12 @@ def score_model(cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset, ima
 
 
 def conclude(
-    cfg: DictConfig, run: Run, about: Mapping[str, Any], scored: Scored | None, also: Mapping[str, Any]
+    cfg: DictConfig, run: Run, about: Mapping[str, Any], scored: Scored | None, settings: Mapping[str, Any]
 ) -> None:
-    """Write a run's figures, tables and pictures, to its folder and for TensorBoard, and mark it as finished."""
+    """Write a run's figures, tables and pictures, to its folder and for TensorBoard, and mark it as finished.
+
+    `about` goes into `metrics.json` before the figures, `settings` into TensorBoard's table of hyperparameters.
+    """
     figures: dict[str, Any] = {**about, "images": 0, "miou": None}
     pictures: dict[str, Any] = {}
     if scored is not None:
@@ -116,13 +111,14 @@ def conclude(
         figures["intervals"] = intervals(evaluation, cfg.groups, cfg.bootstrap, cfg.seed)
         evaluation.save(run.counts)
         report.write_confusion(run.folder / "confusion.csv", counts, evaluation.classes)
-        save_confusion(run.folder / "confusion.png", counts, evaluation.classes)
-        drawn = _panels(scored)
-        write_image(run.panels, drawn)
-        pictures = {"confusion": confusion_picture(counts, evaluation.classes), "panels": np.asarray(drawn)}
+        pictures = {"confusion": confusion_picture(counts, evaluation.classes), "panels": np.asarray(_panels(scored))}
+        for name, picture in pictures.items():
+            write_image(run.folder / f"{name}.png", Image.fromarray(picture))
     logger = instantiate(cfg.logger, save_dir=str(run.events))
     values = {f"final/{name}": figures[name] for name in FINAL if figures.get(name) is not None}
-    logger.log_hyperparams(hyperparameters(cfg, also), values)
+    logger.log_hyperparams(dict(settings), values)
+    if cfg.stage == "evaluate":  # a training's metrics.csv has its epochs
+        report.write_classes(run.folder / "metrics.csv", figures)
     if isinstance(logger, EventLogger):
         for name, picture in pictures.items():
             logger.log_picture(f"final_images/{name}", picture)
@@ -142,23 +138,7 @@ def show(cfg: DictConfig, run: Run, title: str) -> None:
     report.show(figures, title, {name: path for name, path in files.items() if path.is_file()})
 
 
-def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are worth a column, each as a number or in a word; those that are off are left out."""
-    settings = {name: build.plain(OmegaConf.select(cfg, path)) for name, path in HYPERPARAMETERS.items()} | dict(also)
-    words = {name: _word(value) for name, value in settings.items()}
-    return {name: word for name, word in words.items() if word not in (None, "none", "")}
-
-
-def _word(value: Any) -> Any:
-    """A setting as TensorBoard can show it: a part by its class and its settings, without what is off."""
-    if isinstance(value, Mapping):
-        target = str(value.get("_target_", "")).rpartition(".")[2]
-        rest = [f"{name}={_word(one)}" for name, one in value.items() if one and not name.startswith("_")]
-        return " ".join([target, *rest]).strip()
-    return str(value) if isinstance(value, list) else value
-
-
-def _panels(scored: Scored) -> Any:
+def _panels(scored: Scored) -> Image.Image:
     """A picture of some images, evenly spread, and of the worst."""
     evaluation = scored.evaluation
     miou = ratios(evaluation.everywhere)["miou"]

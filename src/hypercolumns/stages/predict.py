@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError, check_switch
-from hypercolumns.evaluation import WIDTH, Evaluation, count
+from hypercolumns.evaluation import DRAWS, WIDTH, Evaluation, count, intervals
 from hypercolumns.factored import Adaptive
 from hypercolumns.files import read_json, write_json
 from hypercolumns.images import SUFFIXES, overlay, read_image, read_mask, write_image, write_mask
 from hypercolumns.progress import console, track
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, report
-from hypercolumns.stages.runs import Run
+from hypercolumns.stages.runs import RECORD, Run
 
 OVERLAY = ".overlay.jpg"
 
@@ -34,6 +34,11 @@ def predict(cfg: DictConfig) -> None:
     build.tune(segmenter, cfg)
     precision = _precision(cfg.precision, segmenter.backbone.get_buffer("mean").device)
     out = Path(cfg.out).expanduser()
+    run = Run(out)
+    if (out / RECORD).is_file():
+        raise HypercolumnsError(
+            f"out={out} is the folder of a run, whose files would be replaced; choose another folder"
+        )
     names = find_images(cfg.images)
     own = {path.resolve() for path in names} & {
         (out / f"{name}{suffix}").resolve() for name in names.values() for suffix in (".png", OVERLAY)
@@ -49,6 +54,8 @@ def predict(cfg: DictConfig) -> None:
                 f"add them, or leave out masks= to predict without scoring"
             )
     counts = []
+    for stale in (run.counts, run.metrics):  # of other predictions in this folder
+        stale.unlink(missing_ok=True)
     pixels = np.zeros(len(segmenter.classes), np.int64)
     for path, name in track(list(names.items()), "predict"):
         image = read_image(path)
@@ -71,10 +78,11 @@ def predict(cfg: DictConfig) -> None:
         f"{len(names)} images: " + ", ".join(f"{name} {share:.1%}" for share, name in shares if share), markup=False
     )
     if masks is not None:
-        run, evaluation = Run(out), Evaluation.of(counts, segmenter.classes, WIDTH)
+        evaluation = Evaluation.of(counts, segmenter.classes, WIDTH)
         about = {"model": str(cfg.model), "images": str(cfg.images), "masks": str(masks)}
         evaluation.save(run.counts)
-        write_json(run.metrics, evaluation.figures() | {"evaluated": about})
+        uncertainty = {"intervals": intervals(evaluation, None, DRAWS, 0)}
+        write_json(run.metrics, evaluation.figures() | uncertainty | {"evaluated": about})
         report.show(read_json(run.metrics), f"{len(names)} images against {masks}", {"metrics": run.metrics})
     console.print(f"masks and overlays in {out}", markup=False)
 

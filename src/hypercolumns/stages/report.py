@@ -1,10 +1,9 @@
 """What a person sees at the end: tables, in the terminal and as files."""
 
 import csv
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import filesize
 from rich.table import Table
@@ -15,12 +14,8 @@ from hypercolumns.files import replacing
 from hypercolumns.progress import console
 from hypercolumns.store import SampleStore
 
-MISSING = math.nan  # in a cell where there is nothing to say
-CLASS_FIGURES = {
-    "per_class_iou": "IoU",
-    "boundary_per_class_iou": "boundary IoU",
-    "per_class_accuracy": "accuracy",
-}
+CLASS_FIGURES = {"per_class_iou": "IoU", "per_class_accuracy": "accuracy", "boundary_per_class_iou": "boundary IoU"}
+NONE = (None, None)  # of an interval that is not there
 
 
 def table(figures: Mapping[str, Any], title: str) -> Table:
@@ -34,68 +29,81 @@ def table(figures: Mapping[str, Any], title: str) -> Table:
     rows.add_column("accuracy", justify="right")
     rows.add_column("boundary IoU", justify="right")
 
-    def row(name: str, iou: float | None, between: Any, accuracy: float | None, near: float | None) -> None:
-        uncertainty = [_between(between)] if ends else []
-        rows.add_row(Text(name), number(iou), *uncertainty, number(accuracy), "" if near is MISSING else number(near))
+    def row(name: str, iou: float | None, between: Any, accuracy: float | None, near: str) -> None:
+        rows.add_row(Text(name), number(iou), *([_between(between)] if ends else []), number(accuracy), near)
 
-    per_class = ends["per_class_iou"] if ends else {}
-    for name, iou in figures["per_class_iou"].items():
-        near = figures["boundary_per_class_iou"][name]
-        row(name, iou, per_class.get(name), figures["per_class_accuracy"][name], near)
-    rows.add_section()
     of = (ends or {}).get
-    row("mean (mIoU)", figures["miou"], of("miou"), figures["mean_accuracy"], figures["boundary_miou"])
+    for name, iou in figures["per_class_iou"].items():
+        between = of("per_class_iou", {}).get(name)
+        near = number(figures["boundary_per_class_iou"][name])
+        row(name, iou, between, figures["per_class_accuracy"][name], near)
+    rows.add_section()
+    row("mean (mIoU)", figures["miou"], of("miou"), figures["mean_accuracy"], number(figures["boundary_miou"]))
     weighted, correct = figures["frequency_weighted_iou"], figures["pixel_accuracy"]
-    row("all pixels", weighted, of("frequency_weighted_iou"), correct, MISSING)
+    row("all pixels", weighted, of("frequency_weighted_iou"), correct, "")
     baseline = figures["baseline"]
     blank = [""] * (3 if ends else 2)
-    rows.add_row(Text(f"baseline: all {baseline['class']}"), number(baseline["miou"]), *blank, style="dim")
+    rows.add_row(Text(f"baseline: all {baseline['class'] or 'n/a'}"), number(baseline["miou"]), *blank, style="dim")
+    return rows
+
+
+class Compared(NamedTuple):
+    """A figure of a comparison, of a class or (None) of all, and the ends of the difference's interval."""
+
+    figure: str
+    of_class: str | None
+    baseline: float | None
+    evaluation: float | None
+    difference: float | None
+    ends: list[float] | None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if self.of_class is None:
+            return self.figure.replace("_", " ").replace("miou", "mIoU").replace("iou", "IoU")
+        return f"{CLASS_FIGURES[self.figure]} of {self.of_class}"
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.ends is not None and not self.ends[0] <= 0 <= self.ends[1]
+
+
+def comparison_rows(result: Mapping[str, Any]) -> list[Compared]:
+    """The figures of a comparison one by one."""
+    parts = [result["baseline"], result["evaluation"], result["difference"], result["intervals"] or {}]
+    rows = []
+    for figure, difference in result["difference"].items():
+        if isinstance(difference, dict):
+            for of_class in difference:
+                rows.append(Compared(figure, of_class, *(part.get(figure, {}).get(of_class) for part in parts)))
+        else:
+            rows.append(Compared(figure, None, *(part.get(figure) for part in parts)))
     return rows
 
 
 def comparison_table(result: Mapping[str, Any]) -> Table:
     """A comparison as a table: all together, then the IoU of each class; in bold where the interval leaves out 0."""
-    ends, in_classes = result["intervals"], False
-    rows = Table(title=f"{result['images']} images", title_justify="left")
+    ends = result["intervals"]
+    table = Table(title=f"{result['images']} images", title_justify="left")
     for name in ("", "baseline", "evaluation", "difference", *([f"{ends['level']:.0%} interval"] if ends else [])):
-        rows.add_column(name, justify="right" if name else "left")
-    for name, *values, between in comparison_rows(result):
-        of_class = " of " in name
-        if of_class and not name.startswith("IoU of "):
-            continue  # for the files
-        if of_class and not in_classes:
-            rows.add_section()
-            in_classes = True
-        uncertainty = [] if ends is None else [_between(between, "+")]
-        clear = between is not None and (between[0] > 0 or between[1] < 0)
-        first, second, difference = values
-        cells = number(first), number(second), number(difference, "+"), *uncertainty
-        rows.add_row(Text(name), *cells, style="bold" if clear else "")
-    return rows
-
-
-def comparison_rows(result: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Name, baseline, evaluation, difference and the ends of its interval (or None) of each figure of a comparison."""
-    rows = []
-    parts = [result["baseline"], result["evaluation"], result["difference"], result["intervals"] or {}]
-    for name, value in result["difference"].items():
-        if isinstance(value, dict):
-            for of_class in value:
-                values = (part.get(name, {}).get(of_class) for part in parts)
-                rows.append((f"{CLASS_FIGURES[name]} of {of_class}", *values))
-        else:
-            rows.append(
-                (
-                    name.replace("_", " ").replace("miou", "mIoU").replace("iou", "IoU"),
-                    *(part.get(name) for part in parts),
-                )
-            )
-    return rows
+        table.add_column(name, justify="right" if name else "left")
+    rows = comparison_rows(result)
+    of_all = [row for row in rows if row.of_class is None]
+    of_classes = [row for row in rows if row.figure == "per_class_iou"]
+    for row in of_all + of_classes:
+        if row is of_classes[0]:
+            table.add_section()
+        cells = number(row.baseline), number(row.evaluation), number(row.difference, "+")
+        between = [_between(row.ends, "+")] if ends else []
+        table.add_row(Text(row.name), *cells, *between, style="bold" if row.is_clear else "")
+    return table
 
 
 def number(value: float | None, sign: str = "") -> str:
     """Three decimals, or n/a; `sign` is "+" for differences."""
-    return "n/a" if value is None or math.isnan(value) else f"{value:{sign}.3f}"
+    return "n/a" if value is None else f"{value:{sign}.3f}"
 
 
 def show(figures: Mapping[str, Any], title: str, paths: Mapping[str, Path]) -> None:
@@ -118,16 +126,25 @@ def write_confusion(path: Path, counts: Tensor, classes: Sequence[str]) -> None:
 
 
 def write_classes(path: Path, figures: Mapping[str, Any]) -> None:
-    """The figures of each class, and of all together, as CSV."""
-    names = ("per_class_iou", "per_class_accuracy", "boundary_per_class_iou")
-    rows: list[list[Any]] = [[of_class, *(figures[name][of_class] for name in names)] for of_class in figures[names[0]]]
-    rows.append(["(mean)", figures["miou"], figures["mean_accuracy"], figures["boundary_miou"]])
-    _write_csv(path, ["class", "iou", "accuracy", "boundary_iou"], rows)
+    """The figures of each class, and of all together, as CSV, each with the ends of its interval."""
+    ends = figures["intervals"] or {}
+    rows = []
+    for of_class in figures["per_class_iou"]:
+        rows.append([of_class])
+        for name in CLASS_FIGURES:
+            rows[-1] += [figures[name][of_class], *(ends.get(name, {}).get(of_class) or NONE)]
+    rows.append(["(mean)"])
+    for name in ("miou", "mean_accuracy", "boundary_miou"):
+        rows[-1] += [figures[name], *(ends.get(name) or NONE)]
+    header = [name.replace(" ", "_").lower() for name in CLASS_FIGURES.values()]
+    _write_csv(path, ["class", *(f"{name}{end}" for name in header for end in ("", "_low", "_high"))], rows)
 
 
 def write_comparison(path: Path, result: Mapping[str, Any]) -> None:
     """A comparison as CSV."""
-    rows = ([*row[:-1], *(row[-1] or (None, None))] for row in comparison_rows(result))
+    rows = (
+        [row.name, row.baseline, row.evaluation, row.difference, *(row.ends or NONE)] for row in comparison_rows(result)
+    )
     _write_csv(path, ["figure", "baseline", "evaluation", "difference", "low", "high"], rows)
 
 
@@ -165,7 +182,9 @@ def _between(ends: Sequence[float] | None, sign: str = "") -> str:
 
 def _drawn_from(ends: Mapping[str, Any]) -> str:
     units = "images" if ends["groups"] is None else f"groups of images ({ends['groups']})"
-    return f"bootstrap over {ends['drawn_from']} {units}"
+    lacking = ends["draws_lacking_a_class"] / ends["draws"]
+    fewer = f"; {lacking:.0%} of the draws lack a class, and their means are over fewer" if lacking >= 0.01 else ""
+    return f"bootstrap over {ends['drawn_from']} {units}{fewer}"
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -74,8 +74,8 @@ def local(cfg: DictConfig, setting: str) -> Path:
     """The folder that a setting names; raises HypercolumnsError for a URL."""
     if "://" in str(cfg[setting]):
         raise HypercolumnsError(
-            f"{setting}={cfg[setting]} is a URL; samples are read through memory maps, which need a file system: "
-            f"copy the folder to a disk of this machine, or mount it, and give {setting}=<that folder>"
+            f"{setting}={cfg[setting]} is a URL; files are read in place, samples through memory maps, which need a "
+            f"file system: copy the folder to a disk of this machine, or mount it, and give {setting}=<that folder>"
         )
     return Path(cfg[setting]).expanduser()
 

@@ -1,5 +1,6 @@
 """What the tasks share: the optimiser with its schedule, and the weights of classes in the loss."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -29,10 +30,9 @@ def optimizer_with_schedule(
 
 
 def log_classes(task: pl.LightningModule, group: str, classes: Sequence[str], figures: Sequence[float | None]) -> None:
-    """Log a figure of each class that has one, as group/class."""
+    """Log a figure of each class, as group/class; NaN where it has none, or Lightning would keep that of before."""
     for name, figure in zip(classes, figures, strict=True):
-        if figure is not None:
-            task.log(f"{group}/{name}", figure)
+        task.log(f"{group}/{name}", math.nan if figure is None else figure)
 
 
 def balanced_weights(counts: Tensor) -> Tensor:

@@ -1,9 +1,6 @@
 """Scoring: how images are labelled, one by one."""
 
-from typing import Any, cast
-
 import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
 
 from hypercolumns.evaluation import Counts, count
@@ -13,10 +10,7 @@ from hypercolumns.views import Views
 
 
 class Scoring(pl.LightningModule):
-    """Label batches of (images, masks (B, H, W), ids) and count the pixels of each image.
-
-    Several processes share the images; at the end each of them has the counts of all.
-    """
+    """Label batches of (images, masks (B, H, W), ids) and keep the counts of each image in `counts`."""
 
     def __init__(self, labeller: nn.Module, classes: int, width: int) -> None:
         """Say how.
@@ -35,13 +29,6 @@ class Scoring(pl.LightningModule):
         images, masks, ids = batch
         for id, labels, mask in zip(ids, self.labeller(images), masks, strict=True):
             self.counts.append(count(id, labels, mask, self.classes, self.width))
-
-    def on_test_epoch_end(self) -> None:
-        """Take over what the other processes have counted."""
-        if self.trainer.world_size > 1:
-            parts: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(parts, self.counts)
-            self.counts = [one for part in cast(list[list[Counts]], parts) for one in part]
 
 
 class Labeller(nn.Module):

@@ -1,0 +1,49 @@
+"""The settings of a run as TensorBoard's table of hyperparameters shows them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hypercolumns.stages import build
+
+HYPERPARAMETERS = {  # name -> setting; TensorBoard shows the first five of them, by the alphabet, unless asked
+    "stage": "stage",
+    "cnn": "cnn.name",
+    "cnn.trainable": "cnn.trainable",
+    "alignment": "alignment",
+    "resize": "resize",
+    "sampler": "sampler",
+    "classifier.hidden": "classifier.hidden",
+    "classifier.dropout": "classifier.dropout",
+    "optimizer": "optimizer",
+    "lr": "optimizer.lr",
+    "scheduler": "scheduler",
+    "epochs": "trainer.max_epochs",
+    "batch_size": "batch_size",
+    "pixels": "pixels",
+    "class_weights": "class_weights",
+    "training.augment": "augment",
+    "seed": "seed",
+}
+
+
+def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are worth a column, each as a number or in a word; those that are off are left out."""
+    settings = {name: build.plain(OmegaConf.select(cfg, path)) for name, path in HYPERPARAMETERS.items()} | dict(also)
+    return words(settings)
+
+
+def words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as TensorBoard can show them."""
+    found = {name: _word(value) for name, value in settings.items()}
+    return {name: word for name, word in found.items() if word not in (None, "none", "")}
+
+
+def _word(value: Any) -> Any:
+    """A part by its class and its settings, without what is off."""
+    if isinstance(value, Mapping):
+        target = str(value.get("_target_", "")).rpartition(".")[2]
+        rest = [f"{name}={_word(one)}" for name, one in value.items() if one and not name.startswith("_")]
+        return " ".join([target, *rest]).strip()
+    return str(value) if isinstance(value, list) else value
