@@ -1,4 +1,4 @@
-"""Running stages in this process on a tiny set; the hypercolumn is the pixel's colour, to be quick."""
+"""Running stages in this process on a tiny set; to be quick, the hypercolumn is the pixel's colour, and no pictures."""
 
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
@@ -12,6 +12,7 @@ TINY = [
     "classifier.hidden=8",
     "trainer.accelerator=cpu",
     "embedding=0",
+    "~callbacks.pictures",
 ]
 RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
 

@@ -1,5 +1,9 @@
+import logging
+import os
+import runpy
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 from conftest import ROOT
@@ -71,16 +75,40 @@ def test_a_fault_from_a_worker_is_its_last_line():
     assert as_line(HypercolumnsError(message)) == "a.jpg is bad"
 
 
-def run(script, *arguments, cwd):
-    command = [sys.executable, str(ROOT / script), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+class Result(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Starts a script as from the command line, in this process, where torch is imported already."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def start(script, *arguments, cwd):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+        return Result(code, *capsys.readouterr())
+
+    with monkeypatch.context() as patch:
+        for name in ("HYDRA_FULL_ERROR", "LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+            patch.setenv(name, os.environ.get(name, "0"))  # so that it is as before, afterwards
+        yield start
+    root.handlers, root.level = handlers, level
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (["cnn=squeeze"], "error: cnn=squeeze is not known; choose one of rgb, sqn, vgg"),
-        (["stage=eat"], "error: stage=eat is not known; choose one of all, extract, pretrain, train"),
+        (["stage=eat"], "error: stage=eat is not known; choose one of all, compare, evaluate, extract,"),
         (
             ["optimiser.lr=1"],
             "error: optimiser is not a setting; did you mean optimizer? the settings of this",
@@ -97,7 +125,7 @@ def run(script, *arguments, cwd):
         ),
     ],
 )
-def test_misspelt_settings_are_one_line_and_exit_code_2(arguments, line, tmp_path):
+def test_misspelt_settings_are_one_line_and_exit_code_2(run, arguments, line, tmp_path):
     result = run("train.py", *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(line)
@@ -105,7 +133,7 @@ def test_misspelt_settings_are_one_line_and_exit_code_2(arguments, line, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_no_data_says_where_it_looked(tmp_path):
+def test_no_data_says_where_it_looked(run, tmp_path):
     result = run("train.py", "cnn.weights=null", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
@@ -115,9 +143,9 @@ def test_no_data_says_where_it_looked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "words"), [("train.py", "stage: all, extract"), ("predict.py", "predict.py model=")]
+    ("script", "words"), [("train.py", "stage: all, compare, evaluate, extract"), ("predict.py", "predict.py model=")]
 )
-def test_help_is_useful(script, words, tmp_path):
+def test_help_is_useful(run, script, words, tmp_path):
     result = run(script, "--help", cwd=tmp_path)
     assert result.returncode == 0
     assert words in result.stdout
@@ -125,6 +153,8 @@ def test_help_is_useful(script, words, tmp_path):
 
 
 def test_predict_without_a_model(tmp_path):
-    result = run("predict.py", "images=x.jpg", cwd=tmp_path)
+    """In a process of its own, as people run it."""
+    command = [sys.executable, str(ROOT / "predict.py"), "images=x.jpg"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr == "error: model is missing: give model=...\n"

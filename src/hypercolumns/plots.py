@@ -33,9 +33,9 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Write a training's figures, a row an epoch as in `metrics.csv`, as a PNG: losses, scores, the IoU of classes."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     of_classes = [name for name in names if PER_CLASS in name]
-    losses = [name for name in ("train/epoch_loss", "val/loss") if name in names]
+    losses = [name for name in names if name in ("train/epoch_loss", "val/loss")]
     others = [name for name in names if name.startswith("val/") and name not in losses]
-    groups: dict[str, list[str]] = {"loss": losses, "val": others, "IoU of each class": of_classes}
+    groups = {"loss": losses, "val": others, "IoU of each class": of_classes}
     groups = {title: found for title, found in groups.items() if found}
     if not groups:
         return
