@@ -77,6 +77,10 @@ class TestModel:
         with (folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert float(rows[0]["iou"]) == found["per_class_iou"]["background"]
+        assert float(rows[1]["accuracy"]) == found["per_class_accuracy"]["disc"]
+        assert float(rows[1]["boundary_iou"]) == found["boundary_per_class_iou"]["disc"]
+        low, high = found["intervals"]["per_class_iou"]["background"]
+        assert (float(rows[0]["iou_low"]), float(rows[0]["iou_high"])) == (low, high)
         assert rows[-1]["class"] == "(mean)"
         assert float(rows[-1]["boundary_iou"]) == found["boundary_miou"]
 
@@ -116,6 +120,8 @@ class TestModel:
         found = figures(only(place, "runs/shapes/rgb/evaluate/*"))
         low, high = found["intervals"]["miou"]
         output = capsys.readouterr().out
+        between = "{:.3f} to {:.3f}".format(*found["intervals"]["per_class_iou"]["background"])
+        assert re.search(rf"background .*{between}", output)
         assert re.search(rf"mean \(mIoU\).*{found['miou']:.3f}.*{low:.3f} to {high:.3f}", output)
         assert "95% intervals: bootstrap over 3 images" in output
 
@@ -127,6 +133,27 @@ class TestModel:
             run("evaluate", f"model={MODEL}", "masks=m")
         with pytest.raises(HypercolumnsError, match=r"boundary=0 must be a whole number of at least 1"):
             run("evaluate", f"model={MODEL}", "boundary=0")
+
+    def test_more_processes_than_images_are_refused(self):
+        with pytest.raises(HypercolumnsError, match=r"trainer\.devices=4: 4 processes can't share 3 images; use"):
+            run("evaluate", f"model={MODEL}", "trainer.devices=4")
+
+    def test_a_pattern_that_does_not_fit_is_refused_before_the_work(self, place):
+        for pattern in ("(", "9"):
+            with pytest.raises(HypercolumnsError, match=r"groups=. (is not a regular|does not occur in val_00000)"):
+                run("evaluate", f"model={MODEL}", f"groups='{pattern}'")
+        assert not list(place.glob("runs/shapes/rgb/evaluate/*/images.npz"))
+
+    def test_settings_that_can_not_be(self):
+        for setting, message in (
+            ("tta=1", r"tta=1 must be tta\.scales=\[\.\.\.\] and tta\.flip="),
+            ("+tta.foo=1", "tta=.* must be"),
+            ("trainer.precision=foo", "trainer: its settings are not right"),
+            ("bootstrap=-1", "bootstrap=-1 must be a whole number of at least 0"),
+            ("groups=[a-z]", "groups=.* must be a regular expression"),
+        ):
+            with pytest.raises(HypercolumnsError, match=message):
+                run("evaluate", f"model={MODEL}", setting)
 
     def test_other_classes_are_refused(self, place):
         settings = ["data=voc", f"data.root={Path(VOC).parents[1]}", "stage=evaluate", f"model={MODEL}"]
@@ -236,7 +263,7 @@ class TestCompare:
 
 @pytest.mark.slow
 def test_the_same_by_any_number_of_processes(tmp_path):
-    """Seven images over 1, 2 and 3 processes: the same counts of each image, in the same order."""
+    """Seven images over 1, 2 and 3 processes: the same counts of each image, in the same order; then a damaged mask."""
     counts = []
     base = [argument for argument in RGB if "val_images" not in argument]
     arguments = [sys.executable, str(ROOT / "train.py"), *base, "data.val_images=7"]
@@ -249,6 +276,15 @@ def test_the_same_by_any_number_of_processes(tmp_path):
         assert done.stdout.count("mean (mIoU)") == 1
         with np.load(only(tmp_path, "runs/shapes/rgb/evaluate/*") / "images.npz") as arrays:
             counts.append(dict(arrays))
+    mask = next(
+        tmp_path.glob("data/*/VOCdevkit/VOC2012/SegmentationClass/val_00001.png")
+    )  # the second process reads it
+    mask.write_bytes(mask.read_bytes()[:99])
+    settings = ["stage=evaluate", f"model={MODEL}", "trainer.devices=2", "overwrite=true"]
+    done = subprocess.run([*arguments, *settings], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"error: {mask.relative_to(tmp_path)} can't be decoded" in done.stderr
     assert len(counts[0]["ids"]) == 7
     for other in counts[1:]:
         for name, array in counts[0].items():

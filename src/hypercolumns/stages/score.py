@@ -23,11 +23,17 @@ def score(
     """Count how the labeller labels each image of the dataset, in its order.
 
     With `trainer.devices` above 1, that many processes run this very command and share the images; each of them returns
-    the counts of all. Raises HypercolumnsError, in all of them, for a file that can't be used.
+    the counts of all. Raises HypercolumnsError, in all of them, for a file that can't be used, and if there are fewer
+    images than processes.
     """
     ids = [pair.id for pair in dataset.pairs]
     groups_of(ids, cfg.groups)  # before the work, not after it
     trainer = build.bare_trainer(cfg, precision=cfg.trainer.precision, callbacks=[Progress()])
+    if trainer.world_size > len(ids):
+        raise HypercolumnsError(
+            f"trainer.devices={cfg.trainer.devices}: {trainer.world_size} processes can't share {len(ids)} images; use "
+            f"at most {len(ids)}"
+        )
     own = range(trainer.global_rank, len(ids), trainer.world_size)
     loader: DataLoader[Example] = DataLoader(
         dataset, batch_sampler=[[index] for index in own], num_workers=cfg.num_workers, collate_fn=collate

@@ -1,0 +1,58 @@
+import pytest
+import torch
+from small_runs import config
+
+from hypercolumns.evaluation import Evaluation
+from hypercolumns.images import voc_palette
+from hypercolumns.stages import finish, report
+from hypercolumns.stages.hyperparameters import hyperparameters
+
+
+def result(ends):
+    of = {"miou": 0.5, "per_class_iou": {"cat of two": 0.4, "dog": None}}
+    return {
+        "images": 3,
+        "baseline": of,
+        "evaluation": of,
+        "difference": of,
+        "intervals": ends and {"level": 0.95, "miou": ends, "per_class_iou": {"cat of two": ends, "dog": None}},
+    }
+
+
+@pytest.mark.parametrize(("ends", "clear"), [([0.1, 0.2], True), ([-0.2, -0.1], True), ([-0.1, 0.2], False)])
+def test_bold_is_what_leaves_out_zero(ends, clear):
+    rows = report.comparison_rows(result(ends))
+    assert [row.name for row in rows] == ["mIoU", "IoU of cat of two", "IoU of dog"]
+    assert [row.is_clear for row in rows] == [clear, clear, False]
+    styles = [row.style for row in report.comparison_table(result(ends)).rows]
+    assert styles == ["bold" if clear else ""] * 2 + [""]
+
+
+def test_a_comparison_without_intervals():
+    assert len(report.comparison_table(result(None)).columns) == 4
+
+
+def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
+    wrong = [3, 9, 0, 5, 8, 1]  # pixels of 10
+    counts = torch.tensor([[[10 - count, count], [0, 0]] for count in wrong])
+    evaluation = Evaluation(("a", "b"), tuple("uvwxyz"), counts, counts, 3)
+    shown = []
+    monkeypatch.setattr(finish, "panels", lambda rows, *rest: shown.extend(rows))
+
+    def look(index):
+        labels = torch.full((1, 1), index)
+        return None, labels, labels
+
+    finish._panels(finish.Scored(evaluation, look, voc_palette(2)))
+    fixed, worst = ["u", "w", "x", "z"], ["worst 1: v", "worst 2: y", "worst 3: x", "worst 4: u"]
+    assert [row.caption.split("   ")[0] for row in shown] == fixed + worst
+    assert [int(row.truth) for row in shown] == [0, 2, 3, 5, 1, 4, 3, 0]
+
+
+def test_hyperparameters_are_words_and_numbers():
+    found = hyperparameters(config("train", "stage=train", "data=shapes"), {"seed": 7})
+    assert found["optimizer"] == "AdamW lr=0.0003 weight_decay=0.01"
+    assert (found["lr"], found["cnn"], found["stage"], found["seed"]) == (3e-4, "sqn", "train", 7)
+    assert found["training.augment"] == "crop=96 flip=0.5 color_jitter=0.1"
+    assert "class_weights" not in found
+    assert all(isinstance(value, int | float | str) for value in found.values())
