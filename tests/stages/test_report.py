@@ -54,5 +54,6 @@ def test_hyperparameters_are_words_and_numbers():
     assert found["optimizer"] == "AdamW lr=0.0003 weight_decay=0.01"
     assert (found["lr"], found["cnn"], found["stage"], found["seed"]) == (3e-4, "sqn", "train", 7)
     assert found["training.augment"] == "crop=96 flip=0.5 color_jitter=0.1"
+    assert found["classifier"] == "MLP hidden=512"
     assert "class_weights" not in found
     assert all(isinstance(value, int | float | str) for value in found.values())
