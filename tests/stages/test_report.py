@@ -35,6 +35,7 @@ def test_a_comparison_without_intervals():
 def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
     wrong = [3, 9, 0, 5, 8, 1]  # pixels of 10
     counts = torch.tensor([[[10 - count, count], [0, 0]] for count in wrong])
+    counts[5] = 0  # all void
     evaluation = Evaluation(("a", "b"), tuple("uvwxyz"), counts, counts, 3)
     shown = []
     monkeypatch.setattr(finish, "panels", lambda rows, *rest: shown.extend(rows))
@@ -45,6 +46,7 @@ def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
 
     finish._panels(finish.Scored(evaluation, look, voc_palette(2)))
     fixed, worst = ["u", "w", "x", "z"], ["worst 1: v", "worst 2: y", "worst 3: x", "worst 4: u"]
+    assert shown[3].caption == "z   mIoU n/a"
     assert [row.caption.split("   ")[0] for row in shown] == fixed + worst
     assert [int(row.truth) for row in shown] == [0, 2, 3, 5, 1, 4, 3, 0]
 

@@ -284,6 +284,17 @@ class TestPretrainAndTrain:
         assert json.loads((folder / "metrics.json").read_text()) == figures
         assert (folder / "model.safetensors").stat().st_mtime_ns == before
 
+    def test_another_width_of_boundaries_is_scored_again(self, extracted):
+        miou = run("pretrain")
+        folder = only(extracted, "runs/shapes/rgb/pretrain/*")
+        before = json.loads((folder / "metrics.json").read_text())
+        trained = (folder / "model.safetensors").stat().st_mtime_ns
+        assert run("pretrain", "boundary=7") == miou
+        after = json.loads((folder / "metrics.json").read_text())
+        assert (before["boundary_width"], after["boundary_width"]) == (3, 7)
+        assert after["boundary_pixels"] > before["boundary_pixels"]
+        assert (folder / "model.safetensors").stat().st_mtime_ns == trained
+
     def test_scoring_more_images_does_not_train_again(self, extracted):
         assert run("pretrain", "dense_val=0") is None
         model = only(extracted, "runs/shapes/rgb/pretrain/*") / "model.safetensors"

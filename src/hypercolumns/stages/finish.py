@@ -16,7 +16,7 @@ from hypercolumns.evaluation import Evaluation, intervals
 from hypercolumns.files import read_json, write_json
 from hypercolumns.images import Palette, write_image
 from hypercolumns.loggers import EventLogger
-from hypercolumns.metrics import ratios
+from hypercolumns.metrics import number, ratios
 from hypercolumns.panels import Labelled, panels
 from hypercolumns.pieces import spread
 from hypercolumns.plots import confusion_picture
@@ -134,6 +134,8 @@ def show(cfg: DictConfig, run: Run, title: str) -> None:
         if figures.get("intervals", {}) != uncertainty:
             figures["intervals"] = uncertainty
             write_json(run.metrics, figures)
+            if cfg.stage == "evaluate":
+                report.write_classes(run.folder / "metrics.csv", figures)
     files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
     report.show(figures, title, {name: path for name, path in files.items() if path.is_file()})
 
@@ -145,7 +147,7 @@ def _panels(scored: Scored) -> Image.Image:
     chosen = [(index, "") for index in spread(len(evaluation.ids), SHOWN)]
     chosen += [(index, f"worst {rank}: ") for rank, index in enumerate(evaluation.worst(SHOWN), 1)]
     rows = [
-        Labelled(*scored.look(index), f"{which}{evaluation.ids[index]}   mIoU {report.number(miou[index].item())}")
+        Labelled(*scored.look(index), f"{which}{evaluation.ids[index]}   mIoU {report.number(number(miou[index]))}")
         for index, which in chosen
     ]
     return panels(rows, evaluation.classes, scored.palette)
