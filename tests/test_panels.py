@@ -43,6 +43,15 @@ def test_large_images_are_shrunk():
     assert canvas.width == 4 * (SIDE + GAP) + GAP
 
 
+def test_in_two_columns():
+    canvas = panels([labelled(4, 8)], CLASSES, PALETTE, columns=2, side=80)
+    array = np.asarray(canvas)
+    below = 2 * LINE + 40 + GAP + LINE  # the caption, a title and a picture, a gap and a title
+    assert colours(array[2 * LINE : 2 * LINE + 40, GAP : GAP + 80]) == {(100, 100, 100)}
+    errors = array[below : below + 40, 2 * GAP + 80 : 2 * GAP + 160]
+    assert {WRONG, VOID_COLOUR, (200, 200, 200)} == colours(errors)
+
+
 def test_without_an_image():
     canvas = panels([labelled(image=False)], CLASSES, PALETTE)
     assert canvas.width == 3 * (SIDE + GAP) + GAP

@@ -34,42 +34,54 @@ class Labelled:
     caption: str
 
 
-def panels(rows: Sequence[Labelled], classes: Sequence[str], palette: Palette) -> Image.Image:
-    """A picture of some images, one a row under its caption, and a legend of the classes that occur in them."""
+def panels(
+    rows: Sequence[Labelled], classes: Sequence[str], palette: Palette, columns: int = 4, side: int = SIDE
+) -> Image.Image:
+    """A picture of some images, each under its caption, and a legend of the classes that occur in them.
+
+    The four pictures of an image stand `columns` in a line, none of them longer than `side` pixels.
+    """
     font = ImageFont.load_default(FONT_SIZE)
-    drawn = [_row(row, palette) for row in rows]
-    width = max(sum(_column(picture, title, font) for picture, title in _titled(row)) + GAP for row in drawn)
-    width = max(width, *(int(font.getlength(row.caption)) + 2 * GAP for row in rows))
+    blocks = [_block(row, palette, columns, side, font) for row in rows]
     present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
     names = [(classes[index], palette[index]) for index in present.tolist() if index != VOID]
+    width = max(block.width for block in blocks)
     legend = _legend([*names, ("void", VOID_COLOUR), ("error", WRONG)], width, font)
-    height = sum(row[0].height + 2 * LINE + GAP for row in drawn) + legend.height
-    canvas = Image.new("RGB", (width, height), "white")
-    brush, top = ImageDraw.Draw(canvas), 0
-    for labelled, row in zip(rows, drawn, strict=True):
-        brush.text((GAP, top + LINE // 2), labelled.caption, "black", font, anchor="lm")
-        left = GAP
-        for picture, title in _titled(row):
-            brush.text((left, top + LINE + LINE // 2), title, (110, 110, 110), font, anchor="lm")
-            canvas.paste(picture, (left, top + 2 * LINE))
-            left += _column(picture, title, font)
-        top += row[0].height + 2 * LINE + GAP
-    canvas.paste(legend, (0, top))
+    return _stack([*blocks, legend], width)
+
+
+def _block(labelled: Labelled, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
+    """The pictures of one image, under its caption."""
+    pictures = _pictures(labelled, palette, side)
+    titled = list(zip(pictures, TITLES[-len(pictures) :], strict=True))
+    column = max(pictures[0].width, *(math.ceil(font.getlength(title)) for _, title in titled)) + GAP
+    width = max(GAP + column * min(columns, len(pictures)), math.ceil(font.getlength(labelled.caption)) + 2 * GAP)
+    lines = []
+    for start in range(0, len(titled), columns):
+        line = Image.new("RGB", (width, LINE + pictures[0].height + GAP), "white")
+        for number, (picture, title) in enumerate(titled[start : start + columns]):
+            left = GAP + number * column
+            ImageDraw.Draw(line).text((left, LINE // 2), title, (110, 110, 110), font, anchor="lm")
+            line.paste(picture, (left, LINE))
+        lines.append(line)
+    caption = Image.new("RGB", (width, LINE), "white")
+    ImageDraw.Draw(caption).text((GAP, LINE // 2), labelled.caption, "black", font, anchor="lm")
+    return _stack([caption, *lines], width)
+
+
+def _stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
+    """One above the other."""
+    canvas = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        canvas.paste(picture, (0, top))
+        top += picture.height
     return canvas
 
 
-def _titled(row: Sequence[Image.Image]) -> list[tuple[Image.Image, str]]:
-    return list(zip(row, TITLES[-len(row) :], strict=True))
-
-
-def _column(picture: Image.Image, title: str, font: Font) -> int:
-    """The width that a picture and its title take up."""
-    return max(picture.width, math.ceil(font.getlength(title))) + GAP
-
-
-def _row(labelled: Labelled, palette: Palette) -> list[Image.Image]:
+def _pictures(labelled: Labelled, palette: Palette, side: int) -> list[Image.Image]:
     height, width = labelled.truth.shape
-    scale = SIDE / max(height, width)
+    scale = side / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     if scale >= 1:
         size = (width * int(scale), height * int(scale))

@@ -16,7 +16,7 @@ def shown(tmp_path, monkeypatch):
     """Runs a validation over images with so many wrong pixels of 10; gives the captions, and what was added."""
     captions, added = [], []
 
-    def draw(rows, classes, palette):
+    def draw(rows, classes, palette, columns, side):
         captions.extend(row.caption for row in rows)
         return torch.zeros(2, 3, 3).byte()
 

@@ -16,6 +16,8 @@ from hypercolumns.panels import Labelled, panels
 from hypercolumns.pieces import spread
 from hypercolumns.plots import confusion_picture
 
+SIDE = 300  # of a picture, in pixels: TensorBoard shows four of them in a card of about 400
+
 
 class Task(Protocol):
     """What must be known of a task."""
@@ -78,8 +80,8 @@ class Pictures(pl.Callback):
         classes = task.classes
         pictures = {"confusion": confusion_picture(counts.reshape(len(classes), -1), classes)}
         for number, labelled in enumerate(self._fixed, 1):
-            pictures[f"fixed_{number}"] = np.asarray(panels([labelled], classes, task.palette))
+            pictures[f"fixed_{number}"] = np.asarray(panels([labelled], classes, task.palette, columns=2, side=SIDE))
         for number, (_, _, labelled) in enumerate(sorted(self._worst, key=lambda one: -one[0]), 1):
-            pictures[f"worst_{number}"] = np.asarray(panels([labelled], classes, task.palette))
+            pictures[f"worst_{number}"] = np.asarray(panels([labelled], classes, task.palette, columns=2, side=SIDE))
         for name, picture in pictures.items():
             trainer.logger.log_picture(f"val_images/{name}", picture, trainer.global_step)
