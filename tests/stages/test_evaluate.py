@@ -253,6 +253,20 @@ class TestCompare:
             predict(config("predict", f"model={MODEL}", *settings))
         run_stage(config("train", "stage=compare", "evaluation=adaptive_true", "baseline=adaptive_false"))
 
+    def test_new_predictions_have_no_figures_of_old_ones(self, place):
+        images = [f"model={MODEL}", f"images={VOC}/JPEGImages/val_00000.jpg"]
+        predict(config("predict", *images, f"masks={VOC}/SegmentationClass", "out=scored"))
+        assert (place / "scored/images.npz").is_file()
+        predict(config("predict", *images, "out=scored"))
+        assert not (place / "scored/images.npz").exists()
+        assert not (place / "scored/metrics.json").exists()
+        (place / "own").mkdir()
+        (place / "own/images.npz").write_text("somebody's")
+        predict(config("predict", *images, "out=own"))
+        assert (place / "own/images.npz").read_text() == "somebody's"
+        with pytest.raises(HypercolumnsError, match="is the folder of a run, whose files would be replaced"):
+            predict(config("predict", *images, f"out={Path(MODEL).parent}"))
+
     def test_what_it_needs(self, place):
         with pytest.raises(HypercolumnsError, match=r"stage=compare needs evaluation=<.*> and baseline=<"):
             run_stage(config("train", "stage=compare", "evaluation=predicted"))

@@ -54,8 +54,9 @@ def predict(cfg: DictConfig) -> None:
                 f"add them, or leave out masks= to predict without scoring"
             )
     counts = []
-    for stale in (run.counts, run.metrics):  # of other predictions in this folder
-        stale.unlink(missing_ok=True)
+    if run.metrics.is_file() and "boundary_width" in read_json(run.metrics):  # of other predictions in this folder
+        for stale in (run.counts, run.metrics):
+            stale.unlink(missing_ok=True)
     pixels = np.zeros(len(segmenter.classes), np.int64)
     for path, name in track(list(names.items()), "predict"):
         image = read_image(path)
