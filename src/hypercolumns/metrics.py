@@ -94,8 +94,12 @@ def ratios(confusion: Tensor) -> dict[str, Tensor]:
     Those of everything are (...,), `per_class_iou` and `per_class_accuracy` are (..., classes), all float64; NaN where
     there is nothing to divide by.
     """
-    confusion = confusion.double()
-    return ratios_of_sums(confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2))
+    return ratios_of_sums(*class_sums(confusion.double()))
+
+
+def class_sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of confusion matrices (..., C, C): the pixels (..., C) of each class that are right, true and predicted."""
+    return confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
 
 
 def ratios_of_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:

@@ -67,8 +67,8 @@ class History(pl.Callback):
 
 
 def read_history(path: Path) -> list[dict[str, str]]:
-    """The rows of a `metrics.csv`, if there is one."""
+    """The rows of a `metrics.csv`, if there is one, without their empty cells."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]

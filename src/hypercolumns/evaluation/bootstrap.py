@@ -16,7 +16,7 @@ from torch import Tensor
 from hypercolumns import seeds
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation.evaluation import Evaluation
-from hypercolumns.metrics import ratios_of_sums
+from hypercolumns.metrics import class_sums, ratios_of_sums
 
 LEVEL = 0.95
 DRAWS = 1000  # unless the setting `bootstrap` says otherwise
@@ -50,7 +50,9 @@ def resampled(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> 
     figures can be compared draw by draw.
     """
     units = int(groups.max()) + 1
-    sums = torch.stack([part for one in (evaluation.everywhere, evaluation.boundary) for part in _sums(one)], dim=1)
+    sums = torch.stack(
+        [part for one in (evaluation.everywhere, evaluation.boundary) for part in class_sums(one)], dim=1
+    )
     of_units = torch.zeros(units, *sums.shape[1:], dtype=torch.float64).index_add_(0, groups, sums.double())
     generator = seeds.generator(seed, "bootstrap")
     drawn = torch.stack(
@@ -80,7 +82,8 @@ def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]
 
 def intervals(evaluation: Evaluation, pattern: str | None, draws: int, seed: int) -> dict[str, Any] | None:
     """What `metrics.json` says of how sure its figures are; None where there are no two groups to draw from."""
-    if not draws or len(set((groups := groups_of(evaluation.ids, pattern)).tolist())) < 2:
+    groups = groups_of(evaluation.ids, pattern)
+    if not draws or len(groups.unique()) < 2:
         return None
     drawn = resampled(evaluation, groups, draws, seed)
     return describe(groups, pattern, drawn) | as_json(drawn, evaluation.classes)
@@ -101,8 +104,3 @@ def describe(groups: Tensor, pattern: str | None, drawn: dict[str, Tensor]) -> d
 
 def _ends(pair: Tensor) -> list[float] | None:
     return None if pair.isnan().any() else [float(end) for end in pair]
-
-
-def _sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of confusion matrices (N, C, C): the pixels (N, C) of each class that are right, true and predicted."""
-    return confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)

@@ -17,7 +17,7 @@ from hypercolumns.files import file_hash
 from hypercolumns.images import read_image
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, runs
-from hypercolumns.stages.finish import Scored, conclude, score_model, show
+from hypercolumns.stages.finish import Scored, conclude, score_model, show, update_intervals
 from hypercolumns.stages.hyperparameters import words
 from hypercolumns.stages.score import score
 from hypercolumns.tasks import Labeller
@@ -105,7 +105,9 @@ def _finish(
         evaluated = {"what": what, "data": images.name, "split": split, "resolution": "original", **about}
         settings = {"stage": "evaluate", "split": split, "what": what, **about}
         conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, found, words(settings))
-    show(cfg, run, title)
+    else:
+        update_intervals(cfg, run)
+    show(run, title)
     return run
 
 

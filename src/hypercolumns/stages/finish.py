@@ -70,7 +70,9 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
         }
         figures = {"stage": cfg.stage, **build.best(run.folder, cfg.monitor), "evaluated": evaluated}
         conclude(cfg, run, figures, scored, hyperparameters(cfg, also))
-    show(cfg, run, f"{cfg.stage}: {read_json(run.metrics)['images'] or 'no'} val images of {images.name}")
+    else:
+        update_intervals(cfg, run)
+    show(run, f"{cfg.stage}: {read_json(run.metrics)['images'] or 'no'} val images of {images.name}")
 
 
 def _is_scored(cfg: DictConfig, run: Run, limit: int) -> bool:
@@ -126,16 +128,21 @@ def conclude(
     run.finish(figures)
 
 
-def show(cfg: DictConfig, run: Run, title: str) -> None:
-    """Print a finished run's figures and where its files are; brings the intervals in line with the settings."""
-    figures = read_json(run.metrics)
+def update_intervals(cfg: DictConfig, run: Run) -> None:
+    """Bring the intervals of a run that was finished before in line with the settings."""
     if run.counts.is_file():
+        figures = read_json(run.metrics)
         uncertainty = intervals(Evaluation.load(run.counts), cfg.groups, cfg.bootstrap, cfg.seed)
         if figures.get("intervals", {}) != uncertainty:
             figures["intervals"] = uncertainty
             write_json(run.metrics, figures)
             if cfg.stage == "evaluate":
                 report.write_classes(run.folder / "metrics.csv", figures)
+
+
+def show(run: Run, title: str) -> None:
+    """Print a finished run's figures and where its files are."""
+    figures = read_json(run.metrics)
     files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
     report.show(figures, title, {name: path for name, path in files.items() if path.is_file()})
 
