@@ -46,6 +46,13 @@ def everywhere(size):
     return torch.arange(size[0]), torch.arange(size[1])
 
 
+class Anywhere(nn.Sequential):
+    """Layers that are the same everywhere: what follows the first layer in `classify`."""
+
+    def forward(self, hidden, rows=None, columns=None):
+        return super().forward(hidden)
+
+
 def make_classifier(hidden, channels=14, classes=3, dtype=torch.float64, dropout=0.0):
     """The first layer's weight and bias, and what follows it."""
     generator = torch.Generator().manual_seed(2)
@@ -55,4 +62,4 @@ def make_classifier(hidden, channels=14, classes=3, dtype=torch.float64, dropout
     layers = []
     for width, following in itertools.pairwise(widths):
         layers += [ReLU(), *([nn.Dropout(dropout)] if dropout else []), Pointwise(width, following)]
-    return weight, bias, nn.Sequential(*layers).to(dtype)
+    return weight, bias, Anywhere(*layers).to(dtype)

@@ -16,6 +16,7 @@ from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP
 from hypercolumns.factored import Adaptive
 from hypercolumns.hypercolumn import dense, place
+from hypercolumns.places import places, whole_frame
 from hypercolumns.stages import build
 
 SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
@@ -39,7 +40,8 @@ def test_dense_logits_are_those_of_the_concatenated_map(segmenter):
     placed = place(segmenter.backbone.taps, segmenter.backbone(images), (40, 50), "exact")
     concatenated = dense(placed, torch.arange(40), torch.arange(50))
     logits = segmenter(images)
-    reference = segmenter.classifier(concatenated.movedim(1, -1)).movedim(-1, 1)
+    where = places(torch.arange(40)[None, :, None], torch.arange(50)[None, None], whole_frame(images))
+    reference = segmenter.classifier(concatenated.movedim(1, -1), where).movedim(-1, 1)
     assert (logits - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
 
 

@@ -54,14 +54,22 @@ def cell_centres(geometry: Geometry, cells: int, size: int, alignment: Alignment
 
 def place(taps: Sequence[Tap], maps: Sequence[Tensor], size: Size, alignment: Alignment) -> list[Map]:
     """The taps' maps (B, C, h, w) of images of `size` = (height, width), with their centres."""
-    placed = []
-    for tap, cells in zip(taps, maps, strict=True):
-        rows, columns = (
-            cell_centres(geometry, cells.shape[axis], size[axis - 2], alignment)
-            for axis, geometry in enumerate(tap.axes, start=2)
-        )
-        placed.append(Map(cells, rows, columns))
-    return placed
+    return [
+        Map(cells, *centres(tap, (cells.shape[2], cells.shape[3]), size, alignment))
+        for tap, cells in zip(taps, maps, strict=True)
+    ]
+
+
+def centres(tap: Tap, cells: Size, size: Size, alignment: Alignment) -> tuple[Tensor, Tensor]:
+    """Where (h, w) cells of a tap are taken to be centred along y (h,) and x (w,), in an image of that size.
+
+    The alignment is one of layers with their image; a map of the image as a whole is where it is.
+    """
+    rows, columns = (
+        cell_centres(geometry, count, length, "exact" if tap.of_whole else alignment)
+        for geometry, count, length in zip(tap.axes, cells, size, strict=True)
+    )
+    return rows, columns
 
 
 def neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:

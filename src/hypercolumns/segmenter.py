@@ -16,25 +16,26 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hypercolumns.backbones import Backbone
-from hypercolumns.classifiers import MLP
+from hypercolumns.classifiers import KINDS, Classifier
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.factored import Adaptive, adaptive_labels, classify
 from hypercolumns.files import replacing
 from hypercolumns.hypercolumn import Alignment, Size, check_alignment
 from hypercolumns.images import VOID, Palette, read_image, voc_palette
+from hypercolumns.places import Places, places, whole_frame
 from hypercolumns.views import ONE, Views
 from hypercolumns.windows import LIMIT, hypercolumns_at, windows
 
 Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
-CLASSIFIERS = {MLP.kind: MLP}  # the kinds that a model file may name
 HEADER = "hypercolumns"
 
 
 class Segmenter(nn.Module):
     """Semantic segmentation by hypercolumns.
 
-    Shapes: images are (B, 3, H, W) float in [0, 1], logits (B, classes, H, W), points (B, N, 2) as (y, x) in pixels.
+    Shapes: images are (B, 3, H, W) float in [0, 1], logits (B, classes, H, W), points (B, N, 2) as (y, x) in pixels,
+    frames (B, 4), see `places`: where the images lie whose crops these are; without frames they are no crops.
 
         segmenter = Segmenter.load("model.safetensors")
         labels = segmenter.predict("street.jpg")
@@ -43,7 +44,7 @@ class Segmenter(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        classifier: MLP,
+        classifier: Classifier,
         classes: Sequence[str],
         palette: Palette | None = None,
         alignment: Alignment = "exact",
@@ -78,9 +79,9 @@ class Segmenter(nn.Module):
         self.resize = resize
         self.window = window
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, frames: Tensor | None = None) -> Tensor:
         """The logits of every pixel: (B, classes, H, W)."""
-        return self._classify(images, self.classifier.rest).permute(0, 3, 1, 2)
+        return self._classify(images, self.classifier.finish, frames).permute(0, 3, 1, 2)
 
     def labels(self, images: Tensor, adaptive: Adaptive | None = None, views: Views = ONE) -> Tensor:
         """The class of every pixel, (B, H, W) uint8, without holding the logits of all; no gradients.
@@ -98,28 +99,29 @@ class Segmenter(nn.Module):
                 return self.probabilities(images, views).argmax(1).to(torch.uint8)
             if adaptive is not None:
                 return self._adaptive_labels(images, adaptive)
-            rest = self.classifier.rest
-            return self._classify(images, lambda hidden: rest(hidden).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
+            finish = self.classifier.finish
+            return self._classify(images, lambda *seen: finish(*seen).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
 
     def probabilities(self, images: Tensor, views: Views = ONE) -> Tensor:
         """The probability of each class at every pixel, (B, classes, H, W), the mean over the views; no gradients."""
         total: Tensor | None = None
         with torch.no_grad():
             for size, flipped in views.of(self.resize or (images.shape[-2], images.shape[-1])):
-                logits = self._classify(images.flip(-1) if flipped else images, self.classifier.rest, size)
-                seen = logits.softmax(-1)
-                seen = seen.flip(2) if flipped else seen
-                total = seen if total is None else total.add_(seen)
+                logits = self._classify(images.flip(-1) if flipped else images, self.classifier.finish, seen=size)
+                found = logits.softmax(-1)
+                found = found.flip(2) if flipped else found
+                total = found if total is None else total.add_(found)
         assert total is not None, "there is at least one view"
         return total.div_(len(views)).permute(0, 3, 1, 2)
 
-    def hypercolumns_at(self, images: Tensor, points: Tensor) -> Tensor:
+    def hypercolumns_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
         """The hypercolumns at points (B, N, 2), as (B, N, D)."""
-        return hypercolumns_at(self.backbone, images, points, self.alignment, self.resize, self.window)
+        return hypercolumns_at(self.backbone, images, points, self.alignment, self.resize, self.window, frames)
 
-    def logits_at(self, images: Tensor, points: Tensor) -> Tensor:
+    def logits_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
         """The logits at points (B, N, 2), as (B, N, classes)."""
-        logits: Tensor = self.classifier(self.hypercolumns_at(images, points))
+        where = places(points[..., 0], points[..., 1], whole_frame(images) if frames is None else frames)
+        logits: Tensor = self.classifier(self.hypercolumns_at(images, points, frames), where)
         return logits
 
     def logits(self, image: Picture) -> Tensor:
@@ -163,7 +165,7 @@ class Segmenter(nn.Module):
         header, tensors = _read(Path(path))
         try:
             backbone_header, classifier_header = dict(header["backbone"]), dict(header["classifier"])
-            kind = CLASSIFIERS[classifier_header.pop("kind")]
+            kind = KINDS[classifier_header.pop("kind")]
             backbone = Backbone(
                 **backbone_header,
                 weights={
@@ -190,12 +192,25 @@ class Segmenter(nn.Module):
             ) from error
         return segmenter.eval()
 
-    def _classify(self, images: Tensor, rest: Callable[[Tensor], Tensor], seen: Size | None = None) -> Tensor:
-        """`rest` of the hidden layer of every pixel, (B, H, W, ...); the backbone sees the images at size `seen`."""
+    def _classify(
+        self,
+        images: Tensor,
+        finish: Callable[[Tensor, Places], Tensor],
+        frames: Tensor | None = None,
+        seen: Size | None = None,
+    ) -> Tensor:
+        """`finish` of the first layer of every pixel, (B, H, W, ...); the backbone sees the images at size `seen`."""
         weight, bias = self.classifier.folded()
+        of_images = whole_frame(images) if frames is None else frames
+
+        def rest(hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+            return finish(hidden, places(rows, columns, of_images))
+
         parameters = list(self.classifier.rest.parameters())
         whole: Tensor | None = None
-        for rows, columns, maps in windows(self.backbone, images, self.alignment, seen or self.resize, self.window):
+        for rows, columns, maps in windows(
+            self.backbone, images, self.alignment, seen or self.resize, self.window, frames
+        ):
             pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
             part = classify(maps, *pixels, weight, bias, rest, parameters)
             if part.shape[1:3] == images.shape[-2:]:
@@ -209,6 +224,10 @@ class Segmenter(nn.Module):
 
     def _adaptive_labels(self, images: Tensor, adaptive: Adaptive) -> Tensor:
         weight, bias = self.classifier.folded()
+
+        def rest(hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+            return self.classifier.finish(hidden, places(rows, columns, whole_frame(images)))
+
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
             for image, own in enumerate(labels[:, rows, columns]):
@@ -219,7 +238,7 @@ class Segmenter(nn.Module):
                         columns,
                         weight,
                         bias,
-                        self.classifier.rest,
+                        rest,
                         adaptive,
                     )
                 )

@@ -33,8 +33,12 @@ class Regular:
 
 @dataclass(frozen=True)
 class Tap:
-    """A place where a backbone is tapped: its channels, and its geometry along y and along x."""
+    """A place where a backbone is tapped: its channels, and its geometry along y and along x.
+
+    `of_whole` is true of maps of the image as a whole: a window of a large image takes all of their cells.
+    """
 
     name: str
     channels: int
     axes: tuple[Geometry, Geometry]
+    of_whole: bool = False

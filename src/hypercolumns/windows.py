@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.hypercolumn import Alignment, Map, Size, at, cell_centres, place, touched
+from hypercolumns.hypercolumn import Alignment, Map, Size, at, centres, place, touched
 from hypercolumns.pieces import pieces
+from hypercolumns.places import whole_frame
 from hypercolumns.taps import Regular
 
 LIMIT = 1_000_000  # pixels
@@ -33,14 +34,20 @@ class Window(NamedTuple):
 
 
 def windows(
-    backbone: Backbone, images: Tensor, alignment: Alignment, resize: Size | None = None, limit: int = LIMIT
+    backbone: Backbone,
+    images: Tensor,
+    alignment: Alignment,
+    resize: Size | None = None,
+    limit: int = LIMIT,
+    frames: Tensor | None = None,
 ) -> Iterator[Window]:
     """The windows that together are images (B, 3, H, W), uint8 or float in [0, 1].
 
     `resize` is the (height, width) that the backbone sees the images at; the maps' centres are in pixels of the images
     themselves either way. Images of up to `limit` pixels, as the backbone sees them, are one window; of larger ones the
-    windows are about as large as that, margins included. A network with operations on the whole image can't be cut: it
-    sees all at once, and a warning says so.
+    windows are about as large as that, margins included; if there are pyramid taps the backbone sees each window twice,
+    first for the whole. A network with operations on the whole image can't be cut: it sees all at once, and a warning
+    says so. `frames` are those of crops, see `places`, in pixels of the images.
     """
     size = (images.shape[-2], images.shape[-1])
     seen = images
@@ -50,17 +57,18 @@ def windows(
     if min(seen.shape[-2:]) < backbone.min_side:
         seen = backbone.pad(_as_float(seen))
     area = (seen.shape[-2], seen.shape[-1])
+    frames = (whole_frame(images) if frames is None else frames).cpu() * torch.tensor([*scales, *scales])
     if area[0] * area[1] > limit:
         margins = _margins(backbone)
         if margins is not None:
-            yield from _cut(backbone, seen, size, scales, alignment, _cores(area, margins, limit))
+            yield from _cut(backbone, seen, size, scales, alignment, _cores(area, margins, limit), frames)
             return
         warnings.warn(
             f"cnn.network={backbone.network} depends on the whole image, or on much of it, so that one of "
             f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
             stacklevel=2,
         )
-    maps = place(backbone.taps, backbone(_as_float(seen)), area, alignment)
+    maps = place(backbone.taps, backbone(_as_float(seen), frames), area, alignment)
     yield Window(slice(0, size[0]), slice(0, size[1]), [_in_image(one, scales) for one in maps])
 
 
@@ -71,8 +79,9 @@ def hypercolumns_at(
     alignment: Alignment,
     resize: Size | None = None,
     limit: int = LIMIT,
+    frames: Tensor | None = None,
 ) -> Tensor:
-    """The hypercolumns at points (B, N, 2) of images, as (B, N, D); images as for `windows`."""
+    """The hypercolumns at points (B, N, 2) of images, as (B, N, D); images and frames as for `windows`."""
     if points.ndim != 3 or len(points) != len(images) or points.shape[2] != 2:
         raise HypercolumnsError(
             f"points must be ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
@@ -81,7 +90,7 @@ def hypercolumns_at(
     # A point beyond the border belongs to the window at that border.
     inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
     result: Tensor | None = None
-    for rows, columns, maps in windows(backbone, images, alignment, resize, limit):
+    for rows, columns, maps in windows(backbone, images, alignment, resize, limit, frames):
         within = (inside[..., 0] >= rows.start) & (inside[..., 0] < rows.stop)
         within &= (inside[..., 1] >= columns.start) & (inside[..., 1] < columns.stop)
         if within.all():
@@ -111,9 +120,11 @@ def _in_image(one: Map, scales: tuple[float, float]) -> Map:
 
 
 def _regular(backbone: Backbone, axis: int) -> list[tuple[Regular, tuple[float, float]]] | None:
-    """Each tap's geometry along an axis, and its reach; None if one of them has none."""
+    """The geometry along an axis of each tap that is not of the whole, and its reach; None if one of them has none."""
     found = []
     for tap in backbone.taps:
+        if tap.of_whole:
+            continue
         geometry = tap.axes[axis]
         if not isinstance(geometry, Regular) or geometry.reach is None:
             return None
@@ -155,29 +166,77 @@ def _cut(
     scales: tuple[float, float],
     alignment: Alignment,
     cores: tuple[int, int],
+    frames: Tensor,
 ) -> Iterator[Window]:
     area = (seen.shape[-2], seen.shape[-1])
-    whole = [
-        _in_image(
-            Map(seen, *(cell_centres(tap.axes[axis], cells[axis], area[axis], alignment) for axis in (0, 1))), scales
-        )
+    placed = [
+        _in_image(Map(seen, *centres(tap, cells, area, alignment)), scales)
         for tap, cells in zip(backbone.taps, backbone.cells(*area), strict=True)
     ]
+    count = len([tap for tap in backbone.taps if not tap.of_whole])
+    near, of_whole = placed[:count], placed[count:]
+    if of_whole:
+        deepest = _deepest(backbone, seen, size, scales, cores, near)
+        made = backbone.of_whole(deepest, area, frames)
+        of_whole = [one._replace(cells=cells) for one, cells in zip(of_whole, made, strict=True)]
+    for rows, columns, maps in _near(backbone, seen, size, scales, cores, near):
+        window = Window(rows, columns, [*(one for one, _ in maps), *of_whole])
+        del maps
+        yield window
+        del window  # before the next one is made
+
+
+def _deepest(
+    backbone: Backbone,
+    seen: Tensor,
+    size: Size,
+    scales: tuple[float, float],
+    cores: tuple[int, int],
+    near: Sequence[Map],
+) -> Tensor:
+    """The deepest map of the whole image, put together from windows; with no channels where nothing is made from it."""
+    where = backbone.deepest(near)
+    shape = len(seen), 0, len(where.rows), len(where.columns)
+    deepest = seen.new_empty(shape, dtype=torch.float32)
+    if any(make.of_whole and make.from_deepest for make in backbone.contexts):
+        for _, _, maps in _near(backbone, seen, size, scales, cores, near):
+            part, (rows, columns) = backbone.deepest(maps)
+            if not deepest.shape[1]:
+                deepest = part.cells.new_empty(shape[0], part.cells.shape[1], *shape[2:])
+            deepest[:, :, rows, columns] = part.cells
+            del maps, part  # before the next window's are made
+    return deepest
+
+
+def _near(
+    backbone: Backbone,
+    seen: Tensor,
+    size: Size,
+    scales: tuple[float, float],
+    cores: tuple[int, int],
+    near: Sequence[Map],
+) -> Iterator[tuple[slice, slice, list[tuple[Map, tuple[slice, slice]]]]]:
+    """Of each window its rows and columns, its near maps, and which cells of the whole image's those are.
+
+    `near` says where these are centred in the whole image.
+    """
     for rows in pieces(size[0], max(math.floor(cores[0] / scales[0]), 1)):
-        down = _span(backbone, 0, rows, [one.rows for one in whole], area[0])
+        down = _span(backbone, 0, rows, [one.rows for one in near], size[0], seen.shape[-2])
         for columns in pieces(size[1], max(math.floor(cores[1] / scales[1]), 1)):
-            across = _span(backbone, 1, columns, [one.columns for one in whole], area[1])
-            maps = backbone(_as_float(seen[..., down.pixels, across.pixels]))
+            across = _span(backbone, 1, columns, [one.columns for one in near], size[1], seen.shape[-1])
+            maps = backbone.near(_as_float(seen[..., down.pixels, across.pixels]))
             parts = [
-                Map(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns])
+                (
+                    Map(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns]),
+                    (these_rows, these_columns),
+                )
                 for cells, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
-                    maps, whole, down.cells, across.cells, strict=True
+                    maps, near, down.cells, across.cells, strict=True
                 )
             ]
-            window = Window(rows, columns, parts)
-            del maps, parts
-            yield window
-            del window  # before the next one is made
+            del maps
+            yield rows, columns, parts
+            del parts  # before the next window's are made
 
 
 class _Span(NamedTuple):
@@ -187,10 +246,14 @@ class _Span(NamedTuple):
     cells: list[tuple[slice, slice]]
 
 
-def _span(backbone: Backbone, axis: int, own: slice, centres: Sequence[Tensor], length: int) -> _Span:
+def _span(backbone: Backbone, axis: int, own: slice, centres: Sequence[Tensor], size: int, length: int) -> _Span:
+    """For the pixels `own` of the `size` of the image along the axis, of which the backbone sees `length`."""
     taps = _regular(backbone, axis)
     assert taps is not None, "only what has margins is cut"
-    ends = torch.tensor([own.start - 0.5, own.stop - 0.5])  # of points too, which may lie between pixels
+    # Points may lie between pixels; and the windows together have all cells, even one centred beyond the border.
+    ends = torch.tensor(
+        [own.start - 0.5 if own.start else -torch.inf, own.stop - 0.5 if own.stop < size else torch.inf]
+    )
     needed = [touched(ends, line) for line in centres]
     period = backbone.period[axis]
     starts, stops = [length], [0]

@@ -36,7 +36,7 @@ def shown(tmp_path, monkeypatch):
             labels = (torch.arange(10) < (errors or 0)).reshape(1, 2, 5).long()
             mask = mask + 255 if errors is None else mask
             task.confusion.update(labels, mask)
-            batch = (torch.rand(1, 3, 2, 5), mask, [f"image{index}"])
+            batch = (torch.rand(1, 3, 2, 5), mask, [f"image{index}"], torch.zeros(1, 4))
             callback.on_validation_batch_end(trainer, task, labels.byte(), batch, index)
         callback.on_validation_epoch_end(trainer, task)
         return captions, added

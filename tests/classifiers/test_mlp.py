@@ -3,6 +3,9 @@ import torch
 import torch.nn.functional as F
 
 from hypercolumns.classifiers import MLP
+from hypercolumns.places import Places
+
+ANYWHERE = Places(torch.tensor(0.5), torch.tensor(0.5))
 
 
 @pytest.mark.parametrize("hidden", [7, [], [7, 5]])
@@ -16,14 +19,14 @@ def test_forward_is_its_definition_and_folding_changes_nothing(hidden):
     for layer in list(classifier.rest)[1::2]:
         y = F.linear(y.relu(), layer.weight, layer.bias)
     assert y.shape == (6, 4)
-    assert torch.allclose(classifier(x), y)
+    assert torch.allclose(classifier(x, ANYWHERE), y)
     weight, bias = classifier.folded()
-    assert torch.allclose(classifier.rest(F.linear(x, weight, bias)), y)
+    assert torch.allclose(classifier.finish(F.linear(x, weight, bias), ANYWHERE), y)
 
 
 def test_no_relu_on_the_logits():
     torch.manual_seed(0)
-    assert (MLP(10, 4)(torch.randn(100, 10)) < 0).any()
+    assert (MLP(10, 4)(torch.randn(100, 10), ANYWHERE) < 0).any()
 
 
 def test_settings_build_it_again():

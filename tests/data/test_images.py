@@ -7,6 +7,7 @@ from hypercolumns.data.images import collate
 from hypercolumns.data.transforms import GREY, resize_mask
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import VOID
+from hypercolumns.places import places
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(3, 20, 30)
 MASK = IMAGE[0] % 5
@@ -19,9 +20,10 @@ def image_set(tmp_path_factory):
 
 class TestAugmentation:
     def test_off_by_default(self):
-        image, mask = Augmentation()(IMAGE, MASK, 0)
+        image, mask, frame = Augmentation()(IMAGE, MASK, 0)
         assert image is IMAGE
         assert mask is MASK
+        assert frame.tolist() == [0, 0, 20, 30]
 
     def test_the_seed_decides(self):
         augment = Augmentation((0.5, 2.0), 16, 0.5, 0.3)
@@ -32,16 +34,29 @@ class TestAugmentation:
     @pytest.mark.parametrize("settings", [{"crop": 12}, {"flip": 0.5}, {"crop": (8, 40)}])
     def test_image_and_mask_move_alike(self, settings):
         for seed in range(5):
-            image, mask = Augmentation(**settings)(IMAGE, MASK, seed)
+            image, mask, _ = Augmentation(**settings)(IMAGE, MASK, seed)
             assert image.shape[1:] == mask.shape
             assert type(mask) is torch.Tensor
             assert torch.equal(torch.where(mask == VOID, VOID, image[0] % 5), mask)
 
     def test_padding_is_void(self):
-        image, mask = Augmentation(crop=64)(IMAGE, MASK, 0)
+        image, mask, frame = Augmentation(crop=64)(IMAGE, MASK, 0)
         assert mask.shape == (64, 64)
         assert (mask != VOID).sum() == 20 * 30
         assert (image[:, mask == VOID] == GREY).all()
+        top, left, height, width = frame.int().tolist()
+        assert (height, width) == (20, 30)
+        assert torch.equal(mask[top : top + 20, left : left + 30], MASK)
+
+    @pytest.mark.parametrize("flip", [0.0, 1.0])
+    def test_the_frame_says_where_the_image_lies_that_a_crop_is_of(self, flip):
+        """A pixel is at one place of the image, before and after; of the mirrored image if it was flipped."""
+        for seed in range(5):
+            _, mask, frame = Augmentation(scale=(1.5, 1.5), crop=(11, 13), flip=flip)(IMAGE, MASK, seed)
+            rows, columns = torch.meshgrid(torch.arange(11), torch.arange(13), indexing="ij")
+            y, x = places(rows, columns, frame[None])
+            x = 1 - x if flip else x
+            assert torch.equal(mask, MASK[(y * 20).long(), (x * 30).long()])
 
     @pytest.mark.parametrize("size", [(15, 23), (13, 21), (30, 45), (40, 60)])
     def test_masks_stay_in_line_with_their_image(self, size):
@@ -54,7 +69,7 @@ class TestAugmentation:
     def test_scale_stays_in_its_range_and_labels_stay_labels(self):
         sizes = set()
         for seed in range(20):
-            image, mask = Augmentation(scale=(0.5, 2.0))(IMAGE, MASK, seed)
+            image, mask, _ = Augmentation(scale=(0.5, 2.0))(IMAGE, MASK, seed)
             assert image.shape[1:] == mask.shape
             assert 10 <= mask.shape[0] <= 40
             assert abs(mask.shape[1] / mask.shape[0] - 1.5) < 0.1
@@ -63,7 +78,7 @@ class TestAugmentation:
         assert len(sizes) > 10
 
     def test_colour_jitter_leaves_the_mask(self):
-        image, mask = Augmentation(color_jitter=0.5)(IMAGE, MASK, 0)
+        image, mask, _ = Augmentation(color_jitter=0.5)(IMAGE, MASK, 0)
         assert torch.equal(mask, MASK)
         assert not torch.equal(image, IMAGE)
 
@@ -107,7 +122,7 @@ class TestImageData:
         assert set(example.mask.unique().tolist()) <= {*range(6), VOID}
 
     def test_sizes_that_differ_are_refused_in_one_batch(self):
-        examples = [Example(torch.zeros(3, n, 5), torch.zeros(n, 5).long(), str(n)) for n in (4, 6)]
+        examples = [Example(torch.zeros(3, n, 5), torch.zeros(n, 5).long(), str(n), torch.zeros(4)) for n in (4, 6)]
         with pytest.raises(HypercolumnsError, match=r"different sizes \(5x4, 5x6\) .* set augment\.crop=<side>"):
             collate(examples)
 

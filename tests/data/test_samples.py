@@ -34,7 +34,7 @@ def store(tmp_path, monkeypatch):
 
 
 def numbers(loader):
-    return [features[:, 0].int().tolist() for features, _ in loader]
+    return [features[:, 0].int().tolist() for features, *_ in loader]
 
 
 def test_an_epoch_is_every_sample_once_mixed_over_images(store):
@@ -81,7 +81,7 @@ def test_workers_change_nothing(store, method):
 
 
 def test_labels_go_with_their_samples(store):
-    for features, labels in SampleData(store, 8).train_dataloader():
+    for features, labels, _ in SampleData(store, 8).train_dataloader():
         assert torch.equal(features[:, 0].long() // 10, labels)
 
 

@@ -93,6 +93,19 @@ def test_points_are_the_same_whichever_way_they_are_projected():
     assert projected == [[], [], [9, 2], [9, 2], [9, 2, 37]]
 
 
+def test_points_are_told_where_they_are():
+    """Their rows and columns, not their positions among those."""
+    size = (37, 53)
+    placed = place(TAPS, make_maps(size, batch=1), size, "exact")
+    weight, bias, rest = make_classifier([6])
+    down, across = torch.arange(5, 30), torch.arange(2, 50)
+    rows, columns = torch.randint(0, 25, (5000,)), torch.randint(0, 48, (5000,))
+    with torch.no_grad():
+        plain = PointClassifier(placed, down, across, weight, bias, rest)(rows, columns)
+        here = PointClassifier(placed, down, across, weight, bias, lambda h, r, c: rest(h) + (100 * r + c)[:, None])
+        assert torch.allclose(here(rows, columns) - plain, (100.0 * (rows + 5) + columns + 2)[:, None].double())
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

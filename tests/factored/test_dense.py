@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from maps import ALIGNMENTS, PYRAMID, SIZES, TAPS, everywhere, make_classifier, make_maps
+from maps import ALIGNMENTS, PYRAMID, SIZES, TAPS, Anywhere, everywhere, make_classifier, make_maps
 from torch import nn
 
 from hypercolumns.factored import classify
@@ -37,11 +37,23 @@ def test_classify_equals_concatenate_and_classify(size, alignment, hidden):
 def test_classify_at_rows_and_columns_of_ones_choice():
     size = (20, 30)
     placed = place(TAPS, make_maps(size), size, "exact")
-    weight, bias, rest = torch.randn(4, 14).double(), torch.randn(4).double(), nn.Identity()
+    weight, bias, rest = torch.randn(4, 14).double(), torch.randn(4).double(), Anywhere()
     rows, columns = torch.tensor([0.0, 3.25, 19.0]), torch.tensor([0.5, 29.0])
     chosen = classify(placed, rows, columns, weight, bias, rest)
     points = torch.cartesian_prod(rows, columns)[None].expand(2, -1, -1)
     assert torch.allclose(chosen.flatten(1, 2), at(placed, points) @ weight.T + bias)
+
+
+def test_what_follows_the_first_layer_is_told_where_the_pixels_are():
+    size = (37, 53)
+    placed = place(TAPS, make_maps(size), size, "exact")
+    weight, bias, _ = make_classifier([6])
+    rows, columns = torch.arange(5, 30), torch.arange(2, 50)
+    here = classify(
+        placed, rows, columns, weight, bias, lambda h, r, c: h + (100 * r + c)[..., None], block=(7, 9), tile=20
+    )
+    plain = classify(placed, rows, columns, weight, bias, Anywhere())
+    assert torch.allclose(here - plain, (100.0 * rows[:, None] + columns)[None, :, :, None].double())
 
 
 @pytest.mark.parametrize("tap", [0, 1])
@@ -60,7 +72,7 @@ def test_classify_of_labels_holds_no_logits():
     weight, bias, rest = make_classifier([6])
     shapes = []
 
-    def labels(hidden):
+    def labels(hidden, rows, columns):
         shapes.append(hidden.shape[1:3])
         return rest(hidden).argmax(-1, keepdim=True).to(torch.uint8)
 
@@ -76,7 +88,7 @@ def test_dropout_is_the_same_in_the_backward_pass():
     size = (20, 30)
     placed = place(TAPS, make_maps(size), size, "exact")
     weight, bias, _ = make_classifier([6])
-    rest = nn.Sequential(ReLU(), nn.Dropout(0.5), Pointwise(6, 1, bias=False)).double()
+    rest = Anywhere(ReLU(), nn.Dropout(0.5), Pointwise(6, 1, bias=False)).double()
     output = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()), (8, 8), 16).sum()
     before = torch.get_rng_state()
     (gradient,) = torch.autograd.grad(output, rest[2].weight)
@@ -88,8 +100,8 @@ def test_no_gradient_where_none_is_wanted():
     size = (20, 30)
     placed = place(TAPS, [m.detach() for m in make_maps(size)], size, "exact")
     weight, bias, _ = make_classifier([6])
-    output = classify(placed, *everywhere(size), weight, bias.detach(), nn.Identity())
-    reference = naive(placed, *everywhere(size), weight, bias, nn.Identity())
+    output = classify(placed, *everywhere(size), weight, bias.detach(), Anywhere())
+    reference = naive(placed, *everywhere(size), weight, bias, Anywhere())
     (ours,), (theirs,) = (torch.autograd.grad(one.sum(), weight) for one in (output, reference))
     assert torch.allclose(ours, theirs, atol=1e-9)
 

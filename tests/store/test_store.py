@@ -34,16 +34,18 @@ class TestReading:
     def test_rows_are_fetched_in_the_order_asked_for(self, folder, rows):
         split = SampleStore(folder).split("train")
         images = [make_image(number) for number in range(5)]
-        features, labels = split.fetch(torch.tensor(rows, dtype=torch.int64))
+        features, labels, (y, x) = split.fetch(torch.tensor(rows, dtype=torch.int64))
         assert (features.dtype, labels.dtype) == (torch.float16, torch.int64)
         assert torch.equal(features, torch.cat([image.features for image in images]).half()[rows])
         assert torch.equal(labels, torch.cat([image.labels for image in images])[rows])
+        middles = torch.cat([(image.positions + 0.5) / torch.tensor(image.size) for image in images])[rows]
+        assert torch.allclose(torch.stack([y, x], dim=1), middles)
 
-    def test_places_are_where_samples_were_taken(self, folder):
-        places = SampleStore(folder).split("train").places(torch.tensor([8, 0]))
+    def test_origins_are_where_samples_were_taken(self, folder):
+        origins = SampleStore(folder).split("train").origins(torch.tensor([8, 0]))
         row, column = make_image(3).positions[1].tolist()
         first = make_image(0).positions[0].tolist()
-        assert places == [("image 3", row, column), ("image 0", *first)]
+        assert origins == [("image 3", row, column), ("image 0", *first)]
 
     def test_statistics_are_those_of_what_is_stored(self, folder):
         mean, std = SampleStore(folder).split("train").statistics()

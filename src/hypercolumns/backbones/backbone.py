@@ -1,9 +1,10 @@
 """A convolutional network that gives one map per tap."""
 
 import copy
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +13,14 @@ from torch.fx import GraphModule, Node
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from hypercolumns import seeds
-from hypercolumns.backbones import networks
+from hypercolumns.backbones import context, networks
 from hypercolumns.backbones import weights as weights_module
 from hypercolumns.backbones.geometry import geometries, periods
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.places import whole_frame
 from hypercolumns.taps import Tap
 
+T = TypeVar("T")
 Trainable = int | Literal["all"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -51,6 +54,8 @@ class Backbone(nn.Module):
             network: a name in torchvision.models, or `rgb` for the image itself.
             taps: modules of the network, by path (`features.0`), in the order of the network; a list of modules is one
                 tap, the concatenation of their outputs. A tap is what the module gives, before what comes after it.
+                After the modules there may be context taps, such as `pyramid:6`, `window:3` and `coordinates`: see
+                `backbones.context`. Those that cells only see their surroundings in come before those of the whole.
             weights: the name of torchvision weights, the path of a file, a state dict, or None for random weights.
             trainable: 0 freezes all (statistics of BatchNorm too), n trains the layers of the last n taps, i.e. those
                 that come after the tap before them, "all" trains all.
@@ -65,7 +70,7 @@ class Backbone(nn.Module):
         if not isinstance(network, str) or not taps:
             raise HypercolumnsError(f"cnn.network={network} and cnn.taps={taps} must name a network and modules of it")
         self.network = network
-        self.tap_modules = tuple((tap,) if isinstance(tap, str) else tuple(tap) for tap in taps)
+        self.tap_modules, self.contexts = _sorted(taps)
         self.trainable = trainable
         if weights is None:
             with seeds.seeded(seed, "backbone"):
@@ -90,13 +95,27 @@ class Backbone(nn.Module):
         self._freeze()
         self.train(self.training)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor, frames: Tensor | None = None) -> list[Tensor]:
         """The maps (B, C_l, h_l, w_l) of images (B, 3, H, W) in [0, 1], with H and W at least `min_side`: see `pad`.
 
-        What layers of the network make is laid out with its channels last.
+        What layers of the network make is laid out with its channels last. `frames` are those of crops, see `places`.
         """
+        near = self.near(images)
+        return [*near, *self.of_whole(self.deepest(near), (images.shape[2], images.shape[3]), frames)]
+
+    def near(self, images: Tensor) -> list[Tensor]:
+        """The maps whose cells see their surroundings: of all taps but the last ones, those `of_whole`."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return self._maps(self.body, (images - mean) / std)
+        return self._near(self.body, (images - mean) / std)
+
+    def deepest(self, near: Sequence[T]) -> T:
+        """Of the near maps, or what there is of each, that of the last module: context taps are made from it."""
+        return near[len(self.tap_modules) - 1]
+
+    def of_whole(self, deepest: Tensor, size: tuple[int, int], frames: Tensor | None = None) -> list[Tensor]:
+        """The maps of the images as a whole, of `size` = (height, width), from the deepest map of all of them."""
+        frames = whole_frame(torch.empty(size, device="meta")) if frames is None else frames
+        return [make(deepest, size, frames) for make in self.contexts if make.of_whole]
 
     def pad(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W), continued at the bottom and the right by their last pixels to at least `min_side`."""
@@ -111,7 +130,8 @@ class Backbone(nn.Module):
 
     def cells(self, height: int, width: int) -> list[tuple[int, int]]:
         """(h_l, w_l) of the maps of an image of that size."""
-        maps = self._maps(self._skeleton[0], torch.empty(1, 3, height, width, device="meta"))
+        near = self._near(self._skeleton[0], torch.empty(1, 3, height, width, device="meta"))
+        maps = [*near, *self.of_whole(self.deepest(near), (height, width))]
         return [(cells.shape[2], cells.shape[3]) for cells in maps]
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -136,11 +156,15 @@ class Backbone(nn.Module):
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return {
             "network": self.network,
-            "taps": [list(modules) for modules in self.tap_modules],
+            "taps": [*(list(modules) for modules in self.tap_modules), *([make.name] for make in self.contexts)],
             "weights": digest.hexdigest()[:16],
             "mean": [round(value, 6) for value in self.get_buffer("mean").flatten().tolist()],
             "std": [round(value, 6) for value in self.get_buffer("std").flatten().tolist()],
         }
+
+    def _near(self, body: nn.Module, images: Tensor) -> list[Tensor]:
+        maps, size = self._maps(body, images), (images.shape[2], images.shape[3])
+        return [*maps, *(make(maps[-1], size, whole_frame(images)) for make in self.contexts if not make.of_whole)]
 
     def _maps(self, body: nn.Module, images: Tensor) -> list[Tensor]:
         outputs: Mapping[str, Tensor] = body(images)
@@ -162,12 +186,21 @@ class Backbone(nn.Module):
     def _describe(self) -> tuple[Tap, ...]:
         with torch.no_grad():
             shapes = self._maps(self.body.eval(), torch.zeros(1, 3, self.min_side, self.min_side))
-        return tuple(
+        layers = [
             Tap(modules[0], cells.shape[1], axes)
             for modules, cells, axes in zip(
                 self.tap_modules, shapes, geometries(self.body, self._maps, self.min_side), strict=True
             )
-        )
+        ]
+        counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
+        return (*layers, *(make.tap(layers[-1], counts) for make in self.contexts))
+
+    def _count(self, found: dict[int, int], axis: int, size: int) -> int:
+        """How many cells the deepest map has along an axis of `size` pixels; `found` are those worked out before."""
+        if size not in found:
+            sides = (size, self.min_side) if axis == 0 else (self.min_side, size)
+            found[size] = self.deepest(self.cells(*sides))[axis]
+        return found[size]
 
     def _freeze(self) -> None:
         """Set `requires_grad` of the parameters, and `_frozen`, the modules that stay in evaluation mode."""
@@ -181,6 +214,21 @@ class Backbone(nn.Module):
         self.body.requires_grad_(True)
         for module in self._frozen:
             module.requires_grad_(False)
+
+
+def _sorted(
+    taps: Sequence[str | Sequence[str]],
+) -> tuple[tuple[tuple[str, ...], ...], tuple[context.Context, ...]]:
+    """The modules of each tap of the network, and the context taps, those of the whole last."""
+    groups = [(tap,) if isinstance(tap, str) else tuple(tap) for tap in taps]
+    made = [context.parse(group[0]) if len(group) == 1 else None for group in groups]
+    layers = tuple(group for group, one in zip(groups, made, strict=True) if one is None)
+    if not layers or any(one is not None for one in made[: len(layers)]):
+        raise HypercolumnsError(
+            f"cnn.taps={[*taps]} must name modules of the network first, and then context taps, which are made from "
+            f"the last of them"
+        )
+    return layers, tuple(sorted((one for one in made if one is not None), key=lambda one: one.of_whole))
 
 
 def _cut(network: nn.Module, tap_modules: Sequence[Sequence[str]]) -> GraphModule:

@@ -59,7 +59,7 @@ class Pictures(pl.Callback):
             return
         task = cast(Task, pl_module)
         fixed = batch_idx in spread(int(sum(trainer.num_val_batches)), self.fixed)
-        for image, mask, id, labels in zip(*batch, outputs, strict=True):
+        for image, mask, id, _, labels in zip(*batch, outputs, strict=True):
             miou = float(ratios(confusion(labels, mask, len(task.classes)))["miou"])
             bad = self.worst and not math.isnan(miou)
             full = len(self._worst) == self.worst

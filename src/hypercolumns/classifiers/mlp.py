@@ -1,72 +1,27 @@
-"""A multi-layer perceptron on standardised hypercolumns."""
+"""A multi-layer perceptron: the same at every place of an image."""
 
-import itertools
-from collections import OrderedDict
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from hypercolumns.errors import check_share, check_whole
-from hypercolumns.pointwise import Pointwise, ReLU
-
-EPSILON = 1e-5
+from hypercolumns.classifiers.classifier import Classifier
+from hypercolumns.places import Places
 
 
-class MLP(nn.Module):
-    """Standardisation, linear layers with ReLU and dropout between them, class scores (logits).
-
-    Works on the last dimension, so the same weights classify samples (N, D) and images (B, H, W, D). Its first layer
-    can be applied by whoever knows a cheaper way (`factored.classify`): `folded()` gives it, with the
-    standardisation in it, and `rest` is what follows it.
-    """
+class MLP(Classifier):
+    """Linear layers with ReLU and dropout between them; without hidden layers, logistic regression."""
 
     kind = "mlp"
 
     def __init__(self, channels: int, classes: int, hidden: int | Sequence[int] = 512, dropout: float = 0.0) -> None:
-        """Build it, with standardisation by mean 0 and std 1.
+        """See `Classifier`; `classes` is the number of classes."""
+        super().__init__(channels, classes, hidden, dropout)
 
-        Args:
-            channels: D, the length of a hypercolumn.
-            classes: the number of classes.
-            hidden: the width of the hidden layer, or of each; none ([]) makes the classifier linear.
-            dropout: the share of each hidden layer that is dropped in training, in [0, 1).
-        """
-        super().__init__()
-        self.hidden = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else [hidden]
-        for width in self.hidden:
-            check_whole("classifier.hidden", width, least=1)
-        check_share("classifier.dropout", dropout)
-        self.dropout = dropout
-        widths = [*self.hidden, classes]
-        self.first = Pointwise(channels, widths[0])
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, (width, following) in enumerate(itertools.pairwise(widths), start=1):
-            layers[f"relu{number}"] = ReLU()
-            if dropout:
-                layers[f"dropout{number}"] = nn.Dropout(dropout)
-            layers[f"linear{number}"] = Pointwise(width, following)
-        self.rest = nn.Sequential(layers)
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("std", torch.ones(channels))
-
-    def standardise(self, mean: Tensor, std: Tensor) -> None:
-        """Set the mean and the standard deviation, (D,), that hypercolumns have; they are divided by std + 1e-5."""
-        self.get_buffer("mean").copy_(mean)
-        self.get_buffer("std").copy_(std)
-
-    def forward(self, hypercolumns: Tensor) -> Tensor:
-        """Hypercolumns (..., D) to logits (..., classes)."""
-        standardised = (hypercolumns - self.get_buffer("mean")) / (self.get_buffer("std") + EPSILON)
-        logits: Tensor = self.rest(self.first(standardised))
+    def finish(self, hidden: Tensor, places: Places) -> Tensor:
+        """See `Classifier`."""
+        logits: Tensor = self.rest(hidden)
         return logits
 
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """The first layer on raw hypercolumns: weight (K, D) and bias (K,), with gradients."""
-        weight = self.first.weight / (self.get_buffer("std") + EPSILON)
-        return weight, F.linear(-self.get_buffer("mean"), weight, self.first.bias)
-
     def settings(self) -> dict[str, object]:
-        """The arguments, besides channels and classes, that build this classifier again."""
+        """See `Classifier`."""
         return {"hidden": self.hidden, "dropout": self.dropout}

@@ -14,22 +14,25 @@ from hypercolumns.data.image_set import ImageSet, Pair
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.images import Palette, read_image, read_mask
+from hypercolumns.places import whole_frame
 
 
 class Example(NamedTuple):
-    """An image (3, H, W) float in [0, 1] and its mask (H, W) int64, 255 for void."""
+    """An image (3, H, W) float in [0, 1], its mask (H, W) int64, 255 for void, and its frame (4,), see `places`."""
 
     image: Tensor
     mask: Tensor
     id: str
+    frame: Tensor
 
 
 class Batch(NamedTuple):
-    """Images (B, 3, H, W) float in [0, 1] and masks (B, H, W) int64 of one size."""
+    """Images (B, 3, H, W) float in [0, 1] and masks (B, H, W) int64 of one size, and their frames (B, 4)."""
 
     images: Tensor
     masks: Tensor
     ids: list[str]
+    frames: Tensor
 
 
 class ImageDataset(Dataset[Example]):
@@ -65,9 +68,10 @@ class ImageDataset(Dataset[Example]):
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
             mask = resize_mask(mask, self.resize)
+        frame = whole_frame(image)[0]
         if self.augmentation is not None:
-            image, mask = self.augmentation(image, mask, seeds.derive(self.seed, self.epoch, pair.id))
-        return Example(image.float() / 255, mask.long(), pair.id)
+            image, mask, frame = self.augmentation(image, mask, seeds.derive(self.seed, self.epoch, pair.id))
+        return Example(image.float() / 255, mask.long(), pair.id, frame)
 
 
 class ImageData(pl.LightningDataModule):
@@ -141,4 +145,5 @@ def collate(examples: Sequence[Example]) -> Batch:
         torch.stack([example.image for example in examples]),
         torch.stack([example.mask for example in examples]),
         [example.id for example in examples],
+        torch.stack([example.frame for example in examples]),
     )

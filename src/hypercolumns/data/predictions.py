@@ -9,6 +9,7 @@ from hypercolumns.data.image_set import Pair
 from hypercolumns.data.images import Example
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import VOID, Palette, read_mask
+from hypercolumns.places import whole_frame
 
 
 class PredictionDataset(Dataset[Example]):
@@ -37,7 +38,7 @@ class PredictionDataset(Dataset[Example]):
                 f"{pair.image}: {undecided} pixels that have a class in truth are void ({VOID}); a prediction must "
                 f"name a class for each of them"
             )
-        return Example(labels.long(), mask.long(), pair.id)
+        return Example(labels.long(), mask.long(), pair.id, whole_frame(mask)[0])
 
 
 def mask_pairs(predictions: Path, masks: Path) -> list[Pair]:

@@ -8,9 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from hypercolumns.data.order import Batches
 from hypercolumns.errors import check_whole
-from hypercolumns.store import SampleStore, Split
-
-Samples = tuple[Tensor, Tensor]
+from hypercolumns.store import Samples, SampleStore, Split
 
 
 class SampleDataset(Dataset[Samples]):
@@ -25,7 +23,7 @@ class SampleDataset(Dataset[Samples]):
         return len(self.split)
 
     def __getitems__(self, rows: Tensor) -> Samples:
-        """Features (N, D) float16 and labels (N,) int64 of these rows (N,)."""
+        """The samples of these rows (N,)."""
         return self.split.fetch(rows)
 
 

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
-from torchvision.tv_tensors import Image, Mask
+from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from hypercolumns import seeds
 from hypercolumns.errors import HypercolumnsError, check_share, check_whole
 from hypercolumns.images import VOID
+from hypercolumns.places import whole_frame
 
 GREY = 128  # what padding of images is filled with; its pixels are void
 
@@ -79,10 +80,20 @@ class Augmentation:
             steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter, color_jitter / 4))
         self.transform = v2.Compose(steps) if steps else None
 
-    def __call__(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Change an image (3, H, W) uint8 and its mask (H, W) alike, by random numbers that `seed` decides."""
+    def __call__(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Change an image (3, H, W) uint8 and its mask (H, W) alike, by random numbers that `seed` decides.
+
+        The third is the frame (4,) of the whole image around what is left of it, see `places`.
+        """
         if self.transform is None:
-            return image, mask
+            return image, mask, whole_frame(image)[0]
+        edges = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]])
+        frame = BoundingBoxes(edges, format="XYXY", canvas_size=tuple(mask.shape), clamping_mode=None)  # type: ignore[arg-type]
         with seeds.seeded(seed, "augmentation"):
-            changed = self.transform(Image(image), Mask(mask))
-        return changed[0].as_subclass(Tensor), changed[1].as_subclass(Tensor)
+            changed = self.transform(Image(image), Mask(mask), frame)
+        left, top, right, bottom = changed[2].as_subclass(Tensor)[0]
+        return (
+            changed[0].as_subclass(Tensor),
+            changed[1].as_subclass(Tensor),
+            torch.stack([top, left, bottom - top, right - left]),
+        )

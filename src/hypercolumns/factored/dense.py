@@ -19,7 +19,7 @@ from hypercolumns.hypercolumn import Map, touched
 from hypercolumns.pieces import pieces
 from hypercolumns.pointwise import pointwise
 
-Rest = Callable[[Tensor], Tensor]
+Rest = Callable[[Tensor, Tensor, Tensor], Tensor]  # of the first layer's output, and of the pixels' rows and columns
 
 WIDEST = 512  # pixels of a block
 CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; the projections of a block, and all that is made of a tile, fit the cache
@@ -37,12 +37,13 @@ def classify(
     block: tuple[int, int] | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """`rest(weight . hypercolumn + bias)` of the pixels on rows (H,) and columns (W,): (B, H, W, classes).
+    """`rest(weight . hypercolumn + bias, ...)` of the pixels on rows (H,) and columns (W,): (B, H, W, classes).
 
-    `weight` is (K, D), `bias` (K,); `rest` maps (..., K) to (..., classes), and may overwrite what it is given;
-    `parameters` are those of `rest`. The taps are projected a block of pixels at a time, `block` = (height, width), and
-    all else that has K channels exists a tile of about `tile` pixels at a time, in the backward pass too. But for
-    rounding the result does not depend on either.
+    `weight` is (K, D), `bias` (K,); `rest(hidden, rows, columns)` maps (B, h, w, K) of the pixels on these rows
+    (1, h, 1) and columns (1, 1, w) to (B, h, w, classes), and may overwrite `hidden`; `parameters` are those of `rest`.
+    The taps are projected a block of pixels at a time, `block` = (height, width), and all else that has K channels
+    exists a tile of about `tile` pixels at a time, in the backward pass too. But for rounding the result does not
+    depend on either.
     """
     on_cpu = maps[0].cells.device.type == "cpu"
     if block is None:
@@ -110,6 +111,7 @@ class _Block:
         self.channels = [one.cells.shape[1] for one in maps]
         down, across = area
         rows, columns = rows[down], columns[across]
+        self.rows, self.columns = rows[None, :, None], columns[None, None]
         areas: dict[int, tiles.Area] = {}
         for group in (*coarse, *fine):
             one = maps[group[0]]
@@ -180,7 +182,8 @@ class _Tile:
             interpolation.add_gradient(total, gradient, self.band)
 
     def finish(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        return self.block.rest(self.block.hidden(gathered, inputs))
+        hidden = self.block.hidden(gathered, inputs)
+        return self.block.rest(hidden, self.block.rows[:, self.band], self.block.columns)
 
 
 def add(terms: Iterable[Tensor]) -> Tensor:

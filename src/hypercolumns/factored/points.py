@@ -23,7 +23,10 @@ class PointClassifier:
     def __init__(
         self, maps: Sequence[Map], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, rest: Rest
     ) -> None:
-        """For pixels on `rows` and `columns` of one image; all else as for `classify`."""
+        """For pixels on `rows` and `columns` of one image; all else as for `classify`.
+
+        `rest` is given (N, K) of N pixels, and their rows (N,) and columns (N,).
+        """
         self.rows, self.columns, self.bias, self.rest = rows, columns, bias, rest
         self.asked = 0
         parts = weight.split([one.cells.shape[1] for one in maps], dim=1)
@@ -38,7 +41,6 @@ class PointClassifier:
         """The logits (N, classes) at pixels given by their positions (N,) among the rows and among the columns."""
         self.asked += len(rows)
         self._project([group for group in self.waiting if len(group.cells[0][0]) < self.asked])
-        rows, columns = rows.to(self.bias.device), columns.to(self.bias.device)
         chunks = zip(rows.split(CHUNK), columns.split(CHUNK), strict=True)
         return torch.cat([self._logits(*chunk) for chunk in chunks])
 
@@ -53,6 +55,8 @@ class PointClassifier:
             self.table = table, Interpolation(grids, self.rows, self.columns, table)
 
     def _logits(self, rows: Tensor, columns: Tensor) -> Tensor:
+        places = self.rows[rows], self.columns[columns]
+        rows, columns = rows.to(self.bias.device), columns.to(self.bias.device)
         terms = [
             group.project([group.interpolation(cells, rows, columns) for cells in group.cells])
             for group in self.waiting
@@ -60,7 +64,7 @@ class PointClassifier:
         if self.table is not None:
             table, interpolation = self.table
             terms.append(interpolation(table, rows, columns))
-        return self.rest(add([*terms, self.bias])[0])
+        return self.rest(add([*terms, self.bias])[0], *places)
 
 
 class _Group:

@@ -19,7 +19,7 @@ from torch import Tensor
 from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
 from hypercolumns.callbacks import History, MovableCheckpoint, Progress
-from hypercolumns.classifiers import MLP
+from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Augmentation, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
 from hypercolumns.hypercolumn import check_alignment
@@ -114,10 +114,10 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
     return network
 
 
-def classifier(cfg: DictConfig, channels: int, classes: int) -> MLP:
+def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
     """A new classifier, its weights decided by the seed."""
     with seeds.seeded(cfg.seed, "classifier"):
-        new: MLP = instantiate(cfg.classifier, channels=channels, classes=classes, _convert_="all")
+        new: Classifier = instantiate(cfg.classifier, channels=channels, classes=classes, _convert_="all")
     return new
 
 

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms import v2
 
 from hypercolumns import seeds
-from hypercolumns.classifiers.mlp import EPSILON
+from hypercolumns.classifiers.classifier import EPSILON
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import release
@@ -59,12 +59,12 @@ def write(store: SampleStore, images: ImageSet, count: int, seed: int, resize: t
 def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: tuple[int, int] | None) -> None:
     """Write a view of these rows to a new folder."""
     mean, std = split.statistics()
-    features, labels = split.fetch(rows)
+    features, labels, _ = split.fetch(rows)
     standardised = ((features.double() - mean) / (std + EPSILON)).numpy().round(4)
     paths = {pair.id: pair.image for pair in images.splits["train"]}
     thumbnails, metadata = [], []
     current, image = None, torch.empty(0)
-    for (id, row, column), label in track(list(zip(split.places(rows), labels.tolist(), strict=True)), "embedding"):
+    for (id, row, column), label in track(list(zip(split.origins(rows), labels.tolist(), strict=True)), "embedding"):
         if id != current:
             current, image = id, read_image(paths[id])
             if resize is not None:

@@ -77,7 +77,7 @@ def _evaluate_masks(cfg: DictConfig) -> runs.Run | None:
         dataset = PredictionDataset(images.splits[split], images.palette, len(images.classes))
 
         def look(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
-            labels, mask, id = dataset[index]
+            labels, mask, id, _ = dataset[index]
             return read_image(originals[id]) if id in originals else None, mask, labels
 
         return Scored(score(cfg, nn.Identity(), dataset, images.classes), look, images.palette)

@@ -89,7 +89,7 @@ def score_model(cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset, ima
     device = build.device(cfg)
 
     def look(index: int) -> tuple[Tensor, Tensor, Tensor]:
-        image, mask, _ = dataset[index]
+        image, mask, *_ = dataset[index]
         with torch.inference_mode():
             labels = labeller.to(device)(image[None].to(device))[0].cpu()
         return (image * 255).round().byte(), mask, labels

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from hypercolumns.classifiers import MLP
+from hypercolumns.classifiers import Classifier
 from hypercolumns.data import SampleData
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import key
@@ -37,7 +37,7 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     return run
 
 
-def _classifier(cfg: DictConfig, store: SampleStore, classes: Sequence[str], run: runs.Run) -> MLP:
+def _classifier(cfg: DictConfig, store: SampleStore, classes: Sequence[str], run: runs.Run) -> Classifier:
     """A classifier trained on the samples."""
     split = store.split("train")
     mean, std = split.statistics()

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
-from hypercolumns.classifiers import MLP
+from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Example, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import VOID
@@ -87,7 +87,7 @@ def _named_start(cfg: DictConfig) -> Path | None:
     return path
 
 
-def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfig) -> MLP:
+def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfig) -> Classifier:
     """A classifier with the weights of a model's; refused if the model does not fit."""
     model = Segmenter.load(path)
     classifier = build.classifier(cfg, model.backbone.channels, len(model.classes))
@@ -105,7 +105,7 @@ def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfi
     return classifier
 
 
-def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> MLP:
+def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> Classifier:
     """A new classifier, standardised by pixels of some training images."""
     read = build.reader(cfg, backbone)
     dataset = data.dataset("train")
@@ -113,7 +113,7 @@ def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> MLP:
     count, total, squares = 0, torch.zeros(backbone.channels).double(), torch.zeros(backbone.channels).double()
     sampler = Uniform(STATISTICS_PIXELS)
     for index in track(order.tolist(), "measure mean and std"):
-        image, mask, image_id = dataset[index]
+        image, mask, image_id, _ = dataset[index]
         points = sampler(mask, seeds.generator(cfg.seed, "statistics", image_id))
         values = read(image, points).double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
@@ -128,6 +128,6 @@ def _count(cfg: DictConfig, data: ImageData) -> Tensor:
     classes = len(data.image_set.classes)
     loader: DataLoader[Example] = DataLoader(data.dataset("train"), batch_size=None, num_workers=cfg.num_workers)
     counts = torch.zeros(classes, dtype=torch.int64)
-    for _, mask, _ in track(loader, "count classes", len(loader)):
+    for _, mask, *_ in track(loader, "count classes", len(loader)):
         counts += torch.bincount(mask[mask != VOID], minlength=classes)
     return counts

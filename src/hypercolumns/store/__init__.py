@@ -8,7 +8,7 @@ without its index is unfinished. What is complete is never written again.
 Shapes: N samples, D channels, I images.
 """
 
-from hypercolumns.store.reader import SampleStore, Split, fingerprint_of
+from hypercolumns.store.reader import Samples, SampleStore, Split, fingerprint_of
 from hypercolumns.store.shard import INDEX, REPAIR, ImageSamples, Shard
 from hypercolumns.store.verify import faults
 from hypercolumns.store.writer import StoreWriter
@@ -18,6 +18,7 @@ __all__ = [
     "REPAIR",
     "ImageSamples",
     "SampleStore",
+    "Samples",
     "Shard",
     "Split",
     "StoreWriter",

@@ -3,13 +3,14 @@
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import read_json
+from hypercolumns.places import Places
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, REPAIR, Fingerprint, ImageSamples, Shard
 
 
@@ -19,6 +20,14 @@ def fingerprint_of(folder: Path) -> dict[str, Any] | None:
         return read_json(folder / FINGERPRINT)
     except HypercolumnsError:
         return None
+
+
+class Samples(NamedTuple):
+    """Features (N, D) float16, labels (N,) int64, and the places (N,) of their pixels, float32."""
+
+    features: Tensor
+    labels: Tensor
+    places: Places
 
 
 class SampleStore:
@@ -122,27 +131,29 @@ class Split:
             self._maps[number] = self.shards[number].read(self._fingerprint)
         return self._maps[number]
 
-    def fetch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, D) float16 and labels (N,) int64 of these rows (N,), in their order; fastest if it ascends."""
+    def fetch(self, rows: Tensor) -> Samples:
+        """The samples of these rows (N,), in their order; fastest if it ascends."""
         if (rows.diff() < 0).any():
             ascending, order = rows.sort()
             back = order.argsort()
-            features, labels = self.fetch(ascending)
-            return features[back], labels[back]
+            features, labels, (y, x) = self.fetch(ascending)
+            return Samples(features[back], labels[back], Places(y[back], x[back]))
         features = torch.empty(len(rows), self.channels, dtype=torch.float16)
         labels = torch.empty(len(rows), dtype=torch.uint8)
+        places = torch.empty(len(rows), 2)
         counts = torch.searchsorted(rows, self._starts).diff()
         of_shard = counts.tolist()
         local = rows - torch.repeat_interleave(self._starts[:-1], counts)
-        parts = zip(local.split(of_shard), features.split(of_shard), labels.split(of_shard), strict=True)
-        for number, (which, to_features, to_labels) in enumerate(parts):
+        parts = zip(*(one.split(of_shard) for one in (local, features, labels, places)), strict=True)
+        for number, (which, to_features, to_labels, to_places) in enumerate(parts):
             if of_shard[number]:
                 tensors = self.tensors(number)
                 torch.index_select(tensors["features"], 0, which, out=to_features)
                 torch.index_select(tensors["labels"], 0, which, out=to_labels)
-        return features, labels.long()
+                to_places.copy_((tensors["positions"][which] + 0.5) / tensors["sizes"][tensors["images"][which].long()])
+        return Samples(features, labels.long(), Places(*places.unbind(1)))
 
-    def places(self, rows: Tensor) -> list[tuple[str, int, int]]:
+    def origins(self, rows: Tensor) -> list[tuple[str, int, int]]:
         """Image, row and column where each of these samples (N,) was taken."""
         ids = functools.cache(lambda number: read_json(self.shards[number].sidecar)["images"])
         found = []

@@ -7,8 +7,9 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from hypercolumns import seeds
-from hypercolumns.classifiers import MLP
+from hypercolumns.classifiers import Classifier
 from hypercolumns.metrics import confusion_metric, scores
+from hypercolumns.places import Places
 from hypercolumns.tasks.optimization import (
     ClassWeights,
     CrossEntropy,
@@ -19,9 +20,11 @@ from hypercolumns.tasks.optimization import (
 )
 from hypercolumns.tasks.schedules import Schedule
 
+SampleBatch = tuple[Tensor, Tensor, Places]
+
 
 class PixelClassification(pl.LightningModule):
-    """Train a classifier on batches of (hypercolumns (N, D), labels (N,)).
+    """Train a classifier on batches of (hypercolumns (N, D), labels (N,), places of N pixels).
 
     Logs train/loss, val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. All but the losses are of
     the samples, which are not spread over the images as pixels are: no figures of segmentation.
@@ -29,7 +32,7 @@ class PixelClassification(pl.LightningModule):
 
     def __init__(
         self,
-        classifier: MLP,
+        classifier: Classifier,
         classes: Sequence[str],
         optimizer: MakeOptimizer,
         schedule: Schedule,
@@ -43,20 +46,20 @@ class PixelClassification(pl.LightningModule):
         self.loss = CrossEntropy(class_weights)
         self.confusion = confusion_metric(len(classes))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        hypercolumns, labels = batch
+        hypercolumns, labels, places = batch
         with seeds.seeded(self.seed, "step", self.current_epoch, batch_idx):
-            logits = self.classifier(hypercolumns.float())
+            logits = self.classifier(hypercolumns.float(), places)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/epoch_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: SampleBatch, batch_idx: int) -> None:
         """Count one batch."""
-        hypercolumns, labels = batch
-        logits = self.classifier(hypercolumns.float())
+        hypercolumns, labels, places = batch
+        logits = self.classifier(hypercolumns.float(), places)
         self.confusion.update(logits.argmax(1), labels)
         self.log("val/loss", cross_entropy(logits, labels, None), batch_size=len(labels))
 

@@ -10,7 +10,7 @@ from hypercolumns.views import Views
 
 
 class Scoring(pl.LightningModule):
-    """Label batches of (images, masks (B, H, W), ids) and keep the counts of each image in `counts`."""
+    """Label batches of (images, masks (B, H, W), ids, frames) and keep the counts of each image in `counts`."""
 
     def __init__(self, labeller: nn.Module, classes: int, width: int) -> None:
         """Say how.
@@ -26,7 +26,7 @@ class Scoring(pl.LightningModule):
 
     def test_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Count the pixels of one batch."""
-        images, masks, ids = batch
+        images, masks, ids, _ = batch
         for id, labels, mask in zip(ids, self.labeller(images), masks, strict=True):
             self.counts.append(count(id, labels, mask, self.classes, self.width))
 

@@ -22,11 +22,11 @@ from hypercolumns.tasks.optimization import (
 )
 from hypercolumns.tasks.schedules import Schedule
 
-ImageBatch = tuple[Tensor, Tensor, Sequence[str]]
+ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
 
 
 class Segmentation(pl.LightningModule):
-    """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids).
+    """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, frames (B, 4)).
 
     Logs train/loss, and of whole validation images val/loss, val/miou, val/pixel_accuracy and the IoU of each class.
     """
@@ -59,13 +59,13 @@ class Segmentation(pl.LightningModule):
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, masks, ids = batch
+        images, masks, ids, frames = batch
         with seeds.seeded(self.seed, "step", self.current_epoch, batch_idx):
             if self.sampler is None:
-                logits, labels = self.segmenter(images).movedim(1, -1).flatten(0, -2), masks.flatten()
+                logits, labels = self.segmenter(images, frames).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
                 points, labels = self._sample(self.sampler, masks, ids)
-                logits = self.segmenter.logits_at(images, points).flatten(0, -2)
+                logits = self.segmenter.logits_at(images, points, frames).flatten(0, -2)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
         self.log("train/epoch_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
@@ -73,7 +73,7 @@ class Segmentation(pl.LightningModule):
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """Count one batch; returns its labels (B, H, W) uint8."""
-        images, masks, _ = batch
+        images, masks, _, _ = batch
         logits = self.segmenter(images)
         labels: Tensor = logits.argmax(1)
         self.confusion.update(labels, masks)

@@ -1,0 +1,32 @@
+"""Where pixels lie in their image, for what depends on it: a location-specific classifier, a map of coordinates.
+
+What is at hand may be a crop of an image. A frame says where the whole image lies: (top, left, height, width), in
+pixels of what is at hand, whose top left corner is (0, 0). Frames (B, 4) are those of a batch; one that is given once,
+(1, 4), is that of all its images.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Places(NamedTuple):
+    """How far down and across the whole image pixels lie: 0 and 1 are its edges. The two broadcast to all pixels."""
+
+    y: Tensor
+    x: Tensor
+
+
+def whole_frame(images: Tensor) -> Tensor:
+    """The frame (1, 4) of images (..., H, W) that are no crops."""
+    return torch.tensor([[0.0, 0.0, *images.shape[-2:]]])
+
+
+def places(rows: Tensor, columns: Tensor, frames: Tensor) -> Places:
+    """The places of pixels at these coordinates, (0, 0) the centre of the first one, on the device of `rows`.
+
+    Rows and columns broadcast to all pixels; where there are several frames, their first dimension is that of images.
+    """
+    top, left, height, width = (values.view(-1, *[1] * (rows.ndim - 1)) for values in frames.to(rows.device).unbind(1))
+    return Places((rows + 0.5 - top) / height, (columns + 0.5 - left) / width)
