@@ -1,5 +1,7 @@
 """Small things that many tests need; everything is made here, nothing is read from outside."""
 
+import copy
+import functools
 from pathlib import Path
 
 import hypothesis
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from hypercolumns.backbones import Backbone
-from hypercolumns.classifiers import MLP
+from hypercolumns.classifiers import MLP, Grid
 from hypercolumns.segmenter import Segmenter
 
 FIRES = [[f"features.{i}.expand1x1", f"features.{i}.expand3x3"] for i in (3, 4, 7, 9, 12)]
@@ -31,11 +33,30 @@ def vgg() -> Backbone:
     return Backbone(**VGG)
 
 
+KINDS = {
+    "plain": ([], MLP, {"hidden": 8}),
+    "placed": (["pyramid:2", "pyramid:6", "window:3", "coordinates"], Grid, {"size": 3, "hidden": 8}),
+}
+
+
+@functools.cache
+def make_segmenter(kind: str) -> Segmenter:
+    """A small one of two taps and perhaps context taps, its classifier's numbers all random; not to be changed."""
+    torch.manual_seed(3)
+    contexts, head, settings = KINDS[kind]
+    backbone = Backbone("squeezenet1_0", ["features.0", FIRES[0], *contexts], seed=3)
+    classifier = head(backbone.channels, 3, **settings)
+    classifier.standardise(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
+    return Segmenter(backbone, classifier, ["ground", "cat", "dog"]).eval()
+
+
 @pytest.fixture
 def segmenter() -> Segmenter:
-    """A small one of two taps, its classifier's numbers all random."""
-    torch.manual_seed(3)
-    backbone = Backbone("squeezenet1_0", ["features.0", FIRES[0]], seed=3)
-    classifier = MLP(96 + 128, 3, hidden=8)
-    classifier.standardise(torch.randn(224), torch.rand(224) + 0.5)
-    return Segmenter(backbone, classifier, ["ground", "cat", "dog"]).eval()
+    """Whose labels depend on what a pixel's surroundings look like."""
+    return copy.deepcopy(make_segmenter("plain"))
+
+
+@pytest.fixture(params=KINDS)
+def any_segmenter(request) -> Segmenter:
+    """Also one whose labels depend on where a pixel is, and on the image as a whole."""
+    return copy.deepcopy(make_segmenter(request.param))

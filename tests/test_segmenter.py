@@ -7,13 +7,14 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from conftest import KINDS
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.backbones import Backbone
-from hypercolumns.classifiers import MLP
+from hypercolumns.classifiers import MLP, Grid
 from hypercolumns.factored import Adaptive
 from hypercolumns.hypercolumn import dense, place
 from hypercolumns.places import places, whole_frame
@@ -24,47 +25,47 @@ SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the ne
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", [None, (40, 56)])
-def test_dense_logits_are_those_at_every_point(segmenter, size, resize):
-    segmenter.resize = resize
+def test_dense_logits_are_those_at_every_point(any_segmenter, size, resize):
+    any_segmenter.resize = resize
     images = torch.rand(2, 3, *size)
     points = torch.cartesian_prod(*(torch.arange(side) for side in size))[None].expand(2, -1, -1)
     with torch.inference_mode():
-        logits = segmenter(images)
+        logits = any_segmenter(images)
         assert logits.shape == (2, 3, *size)
-        sparse = segmenter.logits_at(images, points)
+        sparse = any_segmenter.logits_at(images, points)
     assert torch.allclose(logits.flatten(2).transpose(1, 2), sparse, atol=1e-4)
 
 
-def test_dense_logits_are_those_of_the_concatenated_map(segmenter):
+def test_dense_logits_are_those_of_the_concatenated_map(any_segmenter):
     images = torch.rand(1, 3, 40, 50)
-    placed = place(segmenter.backbone.taps, segmenter.backbone(images), (40, 50), "exact")
+    placed = place(any_segmenter.backbone.taps, any_segmenter.backbone(images), (40, 50), "exact")
     concatenated = dense(placed, torch.arange(40), torch.arange(50))
-    logits = segmenter(images)
+    logits = any_segmenter(images)
     where = places(torch.arange(40)[None, :, None], torch.arange(50)[None, None], whole_frame(images))
-    reference = segmenter.classifier(concatenated.movedim(1, -1), where).movedim(-1, 1)
+    reference = any_segmenter.classifier(concatenated.movedim(1, -1), where).movedim(-1, 1)
     assert (logits - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", [None, (40, 56)])
-def test_labels_are_the_arg_max_of_the_logits(segmenter, size, resize):
-    segmenter.resize = resize
+def test_labels_are_the_arg_max_of_the_logits(any_segmenter, size, resize):
+    any_segmenter.resize = resize
     images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
-    logits = segmenter(images)
-    assert torch.equal(logits, segmenter(images / 255))
-    labels = segmenter.labels(images)
+    logits = any_segmenter(images)
+    assert torch.equal(logits, any_segmenter(images / 255))
+    labels = any_segmenter.labels(images)
     assert labels.dtype == torch.uint8
     assert torch.equal(labels.long(), logits.argmax(1))
     everywhere = Adaptive(start=4, margin=float("inf"))
-    assert (segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
+    assert (any_segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
 
 
-def test_bf16_gives_nearly_the_same_labels(segmenter):
+def test_bf16_gives_nearly_the_same_labels(any_segmenter):
     images = torch.rand(1, 3, 60, 70)
     with torch.autocast("cpu", torch.bfloat16):
-        labels, some = segmenter.labels(images), segmenter.labels(images, Adaptive(4, 0.5))
+        labels, some = any_segmenter.labels(images), any_segmenter.labels(images, Adaptive(4, 0.5))
     for found in (labels, some):
-        assert (found == segmenter.labels(images)).float().mean() > 0.97
+        assert (found == any_segmenter.labels(images)).float().mean() > 0.97
 
 
 @pytest.mark.slow
@@ -78,9 +79,11 @@ def test_compiled_it_is_the_same(segmenter):
         assert torch.allclose(segmenter.logits(images[0]), logits, atol=1e-4)
 
 
-def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse():
-    backbone = Backbone("squeezenet1_0", ["features.0", "features.3.expand1x1"], trainable="all")
-    segmenter = Segmenter(backbone, MLP(160, 3, 8), ["a", "b", "c"]).double()
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse(kind):
+    contexts, head, settings = KINDS[kind]
+    backbone = Backbone("squeezenet1_0", ["features.0", "features.3.expand1x1", *contexts], trainable="all")
+    segmenter = Segmenter(backbone, head(backbone.channels, 3, **settings), ["a", "b", "c"]).double()
     images = torch.rand(1, 3, 30, 41).double()
     points = torch.randint(0, 30, (1, 25, 2))
     factor = torch.randn(1, 25, 3).double()
@@ -91,6 +94,24 @@ def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse():
     theirs = torch.autograd.grad((segmenter.logits_at(images, points) * factor).sum(), parameters)
     for mine, other in zip(ours, theirs, strict=True):
         assert torch.allclose(mine, other, rtol=1e-6, atol=1e-8)
+
+
+def test_a_crop_with_its_frame_is_a_part_of_its_image():
+    """Of a network that sees single pixels, but of heads and taps that see where they are."""
+    torch.manual_seed(0)
+    backbone = Backbone("rgb", ["image", "coordinates"])
+    segmenter = Segmenter(backbone, Grid(5, 3, 3, 8), ["a", "b", "c"]).eval()
+    images = torch.rand(2, 3, 40, 50)
+    crops = torch.stack([images[0, :, 10:30, 7:40], images[1, :, 3:23, 0:33]])
+    frames = torch.tensor([[-10.0, -7.0, 40.0, 50.0], [-3.0, 0.0, 40.0, 50.0]])
+    whole = segmenter(images)
+    expected = torch.stack([whole[0, :, 10:30, 7:40], whole[1, :, 3:23, 0:33]])
+    assert torch.allclose(segmenter(crops, frames), expected, atol=1e-5)
+    points = torch.randint(0, 20, (2, 30, 2))
+    found = segmenter.logits_at(crops, points, frames)
+    for one, logits, of_crop in zip(points, found, expected, strict=True):
+        assert torch.allclose(logits, of_crop[:, one[:, 0], one[:, 1]].T, atol=1e-5)
+    assert not torch.allclose(segmenter(crops), expected, atol=1e-2)
 
 
 def test_predict_takes_an_image_in_every_form(segmenter, tmp_path):
@@ -123,14 +144,14 @@ def test_predict_leaves_the_mode_as_it_was(segmenter):
 
 
 @pytest.mark.parametrize("resize", [None, (40, 56)])
-def test_saved_and_loaded_it_is_the_same(segmenter, tmp_path, resize):
-    segmenter.resize = resize
-    segmenter.save(tmp_path / "model.safetensors")
+def test_saved_and_loaded_it_is_the_same(any_segmenter, tmp_path, resize):
+    any_segmenter.resize = resize
+    any_segmenter.save(tmp_path / "model.safetensors")
     loaded = Segmenter.load(tmp_path / "model.safetensors")
     image = torch.rand(3, 50, 61)
-    assert torch.equal(loaded.logits(image), segmenter.logits(image))
+    assert torch.equal(loaded.logits(image), any_segmenter.logits(image))
     assert loaded.classes == ("ground", "cat", "dog")
-    assert loaded.palette == segmenter.palette
+    assert loaded.palette == any_segmenter.palette
     assert loaded.resize == resize
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 

@@ -4,7 +4,7 @@ from conftest import SQN
 from maps import ALIGNMENTS
 
 from hypercolumns.backbones import Backbone
-from hypercolumns.classifiers import MLP
+from hypercolumns.classifiers import MLP, Grid
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.factored import Adaptive
 from hypercolumns.segmenter import Segmenter
@@ -32,6 +32,24 @@ def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
         segmenter.window = CUT
         parts = list(windows(backbone, images, alignment, limit=CUT))
         assert len(parts) > 1
+        cut = segmenter(images)
+        assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
+        assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))
+        assert torch.allclose(segmenter.hypercolumns_at(images, points), hypercolumns, atol=1e-5)
+        everywhere = Adaptive(start=4, margin=float("inf"))
+        assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("size", [(301, 260), (70, 533)])
+def test_context_taps_are_of_the_whole_image(size):
+    """Not of a window; and a location-specific head is told where in the image a window is."""
+    backbone = Backbone("squeezenet1_0", [*SQN["taps"][:4], "pyramid:1", "pyramid:3", "window:3", "coordinates"])
+    segmenter = Segmenter(backbone, Grid(backbone.channels, 3, 2, 8), ["a", "b", "c"]).eval()
+    images, points = torch.rand(2, 3, *size), torch.rand(2, 40, 2) * torch.tensor(size) * 1.2 - 3
+    with torch.inference_mode():
+        logits, hypercolumns = segmenter(images), segmenter.hypercolumns_at(images, points)
+        segmenter.window = CUT
+        assert len(list(windows(backbone, images, "exact", limit=CUT))) > 1
         cut = segmenter(images)
         assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
         assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))

@@ -1,7 +1,9 @@
 """Stage train: images and a pretrained classifier in, the complete model out."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -34,8 +36,8 @@ def train(cfg: DictConfig) -> runs.Run:
     backbone = build.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
     wanted = runs.needs(cfg, images, backbone)
     if cfg.init_from is None:
-        hidden = {"classifier": {"hidden": build.plain(cfg.classifier.hidden)}}
-        start = runs.find_pretrained(cfg, images, wanted | hidden).model
+        shape = {"classifier": _shape(build.plain(cfg.classifier))}
+        start = runs.find_pretrained(cfg, images, wanted | shape).model
     identity = wanted | {
         "trainable": cfg.cnn.trainable,
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
@@ -92,8 +94,14 @@ def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfi
     model = Segmenter.load(path)
     classifier = build.classifier(cfg, model.backbone.channels, len(model.classes))
     found, wanted = (
-        {"cnn": part.fingerprint(), "alignment": alignment, "resize": resize, "classes": classes, "hidden": mlp.hidden}
-        for part, alignment, resize, classes, mlp in (
+        {
+            "cnn": part.fingerprint(),
+            "alignment": alignment,
+            "resize": resize,
+            "classes": classes,
+            "classifier": _shape({"kind": head.kind, **head.settings()}),
+        }
+        for part, alignment, resize, classes, head in (
             (model.backbone, model.alignment, model.resize, model.classes, model.classifier),
             (backbone, cfg.alignment, build.resize(cfg), images.classes, classifier),
         )
@@ -103,6 +111,11 @@ def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfi
         raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")
     classifier.load_state_dict(model.classifier.state_dict())
     return classifier
+
+
+def _shape(classifier: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a classifier's settings, those that decide which weights it has."""
+    return {name: value for name, value in classifier.items() if name != "dropout"}
 
 
 def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> Classifier:

@@ -1,0 +1,105 @@
+"""Context taps against slow references; what is made of them with all other taps is tested with the segmenter."""
+
+import pytest
+import torch
+from conftest import FIRES
+from maps import ALIGNMENTS
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.backbones.context import parse
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.hypercolumn import dense, place
+from hypercolumns.places import whole_frame
+from hypercolumns.windows import hypercolumns_at, windows
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    contexts = ["coordinates", "pyramid:1", "window:3", "pyramid:6", "window:7"]
+    return Backbone("squeezenet1_0", ["features.0", FIRES[0], *contexts]).eval()
+
+
+def test_taps_of_the_whole_come_last(backbone):
+    names = ["features.0", "features.3.expand1x1", "window:3", "window:7", "coordinates", "pyramid:1", "pyramid:6"]
+    assert [tap.name for tap in backbone.taps] == names
+    assert [tap.channels for tap in backbone.taps] == [96, 128, 128, 128, 2, 128, 128]
+    assert backbone.channels == 96 + 128 * 5 + 2
+    assert Backbone(**{key: backbone.fingerprint()[key] for key in ("network", "taps")}).taps[-1].name == "pyramid:6"
+
+
+@pytest.mark.parametrize("size", [(90, 131), (30, 24), (21, 21)])
+def test_maps_are_means_of_the_deepest_map_centred_where_its_cells_are(backbone, size):
+    """By loops. A mean of cells that hold their own coordinates is the coordinate of the mean's centre."""
+    maps = backbone(torch.rand(2, 3, *size))
+    deepest, height, width = maps[1], *maps[1].shape[2:]
+    rows, columns = (
+        axis.centres(n, s) for axis, n, s in zip(backbone.taps[1].axes, (height, width), size, strict=True)
+    )
+    coordinates = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+    for tap, cells in zip(backbone.taps[2:], maps[2:], strict=True):
+        kind, _, number = tap.name.partition(":")
+        if kind == "coordinates":
+            continue
+        assert backbone.cells(*size)[backbone.taps.index(tap)] == cells.shape[2:]
+        centres = [axis.centres(n, s) for axis, n, s in zip(tap.axes, cells.shape[2:], size, strict=True)]
+        n = int(number)
+        for i in range(cells.shape[2]):
+            for j in range(cells.shape[3]):
+                if kind == "window":
+                    top, left = max(i - n // 2, 0), max(j - n // 2, 0)
+                    part = ..., slice(top, i + n // 2 + 1), slice(left, j + n // 2 + 1)
+                else:
+                    down, across = min(n, height), min(n, width)
+                    part = (
+                        ...,
+                        slice(i * height // down, -(-(i + 1) * height // down)),
+                        slice(j * width // across, -(-(j + 1) * width // across)),
+                    )
+                assert torch.allclose(cells[..., i, j], deepest[part].mean((-2, -1)), atol=1e-6)
+                inside = n // 2 <= i < height - n // 2 and n // 2 <= j < width - n // 2
+                if kind == "pyramid" or inside:  # at the border a window's cells are centred as if it went on
+                    centre = torch.stack([centres[0][i], centres[1][j]])
+                    assert torch.allclose(coordinates[part].mean((-2, -1))[0], centre)
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize(("size", "resize"), [((40, 57), None), ((9, 5), None), ((40, 57), (64, 33)), ((1, 1), None)])
+def test_coordinates_are_those_of_the_image_itself(backbone, alignment, size, resize):
+    """Whatever the alignment of layers, where the network's input is padded or resized too; and also of a crop."""
+    (window,) = windows(backbone, torch.rand(2, 3, *size), alignment, resize)
+    rows, columns = (torch.arange(side) for side in size)
+    expected = torch.stack(torch.meshgrid((rows + 0.5) / size[0], (columns + 0.5) / size[1], indexing="ij"))
+    found = dense(window.maps[4:5], rows, columns)
+    assert torch.allclose(found, expected.expand(2, -1, -1, -1), atol=1e-5)
+
+    frames = torch.tensor([[-3.0, -4.0, 80.0, 100.0], [5.0, 0.0, 10.0, 57.0]])
+    (window,) = windows(backbone, torch.rand(2, 3, *size), alignment, resize, frames=frames)
+    found = dense(window.maps[4:5], rows, columns)
+    assert torch.allclose(found[0, 0, :, 0], (rows + 3.5) / 80, atol=1e-5)
+    assert torch.allclose(found[0, 1, 0], (columns + 4.5) / 100, atol=1e-5)
+    assert torch.allclose(found[1, 0, :, 0], (rows - 4.5) / 10, atol=1e-5)
+
+
+def test_at_points_as_dense(backbone):
+    images = torch.rand(2, 3, 47, 66)
+    placed = place(backbone.taps, backbone(images, whole_frame(images)), (47, 66), "exact")
+    points = torch.cartesian_prod(torch.arange(0, 47, 5), torch.arange(0, 66, 7))
+    expected = dense(placed, torch.arange(47), torch.arange(66))[:, :, points[:, 0], points[:, 1]].transpose(1, 2)
+    assert torch.allclose(hypercolumns_at(backbone, images, points.expand(2, -1, -1), "exact"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pyramid:0", "pyramid:", "pyramid:x", "window:4", "window:1", "pool:3", "window:-3"])
+def test_what_is_nearly_a_context_tap_is_refused(name):
+    with pytest.raises(HypercolumnsError, match=rf"cnn\.taps names {name}, which is no context tap; such are pyramid"):
+        Backbone("squeezenet1_0", ["features.0", name])
+
+
+@pytest.mark.parametrize("taps", [["coordinates"], ["pyramid:1", "features.0"]])
+def test_modules_come_first(taps):
+    with pytest.raises(HypercolumnsError, match="must name modules of the network first, and then context taps"):
+        Backbone("squeezenet1_0", taps)
+
+
+def test_modules_are_no_context_taps():
+    assert parse("features.0") is None
+    assert parse("layer1.0.add") is None
