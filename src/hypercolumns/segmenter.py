@@ -206,7 +206,7 @@ class Segmenter(nn.Module):
         def rest(hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
             return finish(hidden, places(rows, columns, of_images))
 
-        parameters = list(self.classifier.rest.parameters())
+        parameters = self.classifier.finishing()
         whole: Tensor | None = None
         for rows, columns, maps in windows(
             self.backbone, images, self.alignment, seen or self.resize, self.window, frames

@@ -22,8 +22,6 @@ from hypercolumns.places import places
 from hypercolumns.taps import Geometry, Regular, Tap
 
 Count = Callable[[int], int]  # of cells along an axis of so many pixels
-SYNTAX = re.compile(r"(pyramid|window):(\d+)|coordinates")
-KNOWN = "pyramid:6, window:3 and coordinates"
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,13 @@ class Context(ABC):
 
     Attributes:
         name: as in `cnn.taps`.
+        pattern: of its names, a regular expression; its groups are numbers, which follow the name in the constructor.
         of_whole: see `Tap`.
         from_deepest: whether it is made from the deepest map.
     """
 
     name: str
+    pattern: ClassVar[str]
     of_whole: ClassVar[bool] = True
     from_deepest: ClassVar[bool] = True
 
@@ -56,6 +56,7 @@ class Pyramid(Context):
     """The means of n x n equal parts of the deepest map, or of its single cells where it has fewer."""
 
     side: int
+    pattern: ClassVar[str] = r"pyramid:([1-9]\d*)"
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
         """See `Context`."""
@@ -87,6 +88,7 @@ class Window(Context):
     """The mean of the n x n cells around each cell of the deepest map, those of them that there are."""
 
     side: int
+    pattern: ClassVar[str] = r"window:([3579]|[1-9]\d*[13579])"
     of_whole: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
@@ -109,6 +111,7 @@ class Window(Context):
 class Coordinates(Context):
     """2 x 2 cells at the corners of the image: between them bilinear interpolation is the coordinate itself."""
 
+    pattern: ClassVar[str] = "coordinates"
     from_deepest: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
@@ -132,18 +135,16 @@ class Edges:
         return torch.tensor([-0.5, size - 0.5], dtype=torch.float64)
 
 
+KINDS: tuple[type[Context], ...] = (Pyramid, Window, Coordinates)
+
+
 def parse(name: object) -> Context | None:
     """The context tap of that name; None if it is not one; raises HypercolumnsError if it nearly is."""
-    if not isinstance(name, str) or not (":" in name or name == "coordinates"):
-        return None
-    found = SYNTAX.fullmatch(name)
-    side = int(found[2] or 0) if found else 0
-    if found and found[1] == "pyramid" and side >= 1:
-        return Pyramid(name, side)
-    if found and found[1] == "window" and side >= 3 and side % 2:
-        return Window(name, side)
-    if name == "coordinates":
-        return Coordinates(name)
-    raise HypercolumnsError(
-        f"cnn.taps names {name}, which is no context tap; such are {KNOWN}, of any number of cells (window: an odd one)"
-    )
+    for kind in KINDS:
+        if found := re.fullmatch(kind.pattern, str(name)):
+            return kind(str(name), *map(int, found.groups()))
+    if ":" in str(name):  # which no module's path has
+        raise HypercolumnsError(
+            f"cnn.taps names {name}, which is no context tap; such are pyramid:6, window:3 (odd) and coordinates"
+        )
+    return None

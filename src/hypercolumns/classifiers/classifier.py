@@ -27,7 +27,7 @@ class Classifier(nn.Module, ABC):
     Attributes:
         kind: its name in model files.
         first: the first layer.
-        rest: the others; all parameters besides those of `first` are in here.
+        rest: the others.
     """
 
     kind: ClassVar[str]
@@ -68,6 +68,10 @@ class Classifier(nn.Module, ABC):
     def settings(self) -> dict[str, object]:
         """The arguments, besides channels and classes, that build this classifier again."""
         ...
+
+    def finishing(self) -> list[nn.Parameter]:
+        """The parameters that `finish` uses: all but those of the first layer."""
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("first.")]
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
         """Set the mean and the standard deviation, (D,), that hypercolumns have; they are divided by std + 1e-5."""
