@@ -1,9 +1,11 @@
 """A convolutional network that gives one map per tap."""
 
+import bisect
 import copy
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -25,7 +27,7 @@ Trainable = int | Literal["all"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LARGEST_MIN_SIDE = 512
+SIDES = [2**power for power in range(10)]  # between which the least one is sought
 
 
 class Backbone(nn.Module):
@@ -41,25 +43,28 @@ class Backbone(nn.Module):
     def __init__(
         self,
         network: str,
-        taps: Sequence[str | Sequence[str]],
+        taps: Sequence[str | Sequence[str]] | None,
         weights: str | Mapping[str, Tensor] | None = None,
         trainable: Trainable = 0,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] | None = IMAGENET_MEAN,
+        std: Sequence[float] | None = IMAGENET_STD,
         seed: int = 0,
     ) -> None:
         """Build the network and load its weights.
 
         Args:
-            network: a name in torchvision.models, or `rgb` for the image itself.
+            network: a name in torchvision.models, `timm/<name>` for one of timm's, or `rgb` for the image itself.
             taps: modules of the network, by path (`features.0`), in the order of the network; a list of modules is one
                 tap, the concatenation of their outputs. A tap is what the module gives, before what comes after it.
-                After the modules there may be context taps, such as `pyramid:6`, `window:3` and `coordinates`: see
-                `backbones.context`. Those that cells only see their surroundings in come before those of the whole.
-            weights: the name of torchvision weights, the path of a file, a state dict, or None for random weights.
+                None for the maps that timm lists for a network of its own. After the modules there may be context taps,
+                such as `pyramid:6`, `window:3` and `coordinates`, see `backbones.context`; those of the whole image are
+                put last.
+            weights: the name of torchvision weights, `pretrained` for timm's, the path of a file, a state dict, or None
+                for random weights.
             trainable: 0 freezes all (statistics of BatchNorm too), n trains the layers of the last n taps, i.e. those
                 that come after the tap before them, "all" trains all.
-            mean: of the input's channels, for images in [0, 1]; weights by name bring their own.
+            mean: of the input's channels, for images in [0, 1]; weights by name bring their own. None: what timm's
+                pretrained weights take.
             std: likewise.
             seed: of random weights.
 
@@ -67,6 +72,8 @@ class Backbone(nn.Module):
             HypercolumnsError: for an unknown network, tap or setting, and weights that don't fit.
         """
         super().__init__()
+        if isinstance(network, str) and taps is None:
+            taps = networks.default_taps(network)
         if not isinstance(network, str) or not taps:
             raise HypercolumnsError(f"cnn.network={network} and cnn.taps={taps} must name a network and modules of it")
         self.network = network
@@ -74,9 +81,9 @@ class Backbone(nn.Module):
         self.trainable = trainable
         if weights is None:
             with seeds.seeded(seed, "backbone"):
-                self.body = _cut(networks.build(network), self.tap_modules)
+                self.body = _cut(network, networks.build(network), self.tap_modules)
         else:
-            self.body = _cut(networks.build_empty(network), self.tap_modules)
+            self.body = _cut(network, networks.build_blank(network), self.tap_modules)
             state, normalisation = (
                 weights_module.load(network, weights) if isinstance(weights, str) else (weights, None)
             )
@@ -84,14 +91,17 @@ class Backbone(nn.Module):
                 self.body, state, f"cnn.weights={weights}" if isinstance(weights, str) else "the file"
             )
             mean, std = normalisation or (mean, std)
+        if mean is None or std is None:
+            mean, std = networks.default_normalisation(network)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
-        self.body.to(memory_format=torch.channels_last)  # twice as fast on a CPU
-        # In a list, so that it is not taken for a part of this module.
-        self._skeleton = [_cut(networks.build_empty(network), self.tap_modules)]
+        for layer in self.body.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+        self._skeleton = [_without_values(self.body)]  # in a list, so that it is not taken for a part of this module
         self.min_side = self._least_side()
         self.taps = self._describe()
-        self.period = periods(self.body, self.min_side)
+        self.period = periods(self._skeleton[0])
         self._freeze()
         self.train(self.training)
 
@@ -130,7 +140,8 @@ class Backbone(nn.Module):
 
     def cells(self, height: int, width: int) -> list[tuple[int, int]]:
         """(h_l, w_l) of the maps of an image of that size."""
-        near = self._near(self._skeleton[0], torch.empty(1, 3, height, width, device="meta"))
+        images = torch.empty(1, 3, height, width, device="meta")
+        near = self._near(self._skeleton[0].forward, images)
         maps = [*near, *self.of_whole(self.deepest(near), (height, width))]
         return [(cells.shape[2], cells.shape[3]) for cells in maps]
 
@@ -162,35 +173,50 @@ class Backbone(nn.Module):
             "std": [round(value, 6) for value in self.get_buffer("std").flatten().tolist()],
         }
 
-    def _near(self, body: nn.Module, images: Tensor) -> list[Tensor]:
+    def _near(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
         maps, size = self._maps(body, images), (images.shape[2], images.shape[3])
         return [*maps, *(make(maps[-1], size, whole_frame(images)) for make in self.contexts if not make.of_whole)]
 
-    def _maps(self, body: nn.Module, images: Tensor) -> list[Tensor]:
-        outputs: Mapping[str, Tensor] = body(images)
+    def _maps(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
+        outputs = body(images)
         return [
             torch.cat([outputs[module] for module in modules], dim=1) if len(modules) > 1 else outputs[modules[0]]
             for modules in self.tap_modules
         ]
 
+    def _maps_without_values(self, images: Tensor) -> list[Tensor]:
+        # By `forward`: a call would print what is wrong with it before it raises.
+        return self._maps(self._skeleton[0].forward, images)
+
+    def _shapes(self, height: int, width: int) -> list[torch.Size]:
+        return [cells.shape for cells in self._maps_without_values(torch.empty(1, 3, height, width, device="meta"))]
+
     def _least_side(self) -> int:
-        for side in range(1, LARGEST_MIN_SIDE + 1):
+        def takes(side: int) -> bool:
             try:
-                cells = self.cells(side, side)
-            except RuntimeError:  # torch's word for a kernel larger than what it should see
-                continue
-            if all(height and width for height, width in cells):
-                return side
-        raise HypercolumnsError(f"cnn.network={self.network} takes no image of up to {LARGEST_MIN_SIDE} pixels a side")
+                return all(0 not in shape for shape in self._shapes(side, side))
+            except Exception:  # torch's words, or the network's own, for what is too small
+                return False
+
+        enough = next((side for side in SIDES if takes(side)), SIDES[-1])
+        return bisect.bisect_left(range(enough), True, lo=enough // 2 + 1, key=takes)
 
     def _describe(self) -> tuple[Tap, ...]:
-        with torch.no_grad():
-            shapes = self._maps(self.body.eval(), torch.zeros(1, 3, self.min_side, self.min_side))
+        side = self.min_side
+        try:
+            small, large = self._shapes(side, side), self._shapes(2 * side + 13, 3 * side + 17)
+        except Exception as error:
+            raise networks.unusable(self.network, "it does not give maps of images of every size", error) from error
+        for modules, one, other in zip(self.tap_modules, small, large, strict=True):
+            if len(one) != 4 or one[1] != other[1]:
+                shape = f"{modules[0]} gives {(*other,)}, not (batch, channels, height, width)"
+                raise networks.unusable(self.network, shape)
+        try:
+            axes = geometries(self._maps_without_values, side)
+        except Exception as error:
+            raise networks.unusable(self.network, "where its cells lie can't be found", error) from error
         layers = [
-            Tap(modules[0], cells.shape[1], axes)
-            for modules, cells, axes in zip(
-                self.tap_modules, shapes, geometries(self.body, self._maps, self.min_side), strict=True
-            )
+            Tap(modules[0], shape[1], both) for modules, shape, both in zip(self.tap_modules, small, axes, strict=True)
         ]
         counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
         return (*layers, *(make.tap(layers[-1], counts) for make in self.contexts))
@@ -199,7 +225,7 @@ class Backbone(nn.Module):
         """How many cells the deepest map has along an axis of `size` pixels; `found` are those worked out before."""
         if size not in found:
             sides = (size, self.min_side) if axis == 0 else (self.min_side, size)
-            found[size] = self.deepest(self.cells(*sides))[axis]
+            found[size] = self._shapes(*sides)[-1][axis + 2]
         return found[size]
 
     def _freeze(self) -> None:
@@ -209,11 +235,11 @@ class Backbone(nn.Module):
             raise HypercolumnsError(
                 f"cnn.trainable={self.trainable} must be a number of taps, from 0 to {len(self.tap_modules)}, or all"
             )
-        frozen = _called_up_to(self.body, self.tap_modules[: len(self.tap_modules) - count])
-        self._frozen = [self.body.get_submodule(path) for path in frozen] if count else [self.body]
+        used = _used_up_to(self.body, self.tap_modules[: len(self.tap_modules) - count])
+        self._frozen = [part for part in used if isinstance(part, nn.Module)] if count else [self.body]
         self.body.requires_grad_(True)
-        for module in self._frozen:
-            module.requires_grad_(False)
+        for part in used if count else self._frozen:
+            part.requires_grad_(False)
 
 
 def _sorted(
@@ -231,23 +257,44 @@ def _sorted(
     return layers, tuple(sorted((one for one in made if one is not None), key=lambda one: one.of_whole))
 
 
-def _cut(network: nn.Module, tap_modules: Sequence[Sequence[str]]) -> GraphModule:
+def _cut(name: str, network: nn.Module, tap_modules: Sequence[Sequence[str]]) -> GraphModule:
     """The network up to its last tap, as a graph that returns the taps' modules by name."""
     network.eval()
+    settings: dict[str, Any] = {"tracer_kwargs": networks.tracing(name), "suppress_diff_warning": True}
     modules = [module for tap in tap_modules for module in tap]
-    known = get_graph_node_names(network)[1]
-    for module in modules:
-        if module not in known:
-            raise HypercolumnsError(
-                f"cnn.taps names {module}, which this network does not have; it has {', '.join(known)}"
-            )
-    body: GraphModule = create_feature_extractor(network, {module: module for module in modules})
+    try:
+        body: GraphModule = create_feature_extractor(network, modules, **settings)
+    except Exception as error:  # whatever the network's own code raises when it is traced
+        raise _uncut(name, network, modules, settings, error) from error
     for layer in body.modules():
         if isinstance(getattr(layer, "inplace", None), bool):
             # Else the ReLU after a tap would overwrite it.
             layer.inplace = False  # type: ignore[assignment]
     _spare_memory(body)
     return body
+
+
+def _uncut(
+    name: str, network: nn.Module, modules: Sequence[str], settings: dict[str, Any], error: Exception
+) -> HypercolumnsError:
+    """The error for a network that can't be cut at these modules: for it lacks one, or can't be traced."""
+    try:
+        known = get_graph_node_names(network, **settings)[1]
+    except Exception:
+        known = []
+    for module in modules if known else ():
+        if not any(f"{one}.".startswith(f"{module}.") for one in known):
+            return HypercolumnsError(
+                f"cnn.taps names {module}, which this network does not have; it has {', '.join(known)}"
+            )
+    return networks.unusable(name, "torch.fx can't trace it", error)
+
+
+def _without_values(body: GraphModule) -> GraphModule:
+    """A copy on the meta device, in evaluation mode: for shapes."""
+    empty: dict[int, Tensor] = {id(one): nn.Parameter(one.to("meta"), False) for one in body.parameters()}
+    twin: GraphModule = copy.deepcopy(body, empty | {id(one): one.to("meta") for one in body.buffers()})
+    return twin.eval()
 
 
 def _spare_memory(body: GraphModule) -> None:
@@ -280,14 +327,16 @@ def _spare_memory(body: GraphModule) -> None:
     body.recompile()
 
 
-def _called_up_to(body: GraphModule, tap_modules: Sequence[Sequence[str]]) -> list[str]:
-    """Paths of the modules that the graph calls up to the last of these taps; none if there are no taps."""
-    waiting = {module for tap in tap_modules for module in tap}
-    paths = []
+def _used_up_to(body: GraphModule, tap_modules: Sequence[Sequence[str]]) -> list[nn.Module | Tensor]:
+    """The modules, and the parameters outside of them, that the graph uses up to the last of these taps."""
+    outputs = body.graph.output_node().args[0]
+    assert isinstance(outputs, Mapping)
+    waiting = {outputs[module] for tap in tap_modules for module in tap}
+    used = []
     for node in body.graph.nodes:
         if not waiting:
             break
-        if node.op == "call_module":
-            paths.append(str(node.target))
-            waiting.discard(str(node.target))
-    return paths
+        if node.op in ("call_module", "get_attr"):
+            used.append(operator.attrgetter(str(node.target))(body))
+        waiting.discard(node)
+    return used

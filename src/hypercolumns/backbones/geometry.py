@@ -1,33 +1,37 @@
-"""Where the cells of a map are centred in the image, and how far they see: derived from the network's layers."""
+"""Where the cells of a map are centred in the image, and how far they see: derived from the network's layers.
 
-import copy
+An image of pixel coordinates goes through a stand-in for the network, in which every layer takes the plain mean of what
+it sees. What comes out is the coordinate at the centre of each cell's receptive field. Nothing of it depends on the
+values of weights, so networks without values will do.
+"""
+
+import functools
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.passes.shape_prop import ShapeProp
-from torchvision.ops import SqueezeExcitation
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.taps import Geometry, Regular
 
-SIDES = (256, 512, 1024, 2048)  # pixels, of the thin images that geometry is measured on
+# Pixels, of the thin images that geometry is measured on: halved again and again (and rounded up), the first stays even
+# and the second odd, so that padding that depends on the size shows.
+SIDES = (256, 513)
+LONG_SIDES = (256, 1280, 4352)  # to find both ends of what a cell sees; apart by whole strides
 THICKNESS = 32
-Maps = Callable[[nn.Module, Tensor], Sequence[Tensor]]
+Maps = Callable[[Tensor], Sequence[Tensor]]  # an image (B, 3, H, W) to the maps of a network without values
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Cells whose places change with the size of the image, such as those of a pooling to a fixed grid.
+    """Cells whose places are no function of their number alone, such as those of a pooling to a fixed grid."""
 
-    Each is centred where its receptive field is, the average of the pixels that it sees.
-    """
-
-    network: nn.Module  # a copy that averages
     maps: Maps
     tap: int
     axis: int
@@ -37,7 +41,7 @@ class Measured:
     def centres(self, cells: int, size: int) -> Tensor:
         """See `Geometry`."""
         if size not in self.found:
-            self.found[size] = _measure(self.network, self.maps, self.thickness, self.axis, size)[self.tap]
+            self.found[size] = _measure(self.maps, self.thickness, self.axis, size)[self.tap]
         found = self.found[size]
         if len(found) != cells or not (found.diff() > 0).all():
             raise HypercolumnsError(
@@ -47,54 +51,58 @@ class Measured:
         return found
 
 
-def geometries(network: GraphModule, maps: Maps, min_side: int) -> list[tuple[Geometry, Geometry]]:
-    """Of each map, its geometry along y and along x.
-
-    In a linear copy of the network, whose every layer takes the plain mean of what it sees and whose gates
-    (squeeze-and-excitation) are left out, a map made from an image of pixel coordinates holds the coordinate at the
-    centre of each cell's receptive field. `maps(network, image)` gives the maps of an image (B, 3, H, W); `min_side` is
-    the least side it takes.
-    """
-    gated = _averaging_copy(network)
-    linear = _without_gates(gated, min_side)
-    along_y, along_x = (_along(gated, linear, maps, max(min_side, THICKNESS), axis) for axis in (2, 3))
+def geometries(maps: Maps, min_side: int) -> list[tuple[Geometry, Geometry]]:
+    """Of each map, its geometry along y and along x; `min_side` is the least side of an image that `maps` takes."""
+    along_y, along_x = (_along(maps, max(min_side, THICKNESS), axis) for axis in (2, 3))
     return list(zip(along_y, along_x, strict=True))
 
 
-def periods(network: GraphModule, min_side: int) -> tuple[int, int]:
-    """By how many pixels along y and x an image can be shifted so that all maps in the network shift with it."""
-    averaging = _averaging_copy(network)
-    along_y, along_x = (_period(averaging, max(min_side, THICKNESS), axis) for axis in (2, 3))
-    return along_y, along_x
+def periods(network: GraphModule) -> tuple[int, int]:
+    """By how many pixels along y and x an image can be shifted so that all maps in the network shift with it.
+
+    The network must be without values (on the meta device).
+    """
+    shapes = []
+    for side in LONG_SIDES[:2]:
+        ShapeProp(network).propagate(torch.empty(1, 3, side, side, device="meta"))
+        metas = [node.meta.get("tensor_meta") for node in network.graph.nodes]
+        shapes.append([getattr(meta, "shape", ()) for meta in metas])
+    along = [1, 1]
+    for one, longer in zip(*shapes, strict=True):
+        for axis in (2, 3):
+            if len(one) == 4 and longer[axis] > one[axis]:
+                stride = round((LONG_SIDES[1] - LONG_SIDES[0]) / (longer[axis] - one[axis]))
+                along[axis - 2] = math.lcm(along[axis - 2], max(stride, 1))
+    return along[0], along[1]
 
 
-def _along(gated: nn.Module, linear: nn.Module, maps: Maps, thickness: int, axis: int) -> list[Geometry]:
-    regular: dict[int, tuple[float, float]] = {}
-    previous = None
-    for side in SIDES:
-        middles = [_middle(line) for line in _measure(linear, maps, thickness, axis, side)]
-        for tap, middle in enumerate(middles):
-            # Once a longer image changes nothing, the border was out of sight.
-            if previous is not None and middle is not None and middle == previous[tap]:
-                regular.setdefault(tap, middle)
-        if len(regular) == len(middles):
-            break
-        previous = middles
+def _along(maps: Maps, thickness: int, axis: int) -> list[Geometry]:
+    one, other = (_measure(maps, thickness, axis, side) for side in SIDES)
+    middles = [(_middle(centres), _middle(longer)) for centres, longer in zip(one, other, strict=True)]
+    lines = [line if line == same else None for line, same in middles]
+    for line, centres in zip(lines, one, strict=True):
+        if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * SIDES[0]:
+            raise ValueError("some operation of it mixes what is far apart")  # such as attention
+    reaches = _reaches(maps, thickness, axis, lines)
     return [
-        Regular(*regular[tap], reach) if tap in regular else Measured(linear, maps, tap, axis, thickness)
-        for tap, reach in enumerate(_reaches(gated, linear, maps, thickness, axis))
+        Measured(maps, tap, axis, thickness) if line is None else Regular(*line, reach)
+        for tap, (line, reach) in enumerate(zip(lines, reaches, strict=True))
     ]
 
 
-def _measure(linear: nn.Module, maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
+def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
     """The centres of the cells of each map of an image of `side` pixels along the axis."""
     ramp = torch.arange(side, dtype=torch.float64).expand(1, 3, thickness, side)
-    image = torch.cat([ramp, torch.ones_like(ramp)])
+    image = torch.cat([ramp, torch.ones_like(ramp), 2 * ramp + 3])
     with torch.no_grad():
-        results = maps(linear, image if axis == 3 else image.transpose(2, 3))
-    lines = [cells.transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1) for cells in results]
-    # Padding with zeros adds to neither: divided by its share it drops out.
-    return [line[0] / line[1] for line in lines]
+        results = maps((image if axis == 3 else image.transpose(2, 3)).as_subclass(Mean))
+    centres = []
+    for cells in results:
+        lines = cells.as_subclass(Tensor).transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1)
+        if not torch.allclose(lines[2], 2 * lines[0] + 3 * lines[1]):
+            raise ValueError("some operation of it is not known to average")
+        centres.append(lines[0] / lines[1])
+    return centres
 
 
 def _middle(centres: Tensor) -> tuple[float, float] | None:
@@ -107,74 +115,155 @@ def _middle(centres: Tensor) -> tuple[float, float] | None:
 
 
 def _reaches(
-    gated: nn.Module, linear: nn.Module, maps: Maps, thickness: int, axis: int
+    maps: Maps, thickness: int, axis: int, lines: Sequence[tuple[float, float] | None]
 ) -> list[tuple[float, float] | None]:
     """How many pixels before and after its centre the middle cell of each map depends on; None: on all of them."""
     reaches: dict[int, tuple[float, float]] = {}
-    for side in SIDES:
+    for side in LONG_SIDES:
+        waiting = {tap: line for tap, line in enumerate(lines) if line is not None and tap not in reaches}
+        if not waiting:
+            break
         image = torch.ones(1, 3, *((thickness, side) if axis == 3 else (side, thickness)), dtype=torch.float64)
-        results = maps(gated, image.requires_grad_())
-        centres = _measure(linear, maps, thickness, axis, side)
-        for tap, cells in enumerate(results):
-            middle = cells.shape[axis] // 2
-            cell = cells.transpose(axis, 3)[0, :, cells.shape[5 - axis] // 2, middle].sum()
+        results = maps(image.requires_grad_().as_subclass(GatedMean))
+        for tap, (stride, offset) in waiting.items():
+            cells = results[tap].as_subclass(Tensor).transpose(axis, 3)
+            middle = cells.shape[3] // 2
+            cell = cells[0, :, cells.shape[2] // 2, middle].sum()
             (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
             seen = gradient.transpose(axis, 3)[0].sum((0, 1)).nonzero().flatten()
             if not len(seen):
-                raise HypercolumnsError(
-                    "cnn.taps: what the cells of a tap see can't be found in this network's layers; choose other taps"
-                )
-            first, last, centre = int(seen[0]), int(seen[-1]), float(centres[tap][middle])
+                raise ValueError("some operation of it hides what a cell sees")
+            first, last, centre = int(seen[0]), int(seen[-1]), offset + stride * middle
             if first > 0 and last < side - 1:
-                reaches.setdefault(tap, (round(centre - first, 6), round(last - centre, 6)))
-        if len(reaches) == len(results):
-            break
-    return [reaches.get(tap) for tap, _ in enumerate(results)]
+                reaches[tap] = round(centre - first, 6), round(last - centre, 6)
+    return [reaches.get(tap) for tap, _ in enumerate(lines)]
 
 
-def _period(network: GraphModule, thickness: int, axis: int) -> int:
-    lengths = []
-    for side in SIDES[:2]:
-        shape = (thickness, side) if axis == 3 else (side, thickness)
-        ShapeProp(network).propagate(torch.ones(1, 3, *shape, dtype=torch.float64))
-        metas = [node.meta.get("tensor_meta") for node in network.graph.nodes]
-        lengths.append([getattr(meta, "shape", ()) for meta in metas])
-    period = 1
-    for one, longer in zip(*lengths, strict=True):
-        if len(one) == 4 and longer[axis] > one[axis]:
-            period = math.lcm(period, max(round((SIDES[1] - SIDES[0]) / (longer[axis] - one[axis])), 1))
-    return period
+class Mean(Tensor):
+    """A map in the stand-in: torch's functions do to it what the stand-in does.
+
+    What shifts or averages (reshaping, joining, average pooling, interpolation) is done as it is.
+    """
+
+    gated = False
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """See torch: what is called in place of `func`, with the same arguments, when one of them is such a map."""
+        name = getattr(func, "__name__", "").strip("_")
+        stand_in = STAND_INS.get(name, func)
+        return super().__torch_function__(stand_in, types, args, dict(kwargs or {}))  # type: ignore[no-untyped-call]
 
 
-def _averaging_copy(network: GraphModule) -> GraphModule:
-    """A float64 copy whose convolutions and poolings average, and whose normalisations and activations do nothing."""
-    linear = copy.deepcopy(network).double().eval()
-    for name, module in list(linear.named_modules()):
-        if isinstance(module, nn.Conv2d):
-            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.MaxPool2d):
-            average = nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
-            linear.set_submodule(name, average)
-        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm) or type(module).__module__ == nn.ReLU.__module__:
-            linear.set_submodule(name, nn.Identity())
-    return linear
+class GatedMean(Mean):
+    """One whose gates (squeeze-and-excitation) are counted as something that its cells see."""
+
+    gated = True
 
 
-def _without_gates(network: GraphModule, min_side: int) -> GraphModule:
-    """A copy in which a map times one number a channel is the map."""
-    ungated = copy.deepcopy(network).eval()  # a copy of a traced network is in training mode
-    for name, module in list(ungated.named_modules()):
-        if isinstance(module, SqueezeExcitation):
-            ungated.set_submodule(name, nn.Identity())
-    side = max(min_side, THICKNESS)
-    ShapeProp(ungated).propagate(torch.ones(1, 3, side, side, dtype=torch.float64))
-    for node in ungated.graph.nodes:
-        if node.target in (operator.mul, torch.mul):
-            shapes = [getattr(getattr(one, "meta", {}).get("tensor_meta"), "shape", ()) for one in node.args]
-            for gate, kept in ((0, 1), (1, 0)):
-                if tuple(shapes[gate][-2:]) == (1, 1) and tuple(shapes[kept][-2:]) != (1, 1):
-                    node.replace_all_uses_with(node.args[kept])
-    ungated.recompile()
-    return ungated
+def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x
+
+
+def _combined(*parts: Any, **_: Any) -> Tensor:
+    """The sum of maps; numbers and parameters leave no trace, nor do gates: maps with fewer values than others."""
+    maps = [part for part in parts if isinstance(part, Mean)]
+    shape = torch.broadcast_shapes(*(part.shape for part in parts if isinstance(part, Tensor)))
+    most = max(part.numel() for part in maps)
+    counted = [part.expand(shape) for part in maps if part.gated or part.numel() == most]
+    return functools.reduce(torch.add, counted)
+
+
+def _linear(x: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x.mean(-1, keepdim=True).expand(*x.shape[:-1], len(weight))
+
+
+def _convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, *_: Any
+) -> Tensor:
+    mean = x.mean(1, keepdim=True)  # whatever the groups: the mean over all of them is the same
+    kernel = (weight.shape[2], weight.shape[3])
+    alike = torch.empty(1, 1, *kernel, device="meta")
+    shape = F.conv2d(mean[:1].to("meta"), alike, None, stride, padding, dilation).shape
+    if padding == "same":
+        padding = [reach * (side - 1) // 2 for reach, side in zip(_pair(dilation), kernel, strict=True)]
+    cells = _window_means(mean, kernel, stride, 0 if padding == "valid" else padding, dilation, shape)
+    return cells.expand(-1, len(weight), -1, -1)
+
+
+def _pooling(
+    x: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    **_: Any,
+) -> Tensor:
+    shape = F.max_pool2d(x[:1, :1].to("meta"), kernel_size, stride or None, padding, dilation, ceil_mode).shape
+    return _window_means(x, kernel_size, stride or kernel_size, padding, dilation, shape)
+
+
+def _average_pooling(
+    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, *_: Any, **__: Any
+) -> Tensor:
+    return _pooling(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
+
+
+def _window_means(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, shape: Sequence[int]) -> Tensor:
+    """The mean of each window of a map that goes on beyond its border: that of `shape` windows along y and x."""
+    kernel, stride, padding, dilation = (_pair(setting) for setting in (kernel, stride, padding, dilation))
+    for axis in (0, 1):
+        needed = (shape[axis + 2] - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1
+        x = _continued(x, axis + 2, padding[axis], needed - padding[axis] - x.shape[axis + 2])
+    weight = torch.full((1, 1, *kernel), 1 / math.prod(kernel), dtype=x.dtype)
+    means = F.conv2d(x.flatten(0, 1)[:, None], weight, None, stride, 0, dilation)
+    return means.reshape(*x.shape[:2], *means.shape[2:])
+
+
+def _padding(x: Tensor, pad: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
+    if x.ndim != 4 or len(pad) > 4:
+        return F.pad(x, pad, *args, **kwargs)
+    for number in range(len(pad) // 2):
+        x = _continued(x, 3 - number, *pad[2 * number : 2 * number + 2])
+    return x
+
+
+def _continued(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """A map with that many cells more at both ends (fewer where negative), at the same distances as its own cells."""
+    last = x.shape[axis] - 1
+    number = torch.arange(-before, last + 1 + after)
+    start = number.clamp(0, max(last - 1, 0))
+    share = (number - start).to(x.dtype).reshape([-1] + [1] * (x.ndim - 1 - axis))
+    one, next_one = x.index_select(axis, start), x.index_select(axis, (start + 1).clamp(max=last))
+    return one + share * (next_one - one)
+
+
+def _pair(setting: Any) -> tuple[int, int]:
+    values = [setting] if isinstance(setting, int) else list(setting)
+    return values[0], values[-1]
+
+
+STAND_INS: dict[str, Callable[..., Tensor]] = {  # by the names of torch's functions and methods
+    "conv2d": _convolution,
+    "linear": _linear,
+    "max_pool2d": _pooling,
+    "avg_pool2d": _average_pooling,
+    "adaptive_max_pool2d": F.adaptive_avg_pool2d,
+    "amax": torch.mean,
+    "pad": _padding,
+}
+STAND_INS |= dict.fromkeys(
+    "add radd iadd sub rsub isub subtract mul rmul imul multiply div rdiv idiv divide truediv rtruediv itruediv "
+    "true_divide addcmul addcdiv pow rpow maximum minimum".split(),
+    _combined,
+)
+STAND_INS |= dict.fromkeys(
+    "batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize "
+    "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus softsign sigmoid logsigmoid tanh "
+    "hardtanh hardswish hardsigmoid softmax clamp clamp_min clamp_max sqrt rsqrt square exp abs neg "
+    "dropout dropout2d alpha_dropout feature_dropout to type type_as float double half".split(),
+    _same,
+)

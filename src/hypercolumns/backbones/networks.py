@@ -1,11 +1,13 @@
-"""Networks by name: torchvision's, and our own."""
+"""Networks by name: torchvision's, timm's, and our own."""
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 import torchvision.models
 from torch import nn
 
+from hypercolumns.backbones import from_timm
 from hypercolumns.errors import HypercolumnsError
 
 
@@ -15,23 +17,66 @@ def rgb() -> nn.Module:
 
 
 OWN = {"rgb": rgb}
+TIMM = "timm/"  # what the names of timm's networks begin with
 
 
 def build(name: str) -> nn.Module:
     """The network of that name with random weights, or HypercolumnsError if there is none."""
     if name in OWN:
         return OWN[name]()
+    model = of_timm(name)
+    if model is not None:
+        return from_timm.build(model)
     try:
         network: nn.Module = torchvision.models.get_model(name, weights=None)
     except ValueError:
         raise HypercolumnsError(
             f"cnn.network={name} is not known; it must be {', '.join(OWN)} or one of torchvision's models, "
-            f"which torchvision.models.list_models() lists"
+            f"which torchvision.models.list_models() lists, or {TIMM}<model> for one of timm's"
         ) from None
     return network
 
 
-def build_empty(name: str) -> nn.Module:
-    """The network of that name without values (on the meta device): for shapes, and to load weights into."""
+def build_blank(name: str) -> nn.Module:
+    """The network of that name to load weights into: without values (on the meta device), if weights bring them all."""
     with torch.device("meta"):
-        return build(name)
+        blank = build(name)
+    brought = blank.state_dict()
+    return blank if all(buffer in brought for buffer, _ in blank.named_buffers()) else build(name)
+
+
+def of_timm(name: str) -> str | None:
+    """The name in timm of a network, or None if it is not timm's."""
+    return name.removeprefix(TIMM) if name.startswith(TIMM) else None
+
+
+def default_taps(name: str) -> list[str]:
+    """The modules that are tapped where none are named: those that timm lists; else HypercolumnsError."""
+    model = of_timm(name)
+    if model is None:
+        raise HypercolumnsError(f"cnn.taps=null: only timm lists maps of its networks; name modules of {name}")
+    return from_timm.default_taps(model)
+
+
+def default_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and std of a network's input where none are given: of timm's weights; else HypercolumnsError."""
+    model = of_timm(name)
+    if model is None:
+        raise HypercolumnsError(f"cnn.mean and cnn.std of {name} can't be null: give one number for each channel")
+    return from_timm.normalisation(model)
+
+
+def tracing(name: str) -> dict[str, Any]:
+    """What torch.fx must know to trace a network, as arguments of torchvision's tracer."""
+    return {} if of_timm(name) is None else from_timm.tracing()
+
+
+def unusable(name: str, why: str, error: Exception | None = None) -> HypercolumnsError:
+    """The error for a network that can't be a backbone."""
+    model = of_timm(name)
+    setting = f"cnn.network={name}" if model is None else f"cnn.model={model}"
+    reason = "" if error is None else f" ({str(error).partition(chr(10))[0] or type(error).__name__})"
+    return HypercolumnsError(
+        f"{setting} can't be a backbone: {why}{reason}; choose a convolutional network that takes images of any size, "
+        f"such as resnet18, efficientnet_b0 or convnext_tiny"
+    )

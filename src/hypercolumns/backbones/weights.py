@@ -1,4 +1,4 @@
-"""Weights of a backbone: torchvision's by name, or a file."""
+"""Weights of a backbone: torchvision's by name, timm's, or a file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,19 +9,25 @@ import torchvision.models
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hypercolumns.backbones.networks import OWN
+from hypercolumns.backbones import from_timm, networks
 from hypercolumns.errors import HypercolumnsError
 
+PRETRAINED = "pretrained"
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
     """The state dict that `weights` means for a network, and the input normalisation if the weights say it.
 
-    `weights` is the name of torchvision weights (`IMAGENET1K_V1`), which torchvision downloads, or the path of a file:
-    a state dict saved by torch or as safetensors. Raises HypercolumnsError where it is neither, or can't be had.
+    `weights` is the name of torchvision weights (`IMAGENET1K_V1`) or, for timm's networks, `pretrained`, which these
+    libraries download, or the path of a file: a state dict saved by torch or as safetensors. Raises HypercolumnsError
+    where it is none of them, or can't be had.
     """
-    named = {} if network in OWN else torchvision.models.get_model_weights(network).__members__
+    model = networks.of_timm(network)
+    if model is not None and weights == PRETRAINED:
+        return from_timm.pretrained(model), from_timm.normalisation(model)
+    has_none = network in networks.OWN or model is not None
+    named = {} if has_none else torchvision.models.get_model_weights(network).__members__
     if weights in named:
         try:
             state = named[weights].get_state_dict(progress=True, check_hash=True)
@@ -34,10 +40,11 @@ def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisatio
         return state, (tuple(preprocessing.mean), tuple(preprocessing.std))
     path = Path(weights).expanduser()
     if not path.is_file():
-        raise HypercolumnsError(
-            f"cnn.weights={weights} is neither a file nor one of torchvision's weights for {network} "
-            f"({', '.join(named) or 'it has none'})"
+        known = ", ".join(named) or "it has none"
+        known = (
+            f"one of torchvision's weights for {network} ({known})" if model is None else f"{PRETRAINED}, timm's own"
         )
+        raise HypercolumnsError(f"cnn.weights={weights} is neither a file nor {known}")
     return _read(path), None
 
 

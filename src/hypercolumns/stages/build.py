@@ -104,7 +104,7 @@ def image_data(cfg: DictConfig, images: ImageSet) -> ImageData:
 
 def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
     """The backbone that the config names; with the weights and the normalisation of `like`, if that is given."""
-    settings = {key: value for key, value in plain(cfg.cnn).items() if key != "name"}
+    settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
     if like is not None:
         make = get_class(settings.pop("_target_"))
         own = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
