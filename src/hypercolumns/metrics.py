@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -30,19 +29,6 @@ def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
         labels.long(), mask.long(), num_classes=classes, ignore_index=VOID, validate_args=False
     )
     return counts.reshape(classes, classes)  # that of a single class comes without dimensions
-
-
-def boundary_band(mask: Tensor, width: int) -> Tensor:
-    """The pixels (H, W) bool within `width` pixels, diagonals included, of one with another label; void is a label too.
-
-    It is the trimap of Kohli et al., Robust Higher Order Potentials (IJCV 2009), that boundaries are judged in.
-    """
-    labels, width = mask[None].float(), min(width, max(mask.shape))
-    tall, wide = (2 * width + 1, 1), (1, 2 * width + 1)
-    highest, lowest = (
-        sign * F.max_pool2d(F.max_pool2d(sign * labels, tall, 1, (width, 0)), wide, 1, (0, width)) for sign in (1, -1)
-    )
-    return (highest != lowest)[0]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Cutting an axis into pieces, and picking some of many evenly."""
+"""Cutting an axis into pieces, picking some of many evenly, sharing out."""
 
 import itertools
 import math
+from collections.abc import Sequence
 
 
 def pieces(length: int, most: int) -> list[slice]:
@@ -15,3 +16,15 @@ def spread(count: int, chosen: int) -> list[int]:
     """So many of the numbers from 0 to count - 1, evenly spread from the first to the last; all if there are fewer."""
     chosen = min(chosen, count)
     return [round(number * (count - 1) / max(chosen - 1, 1)) for number in range(chosen)]
+
+
+def quotas(available: Sequence[int], count: int) -> list[int]:
+    """`count` shared out among parts as evenly as can be, no part getting more than it has.
+
+    What is left over by dividing goes to the parts that have most; of those that have as many, to the later ones.
+    """
+    shares, left = [0] * len(available), count
+    for rank, index in enumerate(sorted(range(len(available)), key=available.__getitem__)):
+        shares[index] = min(available[index], left // (len(available) - rank))
+        left -= shares[index]
+    return shares

@@ -124,6 +124,12 @@ class Segmenter(nn.Module):
         logits: Tensor = self.classifier(self.hypercolumns_at(images, points, frames), where)
         return logits
 
+    def predicted_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
+        """`logits_at` as in prediction, without dropout and gradients, float32, on the CPU."""
+        with self._predicting():
+            logits = self.logits_at(images.to(self.backbone.get_buffer("mean").device), points, frames)
+        return logits.float().cpu()
+
     def logits(self, image: Picture) -> Tensor:
         """The logits of one image (see `predict`), (classes, H, W) float32, on the CPU."""
         with self._predicting():

@@ -12,22 +12,9 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from hypercolumns.data import shapes
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.pieces import quotas
 from hypercolumns.stages import embedding, run_stage
 from hypercolumns.store import SampleStore
-
-
-@pytest.mark.parametrize(
-    ("available", "count", "shares"),
-    [
-        ([100, 100, 100], 30, [10, 10, 10]),
-        ([2, 100, 5], 30, [2, 23, 5]),
-        ([2, 0, 5], 30, [2, 0, 5]),
-        ([9, 9], 5, [2, 3]),
-        ([], 5, []),
-    ],
-)
-def test_quotas(available, count, shares):
-    assert embedding.quotas(available, count) == shares
 
 
 def test_a_thumbnail_has_the_pixel_in_its_middle_and_a_frame():
@@ -139,6 +126,6 @@ def test_rows_are_of_their_class_and_differ_by_seed(made):
     assert torch.equal(chosen[0], chosen[1])
     assert not torch.equal(chosen[0], chosen[2])
     assert len(chosen[0].unique()) == 48
-    assert split.fetch(chosen[0])[1].bincount().tolist() == embedding.quotas(split.samples_per_class(6).tolist(), 48)
+    assert split.fetch(chosen[0])[1].bincount().tolist() == quotas(split.samples_per_class(6).tolist(), 48)
     everything = embedding.choose(split, 10**6, 0)
     assert torch.equal(everything, torch.arange(len(split)))

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hypercolumns.errors import HypercolumnsError
+import torch
+
+from hypercolumns import seeds
+from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.images import VOID, Palette, voc_palette
 
 
@@ -60,6 +63,24 @@ def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mappi
                 f"add them or take their images off the list"
             )
     return ImageSet(name, tuple(classes), palette, {split: tuple(pairs) for split, pairs in splits.items()})
+
+
+def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
+    """Only `count` images of the train split, in its order, that `seed` chooses; None for all.
+
+    What a seed chooses grows with `count`: fewer images are some of more. Raises HypercolumnsError if there are fewer.
+    """
+    pairs = images.splits["train"]
+    if count is None:
+        return images
+    if not isinstance(count, int) or not 1 <= count <= len(pairs):
+        raise HypercolumnsError(
+            f"data.limit_images={count} must be a whole number from 1 to {len(pairs)}, which is how many images the "
+            f"train split of {images.name} has, or null for all"
+        )
+    check_whole("data.limit_seed", seed, least=0)
+    chosen = torch.randperm(len(pairs), generator=seeds.generator(seed, "limit"))[:count].sort().values
+    return replace(images, splits={**images.splits, "train": tuple(pairs[index] for index in chosen.tolist())})
 
 
 def read_lines(path: Path, meaning: str) -> list[str]:

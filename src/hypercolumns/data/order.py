@@ -84,6 +84,59 @@ class Batches(Sampler[Any]):  # of Tensor, which DataLoader's types don't forese
                 yield torch.from_numpy(np.sort(rows.numpy()))  # several times faster than torch's sort
 
 
+class ImageBatches(Sampler[Any]):
+    """`Batches` each of which has its rows from at most so many images.
+
+    The images with rows are put in a random order and cut into groups; the rows of a group are then mixed, and shared
+    out, as `Batches` does those of a store. Where a group has few rows its batches are small, even empty if it has less
+    than there are processes; and as the groups differ, one epoch may take a few steps more than another. The memory
+    grows with the number of images, not with that of rows.
+    """
+
+    def __init__(
+        self,
+        rows: Tensor,
+        images: int,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Say which.
+
+        Args:
+            rows: (I,) int64 of each image, in the order of the store.
+            images: the most of a batch.
+            batch_size: the most rows of a batch.
+            seed: of the order of images, and of the rows in a group.
+            epoch: its number; each has an order of its own.
+            rank: of this process.
+            world_size: how many processes there are.
+        """
+        order = torch.randperm(len(rows), generator=seeds.generator(seed, "images", epoch))
+        self.groups = order[rows[order] > 0].split(images)
+        self.stops = rows.cumsum(0)
+        self.starts = self.stops - rows
+        self.batches = [
+            Batches(int(rows[group].sum()), batch_size, seeds.derive(seed, "group", number), epoch, rank, world_size)
+            for number, group in enumerate(self.groups)
+        ]
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return sum(map(len, self.batches))
+
+    def __iter__(self) -> Iterator[Any]:
+        """The batches, (N,) int64, each in ascending order."""
+        for group, batches in zip(self.groups, self.batches, strict=True):
+            images = group.sort().values
+            edges = zip(self.starts[images].tolist(), self.stops[images].tolist(), strict=True)
+            rows = torch.cat([torch.arange(start, stop) for start, stop in edges])
+            for places in batches:
+                yield rows[places]
+
+
 def permuted(numbers: Tensor, count: int, seed: int) -> Tensor:
     """Where a random permutation of the numbers below `count` sends these (N,) int64, without listing it.
 

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hypercolumns.data.order import Batches
+from hypercolumns.data.order import Batches, ImageBatches
 from hypercolumns.errors import check_whole
 from hypercolumns.store import Samples, SampleStore, Split
 
@@ -30,31 +30,45 @@ class SampleDataset(Dataset[Samples]):
 class SampleData(pl.LightningDataModule):
     """Mini-batches of samples; in training mixed over all images, by an order that (seed, epoch) decides."""
 
-    def __init__(self, store: SampleStore, batch_size: int = 1024, num_workers: int = 0, seed: int = 0) -> None:
-        """The samples of `store`, in batches of at most `batch_size`."""
+    def __init__(
+        self,
+        store: SampleStore,
+        batch_size: int = 1024,
+        num_workers: int = 0,
+        seed: int = 0,
+        images_per_batch: int | None = None,
+    ) -> None:
+        """The samples of `store`, in batches of at most `batch_size`, in training from at most `images_per_batch`."""
         super().__init__()
         check_whole("batch_size", batch_size, least=1)
         check_whole("num_workers", num_workers, least=0)
+        if images_per_batch is not None:
+            check_whole("images_per_batch", images_per_batch, least=1)
+        self.images_per_batch = images_per_batch
         self.store, self.batch_size, self.num_workers, self.seed = store, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader[Samples]:
         """Every training sample once, in the order of the trainer's epoch; reload it every epoch."""
-        return self._loader("train", self.seed)
+        split, epoch = self.store.split("train"), self._epoch()
+        if self.images_per_batch is None:
+            return self._loader(split, Batches(len(split), self.batch_size, self.seed, *epoch))
+        rows = split.samples_per_image()
+        return self._loader(split, ImageBatches(rows, self.images_per_batch, self.batch_size, self.seed, *epoch))
 
     def val_dataloader(self) -> DataLoader[Samples]:
         """Every validation sample once."""
-        return self._loader("val", None)
+        split = self.store.split("val")
+        return self._loader(split, Batches(len(split), self.batch_size, None, *self._epoch()))
 
-    def _loader(self, name: str, seed: int | None) -> DataLoader[Samples]:
-        epoch, rank, world_size = 0, 0, 1
-        if self.trainer is not None:
-            epoch, rank, world_size = self.trainer.current_epoch, self.trainer.global_rank, self.trainer.world_size
-        split = self.store.split(name)
+    def _epoch(self) -> tuple[int, int, int]:
+        """The number of the epoch, that of this process, and how many processes there are."""
+        if self.trainer is None:
+            return 0, 0, 1
+        return self.trainer.current_epoch, self.trainer.global_rank, self.trainer.world_size
+
+    def _loader(self, split: Split, batches: Batches | ImageBatches) -> DataLoader[Samples]:
         return DataLoader(
-            SampleDataset(split),
-            batch_sampler=Batches(len(split), self.batch_size, seed, epoch, rank, world_size),
-            num_workers=self.num_workers,
-            collate_fn=_as_it_is,
+            SampleDataset(split), batch_sampler=batches, num_workers=self.num_workers, collate_fn=_as_it_is
         )
 
 

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hypercolumns.boundaries import boundary_band
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import replacing
 from hypercolumns.images import VOID
-from hypercolumns.metrics import boundary_band, confusion, ratios, scores
+from hypercolumns.metrics import confusion, ratios, scores
 
 REMEDY = "remove it, and run the command that made it again"
 WIDTH = 3  # pixels, of the band along true boundaries, unless the setting `boundary` says otherwise
@@ -41,7 +42,7 @@ class Evaluation:
         ids: of the images.
         everywhere: (N, C, C) int64, truth by row, void left out.
         boundary: likewise, of the pixels within `width` of a true boundary.
-        width: in pixels, see `metrics.boundary_band`.
+        width: in pixels, see `boundaries.boundary_band`.
     """
 
     classes: tuple[str, ...]

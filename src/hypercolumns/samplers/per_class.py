@@ -5,10 +5,10 @@ from torch import Tensor
 
 from hypercolumns.errors import check_whole
 from hypercolumns.images import VOID
-from hypercolumns.samplers.sampler import choose
+from hypercolumns.samplers.sampler import Logits, Sampler, choose
 
 
-class PerClass:
+class PerClass(Sampler):
     """n pixels of each class in the image, in the order of the classes; fewer of a class that has fewer."""
 
     def __init__(self, n: int = 3) -> None:
@@ -16,7 +16,7 @@ class PerClass:
         check_whole("sampler.n", n, least=1)
         self.n = n
 
-    def __call__(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
         """See `Sampler`."""
         present = mask.flatten().bincount().nonzero().flatten()
         classes = [label for label in present.tolist() if label != VOID]

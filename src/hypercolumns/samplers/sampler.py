@@ -1,18 +1,30 @@
 """What every sampler does."""
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+Logits = Callable[[Tensor], Tensor]  # a model's at points (N, 2) of the image, row and column: (N, classes)
 
-class Sampler(Protocol):
-    """Chooses pixels of a mask."""
 
-    def __call__(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+class Sampler(ABC):
+    """Chooses pixels of a mask.
+
+    Attributes:
+        needs_model: whether it must be given `logits`.
+    """
+
+    needs_model: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
         """Choose among the pixels of `mask` (H, W), integer class indices, that are not void (255).
 
-        Returns (N, 2) int64, row and column of each, no pixel twice; the same for the same state of the generator.
+        Returns (N, 2) int64, row and column of each, no pixel twice; the same for the same state of the generator and
+        the same logits.
         """
         ...
 

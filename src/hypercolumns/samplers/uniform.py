@@ -5,10 +5,10 @@ from torch import Tensor
 
 from hypercolumns.errors import check_whole
 from hypercolumns.images import VOID
-from hypercolumns.samplers.sampler import choose
+from hypercolumns.samplers.sampler import Logits, Sampler, choose
 
 
-class Uniform:
+class Uniform(Sampler):
     """n pixels of the image, each pixel as likely; fewer where the image has fewer that are not void."""
 
     def __init__(self, n: int = 500) -> None:
@@ -16,6 +16,6 @@ class Uniform:
         check_whole("sampler.n", n, least=1)
         self.n = n
 
-    def __call__(self, mask: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
         """See `Sampler`."""
         return choose((mask != VOID).nonzero(), self.n, generator)

@@ -135,6 +135,19 @@ def check_machine(cfg: DictConfig) -> None:
     check_switch("compile", cfg.compile)
 
 
+def model(cfg: DictConfig, images: ImageSet) -> Segmenter:
+    """The model that the setting `model` names; raises HypercolumnsError unless it has the classes of the images."""
+    path = Path(cfg.model).expanduser()
+    segmenter = Segmenter.load(path)
+    if segmenter.classes != images.classes:
+        raise HypercolumnsError(
+            f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} "
+            f"{', '.join(images.classes)}; give data.classes=<a file of the model's classes> if the masks hold those"
+        )
+    tune(segmenter, cfg)
+    return segmenter
+
+
 def views(cfg: DictConfig) -> Views:
     """The setting `tta`."""
     settings = plain(cfg.tta)

@@ -20,6 +20,7 @@ from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import release
 from hypercolumns.images import read_image
+from hypercolumns.pieces import quotas
 from hypercolumns.progress import track
 from hypercolumns.store import SampleStore, Split
 
@@ -98,15 +99,6 @@ def choose(split: Split, count: int, seed: int) -> Tensor:
             of_class = (split.tensors(number)["labels"] == label).nonzero()[:, 0]
             chosen.append(split.start(number) + of_class[here])
     return torch.cat(chosen).sort().values
-
-
-def quotas(available: Sequence[int], count: int) -> list[int]:
-    """`count` shared out among parts as evenly as can be, no part getting more than it has."""
-    shares, left = [0] * len(available), count
-    for rank, index in enumerate(sorted(range(len(available)), key=available.__getitem__)):
-        shares[index] = min(available[index], left // (len(available) - rank))
-        left -= shares[index]
-    return shares
 
 
 def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Tensor:

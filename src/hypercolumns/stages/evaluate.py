@@ -15,7 +15,6 @@ from hypercolumns.data.voc import CLASSES
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import file_hash
 from hypercolumns.images import read_image
-from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, runs
 from hypercolumns.stages.finish import Scored, conclude, score_model, show, update_intervals
 from hypercolumns.stages.hyperparameters import words
@@ -42,14 +41,8 @@ def evaluate(cfg: DictConfig) -> runs.Run | None:
 
 def _evaluate_model(cfg: DictConfig) -> runs.Run | None:
     path = Path(cfg.model).expanduser()
-    segmenter = Segmenter.load(path)
     images = _of_split(build.image_set(cfg), cfg.split)
-    if segmenter.classes != images.classes:
-        raise HypercolumnsError(
-            f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} "
-            f"{', '.join(images.classes)}; give data.classes=<a file of the model's classes> if the masks hold those"
-        )
-    build.tune(segmenter, cfg)
+    segmenter = build.model(cfg, images)
     views = build.views(cfg)
     cnn = cfg.cnn.name if cfg.cnn.network == segmenter.backbone.network else segmenter.backbone.network
     about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(views), "precision": cfg.trainer.precision}

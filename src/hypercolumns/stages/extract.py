@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hypercolumns import seeds
-from hypercolumns.data import Example, ImageData
+from hypercolumns.data import Example, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.files import replacing
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler
+from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, embedding, report, runs
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
 from hypercolumns.taps import Tap
@@ -33,6 +34,8 @@ def extract(cfg: DictConfig) -> Path:
     check_whole("embedding", cfg.embedding, least=0)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
+    sampler: Sampler = instantiate(cfg.sampler)
+    guide = _guide(cfg, images) if sampler.needs_model else None
     fingerprint = runs.store_identity(cfg, runs.needs(cfg, images, backbone))
     folder = runs.store_folder(cfg, images, fingerprint)
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
@@ -46,15 +49,24 @@ def extract(cfg: DictConfig) -> Path:
                 OmegaConf.save(cfg, temporary, resolve=True)
             data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
             read = build.reader(cfg, backbone.to(build.device(cfg)).eval())
-            sampler: Sampler = instantiate(cfg.sampler)
             for split in images.splits:
-                _extract_split(writer, split, data, backbone.taps, read, sampler, cfg.seed)
+                _extract_split(writer, split, data, backbone.taps, read, sampler, guide, cfg.seed)
         writer.finish()
     store = SampleStore(folder)
     report.show_store(store, images.classes)
     if cfg.embedding:
         embedding.write(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
     return folder
+
+
+def _guide(cfg: DictConfig, images: ImageSet) -> Segmenter:
+    """The model for a sampler that needs one."""
+    if cfg.model is None:
+        raise HypercolumnsError(
+            f"the sampler {cfg.sampler._target_} asks a model which pixels to take; give model=<the model.safetensors "
+            f"of a finished run>, or choose another sampler"
+        )
+    return build.model(cfg, images).to(build.device(cfg))
 
 
 def _extract_split(
@@ -64,6 +76,7 @@ def _extract_split(
     taps: Sequence[Tap],
     read: build.Read,
     sampler: Sampler,
+    guide: Segmenter | None,
     seed: int,
 ) -> None:
     """Write the shards of a split that are missing, and wait for those that other processes are writing."""
@@ -74,7 +87,7 @@ def _extract_split(
         if first is not None:
             total = sum(len(writer.images(shard)) for shard in missing)
             for shard, examples in _claimed(writer, itertools.chain([first], claims), split, data, total):
-                writer.write(shard, [_sample(example, taps, read, sampler, seed) for example in examples])
+                writer.write(shard, [_sample(example, taps, read, sampler, guide, seed) for example in examples])
         else:
             if not waiting:
                 console.print(f"extract {split}: waiting for other processes to write {len(missing)} shards")
@@ -102,9 +115,12 @@ def _claimed(
         yield shard, itertools.chain([example], itertools.islice(examples, len(writer.images(shard)) - 1))
 
 
-def _sample(example: Example, taps: Sequence[Tap], read: build.Read, sampler: Sampler, seed: int) -> ImageSamples:
-    """The samples of one image; a function of the image and the seed alone."""
-    points = sampler(example.mask, seeds.generator(seed, "sample", example.id))
+def _sample(
+    example: Example, taps: Sequence[Tap], read: build.Read, sampler: Sampler, guide: Segmenter | None, seed: int
+) -> ImageSamples:
+    """The samples of one image; a function of the image, the seed and the model that guides the sampler alone."""
+    logits = None if guide is None else lambda points: guide.predicted_at(example.image[None], points[None])[0]
+    points = sampler(example.mask, seeds.generator(seed, "sample", example.id), logits)
     features = read(example.image, points).half().cpu()
     _refuse_unless_finite(features, taps, example.id)
     labels = example.mask[points[:, 0], points[:, 1]]

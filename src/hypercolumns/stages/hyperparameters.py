@@ -20,6 +20,7 @@ HYPERPARAMETERS = {  # name -> setting; TensorBoard shows the first five of them
     "scheduler": "scheduler",
     "epochs": "trainer.max_epochs",
     "batch_size": "batch_size",
+    "images_per_batch": "images_per_batch",
     "pixels": "pixels",
     "class_weights": "class_weights",
     "training.augment": "augment",

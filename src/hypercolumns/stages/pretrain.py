@@ -51,7 +51,8 @@ def _classifier(cfg: DictConfig, store: SampleStore, classes: Sequence[str], run
         build.class_weights(cfg, split.samples_per_class(len(classes))),
         cfg.seed,
     )
-    build.fit(cfg, task, SampleData(store, cfg.batch_size, cfg.num_workers, cfg.seed), run.folder, run.events)
+    data = SampleData(store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch)
+    build.fit(cfg, task, data, run.folder, run.events)
     return classifier
 
 

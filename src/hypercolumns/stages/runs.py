@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import key, read_json, write_json
+from hypercolumns.files import file_hash, key, read_json, write_json
 from hypercolumns.progress import console
+from hypercolumns.samplers import Sampler
 from hypercolumns.stages import build
 from hypercolumns.stages.environment import command_line, environment
 from hypercolumns.store import INDEX, SampleStore, fingerprint_of
@@ -32,7 +34,11 @@ RECORD = "run.json"
 
 # Settings that decide what a stage gives, besides its input. The others are where things lie and how fast it goes.
 TRAINING = "seed classifier optimizer scheduler trainer class_weights batch_size patience monitor".split()
-DECIDING = {"pretrain": TRAINING, "train": [*TRAINING, "pixels", "augment"]}
+DECIDING = {
+    "pretrain": [*TRAINING, "images_per_batch"],
+    "train": [*TRAINING, "pixels", "sampler", "augment"],
+}
+SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the setting of this name
 NOT_DECIDING_IN_TRAINER = ("accelerator", "devices", "log_every_n_steps")
 
 
@@ -48,17 +54,23 @@ def needs(cfg: DictConfig, images: ImageSet, backbone: Backbone) -> Identity:
 
 def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
     """All that decides the contents of the store that stage extract makes with these settings."""
+    sampler: type[Sampler] = get_class(cfg.sampler._target_)
+    guide = {"model": _hash(cfg.model)} if sampler.needs_model else {}
     return wanted | {
         "sampler": build.plain(cfg.sampler),
         "seed": cfg.seed,
         "device": build.device(cfg).type,  # it and the number of threads decide how sums of floats are rounded
         "threads": torch.get_num_threads(),
+        **guide,
     }
 
 
 def deciding(cfg: DictConfig, stage: str) -> Identity:
-    """The settings that decide the result of a stage."""
-    settings = {name: build.plain(cfg[name]) for name in DECIDING[stage]}
+    """The settings that decide the result of a stage; those that came later only where they change it."""
+    without_effect = {"images_per_batch"} if cfg.images_per_batch is None else set()
+    if cfg.pixels != SAMPLER:
+        without_effect.add("sampler")
+    settings = {name: build.plain(cfg[name]) for name in DECIDING[stage] if name not in without_effect}
     settings["trainer"] = {
         name: value for name, value in settings["trainer"].items() if name not in NOT_DECIDING_IN_TRAINER
     }
@@ -232,6 +244,12 @@ def _refuse_unless_fits(what: str, found: Identity, wanted: Identity) -> None:
 def _is_vacant(folder: Path) -> bool:
     """Whether a folder holds nothing but what is there when a store has just been begun."""
     return all(path.name == "config.yaml" or path.name.startswith(".") for path in folder.iterdir())
+
+
+def _hash(model: str | None) -> str | None:
+    """Of the file that the setting `model` names; None if there is none, with which only stage extract is at fault."""
+    path = Path(model or "").expanduser()
+    return file_hash(path)[:16] if path.is_file() else None
 
 
 def _short(value: object) -> str:

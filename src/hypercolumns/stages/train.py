@@ -60,7 +60,7 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
         segmenter,
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
-        _sampler(cfg.pixels),
+        _sampler(cfg),
         build.class_weights(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
         cfg.seed,
     )
@@ -68,13 +68,16 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
     segmenter.save(run.model)
 
 
-def _sampler(pixels: int | str) -> Sampler | None:
+def _sampler(cfg: DictConfig) -> Sampler | None:
     """What the setting `pixels` means."""
-    if pixels == "all":
+    if cfg.pixels == "all":
         return None
-    if isinstance(pixels, int) and pixels > 0:
-        return Uniform(pixels)
-    raise HypercolumnsError(f"pixels={pixels} must be all, or a number of pixels an image")
+    if cfg.pixels == runs.SAMPLER:
+        chosen: Sampler = instantiate(cfg.sampler)
+        return chosen
+    if isinstance(cfg.pixels, int) and cfg.pixels > 0:
+        return Uniform(cfg.pixels)
+    raise HypercolumnsError(f"pixels={cfg.pixels} must be all, a number of pixels an image, or {runs.SAMPLER}")
 
 
 def _named_start(cfg: DictConfig) -> Path | None:

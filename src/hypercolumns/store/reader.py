@@ -112,6 +112,11 @@ class Split:
         """(classes,) int64."""
         return torch.nn.functional.pad(self.counts.sum(0), (0, classes - self.counts.shape[1]))
 
+    def samples_per_image(self) -> Tensor:
+        """(I,) int64, of all its images, in the order of their rows."""
+        shards = (self.tensors(number) for number in range(len(self.shards)))
+        return torch.cat([shard["images"].bincount(minlength=len(shard["sizes"])) for shard in shards])
+
     def check(self) -> None:
         """Raise HypercolumnsError unless every shard and sidecar is there, at its size."""
         for shard, record in zip(self.shards, self._records, strict=True):

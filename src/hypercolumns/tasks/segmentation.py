@@ -1,6 +1,7 @@
 """Stage train: the complete model, on images."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -59,12 +60,12 @@ class Segmentation(pl.LightningModule):
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, masks, ids, frames = batch
+        images, masks, _, frames = batch
         with seeds.seeded(self.seed, "step", self.current_epoch, batch_idx):
             if self.sampler is None:
                 logits, labels = self.segmenter(images, frames).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
-                points, labels = self._sample(self.sampler, masks, ids)
+                points, labels = self._sample(self.sampler, batch)
                 logits = self.segmenter.logits_at(images, points, frames).flatten(0, -2)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
@@ -94,11 +95,16 @@ class Segmentation(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         return optimizer_with_schedule(self.segmenter.parameters(), self.make_optimizer, self.schedule, steps)
 
-    def _sample(self, sampler: Sampler, masks: Tensor, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def _sample(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Points (B, N, 2) and their labels (B * N,); an image with fewer samples is filled up with void."""
+        images, masks, ids, frames = batch
         points = [
-            sampler(mask, seeds.generator(self.seed, "pixels", self.current_epoch, image_id))
-            for mask, image_id in zip(masks.cpu(), ids, strict=True)
+            sampler(
+                mask,
+                seeds.generator(self.seed, "pixels", self.current_epoch, id),
+                partial(self._logits, image, frame),
+            )
+            for image, mask, id, frame in zip(images, masks.cpu(), ids, frames, strict=True)
         ]
         most = max(len(chosen) for chosen in points)
         filled = torch.zeros(len(points), most, 2, dtype=torch.int64)
@@ -107,3 +113,7 @@ class Segmentation(pl.LightningModule):
             filled[row, : len(chosen)] = chosen
             labels[row, : len(chosen)] = mask[chosen[:, 0], chosen[:, 1]]
         return filled, labels.flatten().to(masks.device)
+
+    def _logits(self, image: Tensor, frame: Tensor, points: Tensor) -> Tensor:
+        """The logits that the model has by now at points (N, 2) of an image, for a sampler to choose by."""
+        return self.segmenter.predicted_at(image[None], points[None], frame[None])[0]

@@ -1,0 +1,28 @@
+"""As many pixels of each class as can be."""
+
+import torch
+from torch import Tensor
+
+from hypercolumns.errors import check_whole
+from hypercolumns.images import VOID
+from hypercolumns.pieces import quotas
+from hypercolumns.samplers.sampler import Logits, Sampler, choose
+
+
+class Balanced(Sampler):
+    """n pixels of the image, shared among its classes as evenly as can be, in the order of the classes.
+
+    A class that has fewer gives all it has, and the others the rest. What is left over by dividing goes to the most
+    frequent classes, see `quotas`; so where n is less than the number of classes, the rarest give none.
+    """
+
+    def __init__(self, n: int = 500) -> None:
+        """n: pixels an image."""
+        check_whole("sampler.n", n, least=1)
+        self.n = n
+
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
+        """See `Sampler`."""
+        shares = quotas(mask[mask != VOID].bincount().tolist(), self.n)
+        chosen = [choose((mask == label).nonzero(), share, generator) for label, share in enumerate(shares) if share]
+        return torch.cat(chosen) if chosen else torch.empty(0, 2, dtype=torch.int64)

@@ -1,0 +1,31 @@
+"""Many pixels where labels change."""
+
+import torch
+from torch import Tensor
+
+from hypercolumns.boundaries import boundary_band
+from hypercolumns.errors import check_share, check_whole
+from hypercolumns.images import VOID
+from hypercolumns.samplers.sampler import Logits, Sampler, choose
+
+
+class Boundary(Sampler):
+    """n pixels of the image: a share of them near boundaries, the rest elsewhere, each as likely as others there.
+
+    Near is within `width` pixels of another label, which may be void, as in evaluation. Where there are too few pixels
+    of one kind, more are taken of the other.
+    """
+
+    def __init__(self, n: int = 500, share: float = 0.5, width: int = 3) -> None:
+        """n: pixels an image; share: of them near boundaries; width: of what is near, in pixels."""
+        check_whole("sampler.n", n, least=1)
+        check_share("sampler.share", share)
+        check_whole("sampler.width", width, least=1)
+        self.n, self.share, self.width = n, share, width
+
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
+        """See `Sampler`."""
+        band, valid = boundary_band(mask, self.width), mask != VOID
+        far = (valid & ~band).nonzero()
+        near = choose((valid & band).nonzero(), max(round(self.share * self.n), self.n - len(far)), generator)
+        return torch.cat([near, choose(far, self.n - len(near), generator)])

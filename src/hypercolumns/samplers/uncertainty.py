@@ -1,0 +1,39 @@
+"""Many pixels where a model is unsure."""
+
+import torch
+from torch import Tensor
+
+from hypercolumns.errors import check_share, check_whole
+from hypercolumns.images import VOID
+from hypercolumns.samplers.sampler import Logits, Sampler, choose
+
+
+class Uncertainty(Sampler):
+    """n pixels of the image, most of them where the two highest logits are close.
+
+    As PointRend trains (Kirillov et al., arXiv:1912.08193, section 3.1): of `oversample` * n candidates, drawn with
+    equal chances, the `share` * n most uncertain are taken; the rest is drawn, with equal chances, from all others.
+    """
+
+    needs_model = True
+
+    def __init__(self, n: int = 500, oversample: int = 3, share: float = 0.75) -> None:
+        """n: pixels an image; oversample, share: k and beta of the paper."""
+        check_whole("sampler.n", n, least=1)
+        check_whole("sampler.oversample", oversample, least=1)
+        check_share("sampler.share", share)
+        self.n, self.oversample, self.share = n, oversample, share
+
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
+        """See `Sampler`."""
+        assert logits is not None, "who calls a sampler that needs a model has one"
+        pixels = choose((mask != VOID).nonzero(), mask.numel(), generator)
+        if len(pixels) <= self.n:
+            return pixels
+        found = logits(pixels[: self.oversample * self.n])
+        highest = found.topk(min(2, found.shape[1])).values
+        order = (highest[:, 0] - highest[:, -1]).argsort(stable=True)  # where they are equal, chance has decided
+        unsure = order[: round(self.share * self.n)]
+        others = torch.ones(len(pixels), dtype=torch.bool)
+        others[unsure] = False
+        return torch.cat([pixels[unsure], choose(pixels[others], self.n - len(unsure), generator)])
