@@ -6,9 +6,9 @@ regression. So a tap is judged by what it says of a pixel, not by how many chann
 N samples, D channels of all taps, S of those of a subset, d dimensions, C classes. Taps go by their number.
 """
 
-import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ BLOCK = 512  # columns of the correlations that are summed at once
 OVERSAMPLING, ITERATIONS = 16, 4  # more components than are asked for, and passes over the matrix, make them exact
 LEAST_VARIANCE = 1e-6  # of a component that is scaled up to 1; of less, nothing but rounding is left
 PENALTY = 1e-4  # times the squared weights, so that there is a best probe where classes can be separated
-STEPS = 100
+STEPS = 30  # of L-BFGS; with more, the ranking stays as it is
 
 
 @dataclass(frozen=True)
@@ -118,20 +118,22 @@ def components(correlations: Tensor, dimension: int) -> Tensor:
     return vectors[:, :kept] / variances[:kept].clamp(min=LEAST_VARIANCE).sqrt()
 
 
-def fit(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+def fit(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> tuple[Tensor, Tensor]:
     """Logistic regression of labels (N,) on features (N, d): weight (C, d) and bias (C,), by L-BFGS on all samples."""
     weight = torch.zeros(classes, features.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=STEPS, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+    bias = torch.zeros(classes, 1, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    columns = features.T.contiguous()  # samples last: twice as fast
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(F.linear(features, weight, bias), labels) + PENALTY * weight.square().sum()
+        likelihood = F.cross_entropy((weight @ columns + bias)[None], labels[None])
+        value = likelihood + PENALTY * weight.square().sum()
         value.backward()
         return value
 
     optimizer.step(loss)  # type: ignore[arg-type]
-    return weight.detach(), bias.detach()
+    return weight.detach(), bias.detach()[:, 0]
 
 
 @dataclass(frozen=True)
@@ -176,36 +178,24 @@ class Rules:
         return [larger for larger in found if self.allow(larger)]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What a forward selection has tried.
+class Step(NamedTuple):
+    """A step of a forward selection: trials of subsets that were not tried before, and the best one, to go on from."""
 
-    Attributes:
-        steps: the trials of each step that were not made before.
-        kept: the best of each step, from which the next one goes on.
-    """
-
-    steps: list[list[Trial]]
-    kept: list[Trial]
+    new: list[Trial]
+    kept: Trial
 
 
-def forward_selection(rules: Rules, score: Callable[[Subset], Trial]) -> Selection:
+def forward_selection(rules: Rules, score: Callable[[Subset], Trial]) -> list[Step]:
     """Add tap by tap, each time the one that makes the best subset, as long as there is one that the rules allow.
 
-    Of n taps it tries about n^2 / 2 subsets in all, where there are 2^n. It goes on when no tap improves the score: a
-    later one may, with it.
+    Of n taps it tries about n^2 / 2 subsets in all, where there are 2^n. It goes on when no tap improves the score, for
+    two may together.
     """
     tried: dict[Subset, Trial] = {}
-    selection = Selection([], [])
-    subset: Subset = ()
-    for step in itertools.count(1):
-        larger = rules.larger(subset)
-        if not larger:
-            break
-        new = [one for one in larger if one not in tried]
-        tried |= {one: score(one) for one in track(new, f"rank_taps step {step}")}
-        best = max((tried[one] for one in larger), key=lambda trial: (trial.miou, -rules.width(trial.subset)))
-        selection.steps.append([tried[one] for one in new])
-        selection.kept.append(best)
-        subset = best.subset
-    return selection
+    steps: list[Step] = []
+    while larger := rules.larger(steps[-1].kept.subset if steps else ()):
+        new = [subset for subset in larger if subset not in tried]
+        tried |= {subset: score(subset) for subset in track(new, f"rank_taps step {len(steps) + 1}")}
+        kept = max((tried[subset] for subset in larger), key=lambda trial: (trial.miou, -rules.width(trial.subset)))
+        steps.append(Step([tried[subset] for subset in new], kept))
+    return steps

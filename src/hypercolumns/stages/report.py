@@ -158,6 +158,42 @@ def show_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path)
     console.print(line, markup=False)
 
 
+def ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """What stage rank_taps tried, best first: single taps, the best of each step (in bold: of all), all taps (dim)."""
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("taps")
+    for name in ("channels", "dimension", "sample mIoU", "accuracy", "to all taps"):
+        table.add_column(name, justify="right")
+    choice = next(row for row in rows if row["step"] is not None)
+    for row in rows:
+        if row["step"] == 1 or row["kept"] or row["is_all"]:
+            taps = f"all {len(row['taps'])} taps" if row["is_all"] else ", ".join(modules[0] for modules in row["taps"])
+            figures = number(row["miou"]), number(row["accuracy"]), number(row["difference"], "+")
+            style = "bold" if row is choice else "dim" if row["is_all"] else ""
+            table.add_row(Text(taps), f"{row['channels']}", f"{row['dimension']}", *figures, style=style)
+    return table
+
+
+def show_ranking(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print a ranking of taps."""
+    table = ranking_table(rows, title)
+    console.print(table)
+    console.print(f"{table.row_count} of the {len(rows)} subsets that were tried", markup=False)
+
+
+def write_ranking(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A ranking of taps as CSV, all that was tried."""
+    header = "channels dimension miou accuracy difference step kept".split()
+    lines = ([taps_value(row["taps"]), *(row[name] for name in header)] for row in rows)
+    _write_csv(path, ["taps", *header], lines)
+
+
+def taps_value(taps: Sequence[Sequence[str]]) -> str:
+    """Taps, each a list of modules, as a value of `cnn.taps`."""
+    groups = (modules[0] if len(modules) == 1 else f"[{','.join(modules)}]" for modules in taps)
+    return f"[{','.join(groups)}]"
+
+
 def show_store(store: SampleStore, classes: Sequence[str]) -> None:
     """Print how many samples of each class a store holds, its size, and where it is."""
     splits = {name: store.split(name) for name in store.records}

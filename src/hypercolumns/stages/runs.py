@@ -32,7 +32,7 @@ RECORD = "run.json"
 
 # Settings that decide what a stage gives, besides its input. The others are where things lie and how fast it goes.
 TRAINING = "seed classifier optimizer scheduler trainer class_weights batch_size patience monitor".split()
-DECIDING = {"pretrain": TRAINING, "train": [*TRAINING, "pixels", "augment"]}
+DECIDING = {"pretrain": TRAINING, "train": [*TRAINING, "pixels", "augment"], "rank_taps": ["seed", "rank"]}
 NOT_DECIDING_IN_TRAINER = ("accelerator", "devices", "log_every_n_steps")
 
 
@@ -59,9 +59,8 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
 def deciding(cfg: DictConfig, stage: str) -> Identity:
     """The settings that decide the result of a stage."""
     settings = {name: build.plain(cfg[name]) for name in DECIDING[stage]}
-    settings["trainer"] = {
-        name: value for name, value in settings["trainer"].items() if name not in NOT_DECIDING_IN_TRAINER
-    }
+    for name in NOT_DECIDING_IN_TRAINER:
+        settings.get("trainer", {}).pop(name, None)
     return settings
 
 
