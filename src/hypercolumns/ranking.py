@@ -132,7 +132,7 @@ def fit(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> t
         value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)
     return weight.detach(), bias.detach()[:, 0]
 
 

@@ -1,7 +1,6 @@
 """Stage rank_taps: a store with many taps in, which of them to use out."""
 
 import shlex
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,13 +41,13 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
         rows = _rank(cfg, store, backbone, len(images.classes))
         report.write_ranking(run.folder / "ranking.csv", rows)
         write_json(run.folder / "ranking.json", {"trials": rows})
-        choice = _choice(rows)
-        scored = {f"sample_{name}": choice[name] for name in ("miou", "accuracy")}
-        run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": choice["taps"]})
+        best = report.choice(rows)
+        scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
+        run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
     rows = read_json(run.folder / "ranking.json")["trials"]
-    report.show_ranking(rows, f"taps of {images.name}, {cfg.cnn.name}")
+    report.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
     console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
-    override = f"cnn.taps={report.taps_value(_choice(rows)['taps'])}"
+    override = f"cnn.taps={report.taps_value(report.choice(rows)['taps'])}"
     console.print(f"{'choice':>9}  {shlex.quote(override)}", markup=False)
     console.print(f"{'command':>9}  {build.command('all', override)}", markup=False)
     return run
@@ -90,11 +89,6 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
         }
 
     return sorted((row(*trial) for trial in tried.values()), key=lambda row: (-row["miou"], row["channels"]))
-
-
-def _choice(rows: Sequence[Row]) -> Row:
-    """The best one that the settings allow: all but that of all taps came of a step."""
-    return next(row for row in rows if row["step"] is not None)
 
 
 def _some(split: Split, count: int, seed: int) -> Samples:
