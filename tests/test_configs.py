@@ -24,7 +24,7 @@ def test_there_are_options():
     assert len(OPTIONS) > 15
 
 
-@pytest.mark.parametrize("stage", ["all", "extract", "pretrain", "train", "evaluate", "compare", "verify"])
+@pytest.mark.parametrize("stage", ["all", "extract", "pretrain", "train", "evaluate", "compare", "verify", "rank_taps"])
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_in_every_stage(option, stage):
     overrides = [option] if option.startswith("stage=") else [option, f"stage={stage}"]
@@ -48,7 +48,7 @@ def test_every_target_exists_and_takes_the_settings(option):
         assert settings.keys() <= inspect.signature(target).parameters.keys()
 
 
-@pytest.mark.parametrize(("cnn", "channels"), [("sqn", 1504), ("vgg", 1472), ("rgb", 3)])
+@pytest.mark.parametrize(("cnn", "channels"), [("sqn", 1504), ("vgg", 1472), ("rgb", 3), ("sqn_many", 5730)])
 def test_backbones_have_the_channels_they_should(cnn, channels):
     backbone = build.backbone(composed(f"cnn={cnn}", "cnn.weights=null"))
     assert sum(tap.channels for tap in backbone.taps) == channels

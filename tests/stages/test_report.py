@@ -32,6 +32,22 @@ def test_a_comparison_without_intervals():
     assert len(report.comparison_table(result(None)).columns) == 4
 
 
+def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
+    names = [["a.0"], ["b.1.x", "b.1.y"], ["c", "d"]]
+
+    def row(miou, taps, step, kept=False):
+        figures = {"channels": 9, "dimension": 5, "miou": miou, "accuracy": 0.5, "difference": miou - 0.9}
+        return {"taps": [names[tap] for tap in taps], **figures, "step": step, "kept": kept, "is_all": step is None}
+
+    rows = [row(0.9, (0, 1, 2), None), row(0.8, (0, 1), 2, kept=True), row(0.7, (1, 2), 2), row(0.6, (2,), 1)]
+    table = report.ranking_table(rows, "title")
+    assert [str(cell) for cell in table.columns[0].cells] == ["all 3 taps", "a.0, b.1", "c"]
+    assert [str(cell) for cell in table.columns[-1].cells] == ["+0.000", "-0.100", "-0.300"]
+    assert [line.style for line in table.rows] == ["dim", "bold", ""]
+    assert report.choice(rows) is rows[1]
+    assert report.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
+
+
 def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
     wrong = [3, 9, 0, 5, 8, 1]  # pixels of 10
     counts = torch.tensor([[[10 - count, count], [0, 0]] for count in wrong])

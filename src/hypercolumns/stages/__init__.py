@@ -8,6 +8,7 @@ from hypercolumns.stages.evaluate import evaluate
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.predict import predict
 from hypercolumns.stages.pretrain import pretrain
+from hypercolumns.stages.rank_taps import rank_taps
 from hypercolumns.stages.runs import Run
 from hypercolumns.stages.train import train
 from hypercolumns.stages.verify import verify
@@ -24,6 +25,7 @@ def run_stage(cfg: DictConfig) -> float | None:
         "train": train,
         "evaluate": evaluate,
         "compare": compare_runs,
+        "rank_taps": rank_taps,
         "verify": verify,
     }
     made = stages[cfg.stage](cfg)

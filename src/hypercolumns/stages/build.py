@@ -1,6 +1,7 @@
 """From a config to objects."""
 
 import logging
+import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -296,7 +297,8 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def command(stage: str) -> str:
-    """The command line that runs another stage with the same settings."""
-    others = [override for override in overrides() if not override.startswith(("stage=", "samples=", "init_from="))]
-    return " ".join(["python train.py", f"stage={stage}", *others])
+def command(stage: str, *changed: str) -> str:
+    """The command line that runs another stage with the same settings, but for those that are `changed`."""
+    left_out = ("stage=", "samples=", "init_from=", *(f"{override.partition('=')[0]}=" for override in changed))
+    others = [override for override in overrides() if not override.startswith(left_out)]
+    return " ".join(["python train.py", f"stage={stage}", *others, *map(shlex.quote, changed)])

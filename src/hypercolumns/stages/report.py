@@ -1,6 +1,7 @@
 """What a person sees at the end: tables, in the terminal and as files."""
 
 import csv
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,6 +157,53 @@ def show_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path)
     if ends and ends["miou"]:
         line += f" ({ends['level']:.0%} interval {_between(ends['miou'], '+')}, {_drawn_from(ends)})"
     console.print(line, markup=False)
+
+
+def ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """What stage rank_taps tried, best first: single taps, the best of each step (in bold: of all), all taps (dim)."""
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("taps", overflow="fold")
+    for name in ("channels", "dimension", "mIoU", "accuracy", "less all"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        if row["step"] == 1 or row["kept"] or row["is_all"]:
+            taps = f"all {len(row['taps'])} taps" if row["is_all"] else ", ".join(map(_place, row["taps"]))
+            figures = number(row["miou"]), number(row["accuracy"]), number(row["difference"], "+")
+            style = "bold" if row is choice(rows) else "dim" if row["is_all"] else ""
+            table.add_row(Text(taps), f"{row['channels']}", f"{row['dimension']}", *figures, style=style)
+    return table
+
+
+def choice(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The best of what stage rank_taps tried that its settings allow; all taps, which come of no step, may be more."""
+    return next(row for row in rows if row["step"] is not None)
+
+
+def _place(modules: Sequence[str]) -> str:
+    """A tap in a word: its module, or what its modules are parts of."""
+    levels = zip(*(module.split(".") for module in modules), strict=False)
+    common = itertools.takewhile(lambda names: len(set(names)) == 1, levels)
+    return ".".join(names[0] for names in common) or modules[0]
+
+
+def show_ranking(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print a ranking of taps."""
+    table = ranking_table(rows, title)
+    console.print(table)
+    console.print(f"{table.row_count} of the {len(rows)} subsets that were tried; ranking.csv has all", markup=False)
+
+
+def write_ranking(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A ranking of taps as CSV, all that was tried."""
+    header = "channels dimension miou accuracy difference step kept".split()
+    lines = ([taps_value(row["taps"]), *(row[name] for name in header)] for row in rows)
+    _write_csv(path, ["taps", *header], lines)
+
+
+def taps_value(taps: Sequence[Sequence[str]]) -> str:
+    """Taps, each a list of modules, as a value of `cnn.taps`."""
+    groups = (modules[0] if len(modules) == 1 else f"[{','.join(modules)}]" for modules in taps)
+    return f"[{','.join(groups)}]"
 
 
 def show_store(store: SampleStore, classes: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ TRAINING = "seed classifier optimizer scheduler trainer class_weights batch_size
 DECIDING = {
     "pretrain": [*TRAINING, "images_per_batch"],
     "train": [*TRAINING, "pixels", "sampler", "augment"],
+    "rank_taps": ["seed", "rank"],
 }
 SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the setting of this name
 NOT_DECIDING_IN_TRAINER = ("accelerator", "devices", "log_every_n_steps")
@@ -71,9 +72,8 @@ def deciding(cfg: DictConfig, stage: str) -> Identity:
     if cfg.pixels != SAMPLER:
         without_effect.add("sampler")
     settings = {name: build.plain(cfg[name]) for name in DECIDING[stage] if name not in without_effect}
-    settings["trainer"] = {
-        name: value for name, value in settings["trainer"].items() if name not in NOT_DECIDING_IN_TRAINER
-    }
+    for name in NOT_DECIDING_IN_TRAINER:
+        settings.get("trainer", {}).pop(name, None)
     return settings
 
 

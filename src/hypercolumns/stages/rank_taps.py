@@ -1,0 +1,98 @@
+"""Stage rank_taps: a store with many taps in, which of them to use out."""
+
+import shlex
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from hypercolumns import seeds
+from hypercolumns.backbones import Backbone
+from hypercolumns.data.order import permuted
+from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.files import key, read_json, write_json
+from hypercolumns.progress import console
+from hypercolumns.ranking import Probes, Rules, Trial, forward_selection
+from hypercolumns.stages import build, report, runs
+from hypercolumns.store import Samples, SampleStore, Split
+
+Row = dict[str, Any]
+
+
+def rank_taps(cfg: DictConfig) -> runs.Run:
+    """Rank the taps of the store that stage pretrain would take, alone and together; returns the run.
+
+    See `ranking` for what a tap is judged by. Each tap is tried alone, then each beside the best one, and so on: see
+    `forward_selection`. A context tap that is made from the deepest layer is tried with that beside it, even alone, and
+    all taps together are what the others are compared with.
+    """
+    build.prepare(cfg)
+    for setting, value in cfg.rank.items():
+        if value is not None or setting in ("dimension", "samples"):
+            check_whole(f"rank.{setting}", value, least=1)
+    images = build.image_set(cfg)
+    backbone = build.backbone(cfg)
+    wanted = runs.needs(cfg, images, backbone)
+    store = runs.find_store(cfg, images, wanted)
+    identity = wanted | {"samples": key(store.fingerprint), **runs.deciding(cfg, "rank_taps")}
+    run = runs.Run.begin(cfg, runs.home(cfg, images, "rank_taps"), identity)
+    if not run.finished:
+        console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
+        rows = _rank(cfg, store, backbone, len(images.classes))
+        report.write_ranking(run.folder / "ranking.csv", rows)
+        write_json(run.folder / "ranking.json", {"trials": rows})
+        best = report.choice(rows)
+        scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
+        run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
+    rows = read_json(run.folder / "ranking.json")["trials"]
+    report.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
+    console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
+    override = f"cnn.taps={report.taps_value(report.choice(rows)['taps'])}"
+    console.print(f"{'choice':>9}  {shlex.quote(override)}", markup=False)
+    console.print(f"{'command':>9}  {build.command('all', override)}", markup=False)
+    return run
+
+
+def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[Row]:
+    """What was tried, best first."""
+    layers = len(backbone.tap_modules)
+    channels = [tap.channels for tap in backbone.taps]
+    from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
+    rules = Rules(channels, layers, from_deepest, cfg.rank.most, cfg.rank.channels)
+    everything = tuple(range(len(channels)))
+    if not any(rules.larger(())):
+        raise HypercolumnsError(
+            f"rank.channels={cfg.rank.channels} and rank.most={cfg.rank.most} allow none of the taps; the narrowest "
+            f"layer has {min(channels[:layers])} channels"
+        )
+    train, val = (_some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
+    statistics = store.split("train").statistics()
+    probes = Probes(train, val, statistics, channels, classes, cfg.rank.dimension, cfg.seed)
+    steps = forward_selection(rules, probes.score)
+    tried = {trial.subset: (number, trial) for number, step in enumerate(steps, start=1) for trial in step.new}
+    of_all = tried[everything][1] if everything in tried else probes.score(everything)
+    tried.setdefault(everything, (0, of_all))
+    kept = [step.kept for step in steps]
+    names: list[Any] = [*map(list, backbone.tap_modules), *([make.name] for make in backbone.contexts)]
+
+    def row(number: int, trial: Trial) -> Row:
+        return {
+            "taps": [names[tap] for tap in trial.subset],
+            "channels": rules.width(trial.subset),
+            "dimension": trial.dimension,
+            "miou": trial.miou,
+            "accuracy": trial.accuracy,
+            "difference": trial.miou - of_all.miou,
+            "step": number or None,
+            "kept": trial in kept,
+            "is_all": trial is of_all,
+        }
+
+    return sorted((row(*trial) for trial in tried.values()), key=lambda row: (-row["miou"], row["channels"]))
+
+
+def _some(split: Split, count: int, seed: int) -> Samples:
+    """So many samples of a split, chosen at random; all if there are fewer."""
+    rows = torch.arange(min(count, len(split)))
+    chosen = permuted(rows, len(split), seeds.derive(seed, "rank"))
+    return split.fetch(chosen.sort().values)

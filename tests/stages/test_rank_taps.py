@@ -1,0 +1,133 @@
+"""Stage rank_taps on a tiny set."""
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import RGB, config, run
+
+from hypercolumns import HypercolumnsError
+from hypercolumns.command_line import quote_paths
+from hypercolumns.stages import build, report, runs
+from hypercolumns.stages.rank_taps import Probes, _some
+from hypercolumns.store import SampleStore
+
+TAPS = "cnn.taps=[image,window:3,coordinates]"
+TITLE = "rgb: linear probes of its taps on the val samples of shapes"
+SQN = [["features.0"], ["features.3.expand1x1", "features.3.expand3x3"], ["window:3"], ["pyramid:6"], ["coordinates"]]
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory):
+    place = tmp_path_factory.mktemp("extracted")
+    data = ["data.train_images=12", f"data.root={place}"]
+    run("extract", TAPS, *data, f"samples={place}/store", "sampler=uniform", "sampler.n=20")
+    return [TAPS, *data, f"samples={place}/store"]
+
+
+@pytest.fixture
+def rank(extracted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda *overrides: run("rank_taps", *extracted, *overrides)
+
+
+def trials(place):
+    return json.loads((place / "runs/shapes/rgb/rank_taps/latest/ranking.json").read_text())["trials"]
+
+
+def test_what_was_tried_best_first(rank, tmp_path):
+    assert rank() is None  # no mIoU of images
+    rows = trials(tmp_path)
+    tried = (
+        [["image"]],
+        [["image"], ["window:3"]],
+        [["image"], ["coordinates"]],
+        [["image"], ["window:3"], ["coordinates"]],
+    )
+    assert sorted(row["taps"] for row in rows) == sorted(tried)
+    assert [row["miou"] for row in rows] == sorted((row["miou"] for row in rows), reverse=True)
+    everything = next(row for row in rows if row["is_all"])
+    assert (everything["channels"], everything["dimension"], everything["difference"]) == (8, 8, 0)
+    assert [row["difference"] for row in rows] == [row["miou"] - everything["miou"] for row in rows]
+    with next(tmp_path.glob("runs/shapes/rgb/rank_taps/latest/ranking.csv")).open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["taps"] for row in table] == [report.taps_value(row["taps"]) for row in rows]
+    assert [float(row["miou"]) for row in table] == [row["miou"] for row in rows]
+    figures = json.loads((tmp_path / "runs/shapes/rgb/rank_taps/latest/metrics.json").read_text())
+    assert (figures["sample_miou"], figures["miou"], figures["taps"]) == (rows[0]["miou"], None, rows[0]["taps"])
+
+
+def test_the_same_command_again_shows_the_table_without_work(rank, capsys, monkeypatch):
+    rank()
+    table = capsys.readouterr().out.partition(TITLE)[2]
+    assert "+0.000" in table
+    monkeypatch.setattr(Probes, "score", None)
+    rank()
+    assert capsys.readouterr().out == TITLE + table
+    with pytest.raises(TypeError):
+        rank("overwrite=true")
+    with pytest.raises(TypeError):  # it is not finished
+        rank()
+
+
+def test_another_setting_is_another_run(rank, tmp_path):
+    for setting in ("seed=0", "seed=1", "rank.dimension=2"):
+        rank(setting)
+    assert {row["dimension"] for row in trials(tmp_path)} == {2}
+    identities = [runs.Run(path.parent).identity for path in tmp_path.glob("runs/shapes/rgb/rank_taps/*/run.json")]
+    assert {(one["seed"], one["rank"]["dimension"]) for one in identities} == {(0, 256), (1, 256), (0, 2)}
+    assert all({"samples", "cnn", "data"} < identity.keys() for identity in identities)
+
+
+def test_some_samples_are_the_same_by_seed(extracted):
+    split = SampleStore(Path(extracted[-1].removeprefix("samples="))).split("train")
+    few, again, other = (_some(split, 50, seed).features for seed in (0, 0, 1))
+    assert len(few) == 50
+    assert few.equal(again)
+    assert not few.equal(other)
+    assert _some(split, 10**6, 0).features.equal(split.fetch(torch.arange(len(split))).features)
+
+
+def test_limits(rank, tmp_path):
+    rank("rank.channels=6")
+    rows = trials(tmp_path)
+    assert [row["taps"] for row in rows if row["channels"] > 6] == [row["taps"] for row in rows if row["is_all"]]
+    rank("rank.most=1")
+    assert [row["taps"] for row in trials(tmp_path) if not row["is_all"]] == [[["image"]]]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "rank.channels=2",
+            "rank.channels=2 and rank.most=6 allow none of the taps; the narrowest layer has 3 channels",
+        ),
+        ("rank.dimension=null", "rank.dimension=None must be a whole number of at least 1"),
+        ("rank.most=0", "rank.most=0 must be a whole number of at least 1"),
+        ("alignment=corners", "samples=.*store does not fit: alignment is"),
+    ],
+)
+def test_wrong_settings(rank, override, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        rank(override)
+
+
+def test_the_printed_command_uses_the_choice(rank, capsys, monkeypatch):
+    monkeypatch.setattr(build, "overrides", lambda: [*RGB, TAPS, "stage=rank_taps", "samples=x"])
+    rank("rank.most=1")
+    *_, choice, command = capsys.readouterr().out.splitlines()
+    assert shlex.split(choice) == ["choice", "cnn.taps=[image]"]
+    assert shlex.split(command) == ["command", "python", "train.py", "stage=all", *RGB, "cnn.taps=[image]"]
+
+
+@pytest.mark.parametrize("taps", [SQN, SQN[:1], SQN[1:2]])
+def test_an_override_is_read_as_it_was_meant(taps, monkeypatch):
+    """By the shell, Hydra, and the backbone."""
+    override = f"cnn.taps={report.taps_value(taps)}"
+    (pasted,) = quote_paths(shlex.split(shlex.quote(override)))
+    backbone = build.backbone(config("train", "cnn=sqn_many", "cnn.weights=null", pasted))
+    assert backbone.fingerprint()["taps"] == taps
