@@ -107,7 +107,8 @@ def run(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["cnn=squeeze"], "error: cnn=squeeze is not known; choose one of rgb, sqn, sqn_many, vgg"),
+        (["cnn=squeeze"], "error: cnn=squeeze is not known; choose one of convnext_tiny, "),
+        (["cnn=timm", "data=shapes"], "error: cnn.model is missing: give cnn.model=..."),
         (["stage=eat"], "error: stage=eat is not known; choose one of all, compare, evaluate, extract,"),
         (
             ["optimiser.lr=1"],

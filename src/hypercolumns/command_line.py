@@ -13,7 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from hypercolumns.errors import HypercolumnsError
 
@@ -103,6 +109,9 @@ def as_line(error: BaseException) -> str | None:
         return _last_line(str(innermost))
     if isinstance(innermost, MissingMandatoryValue):
         return f"{innermost.full_key} is missing: give {innermost.full_key}=..."
+    if isinstance(innermost, InterpolationToMissingValueError):
+        setting = re.split(r": |\n", str(innermost))[2]
+        return f"{setting} is missing: give {setting}=..."
     if isinstance(innermost, ConfigAttributeError | ConfigKeyError) and isinstance(innermost.parent_node, DictConfig):
         return _unknown_setting(str(innermost.full_key), [str(name) for name in innermost.parent_node])
     if isinstance(error, InstantiationException) and isinstance(innermost, TypeError | ValueError):

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hypercolumns.backbones import Backbone
+from hypercolumns.backbones.networks import libraries
 from hypercolumns.classifiers import KINDS, Classifier
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.factored import Adaptive, adaptive_labels, classify
@@ -156,7 +157,7 @@ class Segmenter(nn.Module):
             "classifier": {"kind": self.classifier.kind, **self.classifier.settings()},
             "classes": self.classes,
             "palette": self.palette,
-            "versions": {name: version(name) for name in ("hypercolumns", "torch", "torchvision")},
+            "versions": {name: version(name) for name in ("hypercolumns", *libraries(self.backbone.network))},
         }
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         with replacing(Path(path)) as temporary:

@@ -20,17 +20,28 @@ def test_what_squeeze_and_excitation_follows_sees_the_whole_image():
     assert [tap.axes[0].stride for tap in mobilenet.taps] == [2, 4, 8]
 
 
-def test_layers_of_chance_are_left_out():
-    """EfficientNet drops whole blocks in training; where its cells are has nothing to do with chance."""
-    backbone = Backbone("efficientnet_b0", ["features.2.1.add", "features.4.2.add"])
-    assert [tap.axes for tap in backbone.taps] == [(Regular(4, 0), Regular(4, 0)), (Regular(16, 0), Regular(16, 0))]
+def test_gates_are_no_part_of_what_a_cell_is_the_mean_of():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.squeeze, self.chosen = nn.Conv2d(3, 3, 1), nn.Conv1d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            means = x.mean((2, 3), keepdim=True)
+            x = x * self.squeeze(means).sigmoid()
+            return x * self.chosen(means.flatten(1)[:, None]).view(-1, 3, 1, 1).softmax(1).expand_as(x)
+
+    along_y, along_x, _ = one_map(nn.Conv2d(3, 3, 4, stride=4), Gated())
+    assert along_y == along_x == Regular(4, 1.5, None)
 
 
-@pytest.mark.parametrize(("network", "taps"), [("convnext_tiny", ["features.0", "features.1.0.add"])])
-def test_networks_with_layer_norm(network, taps):
-    backbone = Backbone(network, taps)
-    assert [tap.axes[0].stride for tap in backbone.taps] == [4, 4]
-    assert [tap.axes[0].offset for tap in backbone.taps] == [1.5, 1.5]
+def test_what_is_not_known_to_average_is_refused():
+    class Wave(nn.Module):
+        def forward(self, x):
+            return torch.sin(x)
+
+    with pytest.raises(ValueError, match="not known to average"):
+        one_map(Wave())
 
 
 def one_map(*layers):

@@ -47,7 +47,9 @@ def pretrained(model: str) -> Mapping[str, Tensor]:
     """The state dict of a model's pretrained weights, downloaded by timm unless it has them."""
     try:
         state: Mapping[str, Tensor] = _create(model, pretrained=True).state_dict()
-    except (OSError, RuntimeError, ValueError) as error:
+    except HypercolumnsError:
+        raise
+    except Exception as error:  # whatever timm raises, or what it downloads with
         raise HypercolumnsError(
             f"cnn.weights=pretrained of timm's {model} could not be had ({_reason(error)}); pass a file, "
             f"cnn.weights=<path>, or random weights, cnn.weights=null"

@@ -181,7 +181,13 @@ def _linear(x: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 def _convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, *_: Any
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Tensor:
     mean = x.mean(1, keepdim=True)  # whatever the groups: the mean over all of them is the same
     kernel = (weight.shape[2], weight.shape[3])
@@ -264,6 +270,7 @@ STAND_INS |= dict.fromkeys(
     "batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize "
     "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus softsign sigmoid logsigmoid tanh "
     "hardtanh hardswish hardsigmoid softmax clamp clamp_min clamp_max sqrt rsqrt square exp abs neg "
-    "dropout dropout2d alpha_dropout feature_dropout to type type_as float double half".split(),
+    "dropout dropout2d alpha_dropout feature_dropout to type type_as float double half "
+    "expand expand_as conv1d".split(),  # of gates: one number a channel, and what ECA makes of it
     _same,
 )

@@ -50,6 +50,11 @@ def of_timm(name: str) -> str | None:
     return name.removeprefix(TIMM) if name.startswith(TIMM) else None
 
 
+def libraries(name: str) -> list[str]:
+    """The packages whose versions say what a network of that name is."""
+    return ["torch", "torchvision"] + (["timm"] if of_timm(name) is not None else [])
+
+
 def default_taps(name: str) -> list[str]:
     """The modules that are tapped where none are named: those that timm lists; else HypercolumnsError."""
     model = of_timm(name)

@@ -44,7 +44,8 @@ def _evaluate_model(cfg: DictConfig) -> runs.Run | None:
     images = _of_split(build.image_set(cfg), cfg.split)
     segmenter = build.model(cfg, images)
     views = build.views(cfg)
-    cnn = cfg.cnn.name if cfg.cnn.network == segmenter.backbone.network else segmenter.backbone.network
+    network = segmenter.backbone.network
+    cnn = cfg.cnn.name if cfg.cnn.network == network else network.rpartition("/")[2]
     about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(views), "precision": cfg.trainer.precision}
 
     def scored() -> Scored:
