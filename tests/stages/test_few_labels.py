@@ -10,8 +10,8 @@ from hypercolumns import Segmenter
 from hypercolumns.callbacks import history
 from hypercolumns.data import shapes
 from hypercolumns.images import VOID, read_image
-from hypercolumns.stages import build
-from hypercolumns.stages.train import _from_scratch
+from hypercolumns.stages import build, runs
+from hypercolumns.stages.train import _from_scratch, _train
 from hypercolumns.store import SampleStore
 
 BASE = [*RGB, "data.train_images=5", "data.val_images=2", "trainer.max_epochs=2"]
@@ -34,26 +34,17 @@ def labelled(tmp_path_factory):
     return root, kept
 
 
-@pytest.fixture
-def stage(labelled, tmp_path, monkeypatch):
-    """Runs a stage, and gives the folder of what it made."""
+def test_extract_and_pretrain(labelled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(history, "save_curves", lambda *_: None)  # which takes longer than all the rest
-
-    def stage(name, *overrides, runs="runs"):
-        run(name, f"data.root={labelled[0]}", f"runs={runs}", *overrides, base=BASE)
-        place = tmp_path / runs / "shapes/rgb"
-        return only(place, "samples/*") if name == "extract" else (place / name / "latest").resolve()
-
-    return stage
-
-
-def test_extract_and_pretrain(stage, labelled):
-    first = stage("extract")
-    model = stage("pretrain", "class_weights=batch", "images_per_batch=1") / "model.safetensors"
+    base = [*BASE, f"data.root={labelled[0]}"]
+    run("extract", base=base)
+    run("pretrain", "class_weights=batch", "images_per_batch=1", base=base)
+    model = only(tmp_path, "runs/shapes/rgb/pretrain/*") / "model.safetensors"
     assert all(value.isfinite().all() for value in Segmenter.load(model).state_dict().values())
-    unsure = stage("extract", "sampler=uncertainty", "sampler.n=40", f"model={model}", runs="unsure")
-    for folder in (first, unsure):
+    run("extract", "sampler=uncertainty", "sampler.n=40", f"model={model}", base=base)
+    stores = list(tmp_path.glob("runs/shapes/rgb/samples/*"))
+    assert len(stores) == 2
+    for folder in stores:
         for image in SampleStore(folder).split("train").images():
             rows, columns = image.positions.long().T.numpy()
             found = np.full_like(labelled[1][image.id], VOID)
@@ -61,17 +52,20 @@ def test_extract_and_pretrain(stage, labelled):
             assert (found == labelled[1][image.id]).all()
 
 
-def test_training_is_on_the_same_pixels_however_they_are_chosen(stage):
+def test_training_is_on_the_same_pixels_however_they_are_chosen(labelled, tmp_path, monkeypatch):
     """One image a step, of some no pixel: all pixels, a number of them, and those of a sampler make the same model."""
-    plain = ["init_from=scratch", "batch_size=1", "augment={flip:0,crop:64}", "class_weights=batch", "bootstrap=0"]
-    choices = {"all": ["pixels=all"], "some": ["pixels=60"], "chosen": ["pixels=sampler", "sampler=uncertainty"]}
-    first, *others = (
-        Segmenter.load(stage("train", *plain, *choice, runs=name) / "model.safetensors").state_dict()
-        for name, choice in choices.items()
-    )
-    assert all(value.isfinite().all() for value in first.values())
-    for other in others:
-        assert all(torch.allclose(value, first[name], atol=1e-4) for name, value in other.items())
+    monkeypatch.setattr(history, "save_curves", lambda *_: None)
+    plain = [*BASE, f"data.root={labelled[0]}", "stage=train", "batch_size=1", "augment={flip:0,crop:64}"]
+    states = []
+    for choice in (["pixels=all"], ["pixels=60"], ["pixels=sampler", "sampler=uncertainty"]):
+        cfg = config("train", *plain, *choice, "class_weights=batch")
+        build.prepare(cfg)
+        made = runs.Run(tmp_path / choice[0])
+        _train(cfg, build.image_set(cfg), build.backbone(cfg), None, made)
+        states.append(Segmenter.load(made.model).state_dict())
+    assert all(value.isfinite().all() for value in states[0].values())
+    for other in states[1:]:
+        assert all(torch.allclose(value, states[0][name], atol=1e-4) for name, value in other.items())
 
 
 def test_mean_and_std_are_those_of_all_pixels_where_few_are_labelled(labelled):
