@@ -65,7 +65,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     """A new setting must be put on one side, or runs of different settings would be taken for one."""
     config = composed("stage=train")
     by_fingerprint = {"data", "resize", "cnn", "alignment"}  # of what they mean, not of how they are spelt
-    of_the_input = {"sampler", "samples", "init_from"}  # by the fingerprint of the store or the model
+    of_the_input = {"samples", "init_from", "model"}  # by the fingerprint of the store or the hash of the model
     without_effect = {
         "stage",
         "runs",
@@ -80,10 +80,25 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
         "bootstrap",  # and groups: of the intervals, which are made again from the counts
         "groups",
     }
-    of_other_stages = {"model", "split", "predictions", "masks", "tta", "boundary", "evaluation", "baseline"}
+    of_other_stages = {"split", "predictions", "masks", "tta", "boundary", "evaluation", "baseline"}
     deciding = {name for names in runs.DECIDING.values() for name in names}
     assert deciding | by_fingerprint | of_the_input | without_effect | of_other_stages == set(config)
     assert not deciding & (by_fingerprint | of_the_input | without_effect | of_other_stages)
+
+
+@pytest.mark.parametrize(
+    ("stage", "override", "entry"),
+    [
+        ("train", "pixels=sampler", ("sampler", {"_target_": "hypercolumns.samplers.PerClass", "n": 3})),
+        ("pretrain", "images_per_batch=2", ("images_per_batch", 2)),
+    ],
+)
+def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, override, entry):
+    before, after = (runs.deciding(composed(f"stage={stage}", *overrides), stage) for overrides in ([], [override]))
+    name, value = entry
+    assert after.pop(name) == value
+    assert name not in before
+    assert after | {"pixels": "all"} == before | {"pixels": "all"}
 
 
 def test_each_file_opens_with_a_command():

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import shutil
 
 import numpy as np
@@ -173,6 +174,47 @@ class TestFolder:
         shutil.copy(tmp_path / "images" / "1.jpg", tmp_path / "images" / "1.png")
         with pytest.raises(HypercolumnsError, match="would have the same mask; rename one"):
             folder(**settings)
+
+
+class TestLimit:
+    @pytest.fixture
+    def ten(self, tmp_path):
+        for number in range(10):
+            make_pair(tmp_path / "images" / f"{number}.jpg", tmp_path / "masks" / f"{number}.png", value=0)
+        (tmp_path / "classes.txt").write_text("sky\n")
+        (tmp_path / "train.txt").write_text("8 3 7 0 5 2 9 1".replace(" ", "\n"))
+        (tmp_path / "val.txt").write_text("4\n6\n")
+        paths = {name: tmp_path / f"{name}.txt" for name in ("classes", "train", "val")}
+        return {"images": tmp_path / "images", "masks": tmp_path / "masks", **paths}
+
+    def test_smaller_sets_are_part_of_larger_ones_in_the_order_of_the_list(self, ten):
+        def ids(count, seed=0):
+            images = folder(**ten, limit_images=count, limit_seed=seed)
+            assert [pair.id for pair in images.splits["val"]] == ["4", "6"]
+            return [pair.id for pair in images.splits["train"]]
+
+        sets = [ids(count) for count in range(1, 9)]
+        assert [len(chosen) for chosen in sets] == list(range(1, 9))
+        assert all(set(fewer) < set(more) for fewer, more in itertools.pairwise(sets))
+        assert all(chosen == [id for id in sets[-1] if id in chosen] for chosen in sets)
+        assert sets[-1] == ids(None) == ["8", "3", "7", "0", "5", "2", "9", "1"]
+        assert len({tuple(ids(3, seed)) for seed in range(5)}) > 1
+
+    def test_it_shows_in_the_fingerprint(self, ten):
+        every, all_eight, some = (folder(**ten, limit_images=count).fingerprint() for count in (None, 8, 7))
+        assert every == all_eight
+        assert every["train"] != some["train"]
+        assert every["val"] == some["val"]
+
+    @pytest.mark.parametrize("count", [0, -1, 9, 1.5, True])
+    def test_more_than_there_are_or_none(self, ten, count):
+        message = rf"data\.limit_images={count} must be a whole number from 1 to 8, .* train split of folder has"
+        with pytest.raises(HypercolumnsError, match=message):
+            folder(**ten, limit_images=count)
+
+    def test_in_every_data_set(self, root, tmp_path):
+        assert len(voc(root, limit_images=1).splits["train"]) == 1
+        assert len(shapes(tmp_path, train_images=3, val_images=1, limit_images=2).splits["train"]) == 2
 
 
 class TestShapes:

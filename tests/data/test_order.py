@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hypercolumns.data import order as module
-from hypercolumns.data.order import Batches, order, permuted
+from hypercolumns.data.order import Batches, ImageBatches, order, permuted
 
 
 @pytest.fixture
@@ -86,3 +86,44 @@ def test_seed_and_epoch_decide_the_order():
 def test_batches_ascend_and_without_a_seed_are_in_order():
     assert all(batch.tolist() == sorted(batch.tolist()) for batch in Batches(100, 8, 0))
     assert torch.cat(list(Batches(100, 8))).tolist() == list(range(100))
+
+
+ROWS = torch.tensor([7, 0, 12, 1, 30, 5, 5, 0, 9])  # of each image
+IMAGE = torch.repeat_interleave(torch.arange(9), ROWS)  # of each row
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("images", [1, 2, 3, 100])
+def test_batches_of_few_images_take_every_row_once_in_as_many_steps(images, world_size):
+    ranks = [list(ImageBatches(ROWS, images, 8, 0, 1, rank, world_size)) for rank in range(world_size)]
+    assert len({len(batches) for batches in ranks}) == 1
+    assert len(ranks[0]) == len(ImageBatches(ROWS, images, 8, 0, 1, 0, world_size))
+    steps = [torch.cat(parts) for parts in zip(*ranks, strict=True)]
+    assert torch.cat(steps).sort().values.tolist() == list(range(len(IMAGE)))
+    assert all(len(IMAGE[rows].unique()) <= images for rows in steps)
+    sizes = [len(batch) for batches in ranks for batch in batches]
+    assert max(sizes) <= 8
+    assert all(batch.tolist() == sorted(batch.tolist()) for batches in ranks for batch in batches)
+    assert all(max(map(len, parts)) - min(map(len, parts)) <= 1 for parts in zip(*ranks, strict=True))
+
+
+def test_which_images_go_together_and_where_their_rows_are_differ_from_epoch_to_epoch():
+    epochs = [
+        [tuple(rows.tolist()) for rows in ImageBatches(ROWS, 2, 8, seed, epoch)]
+        for seed, epoch in [(0, 0), (0, 0), (0, 1), (1, 0)]
+    ]
+    assert epochs[0] == epochs[1]
+    assert len({tuple(batches) for batches in epochs}) == 3
+    groups = [{tuple(IMAGE[list(rows)].unique().tolist()) for rows in batches} for batches in epochs]
+    assert groups[0] != groups[2]
+
+
+def test_any_two_images_are_as_likely_to_be_together():
+    """Of 5 images in pairs, 4 are paired off: each of the 10 pairs in a fifth of 1,000 epochs, to 5 deviations."""
+    together = torch.zeros(5, 5)
+    for epoch in range(1000):
+        for group in ImageBatches(torch.ones(5, dtype=torch.int64), 2, 2, 0, epoch).groups:
+            if len(group) == 2:
+                together[group.min(), group.max()] += 1
+    pairs = together[torch.ones(5, 5).triu(1).bool()]
+    assert ((pairs - 200).abs() < 5 * (1000 * 0.2 * 0.8) ** 0.5).all()

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from hypercolumns.data import SampleData
 from hypercolumns.data.order import Batches
 from hypercolumns.data.samples import SampleDataset, _as_it_is
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, writer
 
 
@@ -54,6 +55,19 @@ def test_the_seed_and_the_epoch_decide_the_order(store):
     assert of(0, 0) != of(1, 0)
     assert of(0, 0) != of(0, 1)
     assert numbers(SampleData(store, 8).train_dataloader()) == of(0, 0)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_batches_of_few_images(store, images):
+    batches = numbers(SampleData(store, batch_size=8, images_per_batch=images).train_dataloader())
+    assert sorted(itertools.chain(*batches)) == list(range(30))
+    of_images = [len({number // 10 for number in batch}) for batch in batches]
+    assert sorted(of_images) == [1] * 6 if images == 1 else [1] * 2 + [2] * 3
+
+
+def test_images_per_batch_is_a_number_of_images(store):
+    with pytest.raises(HypercolumnsError, match="images_per_batch=0 must be a whole number of at least 1"):
+        SampleData(store, images_per_batch=0)
 
 
 def test_processes_share_an_epoch(store):

@@ -1,37 +1,73 @@
-from collections import Counter
+from math import comb
 
 import pytest
 import torch
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.samplers import PerClass, Uniform
+from hypercolumns.samplers import Balanced, Boundary, PerClass, Uncertainty, Uniform
 
 VOID = 255
 MASK = torch.tensor([[0, 0, 0, 1], [0, VOID, 1, 1], [2, VOID, VOID, 1]], dtype=torch.uint8)
+MARGINS = torch.tensor([[7.0, 3, 5, 1], [8, 0, 2, 6], [4, 0, 0, 9]])  # of those that are not void, 1 to 9
+EDGE = torch.tensor([[0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, VOID]], dtype=torch.uint8)
+NEAR = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 0]])  # within a pixel of another label: 7, and 6 far
+ONE = torch.zeros(2, 7, dtype=torch.uint8)
+KINDS = [Balanced, Boundary, PerClass, Uncertainty, Uniform]
 
 
 def draw(sampler, seed=0, mask=MASK):
-    return sampler(mask, torch.Generator().manual_seed(seed))
+    def logits(points):
+        margins = MARGINS[points[:, 0], points[:, 1]]
+        return torch.stack([0 * margins, -margins - 5, margins], dim=1)
+
+    return sampler(mask, torch.Generator().manual_seed(seed), logits)
 
 
-@pytest.mark.parametrize("kind", [PerClass, Uniform])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [0, -1, 1.5, "many"])
 def test_wrong_numbers_are_refused(kind, n):
     with pytest.raises(HypercolumnsError, match=f"sampler.n={n} must be a whole number of at least 1"):
         kind(n)
 
 
-@pytest.mark.parametrize("sampler", [PerClass(2), Uniform(5)])
-def test_same_seed_same_pixels(sampler):
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (Boundary, {"share": 2}, "sampler.share=2 must be a number from 0 to 1"),
+        (Boundary, {"width": 0}, "sampler.width=0 must be a whole number of at least 1"),
+        (Uncertainty, {"share": -1}, "sampler.share=-1 must be a number from 0 to 1"),
+        (Uncertainty, {"oversample": 0.5}, "sampler.oversample=0.5 must be a whole number of at least 1"),
+    ],
+)
+def test_other_wrong_settings_are_refused(kind, settings, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        kind(**settings)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_seed_same_pixels(kind):
+    sampler = kind(2)
     assert torch.equal(draw(sampler, 1), draw(sampler, 1))
     assert any(not torch.equal(draw(sampler, 1), draw(sampler, seed)) for seed in range(2, 5))
 
 
-@pytest.mark.parametrize("sampler", [PerClass(100), Uniform(100)])
-def test_all_pixels_but_void_where_there_are_fewer(sampler):
-    points = draw(sampler)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [9, 100])
+def test_all_pixels_but_void_where_there_are_not_more(kind, n):
+    points = draw(kind(n))
     assert points.dtype == torch.int64
     assert sorted(map(tuple, points.tolist())) == sorted(map(tuple, (MASK != VOID).nonzero().tolist()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_an_image_that_is_void(kind):
+    assert draw(kind(3), mask=torch.full((4, 4), VOID)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+@pytest.mark.parametrize("kind", [Balanced, Boundary, Uncertainty, Uniform])
+def test_n_different_pixels(kind, n):
+    assert len(draw(kind(n)).unique(dim=0)) == n
 
 
 def test_per_class_takes_n_of_each_class():
@@ -39,25 +75,51 @@ def test_per_class_takes_n_of_each_class():
     assert MASK[points[:, 0], points[:, 1]].tolist() == [0, 0, 1, 1, 2]
 
 
-def test_uniform_takes_n():
-    assert len(draw(Uniform(5))) == 5
+def test_a_model_of_a_single_class_is_as_unsure_everywhere():
+    points = Uncertainty(3)(MASK, torch.Generator().manual_seed(0), lambda points: torch.rand(len(points), 1))
+    assert len(points) == 3
 
 
-@pytest.mark.parametrize("sampler", [PerClass(3), Uniform(3)])
-def test_nothing_of_an_image_that_is_void(sampler):
-    assert draw(sampler, mask=torch.full((4, 4), VOID)).shape == (0, 2)
+def by_class(*probabilities):
+    return torch.tensor([*probabilities, *[0.0] * 253])[MASK.long()]
+
+
+def by_nearness(near, far):
+    return torch.where(EDGE == VOID, 0, torch.where(NEAR == 1, near, far))
+
+
+def of_candidates(candidates):
+    """Of 9 pixels, those in order of their margins: of so many candidates the first 2 are taken, and 1 of the rest."""
+    taken = [0.0] + [
+        sum(comb(before, j) * comb(8 - before, candidates - 1 - j) for j in range(2)) / comb(9, candidates)
+        for before in range(9)
+    ]
+    first = torch.tensor(taken)[MARGINS.long()]
+    return torch.where(MASK == VOID, 0, first + (1 - first) / 7)
 
 
 @pytest.mark.parametrize(
-    ("sampler", "probability"),
-    [(Uniform(3), dict.fromkeys((0, 1, 2), 3 / 9)), (PerClass(1), {0: 1 / 4, 1: 1 / 4, 2: 1.0})],
+    ("sampler", "mask", "probabilities"),
+    [
+        (Uniform(3), MASK, by_class(3 / 9, 3 / 9, 3 / 9)),
+        (PerClass(1), MASK, by_class(1 / 4, 1 / 4, 1)),
+        (Balanced(6), MASK, by_class(2 / 4, 3 / 4, 1)),
+        (Balanced(2), MASK, by_class(1 / 4, 1 / 4, 0)),
+        (Boundary(6, share=0.5, width=1), EDGE, by_nearness(3 / 7, 3 / 6)),
+        (Boundary(6, share=1 / 3, width=1), EDGE, by_nearness(2 / 7, 4 / 6)),
+        (Boundary(10, share=0, width=1), EDGE, by_nearness(4 / 7, 1)),  # there are not enough far ones
+        (Boundary(10, share=1, width=1), EDGE, by_nearness(1, 3 / 6)),
+        (Boundary(10, share=1, width=1), ONE, torch.full(ONE.shape, 10 / 14)),  # no boundary
+        (Uncertainty(3, 3, share=2 / 3), MASK, of_candidates(9)),  # the two least sure are always there
+        (Uncertainty(3, 2, share=2 / 3), MASK, of_candidates(6)),
+        (Uncertainty(3, 3, share=0), MASK, by_class(3 / 9, 3 / 9, 3 / 9)),
+    ],
 )
-def test_probability_of_each_pixel(sampler, probability):
-    """Of 4000 draws, each pixel's share; the tolerance is 5 standard deviations."""
-    draws = 4000
-    counts = Counter(tuple(p) for seed in range(draws) for p in draw(sampler, seed).tolist())
-    assert not any(MASK[pixel] == VOID for pixel in counts)
-    for pixel in (MASK != VOID).nonzero().tolist():
-        expected = probability[int(MASK[tuple(pixel)])]
-        deviation = (expected * (1 - expected) / draws) ** 0.5
-        assert abs(counts[tuple(pixel)] / draws - expected) <= 5 * deviation
+def test_probability_of_each_pixel(sampler, mask, probabilities):
+    """Of 2000 draws, each pixel's share; the tolerance is 5 standard deviations."""
+    draws, counts = 2000, torch.zeros(mask.shape)
+    for seed in range(draws):
+        rows, columns = draw(sampler, seed, mask).T
+        counts[rows, columns] += 1
+    deviation = (probabilities * (1 - probabilities) / draws).clamp(min=0).sqrt()
+    assert ((counts / draws - probabilities).abs() <= 5 * deviation + 1e-6).all()

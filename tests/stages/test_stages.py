@@ -175,6 +175,39 @@ class TestExtract:
         assert "extract val: waiting for other processes to write 1 shards" in capsys.readouterr().out
         assert contents(folder) == whole
 
+    def test_a_model_says_where_it_is_unsure(self, place):
+        """Of all pixels as candidates, those are taken whose two highest logits are closest."""
+        few = ["data.train_images=1", "data.val_images=1"]
+        settings = [*few, "sampler=uncertainty", "sampler.n=20", "sampler.oversample=10000", "sampler.share=1"]
+        images = shapes("data", train_images=1, val_images=1)
+        torch.manual_seed(0)
+        for name in "ab":
+            classifier = MLP(3, 6, hidden=8)
+            Segmenter(build.backbone(config("train", *RGB)), classifier, images.classes).save(place / name)
+            run("extract", *settings, f"model={name}", f"samples=by {name}")
+        found = next(SampleStore(place / "by b").split("val").images())
+        segmenter, pair = Segmenter.load(place / "b"), images.splits["val"][0]
+        highest = segmenter.logits(pair.image).topk(2, dim=0).values
+        margins = (highest[0] - highest[1]).where(read_mask(pair.mask, images.palette, 6) != 255, torch.inf)
+        taken = margins[tuple(found.positions.long().T)]
+        assert taken.max() <= margins.flatten().sort().values[19] + 1e-5
+
+        message = r"samples=by a does not fit: model is \"\w+\", this command has \"\w+\""
+        with pytest.raises(HypercolumnsError, match=message):
+            run("extract", *settings, "model=b", "samples=by a")
+        run("extract", *few, "model=a", "samples=of no model")  # which other samplers don't ask
+        assert "model" not in SampleStore(place / "of no model").fingerprint
+
+    def test_a_sampler_that_asks_a_model_needs_one_that_fits(self, place, segmenter):
+        with pytest.raises(HypercolumnsError, match=r"sampler .*Uncertainty asks a model .*; give model=<the model\.s"):
+            run("extract", "data.train_images=1", "sampler=uncertainty")
+        with pytest.raises(HypercolumnsError, match="model=nowhere is not a file"):
+            run("extract", "data.train_images=1", "sampler=uncertainty", "model=nowhere")
+        segmenter.save(place / "other")
+        with pytest.raises(HypercolumnsError, match="model=other has the classes ground, cat, dog, data shapes backgr"):
+            run("extract", "data.train_images=1", "sampler=uncertainty", "model=other")
+        assert not (place / "runs").exists()
+
     def test_what_is_not_finite_names_image_and_tap(self, place):
         state = {"features.0.weight": torch.full((96, 3, 7, 7), 1e6), "features.0.bias": torch.zeros(96)}
         torch.save(state, place / "weights.pth")
@@ -521,7 +554,7 @@ class TestPretrainAndTrain:
     @pytest.mark.parametrize(
         ("override", "message"),
         [
-            ("pixels=some", "pixels=some must be all, or a number"),
+            ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
             ("class_weights=heavy", "class_weights=heavy is not known; choose one of none, balanced, batch"),
             ("resize=5", r"resize=5 must be \[height,width\]"),
             ("init_from=nowhere", "init_from=nowhere is not a file"),

@@ -54,6 +54,10 @@ class TestReading:
         assert torch.allclose(mean, everything.mean(0))
         assert torch.allclose(std, everything.std(0, correction=0))
 
+    def test_samples_of_each_image_are_counted(self, folder):
+        counts = SampleStore(folder).split("train").samples_per_image()
+        assert counts.tolist() == [len(make_image(number).labels) for number in range(5)]
+
     def test_samples_of_each_class_are_counted(self, folder):
         split = SampleStore(folder).split("train")
         labels = torch.cat([make_image(number).labels for number in range(5)])

@@ -73,7 +73,7 @@ def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
     pairs = images.splits["train"]
     if count is None:
         return images
-    if not isinstance(count, int) or not 1 <= count <= len(pairs):
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(pairs):
         raise HypercolumnsError(
             f"data.limit_images={count} must be a whole number from 1 to {len(pairs)}, which is how many images the "
             f"train split of {images.name} has, or null for all"

@@ -122,7 +122,7 @@ def _shape(classifier: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> Classifier:
-    """A new classifier, standardised by pixels of some training images."""
+    """A new classifier, standardised by pixels of some training images: labelled ones, where an image has enough."""
     read = build.reader(cfg, backbone)
     dataset = data.dataset("train")
     order = torch.randperm(len(dataset), generator=seeds.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
@@ -130,6 +130,8 @@ def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> Class
     sampler = Uniform(STATISTICS_PIXELS)
     for index in track(order.tolist(), "measure mean and std"):
         image, mask, image_id, _ = dataset[index]
+        if (mask != VOID).sum() < STATISTICS_PIXELS:
+            mask = torch.zeros_like(mask)  # any pixels, for these need no labels
         points = sampler(mask, seeds.generator(cfg.seed, "statistics", image_id))
         values = read(image, points).double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)

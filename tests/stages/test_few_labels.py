@@ -1,0 +1,77 @@
+"""Masks with a few points of each class, and void elsewhere or everywhere: all that is labelled counts, and no more."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_runs import RGB, config, only, run
+
+from hypercolumns import Segmenter
+from hypercolumns.callbacks import history
+from hypercolumns.data import shapes
+from hypercolumns.images import VOID, read_image
+from hypercolumns.stages import build, runs
+from hypercolumns.stages.train import _from_scratch, _train
+from hypercolumns.store import SampleStore
+
+BASE = [*RGB, "data.train_images=5", "data.val_images=2", "trainer.max_epochs=2"]
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """The folder of the set, and of each train image the labels that it keeps; the first two images keep none."""
+    root = tmp_path_factory.mktemp("data")
+    random, kept = np.random.default_rng(0), {}
+    for number, pair in enumerate(shapes(root, train_images=5, val_images=2).splits["train"]):
+        with Image.open(pair.mask) as mask:
+            labels = np.array(mask)
+        points = np.full_like(labels, VOID)
+        for label in np.unique(labels[labels != VOID]) if number > 1 else []:
+            chosen = random.choice(np.flatnonzero(labels == label), size=6)
+            points.flat[chosen] = label
+        Image.fromarray(points).save(pair.mask)
+        kept[pair.id] = points
+    return root, kept
+
+
+def test_extract_and_pretrain(labelled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = [*BASE, f"data.root={labelled[0]}"]
+    run("extract", base=base)
+    run("pretrain", "class_weights=batch", "images_per_batch=1", base=base)
+    model = only(tmp_path, "runs/shapes/rgb/pretrain/*") / "model.safetensors"
+    assert all(value.isfinite().all() for value in Segmenter.load(model).state_dict().values())
+    run("extract", "sampler=uncertainty", "sampler.n=40", f"model={model}", base=base)
+    stores = list(tmp_path.glob("runs/shapes/rgb/samples/*"))
+    assert len(stores) == 2
+    for folder in stores:
+        for image in SampleStore(folder).split("train").images():
+            rows, columns = image.positions.long().T.numpy()
+            found = np.full_like(labelled[1][image.id], VOID)
+            found[rows, columns] = image.labels
+            assert (found == labelled[1][image.id]).all()
+
+
+def test_training_is_on_the_same_pixels_however_they_are_chosen(labelled, tmp_path, monkeypatch):
+    """One image a step, of some no pixel: all pixels, a number of them, and those of a sampler make the same model."""
+    monkeypatch.setattr(history, "save_curves", lambda *_: None)
+    plain = [*BASE, f"data.root={labelled[0]}", "stage=train", "batch_size=1", "augment={flip:0,crop:64}"]
+    states = []
+    for choice in (["pixels=all"], ["pixels=60"], ["pixels=sampler", "sampler=uncertainty"]):
+        cfg = config("train", *plain, *choice, "class_weights=batch")
+        build.prepare(cfg)
+        made = runs.Run(tmp_path / choice[0])
+        _train(cfg, build.image_set(cfg), build.backbone(cfg), None, made)
+        states.append(Segmenter.load(made.model).state_dict())
+    assert all(value.isfinite().all() for value in states[0].values())
+    for other in states[1:]:
+        assert all(torch.allclose(value, states[0][name], atol=1e-4) for name, value in other.items())
+
+
+def test_mean_and_std_are_those_of_all_pixels_where_few_are_labelled(labelled):
+    cfg = config("train", *BASE, f"data.root={labelled[0]}", "stage=train")
+    images, backbone = build.image_set(cfg), build.backbone(cfg)
+    classifier = _from_scratch(cfg, backbone, build.image_data(cfg, images))
+    colours = [backbone(read_image(pair.image)[None] / 255)[0][0].flatten(1) for pair in images.splits["train"]]
+    assert torch.allclose(classifier.mean, torch.cat(colours, 1).mean(1), atol=0.2)
+    assert torch.allclose(classifier.std, torch.cat(colours, 1).std(1), atol=0.2)

@@ -1,0 +1,26 @@
+import torch
+
+from hypercolumns.classifiers import MLP
+from hypercolumns.samplers import Uncertainty
+from hypercolumns.tasks import Segmentation
+
+
+def test_the_model_in_training_says_where_it_is_unsure(segmenter):
+    """In an image and its frame, without dropout or gradients, and it goes on training."""
+    segmenter.classifier = MLP(224, 3, hidden=8, dropout=0.9)
+    images, masks = torch.rand(2, 3, 24, 30), torch.zeros(2, 24, 30, dtype=torch.int64)
+    masks[1, :, 2:] = 255
+    masks[1, 0, 0] = 2
+    frames = torch.tensor([[0.0, 0, 24, 30], [-10, -20, 80, 90]])
+    task = Segmentation(segmenter.train(), None, None, Uncertainty(40, oversample=100, share=1))
+    points, labels = task._sample(task.sampler, (images, masks, ["a", "b"], frames))
+    assert segmenter.training
+    assert all(parameter.grad is None for parameter in segmenter.parameters())
+    highest = segmenter.eval()(images, frames).topk(2, dim=1).values
+    margins = (highest[:, 0] - highest[:, 1]).where(masks != 255, torch.inf)
+    for margin, found in zip(margins, points, strict=True):
+        expected = margin.flatten().argsort()[:40]
+        assert set((found[:, 0] * 30 + found[:, 1]).tolist()) == set(expected.tolist())
+    assert torch.equal(
+        labels, torch.stack([mask[tuple(found.T)] for mask, found in zip(masks, points, strict=True)]).flatten()
+    )
