@@ -107,6 +107,11 @@ class TestProbes:
         probes.val = probes.val._replace(labels=(probes.val.labels + 1) % 6)
         assert probes.score((1, 2)).accuracy == 0.0
 
+    def test_a_tap_that_says_nothing_means_the_most_frequent_class(self):
+        drawn = samples(torch.full((100, 3), 7.0), labels=torch.tensor([0] * 30 + [1] * 70))
+        trial = Probes(drawn, drawn, statistics(drawn.features), [3], 2, 8, 0).score((0,))
+        assert (trial.accuracy, trial.miou) == pytest.approx((0.7, 0.35))
+
     def test_all_are_reduced_to_one_dimension(self):
         probes = self.probes(dimension=5)
         assert {subset: probes.score(subset).dimension for subset in [(0,), (1,), (1, 2), (0, 1, 2)]} == {

@@ -10,9 +10,11 @@ import torch
 from small_runs import RGB, config, run
 
 from hypercolumns import HypercolumnsError
+from hypercolumns.backbones import Backbone
 from hypercolumns.command_line import quote_paths
+from hypercolumns.ranking import Rules
 from hypercolumns.stages import build, report, runs
-from hypercolumns.stages.rank_taps import Probes, _some
+from hypercolumns.stages.rank_taps import Probes, _rules, _some
 from hypercolumns.store import SampleStore
 
 TAPS = "cnn.taps=[image,window:3,coordinates]"
@@ -91,6 +93,12 @@ def test_some_samples_are_the_same_by_seed(extracted):
     assert _some(split, 10**6, 0).features.equal(split.fetch(torch.arange(len(split))).features)
 
 
+def test_rules_of_a_backbone():
+    backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "window:3"])
+    assert [tap.name for tap in backbone.taps] == ["image", "window:3", "coordinates", "pyramid:2"]
+    assert _rules(backbone, 5, None) == Rules([3, 3, 2, 3], layers=1, from_deepest=[1, 3], most=5, budget=None)
+
+
 def test_limits(rank, tmp_path):
     rank("rank.channels=6")
     rows = trials(tmp_path)
@@ -104,7 +112,7 @@ def test_limits(rank, tmp_path):
     [
         (
             "rank.channels=2",
-            "rank.channels=2 and rank.most=6 allow none of the taps; the narrowest layer has 3 channels",
+            "rank.channels=2 allows none of the taps; the narrowest layer has 3 channels",
         ),
         ("rank.dimension=null", "rank.dimension=None must be a whole number of at least 1"),
         ("rank.most=0", "rank.most=0 must be a whole number of at least 1"),

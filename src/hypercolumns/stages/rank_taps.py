@@ -55,21 +55,18 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
 
 def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[Row]:
     """What was tried, best first."""
-    layers = len(backbone.tap_modules)
-    channels = [tap.channels for tap in backbone.taps]
-    from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
-    rules = Rules(channels, layers, from_deepest, cfg.rank.most, cfg.rank.channels)
-    everything = tuple(range(len(channels)))
-    if not any(rules.larger(())):
+    rules = _rules(backbone, cfg.rank.most, cfg.rank.channels)
+    if not rules.larger(()):
         raise HypercolumnsError(
-            f"rank.channels={cfg.rank.channels} and rank.most={cfg.rank.most} allow none of the taps; the narrowest "
-            f"layer has {min(channels[:layers])} channels"
+            f"rank.channels={rules.budget} allows none of the taps; the narrowest layer has "
+            f"{min(rules.channels[: rules.layers])} channels"
         )
     train, val = (_some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
     statistics = store.split("train").statistics()
-    probes = Probes(train, val, statistics, channels, classes, cfg.rank.dimension, cfg.seed)
+    probes = Probes(train, val, statistics, rules.channels, classes, cfg.rank.dimension, cfg.seed)
     steps = forward_selection(rules, probes.score)
     tried = {trial.subset: (number, trial) for number, step in enumerate(steps, start=1) for trial in step.new}
+    everything = tuple(range(len(rules.channels)))
     of_all = tried[everything][1] if everything in tried else probes.score(everything)
     tried.setdefault(everything, (0, of_all))
     kept = [step.kept for step in steps]
@@ -89,6 +86,13 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
         }
 
     return sorted((row(*trial) for trial in tried.values()), key=lambda row: (-row["miou"], row["channels"]))
+
+
+def _rules(backbone: Backbone, most: int | None, budget: int | None) -> Rules:
+    """Which subsets of a backbone's taps could be a `cnn.taps` with the same features."""
+    layers = len(backbone.tap_modules)
+    from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
+    return Rules([tap.channels for tap in backbone.taps], layers, from_deepest, most, budget)
 
 
 def _some(split: Split, count: int, seed: int) -> Samples:
