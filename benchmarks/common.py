@@ -41,9 +41,13 @@ def size(text: str) -> tuple[int, int]:
 
 
 def make_backbone(cnn: str, **settings: Any) -> Backbone:
-    """The backbone of that config, with random weights."""
-    config = OmegaConf.load(CONF / "cnn" / f"{cnn}.yaml")
-    return Backbone(str(config.network), OmegaConf.to_container(config.taps), **settings).eval()  # type: ignore[arg-type]
+    """The backbone of that config (`timm/<model>` for one of timm's), with random weights."""
+    name, _, model = cnn.partition("/")
+    config = OmegaConf.load(CONF / "cnn" / f"{name}.yaml")
+    if model:
+        config.model = model
+    taps = config.taps and OmegaConf.to_container(config.taps)
+    return Backbone(str(config.network), taps, **settings).eval()  # type: ignore[arg-type]
 
 
 def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segmenter:

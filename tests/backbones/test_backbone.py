@@ -4,12 +4,13 @@ import math
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 import torchvision
 from conftest import FIRES, SQN, VGG
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from hypercolumns.backbones import Backbone
+from hypercolumns.backbones import Backbone, networks
 from hypercolumns.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.taps import Regular
@@ -80,6 +81,20 @@ def test_taps_are_what_the_plain_network_gives_there(network, taps):
             assert torch.allclose(ours, expected[name], atol=1e-4), name
 
 
+def test_a_function_after_a_tap_does_not_overwrite_it(monkeypatch):
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            return self.second(F.relu(self.first(x), inplace=True))
+
+    monkeypatch.setitem(networks.OWN, "network", Network)
+    backbone = Backbone("network", ["first", "second"], trainable="all")
+    assert all((cells < 0).any() for mode in (True, False) for cells in backbone.train(mode)(torch.rand(1, 3, 40, 40)))
+
+
 def test_small_images_are_continued_by_their_last_pixels(sqn):
     image = torch.rand(1, 3, 2, 30)
     padded = sqn.pad(image)
@@ -100,6 +115,15 @@ class TestTrainable:
     def test_the_layers_of_the_last_tap(self):
         modules = {f"features.{i}.{part}" for i in (10, 12) for part in ("squeeze", "expand1x1", "expand3x3")}
         assert self.trained(1) == modules
+
+    @pytest.mark.parametrize("taps", [["features.1.0.block.0", "features.1.0"], ["features.1.0", "features.1.1.add"]])
+    def test_what_makes_the_tap_before_is_frozen_parameters_outside_layers_too(self, taps):
+        """ConvNeXt scales the output of each block by a parameter of its own, and ends it by a sum."""
+        backbone = Backbone("convnext_tiny", taps, trainable=1)
+        scale = "features.1.0.layer_scale"
+        trained = {name for name, parameter in backbone.body.named_parameters() if parameter.requires_grad}
+        assert (scale in trained) == (taps[0] == "features.1.0.block.0")
+        assert not any(name.startswith(("features.0", f"{taps[0]}.")) for name in trained)
 
     def test_all(self):
         assert self.trained("all") == self.trained(6)

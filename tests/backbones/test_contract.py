@@ -183,6 +183,8 @@ def test_padding_that_depends_on_the_size():
         for tap, stride in zip(backbone.taps, (2, 4, 8, 16, 32), strict=True)
     ]
     assert firsts == pytest.approx([1, 3, 7, 15, 31])
+    twin = copy.deepcopy(backbone)
+    assert all(tap.axes[0].maps.__self__ is twin for tap in twin.taps)
 
 
 def test_cells_are_centred_where_their_gradient_is(named):

@@ -235,7 +235,7 @@ class Backbone(nn.Module):
             raise HypercolumnsError(
                 f"cnn.trainable={self.trainable} must be a number of taps, from 0 to {len(self.tap_modules)}, or all"
             )
-        used = _used_up_to(self.body, self.tap_modules[: len(self.tap_modules) - count])
+        used = _used_by(self.body, self.tap_modules[: len(self.tap_modules) - count])
         self._frozen = [part for part in used if isinstance(part, nn.Module)] if count else [self.body]
         self.body.requires_grad_(True)
         for part in used if count else self._frozen:
@@ -270,6 +270,12 @@ def _cut(name: str, network: nn.Module, tap_modules: Sequence[Sequence[str]]) ->
         if isinstance(getattr(layer, "inplace", None), bool):
             # Else the ReLU after a tap would overwrite it.
             layer.inplace = False  # type: ignore[assignment]
+    for mode in (True, False):
+        body.train(mode)  # which changes the graph
+        for node in body.graph.nodes:
+            if node.kwargs.get("inplace"):
+                node.update_kwarg("inplace", False)
+        body.recompile()
     _spare_memory(body)
     return body
 
@@ -327,16 +333,14 @@ def _spare_memory(body: GraphModule) -> None:
     body.recompile()
 
 
-def _used_up_to(body: GraphModule, tap_modules: Sequence[Sequence[str]]) -> list[nn.Module | Tensor]:
-    """The modules, and the parameters outside of them, that the graph uses up to the last of these taps."""
-    outputs = body.graph.output_node().args[0]
-    assert isinstance(outputs, Mapping)
-    waiting = {outputs[module] for tap in tap_modules for module in tap}
-    used = []
-    for node in body.graph.nodes:
-        if not waiting:
-            break
-        if node.op in ("call_module", "get_attr"):
-            used.append(operator.attrgetter(str(node.target))(body))
-        waiting.discard(node)
-    return used
+def _used_by(body: GraphModule, tap_modules: Sequence[Sequence[str]]) -> list[nn.Module | Tensor]:
+    """The modules, and the parameters outside of them, that these taps are made with."""
+    outputs: Any = body.graph.output_node().args[0]
+    waiting: list[Node] = [outputs[module] for tap in tap_modules for module in tap]
+    used: dict[Node, None] = {}
+    while waiting:
+        node = waiting.pop()
+        if node not in used:
+            used[node] = None
+            waiting += node.all_input_nodes
+    return [operator.attrgetter(str(node.target))(body) for node in used if node.op in ("call_module", "get_attr")]

@@ -60,6 +60,7 @@ def prepare(cfg: DictConfig) -> None:
     if not isinstance(cfg.groups, str | None):
         raise HypercolumnsError(f"groups={cfg.groups} must be a regular expression; put it in quotes within quotes")
     check_whole("seed", cfg.seed, least=0)
+    plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_machine(cfg)
     console.quiet = not is_first_process()
     if cfg.monitor is not None:  # a stage that trains

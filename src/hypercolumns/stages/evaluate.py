@@ -45,7 +45,7 @@ def _evaluate_model(cfg: DictConfig) -> runs.Run | None:
     segmenter = build.model(cfg, images)
     views = build.views(cfg)
     network = segmenter.backbone.network
-    cnn = cfg.cnn.name if cfg.cnn.network == network else network.rpartition("/")[2]
+    cnn = cfg.cnn.name if cfg.cnn.network == network else network.replace("/", "-")
     about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(views), "precision": cfg.trainer.precision}
 
     def scored() -> Scored:

@@ -1,0 +1,68 @@
+"""Every backbone: what it says of itself (the contract's table), and what dense prediction costs beside it.
+
+python benchmarks/backbones.py
+python benchmarks/backbones.py --cnns sqn timm/resnet18.a1_in1k
+"""
+
+import torch
+from common import CONF, arguments, difference, make_segmenter, medians, report, size
+
+from hypercolumns.backbones import Backbone
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.taps import Regular
+
+POINTS = 2000
+TIMM = "timm/resnet18.a1_in1k"
+
+
+def main() -> None:
+    """Measure and print."""
+    names = sorted(path.stem for path in (CONF / "cnn").glob("*.yaml"))
+    cnns = {"nargs": "*", "default": [TIMM if name == "timm" else name for name in names]}
+    sizes = {"type": size, "nargs": "*", "default": [(360, 480)]}
+    options = arguments(__doc__, 5, cnns=cnns, sizes=sizes).parse_args()
+    torch.set_num_threads(options.threads)
+    described, timed = [], []
+    for cnn in options.cnns:
+        segmenter = make_segmenter(cnn)
+        described.append({"cnn": cnn, **description(segmenter.backbone)})
+        for height, width in options.sizes:
+            figures = measured(segmenter, torch.rand(1, 3, height, width), options.rounds)
+            assert figures["difference"] <= 1e-5, f"{cnn}: dense logits are not those at points"
+            timed.append({"cnn": cnn, "size": f"{width}x{height}", **figures})
+    report("backbones, cut after their last tap; channels and centres (offset, stride) of each tap", described, None)
+    report("dense inference against the backbone alone, one image, fp32", timed, options.json)
+
+
+def description(backbone: Backbone) -> dict[str, str | float]:
+    """What the contract's test holds it to."""
+    axes = [tap.axes[1] for tap in backbone.taps]
+    centres = [f"({axis.offset:g}, {axis.stride:g})" if isinstance(axis, Regular) else "(by size)" for axis in axes]
+    return {
+        "channels": f"{' + '.join(str(tap.channels) for tap in backbone.taps)} = {backbone.channels}",
+        "centres": " ".join(centres),
+        "least side": backbone.min_side,
+        "M parameters": sum(parameter.numel() for parameter in backbone.parameters()) / 1e6,
+    }
+
+
+def measured(segmenter: Segmenter, images: torch.Tensor, rounds: int) -> dict[str, float]:
+    """Times of the logits of all pixels and of the backbone, and how far some of them are from those at points."""
+    points = torch.stack([torch.randint(side, (POINTS,)) for side in images.shape[-2:]], -1)
+    with torch.inference_mode():
+        seconds = medians(
+            {"dense": lambda: segmenter(images), "backbone": lambda: segmenter.backbone(images)},
+            rounds,
+        )
+        dense = segmenter(images)[0][:, points[:, 0], points[:, 1]].T
+        off = difference(dense, segmenter.logits_at(images, points[None])[0])
+    return {
+        "dense ms": seconds["dense"] * 1e3,
+        "backbone ms": seconds["backbone"] * 1e3,
+        "dense / backbone": seconds["dense"] / seconds["backbone"],
+        "difference": off,
+    }
+
+
+if __name__ == "__main__":
+    main()
