@@ -24,7 +24,7 @@ Mask = NDArray[np.uint8]
 Pixels = NDArray[np.intp]
 TURN = 2 * math.pi
 BEND = 0.3  # of a scribble from one pixel to the next, in radians; a standard deviation
-TRIES = 20  # of other directions, where a scribble would leave its region
+TRIES = 20  # of directions for each of its pixels
 
 
 def regions(mask: Mask) -> list[Pixels]:
@@ -46,16 +46,20 @@ def regions(mask: Mask) -> list[Pixels]:
 
 def scribble(region: Pixels, random: np.random.Generator) -> Pixels:
     """The pixels of a curve inside a region."""
-    inside, start = set(map(tuple, region.tolist())), region[random.integers(len(region))]
-    y, x, angle, curve = *map(float, start), random.uniform(0, TURN), [tuple(start)]
-    for _ in range(int(np.ptp(region, axis=0).max())):
-        for turned in (angle + random.normal(0, BEND), *random.uniform(0, TURN, TRIES)):
+    corner, sides = region.min(0) - 1, np.ptp(region, axis=0)
+    inside = np.zeros(sides + 3, bool)
+    inside[tuple((region - corner).T)] = True
+    y, x = map(float, random.choice(region) - corner)
+    angle, curve = random.uniform(0, TURN), [(round(y), round(x))]
+    for _ in range(sides.max()):
+        for tries in range(TRIES):  # any direction, if it would leave the region straight ahead
+            turned = random.uniform(0, TURN) if tries else angle + random.normal(0, BEND)
             ahead = y + math.sin(turned), x + math.cos(turned)
-            if (pixel := (round(ahead[0]), round(ahead[1]))) in inside:
+            if inside[pixel := (round(ahead[0]), round(ahead[1]))]:
                 (y, x), angle = ahead, turned
                 curve.append(pixel)
                 break
-    return np.array(curve)
+    return np.array(curve) + corner
 
 
 def main() -> None:
