@@ -196,7 +196,8 @@ def test_cells_are_centred_where_their_gradient_is(named):
             backbone.taps, backbone.cells(*size), gradients(backbone, body, torch.ones(1, 3, *size)), strict=False
         ):
             reach = int(tap.name.removeprefix("window:")) // 2 if tap.name.startswith("window:") else 0
-            if tap.of_whole or min(min(n // 2, n - 1 - n // 2) for n in cells) < reach:
+            at_border = min(min(n // 2, n - 1 - n // 2) for n in cells) < reach
+            if tap.of_whole or at_border or (reach and size == EVEN):
                 continue  # the border, which sees less, is in sight; see test_context
             for axis in (0, 1):
                 centre = tap.axes[axis].centres(cells[axis], size[axis])[place[axis]]
