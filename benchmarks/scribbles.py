@@ -70,12 +70,15 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--points", type=int, metavar="N", help="of each region")
     what.add_argument("--scribbles", action="store_true")
+    parser.add_argument("--year", default="2012")
     parser.add_argument("--train", default="train", help="the list of the images whose masks are changed")
     parser.add_argument("--smallest", type=int, default=1, metavar="PIXELS", help="region that is labelled at all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    (layout,) = (options.source / "VOCdevkit").resolve().glob("VOC*")
+    layout = (options.source / "VOCdevkit" / f"VOC{options.year}").resolve()
     made = options.target / "VOCdevkit" / layout.name
+    if made.exists() or not layout.is_dir():
+        parser.error(f"{made} is there already" if made.exists() else f"{layout} is not a folder")
     (made / "SegmentationClass").mkdir(parents=True)
     for path in [*layout.iterdir(), *(layout / "SegmentationClass").iterdir()]:
         if path.name != "SegmentationClass":

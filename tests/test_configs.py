@@ -14,7 +14,7 @@ from hypercolumns.stages import runs
 CONF = ROOT / "conf"
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
 OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))
-STAGES = ["all", "extract", "pretrain", "train", "evaluate", "compare", "verify"]
+STAGES = ["all", "extract", "pretrain", "train", "evaluate", "compare", "verify", "rank_taps"]
 
 
 def composed(*overrides):
@@ -50,6 +50,8 @@ def test_every_target_exists_and_takes_the_settings(option):
         settings.pop("_partial_", None)
         if group == "cnn":
             settings = {name: value for name, value in settings.items() if name not in ("name", "model")}
+        if group == "data":
+            assert (settings.pop("limit_images"), settings.pop("limit_seed")) == (None, 0)  # see `build.image_set`
         assert settings.keys() <= inspect.signature(target).parameters.keys()
 
 

@@ -43,8 +43,6 @@ def test_what_a_page_says_works_when_pasted(page, tmp_path):
     python = tmp_path / "bin" / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}/src" exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    if "data/*" in page:  # the pictures that the pages before have drawn
-        run(tmp_path, "python", "train.py", "stage=extract", "cnn=rgb", "data=shapes", "data.train_images=12")
     for language, text in BLOCK.findall(page):
         named = re.match(r"# ((src|conf)/\S+)\n", text)
         if named:

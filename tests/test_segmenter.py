@@ -182,6 +182,10 @@ class TestModelFile:
     def test_loading_downloads_nothing(self, path, monkeypatch):
         monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *a, **k: pytest.fail("download"))
         Segmenter.load(path)
+        # A network whose own backbone has weights of its own.
+        self.rewrite(path, lambda h, t: h["backbone"].update(network="fcn_resnet50", taps=[["backbone.relu"]]))
+        with pytest.raises(HypercolumnsError, match="tensors are missing"):
+            Segmenter.load(path)
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -193,6 +197,7 @@ class TestModelFile:
             (lambda h, t: h["backbone"].update(weights="x"), "does not hold what its header says"),
             (lambda h, t: h.update(alignment="none"), "alignment=none is not known"),
             (lambda h, t: h["classes"].pop(), "does not hold what its header says"),
+            (lambda h, t: h["classifier"].update(hidden=[10**9]), "does not hold what its header says"),
             (lambda h, t: t.pop("classifier.mean"), "does not hold what its header says"),
             (lambda h, t: t.pop("backbone.body.features.0.bias"), r"tensors are missing, such as features\.0\.bias"),
         ],

@@ -58,6 +58,19 @@ def test_context_taps_are_of_the_whole_image(size):
         assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
 
 
+def test_a_crop_in_windows_knows_where_it_is():
+    """Also where the backbone sees it at another size."""
+    backbone = Backbone("squeezenet1_0", [*SQN["taps"][:2], "pyramid:2", "coordinates"])
+    segmenter = Segmenter(backbone, Grid(backbone.channels, 3, 2, 8), ["a", "b", "c"], resize=(230, 310)).eval()
+    image, frame = torch.rand(1, 3, 120, 440), torch.tensor([[-30.0, -50.0, 400.0, 800.0]])
+    with torch.inference_mode():
+        logits = segmenter(image, frame)
+        segmenter.window = CUT
+        cut = segmenter(image, frame)
+        assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
+        assert not torch.allclose(segmenter(image), cut, atol=1e-3)
+
+
 def test_of_a_resized_image(sqn):
     segmenter = make_segmenter(sqn, resize=(230, 310))
     image = torch.randint(0, 256, (1, 3, 120, 440), dtype=torch.uint8)

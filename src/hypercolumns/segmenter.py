@@ -19,7 +19,7 @@ from hypercolumns.backbones import Backbone
 from hypercolumns.backbones.networks import libraries
 from hypercolumns.classifiers import KINDS, Classifier
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.factored import Adaptive, adaptive_labels, classify
+from hypercolumns.factored import Adaptive, Rest, adaptive_labels, classify
 from hypercolumns.files import replacing
 from hypercolumns.hypercolumn import Alignment, Size, check_alignment
 from hypercolumns.images import VOID, Palette, read_image, voc_palette
@@ -182,9 +182,17 @@ class Segmenter(nn.Module):
                 },
             )
             classes = [str(name) for name in header["classes"]]
+            with torch.device("meta"):  # so that nothing large is made before it is known to fit
+                classifier = kind(backbone.channels, len(classes), **classifier_header)
+            of_classifier = {
+                name.removeprefix("classifier."): tensor.float()
+                for name, tensor in tensors.items()
+                if name.startswith("classifier.")
+            }
+            classifier.load_state_dict(of_classifier, assign=True)
             segmenter = cls(
                 backbone,
-                kind(backbone.channels, len(classes), **classifier_header),
+                classifier,
                 classes,
                 tuple((int(r), int(g), int(b)) for r, g, b in header["palette"]),
                 header["alignment"],
@@ -208,11 +216,7 @@ class Segmenter(nn.Module):
     ) -> Tensor:
         """`finish` of the first layer of every pixel, (B, H, W, ...); the backbone sees the images at size `seen`."""
         weight, bias = self.classifier.folded()
-        of_images = whole_frame(images) if frames is None else frames
-
-        def rest(hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-            return finish(hidden, places(rows, columns, of_images))
-
+        rest = _placed(finish, whole_frame(images) if frames is None else frames)
         parameters = self.classifier.finishing()
         whole: Tensor | None = None
         for rows, columns, maps in windows(
@@ -231,10 +235,7 @@ class Segmenter(nn.Module):
 
     def _adaptive_labels(self, images: Tensor, adaptive: Adaptive) -> Tensor:
         weight, bias = self.classifier.folded()
-
-        def rest(hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-            return self.classifier.finish(hidden, places(rows, columns, whole_frame(images)))
-
+        rest = _placed(self.classifier.finish, whole_frame(images))
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
             for image, own in enumerate(labels[:, rows, columns]):
@@ -265,6 +266,12 @@ class Segmenter(nn.Module):
 
     def _batch(self, image: Picture) -> Tensor:
         return as_tensor(image)[None].to(self.backbone.get_buffer("mean").device)
+
+
+def _placed(finish: Callable[[Tensor, Places], Tensor], frames: Tensor) -> Rest:
+    """`finish` as `classify` calls it: by the rows and columns of pixels, whose places it is told."""
+    frames = frames.cpu()  # where rows and columns are
+    return lambda hidden, rows, columns: finish(hidden, places(rows, columns, frames))
 
 
 def as_tensor(image: Picture) -> Tensor:

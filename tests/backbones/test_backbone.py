@@ -227,6 +227,13 @@ def test_fingerprint_sees_one_changed_weight():
     assert {**backbone.fingerprint(), "weights": ""} == {**before, "weights": ""}
 
 
+def test_a_network_whose_code_computes_its_sizes_by_tensors():
+    """RegNet's does: it can't be made without values, into which others would be loaded."""
+    backbone = Backbone("regnet_x_400mf", ["stem"])
+    twin = Backbone("regnet_x_400mf", ["stem"], weights=backbone.body.state_dict())
+    assert twin.fingerprint() == backbone.fingerprint()
+
+
 def test_unknown_network_and_tap():
     with pytest.raises(HypercolumnsError, match=r"cnn\.network=squeezenet is not known; it must be rgb or one of"):
         Backbone("squeezenet", ["features.0"])

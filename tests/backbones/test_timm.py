@@ -43,7 +43,7 @@ def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
     image = torch.rand(3, 40, 50)
     assert torch.equal(Segmenter.load(path).logits(image), segmenter.logits(image))
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(HypercolumnsError, match=r"not installed; pip install 'hypercolumns\[timm\]'"):
+    with pytest.raises(HypercolumnsError, match=r"not installed; .* uv sync --extra timm, or pip install"):
         Segmenter.load(path)
 
 

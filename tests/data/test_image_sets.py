@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypercolumns.data import folder, shapes, voc
+from hypercolumns.data import folder, limited, shapes, voc
 from hypercolumns.data.shapes import CLASSES, draw
 from hypercolumns.data.voc import read_layout
 from hypercolumns.errors import HypercolumnsError
@@ -189,7 +189,7 @@ class TestLimit:
 
     def test_smaller_sets_are_part_of_larger_ones_in_the_order_of_the_list(self, ten):
         def ids(count, seed=0):
-            images = folder(**ten, limit_images=count, limit_seed=seed)
+            images = limited(folder(**ten), count, seed)
             assert [pair.id for pair in images.splits["val"]] == ["4", "6"]
             return [pair.id for pair in images.splits["train"]]
 
@@ -201,7 +201,7 @@ class TestLimit:
         assert len({tuple(ids(3, seed)) for seed in range(5)}) > 1
 
     def test_it_shows_in_the_fingerprint(self, ten):
-        every, all_eight, some = (folder(**ten, limit_images=count).fingerprint() for count in (None, 8, 7))
+        every, all_eight, some = (limited(folder(**ten), count, 0).fingerprint() for count in (None, 8, 7))
         assert every == all_eight
         assert every["train"] != some["train"]
         assert every["val"] == some["val"]
@@ -210,11 +210,7 @@ class TestLimit:
     def test_more_than_there_are_or_none(self, ten, count):
         message = rf"data\.limit_images={count} must be a whole number from 1 to 8, .* train split of folder has"
         with pytest.raises(HypercolumnsError, match=message):
-            folder(**ten, limit_images=count)
-
-    def test_in_every_data_set(self, root, tmp_path):
-        assert len(voc(root, limit_images=1).splits["train"]) == 1
-        assert len(shapes(tmp_path, train_images=3, val_images=1, limit_images=2).splits["train"]) == 2
+            limited(folder(**ten), count, 0)
 
 
 class TestShapes:

@@ -526,6 +526,18 @@ class TestPretrainAndTrain:
         run("pretrain", "seed=0", "dense_val=0")
         assert pretrain_identity(extracted)["samples"] == own.name
 
+    def test_a_sampler_that_is_named_chooses_the_store(self, extracted, monkeypatch):
+        """Also where stage extract was given a model, which stage pretrain is not."""
+        run("pretrain", "dense_val=0")
+        model = extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors"
+        run("extract", "sampler=uncertainty", "sampler.n=5", f"model={model}")
+        parent = extracted / "runs/shapes/rgb/samples"
+        own = max(parent.glob("*/index.json"), key=lambda path: path.stat().st_mtime).parent
+        run("extract", "sampler=uniform", "sampler.n=5")
+        monkeypatch.setattr(build, "overrides", lambda: ["sampler=uncertainty", "sampler.n=5"])
+        run("pretrain", "sampler=uncertainty", "sampler.n=5", "dense_val=0", "trainer.max_epochs=2")
+        assert pretrain_identity(extracted)["samples"] == own.name
+
     def test_training_keeps_to_the_hidden_layers_of_what_it_starts_from(self, extracted):
         run("pretrain", "dense_val=0")
         with pytest.raises(HypercolumnsError, match=r"classifier\.hidden is 8, this command has 9"):

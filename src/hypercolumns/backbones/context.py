@@ -47,7 +47,10 @@ class Context(ABC):
 
     @abstractmethod
     def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
-        """Its map, of the deepest one (B, C, h, w) of images of `size` = (height, width), framed (see `places`)."""
+        """Its map, of the deepest one (B, C, h, w) of images of `size` = (height, width), framed (see `places`).
+
+        Where it is not `of_whole`, these may be windows of images: it must not ask where they lie.
+        """
         ...
 
 

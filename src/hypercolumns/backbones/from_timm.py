@@ -98,6 +98,6 @@ def _timm() -> ModuleType:
         return importlib.import_module("timm")
     except ImportError as error:
         raise HypercolumnsError(
-            "networks of timm need timm, which is not installed; pip install 'hypercolumns[timm]', "
-            "or uv sync --extra timm"
+            "networks of timm need timm, which is not installed; in the project's folder, uv sync --extra timm, "
+            "or pip install '.[timm]'"
         ) from error

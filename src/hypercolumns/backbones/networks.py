@@ -1,5 +1,6 @@
 """Networks by name: torchvision's, timm's, and our own."""
 
+import inspect
 from collections import OrderedDict
 from typing import Any
 
@@ -28,12 +29,14 @@ def build(name: str) -> nn.Module:
     if model is not None:
         return from_timm.build(model)
     try:
-        network: nn.Module = torchvision.models.get_model(name, weights=None)
+        make = torchvision.models.get_model_builder(name)
     except ValueError:
         raise HypercolumnsError(
             f"cnn.network={name} is not known; it must be {', '.join(OWN)} or one of torchvision's models, "
             f"which torchvision.models.list_models() lists, or {TIMM}<model> for one of timm's"
         ) from None
+    none = [part for part in ("weights", "weights_backbone") if part in inspect.signature(make).parameters]
+    network: nn.Module = make(**dict.fromkeys(none))  # else it would download those of its backbone
     return network
 
 

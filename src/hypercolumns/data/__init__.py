@@ -1,7 +1,7 @@
 """Images with masks, and sampled hypercolumns, as Lightning data modules."""
 
 from hypercolumns.data.folder import folder
-from hypercolumns.data.image_set import ImageSet, Pair
+from hypercolumns.data.image_set import ImageSet, Pair, limited
 from hypercolumns.data.images import Batch, Example, ImageData
 from hypercolumns.data.predictions import PredictionDataset, mask_pairs
 from hypercolumns.data.samples import SampleData
@@ -19,6 +19,7 @@ __all__ = [
     "PredictionDataset",
     "SampleData",
     "folder",
+    "limited",
     "mask_pairs",
     "shapes",
     "voc",

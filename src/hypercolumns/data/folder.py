@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from hypercolumns import seeds
-from hypercolumns.data.image_set import ImageSet, Pair, image_set, limited, read_classes, read_lines, read_palette
+from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_lines, read_palette
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import SUFFIXES
 
@@ -20,8 +20,6 @@ def folder(
     val: str | Path | None = None,
     val_share: float = 0.2,
     split_seed: int = 0,
-    limit_images: int | None = None,
-    limit_seed: int = 0,
 ) -> ImageSet:
     """Images and masks that bear the same names, such as `images/a/1.jpg` and `masks/a/1.png`.
 
@@ -36,8 +34,6 @@ def folder(
         val: likewise, to validate on.
         val_share: the share of images, in (0, 1), that a split by chance sets aside for val.
         split_seed: of that split.
-        limit_images: train on so many images only, see `limited`.
-        limit_seed: of which ones.
 
     Raises:
         HypercolumnsError: if a setting is missing, or files are not there.
@@ -63,7 +59,7 @@ def folder(
     else:
         splits = {"train": _listed(pairs, train, "train", images), "val": _listed(pairs, val, "val", images)}
     names = read_classes(classes)
-    return limited(image_set(name, names, read_palette(palette, len(names)), splits), limit_images, limit_seed)
+    return image_set(name, names, read_palette(palette, len(names)), splits)
 
 
 def _split(pairs: list[Pair], val_share: float, seed: int) -> dict[str, list[Pair]]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from hypercolumns.data.image_set import ImageSet, limited
+from hypercolumns.data.image_set import ImageSet
 from hypercolumns.data.voc import read_layout
 from hypercolumns.errors import check_whole
 from hypercolumns.files import write_json
@@ -51,8 +51,6 @@ def shapes(
     seed: int = 0,
     train_images: int = 240,
     val_images: int = 40,
-    limit_images: int | None = None,
-    limit_seed: int = 0,
 ) -> ImageSet:
     """The set of that seed and size, drawn on first use.
 
@@ -62,8 +60,6 @@ def shapes(
         seed: of everything in the pictures.
         train_images: how many there are to train on.
         val_images: how many there are to validate on.
-        limit_images: train on so many of them only, see `limited`.
-        limit_seed: of which ones.
     """
     for setting, value in (("train_images", train_images), ("val_images", val_images)):
         check_whole(f"data.{setting}", value, least=1)
@@ -82,7 +78,7 @@ def shapes(
                 write_mask(layout / "SegmentationClass" / f"{id_}.png", labels, voc_palette(len(CLASSES)))
             (lists / f"{split}.txt").write_text("".join(f"{id_}\n" for id_ in ids))
         write_json(finished, {"version": VERSION})
-    return limited(read_layout(layout, name, list(CLASSES), "train", "val"), limit_images, limit_seed)
+    return read_layout(layout, name, list(CLASSES), "train", "val")
 
 
 def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

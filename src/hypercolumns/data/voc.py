@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torchvision.datasets
 
-from hypercolumns.data.image_set import ImageSet, Pair, image_set, limited, read_classes, read_lines, read_palette
+from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_lines, read_palette
 from hypercolumns.errors import HypercolumnsError
 
 CLASSES = (
@@ -22,8 +22,6 @@ def voc(
     train: str = "train",
     val: str = "val",
     download: bool = False,
-    limit_images: int | None = None,
-    limit_seed: int = 0,
 ) -> ImageSet:
     """The images of a folder in Pascal VOC's layout.
 
@@ -36,8 +34,6 @@ def voc(
         train: the split to train on, a file `ImageSets/Segmentation/<train>.txt`.
         val: the split to validate on.
         download: fetch VOC itself through torchvision, which checks it by its checksum, if it is not there.
-        limit_images: train on so many images only, see `limited`.
-        limit_seed: of which ones.
 
     Raises:
         HypercolumnsError: if the folder, a split or files of it are not there.
@@ -60,7 +56,7 @@ def voc(
         )
     names = list(CLASSES) if classes is None else read_classes(classes)
     images = read_layout(folder, name or f"voc{year}", names, train, val, palette)
-    return limited(images, limit_images, limit_seed)
+    return images
 
 
 def read_layout(

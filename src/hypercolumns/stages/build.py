@@ -21,7 +21,7 @@ from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
 from hypercolumns.callbacks import History, MovableCheckpoint, Progress
 from hypercolumns.classifiers import Classifier
-from hypercolumns.data import Augmentation, ImageData, ImageSet
+from hypercolumns.data import Augmentation, ImageData, ImageSet, limited
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console
@@ -79,8 +79,10 @@ def plain(cfg: Any) -> Any:
 
 def image_set(cfg: DictConfig) -> ImageSet:
     """The images that the config names."""
-    images: ImageSet = instantiate(cfg.data, _convert_="all")
-    return images
+    settings = plain(cfg.data)
+    count, seed = settings.pop("limit_images", None), settings.pop("limit_seed", 0)
+    images: ImageSet = instantiate(settings, _convert_="all")
+    return limited(images, count, seed)
 
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:
@@ -302,4 +304,4 @@ def command(stage: str, *changed: str) -> str:
     """The command line that runs another stage with the same settings, but for those that are `changed`."""
     left_out = ("stage=", "samples=", "init_from=", *(f"{override.partition('=')[0]}=" for override in changed))
     others = [override for override in overrides() if not override.startswith(left_out)]
-    return " ".join(["python train.py", f"stage={stage}", *others, *map(shlex.quote, changed)])
+    return shlex.join(["python", "train.py", f"stage={stage}", *others, *changed])

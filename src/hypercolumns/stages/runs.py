@@ -195,11 +195,16 @@ def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleSto
         return store
     parent = home(cfg, images, "samples")
     stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    own = parent / key(store_identity(cfg, wanted)) / INDEX
-    if own in stores and any(override.startswith(("sampler", "seed=")) for override in build.overrides()):
-        return SampleStore(own.parent)
-    candidates = ((path.parent, found) for path in stores if (found := fingerprint_of(path.parent)) is not None)
-    return SampleStore(_newest(candidates, wanted, f"samples in {parent}", build.command("extract")))
+    candidates = [(path.parent, found) for path in stores if (found := fingerprint_of(path.parent)) is not None]
+    if any(override.startswith(("sampler", "seed=")) for override in build.overrides()):
+        identity = store_identity(cfg, wanted)
+        meant = {name: identity[name] for name in identity if name not in ("device", "threads")}
+        if cfg.model is None:  # which stage pretrain need not name again
+            meant.pop("model", None)
+        own = [folder for folder, found in candidates if not differences(found, meant)]
+        if own:
+            return SampleStore(own[0])
+    return SampleStore(_newest(iter(candidates), wanted, f"samples in {parent}", build.command("extract")))
 
 
 def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
