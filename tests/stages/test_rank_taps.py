@@ -129,7 +129,7 @@ def test_the_printed_command_uses_the_choice(rank, capsys, monkeypatch):
     rank("rank.most=1")
     *_, choice, command = capsys.readouterr().out.splitlines()
     assert choice.split() == ["choice", "'cnn.taps=[image]'"]  # brackets are patterns to a shell
-    assert command.split() == ["command", "python", "train.py", "stage=all", *RGB, "'cnn.taps=[image]'"]
+    assert shlex.split(command) == ["command", "python", "train.py", "stage=all", *RGB, "cnn.taps=[image]"]
 
 
 @pytest.mark.parametrize("taps", [SQN, SQN[:1], SQN[1:2]])
