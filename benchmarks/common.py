@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -43,9 +44,8 @@ def size(text: str) -> tuple[int, int]:
 def make_backbone(cnn: str, **settings: Any) -> Backbone:
     """The backbone of that config (`timm/<model>` for one of timm's), with random weights."""
     name, _, model = cnn.partition("/")
-    config = OmegaConf.load(CONF / "cnn" / f"{name}.yaml")
-    if model:
-        config.model = model
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", [f"cnn={name}", *([f"cnn.model={model}"] if model else [])]).cnn
     taps = config.taps and OmegaConf.to_container(config.taps)
     return Backbone(str(config.network), taps, **settings).eval()  # type: ignore[arg-type]
 
