@@ -199,7 +199,7 @@ class TestExtract:
         assert "model" not in SampleStore(place / "of no model").fingerprint
 
     def test_a_sampler_that_asks_a_model_needs_one_that_fits(self, place, segmenter):
-        with pytest.raises(HypercolumnsError, match=r"sampler .*Uncertainty asks a model .*; give model=<the model\.s"):
+        with pytest.raises(HypercolumnsError, match=r"sampler=.*Uncertainty asks a model .*; give model=<the model\.s"):
             run("extract", "data.train_images=1", "sampler=uncertainty")
         with pytest.raises(HypercolumnsError, match="model=nowhere is not a file"):
             run("extract", "data.train_images=1", "sampler=uncertainty", "model=nowhere")

@@ -63,7 +63,7 @@ def _guide(cfg: DictConfig, images: ImageSet) -> Segmenter:
     """The model for a sampler that needs one."""
     if cfg.model is None:
         raise HypercolumnsError(
-            f"the sampler {cfg.sampler._target_} asks a model which pixels to take; give model=<the model.safetensors "
+            f"sampler={cfg.sampler._target_} asks a model which pixels to take; give model=<the model.safetensors "
             f"of a finished run>, or choose another sampler"
         )
     return build.model(cfg, images).to(build.device(cfg))
