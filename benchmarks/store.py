@@ -142,8 +142,8 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
         classifier = start().train()
         optimizer = instantiate(cfg.optimizer)(classifier.parameters())
         for batches in held:
-            for features, labels in batches:
-                loss = torch.nn.functional.cross_entropy(classifier(features.float()), labels)
+            for features, labels, places in batches:
+                loss = torch.nn.functional.cross_entropy(classifier(features.float(), places), labels)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -157,9 +157,9 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
             ends[name] = side(number)
             times[name].append(time.perf_counter() - begin)
     seconds = {name: float(np.median(each[1:])) for name, each in times.items()}
-    features = split.fetch(torch.arange(min(len(split), 10_000)))[0].float()
+    features, _, places = split.fetch(torch.arange(min(len(split), 10_000)))
     with torch.inference_mode():
-        logits = {name: classifier.eval()(features) for name, classifier in ends.items()}
+        logits = {name: classifier.eval()(features.float(), places) for name, classifier in ends.items()}
     off = float((logits["Lightning"] - logits["bare loop"]).abs().max() / logits["bare loop"].abs().max())
     assert off < 1e-2, f"they don't end with the same classifier: {off}"
     return {

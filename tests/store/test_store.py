@@ -34,7 +34,8 @@ class TestReading:
     def test_rows_are_fetched_in_the_order_asked_for(self, folder, rows):
         split = SampleStore(folder).split("train")
         images = [make_image(number) for number in range(5)]
-        features, labels, (y, x) = split.fetch(torch.tensor(rows, dtype=torch.int64))
+        features, labels, (y, x) = split.fetch(torch.tensor(rows, dtype=torch.int64), places=True)
+        assert len(split.fetch(torch.tensor(rows, dtype=torch.int64)).places.y) == 0
         assert (features.dtype, labels.dtype) == (torch.float16, torch.int64)
         assert torch.equal(features, torch.cat([image.features for image in images]).half()[rows])
         assert torch.equal(labels, torch.cat([image.labels for image in images])[rows])

@@ -26,11 +26,13 @@ class Classifier(nn.Module, ABC):
 
     Attributes:
         kind: its name in model files.
+        needs_places: whether `finish` looks at them; others may be given empty ones.
         first: the first layer.
         rest: the others.
     """
 
     kind: ClassVar[str]
+    needs_places: ClassVar[bool] = False
 
     def __init__(self, channels: int, outputs: int, hidden: int | Sequence[int], dropout: float) -> None:
         """Build the layers, with standardisation by mean 0 and std 1.

@@ -23,6 +23,7 @@ class Grid(Classifier):
     """
 
     kind = "grid"
+    needs_places = True
 
     def __init__(
         self, channels: int, classes: int, size: int = 3, hidden: int | Sequence[int] = 512, dropout: float = 0.0

@@ -14,9 +14,9 @@ from hypercolumns.store import Samples, SampleStore, Split
 class SampleDataset(Dataset[Samples]):
     """The samples of a split; batches are fetched whole."""
 
-    def __init__(self, split: Split) -> None:
-        """The samples of `split`."""
-        self.split = split
+    def __init__(self, split: Split, places: bool = False) -> None:
+        """The samples of `split`; with `places`, where they are."""
+        self.split, self.places = split, places
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -24,7 +24,7 @@ class SampleDataset(Dataset[Samples]):
 
     def __getitems__(self, rows: Tensor) -> Samples:
         """The samples of these rows (N,)."""
-        return self.split.fetch(rows)
+        return self.split.fetch(rows, self.places)
 
 
 class SampleData(pl.LightningDataModule):
@@ -37,14 +37,18 @@ class SampleData(pl.LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         images_per_batch: int | None = None,
+        places: bool = False,
     ) -> None:
-        """The samples of `store`, in batches of at most `batch_size`, in training from at most `images_per_batch`."""
+        """The samples of `store`, in batches of at most `batch_size`, in training from at most `images_per_batch`.
+
+        With `places`, batches say where in their images samples are.
+        """
         super().__init__()
         check_whole("batch_size", batch_size, least=1)
         check_whole("num_workers", num_workers, least=0)
         if images_per_batch is not None:
             check_whole("images_per_batch", images_per_batch, least=1)
-        self.images_per_batch = images_per_batch
+        self.images_per_batch, self.places = images_per_batch, places
         self.store, self.batch_size, self.num_workers, self.seed = store, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader[Samples]:
@@ -68,7 +72,10 @@ class SampleData(pl.LightningDataModule):
 
     def _loader(self, split: Split, batches: Batches | ImageBatches) -> DataLoader[Samples]:
         return DataLoader(
-            SampleDataset(split), batch_sampler=batches, num_workers=self.num_workers, collate_fn=_as_it_is
+            SampleDataset(split, self.places),
+            batch_sampler=batches,
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
         )
 
 

@@ -51,7 +51,9 @@ def _classifier(cfg: DictConfig, store: SampleStore, classes: Sequence[str], run
         build.class_weights(cfg, split.samples_per_class(len(classes))),
         cfg.seed,
     )
-    data = SampleData(store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch)
+    data = SampleData(
+        store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch, places=classifier.needs_places
+    )
     build.fit(cfg, task, data, run.folder, run.events)
     return classifier
 

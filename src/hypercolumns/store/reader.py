@@ -13,6 +13,8 @@ from hypercolumns.files import read_json
 from hypercolumns.places import Places
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, REPAIR, Fingerprint, ImageSamples, Shard
 
+NOWHERE = Places(torch.empty(0), torch.empty(0))
+
 
 def fingerprint_of(folder: Path) -> dict[str, Any] | None:
     """What decides the contents of the store in a folder, finished or not; None if there is none that can be read."""
@@ -23,7 +25,7 @@ def fingerprint_of(folder: Path) -> dict[str, Any] | None:
 
 
 class Samples(NamedTuple):
-    """Features (N, D) float16, labels (N,) int64, and the places (N,) of their pixels, float32."""
+    """Features (N, D) float16, labels (N,) int64, and the places (N,) of their pixels, float32, if they were wanted."""
 
     features: Tensor
     labels: Tensor
@@ -136,27 +138,30 @@ class Split:
             self._maps[number] = self.shards[number].read(self._fingerprint)
         return self._maps[number]
 
-    def fetch(self, rows: Tensor) -> Samples:
-        """The samples of these rows (N,), in their order; fastest if it ascends."""
+    def fetch(self, rows: Tensor, places: bool = False) -> Samples:
+        """The samples of these rows (N,), in their order, fastest if it ascends; with `places`, where they are."""
         if (rows.diff() < 0).any():
             ascending, order = rows.sort()
             back = order.argsort()
-            features, labels, (y, x) = self.fetch(ascending)
-            return Samples(features[back], labels[back], Places(y[back], x[back]))
+            found = self.fetch(ascending, places)
+            own = Places(*(one[back] for one in found.places)) if places else NOWHERE
+            return Samples(found.features[back], found.labels[back], own)
         features = torch.empty(len(rows), self.channels, dtype=torch.float16)
         labels = torch.empty(len(rows), dtype=torch.uint8)
-        places = torch.empty(len(rows), 2)
         counts = torch.searchsorted(rows, self._starts).diff()
         of_shard = counts.tolist()
         local = rows - torch.repeat_interleave(self._starts[:-1], counts)
-        parts = zip(*(one.split(of_shard) for one in (local, features, labels, places)), strict=True)
-        for number, (which, to_features, to_labels, to_places) in enumerate(parts):
+        parts = zip(*(one.split(of_shard) for one in (local, features, labels)), strict=True)
+        middles = [torch.empty(0, 2)]
+        for number, (which, to_features, to_labels) in enumerate(parts):
             if of_shard[number]:
                 tensors = self.tensors(number)
                 torch.index_select(tensors["features"], 0, which, out=to_features)
                 torch.index_select(tensors["labels"], 0, which, out=to_labels)
-                to_places.copy_((tensors["positions"][which] + 0.5) / tensors["sizes"][tensors["images"][which].long()])
-        return Samples(features, labels.long(), Places(*places.unbind(1)))
+                if places:
+                    sizes = tensors["sizes"][tensors["images"][which].long()]
+                    middles.append((tensors["positions"][which] + 0.5) / sizes)
+        return Samples(features, labels.long(), Places(*torch.cat(middles).unbind(1)))
 
     def origins(self, rows: Tensor) -> list[tuple[str, int, int]]:
         """Image, row and column where each of these samples (N,) was taken."""
