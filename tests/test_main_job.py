@@ -34,6 +34,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_all_stages_then_predict_small(tmp_path):
     """SqueezeNet, one tiny pass through everything, by odd file names; then the events that TensorBoard reads."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -72,6 +73,7 @@ def test_all_stages_then_predict_small(tmp_path):
     assert {path.name for path in (tmp_path / "out's").iterdir()} == {"a, b=c.png", "a, b=c.overlay.jpg"}
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_each_job(tmp_path):
     run("train.py", "-m", *TINY, "cnn=rgb", "stage=extract,pretrain", "seed=0,1", "classifier.hidden=4", cwd=tmp_path)
     runs = tmp_path.glob("runs/shapes/rgb/pretrain/*/run.json")
