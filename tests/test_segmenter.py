@@ -41,7 +41,7 @@ def test_dense_logits_are_those_of_the_concatenated_map(any_segmenter):
     placed = place(any_segmenter.backbone.taps, any_segmenter.backbone(images), (40, 50), "exact")
     concatenated = dense(placed, torch.arange(40), torch.arange(50))
     logits = any_segmenter(images)
-    where = places(torch.arange(40)[None, :, None], torch.arange(50)[None, None], whole_frame(images))
+    where = places(torch.arange(40)[None, :, None], torch.arange(50)[None, None], whole_frame(images.shape[-2:]))
     reference = any_segmenter.classifier(concatenated.movedim(1, -1), where).movedim(-1, 1)
     assert (logits - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
 

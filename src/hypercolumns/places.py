@@ -5,6 +5,7 @@ pixels of what is at hand, whose top left corner is (0, 0). Frames (B, 4) are th
 (1, 4), is that of all its images.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,9 +19,9 @@ class Places(NamedTuple):
     x: Tensor
 
 
-def whole_frame(images: Tensor) -> Tensor:
-    """The frame (1, 4) of images (..., H, W) that are no crops."""
-    return torch.tensor([[0.0, 0.0, *images.shape[-2:]]])
+def whole_frame(size: Sequence[int]) -> Tensor:
+    """The frame (1, 4) of images of `size` = (height, width) that are no crops."""
+    return torch.tensor([[0.0, 0.0, *size]])
 
 
 def places(rows: Tensor, columns: Tensor, frames: Tensor) -> Places:

@@ -121,7 +121,7 @@ class Segmenter(nn.Module):
 
     def logits_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
         """The logits at points (B, N, 2), as (B, N, classes)."""
-        where = places(points[..., 0], points[..., 1], whole_frame(images) if frames is None else frames)
+        where = places(points[..., 0], points[..., 1], whole_frame(images.shape[-2:]) if frames is None else frames)
         logits: Tensor = self.classifier(self.hypercolumns_at(images, points, frames), where)
         return logits
 
@@ -173,23 +173,12 @@ class Segmenter(nn.Module):
         try:
             backbone_header, classifier_header = dict(header["backbone"]), dict(header["classifier"])
             kind = KINDS[classifier_header.pop("kind")]
-            backbone = Backbone(
-                **backbone_header,
-                weights={
-                    name.removeprefix("backbone.body."): tensor
-                    for name, tensor in tensors.items()
-                    if name.startswith("backbone.body.")
-                },
-            )
+            backbone = Backbone(**backbone_header, weights=_below("backbone.body.", tensors))
             classes = [str(name) for name in header["classes"]]
             with torch.device("meta"):  # so that nothing large is made before it is known to fit
                 classifier = kind(backbone.channels, len(classes), **classifier_header)
-            of_classifier = {
-                name.removeprefix("classifier."): tensor.float()
-                for name, tensor in tensors.items()
-                if name.startswith("classifier.")
-            }
-            classifier.load_state_dict(of_classifier, assign=True)
+            of_classifier = _below("classifier.", tensors)
+            classifier.load_state_dict({name: one.float() for name, one in of_classifier.items()}, assign=True)
             segmenter = cls(
                 backbone,
                 classifier,
@@ -216,7 +205,7 @@ class Segmenter(nn.Module):
     ) -> Tensor:
         """`finish` of the first layer of every pixel, (B, H, W, ...); the backbone sees the images at size `seen`."""
         weight, bias = self.classifier.folded()
-        rest = _placed(finish, whole_frame(images) if frames is None else frames)
+        rest = _placed(finish, whole_frame(images.shape[-2:]) if frames is None else frames)
         parameters = self.classifier.finishing()
         whole: Tensor | None = None
         for rows, columns, maps in windows(
@@ -235,7 +224,7 @@ class Segmenter(nn.Module):
 
     def _adaptive_labels(self, images: Tensor, adaptive: Adaptive) -> Tensor:
         weight, bias = self.classifier.folded()
-        rest = _placed(self.classifier.finish, whole_frame(images))
+        rest = _placed(self.classifier.finish, whole_frame(images.shape[-2:]))
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
             for image, own in enumerate(labels[:, rows, columns]):
@@ -266,6 +255,11 @@ class Segmenter(nn.Module):
 
     def _batch(self, image: Picture) -> Tensor:
         return as_tensor(image)[None].to(self.backbone.get_buffer("mean").device)
+
+
+def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the module at that path (with its full stop), named as it names them."""
+    return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
 
 
 def _placed(finish: Callable[[Tensor, Places], Tensor], frames: Tensor) -> Rest:

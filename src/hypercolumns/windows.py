@@ -57,7 +57,7 @@ def windows(
     if min(seen.shape[-2:]) < backbone.min_side:
         seen = backbone.pad(_as_float(seen))
     area = (seen.shape[-2], seen.shape[-1])
-    frames = (whole_frame(images) if frames is None else frames).cpu() * torch.tensor([*scales, *scales])
+    frames = (whole_frame(images.shape[-2:]) if frames is None else frames).cpu() * torch.tensor([*scales, *scales])
     if area[0] * area[1] > limit:
         margins = _margins(backbone)
         if margins is not None:

@@ -82,7 +82,7 @@ def test_coordinates_are_those_of_the_image_itself(backbone, alignment, size, re
 
 def test_at_points_as_dense(backbone):
     images = torch.rand(2, 3, 47, 66)
-    placed = place(backbone.taps, backbone(images, whole_frame(images)), (47, 66), "exact")
+    placed = place(backbone.taps, backbone(images, whole_frame(images.shape[-2:])), (47, 66), "exact")
     points = torch.cartesian_prod(torch.arange(0, 47, 5), torch.arange(0, 66, 7))
     expected = dense(placed, torch.arange(47), torch.arange(66))[:, :, points[:, 0], points[:, 1]].transpose(1, 2)
     assert torch.allclose(hypercolumns_at(backbone, images, points.expand(2, -1, -1), "exact"), expected, atol=1e-5)

@@ -124,7 +124,7 @@ class Backbone(nn.Module):
 
     def of_whole(self, deepest: Tensor, size: tuple[int, int], frames: Tensor | None = None) -> list[Tensor]:
         """The maps of the images as a whole, of `size` = (height, width), from the deepest map of all of them."""
-        frames = whole_frame(torch.empty(size, device="meta")) if frames is None else frames
+        frames = whole_frame(size) if frames is None else frames
         return [make(deepest, size, frames) for make in self.contexts if make.of_whole]
 
     def pad(self, images: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ class Backbone(nn.Module):
 
     def _near(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
         maps, size = self._maps(body, images), (images.shape[2], images.shape[3])
-        return [*maps, *(make(maps[-1], size, whole_frame(images)) for make in self.contexts if not make.of_whole)]
+        return [*maps, *(make(maps[-1], size, whole_frame(size)) for make in self.contexts if not make.of_whole)]
 
     def _maps(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
         outputs = body(images)

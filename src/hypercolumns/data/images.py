@@ -68,7 +68,7 @@ class ImageDataset(Dataset[Example]):
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
             mask = resize_mask(mask, self.resize)
-        frame = whole_frame(image)[0]
+        frame = whole_frame(image.shape[-2:])[0]
         if self.augmentation is not None:
             image, mask, frame = self.augmentation(image, mask, seeds.derive(self.seed, self.epoch, pair.id))
         return Example(image.float() / 255, mask.long(), pair.id, frame)

@@ -38,7 +38,7 @@ class PredictionDataset(Dataset[Example]):
                 f"{pair.image}: {undecided} pixels that have a class in truth are void ({VOID}); a prediction must "
                 f"name a class for each of them"
             )
-        return Example(labels.long(), mask.long(), pair.id, whole_frame(mask)[0])
+        return Example(labels.long(), mask.long(), pair.id, whole_frame(mask.shape[-2:])[0])
 
 
 def mask_pairs(predictions: Path, masks: Path) -> list[Pair]:

@@ -86,7 +86,7 @@ class Augmentation:
         The third is the frame (4,) of the whole image around what is left of it, see `places`.
         """
         if self.transform is None:
-            return image, mask, whole_frame(image)[0]
+            return image, mask, whole_frame(image.shape[-2:])[0]
         edges = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]])
         frame = BoundingBoxes(edges, format="XYXY", canvas_size=tuple(mask.shape), clamping_mode=None)  # type: ignore[arg-type]
         with seeds.seeded(seed, "augmentation"):

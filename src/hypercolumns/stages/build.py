@@ -1,7 +1,6 @@
 """From a config to objects."""
 
 import logging
-import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
+from hypercolumns.stages.environment import command_line
 from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
 from hypercolumns.views import Views
 from hypercolumns.windows import hypercolumns_at
@@ -304,4 +304,4 @@ def command(stage: str, *changed: str) -> str:
     """The command line that runs another stage with the same settings, but for those that are `changed`."""
     left_out = ("stage=", "samples=", "init_from=", *(f"{override.partition('=')[0]}=" for override in changed))
     others = [override for override in overrides() if not override.startswith(left_out)]
-    return shlex.join(["python", "train.py", f"stage={stage}", *others, *changed])
+    return command_line([f"stage={stage}", *others, *changed])
