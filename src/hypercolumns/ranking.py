@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns import seeds
-from hypercolumns.classifiers.classifier import EPSILON
+from hypercolumns.classifiers import standardised
 from hypercolumns.metrics import confusion, scores
 from hypercolumns.pieces import pieces
 from hypercolumns.progress import track
@@ -88,19 +88,14 @@ class Probes:
         """The features of these columns, standardised and projected, (N, d) float32."""
         mean, std = self.mean[columns], self.std[columns]
         chunks = samples.features.split(CHUNK)
-        return torch.cat([standardised(chunk[:, columns], mean, std) @ projection for chunk in chunks])
-
-
-def standardised(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Features (N, D) of any type as float32, as a classifier standardises them."""
-    return (features.float() - mean) / (std + EPSILON)
+        return torch.cat([standardised(chunk[:, columns].float(), mean, std) @ projection for chunk in chunks])
 
 
 def correlations(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """The correlations (D, D) float32 of the channels of features (N, D), a chunk of samples at a time."""
     sums = torch.zeros(features.shape[1], features.shape[1])
     for chunk in track(features.split(CHUNK), "rank_taps correlations"):
-        rows = standardised(chunk, mean, std)
+        rows = standardised(chunk.float(), mean, std)
         for block in pieces(len(sums), BLOCK):  # on and below the diagonal: half the work
             sums[block.start :, block] += rows[:, block.start :].T @ rows[:, block]
     return (sums.tril() + sums.tril(-1).T) / len(features)

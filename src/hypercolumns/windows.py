@@ -5,6 +5,7 @@ cells see (their receptive fields), from a start at which the network's layers a
 image. So they are the maps of the whole image.
 """
 
+import functools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ from hypercolumns.places import whole_frame
 from hypercolumns.taps import Regular
 
 LIMIT = 1_000_000  # pixels
+
+
+_Part = tuple[slice, slice, list[tuple[Map, tuple[slice, slice]]]]  # see `_near`
 
 
 class Window(NamedTuple):
@@ -175,37 +179,31 @@ def _cut(
     ]
     count = len([tap for tap in backbone.taps if not tap.of_whole])
     near, of_whole = placed[:count], placed[count:]
+    cut = functools.partial(_near, backbone, seen, size, scales, cores, near)
     if of_whole:
-        deepest = _deepest(backbone, seen, size, scales, cores, near)
+        deepest = seen.new_empty(len(seen), 0, 1, 1, dtype=torch.float32)
+        if any(make.of_whole and make.from_deepest for make in backbone.contexts):
+            deepest = _deepest(backbone, cut(), near)
         made = backbone.of_whole(deepest, area, frames)
         of_whole = [one._replace(cells=cells) for one, cells in zip(of_whole, made, strict=True)]
-    for rows, columns, maps in _near(backbone, seen, size, scales, cores, near):
+    for rows, columns, maps in cut():
         window = Window(rows, columns, [*(one for one, _ in maps), *of_whole])
         del maps
         yield window
         del window  # before the next one is made
 
 
-def _deepest(
-    backbone: Backbone,
-    seen: Tensor,
-    size: Size,
-    scales: tuple[float, float],
-    cores: tuple[int, int],
-    near: Sequence[Map],
-) -> Tensor:
-    """The deepest map of the whole image, put together from windows; with no channels where nothing is made from it."""
-    where = backbone.deepest(near)
-    shape = len(seen), 0, len(where.rows), len(where.columns)
-    deepest = seen.new_empty(shape, dtype=torch.float32)
-    if any(make.of_whole and make.from_deepest for make in backbone.contexts):
-        for _, _, maps in _near(backbone, seen, size, scales, cores, near):
-            part, (rows, columns) = backbone.deepest(maps)
-            if not deepest.shape[1]:
-                deepest = part.cells.new_empty(shape[0], part.cells.shape[1], *shape[2:])
-            deepest[:, :, rows, columns] = part.cells
-            del maps, part  # before the next window's are made
-    return deepest
+def _deepest(backbone: Backbone, windows: Iterator[_Part], near: Sequence[Map]) -> Tensor:
+    """The deepest map of the whole image, put together from windows; `near` says where its cells are centred."""
+    where, whole = backbone.deepest(near), None
+    for _, _, maps in windows:
+        part, (rows, columns) = backbone.deepest(maps)
+        if whole is None:
+            whole = part.cells.new_empty(*part.cells.shape[:2], len(where.rows), len(where.columns))
+        whole[:, :, rows, columns] = part.cells
+        del maps, part  # before the next window's are made
+    assert whole is not None, "there is at least one window"
+    return whole
 
 
 def _near(
@@ -215,7 +213,7 @@ def _near(
     scales: tuple[float, float],
     cores: tuple[int, int],
     near: Sequence[Map],
-) -> Iterator[tuple[slice, slice, list[tuple[Map, tuple[slice, slice]]]]]:
+) -> Iterator[_Part]:
     """Of each window its rows and columns, its near maps, and which cells of the whole image's those are.
 
     `near` says where these are centred in the whole image.

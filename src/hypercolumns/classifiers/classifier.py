@@ -17,6 +17,11 @@ from hypercolumns.pointwise import Pointwise, ReLU
 EPSILON = 1e-5
 
 
+def standardised(hypercolumns: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Hypercolumns (..., D) less their mean (D,), divided by their standard deviation (D,) + 1e-5."""
+    return (hypercolumns - mean) / (std + EPSILON)
+
+
 class Classifier(nn.Module, ABC):
     """Standardisation, linear layers with ReLU and dropout between them, and what a subclass makes of their output.
 
@@ -82,8 +87,8 @@ class Classifier(nn.Module, ABC):
 
     def forward(self, hypercolumns: Tensor, places: Places) -> Tensor:
         """Hypercolumns (..., D) of pixels at these places (...) to logits (..., classes)."""
-        standardised = (hypercolumns - self.get_buffer("mean")) / (self.get_buffer("std") + EPSILON)
-        return self.finish(self.first(standardised), places)
+        standard = standardised(hypercolumns, self.get_buffer("mean"), self.get_buffer("std"))
+        return self.finish(self.first(standard), places)
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """The first layer on raw hypercolumns: weight (K, D) and bias (K,), with gradients."""

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms import v2
 
 from hypercolumns import seeds
-from hypercolumns.classifiers.classifier import EPSILON
+from hypercolumns.classifiers import standardised
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import release
@@ -61,7 +61,7 @@ def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: t
     """Write a view of these rows to a new folder."""
     mean, std = split.statistics()
     features, labels, _ = split.fetch(rows)
-    standardised = ((features.double() - mean) / (std + EPSILON)).numpy().round(4)
+    rounded = standardised(features.double(), mean, std).numpy().round(4)
     paths = {pair.id: pair.image for pair in images.splits["train"]}
     thumbnails, metadata = [], []
     current, image = None, torch.empty(0)
@@ -74,7 +74,7 @@ def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: t
         metadata.append([_field(images.classes[label]), _field(id), row, column])
     header = ["class", "image", "row", "column"]
     with SummaryWriter(str(folder)) as writer:
-        writer.add_embedding(standardised, metadata, torch.stack(thumbnails), tag="samples", metadata_header=header)
+        writer.add_embedding(rounded, metadata, torch.stack(thumbnails), tag="samples", metadata_header=header)
 
 
 def remove(folder: Path) -> None:
