@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from hypercolumns import ranking
+from hypercolumns.classifiers import standardised
 from hypercolumns.places import Places
 from hypercolumns.ranking import Probes, Rules, Trial, components, correlations, fit, forward_selection
 from hypercolumns.store import Samples
@@ -41,13 +42,13 @@ class TestPrincipalComponents:
 
     def test_what_is_projected_is_white(self):
         features = mixed(500, 60)
-        standard = ranking.standardised(features, *statistics(features))
+        standard = standardised(features, *statistics(features))
         projected = standard @ components(torch.corrcoef(features.T), 20)
         assert torch.allclose(projected.T @ projected / 500, torch.eye(20), atol=1e-3)
 
     def test_a_dead_channel_does_no_harm(self):
         features = mixed(100, 4).index_fill(1, torch.tensor([2]), 7.0)
-        projected = ranking.standardised(features, *statistics(features)) @ components(
+        projected = standardised(features, *statistics(features)) @ components(
             correlations(features, *statistics(features)), 4
         )
         assert projected.isfinite().all()

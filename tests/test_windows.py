@@ -18,44 +18,34 @@ def make_segmenter(backbone, alignment="exact", resize=None):
     return Segmenter(backbone, MLP(backbone.channels, 3, 8), ["a", "b", "c"], None, alignment, resize).eval()
 
 
-@pytest.mark.parametrize("alignment", ALIGNMENTS)
-@pytest.mark.parametrize("size", [(301, 260), (70, 533), (733, 41), (15, 3000)])
-@pytest.mark.parametrize("name", ["sqn", "vgg"])
-def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
+def assert_windows_are_the_whole_image(segmenter, size):
     """Logits, labels and hypercolumns at points; also at the border and beyond, and where windows meet."""
-    backbone = request.getfixturevalue(name)
-    segmenter = make_segmenter(backbone, alignment)
-    images = torch.rand(2, 3, *size)
+    images, points = torch.rand(2, 3, *size), torch.rand(2, 40, 2) * torch.tensor(size) * 1.2 - 3
     with torch.inference_mode():
-        logits, points = segmenter(images), torch.rand(2, 40, 2) * torch.tensor(size) * 1.2 - 3
-        hypercolumns = segmenter.hypercolumns_at(images, points)
+        logits, hypercolumns = segmenter(images), segmenter.hypercolumns_at(images, points)
         segmenter.window = CUT
-        parts = list(windows(backbone, images, alignment, limit=CUT))
-        assert len(parts) > 1
+        assert len(list(windows(segmenter.backbone, images, segmenter.alignment, limit=CUT))) > 1
         cut = segmenter(images)
         assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
         assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))
         assert torch.allclose(segmenter.hypercolumns_at(images, points), hypercolumns, atol=1e-5)
         everywhere = Adaptive(start=4, margin=float("inf"))
         assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize("size", [(301, 260), (70, 533), (733, 41), (15, 3000)])
+@pytest.mark.parametrize("name", ["sqn", "vgg"])
+def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
+    assert_windows_are_the_whole_image(make_segmenter(request.getfixturevalue(name), alignment), size)
 
 
 @pytest.mark.parametrize("size", [(301, 260), (70, 533)])
 def test_context_taps_are_of_the_whole_image(size):
     """Not of a window; and a location-specific head is told where in the image a window is."""
     backbone = Backbone("squeezenet1_0", [*SQN["taps"][:4], "pyramid:1", "pyramid:3", "window:3", "coordinates"])
-    segmenter = Segmenter(backbone, Grid(backbone.channels, 3, 2, 8), ["a", "b", "c"]).eval()
-    images, points = torch.rand(2, 3, *size), torch.rand(2, 40, 2) * torch.tensor(size) * 1.2 - 3
-    with torch.inference_mode():
-        logits, hypercolumns = segmenter(images), segmenter.hypercolumns_at(images, points)
-        segmenter.window = CUT
-        assert len(list(windows(backbone, images, "exact", limit=CUT))) > 1
-        cut = segmenter(images)
-        assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
-        assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))
-        assert torch.allclose(segmenter.hypercolumns_at(images, points), hypercolumns, atol=1e-5)
-        everywhere = Adaptive(start=4, margin=float("inf"))
-        assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
+    head = Grid(backbone.channels, 3, 2, 8)
+    assert_windows_are_the_whole_image(Segmenter(backbone, head, ["a", "b", "c"]).eval(), size)
 
 
 def test_a_crop_in_windows_knows_where_it_is():
