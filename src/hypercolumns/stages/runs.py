@@ -10,7 +10,7 @@ A key is a hash of all that decides the contents, the identity, which is written
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleSto
         own = [folder for folder, found in candidates if not differences(found, meant)]
         if own:
             return SampleStore(own[0])
-    return SampleStore(_newest(iter(candidates), wanted, f"samples in {parent}", build.command("extract")))
+    return SampleStore(_newest(candidates, wanted, f"samples in {parent}", build.command("extract")))
 
 
 def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
@@ -228,7 +228,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
     return lines
 
 
-def _newest(candidates: Iterator[tuple[Path, Identity]], wanted: Identity, what: str, command: str) -> Path:
+def _newest(candidates: Iterable[tuple[Path, Identity]], wanted: Identity, what: str, command: str) -> Path:
     """The first candidate that fits, or an error that says why the first one does not."""
     newest = None
     for folder, identity in candidates:

@@ -13,8 +13,6 @@ from hypercolumns.files import read_json
 from hypercolumns.places import Places
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, REPAIR, Fingerprint, ImageSamples, Shard
 
-NOWHERE = Places(torch.empty(0), torch.empty(0))
-
 
 def fingerprint_of(folder: Path) -> dict[str, Any] | None:
     """What decides the contents of the store in a folder, finished or not; None if there is none that can be read."""
@@ -144,7 +142,7 @@ class Split:
             ascending, order = rows.sort()
             back = order.argsort()
             found = self.fetch(ascending, places)
-            own = Places(*(one[back] for one in found.places)) if places else NOWHERE
+            own = Places(*(one[back] for one in found.places)) if places else found.places
             return Samples(found.features[back], found.labels[back], own)
         features = torch.empty(len(rows), self.channels, dtype=torch.float16)
         labels = torch.empty(len(rows), dtype=torch.uint8)
