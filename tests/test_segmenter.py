@@ -1,3 +1,4 @@
+import doctest
 import json
 import shutil
 import warnings
@@ -13,12 +14,14 @@ from PIL import Image
 from torch import nn
 
 from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns import segmenter as segmenter_module
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP, Grid
 from hypercolumns.factored import Adaptive
 from hypercolumns.hypercolumn import dense, place
 from hypercolumns.places import places, whole_frame
 from hypercolumns.stages import build
+from hypercolumns.views import ONE, Views
 
 SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
 
@@ -124,6 +127,59 @@ def test_predict_takes_an_image_in_every_form(segmenter, tmp_path):
     assert (labels == segmenter.logits(pixels).argmax(0).numpy()).all()
     for form in (str(tmp_path / "i.png"), Image.fromarray(pixels), pixels, tensor, tensor.float() / 255):
         assert (segmenter.predict(form) == labels).all()
+
+
+def test_probabilities_are_the_softmax_of_the_logits(any_segmenter):
+    image = torch.rand(3, 33, 47)
+    found = any_segmenter.probabilities(image)
+    assert found.dtype == np.float32
+    assert np.abs(found - any_segmenter.logits(image).softmax(0).numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("views", [ONE, Views((1.0, 0.5), flip=True)])
+def test_decisions_are_made_of_the_probabilities(any_segmenter, views):
+    images = torch.rand(2, 3, 33, 47)
+    probabilities = any_segmenter.class_probabilities(images, views)
+    found = any_segmenter.decisions(images, views, probabilities=True)
+    assert torch.equal(found.labels, probabilities.argmax(1).byte())
+    assert (found.probabilities.float() - probabilities).abs().max() < 5e-4
+    assert (found.confidence.float() - probabilities.amax(1)).abs().max() < 5e-4
+    entropy = -(probabilities * probabilities.log()).sum(1) / np.log(3)
+    assert (found.entropy.float() - entropy).abs().max() < 1e-3
+    assert any_segmenter.decisions(images, views).probabilities is None
+
+
+def test_of_one_class_all_is_certain(segmenter):
+    sure = Segmenter(segmenter.backbone, MLP(224, 1, 8), ["all"]).eval().decisions(torch.rand(1, 3, 30, 30))
+    assert (sure.confidence == 1).all()
+    assert (sure.entropy == 0).all()
+
+
+def test_decisions_name_up_to_255_classes(segmenter):
+    many = Segmenter(segmenter.backbone, MLP(224, 255, 8), [str(number) for number in range(255)]).eval()
+    with torch.no_grad():
+        many.classifier.rest[-1].weight.zero_()
+        many.classifier.rest[-1].bias.zero_()[253] = 1
+        assert (many.decisions(torch.rand(1, 3, 30, 30)).labels == 253).all()
+
+
+def test_overlay(segmenter):
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 200, 3), np.uint8)
+    colours = np.array(segmenter.palette)[segmenter.predict(pixels)]
+    plain = np.asarray(segmenter.overlay(pixels, opacity=0.25, legend=False)).astype(float)
+    assert np.abs(plain - (0.75 * pixels + 0.25 * colours)).max() <= 1
+    named = np.asarray(segmenter.overlay(torch.from_numpy(pixels).permute(2, 0, 1) / 255, opacity=0.25))
+    assert named.shape[0] > 30
+    assert np.abs(named[:30].astype(float) - plain).max() <= 1
+
+
+def test_the_example_of_its_documentation(segmenter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    segmenter.save("model.safetensors")
+    Image.fromarray(np.full((30, 44, 3), 90, np.uint8)).save("street.jpg")
+    failed, tried = doctest.testmod(segmenter_module)
+    assert tried >= 5
+    assert not failed
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), torch.zeros(4, 5, 3), np.zeros((0, 4, 3), np.uint8)])

@@ -34,7 +34,7 @@ def test_probabilities_are_the_mean_over_views(segmenter):
         one = at_size(segmenter, size)
         expected += [one(pictures).softmax(1), one(pictures.flip(3)).flip(3).softmax(1)]
     views = Views((0.75, 1.0), flip=True)
-    found = segmenter.probabilities(pictures, views)
+    found = segmenter.class_probabilities(pictures, views)
     torch.testing.assert_close(found, torch.stack(expected).mean(0))
     assert torch.equal(segmenter.labels(pictures, views=views), found.argmax(1).byte())
 
@@ -43,15 +43,15 @@ def test_probabilities_are_the_mean_over_views(segmenter):
 def test_scales_are_of_the_size_that_the_model_was_made_for(segmenter):
     fixed, pictures = at_size(segmenter, (32, 32)), images()
     expected = at_size(segmenter, (64, 64))(pictures).softmax(1)
-    torch.testing.assert_close(fixed.probabilities(pictures, Views((2.0,))), expected)
+    torch.testing.assert_close(fixed.class_probabilities(pictures, Views((2.0,))), expected)
 
 
 @torch.no_grad()
 def test_a_view_in_windows_is_the_view(segmenter):
     pictures, views = images(90, 120), Views((1.5,), flip=True)
-    whole = segmenter.probabilities(pictures, views)
+    whole = segmenter.class_probabilities(pictures, views)
     segmenter.window = 8000
-    torch.testing.assert_close(segmenter.probabilities(pictures, views), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(segmenter.class_probabilities(pictures, views), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_a_symmetric_image_gets_symmetric_labels(segmenter):

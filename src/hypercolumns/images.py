@@ -39,12 +39,16 @@ def read_image(path: Path) -> Tensor:
 
     Raises HypercolumnsError if it is missing or can't be decoded as a whole.
     """
-    image = _open(path)
+    return torch.from_numpy(np.array(as_rgb(_open(path), path))).permute(2, 0, 1)
+
+
+def as_rgb(image: Image.Image, name: object) -> Image.Image:
+    """An image in RGB, upright by its EXIF orientation; raises HypercolumnsError for one of more than 8 bits."""
     if image.mode not in MODES:
         raise HypercolumnsError(
-            f"{path} has more than 8 bits a channel ({image.mode}); convert it to 8-bit RGB or grey"
+            f"{name} has more than 8 bits a channel ({image.mode}); convert it to 8-bit RGB or grey"
         )
-    return torch.from_numpy(np.array(ImageOps.exif_transpose(image).convert("RGB"))).permute(2, 0, 1)
+    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
@@ -96,8 +100,8 @@ def overlay(
     image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Sequence[Colour], opacity: float = 0.5
 ) -> NDArray[np.uint8]:
     """The classes' colours, with that opacity in [0, 1], over an RGB image (H, W, 3) uint8."""
-    mixed = (1 - opacity) * image + opacity * colour(labels, palette)
-    return np.rint(mixed).astype(np.uint8)
+    below, above = (Image.fromarray(np.ascontiguousarray(part)) for part in (image, colour(labels, palette)))
+    return np.asarray(Image.blend(below, above, opacity))  # by Pillow, which holds no floats for all pixels
 
 
 def _colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:

@@ -10,15 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hypercolumns.images import VOID, VOID_COLOUR, Colour, Palette, overlay
+from hypercolumns.overlays import FONT_SIZE, GAP, LINE, Font, legend, stack
 
 Pixels = NDArray[np.uint8]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 SIDE = 400  # of a picture, in pixels, at most; small images are magnified by a whole number
 TITLES = ("image", "truth", "prediction", "errors")
-GAP = 6  # between pictures
-FONT_SIZE = 15
-LINE = 22  # height of a line of text
 OPACITY = 0.6  # of the classes' colours
 FADED = 0.35  # what is left of the image where there is no error
 WRONG: Colour = (226, 30, 30)
@@ -46,8 +43,8 @@ def panels(
     present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
     names = [(classes[index], palette[index]) for index in present.tolist() if index != VOID]
     width = max(block.width for block in blocks)
-    legend = _legend([*names, ("void", VOID_COLOUR), ("error", WRONG)], width, font)
-    return _stack([*blocks, legend], width)
+    named = legend([*names, ("void", VOID_COLOUR), ("error", WRONG)], width)
+    return stack([*blocks, named], width)
 
 
 def _block(labelled: Labelled, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
@@ -66,17 +63,7 @@ def _block(labelled: Labelled, palette: Palette, columns: int, side: int, font: 
         lines.append(line)
     caption = Image.new("RGB", (width, LINE), "white")
     ImageDraw.Draw(caption).text((GAP, LINE // 2), labelled.caption, "black", font, anchor="lm")
-    return _stack([caption, *lines], width)
-
-
-def _stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
-    """One above the other."""
-    canvas = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
-    top = 0
-    for picture in pictures:
-        canvas.paste(picture, (0, top))
-        top += picture.height
-    return canvas
+    return stack([caption, *lines], width)
 
 
 def _pictures(labelled: Labelled, palette: Palette, side: int) -> list[Image.Image]:
@@ -106,21 +93,3 @@ def _errors(pixels: Pixels, truth: Pixels, predicted: Pixels) -> Pixels:
     wrong = (truth != predicted) & (truth != VOID)
     errors[wrong] = WRONG
     return errors.astype(np.uint8)
-
-
-def _legend(entries: Sequence[tuple[str, Colour]], width: int, font: Font) -> Image.Image:
-    """Names beside their colours, in as many lines as the width asks for."""
-    square = FONT_SIZE
-    places, left, line = [], GAP, 0
-    for name, _ in entries:
-        needed = square + GAP + int(font.getlength(name)) + 2 * GAP
-        if left > GAP and left + needed > width:
-            left, line = GAP, line + 1
-        places.append((left, line * LINE))
-        left += needed
-    legend = Image.new("RGB", (width, (line + 1) * LINE + GAP), "white")
-    brush = ImageDraw.Draw(legend)
-    for (name, of_class), (x, y) in zip(entries, places, strict=True):
-        brush.rectangle([x, y + 3, x + square, y + 3 + square], of_class, "black")
-        brush.text((x + square + GAP, y + LINE // 2), name, "black", font, anchor="lm")
-    return legend

@@ -1,35 +1,48 @@
 """The complete model: backbone, hypercolumns and classifier, from an image to its labels."""
 
-import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from hypercolumns import model_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.backbones.networks import libraries
 from hypercolumns.classifiers import KINDS, Classifier
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.factored import Adaptive, Rest, adaptive_labels, classify
-from hypercolumns.files import replacing
 from hypercolumns.hypercolumn import Alignment, Size, check_alignment
-from hypercolumns.images import VOID, Palette, read_image, voc_palette
+from hypercolumns.images import VOID, Palette, as_rgb, read_image, voc_palette
+from hypercolumns.overlays import overlay_with_legend
 from hypercolumns.places import Places, places, whole_frame
 from hypercolumns.views import ONE, Views
 from hypercolumns.windows import LIMIT, hypercolumns_at, windows
 
 Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
-HEADER = "hypercolumns"
+
+class Decisions(NamedTuple):
+    """What was decided at every pixel of images, and how sure that is.
+
+    Attributes:
+        labels: (B, H, W) uint8, the most probable classes.
+        confidence: (B, H, W) float16, their probabilities.
+        entropy: (B, H, W) float16, that of all classes' probabilities, as a share of its maximum, log(classes).
+        probabilities: (B, classes, H, W) float16, where they were asked for.
+    """
+
+    labels: Tensor
+    confidence: Tensor
+    entropy: Tensor
+    probabilities: Tensor | None
 
 
 class Segmenter(nn.Module):
@@ -38,8 +51,15 @@ class Segmenter(nn.Module):
     Shapes: images are (B, 3, H, W) float in [0, 1], logits (B, classes, H, W), points (B, N, 2) as (y, x) in pixels,
     frames (B, 4), see `places`: where the images lie whose crops these are; without frames they are no crops.
 
-        segmenter = Segmenter.load("model.safetensors")
-        labels = segmenter.predict("street.jpg")
+    >>> segmenter = Segmenter.load("model.safetensors")
+    >>> segmenter.classes
+    ('ground', 'cat', 'dog')
+    >>> labels = segmenter.predict("street.jpg")  # or a PIL image, an array, a tensor
+    >>> labels.shape, labels.dtype
+    ((30, 44), dtype('uint8'))
+    >>> segmenter.probabilities("street.jpg").shape
+    (3, 30, 44)
+    >>> segmenter.overlay("street.jpg", opacity=0.4).save("overlay.png")
     """
 
     def __init__(
@@ -88,8 +108,8 @@ class Segmenter(nn.Module):
         """The class of every pixel, (B, H, W) uint8, without holding the logits of all; no gradients.
 
         With `adaptive`, only some pixels are classified, and most of the classes are still the same. Of several `views`
-        it is the most probable class on average, which takes the memory of `probabilities`; raises HypercolumnsError
-        for both together.
+        it is the most probable class on average, which takes the memory of `class_probabilities`; raises
+        HypercolumnsError for both together.
         """
         with torch.no_grad():
             if views != ONE:
@@ -97,19 +117,39 @@ class Segmenter(nn.Module):
                     raise HypercolumnsError(
                         "adaptive=true classifies one view of an image; leave out tta.flip and tta.scales, or adaptive"
                     )
-                return self.probabilities(images, views).argmax(1).to(torch.uint8)
+                return self.class_probabilities(images, views).argmax(1).to(torch.uint8)
             if adaptive is not None:
                 return self._adaptive_labels(images, adaptive)
             finish = self.classifier.finish
             return self._classify(images, lambda *seen: finish(*seen).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
 
-    def probabilities(self, images: Tensor, views: Views = ONE) -> Tensor:
+    def decisions(self, images: Tensor, views: Views = ONE, probabilities: bool = False) -> Decisions:
+        """The labels with their certainty, and the probabilities they come from if those are wanted; no gradients.
+
+        Of one view, no more than that is held for all pixels; several take the memory of `class_probabilities`.
+        """
+
+        def decide(found: Tensor) -> Tensor:  # half precision holds every label exactly
+            entropy = torch.special.entr(found).sum(-1, keepdim=True) / math.log(max(found.shape[-1], 2))
+            confidence, labels = found.max(-1, keepdim=True)
+            return torch.cat([labels, confidence, entropy, *([found] if probabilities else [])], -1).half()
+
+        with torch.no_grad():
+            if views == ONE:
+                finish = self.classifier.finish
+                decided = self._classify(images, lambda *seen: decide(finish(*seen).float().softmax(-1)))
+            else:
+                decided = decide(self.class_probabilities(images, views).movedim(1, -1))
+        labels, confidence, entropy = decided[..., :3].unbind(-1)
+        return Decisions(labels.byte(), confidence, entropy, decided[..., 3:].movedim(-1, 1) if probabilities else None)
+
+    def class_probabilities(self, images: Tensor, views: Views = ONE) -> Tensor:
         """The probability of each class at every pixel, (B, classes, H, W), the mean over the views; no gradients."""
         total: Tensor | None = None
         with torch.no_grad():
             for size, flipped in views.of(self.resize or (images.shape[-2], images.shape[-1])):
                 logits = self._classify(images.flip(-1) if flipped else images, self.classifier.finish, seen=size)
-                found = logits.softmax(-1)
+                found = logits.float().softmax(-1)
                 found = found.flip(2) if flipped else found
                 total = found if total is None else total.add_(found)
         assert total is not None, "there is at least one view"
@@ -147,9 +187,44 @@ class Segmenter(nn.Module):
         array: NDArray[np.uint8] = labels[0].cpu().numpy()
         return array
 
+    def probabilities(self, image: Picture, views: Views = ONE) -> NDArray[np.float32]:
+        """The probability of each class at every pixel of one image (see `predict`), (classes, H, W) in [0, 1]."""
+        with self._predicting():
+            found = self.class_probabilities(self._batch(image), views)
+        array: NDArray[np.float32] = found[0].float().cpu().numpy()
+        return array
+
+    def overlay(
+        self,
+        image: Picture,
+        opacity: float = 0.5,
+        legend: bool = True,
+        adaptive: Adaptive | None = None,
+        views: Views = ONE,
+    ) -> Image.Image:
+        """One image (see `predict`) under the colours of its classes, above their names if `legend`.
+
+        `opacity` is that of the colours, from 0 to 1.
+        """
+        pixels = as_tensor(image)
+        labels = self.predict(pixels, adaptive, views)
+        if pixels.is_floating_point():
+            pixels = (pixels * 255).round().clamp(0, 255).byte()
+        return overlay_with_legend(
+            pixels.permute(1, 2, 0).numpy(), labels, self.classes if legend else None, self.palette, opacity
+        )
+
     def save(self, path: str | Path) -> None:
         """Write one self-contained safetensors file: weights, and what they are of in a JSON header."""
-        header = {
+        model_file.write(Path(path), self.header(), self.tensors())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that has been learnt, on the CPU."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+
+    def header(self) -> model_file.Header:
+        """What the tensors are of, as JSON can say it."""
+        return {
             "format": 1,
             "backbone": {key: value for key, value in self.backbone.fingerprint().items() if key != "weights"},
             "alignment": self.alignment,
@@ -159,17 +234,16 @@ class Segmenter(nn.Module):
             "palette": self.palette,
             "versions": {name: version(name) for name in ("hypercolumns", *libraries(self.backbone.network))},
         }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        with replacing(Path(path)) as temporary:
-            safetensors.torch.save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Segmenter":
-        """Read a file that `save` wrote; nothing in it is imported, and nothing is downloaded.
+        """Read a file that `save` wrote, by its path or that of its folder, or a checkpoint of a training.
 
-        Raises HypercolumnsError if it is missing, damaged, or something else.
+        Nothing in it is imported or executed, and nothing is downloaded. Raises HypercolumnsError if it is missing,
+        damaged, or something else.
         """
-        header, tensors = _read(Path(path))
+        path = model_file.find(Path(path))
+        header, tensors = model_file.read(path)
         try:
             backbone_header, classifier_header = dict(header["backbone"]), dict(header["classifier"])
             kind = KINDS[classifier_header.pop("kind")]
@@ -192,7 +266,7 @@ class Segmenter(nn.Module):
             reason = " ".join(str(error).split())
             raise HypercolumnsError(
                 f"model={path} does not hold what its header says ({type(error).__name__}: {reason}); "
-                f"pass a model.safetensors that this program wrote"
+                f"pass a {model_file.MODEL} that this program wrote"
             ) from error
         return segmenter.eval()
 
@@ -273,7 +347,7 @@ def as_tensor(image: Picture) -> Tensor:
     if isinstance(image, str | Path):
         image = read_image(Path(image))
     elif isinstance(image, Image.Image):
-        image = np.array(image.convert("RGB"))
+        image = np.array(as_rgb(image, "the image"))
     shape = tuple(image.shape)
     if isinstance(image, np.ndarray):
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
@@ -283,18 +357,3 @@ def as_tensor(image: Picture) -> Tensor:
             f"this one has the shape {shape}"
         )
     return image if image.dtype == torch.uint8 else image.float()
-
-
-def _read(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
-    expected = "pass the model.safetensors of a finished run"
-    if not path.is_file():
-        raise HypercolumnsError(f"model={path} is not a file; {expected}")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise HypercolumnsError(f"model={path} is not a model of this program ({error}); {expected}") from error
-    if not isinstance(header, dict) or header.get("format") != 1:
-        raise HypercolumnsError(f"model={path} has a header of an unknown format; {expected}")
-    return header, tensors

@@ -1,9 +1,14 @@
-"""Checkpoints of a run, wherever its folder is moved."""
+"""Checkpoints of a run: wherever its folder is moved, and complete models."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.callbacks import ModelCheckpoint
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from hypercolumns import model_file
+from hypercolumns.segmenter import Segmenter
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -17,3 +22,23 @@ class MovableCheckpoint(ModelCheckpoint):
 
     def _here(self, path: str) -> str:
         return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+
+class CompleteCheckpoint(Callback):
+    """Puts into each checkpoint what `Segmenter.load` needs beside the tensors of the module that is trained."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        """The segmenter, of which some tensors or all are trained."""
+        self.segmenter = segmenter
+
+    @cached_property
+    def _header(self) -> model_file.Header:
+        return self.segmenter.header()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Called by Lightning."""
+        saved = {name.removeprefix(model_file.TRAINED) for name in checkpoint["state_dict"]}
+        others = {name: tensor for name, tensor in self.segmenter.state_dict().items() if name not in saved}
+        checkpoint.update(model_file.in_checkpoint(self._header, others))

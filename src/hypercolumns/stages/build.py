@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
-from hypercolumns.callbacks import History, MovableCheckpoint, Progress
+from hypercolumns.callbacks import CompleteCheckpoint, History, MovableCheckpoint, Progress
 from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Augmentation, ImageData, ImageSet, limited
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
@@ -189,10 +189,10 @@ def checkpoints(folder: Path) -> Path:
     return folder / "checkpoints"
 
 
-def trainer(cfg: DictConfig, folder: Path, events: Path) -> pl.Trainer:
-    """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`."""
+def trainer(cfg: DictConfig, folder: Path, events: Path, *own: pl.Callback) -> pl.Trainer:
+    """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`; `own` callbacks too."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
-    callbacks += [Progress(), History(folder)]
+    callbacks += [*own, Progress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     best, last = (
         MovableCheckpoint(
@@ -224,11 +224,21 @@ def trainer(cfg: DictConfig, folder: Path, events: Path) -> pl.Trainer:
     return made
 
 
-def fit(cfg: DictConfig, task: pl.LightningModule, data: pl.LightningDataModule, folder: Path, events: Path) -> None:
-    """Train the task, going on from the last checkpoint if there is one; leaves it with its best epoch's weights."""
+def fit(
+    cfg: DictConfig,
+    task: pl.LightningModule,
+    data: pl.LightningDataModule,
+    segmenter: Segmenter,
+    folder: Path,
+    events: Path,
+) -> None:
+    """Train the task, going on from the last checkpoint if there is one; leaves it with its best epoch's weights.
+
+    The task trains some or all of `segmenter`, which its checkpoints hold as a whole.
+    """
     last, fitted = checkpoints(folder) / "last.ckpt", checkpoints(folder) / "fitted"
     if not fitted.is_file():
-        of_run = trainer(cfg, folder, events)
+        of_run = trainer(cfg, folder, events, CompleteCheckpoint(segmenter))
         if of_run.world_size > 1:
             raise HypercolumnsError(
                 f"trainer.devices={cfg.trainer.devices}: several processes are not supported yet; use trainer.devices=1"

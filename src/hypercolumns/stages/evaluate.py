@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from hypercolumns import model_file
 from hypercolumns.data import ImageSet, PredictionDataset, mask_pairs
 from hypercolumns.data.image_set import Pair, image_set, read_classes, read_palette
 from hypercolumns.data.images import ImageDataset
@@ -40,7 +41,7 @@ def evaluate(cfg: DictConfig) -> runs.Run | None:
 
 
 def _evaluate_model(cfg: DictConfig) -> runs.Run | None:
-    path = Path(cfg.model).expanduser()
+    path = model_file.find(Path(cfg.model).expanduser())
     images = _of_split(build.image_set(cfg), cfg.split)
     segmenter = build.model(cfg, images)
     views = build.views(cfg)

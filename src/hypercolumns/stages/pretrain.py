@@ -1,12 +1,10 @@
 """Stage pretrain: sampled hypercolumns in, a pixel classifier out, and with it a complete model."""
 
-from collections.abc import Sequence
-
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from hypercolumns.classifiers import Classifier
-from hypercolumns.data import SampleData
+from hypercolumns.backbones import Backbone
+from hypercolumns.data import ImageSet, SampleData
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import key
 from hypercolumns.progress import console
@@ -29,33 +27,31 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     run = runs.Run.begin(cfg, runs.home(cfg, images, "pretrain"), identity)
     if not run.model.is_file():
         console.print(f"pretrain: from the samples in {store.folder}", markup=False)
-        classifier = _classifier(cfg, store, images.classes, run)
-        Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg)).save(
-            run.model
-        )
+        _trained(cfg, store, images, backbone, run).save(run.model)
     finish(cfg, run, images, limit, {"sampler": store.fingerprint["sampler"]})
     return run
 
 
-def _classifier(cfg: DictConfig, store: SampleStore, classes: Sequence[str], run: runs.Run) -> Classifier:
-    """A classifier trained on the samples."""
+def _trained(cfg: DictConfig, store: SampleStore, images: ImageSet, backbone: Backbone, run: runs.Run) -> Segmenter:
+    """The complete model, its classifier trained on the samples."""
     split = store.split("train")
     mean, std = split.statistics()
-    classifier = build.classifier(cfg, len(mean), len(classes))
+    classifier = build.classifier(cfg, len(mean), len(images.classes))
     classifier.standardise(mean, std)
+    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
     task = PixelClassification(
         classifier,
-        classes,
+        images.classes,
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
-        build.class_weights(cfg, split.samples_per_class(len(classes))),
+        build.class_weights(cfg, split.samples_per_class(len(images.classes))),
         cfg.seed,
     )
     data = SampleData(
         store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch, places=classifier.needs_places
     )
-    build.fit(cfg, task, data, run.folder, run.events)
-    return classifier
+    build.fit(cfg, task, data, segmenter, run.folder, run.events)
+    return segmenter
 
 
 def _limit(dense_val: int | str, images: int) -> int:

@@ -19,6 +19,7 @@ import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from hypercolumns import model_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError
@@ -253,8 +254,8 @@ def _is_vacant(folder: Path) -> bool:
 
 def _hash(model: str | None) -> str | None:
     """Of the file that the setting `model` names; None if there is none, with which only stage extract is at fault."""
-    path = Path(model or "").expanduser()
-    return file_hash(path)[:16] if path.is_file() else None
+    path = Path(model).expanduser() if model else None
+    return file_hash(model_file.find(path))[:16] if path and path.exists() else None
 
 
 def _short(value: object) -> str:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hypercolumns import seeds
+from hypercolumns import model_file, seeds
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Example, ImageData, ImageSet
@@ -64,7 +64,7 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
         build.class_weights(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
         cfg.seed,
     )
-    build.fit(cfg, task, data, run.folder, run.events)
+    build.fit(cfg, task, data, segmenter, run.folder, run.events)
     segmenter.save(run.model)
 
 
@@ -84,12 +84,7 @@ def _named_start(cfg: DictConfig) -> Path | None:
     """The model that `init_from` names, if it names one."""
     if cfg.init_from in (None, SCRATCH):
         return None
-    path = Path(cfg.init_from).expanduser()
-    if not path.is_file():
-        raise HypercolumnsError(
-            f"init_from={path} is not a file; give a model.safetensors, or {SCRATCH} to start from none"
-        )
-    return path
+    return model_file.find(Path(cfg.init_from).expanduser(), "init_from")
 
 
 def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfig) -> Classifier:

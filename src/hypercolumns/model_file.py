@@ -1,0 +1,71 @@
+"""Files that hold a complete model: a JSON header, which says what it is, and its tensors."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import replacing
+
+HEADER = "hypercolumns"  # where both kinds of files keep the header
+TRAINED = "segmenter."  # what precedes the names of a segmenter's tensors in a module that trains all of it
+MODEL = "model.safetensors"  # in the folder of a run
+EXPECTED = f"pass the {MODEL} of a finished run, its folder, or one of its checkpoints"
+
+Header = Mapping[str, Any]
+
+
+def write(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
+    """Write one self-contained safetensors file, whole or not at all."""
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(dict(tensors), temporary, metadata={HEADER: json.dumps(header)})
+
+
+def find(path: Path, setting: str = "model") -> Path:
+    """The file that the path of a setting means, which may be a run's folder; HypercolumnsError if there is none."""
+    file = path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        what = f"is a folder without a {MODEL}" if path.is_dir() else "is not a file"
+        raise HypercolumnsError(f"{setting}={path} {what}; {EXPECTED}")
+    return file
+
+
+def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    """The header and the tensors of a file that `write` wrote, or of a checkpoint with what `in_checkpoint` gives.
+
+    Nothing in it is executed. Raises HypercolumnsError if it is damaged or something else.
+    """
+    try:
+        header, tensors = _read_checkpoint(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
+    except Exception as error:  # of a file that is anything at all
+        reason = " ".join(str(error).split())[:200]
+        raise HypercolumnsError(f"model={path} is not a model of this program ({reason}); {EXPECTED}") from error
+    if not isinstance(header, dict) or header.get("format") != 1:
+        raise HypercolumnsError(f"model={path} has a header of an unknown format; {EXPECTED}")
+    return header, tensors
+
+
+def in_checkpoint(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What makes a Lightning checkpoint a complete model: the header, and the tensors that its module lacks."""
+    return {HEADER: {"header": json.dumps(header), "tensors": dict(tensors)}}
+
+
+def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = json.loads((file.metadata() or {})[HEADER])
+        return header, {name: file.get_tensor(name) for name in file.keys()}
+
+
+def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    header, tensors = json.loads(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
+    trained = {name.removeprefix(TRAINED): one for name, one in checkpoint["state_dict"].items()}
+    parts = ("backbone.", "classifier.")  # a module has other things besides, such as its metrics
+    return header, {**tensors, **{name: one for name, one in trained.items() if name.startswith(parts)}}

@@ -1,0 +1,55 @@
+"""Checkpoints are complete models."""
+
+import pytest
+import torch
+from small_runs import run
+
+from hypercolumns import HypercolumnsError, Segmenter
+
+STAGES = ("pretrain", "train")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run("extract")
+        for stage in STAGES:
+            run(stage)
+    return place / "runs/shapes/rgb"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_best_checkpoint_is_the_model(trained, stage):
+    folder = trained / stage / "latest"
+    model, checkpoint = Segmenter.load(folder), Segmenter.load(folder / "checkpoints" / "best.ckpt")
+    image = torch.rand(3, 20, 30)
+    assert torch.equal(checkpoint.logits(image), model.logits(image))
+    assert checkpoint.header() == model.header()
+    last = Segmenter.load(folder / "checkpoints" / "last.ckpt")
+    assert last.classes == model.classes
+
+
+class Executed:
+    def __reduce__(self):
+        return (pytest.fail, ("code in a checkpoint was executed",))
+
+
+@pytest.mark.parametrize("change", ["other", "code", "cut", "unknown"])
+def test_other_checkpoints_are_refused(trained, tmp_path, change):
+    source = trained / "train" / "latest" / "checkpoints" / "best.ckpt"
+    checkpoint, path = torch.load(source, weights_only=True), tmp_path / "a.ckpt"
+    match change:
+        case "other":
+            del checkpoint["hypercolumns"]
+        case "code":
+            checkpoint["hyper_parameters"] = {"model": Executed()}
+        case "unknown":
+            checkpoint["hypercolumns"]["header"] = '{"format": 7}'
+    torch.save(checkpoint, path)
+    if change == "cut":
+        path.write_bytes(path.read_bytes()[:-500])
+    message = "has a header of an unknown format" if change == "unknown" else "is not a model of this program"
+    with pytest.raises(HypercolumnsError, match=rf"a\.ckpt {message}"):
+        Segmenter.load(path)
