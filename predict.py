@@ -1,4 +1,9 @@
-"""Segment images with a finished model: `python predict.py --help`."""
+"""Segment images with a finished model: `python predict.py --help`.
+
+Exit codes: 0 all is done; 1 some images failed, and the others are done; 2 a setting or a file must be mended.
+"""
+
+import sys
 
 import hydra
 from omegaconf import DictConfig
@@ -9,10 +14,11 @@ from hypercolumns import command_line
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
 @command_line.exits_on_fault
 def main(cfg: DictConfig) -> None:
-    """Write masks and overlays."""
+    """Write masks, overlays and what else is wanted."""
     from hypercolumns.stages import predict  # torch takes seconds to import, which --help need not wait for
 
-    predict(cfg)
+    if predict(cfg):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

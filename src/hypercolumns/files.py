@@ -50,6 +50,15 @@ def release(lock: BaseFileLock) -> None:
     lock.release()
 
 
+def read_lines(path: Path, meaning: str) -> list[str]:
+    """The lines of a text file that are not blank; raises HypercolumnsError, saying `meaning`, if it can't be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HypercolumnsError(f"{meaning}: {path} can't be read as text ({error})") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file, whole or not at all."""
     with replacing(path) as temporary:

@@ -18,7 +18,7 @@ from hypercolumns.classifiers import MLP
 from hypercolumns.data import shapes
 from hypercolumns.images import read_image, read_mask
 from hypercolumns.stages import all as all_stages
-from hypercolumns.stages import build, predict, run_stage
+from hypercolumns.stages import build, run_stage
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
 
@@ -601,90 +601,3 @@ class TestPretrainAndTrain:
         run("train", *overrides, f"class_weights={weights}")
         weighted = json.loads((extracted / "runs/shapes/rgb/train/latest/metrics.json").read_text())
         assert weighted["per_class_accuracy"]["background"] < plain["per_class_accuracy"]["background"]
-
-
-class TestPredict:
-    @pytest.fixture
-    def model(self, segmenter, place):
-        segmenter.save(place / "model.safetensors")
-        return "model=model.safetensors"
-
-    @pytest.fixture
-    def photos(self, place):
-        random = np.random.default_rng(0)
-        for name, size in {"a.jpg": (30, 44), "deep/b c.png": (25, 33), "x.jpg": (9, 9), "x.png": (8, 8)}.items():
-            (place / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(random.integers(0, 255, (*size, 3), np.uint8)).save(place / "photos" / name)
-        return place / "photos"
-
-    def test_a_folder(self, model, photos, place, segmenter):
-        predict(config("predict", model, "images=photos", "out=out"))
-        written = sorted(path.relative_to(place / "out").as_posix() for path in (place / "out").rglob("*.*"))
-        names = ["a", "deep/b c", "x.jpg", "x.png"]
-        assert written == sorted([f"{name}.png" for name in names] + [f"{name}.overlay.jpg" for name in names])
-        with Image.open(place / "out" / "deep" / "b c.png") as mask:
-            assert mask.mode == "P"
-            assert mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
-            assert (np.array(mask) == segmenter.predict(photos / "deep" / "b c.png")).all()
-
-    def test_a_file_and_a_pattern(self, model, photos, place):
-        predict(config("predict", model, "images=photos/a.jpg", "out=one"))
-        assert len(list((place / "one").iterdir())) == 2
-        predict(config("predict", model, "images=photos/*.jpg", "out=two"))
-        assert sorted(path.name for path in (place / "two").glob("*.png")) == ["a.png", "x.png"]
-
-    def test_a_pattern_over_folders_keeps_their_names(self, model, photos, place):
-        (photos / "other").mkdir()
-        (photos / "other" / "b c.png").write_bytes((photos / "deep" / "b c.png").read_bytes())
-        predict(config("predict", model, "images='photos/*/b c.png'", "out=out"))
-        assert sorted(path.parent.name for path in (place / "out").rglob("*.png")) == ["deep", "other"]
-
-    def test_settings_that_save_time_or_memory_give_nearly_the_same(self, model, photos, place):
-        def labels(*overrides):
-            predict(config("predict", model, "images=photos/a.jpg", "out=out", *overrides))
-            return np.array(Image.open(place / "out" / "a.png"))
-
-        plain = labels()
-        assert (labels("window=400") == plain).mean() > 0.99
-        assert (labels("adaptive=true", "adaptive_start=4", "adaptive_margin=10") == plain).mean() > 0.99
-        assert (labels("precision=bf16") == plain).mean() > 0.9
-
-    @pytest.mark.parametrize(
-        ("override", "message"),
-        [
-            ("precision=64", "precision=64 must be 32 or bf16"),
-            ("window=0", "window=0 must be a whole number of at least 1"),
-            ("adaptive=yes", "adaptive=yes must be true or false"),
-            ("adaptive_start=5", "adaptive_start=5 must be a power of two"),
-            ("compile=maybe", "compile=maybe must be true or false"),
-        ],
-    )
-    def test_settings_out_of_range(self, model, photos, override, message):
-        with pytest.raises(HypercolumnsError, match=message):
-            predict(config("predict", model, "images=photos/a.jpg", override))
-
-    def test_images_are_never_overwritten(self, model, photos):
-        before = (photos / "x.png").read_bytes()
-        with pytest.raises(HypercolumnsError, match=r"out=photos would overwrite the image .*x\.png"):
-            predict(config("predict", model, "images=photos/x.png", "out=photos"))
-        assert (photos / "x.png").read_bytes() == before
-
-    def test_scored_against_masks(self, model, photos, place, segmenter):
-        predict(config("predict", model, "images=photos/a.jpg", "out=truth"))
-        predict(config("predict", model, "images=photos/a.jpg", "out=out", "masks=truth"))
-        figures = json.loads((place / "out" / "metrics.json").read_text())
-        assert figures["miou"] == 1.0
-        assert figures["pixels"] == 30 * 44
-
-    @pytest.mark.parametrize(
-        ("override", "message"),
-        [
-            ("images=nothing", "images=nothing is neither an image, nor a folder"),
-            ("masks=photos", r"masks=photos lacks 1 masks, such as a\.png"),
-            ("device=abacus", "device=abacus can't be used"),
-            ("model=none", "model=none is not a file"),
-        ],
-    )
-    def test_wrong_settings(self, model, photos, override, message):
-        with pytest.raises(HypercolumnsError, match=message):
-            predict(config("predict", model, "images=photos/a.jpg", override))

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from hypercolumns import seeds
-from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_lines, read_palette
+from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_palette
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import read_lines
 from hypercolumns.images import SUFFIXES
 
 

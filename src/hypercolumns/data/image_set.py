@@ -9,6 +9,7 @@ import torch
 
 from hypercolumns import seeds
 from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.files import read_lines
 from hypercolumns.images import VOID, Palette, voc_palette
 
 
@@ -81,15 +82,6 @@ def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
     check_whole("data.limit_seed", seed, least=0)
     chosen = torch.randperm(len(pairs), generator=seeds.generator(seed, "limit"))[:count].sort().values
     return replace(images, splits={**images.splits, "train": tuple(pairs[index] for index in chosen.tolist())})
-
-
-def read_lines(path: Path, meaning: str) -> list[str]:
-    """The lines of a text file that are not blank; raises HypercolumnsError, saying `meaning`, if it can't be read."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HypercolumnsError(f"{meaning}: {path} can't be read as text ({error})") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_classes(path: str | Path) -> list[str]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torchvision.datasets
 
-from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_lines, read_palette
+from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_palette
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import read_lines
 
 CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "

@@ -1,0 +1,20 @@
+"""Prediction of many images: what is read, what is written, and what is done already."""
+
+from hypercolumns.prediction.inputs import Frame, Origin, Source, ahead, find_sources, read_frames
+from hypercolumns.prediction.outputs import OUTPUTS, Look, Output, Predicted, check_package
+from hypercolumns.prediction.record import Record
+
+__all__ = [
+    "OUTPUTS",
+    "Frame",
+    "Look",
+    "Origin",
+    "Output",
+    "Predicted",
+    "Record",
+    "Source",
+    "ahead",
+    "check_package",
+    "find_sources",
+    "read_frames",
+]

@@ -1,0 +1,130 @@
+"""What can be written of a prediction: each output is a suffix and a function that writes one image's file."""
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import replacing
+from hypercolumns.images import Palette, colour, write_image, write_mask
+from hypercolumns.overlays import overlay_with_legend
+from hypercolumns.prediction.inputs import Frame
+
+Needs = Literal["labels", "certainty", "probabilities"]
+LONGEST = 65_500  # pixels of a JPEG's side
+
+
+class Predicted(NamedTuple):
+    """An image, and what was predicted of it: see `segmenter.Decisions`, of which this has what was asked for."""
+
+    frame: Frame
+    labels: NDArray[np.uint8]  # (H, W)
+    confidence: NDArray[np.float16] | None = None  # (H, W)
+    entropy: NDArray[np.float16] | None = None  # (H, W)
+    probabilities: NDArray[np.float16] | None = None  # (classes, H, W)
+
+
+class Look(NamedTuple):
+    """What classes are called, and how they look."""
+
+    classes: Sequence[str]
+    palette: Palette
+    opacity: float = 0.5
+    legend: bool = True
+
+
+class Output(NamedTuple):
+    """A file of each image: how it ends, how it is written, and what is needed for it."""
+
+    suffix: str
+    write: Callable[[Path, Predicted, Look], None]
+    needs: Needs = "labels"
+    package: str | None = None  # an optional extra
+
+
+def _mask(path: Path, one: Predicted, look: Look) -> None:
+    """A palette PNG of class indices."""
+    write_mask(path, one.labels, look.palette)
+
+
+def _overlay(path: Path, one: Predicted, look: Look) -> None:
+    """The image under the classes' colours."""
+    classes = look.classes if look.legend else None
+    picture = overlay_with_legend(
+        one.frame.pixels.permute(1, 2, 0).numpy(), one.labels, classes, look.palette, look.opacity
+    )
+    if max(picture.size) > LONGEST:
+        picture.thumbnail((LONGEST, LONGEST))
+    write_image(path, picture)
+
+
+def _colour(path: Path, one: Predicted, look: Look) -> None:
+    """The classes' colours, as an RGB PNG."""
+    write_image(path, Image.fromarray(colour(one.labels, look.palette)))
+
+
+def _confidence(path: Path, one: Predicted, look: Look) -> None:
+    """The probability of the predicted class: a grey PNG, 255 where it is 1."""
+    _write_grey(path, one.confidence)
+
+
+def _entropy(path: Path, one: Predicted, look: Look) -> None:
+    """The entropy of the probabilities: a grey PNG, 255 where all classes are equally probable."""
+    _write_grey(path, one.entropy)
+
+
+def _probabilities(path: Path, one: Predicted, look: Look) -> None:
+    """The probabilities (classes, H, W) float16 and the names of the classes, for `numpy.load`."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, probabilities=one.probabilities, classes=np.array(look.classes))  # type: ignore[arg-type]
+
+
+def _coco(path: Path, one: Predicted, look: Look) -> None:
+    """The pixels of each class that occurs, run-length encoded as in COCO's results."""
+    from pycocotools import mask as coco
+
+    segments = []
+    for index in np.flatnonzero(np.bincount(one.labels.ravel())).tolist():
+        code = coco.encode(np.asfortranarray(one.labels == index).view(np.uint8))
+        segments.append(
+            {
+                "image_id": one.frame.name,
+                "category_id": index,
+                "category": look.classes[index],
+                "segmentation": {"size": code["size"], "counts": code["counts"].decode("ascii")},
+                "area": int(coco.area(code)),
+                "bbox": coco.toBbox(code).tolist(),
+            }
+        )
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(segments), encoding="utf-8")
+
+
+OUTPUTS = {
+    "mask": Output(".png", _mask),
+    "overlay": Output(".overlay.jpg", _overlay),
+    "colour": Output(".colour.png", _colour),
+    "confidence": Output(".confidence.png", _confidence, "certainty"),
+    "entropy": Output(".entropy.png", _entropy, "certainty"),
+    "probabilities": Output(".probabilities.npz", _probabilities, "probabilities"),
+    "coco": Output(".coco.json", _coco, package="pycocotools"),
+}
+
+
+def check_package(package: str, extra: str, what: str) -> None:
+    """Raise HypercolumnsError unless the package of an optional extra is installed, which `what` needs."""
+    if importlib.util.find_spec(package) is None:
+        raise HypercolumnsError(
+            f"{what} needs {package}; install it with: uv sync --extra {extra}, or pip install '.[{extra}]'"
+        )
+
+
+def _write_grey(path: Path, values: NDArray[np.float16] | None) -> None:
+    assert values is not None, "it was asked for"
+    write_image(path, Image.fromarray(np.rint(values.astype(np.float32) * 255).astype(np.uint8)))

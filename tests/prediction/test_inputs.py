@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypercolumns import HypercolumnsError
+from hypercolumns.prediction.inputs import Source, ahead, find_sources, name_outputs, read_frames
+
+SUFFIXES = (".png", ".overlay.jpg")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/a.jpg", "photos/deep/b c.png", "photos/notes.md", "other/a[1].jpg", "clip.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def found(pattern):
+    return [(source.path, source.name) for source in find_sources(pattern, SUFFIXES)]
+
+
+def test_what_is_meant(place):
+    inside = [("photos/a.jpg", "a"), ("photos/deep/b c.png", "deep/b c")]
+    assert found("photos") == inside
+    assert found(str(place / "photos")) == [(str(place / path), name) for path, name in inside]
+    assert found("photos/a.jpg") == [("photos/a.jpg", "a")]
+    assert found("other/a[1].jpg") == [("other/a[1].jpg", "a[1]")]
+    assert found("photos/**/*.*g") == inside
+    assert found("*/*.jpg") == [("other/a[1].jpg", "other/a[1]"), ("photos/a.jpg", "photos/a")]
+    (place / "list.txt").write_text("\ufeffphotos/a.jpg\r\n\nother/../photos/deep/b c.png\nphotos/a.jpg\nmissing.jpg\n")
+    assert found("list.txt") == [
+        ("photos/a.jpg", "photos/a"),
+        ("other/../photos/deep/b c.png", "photos/deep/b c"),
+        ("missing.jpg", "missing"),
+    ]
+    assert find_sources("clip.mp4", SUFFIXES) == [Source("clip.mp4", "clip", True)]
+    assert find_sources("rtsp://camera/1", SUFFIXES) == [Source("rtsp://camera/1", "stream", True)]
+
+
+@pytest.mark.parametrize("pattern", ["nothing", "photos/*.tif", "empty"])
+def test_nothing_is_meant(place, pattern):
+    (place / "empty").mkdir()
+    with pytest.raises(HypercolumnsError, match=rf"images={pattern.replace('*', '.')}.* is neither an image, nor a"):
+        found(pattern)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.jpg", "b.png"], ["a", "b"]),
+        (["a.jpg", "a.png", "deep/a.png"], ["a.jpg", "a.png", "deep/a"]),
+        (["a.jpg", "a.overlay.png"], ["a", "a.overlay"]),
+        (["a.jpg", "a.png", "a.png.bmp"], ["a.jpg", "a.png", "a.png.bmp"]),
+        (["a.b.jpg", "a.c.jpg", ".hidden"], ["a.b", "a.c", ".hidden"]),
+    ],
+)
+def test_names_of_outputs_are_told_apart(names, expected):
+    chosen = name_outputs(names, SUFFIXES)
+    assert chosen == expected
+    assert len({f"{name}{suffix}" for name in chosen for suffix in SUFFIXES}) == len(names) * len(SUFFIXES)
+
+
+def test_outputs_that_end_alike_are_told_apart():
+    assert name_outputs(["a.jpg", "a.overlay.jpg"], (".overlay.png", ".png")) == ["a.jpg", "a.overlay.jpg"]
+
+
+def test_working_ahead_keeps_the_order_and_does_not_run_away():
+    begun = []
+
+    def items():
+        for number in range(20):
+            begun.append(number)
+            yield number
+
+    results = ahead(lambda number: number * number, items(), 3)
+    assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+    assert len(begun) <= 5 + 3
+    assert list(results) == [number * number for number in range(5, 20)]
+
+
+def test_images_are_read_and_faults_are_told(place):
+    Image.fromarray(np.full((2, 3, 3), 7, np.uint8)).save("photos/a.jpg")
+    sources = find_sources("photos", SUFFIXES)
+    first, second = read_frames(sources, lambda name, origin: True)
+    assert first.pixels.shape == (3, 2, 3)
+    assert first.origin == {
+        "source": str(place / "photos/a.jpg"),
+        "bytes": Path("photos/a.jpg").stat().st_size,
+        "modified": Path("photos/a.jpg").stat().st_mtime_ns,
+    }
+    assert second.image is None
+    assert "b c.png" in second.fault
+    (only,) = read_frames(sources, lambda name, origin: name == "a", workers=0)
+    assert only.name == "a"
+
+
+@pytest.fixture
+def clip(place):
+    """A film of 10 frames, each of one brightness."""
+    with av.open("clip.mp4", "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+        for number in range(10):
+            picture = np.full((16, 32, 3), 20 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return Source("clip.mp4", "clip", True)
+
+
+def test_frames_of_a_video(place, clip):
+    frames = list(read_frames([clip], lambda name, origin: name != "clip/000006", every=3))
+    assert [frame.name for frame in frames] == ["clip/000000", "clip/000003", "clip/000009"]
+    for frame, number in zip(frames, (0, 3, 9), strict=True):
+        assert frame.pixels.shape == (3, 16, 32)
+        assert (frame.pixels.float() - 20 * number).abs().max() < 8
+        assert frame.origin["frame"] == number
+
+
+def test_a_stream_is_read_like_a_video(place, clip):
+    (source,) = find_sources(f"file://{place}/clip.mp4", SUFFIXES)
+    frames = list(read_frames([source], lambda name, origin: origin is None))
+    assert [frame.name for frame in frames][-1] == "stream/000009"
+
+
+@pytest.mark.parametrize("content", ["cut", "text", "sound", "missing"])
+def test_videos_that_cant_be_read_are_told(place, clip, content):
+    path = place / "clip.mp4"
+    if content == "cut":
+        path.write_bytes(path.read_bytes()[:300])
+    elif content == "text":
+        path.write_text("no film")
+    elif content == "missing":
+        path.unlink()
+    else:
+        with av.open("clip.mp4", "w") as container:
+            stream = container.add_stream("aac", rate=8000)
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            sound.sample_rate = 8000
+            container.mux(stream.encode(sound))
+            container.mux(stream.encode())
+    (frame,) = read_frames([clip], lambda name, origin: True)
+    assert frame.image is None
+    assert "clip.mp4 can't be read as a video (" in frame.fault

@@ -1,0 +1,299 @@
+"""Prediction as predict.py does it, in this process."""
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+from small_runs import config
+
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.factored import Adaptive
+from hypercolumns.prediction import outputs as outputs_module
+from hypercolumns.stages import predict as predict_stage
+from hypercolumns.views import Views
+
+MODEL = "model=model.safetensors"
+SIZES = {"a.jpg": (30, 44), "deep/b c.png": (25, 33), "x.jpg": (9, 9), "x.png": (8, 8), "one.png": (1, 1)}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch, segmenter):
+    monkeypatch.chdir(tmp_path)
+    segmenter.save(tmp_path / "model.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def photos(place):
+    random = np.random.default_rng(0)
+    for name, size in SIZES.items():
+        (place / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (*size, 3), np.uint8)).save(place / "photos" / name)
+    return place / "photos"
+
+
+def predict(*overrides):
+    return predict_stage(config("predict", MODEL, *overrides))
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_folder(photos, place, segmenter):
+    assert predict("images=photos", "out=out") == 0
+    names = ["a", "deep/b c", "one", "x.jpg", "x.png"]
+    outputs = [f"{name}{suffix}" for name in names for suffix in (".png", ".overlay.jpg")]
+    assert files(place / "out") == sorted([*outputs, "predictions.jsonl", "shares.csv"])
+    for name, size in SIZES.items():
+        stem = name if name.startswith("x") else name.rpartition(".")[0]
+        with Image.open(place / "out" / f"{stem}.png") as mask:
+            assert mask.mode == "P"
+            assert mask.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+            assert np.array(mask).shape == size
+            assert (np.array(mask) == segmenter.predict(photos / name)).all()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_every_output(photos, place, segmenter):
+    names = ("colour", "confidence", "entropy", "probabilities", "coco")
+    predict("images=photos/a.jpg", "out=out", "legend=false", *(f"outputs.{name}=true" for name in names))
+    out = place / "out"
+    labels, probabilities = read(out / "a.png"), segmenter.probabilities(photos / "a.jpg")
+    assert (read(out / "a.colour.png") == np.array(segmenter.palette, np.uint8)[labels]).all()
+    assert np.abs(read(out / "a.confidence.png") / 255 - probabilities.max(0)).max() < 0.004
+    entropy = -(probabilities * np.log(probabilities)).sum(0) / np.log(3)
+    assert np.abs(read(out / "a.entropy.png") / 255 - entropy).max() < 0.004
+    with np.load(out / "a.probabilities.npz") as found:
+        assert found["classes"].tolist() == list(segmenter.classes)
+        assert found["probabilities"].dtype == np.float16
+        assert np.abs(found["probabilities"] - probabilities).max() < 1e-3
+    segments = json.loads((out / "a.coco.json").read_text())
+    assert [one["category"] for one in segments] == [segmenter.classes[index] for index in np.unique(labels)]
+    for one in segments:
+        own = labels == one["category_id"]
+        assert (coco.decode(one["segmentation"]) == own).all()
+        rows, columns = own.any(1).nonzero()[0], own.any(0).nonzero()[0]
+        box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+        assert one["bbox"] == box
+        assert one["area"] == own.sum()
+        assert one["image_id"] == "a"
+    with open(out / "shares.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["image"] == "a"
+    assert int(row["pixels"]) == 30 * 44
+    for index, name in enumerate(segmenter.classes):
+        assert float(row[name]) == pytest.approx((labels == index).mean(), abs=1e-6)
+
+
+def test_outputs_can_be_left_out(photos, place):
+    predict("images=photos/a.jpg", "out=out", "outputs.mask=false", "outputs.shares=false")
+    assert files(place / "out") == ["a.overlay.jpg", "predictions.jsonl"]
+    with pytest.raises(HypercolumnsError, match=r"nothing is wanted: set one of outputs\.mask, "):
+        predict("images=photos/a.jpg", *(f"outputs.{name}=false" for name in ("mask", "overlay", "shares")))
+
+
+def test_overlay_with_its_legend(photos, place, segmenter):
+    predict("images=photos/a.jpg", "out=out", "opacity=1")
+    overlay = read(place / "out" / "a.overlay.jpg").astype(int)
+    colours = np.array(segmenter.palette)[segmenter.predict(photos / "a.jpg")]
+    assert np.abs(overlay[:30, :44] - colours).mean() < 30  # of a JPEG
+    assert overlay.shape[0] > 30
+    assert overlay.shape[1] == 160
+    predict("images=photos/a.jpg", "out=plain", "opacity=0", "legend=false")
+    plain = read(place / "plain" / "a.overlay.jpg").astype(int)
+    assert plain.shape == (30, 44, 3)
+    assert np.abs(plain - read(photos / "a.jpg")).mean() < 30
+
+
+def test_a_second_run_does_what_is_missing(photos, place):
+    predict("images=photos", "out=out")
+    out = place / "out"
+    made = {name: (out / name).stat().st_mtime_ns for name in files(out)}
+    shares = (out / "shares.csv").read_text()
+    (out / "a.png").unlink()  # a file is gone
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(photos / "x.png")  # an image has changed
+    lines = (out / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (out / "predictions.jsonl").write_text("".join([*lines[:-1], lines[-1][:40]]))  # the last line was cut off
+    last = json.loads(lines[-1])["name"]
+    assert last == "x.png"
+    assert predict("images=photos", "out=out") == 0
+    again = {name for name in made if (out / name).stat().st_mtime_ns != made[name]}
+    assert again == {*(f"{name}{end}" for name in ("a", "x.png") for end in (".png", ".overlay.jpg")), "shares.csv"} | {
+        "predictions.jsonl"
+    }
+    assert (out / "shares.csv").read_text().splitlines()[:-1] == shares.splitlines()[:-1]
+    assert predict("images=photos", "out=out", "overwrite=true") == 0
+    assert all((out / name).stat().st_mtime_ns != made[name] for name in made)
+
+
+def test_other_settings_are_not_mixed_with_what_is_there(photos, place):
+    predict("images=photos/a.jpg", "out=out")
+    for override, said in {
+        "tta.flip=true": r"tta .* there, .* now",
+        "opacity=0.2": "opacity 0.5 there, 0.2 now",
+    }.items():
+        with pytest.raises(HypercolumnsError, match=rf"out=out holds predictions made otherwise \({said}"):
+            predict("images=photos/a.jpg", "out=out", override)
+    predict("images=photos/a.jpg", "out=out", "opacity=0.2", "overwrite=true")
+    predict("images=photos/a.jpg", "out=out", "opacity=0.2")
+
+
+def test_a_bad_image_does_not_stop_the_others(photos, place, capsys):
+    (photos / "b.jpg").write_text("no image")
+    (photos / "c.png").write_bytes((photos / "x.png").read_bytes()[:60])
+    assert predict("images=photos", "out=out") == 2
+    printed = capsys.readouterr().out
+    assert "2 images failed:" in printed
+    assert "photos/b.jpg is not an image that can be read" in printed
+    assert "photos/c.png can't be decoded" in printed
+    assert sum(name.endswith(".overlay.jpg") for name in files(place / "out")) == len(SIZES)
+    (photos / "b.jpg").unlink()
+    (photos / "c.png").unlink()
+    assert predict("images=photos", "out=out") == 0
+
+
+def test_what_cant_be_written_stops_all(photos, place, monkeypatch):
+    def fail(path, *rest):
+        if "deep" in str(path):
+            raise HypercolumnsError(f"{path} can't be written (no space left)")
+        mask.write(path, *rest)
+
+    mask = outputs_module.OUTPUTS["mask"]
+    monkeypatch.setitem(outputs_module.OUTPUTS, "mask", mask._replace(write=fail))
+    with pytest.raises(HypercolumnsError, match="no space left"):
+        predict("images=photos", "out=out")
+    monkeypatch.undo()
+    os.chdir(place)
+    before = (place / "out" / "a.png").stat().st_mtime_ns
+    assert predict("images=photos", "out=out") == 0
+    assert (place / "out" / "a.png").stat().st_mtime_ns == before
+
+
+def test_orientation_is_respected(place, segmenter):
+    pixels = np.random.default_rng(1).integers(0, 255, (20, 31, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(pixels).save(place / "turned.png", exif=exif)
+    predict("images=turned.png", "out=out")
+    upright = np.rot90(pixels, -1)
+    assert (read(place / "out" / "turned.png") == segmenter.predict(np.ascontiguousarray(upright))).all()
+    with Image.open(place / "turned.png") as image:
+        assert segmenter.predict(image).shape == (31, 20)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_batches_and_workers_change_nothing(photos, place, workers):
+    predict("images=photos", "out=one", "num_workers=0")
+    for name in ("e.png", "f.png", "g.png"):  # of one size, after others
+        (photos / name).write_bytes((photos / "deep" / "b c.png").read_bytes())
+    predict("images=photos", "out=many", "batch_size=2", f"num_workers={workers}", "outputs.confidence=true")
+    for name in files(place / "one"):
+        if name.endswith(".png"):
+            assert (read(place / "one" / name) == read(place / "many" / name)).mean() > 0.999
+    for name in ("e.png", "f.png", "g.png"):
+        assert (read(place / "many" / name) == read(place / "one" / "deep" / "b c.png")).mean() > 0.999
+
+
+def test_settings_that_save_time_or_memory_give_nearly_the_same(photos, place):
+    def labels(*overrides):
+        predict("images=photos/a.jpg", "out=out", "overwrite=true", *overrides)
+        return read(place / "out" / "a.png")
+
+    plain = labels()
+    assert (labels("window=400") == plain).mean() > 0.99
+    assert (labels("adaptive=true", "adaptive_start=4", "adaptive_margin=10") == plain).mean() > 0.99
+    assert (labels("precision=bf16") == plain).mean() > 0.9
+    assert (labels("outputs.confidence=true") == plain).mean() > 0.999
+
+
+def test_views_and_adaptive_are_those_of_the_segmenter(photos, place, segmenter):
+    predict("images=photos/a.jpg", "out=flipped", "tta.flip=true", "tta.scales=[1,1.5]")
+    views = Views((1.0, 1.5), flip=True)
+    assert (read(place / "flipped" / "a.png") == segmenter.predict(photos / "a.jpg", views=views)).all()
+    predict("images=photos/a.jpg", "out=sure", "tta.flip=true", "tta.scales=[1,1.5]", "outputs.probabilities=true")
+    with np.load(place / "sure" / "a.probabilities.npz") as found:
+        assert np.abs(found["probabilities"] - segmenter.probabilities(photos / "a.jpg", views)).max() < 1e-3
+    predict("images=photos/a.jpg", "out=adaptive", "adaptive=true")
+    assert (read(place / "adaptive" / "a.png") == segmenter.predict(photos / "a.jpg", Adaptive())).all()
+
+
+def test_images_are_never_overwritten(photos):
+    before = (photos / "x.png").read_bytes()
+    with pytest.raises(HypercolumnsError, match=r"out=photos would overwrite the image .*x\.png"):
+        predict("images=photos/x.png", "out=photos", "overwrite=true")
+    assert (photos / "x.png").read_bytes() == before
+
+
+def test_other_peoples_files_are_not_replaced(photos, place):
+    (place / "truth").mkdir()
+    (place / "truth" / "a.png").write_bytes(b"mine")
+    with pytest.raises(HypercolumnsError, match=r"out=truth has a file a\.png that predict\.py has not recorded"):
+        predict("images=photos/a.jpg", "out=truth")
+    assert (place / "truth" / "a.png").read_bytes() == b"mine"
+
+
+def test_scored_against_masks(photos, place):
+    predict("images=photos/a.jpg", "out=truth")
+    for _ in range(2):  # the second time from the masks that are there
+        predict("images=photos/a.jpg", "out=out", "masks=truth")
+        figures = json.loads((place / "out" / "metrics.json").read_text())
+        assert figures["miou"] == 1.0
+        assert figures["pixels"] == 30 * 44
+        (place / "out" / "metrics.json").unlink()
+    Image.fromarray(np.zeros((3, 3), np.uint8)).save(place / "truth" / "a.png")
+    assert predict("images=photos/a.jpg", "out=out", "masks=truth") == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("images=nothing", "images=nothing is neither an image, nor a folder"),
+        ("masks=photos", r"masks=photos lacks 1 masks, such as a\.png"),
+        ("device=abacus", "device=abacus can't be used"),
+        ("model=none", "model=none is not a file"),
+        ("model=photos", r"model=photos is a folder without a model\.safetensors"),
+        ("precision=64", "precision=64 must be auto, 32 or bf16"),
+        ("window=0", "window=0 must be a whole number of at least 1"),
+        ("adaptive=yes", "adaptive=yes must be true or false"),
+        ("adaptive_start=5", "adaptive_start=5 must be a power of two"),
+        ("compile=maybe", "compile=maybe must be true or false"),
+        ("outputs.mask=some", r"outputs\.mask=some must be true or false"),
+        ("opacity=2", "opacity=2 must be a number from 0 to 1"),
+        ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
+        ("every=0", "every=0 must be a whole number of at least 1"),
+    ],
+)
+def test_wrong_settings(photos, override, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        predict("images=photos/a.jpg", override)
+
+
+@pytest.mark.parametrize("other", ["outputs.entropy=true", "tta.flip=true"])
+def test_adaptive_knows_no_certainty(photos, other):
+    with pytest.raises(HypercolumnsError, match="adaptive=true does not classify all pixels"):
+        predict("images=photos/a.jpg", "adaptive=true", other)
+
+
+def test_packages_of_extras_are_asked_for(photos, place, monkeypatch):
+    (place / "clip.mp4").touch()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(HypercolumnsError, match=r"outputs\.coco=true needs pycocotools; install it with: uv sync"):
+        predict("images=photos/a.jpg", "outputs.coco=true")
+    with pytest.raises(HypercolumnsError, match=r"images=clip\.mp4 needs av; install it with: uv sync --extra video"):
+        predict("images=clip.mp4")
+
+
+def test_the_model_of_a_folder_is_found(place, photos, segmenter):
+    (place / "run").mkdir()
+    segmenter.save(place / "run" / "model.safetensors")
+    assert (Segmenter.load(place / "run").predict(photos / "a.jpg") == segmenter.predict(photos / "a.jpg")).all()
