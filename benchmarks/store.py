@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import CLASSES, HIDDEN, report
+from common import CLASSES, HIDDEN, make_backbone, report
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import SampleData
 from hypercolumns.data.order import Batches
+from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification
@@ -126,13 +127,20 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
         classifier.standardise(*split.statistics())
         return classifier
 
+    backbone, classes = make_backbone("sqn"), [str(label) for label in range(CLASSES)]
+
     def lightning(number: int) -> MLP:
         classifier = start()
-        task = PixelClassification(
-            classifier, [str(label) for label in range(CLASSES)], instantiate(cfg.optimizer), instantiate(cfg.scheduler)
-        )
+        task = PixelClassification(classifier, classes, instantiate(cfg.optimizer), instantiate(cfg.scheduler))
         data = SampleData(store, options.batch, cfg.num_workers, cfg.seed)
-        build.fit(cfg, task, data, folder / f"run {number}", folder / f"events {number}")
+        build.fit(
+            cfg,
+            task,
+            data,
+            Segmenter(backbone, classifier, classes),
+            folder / f"run {number}",
+            folder / f"events {number}",
+        )
         task.load_state_dict(
             torch.load(folder / f"run {number}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
         )

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import replacing
+from hypercolumns.files import release, replacing
 from hypercolumns.prediction.inputs import Origin
 
 NAME = "predictions.jsonl"
 
 
 class Record:
-    """The record of a folder.
+    """The record of a folder, to which nobody else writes between `with` and its end.
 
     Attributes:
         path: of its file.
@@ -27,20 +29,38 @@ class Record:
     def __init__(self, folder: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
         """Open it, or begin it; `settings` are what decides the outputs.
 
-        Raises HypercolumnsError if there are outputs that were made with other settings.
+        Raises HypercolumnsError if there are outputs that were made with other settings, or somebody is making some.
         """
         self.path = folder / NAME
+        self._lock = _locked(folder)
+        try:
+            self._open(settings, overwrite)
+        except BaseException:
+            release(self._lock)
+            raise
+
+    def __enter__(self) -> "Record":
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let others write."""
+        release(self._lock)
+
+    def _open(self, settings: Mapping[str, Any], overwrite: bool) -> None:
         self._origins: dict[str, Origin | None] = {}
         self.counts: dict[str, list[int]] = {}
         if overwrite or not self.path.is_file():
             self._begin(settings)
             return
+        for temporary in self.path.parent.rglob(".*.tmp"):  # of a process that was killed
+            temporary.unlink(missing_ok=True)
         found, *images = _lines(self.path)
         if found != settings:
             changed = [name for name in {**settings, **found} if settings.get(name) != found.get(name)]
             said = ", ".join(f"{name} {found.get(name)} there, {settings.get(name)} now" for name in changed)
             raise HypercolumnsError(
-                f"out={folder} holds predictions made otherwise ({said}); choose another folder, or replace them by "
+                f"out={self.path.parent} holds predictions made otherwise ({said}); choose another folder, or replace them by "
                 f"overwrite=true"
             )
         for image in images:
@@ -72,6 +92,20 @@ class Record:
     def _begin(self, settings: Mapping[str, Any], images: Iterable[Mapping[str, Any]] = ()) -> None:
         with replacing(self.path) as temporary:
             temporary.write_text("".join(f"{json.dumps(line)}\n" for line in (settings, *images)), encoding="utf-8")
+
+
+def _locked(folder: Path) -> BaseFileLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{NAME}.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HypercolumnsError(
+            f"out={folder} is being written by another process; wait for its end, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise HypercolumnsError(f"out={folder} can't be written ({error}); choose another folder") from error
+    return lock
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ class How(NamedTuple):
 
     adaptive: Adaptive | None
     views: Views
-    precision: torch.autocast
+    bf16: bool
     certainty: bool  # whether confidence and entropy are wanted
     probabilities: bool  # whether those of all classes are wanted
 
@@ -80,24 +80,24 @@ def predict(cfg: DictConfig) -> int:
         "model": file_hash(path)[:16],
         "adaptive": [cfg.adaptive_start, cfg.adaptive_margin] if cfg.adaptive else False,
         "tta": [list(how.views.scales), how.views.flip],
-        "precision": str(cfg.precision),
+        "precision": "bf16" if how.bf16 else "32",
         "opacity": cfg.opacity,
         "legend": cfg.legend,
     }
-    record = Record(out, settings, cfg.overwrite)
     run = Run(out)
-    if run.metrics.is_file() and "boundary_width" in read_json(run.metrics):  # of what was predicted before
-        for stale in (run.counts, run.metrics):
-            stale.unlink(missing_ok=True)
-    names, faults = _predict(cfg, segmenter, sources, outputs, how, record, masks)
-    if cfg.outputs.shares:
-        _write_shares(out / SHARES, record, names, segmenter.classes)
+    with Record(out, settings, cfg.overwrite) as record:
+        if run.metrics.is_file() and "boundary_width" in read_json(run.metrics):  # of what was predicted before
+            for stale in (run.counts, run.metrics):
+                stale.unlink(missing_ok=True)
+        names, faults = _predict(cfg, segmenter, sources, outputs, how, record, masks)
+        if cfg.outputs.shares:
+            _write_shares(out / SHARES, record, names, segmenter.classes)
+        if masks is not None and masks.counts:
+            _score(cfg, segmenter, masks, run)
     pixels = np.sum([record.counts[name] for name in names], axis=0) if names else np.zeros(len(segmenter.classes))
     shares = sorted(zip(pixels / max(pixels.sum(), 1), segmenter.classes, strict=True), reverse=True)
     said = ", ".join(f"{name} {share:.1%}" for share, name in shares if share)
     console.print(f"{len(names)} images: {said}" if names else "no images", markup=False)
-    if masks is not None and masks.counts:
-        _score(cfg, segmenter, masks, run)
     console.print(f"outputs in {out}", markup=False)
     if faults:
         console.print(f"{len(faults)} images failed:", markup=False)
@@ -156,19 +156,19 @@ def _how(cfg: DictConfig, outputs: Outputs) -> How:
     return How(
         settings if cfg.adaptive else None,
         views,
-        _precision(cfg.precision, device(cfg.device)),
+        _bf16(cfg.precision, device(cfg.device)),
         bool(unsure),
         any(output.needs == "probabilities" for output in outputs.values()),
     )
 
 
-def _precision(name: int | str, device: torch.device) -> torch.autocast:
-    """The context to predict in: `auto` is bf16 on GPUs that compute in it, 32 elsewhere."""
-    if str(name) not in ("auto", "32", "bf16"):
-        raise HypercolumnsError(f"precision={name} must be auto, 32 or bf16")
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    enabled = str(name) == "bf16" or (str(name) == "auto" and fast)
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+def _bf16(precision: int | str, device: torch.device) -> bool:
+    """Whether to predict in bf16: `auto` does on GPUs that compute in it."""
+    if str(precision) not in ("auto", "32", "bf16"):
+        raise HypercolumnsError(f"precision={precision} must be auto, 32 or bf16")
+    if str(precision) == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return str(precision) == "bf16"
 
 
 def _sources(cfg: DictConfig, outputs: Outputs) -> list[Source]:
@@ -283,7 +283,7 @@ def _predicted(segmenter: Segmenter, frames: Iterable[Frame], batch_size: int, h
     for _, group in itertools.groupby(frames, lambda frame: frame.pixels.shape):
         while batch := list(itertools.islice(group, batch_size)):
             images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]
-            with torch.inference_mode(), how.precision:
+            with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=how.bf16):
                 if not how.certainty:
                     labels = segmenter.labels(images.to(place), how.adaptive, how.views).cpu().numpy()
                     yield from map(Predicted, batch, labels)

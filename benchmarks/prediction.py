@@ -1,0 +1,143 @@
+"""Images a second and peak memory of predict.py, and beside it the forward passes of two segmenters of torchvision.
+
+python benchmarks/prediction.py MODEL IMAGES
+
+MODEL is trained, IMAGES a folder of images of one size. *Whole process* is predict.py with its default outputs, start
+and all; *steady* is what each image more costs it. The others are of the models alone, in this process, in turns; those
+of torchvision have random weights and 21 classes. Memory is of predict.py on one image of noise, in a process of its
+own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import arguments, medians, report, size
+from PIL import Image
+from torchvision.models import segmentation
+
+from hypercolumns import Segmenter
+from hypercolumns.factored import Adaptive
+from hypercolumns.images import read_image, write_image
+
+ROOT = Path(__file__).parents[1]
+PEERS = ("lraspp_mobilenet_v3_large", "fcn_resnet50")
+SIZES = [(1, 1), (360, 480), (3000, 4000), (6000, 8000)]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__, 5, sizes={"type": size, "nargs": "*", "default": SIZES})
+    parser.add_argument("model", type=Path)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("--number", type=int, default=50, help="of images for the whole process")
+    parser.add_argument("--timed", type=int, default=5, help="of images for the models alone")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = [*_alone(options), *_processes(options)]
+    exact = next(row["images/s"] for row in rows if row["what"] == "exact")
+    for row in rows:
+        row["/ exact"] = row["images/s"] / exact
+    report(f"prediction with {options.model}", rows, None)
+    memory = [_memory(options, one) for one in options.sizes]
+    report("peak memory of predict.py", memory, None)
+    if options.json:
+        options.json.write_text(json.dumps({"speed": rows, "memory": memory}, indent=1))
+
+
+def _alone(options: Any) -> list[dict[str, Any]]:
+    """The models in this process."""
+    segmenter = Segmenter.load(options.model)
+    images = [read_image(path)[None] for path in sorted(options.images.iterdir())[: options.timed]]
+    floats = [image / 255 for image in images]
+    peers = {
+        name: getattr(segmentation, name)(weights=None, weights_backbone=None, num_classes=21).eval() for name in PEERS
+    }
+    sides: dict[str, Any] = {
+        "exact": lambda: [segmenter.labels(image) for image in images],
+        "adaptive": lambda: [segmenter.labels(image, Adaptive()) for image in images],
+        **{name: lambda peer=peer: [peer(image)["out"].argmax(1) for image in floats] for name, peer in peers.items()},
+    }
+    with torch.inference_mode():
+        seconds = medians(sides, options.rounds)
+        exact, adaptive = sides["exact"](), sides["adaptive"]()
+    equal = np.mean([float((a == b).float().mean()) for a, b in zip(exact, adaptive, strict=True)])
+    agreement = {"exact": 1.0, "adaptive": float(equal)}
+    size = f"{images[0].shape[-1]}x{images[0].shape[-2]}"
+    return [
+        {"what": name, "size": size, "images/s": len(images) / each, "labels equal": agreement.get(name, float("nan"))}
+        for name, each in seconds.items()
+    ]
+
+
+def _processes(options: Any) -> list[dict[str, Any]]:
+    """predict.py by the command line, on one image and on many."""
+    segmenter = Segmenter.load(options.model)
+    paths = sorted(options.images.iterdir())[: options.number]
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for number in {1, len(paths)}:
+            (folder / f"{number}.txt").write_text("".join(f"{path}\n" for path in paths[:number]))
+        for name, settings in {"exact": [], "adaptive": ["adaptive=true"]}.items():
+            seconds = {}
+            for number in {1, len(paths)}:
+                out = folder / name / str(number)
+                start = time.perf_counter()
+                _predict(options, f"images={folder / f'{number}.txt'}", f"out={out}", *settings)
+                seconds[number] = time.perf_counter() - start
+            equal = []
+            for path in paths[: options.timed]:
+                with Image.open(folder / name / str(len(paths)) / f"{path.stem}.png") as mask:
+                    equal.append((np.array(mask) == segmenter.predict(path)).mean())
+            with Image.open(paths[0]) as image:
+                about = {"size": f"{image.width}x{image.height}"}
+            about |= {"labels equal": float(np.mean(equal))}  # type: ignore[dict-item]
+            steady = (len(paths) - 1) / max(seconds[len(paths)] - seconds[1], 1e-9)
+            for what, pace in {"whole process": len(paths) / seconds[len(paths)], "steady": steady}.items():
+                rows.append({"what": f"predict.py, {name}, {what}", "images/s": pace} | about)
+    order = ("what", "size", "images/s", "labels equal")
+    return [{column: row[column] for column in order} for row in rows]
+
+
+def _memory(options: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Of predict.py on one image of that size."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        write_image(folder / "image.png", Image.fromarray(noise))
+        del noise
+        start = time.perf_counter()
+        usage = _predict(options, f"images={folder / 'image.png'}", f"out={folder / 'out'}")
+        seconds = time.perf_counter() - start
+        with Image.open(folder / "out" / "image.png") as mask:
+            assert mask.size == (size[1], size[0])
+    megapixels = size[0] * size[1] / 1e6
+    return {
+        "size": f"{size[1]}x{size[0]}",
+        "megapixels": megapixels,
+        "seconds": seconds,
+        "peak GB": usage.ru_maxrss * 1024 / 1e9,
+    }
+
+
+def _predict(options: Any, *settings: str) -> Any:
+    """Run it to its end; returns what it has used."""
+    command = [sys.executable, str(ROOT / "predict.py"), f"model={options.model}", "device=cpu", *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, f"{command} failed"
+    return usage
+
+
+if __name__ == "__main__":
+    main()
