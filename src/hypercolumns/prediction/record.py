@@ -60,8 +60,8 @@ class Record:
             changed = [name for name in {**settings, **found} if settings.get(name) != found.get(name)]
             said = ", ".join(f"{name} {found.get(name)} there, {settings.get(name)} now" for name in changed)
             raise HypercolumnsError(
-                f"out={self.path.parent} holds predictions made otherwise ({said}); choose another folder, or replace them by "
-                f"overwrite=true"
+                f"out={self.path.parent} holds predictions made otherwise ({said}); choose another folder, or "
+                f"replace them by overwrite=true"
             )
         for image in images:
             self._origins[image["name"]], self.counts[image["name"]] = image["origin"], image["pixels"]
