@@ -1,13 +1,16 @@
 """Prediction of many images: what is read, what is written, and what is done already."""
 
+from hypercolumns.prediction.batches import How, predicted
 from hypercolumns.prediction.inputs import Frame, Origin, Source, ahead, find_sources, read_frames
-from hypercolumns.prediction.outputs import OUTPUTS, Look, Output, Predicted, check_package
+from hypercolumns.prediction.outputs import OUTPUTS, Look, Needs, Output, Predicted, check_package
 from hypercolumns.prediction.record import Record
 
 __all__ = [
     "OUTPUTS",
     "Frame",
+    "How",
     "Look",
+    "Needs",
     "Origin",
     "Output",
     "Predicted",
@@ -16,5 +19,6 @@ __all__ = [
     "ahead",
     "check_package",
     "find_sources",
+    "predicted",
     "read_frames",
 ]

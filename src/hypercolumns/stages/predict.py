@@ -2,26 +2,24 @@
 
 import csv
 import io
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from hypercolumns import model_file
 from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole
-from hypercolumns.evaluation import DRAWS, WIDTH, Counts, Evaluation, count, intervals
 from hypercolumns.factored import Adaptive
-from hypercolumns.files import file_hash, read_json, replacing, write_json
+from hypercolumns.files import file_hash, replacing
 from hypercolumns.images import read_mask
 from hypercolumns.prediction import (
     OUTPUTS,
     Frame,
+    How,
     Look,
+    Needs,
     Origin,
     Output,
     Predicted,
@@ -30,33 +28,18 @@ from hypercolumns.prediction import (
     ahead,
     check_package,
     find_sources,
+    predicted,
     read_frames,
 )
 from hypercolumns.progress import Bar, console
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build, report
+from hypercolumns.stages import build
 from hypercolumns.stages.runs import RECORD, Run
-from hypercolumns.views import ONE, Views
+from hypercolumns.stages.truth import Truth, remove_figures
+from hypercolumns.views import ONE
 
 SHARES = "shares.csv"
 Outputs = Mapping[str, Output]
-
-
-class How(NamedTuple):
-    """How images are predicted."""
-
-    adaptive: Adaptive | None
-    views: Views
-    bf16: bool
-    certainty: bool  # whether confidence and entropy are wanted
-    probabilities: bool  # whether those of all classes are wanted
-
-
-class Masks(NamedTuple):
-    """Where true masks are, and those of the images that were compared with them, in order."""
-
-    folder: Path
-    counts: dict[str, Counts]
 
 
 def predict(cfg: DictConfig) -> int:
@@ -72,10 +55,14 @@ def predict(cfg: DictConfig) -> int:
     path = model_file.find(Path(cfg.model).expanduser())
     segmenter = Segmenter.load(path).to(device(cfg.device))
     build.tune(segmenter, cfg)
-    sources = _sources(cfg, outputs)
+    sources = find_sources(str(cfg.images), [output.suffix for output in outputs.values()])
+    if any(source.video for source in sources):
+        check_package("av", "video", f"images={cfg.images}")
     out = Path(cfg.out).expanduser()
     _check_folder(cfg, out, sources, outputs)
-    masks = None if cfg.masks is None else Masks(_mask_folder(cfg, sources), {})
+    truth = None
+    if cfg.masks is not None:
+        truth = Truth(Path(cfg.masks).expanduser(), sources, segmenter.classes, segmenter.palette)
     settings = {
         "model": file_hash(path)[:16],
         "adaptive": [cfg.adaptive_start, cfg.adaptive_margin] if cfg.adaptive else False,
@@ -84,25 +71,17 @@ def predict(cfg: DictConfig) -> int:
         "opacity": cfg.opacity,
         "legend": cfg.legend,
     }
-    run = Run(out)
     with Record(out, settings, cfg.overwrite) as record:
-        if run.metrics.is_file() and "boundary_width" in read_json(run.metrics):  # of what was predicted before
-            for stale in (run.counts, run.metrics):
-                stale.unlink(missing_ok=True)
-        names, faults = _predict(cfg, segmenter, sources, outputs, how, record, masks)
+        remove_figures(Run(out))
+        names, faults = _predict(cfg, segmenter, sources, outputs, how, record, truth)
         if cfg.outputs.shares:
             _write_shares(out / SHARES, record, names, segmenter.classes)
-        if masks is not None and masks.counts:
-            _score(cfg, segmenter, masks, run)
-    pixels = np.sum([record.counts[name] for name in names], axis=0) if names else np.zeros(len(segmenter.classes))
-    shares = sorted(zip(pixels / max(pixels.sum(), 1), segmenter.classes, strict=True), reverse=True)
-    said = ", ".join(f"{name} {share:.1%}" for share, name in shares if share)
-    console.print(f"{len(names)} images: {said}" if names else "no images", markup=False)
+        if truth is not None:
+            truth.conclude(Run(out), {"model": str(cfg.model), "images": str(cfg.images)})
+    _say_shares([record.counts[name] for name in names], segmenter.classes)
     console.print(f"outputs in {out}", markup=False)
     if faults:
-        console.print(f"{len(faults)} images failed:", markup=False)
-        for fault in faults:
-            console.print(f"  {fault}", markup=False)
+        console.print(f"{len(faults)} images failed:", *faults, sep="\n  ", markup=False)
     return len(faults)
 
 
@@ -122,9 +101,10 @@ def device(name: str) -> torch.device:
 
 
 def _check_settings(cfg: DictConfig) -> None:
-    for name in ("adaptive", "overwrite", "legend", *(f"outputs.{name}" for name in cfg.outputs)):
-        group, _, setting = name.rpartition(".")
-        check_switch(name, (cfg[group] if group else cfg)[setting])
+    for name in ("adaptive", "overwrite", "legend"):
+        check_switch(name, cfg[name])
+    for name, value in cfg.outputs.items():
+        check_switch(f"outputs.{name}", value)
     check_share("opacity", cfg.opacity)
     check_whole("batch_size", cfg.batch_size, least=1)
     check_whole("num_workers", cfg.num_workers, least=0)
@@ -137,7 +117,7 @@ def _outputs(cfg: DictConfig) -> Outputs:
     for name, output in wanted.items():
         if output.package is not None:
             check_package(output.package, name, f"outputs.{name}=true")
-    if not wanted and not cfg.outputs.shares and cfg.masks is None:
+    if not wanted and not cfg.outputs.shares:
         raise HypercolumnsError(f"nothing is wanted: set one of {', '.join(f'outputs.{name}' for name in cfg.outputs)}")
     if cfg.masks is not None and not cfg.outputs.mask:
         raise HypercolumnsError("masks= compares them with the masks that are written; leave outputs.mask=true")
@@ -145,21 +125,16 @@ def _outputs(cfg: DictConfig) -> Outputs:
 
 
 def _how(cfg: DictConfig, outputs: Outputs) -> How:
-    settings = Adaptive(cfg.adaptive_start, cfg.adaptive_margin)
-    views = build.views(cfg)
-    unsure = [name for name, output in outputs.items() if output.needs != "labels"]
+    adaptive, views = Adaptive(cfg.adaptive_start, cfg.adaptive_margin), build.views(cfg)
+    unsure: dict[Needs, str] = {output.needs: name for name, output in outputs.items() if output.needs != "labels"}
+    needs: Needs = "probabilities" if "probabilities" in unsure else "certainty" if unsure else "labels"
     if cfg.adaptive and (unsure or views != ONE):
-        other = f"outputs.{unsure[0]}" if unsure else "tta.flip and tta.scales"
+        other = f"outputs.{unsure[needs]}" if unsure else "tta.flip and tta.scales"
         raise HypercolumnsError(
             f"adaptive=true does not classify all pixels, and of one view; leave out adaptive, or {other}"
         )
-    return How(
-        settings if cfg.adaptive else None,
-        views,
-        _bf16(cfg.precision, device(cfg.device)),
-        bool(unsure),
-        any(output.needs == "probabilities" for output in outputs.values()),
-    )
+    bf16 = _bf16(cfg.precision, device(cfg.device))
+    return How(needs, adaptive if cfg.adaptive else None, views, bf16, cfg.batch_size)
 
 
 def _bf16(precision: int | str, device: torch.device) -> bool:
@@ -169,13 +144,6 @@ def _bf16(precision: int | str, device: torch.device) -> bool:
     if str(precision) == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return str(precision) == "bf16"
-
-
-def _sources(cfg: DictConfig, outputs: Outputs) -> list[Source]:
-    sources = find_sources(str(cfg.images), [output.suffix for output in outputs.values()])
-    if any(source.video for source in sources):
-        check_package("av", "video", f"images={cfg.images}")
-    return sources
 
 
 def _check_folder(cfg: DictConfig, out: Path, sources: Sequence[Source], outputs: Outputs) -> None:
@@ -196,17 +164,6 @@ def _check_folder(cfg: DictConfig, out: Path, sources: Sequence[Source], outputs
         )
 
 
-def _mask_folder(cfg: DictConfig, sources: Sequence[Source]) -> Path:
-    masks = Path(cfg.masks).expanduser()
-    missing = [source.name for source in sources if not source.video and not (masks / f"{source.name}.png").is_file()]
-    if missing:
-        raise HypercolumnsError(
-            f"masks={masks} lacks {len(missing)} masks, such as {missing[0]}.png; "
-            f"add them, or leave out masks= to predict without scoring"
-        )
-    return masks
-
-
 def _predict(
     cfg: DictConfig,
     segmenter: Segmenter,
@@ -214,83 +171,59 @@ def _predict(
     outputs: Outputs,
     how: How,
     record: Record,
-    masks: Masks | None,
+    truth: Truth | None,
 ) -> tuple[list[str], list[str]]:
-    """Predict what is not done yet; returns the names of all that is done now, in order, and what went wrong."""
+    """Predict what is not done yet; returns the names of all that is done now, and what went wrong."""
     look = Look(segmenter.classes, segmenter.palette, cfg.opacity, cfg.legend)
     names: list[str] = []
     faults: list[str] = []
-    skipped = 0
 
-    def files(name: str) -> dict[Path, Output]:
-        return {record.path.parent / f"{name}{output.suffix}": output for output in outputs.values()}
+    def files(name: str) -> dict[str, Path]:
+        return {kind: record.path.parent / f"{name}{output.suffix}" for kind, output in outputs.items()}
 
     def wanted(name: str, origin: Origin | None) -> bool:
-        nonlocal skipped
-        if not (record.has(name, origin) and all(path.is_file() for path in files(name))):
+        if not (record.has(name, origin) and all(path.is_file() for path in files(name).values())):
             return True
-        skipped += 1
+        if truth is not None:
+            compare(name, read_mask(files(name)["mask"], segmenter.palette, len(segmenter.classes)))
         names.append(name)
         bar.advance()
-        if masks is not None:
-            compare(name, read_mask(next(iter(files(name))), segmenter.palette, len(segmenter.classes)))
         return False
-
-    def write(one: Predicted) -> Predicted:
-        for path, output in files(one.frame.name).items():
-            output.write(path, one, look)
-        return one
-
-    def compare(name: str, labels: Tensor) -> None:
-        assert masks is not None, "there are masks"
-        try:
-            truth = read_mask(masks.folder / f"{name}.png", segmenter.palette, len(segmenter.classes))
-            if truth.shape != labels.shape:
-                raise HypercolumnsError(
-                    f"{masks.folder / name}.png is {truth.shape[1]}x{truth.shape[0]}, its image {labels.shape[1]}x"
-                    f"{labels.shape[0]}; they must have the same size"
-                )
-            masks.counts[name] = count(name, labels, truth, len(segmenter.classes), WIDTH)
-        except HypercolumnsError as error:
-            faults.append(str(error))
 
     def sound(frames: Iterable[Frame]) -> Iterator[Frame]:
         for frame in frames:
-            if frame.image is None:
+            if frame.image is not None:
+                yield frame
+            else:
                 faults.append(frame.fault)
                 bar.advance()
-            else:
-                yield frame
 
-    total = None if any(source.video for source in sources) else len(sources)
+    def write(one: Predicted) -> Predicted:
+        for kind, path in files(one.frame.name).items():
+            outputs[kind].write(path, one, look)
+        return one
+
+    def compare(name: str, labels: torch.Tensor) -> None:
+        try:
+            if truth is not None:
+                truth.compare(name, labels)
+        except HypercolumnsError as error:
+            faults.append(str(error))
+
+    total, fresh = None if any(source.video for source in sources) else len(sources), 0
     with Bar("predict", total) as bar:
         frames = sound(read_frames(sources, wanted, cfg.every, cfg.num_workers))
-        for one in ahead(write, _predicted(segmenter, frames, cfg.batch_size, how), cfg.num_workers):
-            name = one.frame.name
-            record.add(name, one.frame.origin, np.bincount(one.labels.ravel(), minlength=len(look.classes)).tolist())
-            names.append(name)
+        for one in ahead(write, predicted(segmenter, frames, how), cfg.num_workers):
+            pixels = np.bincount(one.labels.ravel(), minlength=len(look.classes))
+            record.add(one.frame.name, one.frame.origin, pixels.tolist())
+            compare(one.frame.name, torch.from_numpy(one.labels))
+            names.append(one.frame.name)
+            fresh += 1
             bar.advance()
-            if masks is not None:
-                compare(name, torch.from_numpy(one.labels))
-    if skipped:
-        console.print(f"{skipped} of them were done before (overwrite=true does them again)", markup=False)
+    if fresh < len(names):
+        done = len(names) - fresh
+        console.print(f"{done} of them were done before (overwrite=true does them again)", markup=False)
     return names, faults
-
-
-def _predicted(segmenter: Segmenter, frames: Iterable[Frame], batch_size: int, how: How) -> Iterator[Predicted]:
-    """What is predicted of frames, those together that follow each other and have one size."""
-    place = segmenter.backbone.get_buffer("mean").device
-    for _, group in itertools.groupby(frames, lambda frame: frame.pixels.shape):
-        while batch := list(itertools.islice(group, batch_size)):
-            images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]
-            with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=how.bf16):
-                if not how.certainty:
-                    labels = segmenter.labels(images.to(place), how.adaptive, how.views).cpu().numpy()
-                    yield from map(Predicted, batch, labels)
-                    continue
-                found = segmenter.decisions(images.to(place), how.views, how.probabilities)
-            each = [one.cpu().numpy() for one in found if one is not None]
-            yield from map(Predicted, batch, *each)
 
 
 def _write_shares(path: Path, record: Record, names: Iterable[str], classes: Sequence[str]) -> None:
@@ -305,12 +238,10 @@ def _write_shares(path: Path, record: Record, names: Iterable[str], classes: Seq
         temporary.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _score(cfg: DictConfig, segmenter: Segmenter, masks: Masks, run: Run) -> None:
-    """Write and show the figures of the masks that were compared."""
-    counts = [masks.counts[name] for name in sorted(masks.counts)]
-    evaluation = Evaluation.of(counts, segmenter.classes, WIDTH)
-    about = {"model": str(cfg.model), "images": str(cfg.images), "masks": str(masks.folder)}
-    evaluation.save(run.counts)
-    uncertainty = {"intervals": intervals(evaluation, None, DRAWS, 0)}
-    write_json(run.metrics, evaluation.figures() | uncertainty | {"evaluated": about})
-    report.show(read_json(run.metrics), f"{len(counts)} images against {masks.folder}", {"metrics": run.metrics})
+def _say_shares(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
+    """Each class's share of all pixels, the largest first."""
+    if counts:
+        pixels = np.sum(counts, axis=0)
+        shares = sorted(zip(pixels / pixels.sum(), classes, strict=True), reverse=True)
+        said = ", ".join(f"{name} {share:.1%}" for share, name in shares if share)
+        console.print(f"{len(counts)} images: {said}", markup=False)
