@@ -47,9 +47,16 @@ def cell_centres(geometry: Geometry, cells: int, size: int, alignment: Alignment
         case "exact":
             return geometry.centres(cells, size)
         case "half_pixel":
-            return (torch.arange(cells, dtype=torch.float64) + 0.5) * (size / cells) - 0.5
+            return (torch.arange(cells, dtype=torch.float64) + 0.5) * ratio(size, cells) - 0.5
         case "corners":
-            return torch.arange(cells, dtype=torch.float64) * (max(size - 1, 1) / max(cells - 1, 1))
+            return torch.arange(cells, dtype=torch.float64) * ratio(
+                torch.sym_max(size - 1, 1), torch.sym_max(cells - 1, 1)
+            )
+
+
+def ratio(length: int, other: int) -> Tensor:
+    """Of two lengths, which may be symbolic, float64: of numbers that are no tensors an export keeps but float32."""
+    return torch.full((), length, dtype=torch.float64) / torch.full((), other, dtype=torch.float64)
 
 
 def place(taps: Sequence[Tap], maps: Sequence[Tensor], size: Size, alignment: Alignment) -> list[Map]:
@@ -77,12 +84,23 @@ def neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
     Linear between centres; before the first and after the last the border's cell has all the weight.
     """
+    if torch.compiler.is_exporting():
+        return _neighbours_of_any(pixels, centres)
     if len(centres) == 1:
         only = torch.zeros(pixels.shape, dtype=torch.int64)
         return only, only, torch.zeros(pixels.shape, dtype=torch.float64)
     inside = pixels.double().clamp(centres[0], centres[-1])
     low = (torch.searchsorted(centres, inside, right=True) - 1).clamp(0, len(centres) - 2)
     return low, low + 1, (inside - centres[low]) / (centres[low + 1] - centres[low])
+
+
+def _neighbours_of_any(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`neighbours` in a graph that has to do for any number of centres, one too, and doubled ones at the end."""
+    inside = pixels.double().clamp(centres[0], centres[-1])
+    low = (centres <= inside[:, None]).sum(1) - 1
+    high = (low + 1).clamp(max=centres.shape[0] - 1)
+    distance = centres[high] - centres[low]
+    return low, high, (inside - centres[low]) / torch.where(distance > 0, distance, 1.0)
 
 
 def touched(pixels: Tensor, centres: Tensor) -> slice:

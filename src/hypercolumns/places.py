@@ -21,7 +21,8 @@ class Places(NamedTuple):
 
 def whole_frame(size: Sequence[int]) -> Tensor:
     """The frame (1, 4) of images of `size` = (height, width) that are no crops."""
-    return torch.tensor([[0.0, 0.0, *size]])
+    # Not by `torch.tensor`, which would take the sizes that an export is made with for the only ones.
+    return torch.stack([torch.full((), length, dtype=torch.float32) for length in (0, 0, *size)])[None]
 
 
 def places(rows: Tensor, columns: Tensor, frames: Tensor) -> Places:

@@ -1,5 +1,6 @@
 """Layers on the channels of every pixel."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -10,7 +11,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     On a CPU it is computed as a convolution, which torch gives to oneDNN: MKL, to which it gives `linear`, is half as
     fast on AMD's processors.
     """
-    if x.device.type != "cpu" or not x.numel():
+    if x.device.type != "cpu" or torch.compiler.is_exporting() or not x.numel():
         return F.linear(x, weight, bias)
     columns = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     result = F.conv2d(columns, weight[:, :, None, None], bias)

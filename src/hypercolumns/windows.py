@@ -56,10 +56,10 @@ def windows(
     size = (images.shape[-2], images.shape[-1])
     seen = images
     if resize is not None and resize != size:
-        seen = F.interpolate(_as_float(images), resize, mode="bilinear", antialias=True)
+        seen = F.interpolate(as_float(images), resize, mode="bilinear", antialias=True)
     scales = seen.shape[-2] / size[0], seen.shape[-1] / size[1]
     if min(seen.shape[-2:]) < backbone.min_side:
-        seen = backbone.pad(_as_float(seen))
+        seen = backbone.pad(as_float(seen))
     area = (seen.shape[-2], seen.shape[-1])
     frames = (whole_frame(images.shape[-2:]) if frames is None else frames).cpu() * torch.tensor([*scales, *scales])
     if area[0] * area[1] > limit:
@@ -72,8 +72,8 @@ def windows(
             f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
             stacklevel=2,
         )
-    maps = place(backbone.taps, backbone(_as_float(seen), frames), area, alignment)
-    yield Window(slice(0, size[0]), slice(0, size[1]), [_in_image(one, scales) for one in maps])
+    maps = place(backbone.taps, backbone(as_float(seen), frames), area, alignment)
+    yield Window(slice(0, size[0]), slice(0, size[1]), [in_image(one, scales) for one in maps])
 
 
 def hypercolumns_at(
@@ -111,11 +111,12 @@ def hypercolumns_at(
     return result
 
 
-def _as_float(images: Tensor) -> Tensor:
+def as_float(images: Tensor) -> Tensor:
+    """Images, uint8 or float in [0, 1], as float in [0, 1]."""
     return images / 255 if images.dtype == torch.uint8 else images
 
 
-def _in_image(one: Map, scales: tuple[float, float]) -> Map:
+def in_image(one: Map, scales: tuple[float, float] | tuple[Tensor, Tensor]) -> Map:
     """The same map, its centres in pixels of an image that was resized by these scales."""
     rows, columns = (
         (centres + 0.5) / scale - 0.5 for centres, scale in zip((one.rows, one.columns), scales, strict=True)
@@ -174,7 +175,7 @@ def _cut(
 ) -> Iterator[Window]:
     area = (seen.shape[-2], seen.shape[-1])
     placed = [
-        _in_image(Map(seen, *centres(tap, cells, area, alignment)), scales)
+        in_image(Map(seen, *centres(tap, cells, area, alignment)), scales)
         for tap, cells in zip(backbone.taps, backbone.cells(*area), strict=True)
     ]
     count = len([tap for tap in backbone.taps if not tap.of_whole])
@@ -222,7 +223,7 @@ def _near(
         down = _span(backbone, 0, rows, [one.rows for one in near], size[0], seen.shape[-2])
         for columns in pieces(size[1], max(math.floor(cores[1] / scales[1]), 1)):
             across = _span(backbone, 1, columns, [one.columns for one in near], size[1], seen.shape[-1])
-            maps = backbone.near(_as_float(seen[..., down.pixels, across.pixels]))
+            maps = backbone.near(as_float(seen[..., down.pixels, across.pixels]))
             parts = [
                 (
                     Map(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns]),

@@ -129,9 +129,11 @@ class Backbone(nn.Module):
 
     def pad(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W), continued at the bottom and the right by their last pixels to at least `min_side`."""
-        height, width = images.shape[-2:]
-        missing = max(self.min_side - height, 0), max(self.min_side - width, 0)
-        return F.pad(images, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else images
+        rows, columns = (
+            torch.arange(torch.sym_max(side, self.min_side), device=images.device).clamp(max=side - 1)
+            for side in images.shape[-2:]
+        )
+        return images.index_select(2, rows).index_select(3, columns)
 
     @property
     def channels(self) -> int:

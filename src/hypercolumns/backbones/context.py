@@ -69,6 +69,9 @@ class Pyramid(Context):
     def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
         """See `Context`."""
         height, width = deepest.shape[-2:]
+        if torch.compiler.is_exporting():
+            down, across = (means(length, self.side).to(deepest) for length in (height, width))
+            return down @ deepest @ across.T
         return F.adaptive_avg_pool2d(deepest, (min(self.side, height), min(self.side, width)))
 
 
@@ -83,7 +86,22 @@ class Parts:
         """See `Geometry`."""
         count = self.count(size)
         centres = self.geometry.centres(count, size)
+        if torch.compiler.is_exporting():
+            return means(count, cells) @ centres
         return F.adaptive_avg_pool1d(centres[None], cells)[0]  # as the map itself
+
+
+def means(length: int, parts: int) -> Tensor:
+    """What `adaptive_avg_pool1d` does to so many cells, as a matrix (parts, length), float64, for a `length` unknown yet.
+
+    Where there are fewer cells than parts, each is a part, and the last one is the rest of them too.
+    """
+    count = torch.sym_min(length, parts)
+    part = torch.arange(parts)[:, None].clamp(max=length - 1)
+    cells = torch.arange(length)
+    starts, stops = part * length // count, (part * length + length + count - 1) // count
+    inside = ((starts <= cells) & (cells < stops)).double()
+    return inside / inside.sum(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -123,9 +141,9 @@ class Coordinates(Context):
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
         """See `Context`."""
-        rows, columns = (torch.tensor([-0.5, side - 0.5]) for side in size)
+        rows, columns = (_edges(side).float() for side in size)
         y, x = places(rows[None, :, None], columns[None, None], frames)
-        cells = torch.stack(torch.broadcast_tensors(y, x), dim=1).expand(len(deepest), -1, -1, -1)
+        cells = torch.stack(torch.broadcast_tensors(y, x), dim=1).expand(deepest.shape[0], -1, -1, -1)
         return cells.to(deepest)
 
 
@@ -135,7 +153,12 @@ class Edges:
 
     def centres(self, cells: int, size: int) -> Tensor:
         """See `Geometry`."""
-        return torch.tensor([-0.5, size - 0.5], dtype=torch.float64)
+        return _edges(size)
+
+
+def _edges(size: int) -> Tensor:
+    """The pixel coordinates of both edges of an axis, (2,) float64; by `torch.tensor` an export would fix the size."""
+    return torch.arange(2, dtype=torch.float64) * size - 0.5
 
 
 KINDS: tuple[type[Context], ...] = (Pyramid, Window, Coordinates)

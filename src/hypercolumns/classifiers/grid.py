@@ -63,14 +63,17 @@ class Grid(Classifier):
 
     def _logits(self, hidden: Tensor, last: object, y: Tensor, x: Tensor, rows: range, columns: range) -> Tensor:
         """The logits (..., classes) of pixels for which only the last layers in these rows and columns count."""
-        chosen = [row * self.size + column for row in rows for column in columns]
+        every = range(self.size)
+        chosen: slice | list[int] = slice(None)  # of all of them; a list would put a constant into an export's graph
+        if rows != every or columns != every:
+            chosen = [row * self.size + column for row in rows for column in columns]
         if isinstance(last, Pointwise):
             parts = (one.unflatten(0, (-1, self.classes))[chosen].flatten(0, 1) for one in (last.weight, last.bias))
             logits = pointwise(hidden, *parts).unflatten(-1, (-1, self.classes))
         else:  # there are no hidden layers: it is those logits already
             logits = hidden.unflatten(-1, (-1, self.classes))[..., chosen, :]
         down, across = (
-            (1 - (place[..., None] - torch.tensor([*centres]).to(place)).abs()).clamp(min=0)
+            (1 - (place[..., None] - torch.arange(centres.start, centres.stop).to(place)).abs()).clamp(min=0)
             for place, centres in ((y, rows), (x, columns))
         )
         weights = (down[..., :, None] * across[..., None, :]).flatten(-2).to(logits)
