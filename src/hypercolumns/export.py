@@ -16,7 +16,6 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental import _config as symbolic_shapes
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from hypercolumns.errors import HypercolumnsError
@@ -119,7 +118,7 @@ def _program(segmenter: Segmenter, inputs: Inputs, outputs: Outputs) -> Exported
     free = Dim.DYNAMIC(min=1)
     try:
         # Else sizes of 1 would be taken for something else than sizes.
-        with torch.no_grad(), symbolic_shapes.patch(backed_size_oblivious=True), _quiet():
+        with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True), _quiet():
             program = torch.export.export(graph, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
     except Exception as error:  # torch's words, or the network's own
         reason = str(error).partition("\n")[0] or type(error).__name__

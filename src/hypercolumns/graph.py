@@ -4,17 +4,19 @@ Shapes: as for `Segmenter`; sizes are symbolic while it is exported, and a tenso
 """
 
 import copy
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from hypercolumns.backbones import Backbone
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.factored.rows import Group, classify_rows
-from hypercolumns.hypercolumn import Map, place, ratio
+from hypercolumns.hypercolumn import Alignment, place, ratio
 from hypercolumns.places import Places, places, whole_frame
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.taps import Regular, Tap
@@ -42,9 +44,10 @@ class Graph(nn.Module):
             regular = all(isinstance(axis, Regular) for axis in tap.axes)
             if not regular and (self.alignment == "exact" or self.backbone.contexts):
                 raise HypercolumnsError(
-                    f"tap {tap.name} can't be exported: where its cells lie differs from one size of images to another; "
+                    f"tap {tap.name} can't be exported: where its cells lie differs from size to size of images; "
                     f"choose other taps, or alignment=half_pixel without context taps"
                 )
+        self.groups = _groups(self.backbone, self.alignment)
         weight, bias = self.classifier.folded()
         parts = weight.detach().split([tap.channels for tap in self.backbone.taps], dim=1)
         self.parts = nn.ParameterList([part.contiguous() for part in parts])
@@ -69,8 +72,9 @@ class Graph(nn.Module):
                 [maps[number] for number in group],
                 [self.parts[number] for number in group],
                 fine=all(isinstance(axis, Regular) and axis.stride < FINE for axis in taps[group[0]].axes),
+                nested=nested,
             )
-            for group in _on_one_grid(taps, maps)
+            for group, nested in self.groups
         ]
         y, x = (places(torch.arange(side), torch.arange(side), whole_frame((side, side))).y for side in size)
         found = classify_rows(groups, self.bias, self._finish, Places(y, x))
@@ -86,22 +90,50 @@ class Graph(nn.Module):
         return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
 
 
-def _on_one_grid(taps: Sequence[Tap], maps: Sequence[Map]) -> list[list[int]]:
-    """The numbers of the maps, those together that have the same cells in images of every size."""
+def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], bool]]:
+    """The numbers of the taps, those together whose cells are centred alike in images of every size; coarse ones first.
+
+    With each group, whether its columns of cells are always centred on columns of the next group.
+    """
+    # Along an axis that is longer by a period, every map has a period more of cells: these sizes stand for all.
+    sizes = range(backbone.min_side, backbone.min_side + max(backbone.period))
+    counts = [*zip(*(backbone.cells(size, size) for size in sizes), strict=True)]
+    grids = [
+        None if (axes := _regular(tap)) is None else (axes, cells)
+        for tap, cells in zip(backbone.taps, counts, strict=True)
+    ]
     groups: list[list[int]] = []
-    for number, (tap, one) in enumerate(zip(taps, maps, strict=True)):
-        for group in groups:
-            other, shape = taps[group[0]], maps[group[0]].cells.shape
-            alike = all(statically_known_true(shape[axis] == one.cells.shape[axis]) for axis in (2, 3))
-            if alike and _lines(tap) == _lines(other) is not None:
-                group.append(number)
-                break
-        else:
+    for number, grid in enumerate(grids):
+        group = next((group for group in groups if grid is not None and grids[group[0]] == grid), None)
+        if group is None:
             groups.append([number])
-    return groups
+        else:
+            group.append(number)
+
+    def columns(group: Sequence[int]) -> tuple[Regular, list[int]] | None:
+        grid = grids[group[0]]
+        return None if grid is None else (grid[0][1], [count for _, count in grid[1]])
+
+    groups.sort(key=lambda group: -math.inf if (found := columns(group)) is None else -found[0].stride)
+    nested = [
+        alignment == "exact" and coarse is not None and finer is not None and _among(*coarse, *finer)
+        for coarse, finer in itertools.pairwise(map(columns, groups))
+    ]
+    return list(zip(groups, [*nested, False], strict=True))
 
 
-def _lines(tap: Tap) -> list[tuple[float, float]] | None:
-    """The strides and offsets of a tap; None if it has none."""
-    regular = [(axis.stride, axis.offset) for axis in tap.axes if isinstance(axis, Regular)]
-    return regular if len(regular) == len(tap.axes) else None
+def _regular(tap: Tap) -> tuple[Regular, Regular] | None:
+    """The geometry of a tap of equally distant cells, without its reach, which does not matter here."""
+    y, x = (Regular(axis.stride, axis.offset) if isinstance(axis, Regular) else None for axis in tap.axes)
+    return None if y is None or x is None else (y, x)
+
+
+def _among(coarse: Regular, few: Sequence[int], fine: Regular, many: Sequence[int]) -> bool:
+    """Whether each coarse cell is centred on a fine one, when there are so many of them in images of the same sizes."""
+    whole = [(coarse.offset - fine.offset) / fine.stride, coarse.stride / fine.stride]
+    if whole[0] < 0 or any(number % 1 for number in whole):
+        return False
+    return all(
+        coarse.offset + coarse.stride * (one - 1) <= fine.offset + fine.stride * (other - 1)
+        for one, other in zip(few, many, strict=True)
+    )

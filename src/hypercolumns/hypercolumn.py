@@ -54,7 +54,7 @@ def cell_centres(geometry: Geometry, cells: int, size: int, alignment: Alignment
             )
 
 
-def ratio(length: int, other: int) -> Tensor:
+def ratio(length: int | torch.SymInt, other: int | torch.SymInt) -> Tensor:
     """Of two lengths, which may be symbolic, float64: of numbers that are no tensors an export keeps but float32."""
     return torch.full((), length, dtype=torch.float64) / torch.full((), other, dtype=torch.float64)
 

@@ -116,7 +116,7 @@ def as_float(images: Tensor) -> Tensor:
     return images / 255 if images.dtype == torch.uint8 else images
 
 
-def in_image(one: Map, scales: tuple[float, float] | tuple[Tensor, Tensor]) -> Map:
+def in_image(one: Map, scales: Sequence[float | Tensor]) -> Map:
     """The same map, its centres in pixels of an image that was resized by these scales."""
     rows, columns = (
         (centres + 0.5) / scale - 0.5 for centres, scale in zip((one.rows, one.columns), scales, strict=True)

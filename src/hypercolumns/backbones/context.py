@@ -92,12 +92,12 @@ class Parts:
 
 
 def means(length: int, parts: int) -> Tensor:
-    """What `adaptive_avg_pool1d` does to so many cells, as a matrix (parts, length), float64, for a `length` unknown yet.
+    """What `adaptive_avg_pool1d` does to an axis of any `length`, as a matrix (parts, length), float64.
 
     Where there are fewer cells than parts, each is a part, and the last one is the rest of them too.
     """
-    count = torch.sym_min(length, parts)
     part = torch.arange(parts)[:, None].clamp(max=length - 1)
+    count = part[-1] + 1
     cells = torch.arange(length)
     starts, stops = part * length // count, (part * length + length + count - 1) // count
     inside = ((starts <= cells) & (cells < stops)).double()
