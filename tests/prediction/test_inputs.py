@@ -8,6 +8,7 @@ from PIL import Image
 from hypercolumns import HypercolumnsError
 from hypercolumns.prediction.inputs import Source, ahead, find_sources, name_outputs, read_frames
 
+OUT = Path("out")
 SUFFIXES = (".png", ".overlay.jpg")
 
 
@@ -20,8 +21,8 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def found(pattern):
-    return [(source.path, source.name) for source in find_sources(pattern, SUFFIXES)]
+def found(pattern, out="out"):
+    return [(source.path, source.name) for source in find_sources(pattern, SUFFIXES, Path(out))]
 
 
 def test_what_is_meant(place):
@@ -38,8 +39,16 @@ def test_what_is_meant(place):
         ("other/../photos/deep/b c.png", "photos/deep/b c"),
         ("missing.jpg", "missing"),
     ]
-    assert find_sources("clip.mp4", SUFFIXES) == [Source("clip.mp4", "clip", True)]
-    assert find_sources("rtsp://camera/1", SUFFIXES) == [Source("rtsp://camera/1", "stream", True)]
+    assert find_sources("clip.mp4", SUFFIXES, OUT) == [Source("clip.mp4", "clip", True)]
+    assert find_sources("rtsp://camera/1", SUFFIXES, OUT) == [Source("rtsp://camera/1", "stream", True)]
+
+
+def test_outputs_are_no_images(place):
+    assert found("photos", "photos/deep") == [("photos/a.jpg", "a")]
+    assert found("photos/**/*.*g", "photos/deep") == [("photos/a.jpg", "a")]
+    assert found("photos/a.jpg", "photos") == [("photos/a.jpg", "a")]
+    with pytest.raises(HypercolumnsError, match="out=photos is where all of images=photos are; choose another folder"):
+        found("photos", "photos")
 
 
 @pytest.mark.parametrize("pattern", ["nothing", "photos/*.tif", "empty"])
@@ -85,7 +94,7 @@ def test_working_ahead_keeps_the_order_and_does_not_run_away():
 
 def test_images_are_read_and_faults_are_told(place):
     Image.fromarray(np.full((2, 3, 3), 7, np.uint8)).save("photos/a.jpg")
-    sources = find_sources("photos", SUFFIXES)
+    sources = find_sources("photos", SUFFIXES, OUT)
     first, second = read_frames(sources, lambda name, origin: True)
     assert first.pixels.shape == (3, 2, 3)
     assert first.origin == {
@@ -122,7 +131,7 @@ def test_frames_of_a_video(place, clip):
 
 
 def test_a_stream_is_read_like_a_video(place, clip):
-    (source,) = find_sources(f"file://{place}/clip.mp4", SUFFIXES)
+    (source,) = find_sources(f"file://{place}/clip.mp4", SUFFIXES, OUT)
     frames = list(read_frames([source], lambda name, origin: origin is None))
     assert [frame.name for frame in frames][-1] == "stream/000009"
 

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools import mask as coco
 from small_runs import config
@@ -297,3 +298,16 @@ def test_the_model_of_a_folder_is_found(place, photos, segmenter):
     (place / "run").mkdir()
     segmenter.save(place / "run" / "model.safetensors")
     assert (Segmenter.load(place / "run").predict(photos / "a.jpg") == segmenter.predict(photos / "a.jpg")).all()
+
+
+def test_the_model_is_exported(place, segmenter, capsys):
+    predict("export=torch", "out=served", "export_output=logits")
+    assert "100.00% of the labels are the model's own" in capsys.readouterr().out
+    with (place / "served" / "model.pt2").open("rb") as file:
+        module = torch.export.load(file).module()
+    image = torch.randint(0, 256, (3, 31, 52), dtype=torch.uint8)
+    assert torch.allclose(module(image[None])[0], segmenter.logits(image), atol=1e-4)
+    with pytest.raises(HypercolumnsError, match=r"served/model\.pt2 is there already; choose another out="):
+        predict("export=torch", "out=served")
+    with pytest.raises(HypercolumnsError, match="export=tf is not known; choose one of onnx, torch"):
+        predict("export=tf")

@@ -67,34 +67,42 @@ class Frame:
         return self.image
 
 
-def find_sources(pattern: str, suffixes: Sequence[str]) -> list[Source]:
+def find_sources(pattern: str, suffixes: Sequence[str], out: Path) -> list[Source]:
     """What a file, a folder, a pattern, a list of files or the URL of a stream means; see `name_outputs` for the names.
 
     A folder means the images in it and in its folders; a text file has the path of an image or a video on each line.
-    Raises HypercolumnsError if there is none.
+    What a folder or a pattern has in the folder `out` are outputs, and no images. Raises HypercolumnsError if there is
+    none.
     """
     if "://" in pattern:
         return [Source(pattern, "stream", True)]
     place = Path(pattern).expanduser()
-    if place.is_dir():
-        paths = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES]
-        above = os.path.abspath(place)
-    else:
-        if place.is_file():
-            listed = place.suffix.lower() in LISTS
-            paths = [Path(line).expanduser() for line in read_lines(place, "images")] if listed else [place]
-        else:
-            paths = [Path(found) for found in sorted(glob.glob(str(place), recursive=True)) if os.path.isfile(found)]
-        paths = list(dict.fromkeys(paths))
-        above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths]) if paths else ""
+    paths = list(dict.fromkeys(_paths(place)))
     if not paths:
         raise HypercolumnsError(
             f"images={pattern} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), nor a pattern "
             f"that matches any file, nor a .txt that lists some"
         )
+    if not place.is_file():
+        written = out.resolve()
+        paths = [path for path in paths if not path.parent.resolve().is_relative_to(written)]
+        if not paths:
+            raise HypercolumnsError(f"out={out} is where all of images={pattern} are; choose another folder")
+    folders = [os.path.dirname(os.path.abspath(path)) for path in paths]
+    above = os.path.abspath(place) if place.is_dir() else os.path.commonpath(folders)
     below = [Path(os.path.abspath(path)).relative_to(above).as_posix() for path in paths]
     names = name_outputs(below, suffixes)
     return [Source(str(path), name, path.suffix.lower() in VIDEOS) for path, name in zip(paths, names, strict=True)]
+
+
+def _paths(place: Path) -> list[Path]:
+    if place.is_dir():
+        return [path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if place.is_file() and place.suffix.lower() in LISTS:
+        return [Path(line).expanduser() for line in read_lines(place, "images")]
+    if place.is_file():
+        return [place]
+    return [Path(found) for found in sorted(glob.glob(str(place), recursive=True)) if os.path.isfile(found)]
 
 
 def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:

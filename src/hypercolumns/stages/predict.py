@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from hypercolumns import model_file
 from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole
+from hypercolumns.export import export_onnx, export_torch
 from hypercolumns.factored import Adaptive
 from hypercolumns.files import file_hash, replacing
 from hypercolumns.images import read_mask
@@ -45,20 +46,24 @@ Outputs = Mapping[str, Output]
 def predict(cfg: DictConfig) -> int:
     """Write what is wanted of each image, and score it where there are true masks; returns how many images failed.
 
-    What the same command has written before is not done again. Raises HypercolumnsError for settings that can't be, and
-    for a file that can't be written.
+    Or, if the setting `export` asks for it, write the model for use without this package. What the same command has
+    written before is not done again. Raises HypercolumnsError for settings that can't be, and for a file that can't be
+    written.
     """
     build.quiet_libraries()
+    if cfg.export is not None:
+        _export(cfg)
+        return 0
     _check_settings(cfg)
     outputs = _outputs(cfg)
     how = _how(cfg, outputs)
     path = model_file.find(Path(cfg.model).expanduser())
     segmenter = Segmenter.load(path).to(device(cfg.device))
     build.tune(segmenter, cfg)
-    sources = find_sources(str(cfg.images), [output.suffix for output in outputs.values()])
+    out = Path(cfg.out).expanduser()
+    sources = find_sources(str(cfg.images), [output.suffix for output in outputs.values()], out)
     if any(source.video for source in sources):
         check_package("av", "video", f"images={cfg.images}")
-    out = Path(cfg.out).expanduser()
     _check_folder(cfg, out, sources, outputs)
     truth = None
     if cfg.masks is not None:
@@ -83,6 +88,24 @@ def predict(cfg: DictConfig) -> int:
     if faults:
         console.print(f"{len(faults)} images failed:", *faults, sep="\n  ", markup=False)
     return len(faults)
+
+
+def _export(cfg: DictConfig) -> None:
+    """Write <out>/model.onnx or <out>/model.pt2."""
+    kinds = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
+    if cfg.export not in kinds:
+        raise HypercolumnsError(f"export={cfg.export} is not known; choose one of {', '.join(kinds)}")
+    write, suffix = kinds[cfg.export]
+    path = (Path(cfg.out).expanduser() / "model").with_suffix(suffix)
+    if path.exists():
+        check_switch("overwrite", cfg.overwrite)
+        if not cfg.overwrite:
+            raise HypercolumnsError(f"{path} is there already; choose another out=, or replace it by overwrite=true")
+    segmenter = Segmenter.load(model_file.find(Path(cfg.model).expanduser()))
+    found = write(segmenter, path, cfg.export_input, cfg.export_output)
+    console.print(f"{path}: {found.labels:.2%} of the labels are the model's own, on images of noise", markup=False)
+    if found.logits is not None:
+        console.print(f"logits differ by {found.logits:.1e} of their range at most", markup=False)
 
 
 def device(name: str) -> torch.device:
