@@ -85,10 +85,10 @@ def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour])
     write_image(path, image)
 
 
-def write_image(path: Path, image: Image.Image) -> None:
-    """Write an image file in the format of its suffix, whole or not at all."""
+def write_image(path: Path, image: Image.Image, quality: int = 75) -> None:
+    """Write an image file in the format of its suffix, whole or not at all; `quality` is that of a JPEG, up to 95."""
     with replacing(path) as temporary:
-        image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()])
+        image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()], quality=quality)
 
 
 def colour(labels: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from hypercolumns.prediction.inputs import Frame
 
 Needs = Literal["labels", "certainty", "probabilities"]
 LONGEST = 65_500  # pixels of a JPEG's side
+QUALITY = 90
 
 
 class Predicted(NamedTuple):
@@ -61,7 +62,7 @@ def _overlay(path: Path, one: Predicted, look: Look) -> None:
     )
     if max(picture.size) > LONGEST:
         picture.thumbnail((LONGEST, LONGEST))
-    write_image(path, picture)
+    write_image(path, picture, QUALITY)
 
 
 def _colour(path: Path, one: Predicted, look: Look) -> None:
