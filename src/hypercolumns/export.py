@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config as _sizes
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from hypercolumns.errors import HypercolumnsError
@@ -76,6 +77,7 @@ def export_onnx(
             program, input_names=["images"], output_names=[outputs], opset_version=OPSET, dynamo=True, verbose=False
         )
     assert made is not None, "it is not given a file to write to"
+    _tidy(made.model, outputs)
     made.model.metadata_props.update(_about(segmenter))
     with replacing(Path(path)) as temporary:
         made.save(temporary, external_data=False)
@@ -92,7 +94,7 @@ def export_onnx(
 
 
 def _packages() -> Any:
-    """The runtime, if all is there that ONNX needs."""
+    """The runtime; raises HypercolumnsError unless all is there that ONNX needs."""
     try:
         for name in ("onnx", "onnxscript"):
             importlib.import_module(name)
@@ -102,6 +104,15 @@ def _packages() -> Any:
             f"export=onnx needs {error.name}, which is not installed; pip install 'hypercolumns[onnx]', or uv sync "
             f"--extra onnx (export=torch needs nothing more)"
         ) from error
+
+
+def _tidy(model: Any, outputs: Outputs) -> None:
+    """Call the sizes by their names, and drop what nothing uses, of which the runtime would tell whoever loads it."""
+    ir, passes = importlib.import_module("onnx_ir"), importlib.import_module("onnx_ir.passes.common")
+    classes = [] if outputs == "labels" else [model.graph.outputs[0].shape[1]]
+    model.graph.inputs[0].shape = ir.Shape(["batch", 3, "height", "width"])
+    model.graph.outputs[0].shape = ir.Shape(["batch", *classes, "height", "width"])
+    passes.RemoveUnusedNodesPass()(model)
 
 
 def _about(segmenter: Segmenter) -> dict[str, str]:
@@ -116,9 +127,9 @@ def _program(segmenter: Segmenter, inputs: Inputs, outputs: Outputs) -> Exported
     images, height, width = TRACED
     example = torch.zeros(images, 3, height, width, dtype=torch.uint8 if inputs == "uint8" else torch.float32)
     free = Dim.DYNAMIC(min=1)
+    alike = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     try:
-        # Else sizes of 1 would be taken for something else than sizes.
-        with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True), _quiet():
+        with torch.no_grad(), alike, _quiet():  # where a size of 1 is like all others
             program = torch.export.export(graph, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
     except Exception as error:  # torch's words, or the network's own
         reason = str(error).partition("\n")[0] or type(error).__name__

@@ -158,6 +158,7 @@ class Backbone(nn.Module):
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
+        twin._skeleton[0].eval()
         return twin.train(self.training)
 
     def fingerprint(self) -> dict[str, object]:

@@ -18,7 +18,7 @@ from hypercolumns.factored.dense import add
 from hypercolumns.hypercolumn import Map, neighbours
 from hypercolumns.places import Places
 
-BAND = 1  # rows
+BAND = 2  # rows
 
 Finish = Callable[[Tensor, Places], Tensor]  # see `Classifier.finish`
 
@@ -62,7 +62,7 @@ def classify_rows(groups: Sequence[Group], bias: Tensor, finish: Finish, where: 
     height, width = where.y.shape[0], where.x.shape[0]
     columns = [
         following.maps[0].columns if group.nested else torch.arange(width)
-        for group, following in zip(groups, [*groups[1:], None], strict=True)
+        for group, following in zip(groups, [*groups[1:], groups[-1]], strict=True)
     ]
     grids = [
         _grid(group, torch.arange(height), own, bias if number == 0 else None)
@@ -70,7 +70,8 @@ def classify_rows(groups: Sequence[Group], bias: Tensor, finish: Finish, where: 
     ]
 
     def band(step: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        pixels, nested = [], []
+        pixels: list[Tensor] = []
+        nested: list[Tensor] = []
         for grid in grids:
             upper, lower = (grid.table.index_select(1, line.index_select(0, rows)) for line in (grid.top, grid.bottom))
             cells = upper + (lower - upper) * grid.down.index_select(0, rows)[:, None, None]
