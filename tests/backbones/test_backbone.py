@@ -255,6 +255,7 @@ def test_a_deep_copy_is_in_the_same_mode():
     assert [module.training for module in twin.modules()] == [module.training for module in backbone.modules()]
     images = torch.rand(2, 3, 40, 40)
     assert torch.equal(twin(images)[0], backbone(images)[0])
+    assert twin.cells(1, 1) == backbone.cells(1, 1)  # of which no statistics can be made
 
 
 def test_a_deep_copy_is_independent():
