@@ -1,9 +1,10 @@
-"""`dense.classify` as a graph that can be exported: of images of any size, a few rows of pixels at a time.
+"""`dense.classify` as a graph that can be exported: of images of any size, a row of pixels at a time.
 
-The bands of rows are the steps of a `scan`, which torch.export and ONNX both know, so that what has K channels at every
-pixel exists of one band only.
+The rows are the steps of a `scan`, which torch.export and ONNX both know, so that what has K channels at every pixel
+exists of one row only. Two rows at a time are a little faster for small images, and slower for wide ones, of which they
+do not fit the cache.
 
-Shapes: as in `dense`; images have H rows and W columns of pixels, a band has R rows.
+Shapes: as in `dense`; images have H rows and W columns of pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +19,14 @@ from hypercolumns.factored.dense import add
 from hypercolumns.hypercolumn import Map, neighbours
 from hypercolumns.places import Places
 
-BAND = 2  # rows
-
 Finish = Callable[[Tensor, Places], Tensor]  # see `Classifier.finish`
 
 
 class Group(NamedTuple):
     """Maps whose cells are centred alike, and of each its part (K, C_l) of the first layer's weight.
 
-    Fine ones are projected a band at a time, others as they are. The columns of nested ones are centred on columns of
-    the next group: interpolating from these is the same, and the fewer columns a grid has the less is to be done.
+    Fine ones are projected a row of pixels at a time, others as they are. The columns of nested ones are centred on
+    columns of the next group: interpolating from these is the same, and there is less to be done at every pixel.
     """
 
     maps: Sequence[Map]
@@ -69,27 +68,26 @@ def classify_rows(groups: Sequence[Group], bias: Tensor, finish: Finish, where: 
         for number, (group, own) in enumerate(zip(groups, columns, strict=True))
     ]
 
-    def band(step: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        pixels: list[Tensor] = []
+    def classified(step: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        terms: list[Tensor] = []
         nested: list[Tensor] = []
         for grid in grids:
-            upper, lower = (grid.table.index_select(1, line.index_select(0, rows)) for line in (grid.top, grid.bottom))
-            cells = upper + (lower - upper) * grid.down.index_select(0, rows)[:, None, None]
+            upper, lower = (grid.table.index_select(1, line.index_select(0, row)) for line in (grid.top, grid.bottom))
+            cells = upper + (lower - upper) * grid.down.index_select(0, row)[:, None, None]
             if grid.weight is not None:
                 cells = F.linear(cells, grid.weight, grid.bias)
             cells = add([cells, *nested])
             left, right = cells.index_select(2, grid.left), cells.index_select(2, grid.right)
             spread = left + (right - left) * grid.across[:, None]
             nested = [spread] if grid.nested else []
-            pixels += [] if grid.nested else [spread]
-        hidden = add(pixels)
-        return step + 1, finish(hidden, Places(where.y.index_select(0, rows)[:, None], where.x))
+            terms += [] if grid.nested else [spread]
+        hidden = add(terms)
+        return step + 1, finish(hidden, Places(where.y.index_select(0, row)[:, None], where.x))
 
-    bands = torch.arange(0, height, BAND)[:, None] + torch.arange(BAND)
-    # ONNX's exporter expects as many values that are carried from band to band as there are inputs: one.
-    _, found = scan(band, torch.zeros(1), bands.clamp(max=height - 1))  # (bands, B, R, W, classes)
-    classified: Tensor = found.movedim(0, 1).flatten(1, 2)[:, :height]
-    return classified
+    # ONNX's exporter expects as many values that are carried from row to row as there are inputs: one.
+    _, found = scan(classified, torch.zeros(1), torch.arange(height)[:, None])
+    pixels: Tensor = found[:, :, 0].movedim(0, 1)  # of (H, B, 1, W, classes)
+    return pixels
 
 
 def _grid(group: Group, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _Grid:
