@@ -74,7 +74,7 @@ def load(path, format):
     ("model", "inputs", "outputs"),
     [
         ("plain", "uint8", "labels"),
-        ("placed", "float", "logits"),
+        slow("placed", "float", "logits"),
         slow("linear", "uint8", "logits"),
         slow("where", "float", "logits"),
         slow("deep", "uint8", "logits"),
