@@ -182,9 +182,22 @@ def test_the_example_of_its_documentation(segmenter, tmp_path, monkeypatch):
     assert not failed
 
 
-@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), torch.zeros(4, 5, 3), np.zeros((0, 4, 3), np.uint8)])
-def test_predict_refuses_what_is_no_image(segmenter, image):
-    with pytest.raises(HypercolumnsError, match="an image must be a path, a PIL image"):
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((4, 4), np.uint8), r"of shape \(4, 4\)"),
+        (torch.zeros(4, 5, 3), r"of shape \(4, 5, 3\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"of shape \(3, 0, 4\)"),
+        (np.full((4, 4, 3), 200, np.int64), "int64 from 200 to 200"),
+        (np.ones((4, 4, 3), bool), "bool"),
+        (torch.full((3, 4, 4), 200.0), r"float32 from 200\.0 to 200\.0"),
+        (torch.full((3, 4, 4), torch.nan), "float32 from nan"),
+        (None, "NoneType"),
+        ([np.zeros((4, 4, 3), np.uint8)], "list"),
+    ],
+)
+def test_predict_refuses_what_is_no_image(segmenter, image, said):
+    with pytest.raises(HypercolumnsError, match=rf"an image must be a path, a PIL image, .*; this one .*{said}"):
         segmenter.predict(image)
 
 

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and JSON."""
 
+import glob
 import hashlib
 import json
 import os
@@ -22,7 +23,9 @@ def replacing(path: Path) -> Iterator[Path]:
     What was written is on the disk before it has its name, and the name before this returns: neither a kill nor a power
     cut leaves half a file. Raises HypercolumnsError if it can't be written (a full disk, a folder without permission).
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # nodes share folders, and process ids
+    temporary = path.with_name(
+        f".{_short(path.name)}.{secrets.token_hex(4)}.tmp"
+    )  # nodes share folders and process ids
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -34,12 +37,13 @@ def replacing(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise HypercolumnsError(f"{path} can't be written ({error}); nothing that was there has changed") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the one that is raised says more
+            temporary.unlink(missing_ok=True)
 
 
 def remove_temporaries(path: Path) -> None:
     """Remove what writers of `path` that were killed have left of it; nobody may be writing it now."""
-    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+    for temporary in path.parent.glob(f".{glob.escape(_short(path.name))}.*.tmp"):
         temporary.unlink(missing_ok=True)
 
 
@@ -85,6 +89,11 @@ def file_hash(path: Path) -> str:
 def key(value: object) -> str:
     """A short hash of what JSON can say, the same for the same value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _short(name: str) -> str:
+    """The name, or a hash of one to which nothing could be added: 255 bytes are the most."""
+    return name if len(os.fsencode(name)) < 200 else hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def _flush(path: Path) -> None:

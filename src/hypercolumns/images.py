@@ -46,9 +46,14 @@ def as_rgb(image: Image.Image, name: object) -> Image.Image:
     """An image in RGB, upright by its EXIF orientation; raises HypercolumnsError for one of more than 8 bits."""
     if image.mode not in MODES:
         raise HypercolumnsError(
-            f"{name} has more than 8 bits a channel ({image.mode}); convert it to 8-bit RGB or grey"
+            f"{name} is of a kind that is not read ({image.mode}), such as of more than 8 bits a channel; convert it "
+            f"to 8-bit RGB or grey"
         )
-    return ImageOps.exif_transpose(image).convert("RGB")
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except Exception:  # Pillow's, of damaged EXIF data: then it is as it lies, to which everybody else shows it
+        upright = image
+    return upright.convert("RGB")
 
 
 def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
@@ -120,7 +125,7 @@ def _open(path: Path) -> Image.Image:
         raise HypercolumnsError(f"{path} does not exist") from None
     except UnidentifiedImageError:
         raise HypercolumnsError(f"{path} is not an image that can be read; replace it or take it out") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise anything
         raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or take it out") from error
 
 

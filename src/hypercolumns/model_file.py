@@ -59,12 +59,17 @@ def in_checkpoint(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, An
 
 def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
     with safetensors.safe_open(path, framework="pt") as file:
-        header = json.loads((file.metadata() or {})[HEADER])
+        metadata = file.metadata() or {}
+        if HEADER not in metadata:
+            raise ValueError("tensors without the description of a model")
+        header = json.loads(metadata[HEADER])
         return header, {name: file.get_tensor(name) for name in file.keys()}
 
 
 def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    if HEADER not in checkpoint:
+        raise ValueError("a checkpoint without the description of a model, as earlier versions wrote them")
     header, tensors = json.loads(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
     trained = {name.removeprefix(TRAINED): one for name, one in checkpoint["state_dict"].items()}
     parts = ("backbone.", "classifier.")  # a module has other things besides, such as its metrics

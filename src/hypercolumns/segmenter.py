@@ -17,7 +17,7 @@ from hypercolumns import model_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.backbones.networks import libraries
 from hypercolumns.classifiers import KINDS, Classifier
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, check_share
 from hypercolumns.factored import Adaptive, Rest, adaptive_labels, classify
 from hypercolumns.hypercolumn import Alignment, Size, check_alignment
 from hypercolumns.images import VOID, Palette, as_rgb, read_image, voc_palette
@@ -26,6 +26,9 @@ from hypercolumns.places import Places, places, whole_frame
 from hypercolumns.views import ONE, Views
 from hypercolumns.windows import LIMIT, hypercolumns_at, windows
 
+EXPECTED = (
+    "an image must be a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), uint8 or float in [0, 1]"
+)
 Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
 
@@ -206,6 +209,7 @@ class Segmenter(nn.Module):
 
         `opacity` is that of the colours, from 0 to 1.
         """
+        check_share("opacity", opacity)
         pixels = as_tensor(image)
         labels = self.predict(pixels, adaptive, views)
         if pixels.is_floating_point():
@@ -348,12 +352,14 @@ def as_tensor(image: Picture) -> Tensor:
         image = read_image(Path(image))
     elif isinstance(image, Image.Image):
         image = np.array(as_rgb(image, "the image"))
-    shape = tuple(image.shape)
-    if isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray) and image.ndim == 3:
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
-    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
-        raise HypercolumnsError(
-            f"an image must be a path, a PIL image, a uint8 array (H, W, 3) or a tensor (3, H, W); "
-            f"this one has the shape {shape}"
-        )
-    return image if image.dtype == torch.uint8 else image.float()
+    if not (isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel()):
+        kind = f"of shape {(*image.shape,)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
+        raise HypercolumnsError(f"{EXPECTED}; this one is {kind}")
+    if image.dtype == torch.uint8:
+        return image
+    if not image.is_floating_point() or not 0 <= image.min() <= image.max() <= 1:
+        values = f"{image.dtype} from {image.min()} to {image.max()}".removeprefix("torch.")
+        raise HypercolumnsError(f"{EXPECTED}; this one holds {values}")
+    return image.float()

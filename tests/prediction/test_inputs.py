@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from hypercolumns import HypercolumnsError
+from hypercolumns.prediction import Record
 from hypercolumns.prediction.inputs import Source, ahead, find_sources, name_outputs, read_frames
 
-OUT = Path("out")
 SUFFIXES = (".png", ".overlay.jpg")
 
 
@@ -21,8 +21,8 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def found(pattern, out="out"):
-    return [(source.path, source.name) for source in find_sources(pattern, SUFFIXES, Path(out))]
+def found(pattern):
+    return [(source.path, source.name) for source in find_sources(pattern, SUFFIXES)]
 
 
 def test_what_is_meant(place):
@@ -33,22 +33,31 @@ def test_what_is_meant(place):
     assert found("other/a[1].jpg") == [("other/a[1].jpg", "a[1]")]
     assert found("photos/**/*.*g") == inside
     assert found("*/*.jpg") == [("other/a[1].jpg", "other/a[1]"), ("photos/a.jpg", "photos/a")]
-    (place / "list.txt").write_text("\ufeffphotos/a.jpg\r\n\nother/../photos/deep/b c.png\nphotos/a.jpg\nmissing.jpg\n")
+    (place / "list.txt").write_text(
+        "\ufeffphotos/a.jpg\r\n\nother/../photos/deep/b c.png\n./photos/a.jpg\nmissing.jpg\n"
+    )
+    assert found("photos/*") == [("photos/a.jpg", "a")]
+    assert found("*.mp4") == [("clip.mp4", "clip")]
     assert found("list.txt") == [
         ("photos/a.jpg", "photos/a"),
         ("other/../photos/deep/b c.png", "photos/deep/b c"),
         ("missing.jpg", "missing"),
     ]
-    assert find_sources("clip.mp4", SUFFIXES, OUT) == [Source("clip.mp4", "clip", True)]
-    assert find_sources("rtsp://camera/1", SUFFIXES, OUT) == [Source("rtsp://camera/1", "stream", True)]
+    assert find_sources("clip.mp4", SUFFIXES) == [Source("clip.mp4", "clip", True)]
+    assert find_sources("rtsp://camera/1", SUFFIXES) == [Source("rtsp://camera/1", "stream", True)]
 
 
 def test_outputs_are_no_images(place):
-    assert found("photos", "photos/deep") == [("photos/a.jpg", "a")]
-    assert found("photos/**/*.*g", "photos/deep") == [("photos/a.jpg", "a")]
-    assert found("photos/a.jpg", "photos") == [("photos/a.jpg", "a")]
-    with pytest.raises(HypercolumnsError, match="out=photos is where all of images=photos are; choose another folder"):
-        found("photos", "photos")
+    """But for what others have put into their folder."""
+    (place / "photos/out/deep").mkdir(parents=True)
+    with Record(place / "photos/out", {}, {"mask": True}, overwrite=False) as record:
+        record.add("a", {"source": "photos/a.jpg"}, [1])
+        record.begin("deep/b c")
+    for name in ("a.png", "a.overlay.jpg", "deep/b c.png"):
+        (place / "photos/out" / name).touch()
+    names = ["a", "deep/b c", "out/a.overlay"]
+    assert [name for _, name in found("photos")] == names
+    assert [name for _, name in found("photos/**/*")] == names
 
 
 @pytest.mark.parametrize("pattern", ["nothing", "photos/*.tif", "empty"])
@@ -94,7 +103,7 @@ def test_working_ahead_keeps_the_order_and_does_not_run_away():
 
 def test_images_are_read_and_faults_are_told(place):
     Image.fromarray(np.full((2, 3, 3), 7, np.uint8)).save("photos/a.jpg")
-    sources = find_sources("photos", SUFFIXES, OUT)
+    sources = find_sources("photos", SUFFIXES)
     first, second = read_frames(sources, lambda name, origin: True)
     assert first.pixels.shape == (3, 2, 3)
     assert first.origin == {
@@ -104,8 +113,10 @@ def test_images_are_read_and_faults_are_told(place):
     }
     assert second.image is None
     assert "b c.png" in second.fault
-    (only,) = read_frames(sources, lambda name, origin: name == "a", workers=0)
-    assert only.name == "a"
+    read, left = read_frames(sources, lambda name, origin: name == "a", workers=0)
+    assert read.image is not None
+    assert left.image is None
+    assert left.fault == ""
 
 
 @pytest.fixture
@@ -123,7 +134,10 @@ def clip(place):
 
 def test_frames_of_a_video(place, clip):
     frames = list(read_frames([clip], lambda name, origin: name != "clip/000006", every=3))
-    assert [frame.name for frame in frames] == ["clip/000000", "clip/000003", "clip/000009"]
+    assert [frame.name for frame in frames] == ["clip/000000", "clip/000003", "clip/000006", "clip/000009"]
+    left = frames.pop(2)
+    assert left.image is None
+    assert left.fault == ""
     for frame, number in zip(frames, (0, 3, 9), strict=True):
         assert frame.pixels.shape == (3, 16, 32)
         assert (frame.pixels.float() - 20 * number).abs().max() < 8
@@ -131,7 +145,7 @@ def test_frames_of_a_video(place, clip):
 
 
 def test_a_stream_is_read_like_a_video(place, clip):
-    (source,) = find_sources(f"file://{place}/clip.mp4", SUFFIXES, OUT)
+    (source,) = find_sources(f"file://{place}/clip.mp4", SUFFIXES)
     frames = list(read_frames([source], lambda name, origin: origin is None))
     assert [frame.name for frame in frames][-1] == "stream/000009"
 

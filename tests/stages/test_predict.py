@@ -129,24 +129,83 @@ def test_a_second_run_does_what_is_missing(photos, place):
     assert last == "x.png"
     assert predict("images=photos", "out=out") == 0
     again = {name for name in made if (out / name).stat().st_mtime_ns != made[name]}
-    assert again == {*(f"{name}{end}" for name in ("a", "x.png") for end in (".png", ".overlay.jpg")), "shares.csv"} | {
-        "predictions.jsonl"
-    }
+    assert again == {"a.png", "x.png.png", "x.png.overlay.jpg", "shares.csv", "predictions.jsonl"}
     assert (out / "shares.csv").read_text().splitlines()[:-1] == shares.splitlines()[:-1]
     assert predict("images=photos", "out=out", "overwrite=true") == 0
     assert all((out / name).stat().st_mtime_ns != made[name] for name in made)
 
 
 def test_other_settings_are_not_mixed_with_what_is_there(photos, place):
+    predict("images=photos/a.jpg", "out=out", "outputs.colour=true")
+    with pytest.raises(HypercolumnsError, match=r"out=out holds predictions made otherwise \(tta .* there, .* now"):
+        predict("images=photos/a.jpg", "out=out", "tta.flip=true")
+    predict("images=photos/a.jpg", "out=out", "tta.flip=true", "overwrite=true")
+    predict("images=photos/a.jpg", "out=out", "tta.flip=true", "outputs.colour=true")  # the old one does not count
+    colours = np.array(Segmenter.load("model.safetensors").palette, np.uint8)[read(place / "out" / "a.png")]
+    assert (read(place / "out" / "a.colour.png") == colours).all()
+
+
+def test_another_look_makes_only_overlays_again(photos, place):
     predict("images=photos/a.jpg", "out=out")
-    for override, said in {
-        "tta.flip=true": r"tta .* there, .* now",
-        "opacity=0.2": "opacity 0.5 there, 0.2 now",
-    }.items():
-        with pytest.raises(HypercolumnsError, match=rf"out=out holds predictions made otherwise \({said}"):
-            predict("images=photos/a.jpg", "out=out", override)
-    predict("images=photos/a.jpg", "out=out", "opacity=0.2", "overwrite=true")
+    mask, overlay = ((place / "out" / name) for name in ("a.png", "a.overlay.jpg"))
+    before = mask.stat().st_mtime_ns, overlay.read_bytes()
     predict("images=photos/a.jpg", "out=out", "opacity=0.2")
+    assert mask.stat().st_mtime_ns == before[0]
+    assert overlay.read_bytes() != before[1]
+
+
+def test_images_of_one_name_are_not_mixed(photos, place):
+    (place / "others").mkdir()
+    (place / "others" / "a.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    predict("images=photos/a.jpg", "out=out")
+    with pytest.raises(
+        HypercolumnsError, match=r"holds what was predicted of .*photos/a\.jpg under the name a; choose"
+    ):
+        predict("images=others/a.jpg", "out=out")
+    predict("images=others/a.jpg", "out=out", "overwrite=true")
+
+
+def test_what_was_done_when_it_is_stopped_is_told(photos, place, monkeypatch):
+    def stop(path, *rest):
+        if "one" in str(path):
+            raise KeyboardInterrupt
+        mask.write(path, *rest)
+
+    mask = outputs_module.OUTPUTS["mask"]
+    monkeypatch.setitem(outputs_module.OUTPUTS, "mask", mask._replace(write=stop))
+    with pytest.raises(KeyboardInterrupt):
+        predict("images=photos", "out=out", "num_workers=0")
+    assert [line.split(",")[0] for line in (place / "out/shares.csv").read_text().splitlines()] == [
+        "image",
+        "a",
+        "deep/b c",
+    ]
+
+
+def test_odd_images_among_others(place, segmenter):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 255, (20, 31, 3), np.uint8)
+    (place / "odd").mkdir()
+    for mode in ("1", "L", "LA", "P", "RGBA", "CMYK"):
+        Image.fromarray(pixels).convert(mode).save(place / "odd" / f"{mode}.tiff")
+    Image.fromarray(pixels[:1]).save(place / "odd" / "wide [x], y=1.png")
+    Image.fromarray(pixels[:, :1]).save(place / "odd" / "tall.png")
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    Image.fromarray(pixels).save(place / "odd" / "exif.jpg", exif=exif)
+    damaged = (place / "odd" / "exif.jpg").read_bytes()
+    start = damaged.index(b"Exif") + 6
+    (place / "odd" / "exif.jpg").write_bytes(damaged[:start] + b"MM\0*\0\0\0" + damaged[start + 7 :])
+    Image.fromarray(pixels).save(place / "odd" / f"{'l' * 240}.png")
+    Image.fromarray(pixels).save(place / "odd" / f"{'x' * 250}.png")  # an output's name would be too long
+    Image.fromarray(random.integers(0, 2**16, (5, 5), np.uint16)).save(place / "odd" / "deep.png")
+    with open(os.fsencode(place / "odd") + b"/\xff.png", "wb") as file:
+        Image.fromarray(pixels).save(file, "PNG")
+    assert predict("images=odd", "out=out") == 2
+    names = {name.partition(".")[0] for name in files(place / "out") if name.endswith(".overlay.jpg")}
+    assert names == {"1", "L", "LA", "P", "RGBA", "CMYK", "wide [x], y=1", "tall", "exif", "l" * 240, "\udcff"}
+    assert (read(place / "out" / "RGBA.png") == segmenter.predict(pixels)).all()
+    assert len((place / "out" / "shares.csv").read_bytes().splitlines()) == 12
 
 
 def test_a_bad_image_does_not_stop_the_others(photos, place, capsys):
@@ -235,10 +294,30 @@ def test_images_are_never_overwritten(photos):
     assert (photos / "x.png").read_bytes() == before
 
 
+def test_originals_beside_their_outputs_are_not_replaced(photos, place):
+    predict("images=photos/a.jpg", "out=photos")
+    before = (photos / "x.png").read_bytes()
+    with pytest.raises(HypercolumnsError, match=r"photos/x\.png is there, and predict\.py has not recorded it"):
+        predict("images=photos/x.jpg", "out=photos")
+    assert (photos / "x.png").read_bytes() == before
+    assert predict("images='photos/a*'", "out=photos") == 0  # of which two are outputs
+    assert len((photos / "shares.csv").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(("name", "other"), [("shares.csv", "outputs.shares=true"), ("metrics.json", "masks=truth")])
+def test_tables_of_others_are_not_replaced(photos, place, name, other):
+    predict("images=photos/a.jpg", "out=truth")
+    (place / "mine").mkdir()
+    (place / "mine" / name).write_text("[1]")
+    with pytest.raises(HypercolumnsError, match=f"mine/{name} would be replaced; choose another out="):
+        predict("images=photos/a.jpg", "out=mine", other)
+    assert (place / "mine" / name).read_text() == "[1]"
+
+
 def test_other_peoples_files_are_not_replaced(photos, place):
     (place / "truth").mkdir()
     (place / "truth" / "a.png").write_bytes(b"mine")
-    with pytest.raises(HypercolumnsError, match=r"out=truth has a file a\.png that predict\.py has not recorded"):
+    with pytest.raises(HypercolumnsError, match=r"truth/a\.png is there, and predict\.py has not recorded it"):
         predict("images=photos/a.jpg", "out=truth")
     assert (place / "truth" / "a.png").read_bytes() == b"mine"
 
@@ -258,6 +337,9 @@ def test_scored_against_masks(photos, place):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("images=", "images= must be a path"),
+        ("out=", "out= must be a path"),
+        ("images=[a.jpg,b.jpg]", r"images=\['a\.jpg', 'b\.jpg'\] must be a path; several go on the lines of a \.txt"),
         ("images=nothing", "images=nothing is neither an image, nor a folder"),
         ("masks=photos", r"masks=photos lacks 1 masks, such as a\.png"),
         ("device=abacus", "device=abacus can't be used"),

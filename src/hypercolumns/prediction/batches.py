@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from hypercolumns.factored import Adaptive
-from hypercolumns.prediction.inputs import Frame
+from hypercolumns.prediction.frames import Frame
 from hypercolumns.prediction.outputs import Needs, Predicted
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.views import ONE, Views

@@ -6,17 +6,18 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import read_lines
 from hypercolumns.images import SUFFIXES, read_image
+from hypercolumns.prediction.frames import Frame, Origin, Source
+from hypercolumns.prediction.record import without_outputs
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")
@@ -24,85 +25,40 @@ DIGITS = 6  # of a frame's number
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Origin = dict[str, Any]  # what says that a frame is the one that was seen before
 
 
-@dataclass(frozen=True)
-class Source:
-    """An image file, or a video whose frames are images.
-
-    Attributes:
-        path: of the file, or the URL of a stream.
-        name: of its outputs, without suffix; of a video, that of the folder for those of its frames.
-        video: whether it is one.
-    """
-
-    path: str
-    name: str
-    video: bool
-
-    def origin(self) -> Origin | None:
-        """What tells this file from another one of its name; None for what is no file."""
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            return None
-        return {"source": os.path.abspath(self.path), "bytes": found.st_size, "modified": found.st_mtime_ns}
-
-
-@dataclass(frozen=True)
-class Frame:
-    """An image (3, H, W) uint8 that was read, or the reason why it could not be."""
-
-    name: str
-    source: Source
-    origin: Origin | None
-    image: Tensor | None = None
-    fault: str = ""
-
-    @property
-    def pixels(self) -> Tensor:
-        """The image, where there is one."""
-        assert self.image is not None, "it was read"
-        return self.image
-
-
-def find_sources(pattern: str, suffixes: Sequence[str], out: Path) -> list[Source]:
+def find_sources(pattern: str, suffixes: Sequence[str]) -> list[Source]:
     """What a file, a folder, a pattern, a list of files or the URL of a stream means; see `name_outputs` for the names.
 
-    A folder means the images in it and in its folders; a text file has the path of an image or a video on each line.
-    What a folder or a pattern has in the folder `out` are outputs, and no images. Raises HypercolumnsError if there is
-    none.
+    A folder means the images in it and in its folders, a pattern also videos, but no outputs of this program; a text
+    file has the path of an image or a video on each line. Raises HypercolumnsError if there is none.
     """
     if "://" in pattern:
         return [Source(pattern, "stream", True)]
     place = Path(pattern).expanduser()
-    paths = list(dict.fromkeys(_paths(place)))
-    if not paths:
+    unique: dict[Path, Path] = {}
+    for path in _paths(place):
+        unique.setdefault(Path(os.path.abspath(path)), path)
+    if not unique:
         raise HypercolumnsError(
             f"images={pattern} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), nor a pattern "
-            f"that matches any file, nor a .txt that lists some"
+            f"that matches any, nor a .txt that lists some"
         )
-    if not place.is_file():
-        written = out.resolve()
-        paths = [path for path in paths if not path.parent.resolve().is_relative_to(written)]
-        if not paths:
-            raise HypercolumnsError(f"out={out} is where all of images={pattern} are; choose another folder")
-    folders = [os.path.dirname(os.path.abspath(path)) for path in paths]
-    above = os.path.abspath(place) if place.is_dir() else os.path.commonpath(folders)
-    below = [Path(os.path.abspath(path)).relative_to(above).as_posix() for path in paths]
-    names = name_outputs(below, suffixes)
-    return [Source(str(path), name, path.suffix.lower() in VIDEOS) for path, name in zip(paths, names, strict=True)]
+    above = os.path.abspath(place) if place.is_dir() else os.path.commonpath([path.parent for path in unique])
+    names = name_outputs([path.relative_to(above).as_posix() for path in unique], suffixes)
+    return [
+        Source(str(path), name, path.suffix.lower() in VIDEOS)
+        for path, name in zip(unique.values(), names, strict=True)
+    ]
 
 
 def _paths(place: Path) -> list[Path]:
-    if place.is_dir():
-        return [path for path in sorted(place.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    if place.is_file() and place.suffix.lower() in LISTS:
-        return [Path(line).expanduser() for line in read_lines(place, "images")]
     if place.is_file():
-        return [place]
-    return [Path(found) for found in sorted(glob.glob(str(place), recursive=True)) if os.path.isfile(found)]
+        listed = place.suffix.lower() in LISTS
+        return [Path(line).expanduser() for line in read_lines(place, "images")] if listed else [place]
+    found = place.rglob("*") if place.is_dir() else (Path(path) for path in glob.iglob(str(place), recursive=True))
+    known = SUFFIXES if place.is_dir() else (*SUFFIXES, *VIDEOS)
+    return without_outputs(sorted(path for path in found if path.suffix.lower() in known and path.is_file()))
 
 
 def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
@@ -124,19 +80,19 @@ def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
 def read_frames(
     sources: Iterable[Source], wanted: Callable[[str, Origin | None], bool], every: int = 1, workers: int = 2
 ) -> Iterator[Frame]:
-    """The frames of sources, in order: those that are `wanted`, by the name of their outputs and their origin.
+    """The frames of sources, in order; read are those that are `wanted`, by the name of their outputs and their origin.
 
-    Of a video it is every `every`-th frame, named by its number. Images are read ahead in `workers` threads, which
-    hold as many images; with 0 each is read when it is asked for.
+    Of those that are not, the frame has no image and no fault. Of a video it is every `every`-th frame, named by its
+    number. Images are read ahead in `workers` threads, as many and one more; with 0 each is read when it is asked for.
     """
     for video, group in itertools.groupby(sources, lambda source: source.video):
         if video:
             for source in group:
                 yield from _read_video(source, wanted, every)
         else:
-            origins = ((source, source.origin()) for source in group)
-            chosen = (one for one in origins if wanted(one[0].name, one[1]))
-            yield from ahead(lambda one: _read_image(*one), chosen, workers)
+            seen = (Frame(source.name, source, source.origin()) for source in group)
+            chosen = ((frame, wanted(frame.name, frame.origin)) for frame in seen)
+            yield from ahead(lambda one: _read_image(one[0]) if one[1] else one[0], chosen, workers)
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
@@ -154,11 +110,11 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: in
             yield waiting.popleft().result()
 
 
-def _read_image(source: Source, origin: Origin | None) -> Frame:
+def _read_image(frame: Frame) -> Frame:
     try:
-        return Frame(source.name, source, origin, read_image(Path(source.path)))
+        return replace(frame, image=read_image(Path(frame.source.path)))
     except HypercolumnsError as error:
-        return Frame(source.name, source, origin, fault=str(error))
+        return replace(frame, fault=str(error))
 
 
 def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], every: int) -> Iterator[Frame]:
@@ -171,10 +127,13 @@ def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], ev
             for number, frame in enumerate(container.decode(video=0)):
                 name = f"{source.name}/{number:0{DIGITS}d}"
                 origin = file and {**file, "frame": number}
-                if number % every == 0 and wanted(name, origin):
+                if number % every:
+                    continue
+                image = None
+                if wanted(name, origin):
                     pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
                     image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
-                    yield Frame(name, source, origin, image)
+                yield Frame(name, source, origin, image)
     except (av.FFmpegError, IndexError) as error:
         reason = "it has no pictures" if isinstance(error, IndexError) else error.strerror
         yield Frame(source.name, source, file, fault=f"{source.path} can't be read as a video ({reason})")

@@ -14,7 +14,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import replacing
 from hypercolumns.images import Palette, colour, write_image, write_mask
 from hypercolumns.overlays import overlay_with_legend
-from hypercolumns.prediction.inputs import Frame
+from hypercolumns.prediction.frames import Frame
 
 Needs = Literal["labels", "certainty", "probabilities"]
 LONGEST = 65_500  # pixels of a JPEG's side

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
@@ -50,6 +51,7 @@ def quiet_libraries() -> None:
         "Glyph .* missing from font.*",  # of a class's name, in a plot
     ):
         warnings.filterwarnings("ignore", message)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as many pixels are an error
 
 
 def prepare(cfg: DictConfig) -> None:

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +23,6 @@ from hypercolumns.prediction import (
     How,
     Look,
     Needs,
-    Origin,
-    Output,
     Predicted,
     Record,
     Source,
@@ -40,7 +40,15 @@ from hypercolumns.stages.truth import Truth, remove_figures
 from hypercolumns.views import ONE
 
 SHARES = "shares.csv"
-Outputs = Mapping[str, Output]
+SHOWN = 20  # of what went wrong
+Outputs = Mapping[str, Any]  # kind -> how it is made
+
+
+class Done(NamedTuple):
+    """The names of the images that are done, and what went wrong with others."""
+
+    names: list[str]
+    faults: list[str]
 
 
 def predict(cfg: DictConfig) -> int:
@@ -60,11 +68,11 @@ def predict(cfg: DictConfig) -> int:
     path = model_file.find(Path(cfg.model).expanduser())
     segmenter = Segmenter.load(path).to(device(cfg.device))
     build.tune(segmenter, cfg)
-    out = Path(cfg.out).expanduser()
-    sources = find_sources(str(cfg.images), [output.suffix for output in outputs.values()], out)
+    sources = find_sources(str(cfg.images), [OUTPUTS[kind].suffix for kind in outputs])
     if any(source.video for source in sources):
         check_package("av", "video", f"images={cfg.images}")
-    _check_folder(cfg, out, sources, outputs)
+    out = Path(cfg.out).expanduser()
+    _check_folder(out, sources, outputs)
     truth = None
     if cfg.masks is not None:
         truth = Truth(Path(cfg.masks).expanduser(), sources, segmenter.classes, segmenter.palette)
@@ -73,21 +81,22 @@ def predict(cfg: DictConfig) -> int:
         "adaptive": [cfg.adaptive_start, cfg.adaptive_margin] if cfg.adaptive else False,
         "tta": [list(how.views.scales), how.views.flip],
         "precision": "bf16" if how.bf16 else "32",
-        "opacity": cfg.opacity,
-        "legend": cfg.legend,
     }
-    with Record(out, settings, cfg.overwrite) as record:
-        remove_figures(Run(out))
-        names, faults = _predict(cfg, segmenter, sources, outputs, how, record, truth)
-        if cfg.outputs.shares:
-            _write_shares(out / SHARES, record, names, segmenter.classes)
-        if truth is not None:
-            truth.conclude(Run(out), {"model": str(cfg.model), "images": str(cfg.images)})
-    _say_shares([record.counts[name] for name in names], segmenter.classes)
+    done = Done([], [])
+    with Record(out, settings, outputs, cfg.overwrite) as record:
+        _check_files(cfg, sources, record)
+        try:
+            _predict(cfg, segmenter, sources, how, record, truth, done)
+        except KeyboardInterrupt:
+            _conclude(cfg, record, truth, done, segmenter.classes)
+            raise
+        _conclude(cfg, record, truth, done, segmenter.classes)
     console.print(f"outputs in {out}", markup=False)
-    if faults:
-        console.print(f"{len(faults)} images failed:", *faults, sep="\n  ", markup=False)
-    return len(faults)
+    if done.faults:
+        shown = [*done.faults[:SHOWN], *([f"and {len(done.faults) - SHOWN} more"] if len(done.faults) > SHOWN else [])]
+        lines = "\n  ".join([f"{len(done.faults)} images failed:", *shown])
+        console.print(lines.encode("utf-8", "replace").decode(), markup=False)  # file names may be anything
+    return len(done.faults)
 
 
 def _export(cfg: DictConfig) -> None:
@@ -124,6 +133,9 @@ def device(name: str) -> torch.device:
 
 
 def _check_settings(cfg: DictConfig) -> None:
+    for name in ("images", "out"):
+        if not isinstance(cfg[name], str) or not cfg[name]:
+            raise HypercolumnsError(f"{name}={cfg[name]} must be a path; several go on the lines of a .txt")
     for name in ("adaptive", "overwrite", "legend"):
         check_switch(name, cfg[name])
     for name, value in cfg.outputs.items():
@@ -136,10 +148,12 @@ def _check_settings(cfg: DictConfig) -> None:
 
 def _outputs(cfg: DictConfig) -> Outputs:
     """The outputs that are wanted."""
-    wanted = {name: output for name, output in OUTPUTS.items() if cfg.outputs[name]}
-    for name, output in wanted.items():
-        if output.package is not None:
-            check_package(output.package, name, f"outputs.{name}=true")
+    wanted: dict[str, Any] = {kind: True for kind in OUTPUTS if cfg.outputs[kind]}
+    if "overlay" in wanted:
+        wanted["overlay"] = [cfg.opacity, cfg.legend]
+    for kind in wanted:
+        if (package := OUTPUTS[kind].package) is not None:
+            check_package(package, kind, f"outputs.{kind}=true")
     if not wanted and not cfg.outputs.shares:
         raise HypercolumnsError(f"nothing is wanted: set one of {', '.join(f'outputs.{name}' for name in cfg.outputs)}")
     if cfg.masks is not None and not cfg.outputs.mask:
@@ -149,7 +163,7 @@ def _outputs(cfg: DictConfig) -> Outputs:
 
 def _how(cfg: DictConfig, outputs: Outputs) -> How:
     adaptive, views = Adaptive(cfg.adaptive_start, cfg.adaptive_margin), build.views(cfg)
-    unsure: dict[Needs, str] = {output.needs: name for name, output in outputs.items() if output.needs != "labels"}
+    unsure: dict[Needs, str] = {OUTPUTS[kind].needs: kind for kind in outputs if OUTPUTS[kind].needs != "labels"}
     needs: Needs = "probabilities" if "probabilities" in unsure else "certainty" if unsure else "labels"
     if cfg.adaptive and (unsure or views != ONE):
         other = f"outputs.{unsure[needs]}" if unsure else "tta.flip and tta.scales"
@@ -169,102 +183,115 @@ def _bf16(precision: int | str, device: torch.device) -> bool:
     return str(precision) == "bf16"
 
 
-def _check_folder(cfg: DictConfig, out: Path, sources: Sequence[Source], outputs: Outputs) -> None:
-    """Raise HypercolumnsError if files that are not outputs of this command would be replaced."""
+def _check_folder(out: Path, sources: Sequence[Source], outputs: Outputs) -> None:
+    """Raise HypercolumnsError if `out` is a run's folder, or an image would be replaced by an output."""
     if (out / RECORD).is_file():
         raise HypercolumnsError(
             f"out={out} is the folder of a run, whose files would be replaced; choose another folder"
         )
-    files = [out / f"{source.name}{output.suffix}" for source in sources for output in outputs.values()]
-    own = {Path(source.path).resolve() for source in sources} & {file.resolve() for file in files}
+    files = {(out / f"{source.name}{OUTPUTS[kind].suffix}").resolve() for source in sources for kind in outputs}
+    own = {Path(source.path).resolve() for source in sources} & files
     if own:
         raise HypercolumnsError(f"out={out} would overwrite the image {min(own)}; choose another folder")
-    there = [file for file in files if file.exists()]
-    if there and not cfg.overwrite and not Record.exists(out):
-        raise HypercolumnsError(
-            f"out={out} has a file {there[0].name} that predict.py has not recorded; choose another folder, or replace "
-            f"it by overwrite=true"
-        )
+
+
+def _check_files(cfg: DictConfig, sources: Sequence[Source], record: Record) -> None:
+    """Raise HypercolumnsError if what others have written would be replaced; figures of what was here before go."""
+    run = Run(record.folder)
+    for source in sources:
+        if not source.video:
+            record.check(source.name, source.origin())
+    if not record.is_new:
+        remove_figures(run)
+    elif not cfg.overwrite:
+        own = [record.folder / SHARES] * cfg.outputs.shares + [run.metrics, run.counts] * (cfg.masks is not None)
+        there = [path for path in own if path.exists()]
+        if there:
+            raise HypercolumnsError(f"{there[0]} would be replaced; choose another out=, or set overwrite=true")
 
 
 def _predict(
     cfg: DictConfig,
     segmenter: Segmenter,
     sources: Sequence[Source],
-    outputs: Outputs,
     how: How,
     record: Record,
     truth: Truth | None,
-) -> tuple[list[str], list[str]]:
-    """Predict what is not done yet; returns the names of all that is done now, and what went wrong."""
+    done: Done,
+) -> None:
+    """Predict what is not done yet; `done` is told of all."""
     look = Look(segmenter.classes, segmenter.palette, cfg.opacity, cfg.legend)
-    names: list[str] = []
-    faults: list[str] = []
-
-    def files(name: str) -> dict[str, Path]:
-        return {kind: record.path.parent / f"{name}{output.suffix}" for kind, output in outputs.items()}
-
-    def wanted(name: str, origin: Origin | None) -> bool:
-        if not (record.has(name, origin) and all(path.is_file() for path in files(name).values())):
-            return True
-        if truth is not None:
-            compare(name, read_mask(files(name)["mask"], segmenter.palette, len(segmenter.classes)))
-        names.append(name)
-        bar.advance()
-        return False
-
-    def sound(frames: Iterable[Frame]) -> Iterator[Frame]:
-        for frame in frames:
-            if frame.image is not None:
-                yield frame
-            else:
-                faults.append(frame.fault)
-                bar.advance()
-
-    def write(one: Predicted) -> Predicted:
-        for kind, path in files(one.frame.name).items():
-            outputs[kind].write(path, one, look)
-        return one
+    before = 0
 
     def compare(name: str, labels: torch.Tensor) -> None:
         try:
             if truth is not None:
                 truth.compare(name, labels)
         except HypercolumnsError as error:
-            faults.append(str(error))
+            done.faults.append(str(error))
 
-    total, fresh = None if any(source.video for source in sources) else len(sources), 0
+    def to_predict(frames: Iterable[Frame]) -> Iterator[Frame]:
+        nonlocal before
+        for frame in frames:
+            fault = frame.fault or (_too_long(record, frame.name) if frame.image is not None else "")
+            if frame.image is not None and not fault:
+                record.check(frame.name, frame.origin)
+                record.begin(frame.name)
+                yield frame
+                continue
+            if fault:
+                done.faults.append(fault)
+            else:
+                before += 1
+                done.names.append(frame.name)
+                if truth is not None:
+                    compare(frame.name, read_mask(record.path(frame.name, "mask"), look.palette, len(look.classes)))
+            bar.advance()
+
+    def write(one: Predicted) -> Predicted:
+        for kind in record.missing(one.frame.name, one.frame.origin):
+            OUTPUTS[kind].write(record.path(one.frame.name, kind), one, look)
+        return one
+
+    total = None if any(source.video for source in sources) else len(sources)
     with Bar("predict", total) as bar:
-        frames = sound(read_frames(sources, wanted, cfg.every, cfg.num_workers))
-        for one in ahead(write, predicted(segmenter, frames, how), cfg.num_workers):
+        frames = read_frames(sources, lambda *image: not record.is_done(*image), cfg.every, cfg.num_workers)
+        for one in ahead(write, predicted(segmenter, to_predict(frames), how), cfg.num_workers):
             pixels = np.bincount(one.labels.ravel(), minlength=len(look.classes))
             record.add(one.frame.name, one.frame.origin, pixels.tolist())
+            done.names.append(one.frame.name)
             compare(one.frame.name, torch.from_numpy(one.labels))
-            names.append(one.frame.name)
-            fresh += 1
             bar.advance()
-    if fresh < len(names):
-        done = len(names) - fresh
-        console.print(f"{done} of them were done before (overwrite=true does them again)", markup=False)
-    return names, faults
+    if before:
+        console.print(f"done before: {before} (overwrite=true does them again)", markup=False)
 
 
-def _write_shares(path: Path, record: Record, names: Iterable[str], classes: Sequence[str]) -> None:
+def _too_long(record: Record, name: str) -> str:
+    """What is wrong if the name of an output is longer than file systems take."""
+    longest = max((record.path(name, kind).name for kind in record.outputs), key=len, default="")
+    return f"{longest} is too long for a file's name; rename the image" if len(os.fsencode(longest)) > 255 else ""
+
+
+def _conclude(cfg: DictConfig, record: Record, truth: Truth | None, done: Done, classes: Sequence[str]) -> None:
+    """Write and show what is of all images."""
+    counts = {name: record.pixels(name) for name in sorted(done.names)}
+    if cfg.outputs.shares:
+        _write_shares(record.folder / SHARES, counts, classes)
+    if truth is not None:
+        truth.conclude(Run(record.folder), {"model": str(cfg.model), "images": str(cfg.images)})
+    if counts:
+        pixels = np.sum([*counts.values()], axis=0)
+        shares = sorted(zip(pixels / pixels.sum(), classes, strict=True), reverse=True)
+        said = ", ".join(f"{name} {share:.1%}" for share, name in shares if share)
+        console.print(f"{len(counts)} images: {said}", markup=False)
+
+
+def _write_shares(path: Path, counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> None:
     """A row for each image: its name, its pixels, and each class's share of them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "pixels", *classes])
-    for name in sorted(names):
-        pixels = record.counts[name]
+    for name, pixels in counts.items():
         writer.writerow([name, sum(pixels), *(f"{of_class / sum(pixels):.6f}" for of_class in pixels)])
     with replacing(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-
-
-def _say_shares(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> None:
-    """Each class's share of all pixels, the largest first."""
-    if counts:
-        pixels = np.sum(counts, axis=0)
-        shares = sorted(zip(pixels / pixels.sum(), classes, strict=True), reverse=True)
-        said = ", ".join(f"{name} {share:.1%}" for share, name in shares if share)
-        console.print(f"{len(counts)} images: {said}", markup=False)
+        temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")  # names of files

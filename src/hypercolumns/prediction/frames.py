@@ -1,0 +1,49 @@
+"""What is predicted: images of files, or of videos."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+Origin = dict[str, Any]  # what says that an image is the one that was seen before; `source` is its file
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image file, or a video whose frames are images.
+
+    Attributes:
+        path: of the file, or the URL of a stream.
+        name: of its outputs, without suffix; of a video, that of the folder for those of its frames.
+        video: whether it is one.
+    """
+
+    path: str
+    name: str
+    video: bool
+
+    def origin(self) -> Origin | None:
+        """What tells this file from another one of its name; None for what is no file."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return {"source": os.path.abspath(self.path), "bytes": found.st_size, "modified": found.st_mtime_ns}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image (3, H, W) uint8 that was read, or the reason why it could not be."""
+
+    name: str
+    source: Source
+    origin: Origin | None
+    image: Tensor | None = None
+    fault: str = ""
+
+    @property
+    def pixels(self) -> Tensor:
+        """The image, where there is one."""
+        assert self.image is not None, "it was read"
+        return self.image
