@@ -40,8 +40,10 @@ def main() -> None:
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        paths = sorted(options.images.iterdir())[: options.number]
-        (folder / "list.txt").write_text("".join(f"{path}\n" for path in paths))
+        for number, path in enumerate(sorted(options.images.iterdir())[: options.number]):
+            link = folder / "images" / ("deep" if number % 2 else ".") / path.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
         process = begin(folder, "alone", options)
         wait_for_output(folder / "alone", process)
         start = time.perf_counter()
@@ -61,7 +63,7 @@ def main() -> None:
             left.append(len(there))
             sound += all(whole[name] == digest for name, digest in there.items() if name != "shares.csv")
             assert begin(folder, out.name, options).wait() == 0
-            same += contents(out) == whole and not list(out.glob(".*"))
+            same += contents(out) == whole and not list(out.rglob(".*"))
             print(f"kill {kill + 1}: {left[-1]} files were there")
     rows: list[dict[str, Any]] = [
         {"what": f"files that a kill left ({min(left)} to {max(left)}) whole", "tried": options.kills, "so": sound},
@@ -73,7 +75,7 @@ def main() -> None:
 
 def begin(folder: Path, name: str, options: argparse.Namespace) -> subprocess.Popen[bytes]:
     """Start a prediction to that folder."""
-    settings = [f"model={options.model}", f"images={folder / 'list.txt'}", f"out={folder / name}", "device=cpu"]
+    settings = [f"model={options.model}", f"images={folder / 'images'}", f"out={folder / name}", "device=cpu"]
     settings += ["outputs.confidence=true", "outputs.probabilities=true"]
     return subprocess.Popen(
         [sys.executable, str(ROOT / "predict.py"), *settings],
@@ -84,14 +86,15 @@ def begin(folder: Path, name: str, options: argparse.Namespace) -> subprocess.Po
 
 def wait_for_output(out: Path, process: subprocess.Popen[bytes]) -> None:
     """Until the first file is there."""
-    while process.poll() is None and not list(out.glob("*.png")):
+    while process.poll() is None and not list(out.rglob("*.png")):
         time.sleep(0.01)
 
 
 def contents(out: Path) -> dict[str, str]:
     """The sha256 of what each file holds, but for the record; raises if one can't be read."""
     found = {}
-    for path in sorted(path for path in out.iterdir() if path.name != RECORD and not path.name.endswith(".tmp")):
+    files = (path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
+    for path in sorted(path for path in files if path.name != RECORD):
         if path.suffix == ".npz":  # which also holds the time when it was written
             with np.load(path) as arrays:
                 data = b"".join(arrays[name].tobytes() for name in arrays.files)
@@ -100,7 +103,7 @@ def contents(out: Path) -> dict[str, str]:
             if path.suffix in (".png", ".jpg"):
                 with Image.open(path) as image:
                     image.load()
-        found[path.name] = hashlib.sha256(data).hexdigest()
+        found[path.relative_to(out).as_posix()] = hashlib.sha256(data).hexdigest()
     return found
 
 
