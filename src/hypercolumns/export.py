@@ -72,10 +72,15 @@ def export_onnx(
     """
     onnxruntime = _packages()
     program = _program(segmenter, inputs, outputs)
-    with torch.no_grad(), _quiet():
-        made = torch.onnx.export(
-            program, input_names=["images"], output_names=[outputs], opset_version=OPSET, dynamo=True, verbose=False
-        )
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": [outputs]}
+    try:
+        with torch.no_grad(), _quiet():
+            made = torch.onnx.export(program, **names, opset_version=OPSET, dynamo=True, verbose=False)
+    except Exception as error:  # of operations that ONNX does not have
+        reason = " ".join(str(error).split())[:200]
+        raise HypercolumnsError(
+            f"cnn.network={segmenter.backbone.network} can't be written as ONNX ({reason}); try export=torch"
+        ) from error
     assert made is not None, "it is not given a file to write to"
     _tidy(made.model, outputs)
     made.model.metadata_props.update(_about(segmenter))
@@ -134,8 +139,8 @@ def _program(segmenter: Segmenter, inputs: Inputs, outputs: Outputs) -> Exported
     except Exception as error:  # torch's words, or the network's own
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise HypercolumnsError(
-            f"cnn.network={segmenter.backbone.network} with these taps can't be exported ({reason}); choose a network "
-            f"or taps that do not depend on the size of the image"
+            f"cnn.network={segmenter.backbone.network} with these taps can't be exported ({reason}); try other taps or "
+            f"another network"
         ) from error
     # While it was traced, torch noted of which sizes it assumed something: how it would lay out the network's maps in
     # memory, which the graph does not say. `_checked` runs the file on sizes that these notes would refuse.
@@ -156,7 +161,8 @@ def _checked(
     generator = torch.Generator().manual_seed(0)
     device = segmenter.backbone.get_buffer("mean").device
     same = total = 0
-    differences = []
+    differences: list[float] = []
+    ranges: list[tuple[float, float]] = []
     mode = segmenter.training
     segmenter.eval()
     try:
@@ -167,11 +173,13 @@ def _checked(
                 logits = segmenter(images.to(device)).float().cpu()
             labels = found.long() if outputs == "labels" else found.argmax(1)
             same, total = same + int((labels == logits.argmax(1)).sum()), total + labels.numel()
+            ranges.append((float(logits.min()), float(logits.max())))
             if outputs == "logits":
-                differences.append(float((found - logits).abs().max() / (logits.max() - logits.min())))
+                differences.append(float((found - logits).abs().max()))
     finally:
         segmenter.train(mode)
-    agreement = Agreement(same / total, max(differences, default=None))
+    extent = max(most for _, most in ranges) - min(least for least, _ in ranges)
+    agreement = Agreement(same / total, max(differences) / extent if differences else None)
     if agreement.labels < LEAST or not (agreement.logits is None or agreement.logits <= MOST):
         raise HypercolumnsError(
             f"{path} was not written: what would have been does something else than the model (labels alike: "

@@ -1,6 +1,5 @@
 """Files that are written whole or not at all, and JSON."""
 
-import glob
 import hashlib
 import json
 import os
@@ -41,10 +40,15 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_temporaries(path: Path) -> None:
-    """Remove what writers of `path` that were killed have left of it; nobody may be writing it now."""
-    for temporary in path.parent.glob(f".{glob.escape(_short(path.name))}.*.tmp"):
-        temporary.unlink(missing_ok=True)
+def remove_temporaries(*paths: Path) -> None:
+    """Remove what writers of these files that were killed have left of them; nobody may be writing them now."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(_short(path.name))
+    for folder, own in names.items():
+        for temporary in folder.glob(".*.tmp"):
+            if temporary.name[1:].rsplit(".", 2)[0] in own:
+                temporary.unlink(missing_ok=True)
 
 
 def release(lock: BaseFileLock) -> None:

@@ -51,13 +51,23 @@ def test_outputs_are_no_images(place):
     """But for what others have put into their folder."""
     (place / "photos/out/deep").mkdir(parents=True)
     with Record(place / "photos/out", {}, {"mask": True}, overwrite=False) as record:
+        record.start()
         record.add("a", {"source": "photos/a.jpg"}, [1])
-        record.begin("deep/b c")
+        record.begin("deep/b c", {"source": "photos/deep/b c.png"})
     for name in ("a.png", "a.overlay.jpg", "deep/b c.png"):
         (place / "photos/out" / name).touch()
     names = ["a", "deep/b c", "out/a.overlay"]
     assert [name for _, name in found("photos")] == names
     assert [name for _, name in found("photos/**/*")] == names
+    (place / "predictions.jsonl").write_text("of somebody else")
+    assert [name for _, name in found("photos")] == names
+
+
+def test_frames_and_images_are_told_apart(place):
+    (place / "clip").mkdir()
+    (place / "clip/000000.jpg").touch()
+    (place / "list.txt").write_text("clip.mp4\nclip/000000.jpg\n")
+    assert [name for _, name in found("list.txt")] == ["clip.mp4", "clip/000000"]
 
 
 @pytest.mark.parametrize("pattern", ["nothing", "photos/*.tif", "empty"])
@@ -146,7 +156,7 @@ def test_frames_of_a_video(place, clip):
 
 def test_a_stream_is_read_like_a_video(place, clip):
     (source,) = find_sources(f"file://{place}/clip.mp4", SUFFIXES)
-    frames = list(read_frames([source], lambda name, origin: origin is None))
+    frames = list(read_frames([source], lambda name, origin: "stream" in origin))
     assert [frame.name for frame in frames][-1] == "stream/000009"
 
 

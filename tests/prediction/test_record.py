@@ -7,16 +7,20 @@ from hypercolumns.prediction import Record
 
 SETTINGS = {"model": "abc", "tta": [[1.0], False]}
 ORIGIN = {"source": "/a.jpg", "bytes": 3, "modified": 5}
+STREAM = {"source": "rtsp://1", "stream": True}
 MASK, BOTH = {"mask": True}, {"mask": True, "overlay": [0.5, True]}
 
 
 def opened(folder, outputs=MASK, settings=SETTINGS, overwrite=False):
-    return Record(folder, settings, outputs, overwrite)
+    record = Record(folder, settings, outputs, overwrite)
+    record.start()
+    return record
 
 
 def write(record, name, origin=ORIGIN, pixels=(1, 2)):
-    record.begin(name)
+    record.begin(name, origin)
     for kind in record.missing(name, origin):
+        record.path(name, kind).parent.mkdir(exist_ok=True)
         record.path(name, kind).touch()
     record.add(name, origin, pixels)
 
@@ -25,12 +29,12 @@ def test_what_was_added_is_known_when_it_is_opened_again(tmp_path):
     with opened(tmp_path) as record:
         assert not record.is_done("a", ORIGIN)
         write(record, "a")
-        write(record, "b", None, [4, 0])
+        write(record, "b", STREAM, [4, 0])
     for _ in range(2):
         with record:
             assert record.is_done("a", ORIGIN)
             assert not record.is_done("a", {**ORIGIN, "modified": 6})
-            assert not record.is_done("b", None)  # what comes from a stream is new each time
+            assert not record.is_done("b", STREAM)  # what comes from a stream is new each time
             assert record.pixels("a") == [1, 2]
         record = opened(tmp_path)
     assert not record.is_new
@@ -52,7 +56,8 @@ def test_outputs_are_known_one_by_one(tmp_path):
     changed = {**ORIGIN, "modified": 6}
     with opened(tmp_path) as record:
         write(record, "a", changed)
-    with opened(tmp_path, BOTH) as record:  # the overlay is there, but of the image before
+        assert not (tmp_path / "a.overlay.jpg").exists()  # which was of the image before
+    with opened(tmp_path, BOTH) as record:
         assert record.missing("a", changed) == ["overlay"]
 
 
@@ -63,9 +68,38 @@ def test_what_was_overwritten_does_not_count(tmp_path):
     with opened(tmp_path, MASK, other, overwrite=True) as record:
         assert not record.is_done("a", ORIGIN)
         write(record, "a")
+        assert not (tmp_path / "a.overlay.jpg").exists()  # which was of the other model
     with opened(tmp_path, BOTH, other) as record:
         assert record.missing("a", ORIGIN) == ["overlay"]
         record.check("a", ORIGIN)
+
+
+def test_overwriting_one_image_leaves_the_others(tmp_path):
+    with opened(tmp_path, BOTH) as record:
+        write(record, "a")
+        write(record, "b")
+    with opened(tmp_path, overwrite=True) as record:
+        assert not record.is_done("a", ORIGIN)
+        write(record, "a")
+        assert record.is_done("a", ORIGIN)
+    with opened(tmp_path, BOTH) as record:
+        assert record.is_done("a", ORIGIN)
+        assert record.is_done("b", ORIGIN)
+
+
+def test_nothing_is_written_before_the_start(tmp_path):
+    for _ in range(2):
+        with Record(tmp_path, SETTINGS, MASK, overwrite=False) as record:
+            assert record.is_new
+        assert not list(tmp_path.iterdir())
+
+
+def test_streams_are_not_mixed(tmp_path):
+    with opened(tmp_path) as record:
+        write(record, "stream/000000", STREAM)
+        for again in (STREAM, {**STREAM, "source": "rtsp://2"}):
+            with pytest.raises(HypercolumnsError, match="holds what was predicted of rtsp://1 under the name stream"):
+                record.check("stream/000000", again)
 
 
 def test_what_a_kill_has_cut_off_does_not_count(tmp_path):
@@ -86,7 +120,7 @@ def test_what_a_kill_has_cut_off_does_not_count(tmp_path):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_a_kill_has_left_is_removed_and_nothing_else(tmp_path, overwrite):
     with opened(tmp_path) as record:
-        record.begin("a[1]")
+        record.begin("a[1]", ORIGIN)
     left, others = tmp_path / ".a[1].png.0123abcd.tmp", tmp_path / ".mine.tmp"
     left.touch()
     others.touch()
@@ -116,7 +150,7 @@ def test_what_is_no_record_is_refused(tmp_path, text):
     (tmp_path / "predictions.jsonl").write_text(text)
     for overwrite in (False, True):
         with pytest.raises(HypercolumnsError, match=r"predictions\.jsonl is not the record of predictions; remove it"):
-            opened(tmp_path, overwrite=overwrite)
+            Record(tmp_path, SETTINGS, MASK, overwrite)
 
 
 def test_other_settings_are_named(tmp_path):

@@ -309,9 +309,24 @@ def test_tables_of_others_are_not_replaced(photos, place, name, other):
     predict("images=photos/a.jpg", "out=truth")
     (place / "mine").mkdir()
     (place / "mine" / name).write_text("[1]")
-    with pytest.raises(HypercolumnsError, match=f"mine/{name} would be replaced; choose another out="):
-        predict("images=photos/a.jpg", "out=mine", other)
-    assert (place / "mine" / name).read_text() == "[1]"
+    for _ in range(2):
+        with pytest.raises(HypercolumnsError, match=f"mine/{name} would be replaced; choose another out="):
+            predict("images=photos/a.jpg", "out=mine", other)
+        assert (place / "mine" / name).read_text() == "[1]"
+
+
+def test_true_masks_are_not_replaced(photos, place):
+    predict("images=photos/a.jpg", "out=truth")
+    with pytest.raises(HypercolumnsError, match=r"out=truth would overwrite the image .*truth/a\.png"):
+        predict("images=photos/a.jpg", "out=truth", "masks=truth", "overwrite=true")
+
+
+def test_an_image_that_has_gone_is_told(photos, place, capsys):
+    (place / "list.txt").write_text("photos/a.jpg\nphotos/x.jpg\n")
+    predict("images=list.txt", "out=out")
+    (photos / "x.jpg").unlink()
+    assert predict("images=list.txt", "out=out") == 1
+    assert "photos/x.jpg does not exist" in capsys.readouterr().out
 
 
 def test_other_peoples_files_are_not_replaced(photos, place):
@@ -363,7 +378,7 @@ def test_wrong_settings(photos, override, message):
 
 @pytest.mark.parametrize("other", ["outputs.entropy=true", "tta.flip=true"])
 def test_adaptive_knows_no_certainty(photos, other):
-    with pytest.raises(HypercolumnsError, match="adaptive=true does not classify all pixels"):
+    with pytest.raises(HypercolumnsError, match="adaptive=true classifies some pixels only"):
         predict("images=photos/a.jpg", "adaptive=true", other)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-Origin = dict[str, Any]  # what says that an image is the one that was seen before; `source` is its file
+Origin = dict[str, Any]  # what says that an image is the one that was seen before; `source` is its file or URL
+STREAM = "stream"  # is in the origin of what is new each time
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class Source:
     video: bool
 
     def origin(self) -> Origin | None:
-        """What tells this file from another one of its name; None for what is no file."""
+        """What tells this file from another one of its name; None if it is not there."""
+        if "://" in self.path:
+            return {"source": self.path, STREAM: True}
         try:
             found = os.stat(self.path)
         except OSError:

@@ -45,7 +45,10 @@ def find_sources(pattern: str, suffixes: Sequence[str]) -> list[Source]:
             f"that matches any, nor a .txt that lists some"
         )
     above = os.path.abspath(place) if place.is_dir() else os.path.commonpath([path.parent for path in unique])
-    names = name_outputs([path.relative_to(above).as_posix() for path in unique], suffixes)
+    below = [path.relative_to(above).as_posix() for path in unique]
+    names = name_outputs(below, suffixes)
+    folders = {parent.as_posix() for name in names for parent in Path(name).parents}
+    names = [whole if name in folders else name for name, whole in zip(names, below, strict=True)]  # of a video
     return [
         Source(str(path), name, path.suffix.lower() in VIDEOS)
         for path, name in zip(unique.values(), names, strict=True)

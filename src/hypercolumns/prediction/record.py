@@ -17,7 +17,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import release, remove_temporaries, replacing
-from hypercolumns.prediction.frames import Origin
+from hypercolumns.prediction.frames import STREAM, Origin
 from hypercolumns.prediction.outputs import OUTPUTS
 
 NAME = "predictions.jsonl"
@@ -27,45 +27,44 @@ NAME = "predictions.jsonl"
 class Entry:
     """What is known of an image: what it was, its outputs (kind -> how it was made), its pixels of each class.
 
-    Of one that was only begun, the outputs are those that may be there.
+    Without pixels it was only begun, or is of other settings: the outputs are files of ours that don't count.
     """
 
-    origin: Origin | None = None
+    origin: Origin | None
     outputs: dict[str, Any] = field(default_factory=dict)
     pixels: list[int] | None = None
 
 
 class Record:
-    """The record of a folder, to which nobody else writes between `with` and its end.
+    """The record of a folder, to which nobody else writes between `with` and its end; nothing is, before `start`.
 
     Attributes:
         folder: of the outputs.
+        outputs: those that are wanted, kind -> how it is made.
         is_new: whether nothing had been predicted into it.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], outputs: Mapping[str, Any], overwrite: bool) -> None:
-        """Open it, or begin it.
+        """Open it.
 
         Args:
             folder: of the outputs.
             settings: what decides the predictions.
-            outputs: those that are wanted, kind -> how it is made.
-            overwrite: count nothing as done.
+            outputs: see the class.
+            overwrite: count only as done what is added from now on.
 
         Raises:
             HypercolumnsError: if there are predictions that were made with other settings, or somebody is writing some.
         """
-        self.folder, self.outputs, self._overwrite = folder, dict(outputs), overwrite
+        self.folder, self.outputs, self._settings, self._overwrite = folder, dict(outputs), settings, overwrite
         self._path = folder / NAME
         self._entries: dict[str, Entry] = {}
-        self.is_new = not self._path.is_file()
+        self._added: set[str] = set()
         self._lock = _locked(folder)
         try:
+            self.is_new = not self._path.is_file()
             if not self.is_new:
-                self._open(settings)
-            with replacing(self._path) as temporary:
-                lines = [settings, *(_line(*entry) for entry in self._entries.items())]
-                temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+                self._open()
         except BaseException:
             release(self._lock)
             raise
@@ -78,23 +77,29 @@ class Record:
         """Let others write."""
         release(self._lock)
 
+    def start(self) -> None:
+        """Write what is known, and remove what a kill has left of outputs that were begun."""
+        begun = [(name, kind) for name, one in self._entries.items() if one.pixels is None for kind in one.outputs]
+        remove_temporaries(self._path, *(self.path(name, kind) for name, kind in begun if kind in OUTPUTS))
+        lines = [self._settings, *(_line(*entry) for entry in self._entries.items())]
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+
     def path(self, name: str, kind: str) -> Path:
         """The file of an output of an image."""
         return self.folder / f"{name}{OUTPUTS[kind].suffix}"
 
     def missing(self, name: str, origin: Origin | None) -> list[str]:
         """The kinds of outputs that are wanted of an image, and are not there or were made otherwise."""
-        entry = self._entries.get(name, Entry())
-        if entry.origin is None or entry.origin != origin:
+        if not self._is_of(name, origin):
             return list(self.outputs)
-        made = {kind for kind, how in self.outputs.items() if entry.outputs.get(kind, how) == how}
-        there = {kind for kind in made & set(entry.outputs) if os.path.isfile(self.path(name, kind))}
-        return [kind for kind in self.outputs if kind not in there]
+        made = self._entries[name].outputs
+        there = {kind for kind, how in self.outputs.items() if made.get(kind) == how}
+        return [kind for kind in self.outputs if kind not in there or not os.path.isfile(self.path(name, kind))]
 
     def is_done(self, name: str, origin: Origin | None) -> bool:
         """Whether all that is wanted of an image is there."""
-        entry = self._entries.get(name, Entry())
-        return entry.origin is not None and entry.origin == origin and not self.missing(name, origin)
+        return self._is_of(name, origin) and not self.missing(name, origin)
 
     def pixels(self, name: str) -> list[int]:
         """Of each class, of an image that is done."""
@@ -114,46 +119,57 @@ class Record:
                     f"{there[0]} is there, and predict.py has not recorded it; choose another out=, or replace it by "
                     f"overwrite=true"
                 )
-        elif entry.origin is not None and (origin is None or entry.origin["source"] != origin["source"]):
+        elif entry.origin is not None and (
+            origin is None or entry.origin["source"] != origin["source"] or (STREAM in origin and entry.pixels)
+        ):
             raise HypercolumnsError(
                 f"out={self.folder} holds what was predicted of {entry.origin['source']} under the name {name}; choose "
                 f"another folder, or replace it by overwrite=true"
             )
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, origin: Origin | None) -> None:
         """The files of an image will be written now."""
-        before = self._entries.get(name, Entry())
-        self._append(name, Entry(outputs=before.outputs | dict.fromkeys(self.outputs)))
-        self._entries[name] = before  # which is still what is there
+        before = self._entries.get(name, Entry(origin))
+        self._append(name, Entry(origin, dict.fromkeys([*before.outputs, *self.outputs])))
 
     def add(self, name: str, origin: Origin | None, pixels: Iterable[int]) -> None:
-        """All files of an image are written."""
-        before = self._entries.get(name, Entry())
-        kept = before.outputs if origin is not None and before.origin == origin else {}
-        self._entries[name] = Entry(origin, kept | self.outputs, list(pixels))
+        """All files of an image are written; others of it that were made of another image or otherwise are removed."""
+        before = self._entries.get(name, Entry(origin))
+        same = before.pixels is not None and before.origin == origin
+        if not same:
+            for kind in set(before.outputs) & set(OUTPUTS) - set(self.outputs):
+                self.path(name, kind).unlink(missing_ok=True)
+        self._added.add(name)
+        self._entries[name] = Entry(origin, {**(before.outputs if same else {}), **self.outputs}, list(pixels))
         self._append(name, self._entries[name])
 
-    def _open(self, settings: Mapping[str, Any]) -> None:
+    def _is_of(self, name: str, origin: Origin | None) -> bool:
+        """Whether the outputs of a name are of this image, and count."""
+        entry = self._entries.get(name)
+        if entry is None or entry.pixels is None or (self._overwrite and name not in self._added):
+            return False
+        return origin is not None and entry.origin == origin and STREAM not in origin
+
+    def _open(self) -> None:
         found, self._entries = _read(self._path)
-        if found != settings and not self._overwrite:
-            changed = [name for name in {**settings, **found} if settings.get(name) != found.get(name)]
-            said = ", ".join(f"{name} {found.get(name)} there, {settings.get(name)} now" for name in changed)
+        if found == self._settings:
+            return
+        if not self._overwrite:
+            changed = [name for name in {**self._settings, **found} if self._settings.get(name) != found.get(name)]
+            said = ", ".join(f"{name} {found.get(name)} there, {self._settings.get(name)} now" for name in changed)
             raise HypercolumnsError(
                 f"out={self.folder} holds predictions made otherwise ({said}); choose another folder, or replace them "
                 f"by overwrite=true"
             )
-        for name, entry in self._entries.items():
-            if entry.pixels is None:  # a kill may have left some
-                for kind in entry.outputs:
-                    remove_temporaries(self.path(name, kind))
-            elif self._overwrite:
-                self._entries[name] = Entry(outputs=entry.outputs)
+        for entry in self._entries.values():
+            entry.pixels = None
 
     def _append(self, name: str, entry: Entry) -> None:
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             try:
                 os.write(descriptor, f"{json.dumps(_line(name, entry))}\n".encode())
+                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -165,9 +181,10 @@ def without_outputs(paths: Sequence[Path]) -> list[Path]:
 
     @functools.cache
     def outputs(folder: Path) -> frozenset[Path]:
-        if not (folder / NAME).is_file():
-            return frozenset()
-        _, entries = _read(folder / NAME)
+        try:
+            entries = _read(folder / NAME)[1] if (folder / NAME).is_file() else {}
+        except (HypercolumnsError, OSError):  # it is a file of somebody else
+            entries = {}
         names = ((name, kind) for name, entry in entries.items() for kind in entry.outputs if kind in OUTPUTS)
         return frozenset(folder / f"{name}{OUTPUTS[kind].suffix}" for name, kind in names)
 

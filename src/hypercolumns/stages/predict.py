@@ -13,9 +13,8 @@ from omegaconf import DictConfig
 
 from hypercolumns import model_file
 from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole
-from hypercolumns.export import export_onnx, export_torch
 from hypercolumns.factored import Adaptive
-from hypercolumns.files import file_hash, replacing
+from hypercolumns.files import file_hash, remove_temporaries, replacing
 from hypercolumns.images import read_mask
 from hypercolumns.prediction import (
     OUTPUTS,
@@ -41,7 +40,7 @@ from hypercolumns.views import ONE
 
 SHARES = "shares.csv"
 SHOWN = 20  # of what went wrong
-Outputs = Mapping[str, Any]  # kind -> how it is made
+Wanted = Mapping[str, Any]  # kind -> how it is made
 
 
 class Done(NamedTuple):
@@ -65,14 +64,14 @@ def predict(cfg: DictConfig) -> int:
     _check_settings(cfg)
     outputs = _outputs(cfg)
     how = _how(cfg, outputs)
-    path = model_file.find(Path(cfg.model).expanduser())
+    path = model_file.find(Path(cfg.model).expanduser()).resolve()  # what `latest` leads to now
     segmenter = Segmenter.load(path).to(device(cfg.device))
     build.tune(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[kind].suffix for kind in outputs])
     if any(source.video for source in sources):
         check_package("av", "video", f"images={cfg.images}")
     out = Path(cfg.out).expanduser()
-    _check_folder(out, sources, outputs)
+    _check_folder(cfg, out, sources, outputs)
     truth = None
     if cfg.masks is not None:
         truth = Truth(Path(cfg.masks).expanduser(), sources, segmenter.classes, segmenter.palette)
@@ -85,12 +84,13 @@ def predict(cfg: DictConfig) -> int:
     done = Done([], [])
     with Record(out, settings, outputs, cfg.overwrite) as record:
         _check_files(cfg, sources, record)
+        record.start()
         try:
             _predict(cfg, segmenter, sources, how, record, truth, done)
-        except KeyboardInterrupt:
-            _conclude(cfg, record, truth, done, segmenter.classes)
-            raise
-        _conclude(cfg, record, truth, done, segmenter.classes)
+        finally:
+            _say_shares(cfg, record, done, segmenter.classes)  # how a stream ends is by Ctrl-C
+        if truth is not None:
+            truth.conclude(Run(out), {"model": str(cfg.model), "images": str(cfg.images)})
     console.print(f"outputs in {out}", markup=False)
     if done.faults:
         shown = [*done.faults[:SHOWN], *([f"and {len(done.faults) - SHOWN} more"] if len(done.faults) > SHOWN else [])]
@@ -101,6 +101,8 @@ def predict(cfg: DictConfig) -> int:
 
 def _export(cfg: DictConfig) -> None:
     """Write <out>/model.onnx or <out>/model.pt2."""
+    from hypercolumns.export import export_onnx, export_torch  # which asks for more of torch than predictions need
+
     kinds = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
     if cfg.export not in kinds:
         raise HypercolumnsError(f"export={cfg.export} is not known; choose one of {', '.join(kinds)}")
@@ -146,7 +148,7 @@ def _check_settings(cfg: DictConfig) -> None:
     check_whole("every", cfg.every, least=1)
 
 
-def _outputs(cfg: DictConfig) -> Outputs:
+def _outputs(cfg: DictConfig) -> Wanted:
     """The outputs that are wanted."""
     wanted: dict[str, Any] = {kind: True for kind in OUTPUTS if cfg.outputs[kind]}
     if "overlay" in wanted:
@@ -161,14 +163,14 @@ def _outputs(cfg: DictConfig) -> Outputs:
     return wanted
 
 
-def _how(cfg: DictConfig, outputs: Outputs) -> How:
+def _how(cfg: DictConfig, outputs: Wanted) -> How:
     adaptive, views = Adaptive(cfg.adaptive_start, cfg.adaptive_margin), build.views(cfg)
     unsure: dict[Needs, str] = {OUTPUTS[kind].needs: kind for kind in outputs if OUTPUTS[kind].needs != "labels"}
     needs: Needs = "probabilities" if "probabilities" in unsure else "certainty" if unsure else "labels"
     if cfg.adaptive and (unsure or views != ONE):
         other = f"outputs.{unsure[needs]}" if unsure else "tta.flip and tta.scales"
         raise HypercolumnsError(
-            f"adaptive=true does not classify all pixels, and of one view; leave out adaptive, or {other}"
+            f"adaptive=true classifies some pixels only, of one view; leave out adaptive, or {other}"
         )
     bf16 = _bf16(cfg.precision, device(cfg.device))
     return How(needs, adaptive if cfg.adaptive else None, views, bf16, cfg.batch_size)
@@ -183,28 +185,33 @@ def _bf16(precision: int | str, device: torch.device) -> bool:
     return str(precision) == "bf16"
 
 
-def _check_folder(out: Path, sources: Sequence[Source], outputs: Outputs) -> None:
-    """Raise HypercolumnsError if `out` is a run's folder, or an image would be replaced by an output."""
+def _check_folder(cfg: DictConfig, out: Path, sources: Sequence[Source], outputs: Wanted) -> None:
+    """Raise HypercolumnsError if `out` is a run's folder, or an image or a true mask would be replaced by an output."""
     if (out / RECORD).is_file():
         raise HypercolumnsError(
             f"out={out} is the folder of a run, whose files would be replaced; choose another folder"
         )
     files = {(out / f"{source.name}{OUTPUTS[kind].suffix}").resolve() for source in sources for kind in outputs}
-    own = {Path(source.path).resolve() for source in sources} & files
-    if own:
-        raise HypercolumnsError(f"out={out} would overwrite the image {min(own)}; choose another folder")
+    own = {Path(source.path).resolve() for source in sources}
+    if cfg.masks is not None:
+        own |= {(Path(cfg.masks).expanduser() / f"{source.name}.png").resolve() for source in sources}
+    if own & files:
+        raise HypercolumnsError(f"out={out} would overwrite the image {min(own & files)}; choose another folder")
 
 
 def _check_files(cfg: DictConfig, sources: Sequence[Source], record: Record) -> None:
-    """Raise HypercolumnsError if what others have written would be replaced; figures of what was here before go."""
-    run = Run(record.folder)
+    """Raise HypercolumnsError if what others have written would be replaced; tables of what was here before go."""
+    run, shares = Run(record.folder), record.folder / SHARES
     for source in sources:
-        if not source.video:
-            record.check(source.name, source.origin())
+        origin = source.origin()
+        if not source.video and origin is not None:  # a video's frames are checked as they come
+            record.check(source.name, origin)
     if not record.is_new:
         remove_figures(run)
+        remove_temporaries(shares)
+        shares.unlink(missing_ok=True)
     elif not cfg.overwrite:
-        own = [record.folder / SHARES] * cfg.outputs.shares + [run.metrics, run.counts] * (cfg.masks is not None)
+        own = [shares] * cfg.outputs.shares + [run.metrics, run.counts] * (cfg.masks is not None)
         there = [path for path in own if path.exists()]
         if there:
             raise HypercolumnsError(f"{there[0]} would be replaced; choose another out=, or set overwrite=true")
@@ -236,7 +243,7 @@ def _predict(
             fault = frame.fault or (_too_long(record, frame.name) if frame.image is not None else "")
             if frame.image is not None and not fault:
                 record.check(frame.name, frame.origin)
-                record.begin(frame.name)
+                record.begin(frame.name, frame.origin)
                 yield frame
                 continue
             if fault:
@@ -272,13 +279,11 @@ def _too_long(record: Record, name: str) -> str:
     return f"{longest} is too long for a file's name; rename the image" if len(os.fsencode(longest)) > 255 else ""
 
 
-def _conclude(cfg: DictConfig, record: Record, truth: Truth | None, done: Done, classes: Sequence[str]) -> None:
-    """Write and show what is of all images."""
+def _say_shares(cfg: DictConfig, record: Record, done: Done, classes: Sequence[str]) -> None:
+    """Write and show each class's share of the images that are done."""
     counts = {name: record.pixels(name) for name in sorted(done.names)}
-    if cfg.outputs.shares:
+    if cfg.outputs.shares and counts:
         _write_shares(record.folder / SHARES, counts, classes)
-    if truth is not None:
-        truth.conclude(Run(record.folder), {"model": str(cfg.model), "images": str(cfg.images)})
     if counts:
         pixels = np.sum([*counts.values()], axis=0)
         shares = sorted(zip(pixels / pixels.sum(), classes, strict=True), reverse=True)
