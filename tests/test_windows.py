@@ -33,9 +33,16 @@ def assert_windows_are_the_whole_image(segmenter, size):
         assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
 
 
-@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize(
+    ("name", "alignment"),
+    [
+        *(("sqn", alignment) for alignment in ALIGNMENTS),
+        ("vgg", "exact"),
+        pytest.param("vgg", "half_pixel", marks=pytest.mark.slow),
+        pytest.param("vgg", "corners", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("size", [(301, 260), (70, 533), (733, 41), (15, 3000)])
-@pytest.mark.parametrize("name", ["sqn", "vgg"])
 def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
     assert_windows_are_the_whole_image(make_segmenter(request.getfixturevalue(name), alignment), size)
 

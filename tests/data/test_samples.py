@@ -80,7 +80,7 @@ def test_processes_share_an_epoch(store):
     assert sorted(number for batches in found for batch in batches for number in batch) == list(range(30))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_change_nothing(store, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
