@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +22,8 @@ from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP
 from hypercolumns.segmenter import Segmenter
 
-CONF = Path(__file__).parents[1] / "conf"
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
 HIDDEN, CLASSES = 512, 21
 
 
@@ -74,6 +78,21 @@ def medians(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
             side()
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(each) for name, each in times.items()}
+
+
+def start(script: str, settings: Sequence[str], threads: int) -> subprocess.Popen[bytes]:
+    """A process that runs train.py or predict.py with these settings, silently, in so many threads."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *settings],
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+    )
+
+
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    """Until a file of that pattern is in the folder, or the process has ended."""
+    while process.poll() is None and not list(folder.glob(pattern)):
+        time.sleep(0.01)
 
 
 def difference(ours: torch.Tensor, reference: torch.Tensor) -> float:

@@ -12,18 +12,17 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import report
+from common import report, start, wait_for
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-RECORD = "predictions.jsonl"  # its lines are in the order of the kills
+RECORD = "predictions.jsonl"  # tells what was done more than once
+PICTURES = "**/*.png"
 
 
 def main() -> None:
@@ -45,17 +44,17 @@ def main() -> None:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())
         process = begin(folder, "alone", options)
-        wait_for_output(folder / "alone", process)
-        start = time.perf_counter()
+        wait_for(folder / "alone", PICTURES, process)
+        writing = time.perf_counter()
         assert process.wait() == 0
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - writing
         whole = contents(folder / "alone")
         print(f"left alone: {len(whole)} files, {seconds:.1f} s from the first to the last")
         same, sound, left = 0, 0, []
         for kill in range(options.kills):
             out = folder / f"killed {kill}"
             process = begin(folder, out.name, options)
-            wait_for_output(out, process)
+            wait_for(out, PICTURES, process)
             time.sleep(chance.uniform(0, seconds))
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -77,17 +76,7 @@ def begin(folder: Path, name: str, options: argparse.Namespace) -> subprocess.Po
     """Start a prediction to that folder."""
     settings = [f"model={options.model}", f"images={folder / 'images'}", f"out={folder / name}", "device=cpu"]
     settings += ["outputs.confidence=true", "outputs.probabilities=true"]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "predict.py"), *settings],
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": str(options.threads)},
-    )
-
-
-def wait_for_output(out: Path, process: subprocess.Popen[bytes]) -> None:
-    """Until the first file is there."""
-    while process.poll() is None and not list(out.rglob("*.png")):
-        time.sleep(0.01)
+    return start("predict.py", settings, options.threads)
 
 
 def contents(out: Path) -> dict[str, str]:

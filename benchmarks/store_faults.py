@@ -12,15 +12,14 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from common import report
+from common import report, start, wait_for
 
-ROOT = Path(__file__).parents[1]
+FILES = "*/*/samples/*/*"  # of a store, in a folder of runs
 
 
 def main() -> None:
@@ -39,7 +38,7 @@ def main() -> None:
         begin(folder, "whole", options).wait()
         began = time.perf_counter()
         first = begin(folder, "alone", options)
-        wait_for_store(folder / "alone", first)
+        wait_for(folder / "alone", FILES, first)
         writing = time.perf_counter()
         assert first.wait() == 0
         seconds = time.perf_counter() - writing
@@ -51,7 +50,7 @@ def main() -> None:
         for kill in range(options.kills):
             name = f"killed {kill}"
             process = begin(folder, name, options)
-            wait_for_store(folder / name, process)
+            wait_for(folder / name, FILES, process)
             time.sleep(chance.uniform(0, seconds))
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -77,22 +76,13 @@ def begin(folder: Path, name: str, options: argparse.Namespace) -> subprocess.Po
     """Start an extraction to runs/<name>."""
     settings = ["stage=extract", "data=shapes", f"data.train_images={options.images}", "data.val_images=40"]
     settings += ["cnn.weights=null", "sampler=uniform", "sampler.n=300", "embedding=0", "trainer.accelerator=cpu"]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *settings, f"runs={folder / name}", f"data.root={folder / 'data'}"],
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": str(options.threads)},
-    )
-
-
-def wait_for_store(runs: Path, process: subprocess.Popen[bytes]) -> None:
-    """Until the first file of the store is there."""
-    while process.poll() is None and not list(runs.glob("*/*/samples/*/*")):
-        time.sleep(0.01)
+    settings += [f"runs={folder / name}", f"data.root={folder / 'data'}"]
+    return start("train.py", settings, options.threads)
 
 
 def contents(runs: Path) -> dict[str, str]:
     """The sha256 of each file of the store, but for the config, which names the folder."""
-    files = [path for path in runs.glob("*/*/samples/*/*") if path.name != "config.yaml"]
+    files = [path for path in runs.glob(FILES) if path.name != "config.yaml"]
     assert len({path.parent for path in files}) == 1, f"not one store in {runs}"
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 

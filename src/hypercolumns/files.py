@@ -22,9 +22,8 @@ def replacing(path: Path) -> Iterator[Path]:
     What was written is on the disk before it has its name, and the name before this returns: neither a kill nor a power
     cut leaves half a file. Raises HypercolumnsError if it can't be written (a full disk, a folder without permission).
     """
-    temporary = path.with_name(
-        f".{_short(path.name)}.{secrets.token_hex(4)}.tmp"
-    )  # nodes share folders and process ids
+    token = secrets.token_hex(4)  # nodes share folders, and process ids
+    temporary = path.with_name(f".{_short(path.name)}.{token}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -84,8 +84,7 @@ class StoreWriter:
             if self._is_complete(shard):  # by another process, a moment ago
                 self._give_back(shard)
                 continue
-            remove_temporaries(shard.file)
-            remove_temporaries(shard.sidecar)
+            remove_temporaries(shard.file, shard.sidecar)
             yield shard
 
     def write(self, shard: Shard, images: Sequence[ImageSamples]) -> None:
