@@ -4,6 +4,7 @@ import difflib
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from hypercolumns import signals
 from hypercolumns.errors import HypercolumnsError
 
 Task = TypeVar("Task", bound=Callable[..., Any])
@@ -39,16 +41,19 @@ def run(main: Callable[[], object]) -> None:
     sys.argv[1:] = quote_paths(sys.argv[1:])
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
+    for number in signals.STOPPING:
+        signal.signal(number, signals.interrupt)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, where it would print them and exit
     try:
         main()
     except Exception as error:
         exit_if_fault(error)
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         again = " without overwrite=true" if "overwrite=true" in sys.argv else ""
         print(f"interrupted; the same command{again} goes on from here", file=sys.stderr)
-        sys.exit(130)
+        number = interruption.args[0] if interruption.args else signal.SIGINT
+        sys.exit(128 + number)  # as a shell says it
 
 
 def exits_on_fault(task: Task) -> Task:

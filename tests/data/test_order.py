@@ -65,17 +65,26 @@ def test_processes_take_every_row_once_in_as_many_steps(rows, world_size):
     ranks = [list(Batches(rows, 4, 0, 1, rank, world_size)) for rank in range(world_size)]
     taken = torch.cat([batch for batches in ranks for batch in batches])
     assert taken.sort().values.tolist() == list(range(rows))
-    assert len({len(batches) for batches in ranks}) == 1
     sizes = {len(batch) for batches in ranks for batch in batches}
-    assert max(sizes) <= 4
     assert max(sizes) - min(sizes) <= 1
+    steps = [torch.cat(parts).sort().values.tolist() for parts in zip(*ranks, strict=True)]
+    assert max(map(len, steps)) <= 4
+    assert steps == [batch.tolist() for batch in Batches(rows, 4, 0, 1)]
 
 
 def test_an_epoch_goes_on_where_it_was_left():
     whole = list(Batches(100, 8, 3, 4))
     rest = Batches(100, 8, 3, 4, done=5)
-    assert len(rest) == len(whole) - 5
+    assert len(rest) == len(whole)
     assert all(torch.equal(one, other) for one, other in zip(rest, whole[5:], strict=True))
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 5, 9])
+def test_an_epoch_of_few_images_goes_on_where_it_was_left(done):
+    whole = list(ImageBatches(ROWS, 2, 8, 3, 4))
+    rest = ImageBatches(ROWS, 2, 8, 3, 4, done=done)
+    assert len(rest) == len(whole)
+    assert [rows.tolist() for rows in rest] == [rows.tolist() for rows in whole[done:]]
 
 
 def test_seed_and_epoch_decide_the_order():

@@ -16,7 +16,7 @@ from small_runs import RGB, config, only, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.data import shapes
-from hypercolumns.stages import predict, run_stage
+from hypercolumns.stages import predict, processes, run_stage
 
 MODEL = "runs/shapes/rgb/pretrain/latest/model.safetensors"
 VOC = "data/shapes-v1-seed0-40+3/VOCdevkit/VOC2012"
@@ -135,7 +135,8 @@ class TestModel:
         with pytest.raises(HypercolumnsError, match=r"boundary=0 must be a whole number of at least 1"):
             run("evaluate", f"model={MODEL}", "boundary=0")
 
-    def test_more_processes_than_images_are_refused(self):
+    def test_more_processes_than_images_are_refused(self, monkeypatch):
+        monkeypatch.setattr(processes, "begin", lambda cfg: None)
         with pytest.raises(HypercolumnsError, match=r"trainer\.devices=4: 4 processes can't share 3 images; use"):
             run("evaluate", f"model={MODEL}", "trainer.devices=4")
 

@@ -579,7 +579,6 @@ class TestPretrainAndTrain:
             ("augment.flip=2", "augment.flip=2 must be a number from 0 to 1"),
             ("augment.scale=1.5", r"augment\.scale=1\.5 must be \[least,most\]"),
             ("cnn.trainable=true", "cnn.trainable=True must be a number of taps"),
-            ("trainer.devices=2", "trainer.devices=2: several processes are not supported yet"),
             ("trainer.max_epochs=0", r"trainer\.max_epochs=0 must be a whole number of at least 1"),
             ("trainer.max_epochs=abc", r"trainer\.max_epochs=abc must be a whole number of at least 1"),
             ("trainer.check_val_every_n_epoch=5", "no epoch was scored"),

@@ -1,9 +1,27 @@
 """Lightning callbacks of our own."""
 
-from hypercolumns.callbacks.checkpoint import CompleteCheckpoint, MovableCheckpoint
+from hypercolumns.callbacks.checkpoint import (
+    CompleteCheckpoint,
+    LastCheckpoints,
+    MovableCheckpoint,
+    WholeFiles,
+    resume_point,
+)
 from hypercolumns.callbacks.history import History
+from hypercolumns.callbacks.patience import Patience
 from hypercolumns.callbacks.pictures import Pictures
 from hypercolumns.callbacks.progress import Progress
 from hypercolumns.callbacks.throughput import Throughput
 
-__all__ = ["CompleteCheckpoint", "History", "MovableCheckpoint", "Pictures", "Progress", "Throughput"]
+__all__ = [
+    "CompleteCheckpoint",
+    "History",
+    "LastCheckpoints",
+    "MovableCheckpoint",
+    "Patience",
+    "Pictures",
+    "Progress",
+    "Throughput",
+    "WholeFiles",
+    "resume_point",
+]

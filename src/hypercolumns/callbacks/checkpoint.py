@@ -1,14 +1,140 @@
-"""Checkpoints of a run: wherever its folder is moved, and complete models."""
+"""Checkpoints of a run: written whole or not at all, wherever its folder is moved, and complete models."""
 
+import signal
+import threading
+import time
+import zipfile
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+import torch
+from lightning_fabric.plugins import CheckpointIO
+from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
+from torch import distributed
 
 from hypercolumns import model_file
+from hypercolumns.data import Position, ResumableData
+from hypercolumns.files import replacing
+from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
+from hypercolumns.signals import STOPPING
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+def resume_point(folder: Path) -> Path | None:
+    """The newest checkpoint of `LastCheckpoints` in the folder that is not damaged; says so if one is."""
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.is_file():
+            fault = _fault(path)
+            if fault is None:
+                return path
+            console.print(f"{path} is damaged ({fault}); going on from what was before it", markup=False)
+    return None
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a file that torch has saved, by the checksums in it; None if nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        return str(error)
+    return broken and f"the checksum of {broken} differs"
+
+
+class WholeFiles(CheckpointIO):
+    """Writes each checkpoint whole or not at all."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Called by Lightning."""
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Called by Lightning; nothing but tensors and plain values is read."""
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Called by Lightning."""
+        Path(path).unlink(missing_ok=True)
+
+
+class LastCheckpoints(Checkpoint):
+    """Keeps the last two states of a training, `last.ckpt` and the one before it, to go on from.
+
+    They are saved at the end of each epoch and, within one, after a step: every so many minutes, and when a signal asks
+    to stop (Ctrl-C, SIGTERM, SIGUSR1), which then ends the training. A second signal, or one while images are scored,
+    ends it at once, without what came after the last checkpoint.
+    """
+
+    def __init__(self, folder: Path, minutes: float, data: ResumableData) -> None:
+        """The folder to save to, how many minutes of work may be lost, and the data whose position is saved too."""
+        self.folder, self.minutes, self.data = folder, minutes, data
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to signals, in Lightning's place, which sees to it that the handlers of before come back."""
+        self._signal, self._can_wait, self._saved = 0, True, time.monotonic()
+        if threading.current_thread() is threading.main_thread():  # nowhere else can it be done
+            for number in STOPPING:
+                signal.signal(number, self._stop)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, and stop, if it is time; not where the gradients of several steps are being added up."""
+        done = batch_idx + 1
+        if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:
+            return
+        due = time.monotonic() - self._saved > self.minutes * 60
+        wanted, due_anywhere = _most(self._signal, int(due), device=pl_module.device)
+        if wanted or due_anywhere:
+            self._save(trainer, Position(trainer.current_epoch, done))
+        if wanted:
+            raise KeyboardInterrupt(wanted)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on a signal ends it at once."""
+        self._can_wait = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on a step ends before a signal does."""
+        self._can_wait = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, and stop, if it was asked for."""
+        self._save(trainer, Position(trainer.current_epoch + 1))
+        wanted, _ = _most(self._signal, 0, device=pl_module.device)
+        if wanted:
+            raise KeyboardInterrupt(wanted)
+
+    def _save(self, trainer: pl.Trainer, position: Position) -> None:
+        self.data.position = position
+        last = self.folder / LAST
+        if trainer.is_global_zero and last.is_file():
+            last.replace(self.folder / PREVIOUS)
+        trainer.save_checkpoint(last)
+        self._saved = time.monotonic()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._signal or not self._can_wait:
+            raise KeyboardInterrupt(number)
+        self._signal = number
+        console.print("stopping after this step; once more stops at once")
+
+
+def _most(*numbers: int, device: torch.device) -> list[int]:
+    """The largest of each of these numbers that a process has."""
+    if not distributed.is_initialized():
+        return list(numbers)
+    found = torch.tensor(numbers, device=device)
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    most: list[int] = found.tolist()
+    return most
 
 
 class MovableCheckpoint(ModelCheckpoint):

@@ -22,6 +22,10 @@ class History(pl.Callback):
         """The folder to write to."""
         self.table, self.picture = folder / "metrics.csv", folder / "curves.png"
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember when: an epoch that goes on after an interruption does not start."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember when."""
         self._start, self._validated = time.monotonic(), False

@@ -16,7 +16,8 @@ class Progress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, where a training that was interrupted goes on."""
         batches = int(trainer.num_training_batches)
-        total, done = batches * (trainer.max_epochs or 0), batches * trainer.current_epoch
+        total, done = batches * (trainer.max_epochs or 0), trainer.global_step * trainer.accumulate_grad_batches
+        self.on_train_epoch_start(trainer, pl_module)
         self._begin(Bar("train", total, done, every=60.0, summary=False))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

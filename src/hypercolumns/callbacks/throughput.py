@@ -9,6 +9,10 @@ import pytorch_lightning as pl
 class Throughput(pl.Callback):
     """Logs, once an epoch, the images or samples that a second of training took, reading included, scoring not."""
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count: an epoch that goes on after an interruption does not start."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count."""
         self._count, self._start, self._end = 0, time.perf_counter(), time.perf_counter()

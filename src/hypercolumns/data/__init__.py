@@ -4,6 +4,7 @@ from hypercolumns.data.folder import folder
 from hypercolumns.data.image_set import ImageSet, Pair, limited
 from hypercolumns.data.images import Batch, Example, ImageData
 from hypercolumns.data.predictions import PredictionDataset, mask_pairs
+from hypercolumns.data.resumable import Position, ResumableData
 from hypercolumns.data.samples import SampleData
 from hypercolumns.data.shapes import shapes
 from hypercolumns.data.transforms import Augmentation
@@ -16,7 +17,9 @@ __all__ = [
     "ImageData",
     "ImageSet",
     "Pair",
+    "Position",
     "PredictionDataset",
+    "ResumableData",
     "SampleData",
     "folder",
     "limited",

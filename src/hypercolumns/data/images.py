@@ -1,20 +1,22 @@
 """Images with masks: the dataset and its Lightning data module."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from hypercolumns import seeds
 from hypercolumns.data.image_set import ImageSet, Pair
+from hypercolumns.data.resumable import ResumableData
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.images import Palette, read_image, read_mask
+from hypercolumns.images import VOID, Palette, read_image, read_mask
 from hypercolumns.places import whole_frame
+from hypercolumns.signals import leave_to_parent
 
 
 class Example(NamedTuple):
@@ -57,8 +59,12 @@ class ImageDataset(Dataset[Example]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Example:
-        """Read one; raises HypercolumnsError if its files can't be used."""
-        pair = self.pairs[index]
+        """Read one, or for ~index its image alone, all void and without id.
+
+        Raises HypercolumnsError if its files can't be used.
+        """
+        counts = index >= 0
+        pair = self.pairs[index if counts else ~index]
         image, mask = read_image(pair.image), read_mask(pair.mask, self.palette, self.classes)
         if image.shape[1:] != mask.shape:
             raise HypercolumnsError(
@@ -71,11 +77,47 @@ class ImageDataset(Dataset[Example]):
         frame = whole_frame(image.shape[-2:])[0]
         if self.augmentation is not None:
             image, mask, frame = self.augmentation(image, mask, seeds.derive(self.seed, self.epoch, pair.id))
+        if not counts:
+            return Example(image.float() / 255, torch.full(mask.shape, VOID), "", frame)
         return Example(image.float() / 255, mask.long(), pair.id, frame)
 
 
-class ImageData(pl.LightningDataModule):
-    """Batches of training images of one size, and whole validation images one at a time."""
+class Steps(Sampler[Any]):
+    """The images of the steps of an epoch, or what one of several processes takes of each step.
+
+    Where a step has fewer images than there are processes, those left without take one that counts for nothing, as
+    ~index: all must take part in every step.
+    """
+
+    def __init__(self, order: Sequence[int], batch_size: int, rank: int = 0, processes: int = 1, done: int = 0) -> None:
+        """Say which.
+
+        Args:
+            order: of the images of the epoch.
+            batch_size: the most images of a step, of all processes together.
+            rank: of this process.
+            processes: how many there are.
+            done: steps at the start that are left out, for they were taken before an interruption.
+        """
+        self.order, self.batch_size, self.rank, self.processes, self.done = order, batch_size, rank, processes, done
+
+    def __len__(self) -> int:
+        """The number of steps of the whole epoch."""
+        return math.ceil(len(self.order) / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The images of each step."""
+        for start in range(self.done * self.batch_size, len(self.order), self.batch_size):
+            step = self.order[start : start + self.batch_size]
+            first, last = (len(step) * number // self.processes for number in (self.rank, self.rank + 1))
+            yield list(step[first:last]) or [~step[0]]
+
+
+class ImageData(ResumableData):
+    """Batches of training images of one size, and whole validation images one at a time.
+
+    Several processes share them.
+    """
 
     def __init__(
         self,
@@ -90,7 +132,8 @@ class ImageData(pl.LightningDataModule):
 
         Args:
             image_set: the images.
-            batch_size: images a training step; above 1 they must have one size, by `resize` or a crop.
+            batch_size: images a training step, of all processes together; above 1 they must have one size, by `resize`
+                or a crop.
             num_workers: processes that read; 0 reads in this one.
             resize: (height, width) that training images are squeezed to; validation images keep their own size.
             augmentation: of the training images.
@@ -110,25 +153,30 @@ class ImageData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Example]:
         """The training images of the trainer's epoch; reload it every epoch."""
-        epoch = self.trainer.current_epoch if self.trainer else 0
+        epoch, done = self.start
         dataset = self.dataset("train")
         dataset.augmentation, dataset.seed, dataset.epoch = self.augmentation, self.seed, epoch
         order = torch.randperm(len(dataset), generator=seeds.generator(self.seed, "order", epoch)).tolist()
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return self._loader(dataset, batches)
+        return self._loader(dataset, Steps(order, self.batch_size, *self.share, done))
 
     def val_dataloader(self) -> DataLoader[Example]:
-        """The validation images at their own size."""
+        """The validation images at their own size, each in one of the processes."""
         dataset = self.dataset("val")
         dataset.resize = None
-        return self._loader(dataset, [[index] for index in range(len(dataset))])
+        rank, processes = self.share
+        if processes > len(dataset):
+            raise HypercolumnsError(
+                f"{processes} processes can't share {len(dataset)} val images; use at most {len(dataset)}"
+            )
+        return self._loader(dataset, [[index] for index in range(rank, len(dataset), processes)])
 
-    def _loader(self, dataset: ImageDataset, batches: list[list[int]]) -> DataLoader[Example]:
+    def _loader(self, dataset: ImageDataset, batches: Iterable[list[Any]]) -> DataLoader[Example]:
         return DataLoader(
             dataset,
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=collate,
+            worker_init_fn=leave_to_parent,
             pin_memory=torch.cuda.is_available(),
         )
 

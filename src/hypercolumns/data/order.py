@@ -36,10 +36,10 @@ def order(rows: int, seed: int, epoch: int, start: int, stop: int) -> Tensor:
 
 
 class Batches(Sampler[Any]):  # of Tensor, which DataLoader's types don't foresee
-    """The mini-batches of an epoch that one of several processes takes, as row numbers in ascending order.
+    """The mini-batches of an epoch, or what one of several processes takes of each, as row numbers in ascending order.
 
-    Together the processes take every row exactly once, in the same number of steps; no two batches differ by more than
-    one row. A batch is ascending for the sake of the disk: which rows it has is what the order is for.
+    Together the processes take every row exactly once, in the steps that a single one would take; no two of their parts
+    differ by more than one row. A part ascends for the sake of the disk: which rows it has is what the order is for.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Batches(Sampler[Any]):  # of Tensor, which DataLoader's types don't forese
 
         Args:
             rows: of the store.
-            batch_size: the most rows of a batch.
+            batch_size: the most rows of a batch, of all processes together.
             seed: of the order; None for the order on disk.
             epoch: its number; each has an order of its own.
             rank: of this process.
@@ -65,11 +65,11 @@ class Batches(Sampler[Any]):  # of Tensor, which DataLoader's types don't forese
         """
         self.rows, self.seed, self.epoch, self.done = rows, seed, epoch, done
         self.rank, self.world_size = rank, world_size
-        self.steps = math.ceil(rows / (batch_size * world_size))
+        self.steps = math.ceil(rows / batch_size)
 
     def __len__(self) -> int:
-        """The number of batches."""
-        return self.steps - self.done
+        """The number of batches of the whole epoch."""
+        return self.steps
 
     def __iter__(self) -> Iterator[Any]:
         """The batches, (N,) int64."""
@@ -102,29 +102,34 @@ class ImageBatches(Sampler[Any]):
         epoch: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        done: int = 0,
     ) -> None:
         """Say which.
 
         Args:
             rows: (I,) int64 of each image, in the order of the store.
             images: the most of a batch.
-            batch_size: the most rows of a batch.
+            batch_size: the most rows of a batch, of all processes together.
             seed: of the order of images, and of the rows in a group.
             epoch: its number; each has an order of its own.
             rank: of this process.
             world_size: how many processes there are.
+            done: batches at the start that are left out.
         """
         order = torch.randperm(len(rows), generator=seeds.generator(seed, "images", epoch))
         self.groups = order[rows[order] > 0].split(images)
         self.stops = rows.cumsum(0)
         self.starts = self.stops - rows
-        self.batches = [
-            Batches(int(rows[group].sum()), batch_size, seeds.derive(seed, "group", number), epoch, rank, world_size)
-            for number, group in enumerate(self.groups)
-        ]
+        self.batches = []
+        for number, group in enumerate(self.groups):
+            seed_of_group = seeds.derive(seed, "group", number)
+            batches = Batches(int(rows[group].sum()), batch_size, seed_of_group, epoch, rank, world_size)
+            batches.done = min(done, len(batches))
+            done -= batches.done
+            self.batches.append(batches)
 
     def __len__(self) -> int:
-        """The number of batches."""
+        """The number of batches of the whole epoch."""
         return sum(map(len, self.batches))
 
     def __iter__(self) -> Iterator[Any]:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hypercolumns.data.order import Batches, ImageBatches
+from hypercolumns.data.resumable import ResumableData
 from hypercolumns.errors import check_whole
+from hypercolumns.signals import leave_to_parent
 from hypercolumns.store import Samples, SampleStore, Split
 
 
@@ -27,8 +28,11 @@ class SampleDataset(Dataset[Samples]):
         return self.split.fetch(rows, self.places)
 
 
-class SampleData(pl.LightningDataModule):
-    """Mini-batches of samples; in training mixed over all images, by an order that (seed, epoch) decides."""
+class SampleData(ResumableData):
+    """Mini-batches of samples; in training mixed over all images, by an order that (seed, epoch) decides.
+
+    Several processes share each of them.
+    """
 
     def __init__(
         self,
@@ -53,22 +57,16 @@ class SampleData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Samples]:
         """Every training sample once, in the order of the trainer's epoch; reload it every epoch."""
-        split, epoch = self.store.split("train"), self._epoch()
+        split, (epoch, done) = self.store.split("train"), self.start
+        where = (self.batch_size, self.seed, epoch, *self.share, done)
         if self.images_per_batch is None:
-            return self._loader(split, Batches(len(split), self.batch_size, self.seed, *epoch))
-        rows = split.samples_per_image()
-        return self._loader(split, ImageBatches(rows, self.images_per_batch, self.batch_size, self.seed, *epoch))
+            return self._loader(split, Batches(len(split), *where))
+        return self._loader(split, ImageBatches(split.samples_per_image(), self.images_per_batch, *where))
 
     def val_dataloader(self) -> DataLoader[Samples]:
         """Every validation sample once."""
         split = self.store.split("val")
-        return self._loader(split, Batches(len(split), self.batch_size, None, *self._epoch()))
-
-    def _epoch(self) -> tuple[int, int, int]:
-        """The number of the epoch, that of this process, and how many processes there are."""
-        if self.trainer is None:
-            return 0, 0, 1
-        return self.trainer.current_epoch, self.trainer.global_rank, self.trainer.world_size
+        return self._loader(split, Batches(len(split), self.batch_size, None, 0, *self.share))
 
     def _loader(self, split: Split, batches: Batches | ImageBatches) -> DataLoader[Samples]:
         return DataLoader(
@@ -76,6 +74,7 @@ class SampleData(pl.LightningDataModule):
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
+            worker_init_fn=leave_to_parent,
         )
 
 

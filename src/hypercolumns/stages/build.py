@@ -2,8 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,35 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
-from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
-from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
-from hypercolumns.callbacks import CompleteCheckpoint, History, MovableCheckpoint, Progress
+from hypercolumns.callbacks import (
+    CompleteCheckpoint,
+    History,
+    LastCheckpoints,
+    MovableCheckpoint,
+    Patience,
+    Progress,
+    WholeFiles,
+    resume_point,
+)
 from hypercolumns.classifiers import Classifier
-from hypercolumns.data import Augmentation, ImageData, ImageSet, limited
+from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, limited
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
+from hypercolumns.stages import processes
 from hypercolumns.stages.environment import command_line
 from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
 from hypercolumns.views import Views
 from hypercolumns.windows import hypercolumns_at
 
+SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
 
@@ -40,13 +48,16 @@ def quiet_libraries() -> None:
         logging.getLogger(library).setLevel(logging.INFO)
     if HydraConfig.initialized() and HydraConfig.get().verbose:
         return
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*eval mode at the start of training.*",
         ".*LeafSpec.*",
         ".*could not find the monitored key.*",  # `fit` says so itself, at the end
         ".*smaller than the logging interval.*",
+        ".*your dataloader is not resumable.*",  # the data modules see to it
+        ".*when logging on epoch level in distributed setting.*",  # of figures that are the same in all processes
         ".*Checkpoint directory .* exists and is not empty.*",
         "Glyph .* missing from font.*",  # of a class's name, in a plot
     ):
@@ -64,7 +75,6 @@ def prepare(cfg: DictConfig) -> None:
     check_whole("seed", cfg.seed, least=0)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_machine(cfg)
-    console.quiet = not is_first_process()
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
@@ -72,6 +82,9 @@ def prepare(cfg: DictConfig) -> None:
     elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()
+    if cfg.stage in SHARED:
+        processes.begin(cfg)
+    console.quiet = not processes.is_first()
 
 
 def plain(cfg: Any) -> Any:
@@ -187,34 +200,33 @@ def reader(cfg: DictConfig, backbone: Backbone) -> Read:
 
 
 def checkpoints(folder: Path) -> Path:
-    """Where a run keeps its checkpoints, best.ckpt and last.ckpt."""
+    """Where a run keeps its checkpoints: best.ckpt, last.ckpt and previous.ckpt."""
     return folder / "checkpoints"
 
 
-def trainer(cfg: DictConfig, folder: Path, events: Path, *own: pl.Callback) -> pl.Trainer:
+def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *own: pl.Callback) -> pl.Trainer:
     """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`; `own` callbacks too."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
     callbacks += [*own, Progress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
-    best, last = (
-        MovableCheckpoint(
-            checkpoints(folder),
-            filename=name,
-            monitor=monitor,
-            mode=mode,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        for name, monitor in (("best", cfg.monitor), ("last", None))
-    )
-    callbacks += [best, last]  # in this order, so that the last one knows the best
     if cfg.patience is not None:
         check_whole("patience", cfg.patience, least=1)
-        callbacks.append(EarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience))
+        callbacks.append(Patience(cfg.monitor, mode=mode, patience=cfg.patience))
+    best = MovableCheckpoint(
+        checkpoints(folder),
+        filename="best",
+        monitor=cfg.monitor,
+        mode=mode,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    last = LastCheckpoints(checkpoints(folder), cfg.checkpoint_minutes, data)
+    callbacks += [best, last]  # in this order, so that the last one knows the best
     made: pl.Trainer = instantiate(
         cfg.trainer,
         logger=instantiate(cfg.logger, save_dir=str(events)),
         callbacks=callbacks,
+        plugins=[WholeFiles()],
         default_root_dir=str(folder),
         reload_dataloaders_every_n_epochs=1,  # the order of an epoch is a function of its number
         use_distributed_sampler=False,  # the data modules see to it
@@ -229,7 +241,7 @@ def trainer(cfg: DictConfig, folder: Path, events: Path, *own: pl.Callback) -> p
 def fit(
     cfg: DictConfig,
     task: pl.LightningModule,
-    data: pl.LightningDataModule,
+    data: ResumableData,
     segmenter: Segmenter,
     folder: Path,
     events: Path,
@@ -238,17 +250,33 @@ def fit(
 
     The task trains some or all of `segmenter`, which its checkpoints hold as a whole.
     """
-    last, fitted = checkpoints(folder) / "last.ckpt", checkpoints(folder) / "fitted"
+    fitted = checkpoints(folder) / "fitted"
     if not fitted.is_file():
-        of_run = trainer(cfg, folder, events, CompleteCheckpoint(segmenter))
-        if of_run.world_size > 1:
-            raise HypercolumnsError(
-                f"trainer.devices={cfg.trainer.devices}: several processes are not supported yet; use trainer.devices=1"
-            )
-        with interruptible(of_run):
-            of_run.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        of_run = trainer(cfg, folder, events, data, CompleteCheckpoint(segmenter))
+        _state_batches(cfg, of_run)
+        with processes.interruptible(of_run):
+            of_run.fit(task, data, ckpt_path=resume_point(checkpoints(folder)), weights_only=True)
     task.load_state_dict(_best_checkpoint(folder)["state_dict"])
-    fitted.touch()
+    if processes.is_first():
+        fitted.touch()
+
+
+def _state_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
+    """Say what a step is where several processes share it; raises HypercolumnsError if they can't."""
+    if trainer.world_size == 1:
+        return
+    if cfg.batch_size < trainer.world_size:
+        raise HypercolumnsError(
+            f"batch_size={cfg.batch_size} is what a step has in all, too little for {trainer.world_size} processes; "
+            f"use batch_size={trainer.world_size} or more, or fewer processes"
+        )
+    what = "samples" if cfg.stage == "pretrain" else "images"
+    steps = trainer.accumulate_grad_batches
+    console.print(
+        f"{cfg.stage}: {trainer.world_size} processes share batches of {cfg.batch_size} {what}, "
+        f"{cfg.batch_size / trainer.world_size:g} each"
+        f"{f', {steps} batches a step' if steps > 1 else ''}; learning rate {cfg.optimizer.lr:g}"
+    )
 
 
 def best(folder: Path, monitor: str) -> dict[str, Any]:
@@ -267,44 +295,6 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
         )
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint
-
-
-def device(cfg: DictConfig) -> torch.device:
-    """The device that the trainer's settings choose."""
-    return bare_trainer(cfg).strategy.root_device
-
-
-def bare_trainer(cfg: DictConfig, **settings: Any) -> pl.Trainer:
-    """A trainer on the machine that the trainer's settings choose, which writes nothing."""
-    try:
-        return pl.Trainer(
-            accelerator=cfg.trainer.accelerator,
-            devices=cfg.trainer.devices,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            **settings,
-        )
-    except ValueError as error:
-        raise HypercolumnsError(f"trainer: its settings are not right ({' '.join(str(error).split())})") from error
-
-
-@contextmanager
-def interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Turn Lightning's way to end on Ctrl-C into Python's."""
-    try:
-        yield
-    except SystemExit:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
-        raise
-
-
-def is_first_process() -> bool:
-    """Whether this process is the only one, or the one of several that writes files and speaks."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 def overrides() -> list[str]:

@@ -8,7 +8,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation, compare
 from hypercolumns.files import file_hash, key, write_json
 from hypercolumns.progress import console
-from hypercolumns.stages import build, report, runs
+from hypercolumns.stages import build, processes, report, runs
 from hypercolumns.stages.environment import command_line, environment
 from hypercolumns.stages.runs import Run
 
@@ -29,7 +29,7 @@ def compare_runs(cfg: DictConfig) -> Path:
     folder = runs.local(cfg, "runs") / "comparisons" / key([compared, cfg.groups, cfg.bootstrap, cfg.seed])
     write_json(folder / "comparison.json", {"compared": compared, **result})
     command = command_line(build.overrides())
-    write_json(folder / "environment.json", environment(command, build.device(cfg)))
+    write_json(folder / "environment.json", environment(command, processes.device(cfg)))
     report.write_comparison(folder / "comparison.csv", result)
     report.show_comparison(result, files["evaluation"].parent, files["baseline"].parent)
     console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)

@@ -16,7 +16,7 @@ from hypercolumns.data.voc import CLASSES
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import file_hash
 from hypercolumns.images import read_image
-from hypercolumns.stages import build, runs
+from hypercolumns.stages import build, processes, runs
 from hypercolumns.stages.finish import Scored, conclude, score_model, show, update_intervals
 from hypercolumns.stages.hyperparameters import words
 from hypercolumns.stages.score import score
@@ -25,8 +25,8 @@ from hypercolumns.tasks import Labeller
 ALL = "given"  # in place of a split, where masks are in a folder
 
 
-def evaluate(cfg: DictConfig) -> runs.Run | None:
-    """Score, and write all there is to see of it; returns the run, in the first of several processes.
+def evaluate(cfg: DictConfig) -> runs.Run:
+    """Score, and write all there is to see of it; returns the run.
 
     Raises HypercolumnsError if the settings name no model and no predictions, or both, or what does not fit the data.
     """
@@ -40,7 +40,7 @@ def evaluate(cfg: DictConfig) -> runs.Run | None:
     return _evaluate_model(cfg) if cfg.predictions is None else _evaluate_masks(cfg)
 
 
-def _evaluate_model(cfg: DictConfig) -> runs.Run | None:
+def _evaluate_model(cfg: DictConfig) -> runs.Run:
     path = model_file.find(Path(cfg.model).expanduser())
     images = _of_split(build.image_set(cfg), cfg.split)
     segmenter = build.model(cfg, images)
@@ -56,7 +56,7 @@ def _evaluate_model(cfg: DictConfig) -> runs.Run | None:
     return _finish(cfg, images, cfg.split, str(cnn), about, str(path), scored)
 
 
-def _evaluate_masks(cfg: DictConfig) -> runs.Run | None:
+def _evaluate_masks(cfg: DictConfig) -> runs.Run:
     predictions = Path(cfg.predictions).expanduser()
     split = cfg.split if cfg.masks is None else ALL
     if cfg.masks is not None:
@@ -88,20 +88,17 @@ def _finish(
     about: dict[str, Any],
     what: str,
     scored: Callable[[], Scored],
-) -> runs.Run | None:
+) -> runs.Run:
     identity = {"data": images.fingerprint(), "boundary": cfg.boundary, **about}
     run = runs.Run.begin(cfg, runs.local(cfg, "runs") / images.name / cnn / "evaluate", identity)
     title = f"{what}: {len(images.splits[split])} {split} images of {images.name}"
-    first = build.is_first_process()
-    if not run.finished or (cfg.overwrite and not first):  # the first one may not have removed it yet
-        found = scored()
-        if not first:
-            return None
+    if not run.finished:
         evaluated = {"what": what, "data": images.name, "split": split, "resolution": "original", **about}
         settings = {"stage": "evaluate", "split": split, "what": what, **about}
-        conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, found, words(settings))
+        conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, scored(), words(settings))
     else:
         update_intervals(cfg, run)
+    processes.wait()
     show(run, title)
     return run
 

@@ -18,7 +18,7 @@ from hypercolumns.files import replacing
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build, embedding, report, runs
+from hypercolumns.stages import build, embedding, processes, report, runs
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
 from hypercolumns.taps import Tap
 
@@ -28,7 +28,8 @@ SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have done
 def extract(cfg: DictConfig) -> Path:
     """Make the store that the config asks for, or what is missing of it; returns its folder.
 
-    Several processes may do so at once, and share the work; each returns when the store is finished.
+    Several processes may do so at once, started together or not, and share the work; each returns when the store is
+    finished.
     """
     build.prepare(cfg)
     check_whole("embedding", cfg.embedding, least=0)
@@ -39,22 +40,23 @@ def extract(cfg: DictConfig) -> Path:
     fingerprint = runs.store_identity(cfg, runs.needs(cfg, images, backbone))
     folder = runs.store_folder(cfg, images, fingerprint)
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
-        if cfg.overwrite:
+        if cfg.overwrite and processes.is_first():
             embedding.remove(folder)
             writer.clear()
+        processes.wait()
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
             console.print(f"extract: already done, {folder}", markup=False)
         else:
             with replacing(folder / "config.yaml") as temporary:
                 OmegaConf.save(cfg, temporary, resolve=True)
             data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
-            read = build.reader(cfg, backbone.to(build.device(cfg)).eval())
+            read = build.reader(cfg, backbone.to(processes.device(cfg)).eval())
             for split in images.splits:
                 _extract_split(writer, split, data, backbone.taps, read, sampler, guide, cfg.seed)
         writer.finish()
     store = SampleStore(folder)
     report.show_store(store, images.classes)
-    if cfg.embedding:
+    if cfg.embedding and processes.is_first():
         embedding.write(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
     return folder
 
@@ -66,7 +68,7 @@ def _guide(cfg: DictConfig, images: ImageSet) -> Segmenter:
             f"sampler={cfg.sampler._target_} asks a model which pixels to take; give model=<the model.safetensors "
             f"of a finished run>, or choose another sampler"
         )
-    return build.model(cfg, images).to(build.device(cfg))
+    return build.model(cfg, images).to(processes.device(cfg))
 
 
 def _extract_split(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from hypercolumns.panels import Labelled, panels
 from hypercolumns.pieces import spread
 from hypercolumns.plots import confusion_picture
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build, report
+from hypercolumns.stages import build, processes, report
 from hypercolumns.stages.hyperparameters import hyperparameters
 from hypercolumns.stages.runs import Run
 from hypercolumns.stages.score import score
@@ -72,6 +73,7 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
         conclude(cfg, run, figures, scored, hyperparameters(cfg, also))
     else:
         update_intervals(cfg, run)
+    processes.wait()
     show(run, f"{cfg.stage}: {read_json(run.metrics)['images'] or 'no'} val images of {images.name}")
 
 
@@ -86,7 +88,7 @@ def _is_scored(cfg: DictConfig, run: Run, limit: int) -> bool:
 
 def score_model(cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset, images: ImageSet) -> Scored:
     """How a model labels the images of a dataset."""
-    device = build.device(cfg)
+    device = processes.device(cfg)
 
     def look(index: int) -> tuple[Tensor, Tensor, Tensor]:
         image, mask, *_ = dataset[index]
@@ -97,10 +99,13 @@ def score_model(cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset, ima
     return Scored(score(cfg, labeller, dataset, images.classes), look, images.palette)
 
 
+@rank_zero_only
 def conclude(
     cfg: DictConfig, run: Run, about: Mapping[str, Any], scored: Scored | None, settings: Mapping[str, Any]
 ) -> None:
     """Write a run's figures, tables and pictures, to its folder and for TensorBoard, and mark it as finished.
+
+    The first process does so, the others nothing.
 
     `about` goes into `metrics.json` before the figures, `settings` into TensorBoard's table of hyperparameters.
     """
@@ -128,8 +133,9 @@ def conclude(
     run.finish(figures)
 
 
+@rank_zero_only
 def update_intervals(cfg: DictConfig, run: Run) -> None:
-    """Bring the intervals of a run that was finished before in line with the settings."""
+    """Bring the intervals of a run that was finished before in line with the settings, in the first process."""
     if run.counts.is_file():
         figures = read_json(run.metrics)
         uncertainty = intervals(Evaluation.load(run.counts), cfg.groups, cfg.bootstrap, cfg.seed)

@@ -27,7 +27,7 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     run = runs.Run.begin(cfg, runs.home(cfg, images, "pretrain"), identity)
     if not run.model.is_file():
         console.print(f"pretrain: from the samples in {store.folder}", markup=False)
-        _trained(cfg, store, images, backbone, run).save(run.model)
+        run.save(_trained(cfg, store, images, backbone, run))
     finish(cfg, run, images, limit, {"sampler": store.fingerprint["sampler"]})
     return run
 

@@ -26,7 +26,8 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import file_hash, key, read_json, write_json
 from hypercolumns.progress import console
 from hypercolumns.samplers import Sampler
-from hypercolumns.stages import build
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.stages import build, processes
 from hypercolumns.stages.environment import command_line, environment
 from hypercolumns.store import INDEX, SampleStore, fingerprint_of
 
@@ -41,7 +42,7 @@ DECIDING = {
     "rank_taps": ["seed", "rank"],
 }
 SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the setting of this name
-NOT_DECIDING_IN_TRAINER = ("accelerator", "devices", "log_every_n_steps")
+NOT_DECIDING_IN_TRAINER = (*processes.WHERE, "log_every_n_steps")
 
 
 def needs(cfg: DictConfig, images: ImageSet, backbone: Backbone) -> Identity:
@@ -61,7 +62,7 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
     return wanted | {
         "sampler": build.plain(cfg.sampler),
         "seed": cfg.seed,
-        "device": build.device(cfg).type,  # it and the number of threads decide how sums of floats are rounded
+        "device": processes.device(cfg).type,  # it and the number of threads decide how sums of floats are rounded
         "threads": torch.get_num_threads(),
         **guide,
     }
@@ -118,19 +119,22 @@ class Run:
     def begin(cls, cfg: DictConfig, parent: Path, identity: Identity) -> "Run":
         """The run of that identity in `parent`, new, unfinished or finished; with `overwrite`, always new."""
         run = cls(parent / key(identity))
-        if not build.is_first_process():
-            return run
-        if cfg.overwrite and run.folder.exists():
-            shutil.rmtree(run.folder)
-            shutil.rmtree(run.events, ignore_errors=True)
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if not (run.folder / RECORD).is_file():
-            write_json(run.folder / RECORD, {"identity": identity, "finished": None})
-        if not run.finished:
-            OmegaConf.save(cfg, run.folder / "config.yaml", resolve=True)
-            command = command_line(build.overrides())
-            write_json(run.folder / "environment.json", environment(command, build.device(cfg)))
+        if processes.is_first():
+            run._prepare(cfg, identity)
+        processes.wait()
         return run
+
+    def _prepare(self, cfg: DictConfig, identity: Identity) -> None:
+        if cfg.overwrite and self.folder.exists():
+            shutil.rmtree(self.folder)
+            shutil.rmtree(self.events, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / RECORD).is_file():
+            write_json(self.folder / RECORD, {"identity": identity, "finished": None})
+        if not self.finished:
+            OmegaConf.save(cfg, self.folder / "config.yaml", resolve=True)
+            command = command_line(build.overrides())
+            write_json(self.folder / "environment.json", environment(command, processes.device(cfg)))
 
     @property
     def miou(self) -> float | None:
@@ -150,6 +154,12 @@ class Run:
         path = self.folder / RECORD
         when: str | None = read_json(path)["finished"] if path.is_file() else None
         return when
+
+    def save(self, segmenter: Segmenter) -> None:
+        """Write the model, in the first process; in all of them it is there when this returns."""
+        if processes.is_first():
+            segmenter.save(self.model)
+        processes.wait()
 
     def finish(self, figures: Mapping[str, object]) -> None:
         """Write the figures; if the run was not finished before, mark it as finished and make it the latest."""

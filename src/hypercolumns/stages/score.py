@@ -13,7 +13,7 @@ from hypercolumns.data import Example, PredictionDataset
 from hypercolumns.data.images import ImageDataset, collate
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Counts, Evaluation, groups_of
-from hypercolumns.stages import build
+from hypercolumns.stages import processes
 from hypercolumns.tasks import Scoring
 
 
@@ -28,7 +28,7 @@ def score(
     """
     ids = [pair.id for pair in dataset.pairs]
     groups_of(ids, cfg.groups)  # before the work, not after it
-    trainer = build.bare_trainer(cfg, precision=cfg.trainer.precision, callbacks=[Progress()])
+    trainer = processes.bare_trainer(cfg, precision=cfg.trainer.precision, callbacks=[Progress()])
     if trainer.world_size > len(ids):
         raise HypercolumnsError(
             f"trainer.devices={cfg.trainer.devices}: {trainer.world_size} processes can't share {len(ids)} images; use "
@@ -41,7 +41,7 @@ def score(
     task = Scoring(labeller.eval(), len(classes), cfg.boundary)
     fault = None
     try:
-        with build.interruptible(trainer):
+        with processes.interruptible(trainer):
             trainer.test(task, loader, verbose=False)
     except HypercolumnsError as error:
         fault = str(error)

@@ -65,7 +65,7 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
         cfg.seed,
     )
     build.fit(cfg, task, data, segmenter, run.folder, run.events)
-    segmenter.save(run.model)
+    run.save(segmenter)
 
 
 def _sampler(cfg: DictConfig) -> Sampler | None:

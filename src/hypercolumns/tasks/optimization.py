@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from hypercolumns.errors import HypercolumnsError
@@ -14,6 +14,7 @@ from hypercolumns.images import VOID
 from hypercolumns.tasks.schedules import Schedule
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+LEAST = 1e-12  # that a mean is divided by
 ClassWeights = Tensor | Literal["batch"] | None
 
 
@@ -27,6 +28,11 @@ def optimizer_with_schedule(
         raise HypercolumnsError(f"optimizer: its settings are not right ({error})") from error
     moving = {"scheduler": schedule(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
     return {"optimizer": optimizer, "lr_scheduler": moving}
+
+
+def own_step(task: pl.LightningModule, batch_idx: int) -> int:
+    """A number of its own for this process's part of a step, for its chance; with one process, that of the step."""
+    return batch_idx * task.trainer.world_size + task.global_rank
 
 
 def log_classes(task: pl.LightningModule, group: str, classes: Sequence[str], figures: Sequence[float | None]) -> None:
@@ -47,17 +53,33 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights) -
 
     `class_weights`: a weight for each class, or "batch" for weights inverse to the classes' counts among these labels.
     """
-    if isinstance(class_weights, str):
-        counts = torch.bincount(labels[labels != VOID], minlength=logits.shape[1])
-        class_weights = balanced_weights(counts)
-    losses = nn.functional.cross_entropy(logits, labels, class_weights, ignore_index=VOID, reduction="sum")
+    losses, total = _sums(logits, labels, class_weights)
+    return losses / total.clamp(min=LEAST)
+
+
+def _sums(
+    logits: Tensor, labels: Tensor, class_weights: ClassWeights, add: Callable[[Tensor], Tensor] = lambda own: own
+) -> tuple[Tensor, Tensor]:
+    """The sum of the losses, and that of the weights of the labels; `add` adds what other processes have."""
     valid = labels != VOID
-    total = valid.sum() if class_weights is None else class_weights[labels[valid]].sum()
-    return losses / total.clamp(min=1e-12)
+    if isinstance(class_weights, str):
+        class_weights = balanced_weights(add(torch.bincount(labels[valid], minlength=logits.shape[1])))
+    losses = nn.functional.cross_entropy(logits, labels, class_weights, ignore_index=VOID, reduction="sum")
+    return losses, valid.sum() if class_weights is None else class_weights[labels[valid]].sum()
+
+
+def _over_processes(own: Tensor) -> Tensor:
+    """The sum of a tensor over all processes."""
+    distributed.all_reduce(own)
+    return own
 
 
 class CrossEntropy(nn.Module):
-    """`cross_entropy` with its class weights, on the device of the module that it is part of."""
+    """`cross_entropy` with its class weights, on the device of the module that it is part of.
+
+    With several processes it is that of the labels of all of them; the mean over the processes of its gradients, which
+    is what data-parallel training takes, is the gradient of that.
+    """
 
     def __init__(self, class_weights: ClassWeights = None) -> None:
         """class_weights: see `cross_entropy`."""
@@ -68,4 +90,11 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss of logits (N, classes) against labels (N,)."""
-        return cross_entropy(logits, labels, "batch" if self.by_batch else self.weights)
+        weights: ClassWeights = "batch" if self.by_batch else self.weights
+        if not distributed.is_initialized():
+            return cross_entropy(logits, labels, weights)
+        losses, own = _sums(logits, labels, weights, _over_processes)
+        everywhere, total = _over_processes(torch.stack([losses.detach().double(), own.double()]))
+        loss: Tensor = losses * (distributed.get_world_size() / total.clamp(min=LEAST)).float()
+        value: Tensor = (everywhere / total.clamp(min=LEAST)).float()  # for the log
+        return loss + (value - loss.detach())

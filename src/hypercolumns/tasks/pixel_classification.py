@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.classifiers import Classifier
-from hypercolumns.metrics import confusion_metric, scores
+from hypercolumns.metrics import Mean, confusion_metric, scores
 from hypercolumns.places import Places
 from hypercolumns.tasks.optimization import (
     ClassWeights,
@@ -17,6 +17,7 @@ from hypercolumns.tasks.optimization import (
     cross_entropy,
     log_classes,
     optimizer_with_schedule,
+    own_step,
 )
 from hypercolumns.tasks.schedules import Schedule
 
@@ -45,15 +46,17 @@ class PixelClassification(pl.LightningModule):
         self.classes, self.seed = tuple(classes), seed
         self.loss = CrossEntropy(class_weights)
         self.confusion = confusion_metric(len(classes))
+        self.epoch_loss, self.val_loss = Mean(), Mean()
 
     def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         hypercolumns, labels, places = batch
-        with seeds.seeded(self.seed, "step", self.current_epoch, batch_idx):
+        with seeds.seeded(self.seed, "step", self.current_epoch, own_step(self, batch_idx)):
             logits = self.classifier(hypercolumns.float(), places)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True)
-        self.log("train/epoch_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
+        self.epoch_loss.update(loss, len(labels))
+        self.log("train/epoch_loss", self.epoch_loss, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: SampleBatch, batch_idx: int) -> None:
@@ -61,7 +64,8 @@ class PixelClassification(pl.LightningModule):
         hypercolumns, labels, places = batch
         logits = self.classifier(hypercolumns.float(), places)
         self.confusion.update(logits.argmax(1), labels)
-        self.log("val/loss", cross_entropy(logits, labels, None), batch_size=len(labels))
+        self.val_loss.update(cross_entropy(logits, labels, None), len(labels))
+        self.log("val/loss", self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all validation samples."""

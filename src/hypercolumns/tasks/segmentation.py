@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.images import VOID
-from hypercolumns.metrics import confusion_metric, scores
+from hypercolumns.metrics import Mean, confusion_metric, scores
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.tasks.optimization import (
@@ -20,6 +20,7 @@ from hypercolumns.tasks.optimization import (
     cross_entropy,
     log_classes,
     optimizer_with_schedule,
+    own_step,
 )
 from hypercolumns.tasks.schedules import Schedule
 
@@ -57,19 +58,22 @@ class Segmentation(pl.LightningModule):
         self.classes, self.palette = segmenter.classes, segmenter.palette
         self.loss = CrossEntropy(class_weights)
         self.confusion = confusion_metric(len(segmenter.classes))
+        self.epoch_loss, self.val_loss = Mean(), Mean()
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, masks, _, frames = batch
-        with seeds.seeded(self.seed, "step", self.current_epoch, batch_idx):
+        images, masks, ids, frames = batch
+        with seeds.seeded(self.seed, "step", self.current_epoch, own_step(self, batch_idx)):
             if self.sampler is None:
                 logits, labels = self.segmenter(images, frames).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
                 points, labels = self._sample(self.sampler, batch)
                 logits = self.segmenter.logits_at(images, points, frames).flatten(0, -2)
         loss: Tensor = self.loss(logits, labels)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
-        self.log("train/epoch_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        counted = sum(map(bool, ids))  # not those that only fill up a step
+        self.log("train/loss", loss, prog_bar=True, batch_size=counted)
+        self.epoch_loss.update(loss, counted)
+        self.log("train/epoch_loss", self.epoch_loss, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
@@ -79,7 +83,8 @@ class Segmentation(pl.LightningModule):
         labels: Tensor = logits.argmax(1)
         self.confusion.update(labels, masks)
         loss = cross_entropy(logits.movedim(1, -1).flatten(0, -2), masks.flatten(), None)
-        self.log("val/loss", loss, batch_size=len(images))
+        self.val_loss.update(loss, len(images))
+        self.log("val/loss", self.val_loss)
         return labels.byte()
 
     def on_validation_epoch_end(self) -> None:

@@ -1,0 +1,52 @@
+"""What the data modules share: epochs that go on where a checkpoint was saved, and are shared by processes."""
+
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+
+
+class Position(NamedTuple):
+    """Where in a training: the number of the epoch, and of the batches that were taken of it."""
+
+    epoch: int = 0
+    batches: int = 0
+
+
+class Share(NamedTuple):
+    """What a process takes: the number `rank` of `processes` parts."""
+
+    rank: int = 0
+    processes: int = 1
+
+
+class ResumableData(pl.LightningDataModule):
+    """A data module whose checkpoints say where the training was.
+
+    Attributes:
+        position: where the training goes on after the checkpoint that is saved next, or was loaded.
+    """
+
+    def __init__(self) -> None:
+        """At the start."""
+        super().__init__()
+        self.position = Position()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Called by Lightning."""
+        return self.position._asdict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Called by Lightning, before it asks for batches."""
+        self.position = Position(**state_dict)
+
+    @property
+    def start(self) -> Position:
+        """The epoch whose batches Lightning asks for, and how many of them were taken before an interruption."""
+        # the trainer's number is that of the checkpoint only after Lightning has asked for the first time
+        epoch = max(self.trainer.current_epoch if self.trainer else 0, self.position.epoch)
+        return Position(epoch, self.position.batches if epoch == self.position.epoch else 0)
+
+    @property
+    def share(self) -> Share:
+        """That of this process."""
+        return Share(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Share()

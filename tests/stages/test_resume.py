@@ -1,0 +1,178 @@
+"""A training that is stopped at any moment and goes on."""
+
+import signal
+
+import pytest
+import torch
+from small_runs import run
+
+from hypercolumns import HypercolumnsError
+from hypercolumns.callbacks import History, checkpoint, resume_point
+from hypercolumns.tasks import PixelClassification, Segmentation
+
+CHANCE = ["classifier.dropout=0.5", "checkpoint_minutes=0", "trainer.max_epochs=2"]
+CASES = {
+    "pretrain": (PixelClassification, []),
+    "pretrain few images": (PixelClassification, ["images_per_batch=7", "num_workers=1"]),
+    "pretrain momentum": (PixelClassification, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
+    "train": (Segmentation, ["init_from=scratch", "augment.color_jitter=0.5", "augment.flip=0.5"]),
+    "train points": (Segmentation, ["init_from=scratch", "pixels=50", "num_workers=1"]),
+}
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory):
+    place = tmp_path_factory.mktemp("resume")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run("extract")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def place(extracted, tmp_path, monkeypatch):
+    monkeypatch.chdir(extracted)
+    return extracted
+
+
+def cut_at(monkeypatch, task, epoch, batch):
+    """Let a power cut happen there, once, and tell which steps are done."""
+    step, steps = task.training_step, []
+
+    def cut_step(self, *arguments):
+        here = (self.current_epoch, arguments[1])
+        if here == (epoch, batch) and here not in steps:
+            steps.append(here)
+            raise RuntimeError("power cut")
+        steps.append(here)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(task, "training_step", cut_step)
+    return steps
+
+
+@pytest.mark.parametrize(("case", "epoch", "batch"), [(case, 0, 3) for case in CASES] + [("train", 1, 2)])
+def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, case, epoch, batch):
+    task, settings = CASES[case]
+    stage = case.split()[0]
+    settings = [*settings, *CHANCE]
+    run(stage, *settings)
+    run_folder = (place / f"runs/shapes/rgb/{stage}/latest").resolve()
+    whole = (run_folder / "model.safetensors").read_bytes()
+    steps = cut_at(monkeypatch, task, epoch, batch)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(stage, *settings, "overwrite=true")
+    done = list(steps)
+    run(stage, *settings)
+    assert (run_folder / "model.safetensors").read_bytes() == whole
+    assert steps[len(done)] == (epoch, batch - batch % 2 if "momentum" in case else batch)
+
+
+def whole_run(place, *settings):
+    run("pretrain", *settings)
+    folder = (place / "runs/shapes/rgb/pretrain/latest").resolve()
+    return folder, (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_it_after_the_step_that_it_comes_in(place, monkeypatch, number, capsys):
+    settings = ["classifier.dropout=0.5", "dense_val=0"]
+    folder, whole = whole_run(place, *settings)
+    step, steps, before = PixelClassification.training_step, [], signal.getsignal(number)
+
+    def signalled_step(self, batch, batch_idx):
+        here = (self.current_epoch, batch_idx)
+        if here == (1, 1) and here not in steps:
+            signal.raise_signal(number)
+        steps.append(here)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(PixelClassification, "training_step", signalled_step)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        run("pretrain", *settings, "overwrite=true")
+    assert raised.value.args == (number,)
+    assert steps[-1] == (1, 1)
+    assert signal.getsignal(number) is before
+    assert "stopping after this step; once more stops at once" in capsys.readouterr().out
+    run("pretrain", *settings)
+    assert steps[-4:].count((1, 1)) == 0
+    assert (folder / "model.safetensors").read_bytes() == whole
+
+
+def test_a_second_signal_or_one_while_images_are_scored_ends_it_at_once(place, monkeypatch):
+    step, scoring = PixelClassification.training_step, PixelClassification.validation_step
+
+    def twice(self, batch, batch_idx):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(PixelClassification, "training_step", twice)
+    with pytest.raises(KeyboardInterrupt):
+        run("pretrain", "dense_val=0", "overwrite=true")
+    monkeypatch.setattr(PixelClassification, "training_step", step)
+    monkeypatch.setattr(PixelClassification, "validation_step", lambda *arguments: signal.raise_signal(signal.SIGUSR1))
+    with pytest.raises(KeyboardInterrupt):
+        run("pretrain", "dense_val=0", "overwrite=true")
+    monkeypatch.setattr(PixelClassification, "validation_step", scoring)
+
+
+def test_from_one_of_several_processes_too():
+    """The largest signal that one of them has, and whether one finds it time to save."""
+    assert checkpoint._most(15, 0, device=torch.device("cpu")) == [15, 0]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "both"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(place, monkeypatch, damage, capsys):
+    settings = ["classifier.dropout=0.5", "dense_val=0", "checkpoint_minutes=0"]
+    folder, whole = whole_run(place, *settings)
+    steps = cut_at(monkeypatch, PixelClassification, 1, 3)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run("pretrain", *settings, "overwrite=true")
+    done, kept = len(steps), folder / "checkpoints"
+    assert sorted(path.name for path in kept.iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    for path in [kept / "last.ckpt"] + ([kept / "previous.ckpt"] if damage == "both" else []):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    run("pretrain", *settings)
+    assert steps[done] == ((0, 0) if damage == "both" else (1, 2))
+    assert (folder / "model.safetensors").read_bytes() == whole
+    assert f"{kept / 'last.ckpt'} is damaged (" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_none_that_was(place, monkeypatch):
+    save, settings = torch.save, ["dense_val=0", "optimizer.lr=0.01"]
+    folder, whole = whole_run(place, *settings)
+
+    def full(checkpoint, path):
+        if checkpoint["epoch"] == 2:
+            path.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        save(checkpoint, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt can't be written .*No space left.*nothing that was there"):
+        run("pretrain", *settings, "overwrite=true")
+    monkeypatch.setattr(torch, "save", save)
+    assert torch.load(resume_point(folder / "checkpoints"), weights_only=True)["epoch"] == 1
+    assert not [path for path in (folder / "checkpoints").iterdir() if path.name.startswith(".")]
+    run("pretrain", *settings)
+    assert (folder / "model.safetensors").read_bytes() == whole
+
+
+def test_patience_that_has_run_out_stays_so(place, monkeypatch):
+    """A kill between the decision to stop and the end of the training."""
+    settings = ["dense_val=0", "patience=1", "optimizer.lr=0", "trainer.max_epochs=9"]
+    folder, whole = whole_run(place, *settings)
+
+    def killed(self, trainer, *arguments):
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "on_train_end", killed)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run("pretrain", *settings, "overwrite=true")
+    steps = cut_at(monkeypatch, PixelClassification, 99, 0)
+    run("pretrain", *settings)
+    assert not steps
+    assert (folder / "model.safetensors").read_bytes() == whole
