@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import os
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +18,10 @@ SQN = {"network": "squeezenet1_0", "taps": ["features.0", *FIRES]}
 VGG = {"network": "vgg11", "taps": [f"features.{i}" for i in (0, 3, 8, 13, 18)]}
 hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("patient")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several beside each other: a thread is what each has of the machine
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
 ROOT = Path(__file__).parents[1]
 
