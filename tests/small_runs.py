@@ -1,5 +1,8 @@
 """Running stages in this process on a tiny set; to be quick, the hypercolumn is the pixel's colour, and no pictures."""
 
+import copy
+import functools
+
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
 
@@ -18,6 +21,11 @@ RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
 
 
 def config(name, *overrides):
+    return copy.deepcopy(composed(name, *overrides))
+
+
+@functools.cache
+def composed(name, *overrides):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose(name, overrides=list(overrides))
 

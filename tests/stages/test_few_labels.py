@@ -7,7 +7,6 @@ from PIL import Image
 from small_runs import RGB, config, only, run
 
 from hypercolumns import Segmenter
-from hypercolumns.callbacks import history
 from hypercolumns.data import shapes
 from hypercolumns.images import VOID, read_image
 from hypercolumns.stages import build, runs
@@ -52,9 +51,8 @@ def test_extract_and_pretrain(labelled, tmp_path, monkeypatch):
             assert (found == labelled[1][image.id]).all()
 
 
-def test_training_is_on_the_same_pixels_however_they_are_chosen(labelled, tmp_path, monkeypatch):
+def test_training_is_on_the_same_pixels_however_they_are_chosen(labelled, tmp_path):
     """One image a step, of some no pixel: all pixels, a number of them, and those of a sampler make the same model."""
-    monkeypatch.setattr(history, "save_curves", lambda *_: None)
     plain = [*BASE, f"data.root={labelled[0]}", "stage=train", "batch_size=1", "augment={flip:0,crop:64}"]
     states = []
     for choice in (["pixels=all"], ["pixels=60"], ["pixels=sampler", "sampler=uncertainty"]):

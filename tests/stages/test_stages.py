@@ -13,7 +13,8 @@ from hydra.errors import InstantiationException
 from PIL import Image
 from small_runs import RGB, TINY, config, only, run
 
-from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns import HypercolumnsError, Segmenter, plots
+from hypercolumns.callbacks import history
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import shapes
 from hypercolumns.images import read_image, read_mask
@@ -413,7 +414,8 @@ class TestPretrainAndTrain:
         assert [row["epoch"] for row in rows] == list("01234")
         assert float(rows[1]["val/sample_miou"]) == pytest.approx(0.9)
 
-    def test_the_folder_tells_how_the_run_was_made(self, extracted):
+    def test_the_folder_tells_how_the_run_was_made(self, extracted, monkeypatch):
+        monkeypatch.setattr(history, "save_curves", plots.save_curves)
         run("train", "init_from=scratch", "trainer.max_epochs=2")
         folder = only(extracted, "runs/shapes/rgb/train/*")
         found = json.loads((folder / "environment.json").read_text())

@@ -1,0 +1,25 @@
+"""What dozens of tiny runs would do again and again, and other tests look at, is done once or not at all."""
+
+import functools
+from importlib import import_module
+from importlib.metadata import distributions
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hypercolumns.callbacks import history
+from hypercolumns.stages import environment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick():
+    """Pictures are drawn once and written anew to each folder; curves of trainings are not drawn."""
+    shapes = import_module("hypercolumns.data.shapes")
+    draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
+    installed = [SimpleNamespace(name=package.name) for package in distributions()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
+        patch.setattr(history, "save_curves", lambda *_: None)
+        patch.setattr(environment, "distributions", lambda: installed)
+        yield
