@@ -64,8 +64,10 @@ def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segme
     return Segmenter(backbone, classifier, classes, alignment=alignment).eval()  # type: ignore[arg-type]
 
 
-def medians(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of each side, run in turns so that all see the same weather.
+def medians(
+    sides: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
+    """The median seconds of each side by that clock, run in turns so that all see the same weather.
 
     In each turn a side runs twice, and the second time counts: the first one finds the caches, and the memory that the
     process has, as the other sides left them.
@@ -74,9 +76,9 @@ def medians(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
     for _ in range(rounds):
         for name, side in sides.items():
             side()
-            start = time.perf_counter()
+            start = clock()
             side()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return {name: statistics.median(each) for name, each in times.items()}
 
 

@@ -1,0 +1,175 @@
+"""What an image, a sample and a step cost on this machine, and what the stages would then cost at any size.
+
+python benchmarks/scale.py
+python benchmarks/scale.py data=voc data.root=DIR cnn.weights=FILE --cores 16 --accelerator 50 --machines 1 8
+
+Costs are measured with the settings given (those of train.py), by default on pictures of grain and with random weights,
+in one thread; `scale_model.py` has the arithmetic. What is not measured is assumed: --cores, --disk, --network,
+--memory, --accelerator and --machines. Then each stage in --check is run by its command, on few and on all of the train
+images, and what all took more is compared with the prediction.
+"""
+
+import argparse
+import itertools
+import math
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import arguments, report, start
+from PIL import Image
+from scale_costs import PIXELS, config, measure
+from scale_model import STAGES, Case, Costs, Machines, counts_bytes, ids_bytes, store_bytes, touched
+
+from hypercolumns.data.order import RUN, order
+from hypercolumns.images import voc_palette, write_image, write_mask
+from hypercolumns.stages import build
+
+CASES = (Case("VOC 2012", 1464, 1449), Case("10^5 images", 90_000, 10_000), Case("10^7 images", 9_000_000, 1_000_000))
+CASES += (Case("10^9 samples", 1_800_000, 200_000),)
+SETTINGS = ["sampler=uniform", "sampler.n=500", "trainer.accelerator=cpu"]
+CLASSES, SIZE = 21, (375, 500)
+FEW = 8  # the smaller run of a stage has 1 in so many of the train images
+
+
+def main() -> None:
+    """Measure, work out, check, and print."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = options.settings or synthetic(Path(folder), options.images)
+        settings = [*settings, *SETTINGS, f"runs={folder}/runs"]
+        costs, rows = measure(settings, Path(folder), options.rounds)
+        report(f"costs, {' '.join(options.settings) or 'synthetic, 500x375'}", rows, options.json)
+        here = Machines(options.cores, options.disk * 1e6, options.network * 1e9 / 8, options.memory * 1e9)
+        for number in options.machines:
+            machines = here._replace(number=number, accelerator=options.accelerator)
+            report(f"{machines}", [line for case in CASES for line in predict(costs, case, machines)], None)
+        report("memory, disk and network", [sizes(costs, case) for case in CASES], None)
+        report(
+            "runs of which a process reads something in an epoch", [simulated(number) for number in (1, 8, 64)], None
+        )
+        if options.check:
+            report("predicted and measured", [check(costs, stage, settings, options) for stage in options.check], None)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = arguments(__doc__, 5)
+    parser.set_defaults(threads=1)
+    parser.add_argument("settings", nargs="*", help="of train.py, for data and cnn")
+    parser.add_argument("--images", type=int, default=256, help="of the synthetic train split; a quarter to validate")
+    parser.add_argument("--disk", type=float, default=2000, metavar="MB/s", help="of each machine")
+    parser.add_argument("--network", type=float, default=10, metavar="Gbit/s", help="of each machine")
+    parser.add_argument("--memory", type=float, default=16, metavar="GB", help="that can hold files")
+    parser.add_argument("--cores", type=int, default=2, help="of each machine")
+    parser.add_argument("--accelerator", type=float, default=0, help="how many such cores it is as fast as; 0: none")
+    parser.add_argument("--machines", type=int, nargs="*", default=[1])
+    parser.add_argument("--runs", type=int, default=3, help="of each command, of which the median is taken")
+    parser.add_argument(
+        "--check", nargs="*", default=["extract", "pretrain", "train"], help="stages that are run, in this order"
+    )
+    return parser.parse_args()
+
+
+def synthetic(folder: Path, images: int) -> list[str]:
+    """The settings of a new set in VOC's layout: blots of 20 classes in grain, whose JPEGs are as large as photos'."""
+    layout = folder / "VOCdevkit" / "VOC2012"
+    (layout / "ImageSets" / "Segmentation").mkdir(parents=True)
+    for split, count in (("train", images), ("val", max(images // 4, 1))):
+        names = [f"{split}_{number:06d}" for number in range(count)]
+        (layout / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(names))
+        for number, name in enumerate(names):
+            random = np.random.default_rng([number, split == "val"])
+            blots = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8)).resize(
+                SIZE[::-1], Image.Resampling.BICUBIC
+            )
+            grain = random.normal(0, 30, (*SIZE, 3))
+            write_image(
+                layout / "JPEGImages" / f"{name}.jpg", Image.fromarray((blots + grain).clip(0, 255).astype(np.uint8))
+            )
+            labels = np.asarray(blots)[..., 0] // 64 * 5 + np.asarray(blots)[..., 1] // 52
+            write_mask(layout / "SegmentationClass" / f"{name}.png", labels, voc_palette(CLASSES))
+    return ["data=voc", f"data.root={folder}", "cnn.weights=null"]
+
+
+def predict(costs: Costs, case: Case, machines: Machines) -> Iterator[dict[str, Any]]:
+    """A row of a table for each stage."""
+    for name, stage in STAGES.items():
+        load = stage(costs, case, machines)
+        parts = ", ".join(f"{part} {duration(seconds)}" for part, seconds in load.parts.items())
+        yield {"case": case.name, "stage": name, "all": duration(load.seconds), "first": load.first, "parts": parts}
+
+
+def duration(seconds: float) -> str:
+    """Two digits in the unit that suits."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.2g} {unit}" if seconds < 100 * length else f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def sizes(costs: Costs, case: Case) -> dict[str, Any]:
+    """What a case takes of memory and disk."""
+    return {
+        "case": case.name,
+        "files GB": case.images * costs.file_bytes / 1e9,
+        "store GB": store_bytes(costs, case) / 1e9,
+        "ids GB": ids_bytes(costs, case) / 1e9,
+        "counts GB": counts_bytes(costs, case) / 1e9,
+    }
+
+
+def simulated(processes: int, runs: int = 1 << 11) -> dict[str, Any]:
+    """The share of runs of which the first of several processes reads a row, by the order itself and by the formula."""
+    own = order(runs * RUN, 0, 0, 0, runs * RUN)[::processes]
+    return {
+        "processes": processes,
+        "simulated": len((own // RUN).unique()) / runs,
+        "by formula": touched(processes),
+    }
+
+
+def check(costs: Costs, stage: str, settings: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    """What a stage takes for all train images more than for some of them, predicted and measured."""
+    images = build.image_set(config(stage, settings))
+    train, val = (len(images.splits[split]) for split in ("train", "val"))
+    once = ["trainer.max_epochs=1", f"pixels={PIXELS}"] if stage == "train" else ["dense_val=0", "embedding=0"]
+    few = max(train // FEW, 1)
+    walls: dict[int, list[float]] = {few: [], train: []}
+    cores: dict[int, list[float]] = {few: [], train: []}
+    for _, number in itertools.product(range(options.runs), walls):
+        own = [f"stage={stage}", *settings, *once, f"data.limit_images={number}", "overwrite=true"]
+        begin = time.perf_counter(), used()
+        assert start("train.py", own, options.threads).wait() == 0, f"stage {stage} failed"
+        walls[number].append(time.perf_counter() - begin[0])
+        cores[number].append(used() - begin[1])
+    work = STAGES["train, some pixels" if stage == "train" else stage]
+    idle = Machines(1, disk=math.inf, network=math.inf, memory=math.inf)
+    low, high = (work(costs, Case("", number, val, train_epochs=1), idle).parts for number in walls)
+    measured = statistics.median(cores[train]) - statistics.median(cores[few])
+    predicted = sum(high.values()) - sum(low.values())
+    return {
+        "stage": stage,
+        "train images": f"{train} - {few}",
+        "wall s": statistics.median(walls[train]) - statistics.median(walls[few]),
+        "core s": measured,
+        "predicted core s": predicted,
+        "predicted / measured": predicted / measured,
+    }
+
+
+def used() -> float:
+    """Seconds of the processor that the processes that have been started and have ended took."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""What an image, a sample and a step cost here: the things that are timed for `scale.py`.
+
+They are this project's own parts, built as the stages build them. What is taken is the time of the processor, in one
+thread: it does not count what other processes do on the machine, nor waiting for a disk.
+"""
+
+import itertools
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from common import CONF, medians
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from scale_model import Costs
+
+from hypercolumns import seeds
+from hypercolumns.data import Example, ImageSet, SampleData
+from hypercolumns.data.images import collate
+from hypercolumns.data.order import WINDOW, order
+from hypercolumns.evaluation import Evaluation, intervals
+from hypercolumns.samplers import Uniform
+from hypercolumns.segmenter import Segmenter
+from hypercolumns.stages import build
+from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
+from hypercolumns.tasks import Labeller, PixelClassification, Scoring, Segmentation
+from hypercolumns.views import ONE
+
+PIXELS = 2000  # of an image, in the sparse step of stage train
+Sides = dict[str, tuple[Callable[[], object], int]]  # what is timed, and of how many things it is the time
+
+
+def config(stage: str, settings: Sequence[str]) -> DictConfig:
+    """The settings of a stage."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [f"stage={stage}", *settings])
+
+
+def measure(settings: list[str], folder: Path, rounds: int) -> tuple[Costs, list[dict[str, Any]]]:
+    """All costs, and the times as a table."""
+    warnings.filterwarnings("ignore", ".*self.log.*")  # nobody listens
+    cfg = config("extract", settings)
+    images = build.image_set(cfg)
+    store, of_samples = samples(cfg, images, folder)
+    segmenter, of_training = trainings(settings, images, store)
+    of_scores = scores(cfg, images, segmenter)
+    sides = reading(settings, images) | of_samples | of_training | of_scores
+    times = medians({name: side for name, (side, _) in sides.items()}, rounds, time.process_time)
+    each = {name: times[name] / number for name, (_, number) in sides.items()}
+    batch, few = (sides[name][1] for name in ("learning", "stepping"))
+    each["learning"] = (times["learning"] - times["stepping"]) / (batch - few)
+    each["stepping"] = max(times["stepping"] - few * each["learning"], 0)
+    pairs = [pair for split in images.splits.values() for pair in split]
+    tracemalloc.start()
+    kept = build.image_set(cfg)
+    memory = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept == images, "the set has changed"
+    split = store.split("train")
+    costs = Costs(
+        file_bytes=sum(path.stat().st_size for pair in pairs for path in (pair.image, pair.mask)) / len(pairs),
+        id_bytes=memory / len(pairs),
+        sample_bytes=split.bytes / len(split),
+        parameters=sum(one.numel() for one in segmenter.classifier.parameters()),
+        classes=len(images.classes),
+        **each,
+    )
+    return costs, [{"of": name, "core-microseconds": each[name] * 1e6} for name in each]
+
+
+def reading(settings: list[str], images: ImageSet) -> Sides:
+    """Listing, hashing and decoding."""
+    cfg, train = config("extract", settings), config("train", settings)
+    plain, data = build.image_data(cfg, images).dataset("train"), build.image_data(train, images)
+    augmented = data.dataset("train")
+    augmented.augmentation = data.augmentation
+    some = range(min(len(plain), 32))
+    count = sum(map(len, images.splits.values()))
+    return {
+        "listing": (lambda: build.image_set(cfg), count),
+        "hashing": (images.fingerprint, count),
+        "decoding": (lambda: [plain[index] for index in some], len(some)),
+        "augmenting": (lambda: [augmented[index] for index in some], len(some)),
+    }
+
+
+def samples(cfg: DictConfig, images: ImageSet, folder: Path) -> tuple[SampleStore, Sides]:
+    """Sampling, writing and reading samples; and the store that is read."""
+    dataset = build.image_data(cfg, images).dataset("train")
+    examples = [dataset[index] for index in range(min(len(dataset), 32))]
+    backbone, sampler = build.backbone(cfg).eval(), instantiate(cfg.sampler)
+    read = build.reader(cfg, backbone)
+    numbers, epochs = itertools.count(), itertools.count()
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for example in examples:
+                backbone(example.image[None])
+
+    def sample(example: Example) -> ImageSamples:
+        points = sampler(example.mask, seeds.generator(cfg.seed, "sample", example.id))
+        labels = example.mask[points[:, 0], points[:, 1]]
+        size = (example.mask.shape[0], example.mask.shape[1])
+        return ImageSamples(example.id, size, points, labels, read(example.image, points).half())
+
+    sampled = [sample(example) for example in examples]
+
+    def write(images: Sequence[ImageSamples] = sampled) -> Path:
+        with StoreWriter(folder / f"{next(numbers)}", {}, {"train": len(images), "val": len(images)}) as writer:
+            for shard in [*writer.claims("train"), *writer.claims("val")]:
+                writer.write(shard, images)
+            writer.finish()
+        return writer.folder
+
+    store = SampleStore(write())
+    rows = len(store.split("train"))
+    return store, {
+        "backbone": (forward, len(examples)),
+        "sampling": (lambda: [sample(example) for example in examples], len(examples)),
+        "writing": (write, 2 * rows),
+        "fetching": (lambda: exhaust(SampleData(store, 1024).train_dataloader()), rows),
+        "ordering": (lambda: order(WINDOW, 0, next(epochs), 0, WINDOW), WINDOW),
+    }
+
+
+def trainings(settings: list[str], images: ImageSet, store: SampleStore) -> tuple[Segmenter, Sides]:
+    """The steps of stages pretrain and train, at a rate of 0 so that all are alike; and the model that they train."""
+    pretrain, train = config("pretrain", settings), config("train", settings)
+    split = store.split("train")
+    backbone = build.backbone(pretrain)
+    classifier = build.classifier(pretrain, backbone.channels, len(images.classes))
+    classifier.standardise(*split.statistics())
+    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, pretrain.alignment)
+    how = (instantiate(pretrain.optimizer), instantiate(pretrain.scheduler))
+    pixels = PixelClassification(classifier, images.classes, *how)
+    sparse, dense = (Segmentation(segmenter, *how, sampler) for sampler in (Uniform(PIXELS), None))
+    data = build.image_data(train, images)
+    crops = next(iter(data.train_dataloader()))
+    full, few = (split.fetch(torch.arange(rows)) for rows in (pretrain.batch_size, 64))
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=0.0)
+
+    def step(task: pl.LightningModule, batch: Any) -> Callable[[], None]:
+        def run() -> None:
+            optimizer.zero_grad()
+            task.training_step(batch, 0).backward()
+            optimizer.step()
+
+        return run
+
+    def guess() -> None:
+        with torch.inference_mode():
+            classifier(full.features.float(), full.places).argmax(1)
+
+    return segmenter, {
+        "learning": (step(pixels, full), len(full.labels)),
+        "stepping": (step(pixels, few), len(few.labels)),
+        "guessing": (guess, len(full.labels)),
+        "dense": (step(dense, crops), len(crops.ids)),
+        "sparse": (step(sparse, crops), len(crops.ids)),
+    }
+
+
+def scores(cfg: DictConfig, images: ImageSet, segmenter: Segmenter) -> Sides:
+    """Scoring images, and the intervals of their figures."""
+    dataset, draws = build.image_data(cfg, images).dataset("val"), 20
+    batches = [collate([dataset[index]]) for index in range(min(len(dataset), 4))]
+    task = Scoring(Labeller(segmenter, ONE).eval(), len(images.classes), cfg.boundary)
+
+    def score() -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                task.test_step(batch, 0)
+
+    score()
+    evaluation = Evaluation.of(task.counts * 500, images.classes, cfg.boundary)
+    return {
+        "scoring": (score, len(batches)),
+        "drawing": (lambda: intervals(evaluation, None, draws, 0), draws * len(evaluation.ids)),
+    }
+
+
+def exhaust(items: Iterable[object]) -> None:
+    """Take them all and keep none."""
+    for _ in items:
+        pass
