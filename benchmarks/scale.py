@@ -12,6 +12,7 @@ images, and what all took more is compared with the prediction.
 import argparse
 import itertools
 import math
+import os
 import resource
 import statistics
 import tempfile
@@ -25,11 +26,14 @@ import torch
 from common import arguments, report, start
 from PIL import Image
 from scale_costs import PIXELS, config, measure
-from scale_model import STAGES, Case, Costs, Machines, counts_bytes, ids_bytes, store_bytes, touched
+from scale_model import STAGES, Case, Costs, Machines, counts_bytes, ids_bytes, store_bytes
+from store import CHANNELS, PER_IMAGE, make_store
 
-from hypercolumns.data.order import RUN, order
+from hypercolumns.data.order import Batches
 from hypercolumns.images import voc_palette, write_image, write_mask
 from hypercolumns.stages import build
+from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
+from hypercolumns.store.writer import LEAST_IMAGES
 
 CASES = (Case("VOC 2012", 1464, 1449), Case("10^5 images", 90_000, 10_000), Case("10^7 images", 9_000_000, 1_000_000))
 CASES += (Case("10^9 samples", 1_800_000, 200_000),)
@@ -50,11 +54,13 @@ def main() -> None:
         here = Machines(options.cores, options.disk * 1e6, options.network * 1e9 / 8, options.memory * 1e9)
         for number in options.machines:
             machines = here._replace(number=number, accelerator=options.accelerator)
-            report(f"{machines}", [line for case in CASES for line in predict(costs, case, machines)], None)
-        report("memory, disk and network", [sizes(costs, case) for case in CASES], None)
-        report(
-            "runs of which a process reads something in an epoch", [simulated(number) for number in (1, 8, 64)], None
-        )
+            title = f"machines: {number}, cores: {machines.cores}, accelerator: {options.accelerator:g}"
+            report(title, [line for case in CASES for line in predict(costs, case, machines)], None)
+        report("disk and memory", [sizes(costs, case) for case in CASES], None)
+        report("a shard", [shards(Path(folder) / "shards", options.shards)], None)
+        samples = int(options.gigabytes * 1e9 / CHANNELS / 2)
+        store = make_store(Path(folder) / "store", max(samples // PER_IMAGE, 64))
+        report("reading a store from disk", [cold(store, number) for number in (1, 8, 64)], None)
         if options.check:
             report("predicted and measured", [check(costs, stage, settings, options) for stage in options.check], None)
 
@@ -71,6 +77,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cores", type=int, default=2, help="of each machine")
     parser.add_argument("--accelerator", type=float, default=0, help="how many such cores it is as fast as; 0: none")
     parser.add_argument("--machines", type=int, nargs="*", default=[1])
+    parser.add_argument("--shards", type=int, default=1024, help="of the store that measures what they cost")
+    parser.add_argument("--gigabytes", type=float, default=2, help="of the store that is read from disk")
     parser.add_argument("--runs", type=int, default=3, help="of each command, of which the median is taken")
     parser.add_argument(
         "--check", nargs="*", default=["extract", "pretrain", "train"], help="stages that are run, in this order"
@@ -90,7 +98,7 @@ def synthetic(folder: Path, images: int) -> list[str]:
             blots = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8)).resize(
                 SIZE[::-1], Image.Resampling.BICUBIC
             )
-            grain = random.normal(0, 30, (*SIZE, 3))
+            grain = random.normal(0, 45, (*SIZE, 3))
             write_image(
                 layout / "JPEGImages" / f"{name}.jpg", Image.fromarray((blots + grain).clip(0, 255).astype(np.uint8))
             )
@@ -108,11 +116,10 @@ def predict(costs: Costs, case: Case, machines: Machines) -> Iterator[dict[str, 
 
 
 def duration(seconds: float) -> str:
-    """Two digits in the unit that suits."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.2g} {unit}" if seconds < 100 * length else f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.2g} s"
+    """In the unit that suits."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    unit, length = next(one for one in units if seconds >= 2 * one[1] or one[1] == 1)
+    return f"{seconds / length:.{0 if seconds >= 10 * length else 1}f} {unit}"
 
 
 def sizes(costs: Costs, case: Case) -> dict[str, Any]:
@@ -126,14 +133,47 @@ def sizes(costs: Costs, case: Case) -> dict[str, Any]:
     }
 
 
-def simulated(processes: int, runs: int = 1 << 11) -> dict[str, Any]:
-    """The share of runs of which the first of several processes reads a row, by the order itself and by the formula."""
-    own = order(runs * RUN, 0, 0, 0, runs * RUN)[::processes]
+def cold(store: SampleStore, processes: int) -> dict[str, Any]:
+    """What one of several processes reads of a store in an epoch, if none of it is in memory before (on Linux)."""
+    for shard in store.split("train").shards:
+        with shard.file.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    split, before, begin = SampleStore(store.folder).split("train"), from_disk(), time.perf_counter()
+    for rows in Batches(len(split), 1024 // processes, 0, world_size=processes):
+        split.fetch(rows)
+    seconds, read = time.perf_counter() - begin, from_disk() - before
     return {
         "processes": processes,
-        "simulated": len((own // RUN).unique()) / runs,
-        "by formula": touched(processes),
+        "its share": 1 / processes,
+        "wall s": seconds,
+        "MB/s": read / seconds / 1e6,
+        "read / store": read / split.bytes,
     }
+
+
+def from_disk() -> int:
+    """Bytes that this process has caused to be read."""
+    return int(Path("/proc/self/io").read_text().partition("read_bytes: ")[2].split()[0])
+
+
+def shards(folder: Path, number: int) -> dict[str, Any]:
+    """What a shard costs, whatever is in it, in a store of so many."""
+    nothing = torch.zeros(1, 1)
+    image = ImageSamples("2012_000001", (1, 1), torch.zeros(1, 2), nothing[0].long(), nothing)
+    images = [image] * LEAST_IMAGES
+    clock = [time.process_time()]
+    with StoreWriter(folder, {}, {"train": number * len(images)}) as writer:
+        for shard in writer.claims("train"):
+            writer.write(shard, images)
+        writer.finish()
+    clock.append(time.process_time())
+    assert not StoreWriter(folder, {}, {"train": number * len(images)}).missing("train")
+    clock.append(time.process_time())
+    SampleStore(folder).split("train").statistics()
+    clock.append(time.process_time())
+    each = (1e3 * (after - before) / number for before, after in itertools.pairwise(clock))
+    names = ("claim and write", "look whether it is there", "open and map")
+    return {"shards": number} | {f"{name}, core ms each": one for name, one in zip(names, each, strict=True)}
 
 
 def check(costs: Costs, stage: str, settings: list[str], options: argparse.Namespace) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def reading(settings: list[str], images: ImageSet) -> Sides:
     plain, data = build.image_data(cfg, images).dataset("train"), build.image_data(train, images)
     augmented = data.dataset("train")
     augmented.augmentation = data.augmentation
-    some = range(min(len(plain), 32))
+    some = range(min(len(plain), 16))
     count = sum(map(len, images.splits.values()))
     return {
         "listing": (lambda: build.image_set(cfg), count),
@@ -93,7 +93,7 @@ def reading(settings: list[str], images: ImageSet) -> Sides:
 def samples(cfg: DictConfig, images: ImageSet, folder: Path) -> tuple[SampleStore, Sides]:
     """Sampling, writing and reading samples; and the store that is read."""
     dataset = build.image_data(cfg, images).dataset("train")
-    examples = [dataset[index] for index in range(min(len(dataset), 32))]
+    examples = [dataset[index] for index in range(min(len(dataset), 16))]
     backbone, sampler = build.backbone(cfg).eval(), instantiate(cfg.sampler)
     read = build.reader(cfg, backbone)
     numbers, epochs = itertools.count(), itertools.count()

@@ -87,12 +87,16 @@ def extract(costs: Costs, case: Case, machines: Machines) -> Load:
 
 
 def pretrain(costs: Costs, case: Case, machines: Machines) -> Load:
-    """Stage pretrain with `num_workers`, without the scoring of val images at its end."""
+    """Stage pretrain with `num_workers`, without the scoring of val images at its end.
+
+    Where a store does not stay in memory, every machine reads all of it in every epoch: the order deals neighbouring
+    rows out to all processes, and a disk reads neighbours together.
+    """
     train, val = case.train * case.samples, case.val * case.samples
     steps = train / case.pretrain_batch
     read = store_bytes(costs, case)
     if read > machines.memory:
-        read *= case.pretrain_epochs * touched(machines.number)
+        read *= case.pretrain_epochs
     share = case.pretrain_epochs / machines.number
     return _load(
         machines,
@@ -169,14 +173,6 @@ def counts_bytes(costs: Costs, case: Case) -> float:
 def reduced(costs: Costs, machines: Machines) -> float:
     """Seconds of a ring all-reduce of float32 gradients: each process sends 2 (N - 1) / N of them."""
     return 2 * (machines.number - 1) / machines.number * costs.parameters * 4 / machines.network
-
-
-def touched(processes: int, rows: int = 64) -> float:
-    """The share of all runs of so many rows of which one process reads at least one in an epoch.
-
-    The order deals the rows of a run out to the processes at random; and a disk reads about a run at once.
-    """
-    return 1 - (1 - 1 / processes) ** rows
 
 
 def _load(
