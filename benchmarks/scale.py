@@ -1,12 +1,12 @@
 """What an image, a sample and a step cost on this machine, and what the stages would then cost at any size.
 
 python benchmarks/scale.py
-python benchmarks/scale.py data=voc data.root=DIR cnn.weights=FILE --cores 16 --accelerator 50 --machines 1 8
+python benchmarks/scale.py data=voc data.root=DIR cnn.weights=FILE --machines 1 8 64
 
 Costs are measured with the settings given (those of train.py), by default on pictures of grain and with random weights,
-in one thread; `scale_model.py` has the arithmetic. What is not measured is assumed: --cores, --disk, --network,
---memory, --accelerator and --machines. Then each stage in --check is run by its command, on few and on all of the train
-images, and what all took more is compared with the prediction.
+in one thread; `scale_model.py` has the arithmetic. What they come to is printed for this machine, and for others that
+are assumed (--cores, --disk, --network, --memory, --accelerator, --machines). Then each stage in --check is run by its
+command, on few and on all of the train images, and what all took more is compared with the prediction.
 """
 
 import argparse
@@ -51,10 +51,12 @@ def main() -> None:
         settings = [*settings, *SETTINGS, f"runs={folder}/runs"]
         costs, rows = measure(settings, Path(folder), options.rounds)
         report(f"costs, {' '.join(options.settings) or 'synthetic, 500x375'}", rows, options.json)
-        here = Machines(options.cores, options.disk * 1e6, options.network * 1e9 / 8, options.memory * 1e9)
-        for number in options.machines:
-            machines = here._replace(number=number, accelerator=options.accelerator)
-            title = f"machines: {number}, cores: {machines.cores}, accelerator: {options.accelerator:g}"
+        disk, network = options.disk * 1e6, options.network * 1e9 / 8
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        here = Machines(os.cpu_count() or 1, disk, network, memory)
+        other = Machines(options.cores, disk, network, options.memory * 1e9, accelerator=options.accelerator)
+        for machines in (here, *(other._replace(number=number) for number in options.machines)):
+            title = f"{machines.number} machines, each {machines.cores} cores, accelerator as {machines.accelerator:g}"
             report(title, [line for case in CASES for line in predict(costs, case, machines)], None)
         report("disk and memory", [sizes(costs, case) for case in CASES], None)
         report("a shard", [shards(Path(folder) / "shards", options.shards)], None)
@@ -73,11 +75,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=256, help="of the synthetic train split; a quarter to validate")
     parser.add_argument("--disk", type=float, default=2000, metavar="MB/s", help="of each machine")
     parser.add_argument("--network", type=float, default=10, metavar="Gbit/s", help="of each machine")
-    parser.add_argument("--memory", type=float, default=16, metavar="GB", help="that can hold files")
-    parser.add_argument("--cores", type=int, default=2, help="of each machine")
-    parser.add_argument("--accelerator", type=float, default=0, help="how many such cores it is as fast as; 0: none")
-    parser.add_argument("--machines", type=int, nargs="*", default=[1])
-    parser.add_argument("--shards", type=int, default=1024, help="of the store that measures what they cost")
+    parser.add_argument("--memory", type=float, default=64, metavar="GB", help="that can hold files")
+    parser.add_argument("--cores", type=int, default=16, help="of each machine")
+    parser.add_argument("--accelerator", type=float, default=100, help="how many such cores it is as fast as; 0: none")
+    parser.add_argument("--machines", type=int, nargs="*", default=[1, 8], help="how many")
+    parser.add_argument("--shards", type=int, default=512, help="of the store that measures what they cost")
     parser.add_argument("--gigabytes", type=float, default=2, help="of the store that is read from disk")
     parser.add_argument("--runs", type=int, default=3, help="of each command, of which the median is taken")
     parser.add_argument(
