@@ -5,10 +5,11 @@ thread: it does not count what other processes do on the machine, nor waiting fo
 """
 
 import itertools
+import math
 import time
 import tracemalloc
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hypercolumns.data import Example, ImageSet, SampleData
 from hypercolumns.data.images import collate
 from hypercolumns.data.order import WINDOW, order
 from hypercolumns.evaluation import Evaluation, intervals
+from hypercolumns.progress import console
 from hypercolumns.samplers import Uniform
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build
@@ -45,17 +47,19 @@ def config(stage: str, settings: Sequence[str]) -> DictConfig:
 def measure(settings: list[str], folder: Path, rounds: int) -> tuple[Costs, list[dict[str, Any]]]:
     """All costs, and the times as a table."""
     warnings.filterwarnings("ignore", ".*self.log.*")  # nobody listens
+    build.quiet_libraries()
+    console.quiet = True
     cfg = config("extract", settings)
     images = build.image_set(cfg)
     store, of_samples = samples(cfg, images, folder)
-    segmenter, of_training = trainings(settings, images, store)
+    segmenter, of_training = trainings(settings, images, store, folder)
     of_scores = scores(cfg, images, segmenter)
     sides = reading(settings, images) | of_samples | of_training | of_scores
     times = medians({name: side for name, (side, _) in sides.items()}, rounds, time.process_time)
     each = {name: times[name] / number for name, (_, number) in sides.items()}
-    batch, few = (sides[name][1] for name in ("learning", "stepping"))
-    each["learning"] = (times["learning"] - times["stepping"]) / (batch - few)
-    each["stepping"] = max(times["stepping"] - few * each["learning"], 0)
+    each["learning"] = slope(times, sides, "learning", "of few samples")
+    each["stepping"] = slope(times, sides, "stepping", "in few steps")
+    del each["of few samples"], each["in few steps"]
     pairs = [pair for split in images.splits.values() for pair in split]
     tracemalloc.start()
     kept = build.image_set(cfg)
@@ -72,6 +76,11 @@ def measure(settings: list[str], folder: Path, rounds: int) -> tuple[Costs, list
         **each,
     )
     return costs, [{"of": name, "core-microseconds": each[name] * 1e6} for name in each]
+
+
+def slope(times: Mapping[str, float], sides: Sides, many: str, few: str) -> float:
+    """What one thing more takes, by what many and few of them take."""
+    return (times[many] - times[few]) / (sides[many][1] - sides[few][1])
 
 
 def reading(settings: list[str], images: ImageSet) -> Sides:
@@ -129,9 +138,10 @@ def samples(cfg: DictConfig, images: ImageSet, folder: Path) -> tuple[SampleStor
     }
 
 
-def trainings(settings: list[str], images: ImageSet, store: SampleStore) -> tuple[Segmenter, Sides]:
+def trainings(settings: list[str], images: ImageSet, store: SampleStore, folder: Path) -> tuple[Segmenter, Sides]:
     """The steps of stages pretrain and train, at a rate of 0 so that all are alike; and the model that they train."""
-    pretrain, train = config("pretrain", settings), config("train", settings)
+    pretrain = config("pretrain", [*settings, "trainer.max_epochs=1", "trainer.limit_val_batches=1"])
+    train, numbers = config("train", settings), itertools.count()
     split = store.split("train")
     backbone = build.backbone(pretrain)
     classifier = build.classifier(pretrain, backbone.channels, len(images.classes))
@@ -153,13 +163,20 @@ def trainings(settings: list[str], images: ImageSet, store: SampleStore) -> tupl
 
         return run
 
+    def fit(batch_size: int) -> None:
+        """An epoch of stage pretrain, in more or fewer steps of the same samples."""
+        run, data = folder / f"run {next(numbers)}", SampleData(store, batch_size)
+        build.fit(pretrain, PixelClassification(classifier, images.classes, *how), data, segmenter, run, run / "events")
+
     def guess() -> None:
         with torch.inference_mode():
             classifier(full.features.float(), full.places).argmax(1)
 
     return segmenter, {
         "learning": (step(pixels, full), len(full.labels)),
-        "stepping": (step(pixels, few), len(few.labels)),
+        "of few samples": (step(pixels, few), len(few.labels)),
+        "stepping": (lambda: fit(16), math.ceil(len(split) / 16)),
+        "in few steps": (lambda: fit(1024), math.ceil(len(split) / 1024)),
         "guessing": (guess, len(full.labels)),
         "dense": (step(dense, crops), len(crops.ids)),
         "sparse": (step(sparse, crops), len(crops.ids)),

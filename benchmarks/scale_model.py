@@ -25,7 +25,7 @@ class Costs(NamedTuple):
     ordering: float  # of a sample in an epoch, in every process
     fetching: float  # of a sample, from memory
     learning: float  # of a sample in a step of stage pretrain: forwards and backwards
-    stepping: float  # of a step of stage pretrain, whatever its samples: mostly the optimiser
+    stepping: float  # of a step, whatever is in it: optimiser, Lightning
     guessing: float  # of a val sample
     dense: float  # in a step of stage train, on all pixels of its crop
     sparse: float  # likewise, on some of them
@@ -93,7 +93,7 @@ def pretrain(costs: Costs, case: Case, machines: Machines) -> Load:
     rows out to all processes, and a disk reads neighbours together.
     """
     train, val = case.train * case.samples, case.val * case.samples
-    steps = train / case.pretrain_batch
+    steps = case.pretrain_epochs * train / case.pretrain_batch
     read = store_bytes(costs, case)
     if read > machines.memory:
         read *= case.pretrain_epochs
@@ -102,13 +102,13 @@ def pretrain(costs: Costs, case: Case, machines: Machines) -> Load:
         machines,
         start=start(costs, case, machines),
         workers={"fetch": share * (train + val) * costs.fetching},
-        device={
-            "classifier": share * (train * costs.learning + val * costs.guessing)
-            + case.pretrain_epochs * steps * costs.stepping
+        device={"classifier": share * (train * costs.learning + val * costs.guessing)},
+        main={
+            "steps": steps * costs.stepping,
+            "order": case.pretrain_epochs * train * costs.ordering,
         },
-        main={"order": case.pretrain_epochs * train * costs.ordering},
         disk=read,
-        network=case.pretrain_epochs * steps * reduced(costs, machines),
+        network=steps * reduced(costs, machines),
     )
 
 
@@ -116,15 +116,16 @@ def train(costs: Costs, case: Case, machines: Machines, dense: bool = True) -> L
     """Stage train, with the scoring of all val images after each epoch, but not the one at the end."""
     step = costs.dense if dense else costs.sparse
     share = case.train_epochs / machines.number
+    steps = case.train_epochs * case.train / case.train_batch
     read = case.images * costs.file_bytes
     return _load(
         machines,
         start=start(costs, case, machines),
         workers={"decode": share * (case.train * costs.augmenting + case.val * costs.decoding)},
         device={"model": share * (case.train * step + case.val * costs.scoring)},
-        main={},
+        main={"steps": steps * costs.stepping},
         disk=read if read <= machines.memory else read * share,
-        network=case.train_epochs * case.train / case.train_batch * reduced(costs, machines),
+        network=steps * reduced(costs, machines),
     )
 
 
