@@ -45,7 +45,7 @@ FEW = 8  # the smaller run of a stage has 1 in so many of the train images
 def main() -> None:
     """Measure, work out, check, and print."""
     options = parse()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         settings = options.settings or synthetic(Path(folder), options.images)
         settings = [*settings, *SETTINGS, f"runs={folder}/runs"]
@@ -70,7 +70,6 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = arguments(__doc__, 5)
-    parser.set_defaults(threads=1)
     parser.add_argument("settings", nargs="*", help="of train.py, for data and cnn")
     parser.add_argument("--images", type=int, default=256, help="of the synthetic train split; a quarter to validate")
     parser.add_argument("--disk", type=float, default=2000, metavar="MB/s", help="of each machine")
@@ -193,17 +192,20 @@ def check(costs: Costs, stage: str, settings: list[str], options: argparse.Names
         walls[number].append(time.perf_counter() - begin[0])
         cores[number].append(used() - begin[1])
     work = STAGES["train, some pixels" if stage == "train" else stage]
-    idle = Machines(1, disk=math.inf, network=math.inf, memory=math.inf)
-    low, high = (work(costs, Case("", number, val, train_epochs=1), idle).parts for number in walls)
-    measured = statistics.median(cores[train]) - statistics.median(cores[few])
-    predicted = sum(high.values()) - sum(low.values())
+    free = Machines(os.cpu_count() or 1, disk=math.inf, network=math.inf, memory=math.inf)
+    cases = [Case("", number, val, train_epochs=1) for number in walls]
+    wall, core = (statistics.median(of[train]) - statistics.median(of[few]) for of in (walls, cores))
+    low, high = (work(costs, case, free).seconds for case in cases)
+    least, most = (sum(work(costs, case, free._replace(cores=1)).parts.values()) for case in cases)
     return {
         "stage": stage,
         "train images": f"{train} - {few}",
-        "wall s": statistics.median(walls[train]) - statistics.median(walls[few]),
-        "core s": measured,
-        "predicted core s": predicted,
-        "predicted / measured": predicted / measured,
+        "wall s": wall,
+        "predicted wall s": high - low,
+        "predicted / measured": (high - low) / wall,
+        "core s": core,
+        "predicted core s": most - least,
+        "predicted / measured core s": (most - least) / core,
     }
 
 
