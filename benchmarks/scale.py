@@ -69,7 +69,8 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = arguments(__doc__, 5)
+    parser = arguments(__doc__, 3)
+    parser.set_defaults(threads=1)
     parser.add_argument("settings", nargs="*", help="of train.py, for data and cnn")
     parser.add_argument("--images", type=int, default=256, help="of the synthetic train split; a quarter to validate")
     parser.add_argument("--disk", type=float, default=2000, metavar="MB/s", help="of each machine")
@@ -186,17 +187,21 @@ def check(costs: Costs, stage: str, settings: list[str], options: argparse.Names
     walls: dict[int, list[float]] = {few: [], train: []}
     cores: dict[int, list[float]] = {few: [], train: []}
     for _, number in itertools.product(range(options.runs), walls):
-        own = [f"stage={stage}", *settings, *once, f"data.limit_images={number}", "overwrite=true"]
+        command = [f"stage={stage}", *settings, *once, f"data.limit_images={number}", "overwrite=true"]
         begin = time.perf_counter(), used()
-        assert start("train.py", own, options.threads).wait() == 0, f"stage {stage} failed"
+        assert start("train.py", command, options.threads).wait() == 0, f"stage {stage} failed"
         walls[number].append(time.perf_counter() - begin[0])
         cores[number].append(used() - begin[1])
     work = STAGES["train, some pixels" if stage == "train" else stage]
-    free = Machines(os.cpu_count() or 1, disk=math.inf, network=math.inf, memory=math.inf)
+    every = os.cpu_count() or 1
+    own = (
+        options.threads if options.threads < every else 0
+    )  # cores of the main process, beside which workers have theirs
+    free = Machines(every, disk=math.inf, network=math.inf, memory=math.inf, accelerator=own)
     cases = [Case("", number, val, train_epochs=1) for number in walls]
     wall, core = (statistics.median(of[train]) - statistics.median(of[few]) for of in (walls, cores))
     low, high = (work(costs, case, free).seconds for case in cases)
-    least, most = (sum(work(costs, case, free._replace(cores=1)).parts.values()) for case in cases)
+    least, most = (sum(work(costs, case, free._replace(cores=1, accelerator=0)).parts.values()) for case in cases)
     return {
         "stage": stage,
         "train images": f"{train} - {few}",
