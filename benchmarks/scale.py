@@ -47,10 +47,11 @@ def main() -> None:
     options = parse()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        settings = options.settings or synthetic(Path(folder), options.images)
-        settings = [*settings, *SETTINGS, f"runs={folder}/runs"]
+        given = any(setting.startswith("data=") for setting in options.settings)
+        data = [] if given else synthetic(Path(folder), options.images)
+        settings = [*data, *options.settings, *SETTINGS, f"runs={folder}/runs"]
         costs, rows = measure(settings, Path(folder), options.rounds)
-        report(f"costs, {' '.join(options.settings) or 'synthetic, 500x375'}", rows, options.json)
+        report(f"costs, {' '.join(options.settings)}", rows, options.json)
         disk, network = options.disk * 1e6, options.network * 1e9 / 8
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         here = Machines(os.cpu_count() or 1, disk, network, memory)
@@ -71,7 +72,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = arguments(__doc__, 3)
     parser.set_defaults(threads=1)
-    parser.add_argument("settings", nargs="*", help="of train.py, for data and cnn")
+    parser.add_argument("settings", nargs="*", help="of train.py; without data=, synthetic pictures")
     parser.add_argument("--images", type=int, default=256, help="of the synthetic train split; a quarter to validate")
     parser.add_argument("--disk", type=float, default=2000, metavar="MB/s", help="of each machine")
     parser.add_argument("--network", type=float, default=10, metavar="Gbit/s", help="of each machine")
