@@ -152,7 +152,7 @@ def trainings(settings: list[str], images: ImageSet, store: SampleStore, folder:
     sparse, dense = (Segmentation(segmenter, *how, sampler) for sampler in (Uniform(PIXELS), None))
     data = build.image_data(train, images)
     crops = next(iter(data.train_dataloader()))
-    full, few = (split.fetch(torch.arange(rows)) for rows in (pretrain.batch_size, 64))
+    full, few = (split.fetch(torch.arange(min(rows, len(split)))) for rows in (pretrain.batch_size, 64))
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=0.0)
 
     def step(task: pl.LightningModule, batch: Any) -> Callable[[], None]:
