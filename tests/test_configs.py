@@ -79,6 +79,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
         "embedding",
         "window",
         "compile",
+        "checkpoint_minutes",
         "bootstrap",  # and groups: of the intervals, which are made again from the counts
         "groups",
     }

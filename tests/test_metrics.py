@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypercolumns.metrics import confusion_metric, scores
+from hypercolumns.metrics import Mean, confusion_metric, scores
 
 
 def test_by_hand():
@@ -68,3 +68,12 @@ def test_names_in_the_dictionary():
     assert named["per_class_iou"] == {"sky": 0.75, "sea": 0.0}
     assert named["per_class_accuracy"] == {"sky": 0.75, "sea": None}
     assert named["baseline"] == {"class": "sky", "miou": 1.0}
+
+
+def test_the_mean_is_weighted_and_keeps_nan():
+    mean = Mean()
+    for figure, weight in ((1.5, 63), (2.5, 64), (9.0, 0)):
+        mean.update(torch.tensor(figure), weight)
+    assert mean.compute() == pytest.approx((1.5 * 63 + 2.5 * 64) / 127)
+    mean.update(torch.tensor(float("nan")), 1)
+    assert mean.compute().isnan()

@@ -3,7 +3,7 @@ import torch
 from torchvision.transforms.v2.functional import resize
 
 from hypercolumns.data import Augmentation, Example, ImageData, shapes
-from hypercolumns.data.images import collate
+from hypercolumns.data.images import Steps, collate
 from hypercolumns.data.transforms import GREY, resize_mask
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.images import VOID
@@ -16,6 +16,37 @@ MASK = IMAGE[0] % 5
 @pytest.fixture(scope="module")
 def image_set(tmp_path_factory):
     return shapes(tmp_path_factory.mktemp("data"), train_images=5, val_images=3)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
+def test_processes_share_each_step(processes, batch_size):
+    order = [4, 2, 0, 6, 1, 3, 5]
+    alone = list(Steps(order, batch_size))
+    assert alone == [order[start : start + batch_size] for start in range(0, 7, batch_size)]
+    shares = [list(Steps(order, batch_size, rank, processes)) for rank in range(processes)]
+    for step, parts in zip(alone, zip(*shares, strict=True), strict=True):
+        assert [index for part in parts for index in part if index >= 0] == step
+        assert all(part for part in parts)
+        assert all(part == [~step[0]] for part in parts if part[0] < 0)
+    assert list(Steps(order, batch_size, 0, processes, done=1)) == shares[0][1:]
+    assert len(Steps(order, batch_size, 0, processes, done=1)) == len(alone)
+
+
+def test_an_image_that_only_fills_a_step_counts_for_nothing(image_set):
+    dataset = ImageData(image_set).dataset("train")
+    image, mask, id, _ = dataset[~2]
+    assert torch.equal(image, dataset[2].image)
+    assert (mask == VOID).all()
+    assert mask.shape == dataset[2].mask.shape
+    assert id == ""
+
+
+def test_more_processes_than_val_images_are_refused(image_set):
+    data = ImageData(image_set)
+    data.trainer = type("Trainer", (), {"current_epoch": 0, "global_rank": 0, "world_size": 4})()
+    with pytest.raises(HypercolumnsError, match="4 processes can't share 3 val images; use at most 3"):
+        data.val_dataloader()
 
 
 class TestAugmentation:

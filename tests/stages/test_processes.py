@@ -1,0 +1,109 @@
+"""Stages by several processes: the figures of one."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from small_runs import RGB, config, run
+
+from hypercolumns import HypercolumnsError
+from hypercolumns.stages import build, processes
+
+SETTINGS = [setting for setting in RGB if "_images" not in setting]
+SETTINGS += ["data.train_images=7", "data.val_images=7", "sampler.n=7", "trainer.max_epochs=2"]
+STAGES = {"extract": [], "pretrain": ["batch_size=64"], "train": ["batch_size=2", "class_weights=batch"]}
+ONE = [sys.executable, str(ROOT / "train.py")]
+WAYS = {
+    "one": (ONE, []),
+    "two": (ONE, ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]),
+    "torchrun": (
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *ONE[1:]],
+        ["trainer=ddp", "trainer.accelerator=cpu"],
+    ),
+}
+
+
+def command(way, *settings):
+    start, own = WAYS[way]
+    return [*start, *SETTINGS, *own, f"runs={way}", *settings]
+
+
+def history(run_folder):
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in ("val/loss", "train/epoch_loss")}
+
+
+@pytest.mark.slow
+def test_the_same_by_two_processes(tmp_path, monkeypatch):
+    """An odd number of samples and of images, seven val images; then too small a batch."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for way, (stage, settings) in ((way, one) for way in WAYS for one in STAGES.items()):
+        done = subprocess.run(
+            command(way, f"stage={stage}", *settings), cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr
+        if way != "one" and stage != "extract":
+            assert f"2 processes share batches of {settings[0].partition('=')[2]}" in done.stdout
+    found = {way: tmp_path / way / "shapes/rgb" for way in WAYS}
+    for other in ("two", "torchrun"):
+        for name in ("train-00000.safetensors", "val-00000.safetensors"):
+            ours, theirs = (next(found[way].glob(f"samples/*/{name}")).read_bytes() for way in ("one", other))
+            assert ours == theirs
+        for stage in ("pretrain", "train"):
+            ours, theirs = (found[way] / stage / "latest" for way in ("one", other))
+            with np.load(ours / "images.npz") as counts, np.load(theirs / "images.npz") as others:
+                assert counts["everywhere"].sum() > 0
+                assert all(np.array_equal(counts[name], others[name]) for name in counts.files)
+            identities = [json.loads((path / "run.json").read_text())["identity"] for path in (ours, theirs)]
+            assert identities[0].keys() == identities[1].keys()
+            assert identities[0]["trainer"] == identities[1]["trainer"]
+            curves, other_curves = history(ours), history(theirs)
+            for name, values in curves.items():
+                assert values == pytest.approx(other_curves[name], rel=1e-5)
+    done = subprocess.run(command("two", "stage=train", "batch_size=1"), cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("error: batch_size=1 is what a step has in all, too little for 2 processes")
+
+
+def test_the_settings_of_a_cluster_are_taken(monkeypatch):
+    for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES"):
+        monkeypatch.delenv(name, raising=False)
+    alone = config("train", "trainer=ddp").trainer
+    assert (alone.devices, alone.num_nodes) == ("auto", 1)
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "8")
+    monkeypatch.setenv("SLURM_NNODES", "2")
+    slurm = config("train", "trainer=ddp").trainer
+    assert (slurm.devices, slurm.num_nodes) == (8, 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "3")
+    torchrun = config("train", "trainer=ddp").trainer
+    assert (torchrun.devices, torchrun.num_nodes) == (4, 3)
+
+
+def test_torchrun_without_ddp_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    with pytest.raises(HypercolumnsError, match=r"torchrun started 4 processes, but trainer\.devices=1 .* trainer=ddp"):
+        processes.begin(config("train", "trainer.accelerator=cpu"))
+
+
+def test_a_step_must_have_something_for_each(monkeypatch):
+    cfg = config("train", "stage=pretrain", "batch_size=3", "trainer=ddp", "trainer.accelerator=cpu")
+    with pytest.raises(HypercolumnsError, match="batch_size=3 is what a step has in all, too little for 4 processes"):
+        build._state_batches(cfg, type("Trainer", (), {"world_size": 4, "accumulate_grad_batches": 1})())
+
+
+def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(processes, "begin", lambda cfg: None)
+    run("extract")
+    run("pretrain", "dense_val=0")
+    run("pretrain", "dense_val=0", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
+    assert len([path for path in (tmp_path / "runs/shapes/rgb/pretrain").iterdir() if not path.is_symlink()]) == 1
