@@ -134,6 +134,25 @@ class TestTrainable:
         with pytest.raises(HypercolumnsError, match=f"cnn.trainable={trainable} must be a number of taps, from 0 to 6"):
             Backbone(**SQN, trainable=trainable)
 
+    def test_only_trained_batchnorm_is_synchronised(self, monkeypatch):
+        """There is no GPU here: the layers are told that they are on one."""
+        backbone = Backbone("resnet18", ["layer1", "layer4"], trainable=1)
+        with pytest.raises(HypercolumnsError, match=r"resnet18 has layers of BatchNorm \(layer2.*cnn\.trainable=0"):
+            backbone.synchronise()
+        Backbone("resnet18", ["layer1", "layer4"]).synchronise()
+        Backbone(**SQN, trainable="all").synchronise()
+        monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"))
+        names = list(backbone.state_dict())
+        backbone.synchronise()
+        monkeypatch.undo()
+        kinds = {name: type(layer).__name__ for name, layer in backbone.body.named_modules() if "bn" in name}
+        assert kinds["bn1"] == kinds["layer1.0.bn1"] == "BatchNorm2d"
+        assert kinds["layer2.0.bn1"] == kinds["layer4.1.bn2"] == "SyncBatchNorm"
+        assert list(backbone.state_dict()) == names
+        backbone.train()
+        assert not backbone.body.get_submodule("layer1.0.bn1").training
+        assert backbone.body.get_submodule("layer2.0.bn1").training
+
     def test_statistics_of_batchnorm_stay_with_what_is_frozen(self):
         backbone = Backbone("resnet18", ["layer1.0.bn2", "layer1.1.bn2"], trainable=1).train()
         frozen, trained = backbone.body.get_submodule("layer1.0.bn2"), backbone.body.get_submodule("layer1.1.bn2")

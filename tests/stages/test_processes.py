@@ -107,3 +107,12 @@ def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):
     run("pretrain", "dense_val=0")
     run("pretrain", "dense_val=0", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
     assert len([path for path in (tmp_path / "runs/shapes/rgb/pretrain").iterdir() if not path.is_symlink()]) == 1
+
+
+def test_half_precision_where_the_hardware_has_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HypercolumnsError, match=r"trainer\.precision=16-mixed is for GPUs; on a CPU use bf16-mixed or"):
+        run("extract", "trainer.precision=16-mixed")
+    run("extract")
+    assert run("pretrain", "trainer.precision=bf16-mixed") == pytest.approx(run("pretrain"), abs=0.03)
+    assert run("train", "trainer.precision=bf16-mixed") == pytest.approx(run("train"), abs=0.03)

@@ -153,6 +153,21 @@ class Backbone(nn.Module):
             module.eval()
         return self
 
+    def synchronise(self) -> None:
+        """Let trained layers of BatchNorm take their statistics over the batches of all processes, on GPUs.
+
+        Raises HypercolumnsError if there are some for which torch can't do that.
+        """
+        frozen = {id(part) for module in self._frozen for part in module.modules()}
+        for name, layer in list(self.body.named_modules()):
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and id(layer) not in frozen:
+                if type(layer) is not nn.BatchNorm2d or layer.weight.device.type != "cuda":
+                    raise HypercolumnsError(
+                        f"{self.network} has layers of BatchNorm ({name}), which several processes can train on GPUs "
+                        f"alone, and only plain ones; use cnn.trainable=0 or trainer.devices=1"
+                    )
+                self.body.set_submodule(name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
         """A copy in the same mode: a copy of a traced network alone would be in training mode."""
         twin = type(self).__new__(type(self))

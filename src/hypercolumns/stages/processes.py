@@ -24,6 +24,7 @@ def begin(cfg: DictConfig) -> None:
     if distributed.is_initialized():
         return
     trainer = bare_trainer(cfg)
+    _check_precision(str(cfg.trainer.precision), trainer.strategy.root_device)
     if trainer.world_size == 1:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and distributed.is_torchelastic_launched():
             raise HypercolumnsError(
@@ -39,9 +40,21 @@ def begin(cfg: DictConfig) -> None:
         raise _not_right(error) from error
 
 
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision.startswith("16") and device.type == "cpu":  # Lightning would take another one
+        raise HypercolumnsError(f"trainer.precision={precision} is for GPUs; on a CPU use bf16-mixed or 32-true")
+    if precision.startswith("bf16") and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise HypercolumnsError(f"trainer.precision={precision}: this GPU has no bf16; use 16-mixed or 32-true")
+
+
 def is_first() -> bool:
     """Whether this process is the only one, or the one of several that writes files and speaks."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+def several() -> bool:
+    """Whether there are others."""
+    return distributed.is_initialized()
 
 
 def wait() -> None:

@@ -20,7 +20,7 @@ from hypercolumns.images import VOID
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler, Uniform
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build, runs
+from hypercolumns.stages import build, processes, runs
 from hypercolumns.stages.finish import finish
 from hypercolumns.tasks import Segmentation
 
@@ -56,6 +56,8 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
     classifier = _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg)
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
     build.tune(segmenter, cfg)
+    if processes.several():
+        backbone.to(processes.device(cfg)).synchronise()
     task = Segmentation(
         segmenter,
         instantiate(cfg.optimizer),
