@@ -24,6 +24,7 @@ from omegaconf.errors import (
 
 from hypercolumns import signals
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import key
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
@@ -31,6 +32,7 @@ TYPED = (  # settings whose values are taken as they are typed: paths, and a reg
     "groups model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
+NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings with which a sweep is still the same one
 
 
 def run(main: Callable[[], object]) -> None:
@@ -38,7 +40,7 @@ def run(main: Callable[[], object]) -> None:
 
     A fault that the user can mend ends in one line and exit code 2; a bug keeps its traceback.
     """
-    sys.argv[1:] = quote_paths(sys.argv[1:])
+    sys.argv[1:] = name_sweep(quote_paths(sys.argv[1:]))
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
     for number in signals.STOPPING:
@@ -59,7 +61,7 @@ def run(main: Callable[[], object]) -> None:
 def exits_on_fault(task: Task) -> Task:
     """Decorate what Hydra runs, so that a fault ends it before Hydra adds words of its own.
 
-    The jobs of a sweep are left to Hydra, which runs them all and then says which one failed.
+    The jobs of a sweep see to their faults themselves.
     """
 
     @functools.wraps(task)
@@ -72,6 +74,18 @@ def exits_on_fault(task: Task) -> Task:
             raise
 
     return cast(Task, wrapped)
+
+
+def name_sweep(arguments: Sequence[str]) -> list[str]:
+    """The arguments, and if they start a sweep a name for it: the same for the same settings, in whatever order."""
+    if not _is_sweep(arguments):
+        return list(arguments)
+    naming = sorted(one for one in arguments if not one.startswith(("-", *NOT_NAMING)))
+    return [*arguments, f"hydra.job.name={key(naming)}"]
+
+
+def _is_sweep(arguments: Sequence[str]) -> bool:
+    return "-m" in arguments or "--multirun" in arguments
 
 
 def exit_if_fault(error: Exception) -> None:
@@ -87,13 +101,15 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
 
     Left alone are null, what is quoted already, and lists and sweeps (a,b after -m) unless a file has just that name.
     """
-    sweep = "-m" in arguments or "--multirun" in arguments
+    sweep = _is_sweep(arguments)
     quoted = []
     for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if equals and key.lstrip("+") in TYPED and not _is_for_hydra(value, sweep):
+        setting, equals, value = argument.partition("=")
+        if equals and setting.lstrip("+") in TYPED and not _is_for_hydra(value, sweep):
+            if setting == "runs":  # where Hydra, too, makes a folder
+                value = os.path.expanduser(value)
             escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
-            argument = f"{key}='{escaped}'".replace("${", "\\${")
+            argument = f"{setting}='{escaped}'".replace("${", "\\${")
         quoted.append(argument)
     return quoted
 

@@ -9,6 +9,14 @@ class HypercolumnsError(Exception):
     """
 
 
+class MissingInputError(HypercolumnsError):
+    """There is nothing yet that a stage could start from; `stage` is the one that makes it."""
+
+    def __init__(self, message: str, stage: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
 def check_whole(setting: str, value: object, least: int) -> None:
     """Raise HypercolumnsError unless the value of a setting is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:

@@ -11,6 +11,7 @@ from hypercolumns.callbacks.history import History
 from hypercolumns.callbacks.patience import Patience
 from hypercolumns.callbacks.pictures import Pictures
 from hypercolumns.callbacks.progress import Progress
+from hypercolumns.callbacks.pruning import PrunedError, Pruning
 from hypercolumns.callbacks.throughput import Throughput
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Patience",
     "Pictures",
     "Progress",
+    "PrunedError",
+    "Pruning",
     "Throughput",
     "WholeFiles",
     "resume_point",

@@ -1,32 +1,42 @@
 """The stages: what the entry points do, from a config to files on disk."""
 
+from typing import Any
+
 from omegaconf import DictConfig
 
 from hypercolumns.stages.all import run_all
 from hypercolumns.stages.compare import compare_runs
+from hypercolumns.stages.environment import is_job_of_sweep
 from hypercolumns.stages.evaluate import evaluate
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.predict import predict
 from hypercolumns.stages.pretrain import pretrain
 from hypercolumns.stages.rank_taps import rank_taps
 from hypercolumns.stages.runs import Run
+from hypercolumns.stages.sweeps import run_job
 from hypercolumns.stages.train import train
 from hypercolumns.stages.verify import verify
 
 __all__ = ["predict", "run_stage"]
 
 
+STAGES = {
+    "all": run_all,
+    "extract": extract,
+    "pretrain": pretrain,
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare_runs,
+    "rank_taps": rank_taps,
+    "verify": verify,
+}
+
+
 def run_stage(cfg: DictConfig) -> float | None:
     """Run the stage that the config names; returns its mIoU on the val images, if it has one."""
-    stages = {
-        "all": run_all,
-        "extract": extract,
-        "pretrain": pretrain,
-        "train": train,
-        "evaluate": evaluate,
-        "compare": compare_runs,
-        "rank_taps": rank_taps,
-        "verify": verify,
-    }
-    made = stages[cfg.stage](cfg)
+    made = run_job(cfg, _run) if is_job_of_sweep() else _run(cfg)
     return made.miou if isinstance(made, Run) else None
+
+
+def _run(cfg: DictConfig) -> Any:
+    return STAGES[cfg.stage](cfg)

@@ -15,12 +15,13 @@ from hypercolumns.store import INDEX
 def run_all(cfg: DictConfig) -> Run:
     """Run each stage on what the one before made, with a config of its own, composed of the same overrides."""
     finished = cfg.samples is not None and (runs.local(cfg, "samples") / INDEX).is_file()
-    samples = cfg.samples if finished else extract(_compose("extract"))
-    pretrained = pretrain(_compose("pretrain", samples=str(samples)))
-    return train(_compose("train", init_from=str(cfg.init_from or pretrained.model)))
+    samples = cfg.samples if finished else extract(compose_stage("extract"))
+    pretrained = pretrain(compose_stage("pretrain", samples=str(samples)))
+    return train(compose_stage("train", init_from=str(cfg.init_from or pretrained.model)))
 
 
-def _compose(stage: str, **inputs: str) -> DictConfig:
+def compose_stage(stage: str, **inputs: str) -> DictConfig:
+    """The config of a stage, with the settings of this command and its own."""
     overrides = [override for override in build.overrides() if not override.startswith("stage=")]
     config = compose(HydraConfig.get().job.config_name, overrides=[*overrides, f"stage={stage}"])
     config.update(inputs)

@@ -23,6 +23,7 @@ from hypercolumns.callbacks import (
     MovableCheckpoint,
     Patience,
     Progress,
+    Pruning,
     WholeFiles,
     resume_point,
 )
@@ -209,6 +210,7 @@ def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *o
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
     callbacks += [*own, Progress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
+    callbacks.append(Pruning(cfg.stage, cfg.monitor, minimise=mode == "min"))
     if cfg.patience is not None:
         check_whole("patience", cfg.patience, least=1)
         callbacks.append(Patience(cfg.monitor, mode=mode, patience=cfg.patience))

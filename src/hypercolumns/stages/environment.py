@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 import hypercolumns
 
@@ -46,6 +48,11 @@ def _processor() -> str | None:
 def command_line(overrides: list[str]) -> str:
     """The command that starts a job with these settings, as it can be pasted into a shell."""
     return shlex.join(["python", "train.py", *overrides])
+
+
+def is_job_of_sweep() -> bool:
+    """Whether this is one of the jobs that a command with -m runs."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def commit(file: Path) -> dict[str, Any] | None:

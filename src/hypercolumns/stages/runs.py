@@ -22,13 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 from hypercolumns import model_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.data import ImageSet
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.files import file_hash, key, read_json, write_json
 from hypercolumns.progress import console
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, processes
-from hypercolumns.stages.environment import command_line, environment
+from hypercolumns.stages.environment import command_line, environment, is_job_of_sweep
 from hypercolumns.store import INDEX, SampleStore, fingerprint_of
 
 Identity = dict[str, Any]
@@ -197,7 +197,8 @@ def store_folder(cfg: DictConfig, images: ImageSet, fingerprint: Identity) -> Pa
 def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleStore:
     """The store that `samples` names, or else the newest finished one that fits.
 
-    A command that names a sampler or a seed means the store made with them, if there is one.
+    A command that names a sampler or a seed means the store made with them, if there is one; the job of a sweep in any
+    case.
     """
     if cfg.samples is not None:
         folder = local(cfg, "samples")
@@ -215,7 +216,9 @@ def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleSto
         own = [folder for folder, found in candidates if not differences(found, meant)]
         if own:
             return SampleStore(own[0])
-    return SampleStore(_newest(candidates, wanted, f"samples in {parent}", build.command("extract")))
+        if is_job_of_sweep():  # whose result must not depend on what other jobs have made
+            raise MissingInputError(f"no samples in {parent} of this sampler and seed", "extract")
+    return SampleStore(_newest(candidates, wanted, f"samples in {parent}", "extract"))
 
 
 def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
@@ -224,7 +227,7 @@ def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
     runs = [Run(path.parent) for path in parent.glob(f"*/{RECORD}") if not path.parent.is_symlink()]
     finished = sorted((run for run in runs if run.finished), key=lambda run: run.finished or "", reverse=True)
     candidates = ((run.folder, run.identity) for run in finished)
-    return Run(_newest(candidates, wanted, f"pretrained model in {parent}", build.command("pretrain")))
+    return Run(_newest(candidates, wanted, f"pretrained model in {parent}", "pretrain"))
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -239,8 +242,8 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
     return lines
 
 
-def _newest(candidates: Iterable[tuple[Path, Identity]], wanted: Identity, what: str, command: str) -> Path:
-    """The first candidate that fits, or an error that says why the first one does not."""
+def _newest(candidates: Iterable[tuple[Path, Identity]], wanted: Identity, what: str, stage: str) -> Path:
+    """The first candidate that fits, or an error that says why the first one does not, and which stage makes one."""
     newest = None
     for folder, identity in candidates:
         differing = differences(identity, wanted)
@@ -248,7 +251,7 @@ def _newest(candidates: Iterable[tuple[Path, Identity]], wanted: Identity, what:
             return folder
         newest = newest or (folder, differing)
     why = f" (the newest one, {newest[0].name}: {'; '.join(newest[1])})" if newest else ""
-    raise HypercolumnsError(f"no {what} that fits{why}; make it first: {command}")
+    raise MissingInputError(f"no {what} that fits{why}; make it first: {build.command(stage)}", stage)
 
 
 def _refuse_unless_fits(what: str, found: Identity, wanted: Identity) -> None:

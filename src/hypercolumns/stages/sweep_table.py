@@ -1,0 +1,157 @@
+"""All jobs of a sweep in one table: in the terminal, as CSV and as Markdown."""
+
+import csv
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.table import Table
+from rich.text import Text
+
+from hypercolumns.command_line import exit_if_fault
+from hypercolumns.files import replacing
+from hypercolumns.progress import console
+from hypercolumns.stages import build
+from hypercolumns.stages.report import number
+from hypercolumns.stages.runs import Run
+from hypercolumns.stages.sweeps import DONE, FAILED, Record, clear_records, read_records, refuse_several_processes
+
+ORDER = (DONE, "pruned", FAILED)
+
+
+class SweepTable(Callback):
+    """Hydra calls it before the first job of a sweep and after the last; it ends with exit code 1 if one failed."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse what can't be a sweep, and forget the records of an earlier time."""
+        with _faults_end():
+            build.quiet_libraries()
+            refuse_several_processes(config, list(config.hydra.overrides.task))
+            if config.get("search") is None:  # which knows its trials
+                clear_records(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Show and write the table."""
+        with _faults_end():
+            records = ranked(read_records(Path(config.hydra.sweep.dir)))
+            show(records, Path(config.hydra.sweep.dir))
+        if any(record.status == FAILED for record in records):
+            sys.exit(1)
+
+
+@contextmanager
+def _faults_end() -> Iterator[None]:
+    """Let a fault end the program; Hydra would make it a warning."""
+    try:
+        yield
+    except Exception as error:
+        exit_if_fault(error)
+        raise
+
+
+def ranked(records: Sequence[Record]) -> list[Record]:
+    """The best first, then those without a figure, those that were given up, and those that failed."""
+
+    def rank(record: Record) -> tuple[int, float, int]:
+        return ORDER.index(record.status), 1.0 if record.miou is None else -record.miou, record.number
+
+    return sorted(records, key=rank)
+
+
+def settings(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Of each job, the settings in which the jobs differ."""
+    each = [dict(_setting(override) for override in record.overrides) for record in records]
+    names = dict.fromkeys(name for one in each for name in one)
+    differing = [name for name in names if len({one.get(name, "") for one in each}) > 1]
+    return [{name: one.get(name, "") for name in differing} for one in each]
+
+
+def _setting(override: str) -> tuple[str, str]:
+    name, _, value = override.lstrip("+").partition("=")
+    return name, value
+
+
+def show(records: Sequence[Record], sweep: Path) -> None:
+    """Print the table of ranked records and write it to the sweep's folder, and say what to look at next."""
+    _write_csv(sweep / "table.csv", records)
+    _write_markdown(sweep / "table.md", records)
+    header, *rows = _cells(records)
+    table = Table(title=f"{len(records)} jobs", title_justify="left")
+    for name in header:
+        last = name == header[-1]
+        table.add_column(Text(name), overflow="fold", justify="left" if last else "right", no_wrap=not last)
+    for record, row in zip(records, rows, strict=True):
+        table.add_row(*map(Text, row), style={DONE: "", FAILED: "red"}.get(record.status, "dim"))
+    console.print(table)
+    paths = {"table": f"{sweep / 'table.csv'} and table.md"}
+    if records and records[0].model:
+        paths["best"] = records[0].model
+    if events := [str(Run(Path(record.folder)).events) for record in records if record.miou is not None and record.folder]:
+        paths["compare"] = f"tensorboard --logdir '{os.path.commonpath(events)}' (the tab HParams)"
+    for name, path in paths.items():
+        console.print(f"{name:>9}  {path}", markup=False)
+
+
+def _cells(records: Sequence[Record]) -> list[list[str]]:
+    """The table as people read it: a header, then a row for each record."""
+    own = settings(records)
+    names = list(own[0]) if own else []
+    level = next((record.level for record in records if record.level), None)
+    between = [f"{level:.0%} interval"] if level else []
+    rows = [["", *map(_short_name(names), names), "mIoU", *between, "boundary", "seconds", "run"]]
+    for place, (record, one) in enumerate(zip(records, own, strict=True), 1):
+        ends = " to ".join(map(number, record.interval)) if record.interval else ""
+        figures = ["" if value is None else number(value) for value in (record.miou, record.boundary_miou)]
+        row = [f"{place}", *map(_short_value, one.values()), figures[0], *([ends] if level else []), figures[1]]
+        row.append("" if record.seconds is None else f"{record.seconds:.1f}")
+        row.append(_result(record))
+        rows.append(row)
+    return rows
+
+
+def _result(record: Record) -> str:
+    if record.reason is not None:
+        return f"{record.status}: {record.reason}"
+    return Path(record.folder).name if record.folder else record.status
+
+
+def _short_name(names: Sequence[str]) -> Any:
+    """The last part of a setting's name, where that tells it from the others."""
+    last = [name.rpartition(".")[2] for name in names]
+    return lambda name: short if last.count(short := name.rpartition(".")[2]) == 1 else name
+
+
+def _short_value(value: str) -> str:
+    try:
+        return value if len(value) <= 6 else f"{float(value):.3g}"
+    except ValueError:
+        return value
+
+
+def _write_csv(path: Path, records: Sequence[Record]) -> None:
+    own = settings(records)
+    names = list(own[0]) if own else []
+    figures = "miou miou_low miou_high boundary_miou seconds run reason".split()
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["rank", "job", "status", *names, *figures])
+        for place, (record, one) in enumerate(zip(records, own, strict=True), 1):
+            ends = record.interval or (None, None)
+            values = [record.miou, *ends, record.boundary_miou, record.seconds, record.folder, record.reason]
+            writer.writerow([place, record.number, record.status, *one.values(), *values])
+
+
+def _write_markdown(path: Path, records: Sequence[Record]) -> None:
+    header, *rows = [[_escaped(cell) for cell in row] for row in _cells(records)]
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split())

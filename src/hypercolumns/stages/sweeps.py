@@ -1,0 +1,171 @@
+"""The jobs of a sweep (`python train.py -m`): each makes its input if that is missing, and records what it came to.
+
+    <runs>/sweeps/<name>/jobs/<number>.json   a job's record, written by itself, in whatever process it ran
+
+A job that fails says so in its record, and the others go on.
+"""
+
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+
+from hypercolumns.callbacks import PrunedError
+from hypercolumns.callbacks.history import read_history
+from hypercolumns.command_line import as_line
+from hypercolumns.errors import HypercolumnsError, MissingInputError
+from hypercolumns.files import read_json, write_json
+from hypercolumns.progress import console
+from hypercolumns.stages import build
+from hypercolumns.stages.all import compose_stage
+from hypercolumns.stages.environment import command_line
+from hypercolumns.stages.runs import Run
+
+Stages = Callable[[DictConfig], Any]  # runs the stage that a config names
+DONE, PRUNED, FAILED = "done", "pruned", "failed"
+
+
+class Record(NamedTuple):
+    """What a job came to.
+
+    Attributes:
+        number: of the job in its sweep, from 0.
+        overrides: its settings, as on the command line.
+        status: done, pruned or failed.
+        reason: why it is not done, in one line.
+        miou: its figure, and `interval` the ends of that one's interval, if images were scored.
+        level: of the interval, such as 0.95.
+        seconds: that its epochs took, those before an interruption included.
+        folder: of its run; of a store in stage extract.
+    """
+
+    number: int
+    overrides: list[str]
+    status: str
+    reason: str | None = None
+    miou: float | None = None
+    interval: list[float] | None = None
+    level: float | None = None
+    boundary_miou: float | None = None
+    seconds: float | None = None
+    folder: str | None = None
+    model: str | None = None
+
+    def write(self, sweep: Path) -> None:
+        """Put it where `read_records` finds it."""
+        write_json(_jobs(sweep) / f"{self.number}.json", self._asdict())
+
+
+def read_records(sweep: Path) -> list[Record]:
+    """All that there are, by number."""
+    records = [Record(**read_json(path)) for path in _jobs(sweep).glob("*.json")]
+    return sorted(records, key=lambda record: record.number)
+
+
+def clear_records(sweep: Path) -> None:
+    """Remove those of an earlier time."""
+    for path in _jobs(sweep).glob("*.json"):
+        path.unlink()
+
+
+def _jobs(sweep: Path) -> Path:
+    return sweep / "jobs"
+
+
+def run_job(cfg: DictConfig, run: Stages) -> Any:
+    """Run a job's stage and record what it came to; returns what the stage does, None if it does not come to its end."""
+    job = HydraConfig.get()
+    sweep, number, overrides = Path(job.sweep.dir), int(job.job.num), list(job.overrides.task)
+    console.print(f"job {number}: {shlex.join(overrides)}", markup=False)
+    made, status, reason = None, DONE, None
+    try:
+        refuse_several_processes(cfg, overrides)
+        made = _run_with_input(cfg, run, sweep)
+    except PrunedError as pruned:
+        status, reason = PRUNED, str(pruned)
+    except Exception as error:
+        status, reason = FAILED, as_line(error)
+        if reason is None:  # a bug
+            traceback.print_exc()
+            reason = traceback.format_exception_only(error)[-1].strip()
+        print(f"job {number} failed: {reason}", file=sys.stderr)
+    Record(number, overrides, status, reason, **_figures(made)).write(sweep)
+    return made
+
+
+def _run_with_input(cfg: DictConfig, run: Stages, sweep: Path) -> Any:
+    """Run a stage; first the one that makes its input, with the same settings, if there is none."""
+    has_made_it = False
+    while True:
+        try:
+            return run(cfg)
+        except MissingInputError as missing:
+            if has_made_it:
+                raise
+            has_made_it = _make(missing.stage, run, sweep)
+
+
+def _make(stage: str, run: Stages, sweep: Path) -> bool:
+    """Run a stage for its output, or wait for another job that does, which may be just what is needed."""
+    if stage == "extract":  # jobs of the same time share this work
+        run(compose_stage(stage))
+        return True
+    lock = FileLock(sweep / f".{stage}.lock", blocking=False)
+    try:
+        with lock:
+            _run_with_input(compose_stage(stage), run, sweep)
+        return True
+    except TimeoutError:
+        with lock.acquire(timeout=-1, blocking=True):
+            return False
+
+
+def _figures(made: Any) -> dict[str, Any]:
+    """What a record says of a run, or of the folder that a stage made."""
+    if not isinstance(made, Run):
+        return {"folder": str(made)} if isinstance(made, Path) else {}
+    figures = read_json(made.metrics)
+    intervals = figures.get("intervals") or {}
+    took = [float(epoch["seconds"]) for epoch in read_history(made.folder / "metrics.csv") if "seconds" in epoch]
+    return {
+        "miou": figures["miou"],
+        "interval": intervals.get("miou"),
+        "level": intervals.get("level"),
+        "boundary_miou": figures.get("boundary_miou"),
+        "seconds": round(sum(took), 3) if took else None,
+        "folder": str(made.folder),
+        "model": str(made.model) if made.model.is_file() else None,
+    }
+
+
+def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise HypercolumnsError, with the command to use instead, if a job of a sweep is to be several processes."""
+    trainer = build.bare_trainer(cfg)
+    count = max(trainer.world_size, trainer.num_devices * int(cfg.trainer.get("num_nodes") or 1))
+    if count > 1:
+        raise HypercolumnsError(
+            f"each job of -m is one process, and these settings are {count} (trainer.devices={cfg.trainer.devices}); "
+            f"give trainer.devices=1, or run one after the other without -m: {one_by_one(overrides)}"
+        )
+
+
+def one_by_one(overrides: Sequence[str]) -> str:
+    """The jobs of a sweep as loops of a shell."""
+    loops, settings = [], []
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override() and override.is_discrete_sweep():
+            variable = f"s{len(loops) + 1}"
+            key = override.get_key_element()
+            values = shlex.join(f"{key}={value}" for value in override.sweep_string_iterator())
+            loops.append(f"for {variable} in {values}; do ")
+            settings.append(f'"${variable}"')
+        else:
+            settings.append(shlex.quote(str(override.input_line)))
+    return f"{''.join(loops)}{command_line([])} {' '.join(settings)}{'; done' * len(loops)}"
