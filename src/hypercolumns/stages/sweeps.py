@@ -69,6 +69,12 @@ def read_records(sweep: Path) -> list[Record]:
     return sorted(records, key=lambda record: record.number)
 
 
+def read_record(sweep: Path, number: int) -> Record | None:
+    """That of a job, if there is one."""
+    path = _jobs(sweep) / f"{number}.json"
+    return Record(**read_json(path)) if path.is_file() else None
+
+
 def clear_records(sweep: Path) -> None:
     """Remove those of an earlier time."""
     for path in _jobs(sweep).glob("*.json"):
