@@ -25,7 +25,10 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> None:
         """Called by Hydra, with the settings of the command line, those to choose from among them."""
-        from hypercolumns.stages.search import examples, search  # torch takes seconds to import, Hydra always reads this
+        from hypercolumns.stages.search import (
+            examples,
+            search,
+        )  # torch takes seconds to import, Hydra always reads this
 
         overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(list(arguments))
         self.validate_batch_is_legal(examples(overrides))

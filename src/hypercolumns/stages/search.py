@@ -148,7 +148,9 @@ class Trials:
     def _open(self) -> Any:
         self.optuna.logging.set_verbosity(self.optuna.logging.WARNING)
         url = self.cfg.search.storage or f"sqlite:///{self.folder.resolve() / 'study.db'}"
-        pruner = self.optuna.pruners.NopPruner() if self.cfg.search.pruner is None else instantiate(self.cfg.search.pruner)
+        pruner = (
+            self.optuna.pruners.NopPruner() if self.cfg.search.pruner is None else instantiate(self.cfg.search.pruner)
+        )
         try:
             return self.optuna.create_study(
                 storage=url,

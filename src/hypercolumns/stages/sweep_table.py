@@ -10,13 +10,13 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from hypercolumns.command_line import exit_if_fault
 from hypercolumns.files import replacing
 from hypercolumns.progress import console
-from hypercolumns.stages import build
 from hypercolumns.stages.report import number
 from hypercolumns.stages.runs import Run
 from hypercolumns.stages.sweeps import DONE, FAILED, Record, clear_records, read_records, refuse_several_processes
@@ -30,7 +30,6 @@ class SweepTable(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse what can't be a sweep, and forget the records of an earlier time."""
         with _faults_end():
-            build.quiet_libraries()
             refuse_several_processes(config, list(config.hydra.overrides.task))
             if config.get("search") is None:  # which knows its trials
                 clear_records(Path(config.hydra.sweep.dir))
@@ -84,14 +83,18 @@ def show(records: Sequence[Record], sweep: Path) -> None:
     table = Table(title=f"{len(records)} jobs", title_justify="left")
     for name in header:
         last = name == header[-1]
-        table.add_column(Text(name), overflow="fold", justify="left" if last else "right", no_wrap=not last)
+        look: dict[str, Any] = {"min_width": 20} if last else {"justify": "right", "no_wrap": True}
+        table.add_column(Text(name), overflow="fold", **look)
     for record, row in zip(records, rows, strict=True):
         table.add_row(*map(Text, row), style={DONE: "", FAILED: "red"}.get(record.status, "dim"))
-    console.print(table)
+    unlimited = console.options.update(width=10_000)  # in a log; a terminal has its width
+    console.print(table, width=None if console.is_terminal else Measurement.get(console, unlimited, table).maximum)
     paths = {"table": f"{sweep / 'table.csv'} and table.md"}
     if records and records[0].model:
         paths["best"] = records[0].model
-    if events := [str(Run(Path(record.folder)).events) for record in records if record.miou is not None and record.folder]:
+    if events := [
+        str(Run(Path(record.folder)).events) for record in records if record.miou is not None and record.folder
+    ]:
         paths["compare"] = f"tensorboard --logdir '{os.path.commonpath(events)}' (the tab HParams)"
     for name, path in paths.items():
         console.print(f"{name:>9}  {path}", markup=False)

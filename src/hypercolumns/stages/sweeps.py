@@ -153,6 +153,7 @@ def _figures(made: Any) -> dict[str, Any]:
 
 def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Raise HypercolumnsError, with the command to use instead, if a job of a sweep is to be several processes."""
+    build.quiet_libraries()
     trainer = build.bare_trainer(cfg)
     count = max(trainer.world_size, trainer.num_devices * int(cfg.trainer.get("num_nodes") or 1))
     if count > 1:
