@@ -2,8 +2,12 @@
 
 import copy
 import functools
+import logging
 import os
+import runpy
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import hypothesis
 import pytest
@@ -67,3 +71,32 @@ def any_segmenter(request) -> Segmenter:
     """Also one whose labels depend on where a pixel is, and on the image as a whole."""
     torch.manual_seed(3)
     return copy.deepcopy(make_segmenter(request.param))
+
+
+class Result(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run_script(monkeypatch, capsys):
+    """Starts a script as from the command line, in this process, where torch is imported already."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def start(script, *arguments, cwd):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+        return Result(code, *capsys.readouterr())
+
+    with monkeypatch.context() as patch:
+        for name in ("HYDRA_FULL_ERROR", "LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+            patch.setenv(name, os.environ.get(name, "0"))  # so that it is as before, afterwards
+        yield start
+    root.handlers, root.level = handlers, level

@@ -1,9 +1,5 @@
-import logging
-import os
-import runpy
 import subprocess
 import sys
-from typing import NamedTuple
 
 import pytest
 from conftest import ROOT
@@ -75,35 +71,6 @@ def test_a_fault_from_a_worker_is_its_last_line():
     assert as_line(HypercolumnsError(message)) == "a.jpg is bad"
 
 
-class Result(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Starts a script as from the command line, in this process, where torch is imported already."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-
-    def start(script, *arguments, cwd):
-        monkeypatch.chdir(cwd)
-        monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
-        code = 0
-        try:
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-        except SystemExit as end:
-            code = end.code or 0
-        return Result(code, *capsys.readouterr())
-
-    with monkeypatch.context() as patch:
-        for name in ("HYDRA_FULL_ERROR", "LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-            patch.setenv(name, os.environ.get(name, "0"))  # so that it is as before, afterwards
-        yield start
-    root.handlers, root.level = handlers, level
-
-
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -126,16 +93,16 @@ def run(monkeypatch, capsys):
         ),
     ],
 )
-def test_misspelt_settings_are_one_line_and_exit_code_2(run, arguments, line, tmp_path):
-    result = run("train.py", *arguments, cwd=tmp_path)
+def test_misspelt_settings_are_one_line_and_exit_code_2(run_script, arguments, line, tmp_path):
+    result = run_script("train.py", *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(line)
     assert result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_no_data_says_where_it_looked(run, tmp_path):
-    result = run("train.py", "cnn.weights=null", cwd=tmp_path)
+def test_no_data_says_where_it_looked(run_script, tmp_path):
+    result = run_script("train.py", "cnn.weights=null", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "looked for the folder data/VOCdevkit/VOC2012" in result.stderr
@@ -146,8 +113,8 @@ def test_no_data_says_where_it_looked(run, tmp_path):
 @pytest.mark.parametrize(
     ("script", "words"), [("train.py", "stage: all, compare, evaluate, extract"), ("predict.py", "predict.py model=")]
 )
-def test_help_is_useful(run, script, words, tmp_path):
-    result = run(script, "--help", cwd=tmp_path)
+def test_help_is_useful(run_script, script, words, tmp_path):
+    result = run_script(script, "--help", cwd=tmp_path)
     assert result.returncode == 0
     assert words in result.stdout
     assert not list(tmp_path.iterdir())

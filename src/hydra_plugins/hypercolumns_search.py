@@ -25,11 +25,12 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> None:
         """Called by Hydra, with the settings of the command line, those to choose from among them."""
-        from hypercolumns.stages.search import (
-            examples,
-            search,
-        )  # torch takes seconds to import, Hydra always reads this
+        from hypercolumns.stages.search import examples, search  # it imports torch, and Hydra imports this each time
 
+        assert self.config is not None
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        launch = self.launcher.launch
         overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(list(arguments))
         self.validate_batch_is_legal(examples(overrides))
-        search(self.config, overrides, lambda job, number: self.launcher.launch([job], initial_job_idx=number))
+        search(self.config, overrides, lambda job, number: launch([job], initial_job_idx=number))

@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from hypercolumns.stages import build
+from hypercolumns.stages import build, runs
 
 HYPERPARAMETERS = {  # name -> setting; TensorBoard shows the first five of them, by the alphabet, unless asked
     "stage": "stage",
@@ -16,6 +16,7 @@ HYPERPARAMETERS = {  # name -> setting; TensorBoard shows the first five of them
     "data.limit_images": "data.limit_images",
     "sampler": "sampler",
     "classifier": "classifier",
+    "classifier.hidden": "classifier.hidden",
     "optimizer": "optimizer",
     "lr": "optimizer.lr",
     "scheduler": "scheduler",
@@ -27,11 +28,20 @@ HYPERPARAMETERS = {  # name -> setting; TensorBoard shows the first five of them
     "training.augment": "augment",
     "seed": "seed",
 }
+DECIDING = {"cnn", *(setting for settings in runs.DECIDING.values() for setting in settings)}
 
 
 def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are worth a column, each as a number or in a word; those that are off are left out."""
+    """The settings that are worth a column, each as a number or in a word; those that are off are left out.
+
+    Numbers on the command line, which a sweep may be over, have a column each if they decide the result.
+    """
     settings = {name: build.plain(OmegaConf.select(cfg, path)) for name, path in HYPERPARAMETERS.items()} | dict(also)
+    typed = {override.lstrip("+").partition("=")[0] for override in build.overrides()}
+    for path in typed.difference(HYPERPARAMETERS.values()):
+        value = OmegaConf.select(cfg, path) if path.partition(".")[0] in DECIDING else None
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            settings[path] = value
     return words(settings)
 
 

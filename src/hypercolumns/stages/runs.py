@@ -208,7 +208,7 @@ def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleSto
     parent = home(cfg, images, "samples")
     stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
     candidates = [(path.parent, found) for path in stores if (found := fingerprint_of(path.parent)) is not None]
-    if any(override.startswith(("sampler", "seed=")) for override in build.overrides()):
+    if _names_samples():
         identity = store_identity(cfg, wanted)
         meant = {name: identity[name] for name in identity if name not in ("device", "threads")}
         if cfg.model is None:  # which stage pretrain need not name again
@@ -228,6 +228,18 @@ def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
     finished = sorted((run for run in runs if run.finished), key=lambda run: run.finished or "", reverse=True)
     candidates = ((run.folder, run.identity) for run in finished)
     return Run(_newest(candidates, wanted, f"pretrained model in {parent}", "pretrain"))
+
+
+def own_of_job(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Identity:
+    """What the job of a sweep wants of a pretrained model besides, if it names a sampler or a seed."""
+    if not (is_job_of_sweep() and _names_samples()):
+        return {}
+    return {"samples": key(find_store(cfg, images, wanted).fingerprint), "seed": cfg.seed}
+
+
+def _names_samples() -> bool:
+    """Whether the command says which samples it means."""
+    return any(override.startswith(("sampler", "seed=")) for override in build.overrides())
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Sweep
 from omegaconf import DictConfig
 
 from hypercolumns.callbacks import PrunedError
@@ -86,7 +87,7 @@ def _jobs(sweep: Path) -> Path:
 
 
 def run_job(cfg: DictConfig, run: Stages) -> Any:
-    """Run a job's stage and record what it came to; returns what the stage does, None if it does not come to its end."""
+    """Run a job's stage and record what it came to; returns what the stage does, None if it does not reach its end."""
     job = HydraConfig.get()
     sweep, number, overrides = Path(job.sweep.dir), int(job.job.num), list(job.overrides.task)
     console.print(f"job {number}: {shlex.join(overrides)}", markup=False)
@@ -107,15 +108,16 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
 
 
 def _run_with_input(cfg: DictConfig, run: Stages, sweep: Path) -> Any:
-    """Run a stage; first the one that makes its input, with the same settings, if there is none."""
-    has_made_it = False
+    """Run a stage; first those that make its input, with the same settings, if there is none."""
+    made: set[str] = set()
     while True:
         try:
             return run(cfg)
         except MissingInputError as missing:
-            if has_made_it:
+            if missing.stage in made:
                 raise
-            has_made_it = _make(missing.stage, run, sweep)
+            if _make(missing.stage, run, sweep):
+                made.add(missing.stage)
 
 
 def _make(stage: str, run: Stages, sweep: Path) -> bool:
@@ -157,22 +159,26 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     trainer = build.bare_trainer(cfg)
     count = max(trainer.world_size, trainer.num_devices * int(cfg.trainer.get("num_nodes") or 1))
     if count > 1:
+        instead = one_by_one(overrides)
         raise HypercolumnsError(
-            f"each job of -m is one process, and these settings are {count} (trainer.devices={cfg.trainer.devices}); "
-            f"give trainer.devices=1, or run one after the other without -m: {one_by_one(overrides)}"
+            f"-m runs each job in one process, and trainer.devices={cfg.trainer.devices} asks for {count}; "
+            f"give trainer.devices=1{f', or run the jobs without -m: {instead}' if instead else ''}"
         )
 
 
-def one_by_one(overrides: Sequence[str]) -> str:
-    """The jobs of a sweep as loops of a shell."""
-    loops, settings = [], []
+def one_by_one(overrides: Sequence[str]) -> str | None:
+    """The jobs of a sweep as loops of a shell; None if they can't be listed."""
+    loops: list[str] = []
+    settings = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        if override.is_sweep_override() and override.is_discrete_sweep():
-            variable = f"s{len(loops) + 1}"
-            key = override.get_key_element()
-            values = shlex.join(f"{key}={value}" for value in override.sweep_string_iterator())
-            loops.append(f"for {variable} in {values}; do ")
-            settings.append(f'"${variable}"')
+        value = override.value()
+        if isinstance(value, IntervalSweep | Glob):
+            return None
+        if isinstance(value, Sweep):
+            loops.append(f"s{len(loops) + 1}")
+            settings.append(f'"${loops[-1]}"')
+            values = (f"{override.get_key_element()}={one}" for one in override.sweep_string_iterator())
+            loops[-1] = f"for {loops[-1]} in {shlex.join(values)}; do "
         else:
             settings.append(shlex.quote(str(override.input_line)))
     return f"{''.join(loops)}{command_line([])} {' '.join(settings)}{'; done' * len(loops)}"

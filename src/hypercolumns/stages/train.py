@@ -37,7 +37,8 @@ def train(cfg: DictConfig) -> runs.Run:
     wanted = runs.needs(cfg, images, backbone)
     if cfg.init_from is None:
         shape = {"classifier": _shape(build.plain(cfg.classifier))}
-        start = runs.find_pretrained(cfg, images, wanted | shape).model
+        own = runs.own_of_job(cfg, images, wanted)
+        start = runs.find_pretrained(cfg, images, wanted | shape | own).model
     identity = wanted | {
         "trainable": cfg.cnn.trainable,
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,

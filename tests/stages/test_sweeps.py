@@ -1,0 +1,214 @@
+"""Sweeps as they are started, in this process."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+
+from hypercolumns.command_line import name_sweep
+from hypercolumns.stages import sweep_table
+from hypercolumns.stages.sweeps import DONE, FAILED, PRUNED, Record, one_by_one, read_records, refuse_several_processes
+
+TINY = (
+    "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=1 trainer.accelerator=cpu "
+    "embedding=0 bootstrap=20 classifier.hidden=4 ~callbacks.pictures"
+).split()
+
+
+@pytest.fixture
+def sweep(run_script, tmp_path):
+    return lambda *arguments: run_script("train.py", "-m", *TINY, *arguments, cwd=tmp_path)
+
+
+def only(place):
+    (found,) = place.glob("runs/sweeps/*")
+    return found
+
+
+def table(place):
+    with (only(place) / "table.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def made(place, pattern):
+    return {path: path.stat().st_mtime_ns for path in place.glob(pattern) if path.parent.name != "latest"}
+
+
+def test_a_sweep_ends_in_a_table_and_again_does_nothing_twice(sweep, tmp_path):
+    arguments = ["stage=pretrain", "classifier.hidden=4,0,8", "optimizer.lr=1e-3,0.1"]
+    result = sweep(*arguments)
+    assert result.returncode == 1
+    rows = table(tmp_path)
+    assert [row["status"] for row in rows] == ["done"] * 4 + ["failed"] * 2
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    figures = [float(row["miou"]) for row in rows[:4]]
+    assert figures == sorted(figures, reverse=True)
+    for row in rows[:4]:
+        metrics = json.loads((tmp_path / row["run"] / "metrics.json").read_text())
+        assert float(row["miou"]) == metrics["miou"]
+        assert [float(row["miou_low"]), float(row["miou_high"])] == metrics["intervals"]["miou"]
+        config = json.loads((tmp_path / row["run"] / "run.json").read_text())["identity"]
+        assert config["classifier"]["hidden"] == int(row["classifier.hidden"])
+        assert config["optimizer"]["lr"] == float(row["optimizer.lr"])
+        assert float(row["seconds"]) > 0
+    assert {row["classifier.hidden"] for row in rows[4:]} == {"0"}
+    reason = "classifier.hidden=0 must be a whole number of at least 1"
+    assert {row["reason"] for row in rows[4:]} == {reason}
+    assert f"job 2 failed: {reason}\n" in result.stderr
+    assert "6 jobs" in result.stdout
+    assert "tensorboard --logdir 'runs/shapes/rgb/events'" in result.stdout
+    markdown = (only(tmp_path) / "table.md").read_text().splitlines()
+    assert markdown[0] == "|  | hidden | lr | mIoU | 95% interval | boundary | seconds | run |"
+    assert len(markdown) == 8
+    assert f"| 5 | 0 | 0.001 |  |  |  |  | failed: {reason} |" in markdown
+    assert len(made(tmp_path, "runs/shapes/rgb/samples/*/index.json")) == 1
+
+    work = "runs/shapes/rgb/*/*/[!ce]*.[jns]*"  # all but config.yaml and environment.json, of jobs that are not done
+    before = made(tmp_path, work)
+    assert len(before) > 12
+    again = sweep("optimizer.lr=1e-3,0.1", *arguments[:2], "num_workers=0")
+    assert again.returncode == 1
+    assert "epoch 1" not in again.stdout
+    assert made(tmp_path, work) == before
+    assert sorted((row["miou"], row["seconds"]) for row in table(tmp_path)) == sorted(
+        (row["miou"], row["seconds"]) for row in rows
+    )
+
+
+def test_each_job_takes_the_samples_and_the_pretrained_model_of_its_own(sweep, tmp_path):
+    result = sweep("stage=train", "sampler.n=5,6", "batch_size=6", "augment.crop=32", "trainer.limit_train_batches=1")
+    assert result.returncode == 0, result.stderr
+    assert {row["sampler.n"] for row in table(tmp_path)} == {"5", "6"}
+    samples, starts = [
+        [json.loads(path.read_text())["identity"][of] for path in made(tmp_path, f"runs/shapes/rgb/{stage}/*/run.json")]
+        for stage, of in (("pretrain", "samples"), ("train", "start"))
+    ]
+    assert len(set(samples)) == len(set(starts)) == 2
+
+
+def test_jobs_that_name_no_samples_share_what_the_first_one_made(sweep, tmp_path):
+    quick = ("batch_size=6", "augment.crop=32", "trainer.limit_train_batches=1")
+    assert sweep("stage=train", "optimizer.lr=0.1,0.2", *quick).returncode == 0
+    assert [len(made(tmp_path, f"runs/shapes/rgb/{what}/*/*.json")) for what in ("samples", "pretrain")] == [1, 3]
+    assert len({row["run"] for row in table(tmp_path)}) == 2
+
+
+def test_a_bug_is_a_failed_job_with_its_traceback(sweep, tmp_path, monkeypatch):
+    def broken(cfg):
+        if cfg.seed == 1:
+            raise KeyError("a bug | of\nours")
+        return tmp_path
+
+    monkeypatch.setattr("hypercolumns.stages.STAGES", {"extract": broken})
+    result = sweep("stage=extract", "seed=0,1,2")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert [(row["status"], row["seed"]) for row in table(tmp_path)] == [("done", "0"), ("done", "2"), ("failed", "1")]
+    last = (only(tmp_path) / "table.md").read_text().splitlines()[-1]
+    assert last == r"| 3 | 1 |  |  |  | failed: KeyError: 'a bug \| of\\nours' |"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
+    seen = []
+
+    def stopped(cfg):
+        seen.append(cfg.seed)
+        raise stop(3)
+
+    monkeypatch.setattr("hypercolumns.stages.STAGES", {"extract": stopped})
+    result = sweep("stage=extract", "seed=0,1")
+    assert result.returncode == (130 if stop is KeyboardInterrupt else 3)
+    assert seen == [0]
+    assert not read_records(only(tmp_path))
+
+
+def test_records_of_jobs_that_are_no_more_are_not_shown(sweep, tmp_path, monkeypatch):
+    monkeypatch.setattr("hypercolumns.stages.STAGES", {"extract": lambda cfg: tmp_path})
+    sweep("stage=extract", "seed=0,1")
+    Record(7, ["seed=7"], DONE).write(only(tmp_path))
+    sweep("stage=extract", "seed=0,1")
+    assert [row["job"] for row in table(tmp_path)] == ["0", "1"]
+
+
+def test_several_processes_are_refused_before_any_job(sweep, tmp_path):
+    result = sweep("stage=pretrain", "trainer.devices=2", "cnn=rgb,sqn", "seed=range(0,2)", "data.name='it s'")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert (
+        "trainer.devices=2 asks for 2; give trainer.devices=1, or run the jobs without -m: for s1 in" in result.stderr
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_nodes_count_too():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train", ["+trainer.num_nodes=2", "trainer.accelerator=cpu"])
+    with pytest.raises(Exception, match=r"asks for 2; give trainer.devices=1, .*: python train.py seed=0$"):
+        refuse_several_processes(cfg, ["seed=0"])
+
+
+def test_the_command_instead_runs_each_job(tmp_path):
+    command = one_by_one(["a=1,2", "b='x y'", "c=range(3,5)"])
+    assert command.startswith("for s1 in a=1 a=2; do for s2 in c=3 c=4; do python train.py ")
+    shown = command.replace("python train.py", "printf '%s;'").replace("; done; done", "; echo; done; done")
+    lines = subprocess.run(["bash", "-c", shown], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lines == [f"a={a};b='x y';c={c};" for a in (1, 2) for c in (3, 4)]
+    assert one_by_one(["lr=interval(1,2)"]) is None
+
+
+def test_the_same_settings_have_the_same_folder():
+    def name(*arguments):
+        *same, named = name_sweep(arguments)
+        assert same == list(arguments)
+        return named
+
+    assert name("-m", "a=1,2", "b=3") == name("b=3", "--multirun", "a=1,2", "overwrite=true", "hydra/launcher=joblib")
+    assert name("-m", "a=1,2", "b=3") != name("-m", "a=1,2", "b=4")
+    assert name_sweep(["a=1"]) == ["a=1"]
+
+
+def test_ranking_and_columns():
+    records = [
+        Record(0, ["cnn=vgg", "optimizer.lr=0.00012345678", "+x.lr=1"], FAILED, "why | so"),
+        Record(1, ["cnn=vgg", "optimizer.lr=0.1", "+x.lr=2"], PRUNED, "given up"),
+        Record(2, ["cnn=vgg", "optimizer.lr=0.1", "+x.lr=1"], DONE, folder="store"),
+        Record(3, ["cnn=vgg", "optimizer.lr=0.2", "+x.lr=1"], DONE, miou=0.1, folder="worse"),
+        Record(4, ["cnn=vgg", "optimizer.lr=0.3"], DONE, miou=0.2, folder="better"),
+    ]
+    ranked = sweep_table.ranked(records)
+    assert [record.number for record in ranked] == [4, 3, 2, 1, 0]
+    assert sweep_table.settings(ranked)[-1] == {"optimizer.lr": "0.00012345678", "x.lr": "1"}
+    header, *rows = sweep_table._cells(ranked)
+    assert header == ["", "optimizer.lr", "x.lr", "mIoU", "boundary", "seconds", "run"]
+    assert rows[0] == ["1", "0.3", "", "0.200", "", "", "better"]
+    assert rows[-1] == ["5", "0.000123", "1", "", "", "", "failed: why | so"]
+
+
+def test_the_hyperparameters_of_a_sweep_have_columns_of_their_own(sweep, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    sweep("stage=pretrain", "classifier.hidden=4,8", "optimizer.weight_decay=0.5")
+    seen = []
+    for events in tmp_path.glob("runs/shapes/rgb/events/*"):
+        metadata = EventAccumulator(str(events)).Reload().SummaryMetadata("_hparams_/session_start_info")
+        found = HParamsPluginData.FromString(metadata.plugin_data.content).session_start_info.hparams
+        seen.append((found["classifier.hidden"].number_value, found["optimizer.weight_decay"].number_value))
+        assert "bootstrap" not in found
+    assert sorted(seen) == [(4, 0.5), (8, 0.5)]
+
+
+@pytest.mark.slow
+def test_two_jobs_at_once_by_joblib(tmp_path):
+    """The documented example of a launcher; jobs that need the same input share it."""
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "stage=pretrain", "classifier.hidden=4,8,0"]
+    command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert [row["status"] for row in table(tmp_path)] == ["done", "done", "failed"]
+    assert len(made(tmp_path, "runs/shapes/rgb/samples/*/index.json")) == 1
