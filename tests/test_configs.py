@@ -43,7 +43,7 @@ def test_every_target_exists_and_takes_the_settings(option):
     config = composed(option, *NEEDED.get(option, ()))
     if group in ("stage", "experiment"):
         return
-    parts = [config[group]] if "_target_" in config[group] else list(config[group].values())
+    parts = [config[group]] if "_target_" in config[group] else filter(OmegaConf.is_config, config[group].values())
     for part in parts:
         settings = OmegaConf.to_container(part, resolve=True)
         target = get_object(settings.pop("_target_"))

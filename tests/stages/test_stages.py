@@ -223,7 +223,9 @@ class TestAll:
     def test_a_store_that_is_named_is_made_once_and_then_read(self, place, monkeypatch):
         overrides = [*RGB, "stage=all", "samples=mine", "trainer.max_epochs=1"]
         monkeypatch.setattr(build, "overrides", lambda: overrides)
-        monkeypatch.setattr(all_stages, "_compose", lambda stage, **inputs: compose_stage(overrides, stage, inputs))
+        monkeypatch.setattr(
+            all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs)
+        )
         run_stage(config("train", *overrides))
         before = {path: path.stat().st_mtime_ns for path in (place / "mine").iterdir()}
         assert (place / "mine" / "index.json").is_file()

@@ -24,7 +24,7 @@ from hypercolumns.command_line import as_line
 from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.files import read_json, write_json
 from hypercolumns.progress import console
-from hypercolumns.stages import build
+from hypercolumns.stages import build, processes
 from hypercolumns.stages.all import compose_stage
 from hypercolumns.stages.environment import command_line
 from hypercolumns.stages.runs import Run
@@ -156,7 +156,7 @@ def _figures(made: Any) -> dict[str, Any]:
 def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Raise HypercolumnsError, with the command to use instead, if a job of a sweep is to be several processes."""
     build.quiet_libraries()
-    trainer = build.bare_trainer(cfg)
+    trainer = processes.bare_trainer(cfg)
     count = max(trainer.world_size, trainer.num_devices * int(cfg.trainer.get("num_nodes") or 1))
     if count > 1:
         instead = one_by_one(overrides)
