@@ -1,0 +1,322 @@
+"""Searches by Optuna as they are started, in this process."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+from conftest import ROOT
+from filelock import FileLock
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from pytorch_lightning import LightningModule, Trainer
+from torch import nn, zeros
+from torch.optim import SGD
+
+from hypercolumns.callbacks.pruning import PrunedError, Pruning, judging
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.stages.search import distributions, examples
+
+LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
+TINY = (
+    "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=4 trainer.accelerator=cpu "
+    "embedding=0 bootstrap=0 classifier.hidden=4 stage=pretrain"
+).split()
+
+
+def parse(*overrides):
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+class Stage:
+    """In place of a stage: keeps the settings of its jobs, and gives each a figure, or does what it is told to."""
+
+    def __init__(self):
+        self.seen, self.then = [], lambda cfg: None
+
+    def __call__(self, cfg):
+        self.seen.append((cfg.optimizer.lr, cfg.classifier.hidden))
+        self.then(cfg)
+        return Made(1 / cfg.optimizer.lr)
+
+
+class Made:
+    def __init__(self, miou):
+        self.miou = miou
+
+
+@pytest.fixture
+def stage(monkeypatch):
+    """No training at all, so that a search of many jobs takes a second."""
+    made = Stage()
+    monkeypatch.setattr("hypercolumns.stages.STAGES", {"pretrain": made})
+    monkeypatch.setattr("hypercolumns.stages.sweeps._figures", lambda run: {"miou": run.miou} if run else {})
+    return made
+
+
+@pytest.fixture
+def search(run_script, tmp_path):
+    def start(trials, *arguments):
+        settings = [f"search.trials={trials}", LR, "classifier.hidden=4,8", *arguments]
+        return run_script("train.py", "-m", *TINY, "~callbacks.pictures", "search=optuna", *settings, cwd=tmp_path)
+
+    return start
+
+
+def only(place):
+    (found,) = place.glob("runs/sweeps/*")
+    return found
+
+
+def study(place):
+    folder = only(place)
+    return optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / 'study.db'}")
+
+
+def statuses(place):
+    with (only(place) / "table.csv").open(newline="") as file:
+        return [row["status"] for row in csv.DictReader(file)]
+
+
+def test_what_can_be_chosen_from():
+    found = distributions(
+        parse(
+            "seed=1",
+            "cnn=sqn,vgg",
+            "classifier.hidden=int(tag(log,interval(4,64)))",
+            "batch_size=int(interval(1,9))",
+            "optimizer.lr=tag(log,interval(1e-4,1e-2))",
+            "+optimizer.weight_decay=interval(0,1)",
+            "patience=range(1,8,3)",
+            "augment.flip=range(0.0,0.5,0.25)",
+            "classifier=choice(mlp,grid)",
+        )
+    )
+    assert found == {
+        "cnn": CategoricalDistribution(["sqn", "vgg"]),
+        "classifier.hidden": IntDistribution(4, 64, log=True),
+        "batch_size": IntDistribution(1, 9),
+        "optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
+        "+optimizer.weight_decay": FloatDistribution(0, 1),
+        "patience": IntDistribution(1, 7, step=3),
+        "augment.flip": FloatDistribution(0, 0.25, step=0.25),
+        "classifier": CategoricalDistribution(["mlp", "grid"]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("seed=1", "search=optuna needs settings to choose from, for example 'optimizer.lr=tag"),
+        ("optimizer.lr=tag(log,interval(0,1))", r"optimizer.lr=tag\(log,interval\(0,1\)\): there is nothing to choose"),
+        ("optimizer.lr=interval(2,1)", r"optimizer.lr=interval\(2,1\): there is nothing to choose"),
+        ("seed=range(5,5)", r"seed=range\(5,5\): there is nothing to choose from \(it has no values\)"),
+    ],
+)
+def test_what_can_not_be_chosen_from(override, line):
+    with pytest.raises(HypercolumnsError, match=line):
+        distributions(parse(override))
+
+
+def test_each_value_and_each_end_is_composed_before_anything_runs():
+    assert examples(parse("a=x,y", "b=1", "c=interval(0,1)")) == [
+        ["b=1", "a=x", "c=0.0"],
+        ["b=1", "a=y", "c=0.0"],
+        ["b=1", "a=x", "c=0.0"],
+        ["b=1", "a=x", "c=1.0"],
+    ]
+
+
+def test_more_trials_go_on_as_one_longer_search_would_have(search, stage, tmp_path, monkeypatch):
+    assert search(3).returncode == 0
+    assert search(3).returncode == 0
+    assert len(stage.seen) == 3
+    assert search(12).returncode == 0
+    assert len(stage.seen) == len(set(stage.seen)) == 12
+    assert [trial.state for trial in study(tmp_path).trials] == [TrialState.COMPLETE] * 12
+    assert study(tmp_path).best_params["optimizer.lr"] == min(lr for lr, _ in stage.seen)
+    assert all(1e-4 <= lr <= 1e-1 and hidden in (4, 8) for lr, hidden in stage.seen)
+    in_parts, stage.seen = stage.seen, []
+    assert search(12, "runs=others").returncode == 0
+    assert stage.seen == in_parts
+    assert statuses(tmp_path) == ["done"] * 12
+
+
+def test_a_trial_that_fails_counts_and_is_shown(search, stage, tmp_path):
+    def fail(cfg):
+        if len(stage.seen) == 2:
+            raise HypercolumnsError("too bold")
+
+    stage.then = fail
+    result = search(4)
+    assert result.returncode == 1
+    assert "job 1 failed: too bold" in result.stderr
+    assert statuses(tmp_path) == ["done"] * 3 + ["failed"]
+    assert search(4).returncode == 1
+    assert len(stage.seen) == 4
+
+
+def test_an_interrupted_trial_is_tried_again(search, stage, tmp_path):
+    def interrupt(cfg):
+        if len(stage.seen) == 3:
+            raise KeyboardInterrupt
+
+    stage.then = interrupt
+    result = search(5)
+    assert result.returncode == 130
+    assert "the same command goes on from here" in result.stderr
+    assert [trial.state for trial in study(tmp_path).trials][2] == TrialState.RUNNING
+    result = search(5)
+    assert result.returncode == 0
+    assert "job 2 was interrupted; its settings are tried again" in result.stdout
+    assert stage.seen[3] == stage.seen[2]
+    assert len(stage.seen) == 6
+    assert statuses(tmp_path) == ["done"] * 5
+    states = [trial.state for trial in study(tmp_path).trials]
+    assert states == [*[TrialState.COMPLETE] * 2, TrialState.FAIL, *[TrialState.COMPLETE] * 3]
+
+
+def test_a_trial_that_was_killed_after_its_end_is_not_run_again(search, stage, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("hypercolumns.stages.search.Trials.end", lambda *_: sys.exit(9))
+        assert search(2).returncode == 9
+    assert search(2).returncode == 0
+    assert len(stage.seen) == 2
+    assert [trial.state for trial in study(tmp_path).trials] == [TrialState.COMPLETE] * 2
+
+
+def test_trials_of_other_processes_are_left_to_them(search, stage, tmp_path, monkeypatch):
+    stage.then = lambda cfg: sys.exit(9)
+    assert search(2).returncode == 9
+    stage.then = lambda cfg: None
+    other = FileLock(only(tmp_path) / "0.lock")  # as another process would hold it, until we wait for it
+    other.acquire()
+    waits = []
+    monkeypatch.setattr("time.sleep", lambda seconds: (waits.append(seconds), other.release()))
+    assert search(2).returncode == 0
+    assert len(waits) == 1
+    assert stage.seen[0] == stage.seen[2] != stage.seen[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["hydra/launcher=joblib"], "error: search=optuna runs its jobs one at a time, so hydra/launcher does not go"),
+        (["search.trials=0"], "error: search.trials=0 must be a whole number of at least 1"),
+        (["search.storage=nothing://x"], "error: search.storage=nothing://x can't be used"),
+        (["search.sampler.colour=red"], "error: search.sampler.colour is not a setting"),
+        (["cnn=rgb,nothing"], "error: cnn=nothing is not known; choose one of"),
+        (
+            ["trainer.devices=2"],
+            "error: -m runs each job in one process, and trainer.devices=2 asks for 2; give trainer",
+        ),
+    ],
+)
+def test_what_is_refused(search, arguments, line):
+    result = search(2, *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
+    assert "without -m" not in result.stderr
+
+
+def test_no_optuna_is_one_line(search, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    result = search(2)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: search=optuna needs optuna; install it with: uv sync --extra search, or pip install '.[search]'\n"
+    )
+
+
+def test_a_search_without_a_figure_ends(search, stage, monkeypatch):
+    monkeypatch.setattr("hypercolumns.stages.sweeps._figures", lambda run: {})
+    result = search(3)
+    assert result.returncode == 2
+    assert "a search needs a mIoU to go by" in result.stderr
+    assert len(stage.seen) == 1
+
+
+class Falling(LightningModule):
+    """Its val/miou is 1, 1/2, 1/3, ..."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(zeros(1))
+
+    def training_step(self, batch):
+        return self.weight.sum()
+
+    def validation_step(self, batch):
+        self.log("val/miou", 1 / (self.current_epoch + 1), batch_size=1)
+
+    def configure_optimizers(self):
+        return SGD(self.parameters(), lr=0.1)
+
+
+def fit(folder, stage="train", minimise=False):
+    settings = {"enable_model_summary": False, "enable_progress_bar": False, "logger": False}
+    trainer = Trainer(max_epochs=4, accelerator="cpu", num_sanity_val_steps=0, default_root_dir=folder, **settings)
+    trainer.callbacks.append(Pruning(stage, "val/miou", minimise))
+    trainer.fit(Falling(), [0], [0])
+    return trainer
+
+
+@pytest.mark.filterwarnings("ignore:.*(does not have many workers|LeafSpec)")
+def test_a_training_is_judged_by_the_figure_of_each_epoch(tmp_path):
+    told = []
+
+    def judge(epoch, figure):
+        told.append((epoch, figure))
+        return figure < 0.4
+
+    with judging("train", judge), pytest.raises(PrunedError, match=r"given up after epoch 3, val/miou 0\.333$"):
+        fit(tmp_path)
+    assert told == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
+    told.clear()
+    with judging("train", judge), pytest.raises(PrunedError, match=r"given up after epoch 1, val/miou 1\.000$"):
+        fit(tmp_path, minimise=True)
+    assert told == [(0, -1.0)]
+    told.clear()
+    with judging("train", judge):
+        fit(tmp_path, stage="pretrain")
+    fit(tmp_path)
+    assert told == []
+
+
+def test_a_bad_run_is_given_up(search, tmp_path):
+    """The pruner gives up whatever is below the figure; the samples are extracted once, and the checkpoints stay."""
+    threshold = "_target_=optuna.pruners.ThresholdPruner", "n_warmup_steps=0"
+    settings = [*(f"search.pruner.{setting}" for setting in threshold), "+search.pruner.lower=0.999"]
+    result = search(2, "~search.pruner.n_startup_trials", *settings)
+    assert result.returncode == 0, result.stderr
+    assert statuses(tmp_path) == ["pruned"] * 2
+    records = [json.loads(path.read_text()) for path in (only(tmp_path) / "jobs").iterdir()]
+    assert all(record["reason"].startswith("given up after epoch 1, val/sample_miou 0.") for record in records)
+    assert [trial.state for trial in study(tmp_path).trials] == [TrialState.PRUNED] * 2
+    assert len(list(tmp_path.glob("runs/shapes/rgb/samples/*/index.json"))) == 1
+    assert len(list(tmp_path.glob("runs/shapes/rgb/pretrain/*/checkpoints/last.ckpt"))) == 2
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_from_the_checkpoint(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "trainer.max_epochs=40", "search=optuna", LR]
+    command += ["search.trials=3", "search.pruner=null"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while len(list(tmp_path.glob("runs/shapes/rgb/pretrain/*/checkpoints/last.ckpt"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/shapes/rgb/pretrain/*/model.safetensors")}
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "job 1 was interrupted" in result.stdout
+    assert statuses(tmp_path) == ["done"] * 3
+    assert result.stdout.count("epoch 1/40") == 1
+    assert all(path.stat().st_mtime_ns == when for path, when in done.items())
