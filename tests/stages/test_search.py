@@ -1,6 +1,7 @@
 """Searches by Optuna as they are started, in this process."""
 
 import csv
+import gc
 import json
 import os
 import signal
@@ -11,7 +12,6 @@ import time
 import optuna
 import pytest
 from conftest import ROOT
-from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -28,6 +28,8 @@ TINY = (
     "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=4 trainer.accelerator=cpu "
     "embedding=0 bootstrap=0 classifier.hidden=4 stage=pretrain"
 ).split()
+
+HOLD = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
 
 
 def parse(*overrides):
@@ -195,10 +197,21 @@ def test_trials_of_other_processes_are_left_to_them(search, stage, tmp_path, mon
     stage.then = lambda cfg: sys.exit(9)
     assert search(2).returncode == 9
     stage.then = lambda cfg: None
-    other = FileLock(only(tmp_path) / "0.lock")  # as another process would hold it, until we wait for it
-    other.acquire()
+    gc.collect()  # what held the trial's lock
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(only(tmp_path) / "0.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "held\n"
     waits = []
-    monkeypatch.setattr("time.sleep", lambda seconds: (waits.append(seconds), other.release()))
+
+    def wait(seconds):  # until the other process is killed
+        waits.append(seconds)
+        other.communicate()
+
+    monkeypatch.setattr("hypercolumns.stages.search.time.sleep", wait)
     assert search(2).returncode == 0
     assert len(waits) == 1
     assert stage.seen[0] == stage.seen[2] != stage.seen[1]
@@ -262,6 +275,7 @@ class Falling(LightningModule):
 
 def fit(folder, stage="train", minimise=False):
     settings = {"enable_model_summary": False, "enable_progress_bar": False, "logger": False}
+    settings |= {"enable_checkpointing": False}
     trainer = Trainer(max_epochs=4, accelerator="cpu", num_sanity_val_steps=0, default_root_dir=folder, **settings)
     trainer.callbacks.append(Pruning(stage, "val/miou", minimise))
     trainer.fit(Falling(), [0], [0])
