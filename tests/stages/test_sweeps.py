@@ -123,7 +123,7 @@ def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
 
     monkeypatch.setattr("hypercolumns.stages.STAGES", {"extract": stopped})
     result = sweep("stage=extract", "seed=0,1")
-    assert result.returncode == (130 if stop is KeyboardInterrupt else 3)
+    assert result.returncode == (128 + 3 if stop is KeyboardInterrupt else 3)
     assert seen == [0]
     assert not read_records(only(tmp_path))
 
