@@ -29,7 +29,10 @@ TINY = (
     "embedding=0 bootstrap=0 classifier.hidden=4 stage=pretrain"
 ).split()
 
-HOLD = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+HOLD = (
+    "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); "
+    "lock.acquire(); print('held', flush=True); sys.stdin.read()"
+)
 
 
 def parse(*overrides):
