@@ -30,9 +30,11 @@ def optimizer_with_schedule(
     return {"optimizer": optimizer, "lr_scheduler": moving}
 
 
-def own_step(task: pl.LightningModule, batch_idx: int) -> int:
+def own_step(batch_idx: int) -> int:
     """A number of its own for this process's part of a step, for its chance; with one process, that of the step."""
-    return batch_idx * task.trainer.world_size + task.global_rank
+    if not distributed.is_initialized():
+        return batch_idx
+    return batch_idx * distributed.get_world_size() + distributed.get_rank()
 
 
 def log_classes(task: pl.LightningModule, group: str, classes: Sequence[str], figures: Sequence[float | None]) -> None:

@@ -51,7 +51,7 @@ class PixelClassification(pl.LightningModule):
     def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         hypercolumns, labels, places = batch
-        with seeds.seeded(self.seed, "step", self.current_epoch, own_step(self, batch_idx)):
+        with seeds.seeded(self.seed, "step", self.current_epoch, own_step(batch_idx)):
             logits = self.classifier(hypercolumns.float(), places)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True)

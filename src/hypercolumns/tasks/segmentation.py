@@ -63,7 +63,7 @@ class Segmentation(pl.LightningModule):
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         images, masks, ids, frames = batch
-        with seeds.seeded(self.seed, "step", self.current_epoch, own_step(self, batch_idx)):
+        with seeds.seeded(self.seed, "step", self.current_epoch, own_step(batch_idx)):
             if self.sampler is None:
                 logits, labels = self.segmenter(images, frames).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
