@@ -97,6 +97,6 @@ def run_script(monkeypatch, capsys):
 
     with monkeypatch.context() as patch:
         for name in ("HYDRA_FULL_ERROR", "LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-            patch.setenv(name, os.environ.get(name, "0"))  # so that it is as before, afterwards
+            patch.setenv(name, os.environ.get(name, "1024"))  # so that it is as before, afterwards
         yield start
     root.handlers, root.level = handlers, level

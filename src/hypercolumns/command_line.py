@@ -80,8 +80,12 @@ def name_sweep(arguments: Sequence[str]) -> list[str]:
     """The arguments, and if they start a sweep a name for it: the same for the same settings, in whatever order."""
     if not _is_sweep(arguments):
         return list(arguments)
-    naming = sorted(one for one in arguments if not one.startswith(("-", *NOT_NAMING)))
-    return [*arguments, f"hydra.job.name={key(naming)}"]
+    if any(one.startswith("hydra.job.name=") for one in arguments):
+        return list(arguments)
+    naming = sorted(
+        one for one in arguments if not one.startswith(("-", *NOT_NAMING)) or one.startswith("search.storage=")
+    )
+    return [*arguments, f"hydra.job.name='{key(naming)}'"]  # in quotes, for some would be numbers
 
 
 def _is_sweep(arguments: Sequence[str]) -> bool:

@@ -1,22 +1,30 @@
 """Sweeps as they are started, in this process."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
+from threading import Thread
 
 import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
+from rich.console import Console
+from small_runs import RGB, config
 
 from hypercolumns.command_line import name_sweep
 from hypercolumns.stages import sweep_table
+from hypercolumns.stages.runs import Run
 from hypercolumns.stages.sweeps import DONE, FAILED, PRUNED, Record, one_by_one, read_records, refuse_several_processes
 
 TINY = (
     "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=1 trainer.accelerator=cpu "
     "embedding=0 bootstrap=20 classifier.hidden=4 ~callbacks.pictures"
 ).split()
+
+
+CHOICES = (("squeezenet1_1", "0.000316"), ("resnet50", "0.001"))
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def test_a_sweep_ends_in_a_table_and_again_does_nothing_twice(sweep, tmp_path):
     assert {row["reason"] for row in rows[4:]} == {reason}
     assert f"job 2 failed: {reason}\n" in result.stderr
     assert "6 jobs" in result.stdout
-    assert "tensorboard --logdir 'runs/shapes/rgb/events'" in result.stdout
+    assert "tensorboard --logdir runs/shapes/rgb/events " in result.stdout
     markdown = (only(tmp_path) / "table.md").read_text().splitlines()
     assert markdown[0] == "|  | hidden | lr | mIoU | 95% interval | boundary | seconds | run |"
     assert len(markdown) == 8
@@ -128,12 +136,42 @@ def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
     assert not read_records(only(tmp_path))
 
 
-def test_records_of_jobs_that_are_no_more_are_not_shown(sweep, tmp_path, monkeypatch):
-    monkeypatch.setattr("hypercolumns.stages.STAGES", {"extract": lambda cfg: tmp_path})
-    sweep("stage=extract", "seed=0,1")
-    Record(7, ["seed=7"], DONE).write(only(tmp_path))
-    sweep("stage=extract", "seed=0,1")
-    assert [row["job"] for row in table(tmp_path)] == ["0", "1"]
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_narrow_terminal_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, width):
+    screen = Console(width=width, force_terminal=True, color_system=None, file=io.StringIO())
+    monkeypatch.setattr(sweep_table, "console", screen)
+    overrides = [[f"cnn={cnn}", "classifier.hidden=256", f"optimizer.lr={lr}"] for cnn, lr in CHOICES]
+    settings = {"interval": [0.401, 0.423], "level": 0.95, "boundary_miou": 0.317, "seconds": 12.3}
+    records = [
+        Record(0, overrides[0], DONE, miou=0.412, folder="runs/shapes/rgb/pretrain/0123456789", **settings),
+        Record(1, overrides[1], FAILED, "no file of that name; give one that there is, or none at all"),
+    ]
+    sweep_table.show(records, tmp_path)
+    text = "".join(screen.file.getvalue().split())
+    for shown in ("0.412", "0.000316", "0123456789", "squeezenet1_1", "failed:nofileofthatname;giveonethatthereis"):
+        assert shown in text
+    assert ("0.401to0.423" in text) == (width > 60)
+    assert ("12.3" in text) == (width > 80)
+
+
+def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cfg, order = config("train", *RGB, "stage=pretrain"), []
+
+    def second():
+        with Run.begin(cfg, tmp_path / "pretrain", {}) as run:
+            order.append(run.finished is not None)
+
+    with Run.begin(cfg, tmp_path / "pretrain", {}) as run:
+        other = Thread(target=second)
+        other.start()
+        other.join(0.5)
+        assert not order
+        run.finish({"miou": None})
+    other.join()
+    assert order == [True]
+    assert "waiting for another process, which is at" in capsys.readouterr().out
+    assert not list((tmp_path / "pretrain").glob(".*"))
 
 
 def test_several_processes_are_refused_before_any_job(sweep, tmp_path):
@@ -141,7 +179,8 @@ def test_several_processes_are_refused_before_any_job(sweep, tmp_path):
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert (
-        "trainer.devices=2 asks for 2; give trainer.devices=1, or run the jobs without -m: for s1 in" in result.stderr
+        "trainer.devices=2 asks for 2; give trainer=default trainer.devices=1, or run the jobs without -m: for s1 in"
+        in result.stderr
     )
     assert not list(tmp_path.iterdir())
 
@@ -149,8 +188,14 @@ def test_several_processes_are_refused_before_any_job(sweep, tmp_path):
 def test_nodes_count_too():
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", ["+trainer.num_nodes=2", "trainer.accelerator=cpu"])
-    with pytest.raises(Exception, match=r"asks for 2; give trainer.devices=1, .*: python train.py seed=0$"):
+    with pytest.raises(Exception, match=r"num_nodes=2 asks for 2; give trainer=default .*: python train.py seed=0$"):
         refuse_several_processes(cfg, ["seed=0"])
+
+
+def test_a_search_without_m_is_refused(run_script, tmp_path):
+    result = run_script("train.py", *TINY, "search=optuna", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "search=optuna goes with -m" in result.stderr
 
 
 def test_the_command_instead_runs_each_job(tmp_path):

@@ -4,6 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.stages.all import run_all
 from hypercolumns.stages.compare import compare_runs
 from hypercolumns.stages.environment import is_job_of_sweep
@@ -39,4 +40,6 @@ def run_stage(cfg: DictConfig) -> float | None:
 
 
 def _run(cfg: DictConfig) -> Any:
+    if cfg.get("search") is not None and not is_job_of_sweep():
+        raise HypercolumnsError("search=optuna goes with -m: python train.py -m search=optuna ...")
     return STAGES[cfg.stage](cfg)

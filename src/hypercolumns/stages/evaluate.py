@@ -90,16 +90,16 @@ def _finish(
     scored: Callable[[], Scored],
 ) -> runs.Run:
     identity = {"data": images.fingerprint(), "boundary": cfg.boundary, **about}
-    run = runs.Run.begin(cfg, runs.local(cfg, "runs") / images.name / cnn / "evaluate", identity)
-    title = f"{what}: {len(images.splits[split])} {split} images of {images.name}"
-    if not run.finished:
-        evaluated = {"what": what, "data": images.name, "split": split, "resolution": "original", **about}
-        settings = {"stage": "evaluate", "split": split, "what": what, **about}
-        conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, scored(), words(settings))
-    else:
-        update_intervals(cfg, run)
-    processes.wait()
-    show(run, title)
+    with runs.Run.begin(cfg, runs.local(cfg, "runs") / images.name / cnn / "evaluate", identity) as run:
+        title = f"{what}: {len(images.splits[split])} {split} images of {images.name}"
+        if not run.finished:
+            evaluated = {"what": what, "data": images.name, "split": split, "resolution": "original", **about}
+            settings = {"stage": "evaluate", "split": split, "what": what, **about}
+            conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, scored(), words(settings))
+        else:
+            update_intervals(cfg, run)
+        processes.wait()
+        show(run, title)
     return run
 
 

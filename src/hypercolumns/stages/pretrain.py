@@ -24,11 +24,11 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     store = runs.find_store(cfg, images, wanted)
     limit = _limit(cfg.dense_val, len(images.splits["val"]))
     identity = wanted | {"samples": key(store.fingerprint), **runs.deciding(cfg, "pretrain")}
-    run = runs.Run.begin(cfg, runs.home(cfg, images, "pretrain"), identity)
-    if not run.model.is_file():
-        console.print(f"pretrain: from the samples in {store.folder}", markup=False)
-        run.save(_trained(cfg, store, images, backbone, run))
-    finish(cfg, run, images, limit, {"sampler": store.fingerprint["sampler"]})
+    with runs.Run.begin(cfg, runs.home(cfg, images, "pretrain"), identity) as run:
+        if not run.model.is_file():
+            console.print(f"pretrain: from the samples in {store.folder}", markup=False)
+            run.save(_trained(cfg, store, images, backbone, run))
+        finish(cfg, run, images, limit, {"sampler": store.fingerprint["sampler"]})
     return run
 
 

@@ -35,21 +35,21 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
     wanted = runs.needs(cfg, images, backbone)
     store = runs.find_store(cfg, images, wanted)
     identity = wanted | {"samples": key(store.fingerprint), **runs.deciding(cfg, "rank_taps")}
-    run = runs.Run.begin(cfg, runs.home(cfg, images, "rank_taps"), identity)
-    if not run.finished:
-        console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
-        rows = _rank(cfg, store, backbone, len(images.classes))
-        report.write_ranking(run.folder / "ranking.csv", rows)
-        write_json(run.folder / "ranking.json", {"trials": rows})
-        best = report.choice(rows)
-        scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
-        run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
-    rows = read_json(run.folder / "ranking.json")["trials"]
-    report.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
-    console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
-    override = f"cnn.taps={report.taps_value(report.choice(rows)['taps'])}"
-    console.print(f"{'choice':>9}  {shlex.quote(override)}", markup=False)
-    console.print(f"{'command':>9}  {build.command('all', override)}", markup=False)
+    with runs.Run.begin(cfg, runs.home(cfg, images, "rank_taps"), identity) as run:
+        if not run.finished:
+            console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
+            rows = _rank(cfg, store, backbone, len(images.classes))
+            report.write_ranking(run.folder / "ranking.csv", rows)
+            write_json(run.folder / "ranking.json", {"trials": rows})
+            best = report.choice(rows)
+            scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
+            run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
+        rows = read_json(run.folder / "ranking.json")["trials"]
+        report.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
+        console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
+        override = f"cnn.taps={report.taps_value(report.choice(rows)['taps'])}"
+        console.print(f"{'choice':>9}  {shlex.quote(override)}", markup=False)
+        console.print(f"{'command':>9}  {build.command('all', override)}", markup=False)
     return run
 
 

@@ -10,12 +10,14 @@ A key is a hash of all that decides the contents, the identity, which is written
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,7 +25,7 @@ from hypercolumns import model_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError, MissingInputError
-from hypercolumns.files import file_hash, key, read_json, write_json
+from hypercolumns.files import file_hash, key, read_json, release, write_json
 from hypercolumns.progress import console
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
@@ -116,13 +118,32 @@ class Run:
         self.panels = folder / "panels.png"
 
     @classmethod
-    def begin(cls, cfg: DictConfig, parent: Path, identity: Identity) -> "Run":
-        """The run of that identity in `parent`, new, unfinished or finished; with `overwrite`, always new."""
+    @contextmanager
+    def begin(cls, cfg: DictConfig, parent: Path, identity: Identity) -> Iterator["Run"]:
+        """The run of that identity in `parent`, new, unfinished or finished; with `overwrite`, always new.
+
+        Inside, it is this command's alone; others that want the same run wait, and find it finished.
+        """
         run = cls(parent / key(identity))
-        if processes.is_first():
-            run._prepare(cfg, identity)
-        processes.wait()
-        return run
+        with run._alone() if processes.is_first() else nullcontext():
+            if processes.is_first():
+                run._prepare(cfg, identity)
+            processes.wait()
+            yield run
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            console.print(f"waiting for another process, which is at {self.folder}", markup=False)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            release(lock)
 
     def _prepare(self, cfg: DictConfig, identity: Identity) -> None:
         if cfg.overwrite and self.folder.exists():
@@ -239,7 +260,8 @@ def own_of_job(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Identity:
 
 def _names_samples() -> bool:
     """Whether the command says which samples it means."""
-    return any(override.startswith(("sampler", "seed=")) for override in build.overrides())
+    names = ("sampler", "seed=", "experiment=")  # an experiment may have a sampler of its own
+    return any(override.lstrip("+").startswith(names) for override in build.overrides())
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -25,7 +26,7 @@ from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.files import release
 from hypercolumns.progress import console
 from hypercolumns.stages import build
-from hypercolumns.stages.sweeps import DONE, PRUNED, Record, clear_records, read_record
+from hypercolumns.stages.sweeps import DONE, FAILED, PRUNED, Record, clear_records, read_record
 
 Launch = Callable[[list[str], int], object]  # of a job's settings and its number
 SECONDS_BETWEEN_LOOKS = 1.0  # at trials that other processes run
@@ -36,6 +37,10 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
     """Run trials until there are `search.trials` of them, those of earlier commands and other processes counted."""
     check_whole("search.trials", cfg.search.trials, least=1)
     check_whole("seed", cfg.seed, least=0)
+    if cfg.overwrite:
+        raise HypercolumnsError(
+            f"overwrite=true does not go with search=optuna; to search anew remove the folder {cfg.hydra.sweep.dir}"
+        )
     if "basic_launcher" not in cfg.hydra.launcher._target_:
         raise HypercolumnsError(
             "search=optuna runs its jobs one at a time, so hydra/launcher does not go with it; to search in several "
@@ -51,7 +56,10 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
             continue
         job = [*fixed, *(f"{name}={value}" for name, value in trial.params.items())]
         with judging("train" if cfg.stage == "all" else cfg.stage, trials.judge(trial)):
-            launch(job, trial.number)
+            try:
+                launch(job, trial.number)
+            except HydraException as error:  # values that don't go together, which no job has seen
+                Record(trial.number, job, FAILED, " ".join(str(error).split())).write(trials.folder)
         trials.end(trial.number)
 
 
@@ -186,8 +194,10 @@ def _distribution(of: Any, override: Override) -> Any:
         steps = list(value.range())
         if not steps:
             raise ValueError("it has no values")
+        if "log" in value.tags:
+            raise ValueError("a range has no logarithmic scale, only an interval has")
         kind = of.IntDistribution if all(isinstance(step, int) for step in steps) else of.FloatDistribution
-        return kind(steps[0], steps[-1], step=value.step)
+        return kind(min(steps), max(steps), step=abs(value.step))
     assert isinstance(value, IntervalSweep)
     kind = of.IntDistribution if isinstance(value.start, int) and isinstance(value.end, int) else of.FloatDistribution
     return kind(value.start, value.end, log="log" in value.tags)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from hypercolumns.files import replacing
 from hypercolumns.progress import console
 from hypercolumns.stages.report import number
 from hypercolumns.stages.runs import Run
-from hypercolumns.stages.sweeps import DONE, FAILED, Record, clear_records, read_records, refuse_several_processes
+from hypercolumns.stages.sweeps import DONE, FAILED, Record, read_records, refuse_several_processes
 
 ORDER = (DONE, "pruned", FAILED)
 
@@ -28,11 +29,10 @@ class SweepTable(Callback):
     """Hydra calls it before the first job of a sweep and after the last; it ends with exit code 1 if one failed."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Refuse what can't be a sweep, and forget the records of an earlier time."""
+        """Refuse what can't be a sweep; where jobs run elsewhere, each looks at its own machine."""
         with _faults_end():
-            refuse_several_processes(config, list(config.hydra.overrides.task))
-            if config.get("search") is None:  # which knows its trials
-                clear_records(Path(config.hydra.sweep.dir))
+            if "basic_launcher" in config.hydra.launcher._target_:
+                refuse_several_processes(config, list(config.hydra.overrides.task))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Show and write the table."""
@@ -79,28 +79,43 @@ def show(records: Sequence[Record], sweep: Path) -> None:
     """Print the table of ranked records and write it to the sweep's folder, and say what to look at next."""
     _write_csv(sweep / "table.csv", records)
     _write_markdown(sweep / "table.md", records)
-    header, *rows = _cells(records)
-    table = Table(title=f"{len(records)} jobs", title_justify="left")
-    for name in header:
-        last = name == header[-1]
-        look: dict[str, Any] = {"min_width": 20} if last else {"justify": "right", "no_wrap": True}
-        table.add_column(Text(name), overflow="fold", **look)
-    for record, row in zip(records, rows, strict=True):
-        table.add_row(*map(Text, row), style={DONE: "", FAILED: "red"}.get(record.status, "dim"))
-    unlimited = console.options.update(width=10_000)  # in a log; a terminal has its width
-    console.print(table, width=None if console.is_terminal else Measurement.get(console, unlimited, table).maximum)
+    _print(records)
     paths = {"table": f"{sweep / 'table.csv'} and table.md"}
     if records and records[0].model:
         paths["best"] = records[0].model
     if events := [
         str(Run(Path(record.folder)).events) for record in records if record.miou is not None and record.folder
     ]:
-        paths["compare"] = f"tensorboard --logdir '{os.path.commonpath(events)}' (the tab HParams)"
+        paths["compare"] = f"tensorboard --logdir {shlex.quote(os.path.commonpath(events))} (the tab HParams)"
     for name, path in paths.items():
         console.print(f"{name:>9}  {path}", markup=False)
 
 
-def _cells(records: Sequence[Record]) -> list[list[str]]:
+def _print(records: Sequence[Record]) -> None:
+    """Print the table, without its less important columns if the terminal is too narrow, the reasons below it."""
+    header, *rows = _cells(records, reasons=False)
+    kept = list(range(len(header)))
+    less_important = [header.index(name) for name in ("seconds", "boundary") if name in header]
+    less_important += [index for index, name in enumerate(header) if name.endswith("interval")]
+    unlimited = console.options.update(width=10_000)
+    while True:
+        table = Table(title=f"{len(records)} jobs", title_justify="left")
+        for index in kept:
+            table.add_column(Text(header[index]), justify="left" if index == len(header) - 1 else "right", no_wrap=True)
+        for record, row in zip(records, rows, strict=True):
+            look = {DONE: "", FAILED: "red"}.get(record.status, "dim")
+            table.add_row(*(Text(row[index]) for index in kept), style=look)
+        width = Measurement.get(console, unlimited, table).maximum
+        if not console.is_terminal or width <= console.width or not less_important:
+            break
+        kept.remove(less_important.pop(0))
+    console.print(table, width=width, soft_wrap=True)  # too wide, it is folded by the terminal: no figure is cut
+    for place, record in enumerate(records, 1):
+        if record.reason is not None:
+            console.print(f"{place:>9}  {record.status}: {record.reason}", markup=False)
+
+
+def _cells(records: Sequence[Record], reasons: bool = True) -> list[list[str]]:
     """The table as people read it: a header, then a row for each record."""
     own = settings(records)
     names = list(own[0]) if own else []
@@ -112,7 +127,7 @@ def _cells(records: Sequence[Record]) -> list[list[str]]:
         figures = ["" if value is None else number(value) for value in (record.miou, record.boundary_miou)]
         row = [f"{place}", *map(_short_value, one.values()), figures[0], *([ends] if level else []), figures[1]]
         row.append("" if record.seconds is None else f"{record.seconds:.1f}")
-        row.append(_result(record))
+        row.append(_result(record) if reasons or record.reason is None else record.status)
         rows.append(row)
     return rows
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Sweep
@@ -92,9 +91,10 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
     sweep, number, overrides = Path(job.sweep.dir), int(job.job.num), list(job.overrides.task)
     console.print(f"job {number}: {shlex.join(overrides)}", markup=False)
     made, status, reason = None, DONE, None
+    (_jobs(sweep) / f"{number}.json").unlink(missing_ok=True)  # of an earlier time
     try:
         refuse_several_processes(cfg, overrides)
-        made = _run_with_input(cfg, run, sweep)
+        made = _run_with_input(cfg, run)
     except PrunedError as pruned:
         status, reason = PRUNED, str(pruned)
     except Exception as error:
@@ -107,7 +107,7 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
     return made
 
 
-def _run_with_input(cfg: DictConfig, run: Stages, sweep: Path) -> Any:
+def _run_with_input(cfg: DictConfig, run: Stages) -> Any:
     """Run a stage; first those that make its input, with the same settings, if there is none."""
     made: set[str] = set()
     while True:
@@ -116,23 +116,8 @@ def _run_with_input(cfg: DictConfig, run: Stages, sweep: Path) -> Any:
         except MissingInputError as missing:
             if missing.stage in made:
                 raise
-            if _make(missing.stage, run, sweep):
-                made.add(missing.stage)
-
-
-def _make(stage: str, run: Stages, sweep: Path) -> bool:
-    """Run a stage for its output, or wait for another job that does, which may be just what is needed."""
-    if stage == "extract":  # jobs of the same time share this work
-        run(compose_stage(stage))
-        return True
-    lock = FileLock(sweep / f".{stage}.lock", blocking=False)
-    try:
-        with lock:
-            _run_with_input(compose_stage(stage), run, sweep)
-        return True
-    except TimeoutError:
-        with lock.acquire(timeout=-1, blocking=True):
-            return False
+            made.add(missing.stage)
+            _run_with_input(compose_stage(missing.stage), run)
 
 
 def _figures(made: Any) -> dict[str, Any]:
@@ -160,9 +145,11 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     count = max(trainer.world_size, trainer.num_devices * int(cfg.trainer.get("num_nodes") or 1))
     if count > 1:
         instead = one_by_one(overrides)
+        nodes = cfg.trainer.get("num_nodes") or 1
         raise HypercolumnsError(
-            f"-m runs each job in one process, and trainer.devices={cfg.trainer.devices} asks for {count}; "
-            f"give trainer.devices=1{f', or run the jobs without -m: {instead}' if instead else ''}"
+            f"-m runs each job in one process, and trainer.devices={cfg.trainer.devices}"
+            f"{f' trainer.num_nodes={nodes}' if nodes != 1 else ''} asks for {count}; "
+            f"give trainer=default trainer.devices=1{f', or run the jobs without -m: {instead}' if instead else ''}"
         )
 
 

@@ -44,11 +44,11 @@ def train(cfg: DictConfig) -> runs.Run:
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
         **runs.deciding(cfg, "train"),
     }
-    run = runs.Run.begin(cfg, runs.home(cfg, images, "train"), identity)
-    if not run.model.is_file():
-        console.print(f"train: from {start or 'scratch'}", markup=False)
-        _train(cfg, images, backbone, start, run)
-    finish(cfg, run, images, len(images.splits["val"]), {})
+    with runs.Run.begin(cfg, runs.home(cfg, images, "train"), identity) as run:
+        if not run.model.is_file():
+            console.print(f"train: from {start or 'scratch'}", markup=False)
+            _train(cfg, images, backbone, start, run)
+        finish(cfg, run, images, len(images.splits["val"]), {})
     return run
 
 
