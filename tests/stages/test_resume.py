@@ -12,9 +12,14 @@ from hypercolumns.callbacks import History, checkpoint, resume_point
 from hypercolumns.tasks import PixelClassification, Segmentation
 
 CHANCE = ["classifier.dropout=0.5", "checkpoint_minutes=0", "trainer.max_epochs=2"]
+PER_CLASS = ["sampler=per_class", "sampler.n=7"]
 CASES = {
     "pretrain": (PixelClassification, []),
     "pretrain few images": (PixelClassification, ["images_per_batch=7", "num_workers=1"]),
+    "pretrain groups": (  # whose epochs differ in their number of steps
+        PixelClassification,
+        ["images_per_batch=2", "batch_size=16", *PER_CLASS, "scheduler=cosine"],
+    ),
     "pretrain momentum": (PixelClassification, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
     "train": (Segmentation, ["init_from=scratch", "augment.color_jitter=0.5", "augment.flip=0.5"]),
     "train points": (Segmentation, ["init_from=scratch", "pixels=50", "num_workers=1"]),
@@ -27,6 +32,7 @@ def extracted(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         run("extract")
+        run("extract", *PER_CLASS)
     return place
 
 
@@ -52,7 +58,10 @@ def cut_at(monkeypatch, task, epoch, batch):
     return steps
 
 
-@pytest.mark.parametrize(("case", "epoch", "batch"), [(case, 0, 3) for case in CASES] + [("train", 1, 2)])
+@pytest.mark.parametrize(
+    ("case", "epoch", "batch"),
+    [(case, 0, 3) for case in CASES if "groups" not in case] + [("train", 1, 2), ("pretrain groups", 1, 2)],
+)
 def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, case, epoch, batch):
     task, settings = CASES[case]
     stage = case.split()[0]

@@ -1,6 +1,7 @@
 """Learning rates over the steps of a training: warm-up, then constant, cosine or polynomial decay."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from torch.optim import Optimizer
@@ -13,28 +14,50 @@ Schedule = Callable[[Optimizer, int], LambdaLR]
 
 def constant(optimizer: Optimizer, steps: int, warmup: float = 0.0) -> LambdaLR:
     """The rate as it is; rising linearly to it during the first `warmup` (a share of all `steps`)."""
-    return _schedule(optimizer, steps, warmup, lambda progress: 1.0)
+    return LambdaLR(optimizer, _Constant(steps, warmup, 1))
 
 
 def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.0, floor: float = 0.0) -> LambdaLR:
     """From the rate down to `floor` times it, along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
-    return _schedule(
-        optimizer, steps, warmup, lambda progress: floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
-    )
+    return LambdaLR(optimizer, _Cosine(steps, warmup, floor))
 
 
 def poly(optimizer: Optimizer, steps: int, warmup: float = 0.0, power: float = 0.9) -> LambdaLR:
     """From the rate down to 0 by (1 - progress)^power (Chen et al., DeepLab, arXiv:1606.00915)."""
-    return _schedule(optimizer, steps, warmup, lambda progress: (1 - progress) ** power)
+    return LambdaLR(optimizer, _Poly(steps, warmup, power))
 
 
-def _schedule(optimizer: Optimizer, steps: int, warmup: float, decay: Callable[[float], float]) -> LambdaLR:
-    check_share("scheduler.warmup", warmup)
-    rising = round(warmup * steps)
+class _Factor(ABC):
+    """What the rate is multiplied by at a step.
 
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / (rising + 1)
-        return decay(min((step - rising) / max(steps - rising, 1), 1.0))
+    A scheduler's state holds the attributes, so a training that goes on keeps the length that it began with, whatever
+    the length of the epoch it goes on in.
+    """
 
-    return LambdaLR(optimizer, factor)
+    def __init__(self, steps: int, warmup: float, parameter: float) -> None:
+        check_share("scheduler.warmup", warmup)
+        self.steps, self.rising, self.parameter = steps, round(warmup * steps), parameter
+
+    def __call__(self, step: int) -> float:
+        if step < self.rising:
+            return (step + 1) / (self.rising + 1)
+        return self._decay(min((step - self.rising) / max(self.steps - self.rising, 1), 1.0))
+
+    @abstractmethod
+    def _decay(self, progress: float) -> float:
+        """The factor after the warm-up, at a progress from 0 to 1."""
+
+
+class _Constant(_Factor):
+    def _decay(self, progress: float) -> float:
+        return self.parameter
+
+
+class _Cosine(_Factor):
+    def _decay(self, progress: float) -> float:
+        return self.parameter + (1 - self.parameter) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class _Poly(_Factor):
+    def _decay(self, progress: float) -> float:
+        return float((1 - progress) ** self.parameter)
