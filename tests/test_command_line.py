@@ -63,6 +63,11 @@ def test_a_bug_is_no_line():
     assert as_line(HypercolumnsError("wrong")) == "wrong"
 
 
+def test_the_end_of_another_process_is_a_line():
+    line = as_line(RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset by peer"))
+    assert line == "another process of this command has ended; what it printed says why"
+
+
 def test_a_fault_from_a_worker_is_its_last_line():
     message = (
         "Caught HypercolumnsError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"

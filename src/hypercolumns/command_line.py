@@ -43,8 +43,7 @@ def run(main: Callable[[], object]) -> None:
     sys.argv[1:] = name_sweep(quote_paths(sys.argv[1:]))
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
-    for number in signals.STOPPING:
-        signal.signal(number, signals.interrupt)
+    signals.on_stop(signals.interrupt)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, where it would print them and exit
     try:
         main()
@@ -148,6 +147,8 @@ def as_line(error: BaseException) -> str | None:
     of_hydra = isinstance(innermost, HydraException | OmegaConfBaseException)
     if of_hydra or str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
         return _of_hydra(str(error))
+    if type(innermost).__name__.startswith("Dist") or "gloo/transport" in str(innermost):  # errors of torch.distributed
+        return "another process of this command has ended; what it printed says why"
     if type(innermost).__name__ == "MisconfigurationException":  # Lightning's, which takes seconds to import
         return " ".join(str(innermost).split())
     return None

@@ -1,11 +1,21 @@
 """The signals that ask a program to stop: Ctrl-C, the end of a session, and those of a cluster's queue."""
 
+import os
 import signal
+import threading
+from collections.abc import Callable
 from types import FrameType
 
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 )  # Windows lacks the last one
+
+
+def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:
+    """From now on these signals are for `handler`; but where they don't arrive, in other threads, nothing changes."""
+    if threading.current_thread() is threading.main_thread():
+        for number in STOPPING:
+            signal.signal(number, handler)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -14,10 +24,13 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def leave_to_parent(worker: int) -> None:
-    """Start a worker of a DataLoader: signals to the whole group reach it too, but the parent decides what they mean.
+    """Start a worker of a DataLoader: what a signal means the parent decides, and a step needs its workers to end.
 
-    All but SIGTERM, by which the parent ends it.
+    So signals to the whole group don't reach a worker, and of those to all processes SIGTERM alone, by which the parent
+    ends it. If the parent is killed, torch sees to it that the worker ends.
     """
+    if os.name == "posix":
+        os.setsid()
     for number in STOPPING:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)

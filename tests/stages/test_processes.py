@@ -2,13 +2,16 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from lightning_utilities.core.rank_zero import rank_zero_only
 from small_runs import RGB, config, run
 
 from hypercolumns import HypercolumnsError
@@ -72,6 +75,33 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
     assert done.stderr.decode().startswith("error: batch_size=1 is what a step has in all, too little for 2 processes")
 
 
+@pytest.mark.slow
+def test_two_processes_go_on_after_a_signal_to_one_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    settings = ["stage=pretrain", "batch_size=64", "classifier.dropout=0.5", "trainer.max_epochs=30", "dense_val=0"]
+    run("extract", "runs=two", base=SETTINGS)
+    (tmp_path / "log").touch()
+
+    def start(*more):
+        with (tmp_path / "log").open("a") as log:
+            return subprocess.Popen(command("two", *settings, *more), stdout=log, stderr=log)
+
+    assert start().wait() == 0
+    model = (tmp_path / "two/shapes/rgb/pretrain/latest").resolve() / "model.safetensors"
+    whole = model.read_bytes()
+    stopped = start("overwrite=true")
+    while not (model.parent / "checkpoints/last.ckpt").is_file() or model.is_file():
+        assert stopped.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait() == 128 + signal.SIGTERM
+    assert not model.is_file()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+    assert start().wait() == 0
+    assert model.read_bytes() == whole
+
+
 def test_the_settings_of_a_cluster_are_taken(monkeypatch):
     for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES"):
         monkeypatch.delenv(name, raising=False)
@@ -92,6 +122,21 @@ def test_torchrun_without_ddp_is_refused(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     with pytest.raises(HypercolumnsError, match=r"torchrun started 4 processes, but trainer\.devices=1 .* trainer=ddp"):
         processes.begin(config("train", "trainer.accelerator=cpu"))
+
+
+def test_what_a_cluster_sets_means_nothing_to_a_command_that_works_by_itself(monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 3)
+    processes.begin(config("train", "trainer.accelerator=cpu"))
+    assert processes.is_first()
+    assert not processes.several()
+    assert rank_zero_only.rank == 0
+
+
+def test_processes_that_were_started_end_with_this_one(monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    started = [subprocess.Popen(["sleep", "60"]), subprocess.Popen(["true"])]
+    processes._end(started)
+    assert [one.wait() for one in started] == [-signal.SIGKILL, 0]
 
 
 def test_a_step_must_have_something_for_each(monkeypatch):

@@ -1,5 +1,6 @@
 """A training that is stopped at any moment and goes on."""
 
+import shutil
 import signal
 import zipfile
 
@@ -9,7 +10,7 @@ from small_runs import run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.callbacks import History, checkpoint, resume_point
-from hypercolumns.tasks import PixelClassification, Segmentation
+from hypercolumns.tasks import PixelClassification, Scoring, Segmentation
 
 CHANCE = ["classifier.dropout=0.5", "checkpoint_minutes=0", "trainer.max_epochs=2"]
 PER_CLASS = ["sampler=per_class", "sampler.n=7"]
@@ -19,6 +20,10 @@ CASES = {
     "pretrain groups": (  # whose epochs differ in their number of steps
         PixelClassification,
         ["images_per_batch=2", "batch_size=16", *PER_CLASS, "scheduler=cosine"],
+    ),
+    "pretrain limited": (
+        PixelClassification,
+        ["trainer.limit_train_batches=5", "trainer.check_val_every_n_epoch=2"],
     ),
     "pretrain momentum": (PixelClassification, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
     "train": (Segmentation, ["init_from=scratch", "augment.color_jitter=0.5", "augment.flip=0.5"]),
@@ -60,7 +65,8 @@ def cut_at(monkeypatch, task, epoch, batch):
 
 @pytest.mark.parametrize(
     ("case", "epoch", "batch"),
-    [(case, 0, 3) for case in CASES if "groups" not in case] + [("train", 1, 2), ("pretrain groups", 1, 2)],
+    [(case, 0, 3) for case in CASES if "groups" not in case]
+    + [("train", 1, 2), ("pretrain groups", 1, 2), ("pretrain limited", 1, 1)],
 )
 def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, case, epoch, batch):
     task, settings = CASES[case]
@@ -79,7 +85,7 @@ def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, cas
 
 
 def whole_run(place, *settings):
-    run("pretrain", *settings)
+    run("pretrain", *settings, "overwrite=true")  # so that it is the latest, whoever has made it before
     folder = (place / "runs/shapes/rgb/pretrain/latest").resolve()
     return folder, (folder / "model.safetensors").read_bytes()
 
@@ -126,8 +132,29 @@ def test_a_second_signal_or_one_while_images_are_scored_ends_it_at_once(place, m
     monkeypatch.setattr(PixelClassification, "validation_step", scoring)
 
 
-def test_from_one_of_several_processes_too():
-    """The largest signal that one of them has, and whether one finds it time to save."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_the_model_is_scored_ends_it_at_once(place, monkeypatch, number):
+    scoring = Scoring.test_step
+    monkeypatch.setattr(Scoring, "test_step", lambda *arguments: signal.raise_signal(number))
+    with pytest.raises(KeyboardInterrupt) as raised:
+        run("pretrain", "overwrite=true")
+    assert raised.value.args == (number,)
+    monkeypatch.setattr(Scoring, "test_step", scoring)
+
+
+def test_overwriting_that_is_killed_leaves_no_half_of_a_finished_run(place, monkeypatch):
+    settings = ["dense_val=0", "optimizer.lr=0.02"]
+    folder, whole = whole_run(place, *settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path, **_: (path / "metrics.json").unlink(missing_ok=True) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("pretrain", *settings, "overwrite=true")
+    run("pretrain", *settings)
+    assert (folder / "metrics.json").is_file()
+    assert (folder / "model.safetensors").read_bytes() == whole
+
+
+def test_alone_the_signal_is_that_of_this_process():
     assert checkpoint._most(15, 0, device=torch.device("cpu")) == [15, 0]
 
 
@@ -151,6 +178,8 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(place, monkeypatch, da
     run("pretrain", *settings)
     assert steps[done] == ((0, 0) if damage == "both" else (1, 2))
     assert (folder / "model.safetensors").read_bytes() == whole
+    kept_aside = {path.name for path in kept.glob("*.damaged")}
+    assert kept_aside == ({"last.damaged", "previous.damaged"} if damage == "both" else {"last.damaged"})
     assert "checkpoints/last.ckpt is damaged (" in " ".join(capsys.readouterr().out.split())
 
 

@@ -5,6 +5,7 @@ from hypercolumns.callbacks.checkpoint import (
     LastCheckpoints,
     MovableCheckpoint,
     WholeFiles,
+    fault_of,
     resume_point,
 )
 from hypercolumns.callbacks.history import History
@@ -26,5 +27,6 @@ __all__ = [
     "Pruning",
     "Throughput",
     "WholeFiles",
+    "fault_of",
     "resume_point",
 ]

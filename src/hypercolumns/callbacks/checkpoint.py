@@ -1,7 +1,5 @@
 """Checkpoints of a run: written whole or not at all, wherever its folder is moved, and complete models."""
 
-import signal
-import threading
 import time
 import zipfile
 from functools import cached_property
@@ -20,29 +18,38 @@ from hypercolumns.data import Position, ResumableData
 from hypercolumns.files import replacing
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.signals import STOPPING
+from hypercolumns.signals import on_stop
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+FAULT = 200  # characters of what torch says
 
 
 def resume_point(folder: Path) -> Path | None:
-    """The newest checkpoint of `LastCheckpoints` in the folder that is not damaged; says so if one is."""
+    """The newest checkpoint of `LastCheckpoints` in the folder that is not damaged.
+
+    Says so if one is, and puts it aside: it must not become the previous one in place of a good one.
+    """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
-            fault = _fault(path)
+            fault = fault_of(path)
             if fault is None:
                 return path
-            console.print(f"{path} is damaged ({fault}); going on from what was before it", markup=False)
+            aside = path.with_suffix(".damaged")
+            path.replace(aside)
+            console.print(
+                f"{path} is damaged ({fault}) and now {aside.name}; going on from what was before it", markup=False
+            )
     return None
 
 
-def _fault(path: Path) -> str | None:
+def fault_of(path: Path) -> str | None:
     """What is wrong with a file that torch has saved, by the checksums in it; None if nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except (OSError, zipfile.BadZipFile) as error:
-        return str(error)
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # of many kinds, where the bytes may be any
+        return " ".join(str(error).split())[:FAULT]
     return broken and f"the checksum of {broken} differs"
 
 
@@ -79,9 +86,7 @@ class LastCheckpoints(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals, in Lightning's place, which sees to it that the handlers of before come back."""
         self._signal, self._can_wait, self._saved = 0, True, time.monotonic()
-        if threading.current_thread() is threading.main_thread():  # nowhere else can it be done
-            for number in STOPPING:
-                signal.signal(number, self._stop)
+        on_stop(self._stop)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -25,6 +25,7 @@ from hypercolumns.callbacks import (
     Progress,
     Pruning,
     WholeFiles,
+    fault_of,
     resume_point,
 )
 from hypercolumns.classifiers import Classifier
@@ -94,10 +95,11 @@ def plain(cfg: Any) -> Any:
 
 
 def image_set(cfg: DictConfig) -> ImageSet:
-    """The images that the config names."""
+    """The images that the config names, fetched or drawn by the first process if they are not there."""
     settings = plain(cfg.data)
     count, seed = settings.pop("limit_images", None), settings.pop("limit_seed", 0)
-    images: ImageSet = instantiate(settings, _convert_="all")
+    with processes.first_before_others():
+        images: ImageSet = instantiate(settings, _convert_="all")
     return limited(images, count, seed)
 
 
@@ -257,7 +259,8 @@ def fit(
         of_run = trainer(cfg, folder, events, data, CompleteCheckpoint(segmenter))
         _state_batches(cfg, of_run)
         with processes.interruptible(of_run):
-            of_run.fit(task, data, ckpt_path=resume_point(checkpoints(folder)), weights_only=True)
+            start = processes.found_by_first(lambda: resume_point(checkpoints(folder)))
+            of_run.fit(task, data, ckpt_path=start, weights_only=True)
     task.load_state_dict(_best_checkpoint(folder)["state_dict"])
     if processes.is_first():
         fitted.touch()
@@ -295,6 +298,9 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
             "no epoch was scored, so there is no best one; check trainer.max_epochs, trainer.check_val_every_n_epoch "
             "and trainer.limit_val_batches"
         )
+    fault = fault_of(path)
+    if fault is not None:
+        raise HypercolumnsError(f"{path} is damaged ({fault}); train again with overwrite=true")
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return checkpoint
 

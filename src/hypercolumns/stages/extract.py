@@ -18,6 +18,7 @@ from hypercolumns.files import replacing
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
+from hypercolumns.signals import leave_to_parent
 from hypercolumns.stages import build, embedding, processes, report, runs
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
 from hypercolumns.taps import Tap
@@ -109,7 +110,11 @@ def _claimed(
             yield from writer.images(shard)
 
     loader: DataLoader[Example] = DataLoader(
-        data.dataset(split), batch_size=None, sampler=indices(), num_workers=data.num_workers
+        data.dataset(split),
+        batch_size=None,
+        sampler=indices(),
+        num_workers=data.num_workers,
+        worker_init_fn=leave_to_parent,
     )
     examples = iter(track(loader, f"extract {split}", total))
     for example in examples:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor, nn
@@ -99,7 +98,6 @@ def score_model(cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset, ima
     return Scored(score(cfg, labeller, dataset, images.classes), look, images.palette)
 
 
-@rank_zero_only
 def conclude(
     cfg: DictConfig, run: Run, about: Mapping[str, Any], scored: Scored | None, settings: Mapping[str, Any]
 ) -> None:
@@ -109,6 +107,8 @@ def conclude(
 
     `about` goes into `metrics.json` before the figures, `settings` into TensorBoard's table of hyperparameters.
     """
+    if not processes.is_first():
+        return
     figures: dict[str, Any] = {**about, "images": 0, "miou": None}
     pictures: dict[str, Any] = {}
     if scored is not None:
@@ -133,10 +133,9 @@ def conclude(
     run.finish(figures)
 
 
-@rank_zero_only
 def update_intervals(cfg: DictConfig, run: Run) -> None:
     """Bring the intervals of a run that was finished before in line with the settings, in the first process."""
-    if run.counts.is_file():
+    if processes.is_first() and run.counts.is_file():
         figures = read_json(run.metrics)
         uncertainty = intervals(Evaluation.load(run.counts), cfg.groups, cfg.bootstrap, cfg.seed)
         if figures.get("intervals", {}) != uncertainty:

@@ -147,7 +147,10 @@ class Run:
 
     def _prepare(self, cfg: DictConfig, identity: Identity) -> None:
         if cfg.overwrite and self.folder.exists():
-            shutil.rmtree(self.folder)
+            aside = self.folder.with_name(f".{self.folder.name}.old")  # a kill must not leave half a finished run
+            shutil.rmtree(aside, ignore_errors=True)
+            self.folder.replace(aside)
+            shutil.rmtree(aside)
             shutil.rmtree(self.events, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / RECORD).is_file():

@@ -13,6 +13,7 @@ from hypercolumns.data import Example, PredictionDataset
 from hypercolumns.data.images import ImageDataset, collate
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Counts, Evaluation, groups_of
+from hypercolumns.signals import leave_to_parent
 from hypercolumns.stages import processes
 from hypercolumns.tasks import Scoring
 
@@ -28,7 +29,7 @@ def score(
     """
     ids = [pair.id for pair in dataset.pairs]
     groups_of(ids, cfg.groups)  # before the work, not after it
-    trainer = processes.bare_trainer(cfg, precision=cfg.trainer.precision, callbacks=[Progress()])
+    trainer = processes.bare_trainer(cfg, Progress(), precision=cfg.trainer.precision)
     if trainer.world_size > len(ids):
         raise HypercolumnsError(
             f"trainer.devices={cfg.trainer.devices}: {trainer.world_size} processes can't share {len(ids)} images; use "
@@ -36,7 +37,11 @@ def score(
         )
     own = range(trainer.global_rank, len(ids), trainer.world_size)
     loader: DataLoader[Example] = DataLoader(
-        dataset, batch_sampler=[[index] for index in own], num_workers=cfg.num_workers, collate_fn=collate
+        dataset,
+        batch_sampler=[[index] for index in own],
+        num_workers=cfg.num_workers,
+        collate_fn=collate,
+        worker_init_fn=leave_to_parent,
     )
     task = Scoring(labeller.eval(), len(classes), cfg.boundary)
     fault = None

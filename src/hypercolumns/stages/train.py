@@ -20,6 +20,7 @@ from hypercolumns.images import VOID
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler, Uniform
 from hypercolumns.segmenter import Segmenter
+from hypercolumns.signals import leave_to_parent
 from hypercolumns.stages import build, processes, runs
 from hypercolumns.stages.finish import finish
 from hypercolumns.tasks import Segmentation
@@ -142,7 +143,9 @@ def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> Class
 def _count(cfg: DictConfig, data: ImageData) -> Tensor:
     """The number of pixels of each class in the train split."""
     classes = len(data.image_set.classes)
-    loader: DataLoader[Example] = DataLoader(data.dataset("train"), batch_size=None, num_workers=cfg.num_workers)
+    loader: DataLoader[Example] = DataLoader(
+        data.dataset("train"), batch_size=None, num_workers=cfg.num_workers, worker_init_fn=leave_to_parent
+    )
     counts = torch.zeros(classes, dtype=torch.int64)
     for _, mask, *_ in track(loader, "count classes", len(loader)):
         counts += torch.bincount(mask[mask != VOID], minlength=classes)
