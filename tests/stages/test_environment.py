@@ -3,7 +3,7 @@ import subprocess
 
 import torch
 
-from hypercolumns.stages.environment import command_line, commit, environment
+from hypercolumns.stages.environment import changes, command_line, commit, environment
 
 
 def git(place, *arguments):
@@ -24,6 +24,25 @@ def test_the_commit_of_a_checkout(tmp_path):
     assert commit(tmp_path / "code.py") == {"commit": head, "changed": False}
     (tmp_path / "code.py").write_text("a = 2\n")
     assert commit(tmp_path / "code.py") == {"commit": head, "changed": True}
+
+
+def test_what_a_checkout_has_changed_can_be_applied_again(tmp_path):
+    (tmp_path / "in").mkdir()
+    code, other = tmp_path / "in/code.py", tmp_path / "other.bin"
+    code.write_text("a = 1\n")
+    other.write_bytes(b"\0\1")
+    assert changes(code) == ""
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    assert changes(code) == ""
+    code.write_text("a = 2  # ä\n")
+    other.write_bytes(b"\0\2")
+    patch = changes(code)
+    git(tmp_path, "checkout", "-q", ".")
+    subprocess.run(["git", "apply"], cwd=tmp_path, input=patch, text=True, check=True)
+    assert code.read_text() == "a = 2  # ä\n"
+    assert other.read_bytes() == b"\0\2"
 
 
 def test_without_git(tmp_path, monkeypatch):

@@ -57,15 +57,27 @@ def is_job_of_sweep() -> bool:
 
 def commit(file: Path) -> dict[str, Any] | None:
     """The commit of the checkout that tracks `file`, and whether tracked files differ from it; None if none does."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(file.parent), *arguments], capture_output=True, text=True, check=True, timeout=10
-        )
-        return done.stdout.strip()
-
     try:
-        git("ls-files", "--error-unmatch", file.name)  # a package installed into somebody else's checkout is not
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "-uno"))}
+        _git(file, "ls-files", "--error-unmatch", file.name)  # a package installed into somebody else's checkout is not
+        return {
+            "commit": _git(file, "rev-parse", "HEAD").strip(),
+            "changed": bool(_git(file, "status", "--porcelain", "-uno").strip()),
+        }
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def changes(file: Path) -> str:
+    """By what the checkout that tracks `file` differs from its commit, as `git apply` takes it; empty if by nothing."""
+    found = commit(file)
+    return (
+        _git(file, "diff", "--binary", "--no-ext-diff", "--no-color", "HEAD", "--", ":/")
+        if found and found["changed"]
+        else ""
+    )
+
+
+def _git(file: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(file.parent), *arguments]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=10)
+    return done.stdout.decode(errors="surrogateescape")  # files may be in any encoding

@@ -30,7 +30,7 @@ from hypercolumns.progress import console
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import build, processes
-from hypercolumns.stages.environment import command_line, environment, is_job_of_sweep
+from hypercolumns.stages.environment import changes, command_line, environment, is_job_of_sweep
 from hypercolumns.store import INDEX, SampleStore, fingerprint_of
 
 Identity = dict[str, Any]
@@ -159,6 +159,8 @@ class Run:
             OmegaConf.save(cfg, self.folder / "config.yaml", resolve=True)
             command = command_line(build.overrides())
             write_json(self.folder / "environment.json", environment(command, processes.device(cfg)))
+            if patch := changes(Path(__file__)):
+                (self.folder / "changes.patch").write_text(patch, encoding="utf-8", errors="surrogateescape")
 
     @property
     def miou(self) -> float | None:
