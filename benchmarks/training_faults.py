@@ -25,7 +25,7 @@ SETTINGS = "data=shapes data.train_images=120 data.val_images=16 cnn.weights=nul
 SETTINGS += "classifier.hidden=64 classifier.dropout=0.5 trainer.accelerator=cpu checkpoint_minutes=0.01".split()
 OF_STAGE = {
     "extract": ["sampler.n=30"],
-    "pretrain": ["trainer.max_epochs=40", "batch_size=128"],
+    "pretrain": ["trainer.max_epochs=10", "batch_size=128"],
     "train": ["trainer.max_epochs=3", "pixels=500", "augment.crop=64", "augment.flip=0.5", "~callbacks.pictures"],
 }
 FIRST = {"extract": "samples/*/fingerprint.json", "pretrain": "pretrain/*/run.json", "train": "train/*/run.json"}
