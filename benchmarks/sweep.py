@@ -1,9 +1,9 @@
-"""A sweep of 8 jobs against 8 separate commands, and a sweep killed in the middle and run again.
+"""A sweep of 8 jobs against as many separate commands, and a sweep killed in the middle and run again.
 
 python benchmarks/sweep.py
 
-Both sides start with no store of samples and end with 8 runs, whose figures must be equal. The kill is SIGKILL, when
-half the jobs are done; then the same command runs to its end, and what was finished must not have been touched.
+Both sides start with no store of samples and end with the same runs, whose figures must be equal. The kill is SIGKILL,
+when half the jobs are done; then the same command runs to its end, and what was finished must not have been touched.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 
 from common import report, start, wait_for
 
-HIDDEN, RATES = [4, 8, 16, 32], [1e-3, 3e-3]
+RATES = [1e-3, 3e-3]
 RUNS = "*/*/pretrain/[!l]*"  # but `latest`
 
 
@@ -30,10 +30,12 @@ def main() -> None:
         "--settings", nargs="*", default=[], help="of every job; they replace those of the synthetic data"
     )
     parser.add_argument("--cnn", default="rgb", help="a file of conf/cnn")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[4, 8, 16, 32], help="there are two jobs of each")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as data too")
     options = parser.parse_args()
+    jobs = len(options.hidden) * len(RATES)
     data = options.settings or ["data=shapes", "data.train_images=40", "data.val_images=10", "cnn.weights=null"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -42,20 +44,21 @@ def main() -> None:
             common.append(f"data.root={folder / 'data'}")
         run([*common, "stage=extract", f"runs={folder / 'first'}"], options.threads)
 
-        seconds = {"8 commands": timed(lambda: separately(common, folder / "separate", options.threads))}
-        seconds["a sweep"] = timed(lambda: run([*sweep(common, folder / "sweep")], options.threads))
-        assert figures(folder / "separate") == figures(folder / "sweep"), "the figures differ"
-        assert len(figures(folder / "sweep")) == 8
+        separate = folder / "separate"
+        seconds = {f"{jobs} commands": timed(lambda: separately(common, separate, options.hidden, options.threads))}
+        seconds["a sweep"] = timed(lambda: run(sweep(common, folder / "sweep", options.hidden), options.threads))
+        assert figures(separate) == figures(folder / "sweep"), "the figures differ"
+        assert len(figures(folder / "sweep")) == jobs
 
         killed = folder / "killed"
-        process = start("train.py", sweep(common, killed), options.threads)
-        for number in range(4):
+        process = start("train.py", sweep(common, killed, options.hidden), options.threads)
+        for number in range(jobs // 2):
             wait_for(killed, f"sweeps/*/jobs/{number}.json", process)
         wait_for(killed, f"{RUNS}/checkpoints/last.ckpt", process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         finished = times(killed)
-        again = timed(lambda: run(sweep(common, killed), options.threads))
+        again = timed(lambda: run(sweep(common, killed, options.hidden), options.threads))
         now = times(killed)
         untouched = sum(now[path] == when for path, when in finished.items()) // 2
         (table,) = killed.glob("sweeps/*/table.csv")
@@ -69,24 +72,24 @@ def main() -> None:
     result.append(
         {"what": "the killed sweep, again", "seconds": again, "against the sweep": again / seconds["a sweep"]}
     )
-    report(f"8 jobs, cnn={options.cnn}; figures equal", result, options.json)
+    report(f"{jobs} jobs, cnn={options.cnn}; figures equal", result, options.json)
     print(f"killed with {len(finished) // 2} jobs done: {untouched} of them untouched, {len(rows)} rows in the table")
     assert 2 * untouched == len(finished)
-    assert len(rows) == len(now) // 2 == 8
+    assert len(rows) == len(now) // 2 == jobs
 
 
-def sweep(common: list[str], runs: Path) -> list[str]:
+def sweep(common: list[str], runs: Path, hidden: list[int]) -> list[str]:
     """The settings of all jobs at once."""
-    hidden, rates = (",".join(map(str, values)) for values in (HIDDEN, RATES))
-    return ["-m", *common, f"runs={runs}", "stage=pretrain", f"classifier.hidden={hidden}", f"optimizer.lr={rates}"]
+    sizes, rates = (",".join(map(str, values)) for values in (hidden, RATES))
+    return ["-m", *common, f"runs={runs}", "stage=pretrain", f"classifier.hidden={sizes}", f"optimizer.lr={rates}"]
 
 
-def separately(common: list[str], runs: Path, threads: int) -> None:
+def separately(common: list[str], runs: Path, hidden: list[int], threads: int) -> None:
     """The samples, then each job by a command of its own."""
     settings = [*common, f"runs={runs}"]
     run([*settings, "stage=extract"], threads)
-    for hidden, rate in product(HIDDEN, RATES):
-        run([*settings, "stage=pretrain", f"classifier.hidden={hidden}", f"optimizer.lr={rate}"], threads)
+    for size, rate in product(hidden, RATES):
+        run([*settings, "stage=pretrain", f"classifier.hidden={size}", f"optimizer.lr={rate}"], threads)
 
 
 def run(settings: list[str], threads: int) -> None:
