@@ -73,6 +73,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
         "runs",
         "overwrite",
         "num_workers",
+        "max_pixels",
         "logger",
         "callbacks",
         "dense_val",

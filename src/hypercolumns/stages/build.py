@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
+from hypercolumns import images as image_files
 from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
 from hypercolumns.callbacks import (
@@ -63,7 +64,14 @@ def quiet_libraries() -> None:
         "Glyph .* missing from font.*",  # of a class's name, in a plot
     ):
         warnings.filterwarnings("ignore", message)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as many pixels are an error
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # for `images` makes an error of it
+    warnings.filterwarnings("ignore", module="PIL")  # what else a damaged file makes it say, beside our own words
+
+
+def limit_pixels(cfg: DictConfig) -> None:
+    """Put the setting `max_pixels` into force."""
+    check_whole("max_pixels", cfg.max_pixels, least=1)
+    image_files.limit_pixels(cfg.max_pixels)
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -74,6 +82,7 @@ def prepare(cfg: DictConfig) -> None:
     if not isinstance(cfg.groups, str | None):
         raise HypercolumnsError(f"groups={cfg.groups} must be a regular expression; put it in quotes within quotes")
     check_whole("seed", cfg.seed, least=0)
+    limit_pixels(cfg)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_machine(cfg)
     if cfg.monitor is not None:  # a stage that trains

@@ -73,7 +73,8 @@ def _evaluate_masks(cfg: DictConfig) -> runs.Run:
 
         def look(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
             labels, mask, id, _ = dataset[index]
-            return read_image(originals[id]) if id in originals else None, mask, labels
+            image = read_image(originals[id], mask.shape) if id in originals else None
+            return image, mask, labels
 
         return Scored(score(cfg, nn.Identity(), dataset, images.classes), look, images.palette)
 

@@ -58,6 +58,7 @@ def predict(cfg: DictConfig) -> int:
     written.
     """
     build.quiet_libraries()
+    build.limit_pixels(cfg)
     if cfg.export is not None:
         _export(cfg)
         return 0
