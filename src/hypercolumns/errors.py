@@ -24,6 +24,10 @@ class MissingInputError(HypercolumnsError):
         self.stage = stage
 
 
+class BadDataError(HypercolumnsError):
+    """A check that was asked for has found what it looked for; the command ends with exit code 1."""
+
+
 def check_whole(setting: str, value: object, least: int) -> None:
     """Raise HypercolumnsError unless the value of a setting is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:

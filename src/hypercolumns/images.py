@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.files import replacing
 
 VOID = 255  # the label of pixels that belong to no class
@@ -45,7 +45,11 @@ VOID_COLOUR: Colour = voc_palette(256)[VOID]
 
 
 def limit_pixels(most: int) -> None:
-    """Refuse images of more pixels than that, here and in processes that are started from now on."""
+    """Refuse images of more pixels than that, here and in processes that are started from now on.
+
+    Raises HypercolumnsError unless it is a whole number of at least 1.
+    """
+    check_whole("max_pixels", most, least=1)
     os.environ[PIXELS] = str(most)
     Image.MAX_IMAGE_PIXELS = most
 
@@ -119,20 +123,32 @@ def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) 
     """
     labels = read_mask(mask, palette, classes)
     pixels = read_image(image, labels.shape)
-    if pixels.shape[1:] != labels.shape:
-        raise _differing(image, pixels.shape[1:], mask, labels.shape)
+    check_sizes(image, pixels.shape[1:], mask, labels.shape)
     return pixels, labels
 
 
-def check_headers(image: Path, mask: Path) -> None:
-    """Raise HypercolumnsError if the files' first bytes tell that `read_pair` will; it decodes nothing."""
-    with _opened(mask, MASK_FORMATS) as opened:
-        wanted = opened.size
-    with _opened(image, FORMATS) as opened:
-        sideways = opened.size != wanted and opened.size == wanted[::-1]
-        turned = sideways and opened.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-    if opened.size != wanted and not turned:
-        raise _differing(image, opened.size[::-1], mask, wanted[::-1])
+def check_sizes(image: Path, image_size: Size, mask: Path, mask_size: Size) -> None:
+    """Raise HypercolumnsError unless an image and its mask have the same size."""
+    if tuple(image_size) != tuple(mask_size):
+        raise HypercolumnsError(
+            f"{mask} is {mask_size[1]}x{mask_size[0]}, its image {image} is {image_size[1]}x{image_size[0]}; they must "
+            f"have the same size"
+        )
+
+
+def mask_size(path: Path) -> Size:
+    """(height, width) of a mask, by the first bytes of its file alone; raises HypercolumnsError if they are wrong."""
+    with _opened(path, MASK_FORMATS) as image:
+        return image.height, image.width
+
+
+def image_size(path: Path, size: Size | None = None) -> Size:
+    """(height, width) of an image, likewise; turned by its EXIF orientation only where that makes it `size`."""
+    with _opened(path, FORMATS) as image:
+        own = image.height, image.width
+        if own != size and own[::-1] == size and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
+            return size
+        return own
 
 
 def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour]) -> None:
@@ -183,7 +199,8 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
     except HypercolumnsError:
         raise
     except FileNotFoundError:
-        raise HypercolumnsError(f"{path} does not exist") from None
+        leads = f" is a link to {os.readlink(path)}, which" if path.is_symlink() else ""
+        raise HypercolumnsError(f"{path}{leads} does not exist") from None
     except UnidentifiedImageError:
         kind = "is empty" if not path.stat().st_size else f"is not an image that can be read ({', '.join(formats)})"
         raise HypercolumnsError(f"{path} {kind}; replace it or take it out") from None
@@ -197,13 +214,6 @@ def _read(path: Path) -> Image.Image:
     with _opened(path, FORMATS) as image:
         image.load()
     return image
-
-
-def _differing(image: Path, size: Size, mask: Path, mask_size: Size) -> HypercolumnsError:
-    return HypercolumnsError(
-        f"{mask} is {mask_size[1]}x{mask_size[0]}, its image {image} is {size[1]}x{size[0]}; they must have the same "
-        f"size"
-    )
 
 
 def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypercolumns import model_file
 from hypercolumns.data import ImageSet, PredictionDataset, mask_pairs
-from hypercolumns.data.image_set import Pair, image_set, read_classes, read_palette
+from hypercolumns.data.image_set import Pair, check_present, image_set, read_classes, read_palette
 from hypercolumns.data.images import ImageDataset
 from hypercolumns.data.voc import CLASSES
 from hypercolumns.errors import HypercolumnsError
@@ -67,6 +67,7 @@ def _evaluate_masks(cfg: DictConfig) -> runs.Run:
         originals = {pair.id: pair.image for pair in pairs}
         predicted = [Pair(pair.id, predictions / f"{pair.id}.png", pair.mask) for pair in pairs]
         images = image_set(given.name, given.classes, given.palette, {cfg.split: predicted})
+    check_present(images)
 
     def scored() -> Scored:
         dataset = PredictionDataset(images.splits[split], images.palette, len(images.classes))
