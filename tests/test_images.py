@@ -285,6 +285,12 @@ def test_files_that_are_no_images_are_named(tmp_path, name, content, message):
             read(path)
 
 
+def test_a_folder_is_not_a_file(tmp_path):
+    (tmp_path / "i.png").mkdir()
+    with pytest.raises(HypercolumnsError, match=r"i\.png is not a file; replace it or take it out"):
+        read_image(tmp_path / "i.png")
+
+
 @pytest.mark.parametrize("name", ["a\nerror: b.png", "\x1b[31m.png", "[red]<b>.png", "a\udcff.png"])
 def test_the_name_of_a_file_stays_on_its_line(tmp_path, name):
     with pytest.raises(HypercolumnsError, match=r"\.png does not exist$") as caught:

@@ -1,6 +1,7 @@
 """Images, masks and palettes: reading, colouring, writing."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +114,7 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
             f"{path}: {count} pixels have labels that are no class ({', '.join(map(str, outside[:5]))}); expected "
             f"0 to {classes - 1}, or {VOID} for void: correct the mask or name all classes by data.classes"
         )
-    return torch.from_numpy(labels.astype(np.uint8))
+    return torch.from_numpy(labels.astype(np.uint8, copy=False))
 
 
 def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) -> tuple[Tensor, Tensor]:
@@ -192,6 +193,8 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
         f"than max_pixels={most}: they could fill the memory; scale it down, or set max_pixels higher if it is right"
     )
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to read a pipe could take for ever
+            raise HypercolumnsError(f"{path} is not a file; replace it or take it out")
         with Image.open(path, formats=formats) as image:
             if most is not None and image.width * image.height > most:  # Pillow lets twice as many pass
                 raise HypercolumnsError(f"{path} claims {image.width}x{image.height} pixels, more {too_large}")

@@ -115,6 +115,14 @@ class TestValidate:
         assert "train: 6 of 8 images can be used, of 6 sizes from" in printed
         assert "warning: val has no pixel of moon" in printed
 
+    def test_nothing_can_be_used(self, root, tmp_path, capsys):
+        (root / "VOCdevkit" / "VOC2012" / "classes.txt").write_text("background\n")
+        with pytest.raises(BadDataError, match="12 of 12 images can't be used"):
+            run("validate", base=settings(root))
+        of_val = read_json(tmp_path / "runs" / "mine" / "validate" / "summary.json")["splits"]["val"]
+        assert (of_val["usable"], of_val["sizes"], of_val["absent"]) == (0, {"distinct": 0}, ["background"])
+        assert "val: 0 of 4 images can be used\n" in capsys.readouterr().out
+
     def test_what_is_sound_passes(self, sound, tmp_path, monkeypatch, run_script):
         done = run_script("train.py", "stage=validate", *settings(sound, "data.val=train"), cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")

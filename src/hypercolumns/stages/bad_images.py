@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
-from PIL import Image
+from PIL import Image, __version__
 
 from hypercolumns.data import Examination, Fault, ImageSet, Pair, examine
 from hypercolumns.data.examination import sample
@@ -101,7 +101,7 @@ def _known(cfg: DictConfig, images: ImageSet) -> Found:
 def _how(images: ImageSet) -> list[object]:
     """What decides whether a file is good, besides the file."""
     palette = [list(colour) for colour in images.palette]
-    return [VERSION, len(images.classes), palette, Image.MAX_IMAGE_PIXELS]
+    return [VERSION, __version__, len(images.classes), palette, Image.MAX_IMAGE_PIXELS]
 
 
 def state(pair: Pair) -> str:
