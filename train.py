@@ -1,4 +1,7 @@
-"""Train a hypercolumn segmenter: `python train.py --help`."""
+"""Train a hypercolumn segmenter: `python train.py --help`.
+
+Exit codes: 0 all is done; 1 stage=validate found images that can't be used; 2 a setting or a file must be mended.
+"""
 
 import hydra
 from omegaconf import DictConfig

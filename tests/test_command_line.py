@@ -73,7 +73,12 @@ def test_a_fault_from_a_worker_is_its_last_line():
         "Caught HypercolumnsError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
         "  File x\nhypercolumns.errors.HypercolumnsError: a.jpg is bad\n"
     )
-    assert as_line(HypercolumnsError(message)) == "a.jpg is bad"
+    assert as_line(HypercolumnsError(message)) == str(HypercolumnsError(message)) == "a.jpg is bad"
+
+
+def test_a_message_stays_on_its_line_whatever_the_name_of_a_file():
+    message = str(HypercolumnsError("a\nerror: \x1b[31m\udcff\u202e.jpg is <b>bad</b>, [red]É 日本"))
+    assert message == r"a\nerror: \x1b[31m\udcff\u202e.jpg is <b>bad</b>, [red]É 日本"
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from hypercolumns.stages import runs
+from hypercolumns.stages import build, runs
 
 CONF = ROOT / "conf"
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
 OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))
-STAGES = ["all", "extract", "pretrain", "train", "evaluate", "compare", "verify", "rank_taps"]
+STAGES = ["all", "extract", "pretrain", "train", "evaluate", "compare", "verify", "rank_taps", "validate"]
 
 
 def composed(*overrides):
@@ -51,7 +51,7 @@ def test_every_target_exists_and_takes_the_settings(option):
         if group == "cnn":
             settings = {name: value for name, value in settings.items() if name not in ("name", "model")}
         if group == "data":
-            assert (settings.pop("limit_images"), settings.pop("limit_seed")) == (None, 0)  # see `build.image_set`
+            assert {name: settings.pop(name) for name in build.WHICH_IMAGES} == build.WHICH_IMAGES
         assert settings.keys() <= inspect.signature(target).parameters.keys()
 
 
@@ -73,6 +73,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
         "runs",
         "overwrite",
         "num_workers",
+        "max_pixels",
         "logger",
         "callbacks",
         "dense_val",

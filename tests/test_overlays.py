@@ -36,3 +36,8 @@ def test_many_names_take_several_lines():
     entries = [(f"class {number}", PALETTE[1]) for number in range(20)]
     assert legend(entries, 2000).height < legend(entries, 300).height
     assert isinstance(legend([], 100), Image.Image)
+
+
+def test_a_name_is_one_line():
+    plain, broken = (np.asarray(legend([(name, PALETTE[1])], 100)) for name in (r"<b>\n", "<b>\n"))
+    assert (plain == broken).all()

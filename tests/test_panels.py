@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -78,3 +80,8 @@ def test_a_long_legend_is_broken_into_lines():
     assert many.height > one.height
     legend = np.asarray(many)[-60 * LINE :]
     assert set(voc_palette(60)) <= colours(legend)
+
+
+def test_a_caption_is_one_line_whatever_the_name_of_its_file():
+    plain, broken = (panels([replace(labelled(), caption=text)], CLASSES, PALETTE) for text in (r"a\n[b]", "a\n[b]"))
+    assert (np.asarray(plain) == np.asarray(broken)).all()

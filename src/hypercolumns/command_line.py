@@ -23,7 +23,7 @@ from omegaconf.errors import (
 )
 
 from hypercolumns import signals
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import BadDataError, HypercolumnsError
 from hypercolumns.files import key
 
 Task = TypeVar("Task", bound=Callable[..., Any])
@@ -92,11 +92,11 @@ def _is_sweep(arguments: Sequence[str]) -> bool:
 
 
 def exit_if_fault(error: Exception) -> None:
-    """If the user can mend it, print what to do in one line and exit with code 2."""
+    """If the user can mend it, print what to do in one line and exit with code 2, or 1 if it was looked for."""
     line = as_line(error)
     if line is not None:
         print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, BadDataError) else 2)
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:

@@ -8,6 +8,13 @@ class HypercolumnsError(Exception):
     It is raised where the fault is seen and printed, without a traceback, by the entry points alone.
     """
 
+    def __init__(self, message: str) -> None:
+        """Say it; of a message that comes out of a worker process, at the end of a traceback, only that end is kept."""
+        if message.startswith(f"Caught {type(self).__name__} in "):
+            lines = [line for line in message.splitlines() if line.strip()]
+            message = lines[-1].removeprefix(f"{__name__}.{type(self).__name__}: ")
+        super().__init__(printable(message))
+
 
 class MissingInputError(HypercolumnsError):
     """There is nothing yet that a stage could start from; `stage` is the one that makes it."""
@@ -15,6 +22,10 @@ class MissingInputError(HypercolumnsError):
     def __init__(self, message: str, stage: str) -> None:
         super().__init__(message)
         self.stage = stage
+
+
+class BadDataError(HypercolumnsError):
+    """A check that was asked for has found what it looked for; the command ends with exit code 1."""
 
 
 def check_whole(setting: str, value: object, least: int) -> None:
@@ -33,3 +44,11 @@ def check_switch(setting: str, value: object) -> None:
     """Raise HypercolumnsError unless the value of a setting is true or false."""
     if not isinstance(value, bool):
         raise HypercolumnsError(f"{setting}={value} must be true or false")
+
+
+def printable(text: object) -> str:
+    """The text on one line: what moves the cursor, or can't be encoded, is written as in a Python string.
+
+    A file's name may hold anything but a slash and a null byte.
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))

@@ -63,7 +63,7 @@ def read_lines(path: Path, meaning: str) -> list[str]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise HypercolumnsError(f"{meaning}: {path} can't be read as text ({error})") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in text.split("\n") if line.strip()]  # a name may hold rarer breaks
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,21 +1,32 @@
 """Images, masks and palettes: reading, colouring, writing."""
 
-from collections.abc import Sequence
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.files import replacing
 
 VOID = 255  # the label of pixels that belong to no class
 Colour = tuple[int, int, int]
 Palette = tuple[Colour, ...]
+Size = tuple[int, ...]  # height, width
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's, of 8 bits a channel
+# Pillow's names of how a PNG holds what a mask can be. Grey of fewer than 8 bits is left out: whether 1 of 15 means the
+# label 1, or 17 of 255, programs that write it don't agree.
+MASK_MODES = ("P", "P;1", "P;2", "P;4", "L", "I;16B", "RGB")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # no other decoder sees a file; its contents say which, not its name
+MASK_FORMATS = ("PNG",)  # others may lose or change labels
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+PIXELS = "HYPERCOLUMNS_MAX_PIXELS"  # in the environment, which processes that this one starts inherit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -34,16 +45,35 @@ def voc_palette(classes: int) -> Palette:
 VOID_COLOUR: Colour = voc_palette(256)[VOID]
 
 
-def read_image(path: Path) -> Tensor:
-    """An image file as (3, H, W) uint8 RGB, upright by its EXIF orientation.
+def limit_pixels(most: int) -> None:
+    """Refuse images of more pixels than that, here and in processes that are started from now on.
 
-    Raises HypercolumnsError if it is missing or can't be decoded as a whole.
+    Raises HypercolumnsError unless it is a whole number of at least 1.
     """
-    return torch.from_numpy(np.array(as_rgb(_open(path), path))).permute(2, 0, 1)
+    check_whole("max_pixels", most, least=1)
+    os.environ[PIXELS] = str(most)
+    Image.MAX_IMAGE_PIXELS = most
 
 
-def as_rgb(image: Image.Image, name: object) -> Image.Image:
-    """An image in RGB, upright by its EXIF orientation; raises HypercolumnsError for one of more than 8 bits."""
+if PIXELS in os.environ:
+    Image.MAX_IMAGE_PIXELS = int(os.environ[PIXELS])
+
+
+def read_image(path: Path, size: Size | None = None) -> Tensor:
+    """An image file as (3, H, W) uint8 RGB; see `as_rgb` for how it is turned and `size`.
+
+    Raises HypercolumnsError if it is missing, can't be decoded as a whole or has too many pixels.
+    """
+    return torch.from_numpy(np.array(as_rgb(_read(path), path, size))).permute(2, 0, 1)
+
+
+def as_rgb(image: Image.Image, name: object, size: Size | None = None) -> Image.Image:
+    """An image in RGB, upright by its EXIF orientation; what is transparent lies over white.
+
+    It is left as it lies, unturned, if `size` (height, width), that of its mask, is its size only then: masks are drawn
+    by programs that heed EXIF and by others. Of 16 bits a channel in RGB, Pillow gives the higher 8. Raises
+    HypercolumnsError for other images of more than 8 bits, for nobody knows what their range means.
+    """
     if image.mode not in MODES:
         raise HypercolumnsError(
             f"{name} is of a kind that is not read ({image.mode}), such as of more than 8 bits a channel; convert it "
@@ -53,26 +83,30 @@ def as_rgb(image: Image.Image, name: object) -> Image.Image:
         upright = ImageOps.exif_transpose(image)
     except Exception:  # Pillow's, of damaged EXIF data: then it is as it lies, to which everybody else shows it
         upright = image
+    if size is not None and (upright.height, upright.width) != size == (image.height, image.width):
+        upright = image
+    if upright.has_transparency_data:
+        coloured = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)
     return upright.convert("RGB")
 
 
 def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
-    """A mask file as (H, W) uint8 class indices, 255 for void.
+    """A mask, a PNG, as (H, W) uint8 class indices, 255 for void.
 
-    Palette and grey files hold the indices; an RGB file holds the colours of `palette` (and VOC's colour of void).
-    Raises HypercolumnsError for any other kind of file, a colour that is not in the palette, a label that is neither
-    a class nor void.
+    Palette and grey files of 8 or 16 bits hold the indices; an RGB file holds the colours of `palette` (and VOC's
+    colour of void). Raises HypercolumnsError for any other kind of file, a colour that is not in the palette, a label
+    that is neither a class nor void.
     """
-    image = _open(path)
-    if image.mode in ("P", "L"):
-        labels = np.array(image)
-    elif image.mode == "RGB":
-        labels = _indices(np.array(image), palette, path)
-    else:
-        raise HypercolumnsError(
-            f"{path}: a mask must be a palette or grey image of class indices, or RGB in the palette's colours; "
-            f"this one is {image.mode}: convert it"
-        )
+    with _opened(path, MASK_FORMATS) as image:
+        mode = str(image.tile[0].args) if image.tile else image.mode
+        if mode not in MASK_MODES:
+            raise HypercolumnsError(
+                f"{path}: a mask must be a palette PNG or an 8-bit grey one of class indices, or RGB in the palette's "
+                f"colours; this one is {mode}: convert it"
+            )
+        image.load()
+    labels = _indices(np.array(image), palette, path) if image.mode == "RGB" else np.array(image)
     outside = np.setdiff1d(labels, [*range(classes), VOID])
     if outside.size:
         count = int(np.isin(labels, outside).sum())
@@ -80,7 +114,42 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
             f"{path}: {count} pixels have labels that are no class ({', '.join(map(str, outside[:5]))}); expected "
             f"0 to {classes - 1}, or {VOID} for void: correct the mask or name all classes by data.classes"
         )
-    return torch.from_numpy(labels)
+    return torch.from_numpy(labels.astype(np.uint8, copy=False))
+
+
+def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) -> tuple[Tensor, Tensor]:
+    """An image (3, H, W) and its mask (H, W), as `read_image` and `read_mask` give them.
+
+    Raises HypercolumnsError also if their sizes differ.
+    """
+    labels = read_mask(mask, palette, classes)
+    pixels = read_image(image, labels.shape)
+    check_sizes(image, pixels.shape[1:], mask, labels.shape)
+    return pixels, labels
+
+
+def check_sizes(image: Path, image_size: Size, mask: Path, mask_size: Size) -> None:
+    """Raise HypercolumnsError unless an image and its mask have the same size."""
+    if tuple(image_size) != tuple(mask_size):
+        raise HypercolumnsError(
+            f"{mask} is {mask_size[1]}x{mask_size[0]}, its image {image} is {image_size[1]}x{image_size[0]}; they must "
+            f"have the same size"
+        )
+
+
+def mask_size(path: Path) -> Size:
+    """(height, width) of a mask, by the first bytes of its file alone; raises HypercolumnsError if they are wrong."""
+    with _opened(path, MASK_FORMATS) as image:
+        return image.height, image.width
+
+
+def image_size(path: Path, size: Size | None = None) -> Size:
+    """(height, width) of an image, likewise; turned by its EXIF orientation only where that makes it `size`."""
+    with _opened(path, FORMATS) as image:
+        own = image.height, image.width
+        if own != size and own[::-1] == size and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
+            return size
+        return own
 
 
 def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour]) -> None:
@@ -116,17 +185,38 @@ def _colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
     return table
 
 
-def _open(path: Path) -> Image.Image:
+@contextmanager
+def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
+    """A file of one of these formats, its header read; raises HypercolumnsError for it, and for what `load` meets."""
+    most = Image.MAX_IMAGE_PIXELS
+    too_large = (
+        f"than max_pixels={most}: they could fill the memory; scale it down, or set max_pixels higher if it is right"
+    )
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
+        if not stat.S_ISREG(path.stat().st_mode):  # to read a pipe could take for ever
+            raise HypercolumnsError(f"{path} is not a file; replace it or take it out")
+        with Image.open(path, formats=formats) as image:
+            if most is not None and image.width * image.height > most:  # Pillow lets twice as many pass
+                raise HypercolumnsError(f"{path} claims {image.width}x{image.height} pixels, more {too_large}")
+            yield image
+    except HypercolumnsError:
+        raise
     except FileNotFoundError:
-        raise HypercolumnsError(f"{path} does not exist") from None
+        leads = f" is a link to {os.readlink(path)}, which" if path.is_symlink() else ""
+        raise HypercolumnsError(f"{path}{leads} does not exist") from None
     except UnidentifiedImageError:
-        raise HypercolumnsError(f"{path} is not an image that can be read; replace it or take it out") from None
+        kind = "is empty" if not path.stat().st_size else f"is not an image that can be read ({', '.join(formats)})"
+        raise HypercolumnsError(f"{path} {kind}; replace it or take it out") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise HypercolumnsError(f"{path} claims more pixels {too_large}") from None
     except Exception as error:  # decoders raise anything
         raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or take it out") from error
+
+
+def _read(path: Path) -> Image.Image:
+    with _opened(path, FORMATS) as image:
+        image.load()
+    return image
 
 
 def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> NDArray[np.uint8]:
@@ -137,10 +227,12 @@ def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> N
     found, inverse = np.unique(codes, return_inverse=True)
     unknown = [code for code in found.tolist() if code not in table]
     if unknown:
-        red, green, blue = unknown[0] >> 16, unknown[0] >> 8 & 255, unknown[0] & 255
+        row, column = np.argwhere(codes == unknown[0])[0].tolist()
+        red, green, blue = rgb[row, column].tolist()
         raise HypercolumnsError(
-            f"{path}: {len(unknown)} of its colours are not in the palette, such as ({red}, {green}, {blue}); an RGB "
-            f"mask must hold the classes' colours exactly: correct it or save class indices instead"
+            f"{path}: {len(unknown)} of its colours are not in the palette, such as ({red}, {green}, {blue}) at row "
+            f"{row}, column {column}; an RGB mask must hold the classes' colours exactly: correct it or save class "
+            f"indices instead"
         )
     return np.array([table[code] for code in found.tolist()], np.uint8)[inverse].reshape(rgb.shape[:2])
 

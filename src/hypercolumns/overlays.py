@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from hypercolumns.errors import printable
 from hypercolumns.images import VOID, Colour, Palette, overlay
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -41,6 +42,7 @@ def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0
     """Names beside their colours, in as many lines as the width asks for; `scale` magnifies text and all."""
     square, gap, line = (round(length * scale) for length in (FONT_SIZE, GAP, LINE))
     font = ImageFont.load_default(square)
+    entries = [(printable(name), colour) for name, colour in entries]  # a name may hold line breaks
     places, left, row = [], gap, 0
     for name, _ in entries:
         needed = square + gap + int(font.getlength(name)) + 2 * gap

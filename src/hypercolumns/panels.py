@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from hypercolumns.errors import printable
 from hypercolumns.images import VOID, VOID_COLOUR, Colour, Palette, overlay
 from hypercolumns.overlays import FONT_SIZE, GAP, LINE, Font, legend, stack
 
@@ -39,6 +40,7 @@ def panels(
     The four pictures of an image stand `columns` in a line, none of them longer than `side` pixels.
     """
     font = ImageFont.load_default(FONT_SIZE)
+    rows = [replace(row, caption=printable(row.caption)) for row in rows]  # a file's name may hold line breaks
     blocks = [_block(row, palette, columns, side, font) for row in rows]
     present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
     names = [(classes[index], palette[index]) for index in present.tolist() if index != VOID]

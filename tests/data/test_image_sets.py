@@ -4,9 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
 
-from hypercolumns.data import folder, limited, shapes, voc
+from hypercolumns.data import check_headers, folder, limited, shapes, shared_ids, voc
+from hypercolumns.data.image_set import check_present
 from hypercolumns.data.shapes import CLASSES, draw
 from hypercolumns.data.voc import read_layout
 from hypercolumns.errors import HypercolumnsError
@@ -20,8 +23,7 @@ def make_pair(image, mask, value=1):
     Image.fromarray(np.full((4, 6), value, np.uint8)).save(mask)
 
 
-@pytest.fixture
-def root(tmp_path):
+def make_root(tmp_path):
     layout = tmp_path / "VOCdevkit" / "VOC2012"
     for name in ("a", "b", "c"):
         make_pair(layout / "JPEGImages" / f"{name}.jpg", layout / "SegmentationClass" / f"{name}.png")
@@ -31,6 +33,16 @@ def root(tmp_path):
     (lists / "val.txt").write_text("c\n")
     (lists / "odd.txt").write_bytes("\ufeffc\r\n\r\na \r\n".encode())
     return tmp_path
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_root(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def any_root(tmp_path_factory):
+    return make_root(tmp_path_factory.mktemp("any"))
 
 
 class TestVoc:
@@ -81,8 +93,22 @@ class TestVoc:
         layout = root / "VOCdevkit" / "VOC2012"
         (layout / "JPEGImages" / "a.jpg").unlink()
         (layout / "SegmentationClass" / "b.png").unlink()
+        (layout / "SegmentationClass" / "c.png").unlink()
+        (layout / "SegmentationClass" / "c.png").symlink_to("gone.png")
+        message = (
+            r"data voc2012: 3 files can't be used: .*b\.png does not exist; .*a\.jpg does not exist; "
+            r".*c\.png is a link to gone\.png, which does not exist\. Mend .*stage=validate"
+        )
+        with pytest.raises(HypercolumnsError, match=message):
+            check_headers(voc(root))
         with pytest.raises(HypercolumnsError, match=r"2 files of the train split are missing: .*b\.png, .*a\.jpg;"):
-            voc(root)
+            check_present(voc(root))
+
+    def test_many_missing_files_are_counted(self, root):
+        layout = root / "VOCdevkit" / "VOC2012"
+        (layout / "ImageSets" / "Segmentation" / "train.txt").write_text("".join(f"{n:02}\n" for n in range(30)))
+        with pytest.raises(HypercolumnsError, match=r"60 files can't .*/04\.jpg does not exist; and 50 more\. Mend"):
+            check_headers(voc(root))
 
     def test_doubled_and_empty_lists(self, root):
         lists = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
@@ -92,6 +118,82 @@ class TestVoc:
         (lists / "train.txt").write_text("\n")
         with pytest.raises(HypercolumnsError, match="the train split has no images"):
             voc(root)
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("{root}/a", "the train split lists {root}/a, out of its folder; names must lie in that"),
+            ("../JPEGImages/a", r"lists \.\./JPEGImages/a, out of its folder; .* without \.\."),
+            ("b/../../x", "out of its folder"),
+        ],
+    )
+    def test_names_that_lead_out_are_refused(self, root, line, message):
+        (root / "a.jpg").touch()
+        lists = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+        (lists / "train.txt").write_text(f"b\n{line.format(root=root)}\n")
+        with pytest.raises(HypercolumnsError, match=message.format(root=root)):
+            voc(root)
+
+    def test_links_out_of_the_folder_are_followed(self, root, tmp_path_factory):
+        """Sets are put together of links to what lies elsewhere; what is read is an image in any case."""
+        before = voc(root).fingerprint()
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        for place, name in (("JPEGImages", "a.jpg"), ("SegmentationClass", "c.png")):
+            path = root / "VOCdevkit" / "VOC2012" / place / name
+            shutil.move(path, elsewhere / name)
+            path.symlink_to(elsewhere / name)
+        assert voc(root).fingerprint() == before
+        check_headers(voc(root))
+
+    def test_a_list_that_is_no_text(self, root):
+        lists = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+        (lists / "train.txt").write_bytes("a\n\xfc\n".encode("latin-1"))
+        with pytest.raises(HypercolumnsError, match=r"data\.train=train: .*train\.txt can't be read as text \(.*utf-8"):
+            voc(root)
+
+    @pytest.mark.parametrize(
+        ("names", "message"),
+        [
+            ("", "classes.txt holds 0 names; expected 1 to 255, one a line"),
+            ("x\n" * 256, "classes.txt holds 256 names; expected 1 to 255"),
+            ("sky\nsea\nsky\n", "classes.txt holds sky twice; give each class its own name"),
+            (None, "data.classes: .*classes.txt can't be read as text"),
+        ],
+    )
+    def test_wrong_classes(self, root, names, message):
+        if names is not None:
+            (root / "classes.txt").write_text(names)
+        with pytest.raises(HypercolumnsError, match=message):
+            voc(root, classes=root / "classes.txt")
+
+    @settings(max_examples=60)
+    @given(
+        st.one_of(
+            st.binary(max_size=40),
+            st.lists(
+                st.sampled_from([b"a", b"b", b"..", b"/", b"\n", b"\r", b" ", b"\0", b"\xef\xbb\xbf", b"\xff"])
+            ).map(b"".join),
+        )
+    )
+    def test_any_list_gives_its_lines_or_an_error(self, any_root, content):
+        lists = any_root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+        (lists / "any.txt").write_bytes(content)
+        try:
+            images = voc(any_root, train="any")
+            check_headers(images)
+        except HypercolumnsError as error:
+            assert str(error).isprintable()  # noqa: PT017
+            event("refused")
+            return
+        event("read")
+        text = content.decode("utf-8-sig")
+        lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]
+        assert [pair.id for pair in images.splits["train"]] == [line for line in lines if line]
+        assert {pair.id for pair in images.splits["train"]} <= {"a", "b"}
+
+    def test_ids_of_two_splits(self, root):
+        assert shared_ids(voc(root)) == []
+        assert shared_ids(voc(root, val="odd")) == ["a"]
 
     @pytest.mark.parametrize("name", ["../escaped", "a/b", "", 2012])
     def test_a_name_is_a_plain_name(self, root, name):
@@ -174,6 +276,74 @@ class TestFolder:
         shutil.copy(tmp_path / "images" / "1.jpg", tmp_path / "images" / "1.png")
         with pytest.raises(HypercolumnsError, match="would have the same mask; rename one"):
             folder(**settings)
+
+    def test_masks_that_are_missing(self, settings, tmp_path):
+        for name in ("2", "deep/1"):
+            (tmp_path / "masks" / f"{name}.png").unlink()
+        message = (
+            r"data folder: 2 files can't be used: .*masks/(2|deep/1)\.png does not exist; .*\.png does not exist\."
+        )
+        with pytest.raises(HypercolumnsError, match=message):
+            check_headers(folder(**settings))
+
+    @pytest.mark.parametrize("name", ["../masks/1", "/1"])
+    def test_lists_that_lead_out(self, settings, tmp_path, name):
+        (tmp_path / "train.txt").write_text(f"{name}\n")
+        (tmp_path / "val.txt").write_text("2\n")
+        with pytest.raises(HypercolumnsError, match=r"lists 1 names without an image in .*; names are relative to"):
+            folder(**settings, train=tmp_path / "train.txt", val=tmp_path / "val.txt")
+
+    def test_a_folder_without_images(self, settings, tmp_path):
+        shutil.rmtree(tmp_path / "images")
+        (tmp_path / "images").mkdir()
+        with pytest.raises(HypercolumnsError, match="data folder: the train split has no images"):
+            folder(**settings)
+
+    def test_names_of_files_may_hold_anything_but_must_be_utf8(self, settings, tmp_path):
+        for name in ("[red]a\nb", "<b>"):
+            make_pair(tmp_path / "images" / f"{name}.jpg", tmp_path / "masks" / f"{name}.png")
+        images = folder(**settings)
+        check_headers(images)
+        assert {"[red]a\nb", "<b>"} < {pair.id for pairs in images.splits.values() for pair in pairs}
+        make_pair(tmp_path / "images" / "\udcff.jpg", tmp_path / "masks" / "\udcff.png")
+        with pytest.raises(
+            HypercolumnsError, match=r"names of the (train|val) split are not UTF-8 \(\\udcff\); rename"
+        ):
+            folder(**settings)
+
+
+class TestHeaders:
+    """What the stages look at before they begin."""
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda image, mask: image.write_bytes(b""), r"a\.jpg is empty; replace it"),
+            (lambda image, mask: mask.write_bytes(b"<html>"), r"a\.png is not an image that can be read \(PNG\)"),
+            (
+                lambda image, mask: Image.new("L", (6, 5)).save(mask),
+                r"a\.png is 6x5, its image .*a\.jpg is 6x4; they must",
+            ),
+            (
+                lambda image, mask: Image.new("L", (4, 6)).save(mask),
+                r"a\.png is 4x6, its image .*a\.jpg is 6x4; they must",
+            ),
+            (
+                lambda image, mask: Image.new("L", (30000, 3000)).save(mask),
+                r"claims 30000x3000 pixels, more than max_pix",
+            ),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+    def test_are_read(self, root, spoil, message):
+        layout = root / "VOCdevkit" / "VOC2012"
+        spoil(layout / "JPEGImages" / "a.jpg", layout / "SegmentationClass" / "a.png")
+        with pytest.raises(HypercolumnsError, match=f"data voc2012: 1 files can't be used: .*{message}"):
+            check_headers(voc(root))
+
+    def test_and_no_more(self, root, monkeypatch):
+        monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+        check_headers(voc(root))
 
 
 class TestLimit:

@@ -13,6 +13,7 @@ from small_runs import config
 
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.factored import Adaptive
+from hypercolumns.images import PIXELS
 from hypercolumns.prediction import outputs as outputs_module
 from hypercolumns.stages import predict as predict_stage
 from hypercolumns.views import Views
@@ -220,6 +221,37 @@ def test_a_bad_image_does_not_stop_the_others(photos, place, capsys):
     (photos / "b.jpg").unlink()
     (photos / "c.png").unlink()
     assert predict("images=photos", "out=out") == 0
+
+
+def test_images_are_refused_as_the_other_stages_refuse_them(place, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is as before, afterwards
+    monkeypatch.setenv(PIXELS, "0")
+    (place / "odd").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 30, 3), np.uint8)
+    Image.fromarray(pixels).save("odd/cut.jpg")
+    (place / "odd" / "cut.jpg").write_bytes((place / "odd" / "cut.jpg").read_bytes()[:-100])
+    (place / "odd" / "empty.png").touch()
+    Image.fromarray(pixels).save("odd/gif.png", format="GIF")
+    Image.fromarray(pixels[..., 0].astype(np.uint16)).save("odd/grey16.png")
+    Image.new("RGB", (40, 26)).save("odd/large.png")
+    (place / "odd" / "line\nbreak [red].png").write_text("<html>")
+    Image.fromarray(pixels).save("odd/good.jpg", format="PNG")
+    assert predict("images=odd", "out=out", "max_pixels=1000") == 6
+    failed = capsys.readouterr().out.partition("6 images failed:\n")[2].splitlines()[:6]
+    for line, message in zip(
+        failed,
+        [
+            "  odd/cut.jpg can't be decoded (image file is truncated",
+            "  odd/empty.png is empty; replace it",
+            "  odd/gif.png is not an image that can be read (JPEG, PNG, BMP, TIFF, WEBP); ",
+            "  odd/grey16.png is of a kind that is not read (I;16), ",
+            "  odd/large.png claims 40x26 pixels, more than max_pixels=1000: ",
+            "  odd/line\\nbreak [red].png is not an image that can be read",
+        ],
+        strict=True,
+    ):
+        assert line.startswith(message)
+    assert files(place / "out") == ["good.overlay.jpg", "good.png", "predictions.jsonl", "shares.csv"]
 
 
 def test_what_cant_be_written_stops_all(photos, place, monkeypatch):

@@ -1,7 +1,8 @@
 """Images with masks, and sampled hypercolumns, as Lightning data modules."""
 
+from hypercolumns.data.examination import Examination, Fault, check_headers, examine
 from hypercolumns.data.folder import folder
-from hypercolumns.data.image_set import ImageSet, Pair, limited
+from hypercolumns.data.image_set import ImageSet, Pair, limited, shared_ids
 from hypercolumns.data.images import Batch, Example, ImageData
 from hypercolumns.data.predictions import PredictionDataset, mask_pairs
 from hypercolumns.data.resumable import Position, ResumableData
@@ -13,7 +14,9 @@ from hypercolumns.data.voc import voc
 __all__ = [
     "Augmentation",
     "Batch",
+    "Examination",
     "Example",
+    "Fault",
     "ImageData",
     "ImageSet",
     "Pair",
@@ -21,9 +24,12 @@ __all__ = [
     "PredictionDataset",
     "ResumableData",
     "SampleData",
+    "check_headers",
+    "examine",
     "folder",
     "limited",
     "mask_pairs",
     "shapes",
+    "shared_ids",
     "voc",
 ]

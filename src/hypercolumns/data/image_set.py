@@ -1,9 +1,11 @@
 """A set of images with masks: which files, which classes."""
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 
@@ -45,25 +47,50 @@ class ImageSet:
 
 
 def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[Pair]]) -> ImageSet:
-    """An ImageSet, checked: raises HypercolumnsError for an empty split, a doubled id or a missing file."""
+    """An ImageSet, its lists checked, but not its files.
+
+    Raises HypercolumnsError for an empty split, a doubled id, or one that leads out of the folder or is not UTF-8.
+    """
     if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\"):
         raise HypercolumnsError(f"data.name={name} must be a plain name for a folder (a number in quotes: \"'2012'\")")
     for split, pairs in splits.items():
         if not pairs:
             raise HypercolumnsError(f"data {name}: the {split} split has no images")
-        seen: set[str] = set()
-        doubled = sorted({pair.id for pair in pairs if pair.id in seen or seen.add(pair.id)})  # type: ignore[func-returns-value]
+        counts = Counter(pair.id for pair in pairs)
+        doubled = sorted(id for id, count in counts.items() if count > 1)
         if doubled:
             raise HypercolumnsError(
                 f"data {name}: the {split} split lists {_some(doubled)} twice; list each image once"
             )
-        missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not path.is_file()]
-        if missing:
+        outside = [id for id in counts if PurePath(id).is_absolute() or ".." in PurePath(id).parts]
+        if outside:
             raise HypercolumnsError(
-                f"data {name}: {len(missing)} files of the {split} split are missing: {_some(missing)}; "
-                f"add them or take their images off the list"
+                f"data {name}: the {split} split lists {_some(outside)}, out of its folder; names must lie in that, "
+                f"without a slash at their start and without .."
+            )
+        foreign = [id for id in counts if not _is_utf8(id)]
+        if foreign:
+            raise HypercolumnsError(
+                f"data {name}: names of the {split} split are not UTF-8 ({_some(foreign)}); rename the files"
             )
     return ImageSet(name, tuple(classes), palette, {split: tuple(pairs) for split, pairs in splits.items()})
+
+
+def check_present(images: ImageSet) -> None:
+    """Raise HypercolumnsError naming the files that are missing."""
+    for split, pairs in images.splits.items():
+        missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not os.path.isfile(path)]
+        if missing:
+            raise HypercolumnsError(
+                f"data {images.name}: {len(missing)} files of the {split} split are missing: {_some(missing)}; "
+                f"add them or take their images off the list"
+            )
+
+
+def shared_ids(images: ImageSet) -> list[str]:
+    """The ids that more than one split has."""
+    counts = Counter(pair.id for pairs in images.splits.values() for pair in pairs)
+    return [id for id, count in counts.items() if count > 1]
 
 
 def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
@@ -110,6 +137,14 @@ def read_palette(path: str | Path | None, classes: int) -> Palette:
             f"expected one for each of {classes} classes"
         )
     return tuple((red, green, blue) for red, green, blue in colours)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _some(items: Sequence[str]) -> str:

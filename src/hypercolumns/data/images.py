@@ -14,7 +14,7 @@ from hypercolumns.data.image_set import ImageSet, Pair
 from hypercolumns.data.resumable import ResumableData
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.images import VOID, Palette, read_image, read_mask
+from hypercolumns.images import VOID, Palette, read_pair
 from hypercolumns.places import whole_frame
 from hypercolumns.signals import leave_to_parent
 
@@ -65,12 +65,7 @@ class ImageDataset(Dataset[Example]):
         """
         counts = index >= 0
         pair = self.pairs[index if counts else ~index]
-        image, mask = read_image(pair.image), read_mask(pair.mask, self.palette, self.classes)
-        if image.shape[1:] != mask.shape:
-            raise HypercolumnsError(
-                f"{pair.mask} is {mask.shape[1]}x{mask.shape[0]}, its image {pair.image} is "
-                f"{image.shape[2]}x{image.shape[1]}; they must have the same size"
-            )
+        image, mask = read_pair(pair.image, pair.mask, self.palette, self.classes)
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
             mask = resize_mask(mask, self.resize)

@@ -16,6 +16,7 @@ from hypercolumns.stages.rank_taps import rank_taps
 from hypercolumns.stages.runs import Run
 from hypercolumns.stages.sweeps import run_job
 from hypercolumns.stages.train import train
+from hypercolumns.stages.validate import validate
 from hypercolumns.stages.verify import verify
 
 __all__ = ["predict", "run_stage"]
@@ -30,6 +31,7 @@ STAGES = {
     "compare": compare_runs,
     "rank_taps": rank_taps,
     "verify": verify,
+    "validate": validate,
 }
 
 

@@ -29,17 +29,19 @@ from hypercolumns.callbacks import (
     resume_point,
 )
 from hypercolumns.classifiers import Classifier
-from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, limited
-from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
+from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, check_headers, limited, shared_ids
+from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole, printable
 from hypercolumns.hypercolumn import check_alignment
+from hypercolumns.images import limit_pixels
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import processes
+from hypercolumns.stages import bad_images, processes
 from hypercolumns.stages.environment import command_line
 from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
 from hypercolumns.views import Views
 from hypercolumns.windows import hypercolumns_at
 
+WHICH_IMAGES = {"limit_images": None, "limit_seed": 0, "on_bad": "error", "max_bad": 0.05}  # of all data sets
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
@@ -64,7 +66,8 @@ def quiet_libraries() -> None:
         "Glyph .* missing from font.*",  # of a class's name, in a plot
     ):
         warnings.filterwarnings("ignore", message)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as many pixels are an error
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # for `images` makes an error of it
+    warnings.filterwarnings("ignore", module="PIL")  # what else a damaged file makes it say, beside our own words
 
 
 def prepare(cfg: DictConfig) -> None:
@@ -75,6 +78,7 @@ def prepare(cfg: DictConfig) -> None:
     if not isinstance(cfg.groups, str | None):
         raise HypercolumnsError(f"groups={cfg.groups} must be a regular expression; put it in quotes within quotes")
     check_whole("seed", cfg.seed, least=0)
+    limit_pixels(cfg.max_pixels)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_machine(cfg)
     if cfg.monitor is not None:  # a stage that trains
@@ -94,13 +98,40 @@ def plain(cfg: Any) -> Any:
     return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
 
 
-def image_set(cfg: DictConfig) -> ImageSet:
-    """The images that the config names, fetched or drawn by the first process if they are not there."""
+def listed_images(cfg: DictConfig) -> tuple[ImageSet, dict[str, Any]]:
+    """The images that the config names, as they are listed, and the settings that say which of them to use.
+
+    The first process fetches or draws them if they are not there.
+    """
     settings = plain(cfg.data)
-    count, seed = settings.pop("limit_images", None), settings.pop("limit_seed", 0)
+    which = {name: settings.pop(name, default) for name, default in WHICH_IMAGES.items()}
     with processes.first_before_others():
         images: ImageSet = instantiate(settings, _convert_="all")
-    return limited(images, count, seed)
+    return images, which
+
+
+def image_set(cfg: DictConfig) -> ImageSet:
+    """The images that the config names, all of which can be used, as far as can be told quickly.
+
+    With `data.on_bad=skip` they have all been decoded once, and what can't be used is left out. Raises
+    HypercolumnsError if something is wrong with the list or, without it, with the files.
+    """
+    images, which = listed_images(cfg)
+    check_share("data.max_bad", which["max_bad"])
+    if which["on_bad"] == "skip":
+        images = bad_images.left_out(cfg, images, which["max_bad"])
+    elif which["on_bad"] == "error":
+        check_headers(images)
+    else:
+        raise HypercolumnsError(f"data.on_bad={which['on_bad']} must be error or skip")
+    shared = shared_ids(images)
+    if shared:
+        console.print(
+            f"warning: data {images.name}: {len(shared)} images are in several splits, such as {printable(shared[0])}; "
+            f"figures of the val images tell nothing about new ones then",
+            markup=False,
+        )
+    return limited(images, which["limit_images"], which["limit_seed"])
 
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:

@@ -19,7 +19,7 @@ from hypercolumns.classifiers import standardised
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import release
-from hypercolumns.images import read_image
+from hypercolumns.images import read_pair
 from hypercolumns.pieces import quotas
 from hypercolumns.progress import track
 from hypercolumns.store import SampleStore, Split
@@ -62,12 +62,13 @@ def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: t
     mean, std = split.statistics()
     features, labels, _ = split.fetch(rows)
     rounded = standardised(features.double(), mean, std).numpy().round(4)
-    paths = {pair.id: pair.image for pair in images.splits["train"]}
+    pairs = {pair.id: pair for pair in images.splits["train"]}
     thumbnails, metadata = [], []
     current, image = None, torch.empty(0)
     for (id, row, column), label in track(list(zip(split.origins(rows), labels.tolist(), strict=True)), "embedding"):
         if id != current:
-            current, image = id, read_image(paths[id])
+            current, pair = id, pairs[id]
+            image, _ = read_pair(pair.image, pair.mask, images.palette, len(images.classes))
             if resize is not None:
                 image = v2.functional.resize(image, list(resize), antialias=True)
         thumbnails.append(thumbnail(image, row, column, images.palette[label]))

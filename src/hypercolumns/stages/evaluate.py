@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hypercolumns import model_file
 from hypercolumns.data import ImageSet, PredictionDataset, mask_pairs
-from hypercolumns.data.image_set import Pair, image_set, read_classes, read_palette
+from hypercolumns.data.image_set import Pair, check_present, image_set, read_classes, read_palette
 from hypercolumns.data.images import ImageDataset
 from hypercolumns.data.voc import CLASSES
 from hypercolumns.errors import HypercolumnsError
@@ -67,13 +67,15 @@ def _evaluate_masks(cfg: DictConfig) -> runs.Run:
         originals = {pair.id: pair.image for pair in pairs}
         predicted = [Pair(pair.id, predictions / f"{pair.id}.png", pair.mask) for pair in pairs]
         images = image_set(given.name, given.classes, given.palette, {cfg.split: predicted})
+    check_present(images)
 
     def scored() -> Scored:
         dataset = PredictionDataset(images.splits[split], images.palette, len(images.classes))
 
         def look(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
             labels, mask, id, _ = dataset[index]
-            return read_image(originals[id]) if id in originals else None, mask, labels
+            image = read_image(originals[id], mask.shape) if id in originals else None
+            return image, mask, labels
 
         return Scored(score(cfg, nn.Identity(), dataset, images.classes), look, images.palette)
 

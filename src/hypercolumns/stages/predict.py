@@ -15,7 +15,7 @@ from hypercolumns import model_file
 from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole
 from hypercolumns.factored import Adaptive
 from hypercolumns.files import file_hash, remove_temporaries, replacing
-from hypercolumns.images import read_mask
+from hypercolumns.images import limit_pixels, read_mask
 from hypercolumns.prediction import (
     OUTPUTS,
     Frame,
@@ -58,6 +58,7 @@ def predict(cfg: DictConfig) -> int:
     written.
     """
     build.quiet_libraries()
+    limit_pixels(cfg.max_pixels)
     if cfg.export is not None:
         _export(cfg)
         return 0

@@ -123,7 +123,7 @@ def show(figures: Mapping[str, Any], title: str, paths: Mapping[str, Path]) -> N
 def write_confusion(path: Path, counts: Tensor, classes: Sequence[str]) -> None:
     """A confusion matrix (C, C) as CSV: a row of pixel counts for each true class, a column for each predicted one."""
     rows = ([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
-    _write_csv(path, ["true \\ predicted", *classes], rows)
+    write_csv(path, ["true \\ predicted", *classes], rows)
 
 
 def write_classes(path: Path, figures: Mapping[str, Any]) -> None:
@@ -138,7 +138,7 @@ def write_classes(path: Path, figures: Mapping[str, Any]) -> None:
     for name in ("miou", "mean_accuracy", "boundary_miou"):
         rows[-1] += [figures[name], *(ends.get(name) or NONE)]
     header = [name.replace(" ", "_").lower() for name in CLASS_FIGURES.values()]
-    _write_csv(path, ["class", *(f"{name}{end}" for name in header for end in ("", "_low", "_high"))], rows)
+    write_csv(path, ["class", *(f"{name}{end}" for name in header for end in ("", "_low", "_high"))], rows)
 
 
 def write_comparison(path: Path, result: Mapping[str, Any]) -> None:
@@ -146,7 +146,7 @@ def write_comparison(path: Path, result: Mapping[str, Any]) -> None:
     rows = (
         [row.name, row.baseline, row.evaluation, row.difference, *(row.ends or NONE)] for row in comparison_rows(result)
     )
-    _write_csv(path, ["figure", "baseline", "evaluation", "difference", "low", "high"], rows)
+    write_csv(path, ["figure", "baseline", "evaluation", "difference", "low", "high"], rows)
 
 
 def show_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path) -> None:
@@ -197,7 +197,7 @@ def write_ranking(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A ranking of taps as CSV, all that was tried."""
     header = "channels dimension miou accuracy difference step kept".split()
     lines = ([taps_value(row["taps"]), *(row[name] for name in header)] for row in rows)
-    _write_csv(path, ["taps", *header], lines)
+    write_csv(path, ["taps", *header], lines)
 
 
 def taps_value(taps: Sequence[Sequence[str]]) -> str:
@@ -235,7 +235,7 @@ def _drawn_from(ends: Mapping[str, Any]) -> str:
     return f"bootstrap over {ends['drawn_from']} {units}{fewer}"
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; None is an empty cell."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -1,0 +1,117 @@
+"""Images that can't be used: found by decoding each pair once, and left out where the settings say so.
+
+What was found lies in <runs>/<data>/validate/ and holds as long as the files keep their sizes and times.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+from PIL import Image, __version__
+
+from hypercolumns.data import Examination, Fault, ImageSet, Pair, examine
+from hypercolumns.data.examination import sample
+from hypercolumns.errors import HypercolumnsError, printable
+from hypercolumns.files import read_json, write_json
+from hypercolumns.progress import console, track
+from hypercolumns.stages import processes
+from hypercolumns.stages.data_report import Row, write_faults
+
+Found = dict[str, list[Fault]]  # by the state of a pair, its faults
+VERSION = 1  # of what `images` takes for good: raised with it
+
+
+def place(cfg: DictConfig, images: ImageSet) -> Path:
+    """The folder of what is found out about a set: the cnn has no part in it."""
+    return Path(str(cfg.runs)).expanduser() / images.name / "validate"
+
+
+def left_out(cfg: DictConfig, images: ImageSet, most: float) -> ImageSet:
+    """The images that can be used; the others go into a list, quarantine.csv.
+
+    The first process decodes what no command has decoded before. Raises HypercolumnsError if in a split they are more
+    than the share `most`, or all.
+    """
+    if processes.is_first():
+        _examine_new(cfg, images)
+    processes.wait()
+    known = _known(cfg, images)
+    faults = {split: [known.get(state(pair), []) for pair in of_split] for split, of_split in images.splits.items()}
+    path = place(cfg, images) / "quarantine.csv"
+    if processes.is_first():
+        write_faults(path, rows(images, faults))
+    kept, said = {}, []
+    for split, of_split in images.splits.items():
+        kept[split] = tuple(pair for pair, found in zip(of_split, faults[split], strict=True) if not found)
+        bad = len(of_split) - len(kept[split])
+        said.append(f"{bad} of {len(of_split)} {split}")
+        if bad > most * len(of_split) or not kept[split]:
+            limit = f"more than data.max_bad={most} allows" if kept[split] else "so there is nothing left"
+            raise HypercolumnsError(
+                f"data {images.name}: {said[-1]} images can't be used, {limit}: "
+                f"{sample(list(itertools.chain(*faults[split])))}. All are in {path}: mend them, or raise data.max_bad"
+            )
+    if kept != images.splits:
+        console.print(f"left out: {' and '.join(said)} images, listed in {printable(path)}", markup=False)
+    return replace(images, splits=kept)
+
+
+def _examine_new(cfg: DictConfig, images: ImageSet) -> None:
+    """Examine what no command has, or what has changed since."""
+    pairs = {state(pair): pair for pair in itertools.chain(*images.splits.values())}
+    before = _known(cfg, images)
+    new = {state: pair for state, pair in pairs.items() if state not in before}
+    if new:
+        found = [one.faults for one in examined(cfg, images, [*new.values()], "examine images")]
+        kept = {state: before[state] for state in pairs if state in before}
+        remember(cfg, images, kept | dict(zip(new, found, strict=True)))
+
+
+def examined(cfg: DictConfig, images: ImageSet, pairs: Sequence[Pair], description: str) -> Iterator[Examination]:
+    """What is found in pairs of a set, in order, by as many processes as `num_workers` says."""
+    return track(examine(images, pairs, cfg.num_workers), description, len(pairs))
+
+
+def remember(cfg: DictConfig, images: ImageSet, known: Found) -> None:
+    """Keep what was found for the next command."""
+    write_json(place(cfg, images) / "examined.json", {"how": _how(images), "pairs": known})
+
+
+def rows(images: ImageSet, faults: Mapping[str, Sequence[Sequence[Fault]]]) -> list[Row]:
+    """Each fault, given those of each pair of each split."""
+    return [
+        Row(split, pair.id, *fault)
+        for split, pairs in images.splits.items()
+        for pair, found in zip(pairs, faults[split], strict=True)
+        for fault in found
+    ]
+
+
+def _known(cfg: DictConfig, images: ImageSet) -> Found:
+    path = place(cfg, images) / "examined.json"
+    kept = read_json(path) if path.is_file() else {}
+    if kept.get("how") != _how(images):
+        return {}
+    return {state: [Fault(*fault) for fault in faults] for state, faults in kept["pairs"].items()}
+
+
+def _how(images: ImageSet) -> list[object]:
+    """What decides whether a file is good, besides the file."""
+    palette = [list(colour) for colour in images.palette]
+    return [VERSION, __version__, len(images.classes), palette, Image.MAX_IMAGE_PIXELS]
+
+
+def state(pair: Pair) -> str:
+    """Which files a pair has, in a word that is another one when they have changed."""
+    digest = hashlib.sha256()
+    for path in (pair.image, pair.mask):
+        try:
+            found = path.stat()
+            when = [found.st_size, found.st_mtime_ns]
+        except (OSError, ValueError):  # it is not there, or can't be
+            when = []
+        digest.update(repr([str(path.absolute()), when]).encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,40 @@
+"""Stage validate: whether all images and masks of a set can be used, and what they hold."""
+
+import itertools
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from hypercolumns.data import shared_ids
+from hypercolumns.errors import BadDataError
+from hypercolumns.files import write_json
+from hypercolumns.stages import bad_images, build, data_report
+
+
+def validate(cfg: DictConfig) -> Path:
+    """Decode all pairs of all splits, and print and write what is found; returns the folder of the report.
+
+    Neither the network nor its weights have a part in it. Raises BadDataError if a file can't be used.
+    """
+    build.prepare(cfg)
+    images, _ = build.listed_images(cfg)
+    pairs = list(itertools.chain(*images.splits.values()))
+    found = list(bad_images.examined(cfg, images, pairs, "validate"))
+    of_pairs = zip(pairs, found, strict=True)
+    bad_images.remember(cfg, images, {bad_images.state(pair): one.faults for pair, one in of_pairs})
+    in_order = iter(found)
+    examinations = {split: list(itertools.islice(in_order, len(of))) for split, of in images.splits.items()}
+    faults = bad_images.rows(images, {split: [one.faults for one in of] for split, of in examinations.items()})
+    summary, shared = data_report.summarise(images, examinations), shared_ids(images)
+    folder = bad_images.place(cfg, images)
+    data_report.write_faults(folder / "offenders.csv", faults)
+    data_report.write_class_counts(folder / "classes.csv", summary)
+    write_json(folder / "summary.json", summary | {"faults": len(faults), "in_several_splits": shared})
+    data_report.show(summary, faults, shared, folder)
+    if faults:
+        bad = sum(of["images"] - of["usable"] for of in summary["splits"].values())
+        raise BadDataError(
+            f"data {images.name}: {bad} of {len(pairs)} images can't be used; {folder / 'offenders.csv'} lists their "
+            f"faults: mend them, take them out, or leave them out by data.on_bad=skip"
+        )
+    return folder

@@ -1,0 +1,247 @@
+"""Images that can't be used: stage validate lists them all, and data.on_bad=skip leaves them out."""
+
+import csv
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import RGB, config, only, run
+
+from hypercolumns.data import shapes
+from hypercolumns.errors import BadDataError, HypercolumnsError
+from hypercolumns.files import read_json
+from hypercolumns.images import VOID
+from hypercolumns.stages import bad_images, build
+
+BAD = {"train_00001", "train_00004", "val_00002"}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The folder of a set in VOC's layout, of 8 train and 4 val images."""
+    root = tmp_path_factory.mktemp("sound")
+    layout = shapes(root, train_images=8, val_images=4).splits["train"][0].image.parents[1]
+    (layout / "classes.txt").write_text("background\ndisc\nbox\ntriangle\nstar\nring\nmoon\n")
+    return layout.parents[1]
+
+
+def files(root, id):
+    layout = root / "VOCdevkit" / "VOC2012"
+    return layout / "JPEGImages" / f"{id}.jpg", layout / "SegmentationClass" / f"{id}.png"
+
+
+@pytest.fixture
+def root(sound, tmp_path, monkeypatch):
+    """The same, with four files of three images that can't be used."""
+    monkeypatch.chdir(tmp_path)
+    root = shutil.copytree(sound, tmp_path / "data")
+    image, _ = files(root, "train_00001")
+    image.write_bytes(image.read_bytes()[:-500])
+    image, mask = files(root, "train_00004")
+    image.write_bytes(b"")
+    mask.unlink()
+    _, mask = files(root, "val_00002")
+    with Image.open(mask) as opened:
+        labels = np.array(opened)
+    labels[3, 5:7] = 9
+    Image.fromarray(labels).save(mask)
+    return root
+
+
+def settings(root, *more):
+    classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
+    own = ["data=voc", f"data.root={root}", f"data.classes={classes}", "data.name=mine", "num_workers=0"]
+    return [*(one for one in RGB if not one.startswith("data")), *own, *more]
+
+
+def listed(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+class TestValidate:
+    def test_all_that_is_wrong_is_in_one_report(self, root, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(build, "backbone", None)  # for none is needed
+        with pytest.raises(
+            BadDataError, match=r"data mine: 3 of 12 images can't be used; .*offenders\.csv lists"
+        ) as end:
+            run("validate", base=settings(root, "num_workers=1"))
+        folder = tmp_path / "runs" / "mine" / "validate"
+        assert str(folder.relative_to(tmp_path)) in str(end.value)
+        rows = listed(folder / "offenders.csv")
+        image, mask = files(root, "train_00004")
+        assert [(row["split"], row["id"], row["file"]) for row in rows] == [
+            ("train", "train_00001", str(files(root, "train_00001")[0])),
+            ("train", "train_00004", str(mask)),
+            ("train", "train_00004", str(image)),
+            ("val", "val_00002", str(files(root, "val_00002")[1])),
+        ]
+        beginnings = [
+            "can't be decoded (",
+            "does not exist",
+            "is empty;",
+            "2 pixels have labels that are no class (9);",
+        ]
+        printed = capsys.readouterr().out
+        for row, beginning in zip(rows, beginnings, strict=True):
+            assert row["problem"].startswith(beginning)
+            assert f"{row['split']}: {row['file']} {row['problem']}\n" in printed
+
+    def test_the_rest_is_summarised(self, root, tmp_path, capsys):
+        with pytest.raises(BadDataError):
+            run("validate", base=settings(root))
+        folder = tmp_path / "runs" / "mine" / "validate"
+        counts, within, void, sizes = np.zeros(7, int), np.zeros(7, int), 0, []
+        for number in (0, 2, 3, 5, 6, 7):
+            with Image.open(files(root, f"train_{number:05}")[1]) as mask:
+                found = np.bincount(np.array(mask).ravel(), minlength=256)
+                sizes.append((mask.width * mask.height, *mask.size))
+            counts, within, void = counts + found[:7], within + (found[:7] > 0), void + found[VOID]
+        of_train = read_json(folder / "summary.json")["splits"]["train"]
+        assert (of_train["images"], of_train["usable"], of_train["without_labels"]) == (8, 6, 0)
+        assert of_train["absent"] == ["moon"]
+        assert of_train["void"] == {"pixels": void, "share": void / (void + counts.sum()), "images": 6}
+        assert [one["pixels"] for one in of_train["classes"].values()] == counts.tolist()
+        assert [one["images"] for one in of_train["classes"].values()] == within.tolist()
+        assert sum(one["share"] for one in of_train["classes"].values()) == pytest.approx(1)
+        sizes = sorted(sizes)
+        shown = {"smallest": sizes[0][1:], "median": sizes[3][1:], "largest": sizes[-1][1:]}
+        assert of_train["sizes"] == {"distinct": 6} | {name: list(size) for name, size in shown.items()}
+        rows = listed(folder / "classes.csv")
+        assert [int(row["pixels"]) for row in rows if row["split"] == "train"] == [*counts, void]
+        printed = capsys.readouterr().out
+        assert "train: 6 of 8 images can be used, of 6 sizes from" in printed
+        assert "warning: val has no pixel of moon" in printed
+
+    def test_nothing_can_be_used(self, root, tmp_path, capsys):
+        (root / "VOCdevkit" / "VOC2012" / "classes.txt").write_text("background\n")
+        with pytest.raises(BadDataError, match="12 of 12 images can't be used"):
+            run("validate", base=settings(root))
+        of_val = read_json(tmp_path / "runs" / "mine" / "validate" / "summary.json")["splits"]["val"]
+        assert (of_val["usable"], of_val["sizes"], of_val["absent"]) == (0, {"distinct": 0}, ["background"])
+        assert "val: 0 of 4 images can be used\n" in capsys.readouterr().out
+
+    def test_what_is_sound_passes(self, sound, tmp_path, monkeypatch, run_script):
+        done = run_script("train.py", "stage=validate", *settings(sound, "data.val=train"), cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "warning: 8 images are in several splits: train_00000, " in done.stdout
+        assert listed(tmp_path / "runs" / "mine" / "validate" / "offenders.csv") == []
+
+    def test_exit_code(self, root, tmp_path, run_script):
+        done = run_script("train.py", "stage=validate", *settings(root), cwd=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: data mine: 3 of 12 images can't be used; ")
+        assert len(done.stderr.splitlines()) == 1
+        done = run_script("train.py", "stage=validate", *settings(root, "data.root=nowhere"), cwd=tmp_path)
+        assert done.returncode == 2
+
+    def test_names_of_files_stay_what_they_are_and_on_their_line(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "classes.txt").write_text("[red]<script>\n$\\frac$\n")
+        for number, name in enumerate(["ok", "a\nerror: [red]x", "<b>"]):
+            for place, suffix in (("images", ".png"), ("masks", ".png")):
+                (tmp_path / place).mkdir(exist_ok=True)
+                Image.new("L", (4, 3), 9 * number).save(tmp_path / place / f"{name}{suffix}")
+        own = ["data=folder", "data.images=images", "data.masks=masks", "data.classes=classes.txt", "num_workers=0"]
+        with pytest.raises(BadDataError, match="2 of 3 images"):
+            run("validate", base=[*(one for one in RGB if not one.startswith("data")), *own])
+        lines = capsys.readouterr().out.splitlines()
+        assert any(
+            ": masks/a\\nerror: [red]x.png 12 pixels have labels that are no class (9); " in line for line in lines
+        )
+        assert any("│ [red]<script> │" in line for line in lines)
+        assert not any(line.startswith("error") for line in lines)
+        rows = listed(tmp_path / "runs" / "folder" / "validate" / "offenders.csv")
+        assert {row["id"] for row in rows} == {"a\\nerror: [red]x", "<b>"}
+
+
+class TestSkip:
+    def test_the_result_is_that_of_a_set_without_them(self, root, tmp_path):
+        smaller = shutil.copytree(root, tmp_path / "smaller")
+        for split in ("train", "val"):
+            path = smaller / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / f"{split}.txt"
+            path.write_text("".join(f"{id}\n" for id in path.read_text().split() if id not in BAD))
+        skip = settings(root, "data.on_bad=skip", "data.max_bad=0.25", "runs=a")
+        shards = []
+        for base in (skip, settings(smaller, "runs=b")):
+            run("extract", base=base)
+            store = only(tmp_path, f"{base[-1].removeprefix('runs=')}/mine/rgb/samples/*")
+            paths = sorted(store.glob("*.safetensors"))
+            shards.append([(store.name, path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths])
+        assert len(shards[0]) == 2
+        assert shards[0] == shards[1]
+        left, fewer = (build.image_set(config("train", *base)) for base in (skip, settings(smaller)))
+        assert left.fingerprint() == fewer.fingerprint()
+        assert [pair.id for pair in left.splits["val"]] == [pair.id for pair in fewer.splits["val"]]
+
+    def test_what_is_left_out_is_listed_and_looked_for_once(self, root, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
+        examined = []
+        examine = bad_images.examine
+        monkeypatch.setattr(bad_images, "examine", lambda *args: examined.append(len(args[1])) or examine(*args))
+        images = build.image_set(cfg)
+        assert [len(images.splits[split]) for split in ("train", "val")] == [6, 3]
+        assert not {pair.id for pairs in images.splits.values() for pair in pairs} & BAD
+        quarantine = tmp_path / "runs" / "mine" / "validate" / "quarantine.csv"
+        assert {row["id"] for row in listed(quarantine)} == BAD
+        said = "left out: 2 of 8 train and 1 of 4 val images, listed in runs/mine/validate/quarantine.csv"
+        assert said in capsys.readouterr().out
+        assert build.image_set(cfg) == images
+        assert examined == [12]
+        shutil.copy(files(root, "train_00000")[0], files(root, "train_00001")[0])
+        shutil.copy(files(root, "train_00000")[1], files(root, "train_00001")[1])
+        assert len(build.image_set(cfg).splits["train"]) == 7
+        assert {row["id"] for row in listed(quarantine)} == BAD - {"train_00001"}
+        assert examined == [12, 1]
+
+    def test_what_stage_validate_found_is_not_looked_for_again(self, root, monkeypatch):
+        with pytest.raises(BadDataError):
+            run("validate", base=settings(root))
+        monkeypatch.setattr(bad_images, "examine", None)
+        images = build.image_set(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25")))
+        assert len(images.splits["train"]) == 6
+        classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
+        classes.write_text(classes.read_text() + "sun\n")  # which makes other labels right
+        with pytest.raises(TypeError, match="not callable"):
+            build.image_set(config("train", *settings(root, "data.on_bad=skip")))
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            (
+                "data.max_bad=0.24",
+                r"data mine: 2 of 8 train images can't be used, more than data\.max_bad=0\.24 allows: ",
+            ),
+            ("data.max_bad=25", r"data\.max_bad=25 must be a number from 0 to 1"),
+            ("data.on_bad=ignore", r"data\.on_bad=ignore must be error or skip"),
+            (
+                "data.on_bad=error",
+                r"data mine: 2 files can't be used: .*00004\.png does not exist; .*00004\.jpg is empty",
+            ),
+        ],
+    )
+    def test_what_is_refused(self, root, override, message):
+        with pytest.raises(HypercolumnsError, match=message):
+            run("extract", base=settings(root, "data.on_bad=skip", override))
+
+    def test_a_split_of_which_nothing_is_left(self, root):
+        for number in range(4):
+            files(root, f"val_{number:05}")[0].write_bytes(b"<html>")
+        with pytest.raises(HypercolumnsError, match=r"4 of 4 val images can't be used, so there is nothing left: "):
+            build.image_set(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=1")))
+
+    def test_fewer_images_are_chosen_of_those_that_are_left(self, root):
+        skip = ["data.on_bad=skip", "data.max_bad=0.25"]
+        images = build.image_set(config("train", *settings(root, *skip, "data.limit_images=6")))
+        assert len(images.splits["train"]) == 6
+        with pytest.raises(HypercolumnsError, match="whole number from 1 to 6"):
+            build.image_set(config("train", *settings(root, *skip, "data.limit_images=7")))
+
+
+def test_images_in_both_splits_are_a_warning(sound, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    build.image_set(config("train", *settings(sound, "data.val=train")))
+    assert "warning: data mine: 8 images are in several splits, such as train_00000; " in capsys.readouterr().out
