@@ -35,9 +35,8 @@ def left_out(cfg: DictConfig, images: ImageSet, most: float) -> ImageSet:
     The first process decodes what no command has decoded before. Raises HypercolumnsError if in a split they are more
     than the share `most`, or all.
     """
-    if processes.is_first():
+    with processes.first_before_others():
         _examine_new(cfg, images)
-    processes.wait()
     known = _known(cfg, images)
     faults = {split: [known.get(state(pair), []) for pair in of_split] for split, of_split in images.splits.items()}
     path = place(cfg, images) / "quarantine.csv"
