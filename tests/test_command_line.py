@@ -74,7 +74,7 @@ def test_a_fault_from_a_worker_is_its_last_line():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["cnn=squeeze"], "error: cnn=squeeze is not known; choose one of convnext_tiny, "),
+        (["cnn=squeeze"], "error: cnn=squeeze is not known; did you mean squeezenet1_1? choose one of convnext_tiny, "),
         (["cnn=timm", "data=shapes"], "error: cnn.model is missing: give cnn.model=..."),
         (["stage=eat"], "error: stage=eat is not known; choose one of all, compare, evaluate, extract,"),
         (

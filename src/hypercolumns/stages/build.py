@@ -29,7 +29,7 @@ from hypercolumns.callbacks import (
 )
 from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, limited
-from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
+from hypercolumns.errors import HypercolumnsError, check_name, check_switch, check_whole
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
@@ -68,13 +68,19 @@ def quiet_libraries() -> None:
 
 def prepare(cfg: DictConfig) -> None:
     """What every stage of train.py does first: check the settings that no class checks, and silence the libraries."""
+    check_switch("overwrite", cfg.overwrite)
+    check_whole("batch_size", cfg.batch_size, least=1)
     check_whole("num_workers", cfg.num_workers, least=0)
+    minutes = cfg.checkpoint_minutes
+    if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes >= 0:
+        raise HypercolumnsError(f"checkpoint_minutes={minutes} must be a number of minutes, 0 or more")
     check_whole("boundary", cfg.boundary, least=1)
     check_whole("bootstrap", cfg.bootstrap, least=0)
     if not isinstance(cfg.groups, str | None):
         raise HypercolumnsError(f"groups={cfg.groups} must be a regular expression; put it in quotes within quotes")
     check_whole("seed", cfg.seed, least=0)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
+    check_name("cnn.name", cfg.cnn.name)
     check_machine(cfg)
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
