@@ -159,7 +159,7 @@ def as_line(error: BaseException) -> str | None:
         return f"{innermost.filename}: {innermost.strerror}{remedy}"
     of_hydra = isinstance(innermost, HydraException | OmegaConfBaseException)
     if of_hydra or str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
-        return _of_hydra(error)
+        return _of_hydra(str(error))
     if "YAMLError" in _kinds(innermost):  # for tags of Python's too, which nobody follows
         return f"a config file can't be read ({' '.join(str(innermost).split())}); expected settings with plain values"
     if isinstance(innermost, UnicodeDecodeError) and (file := _config_being_read(innermost)):
@@ -221,9 +221,8 @@ def _config_being_read(error: BaseException) -> str | None:
     return None
 
 
-def _of_hydra(error: BaseException) -> str:
+def _of_hydra(message: str) -> str:
     """Hydra's words on one line, without its inner workings."""
-    message = str(error)
     options = re.search(r"Available options in '([^']+)':\s*(.*?)\s*Config search path:", message, re.DOTALL)
     if options:
         wrong = re.search(r"Could not find '([^']+)'", message)
@@ -233,5 +232,5 @@ def _of_hydra(error: BaseException) -> str:
         guess = f" did you mean {near[0]}?" if near else ""
         return f"{options[1]}={named} is not known;{guess} choose one of {', '.join(known)}"
     words = " ".join(re.sub(r"\n\s*(full_key|object_type|reference_type)[=:][^\n]*", "", message).split())
-    setting = error.full_key if isinstance(error, OmegaConfBaseException) else None
-    return words if not setting or setting in words else f"{setting}: {words}"
+    setting = re.search(r"full_key: (\S+)", message)
+    return words if not setting or setting[1] in words else f"{setting[1]}: {words}"

@@ -7,6 +7,7 @@ from hypercolumns.callbacks.checkpoint import (
     WholeFiles,
     resume_point,
 )
+from hypercolumns.callbacks.finite import Finite
 from hypercolumns.callbacks.history import History
 from hypercolumns.callbacks.patience import Patience
 from hypercolumns.callbacks.pictures import Pictures
@@ -16,6 +17,7 @@ from hypercolumns.callbacks.throughput import Throughput
 
 __all__ = [
     "CompleteCheckpoint",
+    "Finite",
     "History",
     "LastCheckpoints",
     "MovableCheckpoint",

@@ -1,6 +1,7 @@
 """From a config to objects."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypercolumns import seeds
 from hypercolumns.backbones import Backbone
 from hypercolumns.callbacks import (
     CompleteCheckpoint,
+    Finite,
     History,
     LastCheckpoints,
     MovableCheckpoint,
@@ -86,6 +88,9 @@ def prepare(cfg: DictConfig) -> None:
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
+        rate = cfg.optimizer.get("lr", 0)
+        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate < math.inf:
+            raise HypercolumnsError(f"optimizer.lr={rate} must be a number, 0 or more")
     elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()
@@ -214,7 +219,7 @@ def checkpoints(folder: Path) -> Path:
 def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *own: pl.Callback) -> pl.Trainer:
     """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`; `own` callbacks too."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
-    callbacks += [*own, Progress(), History(folder)]
+    callbacks += [*own, Finite(data), Progress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     callbacks.append(Pruning(cfg.stage, cfg.monitor, minimise=mode == "min"))
     if cfg.patience is not None:

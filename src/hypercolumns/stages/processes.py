@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from torch import distributed
@@ -80,7 +81,7 @@ def bare_trainer(cfg: DictConfig, **settings: Any) -> pl.Trainer:
             use_distributed_sampler=False,
             **settings,
         )
-    except ValueError as error:
+    except (TypeError, ValueError, MisconfigurationException) as error:
         raise _not_right(error) from error
 
 
