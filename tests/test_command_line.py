@@ -99,7 +99,6 @@ def test_a_fault_from_a_worker_is_its_last_line():
         (["data=shapes", "cnn=rgb", "batch_size="], "error: batch_size= must be a whole number of at least 1"),
         (["data=shapes", "cnn=rgb", "checkpoint_minutes=x"], "error: checkpoint_minutes=x must be a number of minutes"),
         (["data=shapes", "cnn=rgb", "cnn.name=../../x"], "error: cnn.name='../../x' must be a plain name for a folder"),
-        (["data=shapes", "cnn=rgb", "seed=${nothing}"], "error: seed: Interpolation key 'nothing' not found"),
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=abc"], "error: optimizer.lr=abc must be a number"),
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=-1"], "error: optimizer.lr=-1 must be a number"),
         (["data=shapes", "cnn=rgb", "trainer.accelerator=abacus"], "error: trainer: its settings are not right"),
