@@ -273,6 +273,7 @@ def make(folder: Path) -> dict[str, Kind]:
         "store: sidecar": Kind(store / "train-00001.json", of_verified_store, True),
         "store: shard": Kind(store / "train-00001.safetensors", of_verified_store, True),
         "shard, not verified": Kind(store / "train-00001.safetensors", of_store, False),
+        "sidecar, not verified": Kind(store / "train-00001.json", of_store, False),
         "index, not verified": Kind(store / "index.json", of_store, False),
     }
 

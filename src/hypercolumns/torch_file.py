@@ -21,10 +21,10 @@ def fault(path: Path) -> str | None:
 
 def read(path: Path) -> Any:
     """Its tensors and plain values, on the CPU; nothing in it is executed. Raises ValueError if it can't be read."""
-    damage = fault(path) if zipfile.is_zipfile(path) else None  # torch's format of before has no checksums
-    if damage:
-        raise ValueError(damage)
     try:
+        damage = fault(path) if zipfile.is_zipfile(path) else None  # torch's format of before has no checksums
+        if damage:
+            raise ValueError(damage)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler met
+    except Exception as error:  # whatever the unpickler met, or zipfile
         raise ValueError(reason(error)) from error
