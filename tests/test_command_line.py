@@ -102,6 +102,20 @@ def test_a_fault_from_a_worker_is_its_last_line():
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=abc"], "error: optimizer.lr=abc must be a number"),
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=-1"], "error: optimizer.lr=-1 must be a number"),
         (["data=shapes", "cnn=rgb", "trainer.accelerator=abacus"], "error: trainer: its settings are not right"),
+        (["data=shapes", "cnn=rgb", "augment=5"], "error: augment=5 is a group of settings; set one of them, augment."),
+        (["data=shapes", "cnn=rgb", "stage=rank_taps", "rank=x"], "error: rank=x is a group of settings; set one of"),
+        (
+            ["data=shapes", "cnn=rgb", "trainer.log_every_n_steps=x"],
+            "error: trainer.log_every_n_steps=x must be a whole",
+        ),
+        (
+            ["data=shapes", "cnn=rgb", "+data.foo=1"],
+            "error: data: its settings are not right (shapes() got an unexpected",
+        ),
+        (
+            ["data=shapes", "cnn=null"],
+            "error: a group of settings, such as data or optimizer, takes the name of one of",
+        ),
         (["data=shapes", "cnn=rgb", "trainer.devices=abc"], "error: trainer: its settings are not right"),
         (
             ["optimizer.lrr=1"],

@@ -157,8 +157,9 @@ def as_line(error: BaseException) -> str | None:
         refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
         remedy = "; allow it, or name another place (runs=, out=, data.root=)" if refused else ""
         return f"{innermost.filename}: {innermost.strerror}{remedy}"
-    of_hydra = isinstance(innermost, HydraException | OmegaConfBaseException)
-    if of_hydra or str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
+    if str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
+        return "a group of settings, such as data or optimizer, takes the name of one of its files; --help lists them"
+    if isinstance(innermost, HydraException | OmegaConfBaseException):
         return _of_hydra(str(error))
     if "YAMLError" in _kinds(innermost):  # for tags of Python's too, which nobody follows
         return f"a config file can't be read ({' '.join(str(innermost).split())}); expected settings with plain values"

@@ -84,6 +84,11 @@ def prepare(cfg: DictConfig) -> None:
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_name("cnn.name", cfg.cnn.name)
     check_machine(cfg)
+    for group in ("augment", "rank"):
+        if cfg[group] and not isinstance(cfg[group], DictConfig):
+            raise HypercolumnsError(f"{group}={cfg[group]} is a group of settings; set one of them, {group}.<name>=...")
+    for name in ("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
+        check_whole(f"trainer.{name}", cfg.trainer[name], least=1)
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
@@ -108,7 +113,7 @@ def image_set(cfg: DictConfig) -> ImageSet:
     """The images that the config names."""
     settings = plain(cfg.data)
     count, seed = settings.pop("limit_images", None), settings.pop("limit_seed", 0)
-    images: ImageSet = instantiate(settings, _convert_="all")
+    images: ImageSet = _made("data", settings)
     return limited(images, count, seed)
 
 
@@ -137,12 +142,22 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
     """The backbone that the config names; with the weights and the normalisation of `like`, if that is given."""
     settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
     if like is not None:
+        if like.network != settings["network"]:
+            raise HypercolumnsError(
+                f"init_from={cfg.init_from} does not fit: cnn.network is {like.network}, this command has "
+                f"{settings['network']}; choose another model, or its cnn"
+            )
         make = get_class(settings.pop("_target_"))
         own = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
         copied: Backbone = make(**settings | own | {"weights": like.body.state_dict()})
         return copied
-    network: Backbone = instantiate(settings, _convert_="all")
+    network: Backbone = _made("cnn", settings)
     return network
+
+
+def _made(name: str, settings: dict[str, Any]) -> Any:
+    """What the settings of that name mean; they carry it, so that a fault in them can be told by it."""
+    return instantiate(OmegaConf.create({name: settings})[name], _convert_="all")
 
 
 def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:

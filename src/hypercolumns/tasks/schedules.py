@@ -18,6 +18,7 @@ def constant(optimizer: Optimizer, steps: int, warmup: float = 0.0) -> LambdaLR:
 
 def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.0, floor: float = 0.0) -> LambdaLR:
     """From the rate down to `floor` times it, along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
+    check_share("scheduler.floor", floor)
     return _schedule(
         optimizer, steps, warmup, lambda progress: floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
     )
@@ -25,6 +26,7 @@ def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.0, floor: float =
 
 def poly(optimizer: Optimizer, steps: int, warmup: float = 0.0, power: float = 0.9) -> LambdaLR:
     """From the rate down to 0 by (1 - progress)^power (Chen et al., DeepLab, arXiv:1606.00915)."""
+    check_share("scheduler.power", power, most=100)
     return _schedule(optimizer, steps, warmup, lambda progress: (1 - progress) ** power)
 
 
