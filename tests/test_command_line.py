@@ -75,6 +75,10 @@ def test_a_fault_from_a_worker_is_its_last_line():
     assert as_line(HypercolumnsError(message)) == "a.jpg is bad"
 
 
+def test_a_name_of_two_lines_is_shown_on_one():
+    assert as_line(HypercolumnsError("model=a\nb\x1b[2J is not a file")) == r"model=a\nb\x1b[2J is not a file"
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -136,12 +136,20 @@ def _is_for_hydra(value: str, sweep: bool) -> bool:
 
 
 def as_line(error: BaseException) -> str | None:
-    """The one line that tells the user what to mend, or None if the error is a bug of the program."""
+    """The one line that tells the user what to mend, or None if the error is a bug of the program.
+
+    Ends of lines and other control characters, which file names may have, are shown as Python writes them.
+    """
+    words = _words(error)
+    return words and "".join(one if one.isprintable() else repr(one)[1:-1] for one in words)
+
+
+def _words(error: BaseException) -> str | None:
     innermost = error
     while not isinstance(innermost, HypercolumnsError) and innermost.__cause__ is not None:
         innermost = innermost.__cause__
     if isinstance(innermost, HypercolumnsError):
-        return _last_line(str(innermost))
+        return _own_words(str(innermost))
     if isinstance(innermost, MissingMandatoryValue):
         return f"{innermost.full_key} is missing: give {innermost.full_key}=..."
     if isinstance(innermost, InterpolationToMissingValueError):
@@ -170,10 +178,9 @@ def as_line(error: BaseException) -> str | None:
     return _of_machine(innermost)
 
 
-def _last_line(message: str) -> str:
+def _own_words(message: str) -> str:
     """The message; if it came out of a worker process it stands at the end of a traceback."""
-    lines = [line for line in message.splitlines() if line.strip()] or [""]
-    return lines[-1].removeprefix(f"{HypercolumnsError.__module__}.{HypercolumnsError.__name__}: ")
+    return message.rpartition(f"{HypercolumnsError.__module__}.{HypercolumnsError.__name__}: ")[2].strip()
 
 
 def _unknown_setting(setting: str, known: Sequence[str]) -> str:
