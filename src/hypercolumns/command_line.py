@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ TYPED = (  # settings whose values are taken as they are typed: paths, and a reg
     "groups model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
+FULL = (errno.ENOSPC, errno.EDQUOT)
 GO_ON = "and the same command goes on from here"
 LESS_MEMORY = (
     "lower batch_size, or window (pixels that the CNN sees at once); stage train: augment.crop or pixels too; "
@@ -55,6 +57,7 @@ def run(main: Callable[[], object]) -> None:
         os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
     for number in signals.STOPPING:
         signal.signal(number, signals.interrupt)
+    threading.excepthook = _say_unless_handed_on
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, where it would print them and exit
     try:
         main()
@@ -195,7 +198,7 @@ def _unknown_setting(setting: str, known: Sequence[str]) -> str:
 def _of_machine(error: BaseException) -> str | None:
     """The line for a machine that has not enough of something; None for any other error."""
     message = str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         return f"the disk is full ({error.strerror}); what was written before is whole: make room, {GO_ON}"
     if isinstance(error, MemoryError) or "OutOfMemoryError" in _kinds(error) or re.search(OUT_OF_MEMORY, message):
         return f"out of memory ({reason(error)}); {LESS_MEMORY}"
@@ -214,6 +217,12 @@ def _of_lightning(message: str) -> str:
         figures = sorted(name for name in re.findall(r"'([^']*)'", unknown[2]) if name.startswith("val/"))
         return f"monitor={unknown[1]} is no figure of this training; choose one of {', '.join(figures)}"
     return f"trainer: its settings are not right ({' '.join(message.split())})"
+
+
+def _say_unless_handed_on(failed: threading.ExceptHookArgs) -> None:
+    """Print a thread's traceback, unless the disk is full: TensorBoard's writer raises that in the main thread too."""
+    if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in FULL):
+        threading.__excepthook__(failed)
 
 
 def _kinds(error: BaseException) -> list[str]:

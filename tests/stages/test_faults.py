@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from small_runs import RGB, run
 
 from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.command_line import as_line
 from hypercolumns.files import read_json
 from hypercolumns.store import Shard, faults
 from hypercolumns.tasks.optimization import CrossEntropy
@@ -150,3 +153,28 @@ def test_a_class_that_a_split_lacks(tmp_path, capsys, absent):
         assert predicted in (0, None)
         assert predicted == 0 or "n/a: [red]dog[/], in no mask and no prediction" in said
     assert 0 <= miou <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [40, 120])
+def test_a_disk_that_is_really_full(tmp_path, kilobytes):
+    """It ends in one line wherever that happens; what was written can be read; with more room the command goes on."""
+
+    def mount(*options):
+        command = ["mount", *options, "tmpfs", str(tmp_path)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("nothing may be mounted here")
+
+    settings = [f"runs={tmp_path}", "sampler.n=2", "trainer.max_epochs=2"]
+    mount("-t", "tmpfs", "-o", f"size={kilobytes}k")
+    try:
+        with pytest.raises((HypercolumnsError, OSError)) as raised:
+            [run(stage, *settings) for stage in ("extract", "pretrain", "train")]
+        assert re.search(r"No space left", as_line(raised.value))
+        assert not list(tmp_path.rglob(".*.tmp"))
+        for path in tmp_path.rglob("*.ckpt"):
+            assert is_good(path)
+        mount("-o", "remount,size=20m")
+        assert [run(stage, *settings) for stage in ("extract", "pretrain", "train")][-1] > 0
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
