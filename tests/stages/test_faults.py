@@ -155,6 +155,21 @@ def test_a_class_that_a_split_lacks(tmp_path, capsys, absent):
     assert 0 <= miou <= 1
 
 
+def test_a_best_checkpoint_that_was_damaged_since(capsys):
+    settings = ["trainer.max_epochs=1", "dense_val=0", "seed=4", "batch_size=2048"]
+    run("pretrain", *settings)
+    best = last_checkpoints("pretrain") / "best.ckpt"
+    content = bytearray(best.read_bytes())
+    content[len(content) // 2] ^= 1
+    best.write_bytes(content)
+    (best.parents[1] / "model.safetensors").unlink()
+    with pytest.raises(
+        HypercolumnsError, match=r"best\.ckpt is damaged \(the checksum of .*; overwrite=true"
+    ):
+        run("pretrain", *settings)
+    assert run("pretrain", *settings, "overwrite=true") is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [40, 120])
 def test_a_disk_that_is_really_full(tmp_path, kilobytes):

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from hypercolumns import seeds
+from hypercolumns import seeds, torch_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.callbacks import (
     CompleteCheckpoint,
@@ -321,7 +321,10 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
             "no epoch was scored, so there is no best one; check trainer.max_epochs, trainer.check_val_every_n_epoch "
             "and trainer.limit_val_batches"
         )
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        checkpoint: dict[str, Any] = torch_file.read(path)
+    except (OSError, ValueError) as error:
+        raise HypercolumnsError(f"{path} is damaged ({error}); overwrite=true trains anew") from error
     return checkpoint
 
 
