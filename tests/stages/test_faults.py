@@ -163,9 +163,7 @@ def test_a_best_checkpoint_that_was_damaged_since(capsys):
     content[len(content) // 2] ^= 1
     best.write_bytes(content)
     (best.parents[1] / "model.safetensors").unlink()
-    with pytest.raises(
-        HypercolumnsError, match=r"best\.ckpt is damaged \(the checksum of .*; overwrite=true"
-    ):
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(the checksum of .*; overwrite=true"):
         run("pretrain", *settings)
     assert run("pretrain", *settings, "overwrite=true") is None
 
