@@ -234,6 +234,7 @@ class TestModelFile:
     def rewrite(self, path, change):
         with safetensors.safe_open(path, "pt") as file:
             header = json.loads(file.metadata()["hypercolumns"])
+        header.pop("sha256")  # by which it would be seen
         tensors = safetensors.torch.load_file(path)
         change(header, tensors)
         safetensors.torch.save_file(tensors, path, {"hypercolumns": json.dumps(header)})
@@ -264,6 +265,26 @@ class TestModelFile:
             (lambda h, t: h["classifier"].update(_target_="os.system"), "does not hold what its header says"),
             (lambda h, t: h["backbone"].update(network="os.system"), "cnn.network=os.system is not known"),
             (lambda h, t: h["backbone"].update(weights="x"), "does not hold what its header says"),
+            (lambda h, t: h["backbone"].update(_target_="os.system"), "does not hold what its header says"),
+            (lambda h, t: h.update(_target_="os.system"), "_target_ is unknown"),
+            (lambda h, t: h["backbone"].update(std=[0, 1, 1]), r"cnn\.std=\[0, 1, 1\] must be"),
+            (lambda h, t: h["backbone"].update(network="timm/hf-hub:a/b"), "hf-hub:a/b is not one of timm's"),
+            (lambda h, t: h.update(classes=["a\nb", "c", "d"]), "classes must be different names"),
+            (lambda h, t: h.update(classes=["\x1b[2J", "c", "d"]), "classes must be different names"),
+            (lambda h, t: h.update(classes="abc"), "classes must be different names"),
+            (lambda h, t: h.update(classes=["c", "c", "d"]), "classes must be different names"),
+            (lambda h, t: h.update(palette=[[300, 0, 0]] * 3), "palette must be the colours of the classes"),
+            (lambda h, t: h.update(palette=[[0, 0, 0]]), "palette must be the colours of the classes"),
+            (lambda h, t: h.update(palette=[[0, 0, 1e400]] * 3), "palette must be the colours of the classes"),
+            (lambda h, t: h.update(resize=[10**9, 10**9]), r"must be \[height, width\], up to 65536"),
+            (lambda h, t: h.update(resize="ab"), r"resize=ab must be \[height, width\]"),
+            (lambda h, t: h["classifier"].update(hidden=[1] * 10**5), "more layers than there are tensors"),
+            (lambda h, t: h["classifier"].update(hidden=[10**30]), "does not hold what its header says"),
+            (lambda h, t: h.update(versions="x" * 10**6), "its description has 100.... characters"),
+            (
+                lambda h, t: t["classifier.mean"].fill_(float("nan")),
+                "mean has numbers that are not finite",
+            ),
             (lambda h, t: h.update(alignment="none"), "alignment=none is not known"),
             (lambda h, t: h["classes"].pop(), "does not hold what its header says"),
             (lambda h, t: h["classifier"].update(hidden=[10**9]), "does not hold what its header says"),
@@ -275,6 +296,35 @@ class TestModelFile:
         self.rewrite(path, change)
         with pytest.raises(HypercolumnsError, match=message):
             Segmenter.load(path)
+
+    def test_a_changed_bit_is_seen(self, path):
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(HypercolumnsError, match="it has changed since it was written: its sha256 differs"):
+            Segmenter.load(path)
+
+    @pytest.mark.parametrize(
+        ("tensors", "message"),
+        [
+            ({"a": ([8], [0, 32]), "b": ([8], [16, 48])}, "invalid offset"),
+            ({"a": ([8], [0, 10**12])}, "not a model of this program"),
+            ({"a": ([2**40, 2**40], [0, 64])}, "overflow"),
+            ({}, "header too large"),
+        ],
+        ids=["overlapping", "out of range", "huge", "2 GB claimed"],
+    )
+    def test_a_safetensors_header_that_lies(self, tmp_path, tensors, message):
+        parts = {
+            name: {"dtype": "F32", "shape": shape, "data_offsets": offsets}
+            for name, (shape, offsets) in tensors.items()
+        }
+        header = json.dumps({"__metadata__": {"hypercolumns": "{}"}, **parts}).encode()
+        length = len(header) if tensors else 2 << 30
+        other = tmp_path / "model.safetensors"
+        other.write_bytes(length.to_bytes(8, "little") + header + bytes(64))
+        with pytest.raises(HypercolumnsError, match=message):
+            Segmenter.load(other)
 
     def test_other_files_are_refused(self, path, tmp_path):
         other = tmp_path / "other"

@@ -1,15 +1,19 @@
 """What both entry points share: paths as people type them, and faults as one line."""
 
 import difflib
+import errno
 import functools
 import os
 import re
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from hydra._internal.core_plugins import file_config_source
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -23,7 +27,7 @@ from omegaconf.errors import (
 )
 
 from hypercolumns import signals
-from hypercolumns.errors import BadDataError, HypercolumnsError
+from hypercolumns.errors import BadDataError, HypercolumnsError, printable, reason
 from hypercolumns.files import key
 
 Task = TypeVar("Task", bound=Callable[..., Any])
@@ -32,6 +36,14 @@ TYPED = (  # settings whose values are taken as they are typed: paths, and a reg
     "groups model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
+FULL = (errno.ENOSPC, errno.EDQUOT)
+GO_ON = "and the same command goes on from here"
+LESS_MEMORY = (
+    "lower batch_size, or window (pixels that the CNN sees at once); stage train: augment.crop or pixels too; "
+    "trainer.precision=bf16-mixed (predict.py: precision=bf16) takes half"
+)
+OUT_OF_MEMORY = r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory"
+WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"
 NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings with which a sweep is still the same one
 
 
@@ -44,6 +56,7 @@ def run(main: Callable[[], object]) -> None:
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
     signals.on_stop(signals.interrupt)
+    threading.excepthook = _say_unless_handed_on
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, where it would print them and exit
     try:
         main()
@@ -125,12 +138,20 @@ def _is_for_hydra(value: str, sweep: bool) -> bool:
 
 
 def as_line(error: BaseException) -> str | None:
-    """The one line that tells the user what to mend, or None if the error is a bug of the program."""
+    """The one line that tells the user what to mend, or None if the error is a bug of the program.
+
+    Ends of lines and other control characters, which file names may have, are shown as Python writes them.
+    """
+    words = _words(error)
+    return words and printable(words)
+
+
+def _words(error: BaseException) -> str | None:
     innermost = error
     while not isinstance(innermost, HypercolumnsError) and innermost.__cause__ is not None:
         innermost = innermost.__cause__
     if isinstance(innermost, HypercolumnsError):
-        return _last_line(str(innermost))
+        return str(innermost)
     if isinstance(innermost, MissingMandatoryValue):
         return f"{innermost.full_key} is missing: give {innermost.full_key}=..."
     if isinstance(innermost, InterpolationToMissingValueError):
@@ -143,21 +164,22 @@ def as_line(error: BaseException) -> str | None:
         where = setting if isinstance(setting, str) else setting[1] if setting else "a setting"
         return f"{where}: its settings are not right ({' '.join(str(innermost).split())})"
     if isinstance(innermost, OSError) and innermost.filename:
-        return f"{innermost.filename}: {innermost.strerror}"
-    of_hydra = isinstance(innermost, HydraException | OmegaConfBaseException)
-    if of_hydra or str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
+        refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        remedy = "; allow it, or name another place (runs=, out=, data.root=)" if refused else ""
+        return f"{innermost.filename}: {innermost.strerror}{remedy}"
+    if str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
+        return "a group of settings, such as data or optimizer, takes the name of one of its files; --help lists them"
+    if isinstance(innermost, HydraException | OmegaConfBaseException):
         return _of_hydra(str(error))
-    if type(innermost).__name__.startswith("Dist") or "gloo/transport" in str(innermost):  # errors of torch.distributed
+    if "YAMLError" in _kinds(innermost):  # for tags of Python's too, which nobody follows
+        return f"a config file can't be read ({' '.join(str(innermost).split())}); expected settings with plain values"
+    if isinstance(innermost, UnicodeDecodeError) and (file := _config_being_read(innermost)):
+        return f"{file} can't be read ({innermost}); save it as UTF-8"
+    if "MisconfigurationException" in _kinds(innermost):
+        return _of_lightning(str(innermost))
+    if "DistError" in _kinds(innermost) or "gloo/transport" in str(innermost):  # of torch.distributed
         return "another process of this command has ended; what it printed says why"
-    if type(innermost).__name__ == "MisconfigurationException":  # Lightning's, which takes seconds to import
-        return " ".join(str(innermost).split())
-    return None
-
-
-def _last_line(message: str) -> str:
-    """The message; if it came out of a worker process it stands at the end of a traceback."""
-    lines = [line for line in message.splitlines() if line.strip()] or [""]
-    return lines[-1].removeprefix(f"{HypercolumnsError.__module__}.{HypercolumnsError.__name__}: ")
+    return _of_machine(innermost)
 
 
 def _unknown_setting(setting: str, known: Sequence[str]) -> str:
@@ -169,11 +191,59 @@ def _unknown_setting(setting: str, known: Sequence[str]) -> str:
     return f"{setting} is not a setting;{guess} {those}"
 
 
+def _of_machine(error: BaseException) -> str | None:
+    """The line for a machine that has not enough of something; None for any other error."""
+    message = str(error)
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"the disk is full ({error.strerror}); what was written before is whole: make room, {GO_ON}"
+    if isinstance(error, MemoryError) or "OutOfMemoryError" in _kinds(error) or re.search(OUT_OF_MEMORY, message):
+        return f"out of memory ({reason(error)}); {LESS_MEMORY}"
+    if re.match(WORKER_ENDED, message):
+        return (
+            f"a process that reads data was ended from outside ({reason(error)}), most often for want of memory; "
+            f"lower num_workers or batch_size, {GO_ON}"
+        )
+    return None
+
+
+def _of_lightning(message: str) -> str:
+    """Lightning's words on one line, and the name of the setting."""
+    unknown = re.search(r"\(monitor='([^']*)'\).*returned metrics: \[(.*?)\]", message, re.DOTALL)
+    if unknown:
+        figures = sorted(name for name in re.findall(r"'([^']*)'", unknown[2]) if name.startswith("val/"))
+        return f"monitor={unknown[1]} is no figure of this training; choose one of {', '.join(figures)}"
+    return f"trainer: its settings are not right ({' '.join(message.split())})"
+
+
+def _say_unless_handed_on(failed: threading.ExceptHookArgs) -> None:
+    """Print a thread's traceback, unless the disk is full: TensorBoard's writer raises that in the main thread too."""
+    if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in FULL):
+        threading.__excepthook__(failed)
+
+
+def _kinds(error: BaseException) -> list[str]:
+    """The names of its classes, where to import the library that they are of would take seconds."""
+    return [kind.__name__ for kind in type(error).__mro__]
+
+
+def _config_being_read(error: BaseException) -> str | None:
+    """The config file that Hydra was reading when it met an error, which does not say so; None if it was not."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename == file_config_source.__file__ and "full_path" in frame.f_locals:
+            return str(frame.f_locals["full_path"])
+    return None
+
+
 def _of_hydra(message: str) -> str:
     """Hydra's words on one line, without its inner workings."""
     options = re.search(r"Available options in '([^']+)':\s*(.*?)\s*Config search path:", message, re.DOTALL)
     if options:
         wrong = re.search(r"Could not find '([^']+)'", message)
         named = wrong[1].rpartition("/")[2] if wrong else "?"
-        return f"{options[1]}={named} is not known; choose one of {', '.join(options[2].split())}"
-    return " ".join(re.sub(r"\n\s*(full_key|object_type|reference_type)[=:][^\n]*", "", message).split())
+        known = options[2].split()
+        near = difflib.get_close_matches(named, known, n=1)
+        guess = f" did you mean {near[0]}?" if near else ""
+        return f"{options[1]}={named} is not known;{guess} choose one of {', '.join(known)}"
+    words = " ".join(re.sub(r"\n\s*(full_key|object_type|reference_type)[=:][^\n]*", "", message).split())
+    setting = re.search(r"full_key: (\S+)", message)
+    return words if not setting or setting[1] in words else f"{setting[1]}: {words}"

@@ -1,5 +1,10 @@
 """The one error class for faults that the user can mend."""
 
+import pickle
+import re
+
+LONGEST = 200  # characters of a library's reason; some append all they know
+
 
 class HypercolumnsError(Exception):
     """A fault in the input, the settings or the files, not in the program.
@@ -28,6 +33,18 @@ class BadDataError(HypercolumnsError):
     """A check that was asked for has found what it looked for; the command ends with exit code 1."""
 
 
+def reason(error: BaseException) -> str:
+    """What a library says went wrong, on one line and not too long, to stand in brackets in a message of ours."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's advice is to read it all the same
+        return "it is no file of torch.save, or holds objects, which are not read, for they could execute anything"
+    if isinstance(error, HypercolumnsError):
+        return str(error)
+    if isinstance(error, KeyError):  # whose text is the key alone
+        return f"no {error}"
+    text = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split()) or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
 def check_whole(setting: str, value: object, least: int) -> None:
     """Raise HypercolumnsError unless the value of a setting is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -38,6 +55,12 @@ def check_share(setting: str, value: object, most: float = 1.0) -> None:
     """Raise HypercolumnsError unless the value of a setting is a number from 0 to `most`."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
         raise HypercolumnsError(f"{setting}={value} must be a number from 0 to {most:g}")
+
+
+def check_name(setting: str, value: object) -> None:
+    """Raise HypercolumnsError unless the value of a setting can be the name of a folder, within the one it is for."""
+    if not isinstance(value, str) or not value.isprintable() or value in ("", ".", "..") or set(value) & set("/\\"):
+        raise HypercolumnsError(f"{setting}={value!r} must be a plain name for a folder (a number in quotes)")
 
 
 def check_switch(setting: str, value: object) -> None:

@@ -32,8 +32,14 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         if os.name == "posix":  # elsewhere a folder can't be opened
             _flush(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise HypercolumnsError(f"{path} can't be written ({error}); nothing that was there has changed") from error
+    except (OSError, SafetensorError, RuntimeError) as error:
+        cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save hides what it met
+        if not isinstance(cause, OSError | SafetensorError):
+            raise
+        raise HypercolumnsError(
+            f"{path} can't be written ({cause}); nothing that was there has changed: make room or allow it, and the "
+            f"same command goes on from there"
+        ) from error
     finally:
         with suppress(OSError):  # the one that is raised says more
             temporary.unlink(missing_ok=True)

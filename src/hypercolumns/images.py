@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unicodedata import category
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.files import replacing
 
+UNFIT = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters: control, half ones, ends of lines
 VOID = 255  # the label of pixels that belong to no class
 Colour = tuple[int, int, int]
 Palette = tuple[Colour, ...]
@@ -43,6 +45,11 @@ def voc_palette(classes: int) -> Palette:
 
 
 VOID_COLOUR: Colour = voc_palette(256)[VOID]
+
+
+def is_class_name(name: object) -> bool:
+    """Whether it is a name that can stand in a line of text: no control character, which a terminal would obey."""
+    return isinstance(name, str) and bool(name.strip()) and not any(category(one) in UNFIT for one in name)
 
 
 def limit_pixels(most: int) -> None:
@@ -98,6 +105,8 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
     colour of void). Raises HypercolumnsError for any other kind of file, a colour that is not in the palette, a label
     that is neither a class nor void.
     """
+    with _opened(path, MASK_FORMATS) as image:
+        image.verify()  # the checksums, which Pillow leaves aside when it decodes
     with _opened(path, MASK_FORMATS) as image:
         mode = str(image.tile[0].args) if image.tile else image.mode
         if mode not in MASK_MODES:

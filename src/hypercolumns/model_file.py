@@ -1,5 +1,6 @@
 """Files that hold a complete model: a JSON header, which says what it is, and its tensors."""
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -11,10 +12,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns import torch_file
+from hypercolumns.errors import HypercolumnsError, reason
 from hypercolumns.files import replacing
 
 HEADER = "hypercolumns"  # where both kinds of files keep the header
+DIGEST = "sha256"  # in the header of a safetensors file, of all else in it; checkpoints have checksums of their own
+FORMAT = 1
+LONGEST_HEADER = 1_000_000  # characters; real ones have some thousands
 TRAINED = "segmenter."  # what precedes the names of a segmenter's tensors in a module that trains all of it
 MODEL = "model.safetensors"  # in the folder of a run
 EXPECTED = f"pass the {MODEL} of a finished run, its folder, or one of its checkpoints"
@@ -24,8 +29,9 @@ Header = Mapping[str, Any]
 
 def write(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
     """Write one self-contained safetensors file, whole or not at all."""
+    text = json.dumps({**header, DIGEST: _digest(header, tensors)})
     with replacing(path) as temporary:
-        safetensors.torch.save_file(dict(tensors), temporary, metadata={HEADER: json.dumps(header)})
+        safetensors.torch.save_file(dict(tensors), temporary, metadata={HEADER: text})
 
 
 def find(path: Path, setting: str = "model") -> Path:
@@ -45,10 +51,7 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     try:
         header, tensors = _read_checkpoint(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
     except Exception as error:  # of a file that is anything at all
-        reason = " ".join(str(error).split())[:200]
-        raise HypercolumnsError(f"model={path} is not a model of this program ({reason}); {EXPECTED}") from error
-    if not isinstance(header, dict) or header.get("format") != 1:
-        raise HypercolumnsError(f"model={path} has a header of an unknown format; {EXPECTED}")
+        raise HypercolumnsError(f"model={path} is not a model of this program ({reason(error)}); {EXPECTED}") from error
     return header, tensors
 
 
@@ -62,15 +65,36 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
         metadata = file.metadata() or {}
         if HEADER not in metadata:
             raise ValueError("tensors without the description of a model")
-        header = json.loads(metadata[HEADER])
-        return header, {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    header = _header(metadata[HEADER])
+    if DIGEST in header and header.pop(DIGEST) != _digest(header, tensors):  # earlier versions wrote none
+        raise ValueError("it has changed since it was written: its sha256 differs")
+    return header, tensors
 
 
 def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = torch_file.read(path)
     if HEADER not in checkpoint:
         raise ValueError("a checkpoint without the description of a model, as earlier versions wrote them")
-    header, tensors = json.loads(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
+    header, tensors = _header(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
     trained = {name.removeprefix(TRAINED): one for name, one in checkpoint["state_dict"].items()}
     parts = ("backbone.", "classifier.")  # a module has other things besides, such as its metrics
     return header, {**tensors, **{name: one for name, one in trained.items() if name.startswith(parts)}}
+
+
+def _header(text: str) -> dict[str, Any]:
+    if len(text) > LONGEST_HEADER:
+        raise ValueError(f"its description has {len(text)} characters, more than {LONGEST_HEADER}")
+    header = json.loads(text)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError("a header of an unknown format")
+    return header
+
+
+def _digest(header: Header, tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of all that a file says."""
+    digest = hashlib.sha256(json.dumps(header).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -17,10 +17,10 @@ from hypercolumns import model_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.backbones.networks import libraries
 from hypercolumns.classifiers import KINDS, Classifier
-from hypercolumns.errors import HypercolumnsError, check_share
+from hypercolumns.errors import HypercolumnsError, check_share, reason
 from hypercolumns.factored import Adaptive, Rest, adaptive_labels, classify
 from hypercolumns.hypercolumn import Alignment, Size, check_alignment
-from hypercolumns.images import VOID, Palette, as_rgb, read_image, voc_palette
+from hypercolumns.images import VOID, Palette, as_rgb, is_class_name, read_image, voc_palette
 from hypercolumns.overlays import overlay_with_legend
 from hypercolumns.places import Places, places, whole_frame
 from hypercolumns.views import ONE, Views
@@ -29,6 +29,8 @@ from hypercolumns.windows import LIMIT, hypercolumns_at, windows
 EXPECTED = (
     "an image must be a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), uint8 or float in [0, 1]"
 )
+HEADER = {"format", "backbone", "alignment", "resize", "classifier", "classes", "palette", "versions"}
+WIDEST = 1 << 16  # pixels of a side that a model file may have images resized to
 Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
 
@@ -229,7 +231,7 @@ class Segmenter(nn.Module):
     def header(self) -> model_file.Header:
         """What the tensors are of, as JSON can say it."""
         return {
-            "format": 1,
+            "format": model_file.FORMAT,
             "backbone": {key: value for key, value in self.backbone.fingerprint().items() if key != "weights"},
             "alignment": self.alignment,
             "resize": self.resize,
@@ -249,10 +251,11 @@ class Segmenter(nn.Module):
         path = model_file.find(Path(path))
         header, tensors = model_file.read(path)
         try:
+            _check_header(header, tensors)
             backbone_header, classifier_header = dict(header["backbone"]), dict(header["classifier"])
             kind = KINDS[classifier_header.pop("kind")]
             backbone = Backbone(**backbone_header, weights=_below("backbone.body.", tensors))
-            classes = [str(name) for name in header["classes"]]
+            classes = header["classes"]
             with torch.device("meta"):  # so that nothing large is made before it is known to fit
                 classifier = kind(backbone.channels, len(classes), **classifier_header)
             of_classifier = _below("classifier.", tensors)
@@ -261,15 +264,14 @@ class Segmenter(nn.Module):
                 backbone,
                 classifier,
                 classes,
-                tuple((int(r), int(g), int(b)) for r, g, b in header["palette"]),
+                tuple((r, g, b) for r, g, b in header["palette"]),
                 header["alignment"],
                 tuple(header["resize"]) if header["resize"] else None,
             )
             segmenter.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # of a header that may say anything
             raise HypercolumnsError(
-                f"model={path} does not hold what its header says ({type(error).__name__}: {reason}); "
+                f"model={path} does not hold what its header says ({reason(error)}); "
                 f"pass a {model_file.MODEL} that this program wrote"
             ) from error
         return segmenter.eval()
@@ -333,6 +335,28 @@ class Segmenter(nn.Module):
 
     def _batch(self, image: Picture) -> Tensor:
         return as_tensor(image)[None].to(self.backbone.get_buffer("mean").device)
+
+
+def _check_header(header: model_file.Header, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for what the parts of a segmenter would take, and stumble over later or never end with."""
+    unknown = set(header) - HEADER
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))} is unknown")
+    classes, palette, resize = header["classes"], header["palette"], header["resize"]
+    if not isinstance(classes, list) or not all(map(is_class_name, classes)) or len(set(classes)) != len(classes):
+        raise ValueError("classes must be different names")
+    colours = isinstance(palette, list) and all(isinstance(one, list) and len(one) == 3 for one in palette)
+    if not colours or len(palette) != len(classes) or not all(part in range(256) for one in palette for part in one):
+        raise ValueError("palette must be the colours of the classes, [red, green, blue] from 0 to 255")
+    sides = resize if isinstance(resize, list) else []
+    if resize is not None and not (len(sides) == 2 and all(type(one) is int and 0 < one <= WIDEST for one in sides)):
+        raise ValueError(f"resize={resize} must be [height, width], up to {WIDEST}, or null")
+    hidden = header["classifier"].get("hidden")
+    if isinstance(hidden, list) and len(hidden) > len(tensors):
+        raise ValueError("the classifier has more layers than there are tensors")
+    strange = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if strange:
+        raise ValueError(f"{strange[0]} has numbers that are not finite")
 
 
 def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -185,13 +185,17 @@ class TestWeights:
     def test_of_another_network(self, tmp_path):
         path = tmp_path / "weights.pth"
         torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
-        with pytest.raises(HypercolumnsError, match=r"12 of 50 tensors are missing, such as features\.5\.squeeze"):
+        message = (
+            r"12 of 50 tensors are missing, such as features\.5\.squeeze.* and others; .*features\.0\.weight is \(64, 3"
+        )
+        with pytest.raises(HypercolumnsError, match=message):
             Backbone(**SQN, weights=str(path))
         torch.save({**torchvision.models.squeezenet1_0().state_dict(), "features.0.weight": torch.zeros(64, 3)}, path)
         with pytest.raises(HypercolumnsError, match=r"features\.0\.weight is \(64, 3\), expected \(96, 3, 7, 7\)"):
             Backbone(**SQN, weights=str(path))
         torch.save({"conv1.weight": torch.zeros(1)}, path)
-        with pytest.raises(HypercolumnsError, match=r"50 of 50 tensors are missing, such as features\.0\.weight"):
+        message = r"50 of 50 tensors are missing, such as features\.0\.weight.* it has features\.conv1\.weight instead"
+        with pytest.raises(HypercolumnsError, match=message):
             Backbone(**SQN, weights=str(path))
 
     def test_of_no_network(self, tmp_path):
@@ -200,7 +204,24 @@ class TestWeights:
         with pytest.raises(HypercolumnsError, match=r"can't be read .* expected a state dict"):
             Backbone(**SQN, weights=str(path))
         torch.save([1, 2], path)
-        with pytest.raises(HypercolumnsError, match="holds something else; expected a state dict"):
+        with pytest.raises(HypercolumnsError, match="holds a list; expected a state dict"):
+            Backbone(**SQN, weights=str(path))
+        torch.save({"epoch": 3, "model": {}}, path)
+        with pytest.raises(HypercolumnsError, match="holds things that are no tensors, such as epoch, model; expected"):
+            Backbone(**SQN, weights=str(path))
+
+    def test_damaged(self, tmp_path):
+        """A flipped bit, which torch does not see; numbers that no training gives."""
+        path, state = tmp_path / "weights.pth", torchvision.models.squeezenet1_0().features.state_dict()
+        torch.save(state, path)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(HypercolumnsError, match=r"can't be read \(the checksum of weights/data/\d+ differs\)"):
+            Backbone(**SQN, weights=str(path))
+        state["0.bias"][3] = math.nan
+        torch.save(state, path)
+        with pytest.raises(HypercolumnsError, match=r"numbers that are not finite, in features\.0\.bias; pass another"):
             Backbone(**SQN, weights=str(path))
 
     def test_a_pickle_that_would_run_code_is_refused(self, tmp_path):
@@ -210,7 +231,7 @@ class TestWeights:
 
         path = tmp_path / "weights.pth"
         torch.save({"a": Hostile()}, path)
-        with pytest.raises(HypercolumnsError, match="can't be read"):
+        with pytest.raises(HypercolumnsError, match=r"can't be read .*or holds objects, which are not read, for they"):
             Backbone(**SQN, weights=str(path))
         assert not (tmp_path / "touched").exists()
 
@@ -254,10 +275,24 @@ def test_a_network_whose_code_computes_its_sizes_by_tensors():
 
 
 def test_unknown_network_and_tap():
-    with pytest.raises(HypercolumnsError, match=r"cnn\.network=squeezenet is not known; it must be rgb or one of"):
+    with pytest.raises(
+        HypercolumnsError,
+        match=r"cnn\.network=squeezenet is not known; did you mean .*squeezenet1_1",
+    ):
         Backbone("squeezenet", ["features.0"])
     with pytest.raises(HypercolumnsError, match=r"cnn\.taps names features\.99, which this network does not have"):
         Backbone("vgg11", [VGG["taps"][0], "features.99"])
+
+
+@pytest.mark.parametrize("mean", ["x", [1, 2], [1, 2, "x"], [1, 2, math.nan], 5])
+def test_a_mean_that_is_none(mean):
+    with pytest.raises(HypercolumnsError, match=r"cnn\.mean=.* must be \[red,green,blue\], numbers"):
+        Backbone("rgb", ["image"], mean=mean)
+
+
+def test_a_std_of_0():
+    with pytest.raises(HypercolumnsError, match=r"cnn\.std=.* must be \[red,green,blue\], numbers, none of them 0"):
+        Backbone("rgb", ["image"], std=[1, 0, 1])
 
 
 def test_rgb_is_the_image():

@@ -549,7 +549,8 @@ class TestPretrainAndTrain:
 
     def test_init_from_brings_its_own_backbone(self, segmenter, extracted):
         """Whatever weights cnn.weights would mean, which are not even looked at."""
-        segmenter.classes = tuple(shapes("data", train_images=40, val_images=3).classes)
+        images = shapes("data", train_images=40, val_images=3)
+        segmenter.classes, segmenter.palette = images.classes, images.palette
         segmenter.classifier = MLP(224, 6, 8)
         segmenter.save(extracted / "start.safetensors")
         taps = "cnn.taps=[features.0,[features.3.expand1x1,features.3.expand3x3]]"
@@ -577,7 +578,8 @@ class TestPretrainAndTrain:
             ("augment.crop=null", "can't be one batch; set augment.crop"),
             ("resize=[32,32]", "resize and augment.crop or augment.scale don't go together"),
             ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
-            ("optimizer.lr=fast", "optimizer: its settings are not right"),
+            ("optimizer.lr=fast", "optimizer.lr=fast must be a number, 0 or more"),
+            ("optimizer.weight_decay=x", r"optimizer: its settings are not right \(.*weight_decay=x, "),
             ("classifier.hidden=-5", "classifier.hidden=-5 must be a whole number"),
             ("classifier.dropout=2", "classifier.dropout=2 must be a number from 0 to 1"),
             ("augment.flip=2", "augment.flip=2 must be a number from 0 to 1"),

@@ -1,10 +1,13 @@
 """Every damage that can be thought of is found, named, and mended by making the shard again."""
 
 import json
+import pickle
 import random
 import shutil
 
 import pytest
+import safetensors
+import safetensors.torch
 import torch
 from store.conftest import make_image, write
 
@@ -161,3 +164,53 @@ def test_what_was_found_is_mended_by_making_it_again(folder, fingerprint):
     write(folder, fingerprint)
     assert faults(folder) == []
     assert shard.read_bytes() == whole
+
+
+def _without_features(tensors):
+    del tensors["features"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors["images"].fill_(3), "it has samples of no image"),
+        (lambda tensors: tensors["images"].fill_(-1), "it has samples of no image"),
+        (lambda tensors: tensors["labels"].fill_(77), "it has labels that index.json does not list"),
+        (lambda tensors: tensors.update(labels=tensors["labels"].int()), "its arrays are not those of a shard"),
+        (lambda tensors: tensors.update(labels=tensors["labels"][1:]), "its arrays are not those of a shard"),
+        (_without_features, "its arrays are not those of a shard"),
+    ],
+)
+def test_a_shard_that_cannot_be_is_refused_where_it_is_read(folder, change, message):
+    """Nobody has verified it: no index error deep inside."""
+    path = folder / "train-00001.safetensors"
+    with safetensors.safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata()
+    change(tensors)
+    safetensors.torch.save_file(tensors, path, metadata)
+    index = json.loads((folder / "index.json").read_text())
+    index["splits"]["train"][1]["bytes"] = path.stat().st_size
+    (folder / "index.json").write_text(json.dumps(index))
+    split = SampleStore(folder).split("train")
+    with pytest.raises(HypercolumnsError, match=rf"train-00001\.safetensors is damaged \({message}\); remove"):
+        split.fetch(torch.arange(len(split)), places=True)
+
+
+@pytest.mark.parametrize("images", [None, "abc", [1, 2], ["one"]])
+def test_a_sidecar_that_cannot_be_is_refused_where_it_is_read(folder, images):
+    path = folder / "train-00000.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"images": images}))
+    with pytest.raises(HypercolumnsError, match=r"train-00000\.json is damaged \(it lists (no|1) images"):
+        list(SampleStore(folder).split("train").images())
+
+
+def test_a_pickle_in_place_of_a_shard_or_an_index_is_not_opened(folder):
+    for name in ("train-00000.safetensors", "index.json", "train-00000.json"):
+        (folder / name).write_bytes(pickle.dumps(Executed()).ljust((folder / name).stat().st_size))
+        assert name in found(folder)[0] or "can't be read" in found(folder)[0]
+
+
+class Executed:
+    def __reduce__(self):
+        return (pytest.fail, ("code in a file was executed",))

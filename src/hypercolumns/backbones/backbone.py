@@ -2,8 +2,10 @@
 
 import bisect
 import copy
+import difflib
 import functools
 import hashlib
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -26,6 +28,7 @@ Trainable = int | Literal["all"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST_NAMES = 40  # of a network's modules in a message
 SIDES = [2**power for power in range(10)]  # between which the least one is sought
 
 
@@ -92,8 +95,8 @@ class Backbone(nn.Module):
             mean, std = normalisation or (mean, std)
         if mean is None or std is None:
             mean, std = networks.default_normalisation(network)
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
+        self.register_buffer("mean", _of_channels("mean", mean))
+        self.register_buffer("std", _of_channels("std", std))
         for layer in self.body.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # twice as fast on a CPU
@@ -259,6 +262,15 @@ class Backbone(nn.Module):
             part.requires_grad_(False)
 
 
+def _of_channels(name: str, values: Sequence[float]) -> Tensor:
+    """A number for each channel of the input, (3, 1, 1); raises HypercolumnsError for anything else."""
+    wrong = isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 3
+    if wrong or not all(type(one) in (int, float) and math.isfinite(one) and (one or name == "mean") for one in values):
+        positive = "" if name == "mean" else ", none of them 0"
+        raise HypercolumnsError(f"cnn.{name}={values} must be [red,green,blue], numbers{positive}")
+    return torch.tensor(values, dtype=torch.float32)[:, None, None]
+
+
 def _sorted(
     taps: Sequence[str | Sequence[str]],
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[context.Context, ...]]:
@@ -307,8 +319,10 @@ def _uncut(
         known = []
     for module in modules if known else ():
         if not any(f"{one}.".startswith(f"{module}.") for one in known):
+            near = known if len(known) <= MOST_NAMES else difflib.get_close_matches(module, known, MOST_NAMES, cutoff=0)
             return HypercolumnsError(
-                f"cnn.taps names {module}, which this network does not have; it has {', '.join(known)}"
+                f"cnn.taps names {module}, which this network does not have; it has {', '.join(near)}"
+                f"{f' and {len(known) - len(near)} more' if len(near) < len(known) else ''}"
             )
     return networks.unusable(name, "torch.fx can't trace it", error)
 

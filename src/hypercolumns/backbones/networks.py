@@ -1,5 +1,6 @@
 """Networks by name: torchvision's, timm's, and our own."""
 
+import difflib
 import inspect
 from collections import OrderedDict
 from typing import Any
@@ -31,8 +32,10 @@ def build(name: str) -> nn.Module:
     try:
         make = torchvision.models.get_model_builder(name)
     except ValueError:
+        near = difflib.get_close_matches(name, torchvision.models.list_models(), n=3)
+        guess = f" did you mean {', '.join(near)}?" if near else ""
         raise HypercolumnsError(
-            f"cnn.network={name} is not known; it must be {', '.join(OWN)} or one of torchvision's models, "
+            f"cnn.network={name} is not known;{guess} it must be {', '.join(OWN)} or one of torchvision's models, "
             f"which torchvision.models.list_models() lists, or {TIMM}<model> for one of timm's"
         ) from None
     none = [part for part in ("weights", "weights_backbone") if part in inspect.signature(make).parameters]

@@ -1,6 +1,6 @@
 """Weights of a backbone: torchvision's by name, timm's, or a file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -9,10 +9,12 @@ import torchvision.models
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from hypercolumns import torch_file
 from hypercolumns.backbones import from_timm, networks
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, reason
 
 PRETRAINED = "pretrained"
+SHOWN = 3  # names of tensors in a message
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -51,17 +53,20 @@ def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisatio
 def _read(path: Path) -> Mapping[str, Tensor]:
     expected = "expected a state dict saved by torch.save or as safetensors"
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError) as error:
-        raise HypercolumnsError(f"cnn.weights={path} can't be read ({error}); {expected}") from error
-    except Exception as error:  # torch.load raises whatever the unpickler met
-        reason = str(error).partition("\n")[0]
-        raise HypercolumnsError(f"cnn.weights={path} can't be read ({reason}); {expected}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise HypercolumnsError(f"cnn.weights={path} holds something else; {expected}")
+        state = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else torch_file.read(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise HypercolumnsError(f"cnn.weights={path} can't be read ({reason(error)}); {expected}") from error
+    if not isinstance(state, Mapping):
+        raise HypercolumnsError(f"cnn.weights={path} holds a {type(state).__name__}; {expected}")
+    others = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    if others or not state:
+        there = f"things that are no tensors, such as {_some(others)}" if others else "nothing"
+        raise HypercolumnsError(f"cnn.weights={path} holds {there}; {expected}")
     return state
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (" and others" if len(names) > SHOWN else "")
 
 
 def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -73,17 +78,24 @@ def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     if not any(key in state for key in wanted):
         state = {f"features.{key}": value for key, value in state.items()}
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
-    if missing:
+    reshaped = [
+        f"{key} is {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in state and state[key].shape != tensor.shape
+    ]
+    if missing or reshaped:
+        unknown = [key for key in state if key not in wanted]  # which in itself is no fault: layers after the last tap
+        faults = [
+            f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",
+            f"it has {_some(unknown)} instead" if missing and unknown else "",
+            "; ".join(reshaped[:SHOWN]) + (" and others" if len(reshaped) > SHOWN else ""),
+        ]
         raise HypercolumnsError(
-            f"{source} does not fit this network: {len(missing)} of {len(wanted)} tensors are missing, "
-            f"such as {', '.join(missing[:3])}; pass weights of the same network"
+            f"{source} does not fit this network: {'; '.join(filter(None, faults))}; pass weights of the same network"
         )
-    for key, tensor in wanted.items():
-        if key in state and state[key].shape != tensor.shape:
-            raise HypercolumnsError(
-                f"{source} does not fit this network: {key} is {tuple(state[key].shape)}, "
-                f"expected {tuple(tensor.shape)}; pass weights of the same network"
-            )
+    damaged = [key for key in wanted if key in state and not state[key].isfinite().all()]
+    if damaged:
+        raise HypercolumnsError(f"{source} has numbers that are not finite, in {_some(damaged)}; pass another file")
     counters = {key: torch.zeros_like(wanted[key], device="cpu") for key in wanted if key not in state}
     module.load_state_dict(
         counters | {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, assign=True

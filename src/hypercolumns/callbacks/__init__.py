@@ -5,9 +5,9 @@ from hypercolumns.callbacks.checkpoint import (
     LastCheckpoints,
     MovableCheckpoint,
     WholeFiles,
-    fault_of,
     resume_point,
 )
+from hypercolumns.callbacks.finite import Finite
 from hypercolumns.callbacks.history import History
 from hypercolumns.callbacks.patience import Patience
 from hypercolumns.callbacks.pictures import Pictures
@@ -17,6 +17,7 @@ from hypercolumns.callbacks.throughput import Throughput
 
 __all__ = [
     "CompleteCheckpoint",
+    "Finite",
     "History",
     "LastCheckpoints",
     "MovableCheckpoint",
@@ -27,6 +28,5 @@ __all__ = [
     "Pruning",
     "Throughput",
     "WholeFiles",
-    "fault_of",
     "resume_point",
 ]

@@ -1,7 +1,6 @@
 """Checkpoints of a run: written whole or not at all, wherever its folder is moved, and complete models."""
 
 import time
-import zipfile
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -13,7 +12,7 @@ from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
 from torch import distributed
 
-from hypercolumns import model_file
+from hypercolumns import model_file, torch_file
 from hypercolumns.data import Position, ResumableData
 from hypercolumns.files import replacing
 from hypercolumns.progress import console
@@ -21,7 +20,6 @@ from hypercolumns.segmenter import Segmenter
 from hypercolumns.signals import on_stop
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
-FAULT = 200  # characters of what torch says
 
 
 def resume_point(folder: Path) -> Path | None:
@@ -31,7 +29,7 @@ def resume_point(folder: Path) -> Path | None:
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
-            fault = fault_of(path)
+            fault = torch_file.fault(path)
             if fault is None:
                 return path
             aside = path.with_suffix(".damaged")
@@ -42,24 +40,13 @@ def resume_point(folder: Path) -> Path | None:
     return None
 
 
-def fault_of(path: Path) -> str | None:
-    """What is wrong with a file that torch has saved, by the checksums in it; None if nothing."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # of many kinds, where the bytes may be any
-        return " ".join(str(error).split())[:FAULT]
-    return broken and f"the checksum of {broken} differs"
-
-
 class WholeFiles(CheckpointIO):
     """Writes each checkpoint whole or not at all."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Called by Lightning."""
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:  # Python's, which says if it is full
+            torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Called by Lightning; nothing but tensors and plain values is read."""

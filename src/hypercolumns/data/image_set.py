@@ -10,9 +10,9 @@ from pathlib import Path, PurePath
 import torch
 
 from hypercolumns import seeds
-from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.errors import HypercolumnsError, check_name, check_whole
 from hypercolumns.files import read_lines
-from hypercolumns.images import VOID, Palette, voc_palette
+from hypercolumns.images import VOID, Palette, is_class_name, voc_palette
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mappi
 
     Raises HypercolumnsError for an empty split, a doubled id, or one that leads out of the folder or is not UTF-8.
     """
-    if not isinstance(name, str) or not name or name in (".", "..") or set(name) & set("/\\"):
-        raise HypercolumnsError(f"data.name={name} must be a plain name for a folder (a number in quotes: \"'2012'\")")
+    check_name("data.name", name)
     for split, pairs in splits.items():
         if not pairs:
             raise HypercolumnsError(f"data {name}: the {split} split has no images")
@@ -116,6 +115,9 @@ def read_classes(path: str | Path) -> list[str]:
     names = read_lines(Path(path).expanduser(), "data.classes")
     if not 0 < len(names) <= VOID:
         raise HypercolumnsError(f"data.classes={path} holds {len(names)} names; expected 1 to {VOID}, one a line")
+    unfit = [name for name in names if not is_class_name(name)]
+    if unfit:
+        raise HypercolumnsError(f"data.classes={path} holds {_some(unfit)}, with control characters; take them out")
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise HypercolumnsError(f"data.classes={path} holds {_some(doubled)} twice; give each class its own name")

@@ -165,6 +165,10 @@ class ImageData(ResumableData):
             )
         return self._loader(dataset, [[index] for index in range(rank, len(dataset), processes)])
 
+    def names(self, batch: Batch, epoch: int, step: int) -> list[str]:
+        """See `ResumableData`."""
+        return [f"image {id}" for id in batch.ids if id]
+
     def _loader(self, dataset: ImageDataset, batches: Iterable[list[Any]]) -> DataLoader[Example]:
         return DataLoader(
             dataset,

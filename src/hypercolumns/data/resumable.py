@@ -39,6 +39,10 @@ class ResumableData(pl.LightningDataModule):
         """Called by Lightning, before it asks for batches."""
         self.position = Position(**state_dict)
 
+    def names(self, batch: Any, epoch: int, step: int) -> list[str]:
+        """For people: what a training batch of this process holds, which was that of a step of an epoch."""
+        raise NotImplementedError
+
     @property
     def start(self) -> Position:
         """The epoch whose batches Lightning asks for, and how many of them were taken before an interruption."""

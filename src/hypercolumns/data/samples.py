@@ -57,16 +57,25 @@ class SampleData(ResumableData):
 
     def train_dataloader(self) -> DataLoader[Samples]:
         """Every training sample once, in the order of the trainer's epoch; reload it every epoch."""
-        split, (epoch, done) = self.store.split("train"), self.start
-        where = (self.batch_size, self.seed, epoch, *self.share, done)
-        if self.images_per_batch is None:
-            return self._loader(split, Batches(len(split), *where))
-        return self._loader(split, ImageBatches(split.samples_per_image(), self.images_per_batch, *where))
+        split = self.store.split("train")
+        return self._loader(split, self._batches(split, *self.start))
 
     def val_dataloader(self) -> DataLoader[Samples]:
         """Every validation sample once."""
         split = self.store.split("val")
         return self._loader(split, Batches(len(split), self.batch_size, None, 0, *self.share))
+
+    def names(self, batch: Any, epoch: int, step: int) -> list[str]:
+        """See `ResumableData`."""
+        rows: Tensor = next(iter(self._batches(self.store.split("train"), epoch, step)))
+        return [f"sample {row}" for row in rows.tolist()]
+
+    def _batches(self, split: Split, epoch: int, done: int) -> Batches | ImageBatches:
+        """The batches of an epoch of training, but for those that are done."""
+        where = (self.batch_size, self.seed, epoch, *self.share, done)
+        if self.images_per_batch is None:
+            return Batches(len(split), *where)
+        return ImageBatches(split.samples_per_image(), self.images_per_batch, *where)
 
     def _loader(self, split: Split, batches: Batches | ImageBatches) -> DataLoader[Samples]:
         return DataLoader(

@@ -1,5 +1,6 @@
 """Pascal VOC's layout, with VOC's classes or any others."""
 
+import tarfile
 from pathlib import Path
 
 import torchvision.datasets
@@ -43,8 +44,10 @@ def voc(
     if download and _find(root, year) is None:
         try:
             torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, EOFError, tarfile.TarError) as error:
             reason = " ".join(str(error).split())
+            if reason.startswith("File not found or corrupted"):  # which is all that torchvision says
+                reason = "what came is not that file: its checksum differs; remove it"
             raise HypercolumnsError(
                 f"data.download=true: Pascal VOC {year} could not be fetched into {root} ({reason}); "
                 f"download it by hand, or try data=shapes, which needs no data"

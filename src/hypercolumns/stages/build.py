@@ -1,6 +1,7 @@
 """From a config to objects."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
 
-from hypercolumns import seeds
+from hypercolumns import seeds, torch_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.callbacks import (
     CompleteCheckpoint,
+    Finite,
     History,
     LastCheckpoints,
     MovableCheckpoint,
@@ -25,12 +27,11 @@ from hypercolumns.callbacks import (
     Progress,
     Pruning,
     WholeFiles,
-    fault_of,
     resume_point,
 )
 from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, check_headers, limited, shared_ids
-from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole, printable
+from hypercolumns.errors import HypercolumnsError, check_name, check_share, check_switch, check_whole, printable
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.images import limit_pixels
 from hypercolumns.progress import console
@@ -72,7 +73,12 @@ def quiet_libraries() -> None:
 
 def prepare(cfg: DictConfig) -> None:
     """What every stage of train.py does first: check the settings that no class checks, and silence the libraries."""
+    check_switch("overwrite", cfg.overwrite)
+    check_whole("batch_size", cfg.batch_size, least=1)
     check_whole("num_workers", cfg.num_workers, least=0)
+    minutes = cfg.checkpoint_minutes
+    if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes >= 0:
+        raise HypercolumnsError(f"checkpoint_minutes={minutes} must be a number of minutes, 0 or more")
     check_whole("boundary", cfg.boundary, least=1)
     check_whole("bootstrap", cfg.bootstrap, least=0)
     if not isinstance(cfg.groups, str | None):
@@ -80,11 +86,20 @@ def prepare(cfg: DictConfig) -> None:
     check_whole("seed", cfg.seed, least=0)
     limit_pixels(cfg.max_pixels)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
+    check_name("cnn.name", cfg.cnn.name)
     check_machine(cfg)
+    for group in ("augment", "rank"):
+        if cfg[group] and not isinstance(cfg[group], DictConfig):
+            raise HypercolumnsError(f"{group}={cfg[group]} is a group of settings; set one of them, {group}.<name>=...")
+    for name in ("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
+        check_whole(f"trainer.{name}", cfg.trainer[name], least=1)
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
+        rate = cfg.optimizer.get("lr", 0)
+        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate < math.inf:
+            raise HypercolumnsError(f"optimizer.lr={rate} must be a number, 0 or more")
     elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()
@@ -106,7 +121,7 @@ def listed_images(cfg: DictConfig) -> tuple[ImageSet, dict[str, Any]]:
     settings = plain(cfg.data)
     which = {name: settings.pop(name, default) for name, default in WHICH_IMAGES.items()}
     with processes.first_before_others():
-        images: ImageSet = instantiate(settings, _convert_="all")
+        images: ImageSet = _made("data", settings)
     return images, which
 
 
@@ -159,12 +174,22 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
     """The backbone that the config names; with the weights and the normalisation of `like`, if that is given."""
     settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
     if like is not None:
+        if like.network != settings["network"]:
+            raise HypercolumnsError(
+                f"init_from={cfg.init_from} does not fit: cnn.network is {like.network}, this command has "
+                f"{settings['network']}; choose another model, or its cnn"
+            )
         make = get_class(settings.pop("_target_"))
         own = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
         copied: Backbone = make(**settings | own | {"weights": like.body.state_dict()})
         return copied
-    network: Backbone = instantiate(settings, _convert_="all")
+    network: Backbone = _made("cnn", settings)
     return network
+
+
+def _made(name: str, settings: dict[str, Any]) -> Any:
+    """What the settings of that name mean; they carry it, so that a fault in them can be told by it."""
+    return instantiate(OmegaConf.create({name: settings})[name], _convert_="all")
 
 
 def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
@@ -241,7 +266,7 @@ def checkpoints(folder: Path) -> Path:
 def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *own: pl.Callback) -> pl.Trainer:
     """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`; `own` callbacks too."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
-    callbacks += [*own, Progress(), History(folder)]
+    callbacks += [*own, Finite(data), Progress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     callbacks.append(Pruning(cfg.stage, cfg.monitor, minimise=mode == "min"))
     if cfg.patience is not None:
@@ -329,10 +354,10 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
             "no epoch was scored, so there is no best one; check trainer.max_epochs, trainer.check_val_every_n_epoch "
             "and trainer.limit_val_batches"
         )
-    fault = fault_of(path)
-    if fault is not None:
-        raise HypercolumnsError(f"{path} is damaged ({fault}); train again with overwrite=true")
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        checkpoint: dict[str, Any] = torch_file.read(path)
+    except (OSError, ValueError) as error:
+        raise HypercolumnsError(f"{path} is damaged ({error}); overwrite=true trains anew") from error
     return checkpoint
 
 

@@ -9,7 +9,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import key
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build, runs
+from hypercolumns.stages import build, report, runs
 from hypercolumns.stages.finish import finish
 from hypercolumns.store import SampleStore
 from hypercolumns.tasks import PixelClassification
@@ -27,6 +27,7 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     with runs.Run.begin(cfg, runs.home(cfg, images, "pretrain"), identity) as run:
         if not run.model.is_file():
             console.print(f"pretrain: from the samples in {store.folder}", markup=False)
+            report.say_absent(store, images.classes)
             run.save(_trained(cfg, store, images, backbone, run))
         finish(cfg, run, images, limit, {"sampler": store.fingerprint["sampler"]})
     return run

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
@@ -125,7 +126,7 @@ def bare_trainer(cfg: DictConfig, *callbacks: pl.Callback, **settings: Any) -> p
             use_distributed_sampler=False,
             **settings,
         )
-    except (ValueError, RuntimeError) as error:  # the latter for settings of SLURM that Lightning does not take
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:  # RuntimeError: SLURM's settings
         raise _not_right(error) from error
 
 

@@ -111,6 +111,9 @@ def show(figures: Mapping[str, Any], title: str, paths: Mapping[str, Path]) -> N
     """Print the table, if images were scored, and where the files are."""
     if "per_class_iou" in figures:
         console.print(table(figures, title))
+        absent = [name for name, iou in figures["per_class_iou"].items() if iou is None]
+        if absent:
+            console.print(f"n/a: {', '.join(absent)}, in no mask and no prediction", markup=False)
         if ends := figures.get("intervals"):
             console.print(f"{ends['level']:.0%} intervals: {_drawn_from(ends)}", markup=False)
     else:
@@ -222,6 +225,16 @@ def show_store(store: SampleStore, classes: Sequence[str]) -> None:
     console.print(rows)
     channels = splits["train"].channels
     console.print(f"{'samples':>9}  {store.folder} ({channels} channels, float16)", markup=False)
+    say_absent(store, classes)
+
+
+def say_absent(store: SampleStore, classes: Sequence[str]) -> None:
+    """Print which classes a store has no samples of, if there are such, and what comes of it."""
+    for split, what in (("train", "not learnt"), ("val", "n/a in figures of the samples")):
+        counts = store.split(split).samples_per_class(len(classes)).tolist()
+        absent = [name for name, count in zip(classes, counts, strict=True) if not count]
+        if absent:
+            console.print(f"no samples of {', '.join(absent)} in {split}: {what}", markup=False)
 
 
 def _between(ends: Sequence[float] | None, sign: str = "") -> str:

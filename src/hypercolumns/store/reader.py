@@ -114,8 +114,7 @@ class Split:
 
     def samples_per_image(self) -> Tensor:
         """(I,) int64, of all its images, in the order of their rows."""
-        shards = (self.tensors(number) for number in range(len(self.shards)))
-        return torch.cat([shard["images"].bincount(minlength=len(shard["sizes"])) for shard in shards])
+        return torch.cat([self._rows_of_images(number) for number in range(len(self.shards))])
 
     def check(self) -> None:
         """Raise HypercolumnsError unless every shard and sidecar is there, at its size."""
@@ -133,7 +132,10 @@ class Split:
     def tensors(self, number: int) -> dict[str, Tensor]:
         """The tensors of a shard (see `Shard.read`)."""
         if number not in self._maps:
-            self._maps[number] = self.shards[number].read(self._fingerprint)
+            found, record = self.shards[number].read(self._fingerprint), self._records[number]
+            if found["features"].shape != (record["rows"], self.channels):
+                raise self.shards[number].damaged(f"it has not the {record['rows']} samples that {INDEX} lists")
+            self._maps[number] = found
         return self._maps[number]
 
     def fetch(self, rows: Tensor, places: bool = False) -> Samples:
@@ -156,21 +158,43 @@ class Split:
                 tensors = self.tensors(number)
                 torch.index_select(tensors["features"], 0, which, out=to_features)
                 torch.index_select(tensors["labels"], 0, which, out=to_labels)
+                if int(to_labels.max()) >= self.counts.shape[1]:
+                    raise self.shards[number].damaged(f"it has labels that {INDEX} does not list")
                 if places:
-                    sizes = tensors["sizes"][tensors["images"][which].long()]
+                    sizes = tensors["sizes"][self._images_of(number, which)]
                     middles.append((tensors["positions"][which] + 0.5) / sizes)
         return Samples(features, labels.long(), Places(*torch.cat(middles).unbind(1)))
 
     def origins(self, rows: Tensor) -> list[tuple[str, int, int]]:
         """Image, row and column where each of these samples (N,) was taken."""
-        ids = functools.cache(lambda number: read_json(self.shards[number].sidecar)["images"])
+        ids = functools.cache(lambda number: self._ids(number))
         found = []
         numbers = torch.searchsorted(self._starts, rows, right=True) - 1
         for number, row in zip(numbers.tolist(), rows.tolist(), strict=True):
             tensors, local = self.tensors(number), row - self.start(number)
             y, x = tensors["positions"][local].tolist()
-            found.append((ids(number)[int(tensors["images"][local])], y, x))
+            found.append((ids(number)[int(self._images_of(number, torch.tensor(local)))], y, x))
         return found
+
+    def _rows_of_images(self, number: int) -> Tensor:
+        """How many samples each image of a shard has, (I,) int64."""
+        return self._images_of(number, slice(None)).bincount(minlength=len(self.tensors(number)["sizes"]))
+
+    def _images_of(self, number: int, rows: Tensor | slice) -> Tensor:
+        """The numbers in a shard of the images that these rows of it are of, (N,) int64."""
+        tensors = self.tensors(number)
+        images = tensors["images"][rows].long()
+        if ((images < 0) | (images >= len(tensors["sizes"]))).any():
+            raise self.shards[number].damaged("it has samples of no image")
+        return images
+
+    def _ids(self, number: int) -> list[str]:
+        """Of the images of a shard."""
+        ids, images = self.shards[number].ids(), len(self.tensors(number)["sizes"])
+        if len(ids) != images:
+            sidecar = self.shards[number].sidecar
+            raise HypercolumnsError(f"{sidecar} is damaged (it lists {len(ids)} images of {images}); {REPAIR}")
+        return ids
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, (D,) float64."""
@@ -183,8 +207,8 @@ class Split:
 
     def images(self) -> Iterator[ImageSamples]:
         """The samples image by image."""
-        for number, shard in enumerate(self.shards):
-            tensors, ids = self.tensors(number), read_json(shard.sidecar)["images"]
+        for number in range(len(self.shards)):
+            tensors, ids = self.tensors(number), self._ids(number)
             for image, (id, size) in enumerate(zip(ids, tensors["sizes"].tolist(), strict=True)):
                 here = tensors["images"] == image
                 yield ImageSamples(

@@ -18,6 +18,15 @@ FINGERPRINT = "fingerprint.json"
 FORMAT = 1
 REPAIR = "remove the shard and its sidecar (.json) and run stage=extract as before, which makes again what is missing"
 Fingerprint = Mapping[str, Any]
+ARRAYS = {
+    "features": torch.float16,
+    "labels": torch.uint8,
+    "images": torch.int32,
+    "positions": torch.int32,
+    "sizes": torch.int32,
+    "sums": torch.float64,
+    "squares": torch.float64,
+}
 SIDECAR = {  # what it says, and of which type
     "shard": str,
     "rows": int,
@@ -117,9 +126,23 @@ class Shard:
             with safe_open(self.file, framework="pt") as file:
                 if file.metadata() != self._header(fingerprint):
                     raise HypercolumnsError(f"{self.file} belongs to another store or another place in it; {REPAIR}")
-                return {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
             raise HypercolumnsError(f"{self.file} can't be read ({error}); {REPAIR}") from error
+        if not _is_whole(tensors):
+            raise self.damaged("its arrays are not those of a shard")
+        return tensors
+
+    def damaged(self, how: str) -> HypercolumnsError:
+        """The error for contents that can't be."""
+        return HypercolumnsError(f"{self.file} is damaged ({how}); {REPAIR}")
+
+    def ids(self) -> list[str]:
+        """Those of its images, in order; raises HypercolumnsError if the sidecar does not hold them."""
+        images = read_json(self.sidecar).get("images")
+        if not isinstance(images, list) or not all(isinstance(one, str) for one in images):
+            raise HypercolumnsError(f"{self.sidecar} is damaged (it lists no images); {REPAIR}")
+        return images
 
     def fault(self, fingerprint: Fingerprint) -> str | None:
         """What is wrong with it, as far as can be told without reading the samples; None if nothing."""
@@ -149,3 +172,13 @@ class Shard:
     def _header(self, fingerprint: Fingerprint) -> dict[str, str]:
         """What the file says of itself: one entry, for safetensors leaves the order of several to chance."""
         return {"hypercolumns": f"{key(fingerprint)} {self.name}"}
+
+
+def _is_whole(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the arrays of a shard, as far as their types and shapes tell."""
+    if {name: tensor.dtype for name, tensor in tensors.items()} != ARRAYS or tensors["features"].ndim != 2:
+        return False
+    (rows, channels), images = tensors["features"].shape, len(tensors["sizes"])
+    shapes = {"labels": (rows,), "images": (rows,), "positions": (rows, 2), "sizes": (images, 2)}
+    shapes |= {"sums": (channels,), "squares": (channels,)}
+    return all(tensors[name].shape == shape for name, shape in shapes.items())

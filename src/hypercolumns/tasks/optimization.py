@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, reason
 from hypercolumns.images import VOID
 from hypercolumns.tasks.schedules import Schedule
 
@@ -25,7 +26,9 @@ def optimizer_with_schedule(
     try:
         optimizer = make_optimizer([parameter for parameter in parameters if parameter.requires_grad])
     except (TypeError, ValueError) as error:
-        raise HypercolumnsError(f"optimizer: its settings are not right ({error})") from error
+        settings = make_optimizer.keywords if isinstance(make_optimizer, partial) else {}
+        said = "".join(f"{name}={value}, " for name, value in settings.items())
+        raise HypercolumnsError(f"optimizer: its settings are not right ({said}{reason(error)})") from error
     moving = {"scheduler": schedule(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
     return {"optimizer": optimizer, "lr_scheduler": moving}
 

@@ -19,11 +19,13 @@ def constant(optimizer: Optimizer, steps: int, warmup: float = 0.0) -> LambdaLR:
 
 def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.0, floor: float = 0.0) -> LambdaLR:
     """From the rate down to `floor` times it, along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
+    check_share("scheduler.floor", floor)
     return LambdaLR(optimizer, _Cosine(steps, warmup, floor))
 
 
 def poly(optimizer: Optimizer, steps: int, warmup: float = 0.0, power: float = 0.9) -> LambdaLR:
     """From the rate down to 0 by (1 - progress)^power (Chen et al., DeepLab, arXiv:1606.00915)."""
+    check_share("scheduler.power", power, most=100)
     return LambdaLR(optimizer, _Poly(steps, warmup, power))
 
 

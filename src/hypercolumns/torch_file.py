@@ -1,0 +1,30 @@
+"""Files that torch.save wrote: weights and checkpoints."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypercolumns.errors import reason
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with a file in torch's zip format, by the checksums in it, which torch leaves aside; or None."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except Exception as error:  # of a file that is anything at all
+        return reason(error)
+    return broken and f"the checksum of {broken} differs"
+
+
+def read(path: Path) -> Any:
+    """Its tensors and plain values, on the CPU; nothing in it is executed. Raises ValueError if it can't be read."""
+    try:
+        damage = fault(path) if zipfile.is_zipfile(path) else None  # torch's format of before has no checksums
+        if damage:
+            raise ValueError(damage)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler met, or zipfile
+        raise ValueError(reason(error)) from error

@@ -1,0 +1,193 @@
+"""What the data, a disk or a machine can do to a command: one line, and nothing lost."""
+
+import errno
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_runs import RGB, run
+
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.command_line import as_line
+from hypercolumns.files import read_json
+from hypercolumns.store import Shard, faults
+from hypercolumns.tasks.optimization import CrossEntropy
+
+SETTINGS = ["trainer.max_epochs=3", "dense_val=0"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("faults")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        run("extract")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def there(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def spoil(monkeypatch, number, change):
+    """Let one of the losses, by its number, be something else."""
+    real, count = CrossEntropy.forward, 0
+
+    def forward(self, logits, labels):
+        nonlocal count
+        count += 1
+        loss = real(self, logits, labels)
+        return change(loss) if count == number else loss
+
+    monkeypatch.setattr(CrossEntropy, "forward", forward)
+
+
+def last_checkpoints(stage):
+    runs = Path(f"runs/shapes/rgb/{stage}").glob("*/checkpoints")
+    return max(runs, key=lambda path: path.stat().st_mtime_ns)
+
+
+def is_good(path):
+    return all(tensor.isfinite().all() for tensor in Segmenter.load(path).state_dict().values())
+
+
+@pytest.mark.parametrize(("seed", "value"), [(1, "nan"), (2, "inf")])
+def test_a_loss_that_is_not_finite_stops_a_pretraining(monkeypatch, seed, value):
+    spoil(monkeypatch, 4, lambda loss: loss * float(value))
+    message = rf"the loss is {value} in epoch 2, step 1, of sample \d+, sample \d+.* and \d+ more; checkpoints"
+    with pytest.raises(HypercolumnsError, match=message):
+        run("pretrain", *SETTINGS, f"seed={seed}", "batch_size=2048")
+    assert is_good(last_checkpoints("pretrain") / "last.ckpt")
+
+
+def test_a_loss_that_is_not_finite_names_the_images(monkeypatch):
+    spoil(monkeypatch, 8, lambda loss: loss * float("nan"))
+    message = r"epoch 2, step 3, of image train_000\d\d, .*; lower optimizer\.lr, set trainer\.gradient_clip_val=1"
+    with pytest.raises(HypercolumnsError, match=message):
+        run("train", "init_from=scratch", "trainer.max_epochs=2")
+    assert is_good(last_checkpoints("train") / "last.ckpt")
+
+
+class Spoilt(torch.autograd.Function):
+    """A loss with gradients that are not finite."""
+
+    @staticmethod
+    def forward(context, loss):
+        return loss.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * float("inf")
+
+
+def test_weights_that_are_not_finite_get_into_no_checkpoint(monkeypatch):
+    """By the last step of an epoch: nothing would be seen before the next, and its checkpoint is written before."""
+    spoil(monkeypatch, 6, Spoilt.apply)
+    with pytest.raises(HypercolumnsError, match=r"classifier\.\S+ is not finite in epoch 2, step 3, of sample \d+"):
+        run("pretrain", *SETTINGS, "seed=3", "batch_size=2048")
+    kept = {path.name: path for path in last_checkpoints("pretrain").iterdir()}
+    assert kept.keys() == {"best.ckpt", "previous.ckpt"} or kept.keys() == {"best.ckpt", "last.ckpt"}
+    assert all(is_good(path) for path in kept.values())
+
+
+def test_a_full_disk_costs_no_shard_that_was_written(monkeypatch, tmp_path):
+    import safetensors.torch
+
+    save, written = safetensors.torch.save_file, []
+
+    def full(tensors, path, *arguments):
+        if written:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(tensors, path, *arguments)
+        written.append(path)
+
+    settings = [f"samples={tmp_path / 'store'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        message = r"train-00001\.safetensors can't be written .*No space left.*the same command goes on from there"
+        with pytest.raises(HypercolumnsError, match=message):
+            run("extract", *settings)
+    first = Shard(tmp_path / "store", "train", 0)
+    before = first.file.stat().st_mtime_ns
+    assert not list(first.folder.glob(".*.tmp"))
+    run("extract", *settings)
+    assert first.file.stat().st_mtime_ns == before
+    assert faults(first.folder) == []
+
+
+@pytest.mark.parametrize("absent", ["train", "val"])
+def test_a_class_that_a_split_lacks(tmp_path, capsys, absent):
+    """Learnt as far as it can be, n/a where there is nothing to measure, and said."""
+    for split, number in (("train", 2), ("val", 1)):
+        for index in range(number):
+            mask = np.zeros((20, 20), np.uint8)
+            mask[5:15, :10] = 1
+            mask[5:15, 10:] = 1 if split == absent else 2
+            name = f"{split}{index}"
+            for folder, suffix, pixels in (("images", "jpg", np.stack([mask * 100] * 3, -1)), ("masks", "png", mask)):
+                (tmp_path / folder).mkdir(exist_ok=True)
+                Image.fromarray(pixels).save(tmp_path / folder / f"{name}.{suffix}")
+            with (tmp_path / f"{split}.txt").open("a") as file:
+                file.write(f"{name}\n")
+    (tmp_path / "classes.txt").write_text("ground\ncat\n[red]dog[/]\n")
+    paths = [f"data.{name}={tmp_path / name}" for name in ("images", "masks")]
+    lists = [f"data.{name}={tmp_path / name}.txt" for name in ("classes", "train", "val")]
+    base = [one for one in RGB if not one.startswith("data")]
+    settings = ["data=folder", *paths, *lists, "sampler.n=20", "trainer.max_epochs=1", "class_weights=balanced"]
+    miou = [run(stage, *settings, base=base) for stage in ("extract", "pretrain", "train")][-1]
+    figures = read_json(next(Path("runs/folder/rgb/train").glob("*/metrics.json")))
+    said = capsys.readouterr().out
+    if absent == "train":
+        assert "no samples of [red]dog[/] in train: not learnt" in said
+        assert figures["per_class_iou"]["[red]dog[/]"] is not None
+    else:
+        assert "no samples of [red]dog[/] in val: n/a in figures" in said
+        predicted = figures["per_class_iou"]["[red]dog[/]"]
+        assert predicted in (0, None)
+        assert predicted == 0 or "n/a: [red]dog[/], in no mask and no prediction" in said
+    assert 0 <= miou <= 1
+
+
+def test_a_best_checkpoint_that_was_damaged_since(capsys):
+    settings = ["trainer.max_epochs=1", "dense_val=0", "seed=4", "batch_size=2048"]
+    run("pretrain", *settings)
+    best = last_checkpoints("pretrain") / "best.ckpt"
+    content = bytearray(best.read_bytes())
+    content[len(content) // 2] ^= 1
+    best.write_bytes(content)
+    (best.parents[1] / "model.safetensors").unlink()
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(the checksum of .*; overwrite=true"):
+        run("pretrain", *settings)
+    assert run("pretrain", *settings, "overwrite=true") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [40, 120])
+def test_a_disk_that_is_really_full(tmp_path, kilobytes):
+    """It ends in one line wherever that happens; what was written can be read; with more room the command goes on."""
+
+    def mount(*options):
+        command = ["mount", *options, "tmpfs", str(tmp_path)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("nothing may be mounted here")
+
+    settings = [f"runs={tmp_path}", "sampler.n=2", "trainer.max_epochs=2"]
+    mount("-t", "tmpfs", "-o", f"size={kilobytes}k")
+    try:
+        with pytest.raises((HypercolumnsError, OSError)) as raised:
+            [run(stage, *settings) for stage in ("extract", "pretrain", "train")]
+        assert re.search(r"No space left", as_line(raised.value))
+        assert not list(tmp_path.rglob(".*.tmp"))
+        for path in tmp_path.rglob("*.ckpt"):
+            assert is_good(path)
+        mount("-o", "remount,size=20m")
+        assert [run(stage, *settings) for stage in ("extract", "pretrain", "train")][-1] > 0
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
