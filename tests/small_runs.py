@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import zipfile
 
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
@@ -38,3 +39,12 @@ def run(stage, *overrides, base=RGB):
 def only(place, pattern):
     (found,) = (path for path in place.glob(pattern) if not path.is_symlink())
     return found
+
+
+def damage(checkpoint):
+    """Change a bit of the largest tensor in a file of torch.save."""
+    content = bytearray(checkpoint.read_bytes())
+    with zipfile.ZipFile(checkpoint) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    content[content.index(largest.filename.encode()) + len(largest.filename) + largest.file_size] ^= 1
+    checkpoint.write_bytes(content)

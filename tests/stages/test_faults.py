@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import RGB, run
+from small_runs import RGB, damage, run
 
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.command_line import as_line
@@ -159,9 +159,7 @@ def test_a_best_checkpoint_that_was_damaged_since(capsys):
     settings = ["trainer.max_epochs=1", "dense_val=0", "seed=4", "batch_size=2048"]
     run("pretrain", *settings)
     best = last_checkpoints("pretrain") / "best.ckpt"
-    content = bytearray(best.read_bytes())
-    content[len(content) // 2] ^= 1
-    best.write_bytes(content)
+    damage(best)
     (best.parents[1] / "model.safetensors").unlink()
     with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(the checksum of .*; overwrite=true"):
         run("pretrain", *settings)
