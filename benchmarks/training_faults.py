@@ -29,6 +29,7 @@ OF_STAGE = {
     "train": ["trainer.max_epochs=3", "pixels=500", "augment.crop=64", "augment.flip=0.5", "~callbacks.pictures"],
 }
 FIRST = {"extract": "samples/*/fingerprint.json", "pretrain": "pretrain/*/run.json", "train": "train/*/run.json"}
+LAST = {"extract": "samples/*/index.json", "pretrain": "pretrain/latest", "train": "train/latest"}
 RESULT = {"extract": "samples/*/*-*.*", "pretrain": "pretrain/*/model.*", "train": "train/*/model.*"}
 
 
@@ -60,7 +61,8 @@ def main() -> None:
                 wait_for(place, f"runs/*/*/{FIRST[stage]}", process)
                 time.sleep(chance.uniform(0, seconds))
                 process.send_signal(SIGNALS[len(codes) % len(SIGNALS)])
-                if process.wait() == 0:  # it had ended
+                process.wait()
+                if any(place.glob(f"runs/*/*/{LAST[stage]}")):  # there was nothing more to do
                     late += 1
                     continue
                 codes.append(process.returncode)

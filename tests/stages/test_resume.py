@@ -19,7 +19,7 @@ CASES = {
     "pretrain few images": (PixelClassification, ["images_per_batch=7", "num_workers=1"]),
     "pretrain groups": (  # whose epochs differ in their number of steps
         PixelClassification,
-        ["images_per_batch=2", "batch_size=16", *PER_CLASS, "scheduler=cosine"],
+        ["images_per_batch=7", "batch_size=90", *PER_CLASS, "scheduler=cosine"],
     ),
     "pretrain limited": (
         PixelClassification,
