@@ -51,7 +51,8 @@ def test_every_target_exists_and_takes_the_settings(option):
         if group == "cnn":
             settings = {name: value for name, value in settings.items() if name not in ("name", "model")}
         if group == "data":
-            assert (settings.pop("limit_images"), settings.pop("limit_seed")) == (None, 0)  # see `build.image_set`
+            taken = {name: settings.pop(name) for name in ("split_by", "fold", "limit_images", "limit_seed")}
+            assert taken == {"split_by": None, "fold": None, "limit_images": None, "limit_seed": 0}  # `build.image_set`
         assert settings.keys() <= inspect.signature(target).parameters.keys()
 
 

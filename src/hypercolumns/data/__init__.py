@@ -1,6 +1,7 @@
 """Images with masks, and sampled hypercolumns, as Lightning data modules."""
 
 from hypercolumns.data.folder import folder
+from hypercolumns.data.folds import fold
 from hypercolumns.data.image_set import ImageSet, Pair, limited
 from hypercolumns.data.images import Batch, Example, ImageData
 from hypercolumns.data.predictions import PredictionDataset, mask_pairs
@@ -21,6 +22,7 @@ __all__ = [
     "PredictionDataset",
     "ResumableData",
     "SampleData",
+    "fold",
     "folder",
     "limited",
     "mask_pairs",

@@ -29,8 +29,9 @@ from hypercolumns.callbacks import (
     resume_point,
 )
 from hypercolumns.classifiers import Classifier
-from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, limited
+from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, fold, limited
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
+from hypercolumns.groups import groups_by
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
@@ -72,8 +73,8 @@ def prepare(cfg: DictConfig) -> None:
     check_whole("num_workers", cfg.num_workers, least=0)
     check_whole("boundary", cfg.boundary, least=1)
     check_whole("bootstrap", cfg.bootstrap, least=0)
-    if not isinstance(cfg.groups, str | None):
-        raise HypercolumnsError(f"groups={cfg.groups} must be a regular expression; put it in quotes within quotes")
+    if cfg.groups is not None:
+        groups_by([], cfg.groups, "groups")  # raises where it is no regular expression
     check_whole("seed", cfg.seed, least=0)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_machine(cfg)
@@ -98,9 +99,10 @@ def image_set(cfg: DictConfig) -> ImageSet:
     """The images that the config names, fetched or drawn by the first process if they are not there."""
     settings = plain(cfg.data)
     count, seed = settings.pop("limit_images", None), settings.pop("limit_seed", 0)
+    split_by, left_out = settings.pop("split_by", None), settings.pop("fold", None)
     with processes.first_before_others():
         images: ImageSet = instantiate(settings, _convert_="all")
-    return limited(images, count, seed)
+    return limited(fold(images, split_by, left_out), count, seed)
 
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ HYPERPARAMETERS = {  # name -> setting; TensorBoard shows the first five of them
     "cnn.trainable": "cnn.trainable",
     "alignment": "alignment",
     "resize": "resize",
+    "data.fold": "data.fold",
     "data.limit_images": "data.limit_images",
     "sampler": "sampler",
     "classifier": "classifier",
