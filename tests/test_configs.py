@@ -64,6 +64,12 @@ def test_optimizers_and_schedules_are_built(kind, decay):
     assert instantiate(config.scheduler)(optimizer, 10).get_last_lr() == [0.5]
 
 
+@pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))
+def test_losses_are_built(kind):
+    loss = instantiate(composed(f"loss={kind}").loss, _convert_="all")
+    assert loss(torch.eye(3), torch.tensor([2, 1, 255])) > 0
+
+
 def test_every_setting_either_decides_a_result_or_is_known_not_to():
     """A new setting must be put on one side, or runs of different settings would be taken for one."""
     config = composed("stage=train")
@@ -95,6 +101,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     [
         ("train", "pixels=sampler", ("sampler", {"_target_": "hypercolumns.samplers.PerClass", "n": 3})),
         ("pretrain", "images_per_batch=2", ("images_per_batch", 2)),
+        ("pretrain", "loss=dice", ("loss", {"_target_": "hypercolumns.losses.Dice"})),
     ],
 )
 def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, override, entry):

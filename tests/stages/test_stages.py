@@ -572,6 +572,8 @@ class TestPretrainAndTrain:
         [
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
             ("class_weights=heavy", "class_weights=heavy is not known; choose one of none, balanced, batch"),
+            (["loss=lovasz", "class_weights=batch"], "class_weights=batch: in the loss Lovasz all classes count alike"),
+            ("loss.label_smoothing=2", r"loss\.label_smoothing=2 must be a number from 0 to 1"),
             ("resize=5", r"resize=5 must be \[height,width\]"),
             ("init_from=nowhere", "init_from=nowhere is not a file"),
             ("augment.crop=null", "can't be one batch; set augment.crop"),
@@ -592,7 +594,8 @@ class TestPretrainAndTrain:
         ],
     )
     def test_wrong_settings(self, place, override, message):
-        overrides = [override] if override.startswith("init_from") else [override, "init_from=scratch"]
+        overrides = [override] if isinstance(override, str) else override
+        overrides += [] if overrides[0].startswith("init_from") else ["init_from=scratch"]
         with pytest.raises((HypercolumnsError, InstantiationException), match=message):
             run("train", *overrides)
 

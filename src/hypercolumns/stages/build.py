@@ -33,11 +33,11 @@ from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, 
 from hypercolumns.errors import HypercolumnsError, check_switch, check_whole
 from hypercolumns.groups import groups_by
 from hypercolumns.hypercolumn import check_alignment
+from hypercolumns.losses import ClassWeights, Loss, balanced_weights
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import processes
 from hypercolumns.stages.environment import command_line
-from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
 from hypercolumns.views import Views
 from hypercolumns.windows import hypercolumns_at
 
@@ -190,6 +190,27 @@ def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:
     if cfg.class_weights == "balanced":
         return balanced_weights(counts)
     raise HypercolumnsError(f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch")
+
+
+def loss(cfg: DictConfig, counts: Tensor) -> Loss:
+    """The loss that the config names, given how often each class occurs in what is trained on.
+
+    Raises HypercolumnsError if it has no weights of classes but is given some, or can't be shared by processes but is.
+    """
+    weights = class_weights(cfg, counts)
+    made: Loss = instantiate(cfg.loss, _convert_="all")
+    what = f"the loss {cfg.loss._target_.rpartition('.')[2]}"
+    if not made.weigh(weights) and weights is not None:
+        raise HypercolumnsError(
+            f"class_weights={cfg.class_weights}: in {what} all classes count alike by themselves; use "
+            f"class_weights=none, or a loss with cross-entropy in it"
+        )
+    if processes.several() and not made.shareable:
+        raise HypercolumnsError(
+            f"{what} is no sum over pixels, so several processes can't share a batch and give what one would; use "
+            f"trainer.devices=1, or loss=cross_entropy"
+        )
+    return made
 
 
 def reader(cfg: DictConfig, backbone: Backbone) -> Read:

@@ -44,7 +44,7 @@ def _trained(cfg: DictConfig, store: SampleStore, images: ImageSet, backbone: Ba
         images.classes,
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
-        build.class_weights(cfg, split.samples_per_class(len(images.classes))),
+        build.loss(cfg, split.samples_per_class(len(images.classes))),
         cfg.seed,
     )
     data = SampleData(

@@ -65,7 +65,7 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
         instantiate(cfg.optimizer),
         instantiate(cfg.scheduler),
         _sampler(cfg),
-        build.class_weights(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
+        build.loss(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
         cfg.seed,
     )
     build.fit(cfg, task, data, segmenter, run.folder, run.events)

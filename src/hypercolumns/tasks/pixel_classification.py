@@ -8,17 +8,10 @@ from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.classifiers import Classifier
+from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.metrics import Mean, confusion_metric, scores
 from hypercolumns.places import Places
-from hypercolumns.tasks.optimization import (
-    ClassWeights,
-    CrossEntropy,
-    MakeOptimizer,
-    cross_entropy,
-    log_classes,
-    optimizer_with_schedule,
-    own_step,
-)
+from hypercolumns.tasks.optimization import MakeOptimizer, log_classes, optimizer_with_schedule, own_step
 from hypercolumns.tasks.schedules import Schedule
 
 SampleBatch = tuple[Tensor, Tensor, Places]
@@ -37,14 +30,14 @@ class PixelClassification(pl.LightningModule):
         classes: Sequence[str],
         optimizer: MakeOptimizer,
         schedule: Schedule,
-        class_weights: ClassWeights = None,
+        loss: Loss | None = None,
         seed: int = 0,
     ) -> None:
         """The classifier, how to train it, and the seed of what chance there is in a step (dropout)."""
         super().__init__()
         self.classifier, self.make_optimizer, self.schedule = classifier, optimizer, schedule
         self.classes, self.seed = tuple(classes), seed
-        self.loss = CrossEntropy(class_weights)
+        self.loss = loss or CrossEntropy()
         self.confusion = confusion_metric(len(classes))
         self.epoch_loss, self.val_loss = Mean(), Mean()
 
