@@ -1,6 +1,7 @@
 """Every YAML composes, and what it describes can be built."""
 
 import inspect
+from dataclasses import fields
 
 import pytest
 import torch
@@ -9,11 +10,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from hypercolumns.stages import runs
+from hypercolumns.stages import build, runs
+from hypercolumns.tasks.layer_rates import LayerRates
 
 CONF = ROOT / "conf"
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
 OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))
+RATES = {field.name for field in fields(LayerRates)}
 STAGES = ["all", "extract", "pretrain", "train", "evaluate", "compare", "verify", "rank_taps"]
 
 
@@ -50,6 +53,8 @@ def test_every_target_exists_and_takes_the_settings(option):
         settings.pop("_partial_", None)
         if group == "cnn":
             settings = {name: value for name, value in settings.items() if name not in ("name", "model")}
+        if group == "optimizer":
+            settings = {name: value for name, value in settings.items() if name not in RATES}  # `build.optimization`
         if group == "data":
             taken = {name: settings.pop(name) for name in ("split_by", "fold", "limit_images", "limit_seed")}
             assert taken == {"split_by": None, "fold": None, "limit_images": None, "limit_seed": 0}  # `build.image_set`
@@ -59,9 +64,10 @@ def test_every_target_exists_and_takes_the_settings(option):
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
 @pytest.mark.parametrize("decay", ["constant", "cosine", "poly"])
 def test_optimizers_and_schedules_are_built(kind, decay):
-    config = composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5")
-    optimizer = instantiate(config.optimizer)([torch.zeros(1, requires_grad=True)])
-    assert instantiate(config.scheduler)(optimizer, 10).get_last_lr() == [0.5]
+    made = build.optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
+    optimizer = made["optimizer"]([torch.zeros(1, requires_grad=True)])
+    assert made["schedule"](optimizer, 10).get_last_lr() == [0.5]
+    assert made["rates"] == LayerRates()
 
 
 @pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))

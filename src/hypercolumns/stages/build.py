@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import processes
 from hypercolumns.stages.environment import command_line
+from hypercolumns.tasks.layer_rates import LayerRates
 from hypercolumns.views import Views
 from hypercolumns.windows import hypercolumns_at
 
@@ -211,6 +213,13 @@ def loss(cfg: DictConfig, counts: Tensor) -> Loss:
             f"trainer.devices=1, or loss=cross_entropy"
         )
     return made
+
+
+def optimization(cfg: DictConfig) -> dict[str, Any]:
+    """What the tasks take of the groups optimizer and scheduler: `optimizer`, `schedule` and `rates`."""
+    settings = plain(cfg.optimizer)
+    rates = LayerRates(**{field.name: settings.pop(field.name) for field in fields(LayerRates)})
+    return {"optimizer": instantiate(settings), "schedule": instantiate(cfg.scheduler), "rates": rates}
 
 
 def reader(cfg: DictConfig, backbone: Backbone) -> Read:

@@ -47,7 +47,11 @@ SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the
 LATER = {  # settings that came later, with the values at which they change nothing: runs from before keep their keys
     "images_per_batch": None,
     "loss": {"_target_": "hypercolumns.losses.CrossEntropy", "label_smoothing": 0.0},
+    "optimizer.backbone_lr": None,
+    "optimizer.layer_decay": None,
+    "optimizer.spare_biases": False,
 }
+OF_BACKBONE = ("backbone_lr", "layer_decay")  # settings of the optimizer that matter only where it is trained
 NOT_DECIDING_IN_TRAINER = (*processes.WHERE, "log_every_n_steps")
 
 
@@ -81,6 +85,9 @@ def deciding(cfg: DictConfig, stage: str) -> Identity:
         settings.pop("sampler", None)
     for name in NOT_DECIDING_IN_TRAINER:
         settings.get("trainer", {}).pop(name, None)
+    if stage == "pretrain" or not cfg.cnn.trainable:
+        for name in OF_BACKBONE:
+            settings.get("optimizer", {}).pop(name, None)
     for name, without_effect in LATER.items():
         group, _, entry = name.rpartition(".")
         part = (settings.get(group) or {}) if group else settings

@@ -5,23 +5,26 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import distributed, nn
+from torch import distributed
 from torch.optim import Optimizer
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.tasks.layer_rates import Group
 from hypercolumns.tasks.schedules import Schedule
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[Iterable[dict[str, Any]]], Optimizer]  # of groups of parameters
 
 
 def optimizer_with_schedule(
-    parameters: Iterable[nn.Parameter], make_optimizer: MakeOptimizer, schedule: Schedule, steps: int
+    groups: Sequence[Group], make_optimizer: MakeOptimizer, schedule: Schedule, steps: int
 ) -> dict[str, Any]:
-    """What `LightningModule.configure_optimizers` returns: the schedule moves at every step."""
+    """What `LightningModule.configure_optimizers` returns: the schedule moves at every step, alike for all groups."""
     try:
-        optimizer = make_optimizer([parameter for parameter in parameters if parameter.requires_grad])
+        optimizer = make_optimizer([group.options for group in groups])
     except (TypeError, ValueError) as error:
         raise HypercolumnsError(f"optimizer: its settings are not right ({error})") from error
+    for own, group in zip(optimizer.param_groups, groups, strict=True):
+        own["lr"] *= group.factor
     moving = {"scheduler": schedule(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
     return {"optimizer": optimizer, "lr_scheduler": moving}
 

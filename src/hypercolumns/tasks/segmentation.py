@@ -14,6 +14,7 @@ from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.metrics import Mean, confusion_metric, scores
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
+from hypercolumns.tasks.layer_rates import SAME, LayerRates
 from hypercolumns.tasks.optimization import MakeOptimizer, log_classes, optimizer_with_schedule, own_step
 from hypercolumns.tasks.schedules import Schedule
 
@@ -34,6 +35,7 @@ class Segmentation(pl.LightningModule):
         sampler: Sampler | None = None,
         loss: Loss | None = None,
         seed: int = 0,
+        rates: LayerRates = SAME,
     ) -> None:
         """The segmenter, how to train it, and the seed of sampling and dropout.
 
@@ -44,12 +46,13 @@ class Segmentation(pl.LightningModule):
             sampler: of the pixels of an image that are trained on; all of them by default.
             loss: of its logits; cross-entropy by default.
             seed: of all chance in a step.
+            rates: of its layers, where they differ.
         """
         super().__init__()
         self.segmenter, self.make_optimizer, self.schedule = segmenter, optimizer, schedule
         self.sampler, self.seed = sampler, seed
         self.classes, self.palette = segmenter.classes, segmenter.palette
-        self.loss = loss or CrossEntropy()
+        self.rates, self.loss = rates, loss or CrossEntropy()
         self.confusion = confusion_metric(len(segmenter.classes))
         self.epoch_loss, self.val_loss = Mean(), Mean()
 
@@ -91,7 +94,8 @@ class Segmentation(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return optimizer_with_schedule(self.segmenter.parameters(), self.make_optimizer, self.schedule, steps)
+        groups = self.rates.groups(self.segmenter.classifier, self.segmenter.backbone)
+        return optimizer_with_schedule(groups, self.make_optimizer, self.schedule, steps)
 
     def _sample(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Points (B, N, 2) and their labels (B * N,); an image with fewer samples is filled up with void."""
