@@ -22,6 +22,7 @@ from hypercolumns.callbacks import (
     History,
     LastCheckpoints,
     MovableCheckpoint,
+    MovingAverage,
     Patience,
     Progress,
     Pruning,
@@ -242,6 +243,8 @@ def checkpoints(folder: Path) -> Path:
 def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *own: pl.Callback) -> pl.Trainer:
     """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`; `own` callbacks too."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
+    if cfg.ema is not None:
+        callbacks.append(MovingAverage(cfg.ema))
     callbacks += [*own, Progress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     callbacks.append(Pruning(cfg.stage, cfg.monitor, minimise=mode == "min"))

@@ -24,6 +24,7 @@ HYPERPARAMETERS = {  # name -> setting; TensorBoard shows the first five of them
     "epochs": "trainer.max_epochs",
     "batch_size": "batch_size",
     "images_per_batch": "images_per_batch",
+    "ema": "ema",
     "pixels": "pixels",
     "loss": "loss",
     "class_weights": "class_weights",

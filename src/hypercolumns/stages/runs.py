@@ -37,7 +37,7 @@ Identity = dict[str, Any]
 RECORD = "run.json"
 
 # Settings that decide what a stage gives, besides its input. The others are where things lie and how fast it goes.
-TRAINING = "seed classifier loss optimizer scheduler trainer class_weights batch_size patience monitor".split()
+TRAINING = "seed classifier loss optimizer scheduler trainer class_weights batch_size ema patience monitor".split()
 DECIDING = {
     "pretrain": [*TRAINING, "images_per_batch"],
     "train": [*TRAINING, "pixels", "sampler", "augment"],
@@ -46,10 +46,13 @@ DECIDING = {
 SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the setting of this name
 LATER = {  # settings that came later, with the values at which they change nothing: runs from before keep their keys
     "images_per_batch": None,
+    "ema": None,
     "loss": {"_target_": "hypercolumns.losses.CrossEntropy", "label_smoothing": 0.0},
     "optimizer.backbone_lr": None,
     "optimizer.layer_decay": None,
     "optimizer.spare_biases": False,
+    "augment.grey": 0.0,
+    "augment.blur": 0.0,
 }
 OF_BACKBONE = ("backbone_lr", "layer_decay")  # settings of the optimizer that matter only where it is trained
 NOT_DECIDING_IN_TRAINER = (*processes.WHERE, "log_every_n_steps")
