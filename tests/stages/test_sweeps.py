@@ -235,6 +235,32 @@ def test_ranking_and_columns():
     assert rows[-1] == ["5", "0.000123", "1", "", "", "", "failed: why | so"]
 
 
+def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
+    def record(number, lr, fold, miou):
+        overrides = ["data=voc", f"optimizer.lr={lr}", f"data.fold={fold}", f"seed={number % 2}"]
+        return Record(number, overrides, FAILED if miou is None else DONE, None if miou else "so", miou)
+
+    records = [record(0, 0.1, "a", 0.4), record(1, 0.1, "b", 0.5), record(2, 0.1, "c", 0.6)]
+    records += [record(3, 0.2, "a", 0.7), record(4, 0.2, "b", 0.6), record(5, 0.2, "c", None)]
+    records += [record(6, 0.3, "a", 0.9)]  # one is no mean
+    sweep_table.show(sweep_table.ranked(records), tmp_path)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[9:] == [
+        "",
+        "| lr | mean mIoU | deviation | jobs |",
+        "| --- | --- | --- | --- |",
+        "| 0.2 | 0.650 | 0.071 | 2 of 3 |",
+        "| 0.1 | 0.500 | 0.100 | 3 of 3 |",
+    ]
+    assert "means over data.fold and seed" in capsys.readouterr().out
+
+
+def test_where_nothing_repeats_there_is_no_mean(tmp_path, capsys):
+    records = [Record(number, [f"optimizer.lr={number}"], DONE, miou=0.5) for number in range(3)]
+    sweep_table.show(records, tmp_path)
+    assert "mean" not in capsys.readouterr().out + (tmp_path / "table.md").read_text()
+
+
 def test_the_hyperparameters_of_a_sweep_have_columns_of_their_own(sweep, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
