@@ -83,6 +83,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     of_the_input = {"samples", "init_from", "model"}  # by the fingerprint of the store or the hash of the model
     without_effect = {
         "stage",
+        "until",
         "runs",
         "overwrite",
         "num_workers",
@@ -132,3 +133,19 @@ def test_the_original_protocol():
         assert config.optimizer.lr == 1e-3
     assert (train.batch_size, train.class_weights, train.trainer.max_epochs) == (2, "batch", 10)
     assert not any(train.augment.values())
+
+
+def test_the_recipes():
+    """They share what comes before stage train; only one trains the backbone, more slowly than the classifier."""
+    recipes = ("frozen", "complete", "finetune")
+    extract, pretrain = (
+        [composed(f"experiment={name}", f"stage={stage}") for name in recipes] for stage in ("extract", "pretrain")
+    )
+    assert len({str(config.sampler) for config in extract}) == 1
+    assert all(runs.deciding(config, "pretrain") == runs.deciding(pretrain[0], "pretrain") for config in pretrain)
+    assert [composed(f"experiment={name}").until for name in recipes] == ["pretrain", "train", "train"]
+    complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
+    assert (complete.cnn.trainable, complete.pixels) == (0, "all")
+    assert (finetune.cnn.trainable, finetune.pixels) == ("all", 500)
+    assert finetune.optimizer.backbone_lr < finetune.optimizer.lr / 5
+    assert composed("experiment=finetune", "stage=train", "cnn.trainable=2", "ema=null").cnn.trainable == 2

@@ -234,6 +234,18 @@ class TestAll:
         run_stage(config("train", *overrides))
         assert {path: path.stat().st_mtime_ns for path in (place / "mine").iterdir()} == before
 
+    def test_it_can_end_before_stage_train(self, place, monkeypatch):
+        overrides = [*RGB, "stage=all", "until=pretrain", "trainer.max_epochs=1", "data.train_images=12"]
+        monkeypatch.setattr(build, "overrides", lambda: overrides)
+        monkeypatch.setattr(
+            all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs)
+        )
+        miou = run_stage(config("train", *overrides))
+        assert miou == json.loads((place / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())["miou"]
+        assert not (place / "runs/shapes/rgb/train").exists()
+        with pytest.raises(HypercolumnsError, match=r"until=extract must be the last stage of .*: pretrain or train"):
+            run_stage(config("train", *overrides, "until=extract"))
+
 
 def compose_stage(overrides, stage, inputs):
     others = [override for override in overrides if not override.startswith("stage=")]
