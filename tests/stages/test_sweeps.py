@@ -136,9 +136,9 @@ def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
     assert not read_records(only(tmp_path))
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_narrow_terminal_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, width):
-    screen = Console(width=width, force_terminal=True, color_system=None, file=io.StringIO())
+@pytest.mark.parametrize(("width", "terminal"), [(60, True), (80, True), (200, True), (60, False)])
+def test_a_narrow_terminal_or_a_log_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, width, terminal):
+    screen = Console(width=width, force_terminal=terminal, color_system=None, file=io.StringIO())
     monkeypatch.setattr(sweep_table, "console", screen)
     overrides = [[f"cnn={cnn}", "classifier.hidden=256", f"optimizer.lr={lr}"] for cnn, lr in CHOICES]
     settings = {"interval": [0.401, 0.423], "level": 0.95, "boundary_miou": 0.317, "seconds": 12.3}
@@ -150,8 +150,8 @@ def test_a_narrow_terminal_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, w
     text = "".join(screen.file.getvalue().split())
     for shown in ("0.412", "0.000316", "0123456789", "squeezenet1_1", "failed:nofileofthatname;giveonethatthereis"):
         assert shown in text
-    assert ("0.401to0.423" in text) == (width > 60)
-    assert ("12.3" in text) == (width > 80)
+    assert ("0.401to0.423" in text) == (width > 60 or not terminal)
+    assert ("12.3" in text) == (width > 80 or not terminal)
 
 
 def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch, capsys):

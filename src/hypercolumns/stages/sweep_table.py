@@ -99,7 +99,6 @@ def _print(records: Sequence[Record]) -> None:
     kept = list(range(len(header)))
     less_important = [header.index(name) for name in ("seconds", "boundary") if name in header]
     less_important += [index for index, name in enumerate(header) if name.endswith("interval")]
-    unlimited = console.options.update(width=10_000)
     while True:
         table = Table(title=f"{len(records)} jobs", title_justify="left")
         for index in kept:
@@ -107,11 +106,10 @@ def _print(records: Sequence[Record]) -> None:
         for record, row in zip(records, rows, strict=True):
             look = {DONE: "", FAILED: "red"}.get(record.status, "dim")
             table.add_row(*(Text(row[index]) for index in kept), style=look)
-        width = Measurement.get(console, unlimited, table).maximum
-        if not console.is_terminal or width <= console.width or not less_important:
+        if not console.is_terminal or _width(table) <= console.width or not less_important:
             break
         kept.remove(less_important.pop(0))
-    console.print(table, width=width, soft_wrap=True)  # too wide, it is folded by the terminal: no figure is cut
+    _print_whole(table)
     for place, record in enumerate(records, 1):
         if record.reason is not None:
             console.print(f"{place:>9}  {record.status}: {record.reason}", markup=False)
@@ -151,8 +149,17 @@ def _print_means(cells: Sequence[Sequence[str]]) -> None:
         table.add_column(Text(name), justify="right", no_wrap=True)
     for row in cells[1:]:
         table.add_row(*map(Text, row))
-    width = Measurement.get(console, console.options.update(width=10_000), table).maximum
-    console.print(table, width=width, soft_wrap=True)
+    _print_whole(table)
+
+
+def _width(table: Table) -> int:
+    return Measurement.get(console, console.options.update(width=10_000), table).maximum
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table at the width that it takes: too wide, it is folded by the terminal, but no figure is cut."""
+    table.width = _width(table)
+    console.print(table, soft_wrap=True)
 
 
 def _result(record: Record) -> str:
