@@ -90,6 +90,9 @@ def prepare(cfg: DictConfig) -> None:
     quiet_libraries()
     if cfg.stage in SHARED:
         processes.begin(cfg)
+    if cfg.monitor is not None:  # raise for settings that can't be, before any work
+        loss(cfg, torch.ones(1))
+        optimization(cfg)
     console.quiet = not processes.is_first()
 
 
