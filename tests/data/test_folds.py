@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,8 @@ def test_each_fold_has_samples_and_a_model_of_its_own(tmp_path, monkeypatch):
     assert [image.id for image in store.split("val").images()] == ["train_00001", "train_00011"]
     assert len(list(store.split("train").images())) == 10
     run("pretrain", *settings, "data.fold=1")
+    metrics = json.loads((tmp_path / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())
+    assert metrics["evaluated"]["fold"] == "1"
     with pytest.raises(HypercolumnsError, match=r"no samples .* that fits .*data\.train is"):
         run("pretrain", *settings, "data.fold=2")
 
