@@ -147,9 +147,9 @@ def trainings(settings: list[str], images: ImageSet, store: SampleStore, folder:
     classifier = build.classifier(pretrain, backbone.channels, len(images.classes))
     classifier.standardise(*split.statistics())
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, pretrain.alignment)
-    how = (instantiate(pretrain.optimizer), instantiate(pretrain.scheduler))
-    pixels = PixelClassification(classifier, images.classes, *how)
-    sparse, dense = (Segmentation(segmenter, *how, sampler) for sampler in (Uniform(PIXELS), None))
+    how = build.optimization(pretrain)
+    pixels = PixelClassification(classifier, images.classes, **how)
+    sparse, dense = (Segmentation(segmenter, **how, sampler=sampler) for sampler in (Uniform(PIXELS), None))
     data = build.image_data(train, images)
     crops = next(iter(data.train_dataloader()))
     full, few = (split.fetch(torch.arange(min(rows, len(split)))) for rows in (pretrain.batch_size, 64))
@@ -166,7 +166,9 @@ def trainings(settings: list[str], images: ImageSet, store: SampleStore, folder:
     def fit(batch_size: int) -> None:
         """An epoch of stage pretrain, in more or fewer steps of the same samples."""
         run, data = folder / f"run {next(numbers)}", SampleData(store, batch_size)
-        build.fit(pretrain, PixelClassification(classifier, images.classes, *how), data, segmenter, run, run / "events")
+        build.fit(
+            pretrain, PixelClassification(classifier, images.classes, **how), data, segmenter, run, run / "events"
+        )
 
     def guess() -> None:
         with torch.inference_mode():

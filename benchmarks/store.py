@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from common import CLASSES, HIDDEN, make_backbone, report
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import SampleData
@@ -131,7 +130,7 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
 
     def lightning(number: int) -> MLP:
         classifier = start()
-        task = PixelClassification(classifier, classes, instantiate(cfg.optimizer), instantiate(cfg.scheduler))
+        task = PixelClassification(classifier, classes, **build.optimization(cfg))
         data = SampleData(store, options.batch, cfg.num_workers, cfg.seed)
         build.fit(
             cfg,
@@ -148,7 +147,7 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
 
     def bare(number: int) -> MLP:
         classifier = start().train()
-        optimizer = instantiate(cfg.optimizer)(classifier.parameters())
+        optimizer = build.optimization(cfg)["optimizer"](classifier.parameters())
         for batches in held:
             for features, labels, places in batches:
                 loss = torch.nn.functional.cross_entropy(classifier(features.float(), places), labels)

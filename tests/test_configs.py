@@ -1,6 +1,7 @@
 """Every YAML composes, and what it describes can be built."""
 
 import inspect
+from dataclasses import fields
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from hypercolumns.stages import build, runs
+from hypercolumns.tasks.layer_rates import LayerRates
 
 CONF = ROOT / "conf"
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
 OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))
-STAGES = ["all", "extract", "pretrain", "train", "evaluate", "compare", "verify", "rank_taps", "validate"]
+RATES = {field.name for field in fields(LayerRates)}
 
 
 def composed(*overrides):
@@ -26,41 +28,56 @@ def test_there_are_options():
     assert len(OPTIONS) > 15
 
 
-@pytest.mark.parametrize(
-    ("option", "stage"),
-    # An experiment has settings of its own at some stages; what the other groups say is the same at all of them.
-    [(option, stage) for option in OPTIONS for stage in (STAGES if option.startswith("experiment=") else ["train"])],
-)
-def test_every_option_composes(option, stage):
-    overrides = [option] if option.startswith("stage=") else [option, f"stage={stage}"]
-    config = OmegaConf.to_container(composed(*overrides, *NEEDED.get(option, ())), resolve=True)
-    assert config["stage"] == overrides[-1].removeprefix("stage=")
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("stage=")])
+def test_every_stage_composes(option):
+    assert plain(option)["stage"] == option.removeprefix("stage=")
 
 
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("experiment=")])
+@pytest.mark.parametrize("stage", ["all", "extract", "pretrain", "train"])  # at the others it is as at `all`
+def test_every_experiment_composes(option, stage):
+    assert plain(option, f"stage={stage}")["stage"] == stage
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if not option.startswith(("stage=", "experiment="))])
 def test_every_target_exists_and_takes_the_settings(option):
     group = option.partition("=")[0]
-    config = composed(option, *NEEDED.get(option, ()))
-    if group in ("stage", "experiment"):
-        return
-    parts = [config[group]] if "_target_" in config[group] else filter(OmegaConf.is_config, config[group].values())
-    for part in parts:
-        settings = OmegaConf.to_container(part, resolve=True)
+    config = plain(option, "stage=train", *NEEDED.get(option, ()))
+    assert config["stage"] == "train"
+    parts = [config[group]] if "_target_" in config[group] else filter(is_part, config[group].values())
+    for settings in parts:
         target = get_object(settings.pop("_target_"))
         settings.pop("_partial_", None)
         if group == "cnn":
             settings = {name: value for name, value in settings.items() if name not in ("name", "model")}
+        if group == "optimizer":
+            settings = {name: value for name, value in settings.items() if name not in RATES}  # `build.optimization`
         if group == "data":
             assert {name: settings.pop(name) for name in build.WHICH_IMAGES} == build.WHICH_IMAGES
         assert settings.keys() <= inspect.signature(target).parameters.keys()
 
 
+def plain(*overrides):
+    return OmegaConf.to_container(composed(*overrides), resolve=True)
+
+
+def is_part(value):
+    return isinstance(value, dict)
+
+
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
 @pytest.mark.parametrize("decay", ["constant", "cosine", "poly"])
 def test_optimizers_and_schedules_are_built(kind, decay):
-    config = composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5")
-    optimizer = instantiate(config.optimizer)([torch.zeros(1, requires_grad=True)])
-    assert instantiate(config.scheduler)(optimizer, 10).get_last_lr() == [0.5]
+    made = build.optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
+    optimizer = made["optimizer"]([torch.zeros(1, requires_grad=True)])
+    assert made["schedule"](optimizer, 10).get_last_lr() == [0.5]
+    assert made["rates"] == LayerRates()
+
+
+@pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))
+def test_losses_are_built(kind):
+    loss = instantiate(composed(f"loss={kind}").loss, _convert_="all")
+    assert loss(torch.eye(3), torch.tensor([2, 1, 255])) > 0
 
 
 def test_every_setting_either_decides_a_result_or_is_known_not_to():
@@ -70,6 +87,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     of_the_input = {"samples", "init_from", "model"}  # by the fingerprint of the store or the hash of the model
     without_effect = {
         "stage",
+        "until",
         "runs",
         "overwrite",
         "num_workers",
@@ -95,6 +113,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     [
         ("train", "pixels=sampler", ("sampler", {"_target_": "hypercolumns.samplers.PerClass", "n": 3})),
         ("pretrain", "images_per_batch=2", ("images_per_batch", 2)),
+        ("pretrain", "loss=dice", ("loss", {"_target_": "hypercolumns.losses.Dice"})),
     ],
 )
 def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, override, entry):
@@ -119,3 +138,16 @@ def test_the_original_protocol():
         assert config.optimizer.lr == 1e-3
     assert (train.batch_size, train.class_weights, train.trainer.max_epochs) == (2, "batch", 10)
     assert not any(train.augment.values())
+
+
+def test_the_recipes():
+    """They share what comes before stage train; only one trains the backbone, more slowly than the classifier."""
+    recipes = ("frozen", "complete", "finetune")
+    pretrain = [composed(f"experiment={name}", "stage=pretrain") for name in recipes]
+    assert len({str(config.sampler) for config in pretrain}) == 1
+    assert all(runs.deciding(config, "pretrain") == runs.deciding(pretrain[0], "pretrain") for config in pretrain)
+    assert [config.until for config in pretrain] == ["pretrain", "train", "train"]
+    complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
+    assert (complete.cnn.trainable, complete.pixels) == (0, "all")
+    assert (finetune.cnn.trainable, finetune.pixels) == ("all", 500)
+    assert finetune.optimizer.backbone_lr < finetune.optimizer.lr / 5

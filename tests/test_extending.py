@@ -56,4 +56,6 @@ def test_what_a_page_says_works_when_pasted(page, tmp_path):
         else:
             assert language == "bash"
             run(tmp_path, "bash", "-euc", text)
-    assert list(tmp_path.glob("runs/*/*/train/latest/model.safetensors")) or "stage=extract" in page
+    assert list(tmp_path.glob("runs/*/*/train/latest/model.safetensors")) or re.search(
+        "stage=extract|until=pretrain", page
+    )

@@ -32,8 +32,8 @@ from hypercolumns.files import key
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
-TYPED = (  # settings whose values are taken as they are typed: paths, and a regular expression
-    "groups model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
+TYPED = (  # settings whose values are taken as they are typed: paths, and regular expressions
+    "groups data.split_by model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
 FULL = (errno.ENOSPC, errno.EDQUOT)

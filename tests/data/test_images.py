@@ -108,10 +108,31 @@ class TestAugmentation:
             sizes.add(mask.shape)
         assert len(sizes) > 10
 
-    def test_colour_jitter_leaves_the_mask(self):
-        image, mask, _ = Augmentation(color_jitter=0.5)(IMAGE, MASK, 0)
-        assert torch.equal(mask, MASK)
-        assert not torch.equal(image, IMAGE)
+    @pytest.mark.parametrize("setting", ["color_jitter", "grey", "blur"])
+    def test_colours_change_with_their_probability_and_the_mask_never(self, setting):
+        """Colour jitter always changes them, by a strength."""
+        augment, changed = Augmentation(**{setting: 0.5}), 0
+        for seed in range(40):
+            image, mask, frame = augment(IMAGE, MASK, seed)
+            assert torch.equal(mask, MASK)
+            assert frame.tolist() == [0, 0, 20, 30]
+            changed += not torch.equal(image, IMAGE)
+        assert changed == 40 if setting == "color_jitter" else 10 <= changed <= 30
+
+    def test_grey_is_the_same_in_all_channels(self):
+        image, _, _ = Augmentation(grey=1.0)(IMAGE, MASK, 0)
+        assert image.shape == IMAGE.shape
+        assert (image == image[:1]).all()
+
+    def test_blur_lowers_contrast_and_keeps_the_mean(self):
+        image, _, _ = Augmentation(blur=1.0)(IMAGE, MASK, 0)
+        assert image.float().std() < 0.9 * IMAGE.float().std()
+        assert image.float().mean() == pytest.approx(IMAGE.float().mean(), abs=2)
+
+    @pytest.mark.parametrize("setting", ["grey", "blur"])
+    def test_a_probability_is_at_most_one(self, setting):
+        with pytest.raises(HypercolumnsError, match=rf"augment\.{setting}=2 must be a number from 0 to 1"):
+            Augmentation(**{setting: 2})
 
 
 class TestImageData:

@@ -15,8 +15,8 @@ from small_runs import RGB, damage, run
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.command_line import as_line
 from hypercolumns.files import read_json
+from hypercolumns.losses import CrossEntropy
 from hypercolumns.store import Shard, faults
-from hypercolumns.tasks.optimization import CrossEntropy
 
 SETTINGS = ["trainer.max_epochs=3", "dense_val=0"]
 

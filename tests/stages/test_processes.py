@@ -145,6 +145,17 @@ def test_a_step_must_have_something_for_each(monkeypatch):
         build._state_batches(cfg, type("Trainer", (), {"world_size": 4, "accumulate_grad_batches": 1})())
 
 
+@pytest.mark.parametrize("kind", ["hard_pixels", "cross_entropy_lovasz"])
+def test_a_loss_that_is_no_sum_over_pixels_is_not_shared(monkeypatch, kind):
+    monkeypatch.setattr(processes, "several", lambda: True)
+    cfg = config("train", "stage=train", f"loss={kind}")
+    with pytest.raises(
+        HypercolumnsError, match=r"the loss \w+ is no sum over pixels, .* use trainer\.devices=1, or loss="
+    ):
+        build.loss(cfg, torch.ones(3))
+    assert build.loss(config("train", "stage=train"), torch.ones(3)).shareable
+
+
 def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(processes, "begin", lambda cfg: None)

@@ -26,8 +26,18 @@ CASES = {
         ["trainer.limit_train_batches=5", "trainer.check_val_every_n_epoch=2"],
     ),
     "pretrain momentum": (PixelClassification, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
+    "pretrain average": (PixelClassification, ["ema=0.9", "loss=hard_pixels", "optimizer.spare_biases=true"]),
     "train": (Segmentation, ["init_from=scratch", "augment.color_jitter=0.5", "augment.flip=0.5"]),
     "train points": (Segmentation, ["init_from=scratch", "pixels=50", "num_workers=1"]),
+    "train layers": (
+        Segmentation,
+        [
+            *["init_from=scratch", "cnn=squeezenet1_1", "cnn.weights=null", "cnn.trainable=all", "pixels=50"],
+            *["cnn.taps=[features.0,features.3.expand3x3]", "data.train_images=8", "data.val_images=1", "batch_size=2"],
+            *["augment.crop=48", "augment.blur=0.5", "augment.grey=0.5"],
+            *["ema=0.9", "optimizer.backbone_lr=1e-4", "optimizer.layer_decay=0.8", "optimizer.spare_biases=true"],
+        ],
+    ),
 }
 
 
@@ -65,15 +75,21 @@ def cut_at(monkeypatch, task, epoch, batch):
 
 @pytest.mark.parametrize(
     ("case", "epoch", "batch"),
-    [(case, 0, 3) for case in CASES if "groups" not in case]
-    + [("train", 1, 2), ("pretrain groups", 1, 2), ("pretrain limited", 1, 1)],
+    [(case, 0, 3) for case in CASES if not any(word in case for word in ("groups", "layers", "average"))]
+    + [
+        ("train", 1, 2),
+        ("train layers", 1, 2),
+        ("pretrain average", 1, 2),
+        ("pretrain groups", 1, 2),
+        ("pretrain limited", 1, 1),
+    ],
 )
 def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, case, epoch, batch):
     task, settings = CASES[case]
     stage = case.split()[0]
     settings = [*settings, *CHANCE]
     run(stage, *settings)
-    run_folder = (place / f"runs/shapes/rgb/{stage}/latest").resolve()
+    run_folder = (place / f"runs/shapes/{'squeezenet1_1' if 'layers' in case else 'rgb'}/{stage}/latest").resolve()
     whole = (run_folder / "model.safetensors").read_bytes()
     steps = cut_at(monkeypatch, task, epoch, batch)
     with pytest.raises(RuntimeError, match="power cut"):

@@ -234,6 +234,18 @@ class TestAll:
         run_stage(config("train", *overrides))
         assert {path: path.stat().st_mtime_ns for path in (place / "mine").iterdir()} == before
 
+    def test_it_can_end_before_stage_train(self, place, monkeypatch):
+        overrides = [*RGB, "stage=all", "until=pretrain", "trainer.max_epochs=1", "data.train_images=12"]
+        monkeypatch.setattr(build, "overrides", lambda: overrides)
+        monkeypatch.setattr(
+            all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs)
+        )
+        miou = run_stage(config("train", *overrides))
+        assert miou == json.loads((place / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())["miou"]
+        assert not (place / "runs/shapes/rgb/train").exists()
+        with pytest.raises(HypercolumnsError, match=r"until=extract must be the last stage of .*: pretrain or train"):
+            run_stage(config("train", *overrides, "until=extract"))
+
 
 def compose_stage(overrides, stage, inputs):
     others = [override for override in overrides if not override.startswith("stage=")]
@@ -573,6 +585,8 @@ class TestPretrainAndTrain:
         [
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
             ("class_weights=heavy", "class_weights=heavy is not known; choose one of none, balanced, batch"),
+            (["loss=lovasz", "class_weights=batch"], "class_weights=batch: in the loss Lovasz all classes count alike"),
+            ("loss.label_smoothing=2", r"loss\.label_smoothing=2 must be a number from 0 to 1"),
             ("resize=5", r"resize=5 must be \[height,width\]"),
             ("init_from=nowhere", "init_from=nowhere is not a file"),
             ("augment.crop=null", "can't be one batch; set augment.crop"),
@@ -594,7 +608,8 @@ class TestPretrainAndTrain:
         ],
     )
     def test_wrong_settings(self, place, override, message):
-        overrides = [override] if override.startswith("init_from") else [override, "init_from=scratch"]
+        overrides = [override] if isinstance(override, str) else override
+        overrides += [] if overrides[0].startswith("init_from") else ["init_from=scratch"]
         with pytest.raises((HypercolumnsError, InstantiationException), match=message):
             run("train", *overrides)
 

@@ -136,9 +136,9 @@ def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
     assert not read_records(only(tmp_path))
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_narrow_terminal_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, width):
-    screen = Console(width=width, force_terminal=True, color_system=None, file=io.StringIO())
+@pytest.mark.parametrize(("width", "terminal"), [(60, True), (80, True), (200, True), (60, False)])
+def test_a_narrow_terminal_or_a_log_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, width, terminal):
+    screen = Console(width=width, force_terminal=terminal, color_system=None, file=io.StringIO())
     monkeypatch.setattr(sweep_table, "console", screen)
     overrides = [[f"cnn={cnn}", "classifier.hidden=256", f"optimizer.lr={lr}"] for cnn, lr in CHOICES]
     settings = {"interval": [0.401, 0.423], "level": 0.95, "boundary_miou": 0.317, "seconds": 12.3}
@@ -150,8 +150,8 @@ def test_a_narrow_terminal_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, w
     text = "".join(screen.file.getvalue().split())
     for shown in ("0.412", "0.000316", "0123456789", "squeezenet1_1", "failed:nofileofthatname;giveonethatthereis"):
         assert shown in text
-    assert ("0.401to0.423" in text) == (width > 60)
-    assert ("12.3" in text) == (width > 80)
+    assert ("0.401to0.423" in text) == (width > 60 or not terminal)
+    assert ("12.3" in text) == (width > 80 or not terminal)
 
 
 def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch, capsys):
@@ -233,6 +233,32 @@ def test_ranking_and_columns():
     assert header == ["", "optimizer.lr", "x.lr", "mIoU", "boundary", "seconds", "run"]
     assert rows[0] == ["1", "0.3", "", "0.200", "", "", "better"]
     assert rows[-1] == ["5", "0.000123", "1", "", "", "", "failed: why | so"]
+
+
+def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
+    def record(number, lr, fold, miou):
+        overrides = ["data=voc", f"optimizer.lr={lr}", f"data.fold={fold}", f"seed={number % 2}"]
+        return Record(number, overrides, FAILED if miou is None else DONE, None if miou else "so", miou)
+
+    records = [record(0, 0.1, "a", 0.4), record(1, 0.1, "b", 0.5), record(2, 0.1, "c", 0.6)]
+    records += [record(3, 0.2, "a", 0.7), record(4, 0.2, "b", 0.6), record(5, 0.2, "c", None)]
+    records += [record(6, 0.3, "a", 0.9)]  # one is no mean
+    sweep_table.show(sweep_table.ranked(records), tmp_path)
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[9:] == [
+        "",
+        "| lr | mean mIoU | deviation | jobs |",
+        "| --- | --- | --- | --- |",
+        "| 0.2 | 0.650 | 0.071 | 2 of 3 |",
+        "| 0.1 | 0.500 | 0.100 | 3 of 3 |",
+    ]
+    assert "means over data.fold and seed" in capsys.readouterr().out
+
+
+def test_where_nothing_repeats_there_is_no_mean(tmp_path, capsys):
+    records = [Record(number, [f"optimizer.lr={number}"], DONE, miou=0.5) for number in range(3)]
+    sweep_table.show(records, tmp_path)
+    assert "mean" not in capsys.readouterr().out + (tmp_path / "table.md").read_text()
 
 
 def test_the_hyperparameters_of_a_sweep_have_columns_of_their_own(sweep, tmp_path):

@@ -179,6 +179,20 @@ class Backbone(nn.Module):
         twin._skeleton[0].eval()
         return twin.train(self.training)
 
+    def layers(self) -> list[list[nn.Parameter]]:
+        """The parameters of the layers of each tap of the network: those that the taps before it are made without.
+
+        Parameters that no tap is made with are the last one's.
+        """
+        found: dict[int, None] = {}
+        layers = []
+        for count in range(1, len(self.tap_modules) + 1):
+            used = {id(one): one for part in _used_by(self.body, self.tap_modules[:count]) for one in _parameters(part)}
+            layers.append([one for number, one in used.items() if number not in found])
+            found |= dict.fromkeys(used)
+        layers[-1] += [one for one in self.body.parameters() if id(one) not in found]
+        return layers
+
     def fingerprint(self) -> dict[str, object]:
         """What decides the values of the maps: network, taps, normalisation and a hash of the weights."""
         digest = hashlib.sha256()
@@ -375,3 +389,10 @@ def _used_by(body: GraphModule, tap_modules: Sequence[Sequence[str]]) -> list[nn
             used[node] = None
             waiting += node.all_input_nodes
     return [operator.attrgetter(str(node.target))(body) for node in used if node.op in ("call_module", "get_attr")]
+
+
+def _parameters(part: nn.Module | Tensor) -> list[nn.Parameter]:
+    """Of a module, or of a tensor that may be one."""
+    if isinstance(part, nn.Module):
+        return list(part.parameters())
+    return [part] if isinstance(part, nn.Parameter) else []

@@ -1,5 +1,6 @@
 """Lightning callbacks of our own."""
 
+from hypercolumns.callbacks.averaging import MovingAverage
 from hypercolumns.callbacks.checkpoint import (
     CompleteCheckpoint,
     LastCheckpoints,
@@ -21,6 +22,7 @@ __all__ = [
     "History",
     "LastCheckpoints",
     "MovableCheckpoint",
+    "MovingAverage",
     "Patience",
     "Pictures",
     "Progress",

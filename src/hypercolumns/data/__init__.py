@@ -2,6 +2,7 @@
 
 from hypercolumns.data.examination import Examination, Fault, check_headers, examine
 from hypercolumns.data.folder import folder
+from hypercolumns.data.folds import fold
 from hypercolumns.data.image_set import ImageSet, Pair, limited, shared_ids
 from hypercolumns.data.images import Batch, Example, ImageData
 from hypercolumns.data.predictions import PredictionDataset, mask_pairs
@@ -26,6 +27,7 @@ __all__ = [
     "SampleData",
     "check_headers",
     "examine",
+    "fold",
     "folder",
     "limited",
     "mask_pairs",

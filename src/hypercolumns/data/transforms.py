@@ -13,6 +13,7 @@ from hypercolumns.errors import HypercolumnsError, check_share, check_whole
 from hypercolumns.images import VOID
 from hypercolumns.places import whole_frame
 
+BLUR, BLUR_SIDE = (0.1, 2.0), 9  # standard deviations, and the side of the kernel, in pixels
 GREY = 128  # what padding of images is filled with; its pixels are void
 
 
@@ -46,7 +47,7 @@ class RandomScale(v2.Transform):
 
 
 class Augmentation:
-    """Random scale, crop, flip and colour jitter, each by its setting; off by default."""
+    """Random scale, crop, flip, colour jitter, grey and blur, each by its setting; off by default."""
 
     def __init__(
         self,
@@ -54,6 +55,8 @@ class Augmentation:
         crop: int | tuple[int, int] | None = None,
         flip: float = 0.0,
         color_jitter: float = 0.0,
+        grey: float = 0.0,
+        blur: float = 0.0,
     ) -> None:
         """Say what is done.
 
@@ -62,10 +65,14 @@ class Augmentation:
             crop: side or (height, width) of a random crop; smaller images are padded, with void in the mask.
             flip: the probability of a horizontal flip.
             color_jitter: the strength of random changes of brightness, contrast, saturation and (a quarter of it) hue.
+            grey: the probability that an image loses its colours.
+            blur: the probability of a Gaussian blur, of a standard deviation of 0.1 to 2 pixels.
         """
         steps: list[Any] = []
         check_share("augment.flip", flip)
         check_share("augment.color_jitter", color_jitter, most=2.0)
+        check_share("augment.grey", grey)
+        check_share("augment.blur", blur)
         for side in [] if crop is None else [crop] if isinstance(crop, int | str) else crop:
             check_whole("augment.crop", side, least=1)
         if scale is not None:
@@ -78,6 +85,10 @@ class Augmentation:
             steps.append(v2.RandomHorizontalFlip(flip))
         if color_jitter:
             steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter, color_jitter / 4))
+        if grey:
+            steps.append(v2.RandomGrayscale(grey))
+        if blur:
+            steps.append(v2.RandomApply([v2.GaussianBlur(BLUR_SIDE, BLUR)], blur))
         self.transform = v2.Compose(steps) if steps else None
 
     def __call__(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:

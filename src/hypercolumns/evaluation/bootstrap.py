@@ -6,7 +6,6 @@ worked out of each draw; the middle 95 % of them are the interval (Efron, Bootst
     R draws, N images, C classes
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor
 
 from hypercolumns import seeds
-from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation.evaluation import Evaluation
+from hypercolumns.groups import groups_by
 from hypercolumns.metrics import class_sums, ratios_of_sums
 
 LEVEL = 0.95
@@ -23,24 +22,12 @@ DRAWS = 1000  # unless the setting `bootstrap` says otherwise
 
 
 def groups_of(ids: Sequence[str], pattern: str | None) -> Tensor:
-    """Which group (N,) int64 each image is in, numbered from 0: those whose ids agree in what the pattern finds.
-
-    That is all that the regular expression matches, or its parts in brackets. Without one, each image is on its own.
-    Raises HypercolumnsError if it is none, or does not occur in an id.
-    """
+    """Which group (N,) int64 each image is in, numbered from 0, by `groups_by`; without a pattern, each its own."""
     if pattern is None:
         return torch.arange(len(ids))
-    try:
-        found = [re.search(pattern, id) for id in ids]
-    except re.error as error:
-        raise HypercolumnsError(f"groups={pattern} is not a regular expression ({error})") from error
-    numbers: dict[object, int] = {}
-    groups = []
-    for id, match in zip(ids, found, strict=True):
-        if match is None:
-            raise HypercolumnsError(f"groups={pattern} does not occur in {id}; it must in the id of every image")
-        groups.append(numbers.setdefault(match.groups() or match[0], len(numbers)))
-    return torch.tensor(groups, dtype=torch.int64)
+    found = groups_by(ids, pattern, "groups")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(found))}
+    return torch.tensor([numbers[group] for group in found], dtype=torch.int64)
 
 
 def resampled(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> dict[str, Tensor]:

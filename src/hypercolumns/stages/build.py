@@ -4,6 +4,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hypercolumns.callbacks import (
     History,
     LastCheckpoints,
     MovableCheckpoint,
+    MovingAverage,
     Patience,
     Progress,
     Pruning,
@@ -30,19 +32,37 @@ from hypercolumns.callbacks import (
     resume_point,
 )
 from hypercolumns.classifiers import Classifier
-from hypercolumns.data import Augmentation, ImageData, ImageSet, ResumableData, check_headers, limited, shared_ids
+from hypercolumns.data import (
+    Augmentation,
+    ImageData,
+    ImageSet,
+    ResumableData,
+    check_headers,
+    fold,
+    limited,
+    shared_ids,
+)
 from hypercolumns.errors import HypercolumnsError, check_name, check_share, check_switch, check_whole, printable
+from hypercolumns.groups import groups_by
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.images import limit_pixels
+from hypercolumns.losses import ClassWeights, Loss, balanced_weights
 from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import bad_images, processes
 from hypercolumns.stages.environment import command_line
-from hypercolumns.tasks.optimization import ClassWeights, balanced_weights
+from hypercolumns.tasks.layer_rates import LayerRates
 from hypercolumns.views import Views
 from hypercolumns.windows import hypercolumns_at
 
-WHICH_IMAGES = {"limit_images": None, "limit_seed": 0, "on_bad": "error", "max_bad": 0.05}  # of all data sets
+WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of conf/data leaves them out
+    "split_by": None,
+    "fold": None,
+    "limit_images": None,
+    "limit_seed": 0,
+    "on_bad": "error",
+    "max_bad": 0.05,
+}
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
@@ -81,8 +101,8 @@ def prepare(cfg: DictConfig) -> None:
         raise HypercolumnsError(f"checkpoint_minutes={minutes} must be a number of minutes, 0 or more")
     check_whole("boundary", cfg.boundary, least=1)
     check_whole("bootstrap", cfg.bootstrap, least=0)
-    if not isinstance(cfg.groups, str | None):
-        raise HypercolumnsError(f"groups={cfg.groups} must be a regular expression; put it in quotes within quotes")
+    if cfg.groups is not None:
+        groups_by([], cfg.groups, "groups")  # raises where it is no regular expression
     check_whole("seed", cfg.seed, least=0)
     limit_pixels(cfg.max_pixels)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
@@ -105,6 +125,9 @@ def prepare(cfg: DictConfig) -> None:
     quiet_libraries()
     if cfg.stage in SHARED:
         processes.begin(cfg)
+    if cfg.monitor is not None:  # raise for settings that can't be, before any work
+        loss(cfg, torch.ones(1))
+        optimization(cfg)
     console.quiet = not processes.is_first()
 
 
@@ -132,6 +155,7 @@ def image_set(cfg: DictConfig) -> ImageSet:
     HypercolumnsError if something is wrong with the list or, without it, with the files.
     """
     images, which = listed_images(cfg)
+    images = fold(images, which["split_by"], which["fold"])
     check_share("data.max_bad", which["max_bad"])
     if which["on_bad"] == "skip":
         images = bad_images.left_out(cfg, images, which["max_bad"])
@@ -246,6 +270,34 @@ def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:
     raise HypercolumnsError(f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch")
 
 
+def loss(cfg: DictConfig, counts: Tensor) -> Loss:
+    """The loss that the config names, given how often each class occurs in what is trained on.
+
+    Raises HypercolumnsError if it has no weights of classes but is given some, or can't be shared by processes but is.
+    """
+    weights = class_weights(cfg, counts)
+    made: Loss = instantiate(cfg.loss, _convert_="all")
+    what = f"the loss {cfg.loss._target_.rpartition('.')[2]}"
+    if not made.weigh(weights) and weights is not None:
+        raise HypercolumnsError(
+            f"class_weights={cfg.class_weights}: in {what} all classes count alike by themselves; use "
+            f"class_weights=none, or a loss with cross-entropy in it"
+        )
+    if processes.several() and not made.shareable:
+        raise HypercolumnsError(
+            f"{what} is no sum over pixels, so several processes can't share a batch and give what one would; use "
+            f"trainer.devices=1, or loss=cross_entropy"
+        )
+    return made
+
+
+def optimization(cfg: DictConfig) -> dict[str, Any]:
+    """What the tasks take of the groups optimizer and scheduler: `optimizer`, `schedule` and `rates`."""
+    settings = plain(cfg.optimizer)
+    rates = LayerRates(**{field.name: settings.pop(field.name) for field in fields(LayerRates)})
+    return {"optimizer": instantiate(settings), "schedule": instantiate(cfg.scheduler), "rates": rates}
+
+
 def reader(cfg: DictConfig, backbone: Backbone) -> Read:
     """The function that gives the hypercolumns at points of an image, without gradients."""
     check_alignment(cfg.alignment)
@@ -266,6 +318,8 @@ def checkpoints(folder: Path) -> Path:
 def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *own: pl.Callback) -> pl.Trainer:
     """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`; `own` callbacks too."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
+    if cfg.ema is not None:
+        callbacks.append(MovingAverage(cfg.ema))
     callbacks += [*own, Finite(data), Progress(), History(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     callbacks.append(Pruning(cfg.stage, cfg.monitor, minimise=mode == "min"))

@@ -52,6 +52,7 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
     A run that is finished already, with as many images or more, is only shown. `also` are settings that it was trained
     with, other than those of the config.
     """
+    fold = cfg.data.get("fold")  # the group of train images that is validated on, in place of the set's own val images
     if not _is_scored(cfg, run, limit):
         pairs = images.splits["val"]
         chosen = spread(len(pairs), limit)
@@ -65,6 +66,7 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
             "model": run.model.name,
             "data": images.name,
             "split": "val",
+            **({} if fold is None else {"fold": str(fold)}),
             "resolution": "original",
             "ids": "all" if limit == len(pairs) else [pairs[index].id for index in chosen],
         }
@@ -73,7 +75,8 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
     else:
         update_intervals(cfg, run)
     processes.wait()
-    show(run, f"{cfg.stage}: {read_json(run.metrics)['images'] or 'no'} val images of {images.name}")
+    which = "val" if fold is None else f"left-out ({fold})"
+    show(run, f"{cfg.stage}: {read_json(run.metrics)['images'] or 'no'} {which} images of {images.name}")
 
 
 def _is_scored(cfg: DictConfig, run: Run, limit: int) -> bool:

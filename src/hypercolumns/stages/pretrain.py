@@ -1,6 +1,5 @@
 """Stage pretrain: sampled hypercolumns in, a pixel classifier out, and with it a complete model."""
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from hypercolumns.backbones import Backbone
@@ -43,10 +42,9 @@ def _trained(cfg: DictConfig, store: SampleStore, images: ImageSet, backbone: Ba
     task = PixelClassification(
         classifier,
         images.classes,
-        instantiate(cfg.optimizer),
-        instantiate(cfg.scheduler),
-        build.class_weights(cfg, split.samples_per_class(len(images.classes))),
-        cfg.seed,
+        loss=build.loss(cfg, split.samples_per_class(len(images.classes))),
+        seed=cfg.seed,
+        **build.optimization(cfg),
     )
     data = SampleData(
         store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch, places=classifier.needs_places

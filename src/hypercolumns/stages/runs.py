@@ -37,13 +37,24 @@ Identity = dict[str, Any]
 RECORD = "run.json"
 
 # Settings that decide what a stage gives, besides its input. The others are where things lie and how fast it goes.
-TRAINING = "seed classifier optimizer scheduler trainer class_weights batch_size patience monitor".split()
+TRAINING = "seed classifier loss optimizer scheduler trainer class_weights batch_size ema patience monitor".split()
 DECIDING = {
     "pretrain": [*TRAINING, "images_per_batch"],
     "train": [*TRAINING, "pixels", "sampler", "augment"],
     "rank_taps": ["seed", "rank"],
 }
 SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the setting of this name
+LATER = {  # settings that came later, with the values at which they change nothing: runs from before keep their keys
+    "images_per_batch": None,
+    "ema": None,
+    "loss": {"_target_": "hypercolumns.losses.CrossEntropy", "label_smoothing": 0.0},
+    "optimizer.backbone_lr": None,
+    "optimizer.layer_decay": None,
+    "optimizer.spare_biases": False,
+    "augment.grey": 0.0,
+    "augment.blur": 0.0,
+}
+OF_BACKBONE = ("backbone_lr", "layer_decay")  # settings of the optimizer that matter only where it is trained
 NOT_DECIDING_IN_TRAINER = (*processes.WHERE, "log_every_n_steps")
 
 
@@ -72,12 +83,19 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
 
 def deciding(cfg: DictConfig, stage: str) -> Identity:
     """The settings that decide the result of a stage; those that came later only where they change it."""
-    without_effect = {"images_per_batch"} if cfg.images_per_batch is None else set()
+    settings = {name: build.plain(cfg[name]) for name in DECIDING[stage]}
     if cfg.pixels != SAMPLER:
-        without_effect.add("sampler")
-    settings = {name: build.plain(cfg[name]) for name in DECIDING[stage] if name not in without_effect}
+        settings.pop("sampler", None)
     for name in NOT_DECIDING_IN_TRAINER:
         settings.get("trainer", {}).pop(name, None)
+    if stage == "pretrain" or not cfg.cnn.trainable:
+        for name in OF_BACKBONE:
+            settings.get("optimizer", {}).pop(name, None)
+    for name, without_effect in LATER.items():
+        group, _, entry = name.rpartition(".")
+        part = (settings.get(group) or {}) if group else settings
+        if entry in part and part[entry] == without_effect:
+            part.pop(entry)
     return settings
 
 

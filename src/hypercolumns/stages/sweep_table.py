@@ -4,7 +4,7 @@ import csv
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hypercolumns.files import replacing
 from hypercolumns.progress import console
 from hypercolumns.stages.report import number
 from hypercolumns.stages.runs import Run
+from hypercolumns.stages.sweep_means import REPEATING, Mean, means
 from hypercolumns.stages.sweeps import DONE, FAILED, Record, read_records, refuse_several_processes
 
 ORDER = (DONE, "pruned", FAILED)
@@ -64,22 +65,23 @@ def ranked(records: Sequence[Record]) -> list[Record]:
 
 def settings(records: Sequence[Record]) -> list[dict[str, str]]:
     """Of each job, the settings in which the jobs differ."""
-    each = [dict(_setting(override) for override in record.overrides) for record in records]
+    return _differing([record.settings() for record in records])
+
+
+def _differing(each: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     names = dict.fromkeys(name for one in each for name in one)
     differing = [name for name in names if len({one.get(name, "") for one in each}) > 1]
     return [{name: one.get(name, "") for name in differing} for one in each]
 
 
-def _setting(override: str) -> tuple[str, str]:
-    name, _, value = override.lstrip("+").partition("=")
-    return name, value
-
-
 def show(records: Sequence[Record], sweep: Path) -> None:
     """Print the table of ranked records and write it to the sweep's folder, and say what to look at next."""
     _write_csv(sweep / "table.csv", records)
-    _write_markdown(sweep / "table.md", records)
+    repeated = _mean_cells(means(records))
+    _write_markdown(sweep / "table.md", [_cells(records), repeated])
     _print(records)
+    if repeated:
+        _print_means(repeated)
     paths = {"table": f"{sweep / 'table.csv'} and table.md"}
     if records and records[0].model:
         paths["best"] = records[0].model
@@ -97,7 +99,6 @@ def _print(records: Sequence[Record]) -> None:
     kept = list(range(len(header)))
     less_important = [header.index(name) for name in ("seconds", "boundary") if name in header]
     less_important += [index for index, name in enumerate(header) if name.endswith("interval")]
-    unlimited = console.options.update(width=10_000)
     while True:
         table = Table(title=f"{len(records)} jobs", title_justify="left")
         for index in kept:
@@ -105,11 +106,10 @@ def _print(records: Sequence[Record]) -> None:
         for record, row in zip(records, rows, strict=True):
             look = {DONE: "", FAILED: "red"}.get(record.status, "dim")
             table.add_row(*(Text(row[index]) for index in kept), style=look)
-        width = Measurement.get(console, unlimited, table).maximum
-        if not console.is_terminal or width <= console.width or not less_important:
+        if not console.is_terminal or _width(table) <= console.width or not less_important:
             break
         kept.remove(less_important.pop(0))
-    console.print(table, width=width, soft_wrap=True)  # too wide, it is folded by the terminal: no figure is cut
+    _print_whole(table)
     for place, record in enumerate(records, 1):
         if record.reason is not None:
             console.print(f"{place:>9}  {record.status}: {record.reason}", markup=False)
@@ -130,6 +130,36 @@ def _cells(records: Sequence[Record], reasons: bool = True) -> list[list[str]]:
         row.append(_result(record) if reasons or record.reason is None else record.status)
         rows.append(row)
     return rows
+
+
+def _mean_cells(found: Sequence[Mean]) -> list[list[str]]:
+    """The table of means: a header, then a row for each; nothing where there are none."""
+    own = _differing([{name: one.settings[name] for name in one.settings if name not in REPEATING} for one in found])
+    names = list(own[0]) if own else []
+    rows = [
+        [*map(_short_value, one.values()), number(of.miou), number(of.deviation), f"{of.done} of {of.jobs}"]
+        for one, of in zip(own, found, strict=True)
+    ]
+    return [[*map(_short_name(names), names), "mean mIoU", "deviation", "jobs"], *rows] if rows else []
+
+
+def _print_means(cells: Sequence[Sequence[str]]) -> None:
+    table = Table(title=f"means over {' and '.join(REPEATING)}", title_justify="left")
+    for name in cells[0]:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for row in cells[1:]:
+        table.add_row(*map(Text, row))
+    _print_whole(table)
+
+
+def _width(table: Table) -> int:
+    return Measurement.get(console, console.options.update(width=10_000), table).maximum
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table at the width that it takes: too wide, it is folded by the terminal, but no figure is cut."""
+    table.width = _width(table)
+    console.print(table, soft_wrap=True)
 
 
 def _result(record: Record) -> str:
@@ -164,11 +194,13 @@ def _write_csv(path: Path, records: Sequence[Record]) -> None:
             writer.writerow([place, record.number, record.status, *one.values(), *values])
 
 
-def _write_markdown(path: Path, records: Sequence[Record]) -> None:
-    header, *rows = [[_escaped(cell) for cell in row] for row in _cells(records)]
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+def _write_markdown(path: Path, tables: Sequence[list[list[str]]]) -> None:
+    written = []
+    for header, *rows in filter(None, tables):
+        lines = [[_escaped(cell) for cell in row] for row in (header, ["---"] * len(header), *rows)]
+        written.append("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
     with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join(written), encoding="utf-8")
 
 
 def _escaped(cell: str) -> str:

@@ -58,6 +58,11 @@ class Record(NamedTuple):
     folder: str | None = None
     model: str | None = None
 
+    def settings(self) -> dict[str, str]:
+        """Its settings by name."""
+        split = (override.lstrip("+").partition("=") for override in self.overrides)
+        return {name: value for name, _, value in split}
+
     def write(self, sweep: Path) -> None:
         """Put it where `read_records` finds it."""
         write_json(_jobs(sweep) / f"{self.number}.json", self._asdict())

@@ -62,11 +62,10 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
         backbone.to(processes.device(cfg)).synchronise()
     task = Segmentation(
         segmenter,
-        instantiate(cfg.optimizer),
-        instantiate(cfg.scheduler),
-        _sampler(cfg),
-        build.class_weights(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
-        cfg.seed,
+        sampler=_sampler(cfg),
+        loss=build.loss(cfg, _count(cfg, data) if cfg.class_weights == "balanced" else torch.empty(0)),
+        seed=cfg.seed,
+        **build.optimization(cfg),
     )
     build.fit(cfg, task, data, segmenter, run.folder, run.events)
     run.save(segmenter)

@@ -8,17 +8,11 @@ from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.classifiers import Classifier
+from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.metrics import Mean, confusion_metric, scores
 from hypercolumns.places import Places
-from hypercolumns.tasks.optimization import (
-    ClassWeights,
-    CrossEntropy,
-    MakeOptimizer,
-    cross_entropy,
-    log_classes,
-    optimizer_with_schedule,
-    own_step,
-)
+from hypercolumns.tasks.layer_rates import SAME, LayerRates
+from hypercolumns.tasks.optimization import MakeOptimizer, log_classes, optimizer_with_schedule, own_step
 from hypercolumns.tasks.schedules import Schedule
 
 SampleBatch = tuple[Tensor, Tensor, Places]
@@ -37,14 +31,15 @@ class PixelClassification(pl.LightningModule):
         classes: Sequence[str],
         optimizer: MakeOptimizer,
         schedule: Schedule,
-        class_weights: ClassWeights = None,
+        loss: Loss | None = None,
         seed: int = 0,
+        rates: LayerRates = SAME,
     ) -> None:
         """The classifier, how to train it, and the seed of what chance there is in a step (dropout)."""
         super().__init__()
         self.classifier, self.make_optimizer, self.schedule = classifier, optimizer, schedule
         self.classes, self.seed = tuple(classes), seed
-        self.loss = CrossEntropy(class_weights)
+        self.rates, self.loss = rates, loss or CrossEntropy()
         self.confusion = confusion_metric(len(classes))
         self.epoch_loss, self.val_loss = Mean(), Mean()
 
@@ -78,4 +73,5 @@ class PixelClassification(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return optimizer_with_schedule(self.classifier.parameters(), self.make_optimizer, self.schedule, steps)
+        groups = self.rates.groups(self.classifier)
+        return optimizer_with_schedule(groups, self.make_optimizer, self.schedule, steps)

@@ -10,18 +10,12 @@ from torch import Tensor
 
 from hypercolumns import seeds
 from hypercolumns.images import VOID
+from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.metrics import Mean, confusion_metric, scores
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
-from hypercolumns.tasks.optimization import (
-    ClassWeights,
-    CrossEntropy,
-    MakeOptimizer,
-    cross_entropy,
-    log_classes,
-    optimizer_with_schedule,
-    own_step,
-)
+from hypercolumns.tasks.layer_rates import SAME, LayerRates
+from hypercolumns.tasks.optimization import MakeOptimizer, log_classes, optimizer_with_schedule, own_step
 from hypercolumns.tasks.schedules import Schedule
 
 ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
@@ -39,8 +33,9 @@ class Segmentation(pl.LightningModule):
         optimizer: MakeOptimizer,
         schedule: Schedule,
         sampler: Sampler | None = None,
-        class_weights: ClassWeights = None,
+        loss: Loss | None = None,
         seed: int = 0,
+        rates: LayerRates = SAME,
     ) -> None:
         """The segmenter, how to train it, and the seed of sampling and dropout.
 
@@ -49,14 +44,15 @@ class Segmentation(pl.LightningModule):
             optimizer: makes the optimiser of some parameters.
             schedule: of its learning rate.
             sampler: of the pixels of an image that are trained on; all of them by default.
-            class_weights: of the loss.
+            loss: of its logits; cross-entropy by default.
             seed: of all chance in a step.
+            rates: of its layers, where they differ.
         """
         super().__init__()
         self.segmenter, self.make_optimizer, self.schedule = segmenter, optimizer, schedule
         self.sampler, self.seed = sampler, seed
         self.classes, self.palette = segmenter.classes, segmenter.palette
-        self.loss = CrossEntropy(class_weights)
+        self.rates, self.loss = rates, loss or CrossEntropy()
         self.confusion = confusion_metric(len(segmenter.classes))
         self.epoch_loss, self.val_loss = Mean(), Mean()
 
@@ -98,7 +94,8 @@ class Segmentation(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
-        return optimizer_with_schedule(self.segmenter.parameters(), self.make_optimizer, self.schedule, steps)
+        groups = self.rates.groups(self.segmenter.classifier, self.segmenter.backbone)
+        return optimizer_with_schedule(groups, self.make_optimizer, self.schedule, steps)
 
     def _sample(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Points (B, N, 2) and their labels (B * N,); an image with fewer samples is filled up with void."""

@@ -1,0 +1,31 @@
+"""Which images belong together, by their ids: frames of one drive, pictures of one patient."""
+
+import re
+from collections.abc import Sequence
+
+from hypercolumns.errors import HypercolumnsError
+
+Group = tuple[str | None, ...]
+
+
+def groups_by(ids: Sequence[str], pattern: str, setting: str) -> list[Group]:
+    """The group of each id: those that agree in what the regular expression finds in them have the same.
+
+    That is all that it matches, or its parts in brackets. Raises HypercolumnsError, which names the setting, if it is
+    no regular expression, or does not occur in an id.
+    """
+    if not isinstance(pattern, str):
+        raise HypercolumnsError(f"{setting}={pattern} must be a regular expression; put it in quotes within quotes")
+    try:
+        found = [re.search(pattern, id) for id in ids]
+    except re.error as error:
+        raise HypercolumnsError(f"{setting}={pattern} is not a regular expression ({error})") from error
+    for id, match in zip(ids, found, strict=True):
+        if match is None:
+            raise HypercolumnsError(f"{setting}={pattern} does not occur in {id}; it must in the id of every image")
+    return [match.groups() or (match[0],) for match in found if match is not None]
+
+
+def name(group: Group) -> str:
+    """As people write it."""
+    return "-".join(part or "" for part in group)

@@ -1,0 +1,19 @@
+"""What a training step minimises: losses of logits (N, classes) against labels (N,), void left out."""
+
+from hypercolumns.losses.cross_entropy import CrossEntropy, cross_entropy
+from hypercolumns.losses.hard_pixels import HardPixels
+from hypercolumns.losses.loss import ClassWeights, Loss, balanced_weights
+from hypercolumns.losses.regions import Dice, Lovasz
+from hypercolumns.losses.weighted_sum import WeightedSum
+
+__all__ = [
+    "ClassWeights",
+    "CrossEntropy",
+    "Dice",
+    "HardPixels",
+    "Loss",
+    "Lovasz",
+    "WeightedSum",
+    "balanced_weights",
+    "cross_entropy",
+]

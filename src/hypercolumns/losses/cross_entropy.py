@@ -1,0 +1,78 @@
+"""Cross-entropy, its classes weighted and its labels smoothed if that is asked for."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, distributed, nn
+
+from hypercolumns.errors import check_share
+from hypercolumns.images import VOID
+from hypercolumns.losses.loss import LEAST, ClassWeights, Loss, balanced_weights
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of logits (N, classes) against labels (N,), void left out; 0 where all is void.
+
+    `class_weights`: a weight for each class, or "batch" for weights inverse to the classes' counts among these labels.
+    `label_smoothing`: the share of a label that is spread over all classes (Szegedy et al., arXiv:1512.00567).
+    """
+    losses, total = _sums(logits, labels, class_weights, label_smoothing)
+    return losses / total.clamp(min=LEAST)
+
+
+def _sums(
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: ClassWeights,
+    label_smoothing: float,
+    add: Callable[[Tensor], Tensor] = lambda own: own,
+) -> tuple[Tensor, Tensor]:
+    """The sum of the losses, and that of the weights of the labels; `add` adds what other processes have."""
+    valid = labels != VOID
+    if isinstance(class_weights, str):
+        class_weights = balanced_weights(add(torch.bincount(labels[valid], minlength=logits.shape[1])))
+    losses = nn.functional.cross_entropy(
+        logits, labels, class_weights, ignore_index=VOID, reduction="sum", label_smoothing=label_smoothing
+    )
+    return losses, valid.sum() if class_weights is None else class_weights[labels[valid]].sum()
+
+
+def _over_processes(own: Tensor) -> Tensor:
+    """The sum of a tensor over all processes."""
+    distributed.all_reduce(own)
+    return own
+
+
+class CrossEntropy(Loss):
+    """`cross_entropy` with its class weights, on the device of the module that it is part of.
+
+    With several processes it is that of the labels of all of them; the mean over the processes of its gradients, which
+    is what data-parallel training takes, is the gradient of that.
+    """
+
+    shareable = True
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        """label_smoothing: see `cross_entropy`; from 0 to 1."""
+        super().__init__()
+        check_share("loss.label_smoothing", label_smoothing)
+        self.label_smoothing = label_smoothing
+        self.weigh(None)
+
+    def weigh(self, class_weights: ClassWeights) -> bool:
+        """See `Loss`."""
+        self.by_batch = isinstance(class_weights, str)
+        self.weights: Tensor | None
+        self.register_buffer("weights", None if isinstance(class_weights, str) else class_weights, persistent=False)
+        return True
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """See `Loss`."""
+        weights: ClassWeights = "batch" if self.by_batch else self.weights
+        if not distributed.is_initialized():
+            return cross_entropy(logits, labels, weights, self.label_smoothing)
+        losses, own = _sums(logits, labels, weights, self.label_smoothing, _over_processes)
+        everywhere, total = _over_processes(torch.stack([losses.detach().double(), own.double()]))
+        loss: Tensor = losses * (distributed.get_world_size() / total.clamp(min=LEAST)).float()
+        value: Tensor = (everywhere / total.clamp(min=LEAST)).float()  # for the log
+        return loss + (value - loss.detach())

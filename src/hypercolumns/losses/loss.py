@@ -1,0 +1,37 @@
+"""What every loss does, and the weights that classes may have in it."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+ClassWeights = Tensor | Literal["batch"] | None  # one of each class; or inverse to the classes' counts in the batch
+LEAST = 1e-12  # that a mean is divided by
+
+
+class Loss(nn.Module, ABC):
+    """A loss of the pixels of a batch."""
+
+    @property
+    @abstractmethod
+    def shareable(self) -> bool:
+        """Whether several processes may share a batch, and the mean of their gradients is that of the whole batch."""
+        ...
+
+    @abstractmethod
+    def weigh(self, class_weights: ClassWeights) -> bool:
+        """Give the classes these weights; returns whether the loss has weights of classes at all."""
+        ...
+
+    @abstractmethod
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss of logits (N, classes) against labels (N,), 255 void; 0 where all is void."""
+        ...
+
+
+def balanced_weights(counts: Tensor) -> Tensor:
+    """Weights (classes,) inverse to the counts (classes,), such that a pixel weighs 1 on average; 0 for no pixels."""
+    present = counts > 0
+    weights = counts.sum() / (present.sum() * counts.clamp(min=1))
+    return torch.where(present, weights, 0).float()

@@ -1,0 +1,43 @@
+"""Several losses together."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.losses.loss import ClassWeights, Loss
+
+
+class WeightedSum(Loss):
+    """The sum of losses, each times its weight; weights of classes are for those that have such."""
+
+    def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
+        """Both by the same names; the weights must be 0 or more, and not all 0."""
+        super().__init__()
+        right = all(isinstance(one, int | float) and one >= 0 for one in weights.values()) and any(weights.values())
+        if losses.keys() != weights.keys() or not right:
+            raise HypercolumnsError(
+                f"loss.weights={dict(weights)} must have a number of at least 0 for each of "
+                f"{', '.join(losses)}, and one above 0"
+            )
+        self.losses, self.factors = nn.ModuleDict(losses), dict(weights)
+
+    @property
+    def shareable(self) -> bool:
+        """See `Loss`."""
+        return all(loss.shareable for loss in self._parts())
+
+    def weigh(self, class_weights: ClassWeights) -> bool:
+        """See `Loss`."""
+        return any([loss.weigh(class_weights) for loss in self._parts()])
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """See `Loss`."""
+        total = logits.new_zeros(())
+        for loss, factor in zip(self._parts(), self.factors.values(), strict=True):
+            total = total + factor * loss(logits, labels)
+        return total
+
+    def _parts(self) -> Sequence[Loss]:
+        parts = [self.losses[name] for name in self.factors]
+        return [part for part in parts if isinstance(part, Loss)]

@@ -1,0 +1,64 @@
+import pytest
+import torch
+from small_runs import only, run
+
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.callbacks import MovingAverage
+from hypercolumns.tasks import PixelClassification
+
+DECAY = 0.3
+
+
+def weights(module):
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def test_the_average_is_what_is_scored_and_kept_and_the_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    after_step, scored = [], []
+    validation = PixelClassification.validation_step
+
+    def remember(self, batch, batch_idx):
+        scored.append(weights(self))
+        return validation(self, batch, batch_idx)
+
+    monkeypatch.setattr(
+        PixelClassification, "on_train_batch_end", lambda self, *_: after_step.append(weights(self)), raising=False
+    )
+    monkeypatch.setattr(PixelClassification, "validation_step", remember)
+    small = ["data.train_images=12", "dense_val=0", "trainer.max_epochs=1"]
+    run("extract", *small)
+    run("pretrain", *small, f"ema={DECAY}", "batch_size=64")
+    assert len(after_step) > 5
+    average = after_step[0]
+    for step, now in enumerate(after_step[1:], 1):
+        decay = min(DECAY, (1 + step) / (10 + step))
+        average = {name: decay * average[name] + (1 - decay) * now[name] for name in now}
+    folder = only(tmp_path, "runs/shapes/rgb/pretrain/*")
+    saved = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)
+    for name, tensor in average.items():
+        assert torch.allclose(saved["state_dict"][name], tensor, atol=1e-6)
+        assert torch.equal(saved["state_dict"][name], scored[-1][name])
+        assert torch.equal(saved["current_model_state"][name], after_step[-1][name])
+    assert not torch.allclose(average["classifier.first.weight"], after_step[-1]["classifier.first.weight"])
+    model, checkpoint = Segmenter.load(folder), Segmenter.load(folder / "checkpoints/best.ckpt")
+    for one in (model, checkpoint):
+        assert all(
+            torch.equal(tensor, scored[-1][f"classifier.{name}"]) for name, tensor in weights(one.classifier).items()
+        )
+
+
+def test_what_is_not_trained_stays_and_counters_count():
+    frozen, counter = torch.randn(1000), torch.tensor([3])
+    before, average = frozen.clone(), MovingAverage(0.999)
+    for steps in range(1, 20):
+        average._average([frozen], [before], torch.tensor(steps))
+        average._average([counter], [torch.tensor([3 + steps])], torch.tensor(steps))
+    assert torch.equal(frozen, before)
+    assert counter == 22
+
+
+@pytest.mark.parametrize("decay", [1, -0.1, "slow", True])
+def test_wrong_settings(decay):
+    with pytest.raises(HypercolumnsError, match=rf"ema={decay} must be a number from 0 to below 1, such as 0\.999, or"):
+        MovingAverage(decay)

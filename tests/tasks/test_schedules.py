@@ -1,0 +1,26 @@
+import math
+
+import pytest
+import torch
+
+from hypercolumns.tasks import schedules
+
+
+@pytest.mark.parametrize(
+    ("schedule", "arguments", "expected"),
+    [
+        (schedules.constant, {}, [1, 1, 1, 1, 1]),
+        (schedules.cosine, {}, [1, (1 + math.cos(math.pi / 4)) / 2, 0.5, (1 - math.cos(math.pi / 4)) / 2, 0]),
+        (schedules.cosine, {"floor": 0.2}, [1, None, 0.6, None, 0.2]),
+        (schedules.poly, {"power": 2}, [1, 9 / 16, 1 / 4, 1 / 16, 0]),
+        (schedules.poly, {"power": 1, "warmup": 0.5}, [1 / 3, 2 / 3, 1, 0.5, 0]),
+    ],
+)
+def test_schedules_by_hand(schedule, arguments, expected):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    scheduler = schedule(optimizer, 4, **arguments)
+    for factor in expected:
+        if factor is not None:
+            assert scheduler.get_last_lr()[0] == pytest.approx(2 * factor)
+        optimizer.step()
+        scheduler.step()
