@@ -11,15 +11,16 @@ import pytest
 from hypercolumns.callbacks import history
 from hypercolumns.stages import environment
 
+shapes = import_module("hypercolumns.data.shapes")
+draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
+installed = functools.cache(lambda: [SimpleNamespace(name=package.name) for package in distributions()])
 
-@pytest.fixture(scope="session", autouse=True)
+
+@pytest.fixture(scope="module", autouse=True)  # no longer: the worker may go on with tests of these very things
 def quick():
     """Pictures are drawn once and written anew to each folder; curves of trainings are not drawn."""
-    shapes = import_module("hypercolumns.data.shapes")
-    draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
-    installed = [SimpleNamespace(name=package.name) for package in distributions()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
         patch.setattr(history, "save_curves", lambda *_: None)
-        patch.setattr(environment, "distributions", lambda: installed)
+        patch.setattr(environment, "distributions", installed)
         yield
