@@ -8,7 +8,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from hypercolumns import command_line
+from hypercolumns import command_line, signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
@@ -17,6 +17,7 @@ def main(cfg: DictConfig) -> None:
     """Write masks, overlays and what else is wanted."""
     from hypercolumns.stages import predict  # torch takes seconds to import, which --help need not wait for
 
+    signals.on_stop(signals.interrupt)  # from here on there is something to stop
     if predict(cfg):
         sys.exit(1)
 

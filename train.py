@@ -6,7 +6,7 @@ Exit codes: 0 all is done; 1 stage=validate found images that can't be used; 2 a
 import hydra
 from omegaconf import DictConfig
 
-from hypercolumns import command_line
+from hypercolumns import command_line, signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -15,6 +15,7 @@ def main(cfg: DictConfig) -> float | None:
     """Run the stage that the config names; returns its mIoU, for sweeps."""
     from hypercolumns.stages import run_stage  # torch takes seconds to import, which --help need not wait for
 
+    signals.on_stop(signals.interrupt)  # from here on there is something to stop
     miou: float | None = run_stage(cfg)
     return miou
 

@@ -27,7 +27,7 @@ from omegaconf.errors import (
 )
 
 from hypercolumns import signals
-from hypercolumns.errors import BadDataError, HypercolumnsError, printable, reason
+from hypercolumns.errors import BadDataError, HypercolumnsError, is_of_memory, printable, reason
 from hypercolumns.files import key
 
 Task = TypeVar("Task", bound=Callable[..., Any])
@@ -42,7 +42,6 @@ LESS_MEMORY = (
     "lower batch_size, or window (pixels that the CNN sees at once); stage train: augment.crop or pixels too; "
     "trainer.precision=bf16-mixed (predict.py: precision=bf16) takes half"
 )
-OUT_OF_MEMORY = r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory"
 WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"
 NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings with which a sweep is still the same one
 
@@ -55,7 +54,7 @@ def run(main: Callable[[], object]) -> None:
     sys.argv[1:] = name_sweep(quote_paths(sys.argv[1:]))
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
-    signals.on_stop(signals.interrupt)
+    signals.on_stop(signals.leave)
     threading.excepthook = _say_unless_handed_on
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, where it would print them and exit
     try:
@@ -64,7 +63,7 @@ def run(main: Callable[[], object]) -> None:
         exit_if_fault(error)
         raise
     except KeyboardInterrupt as interruption:
-        again = " without overwrite=true" if "overwrite=true" in sys.argv else ""
+        again = " without overwrite" if "overwrite=true" in map(str.lower, sys.argv) else ""
         print(f"interrupted; the same command{again} goes on from here", file=sys.stderr)
         number = interruption.args[0] if interruption.args else signal.SIGINT
         sys.exit(128 + number)  # as a shell says it
@@ -163,8 +162,8 @@ def _words(error: BaseException) -> str | None:
         setting = getattr(error, "full_key", "") or re.search(r"full_key: (\S+)", str(error))
         where = setting if isinstance(setting, str) else setting[1] if setting else "a setting"
         return f"{where}: its settings are not right ({' '.join(str(innermost).split())})"
-    if isinstance(innermost, OSError) and innermost.filename:
-        refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if isinstance(innermost, OSError) and innermost.filename and innermost.errno not in FULL:
+        refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
         remedy = "; allow it, or name another place (runs=, out=, data.root=)" if refused else ""
         return f"{innermost.filename}: {innermost.strerror}{remedy}"
     if str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
@@ -196,7 +195,7 @@ def _of_machine(error: BaseException) -> str | None:
     message = str(error)
     if isinstance(error, OSError) and error.errno in FULL:
         return f"the disk is full ({error.strerror}); what was written before is whole: make room, {GO_ON}"
-    if isinstance(error, MemoryError) or "OutOfMemoryError" in _kinds(error) or re.search(OUT_OF_MEMORY, message):
+    if is_of_memory(error):
         return f"out of memory ({reason(error)}); {LESS_MEMORY}"
     if re.match(WORKER_ENDED, message):
         return (

@@ -3,6 +3,9 @@
 import pickle
 import re
 
+OUT_OF_MEMORY = (
+    r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory|CU\w+_STATUS_ALLOC_FAILED"
+)
 LONGEST = 200  # characters of a library's reason; some append all they know
 
 
@@ -43,6 +46,12 @@ def reason(error: BaseException) -> str:
         return f"no {error}"
     text = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split()) or type(error).__name__
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Whether it was memory that was wanting, the machine's or a GPU's: no fault of what was being read."""
+    kinds = [kind.__name__ for kind in type(error).__mro__]  # torch takes seconds to import
+    return bool({"MemoryError", "OutOfMemoryError"} & {*kinds} or re.search(OUT_OF_MEMORY, str(error)))
 
 
 def check_whole(setting: str, value: object, least: int) -> None:

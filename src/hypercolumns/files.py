@@ -82,7 +82,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises HypercolumnsError if it can't be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HypercolumnsError(f"{path} can't be read ({error}); remove it and run the command again") from error
     if not isinstance(value, dict):
         raise HypercolumnsError(f"{path} holds no JSON object; remove it and run the command again")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns import torch_file
-from hypercolumns.errors import HypercolumnsError, reason
+from hypercolumns.errors import HypercolumnsError, is_of_memory, reason
 from hypercolumns.files import replacing
 
 HEADER = "hypercolumns"  # where both kinds of files keep the header
@@ -51,6 +51,8 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     try:
         header, tensors = _read_checkpoint(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
     except Exception as error:  # of a file that is anything at all
+        if is_of_memory(error):
+            raise
         raise HypercolumnsError(f"model={path} is not a model of this program ({reason(error)}); {EXPECTED}") from error
     return header, tensors
 

@@ -17,7 +17,7 @@ from hypercolumns import model_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.backbones.networks import libraries
 from hypercolumns.classifiers import KINDS, Classifier
-from hypercolumns.errors import HypercolumnsError, check_share, reason
+from hypercolumns.errors import HypercolumnsError, check_share, is_of_memory, reason
 from hypercolumns.factored import Adaptive, Rest, adaptive_labels, classify
 from hypercolumns.hypercolumn import Alignment, Size, check_alignment
 from hypercolumns.images import VOID, Palette, as_rgb, is_class_name, read_image, voc_palette
@@ -270,6 +270,8 @@ class Segmenter(nn.Module):
             )
             segmenter.load_state_dict(tensors)
         except Exception as error:  # of a header that may say anything
+            if is_of_memory(error):
+                raise
             raise HypercolumnsError(
                 f"model={path} does not hold what its header says ({reason(error)}); "
                 f"pass a {model_file.MODEL} that this program wrote"
@@ -354,6 +356,9 @@ def _check_header(header: model_file.Header, tensors: Mapping[str, Tensor]) -> N
     hidden = header["classifier"].get("hidden")
     if isinstance(hidden, list) and len(hidden) > len(tensors):
         raise ValueError("the classifier has more layers than there are tensors")
+    spread = [name for name, one in tensors.items() if one.nbytes > one.untyped_storage().nbytes()]
+    if spread:  # which could be of any size
+        raise ValueError(f"{spread[0]} is larger than what the file holds of it")
     strange = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if strange:
         raise ValueError(f"{strange[0]} has numbers that are not finite")

@@ -18,6 +18,12 @@ def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:
             signal.signal(number, handler)
 
 
+def leave(number: int, frame: FrameType | None) -> None:
+    """Handle a signal while nothing is begun: a library that is being imported may swallow KeyboardInterrupt."""
+    os.write(2, b"interrupted before anything was begun\n")
+    os._exit(128 + number)
+
+
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal as Python handles Ctrl-C: by KeyboardInterrupt, which here holds the number of the signal."""
     raise KeyboardInterrupt(number)

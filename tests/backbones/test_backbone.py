@@ -194,7 +194,7 @@ class TestWeights:
         with pytest.raises(HypercolumnsError, match=r"features\.0\.weight is \(64, 3\), expected \(96, 3, 7, 7\)"):
             Backbone(**SQN, weights=str(path))
         torch.save({"conv1.weight": torch.zeros(1)}, path)
-        message = r"50 of 50 tensors are missing, such as features\.0\.weight.* it has features\.conv1\.weight instead"
+        message = r"50 of 50 tensors are missing, such as features\.0\.weight.* it has conv1\.weight instead"
         with pytest.raises(HypercolumnsError, match=message):
             Backbone(**SQN, weights=str(path))
 
@@ -207,7 +207,9 @@ class TestWeights:
         with pytest.raises(HypercolumnsError, match="holds a list; expected a state dict"):
             Backbone(**SQN, weights=str(path))
         torch.save({"epoch": 3, "model": {}}, path)
-        with pytest.raises(HypercolumnsError, match="holds things that are no tensors, such as epoch, model; expected"):
+        with pytest.raises(
+            HypercolumnsError, match="holds things that are no plain tensors with names, such as epoch, model; expected"
+        ):
             Backbone(**SQN, weights=str(path))
 
     def test_damaged(self, tmp_path):
@@ -223,6 +225,21 @@ class TestWeights:
         torch.save(state, path)
         with pytest.raises(HypercolumnsError, match=r"numbers that are not finite, in features\.0\.bias; pass another"):
             Backbone(**SQN, weights=str(path))
+
+    @pytest.mark.parametrize(
+        "state",
+        [
+            {3: torch.ones(2)},
+            {"a": torch.ones(2).to_sparse()},
+            {"a": torch.ones(2, device="meta")},
+            {"a": torch.ones(2) * 1j},
+        ],
+        ids=["numbered", "sparse", "meta", "complex"],
+    )
+    def test_of_tensors_that_hold_no_plain_numbers(self, tmp_path, state):
+        torch.save(state, tmp_path / "odd.pth")
+        with pytest.raises(HypercolumnsError, match=r"odd\.pth holds things that are no plain tensors with names"):
+            Backbone("squeezenet1_0", taps=["features.0"], weights=str(tmp_path / "odd.pth"))
 
     def test_a_pickle_that_would_run_code_is_refused(self, tmp_path):
         class Hostile:

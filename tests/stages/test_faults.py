@@ -13,6 +13,7 @@ from PIL import Image
 from small_runs import RGB, damage, run
 
 from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.callbacks.history import read_history
 from hypercolumns.command_line import as_line
 from hypercolumns.files import read_json
 from hypercolumns.losses import CrossEntropy
@@ -164,6 +165,58 @@ def test_a_best_checkpoint_that_was_damaged_since(capsys):
     with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(the checksum of .*; overwrite=true"):
         run("pretrain", *settings)
     assert run("pretrain", *settings, "overwrite=true") is None
+    (best.parents[1] / "model.safetensors").unlink()
+    torch.save({"epoch": 1}, best)
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(it is no checkpoint of a training\)"):
+        run("pretrain", *settings)
+    best.unlink()
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is missing; overwrite=true trains anew"):
+        run("pretrain", *settings)
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("content", ["object", "others", "foreign"])
+def test_a_last_checkpoint_that_is_not_of_this_training(monkeypatch, content):
+    """It is refused in a line, or passed over, and nothing in it is executed."""
+    settings = ["trainer.max_epochs=2", "dense_val=0", "seed=5", "batch_size=2048", "overwrite=true"]
+    with monkeypatch.context() as patch:
+        patch.setattr(CrossEntropy, "forward", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("pretrain", *settings)
+    last = (
+        max(Path("runs/shapes/rgb/pretrain").glob("*/run.json"), key=os.path.getmtime).parent / "checkpoints/last.ckpt"
+    )
+    last.parent.mkdir(exist_ok=True)
+    torch.save({"object": Hostile(), "others": {"weight": torch.ones(2)}, "foreign": {"state_dict": {}}}[content], last)
+    with pytest.raises(HypercolumnsError, match=r"last\.ckpt is no checkpoint of this training \(.*remove it, and the"):
+        run("pretrain", *settings[:-1])
+    assert not Path("executed").exists()
+
+
+def test_records_of_runs_that_say_nothing(capsys):
+    settings = ["trainer.max_epochs=1", "dense_val=1", "seed=6", "batch_size=2048"]
+    miou = run("pretrain", *settings)
+    folder = last_checkpoints("pretrain").parent
+    for content in ("{}", None):
+        (folder / "metrics.json").write_text(content) if content else (folder / "metrics.json").unlink()
+        assert run("pretrain", *settings) == miou
+    for content in ("{}", '{"identity": "x", "finished": null}', "[" * 100_000):
+        (folder / "run.json").write_text(content)
+        with pytest.raises(HypercolumnsError, match=r"run\.json .*remove it and run the command again"):
+            run("pretrain", *settings)
+    (folder / "run.json").unlink()
+    assert run("pretrain", *settings) == miou
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"name\nx\n", b"epoch\nx\n"])
+def test_a_table_that_is_none(tmp_path, content):
+    (tmp_path / "metrics.csv").write_bytes(content)
+    with pytest.raises(HypercolumnsError, match=r"metrics\.csv is no table of a training \(.*\); remove it"):
+        read_history(tmp_path / "metrics.csv")
 
 
 @pytest.mark.slow

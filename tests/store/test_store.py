@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import torch
 from store.conftest import COUNTS, SPLITS, make_image, write
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.store import SampleStore, StoreWriter, fingerprint_of, writer
+from hypercolumns.store import INDEX, SampleStore, StoreWriter, fingerprint_of, writer
 
 
 def contents(folder):
@@ -165,6 +166,21 @@ time.sleep(20)
         with StoreWriter(folder, fingerprint, {"train": 1}) as store:
             store.clear()
         assert sorted(path.name for path in folder.iterdir()) == ["cat-pictures.txt", "fingerprint.json", "notes.json"]
+
+    def test_an_index_that_counts_otherwise_is_refused(self, folder):
+        index = json.loads((folder / INDEX).read_text())
+        counts = index["splits"]["train"][0]["samples_per_class"]
+        counts[0], counts[1] = counts[0] + 1, counts[1] - 1
+        (folder / INDEX).write_text(json.dumps(index))
+        with pytest.raises(HypercolumnsError, match=r"it has not the samples of each class that index\.json lists"):
+            SampleStore(folder).split("train").fetch(torch.arange(3))
+
+    @pytest.mark.parametrize("value", ["Infinity", "-1e999", "[]"])
+    def test_an_index_with_odd_numbers_is_one_line(self, folder, value):
+        text = re.sub(r'"bytes": \d+', f'"bytes": {value}', (folder / INDEX).read_text())
+        (folder / INDEX).write_text(text)
+        with pytest.raises(HypercolumnsError, match=r"index\.json is damaged"):
+            SampleStore(folder)
 
     def test_a_split_without_samples_is_an_error(self, tmp_path, fingerprint):
         with pytest.raises(HypercolumnsError, match="no samples of the val split"):

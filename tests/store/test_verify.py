@@ -175,7 +175,7 @@ def _without_features(tensors):
     [
         (lambda tensors: tensors["images"].fill_(3), "it has samples of no image"),
         (lambda tensors: tensors["images"].fill_(-1), "it has samples of no image"),
-        (lambda tensors: tensors["labels"].fill_(77), "it has labels that index.json does not list"),
+        (lambda tensors: tensors["labels"].fill_(77), "it has not the samples of each class that index.json lists"),
         (lambda tensors: tensors.update(labels=tensors["labels"].int()), "its arrays are not those of a shard"),
         (lambda tensors: tensors.update(labels=tensors["labels"][1:]), "its arrays are not those of a shard"),
         (_without_features, "its arrays are not those of a shard"),

@@ -58,11 +58,18 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         raise HypercolumnsError(f"cnn.weights={path} can't be read ({reason(error)}); {expected}") from error
     if not isinstance(state, Mapping):
         raise HypercolumnsError(f"cnn.weights={path} holds a {type(state).__name__}; {expected}")
-    others = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    others = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]
     if others or not state:
-        there = f"things that are no tensors, such as {_some(others)}" if others else "nothing"
+        there = f"things that are no plain tensors with names, such as {_some(others)}" if others else "nothing"
         raise HypercolumnsError(f"cnn.weights={path} holds {there}; {expected}")
     return state
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor of numbers, all of which are there."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        return False
+    return not (value.is_quantized or value.is_complex())
 
 
 def _some(names: Sequence[str]) -> str:
@@ -74,7 +81,7 @@ def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
 
     Raises HypercolumnsError, naming keys, if anything that the module has is missing or of another shape.
     """
-    wanted = module.state_dict()
+    wanted, given = module.state_dict(), state
     if not any(key in state for key in wanted):
         state = {f"features.{key}": value for key, value in state.items()}
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
@@ -84,7 +91,7 @@ def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         if key in state and state[key].shape != tensor.shape
     ]
     if missing or reshaped:
-        unknown = [key for key in state if key not in wanted]  # which in itself is no fault: layers after the last tap
+        unknown = [key for key in given if key not in wanted]  # which in itself is no fault: layers after the last tap
         faults = [
             f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",
             f"it has {_some(unknown)} instead" if missing and unknown else "",

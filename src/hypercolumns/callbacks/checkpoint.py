@@ -19,7 +19,7 @@ from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.signals import on_stop
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+NEW, LAST, PREVIOUS = "new.ckpt", "last.ckpt", "previous.ckpt"
 
 
 def resume_point(folder: Path) -> Path | None:
@@ -50,7 +50,7 @@ class WholeFiles(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Called by Lightning; nothing but tensors and plain values is read."""
-        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        checkpoint: dict[str, Any] = torch_file.read(Path(path))
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -64,14 +64,18 @@ class LastCheckpoints(Checkpoint):
     They are saved at the end of each epoch and, within one, after a step: every so many minutes, and when a signal asks
     to stop (Ctrl-C, SIGTERM, SIGUSR1), which then ends the training. A second signal, or one while images are scored,
     ends it at once, without what came after the last checkpoint.
+
+    Attributes:
+        began: whether the training has, so that the checkpoint it goes on from is taken over.
     """
 
     def __init__(self, folder: Path, minutes: float, data: ResumableData) -> None:
         """The folder to save to, how many minutes of work may be lost, and the data whose position is saved too."""
-        self.folder, self.minutes, self.data = folder, minutes, data
+        self.folder, self.minutes, self.data, self.began = folder, minutes, data, False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals, in Lightning's place, which sees to it that the handlers of before come back."""
+        self.began = True
         self._signal, self._can_wait, self._saved = 0, True, time.monotonic()
         on_stop(self._stop)
 
@@ -106,10 +110,12 @@ class LastCheckpoints(Checkpoint):
 
     def _save(self, trainer: pl.Trainer, position: Position) -> None:
         self.data.position = position
-        last = self.folder / LAST
-        if trainer.is_global_zero and last.is_file():
-            last.replace(self.folder / PREVIOUS)
-        trainer.save_checkpoint(last)
+        new, last = self.folder / NEW, self.folder / LAST
+        trainer.save_checkpoint(new)
+        if trainer.is_global_zero:
+            if last.is_file():
+                last.replace(self.folder / PREVIOUS)
+            new.replace(last)
         self._saved = time.monotonic()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

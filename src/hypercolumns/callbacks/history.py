@@ -2,10 +2,12 @@
 
 import csv
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytorch_lightning as pl
 
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import replacing
 from hypercolumns.plots import PER_CLASS, save_curves
 
@@ -63,7 +65,8 @@ class History(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Draw the curves as far as they go."""
-        self._draw(trainer)
+        with suppress(HypercolumnsError):  # the one that is raised says more
+            self._draw(trainer)
 
     def _draw(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero and (rows := read_history(self.table)):
@@ -74,5 +77,11 @@ def read_history(path: Path) -> list[dict[str, str]]:
     """The rows of a `metrics.csv`, if there is one, without their empty cells."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+        if not all(row["epoch"].isdecimal() for row in rows):
+            raise ValueError("a row without the number of its epoch")
+    except (AttributeError, KeyError, ValueError, csv.Error) as error:
+        raise HypercolumnsError(f"{path} is no table of a training ({error}); remove it") from error
+    return rows

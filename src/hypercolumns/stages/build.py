@@ -42,7 +42,16 @@ from hypercolumns.data import (
     limited,
     shared_ids,
 )
-from hypercolumns.errors import HypercolumnsError, check_name, check_share, check_switch, check_whole, printable
+from hypercolumns.errors import (
+    HypercolumnsError,
+    check_name,
+    check_share,
+    check_switch,
+    check_whole,
+    is_of_memory,
+    printable,
+    reason,
+)
 from hypercolumns.groups import groups_by
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.images import limit_pixels
@@ -370,10 +379,24 @@ def fit(
         _state_batches(cfg, of_run)
         with processes.interruptible(of_run):
             start = processes.found_by_first(lambda: resume_point(checkpoints(folder)))
-            of_run.fit(task, data, ckpt_path=start, weights_only=True)
+            _fit_from(start, of_run, task, data)
     task.load_state_dict(_best_checkpoint(folder)["state_dict"])
     if processes.is_first():
         fitted.touch()
+
+
+def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule, data: ResumableData) -> None:
+    """Train, going on from a checkpoint; raises HypercolumnsError if it is none of this training."""
+    try:
+        trainer.fit(task, data, ckpt_path=start, weights_only=True)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        last = next(one for one in trainer.callbacks if isinstance(one, LastCheckpoints))  # type: ignore[attr-defined]
+        if start is None or last.began or is_of_memory(error):
+            raise
+        raise HypercolumnsError(
+            f"{start} is no checkpoint of this training ({reason(error)}); remove it, and the same command goes on "
+            f"without it"
+        ) from error
 
 
 def _state_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
@@ -402,7 +425,9 @@ def best(folder: Path, monitor: str) -> dict[str, Any]:
 
 
 def _best_checkpoint(folder: Path) -> dict[str, Any]:
-    path = checkpoints(folder) / "best.ckpt"
+    path, fitted = (checkpoints(folder) / name for name in ("best.ckpt", "fitted"))
+    if not path.is_file() and fitted.is_file():
+        raise HypercolumnsError(f"{path} is missing; overwrite=true trains anew")
     if not path.is_file():
         raise HypercolumnsError(
             "no epoch was scored, so there is no best one; check trainer.max_epochs, trainer.check_val_every_n_epoch "
@@ -410,7 +435,9 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
         )
     try:
         checkpoint: dict[str, Any] = torch_file.read(path)
-    except (OSError, ValueError) as error:
+        if not {"state_dict", "callbacks", "epoch"} <= {*checkpoint}:
+            raise ValueError("it is no checkpoint of a training")
+    except (OSError, TypeError, ValueError) as error:
         raise HypercolumnsError(f"{path} is damaged ({error}); overwrite=true trains anew") from error
     return checkpoint
 

@@ -94,7 +94,7 @@ def _finish(
     identity = {"data": images.fingerprint(), "boundary": cfg.boundary, **about}
     with runs.Run.begin(cfg, runs.local(cfg, "runs") / images.name / cnn / "evaluate", identity) as run:
         title = f"{what}: {len(images.splits[split])} {split} images of {images.name}"
-        if not run.finished:
+        if not run.scored:
             evaluated = {"what": what, "data": images.name, "split": split, "resolution": "original", **about}
             settings = {"stage": "evaluate", "split": split, "what": what, **about}
             conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, scored(), words(settings))

@@ -81,7 +81,7 @@ def finish(cfg: DictConfig, run: Run, images: ImageSet, limit: int, also: Mappin
 
 def _is_scored(cfg: DictConfig, run: Run, limit: int) -> bool:
     """Whether a run has the figures that are asked for, of `limit` images or more."""
-    if not run.finished:
+    if not run.scored:
         return False
     figures = read_json(run.metrics)
     kept = run.counts.is_file() and figures.get("boundary_width") == cfg.boundary

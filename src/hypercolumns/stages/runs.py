@@ -189,15 +189,25 @@ class Run:
     @property
     def identity(self) -> Identity:
         """All that decides its result."""
-        identity: Identity = read_json(self.folder / RECORD)["identity"]
-        return identity
+        return dict(self._record()["identity"])
 
     @property
     def finished(self) -> str | None:
         """When it was finished, if it is."""
-        path = self.folder / RECORD
-        when: str | None = read_json(path)["finished"] if path.is_file() else None
+        when: str | None = self._record()["finished"] if (self.folder / RECORD).is_file() else None
         return when
+
+    @property
+    def scored(self) -> bool:
+        """Whether its figures are there, too."""
+        return bool(self.finished and self.metrics.is_file() and isinstance(read_json(self.metrics).get("images"), int))
+
+    def _record(self) -> dict[str, Any]:
+        path = self.folder / RECORD
+        record = read_json(path)
+        if not isinstance(record.get("identity"), dict) or not isinstance(record.get("finished", 0), str | None):
+            raise HypercolumnsError(f"{path} is no record of a run; remove it and run the command again")
+        return record
 
     def save(self, segmenter: Segmenter) -> None:
         """Write the model, in the first process; in all of them it is there when this returns."""
@@ -269,7 +279,9 @@ def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
     """The newest finished run of stage pretrain that fits."""
     parent = home(cfg, images, "pretrain")
     runs = [Run(path.parent) for path in parent.glob(f"*/{RECORD}") if not path.parent.is_symlink()]
-    finished = sorted((run for run in runs if run.finished), key=lambda run: run.finished or "", reverse=True)
+    finished = sorted(
+        (run for run in runs if run.finished and run.model.is_file()), key=lambda run: run.finished or "", reverse=True
+    )
     candidates = ((run.folder, run.identity) for run in finished)
     return Run(_newest(candidates, wanted, f"pretrained model in {parent}", "pretrain"))
 

@@ -60,7 +60,7 @@ class SampleStore:
             self._splits = {
                 name: Split(folder, name, records, self.fingerprint) for name, records in self.records.items()
             }
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise HypercolumnsError(
                 f"{path} is damaged ({error!r}); remove it and run stage=extract as before, which writes it anew"
             ) from error
@@ -135,6 +135,9 @@ class Split:
             found, record = self.shards[number].read(self._fingerprint), self._records[number]
             if found["features"].shape != (record["rows"], self.channels):
                 raise self.shards[number].damaged(f"it has not the {record['rows']} samples that {INDEX} lists")
+            counts = found["labels"].long().bincount(minlength=self.counts.shape[1])
+            if not torch.equal(counts, self.counts[number]):
+                raise self.shards[number].damaged(f"it has not the samples of each class that {INDEX} lists")
             self._maps[number] = found
         return self._maps[number]
 
@@ -158,8 +161,6 @@ class Split:
                 tensors = self.tensors(number)
                 torch.index_select(tensors["features"], 0, which, out=to_features)
                 torch.index_select(tensors["labels"], 0, which, out=to_labels)
-                if int(to_labels.max()) >= self.counts.shape[1]:
-                    raise self.shards[number].damaged(f"it has labels that {INDEX} does not list")
                 if places:
                     sizes = tensors["sizes"][self._images_of(number, which)]
                     middles.append((tensors["positions"][which] + 0.5) / sizes)
