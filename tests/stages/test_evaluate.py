@@ -60,8 +60,7 @@ class TestModel:
         pictures = {"confusion.png", "panels.png"}
         tables = {"metrics.json", "metrics.csv", "confusion.csv", "images.npz"}
         names -= {"changes.patch"}  # of a checkout that has been changed
-
-    assert names == pictures | tables | {"config.yaml", "environment.json", "run.json"}
+        assert names == pictures | tables | {"config.yaml", "environment.json", "run.json"}
 
     def test_its_tables(self, place):
         run("evaluate", f"model={MODEL}")
