@@ -43,6 +43,7 @@ LESS_MEMORY = (
     "trainer.precision=bf16-mixed (predict.py: precision=bf16) takes half"
 )
 WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"
+SWEEP = ("-m", "--multirun")
 NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings with which a sweep is still the same one
 
 
@@ -88,19 +89,25 @@ def exits_on_fault(task: Task) -> Task:
 
 
 def name_sweep(arguments: Sequence[str]) -> list[str]:
-    """The arguments, and if they start a sweep a name for it: the same for the same settings, in whatever order."""
+    """The arguments, and if they start a sweep a name for it: the same for the same settings, in whatever order.
+
+    -m comes first then, wherever it was: Hydra wants the settings side by side.
+    """
     if not _is_sweep(arguments):
         return list(arguments)
-    if any(one.startswith("hydra.job.name=") for one in arguments):
-        return list(arguments)
+    others = [one for one in arguments if one not in SWEEP]
+    if any(one.startswith("hydra.job.name=") for one in others):
+        return [SWEEP[0], *others]
     naming = sorted(
-        one for one in arguments if not one.startswith(("-", *NOT_NAMING)) or one.startswith("search.storage=")
+        one for one in others if not one.startswith(("-", *NOT_NAMING)) or one.startswith("search.storage=")
     )
-    return [*arguments, f"hydra.job.name='{key(naming)}'"]  # in quotes, for some would be numbers
+    first = next((place for place, one in enumerate(others) if "=" in one and not one.startswith("-")), len(others))
+    name = f"hydra.job.name='{key(naming)}'"  # in quotes, for some would be numbers
+    return [SWEEP[0], *others[:first], name, *others[first:]]
 
 
 def _is_sweep(arguments: Sequence[str]) -> bool:
-    return "-m" in arguments or "--multirun" in arguments
+    return any(flag in arguments for flag in SWEEP)
 
 
 def exit_if_fault(error: Exception) -> None:

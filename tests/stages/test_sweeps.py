@@ -209,13 +209,16 @@ def test_the_command_instead_runs_each_job(tmp_path):
 
 def test_the_same_settings_have_the_same_folder():
     def name(*arguments):
-        *same, named = name_sweep(arguments)
-        assert same == list(arguments)
+        flag, named, *same = name_sweep(arguments)
+        assert flag == "-m"
+        assert same == [one for one in arguments if one not in ("-m", "--multirun")]
         return named
 
     assert name("-m", "a=1,2", "b=3") == name("b=3", "--multirun", "a=1,2", "overwrite=true", "hydra/launcher=joblib")
     assert name("-m", "a=1,2", "b=3") != name("-m", "a=1,2", "b=4")
     assert name_sweep(["a=1"]) == ["a=1"]
+    flag, *named = name_sweep(["--config-dir", "conf", "a=1,2", "-m", "b=3"])
+    assert (flag, named[:2], named[3:]) == ("-m", ["--config-dir", "conf"], ["a=1,2", "b=3"])
 
 
 def test_ranking_and_columns():
