@@ -1,3 +1,4 @@
+import errno
 import struct
 import zlib
 
@@ -7,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.images import (
     PIXELS,
     colour,
@@ -92,7 +93,7 @@ def write_png(path, bits, kind, rows, **chunks):
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3}[kind], len(rows))
+    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3, 3: 1}[kind], len(rows))
     parts = [(b"IHDR", size + bytes([bits, kind, 0, 0, 0]))]
     parts += [(name.encode(), data) for name, data in chunks.items()]
     parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
@@ -264,6 +265,36 @@ def test_truncated_images_are_refused(tmp_path, suffix, kept):
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(HypercolumnsError, match=rf"i\{suffix} can't be decoded \(.*\); replace it or take it out"):
         read_image(path)
+
+
+def test_what_can_be_decoded_but_not_be_converted(tmp_path):
+    """A palette of 10 colours, with transparency for 300."""
+    write_png(tmp_path / "i.png", 8, 3, [b"\0\1"], PLTE=bytes(30), tRNS=bytes(300))
+    with pytest.raises(HypercolumnsError, match=r"i\.png can't be decoded \(.*palette.*\); replace it or take it out"):
+        read_image(tmp_path / "i.png")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_faults_of_the_machine_are_none_of_the_file(tmp_path, monkeypatch, number):
+    def fail(self):
+        raise OSError(number, "of the machine")
+
+    Image.new("L", (2, 3)).save(tmp_path / "i.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3)):
+        with pytest.raises(UnreadableError, match=r"i\.png can't be read \(of the machine\), .* run the command again"):
+            read(tmp_path / "i.png")
+
+
+@pytest.mark.parametrize("place", [ImageFile.ImageFile, ImageOps])
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, place):
+    def fail(*args):
+        raise MemoryError
+
+    Image.new("L", (2, 3)).save(tmp_path / "i.png")
+    monkeypatch.setattr(place, "load" if place is ImageFile.ImageFile else "exif_transpose", fail)
+    with pytest.raises(MemoryError):
+        read_image(tmp_path / "i.png")
 
 
 @pytest.mark.parametrize(

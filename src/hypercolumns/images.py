@@ -1,5 +1,6 @@
 """Images, masks and palettes: reading, colouring, writing."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.errors import HypercolumnsError, UnreadableError, check_whole
 from hypercolumns.files import replacing
 
 UNFIT = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters: control, half ones, ends of lines
@@ -27,6 +28,7 @@ MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's,
 MASK_MODES = ("P", "P;1", "P;2", "P;4", "L", "I;16B", "RGB")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # no other decoder sees a file; its contents say which, not its name
 MASK_FORMATS = ("PNG",)  # others may lose or change labels
+OF_FILES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)  # faults of a path or, where it leads a decoder, a content
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 PIXELS = "HYPERCOLUMNS_MAX_PIXELS"  # in the environment, which processes that this one starts inherit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -71,7 +73,8 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
 
     Raises HypercolumnsError if it is missing, can't be decoded as a whole or has too many pixels.
     """
-    return torch.from_numpy(np.array(as_rgb(_read(path), path, size))).permute(2, 0, 1)
+    with _opened(path, FORMATS) as image:
+        return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
 
 
 def as_rgb(image: Image.Image, name: object, size: Size | None = None) -> Image.Image:
@@ -86,8 +89,11 @@ def as_rgb(image: Image.Image, name: object, size: Size | None = None) -> Image.
             f"{name} is of a kind that is not read ({image.mode}), such as of more than 8 bits a channel; convert it "
             f"to 8-bit RGB or grey"
         )
+    image.load()
     try:
         upright = ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
     except Exception:  # Pillow's, of damaged EXIF data: then it is as it lies, to which everybody else shows it
         upright = image
     if size is not None and (upright.height, upright.width) != size == (image.height, image.width):
@@ -208,9 +214,9 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
             if most is not None and image.width * image.height > most:  # Pillow lets twice as many pass
                 raise HypercolumnsError(f"{path} claims {image.width}x{image.height} pixels, more {too_large}")
             yield image
-    except HypercolumnsError:
+    except (HypercolumnsError, MemoryError):
         raise
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         leads = f" is a link to {os.readlink(path)}, which" if path.is_symlink() else ""
         raise HypercolumnsError(f"{path}{leads} does not exist") from None
     except UnidentifiedImageError:
@@ -219,13 +225,12 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise HypercolumnsError(f"{path} claims more pixels {too_large}") from None
     except Exception as error:  # decoders raise anything
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_FILES:
+            raise UnreadableError(
+                f"{path} can't be read ({error.strerror}), which need not be its fault: allow it, or mend the disk or "
+                f"the machine, and run the command again"
+            ) from error
         raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or take it out") from error
-
-
-def _read(path: Path) -> Image.Image:
-    with _opened(path, FORMATS) as image:
-        image.load()
-    return image
 
 
 def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> NDArray[np.uint8]:

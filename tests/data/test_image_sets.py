@@ -264,6 +264,7 @@ class TestFolder:
         [
             ({"images": None}, "data=folder needs data.images=<folder>"),
             ({"masks": "nowhere"}, "data.masks=nowhere is not a folder"),
+            ({"masks": "~nosuchuser/m"}, r"data\.masks=~nosuchuser/m: there is no user of that name; write out"),
             ({"val_share": 1.5}, r"data\.val_share=1\.5 must lie between 0 and 1"),
             ({"train": "x.txt"}, "data.train and data.val go together"),
         ],
@@ -271,6 +272,13 @@ class TestFolder:
     def test_wrong_settings(self, settings, change, message):
         with pytest.raises(HypercolumnsError, match=message):
             folder(**(settings | change))
+
+    def test_links_to_folders_are_entered(self, settings, tmp_path):
+        make_pair(tmp_path / "elsewhere" / "i.jpg", tmp_path / "masks" / "linked" / "i.png")
+        (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "images")
+        (tmp_path / "images" / "linked").symlink_to(tmp_path / "elsewhere")
+        ids = {pair.id for pairs in folder(**settings).splits.values() for pair in pairs}
+        assert ids == {"1", "2", "3", "4", "deep/1", "linked/i"}
 
     def test_two_images_for_one_mask(self, settings, tmp_path):
         shutil.copy(tmp_path / "images" / "1.jpg", tmp_path / "images" / "1.png")

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from small_runs import RGB, config, only, run
 
-from hypercolumns.data import shapes
-from hypercolumns.errors import BadDataError, HypercolumnsError
+from hypercolumns.data import examination, shapes
+from hypercolumns.errors import BadDataError, HypercolumnsError, UnreadableError
 from hypercolumns.files import read_json
 from hypercolumns.images import VOID
 from hypercolumns.stages import bad_images, build
@@ -207,6 +207,26 @@ class TestSkip:
         classes.write_text(classes.read_text() + "sun\n")  # which makes other labels right
         with pytest.raises(TypeError, match="not callable"):
             build.image_set(config("train", *settings(root, "data.on_bad=skip")))
+
+    def test_a_fault_of_the_machine_is_not_remembered(self, root, monkeypatch):
+        """And leaves nothing out: the file may be as good as any."""
+        broken, read = files(root, "train_00000")[0], examination.read_image
+
+        def fail(path, size):
+            if path == broken:
+                raise UnreadableError(f"{path} can't be read (Input/output error)")
+            return read(path, size)
+
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
+        monkeypatch.setattr(examination, "read_image", fail)
+        with pytest.raises(BadDataError, match="4 of 12 images can't be used"):
+            run("validate", base=settings(root))
+        with pytest.raises(
+            HypercolumnsError, match=r"data mine: 1 files can't be read, .*: .*00000\.jpg can't be read \("
+        ):
+            build.image_set(cfg)
+        monkeypatch.setattr(examination, "read_image", read)
+        assert len(build.image_set(cfg).splits["train"]) == 6
 
     @pytest.mark.parametrize(
         ("override", "message"),

@@ -7,7 +7,7 @@ import torch
 from hypercolumns import seeds
 from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_palette
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_lines
+from hypercolumns.files import expanded, files_below, read_lines
 from hypercolumns.images import SUFFIXES
 
 
@@ -25,7 +25,7 @@ def folder(
     """Images and masks that bear the same names, such as `images/a/1.jpg` and `masks/a/1.png`.
 
     Args:
-        images: the folder of images, searched with its subfolders.
+        images: the folder of images, searched with its subfolders and those that links lead to.
         masks: the folder of masks, all `.png`.
         classes: a file of class names, one a line.
         palette: a file of the classes' colours, `R G B` one a line; Pascal VOC's by default.
@@ -41,12 +41,12 @@ def folder(
     """
     if images is None or masks is None or classes is None:
         raise HypercolumnsError("data=folder needs data.images=<folder>, data.masks=<folder> and data.classes=<file>")
-    images, masks = Path(images).expanduser(), Path(masks).expanduser()
+    images, masks = expanded("data.images", images), expanded("data.masks", masks)
     for setting, place in (("images", images), ("masks", masks)):
         if not place.is_dir():
             raise HypercolumnsError(f"data.{setting}={place} is not a folder")
     pairs: dict[str, Pair] = {}
-    for path in sorted(images.rglob("*")):
+    for path in sorted(files_below(images)):
         if path.suffix.lower() not in SUFFIXES:
             continue
         stem = path.relative_to(images).with_suffix("").as_posix()
@@ -76,7 +76,7 @@ def _split(pairs: list[Pair], val_share: float, seed: int) -> dict[str, list[Pai
 
 
 def _listed(pairs: dict[str, Pair], path: str | Path, split: str, images: Path) -> list[Pair]:
-    names = read_lines(Path(path).expanduser(), f"data.{split}")
+    names = read_lines(expanded(f"data.{split}", path), f"data.{split}")
     unknown = [name for name in names if name not in pairs]
     if unknown:
         raise HypercolumnsError(

@@ -11,7 +11,7 @@ import torch
 
 from hypercolumns import seeds
 from hypercolumns.errors import HypercolumnsError, check_name, check_whole
-from hypercolumns.files import read_lines
+from hypercolumns.files import expanded, read_lines
 from hypercolumns.images import VOID, Palette, is_class_name, voc_palette
 
 
@@ -112,7 +112,7 @@ def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
 
 def read_classes(path: str | Path) -> list[str]:
     """Class names from a file, one a line, in the order of their indices."""
-    names = read_lines(Path(path).expanduser(), "data.classes")
+    names = read_lines(expanded("data.classes", path), "data.classes")
     if not 0 < len(names) <= VOID:
         raise HypercolumnsError(f"data.classes={path} holds {len(names)} names; expected 1 to {VOID}, one a line")
     unfit = [name for name in names if not is_class_name(name)]
@@ -128,7 +128,7 @@ def read_palette(path: str | Path | None, classes: int) -> Palette:
     """Colours from a file, `R G B` one a line, in the order of the classes; Pascal VOC's if there is no file."""
     if path is None:
         return voc_palette(classes)
-    lines = read_lines(Path(path).expanduser(), "data.palette")
+    lines = read_lines(expanded("data.palette", path), "data.palette")
     colours = [tuple(int(part) if part.isdecimal() else -1 for part in line.split()) for line in lines]
     for line, colour in zip(lines, colours, strict=True):
         if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):

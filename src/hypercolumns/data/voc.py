@@ -7,7 +7,7 @@ import torchvision.datasets
 
 from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_palette
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_lines
+from hypercolumns.files import expanded, read_lines
 
 CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
@@ -40,7 +40,7 @@ def voc(
     Raises:
         HypercolumnsError: if the folder, a split or files of it are not there.
     """
-    root, year = Path(root).expanduser(), str(year)
+    root, year = expanded("data.root", root), str(year)
     if download and _find(root, year) is None:
         try:
             torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)

@@ -1,6 +1,7 @@
 """Images that can't be used: found by decoding each pair once, and left out where the settings say so.
 
-What was found lies in <runs>/<data>/validate/ and holds as long as the files keep their sizes and times.
+What was found lies in <runs>/<data>/validate/ and holds as long as the files keep their sizes and times. A file that
+the system did not let be read is not remembered, and its image not left out: it may be as good as any.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from PIL import Image, __version__
 from hypercolumns.data import Examination, Fault, ImageSet, Pair, examine
 from hypercolumns.data.examination import sample
 from hypercolumns.errors import HypercolumnsError, printable
-from hypercolumns.files import read_json, write_json
+from hypercolumns.files import expanded, read_json, write_json
 from hypercolumns.progress import console, track
 from hypercolumns.stages import processes
 from hypercolumns.stages.data_report import Row, write_faults
@@ -26,7 +27,7 @@ VERSION = 1  # of what `images` takes for good: raised with it
 
 def place(cfg: DictConfig, images: ImageSet) -> Path:
     """The folder of what is found out about a set: the cnn has no part in it."""
-    return Path(str(cfg.runs)).expanduser() / images.name / "validate"
+    return expanded("runs", str(cfg.runs)) / images.name / "validate"
 
 
 def left_out(cfg: DictConfig, images: ImageSet, most: float) -> ImageSet:
@@ -67,6 +68,12 @@ def _examine_new(cfg: DictConfig, images: ImageSet) -> None:
         found = [one.faults for one in examined(cfg, images, [*new.values()], "examine images")]
         kept = {state: before[state] for state in pairs if state in before}
         remember(cfg, images, kept | dict(zip(new, found, strict=True)))
+        passing = [fault for fault in itertools.chain(*found) if not fault.lasting]
+        if passing:
+            raise HypercolumnsError(
+                f"data {images.name}: {len(passing)} files can't be read, so it is not known which images to leave "
+                f"out: {sample(passing)}"
+            )
 
 
 def examined(cfg: DictConfig, images: ImageSet, pairs: Sequence[Pair], description: str) -> Iterator[Examination]:
@@ -75,14 +82,19 @@ def examined(cfg: DictConfig, images: ImageSet, pairs: Sequence[Pair], descripti
 
 
 def remember(cfg: DictConfig, images: ImageSet, known: Found) -> None:
-    """Keep what was found for the next command."""
-    write_json(place(cfg, images) / "examined.json", {"how": _how(images), "pairs": known})
+    """Keep what was found for the next command, as far as it holds then."""
+    pairs = {
+        state: [[fault.file, fault.problem] for fault in faults]
+        for state, faults in known.items()
+        if all(fault.lasting for fault in faults)
+    }
+    write_json(place(cfg, images) / "examined.json", {"how": _how(images), "pairs": pairs})
 
 
 def rows(images: ImageSet, faults: Mapping[str, Sequence[Sequence[Fault]]]) -> list[Row]:
     """Each fault, given those of each pair of each split."""
     return [
-        Row(split, pair.id, *fault)
+        Row(split, pair.id, fault.file, fault.problem)
         for split, pairs in images.splits.items()
         for pair, found in zip(pairs, faults[split], strict=True)
         for fault in found
@@ -94,7 +106,7 @@ def _known(cfg: DictConfig, images: ImageSet) -> Found:
     kept = read_json(path) if path.is_file() else {}
     if kept.get("how") != _how(images):
         return {}
-    return {state: [Fault(*fault) for fault in faults] for state, faults in kept["pairs"].items()}
+    return {state: [Fault(file, problem) for file, problem in faults] for state, faults in kept["pairs"].items()}
 
 
 def _how(images: ImageSet) -> list[object]:

@@ -43,6 +43,7 @@ from hypercolumns.data import (
     shared_ids,
 )
 from hypercolumns.errors import HypercolumnsError, check_name, check_share, check_switch, check_whole, printable
+from hypercolumns.files import expanded
 from hypercolumns.groups import groups_by
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.images import limit_pixels
@@ -239,7 +240,7 @@ def check_machine(cfg: DictConfig) -> None:
 
 def model(cfg: DictConfig, images: ImageSet) -> Segmenter:
     """The model that the setting `model` names; raises HypercolumnsError unless it has the classes of the images."""
-    path = Path(cfg.model).expanduser()
+    path = expanded("model", cfg.model)
     segmenter = Segmenter.load(path)
     if segmenter.classes != images.classes:
         raise HypercolumnsError(
