@@ -100,7 +100,8 @@ def read_lines(path: Path, meaning: str) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise HypercolumnsError(f"{meaning}: {path} can't be read as text ({error})") from error
+        remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        raise HypercolumnsError(f"{meaning}: {path} can't be read as text ({error}){remedy}") from error
     return [line.strip() for line in text.split("\n") if line.strip()]  # a name may hold rarer breaks
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from hypercolumns.data.image_set import ImageSet, Pair
+from hypercolumns.data.image_set import REMEDY, ImageSet, Pair
 from hypercolumns.errors import HypercolumnsError, UnreadableError, printable
 from hypercolumns.images import VOID, Palette, Size, check_sizes, image_size, mask_size, read_image, read_mask
 from hypercolumns.progress import Bar
@@ -83,7 +83,8 @@ def examine(images: ImageSet, pairs: Sequence[Pair], workers: int) -> Iterator[E
 def check_headers(images: ImageSet) -> None:
     """Raise HypercolumnsError naming the files that are missing, empty, no images, too large or of unequal sizes.
 
-    It reads the first bytes of each file, some tenths of a millisecond a pair, and decodes nothing.
+    Likewise those of a kind that is not read. It reads the first bytes of each file, some tenths of a millisecond a
+    pair, and decodes nothing.
     """
     found = []
     with Bar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
@@ -93,7 +94,7 @@ def check_headers(images: ImageSet) -> None:
     if found:
         raise HypercolumnsError(
             f"data {images.name}: {len(found)} files can't be used: {sample(found)}. Mend them or take them out "
-            f"(stage=validate lists all that are not right), or leave their images out by data.on_bad=skip"
+            f"({REMEDY})"
         )
 
 

@@ -48,11 +48,13 @@ def left_out(cfg: DictConfig, images: ImageSet, most: float) -> ImageSet:
         kept[split] = tuple(pair for pair, found in zip(of_split, faults[split], strict=True) if not found)
         bad = len(of_split) - len(kept[split])
         said.append(f"{bad} of {len(of_split)} {split}")
-        if bad > most * len(of_split) or not kept[split]:
-            limit = f"more than data.max_bad={most} allows" if kept[split] else "so there is nothing left"
+        if bad / len(of_split) > most or not kept[split]:
+            limit, more = f"more than data.max_bad={most} allows", ", or raise data.max_bad"
+            if not kept[split]:
+                limit, more = "so there is nothing left", ""
             raise HypercolumnsError(
                 f"data {images.name}: {said[-1]} images can't be used, {limit}: "
-                f"{sample(list(itertools.chain(*faults[split])))}. All are in {path}: mend them, or raise data.max_bad"
+                f"{sample(list(itertools.chain(*faults[split])))}. All are in {path}: mend them{more}"
             )
     if kept != images.splits:
         console.print(f"left out: {' and '.join(said)} images, listed in {printable(path)}", markup=False)
@@ -65,10 +67,14 @@ def _examine_new(cfg: DictConfig, images: ImageSet) -> None:
     before = _known(cfg, images)
     new = {state: pair for state, pair in pairs.items() if state not in before}
     if new:
-        found = [one.faults for one in examined(cfg, images, [*new.values()], "examine images")]
-        kept = {state: before[state] for state in pairs if state in before}
-        remember(cfg, images, kept | dict(zip(new, found, strict=True)))
-        passing = [fault for fault in itertools.chain(*found) if not fault.lasting]
+        known = {state: before[state] for state in pairs if state in before}
+        try:
+            found = examined(cfg, images, [*new.values()], "examine images")
+            for files, one in zip(new, found, strict=True):
+                known[files] = one.faults
+        finally:  # also of Ctrl-C, after which the same command goes on from here
+            remember(cfg, images, known)
+        passing = [fault for fault in itertools.chain(*known.values()) if not fault.lasting]
         if passing:
             raise HypercolumnsError(
                 f"data {images.name}: {len(passing)} files can't be read, so it is not known which images to leave "
@@ -102,11 +108,18 @@ def rows(images: ImageSet, faults: Mapping[str, Sequence[Sequence[Fault]]]) -> l
 
 
 def _known(cfg: DictConfig, images: ImageSet) -> Found:
-    path = place(cfg, images) / "examined.json"
-    kept = read_json(path) if path.is_file() else {}
-    if kept.get("how") != _how(images):
+    """What was found before; nothing if it was by other settings, or the file is damaged: all is found again then."""
+    try:
+        kept = read_json(place(cfg, images) / "examined.json")
+        if kept["how"] != _how(images):
+            return {}
+        return {state: [_fault(*fault) for fault in faults] for state, faults in kept["pairs"].items()}
+    except (HypercolumnsError, LookupError, TypeError, AttributeError):
         return {}
-    return {state: [Fault(file, problem) for file, problem in faults] for state, faults in kept["pairs"].items()}
+
+
+def _fault(file: str, problem: str) -> Fault:
+    return Fault(str(file), str(problem))
 
 
 def _how(images: ImageSet) -> list[object]:
