@@ -241,3 +241,7 @@ def test_predict_without_a_model(tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr == "error: model is missing: give model=...\n"
+
+
+def test_a_user_that_is_unknown_is_left_to_who_opens_the_path():
+    assert quote_paths(["-m", "images=~nosuchuser,b"]) == ["-m", "images=~nosuchuser,b"]

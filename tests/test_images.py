@@ -1,3 +1,5 @@
+import errno
+import runpy
 import struct
 import zlib
 
@@ -7,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns import images
+from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.images import (
     PIXELS,
     colour,
@@ -92,7 +95,7 @@ def write_png(path, bits, kind, rows, **chunks):
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3}[kind], len(rows))
+    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3, 3: 1, 4: 2}[kind], len(rows))
     parts = [(b"IHDR", size + bytes([bits, kind, 0, 0, 0]))]
     parts += [(name.encode(), data) for name, data in chunks.items()]
     parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
@@ -154,6 +157,10 @@ def test_images_of_16_bits(tmp_path):
         read_image(tmp_path / "i.png")
     write_png(tmp_path / "i.png", 16, 2, [struct.pack(">3H", 0, 300, 40000)])
     assert read_image(tmp_path / "i.png").flatten().tolist() == [0, 300 >> 8, 40000 >> 8]
+    write_png(tmp_path / "i.png", 16, 4, [struct.pack(">2H", 40000, 65535)])
+    for read in (read_image, image_size):
+        with pytest.raises(HypercolumnsError, match=r"i\.png is of a kind that is not read \(LA;16B\), .*; convert it"):
+            read(tmp_path / "i.png")
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
@@ -229,7 +236,7 @@ def few_pixels(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize(("side", "said"), [(11, "11x11 pixels, more"), (15, "more pixels")])
+@pytest.mark.parametrize(("side", "said"), [(11, "11x11 pixels, more"), (15, "225 pixels, more")])
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_more_pixels_than_allowed_are_refused(tmp_path, few_pixels, side, said, suffix):
     Image.new("L", (side, side)).save(tmp_path / f"i{suffix}")
@@ -242,6 +249,14 @@ def test_more_pixels_than_allowed_are_refused(tmp_path, few_pixels, side, said, 
         read_mask(tmp_path / f"i{suffix}", voc_palette(3), 3)
 
 
+@pytest.mark.parametrize(("value", "most"), [("abc", 7), ("", 7), ("100", 100)])
+def test_a_limit_in_the_environment_that_is_no_number_is_none(monkeypatch, value, most):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
+    monkeypatch.setenv(PIXELS, value)
+    runpy.run_path(images.__file__)
+    assert most == Image.MAX_IMAGE_PIXELS
+
+
 def test_a_header_that_claims_much_costs_nothing(tmp_path):
     write_png(tmp_path / "i.png", 8, 0, [b"\0"])
     content = bytearray((tmp_path / "i.png").read_bytes())
@@ -249,7 +264,7 @@ def test_a_header_that_claims_much_costs_nothing(tmp_path):
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "i.png").write_bytes(content)
     for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3), image_size, mask_size):
-        with pytest.raises(HypercolumnsError, match=r"i\.png claims more pixels than max_pixels=89478485"):
+        with pytest.raises(HypercolumnsError, match=r"i\.png claims 400000000 pixels, more than max_pixels=89478485"):
             read(tmp_path / "i.png")
 
 
@@ -264,6 +279,42 @@ def test_truncated_images_are_refused(tmp_path, suffix, kept):
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(HypercolumnsError, match=rf"i\{suffix} can't be decoded \(.*\); replace it or take it out"):
         read_image(path)
+
+
+def test_what_can_be_decoded_but_not_be_converted(tmp_path):
+    """A palette of 10 colours, with transparency for 300."""
+    write_png(tmp_path / "i.png", 8, 3, [b"\0\1"], PLTE=bytes(30), tRNS=bytes(300))
+    with pytest.raises(HypercolumnsError, match=r"i\.png can't be decoded \(.*palette.*\); replace it or take it out"):
+        read_image(tmp_path / "i.png")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_faults_of_the_machine_are_none_of_the_file(tmp_path, monkeypatch, number):
+    def fail(self):
+        raise OSError(number, "of the machine")
+
+    Image.new("L", (2, 3)).save(tmp_path / "i.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3)):
+        with pytest.raises(UnreadableError, match=r"i\.png can't be read \(of the machine\), .* run the command again"):
+            read(tmp_path / "i.png")
+
+
+def test_a_path_that_is_none_is_a_fault_of_the_list(tmp_path):
+    with pytest.raises(HypercolumnsError, match=r"can't be decoded \(.*File name too long") as caught:
+        read_image(tmp_path / ("i" * 300))
+    assert not isinstance(caught.value, UnreadableError)
+
+
+@pytest.mark.parametrize("place", [ImageFile.ImageFile, ImageOps])
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, place):
+    def fail(*args):
+        raise MemoryError
+
+    Image.new("L", (2, 3)).save(tmp_path / "i.png")
+    monkeypatch.setattr(place, "load" if place is ImageFile.ImageFile else "exif_transpose", fail)
+    with pytest.raises(MemoryError):
+        read_image(tmp_path / "i.png")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +344,7 @@ def test_a_folder_is_not_a_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["a\nerror: b.png", "\x1b[31m.png", "[red]<b>.png", "a\udcff.png"])
 def test_the_name_of_a_file_stays_on_its_line(tmp_path, name):
-    with pytest.raises(HypercolumnsError, match=r"\.png does not exist$") as caught:
+    with pytest.raises(HypercolumnsError, match=r"\.png does not exist; put it there or take it out$") as caught:
         read_image(tmp_path / name)
     assert str(caught.value).isprintable()
     assert str(caught.value).encode()

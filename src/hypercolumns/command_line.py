@@ -10,7 +10,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hydra._internal.core_plugins import file_config_source
@@ -140,7 +139,7 @@ def _is_for_hydra(value: str, sweep: bool) -> bool:
     if value in ("null", "", "???") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
         return True
     grammar = (value.startswith("[") and value.endswith("]")) or (sweep and "," in value)
-    return grammar and not Path(value).expanduser().exists()
+    return grammar and not os.path.exists(os.path.expanduser(value))
 
 
 def as_line(error: BaseException) -> str | None:

@@ -36,6 +36,10 @@ class BadDataError(HypercolumnsError):
     """A check that was asked for has found what it looked for; the command ends with exit code 1."""
 
 
+class UnreadableError(HypercolumnsError):
+    """The system does not let a file be read: what it holds is not known, and another time it may well be read."""
+
+
 def reason(error: BaseException) -> str:
     """What a library says went wrong, on one line and not too long, to stand in brackets in a message of ours."""
     if isinstance(error, pickle.UnpicklingError):  # torch's advice is to read it all the same

@@ -63,12 +63,45 @@ def release(lock: BaseFileLock) -> None:
     lock.release()
 
 
+def expanded(setting: str, path: str | Path) -> Path:
+    """The path with its `~` or `~user` replaced; raises HypercolumnsError, naming the setting, if it can be no path."""
+    if "\0" in str(path):
+        raise HypercolumnsError(f"{setting}={path} has a null byte in it, which no file's name can have; take it out")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise HypercolumnsError(
+            f"{setting}={path}: there is no user of that name; write out the path, or ./{path} if the name begins so"
+        ) from None
+
+
+def files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """All that is in a folder and in its folders but those themselves, sorted; links to folders are entered.
+
+    A link to a folder that it lies in, one of `above` by its true path, is not. Raises HypercolumnsError if a folder
+    can't be read.
+    """
+    inside = above | {os.path.realpath(folder)}
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise HypercolumnsError(f"{folder} can't be read ({error.strerror}); allow it or take it out") from error
+    for entry in found:
+        path = folder / entry.name
+        if not (entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir())):
+            yield path
+        elif os.path.realpath(path) not in inside:
+            yield from files_below(path, inside)
+
+
 def read_lines(path: Path, meaning: str) -> list[str]:
     """The lines of a text file that are not blank; raises HypercolumnsError, saying `meaning`, if it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise HypercolumnsError(f"{meaning}: {path} can't be read as text ({error})") from error
+        remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        raise HypercolumnsError(f"{meaning}: {path} can't be read as text ({error}){remedy}") from error
     return [line.strip() for line in text.split("\n") if line.strip()]  # a name may hold rarer breaks
 
 

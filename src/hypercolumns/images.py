@@ -1,6 +1,8 @@
 """Images, masks and palettes: reading, colouring, writing."""
 
+import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.errors import HypercolumnsError, UnreadableError, check_whole
 from hypercolumns.files import replacing
 
 UNFIT = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters: control, half ones, ends of lines
@@ -25,8 +27,10 @@ MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's,
 # Pillow's names of how a PNG holds what a mask can be. Grey of fewer than 8 bits is left out: whether 1 of 15 means the
 # label 1, or 17 of 255, programs that write it don't agree.
 MASK_MODES = ("P", "P;1", "P;2", "P;4", "L", "I;16B", "RGB")
+CLIPPED = ("LA;16B",)  # and of a PNG of which Pillow would read 8 bits of 16, grey in its MODES
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # no other decoder sees a file; its contents say which, not its name
 MASK_FORMATS = ("PNG",)  # others may lose or change labels
+OF_FILES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)  # a path that is none; contents that send a decoder nowhere
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 PIXELS = "HYPERCOLUMNS_MAX_PIXELS"  # in the environment, which processes that this one starts inherit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -62,7 +66,7 @@ def limit_pixels(most: int) -> None:
     Image.MAX_IMAGE_PIXELS = most
 
 
-if PIXELS in os.environ:
+if os.environ.get(PIXELS, "").isdecimal():  # as `limit_pixels` writes it; what else is there is not ours
     Image.MAX_IMAGE_PIXELS = int(os.environ[PIXELS])
 
 
@@ -71,7 +75,8 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
 
     Raises HypercolumnsError if it is missing, can't be decoded as a whole or has too many pixels.
     """
-    return torch.from_numpy(np.array(as_rgb(_read(path), path, size))).permute(2, 0, 1)
+    with _opened(path, FORMATS) as image:
+        return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
 
 
 def as_rgb(image: Image.Image, name: object, size: Size | None = None) -> Image.Image:
@@ -81,13 +86,12 @@ def as_rgb(image: Image.Image, name: object, size: Size | None = None) -> Image.
     by programs that heed EXIF and by others. Of 16 bits a channel in RGB, Pillow gives the higher 8. Raises
     HypercolumnsError for other images of more than 8 bits, for nobody knows what their range means.
     """
-    if image.mode not in MODES:
-        raise HypercolumnsError(
-            f"{name} is of a kind that is not read ({image.mode}), such as of more than 8 bits a channel; convert it "
-            f"to 8-bit RGB or grey"
-        )
+    _check_kind(image, name)
+    image.load()
     try:
         upright = ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
     except Exception:  # Pillow's, of damaged EXIF data: then it is as it lies, to which everybody else shows it
         upright = image
     if size is not None and (upright.height, upright.width) != size == (image.height, image.width):
@@ -108,12 +112,7 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
     with _opened(path, MASK_FORMATS) as image:
         image.verify()  # the checksums, which Pillow leaves aside when it decodes
     with _opened(path, MASK_FORMATS) as image:
-        mode = str(image.tile[0].args) if image.tile else image.mode
-        if mode not in MASK_MODES:
-            raise HypercolumnsError(
-                f"{path}: a mask must be a palette PNG or an 8-bit grey one of class indices, or RGB in the palette's "
-                f"colours; this one is {mode}: convert it"
-            )
+        _check_mask_kind(image, path)
         image.load()
     labels = _indices(np.array(image), palette, path) if image.mode == "RGB" else np.array(image)
     outside = np.setdiff1d(labels, [*range(classes), VOID])
@@ -149,12 +148,14 @@ def check_sizes(image: Path, image_size: Size, mask: Path, mask_size: Size) -> N
 def mask_size(path: Path) -> Size:
     """(height, width) of a mask, by the first bytes of its file alone; raises HypercolumnsError if they are wrong."""
     with _opened(path, MASK_FORMATS) as image:
+        _check_mask_kind(image, path)
         return image.height, image.width
 
 
 def image_size(path: Path, size: Size | None = None) -> Size:
     """(height, width) of an image, likewise; turned by its EXIF orientation only where that makes it `size`."""
     with _opened(path, FORMATS) as image:
+        _check_kind(image, path)
         own = image.height, image.width
         if own != size and own[::-1] == size and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
             return size
@@ -208,24 +209,50 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
             if most is not None and image.width * image.height > most:  # Pillow lets twice as many pass
                 raise HypercolumnsError(f"{path} claims {image.width}x{image.height} pixels, more {too_large}")
             yield image
-    except HypercolumnsError:
+    except (HypercolumnsError, MemoryError):
         raise
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         leads = f" is a link to {os.readlink(path)}, which" if path.is_symlink() else ""
-        raise HypercolumnsError(f"{path}{leads} does not exist") from None
+        raise HypercolumnsError(f"{path}{leads} does not exist; put it there or take it out") from None
     except UnidentifiedImageError:
         kind = "is empty" if not path.stat().st_size else f"is not an image that can be read ({', '.join(formats)})"
         raise HypercolumnsError(f"{path} {kind}; replace it or take it out") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise HypercolumnsError(f"{path} claims more pixels {too_large}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        claimed = re.search(r"\d+", str(error))  # the first number that Pillow says
+        raise HypercolumnsError(
+            f"{path} claims {claimed[0] if claimed else 'too many'} pixels, more {too_large}"
+        ) from None
     except Exception as error:  # decoders raise anything
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_FILES:
+            raise UnreadableError(
+                f"{path} can't be read ({error.strerror}), which need not be its fault: allow it, or mend the disk or "
+                f"the machine, and run the command again"
+            ) from error
         raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or take it out") from error
 
 
-def _read(path: Path) -> Image.Image:
-    with _opened(path, FORMATS) as image:
-        image.load()
-    return image
+def _check_kind(image: Image.Image, name: object) -> None:
+    """Raise HypercolumnsError for an image of a kind that is not read; a file's must not be loaded yet."""
+    kind = _kind(image)
+    if image.mode not in MODES or kind in CLIPPED:
+        raise HypercolumnsError(
+            f"{name} is of a kind that is not read ({kind if kind in CLIPPED else image.mode}), such as of more than 8 "
+            f"bits a channel; convert it to 8-bit RGB or grey"
+        )
+
+
+def _check_mask_kind(image: Image.Image, path: Path) -> None:
+    kind = _kind(image)
+    if kind not in MASK_MODES:
+        raise HypercolumnsError(
+            f"{path}: a mask must be a palette PNG or an 8-bit grey one of class indices, or RGB in the palette's "
+            f"colours; this one is {kind}: convert it"
+        )
+
+
+def _kind(image: Image.Image) -> str:
+    """How a PNG that is not loaded yet holds its pixels, in Pillow's name; of others something else, or the mode."""
+    return str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else image.mode
 
 
 def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> NDArray[np.uint8]:

@@ -97,7 +97,7 @@ class TestVoc:
         (layout / "SegmentationClass" / "c.png").symlink_to("gone.png")
         message = (
             r"data voc2012: 3 files can't be used: .*b\.png does not exist; .*a\.jpg does not exist; "
-            r".*c\.png is a link to gone\.png, which does not exist\. Mend .*stage=validate"
+            r".*c\.png is a link to gone\.png, which does not exist; put .* out\. Mend .*stage=validate"
         )
         with pytest.raises(HypercolumnsError, match=message):
             check_headers(voc(root))
@@ -107,7 +107,9 @@ class TestVoc:
     def test_many_missing_files_are_counted(self, root):
         layout = root / "VOCdevkit" / "VOC2012"
         (layout / "ImageSets" / "Segmentation" / "train.txt").write_text("".join(f"{n:02}\n" for n in range(30)))
-        with pytest.raises(HypercolumnsError, match=r"60 files can't .*/04\.jpg does not exist; and 50 more\. Mend"):
+        with pytest.raises(
+            HypercolumnsError, match=r"60 files can't .*/04\.jpg does not exist; put .* out; and 50 more\. Mend"
+        ):
             check_headers(voc(root))
 
     def test_doubled_and_empty_lists(self, root):
@@ -116,7 +118,17 @@ class TestVoc:
         with pytest.raises(HypercolumnsError, match="the train split lists a twice"):
             voc(root)
         (lists / "train.txt").write_text("\n")
-        with pytest.raises(HypercolumnsError, match="the train split has no images"):
+        with pytest.raises(
+            HypercolumnsError, match=r"data\.train=train: .*train\.txt lists no images; write one a line"
+        ):
+            voc(root)
+
+    @pytest.mark.parametrize("line", ["./a", ".//a", "b//a", "a/"])
+    def test_an_image_has_one_name(self, root, line):
+        lists = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+        (lists / "train.txt").write_text(f"a\n{line}\n")
+        plain = line.replace("//", "/").removeprefix("./").removesuffix("/")
+        with pytest.raises(HypercolumnsError, match=f"the train split lists {line}; write {plain} and so on"):
             voc(root)
 
     @pytest.mark.parametrize(
@@ -148,7 +160,10 @@ class TestVoc:
     def test_a_list_that_is_no_text(self, root):
         lists = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
         (lists / "train.txt").write_bytes("a\n\xfc\n".encode("latin-1"))
-        with pytest.raises(HypercolumnsError, match=r"data\.train=train: .*train\.txt can't be read as text \(.*utf-8"):
+        with pytest.raises(
+            HypercolumnsError,
+            match=r"data\.train=train: .*train\.txt can't be read as text \(.*utf-8.*\); save it as UTF-8",
+        ):
             voc(root)
 
     @pytest.mark.parametrize(
@@ -264,13 +279,23 @@ class TestFolder:
         [
             ({"images": None}, "data=folder needs data.images=<folder>"),
             ({"masks": "nowhere"}, "data.masks=nowhere is not a folder"),
-            ({"val_share": 1.5}, r"data\.val_share=1\.5 must lie between 0 and 1"),
+            ({"masks": "~nosuchuser/m"}, r"data\.masks=~nosuchuser/m: there is no user of that name; write out"),
+            ({"val_share": 1.5}, r"data\.val_share=1\.5 must be a number from 0 to 1"),
+            ({"val_share": "abc"}, r"data\.val_share=abc must be a number from 0 to 1"),
+            ({"val_share": 1.0}, r"data\.val_share=1\.0 must lie between 0 and 1"),
             ({"train": "x.txt"}, "data.train and data.val go together"),
         ],
     )
     def test_wrong_settings(self, settings, change, message):
         with pytest.raises(HypercolumnsError, match=message):
             folder(**(settings | change))
+
+    def test_links_to_folders_are_entered(self, settings, tmp_path):
+        make_pair(tmp_path / "elsewhere" / "i.jpg", tmp_path / "masks" / "linked" / "i.png")
+        (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "images")
+        (tmp_path / "images" / "linked").symlink_to(tmp_path / "elsewhere")
+        ids = {pair.id for pairs in folder(**settings).splits.values() for pair in pairs}
+        assert ids == {"1", "2", "3", "4", "deep/1", "linked/i"}
 
     def test_two_images_for_one_mask(self, settings, tmp_path):
         shutil.copy(tmp_path / "images" / "1.jpg", tmp_path / "images" / "1.png")
@@ -280,9 +305,7 @@ class TestFolder:
     def test_masks_that_are_missing(self, settings, tmp_path):
         for name in ("2", "deep/1"):
             (tmp_path / "masks" / f"{name}.png").unlink()
-        message = (
-            r"data folder: 2 files can't be used: .*masks/(2|deep/1)\.png does not exist; .*\.png does not exist\."
-        )
+        message = r"2 files can't be used: .*(2|deep/1)\.png does not exist; .*\.png does not exist; put .* out\."
         with pytest.raises(HypercolumnsError, match=message):
             check_headers(folder(**settings))
 
@@ -296,7 +319,12 @@ class TestFolder:
     def test_a_folder_without_images(self, settings, tmp_path):
         shutil.rmtree(tmp_path / "images")
         (tmp_path / "images").mkdir()
-        with pytest.raises(HypercolumnsError, match="data folder: the train split has no images"):
+        with pytest.raises(
+            HypercolumnsError, match=r"data\.images=.* has 0 images \(\.jpg .*\); two are needed at least"
+        ):
+            folder(**settings)
+        (tmp_path / "images" / "1.jpg").touch()
+        with pytest.raises(HypercolumnsError, match=r"data\.images=.* has 1 images .* for train and for val: add some"):
             folder(**settings)
 
     def test_names_of_files_may_hold_anything_but_must_be_utf8(self, settings, tmp_path):
@@ -327,6 +355,11 @@ class TestHeaders:
             (
                 lambda image, mask: Image.new("L", (4, 6)).save(mask),
                 r"a\.png is 4x6, its image .*a\.jpg is 6x4; they must",
+            ),
+            (lambda image, mask: Image.new("RGBA", (6, 4)).save(mask), r"a\.png a mask must be .* this one is RGBA"),
+            (
+                lambda image, mask: Image.fromarray(np.zeros((4, 6), np.uint16)).save(image, format="PNG"),
+                r"a\.jpg is of a kind that is not read \(I;16\)",
             ),
             (
                 lambda image, mask: Image.new("L", (30000, 3000)).save(mask),

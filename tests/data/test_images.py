@@ -183,5 +183,5 @@ class TestImageData:
 
         first, second = image_set.splits["train"][:2]
         mixed = replace(image_set, splits={"train": (replace(first, mask=second.mask),)})
-        with pytest.raises(HypercolumnsError, match="they must have the same size"):
+        with pytest.raises(HypercolumnsError, match=r"must have the same size \(stage=validate .*data\.on_bad=skip"):
             ImageData(mixed).dataset("train")[0]

@@ -63,6 +63,32 @@ def test_outputs_are_no_images(place):
     assert [name for _, name in found("photos")] == names
 
 
+def test_links_are_followed_and_those_that_lead_nowhere_are_named(place):
+    (place / "photos/shared").symlink_to("../other")
+    (place / "photos/itself").symlink_to(".")
+    (place / "photos/gone.jpg").symlink_to("nowhere.jpg")
+    names = ["a", "deep/b c", "gone", "shared/a[1]"]
+    assert [name for _, name in found("photos")] == names
+    assert "photos/gone.jpg" in dict(found("photos/*.jpg"))
+    (frame,) = read_frames([Source("photos/gone.jpg", "gone", False)], lambda name, origin: True)
+    assert frame.fault.startswith("photos/gone.jpg is a link to nowhere.jpg, which does not exist")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a\0.jpg", r"images=a\\x00\.jpg has a null byte in it, .*; take it out"),
+        ("~nosuchuser/a.jpg", r"images=~nosuchuser/a\.jpg: there is no user of that name; write out the path"),
+    ],
+)
+def test_paths_that_can_be_none(place, line, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        found(line)
+    (place / "list.txt").write_text(f"photos/a.jpg\n{line}\n")
+    with pytest.raises(HypercolumnsError, match=rf"list\.txt: {message}"):
+        found("list.txt")
+
+
 def test_frames_and_images_are_told_apart(place):
     (place / "clip").mkdir()
     (place / "clip/000000.jpg").touch()

@@ -388,6 +388,7 @@ def test_scored_against_masks(photos, place):
         ("out=", "out= must be a path"),
         ("images=[a.jpg,b.jpg]", r"images=\['a\.jpg', 'b\.jpg'\] must be a path; several go on the lines of a \.txt"),
         ("images=nothing", "images=nothing is neither an image, nor a folder"),
+        ("masks=nowhere", r"masks=nowhere is not a folder; name that of the true masks, or leave out masks="),
         ("masks=photos", r"masks=photos lacks 1 masks, such as a\.png"),
         ("device=abacus", "device=abacus can't be used"),
         ("model=none", "model=none is not a file"),

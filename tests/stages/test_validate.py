@@ -2,15 +2,18 @@
 
 import csv
 import hashlib
+import itertools
+import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from small_runs import RGB, config, only, run
 
-from hypercolumns.data import shapes
-from hypercolumns.errors import BadDataError, HypercolumnsError
+from hypercolumns.data import Pair, examination, shapes
+from hypercolumns.errors import BadDataError, HypercolumnsError, UnreadableError
 from hypercolumns.files import read_json
 from hypercolumns.images import VOID
 from hypercolumns.stages import bad_images, build
@@ -89,6 +92,12 @@ class TestValidate:
             assert row["problem"].startswith(beginning)
             assert f"{row['split']}: {row['file']} {row['problem']}\n" in printed
 
+    def test_what_is_found_is_shown_also_if_it_cant_be_written(self, root, tmp_path, capsys):
+        (tmp_path / "runs").touch()
+        with pytest.raises(HypercolumnsError, match="can't be written"):
+            run("validate", base=settings(root))
+        assert f"train: {files(root, 'train_00004')[0]} is empty; " in capsys.readouterr().out
+
     def test_the_rest_is_summarised(self, root, tmp_path, capsys):
         with pytest.raises(BadDataError):
             run("validate", base=settings(root))
@@ -111,6 +120,7 @@ class TestValidate:
         assert of_train["sizes"] == {"distinct": 6} | {name: list(size) for name, size in shown.items()}
         rows = listed(folder / "classes.csv")
         assert [int(row["pixels"]) for row in rows if row["split"] == "train"] == [*counts, void]
+        assert [row["class"] for row in rows if row["split"] == "train"][-2:] == ["moon", ""]
         printed = capsys.readouterr().out
         assert "train: 6 of 8 images can be used, of 6 sizes from" in printed
         assert "warning: val has no pixel of moon" in printed
@@ -209,6 +219,70 @@ class TestSkip:
             build.image_set(config("train", *settings(root, "data.on_bad=skip")))
 
     @pytest.mark.parametrize(
+        "pairs", ["none", [], {"0": None}, {"0": [["a", "b", "c"]]}, {"0": [None]}, None, "cut"], ids=str
+    )
+    def test_a_damaged_memory_is_none(self, root, pairs):
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
+        images, _ = build.listed_images(cfg)
+        bad_images.remember(cfg, images, {"0": [examination.Fault("a", "is bad")]})
+        path = bad_images.place(cfg, images) / "examined.json"
+        whole = read_json(path)
+        assert bad_images._known(cfg, images) == {"0": [("a", "is bad", True)]}
+        kept = {"how": whole["how"]} if pairs == "none" else whole | {"pairs": pairs}
+        path.write_text(json.dumps(whole)[:-9] if pairs == "cut" else json.dumps(kept))
+        assert bad_images._known(cfg, images) == {}
+
+    def test_an_interruption_loses_nothing(self, root, monkeypatch):
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
+        examine, examined = bad_images.examine, []
+
+        def interrupted(images, pairs, workers):
+            yield from itertools.islice(examine(images, pairs, workers), 5)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(bad_images, "examine", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build.image_set(cfg)
+        monkeypatch.setattr(bad_images, "examine", lambda *args: examined.append(len(args[1])) or examine(*args))
+        assert len(build.image_set(cfg).splits["train"]) == 6
+        assert examined == [12 - 5]
+
+    def test_the_share_that_is_allowed_is_allowed(self, sound, tmp_path, monkeypatch):
+        """0.29 * 100 is less than 29."""
+        monkeypatch.chdir(tmp_path)
+        cfg = config("train", *settings(sound))
+        images, _ = build.listed_images(cfg)
+        pairs = [Pair(str(number), tmp_path / f"{number}.jpg", tmp_path / "m.png") for number in range(100)]
+        images = replace(images, splits={"train": tuple(pairs)})
+        found = [[examination.Fault("a", "is bad")]] * 29 + [[]] * 71
+        bad_images.remember(cfg, images, dict(zip(map(bad_images.state, pairs), found, strict=True)))
+        assert bad_images.left_out(cfg, images, 0.29).splits["train"] == tuple(pairs[29:])
+        with pytest.raises(
+            HypercolumnsError, match=r"29 of 100 train .* allows: .*: mend them, or raise data\.max_bad$"
+        ):
+            bad_images.left_out(cfg, images, 0.28)
+
+    def test_a_fault_of_the_machine_is_not_remembered(self, root, monkeypatch):
+        """And leaves nothing out: the file may be as good as any."""
+        broken, read = files(root, "train_00000")[0], examination.read_image
+
+        def fail(path, size):
+            if path == broken:
+                raise UnreadableError(f"{path} can't be read (Input/output error)")
+            return read(path, size)
+
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
+        monkeypatch.setattr(examination, "read_image", fail)
+        with pytest.raises(BadDataError, match="4 of 12 images can't be used"):
+            run("validate", base=settings(root))
+        with pytest.raises(
+            HypercolumnsError, match=r"data mine: 1 files can't be read, .*: .*00000\.jpg can't be read \("
+        ):
+            build.image_set(cfg)
+        monkeypatch.setattr(examination, "read_image", read)
+        assert len(build.image_set(cfg).splits["train"]) == 6
+
+    @pytest.mark.parametrize(
         ("override", "message"),
         [
             (
@@ -230,7 +304,8 @@ class TestSkip:
     def test_a_split_of_which_nothing_is_left(self, root):
         for number in range(4):
             files(root, f"val_{number:05}")[0].write_bytes(b"<html>")
-        with pytest.raises(HypercolumnsError, match=r"4 of 4 val images can't be used, so there is nothing left: "):
+        message = r"4 of 4 val images can't be used, so there is nothing left: .*quarantine\.csv: mend them$"
+        with pytest.raises(HypercolumnsError, match=message):
             build.image_set(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=1")))
 
     def test_fewer_images_are_chosen_of_those_that_are_left(self, root):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hypercolumns import torch_file
 from hypercolumns.backbones import from_timm, networks
 from hypercolumns.errors import HypercolumnsError, reason
+from hypercolumns.files import expanded
 
 PRETRAINED = "pretrained"
 SHOWN = 3  # names of tensors in a message
@@ -40,7 +41,7 @@ def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisatio
             ) from error
         preprocessing = named[weights].transforms()
         return state, (tuple(preprocessing.mean), tuple(preprocessing.std))
-    path = Path(weights).expanduser()
+    path = expanded("cnn.weights", weights)
     if not path.is_file():
         known = ", ".join(named) or "it has none"
         known = (

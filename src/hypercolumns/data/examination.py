@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from hypercolumns.data.image_set import ImageSet, Pair
-from hypercolumns.errors import HypercolumnsError, printable
+from hypercolumns.data.image_set import REMEDY, ImageSet, Pair
+from hypercolumns.errors import HypercolumnsError, UnreadableError, printable
 from hypercolumns.images import VOID, Palette, Size, check_sizes, image_size, mask_size, read_image, read_mask
 from hypercolumns.progress import Bar
 from hypercolumns.signals import leave_to_parent
@@ -18,10 +18,17 @@ SHOWN = 10  # faults, in a message
 
 
 class Fault(NamedTuple):
-    """A file that can't be used."""
+    """A file that can't be used.
+
+    Attributes:
+        file: its path.
+        problem: what is wrong.
+        lasting: whether it is so as long as the file stays as it is; not if the system did not let it be read.
+    """
 
     file: str
     problem: str
+    lasting: bool = True
 
 
 class Examination(NamedTuple):
@@ -76,7 +83,8 @@ def examine(images: ImageSet, pairs: Sequence[Pair], workers: int) -> Iterator[E
 def check_headers(images: ImageSet) -> None:
     """Raise HypercolumnsError naming the files that are missing, empty, no images, too large or of unequal sizes.
 
-    It reads the first bytes of each file, some tenths of a millisecond a pair, and decodes nothing.
+    Likewise those of a kind that is not read. It reads the first bytes of each file, some tenths of a millisecond a
+    pair, and decodes nothing.
     """
     found = []
     with Bar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
@@ -86,14 +94,14 @@ def check_headers(images: ImageSet) -> None:
     if found:
         raise HypercolumnsError(
             f"data {images.name}: {len(found)} files can't be used: {sample(found)}. Mend them or take them out "
-            f"(stage=validate lists all that are not right), or leave their images out by data.on_bad=skip"
+            f"({REMEDY})"
         )
 
 
 def sample(faults: Sequence[Fault]) -> str:
     """The first ten, and how many more there are."""
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    return "; ".join(" ".join(fault) for fault in faults[:SHOWN]) + more
+    return "; ".join(f"{fault.file} {fault.problem}" for fault in faults[:SHOWN]) + more
 
 
 def _faults(
@@ -121,4 +129,4 @@ def _faults(
 
 def _fault(file: object, error: HypercolumnsError) -> Fault:
     name = printable(file)
-    return Fault(name, str(error).removeprefix(name).lstrip(": "))
+    return Fault(name, str(error).removeprefix(name).lstrip(": "), not isinstance(error, UnreadableError))

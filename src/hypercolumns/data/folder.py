@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from hypercolumns import seeds
-from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_palette
-from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_lines
+from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_ids, read_palette
+from hypercolumns.errors import HypercolumnsError, check_share
+from hypercolumns.files import expanded, files_below
 from hypercolumns.images import SUFFIXES
 
 
@@ -25,7 +25,7 @@ def folder(
     """Images and masks that bear the same names, such as `images/a/1.jpg` and `masks/a/1.png`.
 
     Args:
-        images: the folder of images, searched with its subfolders.
+        images: the folder of images, searched with its subfolders and those that links lead to.
         masks: the folder of masks, all `.png`.
         classes: a file of class names, one a line.
         palette: a file of the classes' colours, `R G B` one a line; Pascal VOC's by default.
@@ -41,12 +41,12 @@ def folder(
     """
     if images is None or masks is None or classes is None:
         raise HypercolumnsError("data=folder needs data.images=<folder>, data.masks=<folder> and data.classes=<file>")
-    images, masks = Path(images).expanduser(), Path(masks).expanduser()
+    images, masks = expanded("data.images", images), expanded("data.masks", masks)
     for setting, place in (("images", images), ("masks", masks)):
         if not place.is_dir():
             raise HypercolumnsError(f"data.{setting}={place} is not a folder")
     pairs: dict[str, Pair] = {}
-    for path in sorted(images.rglob("*")):
+    for path in sorted(files_below(images)):
         if path.suffix.lower() not in SUFFIXES:
             continue
         stem = path.relative_to(images).with_suffix("").as_posix()
@@ -56,6 +56,11 @@ def folder(
     if (train is None) != (val is None):
         raise HypercolumnsError("data.train and data.val go together: list both splits, or neither for one by chance")
     if train is None or val is None:
+        if len(pairs) < 2:
+            raise HypercolumnsError(
+                f"data.images={images} has {len(pairs)} images ({' '.join(SUFFIXES)}); two are needed at least, for "
+                f"train and for val: add some, or name another folder"
+            )
         splits = _split(list(pairs.values()), val_share, split_seed)
     else:
         splits = {"train": _listed(pairs, train, "train", images), "val": _listed(pairs, val, "val", images)}
@@ -64,10 +69,11 @@ def folder(
 
 
 def _split(pairs: list[Pair], val_share: float, seed: int) -> dict[str, list[Pair]]:
+    check_share("data.val_share", val_share)
     if not 0 < val_share < 1:
         raise HypercolumnsError(f"data.val_share={val_share} must lie between 0 and 1")
     order = torch.randperm(len(pairs), generator=seeds.generator(seed, "split")).tolist()
-    count = min(max(round(val_share * len(pairs)), 1), len(pairs) - 1) if pairs else 0
+    count = min(max(round(val_share * len(pairs)), 1), len(pairs) - 1)
     chosen = set(order[:count])
     return {
         "train": [pair for index, pair in enumerate(pairs) if index not in chosen],
@@ -76,7 +82,7 @@ def _split(pairs: list[Pair], val_share: float, seed: int) -> dict[str, list[Pai
 
 
 def _listed(pairs: dict[str, Pair], path: str | Path, split: str, images: Path) -> list[Pair]:
-    names = read_lines(Path(path).expanduser(), f"data.{split}")
+    names = read_ids(expanded(f"data.{split}", path), f"data.{split}")
     unknown = [name for name in names if name not in pairs]
     if unknown:
         raise HypercolumnsError(

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import torch
+from torch import Tensor
 
 from hypercolumns import seeds
-from hypercolumns.errors import HypercolumnsError, check_name, check_whole
-from hypercolumns.files import read_lines
-from hypercolumns.images import VOID, Palette, is_class_name, voc_palette
+from hypercolumns.errors import HypercolumnsError, UnreadableError, check_name, check_whole
+from hypercolumns.files import expanded, read_lines
+from hypercolumns.images import VOID, Palette, is_class_name, read_pair, voc_palette
+
+REMEDY = "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mappi
     check_name("data.name", name)
     for split, pairs in splits.items():
         if not pairs:
-            raise HypercolumnsError(f"data {name}: the {split} split has no images")
+            raise HypercolumnsError(f"data {name}: the {split} split has no images; it needs one at least")
         counts = Counter(pair.id for pair in pairs)
         doubled = sorted(id for id, count in counts.items() if count > 1)
         if doubled:
@@ -66,6 +69,12 @@ def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mappi
             raise HypercolumnsError(
                 f"data {name}: the {split} split lists {_some(outside)}, out of its folder; names must lie in that, "
                 f"without a slash at their start and without .."
+            )
+        crooked = [id for id in counts if PurePath(id).as_posix() != id]
+        if crooked:
+            raise HypercolumnsError(
+                f"data {name}: the {split} split lists {_some(crooked)}; write {PurePath(crooked[0]).as_posix()} and "
+                f"so on, for an image must have one name"
             )
         foreign = [id for id in counts if not _is_utf8(id)]
         if foreign:
@@ -84,6 +93,16 @@ def check_present(images: ImageSet) -> None:
                 f"data {images.name}: {len(missing)} files of the {split} split are missing: {_some(missing)}; "
                 f"add them or take their images off the list"
             )
+
+
+def read(pair: Pair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
+    """An image (3, H, W) and its mask (H, W), see `read_pair`; its HypercolumnsError says what can be done."""
+    try:
+        return read_pair(pair.image, pair.mask, palette, classes)
+    except UnreadableError:  # which skips nothing
+        raise
+    except HypercolumnsError as error:
+        raise HypercolumnsError(f"{error} ({REMEDY})") from error
 
 
 def shared_ids(images: ImageSet) -> list[str]:
@@ -110,9 +129,17 @@ def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
     return replace(images, splits={**images.splits, "train": tuple(pairs[index] for index in chosen.tolist())})
 
 
+def read_ids(path: Path, setting: str) -> list[str]:
+    """The images that a split's list names, one a line; raises HypercolumnsError if it names none."""
+    ids = read_lines(path, setting)
+    if not ids:
+        raise HypercolumnsError(f"{setting}: {path} lists no images; write one a line, its name without suffix")
+    return ids
+
+
 def read_classes(path: str | Path) -> list[str]:
     """Class names from a file, one a line, in the order of their indices."""
-    names = read_lines(Path(path).expanduser(), "data.classes")
+    names = read_lines(expanded("data.classes", path), "data.classes")
     if not 0 < len(names) <= VOID:
         raise HypercolumnsError(f"data.classes={path} holds {len(names)} names; expected 1 to {VOID}, one a line")
     unfit = [name for name in names if not is_class_name(name)]
@@ -128,7 +155,7 @@ def read_palette(path: str | Path | None, classes: int) -> Palette:
     """Colours from a file, `R G B` one a line, in the order of the classes; Pascal VOC's if there is no file."""
     if path is None:
         return voc_palette(classes)
-    lines = read_lines(Path(path).expanduser(), "data.palette")
+    lines = read_lines(expanded("data.palette", path), "data.palette")
     colours = [tuple(int(part) if part.isdecimal() else -1 for part in line.split()) for line in lines]
     for line, colour in zip(lines, colours, strict=True):
         if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):

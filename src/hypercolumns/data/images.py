@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from hypercolumns import seeds
-from hypercolumns.data.image_set import ImageSet, Pair
+from hypercolumns.data.image_set import ImageSet, Pair, read
 from hypercolumns.data.resumable import ResumableData
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.images import VOID, Palette, read_pair
+from hypercolumns.images import VOID, Palette
 from hypercolumns.places import whole_frame
 from hypercolumns.signals import leave_to_parent
 
@@ -65,7 +65,7 @@ class ImageDataset(Dataset[Example]):
         """
         counts = index >= 0
         pair = self.pairs[index if counts else ~index]
-        image, mask = read_pair(pair.image, pair.mask, self.palette, self.classes)
+        image, mask = read(pair, self.palette, self.classes)
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
             mask = resize_mask(mask, self.resize)

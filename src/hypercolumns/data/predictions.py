@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from hypercolumns.data.image_set import Pair
 from hypercolumns.data.images import Example
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import files_below
 from hypercolumns.images import VOID, Palette, read_mask
 from hypercolumns.places import whole_frame
 
@@ -49,7 +50,7 @@ def mask_pairs(predictions: Path, masks: Path) -> list[Pair]:
     for setting, folder in (("predictions", predictions), ("masks", masks)):
         if not folder.is_dir():
             raise HypercolumnsError(f"{setting}={folder} is not a folder")
-    names = sorted(path.relative_to(masks) for path in masks.rglob("*.png"))
+    names = sorted(path.relative_to(masks) for path in files_below(masks) if path.suffix == ".png")
     if not names:
         raise HypercolumnsError(f"masks={masks} holds no .png files")
     return [Pair(name.with_suffix("").as_posix(), predictions / name, masks / name) for name in names]

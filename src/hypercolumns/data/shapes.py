@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from hypercolumns.data.image_set import ImageSet
 from hypercolumns.data.voc import read_layout
 from hypercolumns.errors import check_whole
-from hypercolumns.files import write_json
+from hypercolumns.files import expanded, write_json
 from hypercolumns.images import VOID, voc_palette, write_image, write_mask
 from hypercolumns.progress import track
 
@@ -64,7 +64,7 @@ def shapes(
     for setting, value in (("train_images", train_images), ("val_images", val_images)):
         check_whole(f"data.{setting}", value, least=1)
     check_whole("data.seed", seed, least=0)
-    folder = Path(root).expanduser() / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
+    folder = expanded("data.root", root) / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
     layout = folder / "VOCdevkit" / "VOC2012"
     finished = folder / "shapes.json"
     if not finished.is_file():

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torchvision.datasets
 
-from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_palette
+from hypercolumns.data.image_set import ImageSet, Pair, image_set, read_classes, read_ids, read_palette
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_lines
+from hypercolumns.files import expanded
 
 CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
@@ -40,7 +40,7 @@ def voc(
     Raises:
         HypercolumnsError: if the folder, a split or files of it are not there.
     """
-    root, year = Path(root).expanduser(), str(year)
+    root, year = expanded("data.root", root), str(year)
     if download and _find(root, year) is None:
         try:
             torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)
@@ -77,7 +77,7 @@ def read_layout(
             )
         splits[split] = [
             Pair(line, folder / "JPEGImages" / f"{line}.jpg", folder / "SegmentationClass" / f"{line}.png")
-            for line in read_lines(path, f"data.{split}={listed}")
+            for line in read_ids(path, f"data.{split}={listed}")
         ]
     return image_set(name, classes, read_palette(palette, len(classes)), splits)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_lines
+from hypercolumns.files import expanded, files_below, read_lines
 from hypercolumns.images import SUFFIXES, read_image
 from hypercolumns.prediction.frames import Frame, Origin, Source
 from hypercolumns.prediction.record import without_outputs
@@ -31,11 +31,12 @@ def find_sources(pattern: str, suffixes: Sequence[str]) -> list[Source]:
     """What a file, a folder, a pattern, a list of files or the URL of a stream means; see `name_outputs` for the names.
 
     A folder means the images in it and in its folders, a pattern also videos, but no outputs of this program; a text
-    file has the path of an image or a video on each line. Raises HypercolumnsError if there is none.
+    file has the path of an image or a video on each line. Links that lead nowhere are kept: who reads them names them.
+    Raises HypercolumnsError if there is none, or a path can't be one.
     """
     if "://" in pattern:
         return [Source(pattern, "stream", True)]
-    place = Path(pattern).expanduser()
+    place = expanded("images", pattern)
     unique: dict[Path, Path] = {}
     for path in _paths(place):
         unique.setdefault(Path(os.path.abspath(path)), path)
@@ -58,10 +59,10 @@ def find_sources(pattern: str, suffixes: Sequence[str]) -> list[Source]:
 def _paths(place: Path) -> list[Path]:
     if place.is_file():
         listed = place.suffix.lower() in LISTS
-        return [Path(line).expanduser() for line in read_lines(place, "images")] if listed else [place]
-    found = place.rglob("*") if place.is_dir() else (Path(path) for path in glob.iglob(str(place), recursive=True))
+        return [expanded(f"{place}: images", line) for line in read_lines(place, "images")] if listed else [place]
+    found = files_below(place) if place.is_dir() else (Path(path) for path in glob.iglob(str(place), recursive=True))
     known = SUFFIXES if place.is_dir() else (*SUFFIXES, *VIDEOS)
-    return without_outputs(sorted(path for path in found if path.suffix.lower() in known and path.is_file()))
+    return without_outputs(sorted(path for path in found if path.suffix.lower() in known and not path.is_dir()))
 
 
 def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:

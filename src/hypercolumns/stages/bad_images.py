@@ -1,6 +1,7 @@
 """Images that can't be used: found by decoding each pair once, and left out where the settings say so.
 
-What was found lies in <runs>/<data>/validate/ and holds as long as the files keep their sizes and times.
+What was found lies in <runs>/<data>/validate/ and holds as long as the files keep their sizes and times. A file that
+the system did not let be read is not remembered, and its image not left out: it may be as good as any.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from PIL import Image, __version__
 from hypercolumns.data import Examination, Fault, ImageSet, Pair, examine
 from hypercolumns.data.examination import sample
 from hypercolumns.errors import HypercolumnsError, printable
-from hypercolumns.files import read_json, write_json
+from hypercolumns.files import expanded, read_json, write_json
 from hypercolumns.progress import console, track
 from hypercolumns.stages import processes
 from hypercolumns.stages.data_report import Row, write_faults
@@ -26,7 +27,7 @@ VERSION = 1  # of what `images` takes for good: raised with it
 
 def place(cfg: DictConfig, images: ImageSet) -> Path:
     """The folder of what is found out about a set: the cnn has no part in it."""
-    return Path(str(cfg.runs)).expanduser() / images.name / "validate"
+    return expanded("runs", str(cfg.runs)) / images.name / "validate"
 
 
 def left_out(cfg: DictConfig, images: ImageSet, most: float) -> ImageSet:
@@ -47,11 +48,13 @@ def left_out(cfg: DictConfig, images: ImageSet, most: float) -> ImageSet:
         kept[split] = tuple(pair for pair, found in zip(of_split, faults[split], strict=True) if not found)
         bad = len(of_split) - len(kept[split])
         said.append(f"{bad} of {len(of_split)} {split}")
-        if bad > most * len(of_split) or not kept[split]:
-            limit = f"more than data.max_bad={most} allows" if kept[split] else "so there is nothing left"
+        if bad / len(of_split) > most or not kept[split]:
+            limit, more = f"more than data.max_bad={most} allows", ", or raise data.max_bad"
+            if not kept[split]:
+                limit, more = "so there is nothing left", ""
             raise HypercolumnsError(
                 f"data {images.name}: {said[-1]} images can't be used, {limit}: "
-                f"{sample(list(itertools.chain(*faults[split])))}. All are in {path}: mend them, or raise data.max_bad"
+                f"{sample(list(itertools.chain(*faults[split])))}. All are in {path}: mend them{more}"
             )
     if kept != images.splits:
         console.print(f"left out: {' and '.join(said)} images, listed in {printable(path)}", markup=False)
@@ -64,9 +67,19 @@ def _examine_new(cfg: DictConfig, images: ImageSet) -> None:
     before = _known(cfg, images)
     new = {state: pair for state, pair in pairs.items() if state not in before}
     if new:
-        found = [one.faults for one in examined(cfg, images, [*new.values()], "examine images")]
-        kept = {state: before[state] for state in pairs if state in before}
-        remember(cfg, images, kept | dict(zip(new, found, strict=True)))
+        known = {state: before[state] for state in pairs if state in before}
+        try:
+            found = examined(cfg, images, [*new.values()], "examine images")
+            for files, one in zip(new, found, strict=True):
+                known[files] = one.faults
+        finally:  # also of Ctrl-C, after which the same command goes on from here
+            remember(cfg, images, known)
+        passing = [fault for fault in itertools.chain(*known.values()) if not fault.lasting]
+        if passing:
+            raise HypercolumnsError(
+                f"data {images.name}: {len(passing)} files can't be read, so it is not known which images to leave "
+                f"out: {sample(passing)}"
+            )
 
 
 def examined(cfg: DictConfig, images: ImageSet, pairs: Sequence[Pair], description: str) -> Iterator[Examination]:
@@ -75,14 +88,19 @@ def examined(cfg: DictConfig, images: ImageSet, pairs: Sequence[Pair], descripti
 
 
 def remember(cfg: DictConfig, images: ImageSet, known: Found) -> None:
-    """Keep what was found for the next command."""
-    write_json(place(cfg, images) / "examined.json", {"how": _how(images), "pairs": known})
+    """Keep what was found for the next command, as far as it holds then."""
+    pairs = {
+        state: [[fault.file, fault.problem] for fault in faults]
+        for state, faults in known.items()
+        if all(fault.lasting for fault in faults)
+    }
+    write_json(place(cfg, images) / "examined.json", {"how": _how(images), "pairs": pairs})
 
 
 def rows(images: ImageSet, faults: Mapping[str, Sequence[Sequence[Fault]]]) -> list[Row]:
     """Each fault, given those of each pair of each split."""
     return [
-        Row(split, pair.id, *fault)
+        Row(split, pair.id, fault.file, fault.problem)
         for split, pairs in images.splits.items()
         for pair, found in zip(pairs, faults[split], strict=True)
         for fault in found
@@ -90,11 +108,18 @@ def rows(images: ImageSet, faults: Mapping[str, Sequence[Sequence[Fault]]]) -> l
 
 
 def _known(cfg: DictConfig, images: ImageSet) -> Found:
-    path = place(cfg, images) / "examined.json"
-    kept = read_json(path) if path.is_file() else {}
-    if kept.get("how") != _how(images):
+    """What was found before; nothing if it was by other settings, or the file is damaged: all is found again then."""
+    try:
+        kept = read_json(place(cfg, images) / "examined.json")
+        if kept["how"] != _how(images):
+            return {}
+        return {state: [_fault(*fault) for fault in faults] for state, faults in kept["pairs"].items()}
+    except (HypercolumnsError, LookupError, TypeError, AttributeError):
         return {}
-    return {state: [Fault(*fault) for fault in faults] for state, faults in kept["pairs"].items()}
+
+
+def _fault(file: str, problem: str) -> Fault:
+    return Fault(str(file), str(problem))
 
 
 def _how(images: ImageSet) -> list[object]:

@@ -52,6 +52,7 @@ from hypercolumns.errors import (
     printable,
     reason,
 )
+from hypercolumns.files import expanded
 from hypercolumns.groups import groups_by
 from hypercolumns.hypercolumn import check_alignment
 from hypercolumns.images import limit_pixels
@@ -248,7 +249,7 @@ def check_machine(cfg: DictConfig) -> None:
 
 def model(cfg: DictConfig, images: ImageSet) -> Segmenter:
     """The model that the setting `model` names; raises HypercolumnsError unless it has the classes of the images."""
-    path = Path(cfg.model).expanduser()
+    path = expanded("model", cfg.model)
     segmenter = Segmenter.load(path)
     if segmenter.classes != images.classes:
         raise HypercolumnsError(

@@ -31,11 +31,11 @@ def write_faults(path: Path, rows: Sequence[Row]) -> None:
 
 
 def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
-    """What there is of each class in each split, as CSV; void comes last, its share that of all pixels."""
+    """What there is of each class in each split, as CSV; void comes last, as no class, its share that of all pixels."""
     rows: list[list[Any]] = []
     for split, of_split in summary["splits"].items():
         rows += [[split, name, *of_class.values()] for name, of_class in of_split["classes"].items()]
-        rows.append([split, "(void)", *of_split["void"].values()])
+        rows.append([split, "", *of_split["void"].values()])
     write_csv(path, ["split", "class", "pixels", "share", "images"], rows)
 
 
@@ -65,7 +65,7 @@ def _of_split(images: ImageSet, examinations: Sequence[Examination]) -> dict[str
     }
 
 
-def show(summary: Mapping[str, Any], faults: Sequence[Row], shared: Sequence[str], folder: Path) -> None:
+def show(summary: Mapping[str, Any], faults: Sequence[Row], shared: Sequence[str]) -> None:
     """Print what was found, most important last."""
     splits = summary["splits"]
     table = Table(title=Text(f"{summary['data']}: share of labelled pixels, and images with it"), title_justify="left")
@@ -90,7 +90,6 @@ def show(summary: Mapping[str, Any], faults: Sequence[Row], shared: Sequence[str
         _say(f"{fault.split}: {fault.file} {fault.problem}")
     if len(faults) > SHOWN:
         _say(f"and {len(faults) - SHOWN} more files that can't be used")
-    _say(f"{'report':>9}  {folder}")
 
 
 def _sizes(sizes: Mapping[str, Any]) -> str:

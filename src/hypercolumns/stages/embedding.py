@@ -17,9 +17,9 @@ from torchvision.transforms import v2
 from hypercolumns import seeds
 from hypercolumns.classifiers import standardised
 from hypercolumns.data import ImageSet
+from hypercolumns.data.image_set import read
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import release
-from hypercolumns.images import read_pair
 from hypercolumns.pieces import quotas
 from hypercolumns.progress import track
 from hypercolumns.store import SampleStore, Split
@@ -68,7 +68,7 @@ def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: t
     for (id, row, column), label in track(list(zip(split.origins(rows), labels.tolist(), strict=True)), "embedding"):
         if id != current:
             current, pair = id, pairs[id]
-            image, _ = read_pair(pair.image, pair.mask, images.palette, len(images.classes))
+            image, _ = read(pair, images.palette, len(images.classes))
             if resize is not None:
                 image = v2.functional.resize(image, list(resize), antialias=True)
         thumbnails.append(thumbnail(image, row, column, images.palette[label]))

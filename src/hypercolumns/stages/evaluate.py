@@ -14,7 +14,7 @@ from hypercolumns.data.image_set import Pair, check_present, image_set, read_cla
 from hypercolumns.data.images import ImageDataset
 from hypercolumns.data.voc import CLASSES
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import file_hash
+from hypercolumns.files import expanded, file_hash
 from hypercolumns.images import read_image
 from hypercolumns.stages import build, processes, runs
 from hypercolumns.stages.finish import Scored, conclude, score_model, show, update_intervals
@@ -41,7 +41,7 @@ def evaluate(cfg: DictConfig) -> runs.Run:
 
 
 def _evaluate_model(cfg: DictConfig) -> runs.Run:
-    path = model_file.find(Path(cfg.model).expanduser())
+    path = model_file.find(expanded("model", cfg.model))
     images = _of_split(build.image_set(cfg), cfg.split)
     segmenter = build.model(cfg, images)
     views = build.views(cfg)
@@ -57,7 +57,7 @@ def _evaluate_model(cfg: DictConfig) -> runs.Run:
 
 
 def _evaluate_masks(cfg: DictConfig) -> runs.Run:
-    predictions = Path(cfg.predictions).expanduser()
+    predictions = expanded("predictions", cfg.predictions)
     split = cfg.split if cfg.masks is None else ALL
     if cfg.masks is not None:
         images, originals = _mask_set(cfg, predictions), {}
@@ -114,7 +114,7 @@ def _of_split(images: ImageSet, split: str) -> ImageSet:
 
 def _mask_set(cfg: DictConfig, predictions: Path) -> ImageSet:
     """The masks in the folder that `masks` names, each with the prediction of its name in place of an image."""
-    pairs = mask_pairs(predictions, Path(cfg.masks).expanduser())
+    pairs = mask_pairs(predictions, expanded("masks", cfg.masks))
     if cfg.data.get("classes") is not None:
         classes = read_classes(cfg.data.classes)
     elif str(cfg.data._target_).endswith(".voc"):

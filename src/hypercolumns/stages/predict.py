@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from hypercolumns import model_file
 from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole
 from hypercolumns.factored import Adaptive
-from hypercolumns.files import file_hash, remove_temporaries, replacing
+from hypercolumns.files import expanded, file_hash, remove_temporaries, replacing
 from hypercolumns.images import limit_pixels, read_mask
 from hypercolumns.prediction import (
     OUTPUTS,
@@ -65,17 +65,17 @@ def predict(cfg: DictConfig) -> int:
     _check_settings(cfg)
     outputs = _outputs(cfg)
     how = _how(cfg, outputs)
-    path = model_file.find(Path(cfg.model).expanduser()).resolve()  # what `latest` leads to now
+    path = model_file.find(expanded("model", cfg.model)).resolve()  # what `latest` leads to now
     segmenter = Segmenter.load(path).to(device(cfg.device))
     build.tune(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[kind].suffix for kind in outputs])
     if any(source.video for source in sources):
         check_package("av", "video", f"images={cfg.images}")
-    out = Path(cfg.out).expanduser()
+    out = expanded("out", cfg.out)
     _check_folder(cfg, out, sources, outputs)
     truth = None
     if cfg.masks is not None:
-        truth = Truth(Path(cfg.masks).expanduser(), sources, segmenter.classes, segmenter.palette)
+        truth = Truth(expanded("masks", cfg.masks), sources, segmenter.classes, segmenter.palette)
     settings = {
         "model": file_hash(path)[:16],
         "adaptive": [cfg.adaptive_start, cfg.adaptive_margin] if cfg.adaptive else False,
@@ -108,12 +108,12 @@ def _export(cfg: DictConfig) -> None:
     if cfg.export not in kinds:
         raise HypercolumnsError(f"export={cfg.export} is not known; choose one of {', '.join(kinds)}")
     write, suffix = kinds[cfg.export]
-    path = (Path(cfg.out).expanduser() / "model").with_suffix(suffix)
+    path = (expanded("out", cfg.out) / "model").with_suffix(suffix)
     if path.exists():
         check_switch("overwrite", cfg.overwrite)
         if not cfg.overwrite:
             raise HypercolumnsError(f"{path} is there already; choose another out=, or replace it by overwrite=true")
-    segmenter = Segmenter.load(model_file.find(Path(cfg.model).expanduser()))
+    segmenter = Segmenter.load(model_file.find(expanded("model", cfg.model)))
     found = write(segmenter, path, cfg.export_input, cfg.export_output)
     console.print(f"{path}: {found.labels:.2%} of the labels are the model's own, on images of noise", markup=False)
     if found.logits is not None:
@@ -195,7 +195,7 @@ def _check_folder(cfg: DictConfig, out: Path, sources: Sequence[Source], outputs
     files = {(out / f"{source.name}{OUTPUTS[kind].suffix}").resolve() for source in sources for kind in outputs}
     own = {Path(source.path).resolve() for source in sources}
     if cfg.masks is not None:
-        own |= {(Path(cfg.masks).expanduser() / f"{source.name}.png").resolve() for source in sources}
+        own |= {(expanded("masks", cfg.masks) / f"{source.name}.png").resolve() for source in sources}
     if own & files:
         raise HypercolumnsError(f"out={out} would overwrite the image {min(own & files)}; choose another folder")
 

@@ -25,7 +25,7 @@ from hypercolumns import model_file
 from hypercolumns.backbones import Backbone
 from hypercolumns.data import ImageSet
 from hypercolumns.errors import HypercolumnsError, MissingInputError
-from hypercolumns.files import file_hash, key, read_json, release, write_json
+from hypercolumns.files import expanded, file_hash, key, read_json, release, write_json
 from hypercolumns.progress import console
 from hypercolumns.samplers import Sampler
 from hypercolumns.segmenter import Segmenter
@@ -111,7 +111,7 @@ def local(cfg: DictConfig, setting: str) -> Path:
             f"{setting}={cfg[setting]} is a URL; files are read in place, samples through memory maps, which need a "
             f"file system: copy the folder to a disk of this machine, or mount it, and give {setting}=<that folder>"
         )
-    return Path(cfg[setting]).expanduser()
+    return expanded(setting, cfg[setting])
 
 
 class Run:
@@ -336,7 +336,7 @@ def _is_vacant(folder: Path) -> bool:
 
 def _hash(model: str | None) -> str | None:
     """Of the file that the setting `model` names; None if there is none, with which only stage extract is at fault."""
-    path = Path(model).expanduser() if model else None
+    path = expanded("model", model) if model else None
     return file_hash(model_file.find(path))[:16] if path and path.exists() else None
 
 

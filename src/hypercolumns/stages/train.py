@@ -16,6 +16,7 @@ from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Example, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.files import expanded
 from hypercolumns.images import VOID
 from hypercolumns.progress import console, track
 from hypercolumns.samplers import Sampler, Uniform
@@ -87,7 +88,7 @@ def _named_start(cfg: DictConfig) -> Path | None:
     """The model that `init_from` names, if it names one."""
     if cfg.init_from in (None, SCRATCH):
         return None
-    return model_file.find(Path(cfg.init_from).expanduser(), "init_from")
+    return model_file.find(expanded("init_from", cfg.init_from), "init_from")
 
 
 def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfig) -> Classifier:

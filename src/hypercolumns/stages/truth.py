@@ -22,6 +22,8 @@ class Truth:
         """Raise HypercolumnsError if a mask is missing."""
         self.folder, self.classes, self.palette = folder, classes, palette
         self._counts: dict[str, Counts] = {}
+        if not folder.is_dir():
+            raise HypercolumnsError(f"masks={folder} is not a folder; name that of the true masks, or leave out masks=")
         missing = [one.name for one in sources if not one.video and not (folder / f"{one.name}.png").is_file()]
         if missing:
             raise HypercolumnsError(

@@ -6,8 +6,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from hypercolumns.data import shared_ids
-from hypercolumns.errors import BadDataError
+from hypercolumns.errors import BadDataError, printable
 from hypercolumns.files import write_json
+from hypercolumns.progress import console
 from hypercolumns.stages import bad_images, build, data_report
 
 
@@ -20,17 +21,18 @@ def validate(cfg: DictConfig) -> Path:
     images, _ = build.listed_images(cfg)
     pairs = list(itertools.chain(*images.splits.values()))
     found = list(bad_images.examined(cfg, images, pairs, "validate"))
-    of_pairs = zip(pairs, found, strict=True)
-    bad_images.remember(cfg, images, {bad_images.state(pair): one.faults for pair, one in of_pairs})
     in_order = iter(found)
     examinations = {split: list(itertools.islice(in_order, len(of))) for split, of in images.splits.items()}
     faults = bad_images.rows(images, {split: [one.faults for one in of] for split, of in examinations.items()})
     summary, shared = data_report.summarise(images, examinations), shared_ids(images)
+    data_report.show(summary, faults, shared)  # before it is written, which may not be possible
     folder = bad_images.place(cfg, images)
+    of_pairs = zip(pairs, found, strict=True)
+    bad_images.remember(cfg, images, {bad_images.state(pair): one.faults for pair, one in of_pairs})
     data_report.write_faults(folder / "offenders.csv", faults)
     data_report.write_class_counts(folder / "classes.csv", summary)
     write_json(folder / "summary.json", summary | {"faults": len(faults), "in_several_splits": shared})
-    data_report.show(summary, faults, shared, folder)
+    console.print(f"{'report':>9}  {printable(folder)}", markup=False)
     if faults:
         bad = sum(of["images"] - of["usable"] for of in summary["splits"].values())
         raise BadDataError(
