@@ -13,7 +13,6 @@ from PIL import Image
 from small_runs import RGB, damage, run
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.callbacks.history import read_history
 from hypercolumns.command_line import as_line
 from hypercolumns.files import read_json
 from hypercolumns.losses import CrossEntropy
@@ -213,10 +212,16 @@ def test_records_of_runs_that_say_nothing(capsys):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"name\nx\n", b"epoch\nx\n"])
-def test_a_table_that_is_none(tmp_path, content):
-    (tmp_path / "metrics.csv").write_bytes(content)
+def test_a_table_that_is_none(monkeypatch, content):
+    settings = ["trainer.max_epochs=1", "dense_val=0", "seed=7", "batch_size=2048"]
+    with monkeypatch.context() as patch:
+        patch.setattr(CrossEntropy, "forward", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run("pretrain", *settings, "overwrite=true")
+    record = max(Path("runs/shapes/rgb/pretrain").glob("*/run.json"), key=os.path.getmtime)
+    record.with_name("metrics.csv").write_bytes(content)
     with pytest.raises(HypercolumnsError, match=r"metrics\.csv is no table of a training \(.*\); remove it"):
-        read_history(tmp_path / "metrics.csv")
+        run("pretrain", *settings)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, reason
 from hypercolumns.files import replacing
 from hypercolumns.plots import PER_CLASS, save_curves
 
@@ -50,7 +50,10 @@ class History(pl.Callback):
             known = name in row or name == "train/loss"  # Lightning's are of the last step that was logged
             if not known and not value.isnan() and (self._validated or not name.startswith("val")):
                 row[name] = float(value)
-        before = [one for one in read_history(self.table) if int(one["epoch"]) < trainer.current_epoch]
+        try:
+            before = [one for one in read_history(self.table) if int(one["epoch"]) < trainer.current_epoch]
+        except (KeyError, ValueError) as error:
+            raise _no_table(self.table, error) from error
         rows = [*before, {name: str(value) for name, value in row.items()}]
         names = dict.fromkeys(name for one in rows for name in one if name not in LEADING)
         columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # those of classes last
@@ -79,9 +82,10 @@ def read_history(path: Path) -> list[dict[str, str]]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
-        if not all(row["epoch"].isdecimal() for row in rows):
-            raise ValueError("a row without the number of its epoch")
-    except (AttributeError, KeyError, ValueError, csv.Error) as error:
-        raise HypercolumnsError(f"{path} is no table of a training ({error}); remove it") from error
-    return rows
+            return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (AttributeError, ValueError, csv.Error) as error:
+        raise _no_table(path, error) from error
+
+
+def _no_table(path: Path, error: Exception) -> HypercolumnsError:
+    return HypercolumnsError(f"{path} is no table of a training ({reason(error)}); remove it")
