@@ -75,15 +75,6 @@ def test_all_stages_then_predict_small(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_each_job(tmp_path):
-    run("train.py", "-m", *TINY, "cnn=rgb", "stage=extract,pretrain", "seed=0,1", "classifier.hidden=4", cwd=tmp_path)
-    runs = tmp_path.glob("runs/shapes/rgb/pretrain/*/run.json")
-    identities = [json.loads(path.read_text())["identity"] for path in runs if path.parent.name != "latest"]
-    assert sorted(identity["seed"] for identity in identities) == [0, 1]
-    assert len({identity["samples"] for identity in identities}) == 2
-
-
-@pytest.mark.slow
 def test_main_job_learns_what_colour_alone_does_not_tell(tmp_path):
     """The README's command reaches 0.80 mIoU; a classifier of each pixel's colour stays at or below 0.50."""
     run(*MAIN_JOB, cwd=tmp_path)
