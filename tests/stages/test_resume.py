@@ -16,10 +16,9 @@ CHANCE = ["classifier.dropout=0.5", "checkpoint_minutes=0", "trainer.max_epochs=
 PER_CLASS = ["sampler=per_class", "sampler.n=7"]
 CASES = {
     "pretrain": (PixelClassification, []),
-    "pretrain few images": (PixelClassification, ["images_per_batch=7", "num_workers=1"]),
     "pretrain groups": (  # whose epochs differ in their number of steps
         PixelClassification,
-        ["images_per_batch=7", "batch_size=90", *PER_CLASS, "scheduler=cosine"],
+        ["images_per_batch=7", "batch_size=90", *PER_CLASS, "scheduler=cosine", "num_workers=1"],
     ),
     "pretrain limited": (
         PixelClassification,
@@ -75,13 +74,16 @@ def cut_at(monkeypatch, task, epoch, batch):
 
 @pytest.mark.parametrize(
     ("case", "epoch", "batch"),
-    [(case, 0, 3) for case in CASES if not any(word in case for word in ("groups", "layers", "average"))]
-    + [
-        ("train", 1, 2),
-        ("train layers", 1, 2),
-        ("pretrain average", 1, 2),
+    [
+        ("pretrain", 0, 3),
         ("pretrain groups", 1, 2),
         ("pretrain limited", 1, 1),
+        ("pretrain momentum", 0, 3),
+        ("pretrain average", 1, 2),
+        ("train", 0, 3),
+        ("train", 1, 2),
+        ("train points", 0, 3),
+        ("train layers", 1, 2),
     ],
 )
 def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, case, epoch, batch):
