@@ -294,7 +294,7 @@ def test_the_same_by_any_number_of_processes(tmp_path):
         with np.load(only(tmp_path, "runs/shapes/rgb/evaluate/*") / "images.npz") as arrays:
             counts.append(dict(arrays))
     (mask,) = tmp_path.glob("data/*+7/VOCdevkit/VOC2012/SegmentationClass/val_00001.png")  # read by the second process
-    mask.write_bytes(mask.read_bytes()[:99])
+    mask.write_bytes(mask.read_bytes()[:-20])  # its header is right
     settings = ["stage=evaluate", f"model={MODEL}", "trainer.devices=2", "overwrite=true"]
     done = subprocess.run([*arguments, *settings], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 2
