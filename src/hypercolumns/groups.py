@@ -17,9 +17,10 @@ def groups_by(ids: Sequence[str], pattern: str, setting: str) -> list[Group]:
     if not isinstance(pattern, str):
         raise HypercolumnsError(f"{setting}={pattern} must be a regular expression; put it in quotes within quotes")
     try:
-        found = [re.search(pattern, id) for id in ids]
+        expression = re.compile(pattern)
     except re.error as error:
         raise HypercolumnsError(f"{setting}={pattern} is not a regular expression ({error})") from error
+    found = [expression.search(id) for id in ids]
     for id, match in zip(ids, found, strict=True):
         if match is None:
             raise HypercolumnsError(f"{setting}={pattern} does not occur in {id}; it must in the id of every image")

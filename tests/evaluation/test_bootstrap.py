@@ -5,6 +5,7 @@ import torch
 from hypercolumns import HypercolumnsError, seeds
 from hypercolumns.evaluation import Evaluation, intervals
 from hypercolumns.evaluation.bootstrap import groups_of, interval, resampled
+from hypercolumns.groups import groups_by
 
 
 def evaluation_of(everywhere, ids=None):
@@ -99,3 +100,8 @@ def test_none_without_two_groups_or_without_draws():
 def test_a_class_that_is_never_there():
     evaluation = evaluation_of([[[3, 0], [0, 0]], [[4, 0], [0, 0]]])
     assert intervals(evaluation, None, 50, seed=0)["per_class_iou"] == {"a": [1.0, 1.0], "b": None}
+
+
+def test_a_wrong_pattern_is_told_before_there_are_images():
+    with pytest.raises(HypercolumnsError, match=r"groups=\( is not a regular expression"):
+        groups_by([], "(", "groups")

@@ -69,12 +69,11 @@ def commit(file: Path) -> dict[str, Any] | None:
 
 def changes(file: Path) -> str:
     """By what the checkout that tracks `file` differs from its commit, as `git apply` takes it; empty if by nothing."""
-    found = commit(file)
-    return (
-        _git(file, "diff", "--binary", "--no-ext-diff", "--no-color", "HEAD", "--", ":/")
-        if found and found["changed"]
-        else ""
-    )
+    try:
+        _git(file, "ls-files", "--error-unmatch", file.name)
+        return _git(file, "diff", "--binary", "--no-ext-diff", "--no-color", "HEAD", "--", ":/")
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _git(file: Path, *arguments: str) -> str:
