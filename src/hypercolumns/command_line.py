@@ -26,7 +26,7 @@ from omegaconf.errors import (
 )
 
 from hypercolumns import signals
-from hypercolumns.errors import BadDataError, HypercolumnsError, is_of_memory, printable, reason
+from hypercolumns.errors import BadDataError, HypercolumnsError, is_of_memory, kinds, printable, reason
 from hypercolumns.files import key
 
 Task = TypeVar("Task", bound=Callable[..., Any])
@@ -176,13 +176,13 @@ def _words(error: BaseException) -> str | None:
         return "a group of settings, such as data or optimizer, takes the name of one of its files; --help lists them"
     if isinstance(innermost, HydraException | OmegaConfBaseException):
         return _of_hydra(str(error))
-    if "YAMLError" in _kinds(innermost):  # for tags of Python's too, which nobody follows
+    if "YAMLError" in kinds(innermost):  # for tags of Python's too, which nobody follows
         return f"a config file can't be read ({' '.join(str(innermost).split())}); expected settings with plain values"
     if isinstance(innermost, UnicodeDecodeError) and (file := _config_being_read(innermost)):
         return f"{file} can't be read ({innermost}); save it as UTF-8"
-    if "MisconfigurationException" in _kinds(innermost):
+    if "MisconfigurationException" in kinds(innermost):
         return _of_lightning(str(innermost))
-    if "DistError" in _kinds(innermost) or "gloo/transport" in str(innermost):  # of torch.distributed
+    if "DistError" in kinds(innermost) or "gloo/transport" in str(innermost):  # of torch.distributed
         return "another process of this command has ended; what it printed says why"
     return _of_machine(innermost)
 
@@ -224,11 +224,6 @@ def _say_unless_handed_on(failed: threading.ExceptHookArgs) -> None:
     """Print a thread's traceback, unless the disk is full: TensorBoard's writer raises that in the main thread too."""
     if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in FULL):
         threading.__excepthook__(failed)
-
-
-def _kinds(error: BaseException) -> list[str]:
-    """The names of its classes, where to import the library that they are of would take seconds."""
-    return [kind.__name__ for kind in type(error).__mro__]
 
 
 def _config_being_read(error: BaseException) -> str | None:

@@ -52,10 +52,14 @@ def reason(error: BaseException) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
+def kinds(error: BaseException) -> set[str]:
+    """The names of its classes, where to import the library that they are of would take seconds."""
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
 def is_of_memory(error: BaseException) -> bool:
     """Whether it was memory that was wanting, the machine's or a GPU's: no fault of what was being read."""
-    kinds = [kind.__name__ for kind in type(error).__mro__]  # torch takes seconds to import
-    return bool({"MemoryError", "OutOfMemoryError"} & {*kinds} or re.search(OUT_OF_MEMORY, str(error)))
+    return bool({"MemoryError", "OutOfMemoryError"} & kinds(error) or re.search(OUT_OF_MEMORY, str(error)))
 
 
 def check_whole(setting: str, value: object, least: int) -> None:
