@@ -228,6 +228,17 @@ def test_images_are_turned_as_their_mask_is(tmp_path, orientation, size, mask, b
         assert (image[0] > 128).float().mean() < 0.51
 
 
+def test_an_image_with_damaged_exif_data_is_left_as_it_lies(tmp_path):
+    """The orientation can be read, but not all that would have to be written anew without it."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 1.5  # to be turned by a quarter; the resolution
+    Image.new("RGB", (6, 4)).save(tmp_path / "i.jpg", exif=exif)
+    assert read_image(tmp_path / "i.jpg").shape == (3, 6, 4)
+    of_bytes = (tmp_path / "i.jpg").read_bytes().replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x07")
+    (tmp_path / "i.jpg").write_bytes(of_bytes)
+    assert read_image(tmp_path / "i.jpg").shape == (3, 4, 6)
+
+
 @pytest.fixture
 def few_pixels(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is as before, afterwards

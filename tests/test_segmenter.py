@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
-from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns import HypercolumnsError, Segmenter, model_file
 from hypercolumns import segmenter as segmenter_module
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP, Grid
@@ -339,6 +339,25 @@ class TestModelFile:
         other.write_bytes(path.read_bytes()[:-100])
         with pytest.raises(HypercolumnsError, match="is not a model of this program"):
             Segmenter.load(other)
+
+    def test_a_tensor_that_is_larger_than_its_file_is_refused(self, segmenter, tmp_path):
+        """A checkpoint may repeat a number as often as it likes."""
+        tensors = segmenter.state_dict() | {"classifier.mean": torch.zeros(1).expand(10**12)}
+        content = model_file.in_checkpoint(segmenter.header(), tensors)
+        torch.save(content | {"state_dict": {}}, tmp_path / "a.ckpt")
+        with pytest.raises(HypercolumnsError, match=r"classifier\.mean is larger than what the file holds of it"):
+            Segmenter.load(tmp_path / "a.ckpt")
+
+    @pytest.mark.parametrize("where", ["safetensors.safe_open", "torch.load", "hypercolumns.segmenter.Backbone"])
+    def test_too_little_memory_is_no_fault_of_the_file(self, path, where, segmenter, monkeypatch):
+        def fail(*_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        if where == "torch.load":
+            torch.save(model_file.in_checkpoint(segmenter.header(), {}), path)
+        monkeypatch.setattr(where, fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            Segmenter.load(path)
 
 
 def test_the_frozen_backbone_gets_no_gradient(segmenter):

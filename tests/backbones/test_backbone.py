@@ -301,6 +301,35 @@ def test_unknown_network_and_tap():
         Backbone("vgg11", [VGG["taps"][0], "features.99"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"network": "rgb", "taps": []}, r"cnn\.network=rgb and cnn\.taps=\[\] must name a network and modules of it"),
+        ({"network": None, "taps": ["image"]}, r"cnn\.network=None and cnn\.taps=\['image'\] must name a network"),
+        (
+            {"network": "rgb", "taps": None},
+            r"cnn\.taps=null: only timm lists maps of its networks; name modules of rgb",
+        ),
+        ({"network": "rgb", "taps": ["image"], "std": None}, r"cnn\.mean and cnn\.std of rgb can't be null: give one"),
+    ],
+)
+def test_settings_that_are_missing(settings, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        Backbone(**settings)
+
+
+def test_a_network_that_can_not_be_traced(monkeypatch):
+    class Undecided(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    monkeypatch.setitem(networks.OWN, "rgb", Undecided)
+    with pytest.raises(
+        HypercolumnsError, match=r"cnn\.network=rgb can't be a backbone: torch\.fx can't trace it \(.*flow"
+    ):
+        Backbone("rgb", ["image"])
+
+
 @pytest.mark.parametrize("mean", ["x", [1, 2], [1, 2, "x"], [1, 2, math.nan], 5])
 def test_a_mean_that_is_none(mean):
     with pytest.raises(HypercolumnsError, match=r"cnn\.mean=.* must be \[red,green,blue\], numbers"):

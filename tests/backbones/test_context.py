@@ -2,14 +2,16 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import FIRES
 from maps import ALIGNMENTS
 
 from hypercolumns.backbones import Backbone
-from hypercolumns.backbones.context import parse
+from hypercolumns.backbones.context import means, parse
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.hypercolumn import dense, place
 from hypercolumns.places import whole_frame
+from hypercolumns.taps import Regular, Tap
 from hypercolumns.windows import hypercolumns_at, windows
 
 
@@ -103,3 +105,18 @@ def test_modules_come_first(taps):
 def test_modules_are_no_context_taps():
     assert parse("features.0") is None
     assert parse("layer1.0.add") is None
+
+
+@pytest.mark.parametrize(("length", "parts"), [(7, 3), (6, 6), (13, 5), (1, 1), (2, 6)])
+def test_the_means_of_an_export_are_those_of_pooling(length, parts):
+    """Where there are fewer cells than parts, the last cell is the rest of them too."""
+    values = torch.arange(length).double() ** 2
+    expected = F.adaptive_avg_pool1d(values[None], min(length, parts))[0]
+    found = means(length, parts) @ values
+    assert torch.allclose(found[: len(expected)], expected)
+    assert (found[len(expected) :] == values[-1]).all()
+
+
+def test_a_window_of_cells_that_see_the_whole_image_sees_it_too():
+    axes = (Regular(8, 3.5, None), Regular(8, 3.5, None))
+    assert parse("window:3").tap(Tap("deepest", 5, axes), None) == Tap("window:3", 5, axes)

@@ -5,6 +5,7 @@ from torch.fx import symbolic_trace
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.backbones.geometry import Measured, geometries, periods
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.taps import Regular
 
 MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3.block.0", "features.6.add"]}
@@ -35,13 +36,21 @@ def test_gates_are_no_part_of_what_a_cell_is_the_mean_of():
     assert along_y == along_x == Regular(4, 1.5, None)
 
 
-def test_what_is_not_known_to_average_is_refused():
-    class Wave(nn.Module):
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (torch.sin, "some operation of it is not known to average"),
+        (lambda x: x + x.flip((2, 3)), "some operation of it mixes what is far apart"),
+        (torch.round, "some operation of it hides what a cell sees"),
+    ],
+)
+def test_operations_that_are_refused(operation, message):
+    class Layer(nn.Module):
         def forward(self, x):
-            return torch.sin(x)
+            return operation(x)
 
-    with pytest.raises(ValueError, match="not known to average"):
-        one_map(Wave())
+    with pytest.raises(ValueError, match=message):
+        one_map(Layer())
 
 
 def one_map(*layers):
@@ -78,6 +87,15 @@ def test_pyramid_grid(size, centres):
     assert isinstance(along_y, Measured)
     assert along_y.centres(3, size).tolist() == pytest.approx(centres)
     assert along_x.centres(3, size).tolist() == pytest.approx(centres)
+
+
+def test_cells_that_are_all_at_one_place():
+    """3 means of a single cell."""
+    along_y, _, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
+    with pytest.raises(
+        HypercolumnsError, match=r"cnn\.taps: the places .* in an image of 4 pixels a side; choose another"
+    ):
+        along_y.centres(3, 4)
 
 
 def test_global_pooling_is_centred_in_the_image():

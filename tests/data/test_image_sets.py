@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from hypercolumns.data import check_headers, folder, limited, shapes, shared_ids, voc
-from hypercolumns.data.image_set import check_present
+from hypercolumns.data import Pair, check_headers, folder, limited, shapes, shared_ids, voc
+from hypercolumns.data.image_set import check_present, image_set, read
 from hypercolumns.data.shapes import CLASSES, draw
 from hypercolumns.data.voc import read_layout
-from hypercolumns.errors import HypercolumnsError
-from hypercolumns.images import VOID
+from hypercolumns.errors import HypercolumnsError, UnreadableError
+from hypercolumns.images import VOID, voc_palette
 
 
 def make_pair(image, mask, value=1):
@@ -172,6 +173,7 @@ class TestVoc:
             ("", "classes.txt holds 0 names; expected 1 to 255, one a line"),
             ("x\n" * 256, "classes.txt holds 256 names; expected 1 to 255"),
             ("sky\nsea\nsky\n", "classes.txt holds sky twice; give each class its own name"),
+            ("sky\nsea\x1b[2J\n", r"classes.txt holds sea\\x1b\[2J, with control characters; take them out"),
             (None, "data.classes: .*classes.txt can't be read as text"),
         ],
     )
@@ -215,6 +217,14 @@ class TestVoc:
         with pytest.raises(HypercolumnsError, match="must be a plain name for a folder"):
             read_layout(root / "VOCdevkit" / "VOC2012", name, ["a"], "train", "val")
 
+    def test_a_fault_of_the_machine_is_not_to_be_skipped(self, root, monkeypatch):
+        def fail(*_):
+            raise UnreadableError("c.jpg can't be read")
+
+        monkeypatch.setattr("hypercolumns.data.image_set.read_pair", fail)
+        with pytest.raises(UnreadableError, match=r"c\.jpg can't be read$"):
+            read(voc(root).splits["val"][0], voc_palette(21), 21)
+
     def test_a_failed_download_is_one_line(self, tmp_path, monkeypatch):
         def fail(*args, **kwargs):
             raise RuntimeError("File not found\nor corrupted.")
@@ -222,6 +232,11 @@ class TestVoc:
         monkeypatch.setattr("torchvision.datasets.VOCSegmentation", fail)
         with pytest.raises(HypercolumnsError, match=r"could not be fetched into .* its checksum differs"):
             voc(tmp_path, download=True)
+
+
+def test_a_set_of_ones_own_without_images():
+    with pytest.raises(HypercolumnsError, match="data mine: the val split has no images; it needs one at least"):
+        image_set("mine", ["a"], voc_palette(1), {"train": [Pair("1", Path("1.jpg"), Path("1.png"))], "val": []})
 
 
 class TestFingerprint:

@@ -1,5 +1,7 @@
 """Figures against a plain NumPy reference, which shares no code with ours."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -134,4 +136,14 @@ def test_a_damaged_file(tmp_path, content):
 def test_a_file_of_other_arrays(tmp_path):
     np.savez(tmp_path / "images.npz", x=np.zeros(3))
     with pytest.raises(HypercolumnsError, match="holds no evaluation"):
+        Evaluation.load(tmp_path / "images.npz")
+
+
+def test_a_file_whose_arrays_do_not_go_together(tmp_path):
+    one = torch.zeros(1, 2, dtype=torch.uint8)
+    evaluation = Evaluation.of([count("a", one, one, 2, 1)], "xy", 1)
+    replace(evaluation, ids=("a", "b")).save(tmp_path / "images.npz")
+    with pytest.raises(
+        HypercolumnsError, match=r"images\.npz holds no evaluation \(its shapes differ\); remove it, and"
+    ):
         Evaluation.load(tmp_path / "images.npz")
