@@ -245,3 +245,9 @@ def test_predict_without_a_model(tmp_path):
 
 def test_a_user_that_is_unknown_is_left_to_who_opens_the_path():
     assert quote_paths(["-m", "images=~nosuchuser,b"]) == ["-m", "images=~nosuchuser,b"]
+
+
+def test_a_bug_keeps_its_traceback(run_script, tmp_path, monkeypatch):
+    monkeypatch.setattr("hypercolumns.stages.STAGES", {"verify": lambda cfg: 1 / 0})
+    with pytest.raises(ZeroDivisionError):
+        run_script("train.py", "stage=verify", "data=shapes", cwd=tmp_path)

@@ -153,6 +153,27 @@ def test_what_does_something_else_is_not_written(format, tmp_path, monkeypatch):
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_what_torch_can_not_export_is_refused(segmenter, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no such operation\nand much more")
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    message = r"cnn\.network=squeezenet1_0 with these taps can't be exported \(no such operation\); try other taps or"
+    with pytest.raises(HypercolumnsError, match=message):
+        export.export_torch(segmenter, tmp_path / "model.pt2")
+
+
+def test_what_onnx_lacks_is_refused(segmenter, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no such\noperation")
+
+    monkeypatch.setattr(export, "_program", lambda *_: None)
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    message = r"cnn\.network=squeezenet1_0 can't be written as ONNX \(no such operation\); try export=torch"
+    with pytest.raises(HypercolumnsError, match=message):
+        export.export_onnx(segmenter, tmp_path / "model.onnx")
+
+
 def test_settings_that_are_not_known_are_refused(segmenter, tmp_path):
     with pytest.raises(HypercolumnsError, match="export_input=bytes is not known; choose one of uint8, float"):
         export.export_torch(segmenter, tmp_path / "model.pt2", inputs="bytes")

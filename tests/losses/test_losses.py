@@ -1,9 +1,12 @@
 import math
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import distributed
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.losses import CrossEntropy, Dice, HardPixels, Lovasz, WeightedSum, balanced_weights, cross_entropy
@@ -175,3 +178,33 @@ def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(HypercolumnsError, match="segmentation-models-pytorch, which is not installed: uv sync --extra"):
         Dice()
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([3.0, 1.0, 0.5]), "batch"])
+def test_several_processes_give_what_one_would(weights, monkeypatch):
+    """The processes are threads; a tensor's sum over them is made where all of them have come to it."""
+    labels, shares = torch.tensor([0, 255, 1, 1]), (slice(0, 3), slice(3, 4))
+    together, own = threading.Barrier(2), {}
+
+    def all_reduce(tensor):
+        own[threading.get_ident()] = tensor
+        together.wait(60)
+        total = sum(own.values())
+        together.wait(60)
+        tensor.copy_(total)
+
+    def one(share):
+        loss = CrossEntropy(label_smoothing=0.1)
+        loss.weigh(weights)
+        logits = LOGITS[share].clone().requires_grad_()
+        value = loss(logits, labels[share])
+        return value.detach(), torch.autograd.grad(value, logits)[0]
+
+    expected, gradient = one(slice(None))
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    with ThreadPoolExecutor(2) as pool:
+        (first, above), (second, below) = pool.map(one, shares)
+    assert torch.allclose(torch.stack([first, second]), expected)  # what is logged
+    assert torch.allclose(torch.cat([above, below]) / 2, gradient, atol=1e-6)  # the mean over the processes

@@ -167,6 +167,13 @@ def test_one_at_a_time(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.jsonl"]
 
 
+def test_a_record_that_cant_be_written_is_named(tmp_path):
+    with opened(tmp_path) as record:
+        (tmp_path / "predictions.jsonl").unlink()
+        with pytest.raises(HypercolumnsError, match=r"predictions\.jsonl can't be written \(.*No such file"):
+            record.begin("a", ORIGIN)
+
+
 def test_a_folder_that_cant_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HypercolumnsError, match=r"out=.*file.* can't be written"):

@@ -391,6 +391,7 @@ def test_scored_against_masks(photos, place):
         ("masks=nowhere", r"masks=nowhere is not a folder; name that of the true masks, or leave out masks="),
         ("masks=photos", r"masks=photos lacks 1 masks, such as a\.png"),
         ("device=abacus", "device=abacus can't be used"),
+        ("device=meta", "device=meta holds no values; try device=auto"),
         ("model=none", "model=none is not a file"),
         ("model=photos", r"model=photos is a folder without a model\.safetensors"),
         ("precision=64", "precision=64 must be auto, 32 or bf16"),
@@ -407,6 +408,11 @@ def test_scored_against_masks(photos, place):
 def test_wrong_settings(photos, override, message):
     with pytest.raises(HypercolumnsError, match=message):
         predict("images=photos/a.jpg", override)
+
+
+def test_no_masks_can_not_be_compared(photos):
+    with pytest.raises(HypercolumnsError, match=r"masks= compares them with the masks .*; leave outputs\.mask=true"):
+        predict("images=photos/a.jpg", "masks=photos", "outputs.mask=false")
 
 
 @pytest.mark.parametrize("other", ["outputs.entropy=true", "tta.flip=true"])

@@ -172,3 +172,26 @@ def test_half_precision_where_the_hardware_has_it(tmp_path, monkeypatch):
     run("extract")
     assert run("pretrain", "trainer.precision=bf16-mixed") == pytest.approx(run("pretrain"), abs=0.03)
     assert run("train", "trainer.precision=bf16-mixed") == pytest.approx(run("train"), abs=0.03)
+
+
+def test_half_precision_that_a_gpu_has_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(
+        HypercolumnsError, match=r"trainer\.precision=bf16-mixed: this GPU has no bf16; use 16-mixed or"
+    ):
+        processes._check_precision("bf16-mixed", torch.device("cuda"))
+
+
+def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch):
+    by_torchrun = {"WORLD_SIZE": "3", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "x"}
+    for name, value in by_torchrun.items():
+        monkeypatch.setenv(name, value)
+    settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=1"]
+    with pytest.raises(HypercolumnsError, match=r"trainer: its settings are not right \(.* match the world size \(3\)"):
+        processes.begin(config("train", *settings))
+
+
+def test_an_end_that_no_signal_asked_for_stays_one():
+    with pytest.raises(SystemExit) as raised, processes.interruptible(None):
+        sys.exit(3)
+    assert raised.value.code == 3

@@ -133,6 +133,24 @@ def test_a_signal_ends_it_after_the_step_that_it_comes_in(place, monkeypatch, nu
     assert (folder / "model.safetensors").read_bytes() == whole
 
 
+def test_a_signal_in_the_last_step_of_an_epoch_ends_it_after_the_epoch(place, monkeypatch):
+    steps, step = [], PixelClassification.training_step
+
+    def signalled_step(self, batch, batch_idx):
+        if batch_idx == self.trainer.num_training_batches - 1:
+            signal.raise_signal(signal.SIGTERM)
+        steps.append(self.current_epoch)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(PixelClassification, "training_step", signalled_step)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        run("pretrain", "dense_val=0", "optimizer.lr=0.03")
+    assert raised.value.args == (signal.SIGTERM,)
+    folder = max(place.glob("runs/shapes/rgb/pretrain/*/checkpoints"), key=lambda path: path.stat().st_mtime_ns)
+    assert torch.load(folder / "last.ckpt", weights_only=True)["SampleData"] == {"epoch": 1, "batches": 0}
+    assert set(steps) == {0}
+
+
 def test_a_second_signal_or_one_while_images_are_scored_ends_it_at_once(place, monkeypatch):
     step, scoring = PixelClassification.training_step, PixelClassification.validation_step
 

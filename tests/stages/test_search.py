@@ -12,7 +12,9 @@ import time
 import optuna
 import pytest
 from conftest import ROOT
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from pytorch_lightning import LightningModule, Trainer
@@ -122,6 +124,10 @@ def test_what_can_be_chosen_from():
         ("optimizer.lr=tag(log,interval(0,1))", r"optimizer.lr=tag\(log,interval\(0,1\)\): there is nothing to choose"),
         ("optimizer.lr=interval(2,1)", r"optimizer.lr=interval\(2,1\): there is nothing to choose"),
         ("seed=range(5,5)", r"seed=range\(5,5\): there is nothing to choose from \(it has no values\)"),
+        (
+            "seed=tag(log,range(1,9))",
+            r"nothing to choose from \(a range has no logarithmic scale, only an interval has\)",
+        ),
     ],
 )
 def test_what_can_not_be_chosen_from(override, line):
@@ -225,6 +231,7 @@ def test_trials_of_other_processes_are_left_to_them(search, stage, tmp_path, mon
     [
         (["hydra/launcher=joblib"], "error: search=optuna runs its jobs one at a time, so hydra/launcher does not go"),
         (["search.trials=0"], "error: search.trials=0 must be a whole number of at least 1"),
+        (["overwrite=true"], "error: overwrite=true does not go with search=optuna; to search anew remove the folder"),
         (["search.storage=nothing://x"], "error: search.storage=nothing://x can't be used"),
         (["search.sampler.colour=red"], "error: search.sampler.colour is not a setting"),
         (["cnn=rgb,nothing"], "error: cnn=nothing is not known; choose one of"),
@@ -249,6 +256,30 @@ def test_no_optuna_is_one_line(search, monkeypatch):
     assert result.stderr == (
         "error: search=optuna needs optuna; install it with: uv sync --extra search, or pip install '.[search]'\n"
     )
+
+
+def test_values_that_do_not_go_together_are_a_job_that_failed(search, stage, tmp_path, monkeypatch):
+    """What was composed before anything ran was each value beside the others' first ones."""
+    compose = ConfigLoaderImpl.load_sweep_config
+
+    def refuse(self, master_config, sweep_overrides):
+        if stage.seen and "classifier.hidden=8" in sweep_overrides:
+            raise HydraException("8 does not go\nwith that")
+        return compose(self, master_config, sweep_overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", refuse)
+    assert search(4).returncode == 1
+    assert 0 < len(stage.seen) < 4
+    assert statuses(tmp_path) == ["done"] * len(stage.seen) + ["failed"] * (4 - len(stage.seen))
+    assert "8 does not go with that" in (only(tmp_path) / "table.csv").read_text()
+
+
+def test_a_job_without_a_record_ends_the_search(search, stage, monkeypatch):
+    monkeypatch.setattr("hypercolumns.stages.sweeps.Record.write", lambda *_: None)
+    result = search(2)
+    assert result.returncode == 2
+    assert "error: job 0 left no record in " in result.stderr
+    assert len(stage.seen) == 1
 
 
 def test_a_search_without_a_figure_ends(search, stage, monkeypatch):

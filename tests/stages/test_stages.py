@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import time
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,9 +18,11 @@ from hypercolumns import HypercolumnsError, Segmenter, plots
 from hypercolumns.callbacks import history
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import shapes
+from hypercolumns.files import write_json
 from hypercolumns.images import read_image, read_mask
 from hypercolumns.stages import all as all_stages
-from hypercolumns.stages import build, run_stage
+from hypercolumns.stages import build, run_stage, runs
+from hypercolumns.stages.pretrain import _limit
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
 
@@ -612,6 +615,28 @@ class TestPretrainAndTrain:
         overrides += [] if overrides[0].startswith("init_from") else ["init_from=scratch"]
         with pytest.raises((HypercolumnsError, InstantiationException), match=message):
             run("train", *overrides)
+
+    @pytest.mark.parametrize("images", ["some", -1, 0.5])
+    def test_a_number_of_images_to_score_that_is_none(self, images):
+        with pytest.raises(
+            HypercolumnsError, match=rf"dense_val={images} must be all, or a number of images \(0 for none"
+        ):
+            _limit(images, 3)
+
+    def test_a_start_of_another_network_does_not_fit(self, sqn):
+        message = r"init_from=mine does not fit: cnn\.network is squeezenet1_0, this command has rgb; choose another"
+        with pytest.raises(HypercolumnsError, match=message):
+            build.backbone(config("train", *RGB, "stage=train", "init_from=mine"), sqn)
+
+    def test_where_the_latest_run_is_can_not_be_said_if_a_folder_is_in_the_way(self, place, capsys):
+        made = runs.Run(place / "0123")
+        (place / "latest").mkdir()
+        write_json(made.folder / "run.json", {"identity": {}, "finished": None})
+        made.finish({"miou": 0.5})
+        assert made.miou == 0.5
+        assert made.finished
+        assert re.search(rf"^latest does not lead to {made.folder}\s\(.*Is a directory", capsys.readouterr().out)
+        assert sorted(path.name for path in place.iterdir()) == ["0123", "latest"]
 
     @pytest.mark.parametrize("weights", ["balanced", "batch"])
     def test_class_weights_raise_the_rare_classes(self, extracted, weights):

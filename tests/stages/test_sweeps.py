@@ -14,7 +14,8 @@ from rich.console import Console
 from small_runs import RGB, config
 
 from hypercolumns.command_line import name_sweep
-from hypercolumns.stages import sweep_table
+from hypercolumns.errors import MissingInputError
+from hypercolumns.stages import sweep_table, sweeps
 from hypercolumns.stages.runs import Run
 from hypercolumns.stages.sweeps import DONE, FAILED, PRUNED, Record, one_by_one, read_records, refuse_several_processes
 
@@ -287,3 +288,22 @@ def test_two_jobs_at_once_by_joblib(tmp_path):
     assert result.returncode == 1
     assert [row["status"] for row in table(tmp_path)] == ["done", "done", "failed"]
     assert len(made(tmp_path, "runs/shapes/rgb/samples/*/index.json")) == 1
+
+
+def test_an_input_that_is_still_missing_when_it_was_made(monkeypatch):
+    monkeypatch.setattr(sweeps, "compose_stage", lambda stage: stage)
+    done = []
+
+    def run(stage):
+        done.append(stage)
+        if stage == "pretrain":
+            raise MissingInputError("no samples that fit", "extract")
+
+    with pytest.raises(MissingInputError, match="no samples that fit"):
+        sweeps._run_with_input("pretrain", run)
+    assert done == ["pretrain", "extract", "pretrain"]
+
+
+def test_a_bug_in_the_table_ends_the_sweep():
+    with pytest.raises(ZeroDivisionError), sweep_table._faults_end():
+        1 / 0  # noqa: B018

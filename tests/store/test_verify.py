@@ -170,6 +170,11 @@ def _without_features(tensors):
     del tensors["features"]
 
 
+def _without_the_first(tensors):
+    for name in ("features", "labels", "images", "positions"):
+        tensors[name] = tensors[name][1:].clone()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -179,6 +184,7 @@ def _without_features(tensors):
         (lambda tensors: tensors.update(labels=tensors["labels"].int()), "its arrays are not those of a shard"),
         (lambda tensors: tensors.update(labels=tensors["labels"][1:]), "its arrays are not those of a shard"),
         (_without_features, "its arrays are not those of a shard"),
+        (_without_the_first, "it has not the 3 samples that index.json lists"),
     ],
 )
 def test_a_shard_that_cannot_be_is_refused_where_it_is_read(folder, change, message):
@@ -195,6 +201,16 @@ def test_a_shard_that_cannot_be_is_refused_where_it_is_read(folder, change, mess
     split = SampleStore(folder).split("train")
     with pytest.raises(HypercolumnsError, match=rf"train-00001\.safetensors is damaged \({message}\); remove"):
         split.fetch(torch.arange(len(split)), places=True)
+
+
+def test_a_shard_of_garbage_is_refused_where_it_is_read(folder):
+    path = folder / "train-00001.safetensors"
+    path.write_bytes(bytes(path.stat().st_size))
+    split = SampleStore(folder).split("train")
+    with pytest.raises(
+        HypercolumnsError, match=r"train-00001\.safetensors can't be read \(.*header.*\); remove the shard"
+    ):
+        split.fetch(torch.arange(len(split)))
 
 
 @pytest.mark.parametrize("images", [None, "abc", [1, 2], ["one"]])
