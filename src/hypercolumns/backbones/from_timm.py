@@ -47,8 +47,6 @@ def pretrained(model: str) -> Mapping[str, Tensor]:
     """The state dict of a model's pretrained weights, downloaded by timm unless it has them."""
     try:
         state: Mapping[str, Tensor] = _create(model, pretrained=True).state_dict()
-    except HypercolumnsError:
-        raise
     except Exception as error:  # whatever timm raises, or what it downloads with
         raise HypercolumnsError(
             f"cnn.weights=pretrained of timm's {model} could not be had ({_reason(error)}); pass a file, "
