@@ -1,5 +1,6 @@
 """What the data modules share: epochs that go on where a checkpoint was saved, and are shared by processes."""
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -19,7 +20,7 @@ class Share(NamedTuple):
     processes: int = 1
 
 
-class ResumableData(pl.LightningDataModule):
+class ResumableData(pl.LightningDataModule, ABC):
     """A data module whose checkpoints say where the training was.
 
     Attributes:
@@ -39,9 +40,10 @@ class ResumableData(pl.LightningDataModule):
         """Called by Lightning, before it asks for batches."""
         self.position = Position(**state_dict)
 
+    @abstractmethod
     def names(self, batch: Any, epoch: int, step: int) -> list[str]:
         """For people: what a training batch of this process holds, which was that of a step of an epoch."""
-        raise NotImplementedError
+        ...
 
     @property
     def start(self) -> Position:
