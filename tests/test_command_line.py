@@ -111,7 +111,7 @@ def test_a_name_of_two_lines_is_shown_on_one():
         (["data=shapes", "cnn=rgb", "batch_size=abc"], "error: batch_size=abc must be a whole number of at least 1"),
         (["data=shapes", "cnn=rgb", "batch_size=0"], "error: batch_size=0 must be a whole number of at least 1"),
         (["data=shapes", "cnn=rgb", "batch_size="], "error: batch_size= must be a whole number of at least 1"),
-        (["data=shapes", "cnn=rgb", "checkpoint_minutes=x"], "error: checkpoint_minutes=x must be a number of minutes"),
+        (["data=shapes", "cnn=rgb", "checkpoint_minutes=x"], "error: checkpoint_minutes=x must be a number of at"),
         (["data=shapes", "cnn=rgb", "cnn.name=../../x"], "error: cnn.name='../../x' must be a plain name for a folder"),
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=abc"], "error: optimizer.lr=abc must be a number"),
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=-1"], "error: optimizer.lr=-1 must be a number"),

@@ -1,5 +1,6 @@
 """The one error class for faults that the user can mend."""
 
+import math
 import pickle
 import re
 
@@ -66,6 +67,14 @@ def check_whole(setting: str, value: object, least: int) -> None:
     """Raise HypercolumnsError unless the value of a setting is a whole number of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise HypercolumnsError(f"{setting}={value} must be a whole number of at least {least}")
+
+
+def check_number(setting: str, value: object, least: float = 0.0, below: float | None = None) -> None:
+    """Raise HypercolumnsError unless the value of a setting is a number of at least `least`, and below `below`."""
+    most = math.inf if below is None else below
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most or value == below:
+        limit = "" if below is None else f" and below {below:g}"
+        raise HypercolumnsError(f"{setting}={value} must be a number of at least {least:g}{limit}")
 
 
 def check_share(setting: str, value: object, most: float = 1.0) -> None:

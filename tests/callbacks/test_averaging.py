@@ -60,5 +60,5 @@ def test_what_is_not_trained_stays_and_counters_count():
 
 @pytest.mark.parametrize("decay", [1, -0.1, "slow", True])
 def test_wrong_settings(decay):
-    with pytest.raises(HypercolumnsError, match=rf"ema={decay} must be a number from 0 to below 1, such as 0\.999, or"):
+    with pytest.raises(HypercolumnsError, match=rf"ema={decay} must be a number of at least 0 and below 1"):
         MovingAverage(decay)

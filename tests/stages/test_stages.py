@@ -595,7 +595,7 @@ class TestPretrainAndTrain:
             ("augment.crop=null", "can't be one batch; set augment.crop"),
             ("resize=[32,32]", "resize and augment.crop or augment.scale don't go together"),
             ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
-            ("optimizer.lr=fast", "optimizer.lr=fast must be a number, 0 or more"),
+            ("optimizer.lr=fast", "optimizer.lr=fast must be a number of at least 0"),
             ("optimizer.weight_decay=x", r"optimizer: its settings are not right \(.*weight_decay=x, "),
             ("classifier.hidden=-5", "classifier.hidden=-5 must be a whole number"),
             ("classifier.dropout=2", "classifier.dropout=2 must be a number from 0 to 1"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import check_number
 
 
 class MovingAverage(WeightAveraging):
@@ -19,8 +19,7 @@ class MovingAverage(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         """decay: from 0, with which there is no average, to below 1, such as 0.999."""
-        if not isinstance(decay, int | float) or isinstance(decay, bool) or not 0 <= decay < 1:
-            raise HypercolumnsError(f"ema={decay} must be a number from 0 to below 1, such as 0.999, or null")
+        check_number("ema", decay, below=1)
         self.decay = decay
         super().__init__(multi_avg_fn=self._average)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, check_whole
+from hypercolumns.errors import HypercolumnsError, check_number, check_whole
 from hypercolumns.factored.dense import Rest
 from hypercolumns.factored.points import PointClassifier
 from hypercolumns.hypercolumn import Map
@@ -36,8 +36,7 @@ class Adaptive:
         check_whole("adaptive_start", self.start, least=1)
         if self.start & (self.start - 1) or self.start > COARSEST:
             raise HypercolumnsError(f"adaptive_start={self.start} must be a power of two, such as 8, up to {COARSEST}")
-        if isinstance(self.margin, bool) or not isinstance(self.margin, int | float) or not self.margin >= 0:
-            raise HypercolumnsError(f"adaptive_margin={self.margin} must be a number of at least 0")
+        check_number("adaptive_margin", self.margin)
 
 
 def adaptive_labels(

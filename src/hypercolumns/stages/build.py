@@ -45,6 +45,7 @@ from hypercolumns.data import (
 from hypercolumns.errors import (
     HypercolumnsError,
     check_name,
+    check_number,
     check_share,
     check_switch,
     check_whole,
@@ -106,9 +107,7 @@ def prepare(cfg: DictConfig) -> None:
     check_switch("overwrite", cfg.overwrite)
     check_whole("batch_size", cfg.batch_size, least=1)
     check_whole("num_workers", cfg.num_workers, least=0)
-    minutes = cfg.checkpoint_minutes
-    if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes >= 0:
-        raise HypercolumnsError(f"checkpoint_minutes={minutes} must be a number of minutes, 0 or more")
+    check_number("checkpoint_minutes", cfg.checkpoint_minutes)
     check_whole("boundary", cfg.boundary, least=1)
     check_whole("bootstrap", cfg.bootstrap, least=0)
     if cfg.groups is not None:
@@ -127,9 +126,7 @@ def prepare(cfg: DictConfig) -> None:
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
-        rate = cfg.optimizer.get("lr", 0)
-        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 <= rate < math.inf:
-            raise HypercolumnsError(f"optimizer.lr={rate} must be a number, 0 or more")
+        check_number("optimizer.lr", cfg.optimizer.get("lr", 0), below=math.inf)
     elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()

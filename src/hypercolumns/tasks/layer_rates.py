@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from hypercolumns.backbones import Backbone
-from hypercolumns.errors import HypercolumnsError, check_share, check_switch
+from hypercolumns.errors import HypercolumnsError, check_number, check_share, check_switch
 
 CLASSIFIER, BACKBONE = "classifier", "backbone"
 
@@ -37,11 +37,8 @@ class LayerRates:
 
     def __post_init__(self) -> None:
         """Raise HypercolumnsError for settings that can't be."""
-        rate = self.backbone_lr
-        if rate is not None and (not isinstance(rate, int | float) or isinstance(rate, bool) or rate < 0):
-            raise HypercolumnsError(
-                f"optimizer.backbone_lr={rate} must be a learning rate of at least 0, or null for that of optimizer.lr"
-            )
+        if self.backbone_lr is not None:
+            check_number("optimizer.backbone_lr", self.backbone_lr)
         if self.layer_decay is not None:
             check_share("optimizer.layer_decay", self.layer_decay)
         if self.layer_decay == 0:
