@@ -1,7 +1,6 @@
 """From a config to objects."""
 
 import logging
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import fields
@@ -122,11 +121,15 @@ def prepare(cfg: DictConfig) -> None:
             raise HypercolumnsError(f"{group}={cfg[group]} is a group of settings; set one of them, {group}.<name>=...")
     for name in ("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
         check_whole(f"trainer.{name}", cfg.trainer[name], least=1)
+    for name in ("limit_train_batches", "limit_val_batches"):
+        if cfg.trainer[name] is not None:
+            check_number(f"trainer.{name}", cfg.trainer[name])
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
-        check_number("optimizer.lr", cfg.optimizer.get("lr", 0), below=math.inf)
+        for name in ("lr", "weight_decay", "momentum"):
+            check_number(f"optimizer.{name}", cfg.optimizer.get(name, 0))
     elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()
