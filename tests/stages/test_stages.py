@@ -596,6 +596,8 @@ class TestPretrainAndTrain:
             ("resize=[32,32]", "resize and augment.crop or augment.scale don't go together"),
             ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
             ("optimizer.lr=fast", "optimizer.lr=fast must be a number of at least 0"),
+            ("optimizer.lr=1e38", r"optimizer\.lr=1e\+38 must be a number of at least 0 and below 1e\+30"),
+            (["optimizer.lr=1e29", "optimizer.weight_decay=1e29"], r"the loss is (nan|inf) in epoch 1, .*; lower opt"),
             ("optimizer.weight_decay=x", r"optimizer\.weight_decay=x must be a number of at least 0"),
             (["optimizer=sgd", "optimizer.momentum=x"], r"optimizer\.momentum=x must be a number of at least 0"),
             ("+optimizer.betas=[2,2]", r"optimizer: its settings are not right \(.*betas=\[2, 2\], "),

@@ -119,6 +119,7 @@ def test_it_is_the_same_every_time(backbone, classifier):
     [
         ({"backbone_lr": -1}, r"optimizer\.backbone_lr=-1 must be a number of at least 0"),
         ({"backbone_lr": "slow"}, r"optimizer\.backbone_lr=slow must be a number of at least 0"),
+        ({"backbone_lr": 1e38}, r"optimizer\.backbone_lr=1e\+38 must be a number of at least 0 and below 1e\+30"),
         ({"layer_decay": 1.5}, r"optimizer\.layer_decay=1\.5 must be a number from 0 to 1"),
         ({"layer_decay": 0}, r"optimizer\.layer_decay=0 must be above 0, or null; cnn\.trainable=n freezes layers"),
         ({"spare_biases": "some"}, r"optimizer\.spare_biases=some must be true or false"),

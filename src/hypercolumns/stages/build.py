@@ -61,7 +61,7 @@ from hypercolumns.progress import console
 from hypercolumns.segmenter import Segmenter
 from hypercolumns.stages import bad_images, processes
 from hypercolumns.stages.environment import command_line
-from hypercolumns.tasks.layer_rates import LayerRates
+from hypercolumns.tasks.layer_rates import UNHEARD_OF, LayerRates
 from hypercolumns.views import Views
 from hypercolumns.windows import hypercolumns_at
 
@@ -129,7 +129,7 @@ def prepare(cfg: DictConfig) -> None:
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
         for name in ("lr", "weight_decay", "momentum"):
-            check_number(f"optimizer.{name}", cfg.optimizer.get(name, 0))
+            check_number(f"optimizer.{name}", cfg.optimizer.get(name, 0), below=UNHEARD_OF)
     elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()

@@ -10,6 +10,7 @@ from hypercolumns.backbones import Backbone
 from hypercolumns.errors import HypercolumnsError, check_number, check_share, check_switch
 
 CLASSIFIER, BACKBONE = "classifier", "backbone"
+UNHEARD_OF = 1e30  # a rate: what optimisers make of it, such as ten times as much, must be a float32 yet
 
 
 class Group(NamedTuple):
@@ -38,7 +39,7 @@ class LayerRates:
     def __post_init__(self) -> None:
         """Raise HypercolumnsError for settings that can't be."""
         if self.backbone_lr is not None:
-            check_number("optimizer.backbone_lr", self.backbone_lr)
+            check_number("optimizer.backbone_lr", self.backbone_lr, below=UNHEARD_OF)
         if self.layer_decay is not None:
             check_share("optimizer.layer_decay", self.layer_decay)
         if self.layer_decay == 0:
