@@ -135,7 +135,7 @@ class Split:
             found, record = self.shards[number].read(self._fingerprint), self._records[number]
             if found["features"].shape != (record["rows"], self.channels):
                 raise self.shards[number].damaged(f"it has not the {record['rows']} samples that {INDEX} lists")
-            counts = found["labels"].long().bincount(minlength=self.counts.shape[1])
+            counts = found["labels"].bincount(minlength=self.counts.shape[1])
             if not torch.equal(counts, self.counts[number]):
                 raise self.shards[number].damaged(f"it has not the samples of each class that {INDEX} lists")
             self._maps[number] = found
