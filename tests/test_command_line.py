@@ -119,6 +119,11 @@ def test_a_name_of_two_lines_is_shown_on_one():
         (["data=shapes", "cnn=rgb", "augment=5"], "error: augment=5 is a group of settings; set one of them, augment."),
         (["data=shapes", "cnn=rgb", "stage=rank_taps", "rank=x"], "error: rank=x is a group of settings; set one of"),
         (
+            ["stage=train", "data=shapes", "cnn=rgb", "callbacks.pictures=5"],
+            "error: callbacks.pictures=5 is a group of settings; set one of them, callbacks.pictures.<name>=..., or "
+            "leave it out, ~callbacks.pictures",
+        ),
+        (
             ["data=shapes", "cnn=rgb", "trainer.log_every_n_steps=x"],
             "error: trainer.log_every_n_steps=x must be a whole",
         ),

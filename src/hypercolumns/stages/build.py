@@ -119,6 +119,12 @@ def prepare(cfg: DictConfig) -> None:
     for group in ("augment", "rank"):
         if cfg[group] and not isinstance(cfg[group], DictConfig):
             raise HypercolumnsError(f"{group}={cfg[group]} is a group of settings; set one of them, {group}.<name>=...")
+    for name, callback in (cfg.get("callbacks") or {}).items():
+        if not isinstance(callback, DictConfig):
+            raise HypercolumnsError(
+                f"callbacks.{name}={callback} is a group of settings; set one of them, callbacks.{name}.<name>=..., or "
+                f"leave it out, ~callbacks.{name}"
+            )
     for name in ("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
         check_whole(f"trainer.{name}", cfg.trainer[name], least=1)
     for name in ("limit_train_batches", "limit_val_batches"):
