@@ -1,5 +1,6 @@
 import errno
 import re
+import signal
 import subprocess
 import sys
 
@@ -256,3 +257,20 @@ def test_a_bug_keeps_its_traceback(run_script, tmp_path, monkeypatch):
     monkeypatch.setattr("hypercolumns.stages.STAGES", {"verify": lambda cfg: 1 / 0})
     with pytest.raises(ZeroDivisionError):
         run_script("train.py", "stage=verify", "data=shapes", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["stage=validate"], "interrupted; the same command starts anew"),
+        (["stage=extract"], "interrupted; the same command goes on from here"),
+        (["stage=extract", "overwrite=True"], "interrupted; the same command without overwrite goes on from here"),
+    ],
+)
+def test_what_the_same_command_does_after_an_interruption(run_script, tmp_path, monkeypatch, arguments, line):
+    def interrupted(cfg):
+        raise KeyboardInterrupt(signal.SIGTERM)
+
+    monkeypatch.setattr("hypercolumns.stages.STAGES", {"validate": interrupted, "extract": interrupted})
+    result = run_script("train.py", *arguments, "data=shapes", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGTERM, f"{line}\n")

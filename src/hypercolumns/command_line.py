@@ -43,6 +43,7 @@ LESS_MEMORY = (
 )
 WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"
 SWEEP = ("-m", "--multirun")
+AT_ONCE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # stages that keep nothing before their end
 NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings with which a sweep is still the same one
 
 
@@ -64,7 +65,8 @@ def run(main: Callable[[], object]) -> None:
         raise
     except KeyboardInterrupt as interruption:
         again = " without overwrite" if "overwrite=true" in map(str.lower, sys.argv) else ""
-        print(f"interrupted; the same command{again} goes on from here", file=sys.stderr)
+        anew = not _is_sweep(sys.argv) and any(f"stage={stage}" in sys.argv for stage in AT_ONCE)
+        print(f"interrupted; the same command{again} {'starts anew' if anew else 'goes on from here'}", file=sys.stderr)
         number = interruption.args[0] if interruption.args else signal.SIGINT
         sys.exit(128 + number)  # as a shell says it
 
