@@ -1,6 +1,7 @@
 """Images, masks and palettes: reading, colouring, writing."""
 
 import errno
+import io
 import os
 import re
 import stat
@@ -173,6 +174,13 @@ def write_image(path: Path, image: Image.Image, quality: int = 75) -> None:
     """Write an image file in the format of its suffix, whole or not at all; `quality` is that of a JPEG, up to 95."""
     with replacing(path) as temporary:
         image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()], quality=quality)
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """A picture (H, W, 3) as the contents of a PNG file, compressed in a hurry: for looking at."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG", compress_level=1)
+    return file.getvalue()
 
 
 def colour(labels: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.uint8]:

@@ -1,12 +1,13 @@
 """What is written for TensorBoard."""
 
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 
 class EventLogger(TensorBoardLogger):
@@ -17,7 +18,10 @@ class EventLogger(TensorBoardLogger):
         kept = {name: value for name, value in metrics.items() if name != "epoch" and not math.isnan(value)}
         super().log_metrics(kept, step)
 
-    def log_picture(self, name: str, picture: NDArray[np.uint8], step: int = 0) -> None:
-        """Log a picture (H, W, 3); in TensorBoard, those whose names agree up to the / are a group."""
-        experiment: Any = self.experiment
-        experiment.add_image(name, picture, step, dataformats="HWC")
+    def log_picture(self, name: str, picture: bytes, step: int = 0) -> None:
+        """Log a picture, the contents of a PNG; in TensorBoard, those whose names agree up to the / are a group."""
+        with Image.open(io.BytesIO(picture)) as opened:
+            width, height = opened.size
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=picture)
+        experiment: Any = self.experiment  # whose add_image would compress it, and again what is in a file too
+        experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)

@@ -21,6 +21,9 @@ def generator(seed: int, *purpose: int | str) -> torch.Generator:
 @contextmanager
 def seeded(seed: int, *purpose: int | str) -> Iterator[None]:
     """Inside, torch's generators are seeded by `derive(seed, *purpose)`; afterwards the CPU's is as it was."""
+    # Of a GPU that is not in use, torch.manual_seed would only note who asked: longer than many a training step.
+    in_use = torch.cuda.is_initialized() or torch.backends.mps.is_available()
+    seed_generators = torch.manual_seed if in_use else torch.default_generator.manual_seed
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, *purpose))
+        seed_generators(derive(seed, *purpose))
         yield

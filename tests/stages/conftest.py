@@ -2,18 +2,14 @@
 
 import functools
 from importlib import import_module
-from importlib.metadata import distributions
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hypercolumns.callbacks import history
-from hypercolumns.stages import environment
 
 shapes = import_module("hypercolumns.data.shapes")
 draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
-installed = functools.cache(lambda: [SimpleNamespace(name=package.name) for package in distributions()])
 
 
 @pytest.fixture(scope="module", autouse=True)  # no longer: the worker may go on with tests of these very things
@@ -22,5 +18,4 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
         patch.setattr(history, "save_curves", lambda *_: None)
-        patch.setattr(environment, "distributions", installed)
         yield

@@ -8,7 +8,7 @@ import hashlib
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 from hypercolumns import seeds
 from hypercolumns.backbones import context, networks
 from hypercolumns.backbones import weights as weights_module
-from hypercolumns.backbones.geometry import geometries, periods
+from hypercolumns.backbones.geometry import Maps, geometries, periods
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.places import whole_frame
 from hypercolumns.taps import Tap
@@ -30,6 +30,17 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MOST_NAMES = 40  # of a network's modules in a message
 SIDES = [2**power for power in range(10)]  # between which the least one is sought
+
+
+class Derived(NamedTuple):
+    """What follows from a network and its taps, whatever the weights; see `Backbone`."""
+
+    min_side: int
+    period: tuple[int, int]
+    layers: list[Tap]
+
+
+DERIVED: dict[tuple[Any, ...], Derived] = {}  # by network and taps: stages build the same ones again and again
 
 
 class Backbone(nn.Module):
@@ -101,9 +112,12 @@ class Backbone(nn.Module):
             if isinstance(layer, nn.Conv2d):
                 layer.to(memory_format=torch.channels_last)  # twice as fast on a CPU
         self._skeleton = [_without_values(self.body)]  # in a list, so that it is not taken for a part of this module
-        self.min_side = self._least_side()
-        self.taps = self._describe()
-        self.period = periods(self._skeleton[0])
+        key = network, networks.OWN.get(network), self.tap_modules
+        if key not in DERIVED:
+            DERIVED[key] = self._derive()
+        self.min_side, self.period, layers = DERIVED[key]
+        counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
+        self.taps = (*layers, *(make.tap(layers[-1], counts) for make in self.contexts))
         self._freeze()
         self.train(self.training)
 
@@ -174,9 +188,8 @@ class Backbone(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
         """A copy in the same mode: a copy of a traced network alone would be in training mode."""
         twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
+        memo |= {id(self): twin, id(self._skeleton): self._skeleton}  # which never changes
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
-        twin._skeleton[0].eval()
         return twin.train(self.training)
 
     def layers(self) -> list[list[nn.Parameter]]:
@@ -208,22 +221,16 @@ class Backbone(nn.Module):
         }
 
     def _near(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
-        maps, size = self._maps(body, images), (images.shape[2], images.shape[3])
+        maps, size = _maps(body, self.tap_modules, images), (images.shape[2], images.shape[3])
         return [*maps, *(make(maps[-1], size, whole_frame(size)) for make in self.contexts if not make.of_whole)]
-
-    def _maps(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
-        outputs = body(images)
-        return [
-            torch.cat([outputs[module] for module in modules], dim=1) if len(modules) > 1 else outputs[modules[0]]
-            for modules in self.tap_modules
-        ]
-
-    def _maps_without_values(self, images: Tensor) -> list[Tensor]:
-        # By `forward`: a call would print what is wrong with it before it raises.
-        return self._maps(self._skeleton[0].forward, images)
 
     def _shapes(self, height: int, width: int) -> list[torch.Size]:
         return [cells.shape for cells in self._maps_without_values(torch.empty(1, 3, height, width, device="meta"))]
+
+    @property
+    def _maps_without_values(self) -> Maps:
+        # By `forward`: a call would print what is wrong with it before it raises.
+        return functools.partial(_maps, self._skeleton[0].forward, self.tap_modules)
 
     def _least_side(self) -> int:
         def takes(side: int) -> bool:
@@ -235,8 +242,8 @@ class Backbone(nn.Module):
         enough = next((side for side in SIDES if takes(side)), SIDES[-1])
         return bisect.bisect_left(range(enough), True, lo=enough // 2 + 1, key=takes)
 
-    def _describe(self) -> tuple[Tap, ...]:
-        side = self.min_side
+    def _derive(self) -> Derived:
+        side = self._least_side()
         try:
             small, large = self._shapes(side, side), self._shapes(2 * side + 13, 3 * side + 17)
         except Exception as error:
@@ -252,8 +259,7 @@ class Backbone(nn.Module):
         layers = [
             Tap(modules[0], shape[1], both) for modules, shape, both in zip(self.tap_modules, small, axes, strict=True)
         ]
-        counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
-        return (*layers, *(make.tap(layers[-1], counts) for make in self.contexts))
+        return Derived(side, periods(self._skeleton[0]), layers)
 
     def _count(self, found: dict[int, int], axis: int, size: int) -> int:
         """How many cells the deepest map has along an axis of `size` pixels; `found` are those worked out before."""
@@ -274,6 +280,17 @@ class Backbone(nn.Module):
         self.body.requires_grad_(True)
         for part in used if count else self._frozen:
             part.requires_grad_(False)
+
+
+def _maps(
+    body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: Sequence[Sequence[str]], images: Tensor
+) -> list[Tensor]:
+    """The map of each tap of the network, given what it gives of its modules."""
+    outputs = body(images)
+    return [
+        torch.cat([outputs[module] for module in modules], dim=1) if len(modules) > 1 else outputs[modules[0]]
+        for modules in tap_modules
+    ]
 
 
 def _of_channels(name: str, values: Sequence[float]) -> Tensor:

@@ -38,6 +38,10 @@ class Measured:
     thickness: int
     found: dict[int, Tensor] = field(default_factory=dict)  # by the image's size
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Measured":
+        """Itself: a copy would be of the network that it measures, too."""
+        return self
+
     def centres(self, cells: int, size: int) -> Tensor:
         """See `Geometry`."""
         if size not in self.found:

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from hypercolumns.errors import check_whole
-from hypercolumns.images import Palette
+from hypercolumns.images import Palette, png
 from hypercolumns.loggers import EventLogger
 from hypercolumns.metrics import confusion, ratios
 from hypercolumns.panels import Labelled, panels
@@ -84,4 +84,4 @@ class Pictures(pl.Callback):
         for number, (_, _, labelled) in enumerate(sorted(self._worst, key=lambda one: -one[0]), 1):
             pictures[f"worst_{number}"] = np.asarray(panels([labelled], classes, task.palette, columns=2, side=SIDE))
         for name, picture in pictures.items():
-            trainer.logger.log_picture(f"val_images/{name}", picture, trainer.global_step)
+            trainer.logger.log_picture(f"val_images/{name}", png(picture), trainer.global_step)

@@ -5,7 +5,7 @@ import platform
 import re
 import shlex
 import subprocess
-from importlib.metadata import distributions, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import hypercolumns
 def environment(command: str, device: torch.device) -> dict[str, Any]:
     """For `environment.json`: all that is needed, beside the config and the data, to make a run again."""
     packages = ["hypercolumns", *(re.split(r"[^\w.-]", line)[0] for line in requires("hypercolumns") or ())]
-    installed = {package.name.lower() for package in distributions() if package.name}  # or not, if it is optional
     return {
         "command": command,
         "directory": str(Path.cwd()),
@@ -33,8 +32,16 @@ def environment(command: str, device: torch.device) -> dict[str, Any]:
         },
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages if name in installed},
+        "versions": {name: found for name in packages if (found := _version(name)) is not None},
     }
+
+
+def _version(package: str) -> str | None:
+    """Of a package that may be optional, and not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str | None:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from hypercolumns.data import ImageSet
 from hypercolumns.data.images import ImageDataset
 from hypercolumns.evaluation import Evaluation, intervals
-from hypercolumns.files import read_json, write_json
-from hypercolumns.images import Palette, write_image
+from hypercolumns.files import read_json, replacing, write_json
+from hypercolumns.images import Palette, png
 from hypercolumns.loggers import EventLogger
 from hypercolumns.metrics import number, ratios
 from hypercolumns.panels import Labelled, panels
@@ -113,7 +113,7 @@ def conclude(
     if not processes.is_first():
         return
     figures: dict[str, Any] = {**about, "images": 0, "miou": None}
-    pictures: dict[str, Any] = {}
+    pictures: dict[str, bytes] = {}
     if scored is not None:
         evaluation = scored.evaluation
         counts = evaluation.everywhere.sum(0)
@@ -121,9 +121,11 @@ def conclude(
         figures["intervals"] = intervals(evaluation, cfg.groups, cfg.bootstrap, cfg.seed)
         evaluation.save(run.counts)
         report.write_confusion(run.folder / "confusion.csv", counts, evaluation.classes)
-        pictures = {"confusion": confusion_picture(counts, evaluation.classes), "panels": np.asarray(_panels(scored))}
+        confusion = confusion_picture(counts, evaluation.classes)
+        pictures = {"confusion": png(confusion), "panels": png(np.asarray(_panels(scored)))}
         for name, picture in pictures.items():
-            write_image(run.folder / f"{name}.png", Image.fromarray(picture))
+            with replacing(run.folder / f"{name}.png") as temporary:
+                temporary.write_bytes(picture)
     logger = instantiate(cfg.logger, save_dir=str(run.events))
     values = {f"final/{name}": figures[name] for name in FINAL if figures.get(name) is not None}
     logger.log_hyperparams(dict(settings), values)
