@@ -12,6 +12,7 @@ from typing import NamedTuple
 import hypothesis
 import pytest
 import torch
+import torchvision
 
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import MLP, Grid
@@ -36,10 +37,21 @@ def sqn() -> Backbone:
     return Backbone(**SQN)
 
 
+@functools.cache
+def vgg_weights() -> dict[str, torch.Tensor]:
+    """Random ones of VGG-11's convolutions: those of the layers after them, 120 million, take seconds to draw."""
+    torch.manual_seed(3)
+    layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["A"])
+    for layer in layers:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    return layers.state_dict()
+
+
 @pytest.fixture(scope="session")
 def vgg() -> Backbone:
     """VGG-11 with random weights; not to be changed."""
-    return Backbone(**VGG)
+    return Backbone(**VGG, weights=vgg_weights())
 
 
 KINDS = {

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import ROOT, make_segmenter
+from conftest import ROOT, make_segmenter, vgg_weights
 from PIL import Image
 
 from hypercolumns import HypercolumnsError, export
@@ -27,7 +27,7 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 def of(network, taps, head=MLP, alignment="exact", resize=None, **settings):
     torch.manual_seed(4)
-    backbone = Backbone(network, taps, seed=4)
+    backbone = Backbone(network, taps, vgg_weights() if network == "vgg11" else None, seed=4)
     classifier = head(backbone.channels, 3, **settings)
     classifier.standardise(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
     return Segmenter(backbone, classifier, ["a", "b", "c"], alignment=alignment, resize=resize).eval()
@@ -125,7 +125,7 @@ def test_the_names_and_colours_of_classes_are_in_the_file(exported):
 
 def test_nothing_of_the_hidden_layer_is_as_large_as_the_image():
     """Its width is one that nothing else in the graph has."""
-    graph = export._program(of("squeezenet1_0", SQN, hidden=29), "uint8", "labels").graph
+    graph = export._program(of("squeezenet1_0", SQN[:2], hidden=29), "uint8", "labels").graph
     shapes = [node.meta["val"].shape for node in graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
     height, width = next(shape for shape in shapes if len(shape) == 4)[2:]
     wide = [shape for shape in shapes if 29 in shape]
@@ -195,7 +195,7 @@ def test_without_the_packages_the_error_names_the_extra(segmenter, package, tmp_
         export.export_onnx(segmenter, tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize(("format", "name"), [("onnx", "model.onnx"), ("torch", "model.pt2")])
+@pytest.mark.parametrize(("format", "name"), [("onnx", "model.onnx"), slow("torch", "model.pt2")])
 def test_the_page_on_serving_runs_as_it_stands_without_this_package(exported, format, name, tmp_path):
     page = (ROOT / "docs" / "serving.md").read_text()
     (text,) = [block for block in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S) if name in block]

@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 import torchvision
-from conftest import FIRES, SQN, VGG
+from conftest import FIRES, SQN, vgg_weights
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -67,10 +67,10 @@ def test_taps_come_before_the_relu_which_does_not_overwrite_them(sqn):
 )
 def test_taps_are_what_the_plain_network_gives_there(network, taps):
     """Around every ReLU and pooling, and where one ReLU is called twice: nothing is overwritten or out of order."""
-    backbone = Backbone(network, taps).eval()
+    backbone = Backbone(network, taps, vgg_weights() if network == "vgg11" else None).eval()
     images = torch.rand(1, 3, 64, 80)
-    plain = torchvision.models.get_model(network).eval()
-    plain.load_state_dict(backbone.body.state_dict(), strict=False)
+    plain = networks.build_blank(network).eval()
+    plain.load_state_dict(backbone.body.state_dict(), strict=False, assign=True)
     for layer in plain.modules():
         if isinstance(layer, nn.ReLU):
             layer.inplace = False
@@ -298,7 +298,7 @@ def test_unknown_network_and_tap():
     ):
         Backbone("squeezenet", ["features.0"])
     with pytest.raises(HypercolumnsError, match=r"cnn\.taps names features\.99, which this network does not have"):
-        Backbone("vgg11", [VGG["taps"][0], "features.99"])
+        Backbone("squeezenet1_0", ["features.0", "features.99"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from conftest import vgg_weights
 from torch import nn
 from torch.fx import symbolic_trace
 
@@ -105,7 +106,7 @@ def test_global_pooling_is_centred_in_the_image():
 
 
 def test_a_backbone_with_a_pyramid_grid():
-    backbone = Backbone("vgg11", ["features.8", "avgpool"])
+    backbone = Backbone("vgg11", ["features.8", "avgpool"], vgg_weights())
     assert isinstance(backbone.taps[0].axes[0], Regular)
     assert len(backbone.taps[1].axes[0].centres(7, 224)) == 7
     assert [tuple(cells.shape[1:]) for cells in backbone(torch.rand(1, 3, 64, 90))] == [(256, 16, 22), (512, 7, 7)]

@@ -6,7 +6,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from hypercolumns import panels
 from hypercolumns.callbacks import history
+from hypercolumns.stages import finish
 
 shapes = import_module("hypercolumns.data.shapes")
 draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
@@ -14,8 +16,10 @@ draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rn
 
 @pytest.fixture(scope="module", autouse=True)  # no longer: the worker may go on with tests of these very things
 def quick():
-    """Pictures are drawn once and written anew to each folder; curves of trainings are not drawn."""
+    """Pictures are drawn once and written anew to each folder; plots are not drawn, panels are small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
         patch.setattr(history, "save_curves", lambda *_: None)
+        patch.setattr(finish, "confusion_picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
+        patch.setattr(finish, "panels", functools.partial(panels.panels, side=40))
         yield

@@ -12,6 +12,8 @@ from pycocotools import mask as coco
 from small_runs import config
 
 from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.backbones import Backbone
+from hypercolumns.classifiers import MLP
 from hypercolumns.factored import Adaptive
 from hypercolumns.images import PIXELS
 from hypercolumns.prediction import outputs as outputs_module
@@ -436,7 +438,9 @@ def test_the_model_of_a_folder_is_found(place, photos, segmenter):
     assert (Segmenter.load(place / "run").predict(photos / "a.jpg") == segmenter.predict(photos / "a.jpg")).all()
 
 
-def test_the_model_is_exported(place, segmenter, capsys):
+def test_the_model_is_exported(place, capsys):
+    segmenter = Segmenter(Backbone("rgb", ["image"]), MLP(3, 3, hidden=8), ["ground", "cat", "dog"]).eval()
+    segmenter.save(place / "model.safetensors")
     predict("export=torch", "out=served", "export_output=logits")
     assert "100.00% of the labels are the model's own" in capsys.readouterr().out
     with (place / "served" / "model.pt2").open("rb") as file:

@@ -644,11 +644,11 @@ class TestPretrainAndTrain:
         assert re.search(rf"^latest does not lead to {made.folder}\s\(.*Is a directory", capsys.readouterr().out)
         assert sorted(path.name for path in place.iterdir()) == ["0123", "latest"]
 
-    @pytest.mark.parametrize("weights", ["balanced", "batch"])
-    def test_class_weights_raise_the_rare_classes(self, extracted, weights):
-        overrides = ["init_from=scratch", "optimizer.lr=0.01"]
-        run("train", *overrides)
-        plain = json.loads((extracted / "runs/shapes/rgb/train/latest/metrics.json").read_text())
-        run("train", *overrides, f"class_weights={weights}")
-        weighted = json.loads((extracted / "runs/shapes/rgb/train/latest/metrics.json").read_text())
-        assert weighted["per_class_accuracy"]["background"] < plain["per_class_accuracy"]["background"]
+    def test_class_weights_raise_the_rare_classes(self, extracted):
+        found = {}
+        for weights in ("none", "balanced", "batch"):
+            run("train", "init_from=scratch", "optimizer.lr=0.01", f"class_weights={weights}")
+            figures = json.loads((extracted / "runs/shapes/rgb/train/latest/metrics.json").read_text())
+            found[weights] = figures["per_class_accuracy"]["background"]
+        assert found["balanced"] < found["none"]
+        assert found["batch"] < found["none"]
