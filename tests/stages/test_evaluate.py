@@ -16,7 +16,8 @@ from small_runs import RGB, config, only, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.data import shapes
-from hypercolumns.stages import predict, processes, run_stage
+from hypercolumns.panels import panels
+from hypercolumns.stages import finish, predict, processes, run_stage
 
 MODEL = "runs/shapes/rgb/pretrain/latest/model.safetensors"
 VOC = "data/shapes-v1-seed0-40+3/VOCdevkit/VOC2012"
@@ -167,7 +168,8 @@ class TestModel:
 
 
 class TestMasks:
-    def test_against_a_data_set(self, place):
+    def test_against_a_data_set(self, place, monkeypatch):
+        monkeypatch.setattr(finish, "panels", panels)
         miou = run("evaluate", "predictions=predicted")
         folder = only(place, "runs/shapes/predictions/evaluate/*")
         assert miou == figures(place / Path(MODEL).parent)["miou"]
