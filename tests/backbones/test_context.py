@@ -102,6 +102,19 @@ def test_modules_come_first(taps):
         Backbone("squeezenet1_0", taps)
 
 
+def test_context_comes_after_whatever_taps_there_are():
+    apart = Backbone("rgb", ["image"], context=["coordinates", "window:3"])
+    together = Backbone("rgb", ["image", "window:3", "coordinates"])
+    assert [tap.name for tap in apart.taps] == ["image", "window:3", "coordinates"]
+    assert apart.fingerprint() == together.fingerprint()
+
+
+@pytest.mark.parametrize("context", ["pyramid:6", ["image"], ["pyramid:2", 3], 6])
+def test_context_is_a_list_of_context_taps(context):
+    with pytest.raises(HypercolumnsError, match=r"cnn\.context=.* must be a list of context taps, such as \[pyramid:6"):
+        Backbone("rgb", ["image"], context=context)
+
+
 def test_modules_are_no_context_taps():
     assert parse("features.0") is None
     assert parse("layer1.0.add") is None

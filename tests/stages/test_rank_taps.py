@@ -132,6 +132,12 @@ def test_the_printed_command_uses_the_choice(rank, capsys, monkeypatch):
     assert shlex.split(command) == ["command", "python", "train.py", "stage=all", *RGB, "cnn.taps=[image]"]
 
 
+def test_the_choice_is_all_of_the_taps_where_context_was_given_apart(rank, capsys):
+    rank("cnn.taps=[image]", "cnn.context=[window:3,coordinates]", "rank.most=1")
+    *_, choice, _ = capsys.readouterr().out.splitlines()
+    assert choice.split() == ["choice", "'cnn.taps=[image]'", "'cnn.context=[]'"]
+
+
 @pytest.mark.parametrize("taps", [SQN, SQN[:1], SQN[1:2]])
 def test_an_override_is_read_as_it_was_meant(taps, monkeypatch):
     """By the shell, Hydra, and the backbone."""

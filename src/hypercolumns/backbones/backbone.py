@@ -62,6 +62,7 @@ class Backbone(nn.Module):
         mean: Sequence[float] | None = IMAGENET_MEAN,
         std: Sequence[float] | None = IMAGENET_STD,
         seed: int = 0,
+        context: Sequence[str] | None = None,
     ) -> None:
         """Build the network and load its weights.
 
@@ -80,6 +81,7 @@ class Backbone(nn.Module):
                 pretrained weights take.
             std: likewise.
             seed: of random weights.
+            context: more context taps, which come after `taps`, whichever those are.
 
         Raises:
             HypercolumnsError: for an unknown network, tap or setting, and weights that don't fit.
@@ -90,7 +92,7 @@ class Backbone(nn.Module):
         if not isinstance(network, str) or not taps:
             raise HypercolumnsError(f"cnn.network={network} and cnn.taps={taps} must name a network and modules of it")
         self.network = network
-        self.tap_modules, self.contexts = _sorted(taps)
+        self.tap_modules, self.contexts = _sorted([*taps, *_contexts(context)])
         self.trainable = trainable
         if weights is None:
             with seeds.seeded(seed, "backbone"):
@@ -315,6 +317,14 @@ def _sorted(
             f"the last of them"
         )
     return layers, tuple(sorted((one for one in made if one is not None), key=lambda one: one.of_whole))
+
+
+def _contexts(names: Sequence[str] | None) -> Sequence[str]:
+    """The setting `cnn.context`; raises HypercolumnsError unless it is a list of context taps."""
+    names = () if names is None else names
+    if isinstance(names, str) or not isinstance(names, Sequence) or any(context.parse(name) is None for name in names):
+        raise HypercolumnsError(f"cnn.context={names} must be a list of context taps, such as [pyramid:6,window:3]")
+    return names
 
 
 def _cut(name: str, network: nn.Module, tap_modules: Sequence[Sequence[str]]) -> GraphModule:

@@ -1,6 +1,6 @@
 """Context taps: maps made from the deepest map, or from where an image's pixels are. Taps like the others.
 
-The deepest map is that of the last layer that is tapped. In `cnn.taps`, after the layers:
+The deepest map is that of the last layer that is tapped. In `cnn.context`, or in `cnn.taps` after the layers:
 
 - `pyramid:n` the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
 - `window:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);

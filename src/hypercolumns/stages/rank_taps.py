@@ -47,9 +47,11 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
         rows = read_json(run.folder / "ranking.json")["trials"]
         report.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
-        override = f"cnn.taps={report.taps_value(report.choice(rows)['taps'])}"
-        console.print(f"{'choice':>9}  {shlex.quote(override)}", markup=False)
-        console.print(f"{'command':>9}  {build.command('all', override)}", markup=False)
+        chosen = [f"cnn.taps={report.taps_value(report.choice(rows)['taps'])}"]
+        if cfg.cnn.context:  # which the choice holds, as far as it is good
+            chosen.append("cnn.context=[]")
+        console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)
+        console.print(f"{'command':>9}  {build.command('all', *chosen)}", markup=False)
     return run
 
 
