@@ -45,6 +45,12 @@ def test_balanced_weights_by_hand():
     assert balanced_weights(torch.tensor([6, 2, 0])).tolist() == pytest.approx([8 / 12, 8 / 4, 0])
 
 
+def test_weights_between_none_and_balanced_by_hand():
+    counts = torch.tensor([9, 1, 0])  # inverse roots 1/3 and 1, of which the ten pixels have 3 + 1
+    assert balanced_weights(counts, 0.5).tolist() == pytest.approx([10 / 4 / 3, 10 / 4, 0])
+    assert balanced_weights(counts, 0.0).tolist() == [1, 1, 0]
+
+
 def test_smoothing_is_torchs_weighted_too():
     labels, weights = torch.tensor([0, 1, 1, 255]), torch.tensor([3.0, 1.0, 0.5])
     loss = CrossEntropy(label_smoothing=0.2)

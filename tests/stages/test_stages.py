@@ -587,7 +587,8 @@ class TestPretrainAndTrain:
         ("override", "message"),
         [
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
-            ("class_weights=heavy", "class_weights=heavy is not known; choose one of none, balanced, batch"),
+            ("class_weights=heavy", "class_weights=heavy is not known; choose one of none, balanced, batch, or a number"),
+            ("class_weights=1.5", "class_weights=1.5 must be a number from 0 to 1"),
             (["loss=lovasz", "class_weights=batch"], "class_weights=batch: in the loss Lovasz all classes count alike"),
             ("loss.label_smoothing=2", r"loss\.label_smoothing=2 must be a number from 0 to 1"),
             ("resize=5", r"resize=5 must be \[height,width\]"),

@@ -30,8 +30,10 @@ class Loss(nn.Module, ABC):
         ...
 
 
-def balanced_weights(counts: Tensor) -> Tensor:
-    """Weights (classes,) inverse to the counts (classes,), such that a pixel weighs 1 on average; 0 for no pixels."""
-    present = counts > 0
-    weights = counts.sum() / (present.sum() * counts.clamp(min=1))
-    return torch.where(present, weights, 0).float()
+def balanced_weights(counts: Tensor, power: float = 1.0) -> Tensor:
+    """Weights (classes,) inverse to the counts (classes,), to that power, such that a pixel weighs 1 on average.
+
+    0 for no pixels. With a power of 1 all classes count alike, with 0 all pixels do.
+    """
+    weights = torch.where(counts > 0, counts.clamp(min=1).float() ** -power, 0)
+    return weights * (counts.sum() / (weights * counts).sum().clamp(min=LEAST))

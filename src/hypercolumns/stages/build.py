@@ -283,7 +283,13 @@ def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:
         return "batch"
     if cfg.class_weights == "balanced":
         return balanced_weights(counts)
-    raise HypercolumnsError(f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch")
+    if isinstance(cfg.class_weights, str):
+        raise HypercolumnsError(
+            f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch, or a number from 0 "
+            f"(none) to 1 (balanced)"
+        )
+    check_share("class_weights", cfg.class_weights)
+    return balanced_weights(counts, cfg.class_weights)
 
 
 def loss(cfg: DictConfig, counts: Tensor) -> Loss:
