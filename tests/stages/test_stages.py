@@ -14,10 +14,11 @@ from hydra.errors import InstantiationException
 from PIL import Image
 from small_runs import RGB, TINY, config, only, run
 
-from hypercolumns import HypercolumnsError, Segmenter, plots
+from hypercolumns import HypercolumnsError, Segmenter, plots, seeds
 from hypercolumns.callbacks import history
 from hypercolumns.classifiers import MLP
-from hypercolumns.data import shapes
+from hypercolumns.data import Augmentation, shapes
+from hypercolumns.data.image_set import read
 from hypercolumns.files import write_json
 from hypercolumns.images import read_image, read_mask
 from hypercolumns.stages import all as all_stages
@@ -58,6 +59,40 @@ class TestExtract:
                 with Image.open(pair.image) as picture:
                     red = torch.from_numpy(np.array(picture))[rows, columns, 0] / 255
                 assert torch.allclose(image.features[:, 0].float(), (red - 0.485) / 0.229, atol=2e-3)
+
+    def test_views_of_train_images_differ_in_their_colours_alone(self, place):
+        plain = ["data.train_images=2", "data.val_images=1", "sampler.n=4"]
+        run("extract", *plain, "samples=plain")
+        run("extract", *plain, "views=2", "augment.color_jitter=0.5", "augment.flip=1", "samples=views")
+        unchanged, store = (SampleStore(place / name) for name in ("plain", "views"))
+        assert torch.equal(*(one.split("val").fetch(torch.arange(4))[0] for one in (unchanged, store)))
+        images = shapes("data", train_images=2, val_images=1)
+        change = Augmentation(color_jitter=0.5)
+        for found, pair in zip(store.split("train").images(), images.splits["train"], strict=True):
+            image, mask = read(pair, images.palette, 6)
+            half = len(found.positions) // 2
+            assert not torch.equal(found.positions[:half], found.positions[half:])
+            for number, part in enumerate((slice(None, half), slice(half, None))):
+                rows, columns = found.positions[part].T.long()
+                assert torch.equal(found.labels[part], mask[rows, columns])
+                view, _, _ = change(image, mask, seeds.derive(0, number, pair.id))
+                expected = (view[0, rows, columns] / 255 - 0.485) / 0.229
+                assert torch.allclose(found.features[part, 0].float(), expected, atol=2e-3)
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (
+                ["views=1", "augment.color_jitter=0"],
+                r"views=1 of an image differ in their colours; say how, such as augment\.color_jitter=0\.5",
+            ),
+            (["views=1", "augment.color_jitter=null", "augment.flip=1"], "views=1 of an image differ in their colours"),
+            (["views=-1"], "views=-1 must be a whole number of at least 0"),
+        ],
+    )
+    def test_views_that_can_not_be(self, place, overrides, message):
+        with pytest.raises(HypercolumnsError, match=message):
+            run("extract", *overrides)
 
     def test_interrupted_it_goes_on_and_ends_the_same(self, place):
         run("extract")
@@ -587,7 +622,10 @@ class TestPretrainAndTrain:
         ("override", "message"),
         [
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
-            ("class_weights=heavy", "class_weights=heavy is not known; choose one of none, balanced, batch, or a number"),
+            (
+                "class_weights=heavy",
+                "class_weights=heavy is not known; choose one of none, balanced, batch, or a number",
+            ),
             ("class_weights=1.5", "class_weights=1.5 must be a number from 0 to 1"),
             (["loss=lovasz", "class_weights=batch"], "class_weights=batch: in the loss Lovasz all classes count alike"),
             ("loss.label_smoothing=2", r"loss\.label_smoothing=2 must be a number from 0 to 1"),

@@ -146,11 +146,16 @@ class ImageData(ResumableData):
             self.image_set.splits[split], self.image_set.palette, len(self.image_set.classes), resize=self.resize
         )
 
+    def augmented(self, split: str, epoch: int) -> ImageDataset:
+        """The examples of a split, augmented as in that epoch."""
+        dataset = self.dataset(split)
+        dataset.augmentation, dataset.seed, dataset.epoch = self.augmentation, self.seed, epoch
+        return dataset
+
     def train_dataloader(self) -> DataLoader[Example]:
         """The training images of the trainer's epoch; reload it every epoch."""
         epoch, done = self.start
-        dataset = self.dataset("train")
-        dataset.augmentation, dataset.seed, dataset.epoch = self.augmentation, self.seed, epoch
+        dataset = self.augmented("train", epoch)
         order = torch.randperm(len(dataset), generator=seeds.generator(self.seed, "order", epoch)).tolist()
         return self._loader(dataset, Steps(order, self.batch_size, *self.share, done))
 

@@ -73,6 +73,7 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
     "on_bad": "error",
     "max_bad": 0.05,
 }
+COLOURS = ("color_jitter", "grey", "blur")  # what of augment leaves pixels in their places
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
@@ -208,6 +209,20 @@ def image_data(cfg: DictConfig, images: ImageSet) -> ImageData:
         )
     augmentation = Augmentation(**plain(cfg.augment or {}))
     return ImageData(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
+
+
+def colours(cfg: DictConfig) -> dict[str, Any]:
+    """Of the setting `augment`, what leaves pixels in their places: the views of stage extract differ in that."""
+    check_whole("views", cfg.views, least=0)
+    if not cfg.views:
+        return {}
+    found = {name: cfg.augment[name] for name in COLOURS if cfg.augment and cfg.augment[name]}
+    if not found:
+        raise HypercolumnsError(
+            f"views={cfg.views} of an image differ in their colours; say how, such as augment.color_jitter=0.5, or set "
+            f"views=0"
+        )
+    return found
 
 
 def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:

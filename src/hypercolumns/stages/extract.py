@@ -1,18 +1,21 @@
 """Stage extract: images and masks in, a store of sampled hypercolumns out."""
 
+import functools
 import itertools
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, StackDataset
 
 from hypercolumns import seeds
-from hypercolumns.data import Example, ImageData, ImageSet
+from hypercolumns.data import Augmentation, Example, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError, check_whole
 from hypercolumns.files import replacing
 from hypercolumns.progress import console, track
@@ -50,10 +53,14 @@ def extract(cfg: DictConfig) -> Path:
         else:
             with replacing(folder / "config.yaml") as temporary:
                 OmegaConf.save(cfg, temporary, resolve=True)
-            data = ImageData(images, num_workers=cfg.num_workers, resize=build.resize(cfg))
+            augmentation = Augmentation(**build.colours(cfg))
+            data = ImageData(
+                images, num_workers=cfg.num_workers, resize=build.resize(cfg), augmentation=augmentation, seed=cfg.seed
+            )
             read = build.reader(cfg, backbone.to(processes.device(cfg)).eval())
             for split in images.splits:
-                _extract_split(writer, split, data, backbone.taps, read, sampler, guide, cfg.seed)
+                views = _views(data, split, cfg.views)
+                _extract_split(writer, split, views, cfg.num_workers, backbone.taps, read, sampler, guide, cfg.seed)
         writer.finish()
     store = SampleStore(folder)
     report.show_store(store, images.classes)
@@ -72,10 +79,18 @@ def _guide(cfg: DictConfig, images: ImageSet) -> Segmenter:
     return build.model(cfg, images).to(processes.device(cfg))
 
 
+def _views(data: ImageData, split: str, number: int) -> StackDataset[Any]:
+    """The views that samples of a split are taken from: of train images that many, of others the image as it is."""
+    if split != "train" or not number:
+        return StackDataset(data.dataset(split))
+    return StackDataset(*(data.augmented(split, epoch) for epoch in range(number)))
+
+
 def _extract_split(
     writer: StoreWriter,
     split: str,
-    data: ImageData,
+    data: StackDataset[Any],
+    num_workers: int,
     taps: Sequence[Tap],
     read: build.Read,
     sampler: Sampler,
@@ -89,8 +104,8 @@ def _extract_split(
         first = next(claims, None)
         if first is not None:
             total = sum(len(writer.images(shard)) for shard in missing)
-            for shard, examples in _claimed(writer, itertools.chain([first], claims), split, data, total):
-                writer.write(shard, [_sample(example, taps, read, sampler, guide, seed) for example in examples])
+            for shard, images in _claimed(writer, itertools.chain([first], claims), split, data, num_workers, total):
+                writer.write(shard, [_sample(views, taps, read, sampler, guide, seed) for views in images])
         else:
             if not waiting:
                 console.print(f"extract {split}: waiting for other processes to write {len(missing)} shards")
@@ -99,9 +114,9 @@ def _extract_split(
 
 
 def _claimed(
-    writer: StoreWriter, claims: Iterator[Shard], split: str, data: ImageData, total: int
-) -> Iterator[tuple[Shard, Iterator[Example]]]:
-    """Each shard with its images; workers read ahead, so it is claimed as soon as their reading reaches it."""
+    writer: StoreWriter, claims: Iterator[Shard], split: str, data: StackDataset[Any], num_workers: int, total: int
+) -> Iterator[tuple[Shard, Iterator[Sequence[Example]]]]:
+    """Each shard with the views of its images; workers read ahead, so it is claimed once their reading reaches it."""
     claimed: deque[Shard] = deque()
 
     def indices() -> Iterator[int]:
@@ -109,11 +124,11 @@ def _claimed(
             claimed.append(shard)
             yield from writer.images(shard)
 
-    loader: DataLoader[Example] = DataLoader(
-        data.dataset(split),
+    loader: DataLoader[Any] = DataLoader(
+        data,
         batch_size=None,
         sampler=indices(),
-        num_workers=data.num_workers,
+        num_workers=num_workers,
         worker_init_fn=leave_to_parent,
     )
     examples = iter(track(loader, f"extract {split}", total))
@@ -123,15 +138,32 @@ def _claimed(
 
 
 def _sample(
-    example: Example, taps: Sequence[Tap], read: build.Read, sampler: Sampler, guide: Segmenter | None, seed: int
+    views: Sequence[Example],
+    taps: Sequence[Tap],
+    read: build.Read,
+    sampler: Sampler,
+    guide: Segmenter | None,
+    seed: int,
 ) -> ImageSamples:
-    """The samples of one image; a function of the image, the seed and the model that guides the sampler alone."""
-    logits = None if guide is None else lambda points: guide.predicted_at(example.image[None], points[None])[0]
-    points = sampler(example.mask, seeds.generator(seed, "sample", example.id), logits)
-    features = read(example.image, points).half().cpu()
-    _refuse_unless_finite(features, taps, example.id)
-    labels = example.mask[points[:, 0], points[:, 1]]
-    return ImageSamples(example.id, (example.mask.shape[0], example.mask.shape[1]), points, labels, features)
+    """The samples of one image; a function of its views, the seed and the model that guides the sampler alone."""
+    positions, labels, features = [], [], []
+    for number, (image, mask, image_id, _) in enumerate(views):
+        logits = None if guide is None else functools.partial(_predicted, guide, image)
+        generator = seeds.generator(seed, "sample", image_id, *([number] if number else []))
+        points = sampler(mask, generator, logits)
+        positions.append(points)
+        labels.append(mask[points[:, 0], points[:, 1]])
+        features.append(read(image, points).half().cpu())
+    found = torch.cat(features)
+    first = views[0]
+    _refuse_unless_finite(found, taps, first.id)
+    size = (first.mask.shape[0], first.mask.shape[1])
+    return ImageSamples(first.id, size, torch.cat(positions), torch.cat(labels), found)
+
+
+def _predicted(guide: Segmenter, image: Tensor, points: Tensor) -> Tensor:
+    """The guide's logits at points (N, 2) of an image, (N, classes)."""
+    return guide.predicted_at(image[None], points[None])[0]
 
 
 def _refuse_unless_finite(features: Tensor, taps: Sequence[Tap], image: str) -> None:

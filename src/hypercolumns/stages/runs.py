@@ -72,12 +72,14 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
     """All that decides the contents of the store that stage extract makes with these settings."""
     sampler: type[Sampler] = get_class(cfg.sampler._target_)
     guide = {"model": _hash(cfg.model)} if sampler.needs_model else {}
+    views = {"views": cfg.views, "augment": colours} if (colours := build.colours(cfg)) else {}
     return wanted | {
         "sampler": build.plain(cfg.sampler),
         "seed": cfg.seed,
         "device": processes.device(cfg).type,  # it and the number of threads decide how sums of floats are rounded
         "threads": torch.get_num_threads(),
         **guide,
+        **views,
     }
 
 
