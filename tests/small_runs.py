@@ -32,7 +32,7 @@ def composed(name, *overrides):
 
 
 def run(stage, *overrides, base=RGB):
-    batch = {"pretrain": ["batch_size=256"], "train": ["batch_size=8"]}.get(stage, [])
+    batch = ["batch_size=8"] if stage == "train" else []
     return run_stage(config("train", *base, f"stage={stage}", *batch, *overrides))
 
 

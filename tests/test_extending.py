@@ -1,5 +1,6 @@
 """docs/extending.md, followed to the letter in a copy of the project."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -27,9 +28,8 @@ def apply(place, diff):
 
 
 def run(place, *command):
-    done = subprocess.run(
-        command, cwd=place, env={"PATH": f"{place}/bin:/usr/bin:/bin"}, capture_output=True, text=True, timeout=300
-    )
+    environment = {"PATH": f"{place}/bin:/usr/bin:/bin", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

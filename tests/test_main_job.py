@@ -79,8 +79,8 @@ def test_main_job_learns_what_colour_alone_does_not_tell(tmp_path):
     """The README's command reaches 0.80 mIoU; a classifier of each pixel's colour stays at or below 0.50."""
     run(*MAIN_JOB, cwd=tmp_path)
     assert miou(tmp_path, "sqn/train") >= 0.8
-    run("train.py", "data=shapes", "cnn=rgb", "sampler=uniform", "sampler.n=1000", "stage=extract", cwd=tmp_path)
-    run("train.py", "data=shapes", "cnn=rgb", "stage=pretrain", cwd=tmp_path)
+    colour = ["cnn=rgb", "sampler=uniform", "sampler.n=1000", "until=pretrain"]
+    run("train.py", "data=shapes", *colour, cwd=tmp_path)
     assert miou(tmp_path, "rgb/pretrain") <= 0.5
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import time
 from dataclasses import replace
 from importlib.metadata import version
@@ -27,11 +28,48 @@ from hypercolumns.stages.pretrain import _limit
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
 
+FEW = ["data.train_images=6", "data.val_images=1"]  # for stage train, which needs no store to train from scratch
+
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def extracted_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("extracted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run("extract")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained_once(extracted_once, tmp_path_factory):
+    folder = copied(extracted_once, tmp_path_factory.mktemp("pretrained"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, run("pretrain")
+
+
+@pytest.fixture
+def extracted(extracted_once, place):
+    """This folder, in which stage extract was run."""
+    return copied(extracted_once, place)
+
+
+@pytest.fixture
+def pretrained(pretrained_once, place):
+    """The mIoU of stage pretrain, run in this folder after stage extract."""
+    folder, miou = pretrained_once
+    copied(folder, place)
+    return miou
+
+
+def copied(folder, place):
+    return shutil.copytree(folder, place, symlinks=True, dirs_exist_ok=True)
 
 
 def contents(folder):
@@ -94,8 +132,7 @@ class TestExtract:
         with pytest.raises(HypercolumnsError, match=message):
             run("extract", *overrides)
 
-    def test_interrupted_it_goes_on_and_ends_the_same(self, place):
-        run("extract")
+    def test_interrupted_it_goes_on_and_ends_the_same(self, extracted, place):
         folder = only(place, "runs/shapes/rgb/samples/*")
         whole = contents(folder)
         assert sum(name.endswith(".safetensors") for name in whole) == 3
@@ -107,25 +144,24 @@ class TestExtract:
         assert contents(folder) == whole
         assert kept.stat().st_mtime_ns == before
 
-    def test_workers_change_nothing(self, place):
-        run("extract")
+    def test_workers_change_nothing(self, extracted, place):
         folder = only(place, "runs/shapes/rgb/samples/*")
         alone = contents(folder)
         run("extract", "num_workers=2", "overwrite=true")
         assert contents(folder) == alone
 
     def test_a_finished_store_is_left_alone_and_other_settings_make_another(self, place):
-        run("extract")
+        few = "data.train_images=6"
+        run("extract", few)
         folder = only(place, "runs/shapes/rgb/samples/*")
         before = (folder / "index.json").stat().st_mtime_ns
-        run("extract")
+        run("extract", few)
         assert (folder / "index.json").stat().st_mtime_ns == before
         for setting in ("sampler.n=2", "seed=1", "alignment=corners", "sampler=uniform", "resize=[32,32]"):
-            run("extract", setting)
+            run("extract", few, setting)
         assert len(list(place.glob("runs/shapes/rgb/samples/*/index.json"))) == 6
 
-    def test_overwrite_makes_it_again(self, place):
-        run("extract")
+    def test_overwrite_makes_it_again(self, extracted, place):
         folder = only(place, "runs/shapes/rgb/samples/*")
         whole, before = contents(folder), (folder / "train-00000.safetensors").stat().st_mtime_ns
         (folder / "notes.txt").write_text("mine")
@@ -133,8 +169,7 @@ class TestExtract:
         assert contents(folder) == whole | {"notes.txt": b"mine"}
         assert (folder / "train-00000.safetensors").stat().st_mtime_ns != before
 
-    def test_a_finished_store_that_lost_a_shard_is_completed(self, place):
-        run("extract")
+    def test_a_finished_store_that_lost_a_shard_is_completed(self, extracted, place):
         folder = only(place, "runs/shapes/rgb/samples/*")
         whole = contents(folder)
         (folder / "train-00001.safetensors").unlink()
@@ -170,8 +205,7 @@ class TestExtract:
         run("extract", "samples=mine")
         assert contents(place / "mine") == whole
 
-    def test_another_store_that_is_odd_is_passed_over(self, place):
-        run("extract")
+    def test_another_store_that_is_odd_is_passed_over(self, extracted, place):
         odd = place / "runs/shapes/rgb/samples/0123456789"
         odd.mkdir()
         for text in ("{", "{}"):
@@ -194,8 +228,7 @@ class TestExtract:
         ):
             run(stage, "samples=s3://bucket/store")
 
-    def test_it_waits_for_shards_that_another_process_writes(self, place, capsys, monkeypatch):
-        run("extract")
+    def test_it_waits_for_shards_that_another_process_writes(self, extracted, place, capsys, monkeypatch):
         folder = only(place, "runs/shapes/rgb/samples/*")
         whole = contents(folder)
         fingerprint = SampleStore(folder).fingerprint
@@ -259,7 +292,7 @@ class TestAll:
     """In this process the stages have no command line, so stage all has only what the config says."""
 
     def test_a_store_that_is_named_is_made_once_and_then_read(self, place, monkeypatch):
-        overrides = [*RGB, "stage=all", "samples=mine", "trainer.max_epochs=1"]
+        overrides = [*RGB, "stage=all", "samples=mine", "trainer.max_epochs=1", "data.train_images=6"]
         monkeypatch.setattr(build, "overrides", lambda: overrides)
         monkeypatch.setattr(
             all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs)
@@ -293,16 +326,14 @@ def compose_stage(overrides, stage, inputs):
 
 
 class TestVerify:
-    def test_a_store_as_it_was_written(self, place, capsys):
-        run("extract")
+    def test_a_store_as_it_was_written(self, extracted, place, capsys):
         folder = only(place, "runs/shapes/rgb/samples/*")
         assert run_stage(config("train", *RGB, "stage=verify")) is None
         assert run_stage(config("train", "stage=verify", f"samples={folder}")) is None
         rows = sum(len(SampleStore(folder).split(split)) for split in ("train", "val"))
         assert capsys.readouterr().out.count(f"verify: {rows:,} samples in") == 2
 
-    def test_a_damaged_store(self, place):
-        run("extract")
+    def test_a_damaged_store(self, extracted, place):
         folder = only(place, "runs/shapes/rgb/samples/*")
         data = bytearray((folder / "train-00001.safetensors").read_bytes())
         data[-1] ^= 1
@@ -313,31 +344,24 @@ class TestVerify:
 
 
 class TestPretrainAndTrain:
-    @pytest.fixture
-    def extracted(self, place):
-        run("extract")
-        return place
-
-    def test_from_store_to_model(self, extracted):
-        miou = run("pretrain")
-        folder = only(extracted, "runs/shapes/rgb/pretrain/*")
+    def test_from_store_to_model(self, pretrained, place):
+        folder = only(place, "runs/shapes/rgb/pretrain/*")
         names = {path.name for path in folder.iterdir()}
         assert {"model.safetensors", "metrics.json", "panels.png", "config.yaml", "run.json", "checkpoints"} <= names
         figures = json.loads((folder / "metrics.json").read_text())
-        assert figures["miou"] == miou
+        assert figures["miou"] == pretrained
         assert figures["images"] == 3
         assert 0 < figures["sample_miou"] < 1
         assert (folder.parent / "latest").resolve() == folder
 
-        trained = run("train", "batch_size=2")
-        folder = only(extracted, "runs/shapes/rgb/train/*")
+        trained = run("train", "trainer.max_epochs=1")
+        folder = only(place, "runs/shapes/rgb/train/*")
         figures = json.loads((folder / "metrics.json").read_text())
         assert figures["miou"] == trained
 
-    def test_figures_are_those_of_the_model_at_full_size(self, extracted):
+    def test_figures_are_those_of_the_model_at_full_size(self, pretrained):
         """Against a plain count of what the saved model predicts."""
-        miou = run("pretrain")
-        segmenter = Segmenter.load(extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors")
+        segmenter = Segmenter.load("runs/shapes/rgb/pretrain/latest/model.safetensors")
         both, either = np.zeros(6), np.zeros(6)
         for pair in shapes("data", train_images=40, val_images=3).splits["val"]:
             truth = read_mask(pair.mask, segmenter.palette, 6).numpy()
@@ -345,59 +369,56 @@ class TestPretrainAndTrain:
             for label in range(6):
                 both[label] += ((truth == label) & (predicted == label)).sum()
                 either[label] += (((truth == label) | (predicted == label)) & (truth != 255)).sum()
-        assert miou == pytest.approx(np.mean(both[either > 0] / either[either > 0]))
+        assert pretrained == pytest.approx(np.mean(both[either > 0] / either[either > 0]))
 
-    def test_done_once(self, extracted):
-        miou = run("pretrain")
-        folder = only(extracted, "runs/shapes/rgb/pretrain/*")
+    def test_done_once(self, pretrained, place):
+        folder = only(place, "runs/shapes/rgb/pretrain/*")
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-        assert run("pretrain", "num_workers=1") == miou
+        assert run("pretrain", "num_workers=1") == pretrained
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
         run("pretrain", "overwrite=true")
         assert (folder / "model.safetensors").stat().st_mtime_ns != before[folder / "model.safetensors"]
-        run("pretrain", "optimizer.lr=0.1")
-        assert len(list(extracted.glob("runs/shapes/rgb/pretrain/*/metrics.json"))) == 3  # and latest
+        run("pretrain", "optimizer.lr=0.1", "trainer.max_epochs=1")
+        assert len(list(place.glob("runs/shapes/rgb/pretrain/*/metrics.json"))) == 3  # and latest
 
-    def test_a_run_from_before_counts_were_kept_is_scored_again(self, extracted):
-        miou = run("pretrain")
-        folder = only(extracted, "runs/shapes/rgb/pretrain/*")
+    def test_a_run_from_before_counts_were_kept_is_scored_again(self, pretrained, place):
+        folder = only(place, "runs/shapes/rgb/pretrain/*")
         figures = json.loads((folder / "metrics.json").read_text())
         old = {name: value for name, value in figures.items() if "boundary" not in name and name != "intervals"}
         (folder / "metrics.json").write_text(json.dumps(old))
         (folder / "images.npz").unlink()
         before = (folder / "model.safetensors").stat().st_mtime_ns
-        assert run("pretrain") == miou
+        assert run("pretrain") == pretrained
         assert json.loads((folder / "metrics.json").read_text()) == figures
         assert (folder / "model.safetensors").stat().st_mtime_ns == before
 
-    def test_another_width_of_boundaries_is_scored_again(self, extracted):
-        miou = run("pretrain")
-        folder = only(extracted, "runs/shapes/rgb/pretrain/*")
+    def test_another_width_of_boundaries_is_scored_again(self, pretrained, place):
+        folder = only(place, "runs/shapes/rgb/pretrain/*")
         before = json.loads((folder / "metrics.json").read_text())
         trained = (folder / "model.safetensors").stat().st_mtime_ns
-        assert run("pretrain", "boundary=7") == miou
+        assert run("pretrain", "boundary=7") == pretrained
         after = json.loads((folder / "metrics.json").read_text())
         assert (before["boundary_width"], after["boundary_width"]) == (3, 7)
         assert after["boundary_pixels"] > before["boundary_pixels"]
         assert (folder / "model.safetensors").stat().st_mtime_ns == trained
 
     def test_scoring_more_images_does_not_train_again(self, extracted):
-        assert run("pretrain", "dense_val=0") is None
+        assert run("pretrain", "trainer.max_epochs=1", "dense_val=0") is None
         model = only(extracted, "runs/shapes/rgb/pretrain/*") / "model.safetensors"
         before = model.stat().st_mtime_ns
-        assert run("pretrain", "dense_val=2") > 0
+        assert run("pretrain", "trainer.max_epochs=1", "dense_val=2") > 0
         assert json.loads(model.with_name("metrics.json").read_text())["evaluated"]["ids"] == ["val_00000", "val_00002"]
         assert model.stat().st_mtime_ns == before
         figures = model.with_name("metrics.json").read_text()
-        assert run("pretrain", "dense_val=0") > 0
+        assert run("pretrain", "trainer.max_epochs=1", "dense_val=0") > 0
         assert model.with_name("metrics.json").read_text() == figures
 
     @pytest.mark.parametrize(
         ("stage", "task", "overrides"),
         [
             ("pretrain", PixelClassification, ["classifier.dropout=0.5"]),
-            ("train", Segmentation, ["batch_size=20", "init_from=scratch", "augment.color_jitter=0.5"]),
-            ("train", Segmentation, ["batch_size=20", "init_from=scratch", "pixels=50", "classifier.dropout=0.5"]),
+            ("train", Segmentation, [*FEW, "batch_size=3", "init_from=scratch", "augment.color_jitter=0.5"]),
+            ("train", Segmentation, [*FEW, "batch_size=3", "init_from=scratch", "pixels=50", "classifier.dropout=0.5"]),
         ],
     )
     def test_interrupted_it_goes_on_and_ends_the_same(self, extracted, monkeypatch, stage, task, overrides):
@@ -466,10 +487,10 @@ class TestPretrainAndTrain:
         assert [row["epoch"] for row in rows] == list("01234")
         assert float(rows[1]["val/sample_miou"]) == pytest.approx(0.9)
 
-    def test_the_folder_tells_how_the_run_was_made(self, extracted, monkeypatch):
+    def test_the_folder_tells_how_the_run_was_made(self, place, monkeypatch):
         monkeypatch.setattr(history, "save_curves", plots.save_curves)
-        run("train", "init_from=scratch", "trainer.max_epochs=2")
-        folder = only(extracted, "runs/shapes/rgb/train/*")
+        run("train", "init_from=scratch", "trainer.max_epochs=2", *FEW, "batch_size=2")
+        folder = only(place, "runs/shapes/rgb/train/*")
         found = json.loads((folder / "environment.json").read_text())
         assert found["command"].startswith("python train.py")
         assert found["versions"]["torch"] == version("torch")
@@ -478,7 +499,7 @@ class TestPretrainAndTrain:
             assert picture.size == (1650, 420)
         with (folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-        assert [int(row["step"]) for row in rows] == [5, 10]
+        assert [int(row["step"]) for row in rows] == [3, 6]
         assert all(float(row["train/images_per_second"]) > 0 for row in rows)
         assert float(rows[-1]["train/learning_rate"]) < float(rows[0]["train/learning_rate"])
         best = max(float(row["val/miou"]) for row in rows)
@@ -517,16 +538,15 @@ class TestPretrainAndTrain:
         with pytest.raises(HypercolumnsError, match=r"the newest one, .*: data\.train is "):
             run("pretrain")
 
-    def test_standardised_by_the_samples(self, extracted):
-        run("pretrain", "dense_val=0")
-        model = Segmenter.load(extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors")
-        mean, std = SampleStore(only(extracted, "runs/shapes/rgb/samples/*")).split("train").statistics()
+    def test_standardised_by_the_samples(self, pretrained, place):
+        model = Segmenter.load(place / "runs/shapes/rgb/pretrain/latest/model.safetensors")
+        mean, std = SampleStore(only(place, "runs/shapes/rgb/samples/*")).split("train").statistics()
         assert torch.allclose(model.classifier.mean, mean.float())
         assert torch.allclose(model.classifier.std, std.float())
 
-    def test_from_scratch_standardised_by_pixels_of_the_images(self, extracted):
-        run("train", "init_from=scratch", "trainer.max_epochs=1")
-        model = Segmenter.load(extracted / "runs/shapes/rgb/train/latest/model.safetensors")
+    def test_from_scratch_standardised_by_pixels_of_the_images(self, place):
+        run("train", "init_from=scratch", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
+        model = Segmenter.load(place / "runs/shapes/rgb/train/latest/model.safetensors")
         pairs = shapes("data", train_images=40, val_images=3).splits["train"]
         pixels = torch.cat(
             [model.backbone(read_image(pair.image)[None] / 255)[0][0].flatten(1) for pair in pairs], dim=1
@@ -552,23 +572,22 @@ class TestPretrainAndTrain:
         with pytest.raises(HypercolumnsError, match=r"no pretrained model .*; make it first: .*stage=pretrain"):
             run("train")
 
-    def test_an_input_that_does_not_fit_names_both_values(self, extracted):
+    def test_an_input_that_does_not_fit_names_both_values(self, pretrained, place):
         message = 'alignment is "exact", this command has "corners"'
         with pytest.raises(HypercolumnsError, match=message):
             run("pretrain", "alignment=corners")
-        store = only(extracted, "runs/shapes/rgb/samples/*")
+        store = only(place, "runs/shapes/rgb/samples/*")
         with pytest.raises(HypercolumnsError, match=f"samples={store} does not fit: {message}"):
             run("pretrain", "alignment=corners", f"samples={store}")
-        run("pretrain", "dense_val=0")
         with pytest.raises(HypercolumnsError, match=message):
             run("train", "alignment=corners")
-        model = extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors"
+        model = place / "runs/shapes/rgb/pretrain/latest/model.safetensors"
         with pytest.raises(HypercolumnsError, match=f"init_from={model} does not fit: {message}"):
             run("train", "alignment=corners", f"init_from={model}")
 
     def test_pretrain_takes_the_newest_store_whatever_its_sampler(self, extracted):
         run("extract", "sampler=uniform", "sampler.n=7")
-        run("pretrain", "dense_val=0")
+        run("pretrain", "dense_val=0", "trainer.max_epochs=1")
         identity = json.loads((only(extracted, "runs/shapes/rgb/pretrain/*") / "run.json").read_text())["identity"]
         newest = max(extracted.glob("runs/shapes/rgb/samples/*/index.json"), key=lambda path: path.stat().st_mtime)
         assert identity["samples"] == newest.parent.name
@@ -577,23 +596,21 @@ class TestPretrainAndTrain:
         own = only(extracted, "runs/shapes/rgb/samples/*")
         run("extract", "seed=1")
         monkeypatch.setattr(build, "overrides", lambda: ["seed=0"])
-        run("pretrain", "seed=0", "dense_val=0")
+        run("pretrain", "seed=0", "dense_val=0", "trainer.max_epochs=1")
         assert pretrain_identity(extracted)["samples"] == own.name
 
-    def test_a_sampler_that_is_named_chooses_the_store(self, extracted, monkeypatch):
+    def test_a_sampler_that_is_named_chooses_the_store(self, pretrained, place, monkeypatch):
         """Also where stage extract was given a model, which stage pretrain is not."""
-        run("pretrain", "dense_val=0")
-        model = extracted / "runs/shapes/rgb/pretrain/latest/model.safetensors"
+        model = place / "runs/shapes/rgb/pretrain/latest/model.safetensors"
         run("extract", "sampler=uncertainty", "sampler.n=5", f"model={model}")
-        parent = extracted / "runs/shapes/rgb/samples"
+        parent = place / "runs/shapes/rgb/samples"
         own = max(parent.glob("*/index.json"), key=lambda path: path.stat().st_mtime).parent
         run("extract", "sampler=uniform", "sampler.n=5")
         monkeypatch.setattr(build, "overrides", lambda: ["sampler=uncertainty", "sampler.n=5"])
-        run("pretrain", "sampler=uncertainty", "sampler.n=5", "dense_val=0", "trainer.max_epochs=2")
-        assert pretrain_identity(extracted)["samples"] == own.name
+        run("pretrain", "sampler=uncertainty", "sampler.n=5", "dense_val=0", "trainer.max_epochs=1")
+        assert pretrain_identity(place)["samples"] == own.name
 
-    def test_training_keeps_to_the_hidden_layers_of_what_it_starts_from(self, extracted):
-        run("pretrain", "dense_val=0")
+    def test_training_keeps_to_the_hidden_layers_of_what_it_starts_from(self, pretrained):
         with pytest.raises(HypercolumnsError, match=r"classifier\.hidden is 8, this command has 9"):
             run("train", "classifier.hidden=9")
 
@@ -610,10 +627,10 @@ class TestPretrainAndTrain:
         for name, value in segmenter.state_dict().items():
             assert torch.equal(end.state_dict()[name], value), name
 
-    def test_training_goes_on_from_the_pretrained_classifier(self, extracted):
-        run("pretrain", "dense_val=0")
+    def test_training_goes_on_from_the_pretrained_classifier(self, pretrained):
         start = Segmenter.load("runs/shapes/rgb/pretrain/latest/model.safetensors")
-        run("train", "optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1")
+        still = ["optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+        run("train", *still)
         end = Segmenter.load("runs/shapes/rgb/train/latest/model.safetensors")
         for name, value in start.state_dict().items():
             assert torch.equal(end.state_dict()[name], value)
@@ -656,8 +673,8 @@ class TestPretrainAndTrain:
         ],
     )
     def test_wrong_settings(self, place, override, message):
-        overrides = [override] if isinstance(override, str) else override
-        overrides += [] if overrides[0].startswith("init_from") else ["init_from=scratch"]
+        overrides = ["data.train_images=16", *([override] if isinstance(override, str) else override)]
+        overrides += [] if overrides[1].startswith("init_from") else ["init_from=scratch"]
         with pytest.raises((HypercolumnsError, InstantiationException), match=message):
             run("train", *overrides)
 
