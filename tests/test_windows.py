@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from conftest import SQN
@@ -33,16 +35,21 @@ def assert_windows_are_the_whole_image(segmenter, size, count=2):
         assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
 
 
+LONG, SQUARE = ((70, 533), (733, 41), (15, 3000)), (301, 260)
+FAST = {  # the rest among the slow tests
+    *(("sqn", alignment, (70, 533)) for alignment in ALIGNMENTS),
+    *(("sqn", "exact", size) for size in (*LONG, SQUARE)),
+    ("vgg", "exact", (70, 533)),
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "alignment"),
+    ("name", "alignment", "size"),
     [
-        *(("sqn", alignment) for alignment in ALIGNMENTS),
-        ("vgg", "exact"),
-        pytest.param("vgg", "half_pixel", marks=pytest.mark.slow),
-        pytest.param("vgg", "corners", marks=pytest.mark.slow),
+        pytest.param(*case, marks=[] if case in FAST else pytest.mark.slow)
+        for case in itertools.product(("sqn", "vgg"), ALIGNMENTS, (*LONG, SQUARE))
     ],
 )
-@pytest.mark.parametrize("size", [(301, 260), (70, 533), (733, 41), (15, 3000)])
 def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
     count = {"sqn": 2, "vgg": 1}[name]  # for it is slow
     assert_windows_are_the_whole_image(make_segmenter(request.getfixturevalue(name), alignment), size, count)

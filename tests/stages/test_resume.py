@@ -6,7 +6,6 @@ import signal
 import pytest
 import small_runs
 import torch
-from small_runs import run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.callbacks import History, checkpoint, resume_point
@@ -14,6 +13,7 @@ from hypercolumns.tasks import PixelClassification, Scoring, Segmentation
 
 CHANCE = ["classifier.dropout=0.5", "checkpoint_minutes=0", "trainer.max_epochs=2"]
 PER_CLASS = ["sampler=per_class", "sampler.n=7"]
+FEW = ["init_from=scratch", "data.train_images=10", "data.val_images=1", "batch_size=2"]  # 5 steps in an epoch
 CASES = {
     "pretrain": (PixelClassification, []),
     "pretrain groups": (  # whose epochs differ in their number of steps
@@ -26,8 +26,8 @@ CASES = {
     ),
     "pretrain momentum": (PixelClassification, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
     "pretrain average": (PixelClassification, ["ema=0.9", "loss=hard_pixels", "optimizer.spare_biases=true"]),
-    "train": (Segmentation, ["init_from=scratch", "augment.color_jitter=0.5", "augment.flip=0.5"]),
-    "train points": (Segmentation, ["init_from=scratch", "pixels=50", "num_workers=1"]),
+    "train": (Segmentation, [*FEW, "augment.color_jitter=0.5", "augment.flip=0.5"]),
+    "train points": (Segmentation, [*FEW, "pixels=50", "num_workers=1"]),
     "train layers": (
         Segmentation,
         [
@@ -38,6 +38,11 @@ CASES = {
         ],
     ),
 }
+
+
+def run(stage, *settings):
+    """Of stage pretrain, seven steps in an epoch."""
+    return small_runs.run(stage, *(["batch_size=256"] if stage == "pretrain" else []), *settings)
 
 
 @pytest.fixture(scope="module")

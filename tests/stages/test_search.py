@@ -145,18 +145,19 @@ def test_each_value_and_each_end_is_composed_before_anything_runs():
 
 
 def test_more_trials_go_on_as_one_longer_search_would_have(search, stage, tmp_path, monkeypatch):
-    assert search(3).returncode == 0
-    assert search(3).returncode == 0
-    assert len(stage.seen) == 3
-    assert search(12).returncode == 0
-    assert len(stage.seen) == len(set(stage.seen)) == 12
-    assert [trial.state for trial in study(tmp_path).trials] == [TrialState.COMPLETE] * 12
+    guided = "+search.sampler.n_startup_trials=3"  # the others are chosen by what those came to
+    assert search(2, guided).returncode == 0
+    assert search(2, guided).returncode == 0
+    assert len(stage.seen) == 2
+    assert search(5, guided).returncode == 0
+    assert len(stage.seen) == len(set(stage.seen)) == 5
+    assert [trial.state for trial in study(tmp_path).trials] == [TrialState.COMPLETE] * 5
     assert study(tmp_path).best_params["optimizer.lr"] == min(lr for lr, _ in stage.seen)
     assert all(1e-4 <= lr <= 1e-1 and hidden in (4, 8) for lr, hidden in stage.seen)
     in_parts, stage.seen = stage.seen, []
-    assert search(12, "runs=others").returncode == 0
+    assert search(5, guided, "runs=others").returncode == 0
     assert stage.seen == in_parts
-    assert statuses(tmp_path) == ["done"] * 12
+    assert statuses(tmp_path) == ["done"] * 5
 
 
 def test_a_trial_that_fails_counts_and_is_shown(search, stage, tmp_path):
@@ -165,12 +166,12 @@ def test_a_trial_that_fails_counts_and_is_shown(search, stage, tmp_path):
             raise HypercolumnsError("too bold")
 
     stage.then = fail
-    result = search(4)
+    result = search(3)
     assert result.returncode == 1
     assert "job 1 failed: too bold" in result.stderr
-    assert statuses(tmp_path) == ["done"] * 3 + ["failed"]
-    assert search(4).returncode == 1
-    assert len(stage.seen) == 4
+    assert statuses(tmp_path) == ["done"] * 2 + ["failed"]
+    assert search(3).returncode == 1
+    assert len(stage.seen) == 3
 
 
 def test_an_interrupted_trial_is_tried_again(search, stage, tmp_path):
@@ -179,18 +180,18 @@ def test_an_interrupted_trial_is_tried_again(search, stage, tmp_path):
             raise KeyboardInterrupt
 
     stage.then = interrupt
-    result = search(5)
+    result = search(4)
     assert result.returncode == 130
     assert "the same command goes on from here" in result.stderr
     assert [trial.state for trial in study(tmp_path).trials][2] == TrialState.RUNNING
-    result = search(5)
+    result = search(4)
     assert result.returncode == 0
     assert "job 2 was interrupted; its settings are tried again" in result.stdout
     assert stage.seen[3] == stage.seen[2]
-    assert len(stage.seen) == 6
-    assert statuses(tmp_path) == ["done"] * 5
+    assert len(stage.seen) == 5
+    assert statuses(tmp_path) == ["done"] * 4
     states = [trial.state for trial in study(tmp_path).trials]
-    assert states == [*[TrialState.COMPLETE] * 2, TrialState.FAIL, *[TrialState.COMPLETE] * 3]
+    assert states == [*[TrialState.COMPLETE] * 2, TrialState.FAIL, *[TrialState.COMPLETE] * 2]
 
 
 def test_a_trial_that_was_killed_after_its_end_is_not_run_again(search, stage, tmp_path, monkeypatch):
