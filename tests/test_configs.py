@@ -144,7 +144,11 @@ def test_the_recipes():
     """They share what comes before stage train; only one trains the backbone, more slowly than the classifier."""
     recipes = ("frozen", "complete", "finetune")
     pretrain = [composed(f"experiment={name}", "stage=pretrain") for name in recipes]
-    assert len({str(config.sampler) for config in pretrain}) == 1
+    extract = [composed(f"experiment={name}", "stage=extract") for name in recipes]
+    for config in extract:
+        assert (config.sampler.n, config.views, config.augment) == (250, 2, extract[0].augment)
+    assert build.colours(extract[0]) == {"color_jitter": 0.5, "grey": 0.1, "blur": 0.1}
+    assert all(config.cnn.context == ["pyramid:6"] for config in extract + pretrain)
     assert all(runs.deciding(config, "pretrain") == runs.deciding(pretrain[0], "pretrain") for config in pretrain)
     assert [config.until for config in pretrain] == ["pretrain", "train", "train"]
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
