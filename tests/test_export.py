@@ -72,8 +72,8 @@ def load(path, format):
 @pytest.mark.parametrize(
     ("format", "model", "inputs", "outputs"),
     [
-        ("torch", "plain", "uint8", "labels"),
         ("onnx", "plain", "uint8", "labels"),
+        slow("torch", "plain", "uint8", "labels"),
         slow("torch", "placed", "float", "logits"),
         slow("onnx", "placed", "float", "logits"),
         slow("torch", "normed", "uint8", "logits"),
@@ -141,7 +141,7 @@ def test_grids_are_nested_where_cells_are_centred_on_cells():
     assert not any(nested for _, nested in Graph(vgg, "labels").groups)
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", ["torch", slow("onnx")])
 def test_what_does_something_else_is_not_written(format, tmp_path, monkeypatch):
     finish = MLP.finish
     monkeypatch.setattr(Graph, "_finish", lambda self, *seen: finish(self.classifier, *seen).argmin(-1, True).byte())

@@ -144,6 +144,7 @@ def test_each_value_and_each_end_is_composed_before_anything_runs():
     ]
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_as_one_longer_search_would_have(search, stage, tmp_path, monkeypatch):
     guided = "+search.sampler.n_startup_trials=3"  # the others are chosen by what those came to
     assert search(2, guided).returncode == 0
@@ -194,6 +195,7 @@ def test_an_interrupted_trial_is_tried_again(search, stage, tmp_path):
     assert states == [*[TrialState.COMPLETE] * 2, TrialState.FAIL, *[TrialState.COMPLETE] * 2]
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_killed_after_its_end_is_not_run_again(search, stage, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("hypercolumns.stages.search.Trials.end", lambda *_: sys.exit(9))
