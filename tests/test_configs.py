@@ -84,7 +84,8 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     """A new setting must be put on one side, or runs of different settings would be taken for one."""
     config = composed("stage=train")
     by_fingerprint = {"data", "resize", "cnn", "alignment"}  # of what they mean, not of how they are spelt
-    of_the_input = {"samples", "init_from", "model", "views"}  # by the fingerprint of the store or the hash of the model
+    # By the fingerprint of the store or the hash of the model.
+    of_the_input = {"samples", "init_from", "model", "views"}
     without_effect = {
         "stage",
         "until",
