@@ -40,11 +40,12 @@ def sqn() -> Backbone:
 @functools.cache
 def vgg_weights() -> dict[str, torch.Tensor]:
     """Random ones of VGG-11's convolutions: those of the layers after them, 120 million, take seconds to draw."""
-    torch.manual_seed(3)
-    layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["A"])
-    for layer in layers:
-        if isinstance(layer, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    with torch.random.fork_rng():  # so that the first call leaves no other state than the later ones
+        torch.manual_seed(3)
+        layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["A"])
+        for layer in layers:
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
     return layers.state_dict()
 
 
