@@ -115,6 +115,13 @@ def test_context_is_a_list_of_context_taps(context):
         Backbone("rgb", ["image"], context=context)
 
 
+def test_a_context_tap_is_named_once():
+    with pytest.raises(
+        HypercolumnsError, match=r"pyramid:2 is named twice in cnn\.taps and cnn\.context; name it once"
+    ):
+        Backbone("rgb", ["image", "pyramid:2"], context=["pyramid:2"])
+
+
 def test_modules_are_no_context_taps():
     assert parse("features.0") is None
     assert parse("layer1.0.add") is None

@@ -101,7 +101,7 @@ class TestExtract:
     def test_views_of_train_images_differ_in_their_colours_alone(self, place):
         plain = ["data.train_images=2", "data.val_images=1", "sampler.n=4"]
         run("extract", *plain, "samples=plain")
-        run("extract", *plain, "views=2", "augment.color_jitter=0.5", "augment.flip=1", "samples=views")
+        run("extract", *plain, "views.number=2", "views.grey=0", "views.blur=0", "samples=views")
         unchanged, store = (SampleStore(place / name) for name in ("plain", "views"))
         assert torch.equal(*(one.split("val").fetch(torch.arange(4))[0] for one in (unchanged, store)))
         images = shapes("data", train_images=2, val_images=1)
@@ -118,19 +118,31 @@ class TestExtract:
                 assert torch.allclose(found.features[part, 0].float(), expected, atol=2e-3)
 
     @pytest.mark.parametrize(
-        ("overrides", "message"),
+        ("override", "message"),
         [
-            (
-                ["views=1", "augment.color_jitter=0"],
-                r"views=1 of an image differ in their colours; say how, such as augment\.color_jitter=0\.5",
-            ),
-            (["views=1", "augment.color_jitter=null", "augment.flip=1"], "views=1 of an image differ in their colours"),
-            (["views=-1"], "views=-1 must be a whole number of at least 0"),
+            ("views=2", "views=2 is a group of settings; set one of them, views.<name>=..."),
+            ("views.number=-1", r"views\.number=-1 must be a whole number of at least 0"),
+            ("views.grey=2", r"views\.grey=2 must be a number from 0 to 1"),
         ],
     )
-    def test_views_that_can_not_be(self, place, overrides, message):
+    def test_views_that_can_not_be(self, place, override, message):
         with pytest.raises(HypercolumnsError, match=message):
-            run("extract", *overrides)
+            run("extract", override)
+
+    def test_who_names_views_means_the_samples_with_them(self, place, monkeypatch):
+        """And with views.number=0 those without any, whichever are newer."""
+        few = ["data.train_images=2", "data.val_images=1", "sampler.n=4"]
+        for order in ((0, 2), (2, 0)):
+            for number in order:
+                run("extract", *few, f"views.number={number}", "overwrite=true")
+            for number in order:
+                override = f"views.number={number}"
+                monkeypatch.setattr(build, "overrides", lambda override=override: [override])
+                cfg = config("train", *RGB, *few, "stage=pretrain", override)
+                images = build.image_set(cfg)
+                store = runs.find_store(cfg, images, runs.needs(cfg, images, build.backbone(cfg)))
+                assert ("views" in store.fingerprint) == (number == 2)
+        assert len(list(place.glob("runs/shapes/rgb/samples/*/index.json"))) == 2
 
     def test_interrupted_it_goes_on_and_ends_the_same(self, extracted, place):
         folder = only(place, "runs/shapes/rgb/samples/*")

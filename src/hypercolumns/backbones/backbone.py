@@ -316,6 +316,9 @@ def _sorted(
             f"cnn.taps={[*taps]} must name modules of the network first, and then context taps, which are made from "
             f"the last of them"
         )
+    names = [one.name for one in made if one is not None]
+    if doubled := [name for name in names if names.count(name) > 1]:
+        raise HypercolumnsError(f"{doubled[0]} is named twice in cnn.taps and cnn.context; name it once")
     return layers, tuple(sorted((one for one in made if one is not None), key=lambda one: one.of_whole))
 
 

@@ -73,7 +73,6 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
     "on_bad": "error",
     "max_bad": 0.05,
 }
-COLOURS = ("color_jitter", "grey", "blur")  # what of augment leaves pixels in their places
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
@@ -117,8 +116,8 @@ def prepare(cfg: DictConfig) -> None:
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_name("cnn.name", cfg.cnn.name)
     check_machine(cfg)
-    for group in ("augment", "rank"):
-        if cfg[group] and not isinstance(cfg[group], DictConfig):
+    for group in ("augment", "rank", "views"):
+        if not isinstance(cfg[group], DictConfig) and (cfg[group] or group == "views"):
             raise HypercolumnsError(f"{group}={cfg[group]} is a group of settings; set one of them, {group}.<name>=...")
     for name, callback in (cfg.get("callbacks") or {}).items():
         if not isinstance(callback, DictConfig):
@@ -211,18 +210,13 @@ def image_data(cfg: DictConfig, images: ImageSet) -> ImageData:
     return ImageData(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
 
 
-def colours(cfg: DictConfig) -> dict[str, Any]:
-    """Of the setting `augment`, what leaves pixels in their places: the views of stage extract differ in that."""
-    check_whole("views", cfg.views, least=0)
-    if not cfg.views:
-        return {}
-    found = {name: cfg.augment[name] for name in COLOURS if cfg.augment and cfg.augment[name]}
-    if not found:
-        raise HypercolumnsError(
-            f"views={cfg.views} of an image differ in their colours; say how, such as augment.color_jitter=0.5, or set "
-            f"views=0"
-        )
-    return found
+def views_to_sample(cfg: DictConfig) -> dict[str, Any]:
+    """The setting `views`: how many of each train image, and how their colours differ; {} for the image as it is."""
+    settings: dict[str, Any] = plain(cfg.views)
+    check_whole("views.number", settings["number"], least=0)
+    for name in ("color_jitter", "grey", "blur"):
+        check_share(f"views.{name}", settings[name], most=2.0 if name == "color_jitter" else 1.0)
+    return settings if settings["number"] else {}
 
 
 def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
@@ -298,7 +292,7 @@ def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:
         return "batch"
     if cfg.class_weights == "balanced":
         return balanced_weights(counts)
-    if isinstance(cfg.class_weights, str):
+    if not isinstance(cfg.class_weights, int | float):
         raise HypercolumnsError(
             f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch, or a number from 0 "
             f"(none) to 1 (balanced)"

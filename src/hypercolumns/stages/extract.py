@@ -53,13 +53,18 @@ def extract(cfg: DictConfig) -> Path:
         else:
             with replacing(folder / "config.yaml") as temporary:
                 OmegaConf.save(cfg, temporary, resolve=True)
-            augmentation = Augmentation(**build.colours(cfg))
+            colours = build.views_to_sample(cfg)
+            number = colours.pop("number", 0)
             data = ImageData(
-                images, num_workers=cfg.num_workers, resize=build.resize(cfg), augmentation=augmentation, seed=cfg.seed
+                images,
+                num_workers=cfg.num_workers,
+                resize=build.resize(cfg),
+                augmentation=Augmentation(**colours),
+                seed=cfg.seed,
             )
             read = build.reader(cfg, backbone.to(processes.device(cfg)).eval())
             for split in images.splits:
-                views = _views(data, split, cfg.views)
+                views = _views(data, split, number)
                 _extract_split(writer, split, views, cfg.num_workers, backbone.taps, read, sampler, guide, cfg.seed)
         writer.finish()
     store = SampleStore(folder)

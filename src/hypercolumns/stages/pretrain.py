@@ -28,7 +28,13 @@ def pretrain(cfg: DictConfig) -> runs.Run:
             console.print(f"pretrain: from the samples in {store.folder}", markup=False)
             report.say_absent(store, images.classes)
             run.save(_trained(cfg, store, images, backbone, run))
-        finish(cfg, run, images, limit, {"sampler": store.fingerprint["sampler"]})
+        finish(
+            cfg,
+            run,
+            images,
+            limit,
+            {name: store.fingerprint[name] for name in ("sampler", "views") if name in store.fingerprint},
+        )
     return run
 
 

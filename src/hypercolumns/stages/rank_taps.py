@@ -48,7 +48,7 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
         report.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
         chosen = [f"cnn.taps={report.taps_value(report.choice(rows)['taps'])}"]
-        if cfg.cnn.context:  # which the choice holds, as far as it is good
+        if cfg.cnn.get("context"):  # which the choice holds, as far as it is good
             chosen.append("cnn.context=[]")
         console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)
         console.print(f"{'command':>9}  {build.command('all', *chosen)}", markup=False)

@@ -72,7 +72,7 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
     """All that decides the contents of the store that stage extract makes with these settings."""
     sampler: type[Sampler] = get_class(cfg.sampler._target_)
     guide = {"model": _hash(cfg.model)} if sampler.needs_model else {}
-    views = {"views": cfg.views, "augment": colours} if (colours := build.colours(cfg)) else {}
+    views = {"views": settings} if (settings := build.views_to_sample(cfg)) else {}
     return wanted | {
         "sampler": build.plain(cfg.sampler),
         "seed": cfg.seed,
@@ -266,7 +266,7 @@ def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleSto
     candidates = [(path.parent, found) for path in stores if (found := fingerprint_of(path.parent)) is not None]
     if _names_samples():
         identity = store_identity(cfg, wanted)
-        meant = {name: identity[name] for name in identity if name not in ("device", "threads")}
+        meant = {"views": None} | {name: identity[name] for name in identity if name not in ("device", "threads")}
         if cfg.model is None:  # which stage pretrain need not name again
             meant.pop("model", None)
         own = [folder for folder, found in candidates if not differences(found, meant)]
@@ -297,7 +297,7 @@ def own_of_job(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Identity:
 
 def _names_samples() -> bool:
     """Whether the command says which samples it means."""
-    names = ("sampler", "seed=", "experiment=")  # an experiment may have a sampler of its own
+    names = ("sampler", "views", "seed=", "experiment=")  # an experiment may have a sampler of its own
     return any(override.lstrip("+").startswith(names) for override in build.overrides())
 
 
