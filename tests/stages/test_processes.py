@@ -154,8 +154,8 @@ def test_a_loss_that_is_no_sum_over_pixels_is_not_shared(monkeypatch, kind):
     with pytest.raises(
         HypercolumnsError, match=r"the loss \w+ is no sum over pixels, .* use trainer\.devices=1, or loss="
     ):
-        build.loss(cfg, torch.ones(3))
-    assert build.loss(config("train", "stage=train"), torch.ones(3)).shareable
+        build.loss(cfg, lambda: torch.ones(3))
+    assert build.loss(config("train", "stage=train"), lambda: torch.ones(3)).shareable
 
 
 def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):

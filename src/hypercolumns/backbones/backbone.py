@@ -37,7 +37,7 @@ class Derived(NamedTuple):
 
     min_side: int
     period: tuple[int, int]
-    layers: list[Tap]
+    layers: tuple[Tap, ...]
 
 
 DERIVED: dict[tuple[Any, ...], Derived] = {}  # by network and taps: stages build the same ones again and again
@@ -261,7 +261,7 @@ class Backbone(nn.Module):
         layers = [
             Tap(modules[0], shape[1], both) for modules, shape, both in zip(self.tap_modules, small, axes, strict=True)
         ]
-        return Derived(side, periods(self._skeleton[0]), layers)
+        return Derived(side, periods(self._skeleton[0]), tuple(layers))
 
     def _count(self, found: dict[int, int], axis: int, size: int) -> int:
         """How many cells the deepest map has along an axis of `size` pixels; `found` are those worked out before."""

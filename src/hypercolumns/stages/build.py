@@ -142,7 +142,7 @@ def prepare(cfg: DictConfig) -> None:
     if cfg.stage in SHARED:
         processes.begin(cfg)
     if cfg.monitor is not None:  # raise for settings that can't be, before any work
-        loss(cfg, torch.ones(1))
+        loss(cfg, lambda: torch.ones(1))
         optimization(cfg)
     console.quiet = not processes.is_first()
 
@@ -284,29 +284,29 @@ def views(cfg: DictConfig) -> Views:
     return Views(tuple(scales if isinstance(scales, list) else [scales]), settings.get("flip", False))
 
 
-def class_weights(cfg: DictConfig, counts: Tensor) -> ClassWeights:
-    """The setting `class_weights`, given how often each class occurs in what is trained on."""
+def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
+    """The setting `class_weights`; `count` tells each class's number in what is trained on, if needed."""
     if cfg.class_weights == "none":
         return None
     if cfg.class_weights == "batch":
         return "batch"
     if cfg.class_weights == "balanced":
-        return balanced_weights(counts)
+        return balanced_weights(count())
     if not isinstance(cfg.class_weights, int | float):
         raise HypercolumnsError(
             f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch, or a number from 0 "
             f"(none) to 1 (balanced)"
         )
     check_share("class_weights", cfg.class_weights)
-    return balanced_weights(counts, cfg.class_weights)
+    return balanced_weights(count(), cfg.class_weights)
 
 
-def loss(cfg: DictConfig, counts: Tensor) -> Loss:
-    """The loss that the config names, given how often each class occurs in what is trained on.
+def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
+    """The loss that the config names; `count` as for `class_weights`.
 
     Raises HypercolumnsError if it has no weights of classes but is given some, or can't be shared by processes but is.
     """
-    weights = class_weights(cfg, counts)
+    weights = class_weights(cfg, count)
     made: Loss = instantiate(cfg.loss, _convert_="all")
     what = f"the loss {cfg.loss._target_.rpartition('.')[2]}"
     if not made.weigh(weights) and weights is not None:

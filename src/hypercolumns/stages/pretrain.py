@@ -1,5 +1,7 @@
 """Stage pretrain: sampled hypercolumns in, a pixel classifier out, and with it a complete model."""
 
+from functools import partial
+
 from omegaconf import DictConfig
 
 from hypercolumns.backbones import Backbone
@@ -48,7 +50,7 @@ def _trained(cfg: DictConfig, store: SampleStore, images: ImageSet, backbone: Ba
     task = PixelClassification(
         classifier,
         images.classes,
-        loss=build.loss(cfg, split.samples_per_class(len(images.classes))),
+        loss=build.loss(cfg, partial(split.samples_per_class, len(images.classes))),
         seed=cfg.seed,
         **build.optimization(cfg),
     )

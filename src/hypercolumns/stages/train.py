@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from hypercolumns.stages.finish import finish
 from hypercolumns.tasks import Segmentation
 
 SCRATCH = "scratch"
-UNCOUNTED = ("none", "batch")  # class weights that don't depend on all masks
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200  # what mean and std come from, where there are no samples
 
 
@@ -65,7 +65,7 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
     task = Segmentation(
         segmenter,
         sampler=_sampler(cfg),
-        loss=build.loss(cfg, torch.empty(0) if cfg.class_weights in UNCOUNTED else _count(cfg, data)),
+        loss=build.loss(cfg, partial(_count, cfg, data)),
         seed=cfg.seed,
         **build.optimization(cfg),
     )
