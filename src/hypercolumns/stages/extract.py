@@ -4,7 +4,7 @@ import functools
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,11 @@ def extract(cfg: DictConfig) -> Path:
                 seed=cfg.seed,
             )
             read = build.reader(cfg, backbone.to(processes.device(cfg)).eval())
+            sample = functools.partial(
+                _sample, taps=backbone.taps, read=read, sampler=sampler, guide=guide, seed=cfg.seed
+            )
             for split in images.splits:
-                views = _views(data, split, number)
-                _extract_split(writer, split, views, cfg.num_workers, backbone.taps, read, sampler, guide, cfg.seed)
+                _extract_split(writer, split, _views(data, split, number), cfg.num_workers, sample)
         writer.finish()
     store = SampleStore(folder)
     report.show_store(store, images.classes)
@@ -96,11 +98,7 @@ def _extract_split(
     split: str,
     data: StackDataset[Any],
     num_workers: int,
-    taps: Sequence[Tap],
-    read: build.Read,
-    sampler: Sampler,
-    guide: Segmenter | None,
-    seed: int,
+    sample: Callable[[Sequence[Example]], ImageSamples],
 ) -> None:
     """Write the shards of a split that are missing, and wait for those that other processes are writing."""
     waiting = False
@@ -110,7 +108,7 @@ def _extract_split(
         if first is not None:
             total = sum(len(writer.images(shard)) for shard in missing)
             for shard, images in _claimed(writer, itertools.chain([first], claims), split, data, num_workers, total):
-                writer.write(shard, [_sample(views, taps, read, sampler, guide, seed) for views in images])
+                writer.write(shard, [sample(views) for views in images])
         else:
             if not waiting:
                 console.print(f"extract {split}: waiting for other processes to write {len(missing)} shards")
