@@ -24,6 +24,15 @@ def test_forward_is_its_definition_and_folding_changes_nothing(hidden):
     assert torch.allclose(classifier.finish(F.linear(x, weight, bias), ANYWHERE), y)
 
 
+def test_a_channel_that_does_not_vary_is_taken_to_vary_as_the_others_on_average():
+    """Its filter may be trained later: what it learns in a step must not be divided by 1e-5."""
+    classifier = MLP(3, 4, []).double()
+    classifier.standardise(torch.zeros(3).double(), torch.tensor([2.0, 0.0, 4.0]).double())
+    assert torch.allclose(classifier.folded()[0], classifier.first.weight / torch.tensor([2.0, 3.0, 4.0]), rtol=1e-4)
+    classifier.standardise(torch.zeros(3).double(), torch.zeros(3).double())
+    assert torch.allclose(classifier.folded()[0], classifier.first.weight, rtol=1e-4)
+
+
 def test_no_relu_on_the_logits():
     torch.manual_seed(0)
     assert (MLP(10, 4)(torch.randn(100, 10), ANYWHERE) < 0).any()

@@ -81,9 +81,16 @@ class Classifier(nn.Module, ABC):
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("first.")]
 
     def standardise(self, mean: Tensor, std: Tensor) -> None:
-        """Set the mean and the standard deviation, (D,), that hypercolumns have; they are divided by std + 1e-5."""
+        """Set the mean and the standard deviation, (D,), that hypercolumns have; they are divided by std + 1e-5.
+
+        A channel that did not vary is taken to vary as the others do on average. SqueezeNet 1.0 has one, with a filter
+        of zeros, and once the filter is trained a division by 1e-5 would make what it learns in a step 100,000 times
+        as large, and ruin the model.
+        """
+        varying = std > EPSILON
+        usual = std[varying].mean() if varying.any() else torch.ones_like(std[0])
         self.get_buffer("mean").copy_(mean)
-        self.get_buffer("std").copy_(std)
+        self.get_buffer("std").copy_(torch.where(varying, std, usual))
 
     def forward(self, hypercolumns: Tensor, places: Places) -> Tensor:
         """Hypercolumns (..., D) of pixels at these places (...) to logits (..., classes)."""
