@@ -9,7 +9,7 @@ from hypercolumns.data.predictions import PredictionDataset, mask_pairs
 from hypercolumns.data.resumable import Position, ResumableData
 from hypercolumns.data.samples import SampleData
 from hypercolumns.data.shapes import shapes
-from hypercolumns.data.transforms import Augmentation
+from hypercolumns.data.transforms import Augmentation, check_colours
 from hypercolumns.data.voc import voc
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "PredictionDataset",
     "ResumableData",
     "SampleData",
+    "check_colours",
     "check_headers",
     "examine",
     "fold",

@@ -46,6 +46,13 @@ class RandomScale(v2.Transform):
         return v2.functional.resize(inpt, params["size"], antialias=True)
 
 
+def check_colours(group: str, color_jitter: object, grey: object, blur: object) -> None:
+    """Raise HypercolumnsError for settings of random colours that can't be, named as those of a group of settings."""
+    check_share(f"{group}.color_jitter", color_jitter, most=2.0)
+    check_share(f"{group}.grey", grey)
+    check_share(f"{group}.blur", blur)
+
+
 class Augmentation:
     """Random scale, crop, flip, colour jitter, grey and blur, each by its setting; off by default."""
 
@@ -70,9 +77,7 @@ class Augmentation:
         """
         steps: list[Any] = []
         check_share("augment.flip", flip)
-        check_share("augment.color_jitter", color_jitter, most=2.0)
-        check_share("augment.grey", grey)
-        check_share("augment.blur", blur)
+        check_colours("augment", color_jitter, grey, blur)
         for side in [] if crop is None else [crop] if isinstance(crop, int | str) else crop:
             check_whole("augment.crop", side, least=1)
         if scale is not None:

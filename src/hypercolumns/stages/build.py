@@ -36,6 +36,7 @@ from hypercolumns.data import (
     ImageData,
     ImageSet,
     ResumableData,
+    check_colours,
     check_headers,
     fold,
     limited,
@@ -214,8 +215,7 @@ def views_to_sample(cfg: DictConfig) -> dict[str, Any]:
     """The setting `views`: how many of each train image, and how their colours differ; {} for the image as it is."""
     settings: dict[str, Any] = plain(cfg.views)
     check_whole("views.number", settings["number"], least=0)
-    for name in ("color_jitter", "grey", "blur"):
-        check_share(f"views.{name}", settings[name], most=2.0 if name == "color_jitter" else 1.0)
+    check_colours("views", settings["color_jitter"], settings["grey"], settings["blur"])
     return settings if settings["number"] else {}
 
 
