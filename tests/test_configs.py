@@ -147,8 +147,8 @@ def test_the_recipes():
     pretrain = [composed(f"experiment={name}", "stage=pretrain") for name in recipes]
     extract = [composed(f"experiment={name}", "stage=extract") for name in recipes]
     for config in extract:
-        assert (config.sampler.n, config.views) == (250, {"number": 2, "color_jitter": 0.5, "grey": 0.1, "blur": 0.1})
-    assert all(config.cnn.context == ["pyramid:6"] for config in extract + pretrain)
+        assert (config.sampler.n, config.views) == (500, {"number": 1, "color_jitter": 0.5, "grey": 0.1, "blur": 0.1})
+    assert all(config.cnn.context == ["window:7"] for config in extract + pretrain)
     assert all(runs.deciding(config, "pretrain") == runs.deciding(pretrain[0], "pretrain") for config in pretrain)
     assert [config.until for config in pretrain] == ["pretrain", "train", "train"]
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])

@@ -5,6 +5,9 @@ The deepest map is that of the last layer that is tapped. In `cnn.context`, or i
 - `pyramid:n` the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
 - `window:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);
 - `coordinates` how far down and across the image a pixel is, from 0 to 1.
+
+The parts of a crop are smaller than those of the image that it is from, and a pyramid's values other ones: where the
+model is to be trained on crops (`augment.crop`), a window is what fits.
 """
 
 import re
