@@ -86,6 +86,7 @@ def test_main_job_learns_what_colour_alone_does_not_tell(tmp_path):
 
 @pytest.mark.slow
 def test_vgg_learns(tmp_path):
-    run("train.py", "data=shapes", "cnn=vgg", "cnn.weights=null", "pixels=1000", "trainer.max_epochs=3", cwd=tmp_path)
+    small = ["data.train_images=80", "data.val_images=16", "classifier.hidden=64", "pixels=500", "trainer.max_epochs=3"]
+    run("train.py", "data=shapes", "cnn=vgg", "cnn.weights=null", *small, cwd=tmp_path)
     figures = json.loads((tmp_path / "runs" / "shapes" / "vgg" / "train" / "latest" / "metrics.json").read_text())
     assert figures["miou"] > figures["baseline"]["miou"] + 0.3
