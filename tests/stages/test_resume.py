@@ -28,6 +28,13 @@ CASES = {
     "pretrain average": (PixelClassification, ["ema=0.9", "loss=hard_pixels", "optimizer.spare_biases=true"]),
     "train": (Segmentation, [*FEW, "augment.color_jitter=0.5", "augment.flip=0.5"]),
     "train points": (Segmentation, [*FEW, "pixels=50", "num_workers=1"]),
+    "train alone": (  # images one by one, as the recipes have them: 10 are two steps of four and one of two
+        Segmentation,
+        [
+            *[*FEW, "batch_size=1", "trainer.accumulate_grad_batches=4", "trainer.gradient_clip_val=1.0", "ema=0.9"],
+            *["scheduler.warmup=0.2", "pixels=50"],
+        ],
+    ),
     "train layers": (
         Segmentation,
         [
@@ -88,6 +95,7 @@ def cut_at(monkeypatch, task, epoch, batch):
         ("train", 0, 3),
         ("train", 1, 2),
         ("train points", 0, 3),
+        ("train alone", 1, 6),
         ("train layers", 1, 2),
     ],
 )
@@ -104,7 +112,8 @@ def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, cas
     done = list(steps)
     run(stage, *settings)
     assert (run_folder / "model.safetensors").read_bytes() == whole
-    assert steps[len(done)] == (epoch, batch - batch % 2 if "momentum" in case else batch)
+    together = {"pretrain momentum": 2, "train alone": 4}.get(case, 1)
+    assert steps[len(done)] == (epoch, batch - batch % together)
 
 
 def whole_run(place, *settings):

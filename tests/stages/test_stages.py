@@ -678,7 +678,11 @@ class TestPretrainAndTrain:
             ("cnn.trainable=true", "cnn.trainable=True must be a number of taps"),
             ("trainer.max_epochs=0", r"trainer\.max_epochs=0 must be a whole number of at least 1"),
             ("trainer.max_epochs=abc", r"trainer\.max_epochs=abc must be a whole number of at least 1"),
-            ("trainer.check_val_every_n_epoch=5", "no epoch was scored"),
+            ("trainer.limit_val_batches=0", "no epoch was scored"),
+            (
+                ["trainer.max_epochs=4", "trainer.check_val_every_n_epoch=3"],
+                r"trainer\.max_epochs=4 must be a multiple of trainer\.check_val_every_n_epoch=3: ",
+            ),
             ("num_workers=many", "num_workers=many must be a whole number of at least 0"),
             ("monitor=null", "monitor=null: a training needs a figure"),
             ("monitor=miou", "monitor=miou must be a figure of the val images"),

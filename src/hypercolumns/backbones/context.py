@@ -6,8 +6,8 @@ The deepest map is that of the last layer that is tapped. In `cnn.context`, or i
 - `window:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);
 - `coordinates` how far down and across the image a pixel is, from 0 to 1.
 
-The parts of a crop are smaller than those of the image that it is from, and a pyramid's values other ones: where the
-model is to be trained on crops (`augment.crop`), a window is what fits.
+The parts of a crop are smaller than those of the image that it is from: a model that is trained on crops
+(`augment.crop`) sees a pyramid of other scales than in prediction.
 """
 
 import re

@@ -133,6 +133,12 @@ def prepare(cfg: DictConfig) -> None:
             check_number(f"trainer.{name}", cfg.trainer[name])
     if cfg.monitor is not None:  # a stage that trains
         check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
+        if cfg.trainer.max_epochs % cfg.trainer.check_val_every_n_epoch:
+            raise HypercolumnsError(
+                f"trainer.max_epochs={cfg.trainer.max_epochs} must be a multiple of "
+                f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}: the last epochs would not be "
+                f"scored, and could not be the best"
+            )
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
         for name in ("lr", "weight_decay", "momentum"):
@@ -451,10 +457,7 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
     if not path.is_file() and fitted.is_file():
         raise HypercolumnsError(f"{path} is missing; overwrite=true trains anew")
     if not path.is_file():
-        raise HypercolumnsError(
-            "no epoch was scored, so there is no best one; check trainer.max_epochs, trainer.check_val_every_n_epoch "
-            "and trainer.limit_val_batches"
-        )
+        raise HypercolumnsError("no epoch was scored, so there is no best one; check trainer.limit_val_batches")
     try:
         checkpoint: dict[str, Any] = torch_file.read(path)
         if not {"state_dict", "callbacks", "epoch"} <= {*checkpoint}:

@@ -113,6 +113,8 @@ def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfi
     if differing:
         raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")
     classifier.load_state_dict(model.classifier.state_dict())
+    mean, std = (classifier.get_buffer(name).clone() for name in ("mean", "std"))
+    classifier.standardise(mean, std)  # models of older versions may have a std of 0
     return classifier
 
 
