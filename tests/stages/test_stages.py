@@ -706,6 +706,14 @@ class TestPretrainAndTrain:
         with pytest.raises(HypercolumnsError, match=message):
             build.backbone(config("train", *RGB, "stage=train", "init_from=mine"), sqn)
 
+    def test_a_start_that_has_a_deviation_of_0_is_standardised_like_the_others(self, pretrained, place):
+        start = Segmenter.load(place / "runs/shapes/rgb/pretrain/latest")
+        start.classifier.get_buffer("std")[:] = torch.tensor([2.0, 0.0, 4.0])
+        start.save(place / "old.safetensors")
+        run("train", "init_from=old.safetensors", "trainer.max_epochs=1")
+        made = Segmenter.load(place / "runs/shapes/rgb/train/latest")
+        assert made.classifier.get_buffer("std").tolist() == [2.0, 3.0, 4.0]
+
     def test_where_the_latest_run_is_can_not_be_said_if_a_folder_is_in_the_way(self, place, capsys):
         made = runs.Run(place / "0123")
         (place / "latest").mkdir()
