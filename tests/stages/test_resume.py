@@ -112,8 +112,8 @@ def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, cas
     done = list(steps)
     run(stage, *settings)
     assert (run_folder / "model.safetensors").read_bytes() == whole
-    together = {"pretrain momentum": 2, "train alone": 4}.get(case, 1)
-    assert steps[len(done)] == (epoch, batch - batch % together)
+    of_a_step = small_runs.config("train", *small_runs.RGB, *settings).trainer.accumulate_grad_batches
+    assert steps[len(done)] == (epoch, batch - batch % of_a_step)
 
 
 def whole_run(place, *settings):
