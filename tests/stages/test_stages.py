@@ -647,9 +647,20 @@ class TestPretrainAndTrain:
         for name, value in start.state_dict().items():
             assert torch.equal(end.state_dict()[name], value)
 
+    def test_a_share_of_what_training_began_with_stays(self, pretrained):
+        ends = []
+        for share in (0.0, 0.25):
+            run("train", "trainer.max_epochs=1", "optimizer.lr=0.1", f"start_share={share}")
+            ends.append(Segmenter.load("runs/shapes/rgb/train/latest/model.safetensors").state_dict())
+        for name, begun in Segmenter.load("runs/shapes/rgb/pretrain/latest").state_dict().items():
+            assert torch.allclose(ends[1][name], 0.75 * ends[0][name] + 0.25 * begun, atol=1e-6), name
+        assert not torch.allclose(*(end["classifier.first.weight"] for end in ends), atol=1e-3)
+
     @pytest.mark.parametrize(
         ("override", "message"),
         [
+            ("start_share=2", "start_share=2 must be a number from 0 to 1"),
+            ("start_share=0.5", r"start_share=0\.5 keeps some of the weights of .* init_from=scratch begins with none"),
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
             (
                 "class_weights=heavy",

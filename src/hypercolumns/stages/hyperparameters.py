@@ -25,6 +25,7 @@ HYPERPARAMETERS = {  # name -> setting; TensorBoard shows the first five of them
     "batch_size": "batch_size",
     "images_per_batch": "images_per_batch",
     "ema": "ema",
+    "start_share": "start_share",
     "pixels": "pixels",
     "loss": "loss",
     "class_weights": "class_weights",

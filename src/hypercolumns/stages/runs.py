@@ -40,13 +40,14 @@ RECORD = "run.json"
 TRAINING = "seed classifier loss optimizer scheduler trainer class_weights batch_size ema patience monitor".split()
 DECIDING = {
     "pretrain": [*TRAINING, "images_per_batch"],
-    "train": [*TRAINING, "pixels", "sampler", "augment"],
+    "train": [*TRAINING, "pixels", "sampler", "augment", "start_share"],
     "rank_taps": ["seed", "rank"],
 }
 SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the setting of this name
 LATER = {  # settings that came later, with the values at which they change nothing: runs from before keep their keys
     "images_per_batch": None,
     "ema": None,
+    "start_share": 0.0,
     "loss": {"_target_": "hypercolumns.losses.CrossEntropy", "label_smoothing": 0.0},
     "optimizer.backbone_lr": None,
     "optimizer.layer_decay": None,
