@@ -74,9 +74,7 @@ def load(path, format):
     [
         ("onnx", "plain", "uint8", "labels"),
         slow("torch", "plain", "uint8", "labels"),
-        slow("torch", "placed", "float", "logits"),
         slow("onnx", "placed", "float", "logits"),
-        slow("torch", "normed", "uint8", "logits"),
         # What is written as ONNX is the program that is written as .pt2.
         slow("onnx", "linear", "uint8", "logits"),
         slow("onnx", "where", "float", "logits"),
