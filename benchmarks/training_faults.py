@@ -26,7 +26,14 @@ SETTINGS += "classifier.hidden=64 classifier.dropout=0.5 trainer.accelerator=cpu
 OF_STAGE = {
     "extract": ["sampler.n=30"],
     "pretrain": ["trainer.max_epochs=10", "batch_size=128"],
-    "train": ["trainer.max_epochs=3", "pixels=500", "augment.crop=64", "augment.flip=0.5", "~callbacks.pictures"],
+    "train": [
+        "trainer.max_epochs=3",
+        "pixels=500",
+        "augment.crop=64",
+        "augment.flip=0.5",
+        "start_share=0.5",
+        "~callbacks.pictures",
+    ],
 }
 FIRST = {"extract": "samples/*/fingerprint.json", "pretrain": "pretrain/*/run.json", "train": "train/*/run.json"}
 LAST = {"extract": "samples/*/index.json", "pretrain": "pretrain/latest", "train": "train/latest"}

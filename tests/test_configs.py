@@ -114,6 +114,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     [
         ("train", "pixels=sampler", ("sampler", {"_target_": "hypercolumns.samplers.PerClass", "n": 3})),
         ("pretrain", "images_per_batch=2", ("images_per_batch", 2)),
+        ("train", "start_share=0.5", ("start_share", 0.5)),
         ("pretrain", "loss=dice", ("loss", {"_target_": "hypercolumns.losses.Dice"})),
     ],
 )
@@ -154,3 +155,4 @@ def test_the_recipes():
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")
     assert (finetune.cnn.trainable, finetune.pixels) == ("all", 700)
+    assert (complete.start_share, finetune.start_share) == (None, 0.5)

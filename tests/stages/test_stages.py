@@ -16,6 +16,7 @@ from PIL import Image
 from small_runs import RGB, TINY, config, only, run
 
 from hypercolumns import HypercolumnsError, Segmenter, plots, seeds
+from hypercolumns.backbones import Backbone
 from hypercolumns.callbacks import history
 from hypercolumns.classifiers import MLP
 from hypercolumns.data import Augmentation, shapes
@@ -25,6 +26,7 @@ from hypercolumns.images import read_image, read_mask
 from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import build, run_stage, runs
 from hypercolumns.stages.pretrain import _limit
+from hypercolumns.stages.train import _keep
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
 
@@ -649,18 +651,31 @@ class TestPretrainAndTrain:
 
     def test_a_share_of_what_training_began_with_stays(self, pretrained):
         ends = []
-        for share in (0.0, 0.25):
+        for share in ("null", 0.25):
             run("train", "trainer.max_epochs=1", "optimizer.lr=0.1", f"start_share={share}")
             ends.append(Segmenter.load("runs/shapes/rgb/train/latest/model.safetensors").state_dict())
         for name, begun in Segmenter.load("runs/shapes/rgb/pretrain/latest").state_dict().items():
             assert torch.allclose(ends[1][name], 0.75 * ends[0][name] + 0.25 * begun, atol=1e-6), name
         assert not torch.allclose(*(end["classifier.first.weight"] for end in ends), atol=1e-3)
 
+    def test_it_is_a_share_of_all_weights_and_statistics_but_of_no_count(self):
+        segmenter = Segmenter(Backbone("resnet18", ["layer1"], trainable="all"), MLP(64, 2, 4), ["a", "b"])
+        begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()}
+        for tensor in segmenter.state_dict().values():
+            tensor.add_(2)
+        _keep(segmenter, begun, 0.25)
+        for name, tensor in segmenter.state_dict().items():
+            expected = begun[name] + (1.5 if tensor.is_floating_point() else 2)
+            assert torch.allclose(tensor, expected), name
+
     @pytest.mark.parametrize(
         ("override", "message"),
         [
             ("start_share=2", "start_share=2 must be a number from 0 to 1"),
-            ("start_share=0.5", r"start_share=0\.5 keeps some of the weights of .* init_from=scratch begins with none"),
+            (
+                "start_share=0.5",
+                r"start_share=0\.5 keeps some of the weights .*; use start_share=null",
+            ),
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
             (
                 "class_weights=heavy",

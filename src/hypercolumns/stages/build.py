@@ -108,6 +108,8 @@ def prepare(cfg: DictConfig) -> None:
     check_whole("batch_size", cfg.batch_size, least=1)
     check_whole("num_workers", cfg.num_workers, least=0)
     check_number("checkpoint_minutes", cfg.checkpoint_minutes)
+    if cfg.start_share is not None:
+        check_share("start_share", cfg.start_share)
     check_whole("boundary", cfg.boundary, least=1)
     check_whole("bootstrap", cfg.bootstrap, least=0)
     if cfg.groups is not None:

@@ -47,7 +47,7 @@ SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the
 LATER = {  # settings that came later, with the values at which they change nothing: runs from before keep their keys
     "images_per_batch": None,
     "ema": None,
-    "start_share": 0.0,
+    "start_share": None,
     "loss": {"_target_": "hypercolumns.losses.CrossEntropy", "label_smoothing": 0.0},
     "optimizer.backbone_lr": None,
     "optimizer.layer_decay": None,

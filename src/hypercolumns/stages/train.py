@@ -16,7 +16,7 @@ from hypercolumns import model_file, seeds
 from hypercolumns.backbones import Backbone
 from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Example, ImageData, ImageSet
-from hypercolumns.errors import HypercolumnsError, check_share
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.files import expanded
 from hypercolumns.images import VOID
 from hypercolumns.progress import console, track
@@ -36,11 +36,10 @@ def train(cfg: DictConfig) -> runs.Run:
     build.prepare(cfg)
     images = build.image_set(cfg)
     start = _named_start(cfg)
-    check_share("start_share", cfg.start_share)
     if cfg.start_share and cfg.init_from == SCRATCH:
         raise HypercolumnsError(
-            f"start_share={cfg.start_share} keeps some of the weights of a trained model, and init_from=scratch begins "
-            f"with none; leave out one of them"
+            f"start_share={cfg.start_share} keeps some of the weights of a trained model, and with init_from=scratch "
+            f"there is none; use start_share=null, or leave out init_from=scratch"
         )
     backbone = build.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
     wanted = runs.needs(cfg, images, backbone)
@@ -65,7 +64,7 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
     data = build.image_data(cfg, images)
     classifier = _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg)
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
-    begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()}
+    begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if cfg.start_share else {}
     build.tune(segmenter, cfg)
     if processes.several():
         backbone.to(processes.device(cfg)).synchronise()
@@ -77,7 +76,8 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
         **build.optimization(cfg),
     )
     build.fit(cfg, task, data, segmenter, run.folder, run.events)
-    _keep(segmenter, begun, cfg.start_share)
+    if cfg.start_share:
+        _keep(segmenter, begun, cfg.start_share)
     run.save(segmenter)
 
 
@@ -88,7 +88,7 @@ def _keep(segmenter: Segmenter, begun: Mapping[str, Tensor], share: float) -> No
     """
     for name, tensor in segmenter.state_dict().items():
         if tensor.is_floating_point():  # not a count of batches
-            tensor.lerp_(begun[name].to(tensor.device), share)
+            tensor.lerp_(begun[name].to(tensor), share)
 
 
 def _sampler(cfg: DictConfig) -> Sampler | None:
