@@ -74,7 +74,7 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
                 assert values == pytest.approx(other_curves[name], rel=1e-5)
     done = subprocess.run(command("two", "stage=train", "batch_size=1"), cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.decode().startswith("error: batch_size=1 is what a step has in all, too little for 2 processes")
+    assert done.stderr.decode().startswith("error: batch_size=1 is of all processes, too little for 2 processes")
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_processes_that_were_started_end_with_this_one(monkeypatch):
 
 def test_a_step_must_have_something_for_each(monkeypatch):
     cfg = config("train", "stage=pretrain", "batch_size=3", "trainer=ddp", "trainer.accelerator=cpu")
-    with pytest.raises(HypercolumnsError, match="batch_size=3 is what a step has in all, too little for 4 processes"):
+    with pytest.raises(HypercolumnsError, match="batch_size=3 is of all processes, too little for 4 processes"):
         build._state_batches(cfg, type("Trainer", (), {"world_size": 4, "accumulate_grad_batches": 1})())
 
 

@@ -435,7 +435,7 @@ def _state_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
         return
     if cfg.batch_size < trainer.world_size:
         raise HypercolumnsError(
-            f"batch_size={cfg.batch_size} is what a step has in all, too little for {trainer.world_size} processes; "
+            f"batch_size={cfg.batch_size} is of all processes, too little for {trainer.world_size} processes; "
             f"use batch_size={trainer.world_size} or more, or fewer processes"
         )
     what = "samples" if cfg.stage == "pretrain" else "images"
