@@ -26,7 +26,7 @@ from hypercolumns.images import read_image, read_mask
 from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import build, run_stage, runs
 from hypercolumns.stages.pretrain import _limit
-from hypercolumns.stages.train import _keep
+from hypercolumns.stages.train import _keep_share_of_start
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
 
@@ -663,7 +663,7 @@ class TestPretrainAndTrain:
         begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()}
         for tensor in segmenter.state_dict().values():
             tensor.add_(2)
-        _keep(segmenter, begun, 0.25)
+        _keep_share_of_start(segmenter, begun, 0.25)
         for name, tensor in segmenter.state_dict().items():
             expected = begun[name] + (1.5 if tensor.is_floating_point() else 2)
             assert torch.allclose(tensor, expected), name
@@ -672,10 +672,7 @@ class TestPretrainAndTrain:
         ("override", "message"),
         [
             ("start_share=2", "start_share=2 must be a number from 0 to 1"),
-            (
-                "start_share=0.5",
-                r"start_share=0\.5 keeps some of the weights .*; use start_share=null",
-            ),
+            ("start_share=0.5", r"start_share=0\.5 keeps some of the weights .*; use start_share=null"),
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
             (
                 "class_weights=heavy",

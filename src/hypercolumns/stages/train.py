@@ -77,11 +77,11 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
     )
     build.fit(cfg, task, data, segmenter, run.folder, run.events)
     if cfg.start_share:
-        _keep(segmenter, begun, cfg.start_share)
+        _keep_share_of_start(segmenter, begun, cfg.start_share)
     run.save(segmenter)
 
 
-def _keep(segmenter: Segmenter, begun: Mapping[str, Tensor], share: float) -> None:
+def _keep_share_of_start(segmenter: Segmenter, begun: Mapping[str, Tensor], share: float) -> None:
     """Give the weights a share of those that the training began with.
 
     Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022), equation 1, with alpha = 1 - share.
