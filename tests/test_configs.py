@@ -4,6 +4,7 @@ import inspect
 from dataclasses import fields
 
 import pytest
+import small_runs
 import torch
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
@@ -124,6 +125,18 @@ def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, o
     assert after.pop(name) == value
     assert name not in before
     assert after | {"pixels": "all"} == before | {"pixels": "all"}
+
+
+def test_the_configs_of_tests_are_those_of_the_command_line():
+    overrides = [
+        "stage=train",
+        "experiment=finetune",
+        "~search",
+        "cnn.context=[window:3]",
+        "+trainer.x=1",
+        "~callbacks.pictures",
+    ]
+    assert small_runs.config("train", *overrides) == composed(*overrides)
 
 
 def test_each_file_opens_with_a_command():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from conftest import ROOT
-from hydra import compose, initialize_config_dir
+from small_runs import config
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
@@ -91,8 +91,7 @@ ODD, EVEN = (65, 97), (128, 70)  # the first however often they are halved (and 
 def make(name):
     cnn, _, model = name.partition("/")
     overrides = [f"cnn={cnn}", "cnn.weights=null", *([f"cnn.model={model}"] if model else [])]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return build.backbone(compose("train", overrides=overrides)).eval()
+    return build.backbone(config("train", *overrides)).eval()
 
 
 @pytest.fixture(

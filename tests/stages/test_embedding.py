@@ -4,10 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import ROOT
 from google.protobuf import text_format
-from hydra import compose, initialize_config_dir
 from PIL import Image
+from small_runs import config
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from hypercolumns.data import shapes
@@ -32,9 +31,8 @@ def made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def make(*overrides):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            settings = ["data=shapes", "data.train_images=40", "data.val_images=2", "cnn=rgb", "stage=extract"]
-            run_stage(compose("train", overrides=[*settings, "sampler=uniform", "sampler.n=20", *overrides]))
+        settings = ["data=shapes", "data.train_images=40", "data.val_images=2", "cnn=rgb", "stage=extract"]
+        run_stage(config("train", *settings, "sampler=uniform", "sampler.n=20", *overrides))
         (folder,) = tmp_path.glob("runs/shapes/rgb/samples/*")
         return folder
 

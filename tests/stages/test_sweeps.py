@@ -9,7 +9,6 @@ from threading import Thread
 
 import pytest
 from conftest import ROOT
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 from small_runs import RGB, config
 
@@ -187,8 +186,7 @@ def test_several_processes_are_refused_before_any_job(sweep, tmp_path):
 
 
 def test_nodes_count_too():
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", ["+trainer.num_nodes=2", "trainer.accelerator=cpu"])
+    cfg = config("train", "+trainer.num_nodes=2", "trainer.accelerator=cpu")
     with pytest.raises(Exception, match=r"num_nodes=2 asks for 2; give trainer=default .*: python train.py seed=0$"):
         refuse_several_processes(cfg, ["seed=0"])
 
