@@ -168,4 +168,3 @@ def test_the_recipes():
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")
     assert (finetune.cnn.trainable, finetune.pixels) == ("all", 700)
-    assert (complete.start_share, finetune.start_share) == (None, 0.5)

@@ -13,12 +13,16 @@ README = (ROOT / "README.md").read_text()
 MAIN_JOB = re.search(r"uv run (train\.py .*)", README)[1].split()
 
 
-def run(*arguments, cwd):
-    result = subprocess.run(
-        [sys.executable, str(ROOT / arguments[0]), *arguments[1:]], cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
+@pytest.fixture
+def run(run_script):
+    """A script to its good end; returns what it printed."""
+
+    def to_its_end(*arguments, cwd):
+        result = run_script(*arguments, cwd=cwd)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return result.stdout
+
+    return to_its_end
 
 
 def miou(place, run):
@@ -35,7 +39,7 @@ TINY = [
 
 
 @pytest.mark.slow
-def test_all_stages_then_predict_small(tmp_path):
+def test_all_stages_then_predict_small(run, tmp_path):
     """SqueezeNet, one tiny pass through everything, by odd file names; then the events that TensorBoard reads."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -75,18 +79,19 @@ def test_all_stages_then_predict_small(tmp_path):
 
 
 @pytest.mark.slow
-def test_main_job_learns_what_colour_alone_does_not_tell(tmp_path):
+def test_main_job_learns_what_colour_alone_does_not_tell(run, tmp_path):
     """The README's command reaches 0.80 mIoU; a classifier of each pixel's colour stays at or below 0.50."""
-    run(*MAIN_JOB, cwd=tmp_path)
+    subprocess.run([sys.executable, str(ROOT / MAIN_JOB[0]), *MAIN_JOB[1:]], cwd=tmp_path, check=True)
     assert miou(tmp_path, "sqn/train") >= 0.8
     colour = ["cnn=rgb", "sampler=uniform", "sampler.n=1000", "until=pretrain"]
+    colour += ["data.train_images=80", "data.val_images=20"]
     run("train.py", "data=shapes", *colour, cwd=tmp_path)
     assert miou(tmp_path, "rgb/pretrain") <= 0.5
 
 
 @pytest.mark.slow
-def test_vgg_learns(tmp_path):
-    small = ["data.train_images=80", "data.val_images=16", "classifier.hidden=64", "pixels=500", "trainer.max_epochs=3"]
+def test_vgg_learns(run, tmp_path):
+    small = ["data.train_images=40", "data.val_images=8", "classifier.hidden=64", "pixels=500", "trainer.max_epochs=3"]
     run("train.py", "data=shapes", "cnn=vgg", "cnn.weights=null", *small, cwd=tmp_path)
     figures = json.loads((tmp_path / "runs" / "shapes" / "vgg" / "train" / "latest" / "metrics.json").read_text())
     assert figures["miou"] > figures["baseline"]["miou"] + 0.3
