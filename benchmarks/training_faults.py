@@ -44,8 +44,8 @@ def main() -> None:
     """Try and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("settings", nargs="*", help="of train.py")
-    parser.add_argument("--stages", nargs="+", choices=OF_STAGE, default=list(OF_STAGE), help="that are killed")
-    parser.add_argument("--kills", type=int, default=10, help="of each of them")
+    parser.add_argument("--stage", choices=OF_STAGE, help="the one that is killed; otherwise each of them")
+    parser.add_argument("--kills", type=int, default=10, help="of each stage")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as data too")
@@ -60,7 +60,7 @@ def main() -> None:
             first = time.perf_counter()
             assert process.wait() == 0
             seconds, whole, codes = time.perf_counter() - first, contents(stage, place), []
-            if stage not in options.stages:  # its result is there for the next
+            if options.stage not in (None, stage):  # its result is there for the next
                 continue
             print(f"{stage}: {first - begun:.1f} s to its first file, {seconds:.1f} s from there to the end")
             same = late = 0

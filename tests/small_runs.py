@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 import zipfile
 
 from conftest import ROOT
@@ -25,8 +26,11 @@ RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
 
 
 def config(name, *overrides):
-    """As of the command line; options of groups are composed once, for that takes Hydra a quarter of a second."""
-    options = tuple(text for text in overrides if (CONF / text.lstrip("~").partition("=")[0]).is_dir())
+    """As of the command line; options of groups are composed once, for that takes Hydra a quarter of a second.
+
+    The values are then set by what Hydra itself sets them by; it has no public name. test_configs compares.
+    """
+    options = tuple(text for text in overrides if (CONF / re.split("[@=]", text.lstrip("+~"))[0]).is_dir())
     made = copy.deepcopy(composed(name, *options))
     values = [text for text in overrides if text not in options]
     ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(values), made)

@@ -168,3 +168,4 @@ def test_the_recipes():
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")
     assert (finetune.cnn.trainable, finetune.pixels) == ("all", 700)
+    assert (complete.ema, finetune.ema) == (0.99, 0.99)
