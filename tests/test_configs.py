@@ -1,28 +1,23 @@
 """Every YAML composes, and what it describes can be built."""
 
+import functools
 import inspect
 from dataclasses import fields
 
 import pytest
 import small_runs
 import torch
-from conftest import ROOT
-from hydra import compose, initialize_config_dir
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
+from small_runs import CONF
 
 from hypercolumns.stages import build, runs
 from hypercolumns.tasks.layer_rates import LayerRates
 
-CONF = ROOT / "conf"
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
 OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))
 RATES = {field.name for field in fields(LayerRates)}
-
-
-def composed(*overrides):
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+composed = functools.partial(small_runs.config, "train")
 
 
 def test_there_are_options():
@@ -136,7 +131,7 @@ def test_the_configs_of_tests_are_those_of_the_command_line():
         "+trainer.x=1",
         "~callbacks.pictures",
     ]
-    assert small_runs.config("train", *overrides) == composed(*overrides)
+    assert composed(*overrides) == small_runs.composed("train", *overrides)
 
 
 def test_each_file_opens_with_a_command():
@@ -169,3 +164,4 @@ def test_the_recipes():
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")
     assert (finetune.cnn.trainable, finetune.pixels) == ("all", 700)
     assert (complete.ema, finetune.ema) == (0.99, 0.99)
+    assert (complete.start_share, finetune.start_share) == (None, None)
