@@ -162,6 +162,8 @@ def test_the_recipes():
     assert [config.until for config in pretrain] == ["pretrain", "train", "train"]
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")
-    assert (finetune.cnn.trainable, finetune.pixels) == ("all", 700)
-    assert (complete.ema, finetune.ema) == (0.99, 0.99)
+    assert (finetune.cnn.trainable, finetune.pixels) == (4, 700)
+    assert (complete.ema, finetune.ema) == (0.99, 0.995)
+    longer = composed("experiment=finetune", "stage=train", "trainer.max_epochs=24")
+    assert longer.trainer.check_val_every_n_epoch == 24
     assert (complete.start_share, finetune.start_share) == (None, None)
