@@ -128,13 +128,13 @@ def prepare(cfg: DictConfig) -> None:
                 f"callbacks.{name}={callback} is a group of settings; set one of them, callbacks.{name}.<name>=..., or "
                 f"leave it out, ~callbacks.{name}"
             )
-    for name in ("log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
+    of_training = ("max_epochs",) if cfg.monitor is not None else ()
+    for name in (*of_training, "log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
         check_whole(f"trainer.{name}", cfg.trainer[name], least=1)
     for name in ("limit_train_batches", "limit_val_batches"):
         if cfg.trainer[name] is not None:
             check_number(f"trainer.{name}", cfg.trainer[name])
     if cfg.monitor is not None:  # a stage that trains
-        check_whole("trainer.max_epochs", cfg.trainer.max_epochs, least=1)
         if cfg.trainer.max_epochs % cfg.trainer.check_val_every_n_epoch:
             raise HypercolumnsError(
                 f"trainer.max_epochs={cfg.trainer.max_epochs} must be a multiple of "
