@@ -76,13 +76,11 @@ def anonymous(process: int) -> int:
 
 def children(process: int) -> list[int]:
     """The processes that it has started."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return [child for child, parent in parents.items() if parent == process]
+    try:
+        lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for each in lists for child in each.split()]
 
 
 if __name__ == "__main__":
