@@ -73,7 +73,7 @@ def load(path, format):
     ("format", "model", "inputs", "outputs"),
     [
         ("onnx", "plain", "uint8", "labels"),
-        slow("torch", "plain", "float", "logits"),
+        slow("torch", "placed", "float", "logits"),
         slow("onnx", "placed", "float", "logits"),
         # What is written as ONNX is the program that is written as .pt2.
         slow("onnx", "linear", "uint8", "logits"),
