@@ -31,6 +31,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several beside each other: a t
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """The longest first, so that no worker is left with one when the others have nothing to do."""
+
+    def seconds(item):
+        return max((mark.kwargs.get("seconds", 0) for mark in item.iter_markers("slow")), default=0)
+
+    items.sort(key=seconds, reverse=True)
+
+
 @pytest.fixture(scope="session")
 def sqn() -> Backbone:
     """SqueezeNet with random weights; not to be changed."""

@@ -33,7 +33,7 @@ def run(place, *command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=40)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.partition("\n")[0])
 def test_what_a_page_says_works_when_pasted(page, tmp_path):
     for name in ("src", "conf", "train.py", "pyproject.toml"):

@@ -78,7 +78,7 @@ def test_all_stages_then_predict_small(run, tmp_path):
     assert {path.name for path in (tmp_path / "out's").iterdir()} == {"a, b=c.png", "a, b=c.overlay.jpg", *tables}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=270)
 def test_main_job_learns_what_colour_alone_does_not_tell(run, tmp_path):
     """The README's command reaches 0.80 mIoU; a classifier of each pixel's colour, on fewer images, 0.25 to 0.50."""
     subprocess.run([sys.executable, str(ROOT / MAIN_JOB[0]), *MAIN_JOB[1:]], cwd=tmp_path, check=True)
@@ -89,7 +89,7 @@ def test_main_job_learns_what_colour_alone_does_not_tell(run, tmp_path):
     assert 0.25 <= miou(tmp_path, "rgb/pretrain") <= 0.5  # always the most frequent class: 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=40)
 def test_vgg_learns(run, tmp_path):
     small = ["data.train_images=40", "data.val_images=8", "classifier.hidden=64", "pixels=500", "trainer.max_epochs=3"]
     run("train.py", "data=shapes", "cnn=vgg", "cnn.weights=null", *small, cwd=tmp_path)

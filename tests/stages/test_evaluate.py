@@ -280,7 +280,7 @@ class TestCompare:
             run_stage(config("train", "stage=compare", "evaluation=predicted", "baseline=predicted"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_the_same_by_any_number_of_processes(tmp_path, monkeypatch):
     """Seven images in this process, and over 3: the same counts of each image, in the same order; then a damaged mask.
 

@@ -41,7 +41,7 @@ def history(run_folder):
     return {name: [float(row[name]) for row in rows] for name in ("val/loss", "train/epoch_loss")}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=75)
 def test_the_same_by_two_processes(tmp_path, monkeypatch):
     """All stages on an odd number of samples and of images, seven val images; then too small a batch."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -77,7 +77,7 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
     assert done.stderr.decode().startswith("error: batch_size=1 is of all processes, too little for 2 processes")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=75)
 def test_two_processes_go_on_after_a_signal_to_one_of_them(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)

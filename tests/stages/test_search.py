@@ -355,7 +355,7 @@ def test_a_bad_run_is_given_up(search, tmp_path):
     assert len(list(tmp_path.glob("runs/shapes/rgb/pretrain/*/checkpoints/last.ckpt"))) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=50)
 def test_a_search_that_is_killed_goes_on_from_the_checkpoint(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "trainer.max_epochs=40", "search=optuna", LR]
     command += ["search.trials=3", "search.pruner=null"]
