@@ -42,7 +42,7 @@ def main() -> None:
         common = [*data, f"cnn={options.cnn}", f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu"]
         if not options.settings:  # drawn once, for both sides
             common.append(f"data.root={folder / 'data'}")
-            run([*common, "stage=extract", f"runs={folder / 'first'}"], options.threads)
+        run([*common, "stage=extract", f"runs={folder / 'first'}"], options.threads)
 
         separate = folder / "separate"
         seconds = {f"{jobs} commands": timed(lambda: separately(common, separate, options.hidden, options.threads))}

@@ -31,13 +31,19 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several beside each other: a t
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(trylast=True)  # when those that are left out are gone
 def pytest_collection_modifyitems(items):
-    """The longest first, so that no worker is left with one when the others have nothing to do."""
+    """Begin either half with its longest, by their own `slow(seconds=75)`: what is left in the end is then short.
 
-    def seconds(item):
-        return max((mark.kwargs.get("seconds", 0) for mark in item.iter_markers("slow")), default=0)
-
-    items.sort(key=seconds, reverse=True)
+    Each of two workers starts with a half.
+    """
+    seconds = {
+        item: max((mark.kwargs.get("seconds", 0) for mark in item.iter_markers("slow")), default=0) for item in items
+    }
+    long = sorted((item for item in items if seconds[item]), key=seconds.get, reverse=True)
+    short = [item for item in items if not seconds[item]]
+    half = len(short) // 2
+    items[:] = [*long[::2], *short[:half], *long[1::2], *short[half:]]
 
 
 @pytest.fixture(scope="session")

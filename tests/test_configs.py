@@ -164,6 +164,7 @@ def test_the_recipes():
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")
     assert (finetune.cnn.trainable, finetune.pixels) == (4, 700)
     assert (complete.ema, finetune.ema) == (0.99, 0.995)
+    assert finetune.trainer.max_epochs == finetune.trainer.check_val_every_n_epoch == 8
     longer = composed("experiment=finetune", "stage=train", "trainer.max_epochs=24")
     assert longer.trainer.check_val_every_n_epoch == 24
     assert (complete.start_share, finetune.start_share) == (None, None)
