@@ -37,11 +37,13 @@ def pytest_collection_modifyitems(items):
 
     Each of two workers starts with a half.
     """
-    seconds = {
-        item: max((mark.kwargs.get("seconds", 0) for mark in item.iter_markers("slow")), default=0) for item in items
-    }
-    long = sorted((item for item in items if seconds[item]), key=seconds.get, reverse=True)
-    short = [item for item in items if not seconds[item]]
+
+    def seconds(item):
+        mark = item.get_closest_marker("slow")
+        return mark.kwargs.get("seconds", 0) if mark else 0
+
+    long = sorted(filter(seconds, items), key=seconds, reverse=True)
+    short = [item for item in items if not seconds(item)]
     half = len(short) // 2
     items[:] = [*long[::2], *short[:half], *long[1::2], *short[half:]]
 
