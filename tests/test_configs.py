@@ -2,15 +2,18 @@
 
 import functools
 import inspect
+import json
 from dataclasses import fields
 
 import pytest
 import small_runs
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 from small_runs import CONF
 
+import hypercolumns
+from hypercolumns.files import key
 from hypercolumns.stages import build, runs
 from hypercolumns.tasks.layer_rates import LayerRates
 
@@ -44,6 +47,8 @@ def test_every_target_exists_and_takes_the_settings(option):
     for settings in parts:
         target = get_object(settings.pop("_target_"))
         settings.pop("_partial_", None)
+        if group in build.PARTS:
+            assert settings.pop("kind") == option.partition("=")[2]
         if group == "cnn":
             settings = {name: value for name, value in settings.items() if name not in ("name", "model")}
         if group == "optimizer":
@@ -72,7 +77,7 @@ def test_optimizers_and_schedules_are_built(kind, decay):
 
 @pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))
 def test_losses_are_built(kind):
-    loss = instantiate(composed(f"loss={kind}").loss, _convert_="all")
+    loss = build.part("loss", composed(f"loss={kind}").loss)
     assert loss(torch.eye(3), torch.tensor([2, 1, 255])) > 0
 
 
@@ -105,13 +110,33 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
     assert not deciding & (by_fingerprint | of_the_input | without_effect | of_other_stages)
 
 
+@pytest.mark.parametrize("stage", ["extract", "pretrain", "train"])
+def test_renamed_class_keeps_identity(stage, monkeypatch):
+    """A run and a store say a part by its kind: wherever its class moves, they are found again."""
+    monkeypatch.setattr(runs.processes, "device", lambda cfg: torch.device("cpu"))
+    config = composed(f"stage={stage}", "pixels=sampler", "loss=cross_entropy_dice")
+
+    def identity():
+        made = runs.store_identity(config, {}) if stage == "extract" else runs.deciding(config, stage)
+        assert "_target_" not in json.dumps(made)
+        return key(made)
+
+    before = identity()
+    for group in ("sampler", "classifier", "loss", "optimizer", "scheduler", "trainer"):
+        name = config[group]._target_.rpartition(".")[2]
+        monkeypatch.setattr(hypercolumns, f"Renamed{name}", get_object(config[group]._target_), raising=False)
+        config[group]._target_ = f"hypercolumns.Renamed{name}"
+    config.loss.losses.dice._target_ = "hypercolumns.RenamedDice"
+    assert identity() == before
+
+
 @pytest.mark.parametrize(
     ("stage", "override", "entry"),
     [
-        ("train", "pixels=sampler", ("sampler", {"_target_": "hypercolumns.samplers.PerClass", "n": 3})),
+        ("train", "pixels=sampler", ("sampler", {"kind": "per_class", "n": 3})),
         ("pretrain", "images_per_batch=2", ("images_per_batch", 2)),
         ("train", "start_share=0.5", ("start_share", 0.5)),
-        ("pretrain", "loss=dice", ("loss", {"_target_": "hypercolumns.losses.Dice"})),
+        ("pretrain", "loss=dice", ("loss", {"kind": "dice"})),
     ],
 )
 def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, override, entry):

@@ -69,9 +69,9 @@ def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
 
 def test_hyperparameters_are_words_and_numbers():
     found = hyperparameters(config("train", "stage=train", "data=shapes"), {"seed": 7})
-    assert found["optimizer"] == "AdamW lr=0.0003 weight_decay=0.01"
+    assert found["optimizer"] == "adamw lr=0.0003 weight_decay=0.01"
     assert (found["lr"], found["cnn"], found["stage"], found["seed"]) == (3e-4, "sqn", "train", 7)
     assert found["training.augment"] == "crop=96 flip=0.5 color_jitter=0.1"
-    assert found["classifier"] == "MLP hidden=512"
+    assert found["classifier"] == "mlp hidden=512"
     assert "class_weights" not in found
     assert all(isinstance(value, int | float | str) for value in found.values())

@@ -1,6 +1,7 @@
 """From a config to objects."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import fields
@@ -74,6 +75,7 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
     "on_bad": "error",
     "max_bad": 0.05,
 }
+PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
@@ -118,6 +120,7 @@ def prepare(cfg: DictConfig) -> None:
     limit_pixels(cfg.max_pixels)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_name("cnn.name", cfg.cnn.name)
+    check_kinds(cfg)
     check_machine(cfg)
     for group in ("augment", "rank", "views"):
         if not isinstance(cfg[group], DictConfig) and (cfg[group] or group == "views"):
@@ -161,6 +164,37 @@ def plain(cfg: Any) -> Any:
     return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
 
 
+def identified(settings: Any) -> Any:
+    """A part of a config as what identifies a result: its `kind` and its settings, but no import path (`_target_`)."""
+    if isinstance(settings, dict):
+        return {name: identified(value) for name, value in settings.items() if not name.startswith("_")}
+    return [identified(value) for value in settings] if isinstance(settings, list) else settings
+
+
+def check_kinds(cfg: DictConfig) -> None:
+    """Raise HypercolumnsError unless each part's `kind`, which results are identified by, is its group's option."""
+    typed = next((one for one in overrides() if re.match(rf"\+*({'|'.join(PARTS)})\..*_target_=", one)), None)
+    if typed is not None:
+        raise HypercolumnsError(
+            f"{typed}: results are identified by the option of a group, not by an import path; write a file for it, "
+            f"such as conf/sampler/mine.yaml, and choose that: sampler=mine"
+        )
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    for group in PARTS:
+        option = choices.get(group)
+        if option is not None and (kind := cfg[group].get("kind")) != option:
+            raise HypercolumnsError(
+                f"{group}.kind={kind} must be {option}, the name of its file, by which results are identified; correct "
+                f"it in conf/{group}/{option}.yaml"
+            )
+
+
+def part(group: str, settings: Any, **more: Any) -> Any:
+    """The object that the settings of a group describe; they carry its name, so that a fault can be told by it."""
+    own = {name: value for name, value in plain(settings).items() if name != "kind"}
+    return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+
+
 def listed_images(cfg: DictConfig) -> tuple[ImageSet, dict[str, Any]]:
     """The images that the config names, as they are listed, and the settings that say which of them to use.
 
@@ -169,7 +203,7 @@ def listed_images(cfg: DictConfig) -> tuple[ImageSet, dict[str, Any]]:
     settings = plain(cfg.data)
     which = {name: settings.pop(name, default) for name, default in WHICH_IMAGES.items()}
     with processes.first_before_others():
-        images: ImageSet = _made("data", settings)
+        images: ImageSet = part("data", settings)
     return images, which
 
 
@@ -240,19 +274,14 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
         own = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
         copied: Backbone = make(**settings | own | {"weights": like.body.state_dict()})
         return copied
-    network: Backbone = _made("cnn", settings)
+    network: Backbone = part("cnn", settings)
     return network
-
-
-def _made(name: str, settings: dict[str, Any]) -> Any:
-    """What the settings of that name mean; they carry it, so that a fault in them can be told by it."""
-    return instantiate(OmegaConf.create({name: settings})[name], _convert_="all")
 
 
 def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
     """A new classifier, its weights decided by the seed."""
     with seeds.seeded(cfg.seed, "classifier"):
-        new: Classifier = instantiate(cfg.classifier, channels=channels, classes=classes, _convert_="all")
+        new: Classifier = part("classifier", cfg.classifier, channels=channels, classes=classes)
     return new
 
 
@@ -315,8 +344,8 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
     Raises HypercolumnsError if it has no weights of classes but is given some, or can't be shared by processes but is.
     """
     weights = class_weights(cfg, count)
-    made: Loss = instantiate(cfg.loss, _convert_="all")
-    what = f"the loss {cfg.loss._target_.rpartition('.')[2]}"
+    made: Loss = part("loss", cfg.loss)
+    what = f"loss={cfg.loss.kind}"
     if not made.weigh(weights) and weights is not None:
         raise HypercolumnsError(
             f"class_weights={cfg.class_weights}: in {what} all classes count alike by themselves; use "
@@ -334,7 +363,7 @@ def optimization(cfg: DictConfig) -> dict[str, Any]:
     """What the tasks take of the groups optimizer and scheduler: `optimizer`, `schedule` and `rates`."""
     settings = plain(cfg.optimizer)
     rates = LayerRates(**{field.name: settings.pop(field.name) for field in fields(LayerRates)})
-    return {"optimizer": instantiate(settings), "schedule": instantiate(cfg.scheduler), "rates": rates}
+    return {"optimizer": part("optimizer", settings), "schedule": part("scheduler", cfg.scheduler), "rates": rates}
 
 
 def reader(cfg: DictConfig, backbone: Backbone) -> Read:

@@ -117,7 +117,7 @@ def _mask_set(cfg: DictConfig, predictions: Path) -> ImageSet:
     pairs = mask_pairs(predictions, expanded("masks", cfg.masks))
     if cfg.data.get("classes") is not None:
         classes = read_classes(cfg.data.classes)
-    elif str(cfg.data._target_).endswith(".voc"):
+    elif cfg.data.kind == "voc":
         classes = list(CLASSES)
     else:
         raise HypercolumnsError(

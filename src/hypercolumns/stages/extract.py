@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, StackDataset
@@ -39,7 +38,7 @@ def extract(cfg: DictConfig) -> Path:
     check_whole("embedding", cfg.embedding, least=0)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
-    sampler: Sampler = instantiate(cfg.sampler)
+    sampler: Sampler = build.part("sampler", cfg.sampler)
     guide = _guide(cfg, images) if sampler.needs_model else None
     fingerprint = runs.store_identity(cfg, runs.needs(cfg, images, backbone))
     folder = runs.store_folder(cfg, images, fingerprint)
@@ -80,7 +79,7 @@ def _guide(cfg: DictConfig, images: ImageSet) -> Segmenter:
     """The model for a sampler that needs one."""
     if cfg.model is None:
         raise HypercolumnsError(
-            f"sampler={cfg.sampler._target_} asks a model which pixels to take; give model=<the model.safetensors "
+            f"sampler={cfg.sampler.kind} asks a model which pixels to take; give model=<the model.safetensors "
             f"of a finished run>, or choose another sampler"
         )
     return build.model(cfg, images).to(processes.device(cfg))

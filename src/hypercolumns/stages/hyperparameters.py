@@ -56,9 +56,8 @@ def words(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _word(value: Any) -> Any:
-    """A part by its class and its settings, without what is off."""
+    """A part by its kind and its settings, without what is off."""
     if isinstance(value, Mapping):
-        target = str(value.get("_target_", "")).rpartition(".")[2]
-        rest = [f"{name}={_word(one)}" for name, one in value.items() if one and not name.startswith("_")]
-        return " ".join([target, *rest]).strip()
+        rest = [f"{name}={_word(one)}" for name, one in value.items() if one and name[0] != "_" and name != "kind"]
+        return " ".join([str(value.get("kind", "")), *rest]).strip()
     return str(value) if isinstance(value, list) else value

@@ -48,7 +48,7 @@ LATER = {  # settings that came later, with the values at which they change noth
     "images_per_batch": None,
     "ema": None,
     "start_share": None,
-    "loss": {"_target_": "hypercolumns.losses.CrossEntropy", "label_smoothing": 0.0},
+    "loss": {"kind": "cross_entropy", "label_smoothing": 0.0},
     "optimizer.backbone_lr": None,
     "optimizer.layer_decay": None,
     "optimizer.spare_biases": False,
@@ -75,7 +75,7 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
     guide = {"model": _hash(cfg.model)} if sampler.needs_model else {}
     views = {"views": settings} if (settings := build.views_to_sample(cfg)) else {}
     return wanted | {
-        "sampler": build.plain(cfg.sampler),
+        "sampler": build.identified(build.plain(cfg.sampler)),
         "seed": cfg.seed,
         "device": processes.device(cfg).type,  # it and the number of threads decide how sums of floats are rounded
         "threads": torch.get_num_threads(),
@@ -86,7 +86,7 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
 
 def deciding(cfg: DictConfig, stage: str) -> Identity:
     """The settings that decide the result of a stage; those that came later only where they change it."""
-    settings = {name: build.plain(cfg[name]) for name in DECIDING[stage]}
+    settings = {name: build.identified(build.plain(cfg[name])) for name in DECIDING[stage]}
     if cfg.pixels != SAMPLER:
         settings.pop("sampler", None)
     for name in NOT_DECIDING_IN_TRAINER:

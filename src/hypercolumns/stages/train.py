@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -44,7 +43,7 @@ def train(cfg: DictConfig) -> runs.Run:
     backbone = build.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
     wanted = runs.needs(cfg, images, backbone)
     if cfg.init_from is None:
-        shape = {"classifier": _shape(build.plain(cfg.classifier))}
+        shape = {"classifier": _shape(build.identified(build.plain(cfg.classifier)))}
         own = runs.own_of_job(cfg, images, wanted)
         start = runs.find_pretrained(cfg, images, wanted | shape | own).model
     identity = wanted | {
@@ -96,7 +95,7 @@ def _sampler(cfg: DictConfig) -> Sampler | None:
     if cfg.pixels == "all":
         return None
     if cfg.pixels == runs.SAMPLER:
-        chosen: Sampler = instantiate(cfg.sampler)
+        chosen: Sampler = build.part("sampler", cfg.sampler)
         return chosen
     if isinstance(cfg.pixels, int) and cfg.pixels > 0:
         return Uniform(cfg.pixels)
