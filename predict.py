@@ -8,11 +8,12 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from hypercolumns import command_line, signals
+from hypercolumns.cli import app
+from hypercolumns.runtime import signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
-@command_line.exits_on_fault
+@app.exits_on_fault
 def main(cfg: DictConfig) -> None:
     """Write masks, overlays and what else is wanted."""
     from hypercolumns.stages import predict  # torch takes seconds to import, which --help need not wait for
@@ -23,4 +24,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    app.run(main)

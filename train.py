@@ -6,11 +6,12 @@ Exit codes: 0 all is done; 1 stage=validate found images that can't be used; 2 a
 import hydra
 from omegaconf import DictConfig
 
-from hypercolumns import command_line, signals
+from hypercolumns.cli import app
+from hypercolumns.runtime import signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-@command_line.exits_on_fault
+@app.exits_on_fault
 def main(cfg: DictConfig) -> float | None:
     """Run the stage that the config names; returns its mIoU, for sweeps."""
     from hypercolumns.stages import run_stage  # torch takes seconds to import, which --help need not wait for
@@ -21,4 +22,4 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    app.run(main)

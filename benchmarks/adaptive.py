@@ -10,11 +10,11 @@ import torch
 from common import arguments, medians, report
 from torch import Tensor
 
-from hypercolumns.factored import Adaptive, adaptive
-from hypercolumns.factored.points import PointClassifier
-from hypercolumns.images import read_image, read_mask
-from hypercolumns.metrics import confusion_metric, scores
-from hypercolumns.segmenter import Segmenter
+from hypercolumns.evaluation.metrics import confusion_metric, scores
+from hypercolumns.io.images import read_image, read_mask
+from hypercolumns.models.engine import Adaptive, adaptive
+from hypercolumns.models.engine.points import PointClassifier
+from hypercolumns.models.segmenter import Segmenter
 
 
 def main() -> None:

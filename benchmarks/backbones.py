@@ -7,9 +7,9 @@ python benchmarks/backbones.py --cnns sqn timm/resnet18.a1_in1k
 import torch
 from common import CONF, arguments, difference, make_segmenter, medians, report, size
 
-from hypercolumns.backbones import Backbone
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.taps import Regular
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.taps import Regular
 
 POINTS = 2000
 TIMM = "timm/resnet18.a1_in1k"

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from hypercolumns.backbones import Backbone
-from hypercolumns.classifiers import MLP
-from hypercolumns.segmenter import Segmenter
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.segmenter import Segmenter
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

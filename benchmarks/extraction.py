@@ -7,8 +7,8 @@ import torch
 from common import CLASSES, arguments, difference, make_segmenter, medians, report, size
 from original import Original
 
+from hypercolumns.models.extractor import hypercolumns_at
 from hypercolumns.samplers import PerClass
-from hypercolumns.windows import hypercolumns_at
 
 
 def main() -> None:

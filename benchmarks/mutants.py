@@ -40,17 +40,17 @@ from common import report
 from PIL import Image
 from torch import Tensor
 
-from hypercolumns.backbones import Backbone
-from hypercolumns.backbones import weights as weights_module
 from hypercolumns.callbacks import CompleteCheckpoint, WholeFiles
-from hypercolumns.classifiers import MLP
+from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.image_set import read_classes
-from hypercolumns.data.voc import read_layout
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation
-from hypercolumns.images import read_image, read_mask, voc_palette, write_mask
-from hypercolumns.model_file import TRAINED
-from hypercolumns.segmenter import Segmenter
+from hypercolumns.io.images import read_image, read_mask, voc_palette, write_mask
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones import weights as weights_module
+from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.model_file import TRAINED
+from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, faults
 
 CLASSES = ["ground", "cat", "dog"]

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from hypercolumns.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
-from hypercolumns.segmenter import Segmenter
+from hypercolumns.models.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from hypercolumns.models.segmenter import Segmenter
 
 
 class Original(nn.Module):

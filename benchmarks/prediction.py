@@ -24,8 +24,8 @@ from PIL import Image
 from torchvision.models import segmentation
 
 from hypercolumns import Segmenter
-from hypercolumns.factored import Adaptive
-from hypercolumns.images import read_image, write_image
+from hypercolumns.io.images import read_image, write_image
+from hypercolumns.models.engine import Adaptive
 
 ROOT = Path(__file__).parents[1]
 PEERS = ("lraspp_mobilenet_v3_large", "fcn_resnet50")

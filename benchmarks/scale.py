@@ -29,9 +29,9 @@ from scale_costs import PIXELS, config, measure
 from scale_model import STAGES, Case, Costs, Machines, counts_bytes, ids_bytes, store_bytes
 from store import CHANNELS, PER_IMAGE, make_store
 
-from hypercolumns.data.order import Batches
-from hypercolumns.images import voc_palette, write_image, write_mask
-from hypercolumns.stages import build
+from hypercolumns.data.batch_samplers import Batches
+from hypercolumns.io.images import voc_palette, write_image, write_mask
+from hypercolumns.settings import build
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.store.writer import LEAST_IMAGES
 

@@ -21,18 +21,18 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from scale_model import Costs
 
-from hypercolumns import seeds
 from hypercolumns.data import Example, ImageSet, SampleData
-from hypercolumns.data.images import collate
-from hypercolumns.data.order import WINDOW, order
+from hypercolumns.data.batch_samplers import WINDOW, order
+from hypercolumns.data.modules.images import collate
 from hypercolumns.evaluation import Evaluation, intervals
-from hypercolumns.progress import console
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.tta import ONE
+from hypercolumns.runtime import randomness
+from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import Uniform
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build
+from hypercolumns.settings import build
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.tasks import Labeller, PixelClassification, Scoring, Segmentation
-from hypercolumns.views import ONE
 
 PIXELS = 2000  # of an image, in the sparse step of stage train
 Sides = dict[str, tuple[Callable[[], object], int]]  # what is timed, and of how many things it is the time
@@ -113,7 +113,7 @@ def samples(cfg: DictConfig, images: ImageSet, folder: Path) -> tuple[SampleStor
                 backbone(example.image[None])
 
     def sample(example: Example) -> ImageSamples:
-        points = sampler(example.mask, seeds.generator(cfg.seed, "sample", example.id))
+        points = sampler(example.mask, randomness.generator(cfg.seed, "sample", example.id))
         labels = example.mask[points[:, 0], points[:, 1]]
         size = (example.mask.shape[0], example.mask.shape[1])
         return ImageSamples(example.id, size, points, labels, read(example.image, points).half())

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from hypercolumns import seeds
 from hypercolumns.data.image_set import read_lines
-from hypercolumns.images import VOID, read_mask, voc_palette, write_mask
+from hypercolumns.io.images import VOID, read_mask, voc_palette, write_mask
+from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]
 Pixels = NDArray[np.intp]
@@ -86,7 +86,7 @@ def main() -> None:
     labelled = total = 0
     for name in track(read_lines(layout / "ImageSets" / "Segmentation" / f"{options.train}.txt", "--train")):
         mask = read_mask(layout / "SegmentationClass" / f"{name}.png", voc_palette(VOID), VOID).numpy()
-        random, few = np.random.default_rng(seeds.derive(options.seed, name)), np.full_like(mask, VOID)
+        random, few = np.random.default_rng(randomness.derive(options.seed, name)), np.full_like(mask, VOID)
         for region in (one for one in regions(mask) if len(one) >= options.smallest):
             kept = scribble(region, random) if options.scribbles else random.permutation(region)[: options.points]
             few[tuple(kept.T)] = mask[tuple(kept.T)]

@@ -18,11 +18,11 @@ import torch
 from common import CLASSES, HIDDEN, make_backbone, report
 from hydra import compose, initialize_config_dir
 
-from hypercolumns.classifiers import MLP
 from hypercolumns.data import SampleData
-from hypercolumns.data.order import Batches
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build
+from hypercolumns.data.batch_samplers import Batches
+from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.settings import build
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification
 

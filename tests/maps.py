@@ -5,8 +5,8 @@ import itertools
 import torch
 from torch import nn
 
-from hypercolumns.pointwise import Pointwise, ReLU
-from hypercolumns.taps import Regular, Tap
+from hypercolumns.models.classifiers.pointwise import Pointwise, ReLU
+from hypercolumns.models.taps import Regular, Tap
 
 
 class Grid:

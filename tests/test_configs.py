@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 from small_runs import CONF
 
 import hypercolumns
-from hypercolumns.files import key
-from hypercolumns.stages import build, runs
-from hypercolumns.tasks.layer_rates import LayerRates
+from hypercolumns.io.files import key
+from hypercolumns.runs import run as runs
+from hypercolumns.settings import build
+from hypercolumns.tasks.param_groups import LayerRates
 
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
 OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))

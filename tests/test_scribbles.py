@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from hypercolumns.images import VOID
+from hypercolumns.io.images import VOID
 
 SPEC = importlib.util.spec_from_file_location("scribbles", ROOT / "benchmarks" / "scribbles.py")
 scribbles = importlib.util.module_from_spec(SPEC)

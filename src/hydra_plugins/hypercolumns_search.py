@@ -25,7 +25,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: Sequence[str]) -> None:
         """Called by Hydra, with the settings of the command line, those to choose from among them."""
-        from hypercolumns.stages.search import examples, search  # it imports torch, and Hydra imports this each time
+        from hypercolumns.sweeps.search import examples, search  # it imports torch, and Hydra imports this each time
 
         assert self.config is not None
         assert self.hydra_context is not None

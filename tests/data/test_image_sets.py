@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from hypercolumns.data import Pair, check_headers, folder, limited, shapes, shared_ids, voc
+from hypercolumns.data.datasets.shapes import CLASSES, draw
+from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.image_set import check_present, image_set, read
-from hypercolumns.data.shapes import CLASSES, draw
-from hypercolumns.data.voc import read_layout
 from hypercolumns.errors import HypercolumnsError, UnreadableError
-from hypercolumns.images import VOID, voc_palette
+from hypercolumns.io.images import VOID, voc_palette
 
 
 def make_pair(image, mask, value=1):

@@ -2,12 +2,12 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import resize
 
+from hypercolumns.coordinates import places
 from hypercolumns.data import Augmentation, Example, ImageData, shapes
-from hypercolumns.data.images import Steps, collate
+from hypercolumns.data.modules.images import Steps, collate
 from hypercolumns.data.transforms import GREY, resize_mask
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.images import VOID
-from hypercolumns.places import places
+from hypercolumns.io.images import VOID
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(3, 20, 30)
 MASK = IMAGE[0] % 5

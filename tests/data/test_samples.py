@@ -6,8 +6,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from hypercolumns.data import SampleData
-from hypercolumns.data.order import Batches
-from hypercolumns.data.samples import SampleDataset, _as_it_is
+from hypercolumns.data.batch_samplers import Batches
+from hypercolumns.data.modules.samples import SampleDataset, _as_it_is
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, writer
 

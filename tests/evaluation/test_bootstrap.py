@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from hypercolumns import HypercolumnsError, seeds
+from hypercolumns import HypercolumnsError
+from hypercolumns.data.groups import groups_by
 from hypercolumns.evaluation import Evaluation, intervals
 from hypercolumns.evaluation.bootstrap import groups_of, interval, resampled
-from hypercolumns.groups import groups_by
+from hypercolumns.runtime import randomness
 
 
 def evaluation_of(everywhere, ids=None):
@@ -23,7 +24,7 @@ def test_images_are_drawn_whole_and_alike_for_all_figures():
     """Against drawing the images one by one, from the same random numbers."""
     evaluation = random_evaluation()
     drawn = resampled(evaluation, torch.arange(7), 5, seed=4)
-    generator = seeds.generator(4, "bootstrap")
+    generator = randomness.generator(4, "bootstrap")
     for number in range(5):
         chosen = torch.randint(7, (7,), generator=generator).tolist()
         expected = evaluation.take(chosen).figures()

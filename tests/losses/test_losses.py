@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import distributed
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.losses import CrossEntropy, Dice, HardPixels, Lovasz, WeightedSum, balanced_weights, cross_entropy
+from hypercolumns.losses import (
+    CrossEntropy,
+    Dice,
+    HardPixels,
+    Lovasz,
+    WeightedSum,
+    balanced_weights,
+    cross_entropy,
+)
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0], [0.5, 0.5, 0.0], [1.0, 2.0, 3.0]])
 

@@ -6,11 +6,11 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from hypercolumns import panels
-from hypercolumns.callbacks import history
-from hypercolumns.stages import finish
+from hypercolumns.callbacks import metrics_csv
+from hypercolumns.runs import results
+from hypercolumns.visualization import panels
 
-shapes = import_module("hypercolumns.data.shapes")
+shapes = import_module("hypercolumns.data.datasets.shapes")
 draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
 
 
@@ -19,7 +19,7 @@ def quick():
     """Pictures are drawn once and written anew to each folder; plots are not drawn, panels are small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
-        patch.setattr(history, "save_curves", lambda *_: None)
-        patch.setattr(finish, "confusion_picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
-        patch.setattr(finish, "panels", functools.partial(panels.panels, side=40))
+        patch.setattr(metrics_csv, "save_curves", lambda *_: None)
+        patch.setattr(results, "confusion_picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
+        patch.setattr(results, "panels", functools.partial(panels.panels, side=40))
         yield

@@ -11,15 +11,16 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from hypercolumns.data import shapes
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.pieces import quotas
-from hypercolumns.stages import embedding, run_stage
+from hypercolumns.models.slices import quotas
+from hypercolumns.reports import projector
+from hypercolumns.stages import run_stage
 from hypercolumns.store import SampleStore
 
 
 def test_a_thumbnail_has_the_pixel_in_its_middle_and_a_frame():
     image = torch.zeros(3, 100, 90, dtype=torch.uint8)
     image[:, 30, 2] = 255  # near the edge
-    shown = embedding.thumbnail(image, 30, 2, (255, 0, 0))
+    shown = projector.thumbnail(image, 30, 2, (255, 0, 0))
     assert shown.shape == (3, 48, 48)
     middle = (shown[1] == shown[1].max()).nonzero()
     assert middle.tolist() == [[24, 24]]
@@ -92,16 +93,16 @@ def test_processes_that_end_together_write_it_once(made, monkeypatch):
     folder = made("embedding=0")
     store, writes = SampleStore(folder), []
     images = shapes("data", train_images=40, val_images=2)
-    write = embedding._write
+    write = projector._write
 
     def slowly(temporary, *rest):
         writes.append(temporary)
         time.sleep(0.3)
         write(temporary, *rest)
 
-    monkeypatch.setattr(embedding, "_write", slowly)
+    monkeypatch.setattr(projector, "_write", slowly)
     with ThreadPoolExecutor() as pool:
-        for end in [pool.submit(embedding.write, store, images, 20, 0, None) for _ in range(3)]:
+        for end in [pool.submit(projector.write, store, images, 20, 0, None) for _ in range(3)]:
             end.result()
     assert len(writes) == 1
     assert len(read(folder)[0]) == 20
@@ -113,17 +114,17 @@ def test_what_cant_be_written_is_one_line_and_leaves_nothing(made, monkeypatch):
         temporary.mkdir()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(embedding, "_write", full)
+    monkeypatch.setattr(projector, "_write", full)
     with pytest.raises(HypercolumnsError, match=r"embedding can't be written .* the samples are all there"):
         made("embedding=20")
 
 
 def test_rows_are_of_their_class_and_differ_by_seed(made):
     split = SampleStore(made("embedding=0")).split("train")
-    chosen = [embedding.choose(split, 48, seed) for seed in (0, 0, 1)]
+    chosen = [projector.choose(split, 48, seed) for seed in (0, 0, 1)]
     assert torch.equal(chosen[0], chosen[1])
     assert not torch.equal(chosen[0], chosen[2])
     assert len(chosen[0].unique()) == 48
     assert split.fetch(chosen[0])[1].bincount().tolist() == quotas(split.samples_per_class(6).tolist(), 48)
-    everything = embedding.choose(split, 10**6, 0)
+    everything = projector.choose(split, 10**6, 0)
     assert torch.equal(everything, torch.arange(len(split)))

@@ -3,7 +3,7 @@ import subprocess
 
 import torch
 
-from hypercolumns.stages.environment import changes, command_line, commit, environment
+from hypercolumns.runs.environment import changes, command_line, commit, environment
 
 
 def git(place, *arguments):

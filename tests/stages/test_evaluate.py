@@ -16,8 +16,10 @@ from small_runs import RGB, config, only, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.data import shapes
-from hypercolumns.panels import panels
-from hypercolumns.stages import finish, predict, processes, run_stage
+from hypercolumns.runs import results
+from hypercolumns.runtime import distributed
+from hypercolumns.stages import predict, run_stage
+from hypercolumns.visualization.panels import panels
 
 MODEL = "runs/shapes/rgb/pretrain/latest/model.safetensors"
 VOC = "data/shapes-v1-seed0-40+3/VOCdevkit/VOC2012"
@@ -138,7 +140,7 @@ class TestModel:
             run("evaluate", f"model={MODEL}", "boundary=0")
 
     def test_more_processes_than_images_are_refused(self, monkeypatch):
-        monkeypatch.setattr(processes, "begin", lambda cfg: None)
+        monkeypatch.setattr(distributed, "begin", lambda cfg: None)
         with pytest.raises(HypercolumnsError, match=r"trainer\.devices=4: 4 processes can't share 3 images; use"):
             run("evaluate", f"model={MODEL}", "trainer.devices=4")
 
@@ -169,7 +171,7 @@ class TestModel:
 
 class TestMasks:
     def test_against_a_data_set(self, place, monkeypatch):
-        monkeypatch.setattr(finish, "panels", panels)
+        monkeypatch.setattr(results, "panels", panels)
         miou = run("evaluate", "predictions=predicted")
         folder = only(place, "runs/shapes/predictions/evaluate/*")
         assert miou == figures(place / Path(MODEL).parent)["miou"]

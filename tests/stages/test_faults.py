@@ -13,8 +13,8 @@ from PIL import Image
 from small_runs import RGB, damage, run
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.command_line import as_line
-from hypercolumns.files import read_json
+from hypercolumns.cli.app import as_line
+from hypercolumns.io.files import read_json
 from hypercolumns.losses import CrossEntropy
 from hypercolumns.store import Shard, faults
 

@@ -8,8 +8,9 @@ from small_runs import RGB, config, only, run
 
 from hypercolumns import Segmenter
 from hypercolumns.data import shapes
-from hypercolumns.images import VOID, read_image
-from hypercolumns.stages import build, runs
+from hypercolumns.io.images import VOID, read_image
+from hypercolumns.runs import run as runs
+from hypercolumns.settings import build
 from hypercolumns.stages.train import _from_scratch, _train
 from hypercolumns.store import SampleStore
 

@@ -12,13 +12,13 @@ from pycocotools import mask as coco
 from small_runs import config
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.backbones import Backbone
-from hypercolumns.classifiers import MLP
-from hypercolumns.factored import Adaptive
-from hypercolumns.images import PIXELS
+from hypercolumns.io.images import PIXELS
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.tta import Views
 from hypercolumns.prediction import outputs as outputs_module
 from hypercolumns.stages import predict as predict_stage
-from hypercolumns.views import Views
 
 MODEL = "model=model.safetensors"
 SIZES = {"a.jpg": (30, 44), "deep/b c.png": (25, 33), "x.jpg": (9, 9), "x.png": (8, 8), "one.png": (1, 1)}

@@ -15,7 +15,8 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from small_runs import RGB, config, run
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.stages import build, processes
+from hypercolumns.runtime import distributed
+from hypercolumns.settings import build
 
 SETTINGS = [setting for setting in RGB if "_images" not in setting]
 SETTINGS += ["data.train_images=7", "data.val_images=7", "sampler.n=7", "trainer.max_epochs=2"]
@@ -123,21 +124,21 @@ def test_torchrun_without_ddp_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     with pytest.raises(HypercolumnsError, match=r"torchrun started 4 processes, but trainer\.devices=1 .* trainer=ddp"):
-        processes.begin(config("train", "trainer.accelerator=cpu"))
+        distributed.begin(config("train", "trainer.accelerator=cpu"))
 
 
 def test_what_a_cluster_sets_means_nothing_to_a_command_that_works_by_itself(monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 3)
-    processes.begin(config("train", "trainer.accelerator=cpu"))
-    assert processes.is_first()
-    assert not processes.several()
+    distributed.begin(config("train", "trainer.accelerator=cpu"))
+    assert distributed.is_first()
+    assert not distributed.several()
     assert rank_zero_only.rank == 0
 
 
 def test_processes_that_were_started_end_with_this_one(monkeypatch):
-    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    monkeypatch.setattr(distributed, "PATIENCE", 0.1)
     started = [subprocess.Popen(["sleep", "60"]), subprocess.Popen(["true"])]
-    processes._end(started)
+    distributed._end(started)
     assert [one.wait() for one in started] == [-signal.SIGKILL, 0]
 
 
@@ -149,7 +150,7 @@ def test_a_step_must_have_something_for_each(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["hard_pixels", "cross_entropy_lovasz"])
 def test_a_loss_that_is_no_sum_over_pixels_is_not_shared(monkeypatch, kind):
-    monkeypatch.setattr(processes, "several", lambda: True)
+    monkeypatch.setattr(distributed, "several", lambda: True)
     cfg = config("train", "stage=train", f"loss={kind}")
     with pytest.raises(
         HypercolumnsError, match=r"the loss \w+ is no sum over pixels, .* use trainer\.devices=1, or loss="
@@ -160,7 +161,7 @@ def test_a_loss_that_is_no_sum_over_pixels_is_not_shared(monkeypatch, kind):
 
 def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(processes, "begin", lambda cfg: None)
+    monkeypatch.setattr(distributed, "begin", lambda cfg: None)
     run("extract")
     run("pretrain", "dense_val=0")
     run("pretrain", "dense_val=0", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
@@ -182,7 +183,7 @@ def test_half_precision_that_a_gpu_has_not(monkeypatch):
     with pytest.raises(
         HypercolumnsError, match=r"trainer\.precision=bf16-mixed: this GPU has no bf16; use 16-mixed or"
     ):
-        processes._check_precision("bf16-mixed", torch.device("cuda"))
+        distributed._check_precision("bf16-mixed", torch.device("cuda"))
 
 
 def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch):
@@ -191,10 +192,10 @@ def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch):
         monkeypatch.setenv(name, value)
     settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=1"]
     with pytest.raises(HypercolumnsError, match=r"trainer: its settings are not right \(.* match the world size \(3\)"):
-        processes.begin(config("train", *settings))
+        distributed.begin(config("train", *settings))
 
 
 def test_an_end_that_no_signal_asked_for_stays_one():
-    with pytest.raises(SystemExit) as raised, processes.interruptible(None):
+    with pytest.raises(SystemExit) as raised, distributed.interruptible(None):
         sys.exit(3)
     assert raised.value.code == 3

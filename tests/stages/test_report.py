@@ -3,9 +3,10 @@ import torch
 from small_runs import config
 
 from hypercolumns.evaluation import Evaluation
-from hypercolumns.images import voc_palette
-from hypercolumns.stages import finish, report
-from hypercolumns.stages.hyperparameters import hyperparameters
+from hypercolumns.io.images import voc_palette
+from hypercolumns.reports import tables
+from hypercolumns.runs import results
+from hypercolumns.runs.hyperparameters import hyperparameters
 
 
 def result(ends):
@@ -21,15 +22,15 @@ def result(ends):
 
 @pytest.mark.parametrize(("ends", "clear"), [([0.1, 0.2], True), ([-0.2, -0.1], True), ([-0.1, 0.2], False)])
 def test_bold_is_what_leaves_out_zero(ends, clear):
-    rows = report.comparison_rows(result(ends))
+    rows = tables.comparison_rows(result(ends))
     assert [row.name for row in rows] == ["mIoU", "IoU of cat of two", "IoU of dog"]
     assert [row.is_clear for row in rows] == [clear, clear, False]
-    styles = [row.style for row in report.comparison_table(result(ends)).rows]
+    styles = [row.style for row in tables.comparison_table(result(ends)).rows]
     assert styles == ["bold" if clear else ""] * 2 + [""]
 
 
 def test_a_comparison_without_intervals():
-    assert len(report.comparison_table(result(None)).columns) == 4
+    assert len(tables.comparison_table(result(None)).columns) == 4
 
 
 def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
@@ -40,12 +41,12 @@ def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
         return {"taps": [names[tap] for tap in taps], **figures, "step": step, "kept": kept, "is_all": step is None}
 
     rows = [row(0.9, (0, 1, 2), None), row(0.8, (0, 1), 2, kept=True), row(0.7, (1, 2), 2), row(0.6, (2,), 1)]
-    table = report.ranking_table(rows, "title")
+    table = tables.ranking_table(rows, "title")
     assert [str(cell) for cell in table.columns[0].cells] == ["all 3 taps", "a.0, b.1", "c"]
     assert [str(cell) for cell in table.columns[-1].cells] == ["+0.000", "-0.100", "-0.300"]
     assert [line.style for line in table.rows] == ["dim", "bold", ""]
-    assert report.choice(rows) is rows[1]
-    assert report.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
+    assert tables.choice(rows) is rows[1]
+    assert tables.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
 
 
 def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
@@ -54,13 +55,13 @@ def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
     counts[5] = 0  # all void
     evaluation = Evaluation(("a", "b"), tuple("uvwxyz"), counts, counts, 3)
     shown = []
-    monkeypatch.setattr(finish, "panels", lambda rows, *rest: shown.extend(rows))
+    monkeypatch.setattr(results, "panels", lambda rows, *rest: shown.extend(rows))
 
     def look(index):
         labels = torch.full((1, 1), index)
         return None, labels, labels
 
-    finish._panels(finish.Scored(evaluation, look, voc_palette(2)))
+    results._panels(results.Scored(evaluation, look, voc_palette(2)))
     fixed, worst = ["u", "w", "x", "z"], ["worst 1: v", "worst 2: y", "worst 3: x", "worst 4: u"]
     assert shown[3].caption == "z   mIoU n/a"
     assert [row.caption.split("   ")[0] for row in shown] == fixed + worst

@@ -23,7 +23,7 @@ from torch.optim import SGD
 
 from hypercolumns.callbacks.pruning import PrunedError, Pruning, judging
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.stages.search import distributions, examples
+from hypercolumns.sweeps.search import distributions, examples
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 TINY = (
@@ -63,7 +63,7 @@ def stage(monkeypatch):
     """No training at all, so that a search of many jobs takes a second."""
     made = Stage()
     monkeypatch.setattr("hypercolumns.stages.STAGES", {"pretrain": made})
-    monkeypatch.setattr("hypercolumns.stages.sweeps._figures", lambda run: {"miou": run.miou} if run else {})
+    monkeypatch.setattr("hypercolumns.sweeps.jobs._figures", lambda run: {"miou": run.miou} if run else {})
     return made
 
 
@@ -198,7 +198,7 @@ def test_an_interrupted_trial_is_tried_again(search, stage, tmp_path):
 @pytest.mark.slow
 def test_a_trial_that_was_killed_after_its_end_is_not_run_again(search, stage, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("hypercolumns.stages.search.Trials.end", lambda *_: sys.exit(9))
+        patch.setattr("hypercolumns.sweeps.search.Trials.end", lambda *_: sys.exit(9))
         assert search(2).returncode == 9
     assert search(2).returncode == 0
     assert len(stage.seen) == 2
@@ -223,7 +223,7 @@ def test_trials_of_other_processes_are_left_to_them(search, stage, tmp_path, mon
         waits.append(seconds)
         other.communicate()
 
-    monkeypatch.setattr("hypercolumns.stages.search.time.sleep", wait)
+    monkeypatch.setattr("hypercolumns.sweeps.search.time.sleep", wait)
     assert search(2).returncode == 0
     assert len(waits) == 1
     assert stage.seen[0] == stage.seen[2] != stage.seen[1]
@@ -278,7 +278,7 @@ def test_values_that_do_not_go_together_are_a_job_that_failed(search, stage, tmp
 
 
 def test_a_job_without_a_record_ends_the_search(search, stage, monkeypatch):
-    monkeypatch.setattr("hypercolumns.stages.sweeps.Record.write", lambda *_: None)
+    monkeypatch.setattr("hypercolumns.sweeps.jobs.Record.write", lambda *_: None)
     result = search(2)
     assert result.returncode == 2
     assert "error: job 0 left no record in " in result.stderr
@@ -286,7 +286,7 @@ def test_a_job_without_a_record_ends_the_search(search, stage, monkeypatch):
 
 
 def test_a_search_without_a_figure_ends(search, stage, monkeypatch):
-    monkeypatch.setattr("hypercolumns.stages.sweeps._figures", lambda run: {})
+    monkeypatch.setattr("hypercolumns.sweeps.jobs._figures", lambda run: {})
     result = search(3)
     assert result.returncode == 2
     assert "a search needs a mIoU to go by" in result.stderr

@@ -15,20 +15,24 @@ from hydra.errors import InstantiationException
 from PIL import Image
 from small_runs import RGB, TINY, config, only, run
 
-from hypercolumns import HypercolumnsError, Segmenter, plots, seeds
-from hypercolumns.backbones import Backbone
-from hypercolumns.callbacks import history
-from hypercolumns.classifiers import MLP
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.callbacks import metrics_csv
 from hypercolumns.data import Augmentation, shapes
 from hypercolumns.data.image_set import read
-from hypercolumns.files import write_json
-from hypercolumns.images import read_image, read_mask
+from hypercolumns.io.files import write_json
+from hypercolumns.io.images import read_image, read_mask
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import MLP
+from hypercolumns.runs import run as runs
+from hypercolumns.runtime import randomness
+from hypercolumns.settings import build
 from hypercolumns.stages import all as all_stages
-from hypercolumns.stages import build, run_stage, runs
+from hypercolumns.stages import run_stage
 from hypercolumns.stages.pretrain import _limit
 from hypercolumns.stages.train import _keep_share_of_start
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassification, Segmentation
+from hypercolumns.visualization import plots
 
 FEW = ["data.train_images=6", "data.val_images=1"]  # for stage train, which needs no store to train from scratch
 
@@ -115,7 +119,7 @@ class TestExtract:
             for number, part in enumerate((slice(None, half), slice(half, None))):
                 rows, columns = found.positions[part].T.long()
                 assert torch.equal(found.labels[part], mask[rows, columns])
-                view, _, _ = change(image, mask, seeds.derive(0, number, pair.id))
+                view, _, _ = change(image, mask, randomness.derive(0, number, pair.id))
                 expected = (view[0, rows, columns] / 255 - 0.485) / 0.229
                 assert torch.allclose(found.features[part, 0].float(), expected, atol=2e-3)
 
@@ -502,7 +506,7 @@ class TestPretrainAndTrain:
         assert float(rows[1]["val/sample_miou"]) == pytest.approx(0.9)
 
     def test_the_folder_tells_how_the_run_was_made(self, place, monkeypatch):
-        monkeypatch.setattr(history, "save_curves", plots.save_curves)
+        monkeypatch.setattr(metrics_csv, "save_curves", plots.save_curves)
         run("train", "init_from=scratch", "trainer.max_epochs=2", *FEW, "batch_size=2")
         folder = only(place, "runs/shapes/rgb/train/*")
         found = json.loads((folder / "environment.json").read_text())

@@ -12,11 +12,19 @@ from conftest import ROOT
 from rich.console import Console
 from small_runs import RGB, config
 
-from hypercolumns.command_line import name_sweep
+from hypercolumns.cli.app import name_sweep
 from hypercolumns.errors import MissingInputError
-from hypercolumns.stages import sweep_table, sweeps
-from hypercolumns.stages.runs import Run
-from hypercolumns.stages.sweeps import DONE, FAILED, PRUNED, Record, one_by_one, read_records, refuse_several_processes
+from hypercolumns.runs.run import Run
+from hypercolumns.sweeps import jobs, table
+from hypercolumns.sweeps.jobs import (
+    DONE,
+    FAILED,
+    PRUNED,
+    Record,
+    one_by_one,
+    read_records,
+    refuse_several_processes,
+)
 
 TINY = (
     "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=1 trainer.accelerator=cpu "
@@ -37,7 +45,7 @@ def only(place):
     return found
 
 
-def table(place):
+def listed(place):
     with (only(place) / "table.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -50,7 +58,7 @@ def test_a_sweep_ends_in_a_table_and_again_does_nothing_twice(sweep, tmp_path):
     arguments = ["stage=pretrain", "classifier.hidden=4,0,8", "optimizer.lr=1e-3,0.1"]
     result = sweep(*arguments)
     assert result.returncode == 1
-    rows = table(tmp_path)
+    rows = listed(tmp_path)
     assert [row["status"] for row in rows] == ["done"] * 4 + ["failed"] * 2
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     figures = [float(row["miou"]) for row in rows[:4]]
@@ -82,7 +90,7 @@ def test_a_sweep_ends_in_a_table_and_again_does_nothing_twice(sweep, tmp_path):
     assert again.returncode == 1
     assert "epoch 1" not in again.stdout
     assert made(tmp_path, work) == before
-    assert sorted((row["miou"], row["seconds"]) for row in table(tmp_path)) == sorted(
+    assert sorted((row["miou"], row["seconds"]) for row in listed(tmp_path)) == sorted(
         (row["miou"], row["seconds"]) for row in rows
     )
 
@@ -90,7 +98,7 @@ def test_a_sweep_ends_in_a_table_and_again_does_nothing_twice(sweep, tmp_path):
 def test_each_job_takes_the_samples_and_the_pretrained_model_of_its_own(sweep, tmp_path):
     result = sweep("stage=train", "sampler.n=5,6", "batch_size=6", "augment.crop=32", "trainer.limit_train_batches=1")
     assert result.returncode == 0, result.stderr
-    assert {row["sampler.n"] for row in table(tmp_path)} == {"5", "6"}
+    assert {row["sampler.n"] for row in listed(tmp_path)} == {"5", "6"}
     samples, starts = [
         [json.loads(path.read_text())["identity"][of] for path in made(tmp_path, f"runs/shapes/rgb/{stage}/*/run.json")]
         for stage, of in (("pretrain", "samples"), ("train", "start"))
@@ -103,7 +111,7 @@ def test_jobs_that_name_no_samples_share_what_the_first_one_made(sweep, tmp_path
     assert sweep("stage=train", "optimizer.lr=0.1,0.2", *quick).returncode == 0
     for record in ("samples/*/index.json", "pretrain/*/run.json"):
         assert len(made(tmp_path, f"runs/shapes/rgb/{record}")) == 1
-    assert len({row["run"] for row in table(tmp_path)}) == 2
+    assert len({row["run"] for row in listed(tmp_path)}) == 2
 
 
 def test_a_bug_is_a_failed_job_with_its_traceback(sweep, tmp_path, monkeypatch):
@@ -116,7 +124,11 @@ def test_a_bug_is_a_failed_job_with_its_traceback(sweep, tmp_path, monkeypatch):
     result = sweep("stage=extract", "seed=0,1,2")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
-    assert [(row["status"], row["seed"]) for row in table(tmp_path)] == [("done", "0"), ("done", "2"), ("failed", "1")]
+    assert [(row["status"], row["seed"]) for row in listed(tmp_path)] == [
+        ("done", "0"),
+        ("done", "2"),
+        ("failed", "1"),
+    ]
     last = (only(tmp_path) / "table.md").read_text().splitlines()[-1]
     assert last == r"| 3 | 1 |  |  |  | failed: KeyError: 'a bug \| of\\nours' |"
 
@@ -139,14 +151,14 @@ def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
 @pytest.mark.parametrize(("width", "terminal"), [(60, True), (80, True), (200, True), (60, False)])
 def test_a_narrow_terminal_or_a_log_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, width, terminal):
     screen = Console(width=width, force_terminal=terminal, color_system=None, file=io.StringIO())
-    monkeypatch.setattr(sweep_table, "console", screen)
+    monkeypatch.setattr(table, "console", screen)
     overrides = [[f"cnn={cnn}", "classifier.hidden=256", f"optimizer.lr={lr}"] for cnn, lr in CHOICES]
     settings = {"interval": [0.401, 0.423], "level": 0.95, "boundary_miou": 0.317, "seconds": 12.3}
     records = [
         Record(0, overrides[0], DONE, miou=0.412, folder="runs/shapes/rgb/pretrain/0123456789", **settings),
         Record(1, overrides[1], FAILED, "no file of that name; give one that there is, or none at all"),
     ]
-    sweep_table.show(records, tmp_path)
+    table.show(records, tmp_path)
     text = "".join(screen.file.getvalue().split())
     for shown in ("0.412", "0.000316", "0123456789", "squeezenet1_1", "failed:nofileofthatname;giveonethatthereis"):
         assert shown in text
@@ -228,10 +240,10 @@ def test_ranking_and_columns():
         Record(3, ["cnn=vgg", "optimizer.lr=0.2", "+x.lr=1"], DONE, miou=0.1, folder="worse"),
         Record(4, ["cnn=vgg", "optimizer.lr=0.3"], DONE, miou=0.2, folder="better"),
     ]
-    ranked = sweep_table.ranked(records)
+    ranked = table.ranked(records)
     assert [record.number for record in ranked] == [4, 3, 2, 1, 0]
-    assert sweep_table.settings(ranked)[-1] == {"optimizer.lr": "0.00012345678", "x.lr": "1"}
-    header, *rows = sweep_table._cells(ranked)
+    assert table.settings(ranked)[-1] == {"optimizer.lr": "0.00012345678", "x.lr": "1"}
+    header, *rows = table._cells(ranked)
     assert header == ["", "optimizer.lr", "x.lr", "mIoU", "boundary", "seconds", "run"]
     assert rows[0] == ["1", "0.3", "", "0.200", "", "", "better"]
     assert rows[-1] == ["5", "0.000123", "1", "", "", "", "failed: why | so"]
@@ -245,7 +257,7 @@ def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
     records = [record(0, 0.1, "a", 0.4), record(1, 0.1, "b", 0.5), record(2, 0.1, "c", 0.6)]
     records += [record(3, 0.2, "a", 0.7), record(4, 0.2, "b", 0.6), record(5, 0.2, "c", None)]
     records += [record(6, 0.3, "a", 0.9)]  # one is no mean
-    sweep_table.show(sweep_table.ranked(records), tmp_path)
+    table.show(table.ranked(records), tmp_path)
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[9:] == [
         "",
@@ -259,7 +271,7 @@ def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
 
 def test_where_nothing_repeats_there_is_no_mean(tmp_path, capsys):
     records = [Record(number, [f"optimizer.lr={number}"], DONE, miou=0.5) for number in range(3)]
-    sweep_table.show(records, tmp_path)
+    table.show(records, tmp_path)
     assert "mean" not in capsys.readouterr().out + (tmp_path / "table.md").read_text()
 
 
@@ -284,12 +296,12 @@ def test_two_jobs_at_once_by_joblib(tmp_path):
     command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert [row["status"] for row in table(tmp_path)] == ["done", "done", "failed"]
+    assert [row["status"] for row in listed(tmp_path)] == ["done", "done", "failed"]
     assert len(made(tmp_path, "runs/shapes/rgb/samples/*/index.json")) == 1
 
 
 def test_an_input_that_is_still_missing_when_it_was_made(monkeypatch):
-    monkeypatch.setattr(sweeps, "compose_stage", lambda stage: stage)
+    monkeypatch.setattr(jobs, "compose_stage", lambda stage: stage)
     done = []
 
     def run(stage):
@@ -298,10 +310,10 @@ def test_an_input_that_is_still_missing_when_it_was_made(monkeypatch):
             raise MissingInputError("no samples that fit", "extract")
 
     with pytest.raises(MissingInputError, match="no samples that fit"):
-        sweeps._run_with_input("pretrain", run)
+        jobs._run_with_input("pretrain", run)
     assert done == ["pretrain", "extract", "pretrain"]
 
 
 def test_a_bug_in_the_table_ends_the_sweep():
-    with pytest.raises(ZeroDivisionError), sweep_table._faults_end():
+    with pytest.raises(ZeroDivisionError), table._faults_end():
         1 / 0  # noqa: B018

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from small_runs import RGB, config, only, run
 
-from hypercolumns.data import Pair, examination, shapes
+from hypercolumns.data import Pair, checks, quarantine, shapes
 from hypercolumns.errors import BadDataError, HypercolumnsError, UnreadableError
-from hypercolumns.files import read_json
-from hypercolumns.images import VOID
-from hypercolumns.stages import bad_images, build
+from hypercolumns.io.files import read_json
+from hypercolumns.io.images import VOID
+from hypercolumns.settings import build
 
 BAD = {"train_00001", "train_00004", "val_00002"}
 
@@ -190,13 +190,13 @@ class TestSkip:
         monkeypatch.chdir(tmp_path)
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
         examined = []
-        examine = bad_images.examine
-        monkeypatch.setattr(bad_images, "examine", lambda *args: examined.append(len(args[1])) or examine(*args))
+        examine = quarantine.examine
+        monkeypatch.setattr(quarantine, "examine", lambda *args: examined.append(len(args[1])) or examine(*args))
         images = build.image_set(cfg)
         assert [len(images.splits[split]) for split in ("train", "val")] == [6, 3]
         assert not {pair.id for pairs in images.splits.values() for pair in pairs} & BAD
-        quarantine = tmp_path / "runs" / "mine" / "validate" / "quarantine.csv"
-        assert {row["id"] for row in listed(quarantine)} == BAD
+        listing = tmp_path / "runs" / "mine" / "validate" / "quarantine.csv"
+        assert {row["id"] for row in listed(listing)} == BAD
         said = "left out: 2 of 8 train and 1 of 4 val images, listed in runs/mine/validate/quarantine.csv"
         assert said in capsys.readouterr().out
         assert build.image_set(cfg) == images
@@ -204,13 +204,13 @@ class TestSkip:
         shutil.copy(files(root, "train_00000")[0], files(root, "train_00001")[0])
         shutil.copy(files(root, "train_00000")[1], files(root, "train_00001")[1])
         assert len(build.image_set(cfg).splits["train"]) == 7
-        assert {row["id"] for row in listed(quarantine)} == BAD - {"train_00001"}
+        assert {row["id"] for row in listed(listing)} == BAD - {"train_00001"}
         assert examined == [12, 1]
 
     def test_what_stage_validate_found_is_not_looked_for_again(self, root, monkeypatch):
         with pytest.raises(BadDataError):
             run("validate", base=settings(root))
-        monkeypatch.setattr(bad_images, "examine", None)
+        monkeypatch.setattr(quarantine, "examine", None)
         images = build.image_set(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25")))
         assert len(images.splits["train"]) == 6
         classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
@@ -224,26 +224,26 @@ class TestSkip:
     def test_a_damaged_memory_is_none(self, root, pairs):
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
         images, _ = build.listed_images(cfg)
-        bad_images.remember(cfg, images, {"0": [examination.Fault("a", "is bad")]})
-        path = bad_images.place(cfg, images) / "examined.json"
+        quarantine.remember(cfg, images, {"0": [checks.Fault("a", "is bad")]})
+        path = quarantine.place(cfg, images) / "examined.json"
         whole = read_json(path)
-        assert bad_images._known(cfg, images) == {"0": [("a", "is bad", True)]}
+        assert quarantine._known(cfg, images) == {"0": [("a", "is bad", True)]}
         kept = {"how": whole["how"]} if pairs == "none" else whole | {"pairs": pairs}
         path.write_text(json.dumps(whole)[:-9] if pairs == "cut" else json.dumps(kept))
-        assert bad_images._known(cfg, images) == {}
+        assert quarantine._known(cfg, images) == {}
 
     def test_an_interruption_loses_nothing(self, root, monkeypatch):
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
-        examine, examined = bad_images.examine, []
+        examine, examined = quarantine.examine, []
 
         def interrupted(images, pairs, workers):
             yield from itertools.islice(examine(images, pairs, workers), 5)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(bad_images, "examine", interrupted)
+        monkeypatch.setattr(quarantine, "examine", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build.image_set(cfg)
-        monkeypatch.setattr(bad_images, "examine", lambda *args: examined.append(len(args[1])) or examine(*args))
+        monkeypatch.setattr(quarantine, "examine", lambda *args: examined.append(len(args[1])) or examine(*args))
         assert len(build.image_set(cfg).splits["train"]) == 6
         assert examined == [12 - 5]
 
@@ -254,17 +254,17 @@ class TestSkip:
         images, _ = build.listed_images(cfg)
         pairs = [Pair(str(number), tmp_path / f"{number}.jpg", tmp_path / "m.png") for number in range(100)]
         images = replace(images, splits={"train": tuple(pairs)})
-        found = [[examination.Fault("a", "is bad")]] * 29 + [[]] * 71
-        bad_images.remember(cfg, images, dict(zip(map(bad_images.state, pairs), found, strict=True)))
-        assert bad_images.left_out(cfg, images, 0.29).splits["train"] == tuple(pairs[29:])
+        found = [[checks.Fault("a", "is bad")]] * 29 + [[]] * 71
+        quarantine.remember(cfg, images, dict(zip(map(quarantine.state, pairs), found, strict=True)))
+        assert quarantine.left_out(cfg, images, 0.29).splits["train"] == tuple(pairs[29:])
         with pytest.raises(
             HypercolumnsError, match=r"29 of 100 train .* allows: .*: mend them, or raise data\.max_bad$"
         ):
-            bad_images.left_out(cfg, images, 0.28)
+            quarantine.left_out(cfg, images, 0.28)
 
     def test_a_fault_of_the_machine_is_not_remembered(self, root, monkeypatch):
         """And leaves nothing out: the file may be as good as any."""
-        broken, read = files(root, "train_00000")[0], examination.read_image
+        broken, read = files(root, "train_00000")[0], checks.read_image
 
         def fail(path, size):
             if path == broken:
@@ -272,14 +272,14 @@ class TestSkip:
             return read(path, size)
 
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
-        monkeypatch.setattr(examination, "read_image", fail)
+        monkeypatch.setattr(checks, "read_image", fail)
         with pytest.raises(BadDataError, match="4 of 12 images can't be used"):
             run("validate", base=settings(root))
         with pytest.raises(
             HypercolumnsError, match=r"data mine: 1 files can't be read, .*: .*00000\.jpg can't be read \("
         ):
             build.image_set(cfg)
-        monkeypatch.setattr(examination, "read_image", read)
+        monkeypatch.setattr(checks, "read_image", read)
         assert len(build.image_set(cfg).splits["train"]) == 6
 
     @pytest.mark.parametrize(

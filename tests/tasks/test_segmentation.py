@@ -1,6 +1,6 @@
 import torch
 
-from hypercolumns.classifiers import MLP
+from hypercolumns.models.classifiers import MLP
 from hypercolumns.samplers import Uncertainty
 from hypercolumns.tasks import Segmentation
 

@@ -1,6 +1,5 @@
 """Lightning callbacks of our own."""
 
-from hypercolumns.callbacks.averaging import MovingAverage
 from hypercolumns.callbacks.checkpoint import (
     CompleteCheckpoint,
     LastCheckpoints,
@@ -8,10 +7,11 @@ from hypercolumns.callbacks.checkpoint import (
     WholeFiles,
     resume_point,
 )
-from hypercolumns.callbacks.finite import Finite
-from hypercolumns.callbacks.history import History
-from hypercolumns.callbacks.patience import Patience
-from hypercolumns.callbacks.pictures import Pictures
+from hypercolumns.callbacks.early_stopping import Patience
+from hypercolumns.callbacks.ema import MovingAverage
+from hypercolumns.callbacks.metrics_csv import History
+from hypercolumns.callbacks.non_finite import Finite
+from hypercolumns.callbacks.prediction_panels import Pictures
 from hypercolumns.callbacks.progress import Progress
 from hypercolumns.callbacks.pruning import PrunedError, Pruning
 from hypercolumns.callbacks.throughput import Throughput

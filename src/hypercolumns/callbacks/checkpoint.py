@@ -12,12 +12,13 @@ from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
 from torch import distributed
 
-from hypercolumns import model_file, torch_file
 from hypercolumns.data import Position, ResumableData
-from hypercolumns.files import replacing
-from hypercolumns.progress import console
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.signals import on_stop
+from hypercolumns.io import checkpoints
+from hypercolumns.io.files import replacing
+from hypercolumns.models import model_file
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runtime.progress import console
+from hypercolumns.runtime.signals import on_stop
 
 NEW, LAST, PREVIOUS = "new.ckpt", "last.ckpt", "previous.ckpt"
 
@@ -29,7 +30,7 @@ def resume_point(folder: Path) -> Path | None:
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
-            fault = torch_file.fault(path)
+            fault = checkpoints.fault(path)
             if fault is None:
                 return path
             aside = path.with_suffix(".damaged")
@@ -50,7 +51,7 @@ class WholeFiles(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Called by Lightning; nothing but tensors and plain values is read."""
-        checkpoint: dict[str, Any] = torch_file.read(Path(path))
+        checkpoint: dict[str, Any] = checkpoints.read(Path(path))
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from hypercolumns.progress import Bar
+from hypercolumns.runtime.progress import Bar
 
 
 class Progress(pl.Callback):

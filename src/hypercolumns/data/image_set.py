@@ -10,10 +10,10 @@ from pathlib import Path, PurePath
 import torch
 from torch import Tensor
 
-from hypercolumns import seeds
 from hypercolumns.errors import HypercolumnsError, UnreadableError, check_name, check_whole
-from hypercolumns.files import expanded, read_lines
-from hypercolumns.images import VOID, Palette, is_class_name, read_pair, voc_palette
+from hypercolumns.io.files import expanded, read_lines
+from hypercolumns.io.images import VOID, Palette, is_class_name, read_pair, voc_palette
+from hypercolumns.runtime import randomness
 
 REMEDY = "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out"
 
@@ -125,7 +125,7 @@ def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
             f"train split of {images.name} has, or null for all"
         )
     check_whole("data.limit_seed", seed, least=0)
-    chosen = torch.randperm(len(pairs), generator=seeds.generator(seed, "limit"))[:count].sort().values
+    chosen = torch.randperm(len(pairs), generator=randomness.generator(seed, "limit"))[:count].sort().values
     return replace(images, splits={**images.splits, "train": tuple(pairs[index] for index in chosen.tolist())})
 
 

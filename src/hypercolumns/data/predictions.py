@@ -5,12 +5,12 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from hypercolumns.coordinates import whole_frame
 from hypercolumns.data.image_set import Pair
-from hypercolumns.data.images import Example
+from hypercolumns.data.modules.images import Example
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import files_below
-from hypercolumns.images import VOID, Palette, read_mask
-from hypercolumns.places import whole_frame
+from hypercolumns.io.files import files_below
+from hypercolumns.io.images import VOID, Palette, read_mask
 
 
 class PredictionDataset(Dataset[Example]):

@@ -8,10 +8,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
-from hypercolumns import seeds
+from hypercolumns.coordinates import whole_frame
 from hypercolumns.errors import HypercolumnsError, check_share, check_whole
-from hypercolumns.images import VOID
-from hypercolumns.places import whole_frame
+from hypercolumns.io.images import VOID
+from hypercolumns.runtime import randomness
 
 BLUR, BLUR_SIDE = (0.1, 2.0), 9  # standard deviations, and the side of the kernel, in pixels
 GREY = 128  # what padding of images is filled with; its pixels are void
@@ -105,7 +105,7 @@ class Augmentation:
             return image, mask, whole_frame(image.shape[-2:])[0]
         edges = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]])
         frame = BoundingBoxes(edges, format="XYXY", canvas_size=tuple(mask.shape), clamping_mode=None)  # type: ignore[arg-type]
-        with seeds.seeded(seed, "augmentation"):
+        with randomness.seeded(seed, "augmentation"):
             changed = self.transform(Image(image), Mask(mask), frame)
         left, top, right, bottom = changed[2].as_subclass(Tensor)[0]
         return (

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypercolumns import seeds
+from hypercolumns.data.groups import groups_by
 from hypercolumns.evaluation.evaluation import Evaluation
-from hypercolumns.groups import groups_by
-from hypercolumns.metrics import class_sums, ratios_of_sums
+from hypercolumns.evaluation.metrics import class_sums, ratios_of_sums
+from hypercolumns.runtime import randomness
 
 LEVEL = 0.95
 DRAWS = 1000  # unless the setting `bootstrap` says otherwise
@@ -41,7 +41,7 @@ def resampled(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> 
         [part for one in (evaluation.everywhere, evaluation.boundary) for part in class_sums(one)], dim=1
     )
     of_units = torch.zeros(units, *sums.shape[1:], dtype=torch.float64).index_add_(0, groups, sums.double())
-    generator = seeds.generator(seed, "bootstrap")
+    generator = randomness.generator(seed, "bootstrap")
     drawn = torch.stack(
         [
             torch.bincount(torch.randint(units, (units,), generator=generator), minlength=units).double()

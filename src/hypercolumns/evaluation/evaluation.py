@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hypercolumns.boundaries import boundary_band
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import replacing
-from hypercolumns.images import VOID
-from hypercolumns.metrics import confusion, ratios, scores
+from hypercolumns.evaluation.metrics import confusion, ratios, scores
+from hypercolumns.io.files import replacing
+from hypercolumns.io.images import VOID
+from hypercolumns.labels import boundary_band
 
 REMEDY = "remove it, and run the command that made it again"
 WIDTH = 3  # pixels, of the band along true boundaries, unless the setting `boundary` says otherwise

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from hypercolumns.errors import check_share
-from hypercolumns.images import VOID
+from hypercolumns.io.images import VOID
 from hypercolumns.losses.loss import LEAST, ClassWeights, Loss, balanced_weights
 
 

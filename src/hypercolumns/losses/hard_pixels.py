@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError, check_share
-from hypercolumns.images import VOID
+from hypercolumns.io.images import VOID
 from hypercolumns.losses.cross_entropy import CrossEntropy
 from hypercolumns.losses.loss import ClassWeights, Loss
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.images import VOID
+from hypercolumns.io.images import VOID
 from hypercolumns.losses.loss import ClassWeights, Loss
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from hypercolumns.factored import Adaptive
-from hypercolumns.prediction.frames import Frame
+from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.tta import ONE, Views
 from hypercolumns.prediction.outputs import Needs, Predicted
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.views import ONE, Views
+from hypercolumns.prediction.sources import Frame
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import expanded, files_below, read_lines
-from hypercolumns.images import SUFFIXES, read_image
-from hypercolumns.prediction.frames import Frame, Origin, Source
-from hypercolumns.prediction.record import without_outputs
+from hypercolumns.io.files import expanded, files_below, read_lines
+from hypercolumns.io.images import SUFFIXES, read_image
+from hypercolumns.prediction.manifest import without_outputs
+from hypercolumns.prediction.sources import Frame, Origin, Source
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import replacing
-from hypercolumns.images import Palette, colour, write_image, write_mask
-from hypercolumns.overlays import overlay_with_legend
-from hypercolumns.prediction.frames import Frame
+from hypercolumns.io.files import replacing
+from hypercolumns.io.images import Palette, colour, write_image, write_mask
+from hypercolumns.prediction.sources import Frame
+from hypercolumns.visualization.overlays import overlay_with_legend
 
 Needs = Literal["labels", "certainty", "probabilities"]
 LONGEST = 65_500  # pixels of a JPEG's side

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import check_whole
-from hypercolumns.images import VOID
-from hypercolumns.pieces import quotas
+from hypercolumns.io.images import VOID
+from hypercolumns.models.slices import quotas
 from hypercolumns.samplers.sampler import Logits, Sampler, choose
 
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from hypercolumns.boundaries import boundary_band
 from hypercolumns.errors import check_share, check_whole
-from hypercolumns.images import VOID
+from hypercolumns.io.images import VOID
+from hypercolumns.labels import boundary_band
 from hypercolumns.samplers.sampler import Logits, Sampler, choose
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import check_whole
-from hypercolumns.images import VOID
+from hypercolumns.io.images import VOID
 from hypercolumns.samplers.sampler import Logits, Sampler, choose
 
 

@@ -5,19 +5,19 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.runs.environment import is_job_of_sweep
+from hypercolumns.runs.run import Run
 from hypercolumns.stages.all import run_all
 from hypercolumns.stages.compare import compare_runs
-from hypercolumns.stages.environment import is_job_of_sweep
 from hypercolumns.stages.evaluate import evaluate
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.predict import predict
 from hypercolumns.stages.pretrain import pretrain
 from hypercolumns.stages.rank_taps import rank_taps
-from hypercolumns.stages.runs import Run
-from hypercolumns.stages.sweeps import run_job
 from hypercolumns.stages.train import train
 from hypercolumns.stages.validate import validate
 from hypercolumns.stages.verify import verify
+from hypercolumns.sweeps.jobs import run_job
 
 __all__ = ["predict", "run_stage"]
 

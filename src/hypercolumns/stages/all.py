@@ -5,10 +5,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.stages import build, runs
+from hypercolumns.runs import run as runs
+from hypercolumns.runs.run import Run
+from hypercolumns.settings import build
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
-from hypercolumns.stages.runs import Run
 from hypercolumns.stages.train import train
 from hypercolumns.store import INDEX
 

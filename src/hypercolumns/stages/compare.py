@@ -6,11 +6,14 @@ from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation, compare
-from hypercolumns.files import file_hash, key, write_json
-from hypercolumns.progress import console
-from hypercolumns.stages import build, processes, report, runs
-from hypercolumns.stages.environment import command_line, environment
-from hypercolumns.stages.runs import Run
+from hypercolumns.io.files import file_hash, key, write_json
+from hypercolumns.reports import tables
+from hypercolumns.runs import run as runs
+from hypercolumns.runs.environment import command_line, environment
+from hypercolumns.runs.run import Run
+from hypercolumns.runtime import distributed
+from hypercolumns.runtime.progress import console
+from hypercolumns.settings import build
 
 
 def compare_runs(cfg: DictConfig) -> Path:
@@ -29,9 +32,9 @@ def compare_runs(cfg: DictConfig) -> Path:
     folder = runs.local(cfg, "runs") / "comparisons" / key([compared, cfg.groups, cfg.bootstrap, cfg.seed])
     write_json(folder / "comparison.json", {"compared": compared, **result})
     command = command_line(build.overrides())
-    write_json(folder / "environment.json", environment(command, processes.device(cfg)))
-    report.write_comparison(folder / "comparison.csv", result)
-    report.show_comparison(result, files["evaluation"].parent, files["baseline"].parent)
+    write_json(folder / "environment.json", environment(command, distributed.device(cfg)))
+    tables.write_comparison(folder / "comparison.csv", result)
+    tables.show_comparison(result, files["evaluation"].parent, files["baseline"].parent)
     console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)
     return folder
 

@@ -8,18 +8,20 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from hypercolumns import model_file
 from hypercolumns.data import ImageSet, PredictionDataset, mask_pairs
+from hypercolumns.data.datasets.voc import CLASSES
 from hypercolumns.data.image_set import Pair, check_present, image_set, read_classes, read_palette
-from hypercolumns.data.images import ImageDataset
-from hypercolumns.data.voc import CLASSES
+from hypercolumns.data.modules.images import ImageDataset
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import expanded, file_hash
-from hypercolumns.images import read_image
-from hypercolumns.stages import build, processes, runs
-from hypercolumns.stages.finish import Scored, conclude, score_model, show, update_intervals
-from hypercolumns.stages.hyperparameters import words
-from hypercolumns.stages.score import score
+from hypercolumns.io.files import expanded, file_hash
+from hypercolumns.io.images import read_image
+from hypercolumns.models import model_file
+from hypercolumns.runs import run as runs
+from hypercolumns.runs.hyperparameters import words
+from hypercolumns.runs.results import Scored, conclude, score_model, show, update_intervals
+from hypercolumns.runs.score import score
+from hypercolumns.runtime import distributed
+from hypercolumns.settings import build
 from hypercolumns.tasks import Labeller
 
 ALL = "given"  # in place of a split, where masks are in a folder
@@ -100,7 +102,7 @@ def _finish(
             conclude(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, scored(), words(settings))
         else:
             update_intervals(cfg, run)
-        processes.wait()
+        distributed.wait()
         show(run, title)
     return run
 

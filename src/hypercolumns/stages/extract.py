@@ -13,17 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, StackDataset
 
-from hypercolumns import seeds
 from hypercolumns.data import Augmentation, Example, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.files import replacing
-from hypercolumns.progress import console, track
+from hypercolumns.io.files import replacing
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.taps import Tap
+from hypercolumns.reports import projector, tables
+from hypercolumns.runs import run as runs
+from hypercolumns.runtime import distributed, randomness
+from hypercolumns.runtime.progress import console, track
+from hypercolumns.runtime.signals import leave_to_parent
 from hypercolumns.samplers import Sampler
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.signals import leave_to_parent
-from hypercolumns.stages import build, embedding, processes, report, runs
+from hypercolumns.settings import build
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
-from hypercolumns.taps import Tap
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have done
 
@@ -43,10 +45,10 @@ def extract(cfg: DictConfig) -> Path:
     fingerprint = runs.store_identity(cfg, runs.needs(cfg, images, backbone))
     folder = runs.store_folder(cfg, images, fingerprint)
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
-        if cfg.overwrite and processes.is_first():
-            embedding.remove(folder)
+        if cfg.overwrite and distributed.is_first():
+            projector.remove(folder)
             writer.clear()
-        processes.wait()
+        distributed.wait()
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
             console.print(f"extract: already done, {folder}", markup=False)
         else:
@@ -61,7 +63,7 @@ def extract(cfg: DictConfig) -> Path:
                 augmentation=Augmentation(**colours),
                 seed=cfg.seed,
             )
-            read = build.reader(cfg, backbone.to(processes.device(cfg)).eval())
+            read = build.reader(cfg, backbone.to(distributed.device(cfg)).eval())
             sample = functools.partial(
                 _sample, taps=backbone.taps, read=read, sampler=sampler, guide=guide, seed=cfg.seed
             )
@@ -69,9 +71,9 @@ def extract(cfg: DictConfig) -> Path:
                 _extract_split(writer, split, _views(data, split, number), cfg.num_workers, sample)
         writer.finish()
     store = SampleStore(folder)
-    report.show_store(store, images.classes)
-    if cfg.embedding and processes.is_first():
-        embedding.write(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
+    tables.show_store(store, images.classes)
+    if cfg.embedding and distributed.is_first():
+        projector.write(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
     return folder
 
 
@@ -82,7 +84,7 @@ def _guide(cfg: DictConfig, images: ImageSet) -> Segmenter:
             f"sampler={cfg.sampler.kind} asks a model which pixels to take; give model=<the model.safetensors "
             f"of a finished run>, or choose another sampler"
         )
-    return build.model(cfg, images).to(processes.device(cfg))
+    return build.model(cfg, images).to(distributed.device(cfg))
 
 
 def _views(data: ImageData, split: str, number: int) -> StackDataset[Any]:
@@ -151,7 +153,7 @@ def _sample(
     positions, labels, features = [], [], []
     for number, (image, mask, image_id, _) in enumerate(views):
         logits = None if guide is None else functools.partial(_predicted, guide, image)
-        generator = seeds.generator(seed, "sample", image_id, *([number] if number else []))
+        generator = randomness.generator(seed, "sample", image_id, *([number] if number else []))
         points = sampler(mask, generator, logits)
         positions.append(points)
         labels.append(mask[points[:, 0], points[:, 1]])

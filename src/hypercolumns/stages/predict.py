@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from hypercolumns import model_file
 from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole
-from hypercolumns.factored import Adaptive
-from hypercolumns.files import expanded, file_hash, remove_temporaries, replacing
-from hypercolumns.images import limit_pixels, read_mask
+from hypercolumns.io.files import expanded, file_hash, remove_temporaries, replacing
+from hypercolumns.io.images import limit_pixels, read_mask
+from hypercolumns.models import model_file
+from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.tta import ONE
 from hypercolumns.prediction import (
     OUTPUTS,
     Frame,
@@ -31,12 +33,10 @@ from hypercolumns.prediction import (
     predicted,
     read_frames,
 )
-from hypercolumns.progress import Bar, console
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build
-from hypercolumns.stages.runs import RECORD, Run
-from hypercolumns.stages.truth import Truth, remove_figures
-from hypercolumns.views import ONE
+from hypercolumns.prediction.ground_truth import Truth, remove_figures
+from hypercolumns.runs.run import RECORD, Run
+from hypercolumns.runtime.progress import Bar, console
+from hypercolumns.settings import build
 
 SHARES = "shares.csv"
 SHOWN = 20  # of what went wrong
@@ -102,7 +102,7 @@ def predict(cfg: DictConfig) -> int:
 
 def _export(cfg: DictConfig) -> None:
     """Write <out>/model.onnx or <out>/model.pt2."""
-    from hypercolumns.export import export_onnx, export_torch  # which asks for more of torch than predictions need
+    from hypercolumns.export.onnx import export_onnx, export_torch  # which asks for more of torch than predictions need
 
     kinds = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
     if cfg.export not in kinds:

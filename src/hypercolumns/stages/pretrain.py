@@ -4,14 +4,16 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from hypercolumns.backbones import Backbone
 from hypercolumns.data import ImageSet, SampleData
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import key
-from hypercolumns.progress import console
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.stages import build, report, runs
-from hypercolumns.stages.finish import finish
+from hypercolumns.io.files import key
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.reports import tables
+from hypercolumns.runs import run as runs
+from hypercolumns.runs.results import finish
+from hypercolumns.runtime.progress import console
+from hypercolumns.settings import build
 from hypercolumns.store import SampleStore
 from hypercolumns.tasks import PixelClassification
 
@@ -28,7 +30,7 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     with runs.Run.begin(cfg, runs.home(cfg, images, "pretrain"), identity) as run:
         if not run.model.is_file():
             console.print(f"pretrain: from the samples in {store.folder}", markup=False)
-            report.say_absent(store, images.classes)
+            tables.say_absent(store, images.classes)
             run.save(_trained(cfg, store, images, backbone, run))
         finish(
             cfg,

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from hypercolumns import seeds
-from hypercolumns.backbones import Backbone
-from hypercolumns.data.order import permuted
+from hypercolumns.data.batch_samplers import permuted
 from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.files import key, read_json, write_json
-from hypercolumns.progress import console
-from hypercolumns.ranking import Probes, Rules, Trial, forward_selection
-from hypercolumns.stages import build, report, runs
+from hypercolumns.evaluation.tap_ranking import Probes, Rules, Trial, forward_selection
+from hypercolumns.io.files import key, read_json, write_json
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.reports import tables
+from hypercolumns.runs import run as runs
+from hypercolumns.runtime import randomness
+from hypercolumns.runtime.progress import console
+from hypercolumns.settings import build
 from hypercolumns.store import Samples, SampleStore, Split
 
 Row = dict[str, Any]
@@ -39,15 +41,15 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
         if not run.finished:
             console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
             rows = _rank(cfg, store, backbone, len(images.classes))
-            report.write_ranking(run.folder / "ranking.csv", rows)
+            tables.write_ranking(run.folder / "ranking.csv", rows)
             write_json(run.folder / "ranking.json", {"trials": rows})
-            best = report.choice(rows)
+            best = tables.choice(rows)
             scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
             run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
         rows = read_json(run.folder / "ranking.json")["trials"]
-        report.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
+        tables.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
-        chosen = [f"cnn.taps={report.taps_value(report.choice(rows)['taps'])}"]
+        chosen = [f"cnn.taps={tables.taps_value(tables.choice(rows)['taps'])}"]
         if cfg.cnn.get("context"):  # which the choice holds, as far as it is good
             chosen.append("cnn.context=[]")
         console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)
@@ -100,5 +102,5 @@ def _rules(backbone: Backbone, most: int | None, budget: int | None) -> Rules:
 def _some(split: Split, count: int, seed: int) -> Samples:
     """So many samples of a split, chosen at random; all if there are fewer."""
     rows = torch.arange(min(count, len(split)))
-    chosen = permuted(rows, len(split), seeds.derive(seed, "rank"))
+    chosen = permuted(rows, len(split), randomness.derive(seed, "rank"))
     return split.fetch(chosen.sort().values)

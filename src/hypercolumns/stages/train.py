@@ -11,19 +11,21 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hypercolumns import model_file, seeds
-from hypercolumns.backbones import Backbone
-from hypercolumns.classifiers import Classifier
 from hypercolumns.data import Example, ImageData, ImageSet
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import expanded
-from hypercolumns.images import VOID
-from hypercolumns.progress import console, track
+from hypercolumns.io.files import expanded
+from hypercolumns.io.images import VOID
+from hypercolumns.models import model_file
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import Classifier
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runs import run as runs
+from hypercolumns.runs.results import finish
+from hypercolumns.runtime import distributed, randomness
+from hypercolumns.runtime.progress import console, track
+from hypercolumns.runtime.signals import leave_to_parent
 from hypercolumns.samplers import Sampler, Uniform
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.signals import leave_to_parent
-from hypercolumns.stages import build, processes, runs
-from hypercolumns.stages.finish import finish
+from hypercolumns.settings import build
 from hypercolumns.tasks import Segmentation
 
 SCRATCH = "scratch"
@@ -65,8 +67,8 @@ def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | 
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
     begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if cfg.start_share else {}
     build.tune(segmenter, cfg)
-    if processes.several():
-        backbone.to(processes.device(cfg)).synchronise()
+    if distributed.several():
+        backbone.to(distributed.device(cfg)).synchronise()
     task = Segmentation(
         segmenter,
         sampler=_sampler(cfg),
@@ -144,14 +146,14 @@ def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> Class
     """A new classifier, standardised by pixels of some training images: labelled ones, where an image has enough."""
     read = build.reader(cfg, backbone)
     dataset = data.dataset("train")
-    order = torch.randperm(len(dataset), generator=seeds.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
+    order = torch.randperm(len(dataset), generator=randomness.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
     count, total, squares = 0, torch.zeros(backbone.channels).double(), torch.zeros(backbone.channels).double()
     sampler = Uniform(STATISTICS_PIXELS)
     for index in track(order.tolist(), "measure mean and std"):
         image, mask, image_id, _ = dataset[index]
         if (mask != VOID).sum() < STATISTICS_PIXELS:
             mask = torch.zeros_like(mask)  # any pixels, for these need no labels
-        points = sampler(mask, seeds.generator(cfg.seed, "statistics", image_id))
+        points = sampler(mask, randomness.generator(cfg.seed, "statistics", image_id))
         values = read(image, points).double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
     mean = total / max(count, 1)

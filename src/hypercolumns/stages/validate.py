@@ -5,11 +5,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from hypercolumns.data import shared_ids
+from hypercolumns.data import quarantine, shared_ids
 from hypercolumns.errors import BadDataError, printable
-from hypercolumns.files import write_json
-from hypercolumns.progress import console
-from hypercolumns.stages import bad_images, build, data_report
+from hypercolumns.io.files import write_json
+from hypercolumns.reports import dataset
+from hypercolumns.runtime.progress import console
+from hypercolumns.settings import build
 
 
 def validate(cfg: DictConfig) -> Path:
@@ -20,17 +21,17 @@ def validate(cfg: DictConfig) -> Path:
     build.prepare(cfg)
     images, _ = build.listed_images(cfg)
     pairs = list(itertools.chain(*images.splits.values()))
-    found = list(bad_images.examined(cfg, images, pairs, "validate"))
+    found = list(quarantine.examined(cfg, images, pairs, "validate"))
     in_order = iter(found)
     examinations = {split: list(itertools.islice(in_order, len(of))) for split, of in images.splits.items()}
-    faults = bad_images.rows(images, {split: [one.faults for one in of] for split, of in examinations.items()})
-    summary, shared = data_report.summarise(images, examinations), shared_ids(images)
-    data_report.show(summary, faults, shared)  # before it is written, which may not be possible
-    folder = bad_images.place(cfg, images)
+    faults = quarantine.rows(images, {split: [one.faults for one in of] for split, of in examinations.items()})
+    summary, shared = dataset.summarise(images, examinations), shared_ids(images)
+    dataset.show(summary, faults, shared)  # before it is written, which may not be possible
+    folder = quarantine.place(cfg, images)
     of_pairs = zip(pairs, found, strict=True)
-    bad_images.remember(cfg, images, {bad_images.state(pair): one.faults for pair, one in of_pairs})
-    data_report.write_faults(folder / "offenders.csv", faults)
-    data_report.write_class_counts(folder / "classes.csv", summary)
+    quarantine.remember(cfg, images, {quarantine.state(pair): one.faults for pair, one in of_pairs})
+    dataset.write_faults(folder / "offenders.csv", faults)
+    dataset.write_class_counts(folder / "classes.csv", summary)
     write_json(folder / "summary.json", summary | {"faults": len(faults), "in_several_splits": shared})
     console.print(f"{'report':>9}  {printable(folder)}", markup=False)
     if faults:

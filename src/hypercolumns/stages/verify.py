@@ -5,8 +5,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.progress import console, track
-from hypercolumns.stages import build, runs
+from hypercolumns.runs import run as runs
+from hypercolumns.runtime.progress import console, track
+from hypercolumns.settings import build
 from hypercolumns.store import REPAIR, SampleStore, faults
 
 NAMED = 5

@@ -8,10 +8,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from hypercolumns.coordinates import Places
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_json
-from hypercolumns.places import Places
-from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, REPAIR, Fingerprint, ImageSamples, Shard
+from hypercolumns.io.files import read_json
+from hypercolumns.store.shard import (
+    FINGERPRINT,
+    FORMAT,
+    INDEX,
+    REPAIR,
+    Fingerprint,
+    ImageSamples,
+    Shard,
+)
 
 
 def fingerprint_of(folder: Path) -> dict[str, Any] | None:

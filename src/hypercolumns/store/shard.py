@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import file_hash, key, read_json, replacing, write_json
+from hypercolumns.io.files import file_hash, key, read_json, replacing, write_json
 
 INDEX = "index.json"
 FINGERPRINT = "fingerprint.json"

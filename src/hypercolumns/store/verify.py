@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hypercolumns.files import file_hash
+from hypercolumns.io.files import file_hash
 from hypercolumns.store.reader import SampleStore, fingerprint_of
 from hypercolumns.store.shard import FINGERPRINT, INDEX, Shard
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from filelock import BaseFileLock, FileLock, Timeout
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.files import read_json, release, remove_temporaries, write_json
+from hypercolumns.io.files import read_json, release, remove_temporaries, write_json
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, ImageSamples, Shard
 
 OWN_FILE = re.compile(r"\.?(index|fingerprint|\w+-\d{5})\.(safetensors|json|lock|.*\.tmp)")

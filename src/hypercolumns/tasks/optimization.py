@@ -10,7 +10,7 @@ from torch import distributed
 from torch.optim import Optimizer
 
 from hypercolumns.errors import HypercolumnsError, reason
-from hypercolumns.tasks.layer_rates import Group
+from hypercolumns.tasks.param_groups import Group
 from hypercolumns.tasks.schedules import Schedule
 
 MakeOptimizer = Callable[[Iterable[dict[str, Any]]], Optimizer]  # of groups of parameters

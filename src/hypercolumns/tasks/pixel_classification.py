@@ -6,13 +6,18 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from hypercolumns import seeds
-from hypercolumns.classifiers import Classifier
+from hypercolumns.coordinates import Places
+from hypercolumns.evaluation.metrics import Mean, confusion_metric, scores
 from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
-from hypercolumns.metrics import Mean, confusion_metric, scores
-from hypercolumns.places import Places
-from hypercolumns.tasks.layer_rates import SAME, LayerRates
-from hypercolumns.tasks.optimization import MakeOptimizer, log_classes, optimizer_with_schedule, own_step
+from hypercolumns.models.classifiers import Classifier
+from hypercolumns.runtime import randomness
+from hypercolumns.tasks.optimization import (
+    MakeOptimizer,
+    log_classes,
+    optimizer_with_schedule,
+    own_step,
+)
+from hypercolumns.tasks.param_groups import SAME, LayerRates
 from hypercolumns.tasks.schedules import Schedule
 
 SampleBatch = tuple[Tensor, Tensor, Places]
@@ -46,7 +51,7 @@ class PixelClassification(pl.LightningModule):
     def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         hypercolumns, labels, places = batch
-        with seeds.seeded(self.seed, "step", self.current_epoch, own_step(batch_idx)):
+        with randomness.seeded(self.seed, "step", self.current_epoch, own_step(batch_idx)):
             logits = self.classifier(hypercolumns.float(), places)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True)

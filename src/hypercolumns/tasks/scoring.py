@@ -4,9 +4,9 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 
 from hypercolumns.evaluation import Counts, count
-from hypercolumns.segmenter import Segmenter
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.tta import Views
 from hypercolumns.tasks.segmentation import ImageBatch
-from hypercolumns.views import Views
 
 
 class Scoring(pl.LightningModule):

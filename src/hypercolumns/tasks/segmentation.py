@@ -8,14 +8,19 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from hypercolumns import seeds
-from hypercolumns.images import VOID
+from hypercolumns.evaluation.metrics import Mean, confusion_metric, scores
+from hypercolumns.io.images import VOID
 from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
-from hypercolumns.metrics import Mean, confusion_metric, scores
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runtime import randomness
 from hypercolumns.samplers import Sampler
-from hypercolumns.segmenter import Segmenter
-from hypercolumns.tasks.layer_rates import SAME, LayerRates
-from hypercolumns.tasks.optimization import MakeOptimizer, log_classes, optimizer_with_schedule, own_step
+from hypercolumns.tasks.optimization import (
+    MakeOptimizer,
+    log_classes,
+    optimizer_with_schedule,
+    own_step,
+)
+from hypercolumns.tasks.param_groups import SAME, LayerRates
 from hypercolumns.tasks.schedules import Schedule
 
 ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
@@ -59,7 +64,7 @@ class Segmentation(pl.LightningModule):
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         images, masks, ids, frames = batch
-        with seeds.seeded(self.seed, "step", self.current_epoch, own_step(batch_idx)):
+        with randomness.seeded(self.seed, "step", self.current_epoch, own_step(batch_idx)):
             if self.sampler is None:
                 logits, labels = self.segmenter(images, frames).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
@@ -103,7 +108,7 @@ class Segmentation(pl.LightningModule):
         points = [
             sampler(
                 mask,
-                seeds.generator(self.seed, "pixels", self.current_epoch, id),
+                randomness.generator(self.seed, "pixels", self.current_epoch, id),
                 partial(self._logits, image, frame),
             )
             for image, mask, id, frame in zip(images, masks.cpu(), ids, frames, strict=True)

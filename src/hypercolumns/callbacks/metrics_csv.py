@@ -1,0 +1,91 @@
+"""A training's figures, epoch by epoch, as files in the folder of its run."""
+
+import csv
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from hypercolumns.errors import HypercolumnsError, reason
+from hypercolumns.io.files import replacing
+from hypercolumns.visualization.plots import PER_CLASS, save_curves
+
+LEADING = ("epoch", "step", "seconds", "train/learning_rate")
+
+
+class History(pl.Callback):
+    """Keeps `metrics.csv`, a row an epoch and a column for each figure, and the same as curves in `curves.png`.
+
+    A training that goes on after an interruption goes on with its table, too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """The folder to write to."""
+        self.table, self.picture = folder / "metrics.csv", folder / "curves.png"
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember when: an epoch that goes on after an interruption does not start."""
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember when."""
+        self._start, self._validated = time.monotonic(), False
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember that this epoch has figures of val; Lightning keeps those of the last one that had."""
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row."""
+        if not trainer.is_global_zero:
+            return
+        row = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "seconds": round(time.monotonic() - self._start, 3),
+            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        for name, value in trainer.callback_metrics.items():
+            known = name in row or name == "train/loss"  # Lightning's are of the last step that was logged
+            if not known and not value.isnan() and (self._validated or not name.startswith("val")):
+                row[name] = float(value)
+        try:
+            before = [one for one in read_history(self.table) if int(one["epoch"]) < trainer.current_epoch]
+        except (KeyError, ValueError) as error:
+            raise _no_table(self.table, error) from error
+        rows = [*before, {name: str(value) for name, value in row.items()}]
+        names = dict.fromkeys(name for one in rows for name in one if name not in LEADING)
+        columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # those of classes last
+        with replacing(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw the curves."""
+        self._draw(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Draw the curves as far as they go."""
+        with suppress(HypercolumnsError):  # the one that is raised says more
+            self._draw(trainer)
+
+    def _draw(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero and (rows := read_history(self.table)):
+            save_curves(self.picture, rows)
+
+
+def read_history(path: Path) -> list[dict[str, str]]:
+    """The rows of a `metrics.csv`, if there is one, without their empty cells."""
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (AttributeError, ValueError, csv.Error) as error:
+        raise _no_table(path, error) from error
+
+
+def _no_table(path: Path, error: Exception) -> HypercolumnsError:
+    return HypercolumnsError(f"{path} is no table of a training ({reason(error)}); remove it")

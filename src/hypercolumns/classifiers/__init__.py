@@ -1,9 +1,0 @@
-"""Pixel classifiers: hypercolumns in, class scores out."""
-
-from hypercolumns.classifiers.classifier import Classifier, standardised
-from hypercolumns.classifiers.grid import Grid
-from hypercolumns.classifiers.mlp import MLP
-
-KINDS: dict[str, type[Classifier]] = {kind.kind: kind for kind in (Grid, MLP)}  # those that a model file may name
-
-__all__ = ["KINDS", "MLP", "Classifier", "Grid", "standardised"]

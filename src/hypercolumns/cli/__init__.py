@@ -1,0 +1,1 @@
+"""The command line: both entry points run through it."""

@@ -1,0 +1,7 @@
+"""Data sets, by layout."""
+
+from hypercolumns.data.datasets.folder import folder
+from hypercolumns.data.datasets.shapes import shapes
+from hypercolumns.data.datasets.voc import voc
+
+__all__ = ["folder", "shapes", "voc"]

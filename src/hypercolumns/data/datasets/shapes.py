@@ -1,0 +1,144 @@
+"""A synthetic set in VOC's layout: textured shapes, of which a pixel's colour tells only half.
+
+Each class has a shape and a texture of its own, but shares its two colours with another class. Each object's colours
+are shifted at random, as are its size, place and rotation, and it may lie over others. So colour alone leaves each
+class with its double; texture and shape, which it takes a pixel's surroundings to see, tell them apart.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from hypercolumns.data.datasets.voc import read_layout
+from hypercolumns.data.image_set import ImageSet
+from hypercolumns.errors import check_whole
+from hypercolumns.io.files import expanded, write_json
+from hypercolumns.io.images import VOID, voc_palette, write_image, write_mask
+from hypercolumns.runtime.progress import track
+
+Array = NDArray[np.float64]
+Texture = Callable[[Array, Array], Array]
+
+VERSION = 1  # of the recipe below, in the name of the folder: pictures by another one are not taken for these
+CLASSES = ("background", "disc", "box", "triangle", "star", "ring")
+CORNERS = {"box": [1.0] * 4, "triangle": [1.0] * 3, "star": [1.0, 0.5] * 5}
+TEXTURES: dict[str, Texture] = {  # at coordinates in units of the texture's period; values in [0, 1]
+    "disc": lambda u, v: ((u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.09).astype(float),  # dots
+    "box": lambda u, v: (v % 1 < 0.5).astype(float),  # stripes
+    "triangle": lambda u, v: (np.floor(2 * u) + np.floor(2 * v)) % 2,  # chequers
+    "star": lambda u, v: np.zeros_like(u),  # plain
+    "ring": lambda u, v: ((u % 1 < 0.25) | (v % 1 < 0.25)).astype(float),  # a grid of lines
+}
+SIDES = (96, 160)  # of the images, in pixels
+RADII = (14, 44)  # of the objects
+PERIODS = (5, 9)  # of the textures
+HOLE = 0.4  # of the radius of a ring
+BORDER = 3  # side of the square that an outline is widened with: a pixel of void on either side
+SHIFT = 0.15  # of an object's colours, per channel, at most
+COLOURS = np.array(  # (dark, light) in RGB: of background and ring, disc and box, triangle and star
+    [[[0.25, 0.45, 0.35], [0.55, 0.75, 0.6]], [[0.5, 0.2, 0.2], [0.9, 0.6, 0.4]], [[0.2, 0.25, 0.55], [0.5, 0.65, 0.9]]]
+)
+SHARED = (0, 1, 1, 2, 2, 0)  # which of these colours each class has
+
+
+def shapes(
+    root: str | Path = "data",
+    name: str = "shapes",
+    seed: int = 0,
+    train_images: int = 240,
+    val_images: int = 40,
+) -> ImageSet:
+    """The set of that seed and size, drawn on first use.
+
+    Args:
+        root: the folder in which the set gets a folder of its own, in VOC's layout.
+        name: of the folder for the runs.
+        seed: of everything in the pictures.
+        train_images: how many there are to train on.
+        val_images: how many there are to validate on.
+    """
+    for setting, value in (("train_images", train_images), ("val_images", val_images)):
+        check_whole(f"data.{setting}", value, least=1)
+    check_whole("data.seed", seed, least=0)
+    folder = expanded("data.root", root) / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
+    layout = folder / "VOCdevkit" / "VOC2012"
+    finished = folder / "shapes.json"
+    if not finished.is_file():
+        for split, count in (("train", train_images), ("val", val_images)):
+            lists = layout / "ImageSets" / "Segmentation"
+            lists.mkdir(parents=True, exist_ok=True)
+            ids = [f"{split}_{number:05d}" for number in range(count)]
+            for number, id_ in enumerate(track(ids, f"draw {split} images")):
+                picture, labels = draw(np.random.default_rng([seed, split == "val", number]))
+                write_image(layout / "JPEGImages" / f"{id_}.jpg", Image.fromarray(picture))
+                write_mask(layout / "SegmentationClass" / f"{id_}.png", labels, voc_palette(len(CLASSES)))
+            (lists / f"{split}.txt").write_text("".join(f"{id_}\n" for id_ in ids))
+        write_json(finished, {"version": VERSION})
+    return read_layout(layout, name, list(CLASSES), "train", "val")
+
+
+def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """One picture (H, W, 3) uint8 and its labels (H, W) uint8, 255 along the outlines."""
+    height, width = random.integers(*SIDES, size=2, endpoint=True)
+    y, x = np.mgrid[:height, :width].astype(float)
+    picture = _ground(random, x, y)
+    labels = np.zeros((height, width), np.uint8)
+    for _ in range(random.integers(4, 8)):
+        label = int(random.integers(1, len(CLASSES)))
+        radius, angle = random.uniform(*RADII), random.uniform(0, 2 * math.pi)
+        centre = random.uniform(0, width), random.uniform(0, height)
+        shape = _shape(CLASSES[label], (height, width), centre, radius, angle)
+        period, right, down = random.uniform(*PERIODS), x - centre[0], y - centre[1]
+        u = (right * math.cos(angle) + down * math.sin(angle)) / period
+        v = (down * math.cos(angle) - right * math.sin(angle)) / period
+        texture = TEXTURES[CLASSES[label]](u, v)[..., None]
+        first, second = _colours(random, label)
+        picture = np.where(np.array(shape, bool)[..., None], texture * first + (1 - texture) * second, picture)
+        labels[np.array(shape.filter(ImageFilter.MaxFilter(BORDER)), bool)] = VOID
+        labels[np.array(shape.filter(ImageFilter.MinFilter(BORDER)), bool)] = label
+    picture = picture + random.normal(0, 0.03, picture.shape)
+    return np.rint(picture.clip(0, 1) * 255).astype(np.uint8), labels
+
+
+def _colours(random: np.random.Generator, label: int) -> tuple[Array, Array]:
+    """The two colours of an object, dark and light in any order."""
+    dark, light = (COLOURS[SHARED[label]] + random.uniform(-SHIFT, SHIFT, size=3)).clip(0, 1)
+    return (dark, light) if random.random() < 0.5 else (light, dark)
+
+
+def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
+    """A background (H, W, 3): two random colours flowing into each other in soft waves."""
+    angle, phase = random.uniform(0, 2 * math.pi, size=2)
+    wave = np.sin((x * math.cos(angle) + y * math.sin(angle)) / random.uniform(12, 30) + phase)
+    texture = 0.5 + 0.5 * wave[..., None]
+    first, second = _colours(random, 0)
+    ground: Array = texture * first + (1 - texture) * second
+    return ground
+
+
+def _shape(kind: str, size: tuple[int, int], centre: tuple[float, float], radius: float, angle: float) -> Image.Image:
+    """A shape, white on black, on a canvas of (height, width)."""
+    canvas = Image.new("L", (size[1], size[0]))
+    brush = ImageDraw.Draw(canvas)
+    if kind in CORNERS:
+        turns = [angle + 2 * math.pi * number / len(CORNERS[kind]) for number in range(len(CORNERS[kind]))]
+        reaches = [radius * distance for distance in CORNERS[kind]]
+        points = zip(turns, reaches, strict=True)
+        brush.polygon(
+            [(centre[0] + reach * math.cos(turn), centre[1] + reach * math.sin(turn)) for turn, reach in points],
+            fill=255,
+        )
+    else:
+        _disc(brush, centre, radius, 255)
+        if kind == "ring":
+            _disc(brush, centre, HOLE * radius, 0)
+    return canvas
+
+
+def _disc(brush: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, fill: int) -> None:
+    x, y = centre
+    brush.ellipse([x - radius, y - radius, x + radius, y + radius], fill=fill)

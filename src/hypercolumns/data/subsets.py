@@ -1,0 +1,45 @@
+"""Leave-one-group-out folds: to validate on images of a drive, a place, a patient that nothing was learnt from."""
+
+from dataclasses import replace
+
+from hypercolumns.data.groups import groups_by, name
+from hypercolumns.data.image_set import ImageSet
+from hypercolumns.errors import HypercolumnsError
+
+
+def fold(images: ImageSet, split_by: str | None, left_out: str | int | None) -> ImageSet:
+    """The train split in two: the group of that name to validate on, and all others to train on, in their order.
+
+    The set's own val split has no part in it, so that choices that are made on folds have not seen it. Without
+    `split_by` the set is as it is.
+
+    Args:
+        images: the set.
+        split_by: a regular expression; ids that agree in what it finds are of one group, see `groups_by`.
+        left_out: the group to validate on, by what the expression finds.
+
+    Raises:
+        HypercolumnsError: if only one of the two is given, all images are of one group, or none is of that group.
+    """
+    if split_by is None and left_out is None:
+        return images
+    if split_by is None:
+        raise HypercolumnsError(f"data.fold={left_out} goes with data.split_by=<a regular expression on ids>")
+    pairs = images.splits["train"]
+    names = [name(group) for group in groups_by([pair.id for pair in pairs], split_by, "data.split_by")]
+    known = sorted(set(names))
+    if len(known) == 1:
+        raise HypercolumnsError(
+            f"data.split_by={split_by} finds {known[0]} in all {len(pairs)} ids of the train split of {images.name}; "
+            f"it must find something else in some, or nothing is left to train on"
+        )
+    if str(left_out) not in known:
+        raise HypercolumnsError(
+            f"data.fold={left_out} must be one of the groups that data.split_by={split_by} finds in the train split of "
+            f"{images.name}, which are {', '.join(known)}; all of them: -m data.fold={','.join(known)}"
+        )
+    splits = {
+        "train": tuple(pair for pair, group in zip(pairs, names, strict=True) if group != str(left_out)),
+        "val": tuple(pair for pair, group in zip(pairs, names, strict=True) if group == str(left_out)),
+    }
+    return replace(images, splits=splits)

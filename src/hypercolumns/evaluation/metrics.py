@@ -1,0 +1,152 @@
+"""Segmentation figures from one confusion matrix over a whole split.
+
+Not `torchmetrics.segmentation.MeanIoU`, which averages over images: mIoU here is what Pascal VOC means by it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from hypercolumns.io.images import VOID
+
+
+def confusion_metric(classes: int) -> MulticlassConfusionMatrix:
+    """Counts pixels (int64) by true class (rows) and predicted class (columns), over all updates; void is ignored.
+
+    `update(labels, mask)` takes class indices of any shape.
+    """
+    return MulticlassConfusionMatrix(num_classes=classes, ignore_index=VOID, validate_args=False)
+
+
+class Mean(Metric):
+    """The mean of figures by their weights, over all updates in all processes; NaN if one of them is.
+
+    torchmetrics' MeanMetric would look for NaN at every step, for which a GPU must wait, or forget the weights, and
+    Lightning's `log` with sync_dist rounds the mean number of what processes have seen.
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        """Nothing has been seen."""
+        super().__init__()
+        for name in ("total", "weight"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, figure: Tensor, weight: float) -> None:
+        """Count a figure, such as the mean over `weight` samples."""
+        self.total += figure.detach() * weight
+        self.weight += weight
+
+    def compute(self) -> Tensor:
+        """The mean."""
+        return self.total / self.weight
+
+
+def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """The confusion matrix (classes, classes) int64 of one image, from predicted and true class indices (H, W)."""
+    counts = multiclass_confusion_matrix(
+        labels.long(), mask.long(), num_classes=classes, ignore_index=VOID, validate_args=False
+    )
+    return counts.reshape(classes, classes)  # that of a single class comes without dimensions
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a confusion matrix says; shares in [0, 1], None where there is nothing to divide by.
+
+    Attributes:
+        miou: mean of the IoU of the classes that occur in truth or prediction.
+        pixel_accuracy: share of pixels that are right.
+        mean_accuracy: mean of the share that is right of each class, of those that occur in truth.
+        frequency_weighted_iou: IoU weighted by how many pixels each class has in truth.
+        per_class_iou: IoU of each class: intersection over union of truth and prediction.
+        per_class_accuracy: share of each class's pixels that are right.
+        pixels: how many were scored.
+        baseline_miou: the mIoU of predicting the most frequent class everywhere.
+        baseline_class: the index of that class.
+    """
+
+    miou: float | None
+    pixel_accuracy: float | None
+    mean_accuracy: float | None
+    frequency_weighted_iou: float | None
+    per_class_iou: tuple[float | None, ...]
+    per_class_accuracy: tuple[float | None, ...]
+    pixels: int
+    baseline_miou: float | None
+    baseline_class: int | None
+
+    def as_dict(self, classes: Sequence[str]) -> dict[str, object]:
+        """For `metrics.json`: the figures, those of classes by name."""
+        return {
+            "miou": self.miou,
+            "pixel_accuracy": self.pixel_accuracy,
+            "mean_accuracy": self.mean_accuracy,
+            "frequency_weighted_iou": self.frequency_weighted_iou,
+            "per_class_iou": dict(zip(classes, self.per_class_iou, strict=True)),
+            "per_class_accuracy": dict(zip(classes, self.per_class_accuracy, strict=True)),
+            "pixels": self.pixels,
+            "baseline": {
+                "class": None if self.baseline_class is None else classes[self.baseline_class],
+                "miou": self.baseline_miou,
+            },
+        }
+
+
+def ratios(confusion: Tensor) -> dict[str, Tensor]:
+    """The figures of confusion matrices (..., classes, classes), truth by row: see `Scores`.
+
+    Those of everything are (...,), `per_class_iou` and `per_class_accuracy` are (..., classes), all float64; NaN where
+    there is nothing to divide by.
+    """
+    return ratios_of_sums(*class_sums(confusion.double()))
+
+
+def class_sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of confusion matrices (..., C, C): the pixels (..., C) of each class that are right, true and predicted."""
+    return confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
+
+
+def ratios_of_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:
+    """`ratios` of what they need: of each class (..., classes), the pixels that are right, true and predicted."""
+    iou, accuracy = right / (truth + predicted - right), right / truth
+    total = truth.sum(-1)
+    return {
+        "miou": iou.nanmean(-1),
+        "pixel_accuracy": right.sum(-1) / total,
+        "mean_accuracy": accuracy.nanmean(-1),
+        "frequency_weighted_iou": (truth * iou).nansum(-1) / total,
+        "per_class_iou": iou,
+        "per_class_accuracy": accuracy,
+    }
+
+
+def scores(confusion: Tensor) -> Scores:
+    """The figures of a confusion matrix (classes, classes), integer, truth by row."""
+    classes = math.isqrt(confusion.numel())
+    confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics squeezes that of a single class
+    truth = confusion.sum(1)
+    total, most = truth.sum(), int(truth.argmax())
+    found = {
+        name: tuple(map(number, values)) if values.ndim else number(values)
+        for name, values in ratios(confusion).items()
+    }
+    return Scores(
+        **found,  # type: ignore[arg-type]
+        pixels=int(total),
+        baseline_miou=number(truth[most] / total / (truth > 0).sum()),
+        baseline_class=most if total else None,
+    )
+
+
+def number(value: Tensor) -> float | None:
+    """A figure as a float, or None for NaN."""
+    return None if torch.isnan(value) else float(value)

@@ -1,0 +1,1 @@
+"""Export a model to formats that run without this package: ONNX and torch.export."""

@@ -1,0 +1,139 @@
+"""A segmenter as a graph for images of any size, which torch.export can follow: no branch depends on a size.
+
+Shapes: as for `Segmenter`; sizes are symbolic while it is exported, and a tensor of 1 cell is nothing special.
+"""
+
+import copy
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hypercolumns.coordinates import Places, places, whole_frame
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.engine.scan import Group, classify_rows
+from hypercolumns.models.extractor import as_float, in_image
+from hypercolumns.models.hypercolumn import Alignment, place, ratio
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.taps import Regular, Tap
+
+Outputs = Literal["labels", "logits"]
+
+FINE = 2.0  # pixels: cells that are closer are projected row by row, as their projection would be as large as the image
+
+
+class Graph(nn.Module):
+    """From images (B, 3, H, W), uint8 or float in [0, 1], to labels (B, H, W) uint8 or logits (B, classes, H, W)."""
+
+    def __init__(self, segmenter: Segmenter, outputs: Outputs) -> None:
+        """Of a copy of the segmenter's parts, in evaluation mode, on the CPU.
+
+        Raises HypercolumnsError if only a look at an image tells where the cells of a tap are centred.
+        """
+        super().__init__()
+        self.outputs, self.resize, self.alignment = outputs, segmenter.resize, segmenter.alignment
+        self.backbone = copy.deepcopy(segmenter.backbone).cpu()
+        self.classifier = copy.deepcopy(segmenter.classifier).cpu()
+        self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
+        for tap in self.layers:
+            regular = all(isinstance(axis, Regular) for axis in tap.axes)
+            if not regular and (self.alignment == "exact" or self.backbone.contexts):
+                raise HypercolumnsError(
+                    f"tap {tap.name} can't be exported: where its cells lie differs from size to size of images; "
+                    f"choose other taps, or alignment=half_pixel without context taps"
+                )
+        self.groups = _groups(self.backbone, self.alignment)
+        weight, bias = self.classifier.folded()
+        parts = weight.detach().split([tap.channels for tap in self.backbone.taps], dim=1)
+        self.parts = nn.ParameterList([part.contiguous() for part in parts])
+        self.bias = nn.Parameter(bias.detach())
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        size = height, width = images.shape[2], images.shape[3]
+        seen = as_float(images)
+        if self.resize is not None:
+            seen = F.interpolate(seen, self.resize, mode="bilinear", antialias=True)
+        seen_size = seen.shape[2], seen.shape[3]
+        scales = ratio(seen_size[0], height), ratio(seen_size[1], width)
+        seen = self.backbone.pad(seen)
+        cells = self.backbone(seen, whole_frame(seen_size))
+        taps = self._taps(self.backbone.deepest(cells))
+        placed = place(taps, cells, (seen.shape[2], seen.shape[3]), self.alignment)
+        maps = [in_image(one, scales) for one in placed]
+        groups = [
+            Group(
+                [maps[number] for number in group],
+                [self.parts[number] for number in group],
+                fine=all(isinstance(axis, Regular) and axis.stride < FINE for axis in taps[group[0]].axes),
+                nested=nested,
+            )
+            for group, nested in self.groups
+        ]
+        y, x = (places(torch.arange(side), torch.arange(side), whole_frame((side, side))).y for side in size)
+        found = classify_rows(groups, self.bias, self._finish, Places(y, x))
+        return found[..., 0] if self.outputs == "labels" else found.permute(0, 3, 1, 2)
+
+    def _finish(self, hidden: Tensor, where: Places) -> Tensor:
+        logits = self.classifier.finish(hidden, where)
+        return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.outputs == "labels" else logits
+
+    def _taps(self, deepest: Tensor) -> list[Tap]:
+        """The backbone's taps, context taps of this deepest map: by themselves they would run the network to count."""
+        counts = (lambda _: deepest.shape[2]), (lambda _: deepest.shape[3])
+        return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
+
+
+def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], bool]]:
+    """The numbers of the taps, those together whose cells are centred alike in images of every size; coarse ones first.
+
+    With each group, whether its columns of cells are always centred on columns of the next group.
+    """
+    # Along an axis that is longer by a period, every map has a period more of cells: these sizes stand for all.
+    sizes = range(backbone.min_side, backbone.min_side + max(backbone.period))
+    counts = [*zip(*(backbone.cells(size, size) for size in sizes), strict=True)]
+    grids = [
+        None if (axes := _regular(tap)) is None else (axes, cells)
+        for tap, cells in zip(backbone.taps, counts, strict=True)
+    ]
+    groups: list[list[int]] = []
+    for number, grid in enumerate(grids):
+        group = next((group for group in groups if grid is not None and grids[group[0]] == grid), None)
+        if group is None:
+            groups.append([number])
+        else:
+            group.append(number)
+
+    def columns(group: Sequence[int]) -> tuple[Regular, list[int]] | None:
+        grid = grids[group[0]]
+        return None if grid is None else (grid[0][1], [count for _, count in grid[1]])
+
+    groups.sort(key=lambda group: -math.inf if (found := columns(group)) is None else -found[0].stride)
+    nested = [
+        alignment == "exact" and coarse is not None and finer is not None and _among(*coarse, *finer)
+        for coarse, finer in itertools.pairwise(map(columns, groups))
+    ]
+    return list(zip(groups, [*nested, False], strict=True))
+
+
+def _regular(tap: Tap) -> tuple[Regular, Regular] | None:
+    """The geometry of a tap of equally distant cells, without its reach, which does not matter here."""
+    y, x = (Regular(axis.stride, axis.offset) if isinstance(axis, Regular) else None for axis in tap.axes)
+    return None if y is None or x is None else (y, x)
+
+
+def _among(coarse: Regular, few: Sequence[int], fine: Regular, many: Sequence[int]) -> bool:
+    """Whether each coarse cell is centred on a fine one, when there are so many of them in images of the same sizes."""
+    whole = [(coarse.offset - fine.offset) / fine.stride, coarse.stride / fine.stride]
+    if whole[0] < 0 or any(number % 1 for number in whole):
+        return False
+    return all(
+        coarse.offset + coarse.stride * (one - 1) <= fine.offset + fine.stride * (other - 1)
+        for one, other in zip(few, many, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""The model: backbones, hypercolumns and classifiers, as plain PyTorch."""

@@ -1,0 +1,179 @@
+"""Context taps: maps made from the deepest map, or from where an image's pixels are. Taps like the others.
+
+The deepest map is that of the last layer that is tapped. In `cnn.context`, or in `cnn.taps` after the layers:
+
+- `pyramid:n` the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
+- `window:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);
+- `coordinates` how far down and across the image a pixel is, from 0 to 1.
+
+The parts of a crop are smaller than those of the image that it is from: a model that is trained on crops
+(`augment.crop`) sees a pyramid of other scales than in prediction.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypercolumns.coordinates import places
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.taps import Geometry, Regular, Tap
+
+Count = Callable[[int], int]  # of cells along an axis of so many pixels
+
+
+@dataclass(frozen=True)
+class Context(ABC):
+    """A context tap.
+
+    Attributes:
+        name: as in `cnn.taps`.
+        pattern: of its names, a regular expression; its groups are numbers, which follow the name in the constructor.
+        of_whole: see `Tap`.
+        from_deepest: whether it is made from the deepest map.
+    """
+
+    name: str
+    pattern: ClassVar[str]
+    of_whole: ClassVar[bool] = True
+    from_deepest: ClassVar[bool] = True
+
+    @abstractmethod
+    def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
+        """What it is above the deepest tap, which has so many cells along y and x of an image."""
+        ...
+
+    @abstractmethod
+    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+        """Its map, of the deepest one (B, C, h, w) of images of `size` = (height, width), framed (see `places`).
+
+        Where it is not `of_whole`, these may be windows of images: it must not ask where they lie.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Pyramid(Context):
+    """The means of n x n equal parts of the deepest map, or of its single cells where it has fewer."""
+
+    side: int
+    pattern: ClassVar[str] = r"pyramid:([1-9]\d*)"
+
+    def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
+        """See `Context`."""
+        along_y, along_x = (Parts(axis, count) for axis, count in zip(deepest.axes, counts, strict=True))
+        return Tap(self.name, deepest.channels, (along_y, along_x), of_whole=True)
+
+    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+        """See `Context`."""
+        height, width = deepest.shape[-2:]
+        if torch.compiler.is_exporting():
+            down, across = (means(length, self.side).to(deepest) for length in (height, width))
+            return down @ deepest @ across.T
+        return F.adaptive_avg_pool2d(deepest, (min(self.side, height), min(self.side, width)))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Equal parts of an axis of a map: each is centred at the mean of its cells' centres."""
+
+    geometry: Geometry
+    count: Count
+
+    def centres(self, cells: int, size: int) -> Tensor:
+        """See `Geometry`."""
+        count = self.count(size)
+        centres = self.geometry.centres(count, size)
+        if torch.compiler.is_exporting():
+            return means(count, cells) @ centres
+        return F.adaptive_avg_pool1d(centres[None], cells)[0]  # as the map itself
+
+
+def means(length: int, parts: int) -> Tensor:
+    """What `adaptive_avg_pool1d` does to an axis of any `length`, as a matrix (parts, length), float64.
+
+    Where there are fewer cells than parts, each is a part, and the last one is the rest of them too.
+    """
+    part = torch.arange(parts)[:, None].clamp(max=length - 1)
+    count = part[-1] + 1
+    cells = torch.arange(length)
+    starts, stops = part * length // count, (part * length + length + count - 1) // count
+    inside = ((starts <= cells) & (cells < stops)).double()
+    return inside / inside.sum(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Window(Context):
+    """The mean of the n x n cells around each cell of the deepest map, those of them that there are."""
+
+    side: int
+    pattern: ClassVar[str] = r"window:([3579]|[1-9]\d*[13579])"
+    of_whole: ClassVar[bool] = False
+
+    def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
+        """See `Context`."""
+        along_y, along_x = (self._widened(axis) for axis in deepest.axes)
+        return Tap(self.name, deepest.channels, (along_y, along_x))
+
+    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+        """See `Context`."""
+        return F.avg_pool2d(deepest, self.side, stride=1, padding=self.side // 2, count_include_pad=False)
+
+    def _widened(self, axis: Geometry) -> Geometry:
+        if not isinstance(axis, Regular) or axis.reach is None:
+            return axis
+        more = self.side // 2 * axis.stride
+        return Regular(axis.stride, axis.offset, (axis.reach[0] + more, axis.reach[1] + more))
+
+
+@dataclass(frozen=True)
+class Coordinates(Context):
+    """2 x 2 cells at the corners of the image: between them bilinear interpolation is the coordinate itself."""
+
+    pattern: ClassVar[str] = "coordinates"
+    from_deepest: ClassVar[bool] = False
+
+    def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
+        """See `Context`."""
+        return Tap(self.name, 2, (Edges(), Edges()), of_whole=True)
+
+    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+        """See `Context`."""
+        rows, columns = (_edges(side).float() for side in size)
+        y, x = places(rows[None, :, None], columns[None, None], frames)
+        cells = torch.stack(torch.broadcast_tensors(y, x), dim=1).expand(deepest.shape[0], -1, -1, -1)
+        return cells.to(deepest)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Two cells, at the edges of the image."""
+
+    def centres(self, cells: int, size: int) -> Tensor:
+        """See `Geometry`."""
+        return _edges(size)
+
+
+def _edges(size: int) -> Tensor:
+    """The pixel coordinates of both edges of an axis, (2,) float64; by `torch.tensor` an export would fix the size."""
+    return torch.arange(2, dtype=torch.float64) * size - 0.5
+
+
+KINDS: tuple[type[Context], ...] = (Pyramid, Window, Coordinates)
+
+
+def parse(name: object) -> Context | None:
+    """The context tap of that name; None if it is not one; raises HypercolumnsError if it nearly is."""
+    for kind in KINDS:
+        if found := re.fullmatch(kind.pattern, str(name)):
+            return kind(str(name), *map(int, found.groups()))
+    if ":" in str(name):  # which no module's path has
+        raise HypercolumnsError(
+            f"cnn.taps names {name}, which is no context tap; such are pyramid:6, window:3 (odd) and coordinates"
+        )
+    return None

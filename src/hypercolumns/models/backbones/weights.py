@@ -1,0 +1,110 @@
+"""Weights of a backbone: torchvision's by name, timm's, or a file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torchvision.models
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from hypercolumns.errors import HypercolumnsError, reason
+from hypercolumns.io import checkpoints
+from hypercolumns.io.files import expanded
+from hypercolumns.models.backbones import networks, timm
+
+PRETRAINED = "pretrained"
+SHOWN = 3  # names of tensors in a message
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
+    """The state dict that `weights` means for a network, and the input normalisation if the weights say it.
+
+    `weights` is the name of torchvision weights (`IMAGENET1K_V1`) or, for timm's networks, `pretrained`, which these
+    libraries download, or the path of a file: a state dict saved by torch or as safetensors. Raises HypercolumnsError
+    where it is none of them, or can't be had.
+    """
+    model = networks.of_timm(network)
+    if model is not None and weights == PRETRAINED:
+        return timm.pretrained(model), timm.normalisation(model)
+    has_none = network in networks.OWN or model is not None
+    named = {} if has_none else torchvision.models.get_model_weights(network).__members__
+    if weights in named:
+        try:
+            state = named[weights].get_state_dict(progress=True, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise HypercolumnsError(
+                f"cnn.weights={weights} could not be downloaded ({error}); pass a file, cnn.weights=<path>, "
+                f"or random weights, cnn.weights=null"
+            ) from error
+        preprocessing = named[weights].transforms()
+        return state, (tuple(preprocessing.mean), tuple(preprocessing.std))
+    path = expanded("cnn.weights", weights)
+    if not path.is_file():
+        known = ", ".join(named) or "it has none"
+        known = (
+            f"one of torchvision's weights for {network} ({known})" if model is None else f"{PRETRAINED}, timm's own"
+        )
+        raise HypercolumnsError(f"cnn.weights={weights} is neither a file nor {known}")
+    return _read(path), None
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    expected = "expected a state dict saved by torch.save or as safetensors"
+    try:
+        state = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else checkpoints.read(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise HypercolumnsError(f"cnn.weights={path} can't be read ({reason(error)}); {expected}") from error
+    if not isinstance(state, Mapping):
+        raise HypercolumnsError(f"cnn.weights={path} holds a {type(state).__name__}; {expected}")
+    others = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]
+    if others or not state:
+        there = f"things that are no plain tensors with names, such as {_some(others)}" if others else "nothing"
+        raise HypercolumnsError(f"cnn.weights={path} holds {there}; {expected}")
+    return state
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor of numbers, all of which are there."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
+        return False
+    return not (value.is_quantized or value.is_complex())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (" and others" if len(names) > SHOWN else "")
+
+
+def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Make the part of `state` that `module` has its own; a dict of a full network or of its `features` alone will do.
+
+    Raises HypercolumnsError, naming keys, if anything that the module has is missing or of another shape.
+    """
+    wanted, given = module.state_dict(), state
+    if not any(key in state for key in wanted):
+        state = {f"features.{key}": value for key, value in state.items()}
+    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    reshaped = [
+        f"{key} is {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
+        for key, tensor in wanted.items()
+        if key in state and state[key].shape != tensor.shape
+    ]
+    if missing or reshaped:
+        unknown = [key for key in given if key not in wanted]  # which in itself is no fault: layers after the last tap
+        faults = [
+            f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",
+            f"it has {_some(unknown)} instead" if missing and unknown else "",
+            "; ".join(reshaped[:SHOWN]) + (" and others" if len(reshaped) > SHOWN else ""),
+        ]
+        raise HypercolumnsError(
+            f"{source} does not fit this network: {'; '.join(filter(None, faults))}; pass weights of the same network"
+        )
+    damaged = [key for key in wanted if key in state and not state[key].isfinite().all()]
+    if damaged:
+        raise HypercolumnsError(f"{source} has numbers that are not finite, in {_some(damaged)}; pass another file")
+    counters = {key: torch.zeros_like(wanted[key], device="cpu") for key in wanted if key not in state}
+    module.load_state_dict(
+        counters | {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, assign=True
+    )

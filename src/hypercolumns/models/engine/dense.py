@@ -1,0 +1,194 @@
+"""Classify hypercolumns without building them.
+
+Interpolation is linear and so commutes with a classifier's first layer: weight . concat(up(F_l)) = sum_l up(weight_l
+F_l). Each tap is projected at its own resolution, and K projected channels are interpolated instead of D; only where
+pixels are fewer than a map's cells is it the other way round.
+
+Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, K outputs of the first layer.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from hypercolumns.models.classifiers.pointwise import pointwise
+from hypercolumns.models.engine import tiles
+from hypercolumns.models.engine.interpolation import Grid, Interpolation
+from hypercolumns.models.hypercolumn import Map, touched
+from hypercolumns.models.slices import pieces
+
+Rest = Callable[[Tensor, Tensor, Tensor], Tensor]  # of the first layer's output, and of the pixels' rows and columns
+
+WIDEST = 512  # pixels of a block
+CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; the projections of a block, and all that is made of a tile, fit the cache
+ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # enough work at a time to keep it busy
+
+
+def classify(
+    maps: Sequence[Map],
+    rows: Tensor,
+    columns: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    rest: Rest,
+    parameters: Sequence[Tensor] = (),
+    block: tuple[int, int] | None = None,
+    tile: int | None = None,
+) -> Tensor:
+    """`rest(weight . hypercolumn + bias, ...)` of the pixels on rows (H,) and columns (W,): (B, H, W, classes).
+
+    `weight` is (K, D), `bias` (K,); `rest(hidden, rows, columns)` maps (B, h, w, K) of the pixels on these rows
+    (1, h, 1) and columns (1, 1, w) to (B, h, w, classes), and may overwrite `hidden`; `parameters` are those of `rest`.
+    The taps are projected a block of pixels at a time, `block` = (height, width), and all else that has K channels
+    exists a tile of about `tile` pixels at a time, in the backward pass too. But for rounding the result does not
+    depend on either.
+    """
+    on_cpu = maps[0].cells.device.type == "cpu"
+    if block is None:
+        width = min(len(columns), WIDEST)
+        block = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // width, 1), width
+    height, width = block
+    lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // min(width, len(columns)), 1)
+    members = on_one_grid(maps)
+    # Coarse grids have fewer cells than pixels: they are projected before they are interpolated, fine ones after.
+    coarse = [group for group in members if _cells(maps[group[0]]) < len(rows) * len(columns)]
+    fine = [[number] for group in members if group not in coarse for number in group]
+    blocks = [
+        _Block(maps, coarse, fine, rows, columns, (down, across), lines, rest)
+        for down in pieces(len(rows), height)
+        for across in pieces(len(columns), width)
+    ]
+    size = len(rows), len(columns)
+    return tiles.run(blocks, size, [one.cells for one in maps], [weight, bias], parameters)
+
+
+def _cells(one: Map) -> int:
+    return len(one.rows) * len(one.columns)
+
+
+def on_one_grid(maps: Sequence[Map]) -> list[list[int]]:
+    """The numbers of the maps, those together whose cells are centred alike."""
+    groups: list[list[int]] = []
+    for number, one in enumerate(maps):
+        for group in groups:
+            if torch.equal(maps[group[0]].rows, one.rows) and torch.equal(maps[group[0]].columns, one.columns):
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    return groups
+
+
+def _reused(spent: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """A tensor of that shape in the memory of the first one that is spent, if there is enough."""
+    count = math.prod(shape)
+    if spent and spent[0].untyped_storage().nbytes() >= count * like.element_size():
+        return spent[0].resize_(shape)
+    return like.new_empty(count * 5 // 4).resize_(shape)  # with room for a block that touches some more cells
+
+
+class _Block:
+    """See `tiles.Block`.
+
+    Its tables are the projections of the coarse grids, if there are any, one after the other; then each fine map as it
+    is.
+    """
+
+    def __init__(
+        self,
+        maps: Sequence[Map],
+        coarse: Sequence[Sequence[int]],
+        fine: Sequence[Sequence[int]],
+        rows: Tensor,
+        columns: Tensor,
+        area: tiles.Area,
+        lines: int,
+        rest: Rest,
+    ) -> None:
+        self.coarse, self.fine, self.rest = coarse, fine, rest
+        self.channels = [one.cells.shape[1] for one in maps]
+        down, across = area
+        rows, columns = rows[down], columns[across]
+        self.rows, self.columns = rows[None, :, None], columns[None, None]
+        areas: dict[int, tiles.Area] = {}
+        for group in (*coarse, *fine):
+            one = maps[group[0]]
+            areas |= dict.fromkeys(group, (touched(rows, one.rows), touched(columns, one.columns)))
+        self.areas: Sequence[tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
+        grids = [
+            Grid(one.rows[own_rows], one.columns[own_columns])
+            for one, (own_rows, own_columns) in zip(maps, self.areas, strict=True)
+        ]
+        like = maps[0].cells
+        tables = [[group[0] for group in coarse], *fine] if coarse else fine
+        self.interpolations = [
+            Interpolation([grids[number] for number in table], rows, columns, like) for table in tables
+        ]
+        self.tiles: Sequence[tiles.Tile] = [_Tile(self, band, down.start, across) for band in pieces(len(rows), lines)]
+
+    def tables(
+        self, cuts: Sequence[Tensor], inputs: Sequence[Tensor], spent: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        weight, bias = inputs
+        parts = weight.split(self.channels, dim=1)
+        cells = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in cuts]
+        # The weights of an interpolation sum to 1, so that the bias can ride with any one of the coarse grids.
+        projected = [
+            add(
+                pointwise(cells[number], parts[number], bias if number == self.coarse[0][0] else None)
+                for number in group
+            )
+            for group in self.coarse
+        ]
+        fine = [cells[number] for (number,) in self.fine]
+        if len(projected) < 2:
+            return [*projected, *fine]
+        if spent is None:
+            return [torch.cat(projected, dim=1), *fine]
+        shape = len(cuts[0]), sum(cells.shape[1] for cells in projected), len(weight)
+        return [torch.cat(projected, dim=1, out=_reused(spent, shape, projected[0])), *fine]
+
+    def hidden(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        """The first layer's output (B, height, width, K), of what was gathered from the tables."""
+        weight, bias = inputs
+        parts = weight.split(self.channels, dim=1)
+        coarse, fine = (gathered[:1], gathered[1:]) if self.coarse else ((), gathered)
+        terms = [
+            pointwise(pixels, parts[number], bias if not self.coarse and order == 0 else None)
+            for order, ((number,), pixels) in enumerate(zip(self.fine, fine, strict=True))
+        ]
+        return add([*terms, *coarse])
+
+
+class _Tile:
+    """See `tiles.Tile`."""
+
+    def __init__(self, block: _Block, band: slice, top: int, columns: slice) -> None:
+        self.block, self.band = block, band
+        self.rows, self.columns = slice(top + band.start, top + band.stop), columns
+
+    def gather(self, tables: Sequence[Tensor]) -> list[Tensor]:
+        rows = torch.arange(self.band.start, self.band.stop, device=tables[0].device)[:, None]
+        columns = torch.arange(self.columns.stop - self.columns.start, device=tables[0].device)
+        return [
+            interpolation(table, rows, columns)
+            for interpolation, table in zip(self.block.interpolations, tables, strict=True)
+        ]
+
+    def add_gradients(self, totals: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        for interpolation, total, gradient in zip(self.block.interpolations, totals, gradients, strict=True):
+            interpolation.add_gradient(total, gradient, self.band)
+
+    def finish(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        hidden = self.block.hidden(gathered, inputs)
+        return self.block.rest(hidden, self.block.rows[:, self.band], self.block.columns)
+
+
+def add(terms: Iterable[Tensor]) -> Tensor:
+    """Their sum, in the place of the first."""
+    total, *others = terms
+    for term in others:
+        total += term
+    return total

@@ -1,0 +1,148 @@
+"""Hypercolumns: alignment, dense and at points. The only place that says how pixels lie among the cells of a map.
+
+The hypercolumn at a pixel is the concatenation, over the taps, of each tap's map interpolated bilinearly at that pixel
+(Hariharan et al., CVPR 2015, arXiv:1411.5752).
+
+Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, N points.
+Coordinates: points are (y, x) in pixels of the image, (0, 0) the centre of the top left pixel; they may be fractional,
+and may lie outside, where the border's value continues.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.taps import Geometry, Tap
+
+Alignment = Literal["exact", "half_pixel", "corners"]
+Size = tuple[int, int]
+
+
+class Map(NamedTuple):
+    """A map (B, C, h, w) of an image, and the pixel coordinates where its rows and columns of cells are centred."""
+
+    cells: Tensor
+    rows: Tensor  # (h,) float64, rising
+    columns: Tensor  # (w,) float64, rising
+
+
+def check_alignment(alignment: str) -> None:
+    """Raise HypercolumnsError unless it is one of `exact`, `half_pixel` and `corners`."""
+    if alignment not in get_args(Alignment):
+        raise HypercolumnsError(f"alignment={alignment} is not known; choose one of {', '.join(get_args(Alignment))}")
+
+
+def cell_centres(geometry: Geometry, cells: int, size: int, alignment: Alignment) -> Tensor:
+    """Where `cells` cells over an axis of `size` pixels are taken to be centred: (cells,) float64, rising.
+
+    - exact: at the centres of their receptive fields, which the geometry knows;
+    - half_pixel: the map stretched over the image, edges on edges (`align_corners=False`);
+    - corners: the map stretched over the image, first and last centres on each other (`align_corners=True`).
+    """
+    match alignment:
+        case "exact":
+            return geometry.centres(cells, size)
+        case "half_pixel":
+            return (torch.arange(cells, dtype=torch.float64) + 0.5) * ratio(size, cells) - 0.5
+        case "corners":
+            return torch.arange(cells, dtype=torch.float64) * ratio(
+                torch.sym_max(size - 1, 1), torch.sym_max(cells - 1, 1)
+            )
+
+
+def ratio(length: int | torch.SymInt, other: int | torch.SymInt) -> Tensor:
+    """Of two lengths, which may be symbolic, float64: of numbers that are no tensors an export keeps but float32."""
+    return torch.full((), length, dtype=torch.float64) / torch.full((), other, dtype=torch.float64)
+
+
+def place(taps: Sequence[Tap], maps: Sequence[Tensor], size: Size, alignment: Alignment) -> list[Map]:
+    """The taps' maps (B, C, h, w) of images of `size` = (height, width), with their centres."""
+    return [
+        Map(cells, *centres(tap, (cells.shape[2], cells.shape[3]), size, alignment))
+        for tap, cells in zip(taps, maps, strict=True)
+    ]
+
+
+def centres(tap: Tap, cells: Size, size: Size, alignment: Alignment) -> tuple[Tensor, Tensor]:
+    """Where (h, w) cells of a tap are taken to be centred along y (h,) and x (w,), in an image of that size.
+
+    The alignment is one of layers with their image; a map of the image as a whole is where it is.
+    """
+    rows, columns = (
+        cell_centres(geometry, count, length, "exact" if tap.of_whole else alignment)
+        for geometry, count, length in zip(tap.axes, cells, size, strict=True)
+    )
+    return rows, columns
+
+
+def neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices of the two cells around each pixel coordinate, and the weight of the second: (int64, int64, float64).
+
+    Linear between centres; before the first and after the last the border's cell has all the weight.
+    """
+    if torch.compiler.is_exporting():
+        return _neighbours_of_any(pixels, centres)
+    if len(centres) == 1:
+        only = torch.zeros(pixels.shape, dtype=torch.int64)
+        return only, only, torch.zeros(pixels.shape, dtype=torch.float64)
+    inside = pixels.double().clamp(centres[0], centres[-1])
+    low = (torch.searchsorted(centres, inside, right=True) - 1).clamp(0, len(centres) - 2)
+    return low, low + 1, (inside - centres[low]) / (centres[low + 1] - centres[low])
+
+
+def _neighbours_of_any(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`neighbours` in a graph that has to do for any number of centres, one too, and doubled ones at the end."""
+    inside = pixels.double().clamp(centres[0], centres[-1])
+    low = (centres <= inside[:, None]).sum(1) - 1
+    high = (low + 1).clamp(max=centres.shape[0] - 1)
+    distance = centres[high] - centres[low]
+    return low, high, (inside - centres[low]) / torch.where(distance > 0, distance, 1.0)
+
+
+def touched(pixels: Tensor, centres: Tensor) -> slice:
+    """The cells that these pixels are interpolated from."""
+    low, high, _ = neighbours(pixels, centres)
+    return slice(int(low.min()), int(high.max()) + 1)
+
+
+def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
+    """Linear interpolation along one axis, as a (len(pixels), len(centres)) matrix; each row sums to 1. float64."""
+    low, high, weight = neighbours(pixels, centres)
+    matrix = torch.zeros(len(pixels), len(centres), dtype=torch.float64)
+    matrix.scatter_add_(1, low[:, None], (1 - weight)[:, None])
+    return matrix.scatter_add_(1, high[:, None], weight[:, None])
+
+
+def dense(maps: Sequence[Map], rows: Tensor, columns: Tensor) -> Tensor:
+    """The hypercolumns of the pixels on these rows (H,) and columns (W,), as (B, D, H, W): all of it in memory."""
+    upsampled = []
+    for cells, centre_rows, centre_columns in maps:
+        vertical = interpolation_matrix(rows, centre_rows).to(cells)
+        horizontal = interpolation_matrix(columns, centre_columns).to(cells)
+        upsampled.append(vertical @ cells @ horizontal.T)
+    return torch.cat(upsampled, dim=1)
+
+
+def at(maps: Sequence[Map], points: Tensor) -> Tensor:
+    """The hypercolumns at `points` (B, N, 2), as (B, N, D); cost N x D, whatever the size of the image."""
+    points = points.cpu()  # where there is float64, unlike on some accelerators
+    return torch.cat([_at(one, points) for one in maps], dim=-1)
+
+
+def _at(one: Map, points: Tensor) -> Tensor:
+    batch, channels, height, width = one.cells.shape
+    top, bottom, down = neighbours(points[..., 0].contiguous(), one.rows)
+    left, right, across = neighbours(points[..., 1].contiguous(), one.columns)
+    corners = torch.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right], -1)
+    weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], -1)
+    first_cell = torch.arange(batch)[:, None, None] * (height * width)
+    return F.embedding_bag(
+        (corners + first_cell).reshape(-1, 4).to(one.cells.device),
+        one.cells.permute(0, 2, 3, 1).reshape(-1, channels),
+        per_sample_weights=weights.reshape(-1, 4).to(one.cells),
+        mode="sum",
+    ).reshape(batch, -1, channels)

@@ -1,0 +1,230 @@
+"""What has been predicted into a folder, image by image, so that a second run skips it and nothing else is replaced.
+
+A file of JSON lines. The first says what decides the predictions. Before an image's files are written a line says so,
+for they may then be left by a kill; after them another says which they are, and what of. Each line is written in one
+go, and one that was cut off does not count.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.io.files import release, remove_temporaries, replacing
+from hypercolumns.prediction.outputs import OUTPUTS
+from hypercolumns.prediction.sources import STREAM, Origin
+
+NAME = "predictions.jsonl"
+
+
+@dataclass
+class Entry:
+    """What is known of an image: what it was, its outputs (kind -> how it was made), its pixels of each class.
+
+    Without pixels it was only begun, or is of other settings: the outputs are files of ours that don't count.
+    """
+
+    origin: Origin | None
+    outputs: dict[str, Any] = field(default_factory=dict)
+    pixels: list[int] | None = None
+
+
+class Record:
+    """The record of a folder, to which nobody else writes between `with` and its end; nothing is, before `start`.
+
+    Attributes:
+        folder: of the outputs.
+        outputs: those that are wanted, kind -> how it is made.
+        is_new: whether nothing had been predicted into it.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], outputs: Mapping[str, Any], overwrite: bool) -> None:
+        """Open it.
+
+        Args:
+            folder: of the outputs.
+            settings: what decides the predictions.
+            outputs: see the class.
+            overwrite: count only as done what is added from now on.
+
+        Raises:
+            HypercolumnsError: if there are predictions that were made with other settings, or somebody is writing some.
+        """
+        self.folder, self.outputs, self._settings, self._overwrite = folder, dict(outputs), settings, overwrite
+        self._path = folder / NAME
+        self._entries: dict[str, Entry] = {}
+        self._added: set[str] = set()
+        self._lock = _locked(folder)
+        try:
+            self.is_new = not self._path.is_file()
+            if not self.is_new:
+                self._open()
+        except BaseException:
+            release(self._lock)
+            raise
+
+    def __enter__(self) -> "Record":
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let others write."""
+        release(self._lock)
+
+    def start(self) -> None:
+        """Write what is known, and remove what a kill has left of outputs that were begun."""
+        begun = [(name, kind) for name, one in self._entries.items() if one.pixels is None for kind in one.outputs]
+        remove_temporaries(self._path, *(self.path(name, kind) for name, kind in begun if kind in OUTPUTS))
+        lines = [self._settings, *(_line(*entry) for entry in self._entries.items())]
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+
+    def path(self, name: str, kind: str) -> Path:
+        """The file of an output of an image."""
+        return self.folder / f"{name}{OUTPUTS[kind].suffix}"
+
+    def missing(self, name: str, origin: Origin | None) -> list[str]:
+        """The kinds of outputs that are wanted of an image, and are not there or were made otherwise."""
+        if not self._is_of(name, origin):
+            return list(self.outputs)
+        made = self._entries[name].outputs
+        there = {kind for kind, how in self.outputs.items() if made.get(kind) == how}
+        return [kind for kind in self.outputs if kind not in there or not os.path.isfile(self.path(name, kind))]
+
+    def is_done(self, name: str, origin: Origin | None) -> bool:
+        """Whether all that is wanted of an image is there."""
+        return self._is_of(name, origin) and not self.missing(name, origin)
+
+    def pixels(self, name: str) -> list[int]:
+        """Of each class, of an image that is done."""
+        pixels = self._entries[name].pixels
+        assert pixels is not None, "it is done"
+        return pixels
+
+    def check(self, name: str, origin: Origin | None) -> None:
+        """Raise HypercolumnsError if outputs of another image, or files of somebody else, would be replaced."""
+        if self._overwrite:
+            return
+        entry = self._entries.get(name)
+        if entry is None:
+            there = [path for kind in self.outputs if os.path.exists(path := self.path(name, kind))]
+            if there:
+                raise HypercolumnsError(
+                    f"{there[0]} is there, and predict.py has not recorded it; choose another out=, or replace it by "
+                    f"overwrite=true"
+                )
+        elif entry.origin is not None and (
+            origin is None or entry.origin["source"] != origin["source"] or (STREAM in origin and entry.pixels)
+        ):
+            raise HypercolumnsError(
+                f"out={self.folder} holds what was predicted of {entry.origin['source']} under the name {name}; choose "
+                f"another folder, or replace it by overwrite=true"
+            )
+
+    def begin(self, name: str, origin: Origin | None) -> None:
+        """The files of an image will be written now."""
+        before = self._entries.get(name, Entry(origin))
+        self._append(name, Entry(origin, dict.fromkeys([*before.outputs, *self.outputs])))
+
+    def add(self, name: str, origin: Origin | None, pixels: Iterable[int]) -> None:
+        """All files of an image are written; others of it that were made of another image or otherwise are removed."""
+        before = self._entries.get(name, Entry(origin))
+        same = before.pixels is not None and before.origin == origin
+        if not same:
+            for kind in set(before.outputs) & set(OUTPUTS) - set(self.outputs):
+                self.path(name, kind).unlink(missing_ok=True)
+        self._added.add(name)
+        self._entries[name] = Entry(origin, {**(before.outputs if same else {}), **self.outputs}, list(pixels))
+        self._append(name, self._entries[name])
+
+    def _is_of(self, name: str, origin: Origin | None) -> bool:
+        """Whether the outputs of a name are of this image, and count."""
+        entry = self._entries.get(name)
+        if entry is None or entry.pixels is None or (self._overwrite and name not in self._added):
+            return False
+        return origin is not None and entry.origin == origin and STREAM not in origin
+
+    def _open(self) -> None:
+        found, self._entries = _read(self._path)
+        if found == self._settings:
+            return
+        if not self._overwrite:
+            changed = [name for name in {**self._settings, **found} if self._settings.get(name) != found.get(name)]
+            said = ", ".join(f"{name} {found.get(name)} there, {self._settings.get(name)} now" for name in changed)
+            raise HypercolumnsError(
+                f"out={self.folder} holds predictions made otherwise ({said}); choose another folder, or replace them "
+                f"by overwrite=true"
+            )
+        for entry in self._entries.values():
+            entry.pixels = None
+
+    def _append(self, name: str, entry: Entry) -> None:
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(descriptor, f"{json.dumps(_line(name, entry))}\n".encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise HypercolumnsError(f"{self._path} can't be written ({error})") from error
+
+
+def without_outputs(paths: Sequence[Path]) -> list[Path]:
+    """The paths of files, but those of outputs by the record of a folder that they are in."""
+
+    @functools.cache
+    def outputs(folder: Path) -> frozenset[Path]:
+        try:
+            entries = _read(folder / NAME)[1] if (folder / NAME).is_file() else {}
+        except (HypercolumnsError, OSError):  # it is a file of somebody else
+            entries = {}
+        names = ((name, kind) for name, entry in entries.items() for kind in entry.outputs if kind in OUTPUTS)
+        return frozenset(folder / f"{name}{OUTPUTS[kind].suffix}" for name, kind in names)
+
+    def is_output(path: Path) -> bool:
+        there = Path(os.path.abspath(path))
+        return any(there in outputs(folder) for folder in there.parents)
+
+    return [path for path in paths if not is_output(path)]
+
+
+def _line(name: str, entry: Entry) -> dict[str, Any]:
+    return {"name": name, "origin": entry.origin, "outputs": entry.outputs, "pixels": entry.pixels}
+
+
+def _locked(folder: Path) -> BaseFileLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{NAME}.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HypercolumnsError(
+            f"out={folder} is being written by another process; wait for its end, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise HypercolumnsError(f"out={folder} can't be written ({error}); choose another folder") from error
+    return lock
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
+    """The settings, and what is known of each image: the last line of it counts."""
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:  # the process was killed as it wrote it
+            continue
+    try:
+        settings, *images = lines
+        return dict(settings), {one.pop("name"): Entry(**one) for one in images}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HypercolumnsError(
+            f"{path} is not the record of predictions; remove it, or choose another out="
+        ) from error

@@ -1,0 +1,1 @@
+"""Runs: one folder for each run of a stage, from its identity to its figures."""

@@ -1,0 +1,1 @@
+"""The running process: randomness, signals, progress, and process groups."""

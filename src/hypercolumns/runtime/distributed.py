@@ -1,0 +1,152 @@
+"""Where a job runs: on which device, and in how many processes."""
+
+import atexit
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_only
+from omegaconf import DictConfig
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from torch import distributed
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.runtime.signals import interrupt, on_stop
+
+WHERE = ("accelerator", "devices", "num_nodes", "strategy")  # settings of the trainer
+PATIENCE = 5  # seconds that a process may take to end after the one that started it
+Found = TypeVar("Found")
+
+
+def begin(cfg: DictConfig) -> None:
+    """Start the processes that the trainer's settings ask for, if nobody else has, and let them find each other.
+
+    A process that is started here runs this very command, up to this point, and ends no later than this one. No process
+    goes on before all are here.
+    """
+    if distributed.is_initialized():
+        return
+    trainer = bare_trainer(cfg)
+    _check_precision(str(cfg.trainer.precision), trainer.strategy.root_device)
+    if trainer.world_size == 1:
+        # Lightning takes it from what torchrun and srun set, even for a command that works by itself
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and distributed.is_torchelastic_launched():
+            raise HypercolumnsError(
+                f"torchrun started {os.environ['WORLD_SIZE']} processes, but trainer.devices={cfg.trainer.devices} "
+                f"means one that works by itself; add trainer=ddp"
+            )
+        return
+    launcher = trainer.strategy.launcher
+    assert launcher is not None  # as always where there are several processes
+    try:
+        launcher.launch(trainer.strategy.setup_environment)
+    except ValueError as error:  # torchrun or SLURM started another number of them
+        raise _not_right(error) from error
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        atexit.register(_end, launcher.procs)
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision.startswith("16") and device.type == "cpu":  # Lightning would take another one
+        raise HypercolumnsError(f"trainer.precision={precision} is for GPUs; on a CPU use bf16-mixed or 32-true")
+    if (
+        precision.startswith("bf16")
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise HypercolumnsError(f"trainer.precision={precision}: this GPU has no bf16; use 16-mixed or 32-true")
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """See the processes end that were started here, by force if one does not: it waits for this one."""
+    for process in processes:
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def is_first() -> bool:
+    """Whether this process is the only one, or the one of several that writes files and speaks."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def several() -> bool:
+    """Whether there are others."""
+    return distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+@contextmanager
+def first_before_others() -> Iterator[None]:
+    """The first process does what is inside, and then the others: they find what it has made."""
+    if not is_first():
+        wait()
+    try:
+        yield
+    finally:
+        if is_first():
+            wait()
+
+
+def found_by_first(find: Callable[[], Found]) -> Found:
+    """What the first process finds, in all of them."""
+    found = [find() if is_first() else None]
+    if several():
+        distributed.broadcast_object_list(found)
+    return cast(Found, found[0])
+
+
+def wait() -> None:
+    """Until all processes are here: what the first one has written, the others then find."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def device(cfg: DictConfig) -> torch.device:
+    """The device of this process."""
+    return bare_trainer(cfg).strategy.root_device
+
+
+def bare_trainer(cfg: DictConfig, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
+    """A trainer on the machine that the trainer's settings choose, which writes nothing and ends at a signal."""
+    try:
+        return pl.Trainer(
+            **{name: cfg.trainer[name] for name in WHERE if name in cfg.trainer},
+            callbacks=[*callbacks, _Interruptible()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            **settings,
+        )
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:  # RuntimeError: SLURM's settings
+        raise _not_right(error) from error
+
+
+class _Interruptible(pl.Callback):
+    """Ends at once when a signal asks to, in place of Lightning, which would wait and let other processes do so."""
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        on_stop(interrupt)
+
+
+@contextmanager
+def interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Turn Lightning's way to end on Ctrl-C into Python's."""
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+
+
+def _not_right(error: Exception) -> HypercolumnsError:
+    return HypercolumnsError(f"trainer: its settings are not right ({' '.join(str(error).split())})")

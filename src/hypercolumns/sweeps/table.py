@@ -1,0 +1,207 @@
+"""All jobs of a sweep in one table: in the terminal, as CSV and as Markdown."""
+
+import csv
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from hypercolumns.cli.app import exit_if_fault
+from hypercolumns.io.files import replacing
+from hypercolumns.reports.tables import number
+from hypercolumns.runs.run import Run
+from hypercolumns.runtime.progress import console
+from hypercolumns.sweeps.jobs import DONE, FAILED, Record, read_records, refuse_several_processes
+from hypercolumns.sweeps.means import REPEATING, Mean, means
+
+ORDER = (DONE, "pruned", FAILED)
+
+
+class SweepTable(Callback):
+    """Hydra calls it before the first job of a sweep and after the last; it ends with exit code 1 if one failed."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse what can't be a sweep; where jobs run elsewhere, each looks at its own machine."""
+        with _faults_end():
+            if "basic_launcher" in config.hydra.launcher._target_:
+                refuse_several_processes(config, list(config.hydra.overrides.task))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Show and write the table."""
+        with _faults_end():
+            records = ranked(read_records(Path(config.hydra.sweep.dir)))
+            show(records, Path(config.hydra.sweep.dir))
+        if any(record.status == FAILED for record in records):
+            sys.exit(1)
+
+
+@contextmanager
+def _faults_end() -> Iterator[None]:
+    """Let a fault end the program; Hydra would make it a warning."""
+    try:
+        yield
+    except Exception as error:
+        exit_if_fault(error)
+        raise
+
+
+def ranked(records: Sequence[Record]) -> list[Record]:
+    """The best first, then those without a figure, those that were given up, and those that failed."""
+
+    def rank(record: Record) -> tuple[int, float, int]:
+        return ORDER.index(record.status), 1.0 if record.miou is None else -record.miou, record.number
+
+    return sorted(records, key=rank)
+
+
+def settings(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Of each job, the settings in which the jobs differ."""
+    return _differing([record.settings() for record in records])
+
+
+def _differing(each: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    names = dict.fromkeys(name for one in each for name in one)
+    differing = [name for name in names if len({one.get(name, "") for one in each}) > 1]
+    return [{name: one.get(name, "") for name in differing} for one in each]
+
+
+def show(records: Sequence[Record], sweep: Path) -> None:
+    """Print the table of ranked records and write it to the sweep's folder, and say what to look at next."""
+    _write_csv(sweep / "table.csv", records)
+    repeated = _mean_cells(means(records))
+    _write_markdown(sweep / "table.md", [_cells(records), repeated])
+    _print(records)
+    if repeated:
+        _print_means(repeated)
+    paths = {"table": f"{sweep / 'table.csv'} and table.md"}
+    if records and records[0].model:
+        paths["best"] = records[0].model
+    if events := [
+        str(Run(Path(record.folder)).events) for record in records if record.miou is not None and record.folder
+    ]:
+        paths["compare"] = f"tensorboard --logdir {shlex.quote(os.path.commonpath(events))} (the tab HParams)"
+    for name, path in paths.items():
+        console.print(f"{name:>9}  {path}", markup=False)
+
+
+def _print(records: Sequence[Record]) -> None:
+    """Print the table, without its less important columns if the terminal is too narrow, the reasons below it."""
+    header, *rows = _cells(records, reasons=False)
+    kept = list(range(len(header)))
+    less_important = [header.index(name) for name in ("seconds", "boundary") if name in header]
+    less_important += [index for index, name in enumerate(header) if name.endswith("interval")]
+    while True:
+        table = Table(title=f"{len(records)} jobs", title_justify="left")
+        for index in kept:
+            table.add_column(Text(header[index]), justify="left" if index == len(header) - 1 else "right", no_wrap=True)
+        for record, row in zip(records, rows, strict=True):
+            look = {DONE: "", FAILED: "red"}.get(record.status, "dim")
+            table.add_row(*(Text(row[index]) for index in kept), style=look)
+        if not console.is_terminal or _width(table) <= console.width or not less_important:
+            break
+        kept.remove(less_important.pop(0))
+    _print_whole(table)
+    for place, record in enumerate(records, 1):
+        if record.reason is not None:
+            console.print(f"{place:>9}  {record.status}: {record.reason}", markup=False)
+
+
+def _cells(records: Sequence[Record], reasons: bool = True) -> list[list[str]]:
+    """The table as people read it: a header, then a row for each record."""
+    own = settings(records)
+    names = list(own[0]) if own else []
+    level = next((record.level for record in records if record.level), None)
+    between = [f"{level:.0%} interval"] if level else []
+    rows = [["", *map(_short_name(names), names), "mIoU", *between, "boundary", "seconds", "run"]]
+    for place, (record, one) in enumerate(zip(records, own, strict=True), 1):
+        ends = " to ".join(map(number, record.interval)) if record.interval else ""
+        figures = ["" if value is None else number(value) for value in (record.miou, record.boundary_miou)]
+        row = [f"{place}", *map(_short_value, one.values()), figures[0], *([ends] if level else []), figures[1]]
+        row.append("" if record.seconds is None else f"{record.seconds:.1f}")
+        row.append(_result(record) if reasons or record.reason is None else record.status)
+        rows.append(row)
+    return rows
+
+
+def _mean_cells(found: Sequence[Mean]) -> list[list[str]]:
+    """The table of means: a header, then a row for each; nothing where there are none."""
+    own = _differing([{name: one.settings[name] for name in one.settings if name not in REPEATING} for one in found])
+    names = list(own[0]) if own else []
+    rows = [
+        [*map(_short_value, one.values()), number(of.miou), number(of.deviation), f"{of.done} of {of.jobs}"]
+        for one, of in zip(own, found, strict=True)
+    ]
+    return [[*map(_short_name(names), names), "mean mIoU", "deviation", "jobs"], *rows] if rows else []
+
+
+def _print_means(cells: Sequence[Sequence[str]]) -> None:
+    table = Table(title=f"means over {' and '.join(REPEATING)}", title_justify="left")
+    for name in cells[0]:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for row in cells[1:]:
+        table.add_row(*map(Text, row))
+    _print_whole(table)
+
+
+def _width(table: Table) -> int:
+    return Measurement.get(console, console.options.update(width=10_000), table).maximum
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table at the width that it takes: too wide, it is folded by the terminal, but no figure is cut."""
+    table.width = _width(table)
+    console.print(table, soft_wrap=True)
+
+
+def _result(record: Record) -> str:
+    if record.reason is not None:
+        return f"{record.status}: {record.reason}"
+    return Path(record.folder).name if record.folder else record.status
+
+
+def _short_name(names: Sequence[str]) -> Any:
+    """The last part of a setting's name, where that tells it from the others."""
+    last = [name.rpartition(".")[2] for name in names]
+    return lambda name: short if last.count(short := name.rpartition(".")[2]) == 1 else name
+
+
+def _short_value(value: str) -> str:
+    try:
+        return value if len(value) <= 6 else f"{float(value):.3g}"
+    except ValueError:
+        return value
+
+
+def _write_csv(path: Path, records: Sequence[Record]) -> None:
+    own = settings(records)
+    names = list(own[0]) if own else []
+    figures = "miou miou_low miou_high boundary_miou seconds run reason".split()
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["rank", "job", "status", *names, *figures])
+        for place, (record, one) in enumerate(zip(records, own, strict=True), 1):
+            ends = record.interval or (None, None)
+            values = [record.miou, *ends, record.boundary_miou, record.seconds, record.folder, record.reason]
+            writer.writerow([place, record.number, record.status, *one.values(), *values])
+
+
+def _write_markdown(path: Path, tables: Sequence[list[list[str]]]) -> None:
+    written = []
+    for header, *rows in filter(None, tables):
+        lines = [[_escaped(cell) for cell in row] for row in (header, ["---"] * len(header), *rows)]
+        written.append("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(written), encoding="utf-8")
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split())

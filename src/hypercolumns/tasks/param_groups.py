@@ -1,0 +1,90 @@
+"""Groups of parameters: which learn at another rate than the classifier, and which without weight decay."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from hypercolumns.errors import HypercolumnsError, check_number, check_share, check_switch
+from hypercolumns.models.backbones import Backbone
+
+CLASSIFIER, BACKBONE = "classifier", "backbone"
+UNHEARD_OF = 1e30  # a rate: what optimisers make of it, such as ten times as much, must be a float32 yet
+
+
+class Group(NamedTuple):
+    """Parameters with options of their own; `factor` is what their rate is multiplied by."""
+
+    options: dict[str, Any]
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class LayerRates:
+    """How layers differ in what the optimiser does to them.
+
+    Attributes:
+        backbone_lr: the learning rate of the backbone's layers; None for that of the classifier.
+        layer_decay: what the rate of the layers of a tap is, of that of the tap after it, from above 0 to 1; None for
+            1. The last tap's have the backbone's rate: the nearer to the image, the more general is what layers see,
+            and the less there is to change (Howard and Ruder, arXiv:1801.06146).
+        spare_biases: leave biases, and the parameters of normalisation, without weight decay.
+    """
+
+    backbone_lr: float | None = None
+    layer_decay: float | None = None
+    spare_biases: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise HypercolumnsError for settings that can't be."""
+        if self.backbone_lr is not None:
+            check_number("optimizer.backbone_lr", self.backbone_lr, below=UNHEARD_OF)
+        if self.layer_decay is not None:
+            check_share("optimizer.layer_decay", self.layer_decay)
+        if self.layer_decay == 0:
+            raise HypercolumnsError("optimizer.layer_decay=0 must be above 0, or null; cnn.trainable=n freezes layers")
+        check_switch("optimizer.spare_biases", self.spare_biases)
+
+    def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[Group]:
+        """The parameters that are trained, in groups with names, the classifier's first.
+
+        All in one without a name where nothing differs. The order is that of the modules: an optimiser's state, which a
+        checkpoint holds, is by number.
+        """
+        found: dict[tuple[str, bool], Group] = {}
+        for name, factor, parameter in self._each(classifier, backbone):
+            spared = self.spare_biases and parameter.ndim <= 1
+            if (name, spared) not in found:
+                own: dict[str, Any] = {"params": [], "name": f"{name}_biases" if spared else name}
+                if name.startswith(BACKBONE) and self.backbone_lr is not None:
+                    own["lr"] = self.backbone_lr
+                if spared:
+                    own["weight_decay"] = 0.0
+                found[name, spared] = Group(own, factor)
+            found[name, spared].options["params"].append(parameter)
+        groups = sorted(found.values(), key=lambda group: group.options["name"].startswith(BACKBONE))
+        if len(groups) == 1:
+            groups[0].options.pop("name")
+        return groups
+
+    def _each(self, classifier: nn.Module, backbone: Backbone | None) -> Iterator[tuple[str, float, nn.Parameter]]:
+        """The name of its layer, the factor of its rate and each parameter."""
+        if backbone is not None:
+            layers = [] if self.layer_decay is None else backbone.layers()
+            depths = {id(one): depth for depth, layer in enumerate(layers) for one in layer}
+            for parameter in _trained(backbone.parameters()):
+                if self.layer_decay is not None:
+                    depth = depths[id(parameter)]
+                    yield f"{BACKBONE}_{depth + 1}", self.layer_decay ** (len(layers) - 1 - depth), parameter
+                else:
+                    yield CLASSIFIER if self.backbone_lr is None else BACKBONE, 1.0, parameter
+        for parameter in _trained(classifier.parameters()):
+            yield CLASSIFIER, 1.0, parameter
+
+
+SAME = LayerRates()
+
+
+def _trained(parameters: Iterable[nn.Parameter]) -> Iterator[nn.Parameter]:
+    return (parameter for parameter in parameters if parameter.requires_grad)

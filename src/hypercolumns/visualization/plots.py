@@ -1,0 +1,90 @@
+"""Plots: a confusion matrix, and the curves of a training."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hypercolumns.io.files import replacing
+
+DPI = 100
+STYLES = ("-", "--", ":", "-.")
+MOST_NUMBERED = 40  # classes; of more, the cells are too small to hold numbers
+PLAIN: Any = {"text.parse_math": False}  # a $ in the name of a class is a $
+PER_CLASS = "_iou/"  # in the names of figures of one class
+
+
+def confusion_picture(confusion: Tensor, classes: Sequence[str]) -> NDArray[np.uint8]:
+    """A confusion matrix (C, C), truth by row, as a picture (H, W, 3): of each true class, what it was taken for."""
+    canvas = FigureCanvasAgg(_confusion(confusion, classes))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write a training's figures, a row an epoch as in `metrics.csv`, as a PNG: losses, scores, the IoU of classes."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    of_classes = [name for name in names if PER_CLASS in name]
+    losses = [name for name in names if name in ("train/epoch_loss", "val/loss")]
+    others = [name for name in names if name.startswith("val/") and name not in losses]
+    groups = {"loss": losses, "val": others, "IoU of each class": of_classes}
+    groups = {title: found for title, found in groups.items() if found}
+    if not groups:
+        return
+    figure = Figure(figsize=(5.5 * len(groups), 4.2), dpi=DPI, layout="constrained")
+    for axes, (title, found) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
+        _curves(axes, rows, title, found)
+    _save(path, figure)
+
+
+@matplotlib.rc_context(PLAIN)
+def _curves(axes: Axes, rows: Sequence[Mapping[str, str]], title: str, names: Sequence[str]) -> None:
+    lines, labels = [], []
+    for number, name in enumerate(names):
+        points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
+        style = STYLES[number // 10 % len(STYLES)]  # there are ten colours
+        label = name.partition("/")[2] if PER_CLASS in name else name
+        lines += axes.plot(*zip(*points, strict=True), style, marker=".")
+        labels.append(label)
+    axes.set(title=title, xlabel="epoch", xlim=(0.5, len(rows) + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if PER_CLASS in names[0]:
+        axes.set_ylim(0, 1)
+        axes.legend(lines, labels, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7, ncols=1 + len(names) // 24)
+    else:
+        axes.legend(lines, labels, fontsize=8)
+
+
+@matplotlib.rc_context(PLAIN)
+def _confusion(confusion: Tensor, classes: Sequence[str]) -> Figure:
+    counts = confusion.double().cpu().numpy()
+    with np.errstate(invalid="ignore"):
+        shares = counts / counts.sum(1, keepdims=True)  # NaN, and left white, for a class that is not there
+    side = min(max(5.0, 2.2 + 0.42 * len(classes)), 24.0)
+    figure = Figure(figsize=(side, side), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    size = 9 if len(classes) <= MOST_NUMBERED else 5
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true", title="% of each true class")
+    if len(classes) <= MOST_NUMBERED:
+        for row, column in np.argwhere(shares >= 0.005):
+            share = shares[row, column]
+            ink = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=ink)
+    return figure
+
+
+def _save(path: Path, figure: Figure) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,67 @@
+"""Which val images are shown; the trainer and the task are stand-ins that hold what the callback asks of them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hypercolumns.callbacks import Pictures
+from hypercolumns.callbacks.tensorboard import EventLogger
+from hypercolumns.evaluation.metrics import confusion_metric
+from hypercolumns.io.images import voc_palette
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """Runs a validation over images with so many wrong pixels of 10; gives the captions, and what was added."""
+    captions, added = [], []
+
+    def draw(rows, classes, palette, columns, side):
+        captions.extend(row.caption for row in rows)
+        return torch.zeros(2, 3, 3).byte()
+
+    monkeypatch.setattr("hypercolumns.callbacks.prediction_panels.panels", draw)
+
+    def validate(wrong, fixed, worst):
+        logger = EventLogger(tmp_path, name="", version="")
+        monkeypatch.setattr(logger, "log_picture", lambda name, picture, step: added.append(name))
+        trainer = SimpleNamespace(
+            num_val_batches=[len(wrong)], logger=logger, is_global_zero=True, global_step=5, current_epoch=0
+        )
+        task = SimpleNamespace(classes=("a", "b"), palette=voc_palette(2), confusion=confusion_metric(2))
+        callback = Pictures(fixed, worst)
+        callback.on_validation_epoch_start(trainer, task)
+        for index, errors in enumerate(wrong):
+            mask = torch.zeros(1, 2, 5, dtype=torch.int64)
+            labels = (torch.arange(10) < (errors or 0)).reshape(1, 2, 5).long()
+            mask = mask + 255 if errors is None else mask
+            task.confusion.update(labels, mask)
+            batch = (torch.rand(1, 3, 2, 5), mask, [f"image{index}"], torch.zeros(1, 4))
+            callback.on_validation_batch_end(trainer, task, labels.byte(), batch, index)
+        callback.on_validation_epoch_end(trainer, task)
+        return captions, added
+
+    return validate
+
+
+def test_the_fixed_and_the_worst(shown):
+    captions, added = shown([1, 9, None, 3, 0, 8], fixed=3, worst=2)
+    assert [caption.split()[0] for caption in captions] == ["image0", "image2", "image5", "image1", "image5"]
+    assert captions[3] == "image1   mIoU 0.050"  # 0.1 of class a, 0 of b
+    assert added == [
+        "val_images/confusion",
+        "val_images/fixed_1",
+        "val_images/fixed_2",
+        "val_images/fixed_3",
+        "val_images/worst_1",
+        "val_images/worst_2",
+    ]
+
+
+def test_fewer_images_than_asked_for(shown):
+    captions, _ = shown([1, 2], fixed=5, worst=5)
+    assert [caption.split()[0] for caption in captions] == ["image0", "image1", "image1", "image0"]
+
+
+def test_none_of_them(shown):
+    assert shown([1, 2], fixed=0, worst=0) == ([], ["val_images/confusion"])

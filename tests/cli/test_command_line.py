@@ -1,0 +1,276 @@
+import errno
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from hypercolumns.cli.app import as_line, quote_paths
+from hypercolumns.errors import HypercolumnsError
+
+NAMES = [
+    "plain.jpg",
+    "~/with space",
+    "a=b,c&d.png",
+    "[brackets] {braces}",
+    "quote's",
+    'double "quotes"',
+    "back\\slash",
+    "ends in \\",
+    "both\\'",
+    "${interpolation}",
+    "%odd#!:@",
+    "ünïcode",
+    " leading",
+    "null.jpg",
+]
+
+
+def parse(argument):
+    override = OverridesParser.create().parse_overrides([argument])[0]
+    return override.key_or_group, override.value()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["images", "data.root", "cnn.weights"])
+def test_any_file_name_can_be_typed(name, key):
+    from omegaconf import OmegaConf
+
+    parsed_key, value = parse(quote_paths([f"{key}={name}"])[0])
+    assert parsed_key == key
+    config = OmegaConf.create({})
+    OmegaConf.update(config, "x", str(value))
+    assert config.x == name
+
+
+@pytest.mark.parametrize(
+    "argument", ["cnn.weights=null", "images='a b'", 'images="a b"', "images=[a,b]", "seed=1", "-m"]
+)
+def test_the_rest_is_left_to_hydra(argument):
+    assert quote_paths([argument]) == [argument]
+
+
+def test_sweeps_over_paths_are_left_to_hydra_unless_there_is_such_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["-m", "cnn.weights=a.pth,b.pth"]
+    assert quote_paths(arguments) == arguments
+    (tmp_path / "a.pth,b.pth").touch()
+    assert quote_paths(arguments) == ["-m", "cnn.weights='a.pth,b.pth'"]
+
+
+def test_a_bug_is_no_line():
+    assert as_line(KeyError("x")) is None
+    assert as_line(HypercolumnsError("wrong")) == "wrong"
+
+
+def test_the_end_of_another_process_is_a_line():
+    line = as_line(RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset by peer"))
+    assert line == "another process of this command has ended; what it printed says why"
+
+
+def test_a_fault_from_a_worker_is_its_last_line():
+    message = (
+        "Caught HypercolumnsError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        "  File x\nhypercolumns.errors.HypercolumnsError: a.jpg is bad\n"
+    )
+    assert as_line(HypercolumnsError(message)) == str(HypercolumnsError(message)) == "a.jpg is bad"
+
+
+def test_a_message_stays_on_its_line_whatever_the_name_of_a_file():
+    message = str(HypercolumnsError("a\nerror: \x1b[31m\udcff\u202e.jpg is <b>bad</b>, [red]É 日本"))
+    assert message == r"a\nerror: \x1b[31m\udcff\u202e.jpg is <b>bad</b>, [red]É 日本"
+
+
+def test_a_name_of_two_lines_is_shown_on_one():
+    assert as_line(HypercolumnsError("model=a\nb\x1b[2J is not a file")) == r"model=a\nb\x1b[2J is not a file"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["cnn=squeeze"], "error: cnn=squeeze is not known; did you mean squeezenet1_1? choose one of convnext_tiny, "),
+        (["cnn=timm", "data=shapes"], "error: cnn.model is missing: give cnn.model=..."),
+        (["stage=eat"], "error: stage=eat is not known; choose one of all, compare, evaluate, extract,"),
+        (
+            ["optimiser.lr=1"],
+            "error: optimiser is not a setting; did you mean optimizer? the settings of this",
+        ),
+        (
+            ["data=shapes", "data.train_images=many"],
+            "error: data.train_images=many must be a whole number of at least 1",
+        ),
+        (["data=folder", "data.val_share=x", "data.images=."], "error: data=folder needs data.images=<folder>"),
+        (["data=shapes", "data.root=/dev/null"], "error: /dev/null/shapes"),
+        (["data=shaps"], "error: data=shaps is not known; did you mean shapes? choose one of"),
+        (["trainer=ddpp"], "error: trainer=ddpp is not known; did you mean ddp? choose one of"),
+        (["data=shapes", "cnn=rgb", "overwrite=perhaps"], "error: overwrite=perhaps must be true or false"),
+        (["data=shapes", "cnn=rgb", "batch_size=abc"], "error: batch_size=abc must be a whole number of at least 1"),
+        (["data=shapes", "cnn=rgb", "batch_size=0"], "error: batch_size=0 must be a whole number of at least 1"),
+        (["data=shapes", "cnn=rgb", "batch_size="], "error: batch_size= must be a whole number of at least 1"),
+        (["data=shapes", "cnn=rgb", "checkpoint_minutes=x"], "error: checkpoint_minutes=x must be a number of at"),
+        (["data=shapes", "cnn=rgb", "cnn.name=../../x"], "error: cnn.name='../../x' must be a plain name for a folder"),
+        (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=abc"], "error: optimizer.lr=abc must be a number"),
+        (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=-1"], "error: optimizer.lr=-1 must be a number"),
+        (["data=shapes", "cnn=rgb", "trainer.accelerator=abacus"], "error: trainer: its settings are not right"),
+        (["data=shapes", "cnn=rgb", "augment=5"], "error: augment=5 is a group of settings; set one of them, augment."),
+        (["data=shapes", "cnn=rgb", "stage=rank_taps", "rank=x"], "error: rank=x is a group of settings; set one of"),
+        (
+            ["stage=train", "data=shapes", "cnn=rgb", "callbacks.pictures=5"],
+            "error: callbacks.pictures=5 is a group of settings; set one of them, callbacks.pictures.<name>=..., or "
+            "leave it out, ~callbacks.pictures",
+        ),
+        (
+            ["data=shapes", "cnn=rgb", "trainer.log_every_n_steps=x"],
+            "error: trainer.log_every_n_steps=x must be a whole",
+        ),
+        (
+            ["data=shapes", "cnn=rgb", "+data.foo=1"],
+            "error: data: its settings are not right (shapes() got an unexpected",
+        ),
+        (
+            ["data=shapes", "cnn=null"],
+            "error: a group of settings, such as data or optimizer, takes the name of one of",
+        ),
+        (["data=shapes", "cnn=rgb", "trainer.devices=abc"], "error: trainer: its settings are not right"),
+        (
+            ["optimizer.lrr=1"],
+            "error: optimizer.lrr is not a setting; did you mean optimizer.lr? the settings of optimizer are",
+        ),
+    ],
+)
+def test_misspelt_settings_are_one_line_and_exit_code_2(run_script, arguments, line, tmp_path):
+    result = run_script("train.py", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "seed: !!python/object/apply:os.system ['touch executed']",
+            r"error: a config file can't be read \(could not determine .*os\.system' in .*odd\.yaml\", line 2",
+        ),
+        ("seed: [1\nx: }", r"error: a config file can't be read \(while parsing .*odd\.yaml\", line 3, column 2\)"),
+        ("seed: 1\nseed: 2", r"error: a config file can't be read .*found duplicate key seed"),
+        ("seed: \xff", r"error: .*odd\.yaml can't be read \('utf-8' codec .*; save it as UTF-8"),
+    ],
+)
+def test_config_files_of_ones_own_that_are_hostile_or_broken(run_script, tmp_path, text, line):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    content = f"# @package _global_\n{text}\n".encode("latin-1")
+    (tmp_path / "conf" / "experiment" / "odd.yaml").write_bytes(content)
+    result = run_script("train.py", f"--config-dir={tmp_path / 'conf'}", "data=shapes", "experiment=odd", cwd=tmp_path)
+    assert result.returncode == 2
+    assert re.match(line, result.stderr)
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            MemoryError("Unable to allocate 7 GiB"),
+            r"out of memory \(Unable to allocate 7 GiB\); lower batch_size, or window",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), r"out of memory .*trainer\.precision=bf16-mixed .* half"),
+        (
+            RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"),
+            r"out of memory .*augment\.crop",
+        ),
+        (RuntimeError("CUDA error: out of memory"), "out of memory"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            r"a process that reads data was ended .*; lower num_workers or batch_size, and the same command goes on",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            r"the disk is full .*what was written before is whole: make",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/x"), r"runs/x: Permission denied; allow it, or name"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "runs"),
+            r"runs: Read-only file system; allow it, or name another",
+        ),
+    ],
+)
+def test_what_a_machine_lacks_is_one_line_too(error, line):
+    assert re.match(line, as_line(error))
+
+
+def test_memory_is_really_asked_for():
+    """The words are those of torch."""
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert as_line(raised.value).startswith("out of memory (")
+
+
+def test_a_figure_to_monitor_that_there_is_not():
+    message = (
+        "`ModelCheckpoint(monitor='val/iou')` could not find the monitored key in the returned metrics: "
+        "['train/loss', 'val/loss', 'val/miou']. HINT: Did you call `log('val/iou', value)`"
+    )
+    expected = "monitor=val/iou is no figure of this training; choose one of val/loss, val/miou"
+    assert as_line(MisconfigurationException(message)) == expected
+
+
+def test_no_data_says_where_it_looked(run_script, tmp_path):
+    result = run_script("train.py", "cnn.weights=null", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "looked for the folder data/VOCdevkit/VOC2012" in result.stderr
+    assert "data.download=true" in result.stderr
+    assert "data=shapes" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("train.py", "stage: all, compare, evaluate, extract"), ("predict.py", "predict.py model=")]
+)
+def test_help_is_useful(run_script, script, words, tmp_path):
+    result = run_script(script, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert words in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_predict_without_a_model(tmp_path):
+    """In a process of its own, as people run it."""
+    command = [sys.executable, str(ROOT / "predict.py"), "images=x.jpg"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "error: model is missing: give model=...\n"
+
+
+def test_a_user_that_is_unknown_is_left_to_who_opens_the_path():
+    assert quote_paths(["-m", "images=~nosuchuser,b"]) == ["-m", "images=~nosuchuser,b"]
+
+
+def test_a_bug_keeps_its_traceback(run_script, tmp_path, monkeypatch):
+    monkeypatch.setattr("hypercolumns.stages.STAGES", {"verify": lambda cfg: 1 / 0})
+    with pytest.raises(ZeroDivisionError):
+        run_script("train.py", "stage=verify", "data=shapes", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["stage=validate"], "interrupted; the same command starts anew"),
+        (["stage=extract"], "interrupted; the same command goes on from here"),
+        (["stage=extract", "overwrite=True"], "interrupted; the same command without overwrite goes on from here"),
+    ],
+)
+def test_what_the_same_command_does_after_an_interruption(run_script, tmp_path, monkeypatch, arguments, line):
+    def interrupted(cfg):
+        raise KeyboardInterrupt(signal.SIGTERM)
+
+    monkeypatch.setattr("hypercolumns.stages.STAGES", {"validate": interrupted, "extract": interrupted})
+    result = run_script("train.py", *arguments, "data=shapes", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGTERM, f"{line}\n")

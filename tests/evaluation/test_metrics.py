@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hypercolumns.evaluation.metrics import Mean, confusion_metric, scores
+
+
+def test_by_hand():
+    """Classes 0, 1 and 2 occur; 3 is predicted but never true; 4 does not occur at all."""
+    truth = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 255])
+    predicted = torch.tensor([0, 0, 0, 1, 1, 1, 3, 2, 4])
+    confusion = confusion_metric(5)
+    confusion.update(predicted, truth)
+    figures = scores(confusion.compute())
+    assert figures.per_class_iou == pytest.approx((3 / 4, 2 / 3, 1 / 2, 0.0, None))
+    assert figures.per_class_accuracy == pytest.approx((3 / 4, 1.0, 1 / 2, None, None))
+    assert figures.miou == pytest.approx((3 / 4 + 2 / 3 + 1 / 2 + 0) / 4)
+    assert figures.pixel_accuracy == pytest.approx(6 / 8)
+    assert figures.mean_accuracy == pytest.approx((3 / 4 + 1 + 1 / 2) / 3)
+    assert figures.frequency_weighted_iou == pytest.approx((4 * 3 / 4 + 2 * 2 / 3 + 2 / 2) / 8)
+    assert figures.pixels == 8
+    assert figures.baseline_class == 0
+    assert figures.baseline_miou == pytest.approx(4 / 8 / 3)
+
+
+def test_it_is_not_the_mean_over_images():
+    confusion = confusion_metric(2)
+    confusion.update(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1]))
+    confusion.update(torch.tensor([1]), torch.tensor([1]))
+    assert scores(confusion.compute()).per_class_iou == pytest.approx((3 / 4, 1 / 2))
+
+
+def test_counts_are_int64():
+    assert confusion_metric(3).confmat.dtype == torch.int64
+
+
+def test_nothing_but_void():
+    confusion = confusion_metric(2)
+    confusion.update(torch.tensor([0, 1]), torch.tensor([255, 255]))
+    figures = scores(confusion.compute())
+    assert figures.miou is figures.pixel_accuracy is figures.baseline_miou is figures.baseline_class is None
+    assert figures.pixels == 0
+
+
+@given(st.integers(1, 6), st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_equals_a_plain_reference(classes, height, width, seed):
+    random = np.random.default_rng(seed)
+    truth = random.choice([*range(classes), 255], (height, width))
+    predicted = random.integers(0, classes, (height, width))
+    confusion = confusion_metric(classes)
+    confusion.update(torch.from_numpy(predicted), torch.from_numpy(truth))
+    figures = scores(confusion.compute())
+    valid = truth != 255
+    ious = []
+    for label in range(classes):
+        both = ((truth == label) & (predicted == label) & valid).sum()
+        either = (((truth == label) | (predicted == label)) & valid).sum()
+        ious.append(both / either if either else None)
+    assert figures.per_class_iou == pytest.approx(tuple(ious))
+    present = [iou for iou in ious if iou is not None]
+    assert figures.miou == (pytest.approx(np.mean(present)) if present else None)
+
+
+def test_names_in_the_dictionary():
+    named = scores(torch.tensor([[3, 1], [0, 0]])).as_dict(["sky", "sea"])
+    assert named["per_class_iou"] == {"sky": 0.75, "sea": 0.0}
+    assert named["per_class_accuracy"] == {"sky": 0.75, "sea": None}
+    assert named["baseline"] == {"class": "sky", "miou": 1.0}
+
+
+def test_the_mean_is_weighted_and_keeps_nan():
+    mean = Mean()
+    for figure, weight in ((1.5, 63), (2.5, 64), (9.0, 0)):
+        mean.update(torch.tensor(figure), weight)
+    assert mean.compute() == pytest.approx((1.5 * 63 + 2.5 * 64) / 127)
+    mean.update(torch.tensor(float("nan")), 1)
+    assert mean.compute().isnan()

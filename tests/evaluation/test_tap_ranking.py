@@ -1,0 +1,199 @@
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hypercolumns.coordinates import Places
+from hypercolumns.evaluation import tap_ranking
+from hypercolumns.evaluation.tap_ranking import (
+    Probes,
+    Rules,
+    Trial,
+    components,
+    correlations,
+    fit,
+    forward_selection,
+)
+from hypercolumns.models.classifiers import standardised
+from hypercolumns.store import Samples
+
+
+def mixed(rows, channels, seed=0):
+    """Features whose channels have much to do with each other."""
+    torch.manual_seed(seed)
+    return torch.randn(rows, channels) @ torch.randn(channels, channels) * 3 + 50
+
+
+def statistics(features):
+    return features.float().mean(0), features.float().std(0, correction=0)
+
+
+def samples(*taps, labels):
+    return Samples(torch.cat(taps, 1).half(), labels, Places(*torch.zeros(2, len(labels))))
+
+
+class TestPrincipalComponents:
+    def test_correlations_are_those_of_torch_whatever_the_chunks(self, monkeypatch):
+        monkeypatch.setattr(tap_ranking, "CHUNK", 16)
+        monkeypatch.setattr(tap_ranking, "BLOCK", 3)
+        features = mixed(100, 7)
+        assert torch.allclose(correlations(features, *statistics(features)), torch.corrcoef(features.T), atol=1e-4)
+
+    def test_components_are_the_leading_eigenvectors(self):
+        matrix = torch.corrcoef(mixed(500, 60).T)
+        found = components(matrix, 5)
+        variances, vectors = torch.linalg.eigh(matrix.double())
+        leading = (vectors[:, -5:] / variances[-5:].sqrt()).flip(1).float()
+        signs = (found * leading).sum(0).sign()
+        assert torch.allclose(found * signs, leading, atol=1e-3)
+
+    def test_what_is_projected_is_white(self):
+        features = mixed(500, 60)
+        standard = standardised(features, *statistics(features))
+        projected = standard @ components(torch.corrcoef(features.T), 20)
+        assert torch.allclose(projected.T @ projected / 500, torch.eye(20), atol=1e-3)
+
+    def test_a_dead_channel_does_no_harm(self):
+        features = mixed(100, 4).index_fill(1, torch.tensor([2]), 7.0)
+        projected = standardised(features, *statistics(features)) @ components(
+            correlations(features, *statistics(features)), 4
+        )
+        assert projected.isfinite().all()
+        assert torch.allclose(projected.square().mean(0).sum(), torch.tensor(3.0), atol=1e-2)
+
+
+class TestProbe:
+    def test_at_the_best_weights_the_gradient_is_zero(self):
+        torch.manual_seed(0)
+        features, labels = torch.randn(300, 5), torch.randint(0, 3, (300,))
+        weight, bias = (parameter.requires_grad_() for parameter in fit(features, labels, 3, steps=200))
+        loss = F.cross_entropy(F.linear(features, weight, bias), labels) + tap_ranking.PENALTY * weight.square().sum()
+        for gradient in torch.autograd.grad(loss, [weight, bias]):
+            assert gradient.abs().max() < 1e-5
+
+    def test_without_features_it_knows_the_frequencies(self):
+        weight, bias = fit(torch.zeros(10, 1), torch.tensor([0] * 7 + [1] * 3), 2)
+        assert torch.allclose(bias.softmax(0), torch.tensor([0.7, 0.3]), atol=1e-4)
+        assert not weight.any()
+
+    def test_classes_that_can_be_separated_are(self):
+        torch.manual_seed(0)
+        labels = torch.randint(0, 4, (200,))
+        features = F.one_hot(labels, 4) + 0.1 * torch.randn(200, 4)
+        weight, bias = fit(features, labels, 4)
+        assert (F.linear(features, weight, bias).argmax(1) == labels).all()
+
+
+class TestProbes:
+    """Class 2a + b: the first tap is noise, the second says a (of three), the third b (of two)."""
+
+    CHANNELS = (6, 3, 8)
+
+    @staticmethod
+    def drawn(rows, seed):
+        torch.manual_seed(seed)
+        a, b = torch.randint(0, 3, (rows,)), torch.randint(0, 2, (rows,))
+        first, second = torch.randn(rows, 6), F.one_hot(a, 3) + 0.05 * torch.randn(rows, 3)
+        third = (2.0 * b[:, None] + 0.1 * torch.randn(rows, 8)).expand(rows, 8)
+        return samples(first, second, third, labels=2 * a + b)
+
+    @classmethod
+    def probes(cls, dimension=8, seed=0, channels=CHANNELS):
+        train, val = cls.drawn(600, 1), cls.drawn(300, 2)
+        return Probes(train, val, statistics(train.features), channels, 6, dimension, seed)
+
+    def test_the_ranking_is_as_it_was_made(self):
+        steps = forward_selection(Rules(self.CHANNELS, 3), self.probes().score)
+        singles = sorted(steps[0].new, key=lambda trial: trial.accuracy)
+        assert [trial.subset for trial in singles] == [(0,), (2,), (1,)]
+        assert [trial.accuracy for trial in singles] == pytest.approx([1 / 6, 1 / 3, 1 / 2], abs=0.07)
+        assert [step.kept.subset for step in steps] == [(1,), (1, 2), (0, 1, 2)]
+        assert steps[1].kept.miou == steps[1].kept.accuracy == 1.0
+
+    def test_figures_are_of_val_samples(self):
+        probes = self.probes()
+        probes.val = probes.val._replace(labels=(probes.val.labels + 1) % 6)
+        assert probes.score((1, 2)).accuracy == 0.0
+
+    def test_a_tap_that_says_nothing_means_the_most_frequent_class(self):
+        drawn = samples(torch.full((100, 3), 7.0), labels=torch.tensor([0] * 30 + [1] * 70))
+        trial = Probes(drawn, drawn, statistics(drawn.features), [3], 2, 8, 0).score((0,))
+        assert (trial.accuracy, trial.miou) == pytest.approx((0.7, 0.35))
+
+    def test_all_are_reduced_to_one_dimension(self):
+        probes = self.probes(dimension=5)
+        assert {subset: probes.score(subset).dimension for subset in [(0,), (1,), (1, 2), (0, 1, 2)]} == {
+            (0,): 5,
+            (1,): 3,
+            (1, 2): 5,
+            (0, 1, 2): 5,
+        }
+
+    def test_repeating_channels_gains_nothing(self):
+        once = self.probes(dimension=3).score((1,))
+        train, val = (
+            samples(*[drawn.features[:, 6:9]] * 5, labels=drawn.labels)
+            for drawn in (self.drawn(600, 1), self.drawn(300, 2))
+        )
+        often = Probes(train, val, statistics(train.features), [15], 6, 3, 0).score((0,))
+        assert (often.dimension, often.accuracy) == (3, pytest.approx(once.accuracy, abs=0.02))
+
+    def test_the_same_seed_gives_the_same(self):
+        assert self.probes(dimension=4).score((0, 1)) == self.probes(dimension=4).score((0, 1))
+
+
+class TestRules:
+    """Two layers, then window:3 and pyramid:2 of the deepest, then coordinates."""
+
+    RULES = Rules((4, 8, 8, 8, 2), layers=2, from_deepest=(2, 3))
+
+    def test_a_tap_of_the_deepest_layer_brings_it_along(self):
+        assert self.RULES.larger(()) == [(0,), (1,), (1, 2), (1, 3)]
+        assert self.RULES.larger((0,)) == [(0, 1), (0, 1, 2), (0, 1, 3), (0, 4)]
+        assert not self.RULES.allow((0, 2))
+
+    def test_coordinates_need_some_layer(self):
+        assert not self.RULES.allow((4,))
+        assert self.RULES.allow((0, 4))
+
+    def test_limits(self):
+        few = Rules(self.RULES.channels, 2, (2, 3), most=2, budget=14)
+        subsets = itertools.chain.from_iterable(itertools.combinations(range(5), count) for count in range(1, 6))
+        assert [subset for subset in subsets if few.allow(subset)] == [(0,), (1,), (0, 1), (0, 4), (1, 4)]
+
+
+class TestForwardSelection:
+    RULES = Rules((4, 2, 2), layers=3)
+
+    @staticmethod
+    def selection(rules, scores):
+        asked = []
+
+        def score(subset):
+            asked.append(subset)
+            return Trial(subset, 1, scores.get(subset, 0.0), 0.0)
+
+        return forward_selection(rules, score), asked
+
+    def test_it_goes_on_from_the_best_though_it_is_not_better(self):
+        steps, asked = self.selection(self.RULES, {(1,): 0.9, (0, 2): 1.0, (0, 1): 0.5, (0, 1, 2): 0.7})
+        assert [step.kept.subset for step in steps] == [(1,), (0, 1), (0, 1, 2)]
+        assert asked == [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)]
+
+    def test_of_equals_the_one_with_fewer_channels(self):
+        steps, _ = self.selection(self.RULES, {(0,): 0.5, (2,): 0.5})
+        assert steps[0].kept.subset == (2,)
+
+    def test_what_was_tried_is_not_tried_again(self):
+        """The pair of a layer and its pyramid stands among the first, and is the second step too."""
+        rules = Rules((4, 4), layers=1, from_deepest=(1,))
+        steps, asked = self.selection(rules, {(0,): 0.9, (0, 1): 0.8})
+        assert asked == [(0,), (0, 1)]
+        assert [(len(step.new), step.kept.subset) for step in steps] == [(2, (0,)), (0, (0, 1))]
+
+    def test_within_the_limits(self):
+        steps, _ = self.selection(Rules((4, 2, 2), 3, most=2, budget=4), {(0,): 0.9})
+        assert [step.kept.subset for step in steps] == [(0,)]
+        steps, _ = self.selection(Rules((4, 2, 2), 3, most=2, budget=4), {(1,): 0.9})
+        assert [step.kept.subset for step in steps] == [(1,), (1, 2)]

@@ -1,0 +1,399 @@
+import errno
+import runpy
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image, ImageFile, ImageOps
+
+from hypercolumns.errors import HypercolumnsError, UnreadableError
+from hypercolumns.io import images
+from hypercolumns.io.images import (
+    PIXELS,
+    colour,
+    image_size,
+    limit_pixels,
+    mask_size,
+    overlay,
+    read_image,
+    read_mask,
+    read_pair,
+    voc_palette,
+    write_mask,
+)
+
+LABELS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
+
+
+def test_palette_is_vocs():
+    palette = voc_palette(256)
+    assert palette[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
+    assert palette[20] == (0, 64, 128)
+    assert palette[255] == (224, 224, 192)
+
+
+def test_masks_survive_writing_and_reading(tmp_path):
+    write_mask(tmp_path / "m.png", LABELS, voc_palette(3))
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.mode == "P"
+    assert read_mask(tmp_path / "m.png", voc_palette(3), 3).tolist() == LABELS.tolist()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
+
+
+def test_palette_masks_are_indices_whatever_their_colours(tmp_path):
+    write_mask(tmp_path / "m.png", LABELS, ((9, 9, 9), (9, 9, 9), (0, 0, 0)))
+    assert read_mask(tmp_path / "m.png", voc_palette(3), 3).tolist() == LABELS.tolist()
+
+
+def test_grey_masks_are_indices(tmp_path):
+    Image.fromarray(LABELS).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", voc_palette(3), 3).tolist() == LABELS.tolist()
+
+
+def test_rgb_masks_are_mapped_through_the_palette(tmp_path):
+    Image.fromarray(colour(LABELS, voc_palette(3))).save(tmp_path / "m.png")
+    mask = read_mask(tmp_path / "m.png", voc_palette(3), 3)
+    assert mask.dtype == torch.uint8
+    assert mask.tolist() == LABELS.tolist()
+
+
+def test_a_colour_outside_the_palette_is_refused(tmp_path):
+    pixels = colour(LABELS, voc_palette(3))
+    pixels[1, 2] = 1, 2, 3
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    message = (
+        r"m\.png: 1 of its colours are not in the palette, such as \(1, 2, 3\) at row 1, column 2; an RGB mask must"
+    )
+    with pytest.raises(HypercolumnsError, match=message):
+        read_mask(tmp_path / "m.png", voc_palette(3), 3)
+
+
+def test_a_label_that_is_no_class_is_refused(tmp_path):
+    Image.fromarray(LABELS).save(tmp_path / "m.png")
+    message = r"m\.png: 2 pixels have labels that are no class \(2\); expected 0 to 1"
+    with pytest.raises(HypercolumnsError, match=message):
+        read_mask(tmp_path / "m.png", voc_palette(2), 2)
+
+
+def test_masks_of_16_bits_are_indices_too(tmp_path):
+    Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "m.png")
+    mask = read_mask(tmp_path / "m.png", voc_palette(3), 3)
+    assert (mask.dtype, mask.tolist()) == (torch.uint8, LABELS.tolist())
+    Image.fromarray(LABELS.astype(np.uint16) + 256).save(tmp_path / "m.png")  # whose lower 8 bits would do
+    with pytest.raises(HypercolumnsError, match=r"6 pixels have labels that are no class \(256, 257, 258, 511\)"):
+        read_mask(tmp_path / "m.png", voc_palette(3), 3)
+
+
+def write_png(path, bits, kind, rows, **chunks):
+    """A PNG of a kind that Pillow does not write; rows are bytes."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3, 3: 1, 4: 2}[kind], len(rows))
+    parts = [(b"IHDR", size + bytes([bits, kind, 0, 0, 0]))]
+    parts += [(name.encode(), data) for name, data in chunks.items()]
+    parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+
+@pytest.mark.parametrize("kind", ["L;2", "L;4", "RGB;16B", "1", "RGBA", "JPEG"])
+def test_a_mask_of_another_kind_is_refused(tmp_path, kind):
+    """Of fewer bits, Pillow multiplies the values; of more, it drops some; a JPEG changes them."""
+    path = tmp_path / "m.png"
+    if kind in ("L;2", "L;4"):
+        write_png(path, int(kind[2]), 0, [b"\x01\x10"])
+    elif kind == "RGB;16B":
+        write_png(path, 16, 2, [b"\x80\0\0\0\0\0"])
+    else:
+        image = Image.new("L" if kind == "JPEG" else kind, (2, 3))
+        image.save(path, format="JPEG" if kind == "JPEG" else "PNG")
+    message = r"can be read \(PNG\)" if kind == "JPEG" else f"must be a palette PNG .* this one is {kind}: convert it"
+    with pytest.raises(HypercolumnsError, match=rf"m\.png.*{message}"):
+        read_mask(path, voc_palette(3), 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "CMYK", "RGBA", "P"])
+def test_images_of_any_mode_are_read_as_rgb(tmp_path, mode):
+    value = 255 if mode == "1" else 100
+    grey = Image.fromarray(np.full((2, 3), value, np.uint8)).convert(mode)
+    path = tmp_path / ("i.jpg" if mode == "CMYK" else "i.png")
+    grey.save(path)
+    image = read_image(path)
+    assert (image.shape, image.dtype) == ((3, 2, 3), torch.uint8)
+    assert (image.int() - value).abs().max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+def test_what_is_transparent_lies_over_white(tmp_path, mode):
+    """And not over the colours, often black or noise, that are left where nothing is to be seen."""
+    pixels = Image.new("LA" if mode == "LA" else "RGBA", (3, 1))
+    for column, alpha in enumerate((0, 255) if mode in ("P", "RGB") else (0, 255, 51)):
+        pixels.putpixel((column, 0), (40, alpha) if mode == "LA" else (40, 80, 120, alpha))
+    settings = {}
+    if mode == "P":
+        pixels = Image.fromarray(np.array([[0, 1, 1]], np.uint8))
+        pixels.putpalette([40, 80, 120, 40, 80, 120])
+        settings = {"transparency": b"\0\xff"}
+    elif mode == "RGB":
+        pixels = Image.fromarray(np.array([[[1, 2, 3], [40, 80, 120], [40, 80, 120]]], np.uint8))
+        settings = {"transparency": (1, 2, 3)}
+    pixels.save(tmp_path / "i.png", **settings)
+    image = read_image(tmp_path / "i.png").permute(1, 2, 0)[0].tolist()
+    opaque = [40, 40, 40] if mode == "LA" else [40, 80, 120]
+    third = opaque if mode in ("P", "RGB") else [round(value * 0.2 + 255 * 0.8) for value in opaque]
+    assert image == [[255, 255, 255], opaque, third]
+
+
+def test_images_of_16_bits(tmp_path):
+    """Grey ones, such as of depth or X-rays, are refused: Pillow would clip them. In RGB, the lower 8 bits are left."""
+    Image.fromarray(np.full((2, 3), 40000, np.uint16)).save(tmp_path / "i.png")
+    with pytest.raises(HypercolumnsError, match=r"i\.png is of a kind that is not read \(I;16\), .*; convert it"):
+        read_image(tmp_path / "i.png")
+    write_png(tmp_path / "i.png", 16, 2, [struct.pack(">3H", 0, 300, 40000)])
+    assert read_image(tmp_path / "i.png").flatten().tolist() == [0, 300 >> 8, 40000 >> 8]
+    write_png(tmp_path / "i.png", 16, 4, [struct.pack(">2H", 40000, 65535)])
+    for read in (read_image, image_size):
+        with pytest.raises(HypercolumnsError, match=r"i\.png is of a kind that is not read \(LA;16B\), .*; convert it"):
+            read(tmp_path / "i.png")
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+def test_images_of_other_kinds_are_refused(tmp_path, mode):
+    Image.new(mode, (2, 3)).save(tmp_path / "i.tif")
+    with pytest.raises(HypercolumnsError, match=rf"i\.tif is of a kind that is not read \({mode}\), .*; convert it"):
+        read_image(tmp_path / "i.tif")
+
+
+def test_the_contents_say_which_format_it_is_not_the_name(tmp_path):
+    Image.fromarray(np.arange(18, dtype=np.uint8).reshape(2, 3, 3)).save(tmp_path / "i.jpg", format="PNG")
+    assert read_image(tmp_path / "i.jpg").permute(1, 2, 0).flatten().tolist() == list(range(18))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PPM", "PDF"])
+def test_no_other_decoder_sees_a_file(tmp_path, kind):
+    Image.new("RGB", (2, 3)).save(tmp_path / "i.jpg", format=kind)
+    with pytest.raises(HypercolumnsError, match=r"is not an image that can be read \(JPEG, PNG, BMP, TIFF, WEBP\)"):
+        read_image(tmp_path / "i.jpg")
+
+
+def turned(path, orientation, size=(3, 2)):
+    """A JPEG, dark but for its left end, to be turned as the EXIF orientation says."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.zeros((size[1] * 8, size[0] * 8, 3), np.uint8)
+    pixels[:, :8] = 255
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+def test_images_are_turned_upright(tmp_path):
+    turned(tmp_path / "i.jpg", 6)
+    image = read_image(tmp_path / "i.jpg")
+    assert image.shape == (3, 24, 16)
+    assert image[0, 0].min() > 200 > 50 > image[0, -1].max()  # what was left is at the top
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "mask", "bright"),  # (width, height), of which the image's is before it is turned
+    [
+        (6, (3, 2), (2, 3), (0, slice(None))),
+        (6, (3, 2), (3, 2), (slice(None), 0)),  # of a program that does not heed EXIF
+        (3, (3, 2), (3, 2), (slice(None), -1)),  # both fit: turned, as it is shown
+        (6, (3, 3), (3, 3), (0, slice(None))),
+        (6, (3, 2), (4, 2), None),
+        (1, (3, 2), (2, 3), None),  # not to be turned
+    ],
+)
+def test_images_are_turned_as_their_mask_is(tmp_path, orientation, size, mask, bright):
+    turned(tmp_path / "i.jpg", orientation, size)
+    Image.new("L", (mask[0] * 8, mask[1] * 8)).save(tmp_path / "m.png")
+    paths = tmp_path / "i.jpg", tmp_path / "m.png"
+    if bright is None:
+        shown = "16x24" if orientation == 6 else "24x16"
+        with pytest.raises(
+            HypercolumnsError, match=rf"m\.png is {mask[0] * 8}x{mask[1] * 8}, its image .* is {shown};"
+        ):
+            read_pair(*paths, voc_palette(3), 3)
+        assert image_size(paths[0], mask_size(paths[1])) != mask_size(paths[1])
+    else:
+        assert image_size(paths[0], mask_size(paths[1])) == mask_size(paths[1])
+        image, labels = read_pair(*paths, voc_palette(3), 3)
+        assert image.shape[1:] == labels.shape == (mask[1] * 8, mask[0] * 8)
+        assert image[0][bright].min() > 200
+        assert (image[0] > 128).float().mean() < 0.51
+
+
+def test_an_image_with_damaged_exif_data_is_left_as_it_lies(tmp_path):
+    """The orientation can be read, but not all that would have to be written anew without it."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 1.5  # to be turned by a quarter; the resolution
+    Image.new("RGB", (6, 4)).save(tmp_path / "i.jpg", exif=exif)
+    assert read_image(tmp_path / "i.jpg").shape == (3, 6, 4)
+    of_bytes = (tmp_path / "i.jpg").read_bytes().replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x07")
+    (tmp_path / "i.jpg").write_bytes(of_bytes)
+    assert read_image(tmp_path / "i.jpg").shape == (3, 4, 6)
+
+
+@pytest.fixture
+def few_pixels(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is as before, afterwards
+    monkeypatch.setenv(PIXELS, "0")
+    limit_pixels(100)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("side", "said"), [(11, "11x11 pixels, more"), (15, "225 pixels, more")])
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_more_pixels_than_allowed_are_refused(tmp_path, few_pixels, side, said, suffix):
+    Image.new("L", (side, side)).save(tmp_path / f"i{suffix}")
+    Image.new("L", (10, 10)).save(tmp_path / f"ok{suffix}")
+    assert read_image(tmp_path / f"ok{suffix}").shape == (3, 10, 10)
+    message = rf"i{suffix} claims {said} than max_pixels=100: .* set max_pixels higher"
+    with pytest.raises(HypercolumnsError, match=message):
+        read_image(tmp_path / f"i{suffix}")
+    with pytest.raises(HypercolumnsError, match=message if suffix == ".png" else "is not an image that can be read"):
+        read_mask(tmp_path / f"i{suffix}", voc_palette(3), 3)
+
+
+@pytest.mark.parametrize(("value", "most"), [("abc", 7), ("", 7), ("100", 100)])
+def test_a_limit_in_the_environment_that_is_no_number_is_none(monkeypatch, value, most):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
+    monkeypatch.setenv(PIXELS, value)
+    runpy.run_path(images.__file__)
+    assert most == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_header_that_claims_much_costs_nothing(tmp_path):
+    write_png(tmp_path / "i.png", 8, 0, [b"\0"])
+    content = bytearray((tmp_path / "i.png").read_bytes())
+    content[16:24] = struct.pack(">II", 20000, 20000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "i.png").write_bytes(content)
+    for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3), image_size, mask_size):
+        with pytest.raises(HypercolumnsError, match=r"i\.png claims 400000000 pixels, more than max_pixels=89478485"):
+            read(tmp_path / "i.png")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+@pytest.mark.parametrize("kept", [0.99, 0.5, 0.1])
+def test_truncated_images_are_refused(tmp_path, suffix, kept):
+    """Also where `verify` finds nothing: they are decoded to the end."""
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    path = tmp_path / f"i{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(HypercolumnsError, match=rf"i\{suffix} can't be decoded \(.*\); replace it or take it out"):
+        read_image(path)
+
+
+def test_what_can_be_decoded_but_not_be_converted(tmp_path):
+    """A palette of 10 colours, with transparency for 300."""
+    write_png(tmp_path / "i.png", 8, 3, [b"\0\1"], PLTE=bytes(30), tRNS=bytes(300))
+    with pytest.raises(HypercolumnsError, match=r"i\.png can't be decoded \(.*palette.*\); replace it or take it out"):
+        read_image(tmp_path / "i.png")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_faults_of_the_machine_are_none_of_the_file(tmp_path, monkeypatch, number):
+    def fail(self):
+        raise OSError(number, "of the machine")
+
+    Image.new("L", (2, 3)).save(tmp_path / "i.png")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3)):
+        with pytest.raises(UnreadableError, match=r"i\.png can't be read \(of the machine\), .* run the command again"):
+            read(tmp_path / "i.png")
+
+
+def test_a_path_that_is_none_is_a_fault_of_the_list(tmp_path):
+    with pytest.raises(HypercolumnsError, match=r"can't be decoded \(.*File name too long") as caught:
+        read_image(tmp_path / ("i" * 300))
+    assert not isinstance(caught.value, UnreadableError)
+
+
+@pytest.mark.parametrize("place", [ImageFile.ImageFile, ImageOps])
+def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, place):
+    def fail(*args):
+        raise MemoryError
+
+    Image.new("L", (2, 3)).save(tmp_path / "i.png")
+    monkeypatch.setattr(place, "load" if place is ImageFile.ImageFile else "exif_transpose", fail)
+    with pytest.raises(MemoryError):
+        read_image(tmp_path / "i.png")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"", "is empty; replace it"),
+        (b"<html>", "is not an image"),
+        (b"\xef\xbb\xbfsome text\n", "is not an image"),
+    ],
+)
+@pytest.mark.parametrize("name", ["i.jpg", "i.png"])
+def test_files_that_are_no_images_are_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3)):
+        with pytest.raises(HypercolumnsError, match=rf"{name} {message}"):
+            read(path)
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    (tmp_path / "i.png").mkdir()
+    with pytest.raises(HypercolumnsError, match=r"i\.png is not a file; replace it or take it out"):
+        read_image(tmp_path / "i.png")
+
+
+@pytest.mark.parametrize("name", ["a\nerror: b.png", "\x1b[31m.png", "[red]<b>.png", "a\udcff.png"])
+def test_the_name_of_a_file_stays_on_its_line(tmp_path, name):
+    with pytest.raises(HypercolumnsError, match=r"\.png does not exist; put it there or take it out$") as caught:
+        read_image(tmp_path / name)
+    assert str(caught.value).isprintable()
+    assert str(caught.value).encode()
+
+
+FORMAT_OF = {"bool": "PNG", "uint8": "PNG", "uint16": "PNG", "int32": "TIFF", "float32": "TIFF"}
+
+
+@settings(max_examples=60)
+@given(st.data(), st.sampled_from(sorted(FORMAT_OF)), st.sampled_from([(), (), (2,), (3,), (4,)]))
+def test_any_mask_gives_its_own_labels_or_an_error(tmp_path_factory, data, kind, channels):
+    """Never others, and no other error."""
+    shape = (*data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5))), *(channels if kind == "uint8" else ()))
+    values = {"elements": st.sampled_from([0, 1, 2, 255])} if data.draw(st.booleans()) and kind[0] == "u" else {}
+    pixels = data.draw(arrays.arrays(kind, shape, **values))
+    path = tmp_path_factory.getbasetemp() / "any.png"
+    Image.fromarray(pixels).save(path, format=FORMAT_OF[kind])
+    if kind[0] == "u" and pixels.ndim == 2 and np.isin(pixels, [0, 1, 2, 255]).all():
+        assert read_mask(path, voc_palette(3), 3).tolist() == pixels.tolist()
+    elif pixels.shape[2:] == (3,) and (pixels[..., None, :] == np.array(voc_palette(3))).all(-1).any(-1).all():
+        assert (colour(read_mask(path, voc_palette(3), 3).numpy(), voc_palette(3)) == pixels).all()
+    else:
+        with pytest.raises(HypercolumnsError, match=r"any\.png.*; "):
+            read_mask(path, voc_palette(3), 3)
+
+
+@settings(max_examples=30)
+@given(arrays.arrays("uint8", (3, 4), elements=st.sampled_from([0, 1, 2, 7, 255])))
+def test_any_coloured_mask_gives_its_own_labels_or_an_error(tmp_path_factory, labels):
+    path = tmp_path_factory.getbasetemp() / "coloured.png"
+    Image.fromarray(colour(labels, voc_palette(8))).save(path)
+    if 7 in labels:
+        with pytest.raises(HypercolumnsError, match=r"not in the palette, such as \(128, 128, 128\) at row"):
+            read_mask(path, voc_palette(3), 3)
+    else:
+        assert read_mask(path, voc_palette(3), 3).tolist() == labels.tolist()
+
+
+def test_overlay_mixes_by_opacity():
+    image = np.full((1, 1, 3), 100, np.uint8)
+    assert overlay(image, np.array([[1]], np.uint8), voc_palette(2), 0.25).tolist() == [[[107, 75, 75]]]

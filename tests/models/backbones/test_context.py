@@ -1,0 +1,142 @@
+"""Context taps against slow references; what is made of them with all other taps is tested with the segmenter."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import FIRES
+from maps import ALIGNMENTS
+
+from hypercolumns.coordinates import whole_frame
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones.context import means, parse
+from hypercolumns.models.extractor import hypercolumns_at, windows
+from hypercolumns.models.hypercolumn import dense, place
+from hypercolumns.models.taps import Regular, Tap
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    contexts = ["coordinates", "pyramid:1", "window:3", "pyramid:6", "window:7"]
+    return Backbone("squeezenet1_0", ["features.0", FIRES[0], *contexts]).eval()
+
+
+def test_taps_of_the_whole_come_last(backbone):
+    names = ["features.0", "features.3.expand1x1", "window:3", "window:7", "coordinates", "pyramid:1", "pyramid:6"]
+    assert [tap.name for tap in backbone.taps] == names
+    assert [tap.channels for tap in backbone.taps] == [96, 128, 128, 128, 2, 128, 128]
+    assert backbone.channels == 96 + 128 * 5 + 2
+    assert Backbone(**{key: backbone.fingerprint()[key] for key in ("network", "taps")}).taps[-1].name == "pyramid:6"
+
+
+@pytest.mark.parametrize("size", [(90, 131), (30, 24), (21, 21)])
+def test_maps_are_means_of_the_deepest_map_centred_where_its_cells_are(backbone, size):
+    """By loops. A mean of cells that hold their own coordinates is the coordinate of the mean's centre."""
+    maps = backbone(torch.rand(2, 3, *size))
+    deepest, height, width = maps[1], *maps[1].shape[2:]
+    rows, columns = (
+        axis.centres(n, s) for axis, n, s in zip(backbone.taps[1].axes, (height, width), size, strict=True)
+    )
+    coordinates = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+    for tap, cells in zip(backbone.taps[2:], maps[2:], strict=True):
+        kind, _, number = tap.name.partition(":")
+        if kind == "coordinates":
+            continue
+        assert backbone.cells(*size)[backbone.taps.index(tap)] == cells.shape[2:]
+        centres = [axis.centres(n, s) for axis, n, s in zip(tap.axes, cells.shape[2:], size, strict=True)]
+        n = int(number)
+        for i in range(cells.shape[2]):
+            for j in range(cells.shape[3]):
+                if kind == "window":
+                    top, left = max(i - n // 2, 0), max(j - n // 2, 0)
+                    part = ..., slice(top, i + n // 2 + 1), slice(left, j + n // 2 + 1)
+                else:
+                    down, across = min(n, height), min(n, width)
+                    part = (
+                        ...,
+                        slice(i * height // down, -(-(i + 1) * height // down)),
+                        slice(j * width // across, -(-(j + 1) * width // across)),
+                    )
+                assert torch.allclose(cells[..., i, j], deepest[part].mean((-2, -1)), atol=1e-6)
+                inside = n // 2 <= i < height - n // 2 and n // 2 <= j < width - n // 2
+                if kind == "pyramid" or inside:  # at the border a window's cells are centred as if it went on
+                    centre = torch.stack([centres[0][i], centres[1][j]])
+                    assert torch.allclose(coordinates[part].mean((-2, -1))[0], centre)
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize(("size", "resize"), [((40, 57), None), ((9, 5), None), ((40, 57), (64, 33)), ((1, 1), None)])
+def test_coordinates_are_those_of_the_image_itself(backbone, alignment, size, resize):
+    """Whatever the alignment of layers, where the network's input is padded or resized too; and also of a crop."""
+    (window,) = windows(backbone, torch.rand(2, 3, *size), alignment, resize)
+    rows, columns = (torch.arange(side) for side in size)
+    expected = torch.stack(torch.meshgrid((rows + 0.5) / size[0], (columns + 0.5) / size[1], indexing="ij"))
+    found = dense(window.maps[4:5], rows, columns)
+    assert torch.allclose(found, expected.expand(2, -1, -1, -1), atol=1e-5)
+
+    frames = torch.tensor([[-3.0, -4.0, 80.0, 100.0], [5.0, 0.0, 10.0, 57.0]])
+    (window,) = windows(backbone, torch.rand(2, 3, *size), alignment, resize, frames=frames)
+    found = dense(window.maps[4:5], rows, columns)
+    assert torch.allclose(found[0, 0, :, 0], (rows + 3.5) / 80, atol=1e-5)
+    assert torch.allclose(found[0, 1, 0], (columns + 4.5) / 100, atol=1e-5)
+    assert torch.allclose(found[1, 0, :, 0], (rows - 4.5) / 10, atol=1e-5)
+
+
+def test_at_points_as_dense(backbone):
+    images = torch.rand(2, 3, 47, 66)
+    placed = place(backbone.taps, backbone(images, whole_frame(images.shape[-2:])), (47, 66), "exact")
+    points = torch.cartesian_prod(torch.arange(0, 47, 5), torch.arange(0, 66, 7))
+    expected = dense(placed, torch.arange(47), torch.arange(66))[:, :, points[:, 0], points[:, 1]].transpose(1, 2)
+    assert torch.allclose(hypercolumns_at(backbone, images, points.expand(2, -1, -1), "exact"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pyramid:0", "pyramid:", "pyramid:x", "window:4", "window:1", "pool:3", "window:-3"])
+def test_what_is_nearly_a_context_tap_is_refused(name):
+    with pytest.raises(HypercolumnsError, match=rf"cnn\.taps names {name}, which is no context tap; such are pyramid"):
+        Backbone("squeezenet1_0", ["features.0", name])
+
+
+@pytest.mark.parametrize("taps", [["coordinates"], ["pyramid:1", "features.0"]])
+def test_modules_come_first(taps):
+    with pytest.raises(HypercolumnsError, match="must name modules of the network first, and then context taps"):
+        Backbone("squeezenet1_0", taps)
+
+
+def test_context_comes_after_whatever_taps_there_are():
+    apart = Backbone("rgb", ["image"], context=["coordinates", "window:3"])
+    together = Backbone("rgb", ["image", "window:3", "coordinates"])
+    assert [tap.name for tap in apart.taps] == ["image", "window:3", "coordinates"]
+    assert apart.fingerprint() == together.fingerprint()
+
+
+@pytest.mark.parametrize("context", ["pyramid:6", ["image"], ["pyramid:2", 3], 6])
+def test_context_is_a_list_of_context_taps(context):
+    with pytest.raises(HypercolumnsError, match=r"cnn\.context=.* must be a list of context taps, such as \[pyramid:6"):
+        Backbone("rgb", ["image"], context=context)
+
+
+def test_a_context_tap_is_named_once():
+    with pytest.raises(
+        HypercolumnsError, match=r"pyramid:2 is named twice in cnn\.taps and cnn\.context; name it once"
+    ):
+        Backbone("rgb", ["image", "pyramid:2"], context=["pyramid:2"])
+
+
+def test_modules_are_no_context_taps():
+    assert parse("features.0") is None
+    assert parse("layer1.0.add") is None
+
+
+@pytest.mark.parametrize(("length", "parts"), [(7, 3), (6, 6), (13, 5), (1, 1), (2, 6)])
+def test_the_means_of_an_export_are_those_of_pooling(length, parts):
+    """Where there are fewer cells than parts, the last cell is the rest of them too."""
+    values = torch.arange(length).double() ** 2
+    expected = F.adaptive_avg_pool1d(values[None], min(length, parts))[0]
+    found = means(length, parts) @ values
+    assert torch.allclose(found[: len(expected)], expected)
+    assert (found[len(expected) :] == values[-1]).all()
+
+
+def test_a_window_of_cells_that_see_the_whole_image_sees_it_too():
+    axes = (Regular(8, 3.5, None), Regular(8, 3.5, None))
+    assert parse("window:3").tap(Tap("deepest", 5, axes), None) == Tap("window:3", 5, axes)

@@ -1,0 +1,237 @@
+"""What every backbone of conf/cnn says of itself, and that it is so.
+
+The table is worked out by hand. A convolution or pooling of kernel k, stride s and padding p moves the first centre by
+(k - 1) / 2 - p cells of what it sees, and multiplies the stride by s.
+"""
+
+import copy
+from typing import NamedTuple
+
+import pytest
+import torch
+from conftest import ROOT
+from small_runs import config
+from torch import nn
+from torchvision.ops import SqueezeExcitation
+
+from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.taps import Regular
+from hypercolumns.settings import build
+
+
+class Expected(NamedTuple):
+    channels: list[int]
+    centres: list[tuple[float, float]]  # (offset, stride) of layers, of an image of odd sides
+    min_side: int = 1
+    reaches: list[float | None] | None = None  # of a cell to either side
+
+
+def from_zero(*strides):
+    """An odd kernel k at stride 2, padded by (k - 1) / 2 on both sides, moves nothing."""
+    return [(0, stride) for stride in strides]
+
+
+EXPECTED = {
+    "rgb": Expected([3], [(0, 1)], reaches=[0]),
+    # 7x7 at stride 2 without padding: 3. Each pooling, 3x3 at stride 2 without padding: + 2, + 4, + 8 and so on.
+    "sqn": Expected(
+        [96, 128, 128, 256, 384, 512],
+        [(3, 2), (5, 4), (5, 4), (9, 8), (9, 8), (17, 16)],
+        21,
+        [3, 9, 13, 29, 45, 77],
+    ),
+    # The same, and context taps: see test_context.
+    "sqn_context": Expected(
+        [96, 128, 128, 256, 384, 512, 512, 512, 512, 512, 2],
+        [(3, 2), (5, 4), (5, 4), (9, 8), (9, 8), (17, 16), (17, 16)],
+        21,
+        [3, 9, 13, 29, 45, 77, 93],
+    ),
+    "sqn_many": Expected(
+        [96, 128, 128, 256, 256, 384, 384, 512, 512, *[512] * 6, 2],
+        [(3, 2), (5, 4), (5, 4), (5, 4), (9, 8), (9, 8), (9, 8), (9, 8), (17, 16), (17, 16), (17, 16)],
+        21,
+    ),
+    # 3x3 at stride 2 without padding: 1. Each pooling, as above: + 2, + 4, + 8.
+    "squeezenet1_1": Expected(
+        [64, 128, 256, 384, 512],
+        [(1, 2), (3, 4), (7, 8), (15, 16), (15, 16)],
+        17,
+        [1, 11, 31, 71, 103],
+    ),
+    # Each pooling, 2x2: + 0.5, + 1, + 2, + 4.
+    "vgg": Expected(
+        [64, 128, 256, 512, 512], [(0, 1), (0.5, 2), (1.5, 4), (3.5, 8), (7.5, 16)], 16, [1, 3.5, 12.5, 30.5, 66.5]
+    ),
+    "vgg16": Expected(
+        [64, 128, 256, 512, 512], [(0, 1), (0.5, 2), (1.5, 4), (3.5, 8), (7.5, 16)], 16, [2, 6.5, 19.5, 45.5, 97.5]
+    ),
+    # 7x7 and 3x3 pooling: 3 + 2; two blocks of two 3x3 at stride 4: + 16; at 8, the first of four at stride 4: + 28.
+    "resnet18": Expected([64, 64, 128, 256, 512], from_zero(2, 4, 8, 16, 32), 1, [3, 21, 49, 105, 217]),
+    # The same with one 3x3 a block: 5 + 3 * 4 = 17; + 4 + 3 * 8 = 45; + 8 + 5 * 16 = 133; + 16 + 2 * 32 = 213.
+    "resnet50": Expected([64, 256, 512, 1024, 2048], from_zero(2, 4, 8, 16, 32), 1, [3, 17, 45, 133, 213]),
+    # 3x3: 1; 3x3 at stride 2: + 2; 3x3 at strides 2 and 4: + 2 + 4.
+    "mobilenet_v3_large": Expected([16, 24, 40, 112, 160], from_zero(2, 4, 8, 16, 32), 1, [3, 9, None, None, None]),
+    "efficientnet_b0": Expected([16, 24, 40, 112, 320], from_zero(2, 4, 8, 16, 32), 1, [None] * 5),
+    # 4x4 at stride 4: 1.5; 2x2 between the stages: + 2, + 4, + 8. A 7x7 in each of 3, 3, 9 and 3 blocks: 1.5 + 9 * 4,
+    # + 2 + 9 * 8, + 4 + 27 * 16, + 8 + 9 * 32.
+    "convnext_tiny": Expected(
+        [96, 192, 384, 768], [(1.5, 4), (3.5, 8), (7.5, 16), (15.5, 32)], 32, [37.5, 111.5, 547.5, 843.5]
+    ),
+    # The way around a block of stride 2 averages 2x2, the way through it moves nothing: the mean of + 4 / 2 and 0 is 1.
+    "timm/test_resnet": Expected([32, 32, 48, 192, 96], [(0, 2), (0, 4), (1, 8), (3, 16), (7, 32)], 1),
+    # Padded by TensorFlow's rule: on both sides alike where the size is odd, else more at the end.
+    "timm/tf_mobilenetv3_small_minimal_100": Expected([16, 16, 24, 48, 576], from_zero(2, 4, 8, 16, 32), 1),
+}
+LARGE = ("vgg16", "resnet50", "efficientnet_b0", "sqn_many")  # and much like smaller ones
+ODD, EVEN = (65, 97), (128, 70)  # the first however often they are halved (and rounded up)
+
+
+def make(name):
+    cnn, _, model = name.partition("/")
+    overrides = [f"cnn={cnn}", "cnn.weights=null", *([f"cnn.model={model}"] if model else [])]
+    return build.backbone(config("train", *overrides)).eval()
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in EXPECTED],
+)
+def named(request):
+    """The name of a backbone, and the backbone with random weights."""
+    return request.param, make(request.param)
+
+
+def linear(backbone, kernel_line):
+    """A copy of the network in which maps are weighted sums of pixels, by `kernel_line(k)` along each axis of a kernel.
+
+    Max pooling averages; what normalises, activates, scales or gates does nothing.
+    """
+    body = copy.deepcopy(backbone.body)
+    nothing = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, SqueezeExcitation)
+    for path, layer in list(body.named_modules()):
+        if isinstance(layer, nn.Conv2d):
+            across, down = (kernel_line(side) for side in layer.kernel_size[::-1])
+            layer.weight.data = (down[:, None] * across).expand_as(layer.weight) / layer.weight.shape[1]
+        elif isinstance(layer, nn.Linear):
+            nn.init.constant_(layer.weight, 1 / layer.in_features)
+        elif isinstance(layer, nn.MaxPool2d):
+            replace(body, path, nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode))
+        elif isinstance(layer, nothing) or "activation" in type(layer).__module__:
+            replace(body, path, nn.Identity())
+        if getattr(layer, "bias", None) is not None:
+            nn.init.zeros_(layer.bias)
+    for name, parameter in body.named_parameters():
+        if name.endswith("layer_scale"):
+            nn.init.ones_(parameter)
+    return body.eval()
+
+
+def replace(body, path, layer):
+    """Put another layer there, unless what it was in is gone."""
+    above = path.rpartition(".")[0]
+    if not isinstance(body.get_submodule(above), nn.Identity):
+        body.set_submodule(path, layer)
+
+
+def middle(side):
+    """A kernel that sees no more than it must to be centred as it is: borders stay out of sight."""
+    line = torch.zeros(side)
+    line[(side - 1) // 2] += 0.5
+    line[side // 2] += 0.5
+    return line
+
+
+def gradients(backbone, body, image):
+    """Of each map but that of coordinates, a cell in its middle, and how much of it each pixel (H, W) makes up."""
+    near = backbone._near(body, image.requires_grad_())
+    for cells in [*near, *backbone.of_whole(backbone.deepest(near), image.shape[2:])]:
+        if not cells.requires_grad:
+            return
+        place = cells.shape[2] // 2, cells.shape[3] // 2
+        (gradient,) = torch.autograd.grad(cells[0, :, *place].sum(), image, retain_graph=True)
+        yield place, gradient[0].sum(0) / gradient.sum()
+
+
+def test_the_table_has_every_file():
+    assert {name.partition("/")[0] for name in EXPECTED} == {path.stem for path in ROOT.glob("conf/cnn/*.yaml")}
+
+
+def test_taps_are_as_worked_out_by_hand(named):
+    name, backbone = named
+    expected = EXPECTED[name]
+    assert [tap.channels for tap in backbone.taps] == expected.channels
+    assert backbone.min_side == expected.min_side
+    layers = zip(backbone.taps, backbone.cells(*ODD), expected.centres, strict=False)
+    assert len(expected.centres) == len([tap for tap in backbone.taps if not tap.of_whole])
+    for tap, cells, (offset, stride) in layers:
+        for axis, count, size in zip(tap.axes, cells, ODD, strict=True):
+            by_hand = [offset + stride * cell for cell in range(count)]
+            assert axis.centres(count, size).tolist() == pytest.approx(by_hand, abs=1e-6), tap
+    if expected.reaches is not None:
+        for tap, reach in zip(backbone.taps, expected.reaches, strict=False):
+            assert [axis.reach for axis in tap.axes] == [None if reach is None else (reach, reach)] * 2
+
+
+def test_padding_that_depends_on_the_size():
+    """By TensorFlow's rule, at sides that are even however often they are halved: + 1, + 2, + 4, + 8, + 16."""
+    backbone = make("timm/tf_mobilenetv3_small_minimal_100")
+    firsts = [
+        float(tap.axes[0].centres(128 // stride, 128)[0])
+        for tap, stride in zip(backbone.taps, (2, 4, 8, 16, 32), strict=True)
+    ]
+    assert firsts == pytest.approx([1, 3, 7, 15, 31])
+    twin = copy.deepcopy(backbone)
+    measured = {tap.axes[0].maps.args[0].__self__ for tap in twin.taps}  # networks; they keep no weights of another
+    assert all(values.is_meta for network in measured for values in network.state_dict().values())
+
+
+def test_cells_are_centred_where_their_gradient_is(named):
+    _, backbone = named
+    body = linear(backbone, middle)
+    for size in (ODD, EVEN):
+        pixels = [torch.arange(side, dtype=torch.float32) for side in size]
+        for tap, cells, (place, share) in zip(
+            backbone.taps, backbone.cells(*size), gradients(backbone, body, torch.ones(1, 3, *size)), strict=False
+        ):
+            reach = int(tap.name.removeprefix("window:")) // 2 if tap.name.startswith("window:") else 0
+            at_border = min(min(n // 2, n - 1 - n // 2) for n in cells) < reach
+            if tap.of_whole or at_border or (reach and size == EVEN):
+                continue  # the border, which sees less, is in sight; see test_context
+            for axis in (0, 1):
+                centre = tap.axes[axis].centres(cells[axis], size[axis])[place[axis]]
+                found = float(share.sum(1 - axis) @ pixels[axis])
+                assert found == pytest.approx(float(centre), abs=0.1 if reach else 1e-3), tap
+
+
+def test_cells_see_as_far_as_they_say(named):
+    """As their gradient is not zero: along one axis, of a thin image."""
+    _, backbone = named
+    body = linear(backbone, torch.ones)
+    of_layers = backbone.taps[: len(backbone.tap_modules)]
+    near = [tap for tap in of_layers if isinstance(tap.axes[1], Regular) and max(tap.axes[1].reach or (99,)) < 60]
+    image = torch.ones(1, 3, 32, 160)
+    for tap, (place, share) in zip(backbone.taps, gradients(backbone, body, image), strict=False):
+        if tap in near:
+            axis = tap.axes[1]
+            centre = axis.offset + axis.stride * place[1]
+            seen = share.sum(0).nonzero()
+            assert (centre - int(seen.min()), int(seen.max()) - centre) == axis.reach
+
+
+@pytest.mark.parametrize("size", [(53, 75)])
+def test_maps_are_as_declared_and_dense_is_sparse(named, size):
+    _, backbone = named
+    torch.manual_seed(0)
+    classifier = MLP(backbone.channels, 3, hidden=8)
+    segmenter = Segmenter(backbone, classifier, ["ground", "cat", "dog"]).eval()
+    images = torch.rand(1, 3, *size)
+    with torch.no_grad():
+        maps = backbone(images)
+        points = torch.cartesian_prod(torch.arange(0, size[0], 4), torch.arange(0, size[1], 5))[None]
+        dense = segmenter(images)[0, :, points[0, :, 0], points[0, :, 1]].T
+        sparse = segmenter.logits_at(images, points)[0]
+    assert [cells.shape[1] for cells in maps] == [tap.channels for tap in backbone.taps]
+    assert [tuple(cells.shape[2:]) for cells in maps] == backbone.cells(*size)
+    assert torch.allclose(dense, sparse, atol=1e-5 * float(dense.abs().max()))

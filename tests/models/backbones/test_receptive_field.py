@@ -1,0 +1,112 @@
+import pytest
+import torch
+from conftest import vgg_weights
+from torch import nn
+from torch.fx import symbolic_trace
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones.receptive_field import Measured, geometries, periods
+from hypercolumns.models.taps import Regular
+
+MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3.block.0", "features.6.add"]}
+
+
+def test_what_squeeze_and_excitation_follows_sees_the_whole_image():
+    mobilenet = Backbone(**MOBILENET)
+    assert [[axis.reach is None for axis in tap.axes] for tap in mobilenet.taps] == [
+        [False] * 2,
+        [False] * 2,
+        [True] * 2,
+    ]
+    assert [tap.axes[0].stride for tap in mobilenet.taps] == [2, 4, 8]
+
+
+def test_gates_are_no_part_of_what_a_cell_is_the_mean_of():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.squeeze, self.chosen = nn.Conv2d(3, 3, 1), nn.Conv1d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            means = x.mean((2, 3), keepdim=True)
+            x = x * self.squeeze(means).sigmoid()
+            return x * self.chosen(means.flatten(1)[:, None]).view(-1, 3, 1, 1).softmax(1).expand_as(x)
+
+    along_y, along_x, _ = one_map(nn.Conv2d(3, 3, 4, stride=4), Gated())
+    assert along_y == along_x == Regular(4, 1.5, None)
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [
+        (torch.sin, "some operation of it is not known to average"),
+        (lambda x: x + x.flip((2, 3)), "some operation of it mixes what is far apart"),
+        (torch.round, "some operation of it hides what a cell sees"),
+    ],
+)
+def test_operations_that_are_refused(operation, message):
+    class Layer(nn.Module):
+        def forward(self, x):
+            return operation(x)
+
+    with pytest.raises(ValueError, match=message):
+        one_map(Layer())
+
+
+def one_map(*layers):
+    """The geometries of the last layer's map, and the periods of a network of these layers."""
+    network = symbolic_trace(nn.Sequential(*layers)).to("meta")
+    ((along_y, along_x),) = geometries(lambda image: [network(image)], 4)
+    return along_y, along_x, periods(network)
+
+
+def test_axes_that_differ():
+    """A network that treats the axes differently, and pads on one side only; by hand."""
+    along_y, along_x, period = one_map(
+        nn.ZeroPad2d((0, 2, 0, 0)), nn.Conv2d(3, 4, (1, 3), stride=(1, 2)), nn.MaxPool2d((2, 1))
+    )
+    assert along_y == Regular(2.0, 0.5, (0.5, 0.5))
+    assert along_x == Regular(2.0, 1.0, (1.0, 1.0))
+    assert period == (2, 2)
+
+
+def test_a_fine_map_after_a_coarse_one_is_in_step_with_the_coarse_one():
+    along_y, _, period = one_map(nn.MaxPool2d(8), nn.Conv2d(3, 4, 1), nn.Upsample(scale_factor=4, mode="bilinear"))
+    assert along_y.stride == 2.0
+    assert period == (8, 8)
+
+
+@pytest.mark.parametrize(("size", "centres"), [(28, [5.5, 13.5, 21.5]), (20, [3.5, 9.5, 15.5]), (16, [3.5, 7.5, 11.5])])
+def test_pyramid_grid(size, centres):
+    """3 cells, each the mean of its share of 7, 5 and 4 cells of 4 pixels; by hand.
+
+    Of 7: cells 0-2, 2-4 and 4-6, of 5: cells 0-1, 1-3 and 3-4, of 4: cells 0-1, 1-2 and 2-3; cell k is centred at
+    1.5 + 4 k.
+    """
+    along_y, along_x, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
+    assert isinstance(along_y, Measured)
+    assert along_y.centres(3, size).tolist() == pytest.approx(centres)
+    assert along_x.centres(3, size).tolist() == pytest.approx(centres)
+
+
+def test_cells_that_are_all_at_one_place():
+    """3 means of a single cell."""
+    along_y, _, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
+    with pytest.raises(
+        HypercolumnsError, match=r"cnn\.taps: the places .* in an image of 4 pixels a side; choose another"
+    ):
+        along_y.centres(3, 4)
+
+
+def test_global_pooling_is_centred_in_the_image():
+    along_y, _, _ = one_map(nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1))
+    assert along_y.centres(1, 40).tolist() == pytest.approx([19.5])
+    assert along_y.centres(1, 90).tolist() == pytest.approx([44.5])
+
+
+def test_a_backbone_with_a_pyramid_grid():
+    backbone = Backbone("vgg11", ["features.8", "avgpool"], vgg_weights())
+    assert isinstance(backbone.taps[0].axes[0], Regular)
+    assert len(backbone.taps[1].axes[0].centres(7, 224)) == 7
+    assert [tuple(cells.shape[1:]) for cells in backbone(torch.rand(1, 3, 64, 90))] == [(256, 16, 22), (512, 7, 7)]

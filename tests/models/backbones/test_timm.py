@@ -1,0 +1,111 @@
+"""Networks of timm: found by name, refused with what to do instead. What holds for all backbones: test_contract.py."""
+
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+
+from hypercolumns import Segmenter
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones import timm as from_timm
+from hypercolumns.models.backbones.backbone import IMAGENET_MEAN
+from hypercolumns.models.classifiers import MLP
+
+NAME = "timm/test_resnet.r160_in1k"
+
+
+def random(name, **settings):
+    return Backbone(name, None, mean=None, std=None, **settings).eval()
+
+
+def test_maps_are_those_that_timm_gives():
+    backbone = random(NAME)
+    reference = timm.create_model("test_resnet", features_only=True).eval()
+    reference.load_state_dict(backbone.body.state_dict(), strict=False)
+    images = torch.rand(1, 3, 65, 50)
+    with torch.no_grad():
+        for ours, theirs in zip(backbone(images), reference((images - 0.5) / 0.5), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_taps_by_name():
+    backbone = Backbone(NAME, ["bn1", "layer2.0.bn2"])
+    assert [tap.name for tap in backbone.taps] == ["bn1", "layer2.0.bn2"]
+
+
+def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
+    backbone = random(NAME)
+    segmenter = Segmenter(backbone, MLP(backbone.channels, 2, hidden=4), ["a", "b"]).eval()
+    path = tmp_path / "model.safetensors"
+    segmenter.save(path)
+    image = torch.rand(3, 40, 50)
+    assert torch.equal(Segmenter.load(path).logits(image), segmenter.logits(image))
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(HypercolumnsError, match=r"not installed; .* uv sync --extra timm, or pip install"):
+        Segmenter.load(path)
+
+
+def test_buffers_that_no_file_holds_are_made():
+    """The filters of anti-aliased networks."""
+    backbone = Backbone("timm/resnetblur18", ["layer1", "layer2"])
+    twin = Backbone("timm/resnetblur18", ["layer1", "layer2"], weights=backbone.body.state_dict())
+    images = torch.rand(1, 3, 40, 40)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(twin(images), backbone(images), strict=True))
+
+
+class TestWeights:
+    def test_pretrained_ones_bring_their_normalisation(self, monkeypatch):
+        state = timm.create_model("test_resnet").state_dict()
+        monkeypatch.setattr(from_timm, "pretrained", lambda model: state)
+        backbone = Backbone(NAME, None, "pretrained", mean=IMAGENET_MEAN)
+        assert backbone.mean.flatten().tolist() == backbone.std.flatten().tolist() == [0.5] * 3
+        assert torch.equal(backbone.body.get_parameter("conv1.0.weight"), state["conv1.0.weight"])
+
+    def test_a_file_takes_the_normalisation_that_is_given(self, tmp_path):
+        path = tmp_path / "weights.pth"
+        state = timm.create_model("test_resnet").state_dict()
+        torch.save(state, path)
+        assert random(NAME, weights=str(path)).mean.flatten().tolist() == [0.5] * 3
+        backbone = Backbone(NAME, None, str(path), mean=(0.1, 0.2, 0.3))
+        assert backbone.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+        assert torch.equal(backbone.body.get_parameter("conv1.0.weight"), state["conv1.0.weight"])
+
+    def test_a_failed_download_never_falls_back(self, monkeypatch):
+        def fail(*_, pretrained=False, **__):
+            raise OSError("no route to host")
+
+        monkeypatch.setattr(timm, "create_model", fail)
+        with pytest.raises(
+            HypercolumnsError, match=r"cnn.weights=pretrained .* \(no route to host\); pass a file, cnn.weights=<path>"
+        ):
+            from_timm.pretrained("test_resnet")
+
+    def test_those_of_torchvision_are_refused(self):
+        with pytest.raises(HypercolumnsError, match=r"IMAGENET1K_V1 is neither a file nor pretrained, timm's own"):
+            random(NAME, weights="IMAGENET1K_V1")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("resnet81", "cnn.model=resnet81 is not one of timm's .* did you mean resnet18 or"),
+        ("hf-hub:someone/something", "cnn.model=hf-hub:someone/something is not one of timm's"),
+        ("resnet18.mine", "timm's resnet18 has no weights mine; choose cnn.model=resnet18, or one of resnet18.a1_in1k"),
+        ("test_vit", "cnn.model=test_vit can't be a backbone: it does not give maps of images of every size .*choose"),
+        ("test_mambaout", "cnn.model=test_mambaout can't be a backbone: stages.0 gives .*, not .batch, channels"),
+        ("mobilevit_xxs", "cnn.model=mobilevit_xxs can't be a backbone: where its cells lie can't be found"),
+        ("hrnet_w18_small", "cnn.model=hrnet_w18_small: timm lists no maps of modules of it"),
+    ],
+)
+def test_what_can_not_be_used(model, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        random(f"timm/{model}")
+
+
+@pytest.mark.slow
+def test_it_is_not_imported_unasked():
+    code = "import sys, train, predict, hypercolumns.stages; assert 'timm' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

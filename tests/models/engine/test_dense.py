@@ -1,0 +1,163 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from maps import ALIGNMENTS, PYRAMID, SIZES, TAPS, Anywhere, everywhere, make_classifier, make_maps
+from torch import nn
+
+from hypercolumns.models.classifiers.pointwise import Pointwise, ReLU
+from hypercolumns.models.engine import classify
+from hypercolumns.models.hypercolumn import at, dense, place
+
+
+def naive(placed, rows, columns, weight, bias, rest):
+    """The slow, obvious way: upsample all, concatenate, 1x1 convolutions."""
+    return rest(F.linear(dense(placed, rows, columns).permute(0, 2, 3, 1), weight, bias))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize("hidden", [[], [6], [6, 5]])
+def test_classify_equals_concatenate_and_classify(size, alignment, hidden):
+    """In value and in every gradient, whatever the blocks and the tiles."""
+    maps = make_maps(size, pyramid=True)
+    placed = place((*TAPS, PYRAMID), maps, size, alignment)
+    weight, bias, rest = make_classifier(hidden, channels=20)
+    tensors = [*maps, weight, bias, *rest.parameters()]
+
+    reference = naive(placed, *everywhere(size), weight, bias, rest)
+    factor = torch.randn(reference.shape, dtype=torch.float64)
+    gradients = torch.autograd.grad((reference * factor).sum(), tensors)
+    for block, tile in [(None, None), ((7, 9), 20), ((16, 64), 1), ((1000, 1000), 10**6)]:
+        ours = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()), block, tile)
+        assert torch.allclose(ours, reference, atol=1e-10)
+        for mine, theirs in zip(torch.autograd.grad((ours * factor).sum(), tensors), gradients, strict=True):
+            assert torch.allclose(mine, theirs, atol=1e-9)
+
+
+def test_classify_at_rows_and_columns_of_ones_choice():
+    size = (20, 30)
+    placed = place(TAPS, make_maps(size), size, "exact")
+    weight, bias, rest = torch.randn(4, 14).double(), torch.randn(4).double(), Anywhere()
+    rows, columns = torch.tensor([0.0, 3.25, 19.0]), torch.tensor([0.5, 29.0])
+    chosen = classify(placed, rows, columns, weight, bias, rest)
+    points = torch.cartesian_prod(rows, columns)[None].expand(2, -1, -1)
+    assert torch.allclose(chosen.flatten(1, 2), at(placed, points) @ weight.T + bias)
+
+
+def test_what_follows_the_first_layer_is_told_where_the_pixels_are():
+    size = (37, 53)
+    placed = place(TAPS, make_maps(size), size, "exact")
+    weight, bias, _ = make_classifier([6])
+    rows, columns = torch.arange(5, 30), torch.arange(2, 50)
+    here = classify(
+        placed, rows, columns, weight, bias, lambda h, r, c: h + (100 * r + c)[..., None], block=(7, 9), tile=20
+    )
+    plain = classify(placed, rows, columns, weight, bias, Anywhere())
+    assert torch.allclose(here - plain, (100.0 * rows[:, None] + columns)[None, :, :, None].double())
+
+
+@pytest.mark.parametrize("tap", [0, 1])
+def test_classify_of_one_tap(tap):
+    """One that is projected after it was interpolated, or before."""
+    size = (20, 30)
+    placed = place(TAPS[tap : tap + 1], make_maps(size)[tap : tap + 1], size, "exact")
+    weight, bias, rest = make_classifier([6], channels=TAPS[tap].channels)
+    reference = naive(placed, *everywhere(size), weight, bias, rest)
+    assert torch.allclose(classify(placed, *everywhere(size), weight, bias, rest), reference, atol=1e-10)
+
+
+def test_classify_of_labels_holds_no_logits():
+    size = (20, 30)
+    placed = place(TAPS, make_maps(size), size, "exact")
+    weight, bias, rest = make_classifier([6])
+    shapes = []
+
+    def labels(hidden, rows, columns):
+        shapes.append(hidden.shape[1:3])
+        return rest(hidden).argmax(-1, keepdim=True).to(torch.uint8)
+
+    found = classify(placed, *everywhere(size), weight, bias, labels, block=(8, 16), tile=32)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found[..., 0].long(), naive(placed, *everywhere(size), weight, bias, rest).argmax(-1))
+    assert max(height * width for height, width in shapes) <= 32
+
+
+def test_dropout_is_the_same_in_the_backward_pass():
+    """With dropout, the output is linear in the last layer's weight: its gradient says which units were dropped."""
+    torch.manual_seed(0)
+    size = (20, 30)
+    placed = place(TAPS, make_maps(size), size, "exact")
+    weight, bias, _ = make_classifier([6])
+    rest = Anywhere(ReLU(), nn.Dropout(0.5), Pointwise(6, 1, bias=False)).double()
+    output = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()), (8, 8), 16).sum()
+    before = torch.get_rng_state()
+    (gradient,) = torch.autograd.grad(output, rest[2].weight)
+    assert torch.allclose((gradient * rest[2].weight).sum(), output)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_gradient_where_none_is_wanted():
+    size = (20, 30)
+    placed = place(TAPS, [m.detach() for m in make_maps(size)], size, "exact")
+    weight, bias, _ = make_classifier([6])
+    output = classify(placed, *everywhere(size), weight, bias.detach(), Anywhere())
+    reference = naive(placed, *everywhere(size), weight, bias, Anywhere())
+    (ours,), (theirs,) = (torch.autograd.grad(one.sum(), weight) for one in (output, reference))
+    assert torch.allclose(ours, theirs, atol=1e-9)
+
+
+def test_nothing_of_hidden_by_height_by_width_is_kept_for_the_backward_pass():
+    """Autograd saves the maps and the weights, no more."""
+    size = (40, 60)
+    maps = make_maps(size)
+    weight, bias, rest = make_classifier([50])
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()) or tensor, lambda t: t):
+        classify(place(TAPS, maps, size, "exact"), *everywhere(size), weight, bias, rest, list(rest.parameters()))
+    assert max(saved) <= max(m.numel() for m in maps)
+
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")),
+]
+
+
+def on_device(device, size):
+    """Maps and a classifier in single precision."""
+    maps = [m.detach().to(device).requires_grad_() for m in make_maps(size, torch.float32)]
+    weight, bias, rest = make_classifier([6], dtype=torch.float32)
+    weight, bias = (one.detach().to(device).requires_grad_() for one in (weight, bias))
+    return place(TAPS, maps, size, "exact"), weight, bias, rest.to(device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("size", SIZES)
+def test_single_precision_on_every_device(device, size):
+    placed, weight, bias, rest = on_device(device, size)
+    tensors = [*(one.cells for one in placed), weight, bias, *rest.parameters()]
+    reference = naive(placed, *everywhere(size), weight, bias, rest)
+    ours = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
+    assert (ours - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
+    for mine, theirs in zip(
+        torch.autograd.grad(ours.mean(), tensors), torch.autograd.grad(reference.mean(), tensors), strict=True
+    ):
+        assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_mixed_precision_is_near_full_precision(device):
+    """Forwards and backwards under bfloat16 autocast; gradients in the parameters' own precision."""
+    size = (20, 30)
+    placed, weight, bias, rest = on_device(device, size)
+    tensors = [*(one.cells for one in placed), weight, bias, *rest.parameters()]
+    reference = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
+    with torch.autocast(device, torch.bfloat16):
+        mixed = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
+    assert mixed.dtype == torch.bfloat16
+    assert (mixed.float() - reference).abs().max() < 0.05 * reference.abs().max()
+    for ours, theirs in zip(
+        torch.autograd.grad(mixed.float().mean(), tensors), torch.autograd.grad(reference.mean(), tensors), strict=True
+    ):
+        assert ours.dtype == torch.float32
+        assert (ours - theirs).norm() < 0.1 * theirs.norm()

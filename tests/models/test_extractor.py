@@ -1,0 +1,151 @@
+import itertools
+
+import pytest
+import torch
+from conftest import SQN
+from maps import ALIGNMENTS
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import MLP, Grid
+from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.extractor import hypercolumns_at, windows
+from hypercolumns.models.segmenter import Segmenter
+
+CUT = 150 * 150  # pixels: windows smaller than the images below
+
+
+def make_segmenter(backbone, alignment="exact", resize=None):
+    torch.manual_seed(0)
+    return Segmenter(backbone, MLP(backbone.channels, 3, 8), ["a", "b", "c"], None, alignment, resize).eval()
+
+
+def assert_windows_are_the_whole_image(segmenter, size, count=2):
+    """Logits, labels and hypercolumns at points; also at the border and beyond, and where windows meet."""
+    images, points = torch.rand(count, 3, *size), torch.rand(count, 40, 2) * torch.tensor(size) * 1.2 - 3
+    with torch.inference_mode():
+        logits, hypercolumns = segmenter(images), segmenter.hypercolumns_at(images, points)
+        segmenter.window = CUT
+        assert len(list(windows(segmenter.backbone, images, segmenter.alignment, limit=CUT))) > 1
+        cut = segmenter(images)
+        assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
+        assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))
+        assert torch.allclose(segmenter.hypercolumns_at(images, points), hypercolumns, atol=1e-5)
+        everywhere = Adaptive(start=4, margin=float("inf"))
+        assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
+
+
+LONG, SQUARE = ((70, 533), (733, 41), (15, 3000)), (301, 260)
+FAST = {  # the rest among the slow tests
+    *(("sqn", alignment, (70, 533)) for alignment in ALIGNMENTS),
+    *(("sqn", "exact", size) for size in (*LONG, SQUARE)),
+    ("vgg", "exact", (70, 533)),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "alignment", "size"),
+    [
+        pytest.param(*case, marks=[] if case in FAST else pytest.mark.slow)
+        for case in itertools.product(("sqn", "vgg"), ALIGNMENTS, (*LONG, SQUARE))
+    ],
+)
+def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
+    count = {"sqn": 2, "vgg": 1}[name]  # for it is slow
+    assert_windows_are_the_whole_image(make_segmenter(request.getfixturevalue(name), alignment), size, count)
+
+
+@pytest.mark.parametrize("size", [(301, 260), (70, 533)])
+def test_context_taps_are_of_the_whole_image(size):
+    """Not of a window; and a location-specific head is told where in the image a window is."""
+    backbone = Backbone("squeezenet1_0", [*SQN["taps"][:4], "pyramid:1", "pyramid:3", "window:3", "coordinates"])
+    head = Grid(backbone.channels, 3, 2, 8)
+    assert_windows_are_the_whole_image(Segmenter(backbone, head, ["a", "b", "c"]).eval(), size)
+
+
+def test_a_crop_in_windows_knows_where_it_is():
+    """Also where the backbone sees it at another size."""
+    backbone = Backbone("squeezenet1_0", [*SQN["taps"][:2], "pyramid:2", "coordinates"])
+    segmenter = Segmenter(backbone, Grid(backbone.channels, 3, 2, 8), ["a", "b", "c"], resize=(230, 310)).eval()
+    image, frame = torch.rand(1, 3, 120, 440), torch.tensor([[-30.0, -50.0, 400.0, 800.0]])
+    with torch.inference_mode():
+        logits = segmenter(image, frame)
+        segmenter.window = CUT
+        cut = segmenter(image, frame)
+        assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
+        assert not torch.allclose(segmenter(image), cut, atol=1e-3)
+
+
+def test_of_a_resized_image(sqn):
+    segmenter = make_segmenter(sqn, resize=(230, 310))
+    image = torch.randint(0, 256, (1, 3, 120, 440), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = segmenter(image)
+        segmenter.window = CUT
+        assert len(list(windows(sqn, image, "exact", (230, 310), CUT))) > 1
+        assert (segmenter(image) - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
+
+
+def test_windows_cover_the_image_once_and_are_no_larger_than_asked(sqn):
+    seen = []
+    handle = sqn.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[-2:]))
+    covered = torch.zeros(1000, 1200, dtype=torch.int64)
+    limit = 500 * 500
+    try:
+        for rows, columns, _ in windows(sqn, torch.rand(1, 3, 1000, 1200), "exact", limit=limit):
+            covered[rows, columns] += 1
+    finally:
+        handle.remove()
+    assert (covered == 1).all()
+    assert max(height * width for height, width in seen) <= limit
+
+
+def test_gradients_are_those_of_the_whole_image():
+    backbone = Backbone(**SQN, trainable="all").double()
+    segmenter = make_segmenter(backbone).double()
+    image, factor = torch.rand(1, 3, 190, 230).double(), torch.rand(1, 3, 190, 230).double()
+    points = torch.randint(0, 190, (1, 20, 2))
+    parameters = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
+    found = []
+    for limit in (10**6, CUT):
+        segmenter.window = limit
+        total = (segmenter(image) * factor).sum() + segmenter.logits_at(image, points).square().sum()
+        found.append(torch.autograd.grad(total, parameters))
+    for cut, whole in zip(*found, strict=True):
+        assert torch.allclose(cut, whole, rtol=1e-6, atol=1e-9)
+
+
+def test_a_network_with_operations_on_the_whole_image_says_so():
+    backbone = Backbone("mobilenet_v3_large", ["features.0", "features.6.add"])
+    image = torch.rand(1, 3, 100, 120)
+    with pytest.warns(
+        UserWarning, match="mobilenet_v3_large depends on the whole image, or on much of it, so that one of 120x100"
+    ):
+        (window,) = windows(backbone, image, "exact", limit=64 * 64)
+    assert torch.equal(window.maps[1].cells, backbone(image)[1])
+
+
+def test_batch_norm_in_training_sees_the_whole_image():
+    backbone = Backbone("resnet18", ["bn1", "layer1.0.add"], trainable="all")
+    image = torch.rand(1, 3, 200, 200)
+    assert len(list(windows(backbone.eval(), image, "exact", limit=CUT))) > 1
+    with pytest.warns(UserWarning, match="can't be cut into windows"):
+        assert len(list(windows(backbone.train(), image, "exact", limit=CUT))) == 1
+
+
+def test_points_of_large_images_lie_in_their_windows(sqn):
+    """Also right where windows meet, half a pixel from the last row of one."""
+    edges = [
+        [rows.stop - 0.5 + shift, columns.stop - 0.5 - shift]
+        for rows, columns, _ in windows(sqn, torch.rand(1, 3, 300, 400), "exact", limit=CUT)
+        for shift in (-0.01, 0.0, 0.01)
+    ]
+    points = torch.tensor([[[0, 0], [299, 399], [150, 200], [0, 399], *edges]])
+    image = torch.rand(1, 3, 300, 400)
+    whole, cut = (hypercolumns_at(sqn, image, points, "exact", limit=limit) for limit in (10**6, CUT))
+    assert torch.allclose(cut, whole, atol=1e-5)
+
+
+def test_points_of_another_number_of_images_are_refused(sqn):
+    with pytest.raises(HypercolumnsError, match=r"points must be \(1, N, 2\) for 1 images, not \(2, 5, 2\)"):
+        hypercolumns_at(sqn, torch.rand(1, 3, 40, 40), torch.zeros(2, 5, 2), "exact")

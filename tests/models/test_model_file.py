@@ -1,0 +1,87 @@
+"""Whatever the header of a model file says: a model, or one line."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import MLP
+
+CLASSES = ["ground", "cat"]
+WORDS = ["rgb", "image", "mlp", "grid", "exact", "timm/x", "vit_b_16", "pyramid:9", "_target_", "os.system", "all", ""]
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from([-1, 0, 1, 2, 1 << 40, 1 << 70]),
+    st.text(max_size=3),
+    st.sampled_from(WORDS),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    torch.manual_seed(0)
+    backbone = Backbone("rgb", ["image", "coordinates"])
+    return Segmenter(backbone, MLP(backbone.channels, len(CLASSES), 4), CLASSES).eval()
+
+
+def places(value, path=()):
+    """Every place in a header, from the outside in."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in inner:
+        yield from places(one, (*path, name))
+
+
+def load(path, header, segmenter):
+    """What comes of it: a model that predicts, or the message."""
+    metadata = {"hypercolumns": json.dumps(header)}
+    safetensors.torch.save_file(segmenter.tensors(), path, metadata)
+    try:
+        loaded = Segmenter.load(path)
+    except HypercolumnsError as error:
+        return str(error)
+    loaded.overlay(torch.rand(3, 5, 7))
+    return loaded
+
+
+def is_one_line(message):
+    return message.startswith("model=") and "model.safetensors" in message and len(message.splitlines()) == 1
+
+
+FEW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FEW
+@given(header=VALUES)
+def test_any_header_is_refused(tmp_path, segmenter, header):
+    assert is_one_line(load(tmp_path / "model.safetensors", header, segmenter))
+
+
+@FEW
+@given(data=st.data())
+def test_a_header_with_one_other_value_is_a_model_or_refused(tmp_path, segmenter, data):
+    header = json.loads(json.dumps(segmenter.header()))
+    *outside, last = data.draw(st.sampled_from([path for path in places(header) if path]))
+    around = header
+    for name in outside:
+        around = around[name]
+    around[last] = data.draw(VALUES)
+    loaded = load(tmp_path / "model.safetensors", header, segmenter)
+    assert is_one_line(loaded) if isinstance(loaded, str) else loaded.classes == tuple(header["classes"])
+
+
+def test_the_header_itself_is_a_model(tmp_path, segmenter):
+    assert load(tmp_path / "model.safetensors", segmenter.header(), segmenter).classes == tuple(CLASSES)

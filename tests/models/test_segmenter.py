@@ -1,0 +1,369 @@
+import doctest
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from conftest import KINDS
+from omegaconf import OmegaConf
+from PIL import Image
+from torch import nn
+
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.coordinates import places, whole_frame
+from hypercolumns.models import model_file
+from hypercolumns.models import segmenter as segmenter_module
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import MLP, Grid
+from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.hypercolumn import dense, place
+from hypercolumns.models.tta import ONE, Views
+from hypercolumns.settings import build
+
+SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("resize", [None, (40, 56)])
+def test_dense_logits_are_those_at_every_point(any_segmenter, size, resize):
+    any_segmenter.resize = resize
+    images = torch.rand(2, 3, *size)
+    points = torch.cartesian_prod(*(torch.arange(side) for side in size))[None].expand(2, -1, -1)
+    with torch.inference_mode():
+        logits = any_segmenter(images)
+        assert logits.shape == (2, 3, *size)
+        sparse = any_segmenter.logits_at(images, points)
+    assert torch.allclose(logits.flatten(2).transpose(1, 2), sparse, atol=1e-4)
+
+
+def test_dense_logits_are_those_of_the_concatenated_map(any_segmenter):
+    images = torch.rand(1, 3, 40, 50)
+    placed = place(any_segmenter.backbone.taps, any_segmenter.backbone(images), (40, 50), "exact")
+    concatenated = dense(placed, torch.arange(40), torch.arange(50))
+    logits = any_segmenter(images)
+    where = places(torch.arange(40)[None, :, None], torch.arange(50)[None, None], whole_frame(images.shape[-2:]))
+    reference = any_segmenter.classifier(concatenated.movedim(1, -1), where).movedim(-1, 1)
+    assert (logits - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("resize", [None, (40, 56)])
+def test_labels_are_the_arg_max_of_the_logits(any_segmenter, size, resize):
+    any_segmenter.resize = resize
+    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    logits = any_segmenter(images)
+    assert torch.equal(logits, any_segmenter(images / 255))
+    labels = any_segmenter.labels(images)
+    assert labels.dtype == torch.uint8
+    assert torch.equal(labels.long(), logits.argmax(1))
+    everywhere = Adaptive(start=4, margin=float("inf"))
+    assert (any_segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
+
+
+def test_bf16_gives_nearly_the_same_labels(any_segmenter):
+    images = torch.rand(1, 3, 60, 70)
+    with torch.autocast("cpu", torch.bfloat16):
+        labels, some = any_segmenter.labels(images), any_segmenter.labels(images, Adaptive(4, 0.5))
+    for found in (labels, some):
+        assert (found == any_segmenter.labels(images)).float().mean() > 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_is_the_same(segmenter):
+    images = torch.rand(1, 3, 60, 70)
+    logits = segmenter.logits(images[0])
+    build.tune(segmenter, OmegaConf.create({"window": 10**6, "compile": True}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the compiler
+        assert torch.allclose(segmenter.logits(images[0]), logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse(kind):
+    contexts, head, settings = KINDS[kind]
+    backbone = Backbone("squeezenet1_0", ["features.0", "features.3.expand1x1", *contexts], trainable="all")
+    segmenter = Segmenter(backbone, head(backbone.channels, 3, **settings), ["a", "b", "c"]).double()
+    images = torch.rand(1, 3, 30, 41).double()
+    points = torch.randint(0, 30, (1, 25, 2))
+    factor = torch.randn(1, 25, 3).double()
+    dense = segmenter(images)[0, :, points[0, :, 0], points[0, :, 1]].T[None]
+    parameters = [p for p in segmenter.parameters() if p.requires_grad]
+    assert parameters[0] is backbone.body.get_parameter("features.0.weight")
+    ours = torch.autograd.grad((dense * factor).sum(), parameters)
+    theirs = torch.autograd.grad((segmenter.logits_at(images, points) * factor).sum(), parameters)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine, other, rtol=1e-6, atol=1e-8)
+
+
+def test_a_crop_with_its_frame_is_a_part_of_its_image():
+    """Of a network that sees single pixels, but of heads and taps that see where they are."""
+    torch.manual_seed(0)
+    backbone = Backbone("rgb", ["image", "coordinates"])
+    segmenter = Segmenter(backbone, Grid(5, 3, 3, 8), ["a", "b", "c"]).eval()
+    images = torch.rand(2, 3, 40, 50)
+    crops = torch.stack([images[0, :, 10:30, 7:40], images[1, :, 3:23, 0:33]])
+    frames = torch.tensor([[-10.0, -7.0, 40.0, 50.0], [-3.0, 0.0, 40.0, 50.0]])
+    whole = segmenter(images)
+    expected = torch.stack([whole[0, :, 10:30, 7:40], whole[1, :, 3:23, 0:33]])
+    assert torch.allclose(segmenter(crops, frames), expected, atol=1e-5)
+    points = torch.randint(0, 20, (2, 30, 2))
+    found = segmenter.logits_at(crops, points, frames)
+    for one, logits, of_crop in zip(points, found, expected, strict=True):
+        assert torch.allclose(logits, of_crop[:, one[:, 0], one[:, 1]].T, atol=1e-5)
+    assert not torch.allclose(segmenter(crops), expected, atol=1e-2)
+
+
+def test_predict_takes_an_image_in_every_form(segmenter, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 44, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "i.png")
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    labels = segmenter.predict(tmp_path / "i.png")
+    assert labels.shape == (30, 44)
+    assert labels.dtype == np.uint8
+    assert (labels == segmenter.logits(pixels).argmax(0).numpy()).all()
+    for form in (str(tmp_path / "i.png"), Image.fromarray(pixels), pixels, tensor, tensor.float() / 255):
+        assert (segmenter.predict(form) == labels).all()
+
+
+def test_probabilities_are_the_softmax_of_the_logits(any_segmenter):
+    image = torch.rand(3, 33, 47)
+    found = any_segmenter.probabilities(image)
+    assert found.dtype == np.float32
+    assert np.abs(found - any_segmenter.logits(image).softmax(0).numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("views", [ONE, Views((1.0, 0.5), flip=True)])
+def test_decisions_are_made_of_the_probabilities(any_segmenter, views):
+    images = torch.rand(2, 3, 33, 47)
+    probabilities = any_segmenter.class_probabilities(images, views)
+    found = any_segmenter.decisions(images, views, probabilities=True)
+    assert torch.equal(found.labels, probabilities.argmax(1).byte())
+    assert (found.probabilities.float() - probabilities).abs().max() < 5e-4
+    assert (found.confidence.float() - probabilities.amax(1)).abs().max() < 5e-4
+    entropy = -(probabilities * probabilities.log()).sum(1) / np.log(3)
+    assert (found.entropy.float() - entropy).abs().max() < 1e-3
+    assert any_segmenter.decisions(images, views).probabilities is None
+
+
+def test_of_one_class_all_is_certain(segmenter):
+    sure = Segmenter(segmenter.backbone, MLP(224, 1, 8), ["all"]).eval().decisions(torch.rand(1, 3, 30, 30))
+    assert (sure.confidence == 1).all()
+    assert (sure.entropy == 0).all()
+
+
+def test_decisions_name_up_to_255_classes(segmenter):
+    many = Segmenter(segmenter.backbone, MLP(224, 255, 8), [str(number) for number in range(255)]).eval()
+    with torch.no_grad():
+        many.classifier.rest[-1].weight.zero_()
+        many.classifier.rest[-1].bias.zero_()[253] = 1
+        assert (many.decisions(torch.rand(1, 3, 30, 30)).labels == 253).all()
+
+
+def test_overlay(segmenter):
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 200, 3), np.uint8)
+    colours = np.array(segmenter.palette)[segmenter.predict(pixels)]
+    plain = np.asarray(segmenter.overlay(pixels, opacity=0.25, legend=False)).astype(float)
+    assert np.abs(plain - (0.75 * pixels + 0.25 * colours)).max() <= 1
+    named = np.asarray(segmenter.overlay(torch.from_numpy(pixels).permute(2, 0, 1) / 255, opacity=0.25))
+    assert named.shape[0] > 30
+    assert np.abs(named[:30].astype(float) - plain).max() <= 1
+
+
+def test_the_example_of_its_documentation(segmenter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    segmenter.save("model.safetensors")
+    Image.fromarray(np.full((30, 44, 3), 90, np.uint8)).save("street.jpg")
+    failed, tried = doctest.testmod(segmenter_module)
+    assert tried >= 5
+    assert not failed
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((4, 4), np.uint8), r"of shape \(4, 4\)"),
+        (torch.zeros(4, 5, 3), r"of shape \(4, 5, 3\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"of shape \(3, 0, 4\)"),
+        (np.full((4, 4, 3), 200, np.int64), "int64 from 200 to 200"),
+        (np.ones((4, 4, 3), bool), "bool"),
+        (torch.full((3, 4, 4), 200.0), r"float32 from 200\.0 to 200\.0"),
+        (torch.full((3, 4, 4), torch.nan), "float32 from nan"),
+        (None, "NoneType"),
+        ([np.zeros((4, 4, 3), np.uint8)], "list"),
+    ],
+)
+def test_predict_refuses_what_is_no_image(segmenter, image, said):
+    with pytest.raises(HypercolumnsError, match=rf"an image must be a path, a PIL image, .*; this one .*{said}"):
+        segmenter.predict(image)
+
+
+def test_more_classes_than_a_mask_can_hold_are_refused(segmenter):
+    names = [str(number) for number in range(256)]
+    with pytest.raises(HypercolumnsError, match="256 classes are more than the 255"):
+        Segmenter(segmenter.backbone, MLP(224, 256, 8), names)
+
+
+def test_predict_leaves_the_mode_as_it_was(segmenter):
+    segmenter.train().predict(np.zeros((30, 30, 3), np.uint8))
+    assert segmenter.training
+
+
+@pytest.mark.parametrize("resize", [None, (40, 56)])
+def test_saved_and_loaded_it_is_the_same(any_segmenter, tmp_path, resize):
+    any_segmenter.resize = resize
+    any_segmenter.save(tmp_path / "model.safetensors")
+    loaded = Segmenter.load(tmp_path / "model.safetensors")
+    image = torch.rand(3, 50, 61)
+    assert torch.equal(loaded.logits(image), any_segmenter.logits(image))
+    assert loaded.classes == ("ground", "cat", "dog")
+    assert loaded.palette == any_segmenter.palette
+    assert loaded.resize == resize
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+class TestModelFile:
+    @pytest.fixture
+    def path(self, segmenter, tmp_path):
+        segmenter.save(tmp_path / "model.safetensors")
+        return tmp_path / "model.safetensors"
+
+    def rewrite(self, path, change):
+        with safetensors.safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["hypercolumns"])
+        header.pop("sha256")  # by which it would be seen
+        tensors = safetensors.torch.load_file(path)
+        change(header, tensors)
+        safetensors.torch.save_file(tensors, path, {"hypercolumns": json.dumps(header)})
+
+    def test_header_says_what_it_is_of(self, path):
+        with safetensors.safe_open(path, "pt") as file:
+            header = json.loads(file.metadata()["hypercolumns"])
+        assert header["backbone"]["network"] == "squeezenet1_0"
+        assert header["backbone"]["taps"][1] == ["features.3.expand1x1", "features.3.expand3x3"]
+        assert header["alignment"] == "exact"
+        assert header["classifier"] == {"kind": "mlp", "hidden": [8], "dropout": 0.0}
+        assert header["classes"] == ["ground", "cat", "dog"]
+        assert set(header["versions"]) == {"hypercolumns", "torch", "torchvision"}
+
+    def test_loading_downloads_nothing(self, path, monkeypatch):
+        monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *a, **k: pytest.fail("download"))
+        Segmenter.load(path)
+        # A network whose own backbone has weights of its own.
+        self.rewrite(path, lambda h, t: h["backbone"].update(network="fcn_resnet50", taps=[["backbone.relu"]]))
+        with pytest.raises(HypercolumnsError, match="tensors are missing"):
+            Segmenter.load(path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda h, t: h.update(format=2), "header of an unknown format"),
+            (lambda h, t: h["classifier"].update(kind="os.system"), "does not hold what its header says"),
+            (lambda h, t: h["classifier"].update(_target_="os.system"), "does not hold what its header says"),
+            (lambda h, t: h["backbone"].update(network="os.system"), "cnn.network=os.system is not known"),
+            (lambda h, t: h["backbone"].update(weights="x"), "does not hold what its header says"),
+            (lambda h, t: h["backbone"].update(_target_="os.system"), "does not hold what its header says"),
+            (lambda h, t: h.update(_target_="os.system"), "_target_ is unknown"),
+            (lambda h, t: h["backbone"].update(std=[0, 1, 1]), r"cnn\.std=\[0, 1, 1\] must be"),
+            (lambda h, t: h["backbone"].update(network="timm/hf-hub:a/b"), "hf-hub:a/b is not one of timm's"),
+            (lambda h, t: h.update(classes=["a\nb", "c", "d"]), "classes must be different names"),
+            (lambda h, t: h.update(classes=["\x1b[2J", "c", "d"]), "classes must be different names"),
+            (lambda h, t: h.update(classes="abc"), "classes must be different names"),
+            (lambda h, t: h.update(classes=["c", "c", "d"]), "classes must be different names"),
+            (lambda h, t: h.update(palette=[[300, 0, 0]] * 3), "palette must be the colours of the classes"),
+            (lambda h, t: h.update(palette=[[0, 0, 0]]), "palette must be the colours of the classes"),
+            (lambda h, t: h.update(palette=[[0, 0, 1e400]] * 3), "palette must be the colours of the classes"),
+            (lambda h, t: h.update(resize=[10**9, 10**9]), r"must be \[height, width\], up to 65536"),
+            (lambda h, t: h.update(resize="ab"), r"resize=ab must be \[height, width\]"),
+            (lambda h, t: h["classifier"].update(hidden=[1] * 10**5), "more layers than there are tensors"),
+            (lambda h, t: h["classifier"].update(hidden=[10**30]), "does not hold what its header says"),
+            (lambda h, t: h.update(versions="x" * 10**6), "its description has 100.... characters"),
+            (
+                lambda h, t: t["classifier.mean"].fill_(float("nan")),
+                "mean has numbers that are not finite",
+            ),
+            (lambda h, t: h.update(alignment="none"), "alignment=none is not known"),
+            (lambda h, t: h["classes"].pop(), "does not hold what its header says"),
+            (lambda h, t: h["classifier"].update(hidden=[10**9]), "does not hold what its header says"),
+            (lambda h, t: t.pop("classifier.mean"), "does not hold what its header says"),
+            (lambda h, t: t.pop("backbone.body.features.0.bias"), r"tensors are missing, such as features\.0\.bias"),
+        ],
+    )
+    def test_a_file_that_was_tampered_with_is_refused(self, path, change, message):
+        self.rewrite(path, change)
+        with pytest.raises(HypercolumnsError, match=message):
+            Segmenter.load(path)
+
+    def test_a_changed_bit_is_seen(self, path):
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(HypercolumnsError, match="it has changed since it was written: its sha256 differs"):
+            Segmenter.load(path)
+
+    @pytest.mark.parametrize(
+        ("tensors", "message"),
+        [
+            ({"a": ([8], [0, 32]), "b": ([8], [16, 48])}, "invalid offset"),
+            ({"a": ([8], [0, 10**12])}, "not a model of this program"),
+            ({"a": ([2**40, 2**40], [0, 64])}, "overflow"),
+            ({}, "header too large"),
+        ],
+        ids=["overlapping", "out of range", "huge", "2 GB claimed"],
+    )
+    def test_a_safetensors_header_that_lies(self, tmp_path, tensors, message):
+        parts = {
+            name: {"dtype": "F32", "shape": shape, "data_offsets": offsets}
+            for name, (shape, offsets) in tensors.items()
+        }
+        header = json.dumps({"__metadata__": {"hypercolumns": "{}"}, **parts}).encode()
+        length = len(header) if tensors else 2 << 30
+        other = tmp_path / "model.safetensors"
+        other.write_bytes(length.to_bytes(8, "little") + header + bytes(64))
+        with pytest.raises(HypercolumnsError, match=message):
+            Segmenter.load(other)
+
+    def test_other_files_are_refused(self, path, tmp_path):
+        other = tmp_path / "other"
+        with pytest.raises(HypercolumnsError, match=r"is not a file; pass the model\.safetensors of a finished run"):
+            Segmenter.load(other)
+        other.write_bytes(b"\x00" * 100)
+        with pytest.raises(HypercolumnsError, match="is not a model of this program"):
+            Segmenter.load(other)
+        safetensors.torch.save_file({"a": torch.zeros(1)}, other)
+        with pytest.raises(HypercolumnsError, match="is not a model of this program"):
+            Segmenter.load(other)
+        other.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(HypercolumnsError, match="is not a model of this program"):
+            Segmenter.load(other)
+
+    def test_a_tensor_that_is_larger_than_its_file_is_refused(self, segmenter, tmp_path):
+        """A checkpoint may repeat a number as often as it likes."""
+        tensors = segmenter.state_dict() | {"classifier.mean": torch.zeros(1).expand(10**12)}
+        content = model_file.in_checkpoint(segmenter.header(), tensors)
+        torch.save(content | {"state_dict": {}}, tmp_path / "a.ckpt")
+        with pytest.raises(HypercolumnsError, match=r"classifier\.mean is larger than what the file holds of it"):
+            Segmenter.load(tmp_path / "a.ckpt")
+
+    @pytest.mark.parametrize("where", ["safetensors.safe_open", "torch.load", "hypercolumns.models.segmenter.Backbone"])
+    def test_too_little_memory_is_no_fault_of_the_file(self, path, where, segmenter, monkeypatch):
+        def fail(*_, **__):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        if where == "torch.load":
+            torch.save(model_file.in_checkpoint(segmenter.header(), {}), path)
+        monkeypatch.setattr(where, fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            Segmenter.load(path)
+
+
+def test_the_frozen_backbone_gets_no_gradient(segmenter):
+    segmenter.train()
+    segmenter(torch.rand(1, 3, 30, 30)).sum().backward()
+    assert all(parameter.grad is None for parameter in segmenter.backbone.parameters())
+    assert all(parameter.grad is not None for parameter in segmenter.classifier.parameters())
+    assert not any(module.training for module in segmenter.backbone.body.modules() if isinstance(module, nn.Conv2d))

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.tta import ONE, Views
+
+
+def at_size(segmenter, size):
+    other = Segmenter(segmenter.backbone, segmenter.classifier, segmenter.classes, resize=size)
+    return other.eval()
+
+
+def images(height=37, width=53):
+    return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def test_which_views():
+    assert list(ONE.of((10, 20))) == [((10, 20), False)]
+    assert list(Views((0.5, 1.5), flip=True).of((10, 21))) == [
+        ((5, 10), False),
+        ((5, 10), True),
+        ((15, 32), False),
+        ((15, 32), True),
+    ]
+    assert list(Views((0.01,)).of((10, 20))) == [((1, 1), False)]
+
+
+@torch.no_grad()
+def test_probabilities_are_the_mean_over_views(segmenter):
+    """Against each view on its own, flipped and flipped back, its size set by the model's own resize."""
+    pictures, expected = images(), []
+    for size in ((28, 40), (37, 53)):
+        one = at_size(segmenter, size)
+        expected += [one(pictures).softmax(1), one(pictures.flip(3)).flip(3).softmax(1)]
+    views = Views((0.75, 1.0), flip=True)
+    found = segmenter.class_probabilities(pictures, views)
+    torch.testing.assert_close(found, torch.stack(expected).mean(0))
+    assert torch.equal(segmenter.labels(pictures, views=views), found.argmax(1).byte())
+
+
+@torch.no_grad()
+def test_scales_are_of_the_size_that_the_model_was_made_for(segmenter):
+    fixed, pictures = at_size(segmenter, (32, 32)), images()
+    expected = at_size(segmenter, (64, 64))(pictures).softmax(1)
+    torch.testing.assert_close(fixed.class_probabilities(pictures, Views((2.0,))), expected)
+
+
+@torch.no_grad()
+def test_a_view_in_windows_is_the_view(segmenter):
+    pictures, views = images(90, 120), Views((1.5,), flip=True)
+    whole = segmenter.class_probabilities(pictures, views)
+    segmenter.window = 8000
+    torch.testing.assert_close(segmenter.class_probabilities(pictures, views), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_a_symmetric_image_gets_symmetric_labels(segmenter):
+    half = images(40, 30)[:1]
+    labels = segmenter.predict(torch.cat([half, half.flip(3)], 3)[0], views=Views(flip=True))
+    assert (labels == labels[:, ::-1]).all()
+
+
+def test_one_view_is_the_plain_prediction(segmenter):
+    picture = images()[0]
+    assert (segmenter.predict(picture, views=ONE) == segmenter.predict(picture)).all()
+
+
+def test_adaptive_sees_one_view(segmenter):
+    with pytest.raises(HypercolumnsError, match="adaptive=true classifies one view"):
+        segmenter.predict(images()[0], Adaptive(), Views(flip=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scales": ()}, r"tta\.scales=\[\] must be a list of numbers"),
+        ({"scales": (1.0, 0)}, r"tta\.scales=\[1\.0, 0\] must"),
+        ({"scales": (9,)}, "up to 8"),
+        ({"scales": ("big",)}, r"such as \[0\.75,1,1\.25\]"),
+        ({"scales": (1, 1.0)}, "names a scale twice"),
+        ({"flip": "yes"}, r"tta\.flip=yes must be true or false"),
+    ],
+)
+def test_views_that_can_not_be(settings, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        Views(**settings)

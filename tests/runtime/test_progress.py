@@ -1,0 +1,60 @@
+import pytest
+
+from hypercolumns.runtime import progress
+from hypercolumns.runtime.progress import Bar, track
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that tests set; the lines go to no terminal."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_line_now_and_then_and_one_at_the_end(clock, capsys):
+    for _ in track(range(1200), "work"):
+        clock[0] += 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "work: 11/1200, 11 s"
+    assert lines[1] == "work: 22/1200, 22 s"
+    assert lines[-1] == "work: 1200 done in 1200.0 s"
+    assert len(lines) < 50  # rarer with time
+
+
+def test_of_unknown_length(clock, capsys):
+    for _ in track(iter(range(12)), "work"):
+        clock[0] += 1
+    assert "work: 11/?, 11 s" in capsys.readouterr().out
+
+
+def test_no_word_of_success_after_a_fault(clock, capsys):
+    def numbers():
+        yield 1
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        list(track(numbers(), "work"))
+    assert capsys.readouterr().out == ""
+
+
+def test_going_on_where_it_stopped(clock, capsys):
+    with Bar("train", 10, done=4, every=5.0, summary=False) as bar:
+        clock[0] += 6
+        bar.advance("loss 0.5")
+        bar.say("epoch 1")
+        clock[0] += 4
+        bar.advance("too soon after that line")
+    assert capsys.readouterr().out.splitlines() == ["train: 5/10, 6 s  loss 0.5", "epoch 1"]
+
+
+def test_in_a_terminal(monkeypatch, capsys):
+    from rich.console import Console
+
+    monkeypatch.setattr(progress, "console", Console(force_terminal=True, width=100))
+    with Bar("[work]", 2) as bar:
+        bar.advance("loss [0.5]")
+        bar.advance("loss [0.4]")
+    output = capsys.readouterr().out
+    assert "[work]" in output
+    assert "loss [0.4]" in output

@@ -1,0 +1,43 @@
+import numpy as np
+from PIL import Image
+
+from hypercolumns.io.images import voc_palette
+from hypercolumns.visualization.overlays import NARROWEST, legend, overlay_with_legend
+
+PALETTE = voc_palette(4)
+
+
+def colours(picture):
+    return {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3).tolist()}
+
+
+def test_the_legend_names_the_classes_that_occur():
+    labels = np.array([[0, 2], [2, 255]], np.uint8)
+    image = np.zeros((2, 2, 3), np.uint8)
+    picture = overlay_with_legend(image, labels, ["a", "b", "c", "d"], PALETTE)
+    assert picture.width == NARROWEST
+    assert colours(picture.crop((0, 0, 2, 2))) == {(0, 0, 0), (0, 64, 0), (112, 112, 96)}
+    below = colours(picture.crop((0, 2, picture.width, picture.height)))
+    assert {PALETTE[0], PALETTE[2]} < below
+    assert PALETTE[1] not in below
+    assert overlay_with_legend(image, labels, None, PALETTE).size == (2, 2)
+
+
+def test_text_grows_with_the_image():
+    def height(width):
+        image = np.zeros((10, width, 3), np.uint8)
+        return overlay_with_legend(image, image[..., 0], ["a"], PALETTE).height - 10
+
+    assert height(100) == height(700)
+    assert height(2880) == 4 * height(700)
+
+
+def test_many_names_take_several_lines():
+    entries = [(f"class {number}", PALETTE[1]) for number in range(20)]
+    assert legend(entries, 2000).height < legend(entries, 300).height
+    assert isinstance(legend([], 100), Image.Image)
+
+
+def test_a_name_is_one_line():
+    plain, broken = (np.asarray(legend([(name, PALETTE[1])], 100)) for name in (r"<b>\n", "<b>\n"))
+    assert (plain == broken).all()

@@ -1,0 +1,87 @@
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from hypercolumns.io.images import VOID_COLOUR, voc_palette
+from hypercolumns.visualization.panels import GAP, LINE, SIDE, WRONG, Labelled, panels
+
+CLASSES, PALETTE = ("ground", "cat", "dog"), voc_palette(3)
+
+
+def labelled(height=2, width=4, image=True):
+    truth = torch.zeros(height, width, dtype=torch.uint8)
+    truth[0, 0], truth[0, 1] = 255, 1
+    predicted = torch.zeros(height, width, dtype=torch.uint8)
+    predicted[0, 2] = 2
+    pixels = torch.full((3, height, width), 100, dtype=torch.uint8)
+    return Labelled(pixels if image else None, truth, predicted, "a caption")
+
+
+def pictures(canvas, count=4, width=SIDE, height=SIDE // 2):
+    array = np.asarray(canvas)
+    starts = [GAP + number * (width + GAP) for number in range(count)]
+    return [array[2 * LINE : 2 * LINE + height, start : start + width] for start in starts]
+
+
+def colours(picture):
+    return {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3).tolist()}
+
+
+def test_small_images_are_magnified_by_whole_numbers():
+    image, truth, prediction, errors = pictures(panels([labelled()], CLASSES, PALETTE))
+    assert colours(image) == {(100, 100, 100)}
+    block = SIDE // 4
+    assert colours(truth[:block, :block]) == {VOID_COLOUR}
+    assert colours(truth[:block, block : 2 * block]) == {(116, 39, 39)}  # 0.6 * (128, 0, 0) + 0.4 * 100, cut
+    assert colours(prediction[:block, 2 * block : 3 * block]) == {(39, 116, 39)}
+    assert colours(errors[:block, :block]) == {VOID_COLOUR}
+    assert colours(errors[:block, block : 3 * block]) == {WRONG}
+    assert colours(errors[block:]) == {(200, 200, 200)}
+
+
+def test_large_images_are_shrunk():
+    canvas = panels([labelled(1000, 2000)], CLASSES, PALETTE)
+    assert canvas.width == 4 * (SIDE + GAP) + GAP
+
+
+def test_in_two_columns():
+    canvas = panels([labelled(4, 8)], CLASSES, PALETTE, columns=2, side=80)
+    array = np.asarray(canvas)
+    below = 2 * LINE + 40 + GAP + LINE  # the caption, a title and a picture, a gap and a title
+    assert colours(array[2 * LINE : 2 * LINE + 40, GAP : GAP + 80]) == {(100, 100, 100)}
+    errors = array[below : below + 40, 2 * GAP + 80 : 2 * GAP + 160]
+    assert {WRONG, VOID_COLOUR, (200, 200, 200)} == colours(errors)
+
+
+def test_without_an_image():
+    canvas = panels([labelled(image=False)], CLASSES, PALETTE)
+    assert canvas.width == 3 * (SIDE + GAP) + GAP
+    truth, _, errors = pictures(canvas, 3)
+    assert colours(errors[SIDE // 4 :]) == {(255, 255, 255)}
+    assert VOID_COLOUR in colours(truth)
+
+
+def test_the_legend_names_what_is_there():
+    rows = [labelled(), labelled(3, 3)]
+    canvas = panels(rows, CLASSES, PALETTE)
+    legend = np.asarray(canvas)[-LINE - GAP :]
+    for colour in (*PALETTE, VOID_COLOUR, WRONG):
+        assert colour in colours(legend)
+    nothing = Labelled(None, torch.zeros(2, 2).byte(), torch.zeros(2, 2).byte(), "")
+    legend = np.asarray(panels([nothing], CLASSES, PALETTE))[-LINE - GAP :]
+    assert PALETTE[1] not in colours(legend)
+
+
+def test_a_long_legend_is_broken_into_lines():
+    names = [f"a class with a long name, number {number}" for number in range(60)]
+    truth = torch.arange(60, dtype=torch.uint8)[None]
+    one, many = (panels([Labelled(None, part, part, "")], names, voc_palette(60)) for part in (truth * 0, truth))
+    assert many.height > one.height
+    legend = np.asarray(many)[-60 * LINE :]
+    assert set(voc_palette(60)) <= colours(legend)
+
+
+def test_a_caption_is_one_line_whatever_the_name_of_its_file():
+    plain, broken = (panels([replace(labelled(), caption=text)], CLASSES, PALETTE) for text in (r"a\n[b]", "a\n[b]"))
+    assert (np.asarray(plain) == np.asarray(broken)).all()
