@@ -13,12 +13,12 @@ from hypercolumns.runtime import signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
-@app.exits_on_fault
+@app.exits_on_user_error
 def main(cfg: DictConfig) -> None:
     """Write masks, overlays and what else is wanted."""
     from hypercolumns.stages import predict  # torch takes seconds to import, which --help need not wait for
 
-    signals.on_stop(signals.interrupt)  # from here on there is something to stop
+    signals.handle_stop_signals(signals.raise_interrupt)  # from here on there is something to stop
     if predict(cfg):
         sys.exit(1)
 

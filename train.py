@@ -11,12 +11,12 @@ from hypercolumns.runtime import signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-@app.exits_on_fault
+@app.exits_on_user_error
 def main(cfg: DictConfig) -> float | None:
     """Run the stage that the config names; returns its mIoU, for sweeps."""
     from hypercolumns.stages import run_stage  # torch takes seconds to import, which --help need not wait for
 
-    signals.on_stop(signals.interrupt)  # from here on there is something to stop
+    signals.handle_stop_signals(signals.raise_interrupt)  # from here on there is something to stop
     miou: float | None = run_stage(cfg)
     return miou
 

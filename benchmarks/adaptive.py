@@ -10,9 +10,9 @@ import torch
 from common import arguments, medians, report
 from torch import Tensor
 
-from hypercolumns.evaluation.metrics import confusion_metric, scores
+from hypercolumns.evaluation.metrics import confusion_metric, segmentation_metrics
 from hypercolumns.io.images import read_image, read_mask
-from hypercolumns.models.engine import Adaptive, adaptive
+from hypercolumns.models.engine import AdaptiveSettings, adaptive
 from hypercolumns.models.engine.points import PointClassifier
 from hypercolumns.models.segmenter import Segmenter
 
@@ -34,7 +34,7 @@ def main() -> None:
     files = [path for path in sorted(options.images.iterdir()) if names is None or path.stem in names]
     images = [read_image(path)[None] for path in files]
     masks = [read_mask(options.masks / f"{path.stem}.png", segmenter.palette, len(segmenter.classes)) for path in files]
-    settings = [Adaptive(start, margin) for start in options.starts for margin in options.margins]
+    settings = [AdaptiveSettings(start, margin) for start in options.starts for margin in options.margins]
 
     timed = images[:: max(len(images) // options.timed, 1)][: options.timed]
     with torch.inference_mode():
@@ -82,7 +82,7 @@ def _scored(
     for labels, others, mask in zip(found, dense, masks, strict=True):
         confusion.update(labels.long(), mask.long())
         same, total = same + int((labels == others).sum()), total + labels.numel()
-    return {"agreement %": 100 * same / total, "mIoU": 100 * (scores(confusion.compute()).miou or 0.0)}
+    return {"agreement %": 100 * same / total, "mIoU": 100 * (segmentation_metrics(confusion.compute()).miou or 0.0)}
 
 
 if __name__ == "__main__":

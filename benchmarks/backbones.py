@@ -9,7 +9,7 @@ from common import CONF, arguments, difference, make_segmenter, medians, report,
 
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.taps import Regular
+from hypercolumns.models.taps import RegularGrid
 
 POINTS = 2000
 TIMM = "timm/resnet18.a1_in1k"
@@ -37,7 +37,7 @@ def main() -> None:
 def description(backbone: Backbone) -> dict[str, str | float]:
     """What the contract's test holds it to."""
     axes = [tap.axes[1] for tap in backbone.taps]
-    centres = [f"({axis.offset:g}, {axis.stride:g})" if isinstance(axis, Regular) else "(by size)" for axis in axes]
+    centres = [f"({axis.offset:g}, {axis.stride:g})" if isinstance(axis, RegularGrid) else "(by size)" for axis in axes]
     return {
         "channels": f"{' + '.join(str(tap.channels) for tap in backbone.taps)} = {backbone.channels}",
         "centres": " ".join(centres),

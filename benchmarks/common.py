@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
 
 ROOT = Path(__file__).parents[1]
@@ -58,8 +58,8 @@ def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segme
     """A segmenter with random weights, in which no number is 0 or 1 by chance."""
     backbone = make_backbone(cnn, **settings)
     torch.manual_seed(0)
-    classifier = MLP(backbone.channels, CLASSES, HIDDEN)
-    classifier.standardise(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
+    classifier = MLPClassifier(backbone.channels, CLASSES, HIDDEN)
+    classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
     classes = [f"class {number}" for number in range(CLASSES)]
     return Segmenter(backbone, classifier, classes, alignment=alignment).eval()  # type: ignore[arg-type]
 

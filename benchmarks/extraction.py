@@ -8,7 +8,7 @@ from common import CLASSES, arguments, difference, make_segmenter, medians, repo
 from original import Original
 
 from hypercolumns.models.extractor import hypercolumns_at
-from hypercolumns.samplers import PerClass
+from hypercolumns.samplers import PerClassSampler
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     corners = make_segmenter(options.cnn, "corners")
-    backbone, original, sampler = corners.backbone, Original(corners), PerClass(3)
+    backbone, original, sampler = corners.backbone, Original(corners), PerClassSampler(3)
     rows = []
     for height, width in options.sizes:
         images = torch.rand(1, 3, height, width)

@@ -40,7 +40,7 @@ from common import report
 from PIL import Image
 from torch import Tensor
 
-from hypercolumns.callbacks import CompleteCheckpoint, WholeFiles
+from hypercolumns.callbacks import AtomicCheckpointIO, SelfContainedCheckpoint
 from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.image_set import read_classes
 from hypercolumns.errors import HypercolumnsError
@@ -48,10 +48,10 @@ from hypercolumns.evaluation import Evaluation
 from hypercolumns.io.images import read_image, read_mask, voc_palette, write_mask
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones import weights as weights_module
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.model_file import TRAINED
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, faults
+from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, find_damage
 
 CLASSES = ["ground", "cat", "dog"]
 FAILURES = ("exception", "hang", "crash", "wrong")
@@ -202,12 +202,12 @@ def make(folder: Path) -> dict[str, Kind]:
 
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "pyramid:2", "coordinates"])
-    segmenter = Segmenter(backbone, MLP(backbone.channels, len(CLASSES), 32), CLASSES).eval()
+    segmenter = Segmenter(backbone, MLPClassifier(backbone.channels, len(CLASSES), 32), CLASSES).eval()
     model, checkpoint, weights = (folder / name for name in ("model.safetensors", "last.ckpt", "weights.pth"))
     segmenter.save(model)
     state: dict[str, Any] = {"state_dict": {TRAINED + name: one for name, one in segmenter.tensors().items()}}
-    CompleteCheckpoint(segmenter).on_save_checkpoint(None, None, state)  # type: ignore[arg-type]
-    WholeFiles().save_checkpoint(state, checkpoint)
+    SelfContainedCheckpoint(segmenter).on_save_checkpoint(None, None, state)  # type: ignore[arg-type]
+    AtomicCheckpointIO().save_checkpoint(state, checkpoint)
     torch.save({f"features.{number}.weight": torch.randn(8, 3, 3, 3) for number in range(3)}, weights)
 
     evaluation = Evaluation(
@@ -240,7 +240,7 @@ def make(folder: Path) -> dict[str, Kind]:
         return found
 
     def of_verified_store() -> Any:
-        damage = faults(store)
+        damage = find_damage(store)
         if damage:
             raise HypercolumnsError(damage[0])
         return of_store()

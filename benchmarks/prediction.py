@@ -25,7 +25,7 @@ from torchvision.models import segmentation
 
 from hypercolumns import Segmenter
 from hypercolumns.io.images import read_image, write_image
-from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.engine import AdaptiveSettings
 
 ROOT = Path(__file__).parents[1]
 PEERS = ("lraspp_mobilenet_v3_large", "fcn_resnet50")
@@ -62,7 +62,7 @@ def _alone(options: Any) -> list[dict[str, Any]]:
     }
     sides: dict[str, Any] = {
         "exact": lambda: [segmenter.labels(image) for image in images],
-        "adaptive": lambda: [segmenter.labels(image, Adaptive()) for image in images],
+        "adaptive": lambda: [segmenter.labels(image, AdaptiveSettings()) for image in images],
         **{name: lambda peer=peer: [peer(image)["out"].argmax(1) for image in floats] for name, peer in peers.items()},
     }
     with torch.inference_mode():

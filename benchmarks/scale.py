@@ -29,11 +29,11 @@ from scale_costs import PIXELS, config, measure
 from scale_model import STAGES, Case, Costs, Machines, counts_bytes, ids_bytes, store_bytes
 from store import CHANNELS, PER_IMAGE, make_store
 
-from hypercolumns.data.batch_samplers import Batches
+from hypercolumns.data.batch_samplers import SampleBatchSampler
 from hypercolumns.io.images import voc_palette, write_image, write_mask
 from hypercolumns.settings import build
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
-from hypercolumns.store.writer import LEAST_IMAGES
+from hypercolumns.store.writer import MIN_SHARD_IMAGES
 
 CASES = (Case("VOC 2012", 1464, 1449), Case("10^5 images", 90_000, 10_000), Case("10^7 images", 9_000_000, 1_000_000))
 CASES += (Case("10^9 samples", 1_800_000, 200_000),)
@@ -142,7 +142,7 @@ def cold(store: SampleStore, processes: int) -> dict[str, Any]:
         with shard.file.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     split, before, begin = SampleStore(store.folder).split("train"), from_disk(), time.perf_counter()
-    for rows in Batches(len(split), 1024 // processes, 0, world_size=processes):
+    for rows in SampleBatchSampler(len(split), 1024 // processes, 0, world_size=processes):
         split.fetch(rows)
     seconds, read = time.perf_counter() - begin, from_disk() - before
     return {
@@ -163,7 +163,7 @@ def shards(folder: Path, number: int) -> dict[str, Any]:
     """What a shard costs, whatever is in it, in a store of so many."""
     nothing = torch.zeros(1, 1)
     image = ImageSamples("2012_000001", (1, 1), torch.zeros(1, 2), nothing[0].long(), nothing)
-    images = [image] * LEAST_IMAGES
+    images = [image] * MIN_SHARD_IMAGES
     clock = [time.process_time()]
     with StoreWriter(folder, {}, {"train": number * len(images)}) as writer:
         for shard in writer.claims("train"):

@@ -21,18 +21,23 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from scale_model import Costs
 
-from hypercolumns.data import Example, ImageSet, SampleData
-from hypercolumns.data.batch_samplers import WINDOW, order
-from hypercolumns.data.modules.images import collate
+from hypercolumns.data import DatasetIndex, Example, SampleDataModule
+from hypercolumns.data.batch_samplers import SHUFFLE_BUFFER, shuffled_rows
+from hypercolumns.data.modules.image_data import collate
 from hypercolumns.evaluation import Evaluation, intervals
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.tta import ONE
+from hypercolumns.models.tta import NO_TTA
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
-from hypercolumns.samplers import Uniform
+from hypercolumns.samplers import UniformSampler
 from hypercolumns.settings import build
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
-from hypercolumns.tasks import Labeller, PixelClassification, Scoring, Segmentation
+from hypercolumns.tasks import (
+    EvaluationTask,
+    LabelPredictor,
+    PixelClassificationTask,
+    SegmentationTask,
+)
 
 PIXELS = 2000  # of an image, in the sparse step of stage train
 Sides = dict[str, tuple[Callable[[], object], int]]  # what is timed, and of how many things it is the time
@@ -83,7 +88,7 @@ def slope(times: Mapping[str, float], sides: Sides, many: str, few: str) -> floa
     return (times[many] - times[few]) / (sides[many][1] - sides[few][1])
 
 
-def reading(settings: list[str], images: ImageSet) -> Sides:
+def reading(settings: list[str], images: DatasetIndex) -> Sides:
     """Listing, hashing and decoding."""
     cfg, train = config("extract", settings), config("train", settings)
     plain, data = build.image_data(cfg, images).dataset("train"), build.image_data(train, images)
@@ -99,12 +104,12 @@ def reading(settings: list[str], images: ImageSet) -> Sides:
     }
 
 
-def samples(cfg: DictConfig, images: ImageSet, folder: Path) -> tuple[SampleStore, Sides]:
+def samples(cfg: DictConfig, images: DatasetIndex, folder: Path) -> tuple[SampleStore, Sides]:
     """Sampling, writing and reading samples; and the store that is read."""
     dataset = build.image_data(cfg, images).dataset("train")
     examples = [dataset[index] for index in range(min(len(dataset), 16))]
     backbone, sampler = build.backbone(cfg).eval(), instantiate(cfg.sampler)
-    read = build.reader(cfg, backbone)
+    read = build.hypercolumn_reader(cfg, backbone)
     numbers, epochs = itertools.count(), itertools.count()
 
     def forward() -> None:
@@ -133,23 +138,23 @@ def samples(cfg: DictConfig, images: ImageSet, folder: Path) -> tuple[SampleStor
         "backbone": (forward, len(examples)),
         "sampling": (lambda: [sample(example) for example in examples], len(examples)),
         "writing": (write, 2 * rows),
-        "fetching": (lambda: exhaust(SampleData(store, 1024).train_dataloader()), rows),
-        "ordering": (lambda: order(WINDOW, 0, next(epochs), 0, WINDOW), WINDOW),
+        "fetching": (lambda: exhaust(SampleDataModule(store, 1024).train_dataloader()), rows),
+        "ordering": (lambda: shuffled_rows(SHUFFLE_BUFFER, 0, next(epochs), 0, SHUFFLE_BUFFER), SHUFFLE_BUFFER),
     }
 
 
-def trainings(settings: list[str], images: ImageSet, store: SampleStore, folder: Path) -> tuple[Segmenter, Sides]:
+def trainings(settings: list[str], images: DatasetIndex, store: SampleStore, folder: Path) -> tuple[Segmenter, Sides]:
     """The steps of stages pretrain and train, at a rate of 0 so that all are alike; and the model that they train."""
     pretrain = config("pretrain", [*settings, "trainer.max_epochs=1", "trainer.limit_val_batches=1"])
     train, numbers = config("train", settings), itertools.count()
     split = store.split("train")
     backbone = build.backbone(pretrain)
     classifier = build.classifier(pretrain, backbone.channels, len(images.classes))
-    classifier.standardise(*split.statistics())
+    classifier.set_statistics(*split.statistics())
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, pretrain.alignment)
     how = build.optimization(pretrain)
-    pixels = PixelClassification(classifier, images.classes, **how)
-    sparse, dense = (Segmentation(segmenter, **how, sampler=sampler) for sampler in (Uniform(PIXELS), None))
+    pixels = PixelClassificationTask(classifier, images.classes, **how)
+    sparse, dense = (SegmentationTask(segmenter, **how, sampler=sampler) for sampler in (UniformSampler(PIXELS), None))
     data = build.image_data(train, images)
     crops = next(iter(data.train_dataloader()))
     full, few = (split.fetch(torch.arange(min(rows, len(split)))) for rows in (pretrain.batch_size, 64))
@@ -165,9 +170,9 @@ def trainings(settings: list[str], images: ImageSet, store: SampleStore, folder:
 
     def fit(batch_size: int) -> None:
         """An epoch of stage pretrain, in more or fewer steps of the same samples."""
-        run, data = folder / f"run {next(numbers)}", SampleData(store, batch_size)
+        run, data = folder / f"run {next(numbers)}", SampleDataModule(store, batch_size)
         build.fit(
-            pretrain, PixelClassification(classifier, images.classes, **how), data, segmenter, run, run / "events"
+            pretrain, PixelClassificationTask(classifier, images.classes, **how), data, segmenter, run, run / "events"
         )
 
     def guess() -> None:
@@ -185,11 +190,11 @@ def trainings(settings: list[str], images: ImageSet, store: SampleStore, folder:
     }
 
 
-def scores(cfg: DictConfig, images: ImageSet, segmenter: Segmenter) -> Sides:
+def scores(cfg: DictConfig, images: DatasetIndex, segmenter: Segmenter) -> Sides:
     """Scoring images, and the intervals of their figures."""
     dataset, draws = build.image_data(cfg, images).dataset("val"), 20
     batches = [collate([dataset[index]]) for index in range(min(len(dataset), 4))]
-    task = Scoring(Labeller(segmenter, ONE).eval(), len(images.classes), cfg.boundary)
+    task = EvaluationTask(LabelPredictor(segmenter, NO_TTA).eval(), len(images.classes), cfg.boundary)
 
     def score() -> None:
         with torch.inference_mode():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from hypercolumns.data.image_set import read_lines
-from hypercolumns.io.images import VOID, read_mask, voc_palette, write_mask
+from hypercolumns.io.images import IGNORE_INDEX, read_mask, voc_palette, write_mask
 from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]
@@ -38,7 +38,7 @@ def regions(mask: Mask) -> list[Pixels]:
         for ends in (one, other):
             np.minimum.at(least, before[ends], np.minimum(before[one], before[other]))
         least = least[least]
-    pixels = np.flatnonzero(mask.ravel() != VOID)
+    pixels = np.flatnonzero(mask.ravel() != IGNORE_INDEX)
     pixels = pixels[least[pixels].argsort(kind="stable")]
     parts = np.split(pixels, np.flatnonzero(np.diff(least[pixels])) + 1)
     return [np.stack(np.divmod(part, mask.shape[1]), 1) for part in parts if len(part)]
@@ -85,14 +85,17 @@ def main() -> None:
             (made / path.relative_to(layout)).symlink_to(path)
     labelled = total = 0
     for name in track(read_lines(layout / "ImageSets" / "Segmentation" / f"{options.train}.txt", "--train")):
-        mask = read_mask(layout / "SegmentationClass" / f"{name}.png", voc_palette(VOID), VOID).numpy()
-        random, few = np.random.default_rng(randomness.derive(options.seed, name)), np.full_like(mask, VOID)
+        mask = read_mask(layout / "SegmentationClass" / f"{name}.png", voc_palette(IGNORE_INDEX), IGNORE_INDEX).numpy()
+        random, few = (
+            np.random.default_rng(randomness.derive_seed(options.seed, name)),
+            np.full_like(mask, IGNORE_INDEX),
+        )
         for region in (one for one in regions(mask) if len(one) >= options.smallest):
             kept = scribble(region, random) if options.scribbles else random.permutation(region)[: options.points]
             few[tuple(kept.T)] = mask[tuple(kept.T)]
         (made / "SegmentationClass" / f"{name}.png").unlink()  # a link; the mask itself stays as it is
-        write_mask(made / "SegmentationClass" / f"{name}.png", few, voc_palette(VOID))
-        labelled, total = labelled + int((few != VOID).sum()), total + int((mask != VOID).sum())
+        write_mask(made / "SegmentationClass" / f"{name}.png", few, voc_palette(IGNORE_INDEX))
+        labelled, total = labelled + int((few != IGNORE_INDEX).sum()), total + int((mask != IGNORE_INDEX).sum())
     print(f"{labelled:,} of {total:,} labelled pixels are left ({labelled / total:.3%}), in {options.target}")
 
 

@@ -18,13 +18,13 @@ import torch
 from common import CLASSES, HIDDEN, make_backbone, report
 from hydra import compose, initialize_config_dir
 
-from hypercolumns.data import SampleData
-from hypercolumns.data.batch_samplers import Batches
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.data import SampleDataModule
+from hypercolumns.data.batch_samplers import SampleBatchSampler
+from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.settings import build
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
-from hypercolumns.tasks import PixelClassification
+from hypercolumns.tasks import PixelClassificationTask
 
 CONF = Path(__file__).parents[1] / "conf"
 CHANNELS, PER_IMAGE = 1504, 500
@@ -90,12 +90,12 @@ def reading(store: SampleStore, folder: Path, options: argparse.Namespace) -> di
             for each in rows:
                 array[each]
             times[name].append(time.perf_counter() - start)
-        loader = SampleData(store, options.batch, seed=epoch).train_dataloader()
+        loader = SampleDataModule(store, options.batch, seed=epoch).train_dataloader()
         start = time.perf_counter()
         for _ in loader:
             pass
         times["ours"].append(time.perf_counter() - start)
-    rows = next(iter(Batches(len(split), options.batch, options.rounds)))
+    rows = next(iter(SampleBatchSampler(len(split), options.batch, options.rounds)))
     assert torch.equal(split.fetch(rows)[0], torch.from_numpy(array[rows.numpy()])), "ours are not the same rows"
     pace = {name: len(split) / float(np.median(each[1:])) for name, each in times.items()}
     return {
@@ -116,22 +116,22 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
     build.quiet_libraries()
     split = store.split("train")
     held = [
-        [split.fetch(rows) for rows in Batches(len(split), options.batch, cfg.seed, epoch)]
+        [split.fetch(rows) for rows in SampleBatchSampler(len(split), options.batch, cfg.seed, epoch)]
         for epoch in range(options.epochs)
     ]
 
-    def start() -> MLP:
+    def start() -> MLPClassifier:
         torch.manual_seed(0)
-        classifier = MLP(CHANNELS, CLASSES, HIDDEN)
-        classifier.standardise(*split.statistics())
+        classifier = MLPClassifier(CHANNELS, CLASSES, HIDDEN)
+        classifier.set_statistics(*split.statistics())
         return classifier
 
     backbone, classes = make_backbone("sqn"), [str(label) for label in range(CLASSES)]
 
-    def lightning(number: int) -> MLP:
+    def lightning(number: int) -> MLPClassifier:
         classifier = start()
-        task = PixelClassification(classifier, classes, **build.optimization(cfg))
-        data = SampleData(store, options.batch, cfg.num_workers, cfg.seed)
+        task = PixelClassificationTask(classifier, classes, **build.optimization(cfg))
+        data = SampleDataModule(store, options.batch, cfg.num_workers, cfg.seed)
         build.fit(
             cfg,
             task,
@@ -145,7 +145,7 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
         )
         return classifier
 
-    def bare(number: int) -> MLP:
+    def bare(number: int) -> MLPClassifier:
         classifier = start().train()
         optimizer = build.optimization(cfg)["optimizer"](classifier.parameters())
         for batches in held:
@@ -157,7 +157,7 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
         return classifier
 
     times: dict[str, list[float]] = {"Lightning": [], "bare loop": []}
-    ends: dict[str, MLP] = {}
+    ends: dict[str, MLPClassifier] = {}
     for number in range(options.rounds + 1):
         for name, side in (("Lightning", lightning), ("bare loop", bare)):
             begin = time.perf_counter()

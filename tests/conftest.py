@@ -15,7 +15,7 @@ import torch
 import torchvision
 
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP, Grid
+from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
 
 FIRES = [[f"features.{i}.expand1x1", f"features.{i}.expand3x3"] for i in (3, 4, 7, 9, 12)]
@@ -73,8 +73,8 @@ def vgg() -> Backbone:
 
 
 KINDS = {
-    "plain": ([], MLP, {"hidden": 8}),
-    "placed": (["pyramid:2", "pyramid:6", "window:3", "coordinates"], Grid, {"size": 3, "hidden": 8}),
+    "plain": ([], MLPClassifier, {"hidden": 8}),
+    "placed": (["pyramid:2", "pyramid:6", "window:3", "coordinates"], GridClassifier, {"size": 3, "hidden": 8}),
 }
 
 
@@ -85,7 +85,7 @@ def make_segmenter(kind: str) -> Segmenter:
     contexts, head, settings = KINDS[kind]
     backbone = Backbone("squeezenet1_0", ["features.0", FIRES[0], *contexts], seed=3)
     classifier = head(backbone.channels, 3, **settings)
-    classifier.standardise(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
+    classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
     return Segmenter(backbone, classifier, ["ground", "cat", "dog"]).eval()
 
 

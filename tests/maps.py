@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hypercolumns.models.classifiers.pointwise import Pointwise, ReLU
-from hypercolumns.models.taps import Regular, Tap
+from hypercolumns.models.taps import RegularGrid, Tap
 
 
 class Grid:
@@ -17,10 +17,10 @@ class Grid:
 
 
 TAPS = (
-    Tap("fine", 3, (Regular(1, 0), Regular(1, 0))),
-    Tap("middle", 4, (Regular(4, 5), Regular(4, 5))),
-    Tap("middle too", 2, (Regular(4, 5), Regular(4, 5))),
-    Tap("deep", 5, (Regular(16, 7.5), Regular(8, 3.5))),
+    Tap("fine", 3, (RegularGrid(1, 0), RegularGrid(1, 0))),
+    Tap("middle", 4, (RegularGrid(4, 5), RegularGrid(4, 5))),
+    Tap("middle too", 2, (RegularGrid(4, 5), RegularGrid(4, 5))),
+    Tap("deep", 5, (RegularGrid(16, 7.5), RegularGrid(8, 3.5))),
 )
 PYRAMID = Tap("pyramid", 6, (Grid(), Grid()))
 SIZES = [(37, 53), (5, 3), (1, 1), (16, 64)]  # odd, smaller than the deepest stride, one pixel, whole strides

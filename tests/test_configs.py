@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 from small_runs import CONF
 
 import hypercolumns
-from hypercolumns.io.files import key
+from hypercolumns.io.files import short_hash
 from hypercolumns.runs import run as runs
 from hypercolumns.settings import build
-from hypercolumns.tasks.param_groups import LayerRates
+from hypercolumns.tasks.param_groups import ParamGroupConfig
 
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
 OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))
-RATES = {field.name for field in fields(LayerRates)}
+RATES = {field.name for field in fields(ParamGroupConfig)}
 composed = functools.partial(small_runs.config, "train")
 
 
@@ -73,7 +73,7 @@ def test_optimizers_and_schedules_are_built(kind, decay):
     made = build.optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
     optimizer = made["optimizer"]([torch.zeros(1, requires_grad=True)])
     assert made["schedule"](optimizer, 10).get_last_lr() == [0.5]
-    assert made["rates"] == LayerRates()
+    assert made["rates"] == ParamGroupConfig()
 
 
 @pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))
@@ -114,13 +114,13 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
 @pytest.mark.parametrize("stage", ["extract", "pretrain", "train"])
 def test_renamed_class_keeps_identity(stage, monkeypatch):
     """A run and a store say a part by its kind: wherever its class moves, they are found again."""
-    monkeypatch.setattr(runs.processes, "device", lambda cfg: torch.device("cpu"))
+    monkeypatch.setattr(runs.distributed, "device", lambda cfg: torch.device("cpu"))
     config = composed(f"stage={stage}", "pixels=sampler", "loss=cross_entropy_dice")
 
     def identity():
-        made = runs.store_identity(config, {}) if stage == "extract" else runs.deciding(config, stage)
+        made = runs.store_identity(config, {}) if stage == "extract" else runs.result_settings(config, stage)
         assert "_target_" not in json.dumps(made)
-        return key(made)
+        return short_hash(made)
 
     before = identity()
     for group in ("sampler", "classifier", "loss", "optimizer", "scheduler", "trainer"):
@@ -141,7 +141,9 @@ def test_renamed_class_keeps_identity(stage, monkeypatch):
     ],
 )
 def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, override, entry):
-    before, after = (runs.deciding(composed(f"stage={stage}", *overrides), stage) for overrides in ([], [override]))
+    before, after = (
+        runs.result_settings(composed(f"stage={stage}", *overrides), stage) for overrides in ([], [override])
+    )
     name, value = entry
     assert after.pop(name) == value
     assert name not in before
@@ -184,7 +186,9 @@ def test_the_recipes():
     for config in extract:
         assert (config.sampler.n, config.views) == (500, {"number": 1, "color_jitter": 0.5, "grey": 0.1, "blur": 0.1})
     assert all(config.cnn.context == ["window:7"] for config in extract + pretrain)
-    assert all(runs.deciding(config, "pretrain") == runs.deciding(pretrain[0], "pretrain") for config in pretrain)
+    assert all(
+        runs.result_settings(config, "pretrain") == runs.result_settings(pretrain[0], "pretrain") for config in pretrain
+    )
     assert [config.until for config in pretrain] == ["pretrain", "train", "train"]
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")

@@ -6,7 +6,7 @@ from hypercolumns.errors import HypercolumnsError, check_number
 
 
 @pytest.mark.parametrize(
-    ("value", "limits"), [(0, {}), (math.inf, {}), (2.5, {"least": 2.5, "below": 3}), (-1, {"least": -2})]
+    ("value", "limits"), [(0, {}), (math.inf, {}), (2.5, {"minimum": 2.5, "below": 3}), (-1, {"minimum": -2})]
 )
 def test_numbers_that_are_within_their_limits(value, limits):
     check_number("x", value, **limits)
@@ -18,7 +18,7 @@ def test_numbers_that_are_within_their_limits(value, limits):
         (-0.1, {}, r"x=-0\.1 must be a number of at least 0$"),
         (math.nan, {}, "x=nan must be a number of at least 0$"),
         (True, {}, "x=True must be a number of at least 0$"),
-        ("2", {"least": 1}, "x=2 must be a number of at least 1$"),
+        ("2", {"minimum": 1}, "x=2 must be a number of at least 1$"),
         (None, {"below": 1}, "x=None must be a number of at least 0 and below 1$"),
         (1, {"below": 1}, "x=1 must be a number of at least 0 and below 1$"),
         (math.inf, {"below": 1e6}, r"x=inf must be a number of at least 0 and below 1e\+06$"),

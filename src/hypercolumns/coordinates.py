@@ -12,23 +12,23 @@ import torch
 from torch import Tensor
 
 
-class Places(NamedTuple):
+class PixelCoordinates(NamedTuple):
     """How far down and across the whole image pixels lie: 0 and 1 are its edges. The two broadcast to all pixels."""
 
     y: Tensor
     x: Tensor
 
 
-def whole_frame(size: Sequence[int]) -> Tensor:
+def full_image_box(size: Sequence[int]) -> Tensor:
     """The frame (1, 4) of images of `size` = (height, width) that are no crops."""
     # Not by `torch.tensor`, which would take the sizes that an export is made with for the only ones.
     return torch.stack([torch.full((), length, dtype=torch.float32) for length in (0, 0, *size)])[None]
 
 
-def places(rows: Tensor, columns: Tensor, frames: Tensor) -> Places:
+def normalised_coordinates(rows: Tensor, columns: Tensor, frames: Tensor) -> PixelCoordinates:
     """The places of pixels at these coordinates, (0, 0) the centre of the first one, on the device of `rows`.
 
     Rows and columns broadcast to all pixels; where there are several frames, their first dimension is that of images.
     """
     top, left, height, width = (values.view(-1, *[1] * (rows.ndim - 1)) for values in frames.to(rows.device).unbind(1))
-    return Places((rows + 0.5 - top) / height, (columns + 0.5 - left) / width)
+    return PixelCoordinates((rows + 0.5 - top) / height, (columns + 0.5 - left) / width)

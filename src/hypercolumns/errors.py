@@ -3,11 +3,13 @@
 import math
 import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 OUT_OF_MEMORY = (
     r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory|CU\w+_STATUS_ALLOC_FAILED"
 )
-LONGEST = 200  # characters of a library's reason; some append all they know
+MAX_REASON = 200  # characters of a library's reason; some append all they know
 
 
 class HypercolumnsError(Exception):
@@ -22,7 +24,27 @@ class HypercolumnsError(Exception):
         if message.startswith(f"Caught {type(self).__name__} in "):
             lines = [line for line in message.splitlines() if line.strip()]
             message = lines[-1].removeprefix(f"{__name__}.{type(self).__name__}: ")
-        super().__init__(printable(message))
+        super().__init__(escape_control_chars(message))
+
+
+class ArgumentError(HypercolumnsError):
+    """A wrong argument of a function or class; the message begins with the argument's own name.
+
+    Whoever reads arguments from settings puts the rest of a setting's name before it, by `setting_prefix`.
+    """
+
+
+@contextmanager
+def setting_prefix(prefix: str) -> Iterator[None]:
+    """Turn an ArgumentError into an error of a setting, such as `classifier.hidden` by the prefix `classifier.`.
+
+    Raises:
+        HypercolumnsError: if an ArgumentError is raised inside.
+    """
+    try:
+        yield
+    except ArgumentError as error:
+        raise HypercolumnsError(f"{prefix}{error}") from error
 
 
 class MissingInputError(HypercolumnsError):
@@ -41,7 +63,7 @@ class UnreadableError(HypercolumnsError):
     """The system does not let a file be read: what it holds is not known, and another time it may well be read."""
 
 
-def reason(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     """What a library says went wrong, on one line and not too long, to stand in brackets in a message of ours."""
     if isinstance(error, pickle.UnpicklingError):  # torch's advice is to read it all the same
         return "it is no file of torch.save, or holds objects, which are not read, for they could execute anything"
@@ -50,52 +72,73 @@ def reason(error: BaseException) -> str:
     if isinstance(error, KeyError):  # whose text is the key alone
         return f"no {error}"
     text = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split()) or type(error).__name__
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]} ..."
 
 
-def kinds(error: BaseException) -> set[str]:
+def class_names(error: BaseException) -> set[str]:
     """The names of its classes, where to import the library that they are of would take seconds."""
     return {kind.__name__ for kind in type(error).__mro__}
 
 
-def is_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether it was memory that was wanting, the machine's or a GPU's: no fault of what was being read."""
-    return bool({"MemoryError", "OutOfMemoryError"} & kinds(error) or re.search(OUT_OF_MEMORY, str(error)))
+    return bool({"MemoryError", "OutOfMemoryError"} & class_names(error) or re.search(OUT_OF_MEMORY, str(error)))
 
 
-def check_whole(setting: str, value: object, least: int) -> None:
-    """Raise HypercolumnsError unless the value of a setting is a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise HypercolumnsError(f"{setting}={value} must be a whole number of at least {least}")
+def check_int(name: str, value: object, minimum: int) -> None:
+    """Check an argument that must be an integer.
+
+    Raises:
+        ArgumentError: unless the value is an integer of at least `minimum`.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ArgumentError(f"{name}={value} must be a whole number of at least {minimum}")
 
 
-def check_number(setting: str, value: object, least: float = 0.0, below: float | None = None) -> None:
-    """Raise HypercolumnsError unless the value of a setting is a number of at least `least`, and below `below`."""
-    most = math.inf if below is None else below
-    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most or value == below:
+def check_number(name: str, value: object, minimum: float = 0.0, below: float | None = None) -> None:
+    """Check an argument that must be a number.
+
+    Raises:
+        ArgumentError: unless the value is a number of at least `minimum`, and below `below` if that is given.
+    """
+    maximum = math.inf if below is None else below
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not minimum <= value <= maximum or value == below:  # type: ignore[operator]
         limit = "" if below is None else f" and below {below:g}"
-        raise HypercolumnsError(f"{setting}={value} must be a number of at least {least:g}{limit}")
+        raise ArgumentError(f"{name}={value} must be a number of at least {minimum:g}{limit}")
 
 
-def check_share(setting: str, value: object, most: float = 1.0) -> None:
-    """Raise HypercolumnsError unless the value of a setting is a number from 0 to `most`."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise HypercolumnsError(f"{setting}={value} must be a number from 0 to {most:g}")
+def check_fraction(name: str, value: object, maximum: float = 1.0) -> None:
+    """Check an argument that must be a number from 0 to `maximum`.
+
+    Raises:
+        ArgumentError: unless it is one.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= maximum:
+        raise ArgumentError(f"{name}={value} must be a number from 0 to {maximum:g}")
 
 
-def check_name(setting: str, value: object) -> None:
-    """Raise HypercolumnsError unless the value of a setting can be the name of a folder, within the one it is for."""
+def check_folder_name(name: str, value: object) -> None:
+    """Check an argument that must be the name of a folder within another one.
+
+    Raises:
+        ArgumentError: unless it is a printable name without separators.
+    """
     if not isinstance(value, str) or not value.isprintable() or value in ("", ".", "..") or set(value) & set("/\\"):
-        raise HypercolumnsError(f"{setting}={value!r} must be a plain name for a folder (a number in quotes)")
+        raise ArgumentError(f"{name}={value!r} must be a plain name for a folder (a number in quotes)")
 
 
-def check_switch(setting: str, value: object) -> None:
-    """Raise HypercolumnsError unless the value of a setting is true or false."""
+def check_bool(name: str, value: object) -> None:
+    """Check an argument that must be true or false.
+
+    Raises:
+        ArgumentError: unless it is a bool.
+    """
     if not isinstance(value, bool):
-        raise HypercolumnsError(f"{setting}={value} must be true or false")
+        raise ArgumentError(f"{name}={value} must be true or false")
 
 
-def printable(text: object) -> str:
+def escape_control_chars(text: object) -> str:
     """The text on one line: what moves the cursor, or can't be encoded, is written as in a Python string.
 
     A file's name may hold anything but a slash and a null byte.

@@ -3,8 +3,8 @@ import torch
 from small_runs import only, run
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.callbacks import MovingAverage
-from hypercolumns.tasks import PixelClassification
+from hypercolumns.callbacks import EMAWeightAveraging
+from hypercolumns.tasks import PixelClassificationTask
 
 DECAY = 0.3
 
@@ -16,16 +16,16 @@ def weights(module):
 def test_the_average_is_what_is_scored_and_kept_and_the_model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     after_step, scored = [], []
-    validation = PixelClassification.validation_step
+    validation = PixelClassificationTask.validation_step
 
     def remember(self, batch, batch_idx):
         scored.append(weights(self))
         return validation(self, batch, batch_idx)
 
     monkeypatch.setattr(
-        PixelClassification, "on_train_batch_end", lambda self, *_: after_step.append(weights(self)), raising=False
+        PixelClassificationTask, "on_train_batch_end", lambda self, *_: after_step.append(weights(self)), raising=False
     )
-    monkeypatch.setattr(PixelClassification, "validation_step", remember)
+    monkeypatch.setattr(PixelClassificationTask, "validation_step", remember)
     small = ["data.train_images=12", "dense_val=0", "trainer.max_epochs=1"]
     run("extract", *small)
     run("pretrain", *small, f"ema={DECAY}", "batch_size=64")
@@ -50,7 +50,7 @@ def test_the_average_is_what_is_scored_and_kept_and_the_model(tmp_path, monkeypa
 
 def test_what_is_not_trained_stays_and_counters_count():
     frozen, counter = torch.randn(1000), torch.tensor([3])
-    before, average = frozen.clone(), MovingAverage(0.999)
+    before, average = frozen.clone(), EMAWeightAveraging(0.999)
     for steps in range(1, 20):
         average._average([frozen], [before], torch.tensor(steps))
         average._average([counter], [torch.tensor([3 + steps])], torch.tensor(steps))
@@ -61,4 +61,4 @@ def test_what_is_not_trained_stays_and_counters_count():
 @pytest.mark.parametrize("decay", [1, -0.1, "slow", True])
 def test_wrong_settings(decay):
     with pytest.raises(HypercolumnsError, match=rf"ema={decay} must be a number of at least 0 and below 1"):
-        MovingAverage(decay)
+        EMAWeightAveraging(decay)

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import torch
 
-from hypercolumns.callbacks import History
-from hypercolumns.callbacks.metrics_csv import read_history
+from hypercolumns.callbacks import MetricsCSV
+from hypercolumns.callbacks.metrics_csv import read_metrics_csv
 
 
 def epoch(history, number, figures, validated=True, rate=0.5):
@@ -23,11 +23,11 @@ def epoch(history, number, figures, validated=True, rate=0.5):
 
 
 def test_what_is_of_another_epoch_is_left_out(tmp_path):
-    history = History(tmp_path)
+    history = MetricsCSV(tmp_path)
     stale = {"train/learning_rate": 9.0, "train/loss": 1.0, "val/loss": 2.0, "val_iou/a": float("nan")}
     epoch(history, 0, stale)
     epoch(history, 1, stale, validated=False, rate=0.25)
-    first, second = read_history(history.table)
+    first, second = read_metrics_csv(history.table)
     assert (first["train/learning_rate"], second["train/learning_rate"]) == ("0.5", "0.25")
     assert first["val/loss"] == "2.0"
     assert "val/loss" not in second
@@ -37,11 +37,11 @@ def test_what_is_of_another_epoch_is_left_out(tmp_path):
 
 def test_an_epoch_done_again_takes_the_place_of_what_it_was(tmp_path):
     """And a class that occurred only in what is gone leaves no curve without points."""
-    history = History(tmp_path)
+    history = MetricsCSV(tmp_path)
     epoch(history, 0, {"val/loss": 2.0})
     epoch(history, 1, {"val/loss": 3.0, "val_iou/a": 0.5})
     trainer = epoch(history, 1, {"val/loss": 4.0})
-    rows = read_history(history.table)
+    rows = read_metrics_csv(history.table)
     assert [row["val/loss"] for row in rows] == ["2.0", "4.0"]
     assert "val_iou/a" not in history.table.read_text()
     history.on_train_end(trainer, None)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from hypercolumns.callbacks import Pictures
-from hypercolumns.callbacks.tensorboard import EventLogger
+from hypercolumns.callbacks import PredictionPanels
+from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
 from hypercolumns.evaluation.metrics import confusion_metric
 from hypercolumns.io.images import voc_palette
 
@@ -23,13 +23,13 @@ def shown(tmp_path, monkeypatch):
     monkeypatch.setattr("hypercolumns.callbacks.prediction_panels.panels", draw)
 
     def validate(wrong, fixed, worst):
-        logger = EventLogger(tmp_path, name="", version="")
+        logger = ImageTensorBoardLogger(tmp_path, name="", version="")
         monkeypatch.setattr(logger, "log_picture", lambda name, picture, step: added.append(name))
         trainer = SimpleNamespace(
             num_val_batches=[len(wrong)], logger=logger, is_global_zero=True, global_step=5, current_epoch=0
         )
         task = SimpleNamespace(classes=("a", "b"), palette=voc_palette(2), confusion=confusion_metric(2))
-        callback = Pictures(fixed, worst)
+        callback = PredictionPanels(fixed, worst)
         callback.on_validation_epoch_start(trainer, task)
         for index, errors in enumerate(wrong):
             mask = torch.zeros(1, 2, 5, dtype=torch.int64)

@@ -10,7 +10,7 @@ from conftest import ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from hypercolumns.cli.app import as_line, quote_paths
+from hypercolumns.cli.app import error_line, quote_paths
 from hypercolumns.errors import HypercolumnsError
 
 NAMES = [
@@ -64,12 +64,12 @@ def test_sweeps_over_paths_are_left_to_hydra_unless_there_is_such_a_file(tmp_pat
 
 
 def test_a_bug_is_no_line():
-    assert as_line(KeyError("x")) is None
-    assert as_line(HypercolumnsError("wrong")) == "wrong"
+    assert error_line(KeyError("x")) is None
+    assert error_line(HypercolumnsError("wrong")) == "wrong"
 
 
 def test_the_end_of_another_process_is_a_line():
-    line = as_line(RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset by peer"))
+    line = error_line(RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset by peer"))
     assert line == "another process of this command has ended; what it printed says why"
 
 
@@ -78,7 +78,7 @@ def test_a_fault_from_a_worker_is_its_last_line():
         "Caught HypercolumnsError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
         "  File x\nhypercolumns.errors.HypercolumnsError: a.jpg is bad\n"
     )
-    assert as_line(HypercolumnsError(message)) == str(HypercolumnsError(message)) == "a.jpg is bad"
+    assert error_line(HypercolumnsError(message)) == str(HypercolumnsError(message)) == "a.jpg is bad"
 
 
 def test_a_message_stays_on_its_line_whatever_the_name_of_a_file():
@@ -87,7 +87,7 @@ def test_a_message_stays_on_its_line_whatever_the_name_of_a_file():
 
 
 def test_a_name_of_two_lines_is_shown_on_one():
-    assert as_line(HypercolumnsError("model=a\nb\x1b[2J is not a file")) == r"model=a\nb\x1b[2J is not a file"
+    assert error_line(HypercolumnsError("model=a\nb\x1b[2J is not a file")) == r"model=a\nb\x1b[2J is not a file"
 
 
 @pytest.mark.parametrize(
@@ -203,14 +203,14 @@ def test_config_files_of_ones_own_that_are_hostile_or_broken(run_script, tmp_pat
     ],
 )
 def test_what_a_machine_lacks_is_one_line_too(error, line):
-    assert re.match(line, as_line(error))
+    assert re.match(line, error_line(error))
 
 
 def test_memory_is_really_asked_for():
     """The words are those of torch."""
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60, dtype=torch.uint8)
-    assert as_line(raised.value).startswith("out of memory (")
+    assert error_line(raised.value).startswith("out of memory (")
 
 
 def test_a_figure_to_monitor_that_there_is_not():
@@ -219,7 +219,7 @@ def test_a_figure_to_monitor_that_there_is_not():
         "['train/loss', 'val/loss', 'val/miou']. HINT: Did you call `log('val/iou', value)`"
     )
     expected = "monitor=val/iou is no figure of this training; choose one of val/loss, val/miou"
-    assert as_line(MisconfigurationException(message)) == expected
+    assert error_line(MisconfigurationException(message)) == expected
 
 
 def test_no_data_says_where_it_looked(run_script, tmp_path):

@@ -9,12 +9,20 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from hypercolumns.data import Pair, check_headers, folder, limited, shapes, shared_ids, voc
+from hypercolumns.data import (
+    ImageMaskPair,
+    check_headers,
+    folder,
+    shapes,
+    shared_ids,
+    train_subset,
+    voc,
+)
 from hypercolumns.data.datasets.shapes import CLASSES, draw
 from hypercolumns.data.datasets.voc import read_layout
-from hypercolumns.data.image_set import check_present, image_set, read
+from hypercolumns.data.image_set import check_present, make_index, read_example
 from hypercolumns.errors import HypercolumnsError, UnreadableError
-from hypercolumns.io.images import VOID, voc_palette
+from hypercolumns.io.images import IGNORE_INDEX, voc_palette
 
 
 def make_pair(image, mask, value=1):
@@ -223,7 +231,7 @@ class TestVoc:
 
         monkeypatch.setattr("hypercolumns.data.image_set.read_pair", fail)
         with pytest.raises(UnreadableError, match=r"c\.jpg can't be read$"):
-            read(voc(root).splits["val"][0], voc_palette(21), 21)
+            read_example(voc(root).splits["val"][0], voc_palette(21), 21)
 
     def test_a_failed_download_is_one_line(self, tmp_path, monkeypatch):
         def fail(*args, **kwargs):
@@ -236,7 +244,9 @@ class TestVoc:
 
 def test_a_set_of_ones_own_without_images():
     with pytest.raises(HypercolumnsError, match="data mine: the val split has no images; it needs one at least"):
-        image_set("mine", ["a"], voc_palette(1), {"train": [Pair("1", Path("1.jpg"), Path("1.png"))], "val": []})
+        make_index(
+            "mine", ["a"], voc_palette(1), {"train": [ImageMaskPair("1", Path("1.jpg"), Path("1.png"))], "val": []}
+        )
 
 
 class TestFingerprint:
@@ -407,7 +417,7 @@ class TestLimit:
 
     def test_smaller_sets_are_part_of_larger_ones_in_the_order_of_the_list(self, ten):
         def ids(count, seed=0):
-            images = limited(folder(**ten), count, seed)
+            images = train_subset(folder(**ten), count, seed)
             assert [pair.id for pair in images.splits["val"]] == ["4", "6"]
             return [pair.id for pair in images.splits["train"]]
 
@@ -419,7 +429,7 @@ class TestLimit:
         assert len({tuple(ids(3, seed)) for seed in range(5)}) > 1
 
     def test_it_shows_in_the_fingerprint(self, ten):
-        every, all_eight, some = (limited(folder(**ten), count, 0).fingerprint() for count in (None, 8, 7))
+        every, all_eight, some = (train_subset(folder(**ten), count, 0).fingerprint() for count in (None, 8, 7))
         assert every == all_eight
         assert every["train"] != some["train"]
         assert every["val"] == some["val"]
@@ -428,7 +438,7 @@ class TestLimit:
     def test_more_than_there_are_or_none(self, ten, count):
         message = rf"data\.limit_images={count} must be a whole number from 1 to 8, .* train split of folder has"
         with pytest.raises(HypercolumnsError, match=message):
-            limited(folder(**ten), count, 0)
+            train_subset(folder(**ten), count, 0)
 
 
 class TestShapes:
@@ -452,8 +462,8 @@ class TestShapes:
         drawn = [draw(np.random.default_rng(seed)) for seed in range(40)]
         assert len({labels.shape for _, labels in drawn}) > 30
         found = np.unique(np.concatenate([labels.ravel() for _, labels in drawn]))
-        assert found.tolist() == [*range(len(CLASSES)), VOID]
+        assert found.tolist() == [*range(len(CLASSES)), IGNORE_INDEX]
         picture, labels = drawn[0]
         assert picture.shape == (*labels.shape, 3)
-        inside = (labels[:, 1:] != labels[:, :-1]) & (labels[:, 1:] != VOID) & (labels[:, :-1] != VOID)
+        inside = (labels[:, 1:] != labels[:, :-1]) & (labels[:, 1:] != IGNORE_INDEX) & (labels[:, :-1] != IGNORE_INDEX)
         assert not inside.any()  # between two classes there is always void

@@ -2,12 +2,12 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import resize
 
-from hypercolumns.coordinates import places
-from hypercolumns.data import Augmentation, Example, ImageData, shapes
-from hypercolumns.data.modules.images import Steps, collate
+from hypercolumns.coordinates import normalised_coordinates
+from hypercolumns.data import Augmentation, Example, ImageDataModule, shapes
+from hypercolumns.data.modules.image_data import ImageBatchSampler, collate
 from hypercolumns.data.transforms import GREY, resize_mask
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import VOID
+from hypercolumns.io.images import IGNORE_INDEX
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(3, 20, 30)
 MASK = IMAGE[0] % 5
@@ -22,28 +22,28 @@ def image_set(tmp_path_factory):
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
 def test_processes_share_each_step(processes, batch_size):
     order = [4, 2, 0, 6, 1, 3, 5]
-    alone = list(Steps(order, batch_size))
+    alone = list(ImageBatchSampler(order, batch_size))
     assert alone == [order[start : start + batch_size] for start in range(0, 7, batch_size)]
-    shares = [list(Steps(order, batch_size, rank, processes)) for rank in range(processes)]
+    shares = [list(ImageBatchSampler(order, batch_size, rank, processes)) for rank in range(processes)]
     for step, parts in zip(alone, zip(*shares, strict=True), strict=True):
         assert [index for part in parts for index in part if index >= 0] == step
         assert all(part for part in parts)
         assert all(part == [~step[0]] for part in parts if part[0] < 0)
-    assert list(Steps(order, batch_size, 0, processes, done=1)) == shares[0][1:]
-    assert len(Steps(order, batch_size, 0, processes, done=1)) == len(alone)
+    assert list(ImageBatchSampler(order, batch_size, 0, processes, done=1)) == shares[0][1:]
+    assert len(ImageBatchSampler(order, batch_size, 0, processes, done=1)) == len(alone)
 
 
 def test_an_image_that_only_fills_a_step_counts_for_nothing(image_set):
-    dataset = ImageData(image_set).dataset("train")
+    dataset = ImageDataModule(image_set).dataset("train")
     image, mask, id, _ = dataset[~2]
     assert torch.equal(image, dataset[2].image)
-    assert (mask == VOID).all()
+    assert (mask == IGNORE_INDEX).all()
     assert mask.shape == dataset[2].mask.shape
     assert id == ""
 
 
 def test_more_processes_than_val_images_are_refused(image_set):
-    data = ImageData(image_set)
+    data = ImageDataModule(image_set)
     data.trainer = type("Trainer", (), {"current_epoch": 0, "global_rank": 0, "world_size": 4})()
     with pytest.raises(HypercolumnsError, match="4 processes can't share 3 val images; use at most 3"):
         data.val_dataloader()
@@ -68,13 +68,13 @@ class TestAugmentation:
             image, mask, _ = Augmentation(**settings)(IMAGE, MASK, seed)
             assert image.shape[1:] == mask.shape
             assert type(mask) is torch.Tensor
-            assert torch.equal(torch.where(mask == VOID, VOID, image[0] % 5), mask)
+            assert torch.equal(torch.where(mask == IGNORE_INDEX, IGNORE_INDEX, image[0] % 5), mask)
 
     def test_padding_is_void(self):
         image, mask, frame = Augmentation(crop=64)(IMAGE, MASK, 0)
         assert mask.shape == (64, 64)
-        assert (mask != VOID).sum() == 20 * 30
-        assert (image[:, mask == VOID] == GREY).all()
+        assert (mask != IGNORE_INDEX).sum() == 20 * 30
+        assert (image[:, mask == IGNORE_INDEX] == GREY).all()
         top, left, height, width = frame.int().tolist()
         assert (height, width) == (20, 30)
         assert torch.equal(mask[top : top + 20, left : left + 30], MASK)
@@ -85,7 +85,7 @@ class TestAugmentation:
         for seed in range(5):
             _, mask, frame = Augmentation(scale=(1.5, 1.5), crop=(11, 13), flip=flip)(IMAGE, MASK, seed)
             rows, columns = torch.meshgrid(torch.arange(11), torch.arange(13), indexing="ij")
-            y, x = places(rows, columns, frame[None])
+            y, x = normalised_coordinates(rows, columns, frame[None])
             x = 1 - x if flip else x
             assert torch.equal(mask, MASK[(y * 20).long(), (x * 30).long()])
 
@@ -137,7 +137,7 @@ class TestAugmentation:
 
 class TestImageData:
     def test_validation_images_are_whole_and_single(self, image_set):
-        data = ImageData(image_set, batch_size=4, resize=(40, 50), augmentation=Augmentation(crop=20))
+        data = ImageDataModule(image_set, batch_size=4, resize=(40, 50), augmentation=Augmentation(crop=20))
         batches = list(data.val_dataloader())
         assert [batch.ids for batch in batches] == [[pair.id] for pair in image_set.splits["val"]]
         assert batches[0].images.shape[2:] == batches[0].masks.shape[1:] != (40, 50)
@@ -146,7 +146,7 @@ class TestImageData:
 
     def test_training_covers_every_image_once_in_an_order_of_the_seed(self, image_set):
         def ids(seed):
-            data = ImageData(image_set, batch_size=2, augmentation=Augmentation(crop=32), seed=seed)
+            data = ImageDataModule(image_set, batch_size=2, augmentation=Augmentation(crop=32), seed=seed)
             return [image_id for batch in data.train_dataloader() for image_id in batch.ids]
 
         assert sorted(ids(0)) == [pair.id for pair in image_set.splits["train"]]
@@ -155,23 +155,23 @@ class TestImageData:
 
     def test_workers_change_nothing(self, image_set):
         settings = {"batch_size": 2, "augmentation": Augmentation((0.5, 2), 32, 0.5, 0.3)}
-        alone, helped = (list(ImageData(image_set, num_workers=n, **settings).train_dataloader()) for n in (0, 2))
+        alone, helped = (list(ImageDataModule(image_set, num_workers=n, **settings).train_dataloader()) for n in (0, 2))
         for ours, theirs in zip(alone, helped, strict=True):
             assert torch.equal(ours.images, theirs.images)
             assert torch.equal(ours.masks, theirs.masks)
 
     def test_epochs_differ(self, image_set):
-        dataset = ImageData(image_set).dataset("train")
+        dataset = ImageDataModule(image_set).dataset("train")
         dataset.augmentation = Augmentation(crop=32)
         first = dataset[0].image
         dataset.epoch = 1
         assert not torch.equal(dataset[0].image, first)
 
     def test_resize_squeezes_image_and_mask(self, image_set):
-        example = ImageData(image_set, resize=(24, 36)).dataset("train")[0]
+        example = ImageDataModule(image_set, resize=(24, 36)).dataset("train")[0]
         assert example.image.shape == (3, 24, 36)
         assert example.mask.shape == (24, 36)
-        assert set(example.mask.unique().tolist()) <= {*range(6), VOID}
+        assert set(example.mask.unique().tolist()) <= {*range(6), IGNORE_INDEX}
 
     def test_sizes_that_differ_are_refused_in_one_batch(self):
         examples = [Example(torch.zeros(3, n, 5), torch.zeros(n, 5).long(), str(n), torch.zeros(4)) for n in (4, 6)]
@@ -184,4 +184,4 @@ class TestImageData:
         first, second = image_set.splits["train"][:2]
         mixed = replace(image_set, splits={"train": (replace(first, mask=second.mask),)})
         with pytest.raises(HypercolumnsError, match=r"must have the same size \(stage=validate .*data\.on_bad=skip"):
-            ImageData(mixed).dataset("train")[0]
+            ImageDataModule(mixed).dataset("train")[0]

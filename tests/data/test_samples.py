@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from hypercolumns.data import SampleData
-from hypercolumns.data.batch_samplers import Batches
-from hypercolumns.data.modules.samples import SampleDataset, _as_it_is
+from hypercolumns.data import SampleDataModule
+from hypercolumns.data.batch_samplers import SampleBatchSampler
+from hypercolumns.data.modules.sample_data import SampleDataset, _as_it_is
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, writer
 
@@ -15,7 +15,7 @@ from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, writer
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """Of 3 images with 10 samples each, in two shards; a sample's first channel is its number."""
-    monkeypatch.setattr(writer, "LEAST_IMAGES", 2)
+    monkeypatch.setattr(writer, "MIN_SHARD_IMAGES", 2)
     images = [
         ImageSamples(
             str(number),
@@ -39,7 +39,7 @@ def numbers(loader):
 
 
 def test_an_epoch_is_every_sample_once_mixed_over_images(store):
-    batches = numbers(SampleData(store, batch_size=8).train_dataloader())
+    batches = numbers(SampleDataModule(store, batch_size=8).train_dataloader())
     assert [len(batch) for batch in batches] == [7, 8, 7, 8]
     assert sorted(itertools.chain(*batches)) == list(range(30))
     assert all(len({number // 10 for number in batch}) > 1 for batch in batches)
@@ -47,19 +47,19 @@ def test_an_epoch_is_every_sample_once_mixed_over_images(store):
 
 def test_the_seed_and_the_epoch_decide_the_order(store):
     def of(seed, epoch):
-        data = SampleData(store, 8, seed=seed)
+        data = SampleDataModule(store, 8, seed=seed)
         data.trainer = type("Trainer", (), {"current_epoch": epoch, "global_rank": 0, "world_size": 1})()
         return numbers(data.train_dataloader())
 
     assert of(0, 0) == of(0, 0)
     assert of(0, 0) != of(1, 0)
     assert of(0, 0) != of(0, 1)
-    assert numbers(SampleData(store, 8).train_dataloader()) == of(0, 0)
+    assert numbers(SampleDataModule(store, 8).train_dataloader()) == of(0, 0)
 
 
 @pytest.mark.parametrize("images", [1, 2])
 def test_batches_of_few_images(store, images):
-    batches = numbers(SampleData(store, batch_size=8, images_per_batch=images).train_dataloader())
+    batches = numbers(SampleDataModule(store, batch_size=8, images_per_batch=images).train_dataloader())
     assert sorted(itertools.chain(*batches)) == list(range(30))
     of_images = [len({number // 10 for number in batch}) for batch in batches]
     assert sorted(of_images) == [1] * 6 if images == 1 else [1] * 2 + [2] * 3
@@ -67,13 +67,13 @@ def test_batches_of_few_images(store, images):
 
 def test_images_per_batch_is_a_number_of_images(store):
     with pytest.raises(HypercolumnsError, match="images_per_batch=0 must be a whole number of at least 1"):
-        SampleData(store, images_per_batch=0)
+        SampleDataModule(store, images_per_batch=0)
 
 
 def test_processes_share_an_epoch(store):
     found = []
     for rank in range(3):
-        data = SampleData(store, 4)
+        data = SampleDataModule(store, 4)
         data.trainer = type("Trainer", (), {"current_epoch": 2, "global_rank": rank, "world_size": 3})()
         found += [numbers(data.train_dataloader())]
     assert [len(batches) for batches in found] == [8, 8, 8]
@@ -86,7 +86,7 @@ def test_workers_change_nothing(store, method):
         pytest.skip(f"no {method} here")
     split = store.split("train")
     split.statistics()  # opens the maps
-    batches = Batches(30, 8, seed=0)
+    batches = SampleBatchSampler(30, 8, seed=0)
     alone, helped = (
         numbers(DataLoader(SampleDataset(split), batch_sampler=batches, collate_fn=_as_it_is, **settings))
         for settings in ({}, {"num_workers": 2, "multiprocessing_context": method})
@@ -95,9 +95,9 @@ def test_workers_change_nothing(store, method):
 
 
 def test_labels_go_with_their_samples(store):
-    for features, labels, _ in SampleData(store, 8).train_dataloader():
+    for features, labels, _ in SampleDataModule(store, 8).train_dataloader():
         assert torch.equal(features[:, 0].long() // 10, labels)
 
 
 def test_validation_is_in_order(store):
-    assert numbers(SampleData(store, 4).val_dataloader()) == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]
+    assert numbers(SampleDataModule(store, 4).val_dataloader()) == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from small_runs import config, only, run
 
-from hypercolumns.data import ImageSet, Pair, fold
+from hypercolumns.data import DatasetIndex, ImageMaskPair, hold_out
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.settings import build
 from hypercolumns.store import SampleStore
@@ -20,13 +20,13 @@ def ids(images):
 @pytest.fixture
 def images():
     def pairs(names):
-        return tuple(Pair(name, Path(name), Path(name)) for name in names)
+        return tuple(ImageMaskPair(name, Path(name), Path(name)) for name in names)
 
-    return ImageSet("drives", ("road",), ((0, 0, 0),), {"train": pairs(TRAIN), "val": pairs(["0016E5_9"])})
+    return DatasetIndex("drives", ("road",), ((0, 0, 0),), {"train": pairs(TRAIN), "val": pairs(["0016E5_9"])})
 
 
 def test_each_group_is_left_out_once_and_val_never_used(images):
-    folds = {name: ids(fold(images, DRIVE, name)) for name in ("0001TP", "0006R0", "0016E5")}
+    folds = {name: ids(hold_out(images, DRIVE, name)) for name in ("0001TP", "0006R0", "0016E5")}
     assert folds["0016E5"] == {"train": ["0001TP_1", "0001TP_2", "0006R0_1"], "val": ["0016E5_1", "0016E5_2"]}
     assert sorted(id for one in folds.values() for id in one["val"]) == sorted(TRAIN)
     for one in folds.values():
@@ -34,12 +34,12 @@ def test_each_group_is_left_out_once_and_val_never_used(images):
 
 
 def test_without_it_the_set_is_as_it_is(images):
-    assert fold(images, None, None) is images
+    assert hold_out(images, None, None) is images
 
 
 def test_groups_by_several_brackets_and_names_that_are_numbers(images):
-    assert ids(fold(images, r"^0*(\d+)\w+_(\d)", "16-2"))["val"] == ["0016E5_2"]
-    assert ids(fold(images, r"_(\d)", 2))["val"] == ["0001TP_2", "0016E5_2"]
+    assert ids(hold_out(images, r"^0*(\d+)\w+_(\d)", "16-2"))["val"] == ["0016E5_2"]
+    assert ids(hold_out(images, r"_(\d)", 2))["val"] == ["0001TP_2", "0016E5_2"]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_groups_by_several_brackets_and_names_that_are_numbers(images):
 )
 def test_folds_that_can_not_be(images, split_by, left_out, message):
     with pytest.raises(HypercolumnsError, match=message):
-        fold(images, split_by, left_out)
+        hold_out(images, split_by, left_out)
 
 
 @pytest.mark.parametrize("name", ["0001TP", "0006R0", "0016E5"])

@@ -3,14 +3,14 @@ import pytest
 import torch
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.data.groups import groups_by
+from hypercolumns.data.groups import group_ids
 from hypercolumns.evaluation import Evaluation, intervals
-from hypercolumns.evaluation.bootstrap import groups_of, interval, resampled
+from hypercolumns.evaluation.bootstrap import percentile_interval, resample, resampling_groups
 from hypercolumns.runtime import randomness
 
 
-def evaluation_of(everywhere, ids=None):
-    counts = torch.tensor(everywhere)
+def evaluation_of(all_pixels, ids=None):
+    counts = torch.tensor(all_pixels)
     ids = ids or [str(number) for number in range(len(counts))]
     classes = tuple("abcdef"[: counts.shape[1]])
     return Evaluation(classes, tuple(ids), counts, counts // 2, 3)
@@ -23,7 +23,7 @@ def random_evaluation(images=7, classes=3, seed=0):
 def test_images_are_drawn_whole_and_alike_for_all_figures():
     """Against drawing the images one by one, from the same random numbers."""
     evaluation = random_evaluation()
-    drawn = resampled(evaluation, torch.arange(7), 5, seed=4)
+    drawn = resample(evaluation, torch.arange(7), 5, seed=4)
     generator = randomness.generator(4, "bootstrap")
     for number in range(5):
         chosen = torch.randint(7, (7,), generator=generator).tolist()
@@ -38,9 +38,9 @@ def test_images_are_drawn_whole_and_alike_for_all_figures():
 def test_a_group_is_drawn_as_one():
     """Two drives: either of them twice, or each once."""
     evaluation = random_evaluation(images=4)
-    groups = groups_of(["a1", "a2", "b1", "b2"], "^[a-z]")
+    groups = resampling_groups(["a1", "a2", "b1", "b2"], "^[a-z]")
     assert groups.tolist() == [0, 0, 1, 1]
-    drawn = resampled(evaluation, groups, 4000, seed=0)["miou"]
+    drawn = resample(evaluation, groups, 4000, seed=0)["miou"]
     both, first, second = (evaluation.take(chosen).figures()["miou"] for chosen in ([0, 1, 2, 3], [0, 1], [2, 3]))
     shares = [
         float(torch.isclose(drawn, torch.tensor(value).double()).double().mean()) for value in (both, first, second)
@@ -50,8 +50,8 @@ def test_a_group_is_drawn_as_one():
 
 
 def test_groups_by_what_is_in_brackets():
-    assert groups_of(["x_1_a", "y_1_b", "x_2_a"], r"^(.)_\d_(.)").tolist() == [0, 1, 0]
-    assert groups_of(["p", "q"], None).tolist() == [0, 1]
+    assert resampling_groups(["x_1_a", "y_1_b", "x_2_a"], r"^(.)_\d_(.)").tolist() == [0, 1, 0]
+    assert resampling_groups(["p", "q"], None).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_groups_by_what_is_in_brackets():
 )
 def test_groups_that_can_not_be(pattern, message):
     with pytest.raises(HypercolumnsError, match=message):
-        groups_of(["1", "b2"], pattern)
+        resampling_groups(["1", "b2"], pattern)
 
 
 def test_the_interval_is_the_middle():
     values = torch.arange(1001).double()
-    assert interval(values).tolist() == pytest.approx([25, 975])
+    assert percentile_interval(values).tolist() == pytest.approx([25, 975])
     with_gaps = torch.stack([values, torch.where(values % 2 == 0, values, torch.nan)], dim=1)
-    assert interval(with_gaps)[:, 1].tolist() == pytest.approx([25, 975], abs=1)
+    assert percentile_interval(with_gaps)[:, 1].tolist() == pytest.approx([25, 975], abs=1)
 
 
 def test_it_covers_the_truth_as_often_as_it_says():
@@ -105,4 +105,4 @@ def test_a_class_that_is_never_there():
 
 def test_a_wrong_pattern_is_told_before_there_are_images():
     with pytest.raises(HypercolumnsError, match=r"groups=\( is not a regular expression"):
-        groups_by([], "(", "groups")
+        group_ids([], "(", "groups")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.evaluation import Evaluation, compare, count
+from hypercolumns.evaluation import Evaluation, compare, count_image
 
 
 def pair_of_evaluations(images=12, better=0.1):
@@ -18,7 +18,7 @@ def pair_of_evaluations(images=12, better=0.1):
         hard = random.uniform(0.2, 0.6)
         for kept, share in zip(counts, (hard - better, hard), strict=True):
             labels = torch.where(luck < share, (mask + 1) % 3, mask)
-            kept.append(count(f"drive{number % 4}_{number}", labels, mask, 3, 1))
+            kept.append(count_image(f"drive{number % 4}_{number}", labels, mask, 3, 1))
     return tuple(Evaluation.of(kept, "abc", 1) for kept in counts)
 
 
@@ -69,7 +69,7 @@ def test_over_groups():
 def test_a_class_that_one_of_them_lacks():
     truth = torch.zeros(1, 2, dtype=torch.int64)
     evaluation, baseline = (
-        Evaluation.of([count(id, labels, truth, 2, 1) for id in "pq"], "ab", 1) for labels in (truth, truth + 1)
+        Evaluation.of([count_image(id, labels, truth, 2, 1) for id in "pq"], "ab", 1) for labels in (truth, truth + 1)
     )
     result = compare(evaluation, baseline, None, 10, seed=0)
     assert result["difference"]["per_class_iou"] == {"a": 1.0, "b": None}
@@ -78,13 +78,13 @@ def test_a_class_that_one_of_them_lacks():
 
 def test_what_can_not_be_compared():
     evaluation, baseline = pair_of_evaluations()
-    truths = baseline.everywhere.clone()
+    truths = baseline.all_pixels.clone()
     truths[4, 0, 0] += 1
     for other, message in (
         (replace(baseline, classes=("a", "b", "d")), "has the classes a, b, c, the baseline a, b, d; only"),
         (replace(baseline, width=2), r"boundaries of 1 pixels, the baseline of 2; evaluate one .* boundary="),
         (baseline.take(range(11)), "has 12 images, the baseline 11; 1 of them are in one alone, such as drive3_11"),
-        (replace(baseline, everywhere=truths), "the masks of 1 images differ, such as that of drive0_4; evaluate both"),
+        (replace(baseline, all_pixels=truths), "the masks of 1 images differ, such as that of drive0_4; evaluate both"),
     ):
         with pytest.raises(HypercolumnsError, match=message):
             compare(evaluation, other, None, 10, seed=0)

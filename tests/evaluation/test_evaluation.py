@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.evaluation import Evaluation, count
+from hypercolumns.evaluation import Evaluation, count_image
 
 VOID = 255
 
@@ -38,7 +38,7 @@ def reference(pairs, classes, chosen):
         return np.mean([value for value in values if value is not None]) if set(values) != {None} else None
 
     weighted = sum(weight * value for weight, value in zip(weights, iou, strict=True) if value is not None)
-    everywhere = [1 if label == np.argmax(weights) else 0 for label in range(classes) if weights[label]]
+    all_pixels = [1 if label == np.argmax(weights) else 0 for label in range(classes) if weights[label]]
     return {
         "miou": mean(iou),
         "pixel_accuracy": (truth == predicted).mean() if len(truth) else None,
@@ -47,7 +47,7 @@ def reference(pairs, classes, chosen):
         "pixels": len(truth),
         "per_class_iou": iou,
         "per_class_accuracy": accuracy,
-        "baseline": max(weights) / sum(weights) * sum(everywhere) / len(everywhere) if everywhere else None,
+        "baseline": max(weights) / sum(weights) * sum(all_pixels) / len(all_pixels) if all_pixels else None,
     }
 
 
@@ -72,7 +72,7 @@ def images(draw):
 
 def evaluate(classes, pairs, width=2):
     counts = [
-        count(f"image {number}", torch.from_numpy(labels), torch.from_numpy(mask), classes, width)
+        count_image(f"image {number}", torch.from_numpy(labels), torch.from_numpy(mask), classes, width)
         for number, (labels, mask) in enumerate(pairs)
     ]
     return Evaluation.of(counts, [f"class {label}" for label in range(classes)], width)
@@ -101,16 +101,18 @@ def test_equals_a_plain_reference(drawn, width):
 
 def test_counts_are_whole_and_of_each_image():
     truth, labels = torch.tensor([[0, 1, 255]]), torch.tensor([[0, 0, 1]])
-    evaluation = Evaluation.of([count("a", labels, truth, 2, 1), count("b", truth % 255, truth, 2, 1)], "xy", 1)
-    assert evaluation.everywhere.dtype == torch.int64
-    assert evaluation.everywhere.tolist() == [[[1, 0], [1, 0]], [[1, 0], [0, 1]]]
+    evaluation = Evaluation.of(
+        [count_image("a", labels, truth, 2, 1), count_image("b", truth % 255, truth, 2, 1)], "xy", 1
+    )
+    assert evaluation.all_pixels.dtype == torch.int64
+    assert evaluation.all_pixels.tolist() == [[[1, 0], [1, 0]], [[1, 0], [0, 1]]]
 
 
 def test_the_worst_images_first():
     truth = torch.tensor([[0, 0, 1, 1]])
     wrong, half, void = 1 - truth, torch.tensor([[0, 0, 1, 0]]), torch.full_like(truth, VOID)
     pairs = {"half": (half, truth), "right": (truth, truth), "void": (truth, void), "wrong": (wrong, truth)}
-    counts = [count(id, labels, mask, 2, 1) for id, (labels, mask) in pairs.items()]
+    counts = [count_image(id, labels, mask, 2, 1) for id, (labels, mask) in pairs.items()]
     evaluation = Evaluation.of(counts, "xy", 1)
     assert [evaluation.ids[index] for index in evaluation.worst(9)] == ["wrong", "half", "right"]
     assert evaluation.worst(1) == [3]
@@ -118,11 +120,11 @@ def test_the_worst_images_first():
 
 def test_saved_and_loaded(tmp_path):
     labels, mask = torch.randint(3, (2, 5, 6), generator=torch.Generator().manual_seed(0))
-    evaluation = Evaluation.of([count("é/1", labels, mask, 3, 2)], ["a", "ß", "c d"], 2)
+    evaluation = Evaluation.of([count_image("é/1", labels, mask, 3, 2)], ["a", "ß", "c d"], 2)
     evaluation.save(tmp_path / "images.npz")
     loaded = Evaluation.load(tmp_path / "images.npz")
     assert (loaded.ids, loaded.classes, loaded.width) == (evaluation.ids, evaluation.classes, 2)
-    assert torch.equal(loaded.everywhere, evaluation.everywhere)
+    assert torch.equal(loaded.all_pixels, evaluation.all_pixels)
     assert torch.equal(loaded.boundary, evaluation.boundary)
 
 
@@ -141,7 +143,7 @@ def test_a_file_of_other_arrays(tmp_path):
 
 def test_a_file_whose_arrays_do_not_go_together(tmp_path):
     one = torch.zeros(1, 2, dtype=torch.uint8)
-    evaluation = Evaluation.of([count("a", one, one, 2, 1)], "xy", 1)
+    evaluation = Evaluation.of([count_image("a", one, one, 2, 1)], "xy", 1)
     replace(evaluation, ids=("a", "b")).save(tmp_path / "images.npz")
     with pytest.raises(
         HypercolumnsError, match=r"images\.npz holds no evaluation \(its shapes differ\); remove it, and"

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypercolumns.evaluation.metrics import Mean, confusion_metric, scores
+from hypercolumns.evaluation.metrics import WeightedMean, confusion_metric, segmentation_metrics
 
 
 def test_by_hand():
@@ -13,7 +13,7 @@ def test_by_hand():
     predicted = torch.tensor([0, 0, 0, 1, 1, 1, 3, 2, 4])
     confusion = confusion_metric(5)
     confusion.update(predicted, truth)
-    figures = scores(confusion.compute())
+    figures = segmentation_metrics(confusion.compute())
     assert figures.per_class_iou == pytest.approx((3 / 4, 2 / 3, 1 / 2, 0.0, None))
     assert figures.per_class_accuracy == pytest.approx((3 / 4, 1.0, 1 / 2, None, None))
     assert figures.miou == pytest.approx((3 / 4 + 2 / 3 + 1 / 2 + 0) / 4)
@@ -29,7 +29,7 @@ def test_it_is_not_the_mean_over_images():
     confusion = confusion_metric(2)
     confusion.update(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1]))
     confusion.update(torch.tensor([1]), torch.tensor([1]))
-    assert scores(confusion.compute()).per_class_iou == pytest.approx((3 / 4, 1 / 2))
+    assert segmentation_metrics(confusion.compute()).per_class_iou == pytest.approx((3 / 4, 1 / 2))
 
 
 def test_counts_are_int64():
@@ -39,7 +39,7 @@ def test_counts_are_int64():
 def test_nothing_but_void():
     confusion = confusion_metric(2)
     confusion.update(torch.tensor([0, 1]), torch.tensor([255, 255]))
-    figures = scores(confusion.compute())
+    figures = segmentation_metrics(confusion.compute())
     assert figures.miou is figures.pixel_accuracy is figures.baseline_miou is figures.baseline_class is None
     assert figures.pixels == 0
 
@@ -51,7 +51,7 @@ def test_equals_a_plain_reference(classes, height, width, seed):
     predicted = random.integers(0, classes, (height, width))
     confusion = confusion_metric(classes)
     confusion.update(torch.from_numpy(predicted), torch.from_numpy(truth))
-    figures = scores(confusion.compute())
+    figures = segmentation_metrics(confusion.compute())
     valid = truth != 255
     ious = []
     for label in range(classes):
@@ -64,14 +64,14 @@ def test_equals_a_plain_reference(classes, height, width, seed):
 
 
 def test_names_in_the_dictionary():
-    named = scores(torch.tensor([[3, 1], [0, 0]])).as_dict(["sky", "sea"])
+    named = segmentation_metrics(torch.tensor([[3, 1], [0, 0]])).as_dict(["sky", "sea"])
     assert named["per_class_iou"] == {"sky": 0.75, "sea": 0.0}
     assert named["per_class_accuracy"] == {"sky": 0.75, "sea": None}
     assert named["baseline"] == {"class": "sky", "miou": 1.0}
 
 
 def test_the_mean_is_weighted_and_keeps_nan():
-    mean = Mean()
+    mean = WeightedMean()
     for figure, weight in ((1.5, 63), (2.5, 64), (9.0, 0)):
         mean.update(torch.tensor(figure), weight)
     assert mean.compute() == pytest.approx((1.5 * 63 + 2.5 * 64) / 127)

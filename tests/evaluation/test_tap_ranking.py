@@ -4,18 +4,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hypercolumns.coordinates import Places
+from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.evaluation import tap_ranking
 from hypercolumns.evaluation.tap_ranking import (
-    Probes,
-    Rules,
-    Trial,
+    LinearProbes,
+    ProbeResult,
+    SubsetConstraints,
     components,
     correlations,
     fit,
     forward_selection,
 )
-from hypercolumns.models.classifiers import standardised
+from hypercolumns.models.classifiers import standardize
 from hypercolumns.store import Samples
 
 
@@ -30,7 +30,7 @@ def statistics(features):
 
 
 def samples(*taps, labels):
-    return Samples(torch.cat(taps, 1).half(), labels, Places(*torch.zeros(2, len(labels))))
+    return Samples(torch.cat(taps, 1).half(), labels, PixelCoordinates(*torch.zeros(2, len(labels))))
 
 
 class TestPrincipalComponents:
@@ -50,13 +50,13 @@ class TestPrincipalComponents:
 
     def test_what_is_projected_is_white(self):
         features = mixed(500, 60)
-        standard = standardised(features, *statistics(features))
+        standard = standardize(features, *statistics(features))
         projected = standard @ components(torch.corrcoef(features.T), 20)
         assert torch.allclose(projected.T @ projected / 500, torch.eye(20), atol=1e-3)
 
     def test_a_dead_channel_does_no_harm(self):
         features = mixed(100, 4).index_fill(1, torch.tensor([2]), 7.0)
-        projected = standardised(features, *statistics(features)) @ components(
+        projected = standardize(features, *statistics(features)) @ components(
             correlations(features, *statistics(features)), 4
         )
         assert projected.isfinite().all()
@@ -101,10 +101,10 @@ class TestProbes:
     @classmethod
     def probes(cls, dimension=8, seed=0, channels=CHANNELS):
         train, val = cls.drawn(600, 1), cls.drawn(300, 2)
-        return Probes(train, val, statistics(train.features), channels, 6, dimension, seed)
+        return LinearProbes(train, val, statistics(train.features), channels, 6, dimension, seed)
 
     def test_the_ranking_is_as_it_was_made(self):
-        steps = forward_selection(Rules(self.CHANNELS, 3), self.probes().score)
+        steps = forward_selection(SubsetConstraints(self.CHANNELS, 3), self.probes().score)
         singles = sorted(steps[0].new, key=lambda trial: trial.accuracy)
         assert [trial.subset for trial in singles] == [(0,), (2,), (1,)]
         assert [trial.accuracy for trial in singles] == pytest.approx([1 / 6, 1 / 3, 1 / 2], abs=0.07)
@@ -118,7 +118,7 @@ class TestProbes:
 
     def test_a_tap_that_says_nothing_means_the_most_frequent_class(self):
         drawn = samples(torch.full((100, 3), 7.0), labels=torch.tensor([0] * 30 + [1] * 70))
-        trial = Probes(drawn, drawn, statistics(drawn.features), [3], 2, 8, 0).score((0,))
+        trial = LinearProbes(drawn, drawn, statistics(drawn.features), [3], 2, 8, 0).score((0,))
         assert (trial.accuracy, trial.miou) == pytest.approx((0.7, 0.35))
 
     def test_all_are_reduced_to_one_dimension(self):
@@ -136,7 +136,7 @@ class TestProbes:
             samples(*[drawn.features[:, 6:9]] * 5, labels=drawn.labels)
             for drawn in (self.drawn(600, 1), self.drawn(300, 2))
         )
-        often = Probes(train, val, statistics(train.features), [15], 6, 3, 0).score((0,))
+        often = LinearProbes(train, val, statistics(train.features), [15], 6, 3, 0).score((0,))
         assert (often.dimension, often.accuracy) == (3, pytest.approx(once.accuracy, abs=0.02))
 
     def test_the_same_seed_gives_the_same(self):
@@ -146,7 +146,7 @@ class TestProbes:
 class TestRules:
     """Two layers, then window:3 and pyramid:2 of the deepest, then coordinates."""
 
-    RULES = Rules((4, 8, 8, 8, 2), layers=2, from_deepest=(2, 3))
+    RULES = SubsetConstraints((4, 8, 8, 8, 2), layers=2, from_deepest=(2, 3))
 
     def test_a_tap_of_the_deepest_layer_brings_it_along(self):
         assert self.RULES.larger(()) == [(0,), (1,), (1, 2), (1, 3)]
@@ -158,13 +158,13 @@ class TestRules:
         assert self.RULES.allow((0, 4))
 
     def test_limits(self):
-        few = Rules(self.RULES.channels, 2, (2, 3), most=2, budget=14)
+        few = SubsetConstraints(self.RULES.channels, 2, (2, 3), most=2, budget=14)
         subsets = itertools.chain.from_iterable(itertools.combinations(range(5), count) for count in range(1, 6))
         assert [subset for subset in subsets if few.allow(subset)] == [(0,), (1,), (0, 1), (0, 4), (1, 4)]
 
 
 class TestForwardSelection:
-    RULES = Rules((4, 2, 2), layers=3)
+    RULES = SubsetConstraints((4, 2, 2), layers=3)
 
     @staticmethod
     def selection(rules, scores):
@@ -172,7 +172,7 @@ class TestForwardSelection:
 
         def score(subset):
             asked.append(subset)
-            return Trial(subset, 1, scores.get(subset, 0.0), 0.0)
+            return ProbeResult(subset, 1, scores.get(subset, 0.0), 0.0)
 
         return forward_selection(rules, score), asked
 
@@ -187,13 +187,13 @@ class TestForwardSelection:
 
     def test_what_was_tried_is_not_tried_again(self):
         """The pair of a layer and its pyramid stands among the first, and is the second step too."""
-        rules = Rules((4, 4), layers=1, from_deepest=(1,))
+        rules = SubsetConstraints((4, 4), layers=1, from_deepest=(1,))
         steps, asked = self.selection(rules, {(0,): 0.9, (0, 1): 0.8})
         assert asked == [(0,), (0, 1)]
         assert [(len(step.new), step.kept.subset) for step in steps] == [(2, (0,)), (0, (0, 1))]
 
     def test_within_the_limits(self):
-        steps, _ = self.selection(Rules((4, 2, 2), 3, most=2, budget=4), {(0,): 0.9})
+        steps, _ = self.selection(SubsetConstraints((4, 2, 2), 3, most=2, budget=4), {(0,): 0.9})
         assert [step.kept.subset for step in steps] == [(0,)]
-        steps, _ = self.selection(Rules((4, 2, 2), 3, most=2, budget=4), {(1,): 0.9})
+        steps, _ = self.selection(SubsetConstraints((4, 2, 2), 3, most=2, budget=4), {(1,): 0.9})
         assert [step.kept.subset for step in steps] == [(1,), (1, 2)]

@@ -15,9 +15,9 @@ from PIL import Image
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.export import onnx
-from hypercolumns.export.graph import Graph
+from hypercolumns.export.graph import ExportableSegmenter
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP, Grid
+from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
 
 # Of networks that need 9 or 16 pixels a side too; images at once, height, width.
@@ -26,11 +26,11 @@ WRITERS = {"torch": onnx.export_torch, "onnx": onnx.export_onnx}
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
-def of(network, taps, head=MLP, alignment="exact", resize=None, **settings):
+def of(network, taps, head=MLPClassifier, alignment="exact", resize=None, **settings):
     torch.manual_seed(4)
     backbone = Backbone(network, taps, vgg_weights() if network == "vgg11" else None, seed=4)
     classifier = head(backbone.channels, 3, **settings)
-    classifier.standardise(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
+    classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
     return Segmenter(backbone, classifier, ["a", "b", "c"], alignment=alignment, resize=resize).eval()
 
 
@@ -39,11 +39,11 @@ MODELS = {
     "plain": lambda: make_segmenter("plain"),
     "placed": lambda: make_segmenter("placed"),
     "linear": lambda: of("rgb", ["image"], hidden=[]),
-    "where": lambda: of("rgb", ["image", "coordinates"], Grid, size=2, hidden=8),
+    "where": lambda: of("rgb", ["image", "coordinates"], GridClassifier, size=2, hidden=8),
     "deep": lambda: of("vgg11", ["features.0", "features.3", "features.8"], hidden=[8, 6], dropout=0.5),
     "normed": lambda: of("resnet18", ["layer1", "layer3", "pyramid:3"], hidden=8),
     "corners": lambda: of("squeezenet1_0", [*SQN, "pyramid:2"], alignment="corners", hidden=8),
-    "half_pixel": lambda: of("squeezenet1_0", SQN, Grid, alignment="half_pixel", hidden=[]),
+    "half_pixel": lambda: of("squeezenet1_0", SQN, GridClassifier, alignment="half_pixel", hidden=[]),
     "resized": lambda: of("squeezenet1_0", [*SQN, "window:3", "coordinates"], resize=(40, 56), hidden=8),
 }
 
@@ -133,17 +133,23 @@ def test_nothing_of_the_hidden_layer_is_as_large_as_the_image():
 
 
 def test_grids_are_nested_where_cells_are_centred_on_cells():
-    assert [nested for _, nested in Graph(of("squeezenet1_0", SQN), "labels").groups] == [True, True, False]
+    assert [nested for _, nested in ExportableSegmenter(of("squeezenet1_0", SQN), "labels").groups] == [
+        True,
+        True,
+        False,
+    ]
     resnet = of("resnet18", ["layer1", "layer2", "coordinates"])
-    assert Graph(resnet, "labels").groups == [([2], False), ([1], True), ([0], False)]
+    assert ExportableSegmenter(resnet, "labels").groups == [([2], False), ([1], True), ([0], False)]
     vgg = of("vgg11", ["features.0", "features.3", "features.8"])
-    assert not any(nested for _, nested in Graph(vgg, "labels").groups)
+    assert not any(nested for _, nested in ExportableSegmenter(vgg, "labels").groups)
 
 
 @pytest.mark.parametrize("format", ["torch", slow("onnx")])
 def test_what_does_something_else_is_not_written(format, tmp_path, monkeypatch):
-    finish = MLP.finish
-    monkeypatch.setattr(Graph, "_finish", lambda self, *seen: finish(self.classifier, *seen).argmin(-1, True).byte())
+    finish = MLPClassifier.finish
+    monkeypatch.setattr(
+        ExportableSegmenter, "_finish", lambda self, *seen: finish(self.classifier, *seen).argmin(-1, True).byte()
+    )
     path = tmp_path / "model"
     path.write_text("what was there")
     with pytest.raises(HypercolumnsError, match=r"model was not written: what would have been does something else"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import files_below, key, read_json, remove_temporaries, replacing
+from hypercolumns.io.files import atomic_write, read_json, remove_temporaries, short_hash, walk_files
 
 
 def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
@@ -13,7 +13,7 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
     replace, sync = Path.replace, os.fsync
     monkeypatch.setattr(Path, "replace", lambda path, to: (done.append(f"name {to.name}"), replace(path, to)))
     monkeypatch.setattr(os, "fsync", lambda number: (done.append(os.readlink(f"/proc/self/fd/{number}")), sync(number)))
-    with replacing(tmp_path / "file") as temporary:
+    with atomic_write(tmp_path / "file") as temporary:
         temporary.write_text("new")
     assert done == [str(temporary), "name file", str(tmp_path)]
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -23,7 +23,7 @@ def test_a_fault_leaves_what_was_there(tmp_path):
     (tmp_path / "file").write_text("old")
 
     def write():
-        with replacing(tmp_path / "file") as temporary:
+        with atomic_write(tmp_path / "file") as temporary:
             temporary.write_text("half")
             raise OSError("the disk is full")
 
@@ -40,12 +40,12 @@ def test_temporaries_of_killed_writers_are_removed(tmp_path):
 
 
 def test_a_key_is_of_the_value_not_of_its_order():
-    assert key({"a": 1, "b": [2]}) == key({"b": [2], "a": 1}) != key({"a": 1, "b": [3]})
+    assert short_hash({"a": 1, "b": [2]}) == short_hash({"b": [2], "a": 1}) != short_hash({"a": 1, "b": [3]})
 
 
 def test_a_bug_while_a_file_is_written_stays_one(tmp_path):
     def write():
-        with replacing(tmp_path / "file") as temporary:
+        with atomic_write(tmp_path / "file") as temporary:
             temporary.touch()
             raise RuntimeError("a bug")
 
@@ -62,7 +62,7 @@ def test_a_folder_that_can_not_be_read_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         HypercolumnsError, match=rf"{tmp_path} can't be read \(Permission denied\); allow it or take it"
     ):
-        list(files_below(tmp_path))
+        list(walk_files(tmp_path))
 
 
 def test_json_of_another_kind(tmp_path):

@@ -14,15 +14,15 @@ from PIL import Image, ImageFile, ImageOps
 from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.io import images
 from hypercolumns.io.images import (
-    PIXELS,
-    colour,
+    MAX_PIXELS_VARIABLE,
+    colourise,
     image_size,
-    limit_pixels,
     mask_size,
     overlay,
     read_image,
     read_mask,
     read_pair,
+    set_max_pixels,
     voc_palette,
     write_mask,
 )
@@ -56,14 +56,14 @@ def test_grey_masks_are_indices(tmp_path):
 
 
 def test_rgb_masks_are_mapped_through_the_palette(tmp_path):
-    Image.fromarray(colour(LABELS, voc_palette(3))).save(tmp_path / "m.png")
+    Image.fromarray(colourise(LABELS, voc_palette(3))).save(tmp_path / "m.png")
     mask = read_mask(tmp_path / "m.png", voc_palette(3), 3)
     assert mask.dtype == torch.uint8
     assert mask.tolist() == LABELS.tolist()
 
 
 def test_a_colour_outside_the_palette_is_refused(tmp_path):
-    pixels = colour(LABELS, voc_palette(3))
+    pixels = colourise(LABELS, voc_palette(3))
     pixels[1, 2] = 1, 2, 3
     Image.fromarray(pixels).save(tmp_path / "m.png")
     message = (
@@ -242,8 +242,8 @@ def test_an_image_with_damaged_exif_data_is_left_as_it_lies(tmp_path):
 @pytest.fixture
 def few_pixels(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is as before, afterwards
-    monkeypatch.setenv(PIXELS, "0")
-    limit_pixels(100)
+    monkeypatch.setenv(MAX_PIXELS_VARIABLE, "0")
+    set_max_pixels(100)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -263,7 +263,7 @@ def test_more_pixels_than_allowed_are_refused(tmp_path, few_pixels, side, said, 
 @pytest.mark.parametrize(("value", "most"), [("abc", 7), ("", 7), ("100", 100)])
 def test_a_limit_in_the_environment_that_is_no_number_is_none(monkeypatch, value, most):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
-    monkeypatch.setenv(PIXELS, value)
+    monkeypatch.setenv(MAX_PIXELS_VARIABLE, value)
     runpy.run_path(images.__file__)
     assert most == Image.MAX_IMAGE_PIXELS
 
@@ -376,7 +376,7 @@ def test_any_mask_gives_its_own_labels_or_an_error(tmp_path_factory, data, kind,
     if kind[0] == "u" and pixels.ndim == 2 and np.isin(pixels, [0, 1, 2, 255]).all():
         assert read_mask(path, voc_palette(3), 3).tolist() == pixels.tolist()
     elif pixels.shape[2:] == (3,) and (pixels[..., None, :] == np.array(voc_palette(3))).all(-1).any(-1).all():
-        assert (colour(read_mask(path, voc_palette(3), 3).numpy(), voc_palette(3)) == pixels).all()
+        assert (colourise(read_mask(path, voc_palette(3), 3).numpy(), voc_palette(3)) == pixels).all()
     else:
         with pytest.raises(HypercolumnsError, match=r"any\.png.*; "):
             read_mask(path, voc_palette(3), 3)
@@ -386,7 +386,7 @@ def test_any_mask_gives_its_own_labels_or_an_error(tmp_path_factory, data, kind,
 @given(arrays.arrays("uint8", (3, 4), elements=st.sampled_from([0, 1, 2, 7, 255])))
 def test_any_coloured_mask_gives_its_own_labels_or_an_error(tmp_path_factory, labels):
     path = tmp_path_factory.getbasetemp() / "coloured.png"
-    Image.fromarray(colour(labels, voc_palette(8))).save(path)
+    Image.fromarray(colourise(labels, voc_palette(8))).save(path)
     if 7 in labels:
         with pytest.raises(HypercolumnsError, match=r"not in the palette, such as \(128, 128, 128\) at row"):
             read_mask(path, voc_palette(3), 3)

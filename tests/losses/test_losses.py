@@ -12,8 +12,8 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.losses import (
     CrossEntropy,
     Dice,
-    HardPixels,
     Lovasz,
+    OHEMCrossEntropy,
     WeightedSum,
     balanced_weights,
     cross_entropy,
@@ -63,7 +63,7 @@ def test_smoothing_is_torchs_weighted_too():
     labels, weights = torch.tensor([0, 1, 1, 255]), torch.tensor([3.0, 1.0, 0.5])
     loss = CrossEntropy(label_smoothing=0.2)
     assert torch.allclose(loss(LOGITS, labels), F.cross_entropy(LOGITS[:3], labels[:3], label_smoothing=0.2))
-    assert loss.weigh(weights)
+    assert loss.set_class_weights(weights)
     expected = F.cross_entropy(LOGITS, labels, weights, ignore_index=255, label_smoothing=0.2)
     assert torch.allclose(loss(LOGITS, labels), expected)
 
@@ -121,20 +121,20 @@ def test_hard_pixels_by_hand(pixels):
     losses = F.cross_entropy(logits, labels.where(labels != 255, 0), reduction="none")[labels != 255]
     hardest = losses.sort(descending=True).values
     assert len(hardest) == 34
-    assert torch.allclose(HardPixels(keep=0.25)(logits, labels), hardest[:9].mean())
-    assert torch.allclose(HardPixels(keep=1.0)(logits, labels), cross_entropy(logits, labels, None))
+    assert torch.allclose(OHEMCrossEntropy(keep=0.25)(logits, labels), hardest[:9].mean())
+    assert torch.allclose(OHEMCrossEntropy(keep=1.0)(logits, labels), cross_entropy(logits, labels, None))
     unsure = int((losses > math.log(2)).sum())
     assert 9 < unsure < 34
-    assert torch.allclose(HardPixels(keep=0.25, below=0.5)(logits, labels), hardest[:unsure].mean())
-    assert torch.allclose(HardPixels(keep=0.99, below=0.5)(logits, labels), hardest.mean())
+    assert torch.allclose(OHEMCrossEntropy(keep=0.25, below=0.5)(logits, labels), hardest[:unsure].mean())
+    assert torch.allclose(OHEMCrossEntropy(keep=0.99, below=0.5)(logits, labels), hardest.mean())
 
 
 def test_weights_of_classes_weigh_the_hard_pixels_but_do_not_choose_them():
     labels = torch.tensor([0, 1, 1, 2])
     losses = F.cross_entropy(LOGITS, labels, reduction="none")
     assert losses.argsort(descending=True)[:2].tolist() == [2, 1]
-    loss = HardPixels(keep=0.5)
-    assert loss.weigh(torch.tensor([100.0, 1.0, 100.0]))
+    loss = OHEMCrossEntropy(keep=0.5)
+    assert loss.set_class_weights(torch.tensor([100.0, 1.0, 100.0]))
     assert torch.allclose(loss(LOGITS, labels), losses[[1, 2]].mean())
 
 
@@ -142,23 +142,23 @@ def test_a_sum_is_of_its_parts_and_weighs_those_that_can_be(pixels):
     logits, labels = pixels
     weights = torch.tensor([1.0, 5.0, 2.0, 1.0])
     loss = WeightedSum({"a": CrossEntropy(), "b": Lovasz()}, {"b": 0.5, "a": 2.0})
-    assert loss.weigh(weights)
+    assert loss.set_class_weights(weights)
     assert torch.allclose(
         loss(logits, labels), 2 * cross_entropy(logits, labels, weights) + Lovasz()(logits, labels) / 2
     )
-    assert not WeightedSum({"a": Dice()}, {"a": 1}).weigh(None)
+    assert not WeightedSum({"a": Dice()}, {"a": 1}).set_class_weights(None)
 
 
 def test_which_losses_processes_can_share():
-    hard = HardPixels()
-    assert CrossEntropy().shareable
-    assert not hard.shareable
-    assert WeightedSum({"a": CrossEntropy()}, {"a": 1}).shareable
-    assert not WeightedSum({"a": CrossEntropy(), "b": hard}, {"a": 1, "b": 1}).shareable
+    hard = OHEMCrossEntropy()
+    assert CrossEntropy().supports_ddp
+    assert not hard.supports_ddp
+    assert WeightedSum({"a": CrossEntropy()}, {"a": 1}).supports_ddp
+    assert not WeightedSum({"a": CrossEntropy(), "b": hard}, {"a": 1, "b": 1}).supports_ddp
 
 
 @pytest.mark.parametrize(
-    "make", [CrossEntropy, HardPixels, Dice, Lovasz, lambda: WeightedSum({"a": Lovasz()}, {"a": 1.0})]
+    "make", [CrossEntropy, OHEMCrossEntropy, Dice, Lovasz, lambda: WeightedSum({"a": Lovasz()}, {"a": 1.0})]
 )
 def test_nothing_but_void_costs_nothing_in_any_loss(make):
     logits = LOGITS.clone().requires_grad_()
@@ -173,8 +173,8 @@ def test_nothing_but_void_costs_nothing_in_any_loss(make):
     ("make", "message"),
     [
         (lambda: CrossEntropy(1.5), r"loss\.label_smoothing=1\.5 must be a number from 0 to 1"),
-        (lambda: HardPixels(keep=0), r"loss\.keep=0 must be a share of the pixels above 0"),
-        (lambda: HardPixels(below=2), r"loss\.below=2 must be a number from 0 to 1"),
+        (lambda: OHEMCrossEntropy(keep=0), r"loss\.keep=0 must be a share of the pixels above 0"),
+        (lambda: OHEMCrossEntropy(below=2), r"loss\.below=2 must be a number from 0 to 1"),
         (
             lambda: WeightedSum({"a": CrossEntropy()}, {"b": 1}),
             r"loss\.weights={'b': 1} must have .* for each of a, and",
@@ -209,7 +209,7 @@ def test_several_processes_give_what_one_would(weights, monkeypatch):
 
     def one(share):
         loss = CrossEntropy(label_smoothing=0.1)
-        loss.weigh(weights)
+        loss.set_class_weights(weights)
         logits = LOGITS[share].clone().requires_grad_()
         value = loss(logits, labels[share])
         return value.detach(), torch.autograd.grad(value, logits)[0]

@@ -7,8 +7,8 @@ from maps import ALIGNMENTS
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP, Grid
-from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
+from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import hypercolumns_at, windows
 from hypercolumns.models.segmenter import Segmenter
 
@@ -17,7 +17,7 @@ CUT = 150 * 150  # pixels: windows smaller than the images below
 
 def make_segmenter(backbone, alignment="exact", resize=None):
     torch.manual_seed(0)
-    return Segmenter(backbone, MLP(backbone.channels, 3, 8), ["a", "b", "c"], None, alignment, resize).eval()
+    return Segmenter(backbone, MLPClassifier(backbone.channels, 3, 8), ["a", "b", "c"], None, alignment, resize).eval()
 
 
 def assert_windows_are_the_whole_image(segmenter, size, count=2):
@@ -31,7 +31,7 @@ def assert_windows_are_the_whole_image(segmenter, size, count=2):
         assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
         assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))
         assert torch.allclose(segmenter.hypercolumns_at(images, points), hypercolumns, atol=1e-5)
-        everywhere = Adaptive(start=4, margin=float("inf"))
+        everywhere = AdaptiveSettings(start=4, margin=float("inf"))
         assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
 
 
@@ -59,14 +59,16 @@ def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
 def test_context_taps_are_of_the_whole_image(size):
     """Not of a window; and a location-specific head is told where in the image a window is."""
     backbone = Backbone("squeezenet1_0", [*SQN["taps"][:4], "pyramid:1", "pyramid:3", "window:3", "coordinates"])
-    head = Grid(backbone.channels, 3, 2, 8)
+    head = GridClassifier(backbone.channels, 3, 2, 8)
     assert_windows_are_the_whole_image(Segmenter(backbone, head, ["a", "b", "c"]).eval(), size)
 
 
 def test_a_crop_in_windows_knows_where_it_is():
     """Also where the backbone sees it at another size."""
     backbone = Backbone("squeezenet1_0", [*SQN["taps"][:2], "pyramid:2", "coordinates"])
-    segmenter = Segmenter(backbone, Grid(backbone.channels, 3, 2, 8), ["a", "b", "c"], resize=(230, 310)).eval()
+    segmenter = Segmenter(
+        backbone, GridClassifier(backbone.channels, 3, 2, 8), ["a", "b", "c"], resize=(230, 310)
+    ).eval()
     image, frame = torch.rand(1, 3, 120, 440), torch.tensor([[-30.0, -50.0, 400.0, 800.0]])
     with torch.inference_mode():
         logits = segmenter(image, frame)

@@ -5,16 +5,16 @@ from maps import ALIGNMENTS, SIZES, TAPS, everywhere, make_maps
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.hypercolumn import (
-    Map,
+    FeatureMap,
     at,
+    bilinear_neighbours,
     cell_centres,
     check_alignment,
     dense,
     interpolation_matrix,
-    neighbours,
-    place,
+    locate_maps,
 )
-from hypercolumns.models.taps import Regular
+from hypercolumns.models.taps import RegularGrid
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,13 @@ from hypercolumns.models.taps import Regular
     ],
 )
 def test_cell_centres_by_hand(alignment, expected):
-    assert cell_centres(Regular(4, 2), 3, 10, alignment).tolist() == pytest.approx(expected)
+    assert cell_centres(RegularGrid(4, 2), 3, 10, alignment).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("alignment", ["half_pixel", "corners"])
 @pytest.mark.parametrize(("cells", "size"), [(1, 1), (1, 7), (4, 1)])
 def test_one_cell_or_one_pixel(alignment, cells, size):
-    centres = cell_centres(Regular(4, 2), cells, size, alignment)
+    centres = cell_centres(RegularGrid(4, 2), cells, size, alignment)
     matrix = interpolation_matrix(torch.arange(size), centres)
     ones = torch.eye(cells, dtype=torch.float64)[None]
     reference = F.interpolate(ones, size, mode="linear", align_corners=alignment == "corners")[0].T
@@ -43,7 +43,7 @@ def test_one_cell_or_one_pixel(alignment, cells, size):
 def test_neighbours_by_hand():
     """Of cells at unequal distances: at 2, 6 and 14."""
     pixels = torch.tensor([-3.0, 2.0, 3.0, 6.0, 8.0, 14.0, 20.0])
-    low, high, weight = neighbours(pixels, torch.tensor([2.0, 6.0, 14.0], dtype=torch.float64))
+    low, high, weight = bilinear_neighbours(pixels, torch.tensor([2.0, 6.0, 14.0], dtype=torch.float64))
     assert low.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert high.tolist() == [1, 1, 1, 2, 2, 2, 2]
     assert weight.tolist() == pytest.approx([0, 0, 0.25, 0, 0.25, 1, 1])
@@ -51,9 +51,9 @@ def test_neighbours_by_hand():
 
 def test_exact_alignment_gives_each_pixel_its_own_coordinate_back():
     """Of maps whose cells hold the coordinate of their centre, inside the outermost centres."""
-    centres = cell_centres(Regular(8, 9), 6, 60, "exact")
+    centres = cell_centres(RegularGrid(8, 9), 6, 60, "exact")
     cells = centres[None, None, :, None].expand(1, 1, 6, 6)
-    rows = dense([Map(cells, centres, centres)], *everywhere((60, 60)))[0, 0]
+    rows = dense([FeatureMap(cells, centres, centres)], *everywhere((60, 60)))[0, 0]
     assert torch.allclose(rows[9:50], torch.arange(9.0, 50.0, dtype=torch.float64)[:, None].expand(-1, 60))
     assert (rows[:9] == 9).all()
     assert (rows[50:] == 49).all()
@@ -64,9 +64,9 @@ def test_exact_alignment_gives_each_pixel_its_own_coordinate_back():
 def test_stretching_alignments_equal_interpolate(size, alignment, corners):
     maps = make_maps(size)
     reference = torch.cat([F.interpolate(m, size, mode="bilinear", align_corners=corners) for m in maps], dim=1)
-    placed = place(TAPS, maps, size, alignment)
+    placed = locate_maps(TAPS, maps, size, alignment)
     assert torch.allclose(dense(placed, *everywhere(size)), reference, atol=1e-9)
-    single = place(TAPS, [m.float() for m in maps], size, alignment)
+    single = locate_maps(TAPS, [m.float() for m in maps], size, alignment)
     assert torch.allclose(dense(single, *everywhere(size)), reference.float(), atol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_stretching_alignments_equal_interpolate(size, alignment, corners):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_dense_and_at_agree_in_value_and_gradient(size, alignment, dtype, tolerance):
     maps = make_maps(size, dtype)
-    placed = place(TAPS, maps, size, alignment)
+    placed = locate_maps(TAPS, maps, size, alignment)
     generator = torch.Generator().manual_seed(1)
     points = torch.stack([torch.randint(0, side, (2, 20), generator=generator) for side in size], dim=-1)
     sparse = at(placed, points)
@@ -93,7 +93,7 @@ def test_dense_and_at_agree_in_value_and_gradient(size, alignment, dtype, tolera
 
 
 def test_at_takes_no_points():
-    placed = place(TAPS, make_maps((9, 9)), (9, 9), "exact")
+    placed = locate_maps(TAPS, make_maps((9, 9)), (9, 9), "exact")
     assert at(placed, torch.zeros(2, 0, 2, dtype=torch.int64)).shape == (2, 0, 14)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.classifiers import MLPClassifier
 
 CLASSES = ["ground", "cat"]
 WORDS = ["rgb", "image", "mlp", "grid", "exact", "timm/x", "vit_b_16", "pyramid:9", "_target_", "os.system", "all", ""]
@@ -34,7 +34,7 @@ VALUES = st.recursive(
 def segmenter():
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "coordinates"])
-    return Segmenter(backbone, MLP(backbone.channels, len(CLASSES), 4), CLASSES).eval()
+    return Segmenter(backbone, MLPClassifier(backbone.channels, len(CLASSES), 4), CLASSES).eval()
 
 
 def places(value, path=()):

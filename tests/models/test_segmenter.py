@@ -14,14 +14,14 @@ from PIL import Image
 from torch import nn
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.coordinates import places, whole_frame
+from hypercolumns.coordinates import full_image_box, normalised_coordinates
 from hypercolumns.models import model_file
 from hypercolumns.models import segmenter as segmenter_module
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP, Grid
-from hypercolumns.models.engine import Adaptive
-from hypercolumns.models.hypercolumn import dense, place
-from hypercolumns.models.tta import ONE, Views
+from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
+from hypercolumns.models.engine import AdaptiveSettings
+from hypercolumns.models.hypercolumn import dense, locate_maps
+from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.settings import build
 
 SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
@@ -42,10 +42,12 @@ def test_dense_logits_are_those_at_every_point(any_segmenter, size, resize):
 
 def test_dense_logits_are_those_of_the_concatenated_map(any_segmenter):
     images = torch.rand(1, 3, 40, 50)
-    placed = place(any_segmenter.backbone.taps, any_segmenter.backbone(images), (40, 50), "exact")
+    placed = locate_maps(any_segmenter.backbone.taps, any_segmenter.backbone(images), (40, 50), "exact")
     concatenated = dense(placed, torch.arange(40), torch.arange(50))
     logits = any_segmenter(images)
-    where = places(torch.arange(40)[None, :, None], torch.arange(50)[None, None], whole_frame(images.shape[-2:]))
+    where = normalised_coordinates(
+        torch.arange(40)[None, :, None], torch.arange(50)[None, None], full_image_box(images.shape[-2:])
+    )
     reference = any_segmenter.classifier(concatenated.movedim(1, -1), where).movedim(-1, 1)
     assert (logits - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
 
@@ -60,14 +62,14 @@ def test_labels_are_the_arg_max_of_the_logits(any_segmenter, size, resize):
     labels = any_segmenter.labels(images)
     assert labels.dtype == torch.uint8
     assert torch.equal(labels.long(), logits.argmax(1))
-    everywhere = Adaptive(start=4, margin=float("inf"))
+    everywhere = AdaptiveSettings(start=4, margin=float("inf"))
     assert (any_segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
 
 
 def test_bf16_gives_nearly_the_same_labels(any_segmenter):
     images = torch.rand(1, 3, 60, 70)
     with torch.autocast("cpu", torch.bfloat16):
-        labels, some = any_segmenter.labels(images), any_segmenter.labels(images, Adaptive(4, 0.5))
+        labels, some = any_segmenter.labels(images), any_segmenter.labels(images, AdaptiveSettings(4, 0.5))
     for found in (labels, some):
         assert (found == any_segmenter.labels(images)).float().mean() > 0.97
 
@@ -77,7 +79,7 @@ def test_bf16_gives_nearly_the_same_labels(any_segmenter):
 def test_compiled_it_is_the_same(segmenter):
     images = torch.rand(1, 3, 60, 70)
     logits = segmenter.logits(images[0])
-    build.tune(segmenter, OmegaConf.create({"window": 10**6, "compile": True}))
+    build.configure_inference(segmenter, OmegaConf.create({"window": 10**6, "compile": True}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the compiler
         assert torch.allclose(segmenter.logits(images[0]), logits, atol=1e-4)
@@ -104,7 +106,7 @@ def test_a_crop_with_its_frame_is_a_part_of_its_image():
     """Of a network that sees single pixels, but of heads and taps that see where they are."""
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "coordinates"])
-    segmenter = Segmenter(backbone, Grid(5, 3, 3, 8), ["a", "b", "c"]).eval()
+    segmenter = Segmenter(backbone, GridClassifier(5, 3, 3, 8), ["a", "b", "c"]).eval()
     images = torch.rand(2, 3, 40, 50)
     crops = torch.stack([images[0, :, 10:30, 7:40], images[1, :, 3:23, 0:33]])
     frames = torch.tensor([[-10.0, -7.0, 40.0, 50.0], [-3.0, 0.0, 40.0, 50.0]])
@@ -137,10 +139,10 @@ def test_probabilities_are_the_softmax_of_the_logits(any_segmenter):
     assert np.abs(found - any_segmenter.logits(image).softmax(0).numpy()).max() < 1e-6
 
 
-@pytest.mark.parametrize("views", [ONE, Views((1.0, 0.5), flip=True)])
+@pytest.mark.parametrize("views", [NO_TTA, TestTimeAugmentation((1.0, 0.5), flip=True)])
 def test_decisions_are_made_of_the_probabilities(any_segmenter, views):
     images = torch.rand(2, 3, 33, 47)
-    probabilities = any_segmenter.class_probabilities(images, views)
+    probabilities = any_segmenter.probabilities_of_batch(images, views)
     found = any_segmenter.decisions(images, views, probabilities=True)
     assert torch.equal(found.labels, probabilities.argmax(1).byte())
     assert (found.probabilities.float() - probabilities).abs().max() < 5e-4
@@ -151,13 +153,13 @@ def test_decisions_are_made_of_the_probabilities(any_segmenter, views):
 
 
 def test_of_one_class_all_is_certain(segmenter):
-    sure = Segmenter(segmenter.backbone, MLP(224, 1, 8), ["all"]).eval().decisions(torch.rand(1, 3, 30, 30))
+    sure = Segmenter(segmenter.backbone, MLPClassifier(224, 1, 8), ["all"]).eval().decisions(torch.rand(1, 3, 30, 30))
     assert (sure.confidence == 1).all()
     assert (sure.entropy == 0).all()
 
 
 def test_decisions_name_up_to_255_classes(segmenter):
-    many = Segmenter(segmenter.backbone, MLP(224, 255, 8), [str(number) for number in range(255)]).eval()
+    many = Segmenter(segmenter.backbone, MLPClassifier(224, 255, 8), [str(number) for number in range(255)]).eval()
     with torch.no_grad():
         many.classifier.rest[-1].weight.zero_()
         many.classifier.rest[-1].bias.zero_()[253] = 1
@@ -205,7 +207,7 @@ def test_predict_refuses_what_is_no_image(segmenter, image, said):
 def test_more_classes_than_a_mask_can_hold_are_refused(segmenter):
     names = [str(number) for number in range(256)]
     with pytest.raises(HypercolumnsError, match="256 classes are more than the 255"):
-        Segmenter(segmenter.backbone, MLP(224, 256, 8), names)
+        Segmenter(segmenter.backbone, MLPClassifier(224, 256, 8), names)
 
 
 def test_predict_leaves_the_mode_as_it_was(segmenter):
@@ -344,7 +346,7 @@ class TestModelFile:
     def test_a_tensor_that_is_larger_than_its_file_is_refused(self, segmenter, tmp_path):
         """A checkpoint may repeat a number as often as it likes."""
         tensors = segmenter.state_dict() | {"classifier.mean": torch.zeros(1).expand(10**12)}
-        content = model_file.in_checkpoint(segmenter.header(), tensors)
+        content = model_file.checkpoint_entry(segmenter.header(), tensors)
         torch.save(content | {"state_dict": {}}, tmp_path / "a.ckpt")
         with pytest.raises(HypercolumnsError, match=r"classifier\.mean is larger than what the file holds of it"):
             Segmenter.load(tmp_path / "a.ckpt")
@@ -355,7 +357,7 @@ class TestModelFile:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
         if where == "torch.load":
-            torch.save(model_file.in_checkpoint(segmenter.header(), {}), path)
+            torch.save(model_file.checkpoint_entry(segmenter.header(), {}), path)
         monkeypatch.setattr(where, fail)
         with pytest.raises(torch.OutOfMemoryError):
             Segmenter.load(path)

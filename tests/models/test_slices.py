@@ -1,6 +1,6 @@
 import pytest
 
-from hypercolumns.models.slices import quotas
+from hypercolumns.models.slices import allocate_evenly
 
 
 @pytest.mark.parametrize(
@@ -14,4 +14,4 @@ from hypercolumns.models.slices import quotas
     ],
 )
 def test_quotas(available, count, shares):
-    assert quotas(available, count) == shares
+    assert allocate_evenly(available, count) == shares

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.models.engine import Adaptive
-from hypercolumns.models.tta import ONE, Views
+from hypercolumns.models.engine import AdaptiveSettings
+from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 
 
 def at_size(segmenter, size):
@@ -16,14 +16,14 @@ def images(height=37, width=53):
 
 
 def test_which_views():
-    assert list(ONE.of((10, 20))) == [((10, 20), False)]
-    assert list(Views((0.5, 1.5), flip=True).of((10, 21))) == [
+    assert list(NO_TTA.of((10, 20))) == [((10, 20), False)]
+    assert list(TestTimeAugmentation((0.5, 1.5), flip=True).of((10, 21))) == [
         ((5, 10), False),
         ((5, 10), True),
         ((15, 32), False),
         ((15, 32), True),
     ]
-    assert list(Views((0.01,)).of((10, 20))) == [((1, 1), False)]
+    assert list(TestTimeAugmentation((0.01,)).of((10, 20))) == [((1, 1), False)]
 
 
 @torch.no_grad()
@@ -33,8 +33,8 @@ def test_probabilities_are_the_mean_over_views(segmenter):
     for size in ((28, 40), (37, 53)):
         one = at_size(segmenter, size)
         expected += [one(pictures).softmax(1), one(pictures.flip(3)).flip(3).softmax(1)]
-    views = Views((0.75, 1.0), flip=True)
-    found = segmenter.class_probabilities(pictures, views)
+    views = TestTimeAugmentation((0.75, 1.0), flip=True)
+    found = segmenter.probabilities_of_batch(pictures, views)
     torch.testing.assert_close(found, torch.stack(expected).mean(0))
     assert torch.equal(segmenter.labels(pictures, views=views), found.argmax(1).byte())
 
@@ -43,31 +43,31 @@ def test_probabilities_are_the_mean_over_views(segmenter):
 def test_scales_are_of_the_size_that_the_model_was_made_for(segmenter):
     fixed, pictures = at_size(segmenter, (32, 32)), images()
     expected = at_size(segmenter, (64, 64))(pictures).softmax(1)
-    torch.testing.assert_close(fixed.class_probabilities(pictures, Views((2.0,))), expected)
+    torch.testing.assert_close(fixed.probabilities_of_batch(pictures, TestTimeAugmentation((2.0,))), expected)
 
 
 @torch.no_grad()
 def test_a_view_in_windows_is_the_view(segmenter):
-    pictures, views = images(90, 120), Views((1.5,), flip=True)
-    whole = segmenter.class_probabilities(pictures, views)
+    pictures, views = images(90, 120), TestTimeAugmentation((1.5,), flip=True)
+    whole = segmenter.probabilities_of_batch(pictures, views)
     segmenter.window = 8000
-    torch.testing.assert_close(segmenter.class_probabilities(pictures, views), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(segmenter.probabilities_of_batch(pictures, views), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_a_symmetric_image_gets_symmetric_labels(segmenter):
     half = images(40, 30)[:1]
-    labels = segmenter.predict(torch.cat([half, half.flip(3)], 3)[0], views=Views(flip=True))
+    labels = segmenter.predict(torch.cat([half, half.flip(3)], 3)[0], views=TestTimeAugmentation(flip=True))
     assert (labels == labels[:, ::-1]).all()
 
 
 def test_one_view_is_the_plain_prediction(segmenter):
     picture = images()[0]
-    assert (segmenter.predict(picture, views=ONE) == segmenter.predict(picture)).all()
+    assert (segmenter.predict(picture, views=NO_TTA) == segmenter.predict(picture)).all()
 
 
 def test_adaptive_sees_one_view(segmenter):
     with pytest.raises(HypercolumnsError, match="adaptive=true classifies one view"):
-        segmenter.predict(images()[0], Adaptive(), Views(flip=True))
+        segmenter.predict(images()[0], AdaptiveSettings(), TestTimeAugmentation(flip=True))
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_adaptive_sees_one_view(segmenter):
 )
 def test_views_that_can_not_be(settings, message):
     with pytest.raises(HypercolumnsError, match=message):
-        Views(**settings)
+        TestTimeAugmentation(**settings)

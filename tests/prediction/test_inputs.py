@@ -6,8 +6,14 @@ import pytest
 from PIL import Image
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.prediction import Record
-from hypercolumns.prediction.inputs import Source, ahead, find_sources, name_outputs, read_frames
+from hypercolumns.prediction import PredictionManifest
+from hypercolumns.prediction.inputs import (
+    Source,
+    find_sources,
+    name_outputs,
+    prefetch_map,
+    read_frames,
+)
 
 SUFFIXES = (".png", ".overlay.jpg")
 
@@ -50,7 +56,7 @@ def test_what_is_meant(place):
 def test_outputs_are_no_images(place):
     """But for what others have put into their folder."""
     (place / "photos/out/deep").mkdir(parents=True)
-    with Record(place / "photos/out", {}, {"mask": True}, overwrite=False) as record:
+    with PredictionManifest(place / "photos/out", {}, {"mask": True}, overwrite=False) as record:
         record.start()
         record.add("a", {"source": "photos/a.jpg"}, [1])
         record.begin("deep/b c", {"source": "photos/deep/b c.png"})
@@ -131,7 +137,7 @@ def test_working_ahead_keeps_the_order_and_does_not_run_away():
             begun.append(number)
             yield number
 
-    results = ahead(lambda number: number * number, items(), 3)
+    results = prefetch_map(lambda number: number * number, items(), 3)
     assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
     assert len(begun) <= 5 + 3
     assert list(results) == [number * number for number in range(5, 20)]

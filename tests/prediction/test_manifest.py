@@ -3,7 +3,7 @@ import json
 import pytest
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.prediction import Record
+from hypercolumns.prediction import PredictionManifest
 
 SETTINGS = {"model": "abc", "tta": [[1.0], False]}
 ORIGIN = {"source": "/a.jpg", "bytes": 3, "modified": 5}
@@ -12,7 +12,7 @@ MASK, BOTH = {"mask": True}, {"mask": True, "overlay": [0.5, True]}
 
 
 def opened(folder, outputs=MASK, settings=SETTINGS, overwrite=False):
-    record = Record(folder, settings, outputs, overwrite)
+    record = PredictionManifest(folder, settings, outputs, overwrite)
     record.start()
     return record
 
@@ -89,7 +89,7 @@ def test_overwriting_one_image_leaves_the_others(tmp_path):
 
 def test_nothing_is_written_before_the_start(tmp_path):
     for _ in range(2):
-        with Record(tmp_path, SETTINGS, MASK, overwrite=False) as record:
+        with PredictionManifest(tmp_path, SETTINGS, MASK, overwrite=False) as record:
             assert record.is_new
         assert not list(tmp_path.iterdir())
 
@@ -150,7 +150,7 @@ def test_what_is_no_record_is_refused(tmp_path, text):
     (tmp_path / "predictions.jsonl").write_text(text)
     for overwrite in (False, True):
         with pytest.raises(HypercolumnsError, match=r"predictions\.jsonl is not the record of predictions; remove it"):
-            Record(tmp_path, SETTINGS, MASK, overwrite)
+            PredictionManifest(tmp_path, SETTINGS, MASK, overwrite)
 
 
 def test_other_settings_are_named(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from hypercolumns.runtime import progress
-from hypercolumns.runtime.progress import Bar, track
+from hypercolumns.runtime.progress import ProgressBar, track
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_no_word_of_success_after_a_fault(clock, capsys):
 
 
 def test_going_on_where_it_stopped(clock, capsys):
-    with Bar("train", 10, done=4, every=5.0, summary=False) as bar:
+    with ProgressBar("train", 10, done=4, every=5.0, summary=False) as bar:
         clock[0] += 6
         bar.advance("loss 0.5")
         bar.say("epoch 1")
@@ -52,7 +52,7 @@ def test_in_a_terminal(monkeypatch, capsys):
     from rich.console import Console
 
     monkeypatch.setattr(progress, "console", Console(force_terminal=True, width=100))
-    with Bar("[work]", 2) as bar:
+    with ProgressBar("[work]", 2) as bar:
         bar.advance("loss [0.5]")
         bar.advance("loss [0.4]")
     output = capsys.readouterr().out

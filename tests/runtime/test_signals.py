@@ -10,7 +10,7 @@ from hypercolumns.runtime import signals
 def test_before_anything_is_begun_a_signal_ends_the_process(monkeypatch, capfd):
     codes = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    signals.leave(signal.SIGTERM, None)
+    signals.exit_on_signal(signal.SIGTERM, None)
     assert codes == [128 + signal.SIGTERM]
     assert capfd.readouterr().err == "interrupted before anything was begun\n"
 
@@ -27,7 +27,7 @@ class Ignored(Dataset):
 
 
 def test_a_worker_leaves_signals_to_its_parent_which_ends_it():
-    (found,) = DataLoader(Ignored(), batch_size=None, num_workers=1, worker_init_fn=signals.leave_to_parent)
+    (found,) = DataLoader(Ignored(), batch_size=None, num_workers=1, worker_init_fn=signals.ignore_signals_in_worker)
     leads, *ignored = found.tolist()
     assert leads
     assert dict(zip(signals.STOPPING, ignored, strict=True)) == {

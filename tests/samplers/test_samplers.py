@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.samplers import Balanced, Boundary, PerClass, Uncertainty, Uniform
+from hypercolumns.samplers import (
+    BalancedSampler,
+    BoundarySampler,
+    PerClassSampler,
+    UncertaintySampler,
+    UniformSampler,
+)
 
 VOID = 255
 MASK = torch.tensor([[0, 0, 0, 1], [0, VOID, 1, 1], [2, VOID, VOID, 1]], dtype=torch.uint8)
@@ -12,7 +18,7 @@ MARGINS = torch.tensor([[7.0, 3, 5, 1], [8, 0, 2, 6], [4, 0, 0, 9]])  # of those
 EDGE = torch.tensor([[0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, VOID]], dtype=torch.uint8)
 NEAR = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 0]])  # within a pixel of another label: 7, and 6 far
 ONE = torch.zeros(2, 7, dtype=torch.uint8)
-KINDS = [Balanced, Boundary, PerClass, Uncertainty, Uniform]
+KINDS = [BalancedSampler, BoundarySampler, PerClassSampler, UncertaintySampler, UniformSampler]
 
 
 def draw(sampler, seed=0, mask=MASK):
@@ -33,10 +39,10 @@ def test_wrong_numbers_are_refused(kind, n):
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (Boundary, {"share": 2}, "sampler.share=2 must be a number from 0 to 1"),
-        (Boundary, {"width": 0}, "sampler.width=0 must be a whole number of at least 1"),
-        (Uncertainty, {"share": -1}, "sampler.share=-1 must be a number from 0 to 1"),
-        (Uncertainty, {"oversample": 0.5}, "sampler.oversample=0.5 must be a whole number of at least 1"),
+        (BoundarySampler, {"share": 2}, "sampler.share=2 must be a number from 0 to 1"),
+        (BoundarySampler, {"width": 0}, "sampler.width=0 must be a whole number of at least 1"),
+        (UncertaintySampler, {"share": -1}, "sampler.share=-1 must be a number from 0 to 1"),
+        (UncertaintySampler, {"oversample": 0.5}, "sampler.oversample=0.5 must be a whole number of at least 1"),
     ],
 )
 def test_other_wrong_settings_are_refused(kind, settings, message):
@@ -65,18 +71,18 @@ def test_nothing_of_an_image_that_is_void(kind):
 
 
 @pytest.mark.parametrize("n", range(1, 9))
-@pytest.mark.parametrize("kind", [Balanced, Boundary, Uncertainty, Uniform])
+@pytest.mark.parametrize("kind", [BalancedSampler, BoundarySampler, UncertaintySampler, UniformSampler])
 def test_n_different_pixels(kind, n):
     assert len(draw(kind(n)).unique(dim=0)) == n
 
 
 def test_per_class_takes_n_of_each_class():
-    points = draw(PerClass(2))
+    points = draw(PerClassSampler(2))
     assert MASK[points[:, 0], points[:, 1]].tolist() == [0, 0, 1, 1, 2]
 
 
 def test_a_model_of_a_single_class_is_as_unsure_everywhere():
-    points = Uncertainty(3)(MASK, torch.Generator().manual_seed(0), lambda points: torch.rand(len(points), 1))
+    points = UncertaintySampler(3)(MASK, torch.Generator().manual_seed(0), lambda points: torch.rand(len(points), 1))
     assert len(points) == 3
 
 
@@ -101,18 +107,18 @@ def of_candidates(candidates):
 @pytest.mark.parametrize(
     ("sampler", "mask", "probabilities"),
     [
-        (Uniform(3), MASK, by_class(3 / 9, 3 / 9, 3 / 9)),
-        (PerClass(1), MASK, by_class(1 / 4, 1 / 4, 1)),
-        (Balanced(6), MASK, by_class(2 / 4, 3 / 4, 1)),
-        (Balanced(2), MASK, by_class(1 / 4, 1 / 4, 0)),
-        (Boundary(6, share=0.5, width=1), EDGE, by_nearness(3 / 7, 3 / 6)),
-        (Boundary(6, share=1 / 3, width=1), EDGE, by_nearness(2 / 7, 4 / 6)),
-        (Boundary(10, share=0, width=1), EDGE, by_nearness(4 / 7, 1)),  # there are not enough far ones
-        (Boundary(10, share=1, width=1), EDGE, by_nearness(1, 3 / 6)),
-        (Boundary(10, share=1, width=1), ONE, torch.full(ONE.shape, 10 / 14)),  # no boundary
-        (Uncertainty(3, 3, share=2 / 3), MASK, of_candidates(9)),  # the two least sure are always there
-        (Uncertainty(3, 2, share=2 / 3), MASK, of_candidates(6)),
-        (Uncertainty(3, 3, share=0), MASK, by_class(3 / 9, 3 / 9, 3 / 9)),
+        (UniformSampler(3), MASK, by_class(3 / 9, 3 / 9, 3 / 9)),
+        (PerClassSampler(1), MASK, by_class(1 / 4, 1 / 4, 1)),
+        (BalancedSampler(6), MASK, by_class(2 / 4, 3 / 4, 1)),
+        (BalancedSampler(2), MASK, by_class(1 / 4, 1 / 4, 0)),
+        (BoundarySampler(6, share=0.5, width=1), EDGE, by_nearness(3 / 7, 3 / 6)),
+        (BoundarySampler(6, share=1 / 3, width=1), EDGE, by_nearness(2 / 7, 4 / 6)),
+        (BoundarySampler(10, share=0, width=1), EDGE, by_nearness(4 / 7, 1)),  # there are not enough far ones
+        (BoundarySampler(10, share=1, width=1), EDGE, by_nearness(1, 3 / 6)),
+        (BoundarySampler(10, share=1, width=1), ONE, torch.full(ONE.shape, 10 / 14)),  # no boundary
+        (UncertaintySampler(3, 3, share=2 / 3), MASK, of_candidates(9)),  # the two least sure are always there
+        (UncertaintySampler(3, 2, share=2 / 3), MASK, of_candidates(6)),
+        (UncertaintySampler(3, 3, share=0), MASK, by_class(3 / 9, 3 / 9, 3 / 9)),
     ],
 )
 def test_probability_of_each_pixel(sampler, mask, probabilities):

@@ -11,7 +11,7 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from hypercolumns.data import shapes
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.slices import quotas
+from hypercolumns.models.slices import allocate_evenly
 from hypercolumns.reports import projector
 from hypercolumns.stages import run_stage
 from hypercolumns.store import SampleStore
@@ -102,7 +102,7 @@ def test_processes_that_end_together_write_it_once(made, monkeypatch):
 
     monkeypatch.setattr(projector, "_write", slowly)
     with ThreadPoolExecutor() as pool:
-        for end in [pool.submit(projector.write, store, images, 20, 0, None) for _ in range(3)]:
+        for end in [pool.submit(projector.write_projector, store, images, 20, 0, None) for _ in range(3)]:
             end.result()
     assert len(writes) == 1
     assert len(read(folder)[0]) == 20
@@ -121,10 +121,10 @@ def test_what_cant_be_written_is_one_line_and_leaves_nothing(made, monkeypatch):
 
 def test_rows_are_of_their_class_and_differ_by_seed(made):
     split = SampleStore(made("embedding=0")).split("train")
-    chosen = [projector.choose(split, 48, seed) for seed in (0, 0, 1)]
+    chosen = [projector.choose_rows(split, 48, seed) for seed in (0, 0, 1)]
     assert torch.equal(chosen[0], chosen[1])
     assert not torch.equal(chosen[0], chosen[2])
     assert len(chosen[0].unique()) == 48
-    assert split.fetch(chosen[0])[1].bincount().tolist() == quotas(split.samples_per_class(6).tolist(), 48)
-    everything = projector.choose(split, 10**6, 0)
+    assert split.fetch(chosen[0])[1].bincount().tolist() == allocate_evenly(split.samples_per_class(6).tolist(), 48)
+    everything = projector.choose_rows(split, 10**6, 0)
     assert torch.equal(everything, torch.arange(len(split)))

@@ -76,7 +76,7 @@ class TestModel:
         assert counts.sum() == found["pixels"]
         assert counts.trace() / counts.sum() == pytest.approx(found["pixel_accuracy"])
         with np.load(folder / "images.npz") as arrays:
-            assert (arrays["everywhere"].sum(0) == counts).all()
+            assert (arrays["all_pixels"].sum(0) == counts).all()
             assert list(arrays["ids"]) == ["val_00000", "val_00001", "val_00002"]
         with (folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -140,7 +140,7 @@ class TestModel:
             run("evaluate", f"model={MODEL}", "boundary=0")
 
     def test_more_processes_than_images_are_refused(self, monkeypatch):
-        monkeypatch.setattr(distributed, "begin", lambda cfg: None)
+        monkeypatch.setattr(distributed, "launch", lambda cfg: None)
         with pytest.raises(HypercolumnsError, match=r"trainer\.devices=4: 4 processes can't share 3 images; use"):
             run("evaluate", f"model={MODEL}", "trainer.devices=4")
 

@@ -13,10 +13,10 @@ from PIL import Image
 from small_runs import RGB, damage, run
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.cli.app import as_line
+from hypercolumns.cli.app import error_line
 from hypercolumns.io.files import read_json
 from hypercolumns.losses import CrossEntropy
-from hypercolumns.store import Shard, faults
+from hypercolumns.store import Shard, find_damage
 
 SETTINGS = ["trainer.max_epochs=3", "dense_val=0"]
 
@@ -119,7 +119,7 @@ def test_a_full_disk_costs_no_shard_that_was_written(monkeypatch, tmp_path):
     assert not list(first.folder.glob(".*.tmp"))
     run("extract", *settings)
     assert first.file.stat().st_mtime_ns == before
-    assert faults(first.folder) == []
+    assert find_damage(first.folder) == []
 
 
 @pytest.mark.parametrize("absent", ["train", "val"])
@@ -239,7 +239,7 @@ def test_a_disk_that_is_really_full(tmp_path, kilobytes):
     try:
         with pytest.raises((HypercolumnsError, OSError)) as raised:
             [run(stage, *settings) for stage in ("extract", "pretrain", "train")]
-        assert re.search(r"No space left", as_line(raised.value))
+        assert re.search(r"No space left", error_line(raised.value))
         assert not list(tmp_path.rglob(".*.tmp"))
         for path in tmp_path.rglob("*.ckpt"):
             assert is_good(path)

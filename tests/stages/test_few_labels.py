@@ -8,7 +8,7 @@ from small_runs import RGB, config, only, run
 
 from hypercolumns import Segmenter
 from hypercolumns.data import shapes
-from hypercolumns.io.images import VOID, read_image
+from hypercolumns.io.images import IGNORE_INDEX, read_image
 from hypercolumns.runs import run as runs
 from hypercolumns.settings import build
 from hypercolumns.stages.train import _from_scratch, _train
@@ -25,8 +25,8 @@ def labelled(tmp_path_factory):
     for number, pair in enumerate(shapes(root, train_images=5, val_images=2).splits["train"]):
         with Image.open(pair.mask) as mask:
             labels = np.array(mask)
-        points = np.full_like(labels, VOID)
-        for label in np.unique(labels[labels != VOID]) if number > 1 else []:
+        points = np.full_like(labels, IGNORE_INDEX)
+        for label in np.unique(labels[labels != IGNORE_INDEX]) if number > 1 else []:
             chosen = random.choice(np.flatnonzero(labels == label), size=6)
             points.flat[chosen] = label
         Image.fromarray(points).save(pair.mask)
@@ -47,7 +47,7 @@ def test_extract_and_pretrain(labelled, tmp_path, monkeypatch):
     for folder in stores:
         for image in SampleStore(folder).split("train").images():
             rows, columns = image.positions.long().T.numpy()
-            found = np.full_like(labelled[1][image.id], VOID)
+            found = np.full_like(labelled[1][image.id], IGNORE_INDEX)
             found[rows, columns] = image.labels
             assert (found == labelled[1][image.id]).all()
 
@@ -58,7 +58,7 @@ def test_training_is_on_the_same_pixels_however_they_are_chosen(labelled, tmp_pa
     states = []
     for choice in (["pixels=all"], ["pixels=60"], ["pixels=sampler", "sampler=uncertainty"]):
         cfg = config("train", *plain, *choice, "class_weights=batch")
-        build.prepare(cfg)
+        build.check_settings(cfg)
         made = runs.Run(tmp_path / choice[0])
         _train(cfg, build.image_set(cfg), build.backbone(cfg), None, made)
         states.append(Segmenter.load(made.model).state_dict())

@@ -12,11 +12,11 @@ from pycocotools import mask as coco
 from small_runs import config
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.io.images import PIXELS
+from hypercolumns.io.images import MAX_PIXELS_VARIABLE
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP
-from hypercolumns.models.engine import Adaptive
-from hypercolumns.models.tta import Views
+from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.engine import AdaptiveSettings
+from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.prediction import outputs as outputs_module
 from hypercolumns.stages import predict as predict_stage
 
@@ -227,7 +227,7 @@ def test_a_bad_image_does_not_stop_the_others(photos, place, capsys):
 
 def test_images_are_refused_as_the_other_stages_refuse_them(place, capsys, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is as before, afterwards
-    monkeypatch.setenv(PIXELS, "0")
+    monkeypatch.setenv(MAX_PIXELS_VARIABLE, "0")
     (place / "odd").mkdir()
     pixels = np.random.default_rng(0).integers(0, 255, (30, 30, 3), np.uint8)
     Image.fromarray(pixels).save("odd/cut.jpg")
@@ -312,13 +312,13 @@ def test_settings_that_save_time_or_memory_give_nearly_the_same(photos, place):
 
 def test_views_and_adaptive_are_those_of_the_segmenter(photos, place, segmenter):
     predict("images=photos/a.jpg", "out=flipped", "tta.flip=true", "tta.scales=[1,1.5]")
-    views = Views((1.0, 1.5), flip=True)
+    views = TestTimeAugmentation((1.0, 1.5), flip=True)
     assert (read(place / "flipped" / "a.png") == segmenter.predict(photos / "a.jpg", views=views)).all()
     predict("images=photos/a.jpg", "out=sure", "tta.flip=true", "tta.scales=[1,1.5]", "outputs.probabilities=true")
     with np.load(place / "sure" / "a.probabilities.npz") as found:
         assert np.abs(found["probabilities"] - segmenter.probabilities(photos / "a.jpg", views)).max() < 1e-3
     predict("images=photos/a.jpg", "out=adaptive", "adaptive=true")
-    assert (read(place / "adaptive" / "a.png") == segmenter.predict(photos / "a.jpg", Adaptive())).all()
+    assert (read(place / "adaptive" / "a.png") == segmenter.predict(photos / "a.jpg", AdaptiveSettings())).all()
 
 
 def test_images_are_never_overwritten(photos):
@@ -439,7 +439,7 @@ def test_the_model_of_a_folder_is_found(place, photos, segmenter):
 
 
 def test_the_model_is_exported(place, capsys):
-    segmenter = Segmenter(Backbone("rgb", ["image"]), MLP(3, 3, hidden=8), ["ground", "cat", "dog"]).eval()
+    segmenter = Segmenter(Backbone("rgb", ["image"]), MLPClassifier(3, 3, hidden=8), ["ground", "cat", "dog"]).eval()
     segmenter.save(place / "model.safetensors")
     predict("export=torch", "out=served", "export_output=logits")
     assert "100.00% of the labels are the model's own" in capsys.readouterr().out

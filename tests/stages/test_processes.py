@@ -65,7 +65,7 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
         for stage in ("pretrain", "train"):
             ours, theirs = (found[way] / stage / "latest" for way in ("one", other))
             with np.load(ours / "images.npz") as counts, np.load(theirs / "images.npz") as others:
-                assert counts["everywhere"].sum() > 0
+                assert counts["all_pixels"].sum() > 0
                 assert all(np.array_equal(counts[name], others[name]) for name in counts.files)
             identities = [json.loads((path / "run.json").read_text())["identity"] for path in (ours, theirs)]
             assert identities[0].keys() == identities[1].keys()
@@ -124,19 +124,19 @@ def test_torchrun_without_ddp_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     with pytest.raises(HypercolumnsError, match=r"torchrun started 4 processes, but trainer\.devices=1 .* trainer=ddp"):
-        distributed.begin(config("train", "trainer.accelerator=cpu"))
+        distributed.launch(config("train", "trainer.accelerator=cpu"))
 
 
 def test_what_a_cluster_sets_means_nothing_to_a_command_that_works_by_itself(monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 3)
-    distributed.begin(config("train", "trainer.accelerator=cpu"))
-    assert distributed.is_first()
-    assert not distributed.several()
+    distributed.launch(config("train", "trainer.accelerator=cpu"))
+    assert distributed.is_rank_zero()
+    assert not distributed.is_distributed()
     assert rank_zero_only.rank == 0
 
 
 def test_processes_that_were_started_end_with_this_one(monkeypatch):
-    monkeypatch.setattr(distributed, "PATIENCE", 0.1)
+    monkeypatch.setattr(distributed, "EXIT_TIMEOUT", 0.1)
     started = [subprocess.Popen(["sleep", "60"]), subprocess.Popen(["true"])]
     distributed._end(started)
     assert [one.wait() for one in started] == [-signal.SIGKILL, 0]
@@ -150,18 +150,16 @@ def test_a_step_must_have_something_for_each(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["hard_pixels", "cross_entropy_lovasz"])
 def test_a_loss_that_is_no_sum_over_pixels_is_not_shared(monkeypatch, kind):
-    monkeypatch.setattr(distributed, "several", lambda: True)
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
     cfg = config("train", "stage=train", f"loss={kind}")
-    with pytest.raises(
-        HypercolumnsError, match=r"the loss \w+ is no sum over pixels, .* use trainer\.devices=1, or loss="
-    ):
+    with pytest.raises(HypercolumnsError, match=r"loss=\w+ is no sum over pixels, .* use trainer\.devices=1, or loss="):
         build.loss(cfg, lambda: torch.ones(3))
-    assert build.loss(config("train", "stage=train"), lambda: torch.ones(3)).shareable
+    assert build.loss(config("train", "stage=train"), lambda: torch.ones(3)).supports_ddp
 
 
 def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(distributed, "begin", lambda cfg: None)
+    monkeypatch.setattr(distributed, "launch", lambda cfg: None)
     run("extract")
     run("pretrain", "dense_val=0")
     run("pretrain", "dense_val=0", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
@@ -192,7 +190,7 @@ def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch):
         monkeypatch.setenv(name, value)
     settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=1"]
     with pytest.raises(HypercolumnsError, match=r"trainer: its settings are not right \(.* match the world size \(3\)"):
-        distributed.begin(config("train", *settings))
+        distributed.launch(config("train", *settings))
 
 
 def test_an_end_that_no_signal_asked_for_stays_one():

@@ -11,12 +11,12 @@ from small_runs import RGB, config, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.cli.app import quote_paths
-from hypercolumns.evaluation.tap_ranking import Rules
+from hypercolumns.evaluation.tap_ranking import SubsetConstraints
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.reports import tables
 from hypercolumns.runs import run as runs
 from hypercolumns.settings import build
-from hypercolumns.stages.rank_taps import Probes, _rules, _some
+from hypercolumns.stages.rank_taps import LinearProbes, _rules, _some
 from hypercolumns.store import SampleStore
 
 TAPS = "cnn.taps=[image,window:3,coordinates]"
@@ -68,7 +68,7 @@ def test_the_same_command_again_shows_the_table_without_work(rank, capsys, monke
     rank()
     table = capsys.readouterr().out.partition(TITLE)[2]
     assert "+0.000" in table
-    monkeypatch.setattr(Probes, "score", None)
+    monkeypatch.setattr(LinearProbes, "score", None)
     rank()
     assert capsys.readouterr().out == TITLE + table
     with pytest.raises(TypeError):
@@ -98,7 +98,9 @@ def test_some_samples_are_the_same_by_seed(extracted):
 def test_rules_of_a_backbone():
     backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "window:3"])
     assert [tap.name for tap in backbone.taps] == ["image", "window:3", "coordinates", "pyramid:2"]
-    assert _rules(backbone, 5, None) == Rules([3, 3, 2, 3], layers=1, from_deepest=[1, 3], most=5, budget=None)
+    assert _rules(backbone, 5, None) == SubsetConstraints(
+        [3, 3, 2, 3], layers=1, from_deepest=[1, 3], most=5, budget=None
+    )
 
 
 def test_limits(rank, tmp_path):

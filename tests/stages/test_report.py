@@ -61,7 +61,7 @@ def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
         labels = torch.full((1, 1), index)
         return None, labels, labels
 
-    results._panels(results.Scored(evaluation, look, voc_palette(2)))
+    results._panels(results.ScoredImages(evaluation, look, voc_palette(2)))
     fixed, worst = ["u", "w", "x", "z"], ["worst 1: v", "worst 2: y", "worst 3: x", "worst 4: u"]
     assert shown[3].caption == "z   mIoU n/a"
     assert [row.caption.split("   ")[0] for row in shown] == fixed + worst

@@ -8,35 +8,35 @@ import small_runs
 import torch
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.callbacks import History, checkpoint, resume_point
-from hypercolumns.tasks import PixelClassification, Scoring, Segmentation
+from hypercolumns.callbacks import MetricsCSV, checkpoint, resume_point
+from hypercolumns.tasks import EvaluationTask, PixelClassificationTask, SegmentationTask
 
 CHANCE = ["classifier.dropout=0.5", "checkpoint_minutes=0", "trainer.max_epochs=2"]
 PER_CLASS = ["sampler=per_class", "sampler.n=7"]
 FEW = ["init_from=scratch", "data.train_images=10", "data.val_images=1", "batch_size=2"]  # 5 steps in an epoch
 CASES = {
-    "pretrain": (PixelClassification, []),
+    "pretrain": (PixelClassificationTask, []),
     "pretrain groups": (  # whose epochs differ in their number of steps
-        PixelClassification,
+        PixelClassificationTask,
         ["images_per_batch=7", "batch_size=90", *PER_CLASS, "scheduler=cosine", "num_workers=1"],
     ),
     "pretrain limited": (
-        PixelClassification,
+        PixelClassificationTask,
         ["trainer.limit_train_batches=5", "trainer.check_val_every_n_epoch=2"],
     ),
-    "pretrain momentum": (PixelClassification, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
-    "pretrain average": (PixelClassification, ["ema=0.9", "loss=hard_pixels", "optimizer.spare_biases=true"]),
-    "train": (Segmentation, [*FEW, "augment.color_jitter=0.5", "augment.flip=0.5"]),
-    "train points": (Segmentation, [*FEW, "pixels=50", "num_workers=1"]),
+    "pretrain momentum": (PixelClassificationTask, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
+    "pretrain average": (PixelClassificationTask, ["ema=0.9", "loss=hard_pixels", "optimizer.spare_biases=true"]),
+    "train": (SegmentationTask, [*FEW, "augment.color_jitter=0.5", "augment.flip=0.5"]),
+    "train points": (SegmentationTask, [*FEW, "pixels=50", "num_workers=1"]),
     "train alone": (  # images one by one, as the recipes have them: 10 are two steps of four and one of two
-        Segmentation,
+        SegmentationTask,
         [
             *[*FEW, "batch_size=1", "trainer.accumulate_grad_batches=4", "trainer.gradient_clip_val=1.0", "ema=0.9"],
             *["scheduler.warmup=0.2", "pixels=50"],
         ],
     ),
     "train layers": (
-        Segmentation,
+        SegmentationTask,
         [
             *["init_from=scratch", "cnn=squeezenet1_1", "cnn.weights=null", "cnn.trainable=all", "pixels=50"],
             *["cnn.taps=[features.0,features.3.expand3x3]", "data.train_images=8", "data.val_images=1", "batch_size=2"],
@@ -126,7 +126,7 @@ def whole_run(place, *settings):
 def test_a_signal_ends_it_after_the_step_that_it_comes_in(place, monkeypatch, number, capsys):
     settings = ["classifier.dropout=0.5", "dense_val=0"]
     folder, whole = whole_run(place, *settings)
-    step, steps, before = PixelClassification.training_step, [], signal.getsignal(number)
+    step, steps, before = PixelClassificationTask.training_step, [], signal.getsignal(number)
 
     def signalled_step(self, batch, batch_idx):
         here = (self.current_epoch, batch_idx)
@@ -135,7 +135,7 @@ def test_a_signal_ends_it_after_the_step_that_it_comes_in(place, monkeypatch, nu
         steps.append(here)
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(PixelClassification, "training_step", signalled_step)
+    monkeypatch.setattr(PixelClassificationTask, "training_step", signalled_step)
     with pytest.raises(KeyboardInterrupt) as raised:
         run("pretrain", *settings, "overwrite=true")
     assert raised.value.args == (number,)
@@ -148,7 +148,7 @@ def test_a_signal_ends_it_after_the_step_that_it_comes_in(place, monkeypatch, nu
 
 
 def test_a_signal_in_the_last_step_of_an_epoch_ends_it_after_the_epoch(place, monkeypatch):
-    steps, step = [], PixelClassification.training_step
+    steps, step = [], PixelClassificationTask.training_step
 
     def signalled_step(self, batch, batch_idx):
         if batch_idx == self.trainer.num_training_batches - 1:
@@ -156,40 +156,42 @@ def test_a_signal_in_the_last_step_of_an_epoch_ends_it_after_the_epoch(place, mo
         steps.append(self.current_epoch)
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(PixelClassification, "training_step", signalled_step)
+    monkeypatch.setattr(PixelClassificationTask, "training_step", signalled_step)
     with pytest.raises(KeyboardInterrupt) as raised:
         run("pretrain", "dense_val=0", "optimizer.lr=0.03")
     assert raised.value.args == (signal.SIGTERM,)
     folder = max(place.glob("runs/shapes/rgb/pretrain/*/checkpoints"), key=lambda path: path.stat().st_mtime_ns)
-    assert torch.load(folder / "last.ckpt", weights_only=True)["SampleData"] == {"epoch": 1, "batches": 0}
+    assert torch.load(folder / "last.ckpt", weights_only=True)["SampleDataModule"] == {"epoch": 1, "batches": 0}
     assert set(steps) == {0}
 
 
 def test_a_second_signal_or_one_while_images_are_scored_ends_it_at_once(place, monkeypatch):
-    step, scoring = PixelClassification.training_step, PixelClassification.validation_step
+    step, scoring = PixelClassificationTask.training_step, PixelClassificationTask.validation_step
 
     def twice(self, batch, batch_idx):
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(PixelClassification, "training_step", twice)
+    monkeypatch.setattr(PixelClassificationTask, "training_step", twice)
     with pytest.raises(KeyboardInterrupt):
         run("pretrain", "dense_val=0", "overwrite=true")
-    monkeypatch.setattr(PixelClassification, "training_step", step)
-    monkeypatch.setattr(PixelClassification, "validation_step", lambda *arguments: signal.raise_signal(signal.SIGUSR1))
+    monkeypatch.setattr(PixelClassificationTask, "training_step", step)
+    monkeypatch.setattr(
+        PixelClassificationTask, "validation_step", lambda *arguments: signal.raise_signal(signal.SIGUSR1)
+    )
     with pytest.raises(KeyboardInterrupt):
         run("pretrain", "dense_val=0", "overwrite=true")
-    monkeypatch.setattr(PixelClassification, "validation_step", scoring)
+    monkeypatch.setattr(PixelClassificationTask, "validation_step", scoring)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_while_the_model_is_scored_ends_it_at_once(place, monkeypatch, number):
-    scoring = Scoring.test_step
-    monkeypatch.setattr(Scoring, "test_step", lambda *arguments: signal.raise_signal(number))
+    scoring = EvaluationTask.test_step
+    monkeypatch.setattr(EvaluationTask, "test_step", lambda *arguments: signal.raise_signal(number))
     with pytest.raises(KeyboardInterrupt) as raised:
         run("pretrain", "overwrite=true")
     assert raised.value.args == (number,)
-    monkeypatch.setattr(Scoring, "test_step", scoring)
+    monkeypatch.setattr(EvaluationTask, "test_step", scoring)
 
 
 def test_overwriting_that_is_killed_leaves_no_half_of_a_finished_run(place, monkeypatch):
@@ -205,14 +207,14 @@ def test_overwriting_that_is_killed_leaves_no_half_of_a_finished_run(place, monk
 
 
 def test_alone_the_signal_is_that_of_this_process():
-    assert checkpoint._most(15, 0, device=torch.device("cpu")) == [15, 0]
+    assert checkpoint._max_free(15, 0, device=torch.device("cpu")) == [15, 0]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "both"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(place, monkeypatch, damage, capsys):
     settings = ["classifier.dropout=0.5", "dense_val=0", "checkpoint_minutes=0"]
     folder, whole = whole_run(place, *settings)
-    steps = cut_at(monkeypatch, PixelClassification, 1, 3)
+    steps = cut_at(monkeypatch, PixelClassificationTask, 1, 3)
     with pytest.raises(RuntimeError, match="power cut"):
         run("pretrain", *settings, "overwrite=true")
     done, kept = len(steps), folder / "checkpoints"
@@ -262,10 +264,10 @@ def test_patience_that_has_run_out_stays_so(place, monkeypatch):
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(History, "on_train_end", killed)
+        patch.setattr(MetricsCSV, "on_train_end", killed)
         with pytest.raises(RuntimeError, match="power cut"):
             run("pretrain", *settings, "overwrite=true")
-    steps = cut_at(monkeypatch, PixelClassification, 99, 0)
+    steps = cut_at(monkeypatch, PixelClassificationTask, 99, 0)
     run("pretrain", *settings)
     assert not steps
     assert (folder / "model.safetensors").read_bytes() == whole

@@ -21,7 +21,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import nn, zeros
 from torch.optim import SGD
 
-from hypercolumns.callbacks.pruning import PrunedError, Pruning, judging
+from hypercolumns.callbacks.pruning import PrunedError, SearchPruning, search_trial
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.sweeps.search import distributions, examples
 
@@ -278,7 +278,7 @@ def test_values_that_do_not_go_together_are_a_job_that_failed(search, stage, tmp
 
 
 def test_a_job_without_a_record_ends_the_search(search, stage, monkeypatch):
-    monkeypatch.setattr("hypercolumns.sweeps.jobs.Record.write", lambda *_: None)
+    monkeypatch.setattr("hypercolumns.sweeps.jobs.JobRecord.write", lambda *_: None)
     result = search(2)
     assert result.returncode == 2
     assert "error: job 0 left no record in " in result.stderr
@@ -314,7 +314,7 @@ def fit(folder, stage="train", minimise=False):
     settings = {"enable_model_summary": False, "enable_progress_bar": False, "logger": False}
     settings |= {"enable_checkpointing": False}
     trainer = Trainer(max_epochs=4, accelerator="cpu", num_sanity_val_steps=0, default_root_dir=folder, **settings)
-    trainer.callbacks.append(Pruning(stage, "val/miou", minimise))
+    trainer.callbacks.append(SearchPruning(stage, "val/miou", minimise))
     trainer.fit(Falling(), [0], [0])
     return trainer
 
@@ -327,15 +327,15 @@ def test_a_training_is_judged_by_the_figure_of_each_epoch(tmp_path):
         told.append((epoch, figure))
         return figure < 0.4
 
-    with judging("train", judge), pytest.raises(PrunedError, match=r"given up after epoch 3, val/miou 0\.333$"):
+    with search_trial("train", judge), pytest.raises(PrunedError, match=r"given up after epoch 3, val/miou 0\.333$"):
         fit(tmp_path)
     assert told == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
     told.clear()
-    with judging("train", judge), pytest.raises(PrunedError, match=r"given up after epoch 1, val/miou 1\.000$"):
+    with search_trial("train", judge), pytest.raises(PrunedError, match=r"given up after epoch 1, val/miou 1\.000$"):
         fit(tmp_path, minimise=True)
     assert told == [(0, -1.0)]
     told.clear()
-    with judging("train", judge):
+    with search_trial("train", judge):
         fit(tmp_path, stage="pretrain")
     fit(tmp_path)
     assert told == []

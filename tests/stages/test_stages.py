@@ -18,11 +18,11 @@ from small_runs import RGB, TINY, config, only, run
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.callbacks import metrics_csv
 from hypercolumns.data import Augmentation, shapes
-from hypercolumns.data.image_set import read
+from hypercolumns.data.image_set import read_example
 from hypercolumns.io.files import write_json
 from hypercolumns.io.images import read_image, read_mask
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.runs import run as runs
 from hypercolumns.runtime import randomness
 from hypercolumns.settings import build
@@ -31,7 +31,7 @@ from hypercolumns.stages import run_stage
 from hypercolumns.stages.pretrain import _limit
 from hypercolumns.stages.train import _keep_share_of_start
 from hypercolumns.store import SampleStore, StoreWriter
-from hypercolumns.tasks import PixelClassification, Segmentation
+from hypercolumns.tasks import PixelClassificationTask, SegmentationTask
 from hypercolumns.visualization import plots
 
 FEW = ["data.train_images=6", "data.val_images=1"]  # for stage train, which needs no store to train from scratch
@@ -113,13 +113,13 @@ class TestExtract:
         images = shapes("data", train_images=2, val_images=1)
         change = Augmentation(color_jitter=0.5)
         for found, pair in zip(store.split("train").images(), images.splits["train"], strict=True):
-            image, mask = read(pair, images.palette, 6)
+            image, mask = read_example(pair, images.palette, 6)
             half = len(found.positions) // 2
             assert not torch.equal(found.positions[:half], found.positions[half:])
             for number, part in enumerate((slice(None, half), slice(half, None))):
                 rows, columns = found.positions[part].T.long()
                 assert torch.equal(found.labels[part], mask[rows, columns])
-                view, _, _ = change(image, mask, randomness.derive(0, number, pair.id))
+                view, _, _ = change(image, mask, randomness.derive_seed(0, number, pair.id))
                 expected = (view[0, rows, columns] / 255 - 0.485) / 0.229
                 assert torch.allclose(found.features[part, 0].float(), expected, atol=2e-3)
 
@@ -146,7 +146,7 @@ class TestExtract:
                 monkeypatch.setattr(build, "overrides", lambda override=override: [override])
                 cfg = config("train", *RGB, *few, "stage=pretrain", override)
                 images = build.image_set(cfg)
-                store = runs.find_store(cfg, images, runs.needs(cfg, images, build.backbone(cfg)))
+                store = runs.find_store(cfg, images, runs.shared_settings(cfg, images, build.backbone(cfg)))
                 assert ("views" in store.fingerprint) == (number == 2)
         assert len(list(place.glob("runs/shapes/rgb/samples/*/index.json"))) == 2
 
@@ -272,7 +272,7 @@ class TestExtract:
         images = shapes("data", train_images=1, val_images=1)
         torch.manual_seed(0)
         for name in "ab":
-            classifier = MLP(3, 6, hidden=8)
+            classifier = MLPClassifier(3, 6, hidden=8)
             Segmenter(build.backbone(config("train", *RGB)), classifier, images.classes).save(place / name)
             run("extract", *settings, f"model={name}", f"samples=by {name}")
         found = next(SampleStore(place / "by b").split("val").images())
@@ -289,7 +289,7 @@ class TestExtract:
         assert "model" not in SampleStore(place / "of no model").fingerprint
 
     def test_a_sampler_that_asks_a_model_needs_one_that_fits(self, place, segmenter):
-        with pytest.raises(HypercolumnsError, match=r"sampler=.*Uncertainty asks a model .*; give model=<the model\.s"):
+        with pytest.raises(HypercolumnsError, match=r"sampler=uncertainty asks a model .*; give model=<the model\.s"):
             run("extract", "data.train_images=1", "sampler=uncertainty")
         with pytest.raises(HypercolumnsError, match="model=nowhere is not a file"):
             run("extract", "data.train_images=1", "sampler=uncertainty", "model=nowhere")
@@ -434,9 +434,13 @@ class TestPretrainAndTrain:
     @pytest.mark.parametrize(
         ("stage", "task", "overrides"),
         [
-            ("pretrain", PixelClassification, ["classifier.dropout=0.5"]),
-            ("train", Segmentation, [*FEW, "batch_size=3", "init_from=scratch", "augment.color_jitter=0.5"]),
-            ("train", Segmentation, [*FEW, "batch_size=3", "init_from=scratch", "pixels=50", "classifier.dropout=0.5"]),
+            ("pretrain", PixelClassificationTask, ["classifier.dropout=0.5"]),
+            ("train", SegmentationTask, [*FEW, "batch_size=3", "init_from=scratch", "augment.color_jitter=0.5"]),
+            (
+                "train",
+                SegmentationTask,
+                [*FEW, "batch_size=3", "init_from=scratch", "pixels=50", "classifier.dropout=0.5"],
+            ),
         ],
     )
     def test_interrupted_it_goes_on_and_ends_the_same(self, extracted, monkeypatch, stage, task, overrides):
@@ -470,12 +474,14 @@ class TestPretrainAndTrain:
         """With scores that peak in epoch 1, cut in epoch 3 or not, and weights that move in every epoch."""
         from hypercolumns.tasks import pixel_classification
 
-        real, scored, weights = pixel_classification.scores, [0.2, 0.9, 0.5, 0.4, 0.3], {}
+        real, scored, weights = pixel_classification.segmentation_metrics, [0.2, 0.9, 0.5, 0.4, 0.3], {}
         monkeypatch.setattr(
-            pixel_classification, "scores", lambda confusion: replace(real(confusion), miou=scored[task_epoch[0]])
+            pixel_classification,
+            "segmentation_metrics",
+            lambda confusion: replace(real(confusion), miou=scored[task_epoch[0]]),
         )
         task_epoch = [0]
-        step, end = PixelClassification.training_step, PixelClassification.on_validation_epoch_end
+        step, end = PixelClassificationTask.training_step, PixelClassificationTask.on_validation_epoch_end
 
         def cut_step(self, batch, batch_idx):
             if self.current_epoch == cut and not weights.get("cut"):
@@ -488,8 +494,8 @@ class TestPretrainAndTrain:
             weights[self.current_epoch] = self.classifier.first.weight.detach().clone()
             end(self)
 
-        monkeypatch.setattr(PixelClassification, "training_step", cut_step)
-        monkeypatch.setattr(PixelClassification, "on_validation_epoch_end", remember)
+        monkeypatch.setattr(PixelClassificationTask, "training_step", cut_step)
+        monkeypatch.setattr(PixelClassificationTask, "on_validation_epoch_end", remember)
         arguments = ("trainer.max_epochs=5", "dense_val=0")
         if cut:
             with pytest.raises(RuntimeError, match="power cut"):
@@ -535,14 +541,14 @@ class TestPretrainAndTrain:
         assert json.loads((extracted / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())["best_epoch"] == 2
 
     def test_epochs_see_the_samples_in_different_orders(self, extracted, monkeypatch):
-        seen, step = [], PixelClassification.training_step
+        seen, step = [], PixelClassificationTask.training_step
 
         def note(self, batch, batch_idx):
             if batch_idx == 0:
                 seen.append(batch[0][:, 0].clone())
             return step(self, batch, batch_idx)
 
-        monkeypatch.setattr(PixelClassification, "training_step", note)
+        monkeypatch.setattr(PixelClassificationTask, "training_step", note)
         run("pretrain", "dense_val=0")
         assert len(seen) == 3
         assert not torch.equal(seen[0], seen[1])
@@ -636,7 +642,7 @@ class TestPretrainAndTrain:
         """Whatever weights cnn.weights would mean, which are not even looked at."""
         images = shapes("data", train_images=40, val_images=3)
         segmenter.classes, segmenter.palette = images.classes, images.palette
-        segmenter.classifier = MLP(224, 6, 8)
+        segmenter.classifier = MLPClassifier(224, 6, 8)
         segmenter.save(extracted / "start.safetensors")
         taps = "cnn.taps=[features.0,[features.3.expand1x1,features.3.expand3x3]]"
         still = ["optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
@@ -663,7 +669,7 @@ class TestPretrainAndTrain:
         assert not torch.allclose(*(end["classifier.first.weight"] for end in ends), atol=1e-3)
 
     def test_it_is_a_share_of_all_weights_and_statistics_but_of_no_count(self):
-        segmenter = Segmenter(Backbone("resnet18", ["layer1"], trainable="all"), MLP(64, 2, 4), ["a", "b"])
+        segmenter = Segmenter(Backbone("resnet18", ["layer1"], trainable="all"), MLPClassifier(64, 2, 4), ["a", "b"])
         begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()}
         for tensor in segmenter.state_dict().values():
             tensor.add_(2)
@@ -683,7 +689,7 @@ class TestPretrainAndTrain:
                 "class_weights=heavy is not known; choose one of none, balanced, batch, or a number",
             ),
             ("class_weights=1.5", "class_weights=1.5 must be a number from 0 to 1"),
-            (["loss=lovasz", "class_weights=batch"], "class_weights=batch: in the loss Lovasz all classes count alike"),
+            (["loss=lovasz", "class_weights=batch"], "class_weights=batch: in loss=lovasz all classes count alike"),
             ("loss.label_smoothing=2", r"loss\.label_smoothing=2 must be a number from 0 to 1"),
             ("resize=5", r"resize=5 must be \[height,width\]"),
             ("init_from=nowhere", "init_from=nowhere is not a file"),

@@ -12,7 +12,7 @@ from conftest import ROOT
 from rich.console import Console
 from small_runs import RGB, config
 
-from hypercolumns.cli.app import name_sweep
+from hypercolumns.cli.app import stable_sweep_name
 from hypercolumns.errors import MissingInputError
 from hypercolumns.runs.run import Run
 from hypercolumns.sweeps import jobs, table
@@ -20,7 +20,7 @@ from hypercolumns.sweeps.jobs import (
     DONE,
     FAILED,
     PRUNED,
-    Record,
+    JobRecord,
     one_by_one,
     read_records,
     refuse_several_processes,
@@ -155,10 +155,10 @@ def test_a_narrow_terminal_or_a_log_cuts_no_figure_and_no_reason(tmp_path, monke
     overrides = [[f"cnn={cnn}", "classifier.hidden=256", f"optimizer.lr={lr}"] for cnn, lr in CHOICES]
     settings = {"interval": [0.401, 0.423], "level": 0.95, "boundary_miou": 0.317, "seconds": 12.3}
     records = [
-        Record(0, overrides[0], DONE, miou=0.412, folder="runs/shapes/rgb/pretrain/0123456789", **settings),
-        Record(1, overrides[1], FAILED, "no file of that name; give one that there is, or none at all"),
+        JobRecord(0, overrides[0], DONE, miou=0.412, folder="runs/shapes/rgb/pretrain/0123456789", **settings),
+        JobRecord(1, overrides[1], FAILED, "no file of that name; give one that there is, or none at all"),
     ]
-    table.show(records, tmp_path)
+    table.show_sweep(records, tmp_path)
     text = "".join(screen.file.getvalue().split())
     for shown in ("0.412", "0.000316", "0123456789", "squeezenet1_1", "failed:nofileofthatname;giveonethatthereis"):
         assert shown in text
@@ -220,29 +220,29 @@ def test_the_command_instead_runs_each_job(tmp_path):
 
 def test_the_same_settings_have_the_same_folder():
     def name(*arguments):
-        flag, named, *same = name_sweep(arguments)
+        flag, named, *same = stable_sweep_name(arguments)
         assert flag == "-m"
         assert same == [one for one in arguments if one not in ("-m", "--multirun")]
         return named
 
     assert name("-m", "a=1,2", "b=3") == name("b=3", "--multirun", "a=1,2", "overwrite=true", "hydra/launcher=joblib")
     assert name("-m", "a=1,2", "b=3") != name("-m", "a=1,2", "b=4")
-    assert name_sweep(["a=1"]) == ["a=1"]
-    flag, *named = name_sweep(["--config-dir", "conf", "a=1,2", "-m", "b=3"])
+    assert stable_sweep_name(["a=1"]) == ["a=1"]
+    flag, *named = stable_sweep_name(["--config-dir", "conf", "a=1,2", "-m", "b=3"])
     assert (flag, named[:2], named[3:]) == ("-m", ["--config-dir", "conf"], ["a=1,2", "b=3"])
 
 
 def test_ranking_and_columns():
     records = [
-        Record(0, ["cnn=vgg", "optimizer.lr=0.00012345678", "+x.lr=1"], FAILED, "why | so"),
-        Record(1, ["cnn=vgg", "optimizer.lr=0.1", "+x.lr=2"], PRUNED, "given up"),
-        Record(2, ["cnn=vgg", "optimizer.lr=0.1", "+x.lr=1"], DONE, folder="store"),
-        Record(3, ["cnn=vgg", "optimizer.lr=0.2", "+x.lr=1"], DONE, miou=0.1, folder="worse"),
-        Record(4, ["cnn=vgg", "optimizer.lr=0.3"], DONE, miou=0.2, folder="better"),
+        JobRecord(0, ["cnn=vgg", "optimizer.lr=0.00012345678", "+x.lr=1"], FAILED, "why | so"),
+        JobRecord(1, ["cnn=vgg", "optimizer.lr=0.1", "+x.lr=2"], PRUNED, "given up"),
+        JobRecord(2, ["cnn=vgg", "optimizer.lr=0.1", "+x.lr=1"], DONE, folder="store"),
+        JobRecord(3, ["cnn=vgg", "optimizer.lr=0.2", "+x.lr=1"], DONE, miou=0.1, folder="worse"),
+        JobRecord(4, ["cnn=vgg", "optimizer.lr=0.3"], DONE, miou=0.2, folder="better"),
     ]
-    ranked = table.ranked(records)
+    ranked = table.rank_jobs(records)
     assert [record.number for record in ranked] == [4, 3, 2, 1, 0]
-    assert table.settings(ranked)[-1] == {"optimizer.lr": "0.00012345678", "x.lr": "1"}
+    assert table.differing_settings(ranked)[-1] == {"optimizer.lr": "0.00012345678", "x.lr": "1"}
     header, *rows = table._cells(ranked)
     assert header == ["", "optimizer.lr", "x.lr", "mIoU", "boundary", "seconds", "run"]
     assert rows[0] == ["1", "0.3", "", "0.200", "", "", "better"]
@@ -252,12 +252,12 @@ def test_ranking_and_columns():
 def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
     def record(number, lr, fold, miou):
         overrides = ["data=voc", f"optimizer.lr={lr}", f"data.fold={fold}", f"seed={number % 2}"]
-        return Record(number, overrides, FAILED if miou is None else DONE, None if miou else "so", miou)
+        return JobRecord(number, overrides, FAILED if miou is None else DONE, None if miou else "so", miou)
 
     records = [record(0, 0.1, "a", 0.4), record(1, 0.1, "b", 0.5), record(2, 0.1, "c", 0.6)]
     records += [record(3, 0.2, "a", 0.7), record(4, 0.2, "b", 0.6), record(5, 0.2, "c", None)]
     records += [record(6, 0.3, "a", 0.9)]  # one is no mean
-    table.show(table.ranked(records), tmp_path)
+    table.show_sweep(table.rank_jobs(records), tmp_path)
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[9:] == [
         "",
@@ -270,8 +270,8 @@ def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
 
 
 def test_where_nothing_repeats_there_is_no_mean(tmp_path, capsys):
-    records = [Record(number, [f"optimizer.lr={number}"], DONE, miou=0.5) for number in range(3)]
-    table.show(records, tmp_path)
+    records = [JobRecord(number, [f"optimizer.lr={number}"], DONE, miou=0.5) for number in range(3)]
+    table.show_sweep(records, tmp_path)
     assert "mean" not in capsys.readouterr().out + (tmp_path / "table.md").read_text()
 
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from small_runs import RGB, config, only, run
 
-from hypercolumns.data import Pair, checks, quarantine, shapes
+from hypercolumns.data import ImageMaskPair, checks, quarantine, shapes
 from hypercolumns.errors import BadDataError, HypercolumnsError, UnreadableError
 from hypercolumns.io.files import read_json
-from hypercolumns.io.images import VOID
+from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.settings import build
 
 BAD = {"train_00001", "train_00004", "val_00002"}
@@ -107,7 +107,7 @@ class TestValidate:
             with Image.open(files(root, f"train_{number:05}")[1]) as mask:
                 found = np.bincount(np.array(mask).ravel(), minlength=256)
                 sizes.append((mask.width * mask.height, *mask.size))
-            counts, within, void = counts + found[:7], within + (found[:7] > 0), void + found[VOID]
+            counts, within, void = counts + found[:7], within + (found[:7] > 0), void + found[IGNORE_INDEX]
         of_train = read_json(folder / "summary.json")["splits"]["train"]
         assert (of_train["images"], of_train["usable"], of_train["without_labels"]) == (8, 6, 0)
         assert of_train["absent"] == ["moon"]
@@ -190,8 +190,8 @@ class TestSkip:
         monkeypatch.chdir(tmp_path)
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
         examined = []
-        examine = quarantine.examine
-        monkeypatch.setattr(quarantine, "examine", lambda *args: examined.append(len(args[1])) or examine(*args))
+        examine = quarantine.check_pairs
+        monkeypatch.setattr(quarantine, "check_pairs", lambda *args: examined.append(len(args[1])) or examine(*args))
         images = build.image_set(cfg)
         assert [len(images.splits[split]) for split in ("train", "val")] == [6, 3]
         assert not {pair.id for pairs in images.splits.values() for pair in pairs} & BAD
@@ -210,7 +210,7 @@ class TestSkip:
     def test_what_stage_validate_found_is_not_looked_for_again(self, root, monkeypatch):
         with pytest.raises(BadDataError):
             run("validate", base=settings(root))
-        monkeypatch.setattr(quarantine, "examine", None)
+        monkeypatch.setattr(quarantine, "check_pairs", None)
         images = build.image_set(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25")))
         assert len(images.splits["train"]) == 6
         classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
@@ -224,8 +224,8 @@ class TestSkip:
     def test_a_damaged_memory_is_none(self, root, pairs):
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
         images, _ = build.listed_images(cfg)
-        quarantine.remember(cfg, images, {"0": [checks.Fault("a", "is bad")]})
-        path = quarantine.place(cfg, images) / "examined.json"
+        quarantine.save_checks(cfg, images, {"0": [checks.FileProblem("a", "is bad")]})
+        path = quarantine.checks_dir(cfg, images) / "examined.json"
         whole = read_json(path)
         assert quarantine._known(cfg, images) == {"0": [("a", "is bad", True)]}
         kept = {"how": whole["how"]} if pairs == "none" else whole | {"pairs": pairs}
@@ -234,16 +234,16 @@ class TestSkip:
 
     def test_an_interruption_loses_nothing(self, root, monkeypatch):
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
-        examine, examined = quarantine.examine, []
+        examine, examined = quarantine.check_pairs, []
 
         def interrupted(images, pairs, workers):
             yield from itertools.islice(examine(images, pairs, workers), 5)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(quarantine, "examine", interrupted)
+        monkeypatch.setattr(quarantine, "check_pairs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             build.image_set(cfg)
-        monkeypatch.setattr(quarantine, "examine", lambda *args: examined.append(len(args[1])) or examine(*args))
+        monkeypatch.setattr(quarantine, "check_pairs", lambda *args: examined.append(len(args[1])) or examine(*args))
         assert len(build.image_set(cfg).splits["train"]) == 6
         assert examined == [12 - 5]
 
@@ -252,15 +252,15 @@ class TestSkip:
         monkeypatch.chdir(tmp_path)
         cfg = config("train", *settings(sound))
         images, _ = build.listed_images(cfg)
-        pairs = [Pair(str(number), tmp_path / f"{number}.jpg", tmp_path / "m.png") for number in range(100)]
+        pairs = [ImageMaskPair(str(number), tmp_path / f"{number}.jpg", tmp_path / "m.png") for number in range(100)]
         images = replace(images, splits={"train": tuple(pairs)})
-        found = [[checks.Fault("a", "is bad")]] * 29 + [[]] * 71
-        quarantine.remember(cfg, images, dict(zip(map(quarantine.state, pairs), found, strict=True)))
-        assert quarantine.left_out(cfg, images, 0.29).splits["train"] == tuple(pairs[29:])
+        found = [[checks.FileProblem("a", "is bad")]] * 29 + [[]] * 71
+        quarantine.save_checks(cfg, images, dict(zip(map(quarantine.file_signature, pairs), found, strict=True)))
+        assert quarantine.drop_invalid(cfg, images, 0.29).splits["train"] == tuple(pairs[29:])
         with pytest.raises(
             HypercolumnsError, match=r"29 of 100 train .* allows: .*: mend them, or raise data\.max_bad$"
         ):
-            quarantine.left_out(cfg, images, 0.28)
+            quarantine.drop_invalid(cfg, images, 0.28)
 
     def test_a_fault_of_the_machine_is_not_remembered(self, root, monkeypatch):
         """And leaves nothing out: the file may be as good as any."""

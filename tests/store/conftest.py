@@ -32,7 +32,7 @@ def write(folder, fingerprint, make=make_image, splits=SPLITS):
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(writer, "LEAST_IMAGES", 3)
+    monkeypatch.setattr(writer, "MIN_SHARD_IMAGES", 3)
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ time.sleep(20)
             assert contents(folder) == before
 
     def test_large_splits_have_larger_shards(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(writer, "MOST_SHARDS", 4)
+        monkeypatch.setattr(writer, "MAX_SHARDS", 4)
         store = StoreWriter(tmp_path, {}, {"train": 22})
         assert [list(store.images(shard)) for shard in store.missing("train")] == [
             list(range(0, 6)),
@@ -222,7 +222,7 @@ time.sleep(20)
 import resource, signal, sys
 from store.conftest import *
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-writer.LEAST_IMAGES = 3
+writer.MIN_SHARD_IMAGES = 3
 from pathlib import Path
 def make(number):
     if number == 3:
@@ -257,7 +257,7 @@ def test_writers_side_by_side_make_what_one_makes(tmp_path, fingerprint):
 import os, sys, time
 from pathlib import Path
 from store.conftest import *
-writer.LEAST_IMAGES = 3
+writer.MIN_SHARD_IMAGES = 3
 start = time.time() + 0.2
 if all(os.fork() for _ in range(4)):
     sys.exit(any([os.wait()[1] for _ in range(4)]))

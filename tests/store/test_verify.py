@@ -12,19 +12,19 @@ import torch
 from store.conftest import make_image, write
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.store import SampleStore, faults
+from hypercolumns.store import SampleStore, find_damage
 
 
 def found(folder):
     """What is wrong, by whichever of opening and verifying says so."""
     try:
-        return faults(folder)
+        return find_damage(folder)
     except HypercolumnsError as error:
         return str(error).splitlines()
 
 
 def test_nothing_is_wrong_with_a_store_as_it_was_written(folder):
-    assert faults(folder) == []
+    assert find_damage(folder) == []
 
 
 @pytest.mark.parametrize("part", range(20))
@@ -76,20 +76,20 @@ def even(tmp_path, fingerprint):
 
 def test_swapped_shards(even):
     swap(even, "train-00000.safetensors", "train-00001.safetensors")
-    assert [fault.split(".")[0] for fault in faults(even)] == ["train-00000", "train-00001"]
+    assert [fault.split(".")[0] for fault in find_damage(even)] == ["train-00000", "train-00001"]
     with pytest.raises(HypercolumnsError, match=r"train-00000\.safetensors belongs to another store or another place"):
         SampleStore(even).split("train").statistics()
 
 
 def test_swapped_sidecars(even):
     swap(even, "train-00000.json", "train-00001.json")
-    assert faults(even) == ["train-00000.json is that of train-00001", "train-00001.json is that of train-00000"]
+    assert find_damage(even) == ["train-00000.json is that of train-00001", "train-00001.json is that of train-00000"]
 
 
 def test_shards_swapped_with_their_sidecars(even):
     for suffix in ("json", "safetensors"):
         swap(even, f"train-00000.{suffix}", f"train-00001.{suffix}")
-    assert len(faults(even)) == 2
+    assert len(find_damage(even)) == 2
 
 
 @pytest.mark.parametrize("with_sidecar", [False, True])
@@ -98,7 +98,7 @@ def test_a_shard_of_another_store(even, tmp_path, with_sidecar):
     write(other, {"seed": 2}, lambda number: make_image(number, 4), {"train": 6, "val": 3})
     for suffix in ("json", "safetensors") if with_sidecar else ("safetensors",):
         shutil.copy(other / f"train-00001.{suffix}", even)
-    assert [fault.split(".")[0] for fault in faults(even)] == ["train-00001"]
+    assert [fault.split(".")[0] for fault in find_damage(even)] == ["train-00001"]
     with pytest.raises(HypercolumnsError, match=r"train-00001\.safetensors (belongs to another store|has \d+ bytes)"):
         SampleStore(even).split("train").statistics()
 
@@ -108,7 +108,7 @@ def test_an_index_that_was_edited(folder):
     index["splits"]["train"][1]["rows"] += 1
     index["splits"]["train"][1]["samples_per_class"][0] += 1
     (folder / "index.json").write_text(json.dumps(index))
-    assert faults(folder) == ["train-00001.json does not agree with the index"]
+    assert find_damage(folder) == ["train-00001.json does not agree with the index"]
 
 
 EDITS = {
@@ -159,10 +159,10 @@ def test_what_was_found_is_mended_by_making_it_again(folder, fingerprint):
     shard = folder / "train-00001.safetensors"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    assert faults(folder)
+    assert find_damage(folder)
     shard.with_suffix(".json").unlink()
     write(folder, fingerprint)
-    assert faults(folder) == []
+    assert find_damage(folder) == []
     assert shard.read_bytes() == whole
 
 

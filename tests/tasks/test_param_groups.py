@@ -7,10 +7,10 @@ from torch import nn
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.tasks import schedules
 from hypercolumns.tasks.optimization import optimizer_with_schedule
-from hypercolumns.tasks.param_groups import LayerRates
+from hypercolumns.tasks.param_groups import ParamGroupConfig
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def backbone():
 
 @pytest.fixture
 def classifier(backbone):
-    return MLP(backbone.channels, 3, hidden=4)
+    return MLPClassifier(backbone.channels, 3, hidden=4)
 
 
 def optimizer(groups, steps=10, schedule=schedules.constant):
@@ -35,20 +35,22 @@ def groups(made):
 
 
 def test_where_nothing_differs_all_are_one_group_in_the_order_of_the_modules(backbone, classifier):
-    (only,) = groups(optimizer(LayerRates().groups(classifier, backbone))).values()
+    (only,) = groups(optimizer(ParamGroupConfig().groups(classifier, backbone))).values()
     assert "name" not in only
     assert [*map(id, only["params"])] == [*map(id, [*backbone.parameters(), *classifier.parameters()])]
 
 
 def test_the_backbone_has_a_rate_of_its_own(backbone, classifier):
-    found = groups(optimizer(LayerRates(backbone_lr=1e-5).groups(classifier, backbone)))
+    found = groups(optimizer(ParamGroupConfig(backbone_lr=1e-5).groups(classifier, backbone)))
     assert {name: group["lr"] for name, group in found.items()} == {"classifier": 1e-3, "backbone": 1e-5}
     assert list(found) == ["classifier", "backbone"]  # the first is the one that tables show
     assert [*map(id, found["backbone"]["params"])] == [*map(id, backbone.parameters())]
 
 
 def test_layers_learn_the_less_the_nearer_they_are_to_the_image(backbone, classifier):
-    made = optimizer(LayerRates(backbone_lr=1e-4, layer_decay=0.5).groups(classifier, backbone), 4, schedules.cosine)
+    made = optimizer(
+        ParamGroupConfig(backbone_lr=1e-4, layer_decay=0.5).groups(classifier, backbone), 4, schedules.cosine
+    )
     names = {id(parameter): name for name, parameter in backbone.body.named_parameters()}
     found = groups(made)
     layers = {
@@ -66,14 +68,14 @@ def test_layers_learn_the_less_the_nearer_they_are_to_the_image(backbone, classi
 
 
 def test_without_a_rate_of_its_own_layers_decay_from_that_of_all(backbone, classifier):
-    found = groups(optimizer(LayerRates(layer_decay=0.1).groups(classifier, backbone)))
+    found = groups(optimizer(ParamGroupConfig(layer_decay=0.1).groups(classifier, backbone)))
     assert found["backbone_3"]["lr"] == 1e-3
     assert found["backbone_1"]["lr"] == pytest.approx(1e-5)
 
 
 def test_biases_and_norms_can_be_spared(classifier):
     backbone = Backbone("resnet18", ["bn1", "layer1.0.bn1"], trainable="all")
-    found = groups(optimizer(LayerRates(backbone_lr=1e-4, spare_biases=True).groups(classifier, backbone)))
+    found = groups(optimizer(ParamGroupConfig(backbone_lr=1e-4, spare_biases=True).groups(classifier, backbone)))
     assert {name: group["weight_decay"] for name, group in found.items()} == {
         "classifier": 0.5,
         "classifier_biases": 0,
@@ -89,7 +91,7 @@ def test_biases_and_norms_can_be_spared(classifier):
 
 def test_what_is_frozen_is_in_no_group(classifier):
     backbone = Backbone("squeezenet1_0", ["features.0", FIRES[0], FIRES[1]], trainable=1)
-    found = groups(optimizer(LayerRates(layer_decay=0.5).groups(classifier, backbone)))
+    found = groups(optimizer(ParamGroupConfig(layer_decay=0.5).groups(classifier, backbone)))
     assert list(found) == ["classifier", "backbone_3"]
 
 
@@ -109,7 +111,7 @@ def test_it_is_the_same_every_time(backbone, classifier):
     twin = copy.deepcopy(backbone)
     first, second = (
         [(name, [*map(tuple, (one.shape for one in group["params"]))]) for name, group in groups(made).items()]
-        for made in (optimizer(LayerRates(1e-4, 0.9, True).groups(classifier, one)) for one in (backbone, twin))
+        for made in (optimizer(ParamGroupConfig(1e-4, 0.9, True).groups(classifier, one)) for one in (backbone, twin))
     )
     assert first == second
 
@@ -127,4 +129,4 @@ def test_it_is_the_same_every_time(backbone, classifier):
 )
 def test_wrong_settings(settings, message):
     with pytest.raises(HypercolumnsError, match=message):
-        LayerRates(**settings)
+        ParamGroupConfig(**settings)

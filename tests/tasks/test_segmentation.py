@@ -1,18 +1,18 @@
 import torch
 
-from hypercolumns.models.classifiers import MLP
-from hypercolumns.samplers import Uncertainty
-from hypercolumns.tasks import Segmentation
+from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.samplers import UncertaintySampler
+from hypercolumns.tasks import SegmentationTask
 
 
 def test_the_model_in_training_says_where_it_is_unsure(segmenter):
     """In an image and its frame, without dropout or gradients, and it goes on training."""
-    segmenter.classifier = MLP(224, 3, hidden=8, dropout=0.9)
+    segmenter.classifier = MLPClassifier(224, 3, hidden=8, dropout=0.9)
     images, masks = torch.rand(2, 3, 24, 30), torch.zeros(2, 24, 30, dtype=torch.int64)
     masks[1, :, 2:] = 255
     masks[1, 0, 0] = 2
     frames = torch.tensor([[0.0, 0, 24, 30], [-10, -20, 80, 90]])
-    task = Segmentation(segmenter.train(), None, None, Uncertainty(40, oversample=100, share=1))
+    task = SegmentationTask(segmenter.train(), None, None, UncertaintySampler(40, oversample=100, share=1))
     points, labels = task._sample(task.sampler, (images, masks, ["a", "b"], frames))
     assert segmenter.training
     assert all(parameter.grad is None for parameter in segmenter.parameters())

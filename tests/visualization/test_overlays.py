@@ -2,7 +2,7 @@ import numpy as np
 from PIL import Image
 
 from hypercolumns.io.images import voc_palette
-from hypercolumns.visualization.overlays import NARROWEST, legend, overlay_with_legend
+from hypercolumns.visualization.overlays import MIN_WIDTH, legend, overlay_with_legend
 
 PALETTE = voc_palette(4)
 
@@ -15,7 +15,7 @@ def test_the_legend_names_the_classes_that_occur():
     labels = np.array([[0, 2], [2, 255]], np.uint8)
     image = np.zeros((2, 2, 3), np.uint8)
     picture = overlay_with_legend(image, labels, ["a", "b", "c", "d"], PALETTE)
-    assert picture.width == NARROWEST
+    assert picture.width == MIN_WIDTH
     assert colours(picture.crop((0, 0, 2, 2))) == {(0, 0, 0), (0, 64, 0), (112, 112, 96)}
     below = colours(picture.crop((0, 2, picture.width, picture.height)))
     assert {PALETTE[0], PALETTE[2]} < below

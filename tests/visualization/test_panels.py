@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from hypercolumns.io.images import VOID_COLOUR, voc_palette
-from hypercolumns.visualization.panels import GAP, LINE, SIDE, WRONG, Labelled, panels
+from hypercolumns.visualization.panels import GAP, LINE, PANEL_SIDE, WRONG, LabelledImage, panels
 
 CLASSES, PALETTE = ("ground", "cat", "dog"), voc_palette(3)
 
@@ -15,10 +15,10 @@ def labelled(height=2, width=4, image=True):
     predicted = torch.zeros(height, width, dtype=torch.uint8)
     predicted[0, 2] = 2
     pixels = torch.full((3, height, width), 100, dtype=torch.uint8)
-    return Labelled(pixels if image else None, truth, predicted, "a caption")
+    return LabelledImage(pixels if image else None, truth, predicted, "a caption")
 
 
-def pictures(canvas, count=4, width=SIDE, height=SIDE // 2):
+def pictures(canvas, count=4, width=PANEL_SIDE, height=PANEL_SIDE // 2):
     array = np.asarray(canvas)
     starts = [GAP + number * (width + GAP) for number in range(count)]
     return [array[2 * LINE : 2 * LINE + height, start : start + width] for start in starts]
@@ -31,7 +31,7 @@ def colours(picture):
 def test_small_images_are_magnified_by_whole_numbers():
     image, truth, prediction, errors = pictures(panels([labelled()], CLASSES, PALETTE))
     assert colours(image) == {(100, 100, 100)}
-    block = SIDE // 4
+    block = PANEL_SIDE // 4
     assert colours(truth[:block, :block]) == {VOID_COLOUR}
     assert colours(truth[:block, block : 2 * block]) == {(116, 39, 39)}  # 0.6 * (128, 0, 0) + 0.4 * 100, cut
     assert colours(prediction[:block, 2 * block : 3 * block]) == {(39, 116, 39)}
@@ -42,7 +42,7 @@ def test_small_images_are_magnified_by_whole_numbers():
 
 def test_large_images_are_shrunk():
     canvas = panels([labelled(1000, 2000)], CLASSES, PALETTE)
-    assert canvas.width == 4 * (SIDE + GAP) + GAP
+    assert canvas.width == 4 * (PANEL_SIDE + GAP) + GAP
 
 
 def test_in_two_columns():
@@ -56,9 +56,9 @@ def test_in_two_columns():
 
 def test_without_an_image():
     canvas = panels([labelled(image=False)], CLASSES, PALETTE)
-    assert canvas.width == 3 * (SIDE + GAP) + GAP
+    assert canvas.width == 3 * (PANEL_SIDE + GAP) + GAP
     truth, _, errors = pictures(canvas, 3)
-    assert colours(errors[SIDE // 4 :]) == {(255, 255, 255)}
+    assert colours(errors[PANEL_SIDE // 4 :]) == {(255, 255, 255)}
     assert VOID_COLOUR in colours(truth)
 
 
@@ -68,7 +68,7 @@ def test_the_legend_names_what_is_there():
     legend = np.asarray(canvas)[-LINE - GAP :]
     for colour in (*PALETTE, VOID_COLOUR, WRONG):
         assert colour in colours(legend)
-    nothing = Labelled(None, torch.zeros(2, 2).byte(), torch.zeros(2, 2).byte(), "")
+    nothing = LabelledImage(None, torch.zeros(2, 2).byte(), torch.zeros(2, 2).byte(), "")
     legend = np.asarray(panels([nothing], CLASSES, PALETTE))[-LINE - GAP :]
     assert PALETTE[1] not in colours(legend)
 
@@ -76,7 +76,7 @@ def test_the_legend_names_what_is_there():
 def test_a_long_legend_is_broken_into_lines():
     names = [f"a class with a long name, number {number}" for number in range(60)]
     truth = torch.arange(60, dtype=torch.uint8)[None]
-    one, many = (panels([Labelled(None, part, part, "")], names, voc_palette(60)) for part in (truth * 0, truth))
+    one, many = (panels([LabelledImage(None, part, part, "")], names, voc_palette(60)) for part in (truth * 0, truth))
     assert many.height > one.height
     legend = np.asarray(many)[-60 * LINE :]
     assert set(voc_palette(60)) <= colours(legend)

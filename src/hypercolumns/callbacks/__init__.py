@@ -1,34 +1,34 @@
 """Lightning callbacks of our own."""
 
 from hypercolumns.callbacks.checkpoint import (
-    CompleteCheckpoint,
-    LastCheckpoints,
-    MovableCheckpoint,
-    WholeFiles,
+    AtomicCheckpointIO,
+    RelocatableModelCheckpoint,
+    ResumeCheckpoint,
+    SelfContainedCheckpoint,
     resume_point,
 )
-from hypercolumns.callbacks.early_stopping import Patience
-from hypercolumns.callbacks.ema import MovingAverage
-from hypercolumns.callbacks.metrics_csv import History
-from hypercolumns.callbacks.non_finite import Finite
-from hypercolumns.callbacks.prediction_panels import Pictures
-from hypercolumns.callbacks.progress import Progress
-from hypercolumns.callbacks.pruning import PrunedError, Pruning
+from hypercolumns.callbacks.early_stopping import ResumableEarlyStopping
+from hypercolumns.callbacks.ema import EMAWeightAveraging
+from hypercolumns.callbacks.metrics_csv import MetricsCSV
+from hypercolumns.callbacks.non_finite import TerminateOnNonFinite
+from hypercolumns.callbacks.prediction_panels import PredictionPanels
+from hypercolumns.callbacks.progress_bar import TrainingProgressBar
+from hypercolumns.callbacks.pruning import PrunedError, SearchPruning
 from hypercolumns.callbacks.throughput import Throughput
 
 __all__ = [
-    "CompleteCheckpoint",
-    "Finite",
-    "History",
-    "LastCheckpoints",
-    "MovableCheckpoint",
-    "MovingAverage",
-    "Patience",
-    "Pictures",
-    "Progress",
+    "AtomicCheckpointIO",
+    "EMAWeightAveraging",
+    "MetricsCSV",
+    "PredictionPanels",
     "PrunedError",
-    "Pruning",
+    "RelocatableModelCheckpoint",
+    "ResumableEarlyStopping",
+    "ResumeCheckpoint",
+    "SearchPruning",
+    "SelfContainedCheckpoint",
+    "TerminateOnNonFinite",
     "Throughput",
-    "WholeFiles",
+    "TrainingProgressBar",
     "resume_point",
 ]

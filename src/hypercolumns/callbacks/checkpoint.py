@@ -12,25 +12,25 @@ from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint
 from torch import distributed
 
-from hypercolumns.data import Position, ResumableData
+from hypercolumns.data import ResumableDataModule, TrainingPosition
 from hypercolumns.io import checkpoints
-from hypercolumns.io.files import replacing
+from hypercolumns.io.files import atomic_write
 from hypercolumns.models import model_file
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime.progress import console
-from hypercolumns.runtime.signals import on_stop
+from hypercolumns.runtime.signals import handle_stop_signals
 
 NEW, LAST, PREVIOUS = "new.ckpt", "last.ckpt", "previous.ckpt"
 
 
 def resume_point(folder: Path) -> Path | None:
-    """The newest checkpoint of `LastCheckpoints` in the folder that is not damaged.
+    """The newest checkpoint of `ResumeCheckpoint` in the folder that is not damaged.
 
     Says so if one is, and puts it aside: it must not become the previous one in place of a good one.
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
-            fault = checkpoints.fault(path)
+            fault = checkpoints.find_corruption(path)
             if fault is None:
                 return path
             aside = path.with_suffix(".damaged")
@@ -41,17 +41,17 @@ def resume_point(folder: Path) -> Path | None:
     return None
 
 
-class WholeFiles(CheckpointIO):
+class AtomicCheckpointIO(CheckpointIO):
     """Writes each checkpoint whole or not at all."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Called by Lightning."""
-        with replacing(Path(path)) as temporary, temporary.open("wb") as file:  # Python's, which says if it is full
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:  # Python's, which says if it is full
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Called by Lightning; nothing but tensors and plain values is read."""
-        checkpoint: dict[str, Any] = checkpoints.read(Path(path))
+        checkpoint: dict[str, Any] = checkpoints.load_plain(Path(path))
         return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -59,7 +59,7 @@ class WholeFiles(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class LastCheckpoints(Checkpoint):
+class ResumeCheckpoint(Checkpoint):
     """Keeps the last two states of a training, `last.ckpt` and the one before it, to go on from.
 
     They are saved at the end of each epoch and, within one, after a step: every so many minutes, and when a signal asks
@@ -70,7 +70,7 @@ class LastCheckpoints(Checkpoint):
         began: whether the training has, so that the checkpoint it goes on from is taken over.
     """
 
-    def __init__(self, folder: Path, minutes: float, data: ResumableData) -> None:
+    def __init__(self, folder: Path, minutes: float, data: ResumableDataModule) -> None:
         """The folder to save to, how many minutes of work may be lost, and the data whose position is saved too."""
         self.folder, self.minutes, self.data, self.began = folder, minutes, data, False
 
@@ -78,7 +78,7 @@ class LastCheckpoints(Checkpoint):
         """Listen to signals, in Lightning's place, which sees to it that the handlers of before come back."""
         self.began = True
         self._signal, self._can_wait, self._saved = 0, True, time.monotonic()
-        on_stop(self._stop)
+        handle_stop_signals(self._stop)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,9 +88,9 @@ class LastCheckpoints(Checkpoint):
         if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:
             return
         due = time.monotonic() - self._saved > self.minutes * 60
-        wanted, due_anywhere = _most(self._signal, int(due), device=pl_module.device)
+        wanted, due_anywhere = _max_free(self._signal, int(due), device=pl_module.device)
         if wanted or due_anywhere:
-            self._save(trainer, Position(trainer.current_epoch, done))
+            self._save(trainer, TrainingPosition(trainer.current_epoch, done))
         if wanted:
             raise KeyboardInterrupt(wanted)
 
@@ -104,12 +104,12 @@ class LastCheckpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, and stop, if it was asked for."""
-        self._save(trainer, Position(trainer.current_epoch + 1))
-        wanted, _ = _most(self._signal, 0, device=pl_module.device)
+        self._save(trainer, TrainingPosition(trainer.current_epoch + 1))
+        wanted, _ = _max_free(self._signal, 0, device=pl_module.device)
         if wanted:
             raise KeyboardInterrupt(wanted)
 
-    def _save(self, trainer: pl.Trainer, position: Position) -> None:
+    def _save(self, trainer: pl.Trainer, position: TrainingPosition) -> None:
         self.data.position = position
         new, last = self.folder / NEW, self.folder / LAST
         trainer.save_checkpoint(new)
@@ -126,7 +126,7 @@ class LastCheckpoints(Checkpoint):
         console.print("stopping after this step; once more stops at once")
 
 
-def _most(*numbers: int, device: torch.device) -> list[int]:
+def _max_free(*numbers: int, device: torch.device) -> list[int]:
     """The largest of each of these numbers that a process has."""
     if not distributed.is_initialized():
         return list(numbers)
@@ -136,7 +136,7 @@ def _most(*numbers: int, device: torch.device) -> list[int]:
     return most
 
 
-class MovableCheckpoint(ModelCheckpoint):
+class RelocatableModelCheckpoint(ModelCheckpoint):
     """Lightning's ModelCheckpoint; that one forgets what was best if its folder has been moved since."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ class MovableCheckpoint(ModelCheckpoint):
         return str(Path(str(self.dirpath)) / Path(path).name) if path else path
 
 
-class CompleteCheckpoint(Callback):
+class SelfContainedCheckpoint(Callback):
     """Puts into each checkpoint what `Segmenter.load` needs beside the tensors of the module that is trained."""
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -166,4 +166,4 @@ class CompleteCheckpoint(Callback):
         """Called by Lightning."""
         saved = {name.removeprefix(model_file.TRAINED) for name in checkpoint["state_dict"]}
         others = {name: tensor for name, tensor in self.segmenter.state_dict().items() if name not in saved}
-        checkpoint.update(model_file.in_checkpoint(self._header, others))
+        checkpoint.update(model_file.checkpoint_entry(self._header, others))

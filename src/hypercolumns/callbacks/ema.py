@@ -8,7 +8,7 @@ from torch import Tensor
 from hypercolumns.errors import check_number
 
 
-class MovingAverage(WeightAveraging):
+class EMAWeightAveraging(WeightAveraging):
     """After each step the average takes (1 - decay) of the weights; it is what is scored, kept as best and saved.
 
     Its start is quick: after n steps the decay is no more than (1 + n) / (10 + n), so that short trainings don't score

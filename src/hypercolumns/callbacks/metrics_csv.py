@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from hypercolumns.errors import HypercolumnsError, reason
-from hypercolumns.io.files import replacing
+from hypercolumns.errors import HypercolumnsError, summarize_error
+from hypercolumns.io.files import atomic_write
 from hypercolumns.visualization.plots import PER_CLASS, save_curves
 
 LEADING = ("epoch", "step", "seconds", "train/learning_rate")
 
 
-class History(pl.Callback):
+class MetricsCSV(pl.Callback):
     """Keeps `metrics.csv`, a row an epoch and a column for each figure, and the same as curves in `curves.png`.
 
     A training that goes on after an interruption goes on with its table, too.
@@ -51,13 +51,13 @@ class History(pl.Callback):
             if not known and not value.isnan() and (self._validated or not name.startswith("val")):
                 row[name] = float(value)
         try:
-            before = [one for one in read_history(self.table) if int(one["epoch"]) < trainer.current_epoch]
+            before = [one for one in read_metrics_csv(self.table) if int(one["epoch"]) < trainer.current_epoch]
         except (KeyError, ValueError) as error:
             raise _no_table(self.table, error) from error
         rows = [*before, {name: str(value) for name, value in row.items()}]
         names = dict.fromkeys(name for one in rows for name in one if name not in LEADING)
         columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # those of classes last
-        with replacing(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with atomic_write(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
@@ -72,11 +72,11 @@ class History(pl.Callback):
             self._draw(trainer)
 
     def _draw(self, trainer: pl.Trainer) -> None:
-        if trainer.is_global_zero and (rows := read_history(self.table)):
+        if trainer.is_global_zero and (rows := read_metrics_csv(self.table)):
             save_curves(self.picture, rows)
 
 
-def read_history(path: Path) -> list[dict[str, str]]:
+def read_metrics_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a `metrics.csv`, if there is one, without their empty cells."""
     if not path.is_file():
         return []
@@ -88,4 +88,4 @@ def read_history(path: Path) -> list[dict[str, str]]:
 
 
 def _no_table(path: Path, error: Exception) -> HypercolumnsError:
-    return HypercolumnsError(f"{path} is no table of a training ({reason(error)}); remove it")
+    return HypercolumnsError(f"{path} is no table of a training ({summarize_error(error)}); remove it")

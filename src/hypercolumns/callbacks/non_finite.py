@@ -5,19 +5,19 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from hypercolumns.data import ResumableData
+from hypercolumns.data import ResumableDataModule
 from hypercolumns.errors import HypercolumnsError
 
-SHOWN = 8  # names of a batch in a message
+MAX_SHOWN = 8  # names of a batch in a message
 
 
-class Finite(pl.Callback):
+class TerminateOnNonFinite(pl.Callback):
     """Raises HypercolumnsError for a loss that is not finite, before the step, and for weights that are not.
 
     No such state gets into a checkpoint: those that are there are good.
     """
 
-    def __init__(self, data: ResumableData) -> None:
+    def __init__(self, data: ResumableDataModule) -> None:
         """The data, which can say what a batch holds."""
         self.data = data
 
@@ -40,9 +40,9 @@ class Finite(pl.Callback):
 
     def _fault(self, trainer: pl.Trainer, what: str) -> HypercolumnsError:
         names = self.data.names(self._batch, trainer.current_epoch, self._step)
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
         return HypercolumnsError(
-            f"{what} in epoch {trainer.current_epoch + 1}, step {self._step + 1}, of {', '.join(names[:SHOWN])}{more}; "
+            f"{what} in epoch {trainer.current_epoch + 1}, step {self._step + 1}, of {', '.join(names[:MAX_SHOWN])}{more}; "
             f"checkpoints of before are kept; lower optimizer.lr, set trainer.gradient_clip_val=1 or, with 16-bit "
             f"numbers, trainer.precision=32-true; if it comes with every setting, look at these images"
         )

@@ -8,18 +8,18 @@ import numpy as np
 import pytorch_lightning as pl
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from hypercolumns.callbacks.tensorboard import EventLogger
-from hypercolumns.errors import check_whole
-from hypercolumns.evaluation.metrics import confusion, ratios
-from hypercolumns.io.images import Palette, png
-from hypercolumns.models.slices import spread
-from hypercolumns.visualization.panels import Labelled, panels
+from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
+from hypercolumns.errors import check_int
+from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion
+from hypercolumns.io.images import Palette, encode_png
+from hypercolumns.models.slices import evenly_spaced
+from hypercolumns.visualization.panels import LabelledImage, panels
 from hypercolumns.visualization.plots import confusion_picture
 
-SIDE = 300  # of a picture, in pixels: TensorBoard shows four of them in a card of about 400
+PANEL_SIDE = 300  # of a picture, in pixels: TensorBoard shows four of them in a card of about 400
 
 
-class Task(Protocol):
+class LabellingTask(Protocol):
     """What must be known of a task."""
 
     classes: tuple[str, ...]
@@ -27,7 +27,7 @@ class Task(Protocol):
     confusion: MulticlassConfusionMatrix  # of a validation; reset at its end
 
 
-class Pictures(pl.Callback):
+class PredictionPanels(pl.Callback):
     """Adds pictures of `fixed` val images, the same in every epoch, of the `worst` ones, and the confusion matrix.
 
     For a task whose validation step returns the labels (B, H, W) of a batch of images; of one that returns none, only
@@ -36,14 +36,14 @@ class Pictures(pl.Callback):
 
     def __init__(self, fixed: int = 4, worst: int = 4) -> None:
         """How many images of each kind; 0 for none."""
-        check_whole("callbacks.pictures.fixed", fixed, least=0)
-        check_whole("callbacks.pictures.worst", worst, least=0)
+        check_int("callbacks.pictures.fixed", fixed, minimum=0)
+        check_int("callbacks.pictures.worst", worst, minimum=0)
         self.fixed, self.worst = fixed, worst
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin anew."""
-        self._fixed: list[Labelled] = []
-        self._worst: list[tuple[float, str, Labelled]] = []  # a heap, the best of them first
+        self._fixed: list[LabelledImage] = []
+        self._worst: list[tuple[float, str, LabelledImage]] = []  # a heap, the best of them first
 
     def on_validation_batch_end(
         self,
@@ -57,15 +57,15 @@ class Pictures(pl.Callback):
         """Keep its images, if they are among those to show."""
         if outputs is None or not trainer.is_global_zero:
             return
-        task = cast(Task, pl_module)
-        fixed = batch_idx in spread(int(sum(trainer.num_val_batches)), self.fixed)
+        task = cast(LabellingTask, pl_module)
+        fixed = batch_idx in evenly_spaced(int(sum(trainer.num_val_batches)), self.fixed)
         for image, mask, id, _, labels in zip(*batch, outputs, strict=True):
-            miou = float(ratios(confusion(labels, mask, len(task.classes)))["miou"])
+            miou = float(metrics_from_confusion(confusion(labels, mask, len(task.classes)))["miou"])
             bad = self.worst and not math.isnan(miou)
             full = len(self._worst) == self.worst
             if fixed or (bad and (not full or -miou > self._worst[0][0])):
                 pixels = (image * 255).round().byte().cpu()
-                kept = Labelled(pixels, mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
+                kept = LabelledImage(pixels, mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
                 if fixed:
                     self._fixed.append(kept)
                 if bad:
@@ -73,15 +73,19 @@ class Pictures(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw them; the task resets its confusion matrix after this."""
-        task = cast(Task, pl_module)
+        task = cast(LabellingTask, pl_module)
         counts = task.confusion.compute()  # of all processes
-        if not trainer.is_global_zero or not isinstance(trainer.logger, EventLogger):
+        if not trainer.is_global_zero or not isinstance(trainer.logger, ImageTensorBoardLogger):
             return
         classes = task.classes
         pictures = {"confusion": confusion_picture(counts.reshape(len(classes), -1), classes)}
         for number, labelled in enumerate(self._fixed, 1):
-            pictures[f"fixed_{number}"] = np.asarray(panels([labelled], classes, task.palette, columns=2, side=SIDE))
+            pictures[f"fixed_{number}"] = np.asarray(
+                panels([labelled], classes, task.palette, columns=2, side=PANEL_SIDE)
+            )
         for number, (_, _, labelled) in enumerate(sorted(self._worst, key=lambda one: -one[0]), 1):
-            pictures[f"worst_{number}"] = np.asarray(panels([labelled], classes, task.palette, columns=2, side=SIDE))
+            pictures[f"worst_{number}"] = np.asarray(
+                panels([labelled], classes, task.palette, columns=2, side=PANEL_SIDE)
+            )
         for name, picture in pictures.items():
-            trainer.logger.log_picture(f"val_images/{name}", png(picture), trainer.global_step)
+            trainer.logger.log_picture(f"val_images/{name}", encode_png(picture), trainer.global_step)

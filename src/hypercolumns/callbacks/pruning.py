@@ -7,34 +7,36 @@ from typing import NamedTuple
 
 import pytorch_lightning as pl
 
-Judge = Callable[[int, float], bool]  # of an epoch (from 0) and its figure, the more the better: whether to give up
+ShouldPrune = Callable[
+    [int, float], bool
+]  # of an epoch (from 0) and its figure, the more the better: whether to give up
 
 
 class PrunedError(Exception):
     """A training was given up: its figures were worse than those of others."""
 
 
-class Judged(NamedTuple):
+class PrunableStage(NamedTuple):
     """A stage that is judged while it trains."""
 
     stage: str
-    judge: Judge
+    judge: ShouldPrune
 
 
-_judged: ContextVar[Judged | None] = ContextVar("judged", default=None)
+_prunable: ContextVar[PrunableStage | None] = ContextVar("judged", default=None)
 
 
 @contextmanager
-def judging(stage: str, judge: Judge) -> Iterator[None]:
+def search_trial(stage: str, judge: ShouldPrune) -> Iterator[None]:
     """Inside, trainings of that stage are judged; those that make its input are not."""
-    token = _judged.set(Judged(stage, judge))
+    token = _prunable.set(PrunableStage(stage, judge))
     try:
         yield
     finally:
-        _judged.reset(token)
+        _prunable.reset(token)
 
 
-class Pruning(pl.Callback):
+class SearchPruning(pl.Callback):
     """Shows the monitored figure of each epoch to the judge; raises PrunedError before the next one if he gives up.
 
     By then the checkpoints of the epoch are written: the same settings go on from there another time.
@@ -42,7 +44,7 @@ class Pruning(pl.Callback):
 
     def __init__(self, stage: str, monitor: str, minimise: bool) -> None:
         """Of a training of `stage`, of which `monitor` tells the best epoch."""
-        judged = _judged.get()
+        judged = _prunable.get()
         self.judge = judged.judge if judged and judged.stage == stage else None
         self.monitor, self.minimise = monitor, minimise
         self._scored: int | None = None

@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 
-class EventLogger(TensorBoardLogger):
+class ImageTensorBoardLogger(TensorBoardLogger):
     """Lightning's TensorBoardLogger, for pictures too; without NaNs and the number of the epoch, a chart of its own."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -28,29 +28,29 @@ from omegaconf.errors import (
 from hypercolumns.errors import (
     BadDataError,
     HypercolumnsError,
-    is_of_memory,
-    kinds,
-    printable,
-    reason,
+    class_names,
+    escape_control_chars,
+    is_out_of_memory,
+    summarize_error,
 )
-from hypercolumns.io.files import key
+from hypercolumns.io.files import short_hash
 from hypercolumns.runtime import signals
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
-TYPED = (  # settings whose values are taken as they are typed: paths, and regular expressions
+PATH_SETTINGS = (  # settings whose values are taken as they are typed: paths, and regular expressions
     "groups data.split_by model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 GO_ON = "and the same command goes on from here"
 LESS_MEMORY = (
     "lower batch_size, or window (pixels that the CNN sees at once); stage train: augment.crop or pixels too; "
     "trainer.precision=bf16-mixed (predict.py: precision=bf16) takes half"
 )
 WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"
-SWEEP = ("-m", "--multirun")
-AT_ONCE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # stages that keep nothing before their end
+MULTIRUN_FLAGS = ("-m", "--multirun")
+NOT_RESUMABLE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # stages that keep nothing before their end
 NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings with which a sweep is still the same one
 
 
@@ -59,26 +59,26 @@ def run(main: Callable[[], object]) -> None:
 
     A fault that the user can mend ends in one line and exit code 2; a bug keeps its traceback.
     """
-    sys.argv[1:] = name_sweep(quote_paths(sys.argv[1:]))
+    sys.argv[1:] = stable_sweep_name(quote_paths(sys.argv[1:]))
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
-    signals.on_stop(signals.leave)
+    signals.handle_stop_signals(signals.exit_on_signal)
     threading.excepthook = _say_unless_handed_on
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, where it would print them and exit
     try:
         main()
     except Exception as error:
-        exit_if_fault(error)
+        exit_on_user_error(error)
         raise
     except KeyboardInterrupt as interruption:
         again = " without overwrite" if "overwrite=true" in map(str.lower, sys.argv) else ""
-        anew = not _is_sweep(sys.argv) and any(f"stage={stage}" in sys.argv for stage in AT_ONCE)
+        anew = not _is_sweep(sys.argv) and any(f"stage={stage}" in sys.argv for stage in NOT_RESUMABLE)
         print(f"interrupted; the same command{again} {'starts anew' if anew else 'goes on from here'}", file=sys.stderr)
         number = interruption.args[0] if interruption.args else signal.SIGINT
         sys.exit(128 + number)  # as a shell says it
 
 
-def exits_on_fault(task: Task) -> Task:
+def exits_on_user_error(task: Task) -> Task:
     """Decorate what Hydra runs, so that a fault ends it before Hydra adds words of its own.
 
     The jobs of a sweep see to their faults themselves.
@@ -90,37 +90,37 @@ def exits_on_fault(task: Task) -> Task:
             return task(*args, **kwargs)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.RUN:
-                exit_if_fault(error)
+                exit_on_user_error(error)
             raise
 
     return cast(Task, wrapped)
 
 
-def name_sweep(arguments: Sequence[str]) -> list[str]:
+def stable_sweep_name(arguments: Sequence[str]) -> list[str]:
     """The arguments, and if they start a sweep a name for it: the same for the same settings, in whatever order.
 
     -m comes first then, wherever it was: Hydra wants the settings side by side.
     """
     if not _is_sweep(arguments):
         return list(arguments)
-    others = [one for one in arguments if one not in SWEEP]
+    others = [one for one in arguments if one not in MULTIRUN_FLAGS]
     if any(one.startswith("hydra.job.name=") for one in others):
-        return [SWEEP[0], *others]
+        return [MULTIRUN_FLAGS[0], *others]
     naming = sorted(
         one for one in others if not one.startswith(("-", *NOT_NAMING)) or one.startswith("search.storage=")
     )
     first = next((place for place, one in enumerate(others) if "=" in one and not one.startswith("-")), len(others))
-    name = f"hydra.job.name='{key(naming)}'"  # in quotes, for some would be numbers
-    return [SWEEP[0], *others[:first], name, *others[first:]]
+    name = f"hydra.job.name='{short_hash(naming)}'"  # in quotes, for some would be numbers
+    return [MULTIRUN_FLAGS[0], *others[:first], name, *others[first:]]
 
 
 def _is_sweep(arguments: Sequence[str]) -> bool:
-    return any(flag in arguments for flag in SWEEP)
+    return any(flag in arguments for flag in MULTIRUN_FLAGS)
 
 
-def exit_if_fault(error: Exception) -> None:
+def exit_on_user_error(error: Exception) -> None:
     """If the user can mend it, print what to do in one line and exit with code 2, or 1 if it was looked for."""
-    line = as_line(error)
+    line = error_line(error)
     if line is not None:
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1 if isinstance(error, BadDataError) else 2)
@@ -135,7 +135,7 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
     quoted = []
     for argument in arguments:
         setting, equals, value = argument.partition("=")
-        if equals and setting.lstrip("+") in TYPED and not _is_for_hydra(value, sweep):
+        if equals and setting.lstrip("+") in PATH_SETTINGS and not _is_for_hydra(value, sweep):
             if setting == "runs":  # where Hydra, too, makes a folder
                 value = os.path.expanduser(value)
             escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
@@ -151,16 +151,16 @@ def _is_for_hydra(value: str, sweep: bool) -> bool:
     return grammar and not os.path.exists(os.path.expanduser(value))
 
 
-def as_line(error: BaseException) -> str | None:
+def error_line(error: BaseException) -> str | None:
     """The one line that tells the user what to mend, or None if the error is a bug of the program.
 
     Ends of lines and other control characters, which file names may have, are shown as Python writes them.
     """
-    words = _words(error)
-    return words and printable(words)
+    words = _describe(error)
+    return words and escape_control_chars(words)
 
 
-def _words(error: BaseException) -> str | None:
+def _describe(error: BaseException) -> str | None:
     innermost = error
     while not isinstance(innermost, HypercolumnsError) and innermost.__cause__ is not None:
         innermost = innermost.__cause__
@@ -177,23 +177,23 @@ def _words(error: BaseException) -> str | None:
         setting = getattr(error, "full_key", "") or re.search(r"full_key: (\S+)", str(error))
         where = setting if isinstance(setting, str) else setting[1] if setting else "a setting"
         return f"{where}: its settings are not right ({' '.join(str(innermost).split())})"
-    if isinstance(innermost, OSError) and innermost.filename and innermost.errno not in FULL:
+    if isinstance(innermost, OSError) and innermost.filename and innermost.errno not in DISK_FULL:
         refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
         remedy = "; allow it, or name another place (runs=, out=, data.root=)" if refused else ""
         return f"{innermost.filename}: {innermost.strerror}{remedy}"
     if str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
         return "a group of settings, such as data or optimizer, takes the name of one of its files; --help lists them"
     if isinstance(innermost, HydraException | OmegaConfBaseException):
-        return _of_hydra(str(error))
-    if "YAMLError" in kinds(innermost):  # for tags of Python's too, which nobody follows
+        return _describe_hydra(str(error))
+    if "YAMLError" in class_names(innermost):  # for tags of Python's too, which nobody follows
         return f"a config file can't be read ({' '.join(str(innermost).split())}); expected settings with plain values"
     if isinstance(innermost, UnicodeDecodeError) and (file := _config_being_read(innermost)):
         return f"{file} can't be read ({innermost}); save it as UTF-8"
-    if "MisconfigurationException" in kinds(innermost):
-        return _of_lightning(str(innermost))
-    if "DistError" in kinds(innermost) or "gloo/transport" in str(innermost):  # of torch.distributed
+    if "MisconfigurationException" in class_names(innermost):
+        return _describe_lightning(str(innermost))
+    if "DistError" in class_names(innermost) or "gloo/transport" in str(innermost):  # of torch.distributed
         return "another process of this command has ended; what it printed says why"
-    return _of_machine(innermost)
+    return _describe_machine(innermost)
 
 
 def _unknown_setting(setting: str, known: Sequence[str]) -> str:
@@ -205,22 +205,22 @@ def _unknown_setting(setting: str, known: Sequence[str]) -> str:
     return f"{setting} is not a setting;{guess} {those}"
 
 
-def _of_machine(error: BaseException) -> str | None:
+def _describe_machine(error: BaseException) -> str | None:
     """The line for a machine that has not enough of something; None for any other error."""
     message = str(error)
-    if isinstance(error, OSError) and error.errno in FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return f"the disk is full ({error.strerror}); what was written before is whole: make room, {GO_ON}"
-    if is_of_memory(error):
-        return f"out of memory ({reason(error)}); {LESS_MEMORY}"
+    if is_out_of_memory(error):
+        return f"out of memory ({summarize_error(error)}); {LESS_MEMORY}"
     if re.match(WORKER_ENDED, message):
         return (
-            f"a process that reads data was ended from outside ({reason(error)}), most often for want of memory; "
+            f"a process that reads data was ended from outside ({summarize_error(error)}), most often for want of memory; "
             f"lower num_workers or batch_size, {GO_ON}"
         )
     return None
 
 
-def _of_lightning(message: str) -> str:
+def _describe_lightning(message: str) -> str:
     """Lightning's words on one line, and the name of the setting."""
     unknown = re.search(r"\(monitor='([^']*)'\).*returned metrics: \[(.*?)\]", message, re.DOTALL)
     if unknown:
@@ -231,7 +231,7 @@ def _of_lightning(message: str) -> str:
 
 def _say_unless_handed_on(failed: threading.ExceptHookArgs) -> None:
     """Print a thread's traceback, unless the disk is full: TensorBoard's writer raises that in the main thread too."""
-    if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in FULL):
+    if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in DISK_FULL):
         threading.__excepthook__(failed)
 
 
@@ -243,7 +243,7 @@ def _config_being_read(error: BaseException) -> str | None:
     return None
 
 
-def _of_hydra(message: str) -> str:
+def _describe_hydra(message: str) -> str:
     """Hydra's words on one line, without its inner workings."""
     options = re.search(r"Available options in '([^']+)':\s*(.*?)\s*Config search path:", message, re.DOTALL)
     if options:

@@ -1,38 +1,38 @@
 """Images with masks, and sampled hypercolumns, as Lightning data modules."""
 
-from hypercolumns.data.checks import Examination, Fault, check_headers, examine
+from hypercolumns.data.checks import FileCheck, FileProblem, check_headers, check_pairs
 from hypercolumns.data.datasets.folder import folder
 from hypercolumns.data.datasets.shapes import shapes
 from hypercolumns.data.datasets.voc import voc
-from hypercolumns.data.image_set import ImageSet, Pair, limited, shared_ids
-from hypercolumns.data.modules.images import Batch, Example, ImageData
-from hypercolumns.data.modules.resumable import Position, ResumableData
-from hypercolumns.data.modules.samples import SampleData
+from hypercolumns.data.image_set import DatasetIndex, ImageMaskPair, shared_ids, train_subset
+from hypercolumns.data.modules.image_data import Batch, Example, ImageDataModule
+from hypercolumns.data.modules.resumable import ResumableDataModule, TrainingPosition
+from hypercolumns.data.modules.sample_data import SampleDataModule
 from hypercolumns.data.predictions import PredictionDataset, mask_pairs
-from hypercolumns.data.subsets import fold
-from hypercolumns.data.transforms import Augmentation, check_colours
+from hypercolumns.data.subsets import hold_out
+from hypercolumns.data.transforms import Augmentation, check_colour_settings
 
 __all__ = [
     "Augmentation",
     "Batch",
-    "Examination",
+    "DatasetIndex",
     "Example",
-    "Fault",
-    "ImageData",
-    "ImageSet",
-    "Pair",
-    "Position",
+    "FileCheck",
+    "FileProblem",
+    "ImageDataModule",
+    "ImageMaskPair",
     "PredictionDataset",
-    "ResumableData",
-    "SampleData",
-    "check_colours",
+    "ResumableDataModule",
+    "SampleDataModule",
+    "TrainingPosition",
+    "check_colour_settings",
     "check_headers",
-    "examine",
-    "fold",
+    "check_pairs",
     "folder",
-    "limited",
+    "hold_out",
     "mask_pairs",
     "shapes",
     "shared_ids",
+    "train_subset",
     "voc",
 ]

@@ -19,23 +19,23 @@ from torch.utils.data import Sampler
 
 from hypercolumns.runtime import randomness
 
-RUN = 64  # neighbouring rows: 192 kB where they have 1504 channels, about what a disk reads at once
-WINDOW = 1 << 20  # rows
-ROUNDS = 6
+RUN_LENGTH = 64  # neighbouring rows: 192 kB where they have 1504 channels, about what a disk reads at once
+SHUFFLE_BUFFER = 1 << 20  # rows
+FEISTEL_ROUNDS = 6
 
 
-def order(rows: int, seed: int, epoch: int, start: int, stop: int) -> Tensor:
+def shuffled_rows(rows: int, seed: int, epoch: int, start: int, stop: int) -> Tensor:
     """The rows (stop - start,) int64 at the places from `start` to before `stop` of a random order of `rows` rows."""
     edges = _edges(rows)
     parts = [
-        _window(rows, seed, epoch, number)[max(start - first, 0) : stop - first]
+        _buffer(rows, seed, epoch, number)[max(start - first, 0) : stop - first]
         for number, (first, last) in enumerate(itertools.pairwise(edges))
         if first < stop and start < last
     ]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
 
-class Batches(Sampler[Any]):  # of Tensor, which DataLoader's types don't foresee
+class SampleBatchSampler(Sampler[Any]):  # of Tensor, which DataLoader's types don't foresee
     """The mini-batches of an epoch, or what one of several processes takes of each, as row numbers in ascending order.
 
     Together the processes take every row exactly once, in the steps that a single one would take; no two of their parts
@@ -80,15 +80,15 @@ class Batches(Sampler[Any]):  # of Tensor, which DataLoader's types don't forese
             if self.seed is None:
                 yield torch.arange(start, stop)
             else:
-                rows = order(self.rows, self.seed, self.epoch, start, stop)
+                rows = shuffled_rows(self.rows, self.seed, self.epoch, start, stop)
                 yield torch.from_numpy(np.sort(rows.numpy()))  # several times faster than torch's sort
 
 
-class ImageBatches(Sampler[Any]):
-    """`Batches` each of which has its rows from at most so many images.
+class GroupedBatchSampler(Sampler[Any]):
+    """`SampleBatchSampler` each of which has its rows from at most so many images.
 
     The images with rows are put in a random order and cut into groups; the rows of a group are then mixed, and shared
-    out, as `Batches` does those of a store. Where a group has few rows its batches are small, even empty if it has less
+    out, as `SampleBatchSampler` does those of a store. Where a group has few rows its batches are small, even empty if it has less
     than there are processes; and as the groups differ, one epoch may take a few steps more than another. The memory
     grows with the number of images, not with that of rows.
     """
@@ -122,8 +122,8 @@ class ImageBatches(Sampler[Any]):
         self.starts = self.stops - rows
         self.batches = []
         for number, group in enumerate(self.groups):
-            seed_of_group = randomness.derive(seed, "group", number)
-            batches = Batches(int(rows[group].sum()), batch_size, seed_of_group, epoch, rank, world_size)
+            seed_of_group = randomness.derive_seed(seed, "group", number)
+            batches = SampleBatchSampler(int(rows[group].sum()), batch_size, seed_of_group, epoch, rank, world_size)
             batches.done = min(done, len(batches))
             done -= batches.done
             self.batches.append(batches)
@@ -142,20 +142,20 @@ class ImageBatches(Sampler[Any]):
                 yield rows[places]
 
 
-def permuted(numbers: Tensor, count: int, seed: int) -> Tensor:
+def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
     """Where a random permutation of the numbers below `count` sends these (N,) int64, without listing it.
 
     A Feistel network on the least even number of bits that holds them, walked until the result is below `count` again
     (Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002).
     """
     half = max(1, math.ceil((count - 1).bit_length() / 2))
-    keys = [randomness.derive(seed, "round", number) for number in range(ROUNDS)]
+    keys = [randomness.derive_seed(seed, "round", number) for number in range(FEISTEL_ROUNDS)]
     result = numbers.clone()
     outside = torch.ones(len(numbers), dtype=torch.bool)
     while outside.any():
         left, right = result[outside] >> half, result[outside] & ((1 << half) - 1)
         for key in keys:
-            left, right = right, left ^ (_mixed(right, key) & ((1 << half) - 1))
+            left, right = right, left ^ (_mix(right, key) & ((1 << half) - 1))
         result[outside] = left << half | right
         outside = result >= count
     return result
@@ -163,23 +163,25 @@ def permuted(numbers: Tensor, count: int, seed: int) -> Tensor:
 
 def _edges(rows: int) -> list[int]:
     """The places at which windows start, and the end: windows of equal size in runs; the last one has the odd rows."""
-    windows = math.ceil(rows / WINDOW)
-    return [rows // RUN * number // windows * RUN for number in range(windows)] + [rows]
+    windows = math.ceil(rows / SHUFFLE_BUFFER)
+    return [rows // RUN_LENGTH * number // windows * RUN_LENGTH for number in range(windows)] + [rows]
 
 
 @lru_cache(maxsize=2)
-def _window(rows: int, seed: int, epoch: int, number: int) -> Tensor:
+def _buffer(rows: int, seed: int, epoch: int, number: int) -> Tensor:
     """The rows of one window, in order."""
     edges = _edges(rows)
-    first, last = edges[number] // RUN, edges[number + 1] // RUN
-    runs = permuted(torch.arange(first, last), rows // RUN, randomness.derive(seed, "runs", epoch))
-    inside = (runs[:, None] * RUN + torch.arange(RUN)).flatten()
+    first, last = edges[number] // RUN_LENGTH, edges[number + 1] // RUN_LENGTH
+    runs = feistel_permutation(
+        torch.arange(first, last), rows // RUN_LENGTH, randomness.derive_seed(seed, "runs", epoch)
+    )
+    inside = (runs[:, None] * RUN_LENGTH + torch.arange(RUN_LENGTH)).flatten()
     if number == len(edges) - 2:
-        inside = torch.cat([inside, torch.arange(rows // RUN * RUN, rows)])
+        inside = torch.cat([inside, torch.arange(rows // RUN_LENGTH * RUN_LENGTH, rows)])
     return inside[torch.randperm(len(inside), generator=randomness.generator(seed, "order", epoch, number))]
 
 
-def _mixed(numbers: Tensor, key: int) -> Tensor:
+def _mix(numbers: Tensor, key: int) -> Tensor:
     """A hash of each number (int64, wrapping), by the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
     mixed = numbers ^ key
     for factor in (-4658895280553007687, -7723592293110705685):  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB

@@ -8,25 +8,25 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from hypercolumns.data.image_set import REMEDY, ImageSet, Pair
-from hypercolumns.errors import HypercolumnsError, UnreadableError, printable
+from hypercolumns.data.image_set import REMEDY, DatasetIndex, ImageMaskPair
+from hypercolumns.errors import HypercolumnsError, UnreadableError, escape_control_chars
 from hypercolumns.io.images import (
-    VOID,
+    IGNORE_INDEX,
+    ImageSize,
     Palette,
-    Size,
     check_sizes,
     image_size,
     mask_size,
     read_image,
     read_mask,
 )
-from hypercolumns.runtime.progress import Bar
-from hypercolumns.runtime.signals import leave_to_parent
+from hypercolumns.runtime.progress import ProgressBar
+from hypercolumns.runtime.signals import ignore_signals_in_worker
 
-SHOWN = 10  # faults, in a message
+MAX_SHOWN = 10  # faults, in a message
 
 
-class Fault(NamedTuple):
+class FileProblem(NamedTuple):
     """A file that can't be used.
 
     Attributes:
@@ -40,7 +40,7 @@ class Fault(NamedTuple):
     lasting: bool = True
 
 
-class Examination(NamedTuple):
+class FileCheck(NamedTuple):
     """What a pair is.
 
     Attributes:
@@ -49,15 +49,15 @@ class Examination(NamedTuple):
         pixels: of each class, and of void; [] if it can't.
     """
 
-    faults: list[Fault]
-    size: Size
+    faults: list[FileProblem]
+    size: ImageSize
     pixels: list[int]
 
 
-class Examiner(Dataset[Examination]):
+class FileCheckDataset(Dataset[FileCheck]):
     """Decodes pairs as the stages do."""
 
-    def __init__(self, pairs: Sequence[Pair], palette: Palette, classes: int) -> None:
+    def __init__(self, pairs: Sequence[ImageMaskPair], palette: Palette, classes: int) -> None:
         """The pairs to examine."""
         self.pairs, self.palette, self.classes = pairs, palette, classes
 
@@ -65,77 +65,79 @@ class Examiner(Dataset[Examination]):
         """The number of pairs."""
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Examination:
+    def __getitem__(self, index: int) -> FileCheck:
         """Examine one; it raises nothing."""
         pair, counts = self.pairs[index], []
 
-        def of_mask() -> Size:
+        def of_mask() -> ImageSize:
             labels = read_mask(pair.mask, self.palette, self.classes)
-            found = torch.bincount(labels.flatten(), minlength=VOID + 1).tolist()
-            counts.extend([*found[: self.classes], found[VOID]])
+            found = torch.bincount(labels.flatten(), minlength=IGNORE_INDEX + 1).tolist()
+            counts.extend([*found[: self.classes], found[IGNORE_INDEX]])
             return tuple(labels.shape)
 
-        faults, size = _faults(pair, of_mask, lambda size: tuple(read_image(pair.image, size).shape[1:]))
-        return Examination(faults, () if faults else size, [] if faults else counts)
+        faults, size = _problems(pair, of_mask, lambda size: tuple(read_image(pair.image, size).shape[1:]))
+        return FileCheck(faults, () if faults else size, [] if faults else counts)
 
 
-def examine(images: ImageSet, pairs: Sequence[Pair], workers: int) -> Iterator[Examination]:
+def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], workers: int) -> Iterator[FileCheck]:
     """Examine pairs of the set, in order, in that many processes; 0 does so in this one."""
     yield from DataLoader(
-        Examiner(pairs, images.palette, len(images.classes)),
+        FileCheckDataset(pairs, images.palette, len(images.classes)),
         batch_size=None,
         num_workers=workers,
-        worker_init_fn=leave_to_parent,
+        worker_init_fn=ignore_signals_in_worker,
     )
 
 
-def check_headers(images: ImageSet) -> None:
+def check_headers(images: DatasetIndex) -> None:
     """Raise HypercolumnsError naming the files that are missing, empty, no images, too large or of unequal sizes.
 
     Likewise those of a kind that is not read. It reads the first bytes of each file, some tenths of a millisecond a
     pair, and decodes nothing.
     """
     found = []
-    with Bar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
+    with ProgressBar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
         for pair in itertools.chain(*images.splits.values()):
-            found += _faults(pair, partial(mask_size, pair.mask), partial(image_size, pair.image))[0]
+            found += _problems(pair, partial(mask_size, pair.mask), partial(image_size, pair.image))[0]
             bar.advance()
     if found:
         raise HypercolumnsError(
-            f"data {images.name}: {len(found)} files can't be used: {sample(found)}. Mend them or take them out "
+            f"data {images.name}: {len(found)} files can't be used: {format_problems(found)}. Mend them or take them out "
             f"({REMEDY})"
         )
 
 
-def sample(faults: Sequence[Fault]) -> str:
+def format_problems(faults: Sequence[FileProblem]) -> str:
     """The first ten, and how many more there are."""
-    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    return "; ".join(f"{fault.file} {fault.problem}" for fault in faults[:SHOWN]) + more
+    more = f"; and {len(faults) - MAX_SHOWN} more" if len(faults) > MAX_SHOWN else ""
+    return "; ".join(f"{fault.file} {fault.problem}" for fault in faults[:MAX_SHOWN]) + more
 
 
-def _faults(
-    pair: Pair, read_mask_size: Callable[[], Size], read_image_size: Callable[[Size | None], Size]
-) -> tuple[list[Fault], Size]:
+def _problems(
+    pair: ImageMaskPair,
+    read_mask_size: Callable[[], ImageSize],
+    read_image_size: Callable[[ImageSize | None], ImageSize],
+) -> tuple[list[FileProblem], ImageSize]:
     """What is wrong with a pair, by functions that raise HypercolumnsError, and the size of its image."""
-    faults: list[Fault] = []
-    of_mask: Size | None = None
-    of_image: Size = ()
+    faults: list[FileProblem] = []
+    of_mask: ImageSize | None = None
+    of_image: ImageSize = ()
     try:
         of_mask = read_mask_size()
     except HypercolumnsError as error:
-        faults.append(_fault(pair.mask, error))
+        faults.append(_problem(pair.mask, error))
     try:
         of_image = read_image_size(of_mask)
     except HypercolumnsError as error:
-        faults.append(_fault(pair.image, error))
+        faults.append(_problem(pair.image, error))
     if not faults:
         try:
             check_sizes(pair.image, of_image, pair.mask, of_mask or ())
         except HypercolumnsError as error:
-            faults.append(_fault(pair.mask, error))
+            faults.append(_problem(pair.mask, error))
     return faults, of_image
 
 
-def _fault(file: object, error: HypercolumnsError) -> Fault:
-    name = printable(file)
-    return Fault(name, str(error).removeprefix(name).lstrip(": "), not isinstance(error, UnreadableError))
+def _problem(file: object, error: HypercolumnsError) -> FileProblem:
+    name = escape_control_chars(file)
+    return FileProblem(name, str(error).removeprefix(name).lstrip(": "), not isinstance(error, UnreadableError))

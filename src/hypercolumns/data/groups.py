@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from hypercolumns.errors import HypercolumnsError
 
-Group = tuple[str | None, ...]
+ImageGroup = tuple[str | None, ...]
 
 
-def groups_by(ids: Sequence[str], pattern: str, setting: str) -> list[Group]:
+def group_ids(ids: Sequence[str], pattern: str, setting: str) -> list[ImageGroup]:
     """The group of each id: those that agree in what the regular expression finds in them have the same.
 
     That is all that it matches, or its parts in brackets. Raises HypercolumnsError, which names the setting, if it is
@@ -27,6 +27,6 @@ def groups_by(ids: Sequence[str], pattern: str, setting: str) -> list[Group]:
     return [match.groups() or (match[0],) for match in found if match is not None]
 
 
-def name(group: Group) -> str:
+def group_name(group: ImageGroup) -> str:
     """As people write it."""
     return "-".join(part or "" for part in group)

@@ -10,16 +10,16 @@ from pathlib import Path, PurePath
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, UnreadableError, check_name, check_whole
-from hypercolumns.io.files import expanded, read_lines
-from hypercolumns.io.images import VOID, Palette, is_class_name, read_pair, voc_palette
+from hypercolumns.errors import HypercolumnsError, UnreadableError, check_folder_name, check_int
+from hypercolumns.io.files import expand_path, read_lines
+from hypercolumns.io.images import IGNORE_INDEX, Palette, is_class_name, read_pair, voc_palette
 from hypercolumns.runtime import randomness
 
 REMEDY = "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out"
 
 
 @dataclass(frozen=True)
-class Pair:
+class ImageMaskPair:
     """An image and its mask."""
 
     id: str
@@ -28,7 +28,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class ImageSet:
+class DatasetIndex:
     """Images with masks, in the splits `train` and `val`.
 
     Attributes:
@@ -41,7 +41,7 @@ class ImageSet:
     name: str
     classes: tuple[str, ...]
     palette: Palette
-    splits: Mapping[str, tuple[Pair, ...]]
+    splits: Mapping[str, tuple[ImageMaskPair, ...]]
 
     def fingerprint(self) -> dict[str, object]:
         """What identifies the set, wherever it lies: classes, colours, a hash of all ids and files of each split."""
@@ -49,12 +49,14 @@ class ImageSet:
         return classes | {split: _hash(pairs) for split, pairs in self.splits.items()}
 
 
-def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[Pair]]) -> ImageSet:
+def make_index(
+    name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[ImageMaskPair]]
+) -> DatasetIndex:
     """An ImageSet, its lists checked, but not its files.
 
     Raises HypercolumnsError for an empty split, a doubled id, or one that leads out of the folder or is not UTF-8.
     """
-    check_name("data.name", name)
+    check_folder_name("data.name", name)
     for split, pairs in splits.items():
         if not pairs:
             raise HypercolumnsError(f"data {name}: the {split} split has no images; it needs one at least")
@@ -81,10 +83,10 @@ def image_set(name: str, classes: Sequence[str], palette: Palette, splits: Mappi
             raise HypercolumnsError(
                 f"data {name}: names of the {split} split are not UTF-8 ({_some(foreign)}); rename the files"
             )
-    return ImageSet(name, tuple(classes), palette, {split: tuple(pairs) for split, pairs in splits.items()})
+    return DatasetIndex(name, tuple(classes), palette, {split: tuple(pairs) for split, pairs in splits.items()})
 
 
-def check_present(images: ImageSet) -> None:
+def check_present(images: DatasetIndex) -> None:
     """Raise HypercolumnsError naming the files that are missing."""
     for split, pairs in images.splits.items():
         missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not os.path.isfile(path)]
@@ -95,7 +97,7 @@ def check_present(images: ImageSet) -> None:
             )
 
 
-def read(pair: Pair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
+def read_example(pair: ImageMaskPair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
     """An image (3, H, W) and its mask (H, W), see `read_pair`; its HypercolumnsError says what can be done."""
     try:
         return read_pair(pair.image, pair.mask, palette, classes)
@@ -105,13 +107,13 @@ def read(pair: Pair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
         raise HypercolumnsError(f"{error} ({REMEDY})") from error
 
 
-def shared_ids(images: ImageSet) -> list[str]:
+def shared_ids(images: DatasetIndex) -> list[str]:
     """The ids that more than one split has."""
     counts = Counter(pair.id for pairs in images.splits.values() for pair in pairs)
     return [id for id, count in counts.items() if count > 1]
 
 
-def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
+def train_subset(images: DatasetIndex, count: int | None, seed: int) -> DatasetIndex:
     """Only `count` images of the train split, in its order, that `seed` chooses; None for all.
 
     What a seed chooses grows with `count`: fewer images are some of more. Raises HypercolumnsError if there are fewer.
@@ -124,7 +126,7 @@ def limited(images: ImageSet, count: int | None, seed: int) -> ImageSet:
             f"data.limit_images={count} must be a whole number from 1 to {len(pairs)}, which is how many images the "
             f"train split of {images.name} has, or null for all"
         )
-    check_whole("data.limit_seed", seed, least=0)
+    check_int("data.limit_seed", seed, minimum=0)
     chosen = torch.randperm(len(pairs), generator=randomness.generator(seed, "limit"))[:count].sort().values
     return replace(images, splits={**images.splits, "train": tuple(pairs[index] for index in chosen.tolist())})
 
@@ -139,9 +141,11 @@ def read_ids(path: Path, setting: str) -> list[str]:
 
 def read_classes(path: str | Path) -> list[str]:
     """Class names from a file, one a line, in the order of their indices."""
-    names = read_lines(expanded("data.classes", path), "data.classes")
-    if not 0 < len(names) <= VOID:
-        raise HypercolumnsError(f"data.classes={path} holds {len(names)} names; expected 1 to {VOID}, one a line")
+    names = read_lines(expand_path("data.classes", path), "data.classes")
+    if not 0 < len(names) <= IGNORE_INDEX:
+        raise HypercolumnsError(
+            f"data.classes={path} holds {len(names)} names; expected 1 to {IGNORE_INDEX}, one a line"
+        )
     unfit = [name for name in names if not is_class_name(name)]
     if unfit:
         raise HypercolumnsError(f"data.classes={path} holds {_some(unfit)}, with control characters; take them out")
@@ -155,7 +159,7 @@ def read_palette(path: str | Path | None, classes: int) -> Palette:
     """Colours from a file, `R G B` one a line, in the order of the classes; Pascal VOC's if there is no file."""
     if path is None:
         return voc_palette(classes)
-    lines = read_lines(expanded("data.palette", path), "data.palette")
+    lines = read_lines(expand_path("data.palette", path), "data.palette")
     colours = [tuple(int(part) if part.isdecimal() else -1 for part in line.split()) for line in lines]
     for line, colour in zip(lines, colours, strict=True):
         if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
@@ -181,7 +185,7 @@ def _some(items: Sequence[str]) -> str:
     return ", ".join(items[:10]) + more
 
 
-def _hash(pairs: Sequence[Pair]) -> str:
+def _hash(pairs: Sequence[ImageMaskPair]) -> str:
     digest = hashlib.sha256()
     for pair in pairs:
         digest.update(pair.id.encode())

@@ -5,18 +5,18 @@ from pathlib import Path
 
 from torch.utils.data import Dataset
 
-from hypercolumns.coordinates import whole_frame
-from hypercolumns.data.image_set import Pair
-from hypercolumns.data.modules.images import Example
+from hypercolumns.coordinates import full_image_box
+from hypercolumns.data.image_set import ImageMaskPair
+from hypercolumns.data.modules.image_data import Example
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import files_below
-from hypercolumns.io.images import VOID, Palette, read_mask
+from hypercolumns.io.files import walk_files
+from hypercolumns.io.images import IGNORE_INDEX, Palette, read_mask
 
 
 class PredictionDataset(Dataset[Example]):
     """Predicted class indices (H, W), in place of the image, and the true ones (H, W); both int64."""
 
-    def __init__(self, pairs: Sequence[Pair], palette: Palette, classes: int) -> None:
+    def __init__(self, pairs: Sequence[ImageMaskPair], palette: Palette, classes: int) -> None:
         """The pairs, whose `image` is a predicted mask."""
         self.pairs, self.palette, self.classes = pairs, palette, classes
 
@@ -33,16 +33,16 @@ class PredictionDataset(Dataset[Example]):
                 f"{pair.image} is {labels.shape[1]}x{labels.shape[0]}, the true mask {pair.mask} is "
                 f"{mask.shape[1]}x{mask.shape[0]}; a prediction is scored at the original size"
             )
-        undecided = int(((labels == VOID) & (mask != VOID)).sum())
+        undecided = int(((labels == IGNORE_INDEX) & (mask != IGNORE_INDEX)).sum())
         if undecided:
             raise HypercolumnsError(
-                f"{pair.image}: {undecided} pixels that have a class in truth are void ({VOID}); a prediction must "
+                f"{pair.image}: {undecided} pixels that have a class in truth are void ({IGNORE_INDEX}); a prediction must "
                 f"name a class for each of them"
             )
-        return Example(labels.long(), mask.long(), pair.id, whole_frame(mask.shape[-2:])[0])
+        return Example(labels.long(), mask.long(), pair.id, full_image_box(mask.shape[-2:])[0])
 
 
-def mask_pairs(predictions: Path, masks: Path) -> list[Pair]:
+def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
     """A pair of each PNG below `masks` and the file of the same name below `predictions`.
 
     Raises HypercolumnsError if a folder is not there, or there are no masks.
@@ -50,7 +50,7 @@ def mask_pairs(predictions: Path, masks: Path) -> list[Pair]:
     for setting, folder in (("predictions", predictions), ("masks", masks)):
         if not folder.is_dir():
             raise HypercolumnsError(f"{setting}={folder} is not a folder")
-    names = sorted(path.relative_to(masks) for path in files_below(masks) if path.suffix == ".png")
+    names = sorted(path.relative_to(masks) for path in walk_files(masks) if path.suffix == ".png")
     if not names:
         raise HypercolumnsError(f"masks={masks} holds no .png files")
-    return [Pair(name.with_suffix("").as_posix(), predictions / name, masks / name) for name in names]
+    return [ImageMaskPair(name.with_suffix("").as_posix(), predictions / name, masks / name) for name in names]

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from hypercolumns.data.groups import groups_by, name
-from hypercolumns.data.image_set import ImageSet
+from hypercolumns.data.groups import group_ids, group_name
+from hypercolumns.data.image_set import DatasetIndex
 from hypercolumns.errors import HypercolumnsError
 
 
-def fold(images: ImageSet, split_by: str | None, left_out: str | int | None) -> ImageSet:
+def hold_out(images: DatasetIndex, split_by: str | None, left_out: str | int | None) -> DatasetIndex:
     """The train split in two: the group of that name to validate on, and all others to train on, in their order.
 
     The set's own val split has no part in it, so that choices that are made on folds have not seen it. Without
@@ -26,7 +26,7 @@ def fold(images: ImageSet, split_by: str | None, left_out: str | int | None) -> 
     if split_by is None:
         raise HypercolumnsError(f"data.fold={left_out} goes with data.split_by=<a regular expression on ids>")
     pairs = images.splits["train"]
-    names = [name(group) for group in groups_by([pair.id for pair in pairs], split_by, "data.split_by")]
+    names = [group_name(group) for group in group_ids([pair.id for pair in pairs], split_by, "data.split_by")]
     known = sorted(set(names))
     if len(known) == 1:
         raise HypercolumnsError(

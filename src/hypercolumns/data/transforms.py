@@ -8,12 +8,12 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
-from hypercolumns.coordinates import whole_frame
-from hypercolumns.errors import HypercolumnsError, check_share, check_whole
-from hypercolumns.io.images import VOID
+from hypercolumns.coordinates import full_image_box
+from hypercolumns.errors import HypercolumnsError, check_fraction, check_int
+from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.runtime import randomness
 
-BLUR, BLUR_SIDE = (0.1, 2.0), 9  # standard deviations, and the side of the kernel, in pixels
+BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 9  # standard deviations, and the side of the kernel, in pixels
 GREY = 128  # what padding of images is filled with; its pixels are void
 
 
@@ -46,11 +46,11 @@ class RandomScale(v2.Transform):
         return v2.functional.resize(inpt, params["size"], antialias=True)
 
 
-def check_colours(group: str, color_jitter: object, grey: object, blur: object) -> None:
+def check_colour_settings(group: str, color_jitter: object, grey: object, blur: object) -> None:
     """Raise HypercolumnsError for settings of random colours that can't be, named as those of a group of settings."""
-    check_share(f"{group}.color_jitter", color_jitter, most=2.0)
-    check_share(f"{group}.grey", grey)
-    check_share(f"{group}.blur", blur)
+    check_fraction(f"{group}.color_jitter", color_jitter, maximum=2.0)
+    check_fraction(f"{group}.grey", grey)
+    check_fraction(f"{group}.blur", blur)
 
 
 class Augmentation:
@@ -76,16 +76,16 @@ class Augmentation:
             blur: the probability of a Gaussian blur, of a standard deviation of 0.1 to 2 pixels.
         """
         steps: list[Any] = []
-        check_share("augment.flip", flip)
-        check_colours("augment", color_jitter, grey, blur)
+        check_fraction("augment.flip", flip)
+        check_colour_settings("augment", color_jitter, grey, blur)
         for side in [] if crop is None else [crop] if isinstance(crop, int | str) else crop:
-            check_whole("augment.crop", side, least=1)
+            check_int("augment.crop", side, minimum=1)
         if scale is not None:
             if isinstance(scale, int | float | str) or len(scale) != 2 or not 0 < scale[0] <= scale[1]:
                 raise HypercolumnsError(f"augment.scale={scale} must be [least,most], both above 0, or null")
             steps.append(RandomScale(*scale))
         if crop is not None:
-            steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={Image: GREY, Mask: VOID}))
+            steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={Image: GREY, Mask: IGNORE_INDEX}))
         if flip:
             steps.append(v2.RandomHorizontalFlip(flip))
         if color_jitter:
@@ -93,7 +93,7 @@ class Augmentation:
         if grey:
             steps.append(v2.RandomGrayscale(grey))
         if blur:
-            steps.append(v2.RandomApply([v2.GaussianBlur(BLUR_SIDE, BLUR)], blur))
+            steps.append(v2.RandomApply([v2.GaussianBlur(BLUR_SIDE, BLUR_SIGMA)], blur))
         self.transform = v2.Compose(steps) if steps else None
 
     def __call__(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,7 +102,7 @@ class Augmentation:
         The third is the frame (4,) of the whole image around what is left of it, see `places`.
         """
         if self.transform is None:
-            return image, mask, whole_frame(image.shape[-2:])[0]
+            return image, mask, full_image_box(image.shape[-2:])[0]
         edges = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]])
         frame = BoundingBoxes(edges, format="XYXY", canvas_size=tuple(mask.shape), clamping_mode=None)  # type: ignore[arg-type]
         with randomness.seeded(seed, "augmentation"):

@@ -1,7 +1,17 @@
 """Scoring a split image by image, how sure the figures are, and comparing two of them."""
 
-from hypercolumns.evaluation.bootstrap import DRAWS, LEVEL, groups_of, intervals
+from hypercolumns.evaluation.bootstrap import DRAWS, LEVEL, intervals, resampling_groups
 from hypercolumns.evaluation.comparison import compare
-from hypercolumns.evaluation.evaluation import WIDTH, Counts, Evaluation, count
+from hypercolumns.evaluation.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
 
-__all__ = ["DRAWS", "LEVEL", "WIDTH", "Counts", "Evaluation", "compare", "count", "groups_of", "intervals"]
+__all__ = [
+    "BOUNDARY_WIDTH",
+    "DRAWS",
+    "LEVEL",
+    "Evaluation",
+    "ImageConfusion",
+    "compare",
+    "count_image",
+    "intervals",
+    "resampling_groups",
+]

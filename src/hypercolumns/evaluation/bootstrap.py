@@ -12,25 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypercolumns.data.groups import groups_by
+from hypercolumns.data.groups import group_ids
 from hypercolumns.evaluation.evaluation import Evaluation
-from hypercolumns.evaluation.metrics import class_sums, ratios_of_sums
+from hypercolumns.evaluation.metrics import class_sums, metrics_from_class_sums
 from hypercolumns.runtime import randomness
 
 LEVEL = 0.95
 DRAWS = 1000  # unless the setting `bootstrap` says otherwise
 
 
-def groups_of(ids: Sequence[str], pattern: str | None) -> Tensor:
+def resampling_groups(ids: Sequence[str], pattern: str | None) -> Tensor:
     """Which group (N,) int64 each image is in, numbered from 0, by `groups_by`; without a pattern, each its own."""
     if pattern is None:
         return torch.arange(len(ids))
-    found = groups_by(ids, pattern, "groups")
+    found = group_ids(ids, pattern, "groups")
     numbers = {group: number for number, group in enumerate(dict.fromkeys(found))}
     return torch.tensor([numbers[group] for group in found], dtype=torch.int64)
 
 
-def resampled(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> dict[str, Tensor]:
+def resample(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> dict[str, Tensor]:
     """All figures of R draws of the groups: (R,), those of classes (R, C); those named `boundary_...` are of the band.
 
     A function of the seed, the groups and the counts: two evaluations of the same images are drawn alike, so that their
@@ -38,7 +38,7 @@ def resampled(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> 
     """
     units = int(groups.max()) + 1
     sums = torch.stack(
-        [part for one in (evaluation.everywhere, evaluation.boundary) for part in class_sums(one)], dim=1
+        [part for one in (evaluation.all_pixels, evaluation.boundary) for part in class_sums(one)], dim=1
     )
     of_units = torch.zeros(units, *sums.shape[1:], dtype=torch.float64).index_add_(0, groups, sums.double())
     generator = randomness.generator(seed, "bootstrap")
@@ -49,11 +49,11 @@ def resampled(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> 
             for _ in range(draws)
         ]
     ).unflatten(1, sums.shape[1:])
-    everywhere, boundary = (ratios_of_sums(*drawn[:, start : start + 3].unbind(1)) for start in (0, 3))
-    return everywhere | {f"boundary_{name}": boundary[name] for name in ("miou", "pixel_accuracy", "per_class_iou")}
+    all_pixels, boundary = (metrics_from_class_sums(*drawn[:, start : start + 3].unbind(1)) for start in (0, 3))
+    return all_pixels | {f"boundary_{name}": boundary[name] for name in ("miou", "pixel_accuracy", "per_class_iou")}
 
 
-def interval(values: Tensor) -> Tensor:
+def percentile_interval(values: Tensor) -> Tensor:
     """The ends (2, ...) of the middle 95 % of values (R, ...); NaNs, where a class was not drawn, are left out."""
     return values.nanquantile(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=values.dtype), dim=0)
 
@@ -62,17 +62,17 @@ def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]
     """The ends [low, high] of the interval of each figure, those of classes by name; None where all draws are NaN."""
     ends: dict[str, Any] = {}
     for name, drawn in values.items():
-        between = interval(drawn)
+        between = percentile_interval(drawn)
         ends[name] = dict(zip(classes, map(_ends, between.T), strict=True)) if drawn.ndim == 2 else _ends(between)
     return ends
 
 
 def intervals(evaluation: Evaluation, pattern: str | None, draws: int, seed: int) -> dict[str, Any] | None:
     """What `metrics.json` says of how sure its figures are; None where there are no two groups to draw from."""
-    groups = groups_of(evaluation.ids, pattern)
+    groups = resampling_groups(evaluation.ids, pattern)
     if not draws or len(groups.unique()) < 2:
         return None
-    drawn = resampled(evaluation, groups, draws, seed)
+    drawn = resample(evaluation, groups, draws, seed)
     return describe(groups, pattern, drawn) | as_json(drawn, evaluation.classes)
 
 

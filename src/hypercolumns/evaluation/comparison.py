@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.evaluation.bootstrap import as_json, describe, groups_of, resampled
+from hypercolumns.evaluation.bootstrap import as_json, describe, resample, resampling_groups
 from hypercolumns.evaluation.evaluation import Evaluation
 
 COMPARED = (
@@ -22,10 +22,10 @@ def compare(evaluation: Evaluation, baseline: Evaluation, pattern: str | None, d
     same images, masks, classes and width of boundary.
     """
     baseline = _same_order(evaluation, baseline)
-    groups = groups_of(evaluation.ids, pattern)
+    groups = resampling_groups(evaluation.ids, pattern)
     ends: dict[str, Any] | None = None
     if draws and len(groups.unique()) > 1:
-        ours, theirs = (resampled(one, groups, draws, seed) for one in (evaluation, baseline))
+        ours, theirs = (resample(one, groups, draws, seed) for one in (evaluation, baseline))
         differences = {name: ours[name] - theirs[name] for name in ours}
         ends = describe(groups, pattern, differences) | as_json(differences, evaluation.classes)
     first, second = evaluation.figures(), baseline.figures()
@@ -59,7 +59,7 @@ def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
         )
     places = {id: place for place, id in enumerate(baseline.ids)}
     baseline = baseline.take([places[id] for id in evaluation.ids])
-    pairs = ((evaluation.everywhere, baseline.everywhere), (evaluation.boundary, baseline.boundary))
+    pairs = ((evaluation.all_pixels, baseline.all_pixels), (evaluation.boundary, baseline.boundary))
     other = torch.stack([(one.sum(2) != another.sum(2)).any(1) for one, another in pairs]).any(0)
     if other.any():
         first = evaluation.ids[int(other.int().argmax())]

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.evaluation.metrics import confusion, ratios, scores
-from hypercolumns.io.files import replacing
-from hypercolumns.io.images import VOID
+from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion, segmentation_metrics
+from hypercolumns.io.files import atomic_write
+from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.labels import boundary_band
 
 REMEDY = "remove it, and run the command that made it again"
-WIDTH = 3  # pixels, of the band along true boundaries, unless the setting `boundary` says otherwise
+BOUNDARY_WIDTH = 3  # pixels, of the band along true boundaries, unless the setting `boundary` says otherwise
 
 
 @dataclass(frozen=True)
-class Counts:
+class ImageConfusion:
     """The pixels of one image: of all of it, and of the band along the true boundaries; both (C, C), truth by row."""
 
     id: str
-    everywhere: Tensor
+    all_pixels: Tensor
     boundary: Tensor
 
 
@@ -38,41 +38,41 @@ class Evaluation:
     Attributes:
         classes: their names.
         ids: of the images.
-        everywhere: (N, C, C) int64, truth by row, void left out.
+        all_pixels: (N, C, C) int64, truth by row, void left out.
         boundary: likewise, of the pixels within `width` of a true boundary.
         width: in pixels, see `boundaries.boundary_band`.
     """
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
-    everywhere: Tensor
+    all_pixels: Tensor
     boundary: Tensor
     width: int
 
     @classmethod
-    def of(cls, counts: Iterable[Counts], classes: Sequence[str], width: int) -> "Evaluation":
+    def of(cls, counts: Iterable[ImageConfusion], classes: Sequence[str], width: int) -> "Evaluation":
         """The evaluation of these images."""
         counts = list(counts)
         none = torch.zeros(0, len(classes), len(classes), dtype=torch.int64)
-        everywhere, boundary = (
+        all_pixels, boundary = (
             torch.stack(parts) if parts else none
-            for parts in ([one.everywhere for one in counts], [one.boundary for one in counts])
+            for parts in ([one.all_pixels for one in counts], [one.boundary for one in counts])
         )
-        return cls(tuple(classes), tuple(one.id for one in counts), everywhere, boundary, width)
+        return cls(tuple(classes), tuple(one.id for one in counts), all_pixels, boundary, width)
 
     def figures(self) -> dict[str, Any]:
         """What `metrics.json` says of all images together; `boundary_...` is of the band along true boundaries."""
-        near = scores(self.boundary.sum(0)).as_dict(self.classes)
+        near = segmentation_metrics(self.boundary.sum(0)).as_dict(self.classes)
         return {
             "images": len(self.ids),
-            **scores(self.everywhere.sum(0)).as_dict(self.classes),
+            **segmentation_metrics(self.all_pixels.sum(0)).as_dict(self.classes),
             "boundary_width": self.width,
             **{f"boundary_{name}": near[name] for name in ("pixels", "miou", "pixel_accuracy", "per_class_iou")},
         }
 
     def worst(self, count: int) -> list[int]:
         """The numbers of the images with the lowest mIoU of their own, worst first; those all of void are left out."""
-        miou = ratios(self.everywhere)["miou"]
+        miou = metrics_from_confusion(self.all_pixels)["miou"]
         return [int(index) for index in miou.argsort(stable=True) if not miou[index].isnan()][:count]
 
     def take(self, indices: Sequence[int]) -> "Evaluation":
@@ -81,19 +81,19 @@ class Evaluation:
         return Evaluation(
             self.classes,
             tuple(self.ids[index] for index in chosen),
-            self.everywhere[chosen],
+            self.all_pixels[chosen],
             self.boundary[chosen],
             self.width,
         )
 
     def save(self, path: Path) -> None:
-        """Write an `.npz` file of plain arrays: classes, ids, everywhere, boundary, width."""
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        """Write an `.npz` file of plain arrays: classes, ids, all_pixels, boundary, width."""
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
                 classes=np.array(self.classes),
                 ids=np.array(self.ids),
-                everywhere=self.everywhere.numpy(),
+                all_pixels=self.all_pixels.numpy(),
                 boundary=self.boundary.numpy(),
                 width=np.array(self.width),
             )
@@ -106,19 +106,19 @@ class Evaluation:
                 evaluation = cls(
                     tuple(map(str, arrays["classes"])),
                     tuple(map(str, arrays["ids"])),
-                    torch.from_numpy(arrays["everywhere"]),
+                    torch.from_numpy(arrays["all_pixels"]),
                     torch.from_numpy(arrays["boundary"]),
                     int(arrays["width"]),
                 )
         except Exception as error:  # of a file that is anything at all
             raise HypercolumnsError(f"{path} holds no evaluation, or is damaged; {REMEDY}") from error
         shape = (len(evaluation.ids), len(evaluation.classes), len(evaluation.classes))
-        if evaluation.everywhere.shape != shape or evaluation.boundary.shape != shape:
+        if evaluation.all_pixels.shape != shape or evaluation.boundary.shape != shape:
             raise HypercolumnsError(f"{path} holds no evaluation (its shapes differ); {REMEDY}")
         return evaluation
 
 
-def count(id: str, labels: Tensor, mask: Tensor, classes: int, width: int) -> Counts:
+def count_image(id: str, labels: Tensor, mask: Tensor, classes: int, width: int) -> ImageConfusion:
     """The counts of one image, from predicted and true class indices (H, W)."""
-    near = torch.where(boundary_band(mask, width), mask.long(), VOID)
-    return Counts(id, confusion(labels, mask, classes).cpu(), confusion(labels, near, classes).cpu())
+    near = torch.where(boundary_band(mask, width), mask.long(), IGNORE_INDEX)
+    return ImageConfusion(id, confusion(labels, mask, classes).cpu(), confusion(labels, near, classes).cpu())

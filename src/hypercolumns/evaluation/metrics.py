@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassConfusionMatrix
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from hypercolumns.io.images import VOID
+from hypercolumns.io.images import IGNORE_INDEX
 
 
 def confusion_metric(classes: int) -> MulticlassConfusionMatrix:
@@ -21,10 +21,10 @@ def confusion_metric(classes: int) -> MulticlassConfusionMatrix:
 
     `update(labels, mask)` takes class indices of any shape.
     """
-    return MulticlassConfusionMatrix(num_classes=classes, ignore_index=VOID, validate_args=False)
+    return MulticlassConfusionMatrix(num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False)
 
 
-class Mean(Metric):
+class WeightedMean(Metric):
     """The mean of figures by their weights, over all updates in all processes; NaN if one of them is.
 
     torchmetrics' MeanMetric would look for NaN at every step, for which a GPU must wait, or forget the weights, and
@@ -53,13 +53,13 @@ class Mean(Metric):
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
     """The confusion matrix (classes, classes) int64 of one image, from predicted and true class indices (H, W)."""
     counts = multiclass_confusion_matrix(
-        labels.long(), mask.long(), num_classes=classes, ignore_index=VOID, validate_args=False
+        labels.long(), mask.long(), num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False
     )
     return counts.reshape(classes, classes)  # that of a single class comes without dimensions
 
 
 @dataclass(frozen=True)
-class Scores:
+class SegmentationMetrics:
     """What a confusion matrix says; shares in [0, 1], None where there is nothing to divide by.
 
     Attributes:
@@ -70,7 +70,7 @@ class Scores:
         per_class_iou: IoU of each class: intersection over union of truth and prediction.
         per_class_accuracy: share of each class's pixels that are right.
         pixels: how many were scored.
-        baseline_miou: the mIoU of predicting the most frequent class everywhere.
+        baseline_miou: the mIoU of predicting the most frequent class all_pixels.
         baseline_class: the index of that class.
     """
 
@@ -101,13 +101,13 @@ class Scores:
         }
 
 
-def ratios(confusion: Tensor) -> dict[str, Tensor]:
-    """The figures of confusion matrices (..., classes, classes), truth by row: see `Scores`.
+def metrics_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
+    """The figures of confusion matrices (..., classes, classes), truth by row: see `SegmentationMetrics`.
 
     Those of everything are (...,), `per_class_iou` and `per_class_accuracy` are (..., classes), all float64; NaN where
     there is nothing to divide by.
     """
-    return ratios_of_sums(*class_sums(confusion.double()))
+    return metrics_from_class_sums(*class_sums(confusion.double()))
 
 
 def class_sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,7 +115,7 @@ def class_sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
 
 
-def ratios_of_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:
+def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:
     """`ratios` of what they need: of each class (..., classes), the pixels that are right, true and predicted."""
     iou, accuracy = right / (truth + predicted - right), right / truth
     total = truth.sum(-1)
@@ -129,24 +129,24 @@ def ratios_of_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str,
     }
 
 
-def scores(confusion: Tensor) -> Scores:
+def segmentation_metrics(confusion: Tensor) -> SegmentationMetrics:
     """The figures of a confusion matrix (classes, classes), integer, truth by row."""
     classes = math.isqrt(confusion.numel())
     confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics squeezes that of a single class
     truth = confusion.sum(1)
     total, most = truth.sum(), int(truth.argmax())
     found = {
-        name: tuple(map(number, values)) if values.ndim else number(values)
-        for name, values in ratios(confusion).items()
+        name: tuple(map(float_or_none, values)) if values.ndim else float_or_none(values)
+        for name, values in metrics_from_confusion(confusion).items()
     }
-    return Scores(
+    return SegmentationMetrics(
         **found,  # type: ignore[arg-type]
         pixels=int(total),
-        baseline_miou=number(truth[most] / total / (truth > 0).sum()),
+        baseline_miou=float_or_none(truth[most] / total / (truth > 0).sum()),
         baseline_class=most if total else None,
     )
 
 
-def number(value: Tensor) -> float | None:
+def float_or_none(value: Tensor) -> float | None:
     """A figure as a float, or None for NaN."""
     return None if torch.isnan(value) else float(value)

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.evaluation.metrics import confusion, scores
-from hypercolumns.models.classifiers import standardised
-from hypercolumns.models.slices import pieces
+from hypercolumns.evaluation.metrics import confusion, segmentation_metrics
+from hypercolumns.models.classifiers import standardize
+from hypercolumns.models.slices import even_slices
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import track
 from hypercolumns.store import Samples
@@ -26,13 +26,13 @@ Subset = tuple[int, ...]  # ascending
 CHUNK = 4096  # samples that are float32 at once
 BLOCK = 512  # columns of the correlations that are summed at once
 OVERSAMPLING, ITERATIONS = 16, 4  # more components than are asked for, and passes over the matrix, make them exact
-LEAST_VARIANCE = 1e-6  # of a component that is scaled up to 1; of less, nothing but rounding is left
+MIN_VARIANCE = 1e-6  # of a component that is scaled up to 1; of less, nothing but rounding is left
 PENALTY = 1e-4  # times the squared weights, so that there is a best probe where classes can be separated
 STEPS = 30  # of L-BFGS; with more, the ranking stays as it is
 
 
 @dataclass(frozen=True)
-class Trial:
+class ProbeResult:
     """A subset, the dimension its features were reduced to, and how its probe did on the val samples, in [0, 1]."""
 
     subset: Subset
@@ -41,7 +41,7 @@ class Trial:
     accuracy: float
 
 
-class Probes:
+class LinearProbes:
     """Scores subsets of taps by probes that are fitted to some samples and scored on others.
 
     Holds the samples, as float16, and the correlations of all channels, (D, D) float32.
@@ -74,29 +74,29 @@ class Probes:
         self.classes, self.dimension, self.seed = classes, dimension, seed
         self.correlations = correlations(train.features, self.mean, self.std)
 
-    def score(self, subset: Subset) -> Trial:
+    def score(self, subset: Subset) -> ProbeResult:
         """How well the taps of a subset tell the classes of the val samples apart."""
         columns = torch.cat([self.columns[tap] for tap in subset])
         with randomness.seeded(self.seed, "components", *subset):
             projection = components(self.correlations[columns[:, None], columns], self.dimension)
         weight, bias = fit(self._project(self.train, columns, projection), self.train.labels, self.classes)
         predicted = F.linear(self._project(self.val, columns, projection), weight, bias).argmax(1)
-        figures = scores(confusion(predicted, self.val.labels, self.classes))
-        return Trial(subset, projection.shape[1], figures.miou or 0.0, figures.pixel_accuracy or 0.0)
+        figures = segmentation_metrics(confusion(predicted, self.val.labels, self.classes))
+        return ProbeResult(subset, projection.shape[1], figures.miou or 0.0, figures.pixel_accuracy or 0.0)
 
     def _project(self, samples: Samples, columns: Tensor, projection: Tensor) -> Tensor:
         """The features of these columns, standardised and projected, (N, d) float32."""
         mean, std = self.mean[columns], self.std[columns]
         chunks = samples.features.split(CHUNK)
-        return torch.cat([standardised(chunk[:, columns].float(), mean, std) @ projection for chunk in chunks])
+        return torch.cat([standardize(chunk[:, columns].float(), mean, std) @ projection for chunk in chunks])
 
 
 def correlations(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """The correlations (D, D) float32 of the channels of features (N, D), a chunk of samples at a time."""
     sums = torch.zeros(features.shape[1], features.shape[1])
     for chunk in track(features.split(CHUNK), "rank_taps correlations"):
-        rows = standardised(chunk.float(), mean, std)
-        for block in pieces(len(sums), BLOCK):  # on and below the diagonal: half the work
+        rows = standardize(chunk.float(), mean, std)
+        for block in even_slices(len(sums), BLOCK):  # on and below the diagonal: half the work
             sums[block.start :, block] += rows[:, block.start :].T @ rows[:, block]
     return (sums.tril() + sums.tril(-1).T) / len(features)
 
@@ -110,7 +110,7 @@ def components(correlations: Tensor, dimension: int) -> Tensor:
     kept = min(dimension, len(correlations))
     sought = min(kept + OVERSAMPLING, len(correlations))
     vectors, variances, _ = torch.svd_lowrank(correlations, q=sought, niter=ITERATIONS)
-    return vectors[:, :kept] / variances[:kept].clamp(min=LEAST_VARIANCE).sqrt()
+    return vectors[:, :kept] / variances[:kept].clamp(min=MIN_VARIANCE).sqrt()
 
 
 def fit(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> tuple[Tensor, Tensor]:
@@ -132,7 +132,7 @@ def fit(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> t
 
 
 @dataclass(frozen=True)
-class Rules:
+class SubsetConstraints:
     """Which subsets may be chosen.
 
     Attributes:
@@ -173,24 +173,24 @@ class Rules:
         return [larger for larger in found if self.allow(larger)]
 
 
-class Step(NamedTuple):
+class SelectionStep(NamedTuple):
     """A step of a forward selection: trials of subsets that were not tried before, and the best one, to go on from."""
 
-    new: list[Trial]
-    kept: Trial
+    new: list[ProbeResult]
+    kept: ProbeResult
 
 
-def forward_selection(rules: Rules, score: Callable[[Subset], Trial]) -> list[Step]:
+def forward_selection(rules: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
     """Add tap by tap, each time the one that makes the best subset, as long as there is one that the rules allow.
 
     Of n taps it tries about n^2 / 2 subsets in all, where there are 2^n. It goes on when no tap improves the score, for
     two may together.
     """
-    tried: dict[Subset, Trial] = {}
-    steps: list[Step] = []
+    tried: dict[Subset, ProbeResult] = {}
+    steps: list[SelectionStep] = []
     while larger := rules.larger(steps[-1].kept.subset if steps else ()):
         new = [subset for subset in larger if subset not in tried]
         tried |= {subset: score(subset) for subset in track(new, f"rank_taps step {len(steps) + 1}")}
         kept = max((tried[subset] for subset in larger), key=lambda trial: (trial.miou, -rules.width(trial.subset)))
-        steps.append(Step([tried[subset] for subset in new], kept))
+        steps.append(SelectionStep([tried[subset] for subset in new], kept))
     return steps

@@ -13,21 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import Places, places, whole_frame
+from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.engine.scan import Group, classify_rows
+from hypercolumns.models.engine.scan import TapGroup, scan_rows
 from hypercolumns.models.extractor import as_float, in_image
-from hypercolumns.models.hypercolumn import Alignment, place, ratio
+from hypercolumns.models.hypercolumn import Alignment, locate_maps, ratio
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.taps import Regular, Tap
+from hypercolumns.models.taps import RegularGrid, Tap
 
 Outputs = Literal["labels", "logits"]
 
-FINE = 2.0  # pixels: cells that are closer are projected row by row, as their projection would be as large as the image
+HIGH_RES_STRIDE = (
+    2.0  # pixels: cells that are closer are projected row by row, as their projection would be as large as the image
+)
 
 
-class Graph(nn.Module):
+class ExportableSegmenter(nn.Module):
     """From images (B, 3, H, W), uint8 or float in [0, 1], to labels (B, H, W) uint8 or logits (B, classes, H, W)."""
 
     def __init__(self, segmenter: Segmenter, outputs: Outputs) -> None:
@@ -41,14 +43,14 @@ class Graph(nn.Module):
         self.classifier = copy.deepcopy(segmenter.classifier).cpu()
         self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
         for tap in self.layers:
-            regular = all(isinstance(axis, Regular) for axis in tap.axes)
+            regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
             if not regular and (self.alignment == "exact" or self.backbone.contexts):
                 raise HypercolumnsError(
                     f"tap {tap.name} can't be exported: where its cells lie differs from size to size of images; "
                     f"choose other taps, or alignment=half_pixel without context taps"
                 )
         self.groups = _groups(self.backbone, self.alignment)
-        weight, bias = self.classifier.folded()
+        weight, bias = self.classifier.folded_first_layer()
         parts = weight.detach().split([tap.channels for tap in self.backbone.taps], dim=1)
         self.parts = nn.ParameterList([part.contiguous() for part in parts])
         self.bias = nn.Parameter(bias.detach())
@@ -63,24 +65,29 @@ class Graph(nn.Module):
         seen_size = seen.shape[2], seen.shape[3]
         scales = ratio(seen_size[0], height), ratio(seen_size[1], width)
         seen = self.backbone.pad(seen)
-        cells = self.backbone(seen, whole_frame(seen_size))
+        cells = self.backbone(seen, full_image_box(seen_size))
         taps = self._taps(self.backbone.deepest(cells))
-        placed = place(taps, cells, (seen.shape[2], seen.shape[3]), self.alignment)
+        placed = locate_maps(taps, cells, (seen.shape[2], seen.shape[3]), self.alignment)
         maps = [in_image(one, scales) for one in placed]
         groups = [
-            Group(
+            TapGroup(
                 [maps[number] for number in group],
                 [self.parts[number] for number in group],
-                fine=all(isinstance(axis, Regular) and axis.stride < FINE for axis in taps[group[0]].axes),
+                fine=all(
+                    isinstance(axis, RegularGrid) and axis.stride < HIGH_RES_STRIDE for axis in taps[group[0]].axes
+                ),
                 nested=nested,
             )
             for group, nested in self.groups
         ]
-        y, x = (places(torch.arange(side), torch.arange(side), whole_frame((side, side))).y for side in size)
-        found = classify_rows(groups, self.bias, self._finish, Places(y, x))
+        y, x = (
+            normalised_coordinates(torch.arange(side), torch.arange(side), full_image_box((side, side))).y
+            for side in size
+        )
+        found = scan_rows(groups, self.bias, self._finish, PixelCoordinates(y, x))
         return found[..., 0] if self.outputs == "labels" else found.permute(0, 3, 1, 2)
 
-    def _finish(self, hidden: Tensor, where: Places) -> Tensor:
+    def _finish(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
         logits = self.classifier.finish(hidden, where)
         return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.outputs == "labels" else logits
 
@@ -110,7 +117,7 @@ def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], b
         else:
             group.append(number)
 
-    def columns(group: Sequence[int]) -> tuple[Regular, list[int]] | None:
+    def columns(group: Sequence[int]) -> tuple[RegularGrid, list[int]] | None:
         grid = grids[group[0]]
         return None if grid is None else (grid[0][1], [count for _, count in grid[1]])
 
@@ -122,13 +129,13 @@ def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], b
     return list(zip(groups, [*nested, False], strict=True))
 
 
-def _regular(tap: Tap) -> tuple[Regular, Regular] | None:
+def _regular(tap: Tap) -> tuple[RegularGrid, RegularGrid] | None:
     """The geometry of a tap of equally distant cells, without its reach, which does not matter here."""
-    y, x = (Regular(axis.stride, axis.offset) if isinstance(axis, Regular) else None for axis in tap.axes)
+    y, x = (RegularGrid(axis.stride, axis.offset) if isinstance(axis, RegularGrid) else None for axis in tap.axes)
     return None if y is None or x is None else (y, x)
 
 
-def _among(coarse: Regular, few: Sequence[int], fine: Regular, many: Sequence[int]) -> bool:
+def _among(coarse: RegularGrid, few: Sequence[int], fine: RegularGrid, many: Sequence[int]) -> bool:
     """Whether each coarse cell is centred on a fine one, when there are so many of them in images of the same sizes."""
     whole = [(coarse.offset - fine.offset) / fine.stride, coarse.stride / fine.stride]
     if whole[0] < 0 or any(number % 1 for number in whole):

@@ -20,17 +20,17 @@ from torch.fx.experimental import _config as _sizes
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.export.graph import Graph, Outputs
-from hypercolumns.io.files import replacing
+from hypercolumns.export.graph import ExportableSegmenter, Outputs
+from hypercolumns.io.files import atomic_write
 from hypercolumns.models.segmenter import Segmenter
 
 Inputs = Literal["uint8", "float"]
 
 OPSET = 20
-TRACED = (2, 75, 98)  # of a size at which no network's maps are single cells
-CHECKED = ((2, 61, 83), (1, 7, 90), (1, 1, 1))  # images and their sizes, also such as networks are too large for
-MOST = 1e-4  # difference of logits, of their range
-LEAST = 0.999  # labels that are the same
+TRACED_SIZE = (2, 75, 98)  # of a size at which no network's maps are single cells
+CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1))  # images and their sizes, also such as networks are too large for
+MAX_SIDE = 1e-4  # difference of logits, of their range
+MIN_AGREEMENT = 0.999  # labels that are the same
 
 
 class Agreement(NamedTuple):
@@ -54,7 +54,7 @@ def export_torch(
     file that can't be written, and one that does something else than the segmenter; then there is no file.
     """
     program = _program(segmenter, inputs, outputs)
-    with replacing(Path(path)) as temporary, _quiet():
+    with atomic_write(Path(path)) as temporary, _quiet():
         with temporary.open("wb") as file:  # torch would warn of the name
             torch.export.save(program, file, extra_files=_about(segmenter))
         with temporary.open("rb") as file:
@@ -84,7 +84,7 @@ def export_onnx(
     assert made is not None, "it is not given a file to write to"
     _tidy(made.model, outputs)
     made.model.metadata_props.update(_about(segmenter))
-    with replacing(Path(path)) as temporary:
+    with atomic_write(Path(path)) as temporary:
         made.save(temporary, external_data=False)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
@@ -128,8 +128,8 @@ def _program(segmenter: Segmenter, inputs: Inputs, outputs: Outputs) -> Exported
     for setting, value, known in (("export_input", inputs, Inputs), ("export_output", outputs, Outputs)):
         if value not in get_args(known):
             raise HypercolumnsError(f"{setting}={value} is not known; choose one of {', '.join(get_args(known))}")
-    graph = Graph(segmenter, outputs)
-    images, height, width = TRACED
+    graph = ExportableSegmenter(segmenter, outputs)
+    images, height, width = TRACED_SIZE
     example = torch.zeros(images, 3, height, width, dtype=torch.uint8 if inputs == "uint8" else torch.float32)
     free = Dim.DYNAMIC(min=1)
     alike = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
@@ -166,7 +166,7 @@ def _checked(
     mode = segmenter.training
     segmenter.eval()
     try:
-        for count, *size in CHECKED:
+        for count, *size in CHECKED_SIZES:
             images = torch.randint(0, 256, (count, 3, *size), generator=generator, dtype=torch.uint8)
             with torch.inference_mode():
                 found = run(images if inputs == "uint8" else images / 255)
@@ -180,7 +180,7 @@ def _checked(
         segmenter.train(mode)
     extent = max(most for _, most in ranges) - min(least for least, _ in ranges)
     agreement = Agreement(same / total, max(differences) / extent if differences else None)
-    if agreement.labels < LEAST or not (agreement.logits is None or agreement.logits <= MOST):
+    if agreement.labels < MIN_AGREEMENT or not (agreement.logits is None or agreement.logits <= MAX_SIDE):
         raise HypercolumnsError(
             f"{path} was not written: what would have been does something else than the model (labels alike: "
             f"{agreement.labels:.2%}, logits differ by {agreement.logits} of their range); use the model itself"

@@ -16,7 +16,7 @@ from hypercolumns.errors import HypercolumnsError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; renamed to `path` at the end, removed if that is not reached.
 
     What was written is on the disk before it has its name, and the name before this returns: neither a kill nor a power
@@ -56,14 +56,14 @@ def remove_temporaries(*paths: Path) -> None:
                 temporary.unlink(missing_ok=True)
 
 
-def release(lock: BaseFileLock) -> None:
+def release_lock(lock: BaseFileLock) -> None:
     """Let go of a lock and remove its file: who has opened that just now sees that it is gone, and looks again."""
     with suppress(PermissionError):  # of Windows, where an open file can't be removed; it does no harm
         Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
 
 
-def expanded(setting: str, path: str | Path) -> Path:
+def expand_path(setting: str, path: str | Path) -> Path:
     """The path with its `~` or `~user` replaced; raises HypercolumnsError, naming the setting, if it can be no path."""
     if "\0" in str(path):
         raise HypercolumnsError(f"{setting}={path} has a null byte in it, which no file's name can have; take it out")
@@ -75,7 +75,7 @@ def expanded(setting: str, path: str | Path) -> Path:
         ) from None
 
 
-def files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
     """All that is in a folder and in its folders but those themselves, sorted; links to folders are entered.
 
     A link to a folder that it lies in, one of `above` by its true path, is not. Raises HypercolumnsError if a folder
@@ -92,7 +92,7 @@ def files_below(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[P
         if not (entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir())):
             yield path
         elif os.path.realpath(path) not in inside:
-            yield from files_below(path, inside)
+            yield from walk_files(path, inside)
 
 
 def read_lines(path: Path, meaning: str) -> list[str]:
@@ -107,7 +107,7 @@ def read_lines(path: Path, meaning: str) -> list[str]:
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file, whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -128,7 +128,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def key(value: object) -> str:
+def short_hash(value: object) -> str:
     """A short hash of what JSON can say, the same for the same value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 

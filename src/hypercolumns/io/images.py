@@ -16,24 +16,28 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, UnreadableError, check_whole
-from hypercolumns.io.files import replacing
+from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
+from hypercolumns.io.files import atomic_write
 
-UNFIT = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters: control, half ones, ends of lines
-VOID = 255  # the label of pixels that belong to no class
+CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters: control, half ones, ends of lines
+IGNORE_INDEX = 255  # the label of pixels that belong to no class
 Colour = tuple[int, int, int]
 Palette = tuple[Colour, ...]
-Size = tuple[int, ...]  # height, width
+ImageSize = tuple[int, ...]  # height, width
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's, of 8 bits a channel
 # Pillow's names of how a PNG holds what a mask can be. Grey of fewer than 8 bits is left out: whether 1 of 15 means the
 # label 1, or 17 of 255, programs that write it don't agree.
 MASK_MODES = ("P", "P;1", "P;2", "P;4", "L", "I;16B", "RGB")
-CLIPPED = ("LA;16B",)  # and of a PNG of which Pillow would read 8 bits of 16, grey in its MODES
+CLIPPED_MODES = ("LA;16B",)  # and of a PNG of which Pillow would read 8 bits of 16, grey in its MODES
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # no other decoder sees a file; its contents say which, not its name
 MASK_FORMATS = ("PNG",)  # others may lose or change labels
-OF_FILES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)  # a path that is none; contents that send a decoder nowhere
+BAD_PATH_ERRORS = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+)  # a path that is none; contents that send a decoder nowhere
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
-PIXELS = "HYPERCOLUMNS_MAX_PIXELS"  # in the environment, which processes that this one starts inherit
+MAX_PIXELS_VARIABLE = "HYPERCOLUMNS_MAX_PIXELS"  # in the environment, which processes that this one starts inherit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -49,29 +53,29 @@ def voc_palette(classes: int) -> Palette:
     return tuple(palette)
 
 
-VOID_COLOUR: Colour = voc_palette(256)[VOID]
+VOID_COLOUR: Colour = voc_palette(256)[IGNORE_INDEX]
 
 
 def is_class_name(name: object) -> bool:
     """Whether it is a name that can stand in a line of text: no control character, which a terminal would obey."""
-    return isinstance(name, str) and bool(name.strip()) and not any(category(one) in UNFIT for one in name)
+    return isinstance(name, str) and bool(name.strip()) and not any(category(one) in CONTROL_CATEGORIES for one in name)
 
 
-def limit_pixels(most: int) -> None:
+def set_max_pixels(most: int) -> None:
     """Refuse images of more pixels than that, here and in processes that are started from now on.
 
     Raises HypercolumnsError unless it is a whole number of at least 1.
     """
-    check_whole("max_pixels", most, least=1)
-    os.environ[PIXELS] = str(most)
+    check_int("max_pixels", most, minimum=1)
+    os.environ[MAX_PIXELS_VARIABLE] = str(most)
     Image.MAX_IMAGE_PIXELS = most
 
 
-if os.environ.get(PIXELS, "").isdecimal():  # as `limit_pixels` writes it; what else is there is not ours
-    Image.MAX_IMAGE_PIXELS = int(os.environ[PIXELS])
+if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # as `limit_pixels` writes it; what else is there is not ours
+    Image.MAX_IMAGE_PIXELS = int(os.environ[MAX_PIXELS_VARIABLE])
 
 
-def read_image(path: Path, size: Size | None = None) -> Tensor:
+def read_image(path: Path, size: ImageSize | None = None) -> Tensor:
     """An image file as (3, H, W) uint8 RGB; see `as_rgb` for how it is turned and `size`.
 
     Raises HypercolumnsError if it is missing, can't be decoded as a whole or has too many pixels.
@@ -80,7 +84,7 @@ def read_image(path: Path, size: Size | None = None) -> Tensor:
         return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
 
 
-def as_rgb(image: Image.Image, name: object, size: Size | None = None) -> Image.Image:
+def as_rgb(image: Image.Image, name: object, size: ImageSize | None = None) -> Image.Image:
     """An image in RGB, upright by its EXIF orientation; what is transparent lies over white.
 
     It is left as it lies, unturned, if `size` (height, width), that of its mask, is its size only then: masks are drawn
@@ -116,12 +120,12 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
         _check_mask_kind(image, path)
         image.load()
     labels = _indices(np.array(image), palette, path) if image.mode == "RGB" else np.array(image)
-    outside = np.setdiff1d(labels, [*range(classes), VOID])
+    outside = np.setdiff1d(labels, [*range(classes), IGNORE_INDEX])
     if outside.size:
         count = int(np.isin(labels, outside).sum())
         raise HypercolumnsError(
             f"{path}: {count} pixels have labels that are no class ({', '.join(map(str, outside[:5]))}); expected "
-            f"0 to {classes - 1}, or {VOID} for void: correct the mask or name all classes by data.classes"
+            f"0 to {classes - 1}, or {IGNORE_INDEX} for void: correct the mask or name all classes by data.classes"
         )
     return torch.from_numpy(labels.astype(np.uint8, copy=False))
 
@@ -137,7 +141,7 @@ def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) 
     return pixels, labels
 
 
-def check_sizes(image: Path, image_size: Size, mask: Path, mask_size: Size) -> None:
+def check_sizes(image: Path, image_size: ImageSize, mask: Path, mask_size: ImageSize) -> None:
     """Raise HypercolumnsError unless an image and its mask have the same size."""
     if tuple(image_size) != tuple(mask_size):
         raise HypercolumnsError(
@@ -146,14 +150,14 @@ def check_sizes(image: Path, image_size: Size, mask: Path, mask_size: Size) -> N
         )
 
 
-def mask_size(path: Path) -> Size:
+def mask_size(path: Path) -> ImageSize:
     """(height, width) of a mask, by the first bytes of its file alone; raises HypercolumnsError if they are wrong."""
     with _opened(path, MASK_FORMATS) as image:
         _check_mask_kind(image, path)
         return image.height, image.width
 
 
-def image_size(path: Path, size: Size | None = None) -> Size:
+def image_size(path: Path, size: ImageSize | None = None) -> ImageSize:
     """(height, width) of an image, likewise; turned by its EXIF orientation only where that makes it `size`."""
     with _opened(path, FORMATS) as image:
         _check_kind(image, path)
@@ -172,18 +176,18 @@ def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour])
 
 def write_image(path: Path, image: Image.Image, quality: int = 75) -> None:
     """Write an image file in the format of its suffix, whole or not at all; `quality` is that of a JPEG, up to 95."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()], quality=quality)
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
+def encode_png(picture: NDArray[np.uint8]) -> bytes:
     """A picture (H, W, 3) as the contents of a PNG file, compressed in a hurry: for looking at."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG", compress_level=1)
     return file.getvalue()
 
 
-def colour(labels: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.uint8]:
+def colourise(labels: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.uint8]:
     """(H, W) class indices to (H, W, 3) uint8 RGB."""
     return _colour_table(palette)[labels]
 
@@ -192,14 +196,14 @@ def overlay(
     image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Sequence[Colour], opacity: float = 0.5
 ) -> NDArray[np.uint8]:
     """The classes' colours, with that opacity in [0, 1], over an RGB image (H, W, 3) uint8."""
-    below, above = (Image.fromarray(np.ascontiguousarray(part)) for part in (image, colour(labels, palette)))
+    below, above = (Image.fromarray(np.ascontiguousarray(part)) for part in (image, colourise(labels, palette)))
     return np.asarray(Image.blend(below, above, opacity))  # by Pillow, which holds no floats for all pixels
 
 
 def _colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
-    table[VOID] = VOID_COLOUR
+    table[IGNORE_INDEX] = VOID_COLOUR
     return table
 
 
@@ -231,7 +235,7 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
             f"{path} claims {claimed[0] if claimed else 'too many'} pixels, more {too_large}"
         ) from None
     except Exception as error:  # decoders raise anything
-        if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_FILES:
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in BAD_PATH_ERRORS:
             raise UnreadableError(
                 f"{path} can't be read ({error.strerror}), which need not be its fault: allow it, or mend the disk or "
                 f"the machine, and run the command again"
@@ -242,9 +246,9 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
 def _check_kind(image: Image.Image, name: object) -> None:
     """Raise HypercolumnsError for an image of a kind that is not read; a file's must not be loaded yet."""
     kind = _kind(image)
-    if image.mode not in MODES or kind in CLIPPED:
+    if image.mode not in MODES or kind in CLIPPED_MODES:
         raise HypercolumnsError(
-            f"{name} is of a kind that is not read ({kind if kind in CLIPPED else image.mode}), such as of more than 8 "
+            f"{name} is of a kind that is not read ({kind if kind in CLIPPED_MODES else image.mode}), such as of more than 8 "
             f"bits a channel; convert it to 8-bit RGB or grey"
         )
 
@@ -267,7 +271,7 @@ def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> N
     """(H, W, 3) colours to (H, W) class indices."""
     codes = rgb.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     table = {_code(colour): index for index, colour in reversed(list(enumerate(palette)))}
-    table.setdefault(_code(VOID_COLOUR), VOID)
+    table.setdefault(_code(VOID_COLOUR), IGNORE_INDEX)
     found, inverse = np.unique(codes, return_inverse=True)
     unknown = [code for code in found.tolist() if code not in table]
     if unknown:

@@ -1,7 +1,7 @@
 """What a training step minimises: losses of logits (N, classes) against labels (N,), void left out."""
 
 from hypercolumns.losses.cross_entropy import CrossEntropy, cross_entropy
-from hypercolumns.losses.hard_pixels import HardPixels
+from hypercolumns.losses.hard_pixels import OHEMCrossEntropy
 from hypercolumns.losses.loss import ClassWeights, Loss, balanced_weights
 from hypercolumns.losses.regions import Dice, Lovasz
 from hypercolumns.losses.weighted_sum import WeightedSum
@@ -10,9 +10,9 @@ __all__ = [
     "ClassWeights",
     "CrossEntropy",
     "Dice",
-    "HardPixels",
     "Loss",
     "Lovasz",
+    "OHEMCrossEntropy",
     "WeightedSum",
     "balanced_weights",
     "cross_entropy",

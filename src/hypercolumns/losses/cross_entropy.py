@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, distributed, nn
 
-from hypercolumns.errors import check_share
-from hypercolumns.io.images import VOID
-from hypercolumns.losses.loss import LEAST, ClassWeights, Loss, balanced_weights
+from hypercolumns.errors import check_fraction
+from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.losses.loss import MIN_COUNT, ClassWeights, Loss, balanced_weights
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights, label_smoothing: float = 0.0) -> Tensor:
@@ -17,7 +17,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights, l
     `label_smoothing`: the share of a label that is spread over all classes (Szegedy et al., arXiv:1512.00567).
     """
     losses, total = _sums(logits, labels, class_weights, label_smoothing)
-    return losses / total.clamp(min=LEAST)
+    return losses / total.clamp(min=MIN_COUNT)
 
 
 def _sums(
@@ -28,11 +28,11 @@ def _sums(
     add: Callable[[Tensor], Tensor] = lambda own: own,
 ) -> tuple[Tensor, Tensor]:
     """The sum of the losses, and that of the weights of the labels; `add` adds what other processes have."""
-    valid = labels != VOID
+    valid = labels != IGNORE_INDEX
     if isinstance(class_weights, str):
         class_weights = balanced_weights(add(torch.bincount(labels[valid], minlength=logits.shape[1])))
     losses = nn.functional.cross_entropy(
-        logits, labels, class_weights, ignore_index=VOID, reduction="sum", label_smoothing=label_smoothing
+        logits, labels, class_weights, ignore_index=IGNORE_INDEX, reduction="sum", label_smoothing=label_smoothing
     )
     return losses, valid.sum() if class_weights is None else class_weights[labels[valid]].sum()
 
@@ -50,16 +50,16 @@ class CrossEntropy(Loss):
     is what data-parallel training takes, is the gradient of that.
     """
 
-    shareable = True
+    supports_ddp = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         """label_smoothing: see `cross_entropy`; from 0 to 1."""
         super().__init__()
-        check_share("loss.label_smoothing", label_smoothing)
+        check_fraction("loss.label_smoothing", label_smoothing)
         self.label_smoothing = label_smoothing
-        self.weigh(None)
+        self.set_class_weights(None)
 
-    def weigh(self, class_weights: ClassWeights) -> bool:
+    def set_class_weights(self, class_weights: ClassWeights) -> bool:
         """See `Loss`."""
         self.by_batch = isinstance(class_weights, str)
         self.weights: Tensor | None
@@ -73,6 +73,6 @@ class CrossEntropy(Loss):
             return cross_entropy(logits, labels, weights, self.label_smoothing)
         losses, own = _sums(logits, labels, weights, self.label_smoothing, _over_processes)
         everywhere, total = _over_processes(torch.stack([losses.detach().double(), own.double()]))
-        loss: Tensor = losses * (distributed.get_world_size() / total.clamp(min=LEAST)).float()
-        value: Tensor = (everywhere / total.clamp(min=LEAST)).float()  # for the log
+        loss: Tensor = losses * (distributed.get_world_size() / total.clamp(min=MIN_COUNT)).float()
+        value: Tensor = (everywhere / total.clamp(min=MIN_COUNT)).float()  # for the log
         return loss + (value - loss.detach())

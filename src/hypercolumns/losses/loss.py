@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 ClassWeights = Tensor | Literal["batch"] | None  # one of each class; or inverse to the classes' counts in the batch
-LEAST = 1e-12  # that a mean is divided by
+MIN_COUNT = 1e-12  # that a mean is divided by
 
 
 class Loss(nn.Module, ABC):
@@ -15,12 +15,12 @@ class Loss(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def shareable(self) -> bool:
+    def supports_ddp(self) -> bool:
         """Whether several processes may share a batch, and the mean of their gradients is that of the whole batch."""
         ...
 
     @abstractmethod
-    def weigh(self, class_weights: ClassWeights) -> bool:
+    def set_class_weights(self, class_weights: ClassWeights) -> bool:
         """Give the classes these weights; returns whether the loss has weights of classes at all."""
         ...
 
@@ -36,4 +36,4 @@ def balanced_weights(counts: Tensor, power: float = 1.0) -> Tensor:
     0 for no pixels. With a power of 1 all classes count alike, with 0 all pixels do.
     """
     weights = torch.where(counts > 0, counts.clamp(min=1).float() ** -power, 0)
-    return weights * (counts.sum() / (weights * counts).sum().clamp(min=LEAST))
+    return weights * (counts.sum() / (weights * counts).sum().clamp(min=MIN_COUNT))

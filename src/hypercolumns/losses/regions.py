@@ -10,25 +10,25 @@ from typing import Any
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import VOID
+from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.losses.loss import ClassWeights, Loss
 
 
 class _Region(Loss):
-    shareable = False  # an overlap over all pixels is no mean of those over parts of them
+    supports_ddp = False  # an overlap over all pixels is no mean of those over parts of them
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
         """loss: of logits (B, classes, H, W) against labels (B, H, W), none of them void."""
         super().__init__()
         self.loss = loss
 
-    def weigh(self, class_weights: ClassWeights) -> bool:
+    def set_class_weights(self, class_weights: ClassWeights) -> bool:
         """See `Loss`."""
         return False
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """See `Loss`."""
-        labelled = labels != VOID
+        labelled = labels != IGNORE_INDEX
         if not labelled.any():
             return logits.sum() * 0
         # as one image a pixel high

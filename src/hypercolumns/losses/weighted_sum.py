@@ -23,13 +23,13 @@ class WeightedSum(Loss):
         self.losses, self.factors = nn.ModuleDict(losses), dict(weights)
 
     @property
-    def shareable(self) -> bool:
+    def supports_ddp(self) -> bool:
         """See `Loss`."""
-        return all(loss.shareable for loss in self._parts())
+        return all(loss.supports_ddp for loss in self._parts())
 
-    def weigh(self, class_weights: ClassWeights) -> bool:
+    def set_class_weights(self, class_weights: ClassWeights) -> bool:
         """See `Loss`."""
-        return any([loss.weigh(class_weights) for loss in self._parts()])
+        return any([loss.set_class_weights(class_weights) for loss in self._parts()])
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """See `Loss`."""

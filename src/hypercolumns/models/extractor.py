@@ -16,35 +16,43 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hypercolumns.coordinates import whole_frame
+from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.hypercolumn import Alignment, Map, Size, at, centres, place, touched
-from hypercolumns.models.slices import pieces
-from hypercolumns.models.taps import Regular
+from hypercolumns.models.hypercolumn import (
+    Alignment,
+    FeatureMap,
+    ImageSize,
+    at,
+    cells_used,
+    locate_maps,
+    tap_centres,
+)
+from hypercolumns.models.slices import even_slices
+from hypercolumns.models.taps import RegularGrid
 
-LIMIT = 1_000_000  # pixels
+MAX_WINDOW_PIXELS = 1_000_000  # pixels
 
 
-_Part = tuple[slice, slice, list[tuple[Map, tuple[slice, slice]]]]  # see `_near`
+_Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # see `_near`
 
 
-class Window(NamedTuple):
+class ImageWindow(NamedTuple):
     """A rectangle of an image's pixels, and the maps that their hypercolumns are interpolated from."""
 
     rows: slice
     columns: slice
-    maps: list[Map]
+    maps: list[FeatureMap]
 
 
 def windows(
     backbone: Backbone,
     images: Tensor,
     alignment: Alignment,
-    resize: Size | None = None,
-    limit: int = LIMIT,
+    resize: ImageSize | None = None,
+    limit: int = MAX_WINDOW_PIXELS,
     frames: Tensor | None = None,
-) -> Iterator[Window]:
+) -> Iterator[ImageWindow]:
     """The windows that together are images (B, 3, H, W), uint8 or float in [0, 1].
 
     `resize` is the (height, width) that the backbone sees the images at; the maps' centres are in pixels of the images
@@ -61,7 +69,7 @@ def windows(
     if min(seen.shape[-2:]) < backbone.min_side:
         seen = backbone.pad(as_float(seen))
     area = (seen.shape[-2], seen.shape[-1])
-    frames = (whole_frame(images.shape[-2:]) if frames is None else frames).cpu() * torch.tensor([*scales, *scales])
+    frames = (full_image_box(images.shape[-2:]) if frames is None else frames).cpu() * torch.tensor([*scales, *scales])
     if area[0] * area[1] > limit:
         margins = _margins(backbone)
         if margins is not None:
@@ -72,8 +80,8 @@ def windows(
             f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
             stacklevel=2,
         )
-    maps = place(backbone.taps, backbone(as_float(seen), frames), area, alignment)
-    yield Window(slice(0, size[0]), slice(0, size[1]), [in_image(one, scales) for one in maps])
+    maps = locate_maps(backbone.taps, backbone(as_float(seen), frames), area, alignment)
+    yield ImageWindow(slice(0, size[0]), slice(0, size[1]), [in_image(one, scales) for one in maps])
 
 
 def hypercolumns_at(
@@ -81,8 +89,8 @@ def hypercolumns_at(
     images: Tensor,
     points: Tensor,
     alignment: Alignment,
-    resize: Size | None = None,
-    limit: int = LIMIT,
+    resize: ImageSize | None = None,
+    limit: int = MAX_WINDOW_PIXELS,
     frames: Tensor | None = None,
 ) -> Tensor:
     """The hypercolumns at points (B, N, 2) of images, as (B, N, D); images and frames as for `windows`."""
@@ -103,7 +111,8 @@ def hypercolumns_at(
             result = maps[0].cells.new_zeros(*points.shape[:2], sum(one.cells.shape[1] for one in maps))
         for image, chosen in enumerate(within):
             found = at(
-                [Map(cells[image : image + 1], *where) for cells, *where in maps], points[image : image + 1, chosen]
+                [FeatureMap(cells[image : image + 1], *where) for cells, *where in maps],
+                points[image : image + 1, chosen],
             )
             result[image, chosen.to(result.device)] = found[0]
         del maps  # before the next window's are made
@@ -116,22 +125,22 @@ def as_float(images: Tensor) -> Tensor:
     return images / 255 if images.dtype == torch.uint8 else images
 
 
-def in_image(one: Map, scales: Sequence[float | Tensor]) -> Map:
+def in_image(one: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:
     """The same map, its centres in pixels of an image that was resized by these scales."""
     rows, columns = (
         (centres + 0.5) / scale - 0.5 for centres, scale in zip((one.rows, one.columns), scales, strict=True)
     )
-    return Map(one.cells, rows, columns)
+    return FeatureMap(one.cells, rows, columns)
 
 
-def _regular(backbone: Backbone, axis: int) -> list[tuple[Regular, tuple[float, float]]] | None:
+def _regular(backbone: Backbone, axis: int) -> list[tuple[RegularGrid, tuple[float, float]]] | None:
     """The geometry along an axis of each tap that is not of the whole, and its reach; None if one of them has none."""
     found = []
     for tap in backbone.taps:
         if tap.of_whole:
             continue
         geometry = tap.axes[axis]
-        if not isinstance(geometry, Regular) or geometry.reach is None:
+        if not isinstance(geometry, RegularGrid) or geometry.reach is None:
             return None
         found.append((geometry, geometry.reach))
     return found
@@ -150,7 +159,7 @@ def _margins(backbone: Backbone) -> tuple[int, int] | None:
     return margins[0], margins[1]
 
 
-def _cores(area: Size, margins: tuple[int, int], limit: int) -> tuple[int, int]:
+def _cores(area: ImageSize, margins: tuple[int, int], limit: int) -> tuple[int, int]:
     """The most pixels, along y and x, of a window without its margins.
 
     Windows are squares, or strips as wide as the image where it is narrow. A limit near the margins can't be kept.
@@ -167,15 +176,15 @@ def _cores(area: Size, margins: tuple[int, int], limit: int) -> tuple[int, int]:
 def _cut(
     backbone: Backbone,
     seen: Tensor,
-    size: Size,
+    size: ImageSize,
     scales: tuple[float, float],
     alignment: Alignment,
     cores: tuple[int, int],
     frames: Tensor,
-) -> Iterator[Window]:
+) -> Iterator[ImageWindow]:
     area = (seen.shape[-2], seen.shape[-1])
     placed = [
-        in_image(Map(seen, *centres(tap, cells, area, alignment)), scales)
+        in_image(FeatureMap(seen, *tap_centres(tap, cells, area, alignment)), scales)
         for tap, cells in zip(backbone.taps, backbone.cells(*area), strict=True)
     ]
     count = len([tap for tap in backbone.taps if not tap.of_whole])
@@ -188,13 +197,13 @@ def _cut(
         made = backbone.of_whole(deepest, area, frames)
         of_whole = [one._replace(cells=cells) for one, cells in zip(of_whole, made, strict=True)]
     for rows, columns, maps in cut():
-        window = Window(rows, columns, [*(one for one, _ in maps), *of_whole])
+        window = ImageWindow(rows, columns, [*(one for one, _ in maps), *of_whole])
         del maps
         yield window
         del window  # before the next one is made
 
 
-def _deepest(backbone: Backbone, windows: Iterator[_Part], near: Sequence[Map]) -> Tensor:
+def _deepest(backbone: Backbone, windows: Iterator[_Part], near: Sequence[FeatureMap]) -> Tensor:
     """The deepest map of the whole image, put together from windows; `near` says where its cells are centred."""
     where, whole = backbone.deepest(near), None
     for _, _, maps in windows:
@@ -210,23 +219,23 @@ def _deepest(backbone: Backbone, windows: Iterator[_Part], near: Sequence[Map]) 
 def _near(
     backbone: Backbone,
     seen: Tensor,
-    size: Size,
+    size: ImageSize,
     scales: tuple[float, float],
     cores: tuple[int, int],
-    near: Sequence[Map],
+    near: Sequence[FeatureMap],
 ) -> Iterator[_Part]:
     """Of each window its rows and columns, its near maps, and which cells of the whole image's those are.
 
     `near` says where these are centred in the whole image.
     """
-    for rows in pieces(size[0], max(math.floor(cores[0] / scales[0]), 1)):
+    for rows in even_slices(size[0], max(math.floor(cores[0] / scales[0]), 1)):
         down = _span(backbone, 0, rows, [one.rows for one in near], size[0], seen.shape[-2])
-        for columns in pieces(size[1], max(math.floor(cores[1] / scales[1]), 1)):
+        for columns in even_slices(size[1], max(math.floor(cores[1] / scales[1]), 1)):
             across = _span(backbone, 1, columns, [one.columns for one in near], size[1], seen.shape[-1])
             maps = backbone.near(as_float(seen[..., down.pixels, across.pixels]))
             parts = [
                 (
-                    Map(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns]),
+                    FeatureMap(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns]),
                     (these_rows, these_columns),
                 )
                 for cells, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
@@ -253,7 +262,7 @@ def _span(backbone: Backbone, axis: int, own: slice, centres: Sequence[Tensor], 
     ends = torch.tensor(
         [own.start - 0.5 if own.start else -torch.inf, own.stop - 0.5 if own.stop < size else torch.inf]
     )
-    needed = [touched(ends, line) for line in centres]
+    needed = [cells_used(ends, line) for line in centres]
     period = backbone.period[axis]
     starts, stops = [length], [0]
     for (tap, (before, after)), cells in zip(taps, needed, strict=True):

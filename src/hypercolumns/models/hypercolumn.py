@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.taps import Geometry, Tap
+from hypercolumns.models.taps import CellGrid, Tap
 
 Alignment = Literal["exact", "half_pixel", "corners"]
-Size = tuple[int, int]
+ImageSize = tuple[int, int]
 
 
-class Map(NamedTuple):
+class FeatureMap(NamedTuple):
     """A map (B, C, h, w) of an image, and the pixel coordinates where its rows and columns of cells are centred."""
 
     cells: Tensor
@@ -36,7 +36,7 @@ def check_alignment(alignment: str) -> None:
         raise HypercolumnsError(f"alignment={alignment} is not known; choose one of {', '.join(get_args(Alignment))}")
 
 
-def cell_centres(geometry: Geometry, cells: int, size: int, alignment: Alignment) -> Tensor:
+def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment) -> Tensor:
     """Where `cells` cells over an axis of `size` pixels are taken to be centred: (cells,) float64, rising.
 
     - exact: at the centres of their receptive fields, which the geometry knows;
@@ -59,15 +59,15 @@ def ratio(length: int | torch.SymInt, other: int | torch.SymInt) -> Tensor:
     return torch.full((), length, dtype=torch.float64) / torch.full((), other, dtype=torch.float64)
 
 
-def place(taps: Sequence[Tap], maps: Sequence[Tensor], size: Size, alignment: Alignment) -> list[Map]:
+def locate_maps(taps: Sequence[Tap], maps: Sequence[Tensor], size: ImageSize, alignment: Alignment) -> list[FeatureMap]:
     """The taps' maps (B, C, h, w) of images of `size` = (height, width), with their centres."""
     return [
-        Map(cells, *centres(tap, (cells.shape[2], cells.shape[3]), size, alignment))
+        FeatureMap(cells, *tap_centres(tap, (cells.shape[2], cells.shape[3]), size, alignment))
         for tap, cells in zip(taps, maps, strict=True)
     ]
 
 
-def centres(tap: Tap, cells: Size, size: Size, alignment: Alignment) -> tuple[Tensor, Tensor]:
+def tap_centres(tap: Tap, cells: ImageSize, size: ImageSize, alignment: Alignment) -> tuple[Tensor, Tensor]:
     """Where (h, w) cells of a tap are taken to be centred along y (h,) and x (w,), in an image of that size.
 
     The alignment is one of layers with their image; a map of the image as a whole is where it is.
@@ -79,13 +79,13 @@ def centres(tap: Tap, cells: Size, size: Size, alignment: Alignment) -> tuple[Te
     return rows, columns
 
 
-def neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def bilinear_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Indices of the two cells around each pixel coordinate, and the weight of the second: (int64, int64, float64).
 
     Linear between centres; before the first and after the last the border's cell has all the weight.
     """
     if torch.compiler.is_exporting():
-        return _neighbours_of_any(pixels, centres)
+        return _exportable_neighbours(pixels, centres)
     if len(centres) == 1:
         only = torch.zeros(pixels.shape, dtype=torch.int64)
         return only, only, torch.zeros(pixels.shape, dtype=torch.float64)
@@ -94,7 +94,7 @@ def neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return low, low + 1, (inside - centres[low]) / (centres[low + 1] - centres[low])
 
 
-def _neighbours_of_any(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`neighbours` in a graph that has to do for any number of centres, one too, and doubled ones at the end."""
     inside = pixels.double().clamp(centres[0], centres[-1])
     low = (centres <= inside[:, None]).sum(1) - 1
@@ -103,21 +103,21 @@ def _neighbours_of_any(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor,
     return low, high, (inside - centres[low]) / torch.where(distance > 0, distance, 1.0)
 
 
-def touched(pixels: Tensor, centres: Tensor) -> slice:
+def cells_used(pixels: Tensor, centres: Tensor) -> slice:
     """The cells that these pixels are interpolated from."""
-    low, high, _ = neighbours(pixels, centres)
+    low, high, _ = bilinear_neighbours(pixels, centres)
     return slice(int(low.min()), int(high.max()) + 1)
 
 
 def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
     """Linear interpolation along one axis, as a (len(pixels), len(centres)) matrix; each row sums to 1. float64."""
-    low, high, weight = neighbours(pixels, centres)
+    low, high, weight = bilinear_neighbours(pixels, centres)
     matrix = torch.zeros(len(pixels), len(centres), dtype=torch.float64)
     matrix.scatter_add_(1, low[:, None], (1 - weight)[:, None])
     return matrix.scatter_add_(1, high[:, None], weight[:, None])
 
 
-def dense(maps: Sequence[Map], rows: Tensor, columns: Tensor) -> Tensor:
+def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
     """The hypercolumns of the pixels on these rows (H,) and columns (W,), as (B, D, H, W): all of it in memory."""
     upsampled = []
     for cells, centre_rows, centre_columns in maps:
@@ -127,16 +127,16 @@ def dense(maps: Sequence[Map], rows: Tensor, columns: Tensor) -> Tensor:
     return torch.cat(upsampled, dim=1)
 
 
-def at(maps: Sequence[Map], points: Tensor) -> Tensor:
+def at(maps: Sequence[FeatureMap], points: Tensor) -> Tensor:
     """The hypercolumns at `points` (B, N, 2), as (B, N, D); cost N x D, whatever the size of the image."""
     points = points.cpu()  # where there is float64, unlike on some accelerators
     return torch.cat([_at(one, points) for one in maps], dim=-1)
 
 
-def _at(one: Map, points: Tensor) -> Tensor:
+def _at(one: FeatureMap, points: Tensor) -> Tensor:
     batch, channels, height, width = one.cells.shape
-    top, bottom, down = neighbours(points[..., 0].contiguous(), one.rows)
-    left, right, across = neighbours(points[..., 1].contiguous(), one.columns)
+    top, bottom, down = bilinear_neighbours(points[..., 0].contiguous(), one.rows)
+    left, right, across = bilinear_neighbours(points[..., 1].contiguous(), one.columns)
     corners = torch.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right], -1)
     weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], -1)
     first_cell = torch.arange(batch)[:, None, None] * (height * width)

@@ -12,38 +12,38 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, is_of_memory, reason
+from hypercolumns.errors import HypercolumnsError, is_out_of_memory, summarize_error
 from hypercolumns.io import checkpoints
-from hypercolumns.io.files import replacing
+from hypercolumns.io.files import atomic_write
 
 HEADER = "hypercolumns"  # where both kinds of files keep the header
 DIGEST = "sha256"  # in the header of a safetensors file, of all else in it; checkpoints have checksums of their own
 FORMAT = 1
-LONGEST_HEADER = 1_000_000  # characters; real ones have some thousands
+MAX_HEADER_LENGTH = 1_000_000  # characters; real ones have some thousands
 TRAINED = "segmenter."  # what precedes the names of a segmenter's tensors in a module that trains all of it
-MODEL = "model.safetensors"  # in the folder of a run
-EXPECTED = f"pass the {MODEL} of a finished run, its folder, or one of its checkpoints"
+MODEL_FILE = "model.safetensors"  # in the folder of a run
+EXPECTED = f"pass the {MODEL_FILE} of a finished run, its folder, or one of its checkpoints"
 
 Header = Mapping[str, Any]
 
 
-def write(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
+def write_model(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
     """Write one self-contained safetensors file, whole or not at all."""
     text = json.dumps({**header, DIGEST: _digest(header, tensors)})
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         safetensors.torch.save_file(dict(tensors), temporary, metadata={HEADER: text})
 
 
-def find(path: Path, setting: str = "model") -> Path:
+def find_model(path: Path, setting: str = "model") -> Path:
     """The file that the path of a setting means, which may be a run's folder; HypercolumnsError if there is none."""
-    file = path / MODEL if path.is_dir() else path
+    file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
-        what = f"is a folder without a {MODEL}" if path.is_dir() else "is not a file"
+        what = f"is a folder without a {MODEL_FILE}" if path.is_dir() else "is not a file"
         raise HypercolumnsError(f"{setting}={path} {what}; {EXPECTED}")
     return file
 
 
-def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
+def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
     """The header and the tensors of a file that `write` wrote, or of a checkpoint with what `in_checkpoint` gives.
 
     Nothing in it is executed. Raises HypercolumnsError if it is damaged or something else.
@@ -51,13 +51,15 @@ def read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     try:
         header, tensors = _read_checkpoint(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
     except Exception as error:  # of a file that is anything at all
-        if is_of_memory(error):
+        if is_out_of_memory(error):
             raise
-        raise HypercolumnsError(f"model={path} is not a model of this program ({reason(error)}); {EXPECTED}") from error
+        raise HypercolumnsError(
+            f"model={path} is not a model of this program ({summarize_error(error)}); {EXPECTED}"
+        ) from error
     return header, tensors
 
 
-def in_checkpoint(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def checkpoint_entry(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """What makes a Lightning checkpoint a complete model: the header, and the tensors that its module lacks."""
     return {HEADER: {"header": json.dumps(header), "tensors": dict(tensors)}}
 
@@ -75,7 +77,7 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
-    checkpoint = checkpoints.read(path)
+    checkpoint = checkpoints.load_plain(path)
     if HEADER not in checkpoint:
         raise ValueError("a checkpoint without the description of a model, as earlier versions wrote them")
     header, tensors = _header(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
@@ -85,8 +87,8 @@ def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def _header(text: str) -> dict[str, Any]:
-    if len(text) > LONGEST_HEADER:
-        raise ValueError(f"its description has {len(text)} characters, more than {LONGEST_HEADER}")
+    if len(text) > MAX_HEADER_LENGTH:
+        raise ValueError(f"its description has {len(text)} characters, more than {MAX_HEADER_LENGTH}")
     header = json.loads(text)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError("a header of an unknown format")

@@ -13,28 +13,35 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import Places, places, whole_frame
-from hypercolumns.errors import HypercolumnsError, check_share, is_of_memory, reason
-from hypercolumns.io.images import VOID, Palette, as_rgb, is_class_name, read_image, voc_palette
+from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
+from hypercolumns.errors import HypercolumnsError, check_fraction, is_out_of_memory, summarize_error
+from hypercolumns.io.images import (
+    IGNORE_INDEX,
+    Palette,
+    as_rgb,
+    is_class_name,
+    read_image,
+    voc_palette,
+)
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.networks import libraries
 from hypercolumns.models.classifiers import KINDS, Classifier
-from hypercolumns.models.engine import Adaptive, Rest, adaptive_labels, classify
-from hypercolumns.models.extractor import LIMIT, hypercolumns_at, windows
-from hypercolumns.models.hypercolumn import Alignment, Size, check_alignment
-from hypercolumns.models.tta import ONE, Views
+from hypercolumns.models.engine import AdaptiveSettings, Head, adaptive_labels, classify
+from hypercolumns.models.extractor import MAX_WINDOW_PIXELS, hypercolumns_at, windows
+from hypercolumns.models.hypercolumn import Alignment, ImageSize, check_alignment
+from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.visualization.overlays import overlay_with_legend
 
 EXPECTED = (
     "an image must be a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), uint8 or float in [0, 1]"
 )
-HEADER = {"format", "backbone", "alignment", "resize", "classifier", "classes", "palette", "versions"}
-WIDEST = 1 << 16  # pixels of a side that a model file may have images resized to
-Picture = str | Path | Image.Image | NDArray[np.uint8] | Tensor
+HEADER_KEYS = {"format", "backbone", "alignment", "resize", "classifier", "classes", "palette", "versions"}
+MAX_RESIZE = 1 << 16  # pixels of a side that a model file may have images resized to
+ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
 
-class Decisions(NamedTuple):
+class PixelPrediction(NamedTuple):
     """What was decided at every pixel of images, and how sure that is.
 
     Attributes:
@@ -74,8 +81,8 @@ class Segmenter(nn.Module):
         classes: Sequence[str],
         palette: Palette | None = None,
         alignment: Alignment = "exact",
-        resize: Size | None = None,
-        window: int = LIMIT,
+        resize: ImageSize | None = None,
+        window: int = MAX_WINDOW_PIXELS,
     ) -> None:
         """Put the parts together.
 
@@ -97,8 +104,10 @@ class Segmenter(nn.Module):
         self.backbone = backbone
         self.classifier = classifier
         check_alignment(alignment)
-        if len(classes) > VOID:
-            raise HypercolumnsError(f"{len(classes)} classes are more than the {VOID} that a mask can tell apart")
+        if len(classes) > IGNORE_INDEX:
+            raise HypercolumnsError(
+                f"{len(classes)} classes are more than the {IGNORE_INDEX} that a mask can tell apart"
+            )
         self.alignment = alignment
         self.classes = tuple(classes)
         self.palette = palette or voc_palette(len(self.classes))
@@ -109,29 +118,33 @@ class Segmenter(nn.Module):
         """The logits of every pixel: (B, classes, H, W)."""
         return self._classify(images, self.classifier.finish, frames).permute(0, 3, 1, 2)
 
-    def labels(self, images: Tensor, adaptive: Adaptive | None = None, views: Views = ONE) -> Tensor:
+    def labels(
+        self, images: Tensor, adaptive: AdaptiveSettings | None = None, views: TestTimeAugmentation = NO_TTA
+    ) -> Tensor:
         """The class of every pixel, (B, H, W) uint8, without holding the logits of all; no gradients.
 
         With `adaptive`, only some pixels are classified, and most of the classes are still the same. Of several `views`
-        it is the most probable class on average, which takes the memory of `class_probabilities`; raises
+        it is the most probable class on average, which takes the memory of `probabilities_of_batch`; raises
         HypercolumnsError for both together.
         """
         with torch.no_grad():
-            if views != ONE:
+            if views != NO_TTA:
                 if adaptive is not None:
                     raise HypercolumnsError(
                         "adaptive=true classifies one view of an image; leave out tta.flip and tta.scales, or adaptive"
                     )
-                return self.class_probabilities(images, views).argmax(1).to(torch.uint8)
+                return self.probabilities_of_batch(images, views).argmax(1).to(torch.uint8)
             if adaptive is not None:
                 return self._adaptive_labels(images, adaptive)
             finish = self.classifier.finish
             return self._classify(images, lambda *seen: finish(*seen).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
 
-    def decisions(self, images: Tensor, views: Views = ONE, probabilities: bool = False) -> Decisions:
+    def decisions(
+        self, images: Tensor, views: TestTimeAugmentation = NO_TTA, probabilities: bool = False
+    ) -> PixelPrediction:
         """The labels with their certainty, and the probabilities they come from if those are wanted; no gradients.
 
-        Of one view, no more than that is held for all pixels; several take the memory of `class_probabilities`.
+        Of one view, no more than that is held for all pixels; several take the memory of `probabilities_of_batch`.
         """
 
         def decide(found: Tensor) -> Tensor:  # half precision holds every label exactly
@@ -140,15 +153,17 @@ class Segmenter(nn.Module):
             return torch.cat([labels, confidence, entropy, *([found] if probabilities else [])], -1).half()
 
         with torch.no_grad():
-            if views == ONE:
+            if views == NO_TTA:
                 finish = self.classifier.finish
                 decided = self._classify(images, lambda *seen: decide(finish(*seen).float().softmax(-1)))
             else:
-                decided = decide(self.class_probabilities(images, views).movedim(1, -1))
+                decided = decide(self.probabilities_of_batch(images, views).movedim(1, -1))
         labels, confidence, entropy = decided[..., :3].unbind(-1)
-        return Decisions(labels.byte(), confidence, entropy, decided[..., 3:].movedim(-1, 1) if probabilities else None)
+        return PixelPrediction(
+            labels.byte(), confidence, entropy, decided[..., 3:].movedim(-1, 1) if probabilities else None
+        )
 
-    def class_probabilities(self, images: Tensor, views: Views = ONE) -> Tensor:
+    def probabilities_of_batch(self, images: Tensor, views: TestTimeAugmentation = NO_TTA) -> Tensor:
         """The probability of each class at every pixel, (B, classes, H, W), the mean over the views; no gradients."""
         total: Tensor | None = None
         with torch.no_grad():
@@ -166,23 +181,27 @@ class Segmenter(nn.Module):
 
     def logits_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
         """The logits at points (B, N, 2), as (B, N, classes)."""
-        where = places(points[..., 0], points[..., 1], whole_frame(images.shape[-2:]) if frames is None else frames)
+        where = normalised_coordinates(
+            points[..., 0], points[..., 1], full_image_box(images.shape[-2:]) if frames is None else frames
+        )
         logits: Tensor = self.classifier(self.hypercolumns_at(images, points, frames), where)
         return logits
 
-    def predicted_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
+    def predict_logits_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
         """`logits_at` as in prediction, without dropout and gradients, float32, on the CPU."""
         with self._predicting():
             logits = self.logits_at(images.to(self.backbone.get_buffer("mean").device), points, frames)
         return logits.float().cpu()
 
-    def logits(self, image: Picture) -> Tensor:
+    def logits(self, image: ImageLike) -> Tensor:
         """The logits of one image (see `predict`), (classes, H, W) float32, on the CPU."""
         with self._predicting():
             logits: Tensor = self(self._batch(image))
         return logits[0].float().cpu()
 
-    def predict(self, image: Picture, adaptive: Adaptive | None = None, views: Views = ONE) -> NDArray[np.uint8]:
+    def predict(
+        self, image: ImageLike, adaptive: AdaptiveSettings | None = None, views: TestTimeAugmentation = NO_TTA
+    ) -> NDArray[np.uint8]:
         """The class index of every pixel, (H, W) uint8; `adaptive` and `views` as for `labels`.
 
         `image` is a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
@@ -192,26 +211,26 @@ class Segmenter(nn.Module):
         array: NDArray[np.uint8] = labels[0].cpu().numpy()
         return array
 
-    def probabilities(self, image: Picture, views: Views = ONE) -> NDArray[np.float32]:
+    def probabilities(self, image: ImageLike, views: TestTimeAugmentation = NO_TTA) -> NDArray[np.float32]:
         """The probability of each class at every pixel of one image (see `predict`), (classes, H, W) in [0, 1]."""
         with self._predicting():
-            found = self.class_probabilities(self._batch(image), views)
+            found = self.probabilities_of_batch(self._batch(image), views)
         array: NDArray[np.float32] = found[0].float().cpu().numpy()
         return array
 
     def overlay(
         self,
-        image: Picture,
+        image: ImageLike,
         opacity: float = 0.5,
         legend: bool = True,
-        adaptive: Adaptive | None = None,
-        views: Views = ONE,
+        adaptive: AdaptiveSettings | None = None,
+        views: TestTimeAugmentation = NO_TTA,
     ) -> Image.Image:
         """One image (see `predict`) under the colours of its classes, above their names if `legend`.
 
         `opacity` is that of the colours, from 0 to 1.
         """
-        check_share("opacity", opacity)
+        check_fraction("opacity", opacity)
         pixels = as_tensor(image)
         labels = self.predict(pixels, adaptive, views)
         if pixels.is_floating_point():
@@ -222,7 +241,7 @@ class Segmenter(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write one self-contained safetensors file: weights, and what they are of in a JSON header."""
-        model_file.write(Path(path), self.header(), self.tensors())
+        model_file.write_model(Path(path), self.header(), self.tensors())
 
     def tensors(self) -> dict[str, Tensor]:
         """All that has been learnt, on the CPU."""
@@ -248,8 +267,8 @@ class Segmenter(nn.Module):
         Nothing in it is imported or executed, and nothing is downloaded. Raises HypercolumnsError if it is missing,
         damaged, or something else.
         """
-        path = model_file.find(Path(path))
-        header, tensors = model_file.read(path)
+        path = model_file.find_model(Path(path))
+        header, tensors = model_file.read_model(path)
         try:
             _check_header(header, tensors)
             backbone_header, classifier_header = dict(header["backbone"]), dict(header["classifier"])
@@ -270,25 +289,25 @@ class Segmenter(nn.Module):
             )
             segmenter.load_state_dict(tensors)
         except Exception as error:  # of a header that may say anything
-            if is_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             raise HypercolumnsError(
-                f"model={path} does not hold what its header says ({reason(error)}); "
-                f"pass a {model_file.MODEL} that this program wrote"
+                f"model={path} does not hold what its header says ({summarize_error(error)}); "
+                f"pass a {model_file.MODEL_FILE} that this program wrote"
             ) from error
         return segmenter.eval()
 
     def _classify(
         self,
         images: Tensor,
-        finish: Callable[[Tensor, Places], Tensor],
+        finish: Callable[[Tensor, PixelCoordinates], Tensor],
         frames: Tensor | None = None,
-        seen: Size | None = None,
+        seen: ImageSize | None = None,
     ) -> Tensor:
         """`finish` of the first layer of every pixel, (B, H, W, ...); the backbone sees the images at size `seen`."""
-        weight, bias = self.classifier.folded()
-        rest = _placed(finish, whole_frame(images.shape[-2:]) if frames is None else frames)
-        parameters = self.classifier.finishing()
+        weight, bias = self.classifier.folded_first_layer()
+        rest = _placed(finish, full_image_box(images.shape[-2:]) if frames is None else frames)
+        parameters = self.classifier.head_parameters()
         whole: Tensor | None = None
         for rows, columns, maps in windows(
             self.backbone, images, self.alignment, seen or self.resize, self.window, frames
@@ -304,9 +323,9 @@ class Segmenter(nn.Module):
         assert whole is not None, "there is at least one window"
         return whole
 
-    def _adaptive_labels(self, images: Tensor, adaptive: Adaptive) -> Tensor:
-        weight, bias = self.classifier.folded()
-        rest = _placed(self.classifier.finish, whole_frame(images.shape[-2:]))
+    def _adaptive_labels(self, images: Tensor, adaptive: AdaptiveSettings) -> Tensor:
+        weight, bias = self.classifier.folded_first_layer()
+        rest = _placed(self.classifier.finish, full_image_box(images.shape[-2:]))
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
             for image, own in enumerate(labels[:, rows, columns]):
@@ -335,13 +354,13 @@ class Segmenter(nn.Module):
         finally:
             self.train(mode)
 
-    def _batch(self, image: Picture) -> Tensor:
+    def _batch(self, image: ImageLike) -> Tensor:
         return as_tensor(image)[None].to(self.backbone.get_buffer("mean").device)
 
 
 def _check_header(header: model_file.Header, tensors: Mapping[str, Tensor]) -> None:
     """Raise ValueError for what the parts of a segmenter would take, and stumble over later or never end with."""
-    unknown = set(header) - HEADER
+    unknown = set(header) - HEADER_KEYS
     if unknown:
         raise ValueError(f"{', '.join(sorted(unknown))} is unknown")
     classes, palette, resize = header["classes"], header["palette"], header["resize"]
@@ -351,8 +370,10 @@ def _check_header(header: model_file.Header, tensors: Mapping[str, Tensor]) -> N
     if not colours or len(palette) != len(classes) or not all(part in range(256) for one in palette for part in one):
         raise ValueError("palette must be the colours of the classes, [red, green, blue] from 0 to 255")
     sides = resize if isinstance(resize, list) else []
-    if resize is not None and not (len(sides) == 2 and all(type(one) is int and 0 < one <= WIDEST for one in sides)):
-        raise ValueError(f"resize={resize} must be [height, width], up to {WIDEST}, or null")
+    if resize is not None and not (
+        len(sides) == 2 and all(type(one) is int and 0 < one <= MAX_RESIZE for one in sides)
+    ):
+        raise ValueError(f"resize={resize} must be [height, width], up to {MAX_RESIZE}, or null")
     hidden = header["classifier"].get("hidden")
     if isinstance(hidden, list) and len(hidden) > len(tensors):
         raise ValueError("the classifier has more layers than there are tensors")
@@ -369,13 +390,13 @@ def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
 
 
-def _placed(finish: Callable[[Tensor, Places], Tensor], frames: Tensor) -> Rest:
+def _placed(finish: Callable[[Tensor, PixelCoordinates], Tensor], frames: Tensor) -> Head:
     """`finish` as `classify` calls it: by the rows and columns of pixels, whose places it is told."""
     frames = frames.cpu()  # where rows and columns are
-    return lambda hidden, rows, columns: finish(hidden, places(rows, columns, frames))
+    return lambda hidden, rows, columns: finish(hidden, normalised_coordinates(rows, columns, frames))
 
 
-def as_tensor(image: Picture) -> Tensor:
+def as_tensor(image: ImageLike) -> Tensor:
     """An image in any of the forms that `Segmenter.predict` takes, as (3, H, W), uint8 or float in [0, 1]."""
     if isinstance(image, str | Path):
         image = read_image(Path(image))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Geometry(Protocol):
+class CellGrid(Protocol):
     """Where the cells of a map lie along one axis. Pixel coordinates: the centre of the first pixel is 0."""
 
     def centres(self, cells: int, size: int) -> Tensor:
@@ -16,7 +16,7 @@ class Geometry(Protocol):
 
 
 @dataclass(frozen=True)
-class Regular:
+class RegularGrid:
     """Cells at equal distances: cell k is centred at `offset + stride * k`, for images of any size.
 
     `reach` is how many pixels before and after its centre a cell depends on; None: on all of the image.
@@ -27,7 +27,7 @@ class Regular:
     reach: tuple[float, float] | None = None
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """See `Geometry`."""
+        """See `CellGrid`."""
         return self.offset + self.stride * torch.arange(cells, dtype=torch.float64)
 
 
@@ -40,5 +40,5 @@ class Tap:
 
     name: str
     channels: int
-    axes: tuple[Geometry, Geometry]
+    axes: tuple[CellGrid, CellGrid]
     of_whole: bool = False

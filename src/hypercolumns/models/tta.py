@@ -3,29 +3,30 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hypercolumns.errors import HypercolumnsError, check_switch
-from hypercolumns.models.hypercolumn import Size
+from hypercolumns.errors import HypercolumnsError, check_bool
+from hypercolumns.models.hypercolumn import ImageSize
 
-MOST = 8.0  # times as many pixels on a side
+MAX_SCALE = 8.0  # times as many pixels on a side
 
 
 @dataclass(frozen=True)
-class Views:
+class TestTimeAugmentation:
     """Each image at several scales, and each of them flipped left to right as well if `flip`.
 
     The CNN sees the views; hypercolumns are read at the pixels of the image itself, so nothing has to be resized back.
     """
 
+    __test__ = False  # it is no test, whatever pytest makes of the name
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
     def __post_init__(self) -> None:
         """Raise HypercolumnsError for values out of range."""
-        check_switch("tta.flip", self.flip)
+        check_bool("tta.flip", self.flip)
         numbers = all(isinstance(scale, int | float) and not isinstance(scale, bool) for scale in self.scales)
-        if not self.scales or not numbers or not all(0 < scale <= MOST for scale in self.scales):
+        if not self.scales or not numbers or not all(0 < scale <= MAX_SCALE for scale in self.scales):
             raise HypercolumnsError(
-                f"tta.scales={list(self.scales)} must be a list of numbers above 0 and up to {MOST:g}, such as "
+                f"tta.scales={list(self.scales)} must be a list of numbers above 0 and up to {MAX_SCALE:g}, such as "
                 f"[0.75,1,1.25]"
             )
         object.__setattr__(self, "scales", tuple(sorted(map(float, self.scales))))  # one spelling of the same views
@@ -36,11 +37,11 @@ class Views:
         """How many there are."""
         return len(self.scales) * (1 + self.flip)
 
-    def of(self, size: Size) -> Iterator[tuple[Size, bool]]:
+    def of(self, size: ImageSize) -> Iterator[tuple[ImageSize, bool]]:
         """The (height, width) of each view of an image that the CNN would see at `size`, and whether it is flipped."""
         for scale in self.scales:
             for flipped in (False, True)[: 1 + self.flip]:
                 yield (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)), flipped
 
 
-ONE = Views()
+NO_TTA = TestTimeAugmentation()

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.tta import ONE, Views
-from hypercolumns.prediction.outputs import Needs, Predicted
+from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
+from hypercolumns.prediction.outputs import ImagePrediction, PredictionKind
 from hypercolumns.prediction.sources import Frame
 
 
 @dataclass(frozen=True)
-class How:
+class PredictOptions:
     """How images are predicted: see `Segmenter.labels` and `Segmenter.decisions`.
 
     Attributes:
@@ -25,14 +25,14 @@ class How:
         batch_size: the most images of one size that are predicted together.
     """
 
-    needs: Needs = "labels"
-    adaptive: Adaptive | None = None
-    views: Views = ONE
+    needs: PredictionKind = "labels"
+    adaptive: AdaptiveSettings | None = None
+    views: TestTimeAugmentation = NO_TTA
     bf16: bool = False
     batch_size: int = 1
 
 
-def predicted(segmenter: Segmenter, frames: Iterable[Frame], how: How) -> Iterator[Predicted]:
+def predict_batches(segmenter: Segmenter, frames: Iterable[Frame], how: PredictOptions) -> Iterator[ImagePrediction]:
     """What is predicted of frames that were read, in order; those that follow each other and have one size together."""
     place = segmenter.backbone.get_buffer("mean").device
     for _, group in itertools.groupby(frames, lambda frame: frame.pixels.shape):
@@ -45,4 +45,4 @@ def predicted(segmenter: Segmenter, frames: Iterable[Frame], how: How) -> Iterat
                 else:
                     decided = segmenter.decisions(images, how.views, probabilities=how.needs == "probabilities")
                     found = [one for one in decided if one is not None]
-            yield from map(Predicted, batch, *(one.cpu().numpy() for one in found))
+            yield from map(ImagePrediction, batch, *(one.cpu().numpy() for one in found))

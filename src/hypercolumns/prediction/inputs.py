@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import expanded, files_below, read_lines
+from hypercolumns.io.files import expand_path, read_lines, walk_files
 from hypercolumns.io.images import SUFFIXES, read_image
 from hypercolumns.prediction.manifest import without_outputs
 from hypercolumns.prediction.sources import Frame, Origin, Source
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")
-DIGITS = 6  # of a frame's number
+FRAME_DIGITS = 6  # of a frame's number
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,7 +36,7 @@ def find_sources(pattern: str, suffixes: Sequence[str]) -> list[Source]:
     """
     if "://" in pattern:
         return [Source(pattern, "stream", True)]
-    place = expanded("images", pattern)
+    place = expand_path("images", pattern)
     unique: dict[Path, Path] = {}
     for path in _paths(place):
         unique.setdefault(Path(os.path.abspath(path)), path)
@@ -59,8 +59,8 @@ def find_sources(pattern: str, suffixes: Sequence[str]) -> list[Source]:
 def _paths(place: Path) -> list[Path]:
     if place.is_file():
         listed = place.suffix.lower() in LISTS
-        return [expanded(f"{place}: images", line) for line in read_lines(place, "images")] if listed else [place]
-    found = files_below(place) if place.is_dir() else (Path(path) for path in glob.iglob(str(place), recursive=True))
+        return [expand_path(f"{place}: images", line) for line in read_lines(place, "images")] if listed else [place]
+    found = walk_files(place) if place.is_dir() else (Path(path) for path in glob.iglob(str(place), recursive=True))
     known = SUFFIXES if place.is_dir() else (*SUFFIXES, *VIDEOS)
     return without_outputs(sorted(path for path in found if path.suffix.lower() in known and not path.is_dir()))
 
@@ -96,10 +96,10 @@ def read_frames(
         else:
             seen = (Frame(source.name, source, source.origin()) for source in group)
             chosen = ((frame, wanted(frame.name, frame.origin)) for frame in seen)
-            yield from ahead(lambda one: _read_image(one[0]) if one[1] else one[0], chosen, workers)
+            yield from prefetch_map(lambda one: _read_image(one[0]) if one[1] else one[0], chosen, workers)
 
 
-def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
+def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
     """The function of each item, in order, in so many threads, which work at no more than `workers` items ahead."""
     if workers == 0:
         yield from map(function, items)
@@ -129,7 +129,7 @@ def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], ev
         with av.open(source.path) as container:
             container.streams.video[0].thread_type = "AUTO"
             for number, frame in enumerate(container.decode(video=0)):
-                name = f"{source.name}/{number:0{DIGITS}d}"
+                name = f"{source.name}/{number:0{FRAME_DIGITS}d}"
                 origin = file and {**file, "frame": number}
                 if number % every:
                     continue

@@ -16,15 +16,15 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import release, remove_temporaries, replacing
+from hypercolumns.io.files import atomic_write, release_lock, remove_temporaries
 from hypercolumns.prediction.outputs import OUTPUTS
 from hypercolumns.prediction.sources import STREAM, Origin
 
-NAME = "predictions.jsonl"
+MANIFEST = "predictions.jsonl"
 
 
 @dataclass
-class Entry:
+class ManifestEntry:
     """What is known of an image: what it was, its outputs (kind -> how it was made), its pixels of each class.
 
     Without pixels it was only begun, or is of other settings: the outputs are files of ours that don't count.
@@ -35,7 +35,7 @@ class Entry:
     pixels: list[int] | None = None
 
 
-class Record:
+class PredictionManifest:
     """The record of a folder, to which nobody else writes between `with` and its end; nothing is, before `start`.
 
     Attributes:
@@ -57,8 +57,8 @@ class Record:
             HypercolumnsError: if there are predictions that were made with other settings, or somebody is writing some.
         """
         self.folder, self.outputs, self._settings, self._overwrite = folder, dict(outputs), settings, overwrite
-        self._path = folder / NAME
-        self._entries: dict[str, Entry] = {}
+        self._path = folder / MANIFEST
+        self._entries: dict[str, ManifestEntry] = {}
         self._added: set[str] = set()
         self._lock = _locked(folder)
         try:
@@ -66,23 +66,23 @@ class Record:
             if not self.is_new:
                 self._open()
         except BaseException:
-            release(self._lock)
+            release_lock(self._lock)
             raise
 
-    def __enter__(self) -> "Record":
+    def __enter__(self) -> "PredictionManifest":
         """Begin."""
         return self
 
     def __exit__(self, *error: object) -> None:
         """Let others write."""
-        release(self._lock)
+        release_lock(self._lock)
 
     def start(self) -> None:
         """Write what is known, and remove what a kill has left of outputs that were begun."""
         begun = [(name, kind) for name, one in self._entries.items() if one.pixels is None for kind in one.outputs]
         remove_temporaries(self._path, *(self.path(name, kind) for name, kind in begun if kind in OUTPUTS))
         lines = [self._settings, *(_line(*entry) for entry in self._entries.items())]
-        with replacing(self._path) as temporary:
+        with atomic_write(self._path) as temporary:
             temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
     def path(self, name: str, kind: str) -> Path:
@@ -129,18 +129,18 @@ class Record:
 
     def begin(self, name: str, origin: Origin | None) -> None:
         """The files of an image will be written now."""
-        before = self._entries.get(name, Entry(origin))
-        self._append(name, Entry(origin, dict.fromkeys([*before.outputs, *self.outputs])))
+        before = self._entries.get(name, ManifestEntry(origin))
+        self._append(name, ManifestEntry(origin, dict.fromkeys([*before.outputs, *self.outputs])))
 
     def add(self, name: str, origin: Origin | None, pixels: Iterable[int]) -> None:
         """All files of an image are written; others of it that were made of another image or otherwise are removed."""
-        before = self._entries.get(name, Entry(origin))
+        before = self._entries.get(name, ManifestEntry(origin))
         same = before.pixels is not None and before.origin == origin
         if not same:
             for kind in set(before.outputs) & set(OUTPUTS) - set(self.outputs):
                 self.path(name, kind).unlink(missing_ok=True)
         self._added.add(name)
-        self._entries[name] = Entry(origin, {**(before.outputs if same else {}), **self.outputs}, list(pixels))
+        self._entries[name] = ManifestEntry(origin, {**(before.outputs if same else {}), **self.outputs}, list(pixels))
         self._append(name, self._entries[name])
 
     def _is_of(self, name: str, origin: Origin | None) -> bool:
@@ -164,7 +164,7 @@ class Record:
         for entry in self._entries.values():
             entry.pixels = None
 
-    def _append(self, name: str, entry: Entry) -> None:
+    def _append(self, name: str, entry: ManifestEntry) -> None:
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             try:
@@ -182,7 +182,7 @@ def without_outputs(paths: Sequence[Path]) -> list[Path]:
     @functools.cache
     def outputs(folder: Path) -> frozenset[Path]:
         try:
-            entries = _read(folder / NAME)[1] if (folder / NAME).is_file() else {}
+            entries = _read(folder / MANIFEST)[1] if (folder / MANIFEST).is_file() else {}
         except (HypercolumnsError, OSError):  # it is a file of somebody else
             entries = {}
         names = ((name, kind) for name, entry in entries.items() for kind in entry.outputs if kind in OUTPUTS)
@@ -195,14 +195,14 @@ def without_outputs(paths: Sequence[Path]) -> list[Path]:
     return [path for path in paths if not is_output(path)]
 
 
-def _line(name: str, entry: Entry) -> dict[str, Any]:
+def _line(name: str, entry: ManifestEntry) -> dict[str, Any]:
     return {"name": name, "origin": entry.origin, "outputs": entry.outputs, "pixels": entry.pixels}
 
 
 def _locked(folder: Path) -> BaseFileLock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{NAME}.lock")
+        lock = FileLock(folder / f".{MANIFEST}.lock")
         lock.acquire(timeout=0)
     except Timeout:
         raise HypercolumnsError(
@@ -213,7 +213,7 @@ def _locked(folder: Path) -> BaseFileLock:
     return lock
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
     """The settings, and what is known of each image: the last line of it counts."""
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -223,7 +223,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Entry]]:
             continue
     try:
         settings, *images = lines
-        return dict(settings), {one.pop("name"): Entry(**one) for one in images}
+        return dict(settings), {one.pop("name"): ManifestEntry(**one) for one in images}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HypercolumnsError(
             f"{path} is not the record of predictions; remove it, or choose another out="

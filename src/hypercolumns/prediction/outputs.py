@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import replacing
-from hypercolumns.io.images import Palette, colour, write_image, write_mask
+from hypercolumns.io.files import atomic_write
+from hypercolumns.io.images import Palette, colourise, write_image, write_mask
 from hypercolumns.prediction.sources import Frame
 from hypercolumns.visualization.overlays import overlay_with_legend
 
-Needs = Literal["labels", "certainty", "probabilities"]
-LONGEST = 65_500  # pixels of a JPEG's side
+PredictionKind = Literal["labels", "certainty", "probabilities"]
+MAX_JPEG_SIDE = 65_500  # pixels of a JPEG's side
 QUALITY = 90
 
 
-class Predicted(NamedTuple):
+class ImagePrediction(NamedTuple):
     """An image, and what was predicted of it: see `segmenter.Decisions`, of which this has what was asked for."""
 
     frame: Frame
@@ -31,7 +31,7 @@ class Predicted(NamedTuple):
     probabilities: NDArray[np.float16] | None = None  # (classes, H, W)
 
 
-class Look(NamedTuple):
+class RenderStyle(NamedTuple):
     """What classes are called, and how they look."""
 
     classes: Sequence[str]
@@ -40,53 +40,53 @@ class Look(NamedTuple):
     legend: bool = True
 
 
-class Output(NamedTuple):
+class OutputSpec(NamedTuple):
     """A file of each image: how it ends, how it is written, and what is needed for it."""
 
     suffix: str
-    write: Callable[[Path, Predicted, Look], None]
-    needs: Needs = "labels"
+    write: Callable[[Path, ImagePrediction, RenderStyle], None]
+    needs: PredictionKind = "labels"
     package: str | None = None  # an optional extra
 
 
-def _mask(path: Path, one: Predicted, look: Look) -> None:
+def _mask(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
     """A palette PNG of class indices."""
     write_mask(path, one.labels, look.palette)
 
 
-def _overlay(path: Path, one: Predicted, look: Look) -> None:
+def _overlay(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
     """The image under the classes' colours."""
     classes = look.classes if look.legend else None
     picture = overlay_with_legend(
         one.frame.pixels.permute(1, 2, 0).numpy(), one.labels, classes, look.palette, look.opacity
     )
-    if max(picture.size) > LONGEST:
-        picture.thumbnail((LONGEST, LONGEST))
+    if max(picture.size) > MAX_JPEG_SIDE:
+        picture.thumbnail((MAX_JPEG_SIDE, MAX_JPEG_SIDE))
     write_image(path, picture, QUALITY)
 
 
-def _colour(path: Path, one: Predicted, look: Look) -> None:
+def _colour(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
     """The classes' colours, as an RGB PNG."""
-    write_image(path, Image.fromarray(colour(one.labels, look.palette)))
+    write_image(path, Image.fromarray(colourise(one.labels, look.palette)))
 
 
-def _confidence(path: Path, one: Predicted, look: Look) -> None:
+def _confidence(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
     """The probability of the predicted class: a grey PNG, 255 where it is 1."""
     _write_grey(path, one.confidence)
 
 
-def _entropy(path: Path, one: Predicted, look: Look) -> None:
+def _entropy(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
     """The entropy of the probabilities: a grey PNG, 255 where all classes are equally probable."""
     _write_grey(path, one.entropy)
 
 
-def _probabilities(path: Path, one: Predicted, look: Look) -> None:
+def _probabilities(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
     """The probabilities (classes, H, W) float16 and the names of the classes, for `numpy.load`."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, probabilities=one.probabilities, classes=np.array(look.classes))  # type: ignore[arg-type]
 
 
-def _coco(path: Path, one: Predicted, look: Look) -> None:
+def _coco(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
     """The pixels of each class that occurs, run-length encoded as in COCO's results."""
     from pycocotools import mask as coco
 
@@ -103,18 +103,18 @@ def _coco(path: Path, one: Predicted, look: Look) -> None:
                 "bbox": coco.toBbox(code).tolist(),
             }
         )
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(segments), encoding="utf-8")
 
 
 OUTPUTS = {
-    "mask": Output(".png", _mask),
-    "overlay": Output(".overlay.jpg", _overlay),
-    "colour": Output(".colour.png", _colour),
-    "confidence": Output(".confidence.png", _confidence, "certainty"),
-    "entropy": Output(".entropy.png", _entropy, "certainty"),
-    "probabilities": Output(".probabilities.npz", _probabilities, "probabilities"),
-    "coco": Output(".coco.json", _coco, package="pycocotools"),
+    "mask": OutputSpec(".png", _mask),
+    "overlay": OutputSpec(".overlay.jpg", _overlay),
+    "colour": OutputSpec(".colour.png", _colour),
+    "confidence": OutputSpec(".confidence.png", _confidence, "certainty"),
+    "entropy": OutputSpec(".entropy.png", _entropy, "certainty"),
+    "probabilities": OutputSpec(".probabilities.npz", _probabilities, "probabilities"),
+    "coco": OutputSpec(".coco.json", _coco, package="pycocotools"),
 }
 
 

@@ -8,15 +8,15 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from hypercolumns.data import Examination, ImageSet
-from hypercolumns.errors import printable
+from hypercolumns.data import DatasetIndex, FileCheck
+from hypercolumns.errors import escape_control_chars
 from hypercolumns.reports.tables import write_csv
 from hypercolumns.runtime.progress import console
 
-SHOWN = 20  # faults, in the terminal
+MAX_SHOWN = 20  # faults, in the terminal
 
 
-class Row(NamedTuple):
+class ProblemRow(NamedTuple):
     """A file that can't be used."""
 
     split: str
@@ -25,9 +25,9 @@ class Row(NamedTuple):
     problem: str
 
 
-def write_faults(path: Path, rows: Sequence[Row]) -> None:
+def write_problems(path: Path, rows: Sequence[ProblemRow]) -> None:
     """Files that can't be used, as CSV, a line each."""
-    write_csv(path, Row._fields, [[printable(cell) for cell in row] for row in rows])
+    write_csv(path, ProblemRow._fields, [[escape_control_chars(cell) for cell in row] for row in rows])
 
 
 def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
@@ -39,12 +39,12 @@ def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
     write_csv(path, ["split", "class", "pixels", "share", "images"], rows)
 
 
-def summarise(images: ImageSet, examinations: Mapping[str, Sequence[Examination]]) -> dict[str, Any]:
+def summarise(images: DatasetIndex, examinations: Mapping[str, Sequence[FileCheck]]) -> dict[str, Any]:
     """What the images of each split hold that can be used."""
     return {"data": images.name, "splits": {split: _of_split(images, found) for split, found in examinations.items()}}
 
 
-def _of_split(images: ImageSet, examinations: Sequence[Examination]) -> dict[str, Any]:
+def _of_split(images: DatasetIndex, examinations: Sequence[FileCheck]) -> dict[str, Any]:
     usable = [one for one in examinations if not one.faults]
     pixels = np.array([one.pixels for one in usable], np.int64).reshape(len(usable), len(images.classes) + 1)
     counts, within = pixels.sum(0).tolist(), (pixels > 0).sum(0).tolist()
@@ -65,7 +65,7 @@ def _of_split(images: ImageSet, examinations: Sequence[Examination]) -> dict[str
     }
 
 
-def show(summary: Mapping[str, Any], faults: Sequence[Row], shared: Sequence[str]) -> None:
+def print_dataset(summary: Mapping[str, Any], faults: Sequence[ProblemRow], shared: Sequence[str]) -> None:
     """Print what was found, most important last."""
     splits = summary["splits"]
     table = Table(title=Text(f"{summary['data']}: share of labelled pixels, and images with it"), title_justify="left")
@@ -74,7 +74,7 @@ def show(summary: Mapping[str, Any], faults: Sequence[Row], shared: Sequence[str
         table.add_column(f"{split} share", justify="right")
         table.add_column(f"{split} images", justify="right")
     for name in next(iter(splits.values()))["classes"]:
-        table.add_row(Text(printable(name)), *_cells(of["classes"][name] for of in splits.values()))
+        table.add_row(Text(escape_control_chars(name)), *_cells(of["classes"][name] for of in splits.values()))
     table.add_section()
     table.add_row("void", *_cells(of["void"] for of in splits.values()))
     console.print(table)
@@ -85,11 +85,11 @@ def show(summary: Mapping[str, Any], faults: Sequence[Row], shared: Sequence[str
         if of["absent"]:
             _say(f"warning: {split} has no pixel of {', '.join(of['absent'])}")
     if shared:
-        _say(f"warning: {len(shared)} images are in several splits: {', '.join(shared[:SHOWN])}")
-    for fault in faults[:SHOWN]:
+        _say(f"warning: {len(shared)} images are in several splits: {', '.join(shared[:MAX_SHOWN])}")
+    for fault in faults[:MAX_SHOWN]:
         _say(f"{fault.split}: {fault.file} {fault.problem}")
-    if len(faults) > SHOWN:
-        _say(f"and {len(faults) - SHOWN} more files that can't be used")
+    if len(faults) > MAX_SHOWN:
+        _say(f"and {len(faults) - MAX_SHOWN} more files that can't be used")
 
 
 def _sizes(sizes: Mapping[str, Any]) -> str:
@@ -106,4 +106,4 @@ def _cells(of_splits: Any) -> list[str]:
 
 
 def _say(line: str) -> None:
-    console.print(printable(line), markup=False)
+    console.print(escape_control_chars(line), markup=False)

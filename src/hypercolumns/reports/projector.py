@@ -14,39 +14,41 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms import v2
 
-from hypercolumns.data import ImageSet
-from hypercolumns.data.image_set import read
+from hypercolumns.data import DatasetIndex
+from hypercolumns.data.image_set import read_example
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import release
-from hypercolumns.models.classifiers import standardised
-from hypercolumns.models.slices import quotas
+from hypercolumns.io.files import release_lock
+from hypercolumns.models.classifiers import standardize
+from hypercolumns.models.slices import allocate_evenly
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import track
 from hypercolumns.store import SampleStore, Split
 
 FOLDER = "embedding"
-SIDE = 48  # of a thumbnail, in pixels; 1,000 of them make a sprite of 1536x1536
+THUMBNAIL_SIDE = 48  # of a thumbnail, in pixels; 1,000 of them make a sprite of 1536x1536
 BORDER = 3  # of a thumbnail, in the colour of the class
-SHARE = 6  # a thumbnail shows a sixth of the image's shorter side
+SURROUNDINGS = 6  # a thumbnail shows a sixth of the image's shorter side
 
 
-def write(store: SampleStore, images: ImageSet, count: int, seed: int, resize: tuple[int, int] | None) -> None:
+def write_projector(
+    store: SampleStore, images: DatasetIndex, count: int, seed: int, resize: tuple[int, int] | None
+) -> None:
     """Write a view of `count` training samples, as many of each class as can be, unless it is there already.
 
     The features are standardised by the mean and standard deviation of all training samples, as the classifier sees
     them. Raises HypercolumnsError if the view can't be written.
     """
     split = store.split("train")
-    folder, points = store.folder / FOLDER, sum(quotas(split.counts.sum(0).tolist(), count))
+    folder, points = store.folder / FOLDER, sum(allocate_evenly(split.counts.sum(0).tolist(), count))
     if _points(folder) == points:
         return
     lock = FileLock(store.folder / f".{FOLDER}.lock")
     with lock:
         if _points(folder) != points:  # nor has another process written it meanwhile
-            remove(store.folder)
+            remove_projector(store.folder)
             temporary = store.folder / f".{FOLDER}.tmp"
             try:
-                _write(temporary, split, choose(split, count, seed), images, resize)
+                _write(temporary, split, choose_rows(split, count, seed), images, resize)
                 temporary.rename(folder)
             except OSError as error:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -54,21 +56,21 @@ def write(store: SampleStore, images: ImageSet, count: int, seed: int, resize: t
                     f"{folder} can't be written ({error}); the samples are all there, it only shows some of them: "
                     f"free some space, or set embedding=0"
                 ) from error
-        release(lock)
+        release_lock(lock)
 
 
-def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: tuple[int, int] | None) -> None:
+def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resize: tuple[int, int] | None) -> None:
     """Write a view of these rows to a new folder."""
     mean, std = split.statistics()
     features, labels, _ = split.fetch(rows)
-    rounded = standardised(features.double(), mean, std).numpy().round(4)
+    rounded = standardize(features.double(), mean, std).numpy().round(4)
     pairs = {pair.id: pair for pair in images.splits["train"]}
     thumbnails, metadata = [], []
     current, image = None, torch.empty(0)
     for (id, row, column), label in track(list(zip(split.origins(rows), labels.tolist(), strict=True)), "embedding"):
         if id != current:
             current, pair = id, pairs[id]
-            image, _ = read(pair, images.palette, len(images.classes))
+            image, _ = read_example(pair, images.palette, len(images.classes))
             if resize is not None:
                 image = v2.functional.resize(image, list(resize), antialias=True)
         thumbnails.append(thumbnail(image, row, column, images.palette[label]))
@@ -78,7 +80,7 @@ def _write(folder: Path, split: Split, rows: Tensor, images: ImageSet, resize: t
         writer.add_embedding(rounded, metadata, torch.stack(thumbnails), tag="samples", metadata_header=header)
 
 
-def remove(folder: Path) -> None:
+def remove_projector(folder: Path) -> None:
     """Remove the view of the store in a folder, if there is one, whole or begun."""
     temporary = folder / f".{FOLDER}.tmp"
     if temporary.is_dir():
@@ -88,12 +90,12 @@ def remove(folder: Path) -> None:
         shutil.rmtree(temporary)
 
 
-def choose(split: Split, count: int, seed: int) -> Tensor:
+def choose_rows(split: Split, count: int, seed: int) -> Tensor:
     """`count` rows of the split, ascending: as many of each class as can be, at random within a class; all if fewer."""
     chosen = []
-    for label, quota in enumerate(quotas(split.counts.sum(0).tolist(), count)):
+    for label, quota in enumerate(allocate_evenly(split.counts.sum(0).tolist(), count)):
         before = torch.cat([torch.zeros(1, dtype=torch.int64), split.counts[:, label].cumsum(0)])
-        chance = random.Random(randomness.derive(seed, "embedding", label))
+        chance = random.Random(randomness.derive_seed(seed, "embedding", label))
         which = torch.tensor(sorted(chance.sample(range(int(before[-1])), quota)), dtype=torch.int64)
         for number in (torch.searchsorted(before, which, right=True) - 1).unique().tolist():
             here = which[(which >= before[number]) & (which < before[number + 1])] - before[number]
@@ -104,11 +106,14 @@ def choose(split: Split, count: int, seed: int) -> Tensor:
 
 def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Tensor:
     """The surroundings of a pixel of an image (3, H, W) uint8, as (3, SIDE, SIDE) in [0, 1], framed in a colour."""
-    half = max(SIDE, min(image.shape[1:]) // SHARE) // 2
+    half = max(THUMBNAIL_SIDE, min(image.shape[1:]) // SURROUNDINGS) // 2
     rows = torch.arange(row - half, row + half).clamp(0, image.shape[1] - 1)
     columns = torch.arange(column - half, column + half).clamp(0, image.shape[2] - 1)
-    picture = v2.functional.resize(image[:, rows][:, :, columns], [SIDE, SIDE], antialias=True).float() / 255
-    framed = (torch.tensor(border).float() / 255)[:, None, None].repeat(1, SIDE, SIDE)
+    picture = (
+        v2.functional.resize(image[:, rows][:, :, columns], [THUMBNAIL_SIDE, THUMBNAIL_SIDE], antialias=True).float()
+        / 255
+    )
+    framed = (torch.tensor(border).float() / 255)[:, None, None].repeat(1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     framed[:, BORDER:-BORDER, BORDER:-BORDER] = picture[:, BORDER:-BORDER, BORDER:-BORDER]
     return framed
 

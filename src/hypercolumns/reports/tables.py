@@ -11,15 +11,15 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from hypercolumns.io.files import replacing
+from hypercolumns.io.files import atomic_write
 from hypercolumns.runtime.progress import console
 from hypercolumns.store import SampleStore
 
 CLASS_FIGURES = {"per_class_iou": "IoU", "per_class_accuracy": "accuracy", "boundary_per_class_iou": "boundary IoU"}
-NONE = (None, None)  # of an interval that is not there
+NO_INTERVAL = (None, None)  # of an interval that is not there
 
 
-def table(figures: Mapping[str, Any], title: str) -> Table:
+def metrics_table(figures: Mapping[str, Any], title: str) -> Table:
     """The figures of `metrics.json` as a table: each class, then all together."""
     ends = figures.get("intervals")
     rows = Table(title=Text(title), title_justify="left")
@@ -31,24 +31,28 @@ def table(figures: Mapping[str, Any], title: str) -> Table:
     rows.add_column("boundary IoU", justify="right")
 
     def row(name: str, iou: float | None, between: Any, accuracy: float | None, near: str) -> None:
-        rows.add_row(Text(name), number(iou), *([_between(between)] if ends else []), number(accuracy), near)
+        rows.add_row(
+            Text(name), format_number(iou), *([_between(between)] if ends else []), format_number(accuracy), near
+        )
 
     of = (ends or {}).get
     for name, iou in figures["per_class_iou"].items():
         between = of("per_class_iou", {}).get(name)
-        near = number(figures["boundary_per_class_iou"][name])
+        near = format_number(figures["boundary_per_class_iou"][name])
         row(name, iou, between, figures["per_class_accuracy"][name], near)
     rows.add_section()
-    row("mean (mIoU)", figures["miou"], of("miou"), figures["mean_accuracy"], number(figures["boundary_miou"]))
+    row("mean (mIoU)", figures["miou"], of("miou"), figures["mean_accuracy"], format_number(figures["boundary_miou"]))
     weighted, correct = figures["frequency_weighted_iou"], figures["pixel_accuracy"]
     row("all pixels", weighted, of("frequency_weighted_iou"), correct, "")
     baseline = figures["baseline"]
     blank = [""] * (3 if ends else 2)
-    rows.add_row(Text(f"baseline: all {baseline['class'] or 'n/a'}"), number(baseline["miou"]), *blank, style="dim")
+    rows.add_row(
+        Text(f"baseline: all {baseline['class'] or 'n/a'}"), format_number(baseline["miou"]), *blank, style="dim"
+    )
     return rows
 
 
-class Compared(NamedTuple):
+class ComparisonRow(NamedTuple):
     """A figure of a comparison, of a class or (None) of all, and the ends of the difference's interval."""
 
     figure: str
@@ -71,16 +75,16 @@ class Compared(NamedTuple):
         return self.ends is not None and not self.ends[0] <= 0 <= self.ends[1]
 
 
-def comparison_rows(result: Mapping[str, Any]) -> list[Compared]:
+def comparison_rows(result: Mapping[str, Any]) -> list[ComparisonRow]:
     """The figures of a comparison one by one."""
     parts = [result["baseline"], result["evaluation"], result["difference"], result["intervals"] or {}]
     rows = []
     for figure, difference in result["difference"].items():
         if isinstance(difference, dict):
             for of_class in difference:
-                rows.append(Compared(figure, of_class, *(part.get(figure, {}).get(of_class) for part in parts)))
+                rows.append(ComparisonRow(figure, of_class, *(part.get(figure, {}).get(of_class) for part in parts)))
         else:
-            rows.append(Compared(figure, None, *(part.get(figure) for part in parts)))
+            rows.append(ComparisonRow(figure, None, *(part.get(figure) for part in parts)))
     return rows
 
 
@@ -96,21 +100,21 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
     for row in of_all + of_classes:
         if row is of_classes[0]:
             table.add_section()
-        cells = number(row.baseline), number(row.evaluation), number(row.difference, "+")
+        cells = format_number(row.baseline), format_number(row.evaluation), format_number(row.difference, "+")
         between = [_between(row.ends, "+")] if ends else []
         table.add_row(Text(row.name), *cells, *between, style="bold" if row.is_clear else "")
     return table
 
 
-def number(value: float | None, sign: str = "") -> str:
+def format_number(value: float | None, sign: str = "") -> str:
     """Three decimals, or n/a; `sign` is "+" for differences."""
     return "n/a" if value is None else f"{value:{sign}.3f}"
 
 
-def show(figures: Mapping[str, Any], title: str, paths: Mapping[str, Path]) -> None:
+def print_metrics(figures: Mapping[str, Any], title: str, paths: Mapping[str, Path]) -> None:
     """Print the table, if images were scored, and where the files are."""
     if "per_class_iou" in figures:
-        console.print(table(figures, title))
+        console.print(metrics_table(figures, title))
         absent = [name for name, iou in figures["per_class_iou"].items() if iou is None]
         if absent:
             console.print(f"n/a: {', '.join(absent)}, in no mask and no prediction", markup=False)
@@ -136,10 +140,10 @@ def write_classes(path: Path, figures: Mapping[str, Any]) -> None:
     for of_class in figures["per_class_iou"]:
         rows.append([of_class])
         for name in CLASS_FIGURES:
-            rows[-1] += [figures[name][of_class], *(ends.get(name, {}).get(of_class) or NONE)]
+            rows[-1] += [figures[name][of_class], *(ends.get(name, {}).get(of_class) or NO_INTERVAL)]
     rows.append(["(mean)"])
     for name in ("miou", "mean_accuracy", "boundary_miou"):
-        rows[-1] += [figures[name], *(ends.get(name) or NONE)]
+        rows[-1] += [figures[name], *(ends.get(name) or NO_INTERVAL)]
     header = [name.replace(" ", "_").lower() for name in CLASS_FIGURES.values()]
     write_csv(path, ["class", *(f"{name}{end}" for name in header for end in ("", "_low", "_high"))], rows)
 
@@ -147,16 +151,17 @@ def write_classes(path: Path, figures: Mapping[str, Any]) -> None:
 def write_comparison(path: Path, result: Mapping[str, Any]) -> None:
     """A comparison as CSV."""
     rows = (
-        [row.name, row.baseline, row.evaluation, row.difference, *(row.ends or NONE)] for row in comparison_rows(result)
+        [row.name, row.baseline, row.evaluation, row.difference, *(row.ends or NO_INTERVAL)]
+        for row in comparison_rows(result)
     )
     write_csv(path, ["figure", "baseline", "evaluation", "difference", "low", "high"], rows)
 
 
-def show_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path) -> None:
+def print_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path) -> None:
     """Print a comparison, and what it comes to in a sentence."""
     console.print(comparison_table(result))
     difference, ends = result["difference"]["miou"], result["intervals"]
-    line = f"mIoU of {evaluation} less that of {baseline}: {number(difference, '+')}"
+    line = f"mIoU of {evaluation} less that of {baseline}: {format_number(difference, '+')}"
     if ends and ends["miou"]:
         line += f" ({ends['level']:.0%} interval {_between(ends['miou'], '+')}, {_drawn_from(ends)})"
     console.print(line, markup=False)
@@ -171,7 +176,7 @@ def ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     for row in rows:
         if row["step"] == 1 or row["kept"] or row["is_all"]:
             taps = f"all {len(row['taps'])} taps" if row["is_all"] else ", ".join(map(_place, row["taps"]))
-            figures = number(row["miou"]), number(row["accuracy"]), number(row["difference"], "+")
+            figures = format_number(row["miou"]), format_number(row["accuracy"]), format_number(row["difference"], "+")
             style = "bold" if row is choice(rows) else "dim" if row["is_all"] else ""
             table.add_row(Text(taps), f"{row['channels']}", f"{row['dimension']}", *figures, style=style)
     return table
@@ -189,7 +194,7 @@ def _place(modules: Sequence[str]) -> str:
     return ".".join(names[0] for names in common) or modules[0]
 
 
-def show_ranking(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+def print_ranking(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Print a ranking of taps."""
     table = ranking_table(rows, title)
     console.print(table)
@@ -209,7 +214,7 @@ def taps_value(taps: Sequence[Sequence[str]]) -> str:
     return f"[{','.join(groups)}]"
 
 
-def show_store(store: SampleStore, classes: Sequence[str]) -> None:
+def print_store(store: SampleStore, classes: Sequence[str]) -> None:
     """Print how many samples of each class a store holds, its size, and where it is."""
     splits = {name: store.split(name) for name in store.records}
     rows = Table(title=f"samples of {' and '.join(splits)}", title_justify="left")
@@ -225,10 +230,10 @@ def show_store(store: SampleStore, classes: Sequence[str]) -> None:
     console.print(rows)
     channels = splits["train"].channels
     console.print(f"{'samples':>9}  {store.folder} ({channels} channels, float16)", markup=False)
-    say_absent(store, classes)
+    print_absent(store, classes)
 
 
-def say_absent(store: SampleStore, classes: Sequence[str]) -> None:
+def print_absent(store: SampleStore, classes: Sequence[str]) -> None:
     """Print which classes a store has no samples of, if there are such, and what comes of it."""
     for split, what in (("train", "not learnt"), ("val", "n/a in figures of the samples")):
         counts = store.split(split).samples_per_class(len(classes)).tolist()
@@ -238,7 +243,7 @@ def say_absent(store: SampleStore, classes: Sequence[str]) -> None:
 
 
 def _between(ends: Sequence[float] | None, sign: str = "") -> str:
-    return "n/a" if ends is None else f"{number(ends[0], sign)} to {number(ends[1], sign)}"
+    return "n/a" if ends is None else f"{format_number(ends[0], sign)} to {format_number(ends[1], sign)}"
 
 
 def _drawn_from(ends: Mapping[str, Any]) -> str:
@@ -250,7 +255,7 @@ def _drawn_from(ends: Mapping[str, Any]) -> str:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; None is an empty cell."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

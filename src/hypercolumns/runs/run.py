@@ -21,9 +21,16 @@ from filelock import FileLock, Timeout
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from hypercolumns.data import ImageSet
+from hypercolumns.data import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, MissingInputError
-from hypercolumns.io.files import expanded, file_hash, key, read_json, release, write_json
+from hypercolumns.io.files import (
+    expand_path,
+    file_hash,
+    read_json,
+    release_lock,
+    short_hash,
+    write_json,
+)
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
@@ -45,7 +52,7 @@ DECIDING = {
     "rank_taps": ["seed", "rank"],
 }
 SAMPLER = "sampler"  # the value of the setting `pixels` that leaves them to the setting of this name
-LATER = {  # settings that came later, with the values at which they change nothing: runs from before keep their keys
+NEUTRAL_VALUES = {  # settings that came later, with the values at which they change nothing: runs from before keep their keys
     "images_per_batch": None,
     "ema": None,
     "start_share": None,
@@ -57,10 +64,10 @@ LATER = {  # settings that came later, with the values at which they change noth
     "augment.blur": 0.0,
 }
 OF_BACKBONE = ("backbone_lr", "layer_decay")  # settings of the optimizer that matter only where it is trained
-NOT_DECIDING_IN_TRAINER = (*distributed.WHERE, "log_every_n_steps")
+NOT_DECIDING_IN_TRAINER = (*distributed.MACHINE_SETTINGS, "log_every_n_steps")
 
 
-def needs(cfg: DictConfig, images: ImageSet, backbone: Backbone) -> Identity:
+def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -> Identity:
     """What the stages must agree on, from a store to the model trained last."""
     return {
         "data": images.fingerprint(),
@@ -73,7 +80,7 @@ def needs(cfg: DictConfig, images: ImageSet, backbone: Backbone) -> Identity:
 def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
     """All that decides the contents of the store that stage extract makes with these settings."""
     sampler: type[Sampler] = get_class(cfg.sampler._target_)
-    guide = {"model": _hash(cfg.model)} if sampler.needs_model else {}
+    guide = {"model": _hash(cfg.model)} if sampler.needs_logits else {}
     views = {"views": settings} if (settings := build.views_to_sample(cfg)) else {}
     return wanted | {
         "sampler": build.identified(build.plain(cfg.sampler)),
@@ -85,7 +92,7 @@ def store_identity(cfg: DictConfig, wanted: Identity) -> Identity:
     }
 
 
-def deciding(cfg: DictConfig, stage: str) -> Identity:
+def result_settings(cfg: DictConfig, stage: str) -> Identity:
     """The settings that decide the result of a stage; those that came later only where they change it."""
     settings = {name: build.identified(build.plain(cfg[name])) for name in DECIDING[stage]}
     if cfg.pixels != SAMPLER:
@@ -95,7 +102,7 @@ def deciding(cfg: DictConfig, stage: str) -> Identity:
     if stage == "pretrain" or not cfg.cnn.trainable:
         for name in OF_BACKBONE:
             settings.get("optimizer", {}).pop(name, None)
-    for name, without_effect in LATER.items():
+    for name, without_effect in NEUTRAL_VALUES.items():
         group, _, entry = name.rpartition(".")
         part = (settings.get(group) or {}) if group else settings
         if entry in part and part[entry] == without_effect:
@@ -103,19 +110,19 @@ def deciding(cfg: DictConfig, stage: str) -> Identity:
     return settings
 
 
-def home(cfg: DictConfig, images: ImageSet, what: str) -> Path:
+def stage_dir(cfg: DictConfig, images: DatasetIndex, what: str) -> Path:
     """The folder of all stores (`what` is samples) or of all runs of a stage."""
-    return local(cfg, "runs") / images.name / str(cfg.cnn.name) / what
+    return local_path(cfg, "runs") / images.name / str(cfg.cnn.name) / what
 
 
-def local(cfg: DictConfig, setting: str) -> Path:
+def local_path(cfg: DictConfig, setting: str) -> Path:
     """The folder that a setting names; raises HypercolumnsError for a URL."""
     if "://" in str(cfg[setting]):
         raise HypercolumnsError(
             f"{setting}={cfg[setting]} is a URL; files are read in place, samples through memory maps, which need a "
             f"file system: copy the folder to a disk of this machine, or mount it, and give {setting}=<that folder>"
         )
-    return expanded(setting, cfg[setting])
+    return expand_path(setting, cfg[setting])
 
 
 class Run:
@@ -146,11 +153,11 @@ class Run:
 
         Inside, it is this command's alone; others that want the same run wait, and find it finished.
         """
-        run = cls(parent / key(identity))
-        with run._alone() if distributed.is_first() else nullcontext():
-            if distributed.is_first():
+        run = cls(parent / short_hash(identity))
+        with run._alone() if distributed.is_rank_zero() else nullcontext():
+            if distributed.is_rank_zero():
                 run._prepare(cfg, identity)
-            distributed.wait()
+            distributed.barrier()
             yield run
 
     @contextmanager
@@ -165,7 +172,7 @@ class Run:
         try:
             yield
         finally:
-            release(lock)
+            release_lock(lock)
 
     def _prepare(self, cfg: DictConfig, identity: Identity) -> None:
         if cfg.overwrite and self.folder.exists():
@@ -215,9 +222,9 @@ class Run:
 
     def save(self, segmenter: Segmenter) -> None:
         """Write the model, in the first process; in all of them it is there when this returns."""
-        if distributed.is_first():
+        if distributed.is_rank_zero():
             segmenter.save(self.model)
-        distributed.wait()
+        distributed.barrier()
 
     def finish(self, figures: Mapping[str, object]) -> None:
         """Write the figures; if the run was not finished before, mark it as finished and make it the latest."""
@@ -236,14 +243,14 @@ class Run:
             console.print(f"latest does not lead to {self.folder} ({error})", markup=False)
 
 
-def store_folder(cfg: DictConfig, images: ImageSet, fingerprint: Identity) -> Path:
+def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Identity) -> Path:
     """Where stage extract writes: the folder that `samples` names, or else one named by the fingerprint.
 
     Raises HypercolumnsError if another store is there, or files of another kind, unless the former may be overwritten.
     """
     if cfg.samples is None:
-        return home(cfg, images, "samples") / key(fingerprint)
-    folder = local(cfg, "samples")
+        return stage_dir(cfg, images, "samples") / short_hash(fingerprint)
+    folder = local_path(cfg, "samples")
     found = fingerprint_of(folder) if folder.is_dir() else None
     if found is None and folder.exists() and not (folder.is_dir() and _is_vacant(folder)):
         raise HypercolumnsError(f"samples={folder} holds other files; name a new folder for the store, or an empty one")
@@ -252,18 +259,18 @@ def store_folder(cfg: DictConfig, images: ImageSet, fingerprint: Identity) -> Pa
     return folder
 
 
-def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleStore:
+def find_store(cfg: DictConfig, images: DatasetIndex, wanted: Identity) -> SampleStore:
     """The store that `samples` names, or else the newest finished one that fits.
 
     A command that names a sampler or a seed means the store made with them, if there is one; the job of a sweep in any
     case.
     """
     if cfg.samples is not None:
-        folder = local(cfg, "samples")
+        folder = local_path(cfg, "samples")
         store = SampleStore(folder)
         _refuse_unless_fits(f"samples={folder}", store.fingerprint, wanted)
         return store
-    parent = home(cfg, images, "samples")
+    parent = stage_dir(cfg, images, "samples")
     stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
     candidates = [(path.parent, found) for path in stores if (found := fingerprint_of(path.parent)) is not None]
     if _names_samples():
@@ -279,9 +286,9 @@ def find_store(cfg: DictConfig, images: ImageSet, wanted: Identity) -> SampleSto
     return SampleStore(_newest(candidates, wanted, f"samples in {parent}", "extract"))
 
 
-def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
+def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Identity) -> Run:
     """The newest finished run of stage pretrain that fits."""
-    parent = home(cfg, images, "pretrain")
+    parent = stage_dir(cfg, images, "pretrain")
     runs = [Run(path.parent) for path in parent.glob(f"*/{RECORD}") if not path.parent.is_symlink()]
     finished = sorted(
         (run for run in runs if run.finished and run.model.is_file()), key=lambda run: run.finished or "", reverse=True
@@ -290,11 +297,11 @@ def find_pretrained(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Run:
     return Run(_newest(candidates, wanted, f"pretrained model in {parent}", "pretrain"))
 
 
-def own_of_job(cfg: DictConfig, images: ImageSet, wanted: Identity) -> Identity:
+def sweep_requirements(cfg: DictConfig, images: DatasetIndex, wanted: Identity) -> Identity:
     """What the job of a sweep wants of a pretrained model besides, if it names a sampler or a seed."""
     if not (is_job_of_sweep() and _names_samples()):
         return {}
-    return {"samples": key(find_store(cfg, images, wanted).fingerprint), "seed": cfg.seed}
+    return {"samples": short_hash(find_store(cfg, images, wanted).fingerprint), "seed": cfg.seed}
 
 
 def _names_samples() -> bool:
@@ -340,8 +347,8 @@ def _is_vacant(folder: Path) -> bool:
 
 def _hash(model: str | None) -> str | None:
     """Of the file that the setting `model` names; None if there is none, with which only stage extract is at fault."""
-    path = expanded("model", model) if model else None
-    return file_hash(model_file.find(path))[:16] if path and path.exists() else None
+    path = expand_path("model", model) if model else None
+    return file_hash(model_file.find_model(path))[:16] if path and path.exists() else None
 
 
 def _short(value: object) -> str:

@@ -8,17 +8,17 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.utils.data import DataLoader
 
-from hypercolumns.callbacks import Progress
+from hypercolumns.callbacks import TrainingProgressBar
 from hypercolumns.data import Example, PredictionDataset
-from hypercolumns.data.modules.images import ImageDataset, collate
+from hypercolumns.data.modules.image_data import ImageDataset, collate
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.evaluation import Counts, Evaluation, groups_of
+from hypercolumns.evaluation import Evaluation, ImageConfusion, resampling_groups
 from hypercolumns.runtime import distributed
-from hypercolumns.runtime.signals import leave_to_parent
-from hypercolumns.tasks import Scoring
+from hypercolumns.runtime.signals import ignore_signals_in_worker
+from hypercolumns.tasks import EvaluationTask
 
 
-def score(
+def score_images(
     cfg: DictConfig, labeller: nn.Module, dataset: ImageDataset | PredictionDataset, classes: tuple[str, ...]
 ) -> Evaluation:
     """Count how the labeller labels each image of the dataset, in its order.
@@ -28,8 +28,8 @@ def score(
     images than processes.
     """
     ids = [pair.id for pair in dataset.pairs]
-    groups_of(ids, cfg.groups)  # before the work, not after it
-    trainer = distributed.bare_trainer(cfg, Progress(), precision=cfg.trainer.precision)
+    resampling_groups(ids, cfg.groups)  # before the work, not after it
+    trainer = distributed.inference_trainer(cfg, TrainingProgressBar(), precision=cfg.trainer.precision)
     if trainer.world_size > len(ids):
         raise HypercolumnsError(
             f"trainer.devices={cfg.trainer.devices}: {trainer.world_size} processes can't share {len(ids)} images; use "
@@ -41,9 +41,9 @@ def score(
         batch_sampler=[[index] for index in own],
         num_workers=cfg.num_workers,
         collate_fn=collate,
-        worker_init_fn=leave_to_parent,
+        worker_init_fn=ignore_signals_in_worker,
     )
-    task = Scoring(labeller.eval(), len(classes), cfg.boundary)
+    task = EvaluationTask(labeller.eval(), len(classes), cfg.boundary)
     fault = None
     try:
         with distributed.interruptible(trainer):
@@ -55,7 +55,7 @@ def score(
     return Evaluation.of(sorted(counts, key=lambda one: order[one.id]), classes, cfg.boundary)
 
 
-def _of_all(trainer: pl.Trainer, counts: list[Counts], fault: str | None) -> list[Counts]:
+def _of_all(trainer: pl.Trainer, counts: list[ImageConfusion], fault: str | None) -> list[ImageConfusion]:
     """The counts of all processes; raises HypercolumnsError if one of them met a fault."""
     parts: list[Any] = [(counts, fault)]
     if trainer.world_size > 1:

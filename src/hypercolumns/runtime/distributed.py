@@ -16,14 +16,14 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.runtime.signals import interrupt, on_stop
+from hypercolumns.runtime.signals import handle_stop_signals, raise_interrupt
 
-WHERE = ("accelerator", "devices", "num_nodes", "strategy")  # settings of the trainer
-PATIENCE = 5  # seconds that a process may take to end after the one that started it
+MACHINE_SETTINGS = ("accelerator", "devices", "num_nodes", "strategy")  # settings of the trainer
+EXIT_TIMEOUT = 5  # seconds that a process may take to end after the one that started it
 Found = TypeVar("Found")
 
 
-def begin(cfg: DictConfig) -> None:
+def launch(cfg: DictConfig) -> None:
     """Start the processes that the trainer's settings ask for, if nobody else has, and let them find each other.
 
     A process that is started here runs this very command, up to this point, and ends no later than this one. No process
@@ -31,7 +31,7 @@ def begin(cfg: DictConfig) -> None:
     """
     if distributed.is_initialized():
         return
-    trainer = bare_trainer(cfg)
+    trainer = inference_trainer(cfg)
     _check_precision(str(cfg.trainer.precision), trainer.strategy.root_device)
     if trainer.world_size == 1:
         # Lightning takes it from what torchrun and srun set, even for a command that works by itself
@@ -47,7 +47,7 @@ def begin(cfg: DictConfig) -> None:
     try:
         launcher.launch(trainer.strategy.setup_environment)
     except ValueError as error:  # torchrun or SLURM started another number of them
-        raise _not_right(error) from error
+        raise _invalid_trainer(error) from error
     if isinstance(launcher, _SubprocessScriptLauncher):
         atexit.register(_end, launcher.procs)
 
@@ -67,42 +67,42 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """See the processes end that were started here, by force if one does not: it waits for this one."""
     for process in processes:
         try:
-            process.wait(PATIENCE)
+            process.wait(EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the only one, or the one of several that writes files and speaks."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Whether there are others."""
     return distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 @contextmanager
-def first_before_others() -> Iterator[None]:
+def rank_zero_first() -> Iterator[None]:
     """The first process does what is inside, and then the others: they find what it has made."""
-    if not is_first():
-        wait()
+    if not is_rank_zero():
+        barrier()
     try:
         yield
     finally:
-        if is_first():
-            wait()
+        if is_rank_zero():
+            barrier()
 
 
-def found_by_first(find: Callable[[], Found]) -> Found:
+def broadcast_from_rank_zero(find: Callable[[], Found]) -> Found:
     """What the first process finds, in all of them."""
-    found = [find() if is_first() else None]
-    if several():
+    found = [find() if is_rank_zero() else None]
+    if is_distributed():
         distributed.broadcast_object_list(found)
     return cast(Found, found[0])
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until all processes are here: what the first one has written, the others then find."""
     if distributed.is_initialized():
         distributed.barrier()
@@ -110,14 +110,14 @@ def wait() -> None:
 
 def device(cfg: DictConfig) -> torch.device:
     """The device of this process."""
-    return bare_trainer(cfg).strategy.root_device
+    return inference_trainer(cfg).strategy.root_device
 
 
-def bare_trainer(cfg: DictConfig, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
+def inference_trainer(cfg: DictConfig, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
     """A trainer on the machine that the trainer's settings choose, which writes nothing and ends at a signal."""
     try:
         return pl.Trainer(
-            **{name: cfg.trainer[name] for name in WHERE if name in cfg.trainer},
+            **{name: cfg.trainer[name] for name in MACHINE_SETTINGS if name in cfg.trainer},
             callbacks=[*callbacks, _Interruptible()],
             logger=False,
             enable_checkpointing=False,
@@ -127,14 +127,14 @@ def bare_trainer(cfg: DictConfig, *callbacks: pl.Callback, **settings: Any) -> p
             **settings,
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:  # RuntimeError: SLURM's settings
-        raise _not_right(error) from error
+        raise _invalid_trainer(error) from error
 
 
 class _Interruptible(pl.Callback):
     """Ends at once when a signal asks to, in place of Lightning, which would wait and let other processes do so."""
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        on_stop(interrupt)
+        handle_stop_signals(raise_interrupt)
 
 
 @contextmanager
@@ -148,5 +148,5 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
-def _not_right(error: Exception) -> HypercolumnsError:
+def _invalid_trainer(error: Exception) -> HypercolumnsError:
     return HypercolumnsError(f"trainer: its settings are not right ({' '.join(str(error).split())})")

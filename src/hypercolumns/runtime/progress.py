@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 console = Console(highlight=False, soft_wrap=True)
 
 
-class Bar:
+class ProgressBar:
     """The progress of some steps, from `with` to its end; `total` of them, if that is known.
 
     In a terminal it shows the time taken and the time left; elsewhere it prints a line now and then, at least `every`
@@ -28,7 +28,7 @@ class Bar:
         self.every, self.summary = every, summary
         self._bar: Progress | None = None
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBar":
         """Begin."""
         self._start = self._last = time.monotonic()
         if console.is_terminal:
@@ -68,7 +68,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
     """The items, one by one, while the progress is shown; `total` of them if they have no length."""
     if total is None:
         total = len(items) if isinstance(items, Sized) else None
-    with Bar(description, total) as bar:
+    with ProgressBar(description, total) as bar:
         for item in items:
             yield item
             bar.advance()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 
-def derive(seed: int, *purpose: int | str) -> int:
+def derive_seed(seed: int, *purpose: int | str) -> int:
     """A seed in [0, 2^63) that depends on `seed` and on every part of `purpose`, and on nothing else."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -15,7 +15,7 @@ def derive(seed: int, *purpose: int | str) -> int:
 
 def generator(seed: int, *purpose: int | str) -> torch.Generator:
     """A CPU generator seeded by `derive(seed, *purpose)`."""
-    return torch.Generator().manual_seed(derive(seed, *purpose))
+    return torch.Generator().manual_seed(derive_seed(seed, *purpose))
 
 
 @contextmanager
@@ -25,5 +25,5 @@ def seeded(seed: int, *purpose: int | str) -> Iterator[None]:
     in_use = torch.cuda.is_initialized() or torch.backends.mps.is_available()
     seed_generators = torch.manual_seed if in_use else torch.default_generator.manual_seed
     with torch.random.fork_rng(devices=[]):
-        seed_generators(derive(seed, *purpose))
+        seed_generators(derive_seed(seed, *purpose))
         yield

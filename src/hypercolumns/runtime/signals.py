@@ -11,25 +11,25 @@ STOPPING = tuple(
 )  # Windows lacks the last one
 
 
-def on_stop(handler: Callable[[int, FrameType | None], None]) -> None:
+def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
     """From now on these signals are for `handler`; but where they don't arrive, in other threads, nothing changes."""
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
             signal.signal(number, handler)
 
 
-def leave(number: int, frame: FrameType | None) -> None:
+def exit_on_signal(number: int, frame: FrameType | None) -> None:
     """Handle a signal while nothing is begun: a library that is being imported may swallow KeyboardInterrupt."""
     os.write(2, b"interrupted before anything was begun\n")
     os._exit(128 + number)
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
+def raise_interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal as Python handles Ctrl-C: by KeyboardInterrupt, which here holds the number of the signal."""
     raise KeyboardInterrupt(number)
 
 
-def leave_to_parent(worker: int) -> None:
+def ignore_signals_in_worker(worker: int) -> None:
     """Start a worker of a DataLoader: what a signal means the parent decides, and a step needs its workers to end.
 
     So signals to the whole group don't reach a worker, and of those to all processes SIGTERM alone, by which the parent

@@ -1,10 +1,18 @@
 """Which pixels of a mask become samples."""
 
-from hypercolumns.samplers.balanced import Balanced
-from hypercolumns.samplers.boundary import Boundary
-from hypercolumns.samplers.per_class import PerClass
-from hypercolumns.samplers.sampler import Logits, Sampler
-from hypercolumns.samplers.uncertainty import Uncertainty
-from hypercolumns.samplers.uniform import Uniform
+from hypercolumns.samplers.balanced import BalancedSampler
+from hypercolumns.samplers.boundary import BoundarySampler
+from hypercolumns.samplers.per_class import PerClassSampler
+from hypercolumns.samplers.sampler import LogitsAt, Sampler
+from hypercolumns.samplers.uncertainty import UncertaintySampler
+from hypercolumns.samplers.uniform import UniformSampler
 
-__all__ = ["Balanced", "Boundary", "Logits", "PerClass", "Sampler", "Uncertainty", "Uniform"]
+__all__ = [
+    "BalancedSampler",
+    "BoundarySampler",
+    "LogitsAt",
+    "PerClassSampler",
+    "Sampler",
+    "UncertaintySampler",
+    "UniformSampler",
+]

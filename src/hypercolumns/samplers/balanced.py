@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import check_whole
-from hypercolumns.io.images import VOID
-from hypercolumns.models.slices import quotas
-from hypercolumns.samplers.sampler import Logits, Sampler, choose
+from hypercolumns.errors import check_int
+from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.models.slices import allocate_evenly
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
 
 
-class Balanced(Sampler):
+class BalancedSampler(Sampler):
     """n pixels of the image, shared among its classes as evenly as can be, in the order of the classes.
 
     A class that has fewer gives all it has, and the others the rest. What is left over by dividing goes to the most
@@ -18,11 +18,15 @@ class Balanced(Sampler):
 
     def __init__(self, n: int = 500) -> None:
         """n: pixels an image."""
-        check_whole("sampler.n", n, least=1)
+        check_int("sampler.n", n, minimum=1)
         self.n = n
 
-    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """See `Sampler`."""
-        shares = quotas(mask[mask != VOID].bincount().tolist(), self.n)
-        chosen = [choose((mask == label).nonzero(), share, generator) for label, share in enumerate(shares) if share]
+        shares = allocate_evenly(mask[mask != IGNORE_INDEX].bincount().tolist(), self.n)
+        chosen = [
+            draw_without_replacement((mask == label).nonzero(), share, generator)
+            for label, share in enumerate(shares)
+            if share
+        ]
         return torch.cat(chosen) if chosen else torch.empty(0, 2, dtype=torch.int64)

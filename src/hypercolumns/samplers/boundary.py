@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import check_share, check_whole
-from hypercolumns.io.images import VOID
+from hypercolumns.errors import check_fraction, check_int
+from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.labels import boundary_band
-from hypercolumns.samplers.sampler import Logits, Sampler, choose
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
 
 
-class Boundary(Sampler):
+class BoundarySampler(Sampler):
     """n pixels of the image: a share of them near boundaries, the rest elsewhere, each as likely as others there.
 
     Near is within `width` pixels of another label, which may be void, as in evaluation. Where there are too few pixels
@@ -18,14 +18,16 @@ class Boundary(Sampler):
 
     def __init__(self, n: int = 500, share: float = 0.5, width: int = 3) -> None:
         """n: pixels an image; share: of them near boundaries; width: of what is near, in pixels."""
-        check_whole("sampler.n", n, least=1)
-        check_share("sampler.share", share)
-        check_whole("sampler.width", width, least=1)
+        check_int("sampler.n", n, minimum=1)
+        check_fraction("sampler.share", share)
+        check_int("sampler.width", width, minimum=1)
         self.n, self.share, self.width = n, share, width
 
-    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """See `Sampler`."""
-        band, valid = boundary_band(mask, self.width), mask != VOID
+        band, valid = boundary_band(mask, self.width), mask != IGNORE_INDEX
         far = (valid & ~band).nonzero()
-        near = choose((valid & band).nonzero(), max(round(self.share * self.n), self.n - len(far)), generator)
-        return torch.cat([near, choose(far, self.n - len(near), generator)])
+        near = draw_without_replacement(
+            (valid & band).nonzero(), max(round(self.share * self.n), self.n - len(far)), generator
+        )
+        return torch.cat([near, draw_without_replacement(far, self.n - len(near), generator)])

@@ -7,20 +7,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-Logits = Callable[[Tensor], Tensor]  # a model's at points (N, 2) of the image, row and column: (N, classes)
+LogitsAt = Callable[[Tensor], Tensor]  # a model's at points (N, 2) of the image, row and column: (N, classes)
 
 
 class Sampler(ABC):
     """Chooses pixels of a mask.
 
     Attributes:
-        needs_model: whether it must be given `logits`.
+        needs_logits: whether it must be given `logits`.
     """
 
-    needs_model: ClassVar[bool] = False
+    needs_logits: ClassVar[bool] = False
 
     @abstractmethod
-    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """Choose among the pixels of `mask` (H, W), integer class indices, that are not void (255).
 
         Returns (N, 2) int64, row and column of each, no pixel twice; the same for the same state of the generator and
@@ -29,6 +29,6 @@ class Sampler(ABC):
         ...
 
 
-def choose(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def draw_without_replacement(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """N of these pixels (P, 2), without replacement, each as likely; all of them in random order if P <= n."""
     return pixels[torch.randperm(len(pixels), generator=generator)[:n]]

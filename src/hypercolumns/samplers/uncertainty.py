@@ -3,31 +3,31 @@
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import check_share, check_whole
-from hypercolumns.io.images import VOID
-from hypercolumns.samplers.sampler import Logits, Sampler, choose
+from hypercolumns.errors import check_fraction, check_int
+from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
 
 
-class Uncertainty(Sampler):
+class UncertaintySampler(Sampler):
     """n pixels of the image, most of them where the two highest logits are close.
 
     As PointRend trains (Kirillov et al., arXiv:1912.08193, section 3.1): of `oversample` * n candidates, drawn with
     equal chances, the `share` * n most uncertain are taken; the rest is drawn, with equal chances, from all others.
     """
 
-    needs_model = True
+    needs_logits = True
 
     def __init__(self, n: int = 500, oversample: int = 3, share: float = 0.75) -> None:
         """n: pixels an image; oversample, share: k and beta of the paper."""
-        check_whole("sampler.n", n, least=1)
-        check_whole("sampler.oversample", oversample, least=1)
-        check_share("sampler.share", share)
+        check_int("sampler.n", n, minimum=1)
+        check_int("sampler.oversample", oversample, minimum=1)
+        check_fraction("sampler.share", share)
         self.n, self.oversample, self.share = n, oversample, share
 
-    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """See `Sampler`."""
         assert logits is not None, "who calls a sampler that needs a model has one"
-        pixels = choose((mask != VOID).nonzero(), mask.numel(), generator)
+        pixels = draw_without_replacement((mask != IGNORE_INDEX).nonzero(), mask.numel(), generator)
         if len(pixels) <= self.n:
             return pixels
         found = logits(pixels[: self.oversample * self.n])
@@ -36,4 +36,4 @@ class Uncertainty(Sampler):
         unsure = order[: round(self.share * self.n)]
         others = torch.ones(len(pixels), dtype=torch.bool)
         others[unsure] = False
-        return torch.cat([pixels[unsure], choose(pixels[others], self.n - len(unsure), generator)])
+        return torch.cat([pixels[unsure], draw_without_replacement(pixels[others], self.n - len(unsure), generator)])

@@ -3,19 +3,19 @@
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import check_whole
-from hypercolumns.io.images import VOID
-from hypercolumns.samplers.sampler import Logits, Sampler, choose
+from hypercolumns.errors import check_int
+from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
 
 
-class Uniform(Sampler):
+class UniformSampler(Sampler):
     """n pixels of the image, each pixel as likely; fewer where the image has fewer that are not void."""
 
     def __init__(self, n: int = 500) -> None:
         """n: pixels an image."""
-        check_whole("sampler.n", n, least=1)
+        check_int("sampler.n", n, minimum=1)
         self.n = n
 
-    def __call__(self, mask: Tensor, generator: torch.Generator, logits: Logits | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """See `Sampler`."""
-        return choose((mask != VOID).nonzero(), self.n, generator)
+        return draw_without_replacement((mask != IGNORE_INDEX).nonzero(), self.n, generator)

@@ -17,56 +17,56 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.callbacks import (
-    CompleteCheckpoint,
-    Finite,
-    History,
-    LastCheckpoints,
-    MovableCheckpoint,
-    MovingAverage,
-    Patience,
-    Progress,
-    Pruning,
-    WholeFiles,
+    AtomicCheckpointIO,
+    EMAWeightAveraging,
+    MetricsCSV,
+    RelocatableModelCheckpoint,
+    ResumableEarlyStopping,
+    ResumeCheckpoint,
+    SearchPruning,
+    SelfContainedCheckpoint,
+    TerminateOnNonFinite,
+    TrainingProgressBar,
     resume_point,
 )
 from hypercolumns.data import (
     Augmentation,
-    ImageData,
-    ImageSet,
-    ResumableData,
-    check_colours,
+    DatasetIndex,
+    ImageDataModule,
+    ResumableDataModule,
+    check_colour_settings,
     check_headers,
-    fold,
-    limited,
+    hold_out,
     quarantine,
     shared_ids,
+    train_subset,
 )
-from hypercolumns.data.groups import groups_by
+from hypercolumns.data.groups import group_ids
 from hypercolumns.errors import (
     HypercolumnsError,
-    check_name,
+    check_bool,
+    check_folder_name,
+    check_fraction,
+    check_int,
     check_number,
-    check_share,
-    check_switch,
-    check_whole,
-    is_of_memory,
-    printable,
-    reason,
+    escape_control_chars,
+    is_out_of_memory,
+    summarize_error,
 )
 from hypercolumns.io import checkpoints as torch_file
-from hypercolumns.io.files import expanded
-from hypercolumns.io.images import limit_pixels
+from hypercolumns.io.files import expand_path
+from hypercolumns.io.images import set_max_pixels
 from hypercolumns.losses import ClassWeights, Loss, balanced_weights
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.extractor import hypercolumns_at
 from hypercolumns.models.hypercolumn import check_alignment
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.tta import Views
+from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.runs.environment import command_line
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console
-from hypercolumns.tasks.param_groups import UNHEARD_OF, LayerRates
+from hypercolumns.tasks.param_groups import MAX_LR, ParamGroupConfig
 
 WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of conf/data leaves them out
     "split_by": None,
@@ -78,7 +78,7 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
 }
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
-Read = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
+HypercolumnReader = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
 
 def quiet_libraries() -> None:
@@ -105,22 +105,22 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", module="PIL")  # what else a damaged file makes it say, beside our own words
 
 
-def prepare(cfg: DictConfig) -> None:
+def check_settings(cfg: DictConfig) -> None:
     """What every stage of train.py does first: check the settings that no class checks, and silence the libraries."""
-    check_switch("overwrite", cfg.overwrite)
-    check_whole("batch_size", cfg.batch_size, least=1)
-    check_whole("num_workers", cfg.num_workers, least=0)
+    check_bool("overwrite", cfg.overwrite)
+    check_int("batch_size", cfg.batch_size, minimum=1)
+    check_int("num_workers", cfg.num_workers, minimum=0)
     check_number("checkpoint_minutes", cfg.checkpoint_minutes)
     if cfg.start_share is not None:
-        check_share("start_share", cfg.start_share)
-    check_whole("boundary", cfg.boundary, least=1)
-    check_whole("bootstrap", cfg.bootstrap, least=0)
+        check_fraction("start_share", cfg.start_share)
+    check_int("boundary", cfg.boundary, minimum=1)
+    check_int("bootstrap", cfg.bootstrap, minimum=0)
     if cfg.groups is not None:
-        groups_by([], cfg.groups, "groups")  # raises where it is no regular expression
-    check_whole("seed", cfg.seed, least=0)
-    limit_pixels(cfg.max_pixels)
+        group_ids([], cfg.groups, "groups")  # raises where it is no regular expression
+    check_int("seed", cfg.seed, minimum=0)
+    set_max_pixels(cfg.max_pixels)
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
-    check_name("cnn.name", cfg.cnn.name)
+    check_folder_name("cnn.name", cfg.cnn.name)
     check_kinds(cfg)
     check_machine(cfg)
     for group in ("augment", "rank", "views"):
@@ -134,7 +134,7 @@ def prepare(cfg: DictConfig) -> None:
             )
     of_training = ("max_epochs",) if cfg.monitor is not None else ()
     for name in (*of_training, "log_every_n_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
-        check_whole(f"trainer.{name}", cfg.trainer[name], least=1)
+        check_int(f"trainer.{name}", cfg.trainer[name], minimum=1)
     for name in ("limit_train_batches", "limit_val_batches"):
         if cfg.trainer[name] is not None:
             check_number(f"trainer.{name}", cfg.trainer[name])
@@ -148,16 +148,16 @@ def prepare(cfg: DictConfig) -> None:
         if not str(cfg.monitor).startswith("val/"):
             raise HypercolumnsError(f"monitor={cfg.monitor} must be a figure of the val images, such as val/loss")
         for name in ("lr", "weight_decay", "momentum"):
-            check_number(f"optimizer.{name}", cfg.optimizer.get(name, 0), below=UNHEARD_OF)
+            check_number(f"optimizer.{name}", cfg.optimizer.get(name, 0), below=MAX_LR)
     elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
     quiet_libraries()
     if cfg.stage in SHARED:
-        distributed.begin(cfg)
+        distributed.launch(cfg)
     if cfg.monitor is not None:  # raise for settings that can't be, before any work
         loss(cfg, lambda: torch.ones(1))
         optimization(cfg)
-    console.quiet = not distributed.is_first()
+    console.quiet = not distributed.is_rank_zero()
 
 
 def plain(cfg: Any) -> Any:
@@ -196,29 +196,29 @@ def part(group: str, settings: Any, **more: Any) -> Any:
     return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
 
 
-def listed_images(cfg: DictConfig) -> tuple[ImageSet, dict[str, Any]]:
+def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, dict[str, Any]]:
     """The images that the config names, as they are listed, and the settings that say which of them to use.
 
     The first process fetches or draws them if they are not there.
     """
     settings = plain(cfg.data)
     which = {name: settings.pop(name, default) for name, default in WHICH_IMAGES.items()}
-    with distributed.first_before_others():
-        images: ImageSet = part("data", settings)
+    with distributed.rank_zero_first():
+        images: DatasetIndex = part("data", settings)
     return images, which
 
 
-def image_set(cfg: DictConfig) -> ImageSet:
+def image_set(cfg: DictConfig) -> DatasetIndex:
     """The images that the config names, all of which can be used, as far as can be told quickly.
 
     With `data.on_bad=skip` they have all been decoded once, and what can't be used is left out. Raises
     HypercolumnsError if something is wrong with the list or, without it, with the files.
     """
     images, which = listed_images(cfg)
-    images = fold(images, which["split_by"], which["fold"])
-    check_share("data.max_bad", which["max_bad"])
+    images = hold_out(images, which["split_by"], which["fold"])
+    check_fraction("data.max_bad", which["max_bad"])
     if which["on_bad"] == "skip":
-        images = quarantine.left_out(cfg, images, which["max_bad"])
+        images = quarantine.drop_invalid(cfg, images, which["max_bad"])
     elif which["on_bad"] == "error":
         check_headers(images)
     else:
@@ -226,11 +226,11 @@ def image_set(cfg: DictConfig) -> ImageSet:
     shared = shared_ids(images)
     if shared:
         console.print(
-            f"warning: data {images.name}: {len(shared)} images are in several splits, such as {printable(shared[0])}; "
+            f"warning: data {images.name}: {len(shared)} images are in several splits, such as {escape_control_chars(shared[0])}; "
             f"figures of the val images tell nothing about new ones then",
             markup=False,
         )
-    return limited(images, which["limit_images"], which["limit_seed"])
+    return train_subset(images, which["limit_images"], which["limit_seed"])
 
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:
@@ -243,7 +243,7 @@ def resize(cfg: DictConfig) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def image_data(cfg: DictConfig, images: ImageSet) -> ImageData:
+def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
     """The images as batches."""
     if cfg.resize is not None and cfg.augment and (cfg.augment.crop is not None or cfg.augment.scale is not None):
         raise HypercolumnsError(
@@ -251,14 +251,14 @@ def image_data(cfg: DictConfig, images: ImageSet) -> ImageData:
             "set augment.crop=null augment.scale=null, or resize=null"
         )
     augmentation = Augmentation(**plain(cfg.augment or {}))
-    return ImageData(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
+    return ImageDataModule(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
 
 
 def views_to_sample(cfg: DictConfig) -> dict[str, Any]:
     """The setting `views`: how many of each train image, and how their colours differ; {} for the image as it is."""
     settings: dict[str, Any] = plain(cfg.views)
-    check_whole("views.number", settings["number"], least=0)
-    check_colours("views", settings["color_jitter"], settings["grey"], settings["blur"])
+    check_int("views.number", settings["number"], minimum=0)
+    check_colour_settings("views", settings["color_jitter"], settings["grey"], settings["blur"])
     return settings if settings["number"] else {}
 
 
@@ -286,7 +286,7 @@ def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
     return new
 
 
-def tune(segmenter: Segmenter, cfg: DictConfig) -> None:
+def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
     """Set what changes a segmenter's speed and memory, but not what it does: the settings `window` and `compile`."""
     check_machine(cfg)
     segmenter.window = cfg.window
@@ -296,30 +296,30 @@ def tune(segmenter: Segmenter, cfg: DictConfig) -> None:
 
 def check_machine(cfg: DictConfig) -> None:
     """Raise HypercolumnsError if `window` or `compile` can't be."""
-    check_whole("window", cfg.window, least=1)
-    check_switch("compile", cfg.compile)
+    check_int("window", cfg.window, minimum=1)
+    check_bool("compile", cfg.compile)
 
 
-def model(cfg: DictConfig, images: ImageSet) -> Segmenter:
+def model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     """The model that the setting `model` names; raises HypercolumnsError unless it has the classes of the images."""
-    path = expanded("model", cfg.model)
+    path = expand_path("model", cfg.model)
     segmenter = Segmenter.load(path)
     if segmenter.classes != images.classes:
         raise HypercolumnsError(
             f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} "
             f"{', '.join(images.classes)}; give data.classes=<a file of the model's classes> if the masks hold those"
         )
-    tune(segmenter, cfg)
+    configure_inference(segmenter, cfg)
     return segmenter
 
 
-def views(cfg: DictConfig) -> Views:
+def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
     """The setting `tta`."""
     settings = plain(cfg.tta)
     if not isinstance(settings, dict) or set(settings) - {"scales", "flip"}:
         raise HypercolumnsError(f"tta={settings} must be tta.scales=[...] and tta.flip=true or false")
     scales = settings.get("scales", [1.0])
-    return Views(tuple(scales if isinstance(scales, list) else [scales]), settings.get("flip", False))
+    return TestTimeAugmentation(tuple(scales if isinstance(scales, list) else [scales]), settings.get("flip", False))
 
 
 def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
@@ -335,7 +335,7 @@ def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
             f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch, or a number from 0 "
             f"(none) to 1 (balanced)"
         )
-    check_share("class_weights", cfg.class_weights)
+    check_fraction("class_weights", cfg.class_weights)
     return balanced_weights(count(), cfg.class_weights)
 
 
@@ -347,12 +347,12 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
     weights = class_weights(cfg, count)
     made: Loss = part("loss", cfg.loss)
     what = f"loss={cfg.loss.kind}"
-    if not made.weigh(weights) and weights is not None:
+    if not made.set_class_weights(weights) and weights is not None:
         raise HypercolumnsError(
             f"class_weights={cfg.class_weights}: in {what} all classes count alike by themselves; use "
             f"class_weights=none, or a loss with cross-entropy in it"
         )
-    if distributed.several() and not made.shareable:
+    if distributed.is_distributed() and not made.supports_ddp:
         raise HypercolumnsError(
             f"{what} is no sum over pixels, so several processes can't share a batch and give what one would; use "
             f"trainer.devices=1, or loss=cross_entropy"
@@ -363,11 +363,11 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
 def optimization(cfg: DictConfig) -> dict[str, Any]:
     """What the tasks take of the groups optimizer and scheduler: `optimizer`, `schedule` and `rates`."""
     settings = plain(cfg.optimizer)
-    rates = LayerRates(**{field.name: settings.pop(field.name) for field in fields(LayerRates)})
+    rates = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
     return {"optimizer": part("optimizer", settings), "schedule": part("scheduler", cfg.scheduler), "rates": rates}
 
 
-def reader(cfg: DictConfig, backbone: Backbone) -> Read:
+def hypercolumn_reader(cfg: DictConfig, backbone: Backbone) -> HypercolumnReader:
     """The function that gives the hypercolumns at points of an image, without gradients."""
     check_alignment(cfg.alignment)
 
@@ -384,18 +384,18 @@ def checkpoints(folder: Path) -> Path:
     return folder / "checkpoints"
 
 
-def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *own: pl.Callback) -> pl.Trainer:
+def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableDataModule, *own: pl.Callback) -> pl.Trainer:
     """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`; `own` callbacks too."""
     callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
     if cfg.ema is not None:
-        callbacks.append(MovingAverage(cfg.ema))
-    callbacks += [*own, Finite(data), Progress(), History(folder)]
+        callbacks.append(EMAWeightAveraging(cfg.ema))
+    callbacks += [*own, TerminateOnNonFinite(data), TrainingProgressBar(), MetricsCSV(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
-    callbacks.append(Pruning(cfg.stage, cfg.monitor, minimise=mode == "min"))
+    callbacks.append(SearchPruning(cfg.stage, cfg.monitor, minimise=mode == "min"))
     if cfg.patience is not None:
-        check_whole("patience", cfg.patience, least=1)
-        callbacks.append(Patience(cfg.monitor, mode=mode, patience=cfg.patience))
-    best = MovableCheckpoint(
+        check_int("patience", cfg.patience, minimum=1)
+        callbacks.append(ResumableEarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience))
+    best = RelocatableModelCheckpoint(
         checkpoints(folder),
         filename="best",
         monitor=cfg.monitor,
@@ -403,13 +403,13 @@ def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *o
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    last = LastCheckpoints(checkpoints(folder), cfg.checkpoint_minutes, data)
+    last = ResumeCheckpoint(checkpoints(folder), cfg.checkpoint_minutes, data)
     callbacks += [best, last]  # in this order, so that the last one knows the best
     made: pl.Trainer = instantiate(
         cfg.trainer,
         logger=instantiate(cfg.logger, save_dir=str(events)),
         callbacks=callbacks,
-        plugins=[WholeFiles()],
+        plugins=[AtomicCheckpointIO()],
         default_root_dir=str(folder),
         reload_dataloaders_every_n_epochs=1,  # the order of an epoch is a function of its number
         use_distributed_sampler=False,  # the data modules see to it
@@ -424,7 +424,7 @@ def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableData, *o
 def fit(
     cfg: DictConfig,
     task: pl.LightningModule,
-    data: ResumableData,
+    data: ResumableDataModule,
     segmenter: Segmenter,
     folder: Path,
     events: Path,
@@ -435,26 +435,26 @@ def fit(
     """
     fitted = checkpoints(folder) / "fitted"
     if not fitted.is_file():
-        of_run = trainer(cfg, folder, events, data, CompleteCheckpoint(segmenter))
+        of_run = trainer(cfg, folder, events, data, SelfContainedCheckpoint(segmenter))
         _state_batches(cfg, of_run)
         with distributed.interruptible(of_run):
-            start = distributed.found_by_first(lambda: resume_point(checkpoints(folder)))
+            start = distributed.broadcast_from_rank_zero(lambda: resume_point(checkpoints(folder)))
             _fit_from(start, of_run, task, data)
     task.load_state_dict(_best_checkpoint(folder)["state_dict"])
-    if distributed.is_first():
+    if distributed.is_rank_zero():
         fitted.touch()
 
 
-def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule, data: ResumableData) -> None:
+def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule, data: ResumableDataModule) -> None:
     """Train, going on from a checkpoint; raises HypercolumnsError if it is none of this training."""
     try:
         trainer.fit(task, data, ckpt_path=start, weights_only=True)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        last = next(one for one in trainer.callbacks if isinstance(one, LastCheckpoints))  # type: ignore[attr-defined]
-        if start is None or last.began or is_of_memory(error):
+        last = next(one for one in trainer.callbacks if isinstance(one, ResumeCheckpoint))  # type: ignore[attr-defined]
+        if start is None or last.began or is_out_of_memory(error):
             raise
         raise HypercolumnsError(
-            f"{start} is no checkpoint of this training ({reason(error)}); remove it, and the same command goes on "
+            f"{start} is no checkpoint of this training ({summarize_error(error)}); remove it, and the same command goes on "
             f"without it"
         ) from error
 
@@ -491,7 +491,7 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise HypercolumnsError("no epoch was scored, so there is no best one; check trainer.limit_val_batches")
     try:
-        checkpoint: dict[str, Any] = torch_file.read(path)
+        checkpoint: dict[str, Any] = torch_file.load_plain(path)
         if not {"state_dict", "callbacks", "epoch"} <= {*checkpoint}:
             raise ValueError("it is no checkpoint of a training")
     except (OSError, TypeError, ValueError) as error:

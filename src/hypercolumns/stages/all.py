@@ -20,7 +20,7 @@ def run_all(cfg: DictConfig) -> Run:
     """Run each stage on what the one before made, with a config of its own, composed of the same overrides."""
     if cfg.until not in LAST:
         raise HypercolumnsError(f"until={cfg.until} must be the last stage of stage=all: {' or '.join(LAST)}")
-    finished = cfg.samples is not None and (runs.local(cfg, "samples") / INDEX).is_file()
+    finished = cfg.samples is not None and (runs.local_path(cfg, "samples") / INDEX).is_file()
     samples = cfg.samples if finished else extract(compose_stage("extract"))
     pretrained = pretrain(compose_stage("pretrain", samples=str(samples)))
     if cfg.until == "pretrain":

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation, compare
-from hypercolumns.io.files import file_hash, key, write_json
+from hypercolumns.io.files import file_hash, short_hash, write_json
 from hypercolumns.reports import tables
 from hypercolumns.runs import run as runs
 from hypercolumns.runs.environment import command_line, environment
@@ -18,7 +18,7 @@ from hypercolumns.settings import build
 
 def compare_runs(cfg: DictConfig) -> Path:
     """Print and write how the run `evaluation` differs from the run `baseline`; returns the folder of the result."""
-    build.prepare(cfg)
+    build.check_settings(cfg)
     if cfg.evaluation is None or cfg.baseline is None:
         raise HypercolumnsError(
             "stage=compare needs evaluation=<the folder of a run that was scored> and baseline=<that of another>"
@@ -29,19 +29,19 @@ def compare_runs(cfg: DictConfig) -> Path:
     compared = {
         setting: {"run": str(file.resolve().parent), "counts": file_hash(file)[:16]} for setting, file in files.items()
     }
-    folder = runs.local(cfg, "runs") / "comparisons" / key([compared, cfg.groups, cfg.bootstrap, cfg.seed])
+    folder = runs.local_path(cfg, "runs") / "comparisons" / short_hash([compared, cfg.groups, cfg.bootstrap, cfg.seed])
     write_json(folder / "comparison.json", {"compared": compared, **result})
     command = command_line(build.overrides())
     write_json(folder / "environment.json", environment(command, distributed.device(cfg)))
     tables.write_comparison(folder / "comparison.csv", result)
-    tables.show_comparison(result, files["evaluation"].parent, files["baseline"].parent)
+    tables.print_comparison(result, files["evaluation"].parent, files["baseline"].parent)
     console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)
     return folder
 
 
 def _counts(cfg: DictConfig, setting: str) -> Path:
     """The counts in the folder that a setting names."""
-    folder = runs.local(cfg, setting)
+    folder = runs.local_path(cfg, setting)
     folder = folder.parent if folder.is_file() else folder
     counts = Run(folder).counts
     if not counts.is_file():

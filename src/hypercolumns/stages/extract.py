@@ -13,16 +13,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, StackDataset
 
-from hypercolumns.data import Augmentation, Example, ImageData, ImageSet
-from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.io.files import replacing
+from hypercolumns.data import Augmentation, DatasetIndex, Example, ImageDataModule
+from hypercolumns.errors import HypercolumnsError, check_int
+from hypercolumns.io.files import atomic_write
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import Tap
 from hypercolumns.reports import projector, tables
 from hypercolumns.runs import run as runs
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
-from hypercolumns.runtime.signals import leave_to_parent
+from hypercolumns.runtime.signals import ignore_signals_in_worker
 from hypercolumns.samplers import Sampler
 from hypercolumns.settings import build
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
@@ -36,34 +36,34 @@ def extract(cfg: DictConfig) -> Path:
     Several processes may do so at once, started together or not, and share the work; each returns when the store is
     finished.
     """
-    build.prepare(cfg)
-    check_whole("embedding", cfg.embedding, least=0)
+    build.check_settings(cfg)
+    check_int("embedding", cfg.embedding, minimum=0)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
     sampler: Sampler = build.part("sampler", cfg.sampler)
-    guide = _guide(cfg, images) if sampler.needs_model else None
-    fingerprint = runs.store_identity(cfg, runs.needs(cfg, images, backbone))
+    guide = _guide(cfg, images) if sampler.needs_logits else None
+    fingerprint = runs.store_identity(cfg, runs.shared_settings(cfg, images, backbone))
     folder = runs.store_folder(cfg, images, fingerprint)
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
-        if cfg.overwrite and distributed.is_first():
-            projector.remove(folder)
+        if cfg.overwrite and distributed.is_rank_zero():
+            projector.remove_projector(folder)
             writer.clear()
-        distributed.wait()
+        distributed.barrier()
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
             console.print(f"extract: already done, {folder}", markup=False)
         else:
-            with replacing(folder / "config.yaml") as temporary:
+            with atomic_write(folder / "config.yaml") as temporary:
                 OmegaConf.save(cfg, temporary, resolve=True)
             colours = build.views_to_sample(cfg)
             number = colours.pop("number", 0)
-            data = ImageData(
+            data = ImageDataModule(
                 images,
                 num_workers=cfg.num_workers,
                 resize=build.resize(cfg),
                 augmentation=Augmentation(**colours),
                 seed=cfg.seed,
             )
-            read = build.reader(cfg, backbone.to(distributed.device(cfg)).eval())
+            read = build.hypercolumn_reader(cfg, backbone.to(distributed.device(cfg)).eval())
             sample = functools.partial(
                 _sample, taps=backbone.taps, read=read, sampler=sampler, guide=guide, seed=cfg.seed
             )
@@ -71,13 +71,13 @@ def extract(cfg: DictConfig) -> Path:
                 _extract_split(writer, split, _views(data, split, number), cfg.num_workers, sample)
         writer.finish()
     store = SampleStore(folder)
-    tables.show_store(store, images.classes)
-    if cfg.embedding and distributed.is_first():
-        projector.write(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
+    tables.print_store(store, images.classes)
+    if cfg.embedding and distributed.is_rank_zero():
+        projector.write_projector(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
     return folder
 
 
-def _guide(cfg: DictConfig, images: ImageSet) -> Segmenter:
+def _guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     """The model for a sampler that needs one."""
     if cfg.model is None:
         raise HypercolumnsError(
@@ -87,7 +87,7 @@ def _guide(cfg: DictConfig, images: ImageSet) -> Segmenter:
     return build.model(cfg, images).to(distributed.device(cfg))
 
 
-def _views(data: ImageData, split: str, number: int) -> StackDataset[Any]:
+def _views(data: ImageDataModule, split: str, number: int) -> StackDataset[Any]:
     """The views that samples of a split are taken from: of train images that many, of others the image as it is."""
     if split != "train" or not number:
         return StackDataset(data.dataset(split))
@@ -133,7 +133,7 @@ def _claimed(
         batch_size=None,
         sampler=indices(),
         num_workers=num_workers,
-        worker_init_fn=leave_to_parent,
+        worker_init_fn=ignore_signals_in_worker,
     )
     examples = iter(track(loader, f"extract {split}", total))
     for example in examples:
@@ -144,7 +144,7 @@ def _claimed(
 def _sample(
     views: Sequence[Example],
     taps: Sequence[Tap],
-    read: build.Read,
+    read: build.HypercolumnReader,
     sampler: Sampler,
     guide: Segmenter | None,
     seed: int,
@@ -167,7 +167,7 @@ def _sample(
 
 def _predicted(guide: Segmenter, image: Tensor, points: Tensor) -> Tensor:
     """The guide's logits at points (N, 2) of an image, (N, classes)."""
-    return guide.predicted_at(image[None], points[None])[0]
+    return guide.predict_logits_at(image[None], points[None])[0]
 
 
 def _refuse_unless_finite(features: Tensor, taps: Sequence[Tap], image: str) -> None:

@@ -11,39 +11,39 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from hypercolumns.errors import HypercolumnsError, check_share, check_switch, check_whole
-from hypercolumns.io.files import expanded, file_hash, remove_temporaries, replacing
-from hypercolumns.io.images import limit_pixels, read_mask
+from hypercolumns.errors import HypercolumnsError, check_bool, check_fraction, check_int
+from hypercolumns.io.files import atomic_write, expand_path, file_hash, remove_temporaries
+from hypercolumns.io.images import read_mask, set_max_pixels
 from hypercolumns.models import model_file
-from hypercolumns.models.engine import Adaptive
+from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.tta import ONE
+from hypercolumns.models.tta import NO_TTA
 from hypercolumns.prediction import (
     OUTPUTS,
     Frame,
-    How,
-    Look,
-    Needs,
-    Predicted,
-    Record,
+    ImagePrediction,
+    PredictionKind,
+    PredictionManifest,
+    PredictOptions,
+    RenderStyle,
     Source,
-    ahead,
     check_package,
     find_sources,
-    predicted,
+    predict_batches,
+    prefetch_map,
     read_frames,
 )
-from hypercolumns.prediction.ground_truth import Truth, remove_figures
+from hypercolumns.prediction.ground_truth import GroundTruth, remove_figures
 from hypercolumns.runs.run import RECORD, Run
-from hypercolumns.runtime.progress import Bar, console
+from hypercolumns.runtime.progress import ProgressBar, console
 from hypercolumns.settings import build
 
 SHARES = "shares.csv"
-SHOWN = 20  # of what went wrong
-Wanted = Mapping[str, Any]  # kind -> how it is made
+MAX_SHOWN = 20  # of what went wrong
+RequestedOutputs = Mapping[str, Any]  # kind -> how it is made
 
 
-class Done(NamedTuple):
+class RunSummary(NamedTuple):
     """The names of the images that are done, and what went wrong with others."""
 
     names: list[str]
@@ -58,32 +58,32 @@ def predict(cfg: DictConfig) -> int:
     written.
     """
     build.quiet_libraries()
-    limit_pixels(cfg.max_pixels)
+    set_max_pixels(cfg.max_pixels)
     if cfg.export is not None:
         _export(cfg)
         return 0
     _check_settings(cfg)
     outputs = _outputs(cfg)
     how = _how(cfg, outputs)
-    path = model_file.find(expanded("model", cfg.model)).resolve()  # what `latest` leads to now
+    path = model_file.find_model(expand_path("model", cfg.model)).resolve()  # what `latest` leads to now
     segmenter = Segmenter.load(path).to(device(cfg.device))
-    build.tune(segmenter, cfg)
+    build.configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[kind].suffix for kind in outputs])
     if any(source.video for source in sources):
         check_package("av", "video", f"images={cfg.images}")
-    out = expanded("out", cfg.out)
+    out = expand_path("out", cfg.out)
     _check_folder(cfg, out, sources, outputs)
     truth = None
     if cfg.masks is not None:
-        truth = Truth(expanded("masks", cfg.masks), sources, segmenter.classes, segmenter.palette)
+        truth = GroundTruth(expand_path("masks", cfg.masks), sources, segmenter.classes, segmenter.palette)
     settings = {
         "model": file_hash(path)[:16],
         "adaptive": [cfg.adaptive_start, cfg.adaptive_margin] if cfg.adaptive else False,
         "tta": [list(how.views.scales), how.views.flip],
         "precision": "bf16" if how.bf16 else "32",
     }
-    done = Done([], [])
-    with Record(out, settings, outputs, cfg.overwrite) as record:
+    done = RunSummary([], [])
+    with PredictionManifest(out, settings, outputs, cfg.overwrite) as record:
         _check_files(cfg, sources, record)
         record.start()
         try:
@@ -94,7 +94,10 @@ def predict(cfg: DictConfig) -> int:
             truth.conclude(Run(out), {"model": str(cfg.model), "images": str(cfg.images)})
     console.print(f"outputs in {out}", markup=False)
     if done.faults:
-        shown = [*done.faults[:SHOWN], *([f"and {len(done.faults) - SHOWN} more"] if len(done.faults) > SHOWN else [])]
+        shown = [
+            *done.faults[:MAX_SHOWN],
+            *([f"and {len(done.faults) - MAX_SHOWN} more"] if len(done.faults) > MAX_SHOWN else []),
+        ]
         lines = "\n  ".join([f"{len(done.faults)} images failed:", *shown])
         console.print(lines.encode("utf-8", "replace").decode(), markup=False)  # file names may be anything
     return len(done.faults)
@@ -108,12 +111,12 @@ def _export(cfg: DictConfig) -> None:
     if cfg.export not in kinds:
         raise HypercolumnsError(f"export={cfg.export} is not known; choose one of {', '.join(kinds)}")
     write, suffix = kinds[cfg.export]
-    path = (expanded("out", cfg.out) / "model").with_suffix(suffix)
+    path = (expand_path("out", cfg.out) / "model").with_suffix(suffix)
     if path.exists():
-        check_switch("overwrite", cfg.overwrite)
+        check_bool("overwrite", cfg.overwrite)
         if not cfg.overwrite:
             raise HypercolumnsError(f"{path} is there already; choose another out=, or replace it by overwrite=true")
-    segmenter = Segmenter.load(model_file.find(expanded("model", cfg.model)))
+    segmenter = Segmenter.load(model_file.find_model(expand_path("model", cfg.model)))
     found = write(segmenter, path, cfg.export_input, cfg.export_output)
     console.print(f"{path}: {found.labels:.2%} of the labels are the model's own, on images of noise", markup=False)
     if found.logits is not None:
@@ -140,16 +143,16 @@ def _check_settings(cfg: DictConfig) -> None:
         if not isinstance(cfg[name], str) or not cfg[name]:
             raise HypercolumnsError(f"{name}={cfg[name]} must be a path; several go on the lines of a .txt")
     for name in ("adaptive", "overwrite", "legend"):
-        check_switch(name, cfg[name])
+        check_bool(name, cfg[name])
     for name, value in cfg.outputs.items():
-        check_switch(f"outputs.{name}", value)
-    check_share("opacity", cfg.opacity)
-    check_whole("batch_size", cfg.batch_size, least=1)
-    check_whole("num_workers", cfg.num_workers, least=0)
-    check_whole("every", cfg.every, least=1)
+        check_bool(f"outputs.{name}", value)
+    check_fraction("opacity", cfg.opacity)
+    check_int("batch_size", cfg.batch_size, minimum=1)
+    check_int("num_workers", cfg.num_workers, minimum=0)
+    check_int("every", cfg.every, minimum=1)
 
 
-def _outputs(cfg: DictConfig) -> Wanted:
+def _outputs(cfg: DictConfig) -> RequestedOutputs:
     """The outputs that are wanted."""
     wanted: dict[str, Any] = {kind: True for kind in OUTPUTS if cfg.outputs[kind]}
     if "overlay" in wanted:
@@ -164,17 +167,19 @@ def _outputs(cfg: DictConfig) -> Wanted:
     return wanted
 
 
-def _how(cfg: DictConfig, outputs: Wanted) -> How:
-    adaptive, views = Adaptive(cfg.adaptive_start, cfg.adaptive_margin), build.views(cfg)
-    unsure: dict[Needs, str] = {OUTPUTS[kind].needs: kind for kind in outputs if OUTPUTS[kind].needs != "labels"}
-    needs: Needs = "probabilities" if "probabilities" in unsure else "certainty" if unsure else "labels"
-    if cfg.adaptive and (unsure or views != ONE):
+def _how(cfg: DictConfig, outputs: RequestedOutputs) -> PredictOptions:
+    adaptive, views = AdaptiveSettings(cfg.adaptive_start, cfg.adaptive_margin), build.test_time_augmentation(cfg)
+    unsure: dict[PredictionKind, str] = {
+        OUTPUTS[kind].needs: kind for kind in outputs if OUTPUTS[kind].needs != "labels"
+    }
+    needs: PredictionKind = "probabilities" if "probabilities" in unsure else "certainty" if unsure else "labels"
+    if cfg.adaptive and (unsure or views != NO_TTA):
         other = f"outputs.{unsure[needs]}" if unsure else "tta.flip and tta.scales"
         raise HypercolumnsError(
             f"adaptive=true classifies some pixels only, of one view; leave out adaptive, or {other}"
         )
     bf16 = _bf16(cfg.precision, device(cfg.device))
-    return How(needs, adaptive if cfg.adaptive else None, views, bf16, cfg.batch_size)
+    return PredictOptions(needs, adaptive if cfg.adaptive else None, views, bf16, cfg.batch_size)
 
 
 def _bf16(precision: int | str, device: torch.device) -> bool:
@@ -186,7 +191,7 @@ def _bf16(precision: int | str, device: torch.device) -> bool:
     return str(precision) == "bf16"
 
 
-def _check_folder(cfg: DictConfig, out: Path, sources: Sequence[Source], outputs: Wanted) -> None:
+def _check_folder(cfg: DictConfig, out: Path, sources: Sequence[Source], outputs: RequestedOutputs) -> None:
     """Raise HypercolumnsError if `out` is a run's folder, or an image or a true mask would be replaced by an output."""
     if (out / RECORD).is_file():
         raise HypercolumnsError(
@@ -195,12 +200,12 @@ def _check_folder(cfg: DictConfig, out: Path, sources: Sequence[Source], outputs
     files = {(out / f"{source.name}{OUTPUTS[kind].suffix}").resolve() for source in sources for kind in outputs}
     own = {Path(source.path).resolve() for source in sources}
     if cfg.masks is not None:
-        own |= {(expanded("masks", cfg.masks) / f"{source.name}.png").resolve() for source in sources}
+        own |= {(expand_path("masks", cfg.masks) / f"{source.name}.png").resolve() for source in sources}
     if own & files:
         raise HypercolumnsError(f"out={out} would overwrite the image {min(own & files)}; choose another folder")
 
 
-def _check_files(cfg: DictConfig, sources: Sequence[Source], record: Record) -> None:
+def _check_files(cfg: DictConfig, sources: Sequence[Source], record: PredictionManifest) -> None:
     """Raise HypercolumnsError if what others have written would be replaced; tables of what was here before go."""
     run, shares = Run(record.folder), record.folder / SHARES
     for source in sources:
@@ -222,13 +227,13 @@ def _predict(
     cfg: DictConfig,
     segmenter: Segmenter,
     sources: Sequence[Source],
-    how: How,
-    record: Record,
-    truth: Truth | None,
-    done: Done,
+    how: PredictOptions,
+    record: PredictionManifest,
+    truth: GroundTruth | None,
+    done: RunSummary,
 ) -> None:
     """Predict what is not done yet; `done` is told of all."""
-    look = Look(segmenter.classes, segmenter.palette, cfg.opacity, cfg.legend)
+    look = RenderStyle(segmenter.classes, segmenter.palette, cfg.opacity, cfg.legend)
     before = 0
 
     def compare(name: str, labels: torch.Tensor) -> None:
@@ -256,15 +261,15 @@ def _predict(
                     compare(frame.name, read_mask(record.path(frame.name, "mask"), look.palette, len(look.classes)))
             bar.advance()
 
-    def write(one: Predicted) -> Predicted:
+    def write(one: ImagePrediction) -> ImagePrediction:
         for kind in record.missing(one.frame.name, one.frame.origin):
             OUTPUTS[kind].write(record.path(one.frame.name, kind), one, look)
         return one
 
     total = None if any(source.video for source in sources) else len(sources)
-    with Bar("predict", total) as bar:
+    with ProgressBar("predict", total) as bar:
         frames = read_frames(sources, lambda *image: not record.is_done(*image), cfg.every, cfg.num_workers)
-        for one in ahead(write, predicted(segmenter, to_predict(frames), how), cfg.num_workers):
+        for one in prefetch_map(write, predict_batches(segmenter, to_predict(frames), how), cfg.num_workers):
             pixels = np.bincount(one.labels.ravel(), minlength=len(look.classes))
             record.add(one.frame.name, one.frame.origin, pixels.tolist())
             done.names.append(one.frame.name)
@@ -274,13 +279,13 @@ def _predict(
         console.print(f"done before: {before} (overwrite=true does them again)", markup=False)
 
 
-def _too_long(record: Record, name: str) -> str:
+def _too_long(record: PredictionManifest, name: str) -> str:
     """What is wrong if the name of an output is longer than file systems take."""
     longest = max((record.path(name, kind).name for kind in record.outputs), key=len, default="")
     return f"{longest} is too long for a file's name; rename the image" if len(os.fsencode(longest)) > 255 else ""
 
 
-def _say_shares(cfg: DictConfig, record: Record, done: Done, classes: Sequence[str]) -> None:
+def _say_shares(cfg: DictConfig, record: PredictionManifest, done: RunSummary, classes: Sequence[str]) -> None:
     """Write and show each class's share of the images that are done."""
     counts = {name: record.pixels(name) for name in sorted(done.names)}
     if cfg.outputs.shares and counts:
@@ -299,5 +304,5 @@ def _write_shares(path: Path, counts: Mapping[str, Sequence[int]], classes: Sequ
     writer.writerow(["image", "pixels", *classes])
     for name, pixels in counts.items():
         writer.writerow([name, sum(pixels), *(f"{of_class / sum(pixels):.6f}" for of_class in pixels)])
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")  # names of files

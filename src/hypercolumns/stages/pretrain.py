@@ -4,35 +4,35 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from hypercolumns.data import ImageSet, SampleData
+from hypercolumns.data import DatasetIndex, SampleDataModule
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import key
+from hypercolumns.io.files import short_hash
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.reports import tables
 from hypercolumns.runs import run as runs
-from hypercolumns.runs.results import finish
+from hypercolumns.runs.results import score_and_write
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings import build
 from hypercolumns.store import SampleStore
-from hypercolumns.tasks import PixelClassification
+from hypercolumns.tasks import PixelClassificationTask
 
 
 def pretrain(cfg: DictConfig) -> runs.Run:
     """Train the classifier, and score the complete model on as many val images as was asked for; returns the run."""
-    build.prepare(cfg)
+    build.check_settings(cfg)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
-    wanted = runs.needs(cfg, images, backbone)
+    wanted = runs.shared_settings(cfg, images, backbone)
     store = runs.find_store(cfg, images, wanted)
     limit = _limit(cfg.dense_val, len(images.splits["val"]))
-    identity = wanted | {"samples": key(store.fingerprint), **runs.deciding(cfg, "pretrain")}
-    with runs.Run.begin(cfg, runs.home(cfg, images, "pretrain"), identity) as run:
+    identity = wanted | {"samples": short_hash(store.fingerprint), **runs.result_settings(cfg, "pretrain")}
+    with runs.Run.begin(cfg, runs.stage_dir(cfg, images, "pretrain"), identity) as run:
         if not run.model.is_file():
             console.print(f"pretrain: from the samples in {store.folder}", markup=False)
-            tables.say_absent(store, images.classes)
+            tables.print_absent(store, images.classes)
             run.save(_trained(cfg, store, images, backbone, run))
-        finish(
+        score_and_write(
             cfg,
             run,
             images,
@@ -42,22 +42,22 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     return run
 
 
-def _trained(cfg: DictConfig, store: SampleStore, images: ImageSet, backbone: Backbone, run: runs.Run) -> Segmenter:
+def _trained(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: Backbone, run: runs.Run) -> Segmenter:
     """The complete model, its classifier trained on the samples."""
     split = store.split("train")
     mean, std = split.statistics()
     classifier = build.classifier(cfg, len(mean), len(images.classes))
-    classifier.standardise(mean, std)
+    classifier.set_statistics(mean, std)
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
-    task = PixelClassification(
+    task = PixelClassificationTask(
         classifier,
         images.classes,
         loss=build.loss(cfg, partial(split.samples_per_class, len(images.classes))),
         seed=cfg.seed,
         **build.optimization(cfg),
     )
-    data = SampleData(
-        store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch, places=classifier.needs_places
+    data = SampleDataModule(
+        store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch, places=classifier.needs_coordinates
     )
     build.fit(cfg, task, data, segmenter, run.folder, run.events)
     return segmenter

@@ -6,10 +6,15 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from hypercolumns.data.batch_samplers import permuted
-from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.evaluation.tap_ranking import Probes, Rules, Trial, forward_selection
-from hypercolumns.io.files import key, read_json, write_json
+from hypercolumns.data.batch_samplers import feistel_permutation
+from hypercolumns.errors import HypercolumnsError, check_int
+from hypercolumns.evaluation.tap_ranking import (
+    LinearProbes,
+    ProbeResult,
+    SubsetConstraints,
+    forward_selection,
+)
+from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.reports import tables
 from hypercolumns.runs import run as runs
@@ -28,16 +33,16 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
     `forward_selection`. A context tap that is made from the deepest layer is tried with that beside it, even alone, and
     all taps together are what the others are compared with.
     """
-    build.prepare(cfg)
+    build.check_settings(cfg)
     for setting, value in cfg.rank.items():
         if value is not None or setting in ("dimension", "samples"):
-            check_whole(f"rank.{setting}", value, least=1)
+            check_int(f"rank.{setting}", value, minimum=1)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
-    wanted = runs.needs(cfg, images, backbone)
+    wanted = runs.shared_settings(cfg, images, backbone)
     store = runs.find_store(cfg, images, wanted)
-    identity = wanted | {"samples": key(store.fingerprint), **runs.deciding(cfg, "rank_taps")}
-    with runs.Run.begin(cfg, runs.home(cfg, images, "rank_taps"), identity) as run:
+    identity = wanted | {"samples": short_hash(store.fingerprint), **runs.result_settings(cfg, "rank_taps")}
+    with runs.Run.begin(cfg, runs.stage_dir(cfg, images, "rank_taps"), identity) as run:
         if not run.finished:
             console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
             rows = _rank(cfg, store, backbone, len(images.classes))
@@ -47,7 +52,7 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
             scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
             run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
         rows = read_json(run.folder / "ranking.json")["trials"]
-        tables.show_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
+        tables.print_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
         chosen = [f"cnn.taps={tables.taps_value(tables.choice(rows)['taps'])}"]
         if cfg.cnn.get("context"):  # which the choice holds, as far as it is good
@@ -67,7 +72,7 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
         )
     train, val = (_some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
     statistics = store.split("train").statistics()
-    probes = Probes(train, val, statistics, rules.channels, classes, cfg.rank.dimension, cfg.seed)
+    probes = LinearProbes(train, val, statistics, rules.channels, classes, cfg.rank.dimension, cfg.seed)
     steps = forward_selection(rules, probes.score)
     tried = {trial.subset: (number, trial) for number, step in enumerate(steps, start=1) for trial in step.new}
     everything = tuple(range(len(rules.channels)))
@@ -76,7 +81,7 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     kept = [step.kept for step in steps]
     names: list[Any] = [*map(list, backbone.tap_modules), *([make.name] for make in backbone.contexts)]
 
-    def row(number: int, trial: Trial) -> Row:
+    def row(number: int, trial: ProbeResult) -> Row:
         return {
             "taps": [names[tap] for tap in trial.subset],
             "channels": rules.width(trial.subset),
@@ -92,15 +97,15 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     return sorted((row(*trial) for trial in tried.values()), key=lambda row: (-row["miou"], row["channels"]))
 
 
-def _rules(backbone: Backbone, most: int | None, budget: int | None) -> Rules:
+def _rules(backbone: Backbone, most: int | None, budget: int | None) -> SubsetConstraints:
     """Which subsets of a backbone's taps could be a `cnn.taps` with the same features."""
     layers = len(backbone.tap_modules)
     from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
-    return Rules([tap.channels for tap in backbone.taps], layers, from_deepest, most, budget)
+    return SubsetConstraints([tap.channels for tap in backbone.taps], layers, from_deepest, most, budget)
 
 
 def _some(split: Split, count: int, seed: int) -> Samples:
     """So many samples of a split, chosen at random; all if there are fewer."""
     rows = torch.arange(min(count, len(split)))
-    chosen = permuted(rows, len(split), randomness.derive(seed, "rank"))
+    chosen = feistel_permutation(rows, len(split), randomness.derive_seed(seed, "rank"))
     return split.fetch(chosen.sort().values)

@@ -11,22 +11,22 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from hypercolumns.data import Example, ImageData, ImageSet
+from hypercolumns.data import DatasetIndex, Example, ImageDataModule
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import expanded
-from hypercolumns.io.images import VOID
+from hypercolumns.io.files import expand_path
+from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs import run as runs
-from hypercolumns.runs.results import finish
+from hypercolumns.runs.results import score_and_write
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
-from hypercolumns.runtime.signals import leave_to_parent
-from hypercolumns.samplers import Sampler, Uniform
+from hypercolumns.runtime.signals import ignore_signals_in_worker
+from hypercolumns.samplers import Sampler, UniformSampler
 from hypercolumns.settings import build
-from hypercolumns.tasks import Segmentation
+from hypercolumns.tasks import SegmentationTask
 
 SCRATCH = "scratch"
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200  # what mean and std come from, where there are no samples
@@ -34,7 +34,7 @@ STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200  # what mean and std come from, 
 
 def train(cfg: DictConfig) -> runs.Run:
     """Train the segmenter and score it on the val images; returns the run."""
-    build.prepare(cfg)
+    build.check_settings(cfg)
     images = build.image_set(cfg)
     start = _named_start(cfg)
     if cfg.start_share and cfg.init_from == SCRATCH:
@@ -43,33 +43,33 @@ def train(cfg: DictConfig) -> runs.Run:
             f"there is none; use start_share=null, or leave out init_from=scratch"
         )
     backbone = build.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
-    wanted = runs.needs(cfg, images, backbone)
+    wanted = runs.shared_settings(cfg, images, backbone)
     if cfg.init_from is None:
         shape = {"classifier": _shape(build.identified(build.plain(cfg.classifier)))}
-        own = runs.own_of_job(cfg, images, wanted)
+        own = runs.sweep_requirements(cfg, images, wanted)
         start = runs.find_pretrained(cfg, images, wanted | shape | own).model
     identity = wanted | {
         "trainable": cfg.cnn.trainable,
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
-        **runs.deciding(cfg, "train"),
+        **runs.result_settings(cfg, "train"),
     }
-    with runs.Run.begin(cfg, runs.home(cfg, images, "train"), identity) as run:
+    with runs.Run.begin(cfg, runs.stage_dir(cfg, images, "train"), identity) as run:
         if not run.model.is_file():
             console.print(f"train: from {start or 'scratch'}", markup=False)
             _train(cfg, images, backbone, start, run)
-        finish(cfg, run, images, len(images.splits["val"]), {})
+        score_and_write(cfg, run, images, len(images.splits["val"]), {})
     return run
 
 
-def _train(cfg: DictConfig, images: ImageSet, backbone: Backbone, start: Path | None, run: runs.Run) -> None:
+def _train(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: runs.Run) -> None:
     data = build.image_data(cfg, images)
     classifier = _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg)
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
     begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if cfg.start_share else {}
-    build.tune(segmenter, cfg)
-    if distributed.several():
-        backbone.to(distributed.device(cfg)).synchronise()
-    task = Segmentation(
+    build.configure_inference(segmenter, cfg)
+    if distributed.is_distributed():
+        backbone.to(distributed.device(cfg)).synchronize_batch_norm()
+    task = SegmentationTask(
         segmenter,
         sampler=_sampler(cfg),
         loss=build.loss(cfg, partial(_count, cfg, data)),
@@ -100,7 +100,7 @@ def _sampler(cfg: DictConfig) -> Sampler | None:
         chosen: Sampler = build.part("sampler", cfg.sampler)
         return chosen
     if isinstance(cfg.pixels, int) and cfg.pixels > 0:
-        return Uniform(cfg.pixels)
+        return UniformSampler(cfg.pixels)
     raise HypercolumnsError(f"pixels={cfg.pixels} must be all, a number of pixels an image, or {runs.SAMPLER}")
 
 
@@ -108,10 +108,10 @@ def _named_start(cfg: DictConfig) -> Path | None:
     """The model that `init_from` names, if it names one."""
     if cfg.init_from in (None, SCRATCH):
         return None
-    return model_file.find(expanded("init_from", cfg.init_from), "init_from")
+    return model_file.find_model(expand_path("init_from", cfg.init_from), "init_from")
 
 
-def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfig) -> Classifier:
+def _from_model(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
     """A classifier with the weights of a model's; refused if the model does not fit."""
     model = Segmenter.load(path)
     classifier = build.classifier(cfg, model.backbone.channels, len(model.classes))
@@ -133,7 +133,7 @@ def _from_model(path: Path, backbone: Backbone, images: ImageSet, cfg: DictConfi
         raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")
     classifier.load_state_dict(model.classifier.state_dict())
     mean, std = (classifier.get_buffer(name).clone() for name in ("mean", "std"))
-    classifier.standardise(mean, std)  # models of older versions may have a std of 0
+    classifier.set_statistics(mean, std)  # models of older versions may have a std of 0
     return classifier
 
 
@@ -142,33 +142,33 @@ def _shape(classifier: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in classifier.items() if name != "dropout"}
 
 
-def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageData) -> Classifier:
+def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageDataModule) -> Classifier:
     """A new classifier, standardised by pixels of some training images: labelled ones, where an image has enough."""
-    read = build.reader(cfg, backbone)
+    read = build.hypercolumn_reader(cfg, backbone)
     dataset = data.dataset("train")
     order = torch.randperm(len(dataset), generator=randomness.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
     count, total, squares = 0, torch.zeros(backbone.channels).double(), torch.zeros(backbone.channels).double()
-    sampler = Uniform(STATISTICS_PIXELS)
+    sampler = UniformSampler(STATISTICS_PIXELS)
     for index in track(order.tolist(), "measure mean and std"):
         image, mask, image_id, _ = dataset[index]
-        if (mask != VOID).sum() < STATISTICS_PIXELS:
+        if (mask != IGNORE_INDEX).sum() < STATISTICS_PIXELS:
             mask = torch.zeros_like(mask)  # any pixels, for these need no labels
         points = sampler(mask, randomness.generator(cfg.seed, "statistics", image_id))
         values = read(image, points).double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
     mean = total / max(count, 1)
     classifier = build.classifier(cfg, backbone.channels, len(data.image_set.classes))
-    classifier.standardise(mean, (squares / max(count, 1) - mean.square()).clamp(min=0).sqrt())
+    classifier.set_statistics(mean, (squares / max(count, 1) - mean.square()).clamp(min=0).sqrt())
     return classifier
 
 
-def _count(cfg: DictConfig, data: ImageData) -> Tensor:
+def _count(cfg: DictConfig, data: ImageDataModule) -> Tensor:
     """The number of pixels of each class in the train split."""
     classes = len(data.image_set.classes)
     loader: DataLoader[Example] = DataLoader(
-        data.dataset("train"), batch_size=None, num_workers=cfg.num_workers, worker_init_fn=leave_to_parent
+        data.dataset("train"), batch_size=None, num_workers=cfg.num_workers, worker_init_fn=ignore_signals_in_worker
     )
     counts = torch.zeros(classes, dtype=torch.int64)
     for _, mask, *_ in track(loader, "count classes", len(loader)):
-        counts += torch.bincount(mask[mask != VOID], minlength=classes)
+        counts += torch.bincount(mask[mask != IGNORE_INDEX], minlength=classes)
     return counts

@@ -8,9 +8,9 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.runs import run as runs
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.settings import build
-from hypercolumns.store import REPAIR, SampleStore, faults
+from hypercolumns.store import REPAIR, SampleStore, find_damage
 
-NAMED = 5
+MAX_NAMED = 5
 
 
 def verify(cfg: DictConfig) -> Path:
@@ -19,16 +19,16 @@ def verify(cfg: DictConfig) -> Path:
     It is the one that `samples` names, whatever it was made from, or else the one that stage pretrain would take.
     Raises HypercolumnsError naming what is damaged.
     """
-    build.prepare(cfg)
+    build.check_settings(cfg)
     if cfg.samples is not None:
-        folder = runs.local(cfg, "samples")
+        folder = runs.local_path(cfg, "samples")
     else:
         images = build.image_set(cfg)
-        folder = runs.find_store(cfg, images, runs.needs(cfg, images, build.backbone(cfg))).folder
-    found = faults(folder, lambda shards: track(shards, "verify"))
+        folder = runs.find_store(cfg, images, runs.shared_settings(cfg, images, build.backbone(cfg))).folder
+    found = find_damage(folder, lambda shards: track(shards, "verify"))
     if found:
-        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        raise HypercolumnsError(f"{folder} is damaged: {', '.join(found[:NAMED])}{more}; {REPAIR}")
+        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+        raise HypercolumnsError(f"{folder} is damaged: {', '.join(found[:MAX_NAMED])}{more}; {REPAIR}")
     store = SampleStore(folder)
     rows = sum(len(store.split(split)) for split in store.records)
     console.print(f"verify: {rows:,} samples in {folder} are as they were written", markup=False)

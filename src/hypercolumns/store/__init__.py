@@ -8,9 +8,9 @@ without its index is unfinished. What is complete is never written again.
 Shapes: N samples, D channels, I images.
 """
 
+from hypercolumns.store.integrity import find_damage
 from hypercolumns.store.reader import Samples, SampleStore, Split, fingerprint_of
 from hypercolumns.store.shard import INDEX, REPAIR, ImageSamples, Shard
-from hypercolumns.store.verify import faults
 from hypercolumns.store.writer import StoreWriter
 
 __all__ = [
@@ -22,6 +22,6 @@ __all__ = [
     "Shard",
     "Split",
     "StoreWriter",
-    "faults",
+    "find_damage",
     "fingerprint_of",
 ]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from hypercolumns.coordinates import Places
+from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json
 from hypercolumns.store.shard import (
@@ -35,7 +35,7 @@ class Samples(NamedTuple):
 
     features: Tensor
     labels: Tensor
-    places: Places
+    places: PixelCoordinates
 
 
 class SampleStore:
@@ -155,7 +155,7 @@ class Split:
             ascending, order = rows.sort()
             back = order.argsort()
             found = self.fetch(ascending, places)
-            own = Places(*(one[back] for one in found.places)) if places else found.places
+            own = PixelCoordinates(*(one[back] for one in found.places)) if places else found.places
             return Samples(found.features[back], found.labels[back], own)
         features = torch.empty(len(rows), self.channels, dtype=torch.float16)
         labels = torch.empty(len(rows), dtype=torch.uint8)
@@ -172,7 +172,7 @@ class Split:
                 if places:
                     sizes = tensors["sizes"][self._images_of(number, which)]
                     middles.append((tensors["positions"][which] + 0.5) / sizes)
-        return Samples(features, labels.long(), Places(*torch.cat(middles).unbind(1)))
+        return Samples(features, labels.long(), PixelCoordinates(*torch.cat(middles).unbind(1)))
 
     def origins(self, rows: Tensor) -> list[tuple[str, int, int]]:
         """Image, row and column where each of these samples (N,) was taken."""

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import file_hash, key, read_json, replacing, write_json
+from hypercolumns.io.files import atomic_write, file_hash, read_json, short_hash, write_json
 
 INDEX = "index.json"
 FINGERPRINT = "fingerprint.json"
@@ -100,7 +100,7 @@ class Shard:
             "sums": sum(rows.double().sum(0) for rows in features.split(counts.tolist())),
             "squares": sum(rows.double().square().sum(0) for rows in features.split(counts.tolist())),
         }
-        with replacing(self.file) as temporary:
+        with atomic_write(self.file) as temporary:
             safetensors.torch.save_file(tensors, temporary, self._header(fingerprint))
         sidecar = {
             "shard": self.name,
@@ -171,7 +171,7 @@ class Shard:
 
     def _header(self, fingerprint: Fingerprint) -> dict[str, str]:
         """What the file says of itself: one entry, for safetensors leaves the order of several to chance."""
-        return {"hypercolumns": f"{key(fingerprint)} {self.name}"}
+        return {"hypercolumns": f"{short_hash(fingerprint)} {self.name}"}
 
 
 def _is_whole(tensors: Mapping[str, Tensor]) -> bool:

@@ -11,12 +11,12 @@ from typing import Any, Self
 from filelock import BaseFileLock, FileLock, Timeout
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import read_json, release, remove_temporaries, write_json
+from hypercolumns.io.files import read_json, release_lock, remove_temporaries, write_json
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, ImageSamples, Shard
 
 OWN_FILE = re.compile(r"\.?(index|fingerprint|\w+-\d{5})\.(safetensors|json|lock|.*\.tmp)")
-LEAST_IMAGES = 32  # of a shard; what a kill can cost
-MOST_SHARDS = 8192  # of a split; what a folder, and the memory maps of a process, hold with ease
+MIN_SHARD_IMAGES = 32  # of a shard; what a kill can cost
+MAX_SHARDS = 8192  # of a split; what a folder, and the memory maps of a process, hold with ease
 
 
 class StoreWriter:
@@ -45,7 +45,7 @@ class StoreWriter:
         self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))  # as it will be read again
         self._images: dict[Shard, range] = {}
         for split, count in images.items():
-            each = max(LEAST_IMAGES, math.ceil(count / MOST_SHARDS))
+            each = max(MIN_SHARD_IMAGES, math.ceil(count / MAX_SHARDS))
             for number, first in enumerate(range(0, count, each)):
                 self._images[Shard(folder, split, number)] = range(first, min(first + each, count))
         self._complete: set[Shard] = set()
@@ -133,7 +133,7 @@ class StoreWriter:
 
     def _give_back(self, shard: Shard) -> None:
         """Let go of a shard that is complete."""
-        release(self._locks.pop(shard))
+        release_lock(self._locks.pop(shard))
 
     def _write_unless_there(self, name: str, value: object) -> None:
         """Write a JSON file, if it does not say so already; all processes would write the same."""

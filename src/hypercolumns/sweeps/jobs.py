@@ -18,8 +18,8 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Sweep
 from omegaconf import DictConfig
 
 from hypercolumns.callbacks import PrunedError
-from hypercolumns.callbacks.metrics_csv import read_history
-from hypercolumns.cli.app import as_line
+from hypercolumns.callbacks.metrics_csv import read_metrics_csv
+from hypercolumns.cli.app import error_line
 from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.io.files import read_json, write_json
 from hypercolumns.runs.environment import command_line
@@ -33,7 +33,7 @@ Stages = Callable[[DictConfig], Any]  # runs the stage that a config names
 DONE, PRUNED, FAILED = "done", "pruned", "failed"
 
 
-class Record(NamedTuple):
+class JobRecord(NamedTuple):
     """What a job came to.
 
     Attributes:
@@ -69,16 +69,16 @@ class Record(NamedTuple):
         write_json(_jobs(sweep) / f"{self.number}.json", self._asdict())
 
 
-def read_records(sweep: Path) -> list[Record]:
+def read_records(sweep: Path) -> list[JobRecord]:
     """All that there are, by number."""
-    records = [Record(**read_json(path)) for path in _jobs(sweep).glob("*.json")]
+    records = [JobRecord(**read_json(path)) for path in _jobs(sweep).glob("*.json")]
     return sorted(records, key=lambda record: record.number)
 
 
-def read_record(sweep: Path, number: int) -> Record | None:
+def read_record(sweep: Path, number: int) -> JobRecord | None:
     """That of a job, if there is one."""
     path = _jobs(sweep) / f"{number}.json"
-    return Record(**read_json(path)) if path.is_file() else None
+    return JobRecord(**read_json(path)) if path.is_file() else None
 
 
 def clear_records(sweep: Path) -> None:
@@ -104,12 +104,12 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
     except PrunedError as pruned:
         status, reason = PRUNED, str(pruned)
     except Exception as error:
-        status, reason = FAILED, as_line(error)
+        status, reason = FAILED, error_line(error)
         if reason is None:  # a bug
             traceback.print_exc()
             reason = traceback.format_exception_only(error)[-1].strip()
         print(f"job {number} failed: {reason}", file=sys.stderr)
-    Record(number, overrides, status, reason, **_figures(made)).write(sweep)
+    JobRecord(number, overrides, status, reason, **_figures(made)).write(sweep)
     return made
 
 
@@ -132,7 +132,7 @@ def _figures(made: Any) -> dict[str, Any]:
         return {"folder": str(made)} if isinstance(made, Path) else {}
     figures = read_json(made.metrics)
     intervals = figures.get("intervals") or {}
-    took = [float(epoch["seconds"]) for epoch in read_history(made.folder / "metrics.csv") if "seconds" in epoch]
+    took = [float(epoch["seconds"]) for epoch in read_metrics_csv(made.folder / "metrics.csv") if "seconds" in epoch]
     return {
         "miou": figures["miou"],
         "interval": intervals.get("miou"),
@@ -147,7 +147,7 @@ def _figures(made: Any) -> dict[str, Any]:
 def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Raise HypercolumnsError, with the command to use instead, if a job of a sweep is to be several processes."""
     build.quiet_libraries()
-    trainer = distributed.bare_trainer(cfg)
+    trainer = distributed.inference_trainer(cfg)
     count = max(trainer.world_size, trainer.num_devices * int(cfg.trainer.get("num_nodes") or 1))
     if count > 1:
         instead = one_by_one(overrides)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from hypercolumns.sweeps.jobs import Record
+from hypercolumns.sweeps.jobs import JobRecord
 
-REPEATING = ("data.fold", "seed")  # settings
+REPEATED_SETTINGS = ("data.fold", "seed")  # settings
 
 
-class Mean(NamedTuple):
+class RepeatedMean(NamedTuple):
     """Of jobs that agree in all settings but `REPEATING`.
 
     Attributes:
@@ -27,15 +27,15 @@ class Mean(NamedTuple):
     jobs: int
 
 
-def means(records: Sequence[Record]) -> list[Mean]:
+def repeated_means(records: Sequence[JobRecord]) -> list[RepeatedMean]:
     """The best first; none where nothing repeats, or fewer than two of a kind have a figure."""
-    kinds: dict[frozenset[tuple[str, str]], list[Record]] = {}
+    kinds: dict[frozenset[tuple[str, str]], list[JobRecord]] = {}
     for record in records:
-        others = {name: value for name, value in record.settings().items() if name not in REPEATING}
+        others = {name: value for name, value in record.settings().items() if name not in REPEATED_SETTINGS}
         kinds.setdefault(frozenset(others.items()), []).append(record)
     found = []
     for jobs in kinds.values():
         figures = [job.miou for job in jobs if job.miou is not None]
         if len(figures) > 1:
-            found.append(Mean(jobs[0].settings(), mean(figures), stdev(figures), len(figures), len(jobs)))
+            found.append(RepeatedMean(jobs[0].settings(), mean(figures), stdev(figures), len(figures), len(jobs)))
     return sorted(found, key=lambda one: -one.miou)

@@ -20,23 +20,23 @@ from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from hypercolumns.callbacks.pruning import judging
-from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.io.files import release
+from hypercolumns.callbacks.pruning import search_trial
+from hypercolumns.errors import HypercolumnsError, check_int
+from hypercolumns.io.files import release_lock
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings import build
-from hypercolumns.sweeps.jobs import DONE, FAILED, PRUNED, Record, clear_records, read_record
+from hypercolumns.sweeps.jobs import DONE, FAILED, PRUNED, JobRecord, clear_records, read_record
 
 Launch = Callable[[list[str], int], object]  # of a job's settings and its number
 SECONDS_BETWEEN_LOOKS = 1.0  # at trials that other processes run
-LISTED = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))' classifier.hidden=256,512"
+EXAMPLE = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))' classifier.hidden=256,512"
 
 
 def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> None:
     """Run trials until there are `search.trials` of them, those of earlier commands and other processes counted."""
-    check_whole("search.trials", cfg.search.trials, least=1)
-    check_whole("seed", cfg.seed, least=0)
+    check_int("search.trials", cfg.search.trials, minimum=1)
+    check_int("seed", cfg.seed, minimum=0)
     if cfg.overwrite:
         raise HypercolumnsError(
             f"overwrite=true does not go with search=optuna; to search anew remove the folder {cfg.hydra.sweep.dir}"
@@ -55,11 +55,11 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
             time.sleep(SECONDS_BETWEEN_LOOKS)
             continue
         job = [*fixed, *(f"{name}={value}" for name, value in trial.params.items())]
-        with judging("train" if cfg.stage == "all" else cfg.stage, trials.judge(trial)):
+        with search_trial("train" if cfg.stage == "all" else cfg.stage, trials.judge(trial)):
             try:
                 launch(job, trial.number)
             except HydraException as error:  # values that don't go together, which no job has seen
-                Record(trial.number, job, FAILED, " ".join(str(error).split())).write(trials.folder)
+                JobRecord(trial.number, job, FAILED, " ".join(str(error).split())).write(trials.folder)
         trials.end(trial.number)
 
 
@@ -89,7 +89,7 @@ class Trials:
             if self.missing() <= running:
                 return None
             # The seed is of the trial, so that a search that was interrupted goes on as it would have.
-            seed = randomness.derive(self.cfg.seed, "search", len(self.study.trials)) % 2**32
+            seed = randomness.derive_seed(self.cfg.seed, "search", len(self.study.trials)) % 2**32
             self.study.sampler = instantiate(self.cfg.search.sampler, seed=seed)
             trial = self.study.ask(self.space)
             self._running[trial.number] = self._lock(trial.number)
@@ -102,7 +102,7 @@ class Trials:
         if record is None:
             raise HypercolumnsError(f"job {number} left no record in {self.folder}; run the command again")
         self._tell(record)
-        release(self._running.pop(number))
+        release_lock(self._running.pop(number))
         if record.status == DONE and record.miou is None:
             raise HypercolumnsError("a search needs a mIoU to go by: stage pretrain (dense_val not 0), train or all")
 
@@ -115,7 +115,7 @@ class Trials:
 
         return judge
 
-    def _tell(self, record: Record) -> None:
+    def _tell(self, record: JobRecord) -> None:
         state = self.optuna.trial.TrialState
         if record.status == DONE and record.miou is not None:
             self.study.tell(record.number, record.miou)
@@ -143,7 +143,7 @@ class Trials:
                     self.study.tell(trial.number, state=state.FAIL)
                     self.study.enqueue_trial(trial.params)
                     console.print(f"job {trial.number} was interrupted; its settings are tried again", markup=False)
-            release(lock)
+            release_lock(lock)
         return count
 
     def _counts(self, trial: Any) -> bool:
@@ -176,7 +176,7 @@ def distributions(overrides: Sequence[Override]) -> dict[str, Any]:
     optuna = _optuna()
     sweeps = [override for override in overrides if override.is_sweep_override()]
     if not sweeps:
-        raise HypercolumnsError(f"search=optuna needs settings to choose from, {LISTED}")
+        raise HypercolumnsError(f"search=optuna needs settings to choose from, {EXAMPLE}")
     found = {}
     for override in sweeps:
         try:

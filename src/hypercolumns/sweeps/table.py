@@ -15,13 +15,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from hypercolumns.cli.app import exit_if_fault
-from hypercolumns.io.files import replacing
-from hypercolumns.reports.tables import number
+from hypercolumns.cli.app import exit_on_user_error
+from hypercolumns.io.files import atomic_write
+from hypercolumns.reports.tables import format_number
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
-from hypercolumns.sweeps.jobs import DONE, FAILED, Record, read_records, refuse_several_processes
-from hypercolumns.sweeps.means import REPEATING, Mean, means
+from hypercolumns.sweeps.jobs import DONE, FAILED, JobRecord, read_records, refuse_several_processes
+from hypercolumns.sweeps.means import REPEATED_SETTINGS, RepeatedMean, repeated_means
 
 ORDER = (DONE, "pruned", FAILED)
 
@@ -38,8 +38,8 @@ class SweepTable(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Show and write the table."""
         with _faults_end():
-            records = ranked(read_records(Path(config.hydra.sweep.dir)))
-            show(records, Path(config.hydra.sweep.dir))
+            records = rank_jobs(read_records(Path(config.hydra.sweep.dir)))
+            show_sweep(records, Path(config.hydra.sweep.dir))
         if any(record.status == FAILED for record in records):
             sys.exit(1)
 
@@ -50,20 +50,20 @@ def _faults_end() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        exit_if_fault(error)
+        exit_on_user_error(error)
         raise
 
 
-def ranked(records: Sequence[Record]) -> list[Record]:
+def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
     """The best first, then those without a figure, those that were given up, and those that failed."""
 
-    def rank(record: Record) -> tuple[int, float, int]:
+    def rank(record: JobRecord) -> tuple[int, float, int]:
         return ORDER.index(record.status), 1.0 if record.miou is None else -record.miou, record.number
 
     return sorted(records, key=rank)
 
 
-def settings(records: Sequence[Record]) -> list[dict[str, str]]:
+def differing_settings(records: Sequence[JobRecord]) -> list[dict[str, str]]:
     """Of each job, the settings in which the jobs differ."""
     return _differing([record.settings() for record in records])
 
@@ -74,10 +74,10 @@ def _differing(each: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     return [{name: one.get(name, "") for name in differing} for one in each]
 
 
-def show(records: Sequence[Record], sweep: Path) -> None:
+def show_sweep(records: Sequence[JobRecord], sweep: Path) -> None:
     """Print the table of ranked records and write it to the sweep's folder, and say what to look at next."""
     _write_csv(sweep / "table.csv", records)
-    repeated = _mean_cells(means(records))
+    repeated = _mean_cells(repeated_means(records))
     _write_markdown(sweep / "table.md", [_cells(records), repeated])
     _print(records)
     if repeated:
@@ -93,7 +93,7 @@ def show(records: Sequence[Record], sweep: Path) -> None:
         console.print(f"{name:>9}  {path}", markup=False)
 
 
-def _print(records: Sequence[Record]) -> None:
+def _print(records: Sequence[JobRecord]) -> None:
     """Print the table, without its less important columns if the terminal is too narrow, the reasons below it."""
     header, *rows = _cells(records, reasons=False)
     kept = list(range(len(header)))
@@ -115,16 +115,16 @@ def _print(records: Sequence[Record]) -> None:
             console.print(f"{place:>9}  {record.status}: {record.reason}", markup=False)
 
 
-def _cells(records: Sequence[Record], reasons: bool = True) -> list[list[str]]:
+def _cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]:
     """The table as people read it: a header, then a row for each record."""
-    own = settings(records)
+    own = differing_settings(records)
     names = list(own[0]) if own else []
     level = next((record.level for record in records if record.level), None)
     between = [f"{level:.0%} interval"] if level else []
     rows = [["", *map(_short_name(names), names), "mIoU", *between, "boundary", "seconds", "run"]]
     for place, (record, one) in enumerate(zip(records, own, strict=True), 1):
-        ends = " to ".join(map(number, record.interval)) if record.interval else ""
-        figures = ["" if value is None else number(value) for value in (record.miou, record.boundary_miou)]
+        ends = " to ".join(map(format_number, record.interval)) if record.interval else ""
+        figures = ["" if value is None else format_number(value) for value in (record.miou, record.boundary_miou)]
         row = [f"{place}", *map(_short_value, one.values()), figures[0], *([ends] if level else []), figures[1]]
         row.append("" if record.seconds is None else f"{record.seconds:.1f}")
         row.append(_result(record) if reasons or record.reason is None else record.status)
@@ -132,19 +132,26 @@ def _cells(records: Sequence[Record], reasons: bool = True) -> list[list[str]]:
     return rows
 
 
-def _mean_cells(found: Sequence[Mean]) -> list[list[str]]:
+def _mean_cells(found: Sequence[RepeatedMean]) -> list[list[str]]:
     """The table of means: a header, then a row for each; nothing where there are none."""
-    own = _differing([{name: one.settings[name] for name in one.settings if name not in REPEATING} for one in found])
+    own = _differing(
+        [{name: one.settings[name] for name in one.settings if name not in REPEATED_SETTINGS} for one in found]
+    )
     names = list(own[0]) if own else []
     rows = [
-        [*map(_short_value, one.values()), number(of.miou), number(of.deviation), f"{of.done} of {of.jobs}"]
+        [
+            *map(_short_value, one.values()),
+            format_number(of.miou),
+            format_number(of.deviation),
+            f"{of.done} of {of.jobs}",
+        ]
         for one, of in zip(own, found, strict=True)
     ]
     return [[*map(_short_name(names), names), "mean mIoU", "deviation", "jobs"], *rows] if rows else []
 
 
 def _print_means(cells: Sequence[Sequence[str]]) -> None:
-    table = Table(title=f"means over {' and '.join(REPEATING)}", title_justify="left")
+    table = Table(title=f"means over {' and '.join(REPEATED_SETTINGS)}", title_justify="left")
     for name in cells[0]:
         table.add_column(Text(name), justify="right", no_wrap=True)
     for row in cells[1:]:
@@ -162,7 +169,7 @@ def _print_whole(table: Table) -> None:
     console.print(table, soft_wrap=True)
 
 
-def _result(record: Record) -> str:
+def _result(record: JobRecord) -> str:
     if record.reason is not None:
         return f"{record.status}: {record.reason}"
     return Path(record.folder).name if record.folder else record.status
@@ -181,11 +188,11 @@ def _short_value(value: str) -> str:
         return value
 
 
-def _write_csv(path: Path, records: Sequence[Record]) -> None:
-    own = settings(records)
+def _write_csv(path: Path, records: Sequence[JobRecord]) -> None:
+    own = differing_settings(records)
     names = list(own[0]) if own else []
     figures = "miou miou_low miou_high boundary_miou seconds run reason".split()
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["rank", "job", "status", *names, *figures])
         for place, (record, one) in enumerate(zip(records, own, strict=True), 1):
@@ -199,7 +206,7 @@ def _write_markdown(path: Path, tables: Sequence[list[list[str]]]) -> None:
     for header, *rows in filter(None, tables):
         lines = [[_escaped(cell) for cell in row] for row in (header, ["---"] * len(header), *rows)]
         written.append("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(written), encoding="utf-8")
 
 

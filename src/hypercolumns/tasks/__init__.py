@@ -1,7 +1,7 @@
 """The LightningModules: what a training step is, and how images are scored."""
 
-from hypercolumns.tasks.pixel_classification import PixelClassification
-from hypercolumns.tasks.scoring import Labeller, Scoring
-from hypercolumns.tasks.segmentation import Segmentation
+from hypercolumns.tasks.pixel_classification import PixelClassificationTask
+from hypercolumns.tasks.scoring import EvaluationTask, LabelPredictor
+from hypercolumns.tasks.segmentation import SegmentationTask
 
-__all__ = ["Labeller", "PixelClassification", "Scoring", "Segmentation"]
+__all__ = ["EvaluationTask", "LabelPredictor", "PixelClassificationTask", "SegmentationTask"]

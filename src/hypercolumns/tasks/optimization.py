@@ -9,15 +9,15 @@ import pytorch_lightning as pl
 from torch import distributed
 from torch.optim import Optimizer
 
-from hypercolumns.errors import HypercolumnsError, reason
-from hypercolumns.tasks.param_groups import Group
-from hypercolumns.tasks.schedules import Schedule
+from hypercolumns.errors import HypercolumnsError, summarize_error
+from hypercolumns.tasks.param_groups import ParamGroup
+from hypercolumns.tasks.schedules import SchedulerFactory
 
-MakeOptimizer = Callable[[Iterable[dict[str, Any]]], Optimizer]  # of groups of parameters
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]  # of groups of parameters
 
 
 def optimizer_with_schedule(
-    groups: Sequence[Group], make_optimizer: MakeOptimizer, schedule: Schedule, steps: int
+    groups: Sequence[ParamGroup], make_optimizer: OptimizerFactory, schedule: SchedulerFactory, steps: int
 ) -> dict[str, Any]:
     """What `LightningModule.configure_optimizers` returns: the schedule moves at every step, alike for all groups."""
     try:
@@ -25,14 +25,14 @@ def optimizer_with_schedule(
     except (TypeError, ValueError) as error:
         settings = make_optimizer.keywords if isinstance(make_optimizer, partial) else {}
         said = "".join(f"{name}={value}, " for name, value in settings.items())
-        raise HypercolumnsError(f"optimizer: its settings are not right ({said}{reason(error)})") from error
+        raise HypercolumnsError(f"optimizer: its settings are not right ({said}{summarize_error(error)})") from error
     for own, group in zip(optimizer.param_groups, groups, strict=True):
         own["lr"] *= group.factor
     moving = {"scheduler": schedule(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
     return {"optimizer": optimizer, "lr_scheduler": moving}
 
 
-def own_step(batch_idx: int) -> int:
+def rank_step_index(batch_idx: int) -> int:
     """A number of its own for this process's part of a step, for its chance; with one process, that of the step."""
     if not distributed.is_initialized():
         return batch_idx

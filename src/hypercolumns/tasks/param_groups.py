@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from hypercolumns.errors import HypercolumnsError, check_number, check_share, check_switch
+from hypercolumns.errors import HypercolumnsError, check_bool, check_fraction, check_number
 from hypercolumns.models.backbones import Backbone
 
 CLASSIFIER, BACKBONE = "classifier", "backbone"
-UNHEARD_OF = 1e30  # a rate: what optimisers make of it, such as ten times as much, must be a float32 yet
+MAX_LR = 1e30  # a rate: what optimisers make of it, such as ten times as much, must be a float32 yet
 
 
-class Group(NamedTuple):
+class ParamGroup(NamedTuple):
     """Parameters with options of their own; `factor` is what their rate is multiplied by."""
 
     options: dict[str, Any]
@@ -21,7 +21,7 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LayerRates:
+class ParamGroupConfig:
     """How layers differ in what the optimiser does to them.
 
     Attributes:
@@ -39,20 +39,20 @@ class LayerRates:
     def __post_init__(self) -> None:
         """Raise HypercolumnsError for settings that can't be."""
         if self.backbone_lr is not None:
-            check_number("optimizer.backbone_lr", self.backbone_lr, below=UNHEARD_OF)
+            check_number("optimizer.backbone_lr", self.backbone_lr, below=MAX_LR)
         if self.layer_decay is not None:
-            check_share("optimizer.layer_decay", self.layer_decay)
+            check_fraction("optimizer.layer_decay", self.layer_decay)
         if self.layer_decay == 0:
             raise HypercolumnsError("optimizer.layer_decay=0 must be above 0, or null; cnn.trainable=n freezes layers")
-        check_switch("optimizer.spare_biases", self.spare_biases)
+        check_bool("optimizer.spare_biases", self.spare_biases)
 
-    def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[Group]:
+    def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[ParamGroup]:
         """The parameters that are trained, in groups with names, the classifier's first.
 
         All in one without a name where nothing differs. The order is that of the modules: an optimiser's state, which a
         checkpoint holds, is by number.
         """
-        found: dict[tuple[str, bool], Group] = {}
+        found: dict[tuple[str, bool], ParamGroup] = {}
         for name, factor, parameter in self._each(classifier, backbone):
             spared = self.spare_biases and parameter.ndim <= 1
             if (name, spared) not in found:
@@ -61,7 +61,7 @@ class LayerRates:
                     own["lr"] = self.backbone_lr
                 if spared:
                     own["weight_decay"] = 0.0
-                found[name, spared] = Group(own, factor)
+                found[name, spared] = ParamGroup(own, factor)
             found[name, spared].options["params"].append(parameter)
         groups = sorted(found.values(), key=lambda group: group.options["name"].startswith(BACKBONE))
         if len(groups) == 1:
@@ -83,7 +83,7 @@ class LayerRates:
             yield CLASSIFIER, 1.0, parameter
 
 
-SAME = LayerRates()
+UNIFORM = ParamGroupConfig()
 
 
 def _trained(parameters: Iterable[nn.Parameter]) -> Iterator[nn.Parameter]:

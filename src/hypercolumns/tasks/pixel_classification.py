@@ -6,24 +6,24 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from hypercolumns.coordinates import Places
-from hypercolumns.evaluation.metrics import Mean, confusion_metric, scores
+from hypercolumns.coordinates import PixelCoordinates
+from hypercolumns.evaluation.metrics import WeightedMean, confusion_metric, segmentation_metrics
 from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.runtime import randomness
 from hypercolumns.tasks.optimization import (
-    MakeOptimizer,
+    OptimizerFactory,
     log_classes,
     optimizer_with_schedule,
-    own_step,
+    rank_step_index,
 )
-from hypercolumns.tasks.param_groups import SAME, LayerRates
-from hypercolumns.tasks.schedules import Schedule
+from hypercolumns.tasks.param_groups import UNIFORM, ParamGroupConfig
+from hypercolumns.tasks.schedules import SchedulerFactory
 
-SampleBatch = tuple[Tensor, Tensor, Places]
+SampleBatch = tuple[Tensor, Tensor, PixelCoordinates]
 
 
-class PixelClassification(pl.LightningModule):
+class PixelClassificationTask(pl.LightningModule):
     """Train a classifier on batches of (hypercolumns (N, D), labels (N,), places of N pixels).
 
     Logs train/loss, val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. All but the losses are of
@@ -34,11 +34,11 @@ class PixelClassification(pl.LightningModule):
         self,
         classifier: Classifier,
         classes: Sequence[str],
-        optimizer: MakeOptimizer,
-        schedule: Schedule,
+        optimizer: OptimizerFactory,
+        schedule: SchedulerFactory,
         loss: Loss | None = None,
         seed: int = 0,
-        rates: LayerRates = SAME,
+        rates: ParamGroupConfig = UNIFORM,
     ) -> None:
         """The classifier, how to train it, and the seed of what chance there is in a step (dropout)."""
         super().__init__()
@@ -46,12 +46,12 @@ class PixelClassification(pl.LightningModule):
         self.classes, self.seed = tuple(classes), seed
         self.rates, self.loss = rates, loss or CrossEntropy()
         self.confusion = confusion_metric(len(classes))
-        self.epoch_loss, self.val_loss = Mean(), Mean()
+        self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         hypercolumns, labels, places = batch
-        with randomness.seeded(self.seed, "step", self.current_epoch, own_step(batch_idx)):
+        with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             logits = self.classifier(hypercolumns.float(), places)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True)
@@ -69,7 +69,7 @@ class PixelClassification(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all validation samples."""
-        figures = scores(self.confusion.compute())
+        figures = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
         self.log("val/sample_miou", figures.miou or 0.0, prog_bar=True)
         self.log("val/sample_accuracy", figures.pixel_accuracy or 0.0)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from hypercolumns.errors import check_share
+from hypercolumns.errors import check_fraction
 
-Schedule = Callable[[Optimizer, int], LambdaLR]
+SchedulerFactory = Callable[[Optimizer, int], LambdaLR]
 
 
 def constant(optimizer: Optimizer, steps: int, warmup: float = 0.0) -> LambdaLR:
@@ -19,13 +19,13 @@ def constant(optimizer: Optimizer, steps: int, warmup: float = 0.0) -> LambdaLR:
 
 def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.0, floor: float = 0.0) -> LambdaLR:
     """From the rate down to `floor` times it, along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
-    check_share("scheduler.floor", floor)
+    check_fraction("scheduler.floor", floor)
     return LambdaLR(optimizer, _Cosine(steps, warmup, floor))
 
 
 def poly(optimizer: Optimizer, steps: int, warmup: float = 0.0, power: float = 0.9) -> LambdaLR:
     """From the rate down to 0 by (1 - progress)^power (Chen et al., DeepLab, arXiv:1606.00915)."""
-    check_share("scheduler.power", power, most=100)
+    check_fraction("scheduler.power", power, maximum=100)
     return LambdaLR(optimizer, _Poly(steps, warmup, power))
 
 
@@ -37,7 +37,7 @@ class _Factor(ABC):
     """
 
     def __init__(self, steps: int, warmup: float, parameter: float) -> None:
-        check_share("scheduler.warmup", warmup)
+        check_fraction("scheduler.warmup", warmup)
         self.steps, self.rising, self.parameter = steps, round(warmup * steps), parameter
 
     def __call__(self, step: int) -> float:

@@ -3,13 +3,13 @@
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from hypercolumns.evaluation import Counts, count
+from hypercolumns.evaluation import ImageConfusion, count_image
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.tta import Views
+from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.tasks.segmentation import ImageBatch
 
 
-class Scoring(pl.LightningModule):
+class EvaluationTask(pl.LightningModule):
     """Label batches of (images, masks (B, H, W), ids, frames) and keep the counts of each image in `counts`."""
 
     def __init__(self, labeller: nn.Module, classes: int, width: int) -> None:
@@ -22,19 +22,19 @@ class Scoring(pl.LightningModule):
         """
         super().__init__()
         self.labeller, self.classes, self.width = labeller, classes, width
-        self.counts: list[Counts] = []
+        self.counts: list[ImageConfusion] = []
 
     def test_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Count the pixels of one batch."""
         images, masks, ids, _ = batch
         for id, labels, mask in zip(ids, self.labeller(images), masks, strict=True):
-            self.counts.append(count(id, labels, mask, self.classes, self.width))
+            self.counts.append(count_image(id, labels, mask, self.classes, self.width))
 
 
-class Labeller(nn.Module):
+class LabelPredictor(nn.Module):
     """Gives images (B, 3, H, W) the labels of a segmenter, averaged over views."""
 
-    def __init__(self, segmenter: Segmenter, views: Views) -> None:
+    def __init__(self, segmenter: Segmenter, views: TestTimeAugmentation) -> None:
         """What labels, and how."""
         super().__init__()
         self.segmenter, self.views = segmenter, views

@@ -8,25 +8,25 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from hypercolumns.evaluation.metrics import Mean, confusion_metric, scores
-from hypercolumns.io.images import VOID
+from hypercolumns.evaluation.metrics import WeightedMean, confusion_metric, segmentation_metrics
+from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import randomness
 from hypercolumns.samplers import Sampler
 from hypercolumns.tasks.optimization import (
-    MakeOptimizer,
+    OptimizerFactory,
     log_classes,
     optimizer_with_schedule,
-    own_step,
+    rank_step_index,
 )
-from hypercolumns.tasks.param_groups import SAME, LayerRates
-from hypercolumns.tasks.schedules import Schedule
+from hypercolumns.tasks.param_groups import UNIFORM, ParamGroupConfig
+from hypercolumns.tasks.schedules import SchedulerFactory
 
 ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
 
 
-class Segmentation(pl.LightningModule):
+class SegmentationTask(pl.LightningModule):
     """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, frames (B, 4)).
 
     Logs train/loss, and of whole validation images val/loss, val/miou, val/pixel_accuracy and the IoU of each class.
@@ -35,12 +35,12 @@ class Segmentation(pl.LightningModule):
     def __init__(
         self,
         segmenter: Segmenter,
-        optimizer: MakeOptimizer,
-        schedule: Schedule,
+        optimizer: OptimizerFactory,
+        schedule: SchedulerFactory,
         sampler: Sampler | None = None,
         loss: Loss | None = None,
         seed: int = 0,
-        rates: LayerRates = SAME,
+        rates: ParamGroupConfig = UNIFORM,
     ) -> None:
         """The segmenter, how to train it, and the seed of sampling and dropout.
 
@@ -59,12 +59,12 @@ class Segmentation(pl.LightningModule):
         self.classes, self.palette = segmenter.classes, segmenter.palette
         self.rates, self.loss = rates, loss or CrossEntropy()
         self.confusion = confusion_metric(len(segmenter.classes))
-        self.epoch_loss, self.val_loss = Mean(), Mean()
+        self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
         images, masks, ids, frames = batch
-        with randomness.seeded(self.seed, "step", self.current_epoch, own_step(batch_idx)):
+        with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             if self.sampler is None:
                 logits, labels = self.segmenter(images, frames).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
@@ -90,7 +90,7 @@ class Segmentation(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all validation images."""
-        figures = scores(self.confusion.compute())
+        figures = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
         self.log("val/miou", figures.miou or 0.0, prog_bar=True)
         self.log("val/pixel_accuracy", figures.pixel_accuracy or 0.0)
@@ -115,7 +115,7 @@ class Segmentation(pl.LightningModule):
         ]
         most = max(len(chosen) for chosen in points)
         filled = torch.zeros(len(points), most, 2, dtype=torch.int64)
-        labels = torch.full((len(points), most), VOID)
+        labels = torch.full((len(points), most), IGNORE_INDEX)
         for row, (chosen, mask) in enumerate(zip(points, masks.cpu(), strict=True)):
             filled[row, : len(chosen)] = chosen
             labels[row, : len(chosen)] = mask[chosen[:, 0], chosen[:, 1]]
@@ -123,4 +123,4 @@ class Segmentation(pl.LightningModule):
 
     def _logits(self, image: Tensor, frame: Tensor, points: Tensor) -> Tensor:
         """The logits that the model has by now at points (N, 2) of an image, for a sampler to choose by."""
-        return self.segmenter.predicted_at(image[None], points[None], frame[None])[0]
+        return self.segmenter.predict_logits_at(image[None], points[None], frame[None])[0]

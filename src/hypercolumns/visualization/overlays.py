@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from hypercolumns.errors import printable
-from hypercolumns.io.images import VOID, Colour, Palette, overlay
+from hypercolumns.errors import escape_control_chars
+from hypercolumns.io.images import IGNORE_INDEX, Colour, Palette, overlay
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FONT_SIZE = 15  # pixels; a legend's measures are in proportion
 GAP = 6  # between pictures, and around what a legend says
 LINE = 22  # height of a line of text
-NARROWEST = 160  # a legend of few pixels could not be read
+MIN_WIDTH = 160  # a legend of few pixels could not be read
 PARTS = 48  # of an image's longer side, at most, is the text beneath it high
 
 
@@ -32,9 +32,9 @@ def overlay_with_legend(
     picture = Image.fromarray(overlay(image, labels, palette, opacity))
     if classes is None:
         return picture
-    present = [index for index in np.flatnonzero(np.bincount(labels.ravel())).tolist() if index != VOID]
+    present = [index for index in np.flatnonzero(np.bincount(labels.ravel())).tolist() if index != IGNORE_INDEX]
     scale = max(max(picture.size) / PARTS / FONT_SIZE, 1.0)
-    named = legend([(classes[index], palette[index]) for index in present], max(picture.width, NARROWEST), scale)
+    named = legend([(classes[index], palette[index]) for index in present], max(picture.width, MIN_WIDTH), scale)
     return stack([picture, named], named.width)
 
 
@@ -42,7 +42,7 @@ def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0
     """Names beside their colours, in as many lines as the width asks for; `scale` magnifies text and all."""
     square, gap, line = (round(length * scale) for length in (FONT_SIZE, GAP, LINE))
     font = ImageFont.load_default(square)
-    entries = [(printable(name), colour) for name, colour in entries]  # a name may hold line breaks
+    entries = [(escape_control_chars(name), colour) for name, colour in entries]  # a name may hold line breaks
     places, left, row = [], gap, 0
     for name, _ in entries:
         needed = square + gap + int(font.getlength(name)) + 2 * gap

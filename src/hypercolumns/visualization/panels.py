@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hypercolumns.errors import printable
-from hypercolumns.io.images import VOID, VOID_COLOUR, Colour, Palette, overlay
+from hypercolumns.errors import escape_control_chars
+from hypercolumns.io.images import IGNORE_INDEX, VOID_COLOUR, Colour, Palette, overlay
 from hypercolumns.visualization.overlays import FONT_SIZE, GAP, LINE, Font, legend, stack
 
 Pixels = NDArray[np.uint8]
 
-SIDE = 400  # of a picture, in pixels, at most; small images are magnified by a whole number
+PANEL_SIDE = 400  # of a picture, in pixels, at most; small images are magnified by a whole number
 TITLES = ("image", "truth", "prediction", "errors")
 OPACITY = 0.6  # of the classes' colours
 FADED = 0.35  # what is left of the image where there is no error
@@ -23,7 +23,7 @@ WRONG: Colour = (226, 30, 30)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImage:
     """An image (3, H, W) uint8, if there is one, its true and its predicted class indices (H, W), and a caption."""
 
     image: Tensor | None
@@ -33,23 +33,25 @@ class Labelled:
 
 
 def panels(
-    rows: Sequence[Labelled], classes: Sequence[str], palette: Palette, columns: int = 4, side: int = SIDE
+    rows: Sequence[LabelledImage], classes: Sequence[str], palette: Palette, columns: int = 4, side: int = PANEL_SIDE
 ) -> Image.Image:
     """A picture of some images, each under its caption, and a legend of the classes that occur in them.
 
     The four pictures of an image stand `columns` in a line, none of them longer than `side` pixels.
     """
     font = ImageFont.load_default(FONT_SIZE)
-    rows = [replace(row, caption=printable(row.caption)) for row in rows]  # a file's name may hold line breaks
+    rows = [
+        replace(row, caption=escape_control_chars(row.caption)) for row in rows
+    ]  # a file's name may hold line breaks
     blocks = [_block(row, palette, columns, side, font) for row in rows]
     present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
-    names = [(classes[index], palette[index]) for index in present.tolist() if index != VOID]
+    names = [(classes[index], palette[index]) for index in present.tolist() if index != IGNORE_INDEX]
     width = max(block.width for block in blocks)
     named = legend([*names, ("void", VOID_COLOUR), ("error", WRONG)], width)
     return stack([*blocks, named], width)
 
 
-def _block(labelled: Labelled, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
+def _block(labelled: LabelledImage, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
     """The pictures of one image, under its caption."""
     pictures = _pictures(labelled, palette, side)
     titled = list(zip(pictures, TITLES[-len(pictures) :], strict=True))
@@ -68,7 +70,7 @@ def _block(labelled: Labelled, palette: Palette, columns: int, side: int, font: 
     return stack([caption, *lines], width)
 
 
-def _pictures(labelled: Labelled, palette: Palette, side: int) -> list[Image.Image]:
+def _pictures(labelled: LabelledImage, palette: Palette, side: int) -> list[Image.Image]:
     height, width = labelled.truth.shape
     scale = side / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
@@ -82,7 +84,7 @@ def _pictures(labelled: Labelled, palette: Palette, side: int) -> list[Image.Ima
     if labelled.image is not None:
         picture = Image.fromarray(np.ascontiguousarray(labelled.image.permute(1, 2, 0).numpy()))
         pixels = np.asarray(picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BICUBIC))
-    void = (truth == VOID)[..., None]
+    void = (truth == IGNORE_INDEX)[..., None]
     marked = np.where(void, VOID_COLOUR, overlay(pixels, truth, palette, OPACITY))
     pictures = pixels, marked, overlay(pixels, predicted, palette, OPACITY), _errors(pixels, truth, predicted)
     return [Image.fromarray(part.astype(np.uint8)) for part in pictures][labelled.image is None :]
@@ -91,7 +93,7 @@ def _pictures(labelled: Labelled, palette: Palette, side: int) -> list[Image.Ima
 def _errors(pixels: Pixels, truth: Pixels, predicted: Pixels) -> Pixels:
     """The image in faded grey, void in its colour, and what is wrong in red."""
     grey = pixels.mean(-1, keepdims=True) * FADED + 255 * (1 - FADED)
-    errors = np.where((truth == VOID)[..., None], VOID_COLOUR, grey.repeat(3, -1))
-    wrong = (truth != predicted) & (truth != VOID)
+    errors = np.where((truth == IGNORE_INDEX)[..., None], VOID_COLOUR, grey.repeat(3, -1))
+    wrong = (truth != predicted) & (truth != IGNORE_INDEX)
     errors[wrong] = WRONG
     return errors.astype(np.uint8)

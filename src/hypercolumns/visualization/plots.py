@@ -13,11 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypercolumns.io.files import replacing
+from hypercolumns.io.files import atomic_write
 
 DPI = 100
 STYLES = ("-", "--", ":", "-.")
-MOST_NUMBERED = 40  # classes; of more, the cells are too small to hold numbers
+MAX_NUMBERED = 40  # classes; of more, the cells are too small to hold numbers
 PLAIN: Any = {"text.parse_math": False}  # a $ in the name of a class is a $
 PER_CLASS = "_iou/"  # in the names of figures of one class
 
@@ -73,11 +73,11 @@ def _confusion(confusion: Tensor, classes: Sequence[str]) -> Figure:
     figure = Figure(figsize=(side, side), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    size = 9 if len(classes) <= MOST_NUMBERED else 5
+    size = 9 if len(classes) <= MAX_NUMBERED else 5
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
     axes.set_yticks(range(len(classes)), classes, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true", title="% of each true class")
-    if len(classes) <= MOST_NUMBERED:
+    if len(classes) <= MAX_NUMBERED:
         for row, column in np.argwhere(shares >= 0.005):
             share = shares[row, column]
             ink = "white" if share > 0.5 else "black"
@@ -86,5 +86,5 @@ def _confusion(confusion: Tensor, classes: Sequence[str]) -> Figure:
 
 
 def _save(path: Path, figure: Figure) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")

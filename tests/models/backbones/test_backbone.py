@@ -13,7 +13,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone, networks
 from hypercolumns.models.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
-from hypercolumns.models.taps import Regular
+from hypercolumns.models.taps import RegularGrid
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ class TestTrainable:
         """There is no GPU here: the layers are told that they are on one."""
         backbone = Backbone("resnet18", ["layer1", "layer4"], trainable=1)
         with pytest.raises(HypercolumnsError, match=r"resnet18 has layers of BatchNorm \(layer2.*cnn\.trainable=0"):
-            backbone.synchronise()
-        Backbone("resnet18", ["layer1", "layer4"]).synchronise()
-        Backbone(**SQN, trainable="all").synchronise()
+            backbone.synchronize_batch_norm()
+        Backbone("resnet18", ["layer1", "layer4"]).synchronize_batch_norm()
+        Backbone(**SQN, trainable="all").synchronize_batch_norm()
         monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"))
         names = list(backbone.state_dict())
-        backbone.synchronise()
+        backbone.synchronize_batch_norm()
         monkeypatch.undo()
         kinds = {name: type(layer).__name__ for name, layer in backbone.body.named_modules() if "bn" in name}
         assert kinds["bn1"] == kinds["layer1.0.bn1"] == "BatchNorm2d"
@@ -345,7 +345,7 @@ def test_rgb_is_the_image():
     backbone = Backbone("rgb", ["image"], mean=(0, 0, 0), std=(1, 1, 1))
     images = torch.rand(1, 3, 5, 7)
     assert torch.equal(backbone(images)[0], images)
-    assert backbone.taps[0].axes == (Regular(1, 0, (0, 0)),) * 2
+    assert backbone.taps[0].axes == (RegularGrid(1, 0, (0, 0)),) * 2
     assert backbone.min_side == 1
 
 

@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from conftest import FIRES
 from maps import ALIGNMENTS
 
-from hypercolumns.coordinates import whole_frame
+from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones.context import means, parse
+from hypercolumns.models.backbones.context import mean_matrix, parse
 from hypercolumns.models.extractor import hypercolumns_at, windows
-from hypercolumns.models.hypercolumn import dense, place
-from hypercolumns.models.taps import Regular, Tap
+from hypercolumns.models.hypercolumn import dense, locate_maps
+from hypercolumns.models.taps import RegularGrid, Tap
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_coordinates_are_those_of_the_image_itself(backbone, alignment, size, re
 
 def test_at_points_as_dense(backbone):
     images = torch.rand(2, 3, 47, 66)
-    placed = place(backbone.taps, backbone(images, whole_frame(images.shape[-2:])), (47, 66), "exact")
+    placed = locate_maps(backbone.taps, backbone(images, full_image_box(images.shape[-2:])), (47, 66), "exact")
     points = torch.cartesian_prod(torch.arange(0, 47, 5), torch.arange(0, 66, 7))
     expected = dense(placed, torch.arange(47), torch.arange(66))[:, :, points[:, 0], points[:, 1]].transpose(1, 2)
     assert torch.allclose(hypercolumns_at(backbone, images, points.expand(2, -1, -1), "exact"), expected, atol=1e-5)
@@ -132,11 +132,11 @@ def test_the_means_of_an_export_are_those_of_pooling(length, parts):
     """Where there are fewer cells than parts, the last cell is the rest of them too."""
     values = torch.arange(length).double() ** 2
     expected = F.adaptive_avg_pool1d(values[None], min(length, parts))[0]
-    found = means(length, parts) @ values
+    found = mean_matrix(length, parts) @ values
     assert torch.allclose(found[: len(expected)], expected)
     assert (found[len(expected) :] == values[-1]).all()
 
 
 def test_a_window_of_cells_that_see_the_whole_image_sees_it_too():
-    axes = (Regular(8, 3.5, None), Regular(8, 3.5, None))
+    axes = (RegularGrid(8, 3.5, None), RegularGrid(8, 3.5, None))
     assert parse("window:3").tap(Tap("deepest", 5, axes), None) == Tap("window:3", 5, axes)

@@ -14,9 +14,9 @@ from small_runs import config
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.taps import Regular
+from hypercolumns.models.taps import RegularGrid
 from hypercolumns.settings import build
 
 
@@ -210,7 +210,7 @@ def test_cells_see_as_far_as_they_say(named):
     _, backbone = named
     body = linear(backbone, torch.ones)
     of_layers = backbone.taps[: len(backbone.tap_modules)]
-    near = [tap for tap in of_layers if isinstance(tap.axes[1], Regular) and max(tap.axes[1].reach or (99,)) < 60]
+    near = [tap for tap in of_layers if isinstance(tap.axes[1], RegularGrid) and max(tap.axes[1].reach or (99,)) < 60]
     image = torch.ones(1, 3, 32, 160)
     for tap, (place, share) in zip(backbone.taps, gradients(backbone, body, image), strict=False):
         if tap in near:
@@ -224,7 +224,7 @@ def test_cells_see_as_far_as_they_say(named):
 def test_maps_are_as_declared_and_dense_is_sparse(named, size):
     _, backbone = named
     torch.manual_seed(0)
-    classifier = MLP(backbone.channels, 3, hidden=8)
+    classifier = MLPClassifier(backbone.channels, 3, hidden=8)
     segmenter = Segmenter(backbone, classifier, ["ground", "cat", "dog"]).eval()
     images = torch.rand(1, 3, *size)
     with torch.no_grad():

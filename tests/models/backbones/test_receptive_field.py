@@ -6,8 +6,8 @@ from torch.fx import symbolic_trace
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones.receptive_field import Measured, geometries, periods
-from hypercolumns.models.taps import Regular
+from hypercolumns.models.backbones.receptive_field import MeasuredGrid, cell_grids, shift_periods
+from hypercolumns.models.taps import RegularGrid
 
 MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3.block.0", "features.6.add"]}
 
@@ -34,7 +34,7 @@ def test_gates_are_no_part_of_what_a_cell_is_the_mean_of():
             return x * self.chosen(means.flatten(1)[:, None]).view(-1, 3, 1, 1).softmax(1).expand_as(x)
 
     along_y, along_x, _ = one_map(nn.Conv2d(3, 3, 4, stride=4), Gated())
-    assert along_y == along_x == Regular(4, 1.5, None)
+    assert along_y == along_x == RegularGrid(4, 1.5, None)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_operations_that_are_refused(operation, message):
 def one_map(*layers):
     """The geometries of the last layer's map, and the periods of a network of these layers."""
     network = symbolic_trace(nn.Sequential(*layers)).to("meta")
-    ((along_y, along_x),) = geometries(lambda image: [network(image)], 4)
-    return along_y, along_x, periods(network)
+    ((along_y, along_x),) = cell_grids(lambda image: [network(image)], 4)
+    return along_y, along_x, shift_periods(network)
 
 
 def test_axes_that_differ():
@@ -66,8 +66,8 @@ def test_axes_that_differ():
     along_y, along_x, period = one_map(
         nn.ZeroPad2d((0, 2, 0, 0)), nn.Conv2d(3, 4, (1, 3), stride=(1, 2)), nn.MaxPool2d((2, 1))
     )
-    assert along_y == Regular(2.0, 0.5, (0.5, 0.5))
-    assert along_x == Regular(2.0, 1.0, (1.0, 1.0))
+    assert along_y == RegularGrid(2.0, 0.5, (0.5, 0.5))
+    assert along_x == RegularGrid(2.0, 1.0, (1.0, 1.0))
     assert period == (2, 2)
 
 
@@ -85,7 +85,7 @@ def test_pyramid_grid(size, centres):
     1.5 + 4 k.
     """
     along_y, along_x, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
-    assert isinstance(along_y, Measured)
+    assert isinstance(along_y, MeasuredGrid)
     assert along_y.centres(3, size).tolist() == pytest.approx(centres)
     assert along_x.centres(3, size).tolist() == pytest.approx(centres)
 
@@ -107,6 +107,6 @@ def test_global_pooling_is_centred_in_the_image():
 
 def test_a_backbone_with_a_pyramid_grid():
     backbone = Backbone("vgg11", ["features.8", "avgpool"], vgg_weights())
-    assert isinstance(backbone.taps[0].axes[0], Regular)
+    assert isinstance(backbone.taps[0].axes[0], RegularGrid)
     assert len(backbone.taps[1].axes[0].centres(7, 224)) == 7
     assert [tuple(cells.shape[1:]) for cells in backbone(torch.rand(1, 3, 64, 90))] == [(256, 16, 22), (512, 7, 7)]

@@ -12,7 +12,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones import timm as from_timm
 from hypercolumns.models.backbones.backbone import IMAGENET_MEAN
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.models.classifiers import MLPClassifier
 
 NAME = "timm/test_resnet.r160_in1k"
 
@@ -38,7 +38,7 @@ def test_taps_by_name():
 
 def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
     backbone = random(NAME)
-    segmenter = Segmenter(backbone, MLP(backbone.channels, 2, hidden=4), ["a", "b"]).eval()
+    segmenter = Segmenter(backbone, MLPClassifier(backbone.channels, 2, hidden=4), ["a", "b"]).eval()
     path = tmp_path / "model.safetensors"
     segmenter.save(path)
     image = torch.rand(3, 40, 50)

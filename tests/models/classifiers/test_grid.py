@@ -2,15 +2,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hypercolumns.coordinates import Places
+from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.classifiers import MLP, Grid
+from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 
 
 def make(size, hidden, dropout=0.0):
     torch.manual_seed(0)
-    classifier = Grid(5, 3, size, hidden, dropout).double()
-    classifier.standardise(torch.randn(5).double(), torch.rand(5).double() + 0.5)
+    classifier = GridClassifier(5, 3, size, hidden, dropout).double()
+    classifier.set_statistics(torch.randn(5).double(), torch.rand(5).double() + 0.5)
     return classifier
 
 
@@ -19,7 +19,7 @@ def slow(classifier, x, y_places, x_places):
     size, found = classifier.size, []
     mlps = []
     for number in range(size * size):
-        mlp = MLP(5, 3, classifier.hidden).double()
+        mlp = MLPClassifier(5, 3, classifier.hidden).double()
         state = dict(classifier.state_dict())
         last = f"rest.linear{len(classifier.hidden)}" if classifier.hidden else "first"
         for name in (f"{last}.weight", f"{last}.bias"):
@@ -27,7 +27,7 @@ def slow(classifier, x, y_places, x_places):
         mlp.load_state_dict(state)
         mlps.append(mlp)
     for one, y, x_ in zip(x, y_places, x_places, strict=True):
-        grid = torch.stack([mlp(one, Places(y, x_)) for mlp in mlps], 1).view(1, 3, size, size)
+        grid = torch.stack([mlp(one, PixelCoordinates(y, x_)) for mlp in mlps], 1).view(1, 3, size, size)
         where = torch.stack([2 * x_ - 1, 2 * y - 1]).double().view(1, 1, 1, 2)
         found.append(F.grid_sample(grid, where, padding_mode="border", align_corners=False).flatten())
     return torch.stack(found)
@@ -41,7 +41,7 @@ def test_logits_are_those_of_k_x_k_classifiers_interpolated(size, hidden):
     y_places[:4], x_places[:4] = torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 1.0, 1.0])
     y_places[4], x_places[4] = -0.3, 1.4  # of a point beyond the border
     expected = slow(classifier, x, y_places, x_places)
-    assert torch.allclose(classifier(x, Places(y_places, x_places)), expected, atol=1e-6)
+    assert torch.allclose(classifier(x, PixelCoordinates(y_places, x_places)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
@@ -49,10 +49,11 @@ def test_of_an_image_as_of_its_pixels_and_with_their_gradients(size):
     classifier = make(size, [7])
     x = torch.randn(2, 9, 11, 5).double().requires_grad_()
     y_places, x_places = torch.rand(2, 9, 1), torch.rand(2, 1, 11)
-    of_image = classifier(x, Places(y_places, x_places))
-    expanded = Places(*(one.expand(2, 9, 11).flatten() for one in (y_places, x_places)))
+    of_image = classifier(x, PixelCoordinates(y_places, x_places))
+    expanded = PixelCoordinates(*(one.expand(2, 9, 11).flatten() for one in (y_places, x_places)))
     one_by_one = [
-        classifier(x.flatten(0, 2)[n : n + 1], Places(*(one[n : n + 1] for one in expanded))) for n in range(2 * 9 * 11)
+        classifier(x.flatten(0, 2)[n : n + 1], PixelCoordinates(*(one[n : n + 1] for one in expanded)))
+        for n in range(2 * 9 * 11)
     ]
     assert torch.allclose(of_image.flatten(0, 2), torch.cat(one_by_one))
     tensors = [x, *classifier.parameters()]
@@ -64,31 +65,33 @@ def test_of_an_image_as_of_its_pixels_and_with_their_gradients(size):
 
 
 def test_one_cell_is_an_mlp():
-    grid, mlp = make(1, [7]), MLP(5, 3, [7]).double()
+    grid, mlp = make(1, [7]), MLPClassifier(5, 3, [7]).double()
     mlp.load_state_dict(grid.state_dict())
-    x, anywhere = torch.randn(20, 5).double(), Places(torch.rand(20), torch.rand(20))
+    x, anywhere = torch.randn(20, 5).double(), PixelCoordinates(torch.rand(20), torch.rand(20))
     assert torch.allclose(grid(x, anywhere), mlp(x, anywhere))
 
 
 def test_no_pixels_no_logits():
-    nowhere = Places(torch.empty(0), torch.empty(0))
+    nowhere = PixelCoordinates(torch.empty(0), torch.empty(0))
     assert make(3, [7])(torch.empty(0, 5).double(), nowhere).shape == (0, 3)
 
 
-@pytest.mark.parametrize("kind", [lambda: MLP(5, 3, [7, 6]), lambda: MLP(5, 3, []), lambda: Grid(5, 3, 3, [7])])
+@pytest.mark.parametrize(
+    "kind", [lambda: MLPClassifier(5, 3, [7, 6]), lambda: MLPClassifier(5, 3, []), lambda: GridClassifier(5, 3, 3, [7])]
+)
 def test_it_can_be_exported(kind):
     """By torch.export, for any number of pixels: nothing in a head depends on the values of its input."""
     classifier = kind().eval()
     points = torch.export.Dim("points")
-    arguments = torch.randn(6, 5), Places(torch.rand(6), torch.rand(6))
-    shapes = ({0: points}, Places({0: points}, {0: points}))
+    arguments = torch.randn(6, 5), PixelCoordinates(torch.rand(6), torch.rand(6))
+    shapes = ({0: points}, PixelCoordinates({0: points}, {0: points}))
     exported = torch.export.export(classifier, arguments, dynamic_shapes=shapes).module()
-    others = torch.randn(41, 5), Places(torch.rand(41), torch.rand(41))
+    others = torch.randn(41, 5), PixelCoordinates(torch.rand(41), torch.rand(41))
     assert torch.allclose(exported(*others), classifier(*others), atol=1e-6)
 
 
 def test_settings_build_it_again_and_odd_ones_are_refused():
     classifier = make(4, [7, 5], dropout=0.25)
-    assert str(Grid(5, 3, **classifier.settings())) == str(classifier.float())
+    assert str(GridClassifier(5, 3, **classifier.settings())) == str(classifier.float())
     with pytest.raises(HypercolumnsError, match=r"classifier\.size=0 must be a whole number of at least 1"):
-        Grid(5, 3, 0)
+        GridClassifier(5, 3, 0)

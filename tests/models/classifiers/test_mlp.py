@@ -2,49 +2,51 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hypercolumns.coordinates import Places
-from hypercolumns.models.classifiers import MLP
+from hypercolumns.coordinates import PixelCoordinates
+from hypercolumns.models.classifiers import MLPClassifier
 
-ANYWHERE = Places(torch.tensor(0.5), torch.tensor(0.5))
+ANYWHERE = PixelCoordinates(torch.tensor(0.5), torch.tensor(0.5))
 
 
 @pytest.mark.parametrize("hidden", [7, [], [7, 5]])
 def test_forward_is_its_definition_and_folding_changes_nothing(hidden):
     torch.manual_seed(0)
-    classifier = MLP(10, 4, hidden).double()
+    classifier = MLPClassifier(10, 4, hidden).double()
     mean, std = torch.randn(10).double(), torch.rand(10).double()
-    classifier.standardise(mean, std)
+    classifier.set_statistics(mean, std)
     x = torch.randn(6, 10).double()
     y = F.linear((x - mean) / (std + 1e-5), classifier.first.weight, classifier.first.bias)
     for layer in list(classifier.rest)[1::2]:
         y = F.linear(y.relu(), layer.weight, layer.bias)
     assert y.shape == (6, 4)
     assert torch.allclose(classifier(x, ANYWHERE), y)
-    weight, bias = classifier.folded()
+    weight, bias = classifier.folded_first_layer()
     assert torch.allclose(classifier.finish(F.linear(x, weight, bias), ANYWHERE), y)
 
 
 def test_a_channel_that_does_not_vary_is_taken_to_vary_as_the_others_on_average():
     """Its filter may be trained later: what it learns in a step must not be divided by 1e-5."""
-    classifier = MLP(3, 4, []).double()
-    classifier.standardise(torch.zeros(3).double(), torch.tensor([2.0, 0.0, 4.0]).double())
-    assert torch.allclose(classifier.folded()[0], classifier.first.weight / torch.tensor([2.0, 3.0, 4.0]), rtol=1e-4)
-    classifier.standardise(torch.zeros(3).double(), torch.zeros(3).double())
-    assert torch.allclose(classifier.folded()[0], classifier.first.weight, rtol=1e-4)
+    classifier = MLPClassifier(3, 4, []).double()
+    classifier.set_statistics(torch.zeros(3).double(), torch.tensor([2.0, 0.0, 4.0]).double())
+    assert torch.allclose(
+        classifier.folded_first_layer()[0], classifier.first.weight / torch.tensor([2.0, 3.0, 4.0]), rtol=1e-4
+    )
+    classifier.set_statistics(torch.zeros(3).double(), torch.zeros(3).double())
+    assert torch.allclose(classifier.folded_first_layer()[0], classifier.first.weight, rtol=1e-4)
 
 
 def test_no_relu_on_the_logits():
     torch.manual_seed(0)
-    assert (MLP(10, 4)(torch.randn(100, 10), ANYWHERE) < 0).any()
+    assert (MLPClassifier(10, 4)(torch.randn(100, 10), ANYWHERE) < 0).any()
 
 
 def test_settings_build_it_again():
-    classifier = MLP(10, 4, [7, 5], dropout=0.25)
-    twin = MLP(10, 4, **classifier.settings())
+    classifier = MLPClassifier(10, 4, [7, 5], dropout=0.25)
+    twin = MLPClassifier(10, 4, **classifier.settings())
     assert str(twin) == str(classifier)
 
 
 def test_standardisation_is_saved_but_not_trained():
-    classifier = MLP(10, 4)
+    classifier = MLPClassifier(10, 4)
     assert {"mean", "std"} <= classifier.state_dict().keys()
     assert not {"mean", "std"} & dict(classifier.named_parameters()).keys()

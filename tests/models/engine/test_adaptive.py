@@ -3,10 +3,10 @@ import torch
 from maps import TAPS, everywhere, make_classifier, make_maps
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.engine import Adaptive, adaptive_labels, classify
+from hypercolumns.models.engine import AdaptiveSettings, adaptive_labels, classify
 from hypercolumns.models.engine.adaptive import _subdivide
 from hypercolumns.models.engine.points import PointClassifier
-from hypercolumns.models.hypercolumn import place
+from hypercolumns.models.hypercolumn import locate_maps
 
 
 def of_scene(scene, looked_at=None):
@@ -30,7 +30,7 @@ def test_it_looks_closer_at_edges_only():
     scene = torch.zeros(9, 9)
     scene[:, 6:] = 1
     looked_at = []
-    labels = _subdivide(of_scene(scene, looked_at), (9, 9), Adaptive(4, 0.0))
+    labels = _subdivide(of_scene(scene, looked_at), (9, 9), AdaptiveSettings(4, 0.0))
     assert torch.equal(labels, scene.to(torch.uint8))
     assert len(looked_at) == len(set(looked_at))
     # The blocks of columns 4 to 8 are split, then those of columns 4 to 6: never columns 1, 2, 3 and 7.
@@ -43,7 +43,7 @@ def test_it_looks_closer_at_edges_only():
 def test_large_regions_are_found_whole(size, start):
     rows, columns = torch.meshgrid(*(torch.arange(side) for side in size), indexing="ij")
     scene = ((rows + 2 * columns) // 40) % 5
-    labels = _subdivide(of_scene(scene), lengths(size, start), Adaptive(start, 0.0))[: size[0], : size[1]]
+    labels = _subdivide(of_scene(scene), lengths(size, start), AdaptiveSettings(start, 0.0))[: size[0], : size[1]]
     assert torch.equal(labels.long(), scene)
 
 
@@ -57,8 +57,8 @@ def test_a_close_decision_is_looked_at():
         found[(rows == 8) & (columns == 8), 2] = 9.7  # ahead by 0.3
         return found
 
-    assert not _subdivide(logits, (17, 17), Adaptive(8, 0.2)).any()
-    assert torch.equal(_subdivide(logits, (17, 17), Adaptive(8, 0.4)), scene.to(torch.uint8))
+    assert not _subdivide(logits, (17, 17), AdaptiveSettings(8, 0.2)).any()
+    assert torch.equal(_subdivide(logits, (17, 17), AdaptiveSettings(8, 0.4)), scene.to(torch.uint8))
 
 
 @pytest.mark.parametrize("size", [(37, 53), (5, 3), (1, 1), (16, 64)])
@@ -66,12 +66,12 @@ def test_a_close_decision_is_looked_at():
 def test_an_endless_margin_gives_the_dense_labels(size, classes):
     """Every pixel is then looked at, by the points' way."""
     maps = make_maps(size, batch=1)
-    placed = place(TAPS, maps, size, "exact")
+    placed = locate_maps(TAPS, maps, size, "exact")
     weight, bias, rest = make_classifier([6], classes=classes)
     with torch.no_grad():
         dense = classify(placed, *everywhere(size), weight, bias, rest)[0].argmax(-1)
         labels = adaptive_labels(
-            placed, slice(0, size[0]), slice(0, size[1]), weight, bias, rest, Adaptive(8, float("inf"))
+            placed, slice(0, size[0]), slice(0, size[1]), weight, bias, rest, AdaptiveSettings(8, float("inf"))
         )
     assert torch.equal(labels.long(), dense)
 
@@ -79,7 +79,7 @@ def test_an_endless_margin_gives_the_dense_labels(size, classes):
 def test_points_are_the_same_whichever_way_they_are_projected():
     """Few points are gathered first; when all have been asked for, all taps but the finest are projected first."""
     size = (37, 53)
-    placed = place(TAPS, make_maps(size, batch=1), size, "exact")
+    placed = locate_maps(TAPS, make_maps(size, batch=1), size, "exact")
     weight, bias, rest = make_classifier([6])
     with torch.no_grad():
         dense = classify(placed, *everywhere(size), weight, bias, rest)[0]
@@ -96,7 +96,7 @@ def test_points_are_the_same_whichever_way_they_are_projected():
 def test_points_are_told_where_they_are():
     """Their rows and columns, not their positions among those."""
     size = (37, 53)
-    placed = place(TAPS, make_maps(size, batch=1), size, "exact")
+    placed = locate_maps(TAPS, make_maps(size, batch=1), size, "exact")
     weight, bias, rest = make_classifier([6])
     down, across = torch.arange(5, 30), torch.arange(2, 50)
     rows, columns = torch.randint(0, 25, (5000,)), torch.randint(0, 48, (5000,))
@@ -119,4 +119,4 @@ def test_points_are_told_where_they_are():
 )
 def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(HypercolumnsError, match=message):
-        Adaptive(**settings)
+        AdaptiveSettings(**settings)

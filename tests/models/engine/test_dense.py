@@ -6,7 +6,7 @@ from torch import nn
 
 from hypercolumns.models.classifiers.pointwise import Pointwise, ReLU
 from hypercolumns.models.engine import classify
-from hypercolumns.models.hypercolumn import at, dense, place
+from hypercolumns.models.hypercolumn import at, dense, locate_maps
 
 
 def naive(placed, rows, columns, weight, bias, rest):
@@ -20,7 +20,7 @@ def naive(placed, rows, columns, weight, bias, rest):
 def test_classify_equals_concatenate_and_classify(size, alignment, hidden):
     """In value and in every gradient, whatever the blocks and the tiles."""
     maps = make_maps(size, pyramid=True)
-    placed = place((*TAPS, PYRAMID), maps, size, alignment)
+    placed = locate_maps((*TAPS, PYRAMID), maps, size, alignment)
     weight, bias, rest = make_classifier(hidden, channels=20)
     tensors = [*maps, weight, bias, *rest.parameters()]
 
@@ -36,7 +36,7 @@ def test_classify_equals_concatenate_and_classify(size, alignment, hidden):
 
 def test_classify_at_rows_and_columns_of_ones_choice():
     size = (20, 30)
-    placed = place(TAPS, make_maps(size), size, "exact")
+    placed = locate_maps(TAPS, make_maps(size), size, "exact")
     weight, bias, rest = torch.randn(4, 14).double(), torch.randn(4).double(), Anywhere()
     rows, columns = torch.tensor([0.0, 3.25, 19.0]), torch.tensor([0.5, 29.0])
     chosen = classify(placed, rows, columns, weight, bias, rest)
@@ -46,7 +46,7 @@ def test_classify_at_rows_and_columns_of_ones_choice():
 
 def test_what_follows_the_first_layer_is_told_where_the_pixels_are():
     size = (37, 53)
-    placed = place(TAPS, make_maps(size), size, "exact")
+    placed = locate_maps(TAPS, make_maps(size), size, "exact")
     weight, bias, _ = make_classifier([6])
     rows, columns = torch.arange(5, 30), torch.arange(2, 50)
     here = classify(
@@ -60,7 +60,7 @@ def test_what_follows_the_first_layer_is_told_where_the_pixels_are():
 def test_classify_of_one_tap(tap):
     """One that is projected after it was interpolated, or before."""
     size = (20, 30)
-    placed = place(TAPS[tap : tap + 1], make_maps(size)[tap : tap + 1], size, "exact")
+    placed = locate_maps(TAPS[tap : tap + 1], make_maps(size)[tap : tap + 1], size, "exact")
     weight, bias, rest = make_classifier([6], channels=TAPS[tap].channels)
     reference = naive(placed, *everywhere(size), weight, bias, rest)
     assert torch.allclose(classify(placed, *everywhere(size), weight, bias, rest), reference, atol=1e-10)
@@ -68,7 +68,7 @@ def test_classify_of_one_tap(tap):
 
 def test_classify_of_labels_holds_no_logits():
     size = (20, 30)
-    placed = place(TAPS, make_maps(size), size, "exact")
+    placed = locate_maps(TAPS, make_maps(size), size, "exact")
     weight, bias, rest = make_classifier([6])
     shapes = []
 
@@ -86,7 +86,7 @@ def test_dropout_is_the_same_in_the_backward_pass():
     """With dropout, the output is linear in the last layer's weight: its gradient says which units were dropped."""
     torch.manual_seed(0)
     size = (20, 30)
-    placed = place(TAPS, make_maps(size), size, "exact")
+    placed = locate_maps(TAPS, make_maps(size), size, "exact")
     weight, bias, _ = make_classifier([6])
     rest = Anywhere(ReLU(), nn.Dropout(0.5), Pointwise(6, 1, bias=False)).double()
     output = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()), (8, 8), 16).sum()
@@ -98,7 +98,7 @@ def test_dropout_is_the_same_in_the_backward_pass():
 
 def test_no_gradient_where_none_is_wanted():
     size = (20, 30)
-    placed = place(TAPS, [m.detach() for m in make_maps(size)], size, "exact")
+    placed = locate_maps(TAPS, [m.detach() for m in make_maps(size)], size, "exact")
     weight, bias, _ = make_classifier([6])
     output = classify(placed, *everywhere(size), weight, bias.detach(), Anywhere())
     reference = naive(placed, *everywhere(size), weight, bias, Anywhere())
@@ -113,7 +113,7 @@ def test_nothing_of_hidden_by_height_by_width_is_kept_for_the_backward_pass():
     weight, bias, rest = make_classifier([50])
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()) or tensor, lambda t: t):
-        classify(place(TAPS, maps, size, "exact"), *everywhere(size), weight, bias, rest, list(rest.parameters()))
+        classify(locate_maps(TAPS, maps, size, "exact"), *everywhere(size), weight, bias, rest, list(rest.parameters()))
     assert max(saved) <= max(m.numel() for m in maps)
 
 
@@ -128,7 +128,7 @@ def on_device(device, size):
     maps = [m.detach().to(device).requires_grad_() for m in make_maps(size, torch.float32)]
     weight, bias, rest = make_classifier([6], dtype=torch.float32)
     weight, bias = (one.detach().to(device).requires_grad_() for one in (weight, bias))
-    return place(TAPS, maps, size, "exact"), weight, bias, rest.to(device)
+    return locate_maps(TAPS, maps, size, "exact"), weight, bias, rest.to(device)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -5,15 +5,15 @@ from pathlib import Path
 import torch
 
 from hypercolumns.data.image_set import (
-    ImageSet,
-    Pair,
-    image_set,
+    DatasetIndex,
+    ImageMaskPair,
+    make_index,
     read_classes,
     read_ids,
     read_palette,
 )
-from hypercolumns.errors import HypercolumnsError, check_share
-from hypercolumns.io.files import expanded, files_below
+from hypercolumns.errors import HypercolumnsError, check_fraction
+from hypercolumns.io.files import expand_path, walk_files
 from hypercolumns.io.images import SUFFIXES
 from hypercolumns.runtime import randomness
 
@@ -28,7 +28,7 @@ def folder(
     val: str | Path | None = None,
     val_share: float = 0.2,
     split_seed: int = 0,
-) -> ImageSet:
+) -> DatasetIndex:
     """Images and masks that bear the same names, such as `images/a/1.jpg` and `masks/a/1.png`.
 
     Args:
@@ -48,18 +48,18 @@ def folder(
     """
     if images is None or masks is None or classes is None:
         raise HypercolumnsError("data=folder needs data.images=<folder>, data.masks=<folder> and data.classes=<file>")
-    images, masks = expanded("data.images", images), expanded("data.masks", masks)
+    images, masks = expand_path("data.images", images), expand_path("data.masks", masks)
     for setting, place in (("images", images), ("masks", masks)):
         if not place.is_dir():
             raise HypercolumnsError(f"data.{setting}={place} is not a folder")
-    pairs: dict[str, Pair] = {}
-    for path in sorted(files_below(images)):
+    pairs: dict[str, ImageMaskPair] = {}
+    for path in sorted(walk_files(images)):
         if path.suffix.lower() not in SUFFIXES:
             continue
         stem = path.relative_to(images).with_suffix("").as_posix()
         if stem in pairs:
             raise HypercolumnsError(f"data.images: {path} and {pairs[stem].image} would have the same mask; rename one")
-        pairs[stem] = Pair(stem, path, masks / f"{stem}.png")
+        pairs[stem] = ImageMaskPair(stem, path, masks / f"{stem}.png")
     if (train is None) != (val is None):
         raise HypercolumnsError("data.train and data.val go together: list both splits, or neither for one by chance")
     if train is None or val is None:
@@ -72,11 +72,11 @@ def folder(
     else:
         splits = {"train": _listed(pairs, train, "train", images), "val": _listed(pairs, val, "val", images)}
     names = read_classes(classes)
-    return image_set(name, names, read_palette(palette, len(names)), splits)
+    return make_index(name, names, read_palette(palette, len(names)), splits)
 
 
-def _split(pairs: list[Pair], val_share: float, seed: int) -> dict[str, list[Pair]]:
-    check_share("data.val_share", val_share)
+def _split(pairs: list[ImageMaskPair], val_share: float, seed: int) -> dict[str, list[ImageMaskPair]]:
+    check_fraction("data.val_share", val_share)
     if not 0 < val_share < 1:
         raise HypercolumnsError(f"data.val_share={val_share} must lie between 0 and 1")
     order = torch.randperm(len(pairs), generator=randomness.generator(seed, "split")).tolist()
@@ -88,8 +88,8 @@ def _split(pairs: list[Pair], val_share: float, seed: int) -> dict[str, list[Pai
     }
 
 
-def _listed(pairs: dict[str, Pair], path: str | Path, split: str, images: Path) -> list[Pair]:
-    names = read_ids(expanded(f"data.{split}", path), f"data.{split}")
+def _listed(pairs: dict[str, ImageMaskPair], path: str | Path, split: str, images: Path) -> list[ImageMaskPair]:
+    names = read_ids(expand_path(f"data.{split}", path), f"data.{split}")
     unknown = [name for name in names if name not in pairs]
     if unknown:
         raise HypercolumnsError(

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from hypercolumns.data.datasets.voc import read_layout
-from hypercolumns.data.image_set import ImageSet
-from hypercolumns.errors import check_whole
-from hypercolumns.io.files import expanded, write_json
-from hypercolumns.io.images import VOID, voc_palette, write_image, write_mask
+from hypercolumns.data.image_set import DatasetIndex
+from hypercolumns.errors import check_int
+from hypercolumns.io.files import expand_path, write_json
+from hypercolumns.io.images import IGNORE_INDEX, voc_palette, write_image, write_mask
 from hypercolumns.runtime.progress import track
 
 Array = NDArray[np.float64]
@@ -51,7 +51,7 @@ def shapes(
     seed: int = 0,
     train_images: int = 240,
     val_images: int = 40,
-) -> ImageSet:
+) -> DatasetIndex:
     """The set of that seed and size, drawn on first use.
 
     Args:
@@ -62,9 +62,9 @@ def shapes(
         val_images: how many there are to validate on.
     """
     for setting, value in (("train_images", train_images), ("val_images", val_images)):
-        check_whole(f"data.{setting}", value, least=1)
-    check_whole("data.seed", seed, least=0)
-    folder = expanded("data.root", root) / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
+        check_int(f"data.{setting}", value, minimum=1)
+    check_int("data.seed", seed, minimum=0)
+    folder = expand_path("data.root", root) / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
     layout = folder / "VOCdevkit" / "VOC2012"
     finished = folder / "shapes.json"
     if not finished.is_file():
@@ -98,7 +98,7 @@ def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uin
         texture = TEXTURES[CLASSES[label]](u, v)[..., None]
         first, second = _colours(random, label)
         picture = np.where(np.array(shape, bool)[..., None], texture * first + (1 - texture) * second, picture)
-        labels[np.array(shape.filter(ImageFilter.MaxFilter(BORDER)), bool)] = VOID
+        labels[np.array(shape.filter(ImageFilter.MaxFilter(BORDER)), bool)] = IGNORE_INDEX
         labels[np.array(shape.filter(ImageFilter.MinFilter(BORDER)), bool)] = label
     picture = picture + random.normal(0, 0.03, picture.shape)
     return np.rint(picture.clip(0, 1) * 255).astype(np.uint8), labels

@@ -6,15 +6,15 @@ from pathlib import Path
 import torchvision.datasets
 
 from hypercolumns.data.image_set import (
-    ImageSet,
-    Pair,
-    image_set,
+    DatasetIndex,
+    ImageMaskPair,
+    make_index,
     read_classes,
     read_ids,
     read_palette,
 )
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import expanded
+from hypercolumns.io.files import expand_path
 
 CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
@@ -31,7 +31,7 @@ def voc(
     train: str = "train",
     val: str = "val",
     download: bool = False,
-) -> ImageSet:
+) -> DatasetIndex:
     """The images of a folder in Pascal VOC's layout.
 
     Args:
@@ -47,7 +47,7 @@ def voc(
     Raises:
         HypercolumnsError: if the folder, a split or files of it are not there.
     """
-    root, year = expanded("data.root", root), str(year)
+    root, year = expand_path("data.root", root), str(year)
     if download and _find(root, year) is None:
         try:
             torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)
@@ -72,7 +72,7 @@ def voc(
 
 def read_layout(
     folder: Path, name: str, classes: list[str], train: str, val: str, palette: str | Path | None = None
-) -> ImageSet:
+) -> DatasetIndex:
     """The images of `folder`, which holds JPEGImages, SegmentationClass and ImageSets/Segmentation."""
     splits = {}
     for split, listed in (("train", train), ("val", val)):
@@ -83,10 +83,10 @@ def read_layout(
                 f"data.{split}={listed}: {path} does not exist; the splits there are {', '.join(others) or 'none'}"
             )
         splits[split] = [
-            Pair(line, folder / "JPEGImages" / f"{line}.jpg", folder / "SegmentationClass" / f"{line}.png")
+            ImageMaskPair(line, folder / "JPEGImages" / f"{line}.jpg", folder / "SegmentationClass" / f"{line}.png")
             for line in read_ids(path, f"data.{split}={listed}")
         ]
-    return image_set(name, classes, read_palette(palette, len(classes)), splits)
+    return make_index(name, classes, read_palette(palette, len(classes)), splits)
 
 
 def _find(root: Path, year: str) -> Path | None:

@@ -6,21 +6,21 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 
 
-class Position(NamedTuple):
+class TrainingPosition(NamedTuple):
     """Where in a training: the number of the epoch, and of the batches that were taken of it."""
 
     epoch: int = 0
     batches: int = 0
 
 
-class Share(NamedTuple):
+class ProcessShare(NamedTuple):
     """What a process takes: the number `rank` of `processes` parts."""
 
     rank: int = 0
     processes: int = 1
 
 
-class ResumableData(pl.LightningDataModule, ABC):
+class ResumableDataModule(pl.LightningDataModule, ABC):
     """A data module whose checkpoints say where the training was.
 
     Attributes:
@@ -30,7 +30,7 @@ class ResumableData(pl.LightningDataModule, ABC):
     def __init__(self) -> None:
         """At the start."""
         super().__init__()
-        self.position = Position()
+        self.position = TrainingPosition()
 
     def state_dict(self) -> dict[str, Any]:
         """Called by Lightning."""
@@ -38,7 +38,7 @@ class ResumableData(pl.LightningDataModule, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Called by Lightning, before it asks for batches."""
-        self.position = Position(**state_dict)
+        self.position = TrainingPosition(**state_dict)
 
     @abstractmethod
     def names(self, batch: Any, epoch: int, step: int) -> list[str]:
@@ -46,13 +46,13 @@ class ResumableData(pl.LightningDataModule, ABC):
         ...
 
     @property
-    def start(self) -> Position:
+    def start(self) -> TrainingPosition:
         """The epoch whose batches Lightning asks for, and how many of them were taken before an interruption."""
         # the trainer's number is that of the checkpoint only after Lightning has asked for the first time
         epoch = max(self.trainer.current_epoch if self.trainer else 0, self.position.epoch)
-        return Position(epoch, self.position.batches if epoch == self.position.epoch else 0)
+        return TrainingPosition(epoch, self.position.batches if epoch == self.position.epoch else 0)
 
     @property
-    def share(self) -> Share:
+    def share(self) -> ProcessShare:
         """That of this process."""
-        return Share(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Share()
+        return ProcessShare(self.trainer.global_rank, self.trainer.world_size) if self.trainer else ProcessShare()

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from hypercolumns.coordinates import whole_frame
+from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import context, networks
 from hypercolumns.models.backbones import weights as weights_module
-from hypercolumns.models.backbones.receptive_field import Maps, geometries, periods
+from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, shift_periods
 from hypercolumns.models.taps import Tap
 from hypercolumns.runtime import randomness
 
@@ -28,11 +28,11 @@ Trainable = int | Literal["all"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MOST_NAMES = 40  # of a network's modules in a message
-SIDES = [2**power for power in range(10)]  # between which the least one is sought
+MAX_NAMES = 40  # of a network's modules in a message
+CANDIDATE_SIDES = [2**power for power in range(10)]  # between which the least one is sought
 
 
-class Derived(NamedTuple):
+class NetworkInfo(NamedTuple):
     """What follows from a network and its taps, whatever the weights; see `Backbone`."""
 
     min_side: int
@@ -40,7 +40,7 @@ class Derived(NamedTuple):
     layers: tuple[Tap, ...]
 
 
-DERIVED: dict[tuple[Any, ...], Derived] = {}  # by network and taps: stages build the same ones again and again
+NETWORK_INFO: dict[tuple[Any, ...], NetworkInfo] = {}  # by network and taps: stages build the same ones again and again
 
 
 class Backbone(nn.Module):
@@ -115,9 +115,9 @@ class Backbone(nn.Module):
                 layer.to(memory_format=torch.channels_last)  # twice as fast on a CPU
         self._skeleton = [_without_values(self.body)]  # in a list, so that it is not taken for a part of this module
         key = network, networks.OWN.get(network), self.tap_modules
-        if key not in DERIVED:
-            DERIVED[key] = self._derive()
-        self.min_side, self.period, layers = DERIVED[key]
+        if key not in NETWORK_INFO:
+            NETWORK_INFO[key] = self._derive()
+        self.min_side, self.period, layers = NETWORK_INFO[key]
         counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
         self.taps = (*layers, *(make.tap(layers[-1], counts) for make in self.contexts))
         self._freeze()
@@ -142,7 +142,7 @@ class Backbone(nn.Module):
 
     def of_whole(self, deepest: Tensor, size: tuple[int, int], frames: Tensor | None = None) -> list[Tensor]:
         """The maps of the images as a whole, of `size` = (height, width), from the deepest map of all of them."""
-        frames = whole_frame(size) if frames is None else frames
+        frames = full_image_box(size) if frames is None else frames
         return [make(deepest, size, frames) for make in self.contexts if make.of_whole]
 
     def pad(self, images: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class Backbone(nn.Module):
             module.eval()
         return self
 
-    def synchronise(self) -> None:
+    def synchronize_batch_norm(self) -> None:
         """Let trained layers of BatchNorm take their statistics over the batches of all processes, on GPUs.
 
         Raises HypercolumnsError if there are some for which torch can't do that.
@@ -224,7 +224,7 @@ class Backbone(nn.Module):
 
     def _near(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
         maps, size = _maps(body, self.tap_modules, images), (images.shape[2], images.shape[3])
-        return [*maps, *(make(maps[-1], size, whole_frame(size)) for make in self.contexts if not make.of_whole)]
+        return [*maps, *(make(maps[-1], size, full_image_box(size)) for make in self.contexts if not make.of_whole)]
 
     def _shapes(self, height: int, width: int) -> list[torch.Size]:
         return [cells.shape for cells in self._maps_without_values(torch.empty(1, 3, height, width, device="meta"))]
@@ -241,10 +241,10 @@ class Backbone(nn.Module):
             except Exception:  # torch's words, or the network's own, for what is too small
                 return False
 
-        enough = next((side for side in SIDES if takes(side)), SIDES[-1])
+        enough = next((side for side in CANDIDATE_SIDES if takes(side)), CANDIDATE_SIDES[-1])
         return bisect.bisect_left(range(enough), True, lo=enough // 2 + 1, key=takes)
 
-    def _derive(self) -> Derived:
+    def _derive(self) -> NetworkInfo:
         side = self._least_side()
         try:
             small, large = self._shapes(side, side), self._shapes(2 * side + 13, 3 * side + 17)
@@ -255,13 +255,13 @@ class Backbone(nn.Module):
                 shape = f"{modules[0]} gives {(*other,)}, not (batch, channels, height, width)"
                 raise networks.unusable(self.network, shape)
         try:
-            axes = geometries(self._maps_without_values, side)
+            axes = cell_grids(self._maps_without_values, side)
         except Exception as error:
             raise networks.unusable(self.network, "where its cells lie can't be found", error) from error
         layers = [
             Tap(modules[0], shape[1], both) for modules, shape, both in zip(self.tap_modules, small, axes, strict=True)
         ]
-        return Derived(side, periods(self._skeleton[0]), tuple(layers))
+        return NetworkInfo(side, shift_periods(self._skeleton[0]), tuple(layers))
 
     def _count(self, found: dict[int, int], axis: int, size: int) -> int:
         """How many cells the deepest map has along an axis of `size` pixels; `found` are those worked out before."""
@@ -306,7 +306,7 @@ def _of_channels(name: str, values: Sequence[float]) -> Tensor:
 
 def _sorted(
     taps: Sequence[str | Sequence[str]],
-) -> tuple[tuple[tuple[str, ...], ...], tuple[context.Context, ...]]:
+) -> tuple[tuple[tuple[str, ...], ...], tuple[context.ContextTap, ...]]:
     """The modules of each tap of the network, and the context taps, those of the whole last."""
     groups = [(tap,) if isinstance(tap, str) else tuple(tap) for tap in taps]
     made = [context.parse(group[0]) if len(group) == 1 else None for group in groups]
@@ -363,7 +363,7 @@ def _uncut(
         known = []
     for module in modules if known else ():
         if not any(f"{one}.".startswith(f"{module}.") for one in known):
-            near = known if len(known) <= MOST_NAMES else difflib.get_close_matches(module, known, MOST_NAMES, cutoff=0)
+            near = known if len(known) <= MAX_NAMES else difflib.get_close_matches(module, known, MAX_NAMES, cutoff=0)
             return HypercolumnsError(
                 f"cnn.taps names {module}, which this network does not have; it has {', '.join(near)}"
                 f"{f' and {len(known) - len(near)} more' if len(near) < len(known) else ''}"

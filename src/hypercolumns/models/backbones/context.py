@@ -20,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.coordinates import places
+from hypercolumns.coordinates import normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.taps import Geometry, Regular, Tap
+from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
 Count = Callable[[int], int]  # of cells along an axis of so many pixels
 
 
 @dataclass(frozen=True)
-class Context(ABC):
+class ContextTap(ABC):
     """A context tap.
 
     Attributes:
@@ -58,43 +58,43 @@ class Context(ABC):
 
 
 @dataclass(frozen=True)
-class Pyramid(Context):
+class PyramidMean(ContextTap):
     """The means of n x n equal parts of the deepest map, or of its single cells where it has fewer."""
 
     side: int
     pattern: ClassVar[str] = r"pyramid:([1-9]\d*)"
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """See `Context`."""
-        along_y, along_x = (Parts(axis, count) for axis, count in zip(deepest.axes, counts, strict=True))
+        """See `ContextTap`."""
+        along_y, along_x = (PooledGrid(axis, count) for axis, count in zip(deepest.axes, counts, strict=True))
         return Tap(self.name, deepest.channels, (along_y, along_x), of_whole=True)
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
-        """See `Context`."""
+        """See `ContextTap`."""
         height, width = deepest.shape[-2:]
         if torch.compiler.is_exporting():
-            down, across = (means(length, self.side).to(deepest) for length in (height, width))
+            down, across = (mean_matrix(length, self.side).to(deepest) for length in (height, width))
             return down @ deepest @ across.T
         return F.adaptive_avg_pool2d(deepest, (min(self.side, height), min(self.side, width)))
 
 
 @dataclass(frozen=True)
-class Parts:
+class PooledGrid:
     """Equal parts of an axis of a map: each is centred at the mean of its cells' centres."""
 
-    geometry: Geometry
+    geometry: CellGrid
     count: Count
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """See `Geometry`."""
+        """See `CellGrid`."""
         count = self.count(size)
         centres = self.geometry.centres(count, size)
         if torch.compiler.is_exporting():
-            return means(count, cells) @ centres
+            return mean_matrix(count, cells) @ centres
         return F.adaptive_avg_pool1d(centres[None], cells)[0]  # as the map itself
 
 
-def means(length: int, parts: int) -> Tensor:
+def mean_matrix(length: int, parts: int) -> Tensor:
     """What `adaptive_avg_pool1d` does to an axis of any `length`, as a matrix (parts, length), float64.
 
     Where there are fewer cells than parts, each is a part, and the last one is the rest of them too.
@@ -108,7 +108,7 @@ def means(length: int, parts: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Window(Context):
+class LocalMean(ContextTap):
     """The mean of the n x n cells around each cell of the deepest map, those of them that there are."""
 
     side: int
@@ -116,46 +116,46 @@ class Window(Context):
     of_whole: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """See `Context`."""
+        """See `ContextTap`."""
         along_y, along_x = (self._widened(axis) for axis in deepest.axes)
         return Tap(self.name, deepest.channels, (along_y, along_x))
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
-        """See `Context`."""
+        """See `ContextTap`."""
         return F.avg_pool2d(deepest, self.side, stride=1, padding=self.side // 2, count_include_pad=False)
 
-    def _widened(self, axis: Geometry) -> Geometry:
-        if not isinstance(axis, Regular) or axis.reach is None:
+    def _widened(self, axis: CellGrid) -> CellGrid:
+        if not isinstance(axis, RegularGrid) or axis.reach is None:
             return axis
         more = self.side // 2 * axis.stride
-        return Regular(axis.stride, axis.offset, (axis.reach[0] + more, axis.reach[1] + more))
+        return RegularGrid(axis.stride, axis.offset, (axis.reach[0] + more, axis.reach[1] + more))
 
 
 @dataclass(frozen=True)
-class Coordinates(Context):
+class CoordinateMap(ContextTap):
     """2 x 2 cells at the corners of the image: between them bilinear interpolation is the coordinate itself."""
 
     pattern: ClassVar[str] = "coordinates"
     from_deepest: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """See `Context`."""
-        return Tap(self.name, 2, (Edges(), Edges()), of_whole=True)
+        """See `ContextTap`."""
+        return Tap(self.name, 2, (ImageEdges(), ImageEdges()), of_whole=True)
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
-        """See `Context`."""
+        """See `ContextTap`."""
         rows, columns = (_edges(side).float() for side in size)
-        y, x = places(rows[None, :, None], columns[None, None], frames)
+        y, x = normalised_coordinates(rows[None, :, None], columns[None, None], frames)
         cells = torch.stack(torch.broadcast_tensors(y, x), dim=1).expand(deepest.shape[0], -1, -1, -1)
         return cells.to(deepest)
 
 
 @dataclass(frozen=True)
-class Edges:
+class ImageEdges:
     """Two cells, at the edges of the image."""
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """See `Geometry`."""
+        """See `CellGrid`."""
         return _edges(size)
 
 
@@ -164,10 +164,10 @@ def _edges(size: int) -> Tensor:
     return torch.arange(2, dtype=torch.float64) * size - 0.5
 
 
-KINDS: tuple[type[Context], ...] = (Pyramid, Window, Coordinates)
+KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
 
 
-def parse(name: object) -> Context | None:
+def parse(name: object) -> ContextTap | None:
     """The context tap of that name; None if it is not one; raises HypercolumnsError if it nearly is."""
     for kind in KINDS:
         if found := re.fullmatch(kind.pattern, str(name)):

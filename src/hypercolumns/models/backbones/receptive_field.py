@@ -18,18 +18,18 @@ from torch.fx import GraphModule
 from torch.fx.passes.shape_prop import ShapeProp
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.taps import Geometry, Regular
+from hypercolumns.models.taps import CellGrid, RegularGrid
 
 # Pixels, of the thin images that geometry is measured on: halved again and again (and rounded up), the first stays even
 # and the second odd, so that padding that depends on the size shows.
-SIDES = (256, 513)
-LONG_SIDES = (256, 1280, 4352)  # to find both ends of what a cell sees; apart by whole strides
+PROBE_SIDES = (256, 513)
+LONG_PROBE_SIDES = (256, 1280, 4352)  # to find both ends of what a cell sees; apart by whole strides
 THICKNESS = 32
 Maps = Callable[[Tensor], Sequence[Tensor]]  # an image (B, 3, H, W) to the maps of a network without values
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredGrid:
     """Cells whose places are no function of their number alone, such as those of a pooling to a fixed grid."""
 
     maps: Maps
@@ -38,12 +38,12 @@ class Measured:
     thickness: int
     found: dict[int, Tensor] = field(default_factory=dict)  # by the image's size
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Measured":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "MeasuredGrid":
         """Itself: a copy would be of the network that it measures, too."""
         return self
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """See `Geometry`."""
+        """See `CellGrid`."""
         if size not in self.found:
             self.found[size] = _measure(self.maps, self.thickness, self.axis, size)[self.tap]
         found = self.found[size]
@@ -55,19 +55,19 @@ class Measured:
         return found
 
 
-def geometries(maps: Maps, min_side: int) -> list[tuple[Geometry, Geometry]]:
+def cell_grids(maps: Maps, min_side: int) -> list[tuple[CellGrid, CellGrid]]:
     """Of each map, its geometry along y and along x; `min_side` is the least side of an image that `maps` takes."""
     along_y, along_x = (_along(maps, max(min_side, THICKNESS), axis) for axis in (2, 3))
     return list(zip(along_y, along_x, strict=True))
 
 
-def periods(network: GraphModule) -> tuple[int, int]:
+def shift_periods(network: GraphModule) -> tuple[int, int]:
     """By how many pixels along y and x an image can be shifted so that all maps in the network shift with it.
 
     The network must be without values (on the meta device).
     """
     shapes = []
-    for side in LONG_SIDES[:2]:
+    for side in LONG_PROBE_SIDES[:2]:
         ShapeProp(network).propagate(torch.empty(1, 3, side, side, device="meta"))
         metas = [node.meta.get("tensor_meta") for node in network.graph.nodes]
         shapes.append([getattr(meta, "shape", ()) for meta in metas])
@@ -75,21 +75,21 @@ def periods(network: GraphModule) -> tuple[int, int]:
     for one, longer in zip(*shapes, strict=True):
         for axis in (2, 3):
             if len(one) == 4 and longer[axis] > one[axis]:
-                stride = round((LONG_SIDES[1] - LONG_SIDES[0]) / (longer[axis] - one[axis]))
+                stride = round((LONG_PROBE_SIDES[1] - LONG_PROBE_SIDES[0]) / (longer[axis] - one[axis]))
                 along[axis - 2] = math.lcm(along[axis - 2], max(stride, 1))
     return along[0], along[1]
 
 
-def _along(maps: Maps, thickness: int, axis: int) -> list[Geometry]:
-    one, other = (_measure(maps, thickness, axis, side) for side in SIDES)
+def _along(maps: Maps, thickness: int, axis: int) -> list[CellGrid]:
+    one, other = (_measure(maps, thickness, axis, side) for side in PROBE_SIDES)
     middles = [(_middle(centres), _middle(longer)) for centres, longer in zip(one, other, strict=True)]
     lines = [line if line == same else None for line, same in middles]
     for line, centres in zip(lines, one, strict=True):
-        if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * SIDES[0]:
+        if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * PROBE_SIDES[0]:
             raise ValueError("some operation of it mixes what is far apart")  # such as attention
     reaches = _reaches(maps, thickness, axis, lines)
     return [
-        Measured(maps, tap, axis, thickness) if line is None else Regular(*line, reach)
+        MeasuredGrid(maps, tap, axis, thickness) if line is None else RegularGrid(*line, reach)
         for tap, (line, reach) in enumerate(zip(lines, reaches, strict=True))
     ]
 
@@ -99,7 +99,7 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
     ramp = torch.arange(side, dtype=torch.float64).expand(1, 3, thickness, side)
     image = torch.cat([ramp, torch.ones_like(ramp), 2 * ramp + 3])
     with torch.no_grad():
-        results = maps((image if axis == 3 else image.transpose(2, 3)).as_subclass(Mean))
+        results = maps((image if axis == 3 else image.transpose(2, 3)).as_subclass(MeanPropagation))
     centres = []
     for cells in results:
         lines = cells.as_subclass(Tensor).transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1)
@@ -123,12 +123,12 @@ def _reaches(
 ) -> list[tuple[float, float] | None]:
     """How many pixels before and after its centre the middle cell of each map depends on; None: on all of them."""
     reaches: dict[int, tuple[float, float]] = {}
-    for side in LONG_SIDES:
+    for side in LONG_PROBE_SIDES:
         waiting = {tap: line for tap, line in enumerate(lines) if line is not None and tap not in reaches}
         if not waiting:
             break
         image = torch.ones(1, 3, *((thickness, side) if axis == 3 else (side, thickness)), dtype=torch.float64)
-        results = maps(image.requires_grad_().as_subclass(GatedMean))
+        results = maps(image.requires_grad_().as_subclass(GatedMeanPropagation))
         for tap, (stride, offset) in waiting.items():
             cells = results[tap].as_subclass(Tensor).transpose(axis, 3)
             middle = cells.shape[3] // 2
@@ -143,7 +143,7 @@ def _reaches(
     return [reaches.get(tap) for tap, _ in enumerate(lines)]
 
 
-class Mean(Tensor):
+class MeanPropagation(Tensor):
     """A map in the stand-in: torch's functions do to it what the stand-in does.
 
     What shifts or averages (reshaping, joining, average pooling, interpolation) is done as it is.
@@ -161,7 +161,7 @@ class Mean(Tensor):
         return super().__torch_function__(stand_in, types, args, dict(kwargs or {}))  # type: ignore[no-untyped-call]
 
 
-class GatedMean(Mean):
+class GatedMeanPropagation(MeanPropagation):
     """One whose gates (squeeze-and-excitation) are counted as something that its cells see."""
 
     gated = True
@@ -173,7 +173,7 @@ def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 def _combined(*parts: Any, **_: Any) -> Tensor:
     """The sum of maps; numbers and parameters leave no trace, nor do gates: maps with fewer values than others."""
-    maps = [part for part in parts if isinstance(part, Mean)]
+    maps = [part for part in parts if isinstance(part, MeanPropagation)]
     shape = torch.broadcast_shapes(*(part.shape for part in parts if isinstance(part, Tensor)))
     most = max(part.numel() for part in maps)
     counted = [part.expand(shape) for part in maps if part.gated or part.numel() == most]

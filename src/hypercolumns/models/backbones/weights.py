@@ -9,13 +9,13 @@ import torchvision.models
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hypercolumns.errors import HypercolumnsError, reason
+from hypercolumns.errors import HypercolumnsError, summarize_error
 from hypercolumns.io import checkpoints
-from hypercolumns.io.files import expanded
+from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import networks, timm
 
 PRETRAINED = "pretrained"
-SHOWN = 3  # names of tensors in a message
+MAX_SHOWN = 3  # names of tensors in a message
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -41,7 +41,7 @@ def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisatio
             ) from error
         preprocessing = named[weights].transforms()
         return state, (tuple(preprocessing.mean), tuple(preprocessing.std))
-    path = expanded("cnn.weights", weights)
+    path = expand_path("cnn.weights", weights)
     if not path.is_file():
         known = ", ".join(named) or "it has none"
         known = (
@@ -54,9 +54,9 @@ def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisatio
 def _read(path: Path) -> Mapping[str, Tensor]:
     expected = "expected a state dict saved by torch.save or as safetensors"
     try:
-        state = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else checkpoints.read(path)
+        state = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else checkpoints.load_plain(path)
     except (OSError, SafetensorError, ValueError) as error:
-        raise HypercolumnsError(f"cnn.weights={path} can't be read ({reason(error)}); {expected}") from error
+        raise HypercolumnsError(f"cnn.weights={path} can't be read ({summarize_error(error)}); {expected}") from error
     if not isinstance(state, Mapping):
         raise HypercolumnsError(f"cnn.weights={path} holds a {type(state).__name__}; {expected}")
     others = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]
@@ -74,7 +74,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (" and others" if len(names) > SHOWN else "")
+    return ", ".join(names[:MAX_SHOWN]) + (" and others" if len(names) > MAX_SHOWN else "")
 
 
 def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -96,7 +96,7 @@ def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         faults = [
             f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",
             f"it has {_some(unknown)} instead" if missing and unknown else "",
-            "; ".join(reshaped[:SHOWN]) + (" and others" if len(reshaped) > SHOWN else ""),
+            "; ".join(reshaped[:MAX_SHOWN]) + (" and others" if len(reshaped) > MAX_SHOWN else ""),
         ]
         raise HypercolumnsError(
             f"{source} does not fit this network: {'; '.join(filter(None, faults))}; pass weights of the same network"

@@ -1,9 +1,11 @@
 """Pixel classifiers: hypercolumns in, class scores out."""
 
-from hypercolumns.models.classifiers.base import Classifier, standardised
-from hypercolumns.models.classifiers.grid import Grid
-from hypercolumns.models.classifiers.mlp import MLP
+from hypercolumns.models.classifiers.base import Classifier, standardize
+from hypercolumns.models.classifiers.grid import GridClassifier
+from hypercolumns.models.classifiers.mlp import MLPClassifier
 
-KINDS: dict[str, type[Classifier]] = {kind.kind: kind for kind in (Grid, MLP)}  # those that a model file may name
+KINDS: dict[str, type[Classifier]] = {
+    kind.kind: kind for kind in (GridClassifier, MLPClassifier)
+}  # those that a model file may name
 
-__all__ = ["KINDS", "MLP", "Classifier", "Grid", "standardised"]
+__all__ = ["KINDS", "Classifier", "GridClassifier", "MLPClassifier", "standardize"]

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import Places
-from hypercolumns.errors import check_share, check_whole
+from hypercolumns.coordinates import PixelCoordinates
+from hypercolumns.errors import check_fraction, check_int
 from hypercolumns.models.classifiers.pointwise import Pointwise, ReLU
 
 EPSILON = 1e-5
 
 
-def standardised(hypercolumns: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def standardize(hypercolumns: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Hypercolumns (..., D) less their mean (D,), divided by their standard deviation (D,) + 1e-5."""
     return (hypercolumns - mean) / (std + EPSILON)
 
@@ -26,18 +26,18 @@ class Classifier(nn.Module, ABC):
     """Standardisation, linear layers with ReLU and dropout between them, and what a subclass makes of their output.
 
     Works on the last dimension, so the same weights classify samples (N, D) and images (B, H, W, D). Its first layer
-    can be applied by whoever knows a cheaper way (`factored.classify`): `folded()` gives it, with the standardisation
+    can be applied by whoever knows a cheaper way (`factored.classify`): `folded_first_layer()` gives it, with the standardisation
     in it, and `finish` is what follows it.
 
     Attributes:
         kind: its name in model files.
-        needs_places: whether `finish` looks at them; others may be given empty ones.
+        needs_coordinates: whether `finish` looks at them; others may be given empty ones.
         first: the first layer.
         rest: the others.
     """
 
     kind: ClassVar[str]
-    needs_places: ClassVar[bool] = False
+    needs_coordinates: ClassVar[bool] = False
 
     def __init__(self, channels: int, outputs: int, hidden: int | Sequence[int], dropout: float) -> None:
         """Build the layers, with standardisation by mean 0 and std 1.
@@ -51,8 +51,8 @@ class Classifier(nn.Module, ABC):
         super().__init__()
         self.hidden = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else [hidden]
         for width in self.hidden:
-            check_whole("classifier.hidden", width, least=1)
-        check_share("classifier.dropout", dropout)
+            check_int("classifier.hidden", width, minimum=1)
+        check_fraction("classifier.dropout", dropout)
         self.dropout = dropout
         widths = [*self.hidden, outputs]
         self.first = Pointwise(channels, widths[0])
@@ -67,7 +67,7 @@ class Classifier(nn.Module, ABC):
         self.register_buffer("std", torch.ones(channels))
 
     @abstractmethod
-    def finish(self, hidden: Tensor, places: Places) -> Tensor:
+    def finish(self, hidden: Tensor, places: PixelCoordinates) -> Tensor:
         """The first layer's output (..., K), which may be overwritten, to logits (..., classes), for pixels there."""
         ...
 
@@ -76,11 +76,11 @@ class Classifier(nn.Module, ABC):
         """The arguments, besides channels and classes, that build this classifier again."""
         ...
 
-    def finishing(self) -> list[nn.Parameter]:
+    def head_parameters(self) -> list[nn.Parameter]:
         """The parameters that `finish` uses: all but those of the first layer."""
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("first.")]
 
-    def standardise(self, mean: Tensor, std: Tensor) -> None:
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Set the mean and the standard deviation, (D,), that hypercolumns have; they are divided by std + 1e-5.
 
         A channel that did not vary is taken to vary as the others do on average. SqueezeNet 1.0 has one, with a filter
@@ -92,12 +92,12 @@ class Classifier(nn.Module, ABC):
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("std").copy_(torch.where(varying, std, usual))
 
-    def forward(self, hypercolumns: Tensor, places: Places) -> Tensor:
+    def forward(self, hypercolumns: Tensor, places: PixelCoordinates) -> Tensor:
         """Hypercolumns (..., D) of pixels at these places (...) to logits (..., classes)."""
-        standard = standardised(hypercolumns, self.get_buffer("mean"), self.get_buffer("std"))
+        standard = standardize(hypercolumns, self.get_buffer("mean"), self.get_buffer("std"))
         return self.finish(self.first(standard), places)
 
-    def folded(self) -> tuple[Tensor, Tensor]:
+    def folded_first_layer(self) -> tuple[Tensor, Tensor]:
         """The first layer on raw hypercolumns: weight (K, D) and bias (K,), with gradients."""
         weight = self.first.weight / (self.get_buffer("std") + EPSILON)
         return weight, F.linear(-self.get_buffer("mean"), weight, self.first.bias)

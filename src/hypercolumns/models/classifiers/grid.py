@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hypercolumns.coordinates import Places
-from hypercolumns.errors import check_whole
+from hypercolumns.coordinates import PixelCoordinates
+from hypercolumns.errors import check_int
 from hypercolumns.models.classifiers.base import Classifier
 from hypercolumns.models.classifiers.pointwise import Pointwise, pointwise
 
-AROUND = 4  # last layers that a pixel's logits come from
+NEIGHBOURS = 4  # last layers that a pixel's logits come from
 
 
-class Grid(Classifier):
+class GridClassifier(Classifier):
     """K x K last layers, spread over the image, above hidden layers that they share.
 
     Each is centred in its cell of a K x K grid on the whole image. The logits of a pixel are those of the four around
@@ -23,17 +23,17 @@ class Grid(Classifier):
     """
 
     kind = "grid"
-    needs_places = True
+    needs_coordinates = True
 
     def __init__(
         self, channels: int, classes: int, size: int = 3, hidden: int | Sequence[int] = 512, dropout: float = 0.0
     ) -> None:
         """K is `size`, of which 1 makes it an MLP; all else as for `Classifier`."""
-        check_whole("classifier.size", size, least=1)
+        check_int("classifier.size", size, minimum=1)
         self.size, self.classes = size, classes
         super().__init__(channels, size * size * classes, hidden, dropout)
 
-    def finish(self, hidden: Tensor, places: Places) -> Tensor:
+    def finish(self, hidden: Tensor, places: PixelCoordinates) -> Tensor:
         """See `Classifier`."""
         # In units of the grid, 0 the centre of the first cell.
         y, x = ((place * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for place in places)
@@ -41,7 +41,7 @@ class Grid(Classifier):
         hidden = self.rest[:-1](hidden)
         every = range(self.size)
         few = hidden.device.type == "cpu" and hidden.numel() and not torch.compiler.is_exporting()
-        if self.size**2 <= AROUND or not few:
+        if self.size**2 <= NEIGHBOURS or not few:
             return self._logits(hidden, last, y, x, every, every)
         # On a CPU it is faster to ask only those that count, for all pixels between the same four together.
         shape = hidden.shape[:-1]

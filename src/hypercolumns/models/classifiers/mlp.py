@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hypercolumns.coordinates import Places
+from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.models.classifiers.base import Classifier
 
 
-class MLP(Classifier):
+class MLPClassifier(Classifier):
     """Linear layers with ReLU and dropout between them; without hidden layers, logistic regression."""
 
     kind = "mlp"
@@ -17,7 +17,7 @@ class MLP(Classifier):
         """See `Classifier`; `classes` is the number of classes."""
         super().__init__(channels, classes, hidden, dropout)
 
-    def finish(self, hidden: Tensor, places: Places) -> Tensor:
+    def finish(self, hidden: Tensor, places: PixelCoordinates) -> Tensor:
         """See `Classifier`."""
         logits: Tensor = self.rest(hidden)
         return logits

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, check_number, check_whole
-from hypercolumns.models.engine.dense import Rest
+from hypercolumns.errors import HypercolumnsError, check_int, check_number
+from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.points import PointClassifier
-from hypercolumns.models.hypercolumn import Map
+from hypercolumns.models.hypercolumn import FeatureMap
 
-Logits = Callable[[Tensor, Tensor], Tensor]
-COARSEST = 256
+LogitsFn = Callable[[Tensor, Tensor], Tensor]
+MAX_STRIDE = 256
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class AdaptiveSettings:
     """Where to look closer.
 
     `start` is the distance of the first grid's pixels, a power of two up to 256; a block is split where its corners
@@ -33,20 +33,22 @@ class Adaptive:
 
     def __post_init__(self) -> None:
         """Raise HypercolumnsError for values out of range."""
-        check_whole("adaptive_start", self.start, least=1)
-        if self.start & (self.start - 1) or self.start > COARSEST:
-            raise HypercolumnsError(f"adaptive_start={self.start} must be a power of two, such as 8, up to {COARSEST}")
+        check_int("adaptive_start", self.start, minimum=1)
+        if self.start & (self.start - 1) or self.start > MAX_STRIDE:
+            raise HypercolumnsError(
+                f"adaptive_start={self.start} must be a power of two, such as 8, up to {MAX_STRIDE}"
+            )
         check_number("adaptive_margin", self.margin)
 
 
 def adaptive_labels(
-    maps: Sequence[Map],
+    maps: Sequence[FeatureMap],
     rows: slice,
     columns: slice,
     weight: Tensor,
     bias: Tensor,
-    rest: Rest,
-    settings: Adaptive,
+    rest: Head,
+    settings: AdaptiveSettings,
 ) -> Tensor:
     """The classes (H, W), uint8, of the pixels of one image in these rows and columns; all else as for `classify`."""
     size = rows.stop - rows.start, columns.stop - columns.start
@@ -59,7 +61,7 @@ def adaptive_labels(
     return _subdivide(logits, lengths, settings)[: size[0], : size[1]]
 
 
-def _subdivide(logits: Logits, lengths: Sequence[int], settings: Adaptive) -> Tensor:
+def _subdivide(logits: LogitsFn, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
     """The classes of all pixels, given the logits (N, classes) of pixels in these rows (N,) and columns (N,)."""
     step = settings.start
     grid = torch.meshgrid(*(torch.arange(0, length, step) for length in lengths), indexing="ij")

@@ -15,24 +15,24 @@ from torch import Tensor
 
 from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine import tiles
-from hypercolumns.models.engine.interpolation import Grid, Interpolation
-from hypercolumns.models.hypercolumn import Map, touched
-from hypercolumns.models.slices import pieces
+from hypercolumns.models.engine.interpolation import CellCentres, Interpolation
+from hypercolumns.models.hypercolumn import FeatureMap, cells_used
+from hypercolumns.models.slices import even_slices
 
-Rest = Callable[[Tensor, Tensor, Tensor], Tensor]  # of the first layer's output, and of the pixels' rows and columns
+Head = Callable[[Tensor, Tensor, Tensor], Tensor]  # of the first layer's output, and of the pixels' rows and columns
 
-WIDEST = 512  # pixels of a block
+MAX_BLOCK_WIDTH = 512  # pixels of a block
 CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; the projections of a block, and all that is made of a tile, fit the cache
 ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # enough work at a time to keep it busy
 
 
 def classify(
-    maps: Sequence[Map],
+    maps: Sequence[FeatureMap],
     rows: Tensor,
     columns: Tensor,
     weight: Tensor,
     bias: Tensor,
-    rest: Rest,
+    rest: Head,
     parameters: Sequence[Tensor] = (),
     block: tuple[int, int] | None = None,
     tile: int | None = None,
@@ -47,28 +47,28 @@ def classify(
     """
     on_cpu = maps[0].cells.device.type == "cpu"
     if block is None:
-        width = min(len(columns), WIDEST)
+        width = min(len(columns), MAX_BLOCK_WIDTH)
         block = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // width, 1), width
     height, width = block
     lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // min(width, len(columns)), 1)
-    members = on_one_grid(maps)
+    members = group_by_grid(maps)
     # Coarse grids have fewer cells than pixels: they are projected before they are interpolated, fine ones after.
     coarse = [group for group in members if _cells(maps[group[0]]) < len(rows) * len(columns)]
     fine = [[number] for group in members if group not in coarse for number in group]
     blocks = [
         _Block(maps, coarse, fine, rows, columns, (down, across), lines, rest)
-        for down in pieces(len(rows), height)
-        for across in pieces(len(columns), width)
+        for down in even_slices(len(rows), height)
+        for across in even_slices(len(columns), width)
     ]
     size = len(rows), len(columns)
     return tiles.run(blocks, size, [one.cells for one in maps], [weight, bias], parameters)
 
 
-def _cells(one: Map) -> int:
+def _cells(one: FeatureMap) -> int:
     return len(one.rows) * len(one.columns)
 
 
-def on_one_grid(maps: Sequence[Map]) -> list[list[int]]:
+def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
     """The numbers of the maps, those together whose cells are centred alike."""
     groups: list[list[int]] = []
     for number, one in enumerate(maps):
@@ -98,14 +98,14 @@ class _Block:
 
     def __init__(
         self,
-        maps: Sequence[Map],
+        maps: Sequence[FeatureMap],
         coarse: Sequence[Sequence[int]],
         fine: Sequence[Sequence[int]],
         rows: Tensor,
         columns: Tensor,
         area: tiles.Area,
         lines: int,
-        rest: Rest,
+        rest: Head,
     ) -> None:
         self.coarse, self.fine, self.rest = coarse, fine, rest
         self.channels = [one.cells.shape[1] for one in maps]
@@ -115,10 +115,10 @@ class _Block:
         areas: dict[int, tiles.Area] = {}
         for group in (*coarse, *fine):
             one = maps[group[0]]
-            areas |= dict.fromkeys(group, (touched(rows, one.rows), touched(columns, one.columns)))
+            areas |= dict.fromkeys(group, (cells_used(rows, one.rows), cells_used(columns, one.columns)))
         self.areas: Sequence[tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
         grids = [
-            Grid(one.rows[own_rows], one.columns[own_columns])
+            CellCentres(one.rows[own_rows], one.columns[own_columns])
             for one, (own_rows, own_columns) in zip(maps, self.areas, strict=True)
         ]
         like = maps[0].cells
@@ -126,7 +126,9 @@ class _Block:
         self.interpolations = [
             Interpolation([grids[number] for number in table], rows, columns, like) for table in tables
         ]
-        self.tiles: Sequence[tiles.Tile] = [_Tile(self, band, down.start, across) for band in pieces(len(rows), lines)]
+        self.tiles: Sequence[tiles.Tile] = [
+            _Tile(self, band, down.start, across) for band in even_slices(len(rows), lines)
+        ]
 
     def tables(
         self, cuts: Sequence[Tensor], inputs: Sequence[Tensor], spent: Sequence[Tensor] | None = None

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.models.hypercolumn import interpolation_matrix, neighbours, touched
+from hypercolumns.models.hypercolumn import bilinear_neighbours, cells_used, interpolation_matrix
 
 
-class Grid(NamedTuple):
+class CellCentres(NamedTuple):
     """Where rows and columns of cells are centred: pixel coordinates (h,) and (w,), float64, rising."""
 
     rows: Tensor
@@ -28,7 +28,7 @@ class Grid(NamedTuple):
 class Interpolation:
     """From the cells of some grids to the pixels of a rectangle, summed over the grids."""
 
-    def __init__(self, grids: Sequence[Grid], rows: Tensor, columns: Tensor, like: Tensor) -> None:
+    def __init__(self, grids: Sequence[CellCentres], rows: Tensor, columns: Tensor, like: Tensor) -> None:
         """For pixels on `rows` (H,) and `columns` (W,), and tables of the device and the precision of `like`."""
         self.grids, self.rows, self.columns = grids, rows, columns
         self._device = like.device
@@ -37,8 +37,8 @@ class Interpolation:
         index: tuple[list[Tensor], list[Tensor]] = [], []
         weight: tuple[list[Tensor], list[Tensor]] = [], []
         for grid, first in zip(grids, self._firsts, strict=True):
-            top, bottom, down = neighbours(rows, grid.rows)
-            left, right, across = neighbours(columns, grid.columns)
+            top, bottom, down = bilinear_neighbours(rows, grid.rows)
+            left, right, across = bilinear_neighbours(columns, grid.columns)
             top, bottom = (first + line * len(grid.columns) for line in (top, bottom))
             index[0].extend((top, top, bottom, bottom))
             weight[0].extend((1 - down, 1 - down, down, down))
@@ -70,9 +70,9 @@ class Interpolation:
         for grid, first in zip(self.grids, self._firsts, strict=True):
             width = len(grid.columns)
             part = lines[:, :, left : left + width].reshape(batch, height, width * channels)
-            own = touched(self.rows[rows], grid.rows)
+            own = cells_used(self.rows[rows], grid.rows)
             matrix = interpolation_matrix(self.rows[rows], grid.rows)[:, own]
-            cells = _Bags(matrix.T, self._device, self._dtype).sum(part).view(batch, -1, channels)
+            cells = _SparseMatrix(matrix.T, self._device, self._dtype).sum(part).view(batch, -1, channels)
             total[:, first + own.start * width : first + own.stop * width] += cells
             left += width
 
@@ -83,13 +83,13 @@ class Interpolation:
         return [sum(sizes[:number]) for number, _ in enumerate(sizes)]
 
     @cached_property
-    def _across(self) -> "_Bags":
+    def _across(self) -> "_SparseMatrix":
         """From a line of pixels to the cells of all grids on it."""
         matrices = [interpolation_matrix(self.columns, grid.columns) for grid in self.grids]
-        return _Bags(torch.cat(matrices, dim=1).T, self._device, self._dtype)
+        return _SparseMatrix(torch.cat(matrices, dim=1).T, self._device, self._dtype)
 
 
-class _Bags:
+class _SparseMatrix:
     """A matrix (n, m) that is mostly zeros."""
 
     def __init__(self, matrix: Tensor, device: torch.device, dtype: torch.dtype) -> None:

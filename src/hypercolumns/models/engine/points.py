@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from hypercolumns.models.classifiers.pointwise import pointwise
-from hypercolumns.models.engine.dense import Rest, add, on_one_grid
-from hypercolumns.models.engine.interpolation import Grid, Interpolation
-from hypercolumns.models.hypercolumn import Map
+from hypercolumns.models.engine.dense import Head, add, group_by_grid
+from hypercolumns.models.engine.interpolation import CellCentres, Interpolation
+from hypercolumns.models.hypercolumn import FeatureMap
 
 CHUNK = 4096  # points; what is made of them stays in the cache
 
@@ -21,7 +21,7 @@ class PointClassifier:
     """
 
     def __init__(
-        self, maps: Sequence[Map], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, rest: Rest
+        self, maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, rest: Head
     ) -> None:
         """For pixels on `rows` and `columns` of one image; all else as for `classify`.
 
@@ -31,10 +31,10 @@ class PointClassifier:
         self.asked = 0
         parts = weight.split([one.cells.shape[1] for one in maps], dim=1)
         self.waiting = [
-            _Group([maps[n] for n in numbers], [parts[n] for n in numbers], rows, columns)
-            for numbers in on_one_grid(maps)
+            _TapProjection([maps[n] for n in numbers], [parts[n] for n in numbers], rows, columns)
+            for numbers in group_by_grid(maps)
         ]
-        self.projected: list[_Group] = []
+        self.projected: list[_TapProjection] = []
         self.table: tuple[Tensor, Interpolation] | None = None  # of the projected groups
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class PointClassifier:
         chunks = zip(rows.split(CHUNK), columns.split(CHUNK), strict=True)
         return torch.cat([self._logits(*chunk) for chunk in chunks])
 
-    def _project(self, groups: Sequence["_Group"]) -> None:
+    def _project(self, groups: Sequence["_TapProjection"]) -> None:
         """Move these groups from those that wait to those that are projected."""
         if groups:
             self.waiting = [group for group in self.waiting if group not in groups]
@@ -67,13 +67,13 @@ class PointClassifier:
         return self.rest(add([*terms, self.bias])[0], *places)
 
 
-class _Group:
+class _TapProjection:
     """Maps on one grid: each as a table, and its part of the weight."""
 
-    def __init__(self, maps: Sequence[Map], parts: Sequence[Tensor], rows: Tensor, columns: Tensor) -> None:
+    def __init__(self, maps: Sequence[FeatureMap], parts: Sequence[Tensor], rows: Tensor, columns: Tensor) -> None:
         self.cells = [one.cells.permute(0, 2, 3, 1).flatten(1, 2) for one in maps]
         self.parts = parts
-        self.grid = Grid(maps[0].rows, maps[0].columns)
+        self.grid = CellCentres(maps[0].rows, maps[0].columns)
         self.interpolation = Interpolation([self.grid], rows, columns, maps[0].cells)
 
     def project(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -15,21 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
-from hypercolumns.coordinates import Places
+from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.models.engine.dense import add
-from hypercolumns.models.hypercolumn import Map, neighbours
+from hypercolumns.models.hypercolumn import FeatureMap, bilinear_neighbours
 
-Finish = Callable[[Tensor, Places], Tensor]  # see `Classifier.finish`
+ScanHead = Callable[[Tensor, PixelCoordinates], Tensor]  # see `Classifier.finish`
 
 
-class Group(NamedTuple):
+class TapGroup(NamedTuple):
     """Maps whose cells are centred alike, and of each its part (K, C_l) of the first layer's weight.
 
     Fine ones are projected a row of pixels at a time, others as they are. The columns of nested ones are centred on
     columns of the next group: interpolating from these is the same, and there is less to be done at every pixel.
     """
 
-    maps: Sequence[Map]
+    maps: Sequence[FeatureMap]
     parts: Sequence[Tensor]
     fine: bool
     nested: bool
@@ -53,7 +53,7 @@ class _Grid(NamedTuple):
     nested: bool
 
 
-def classify_rows(groups: Sequence[Group], bias: Tensor, finish: Finish, where: Places) -> Tensor:
+def scan_rows(groups: Sequence[TapGroup], bias: Tensor, finish: ScanHead, where: PixelCoordinates) -> Tensor:
     """`finish(weight . hypercolumn + bias, places)` of all pixels of images: (B, H, W, classes).
 
     `bias` is (K,); `where` are the places of rows (H,) and of columns (W,).
@@ -82,7 +82,7 @@ def classify_rows(groups: Sequence[Group], bias: Tensor, finish: Finish, where: 
             nested = [spread] if grid.nested else []
             terms += [] if grid.nested else [spread]
         hidden = add(terms)
-        return step + 1, finish(hidden, Places(where.y.index_select(0, row)[:, None], where.x))
+        return step + 1, finish(hidden, PixelCoordinates(where.y.index_select(0, row)[:, None], where.x))
 
     # ONNX's exporter expects as many values that are carried from row to row as there are inputs: one.
     _, found = scan(classified, torch.zeros(1), torch.arange(height)[:, None])
@@ -90,7 +90,7 @@ def classify_rows(groups: Sequence[Group], bias: Tensor, finish: Finish, where: 
     return pixels
 
 
-def _grid(group: Group, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _Grid:
+def _grid(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _Grid:
     """For these rows and columns; a bias is added to the projection, as the weights of a pixel's cells sum to 1."""
     (one, *_), parts = group.maps, group.parts
     cells = [each.cells.permute(0, 2, 3, 1) for each in group.maps]
@@ -99,6 +99,6 @@ def _grid(group: Group, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _
     else:
         biases = [bias, *[None] * (len(parts) - 1)]
         table, weight = add(F.linear(*each) for each in zip(cells, parts, biases, strict=True)), None
-    top, bottom, down = neighbours(rows, one.rows)
-    left, right, across = neighbours(columns, one.columns)
+    top, bottom, down = bilinear_neighbours(rows, one.rows)
+    left, right, across = bilinear_neighbours(columns, one.columns)
     return _Grid(table, weight, bias, top, bottom, down.to(table), left, right, across.to(table), group.nested)

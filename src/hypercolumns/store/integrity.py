@@ -10,7 +10,7 @@ from hypercolumns.store.shard import FINGERPRINT, INDEX, Shard
 Track = Callable[[Iterable[Shard]], Iterable[Shard]]
 
 
-def faults(folder: Path, track: Track = iter) -> list[str]:
+def find_damage(folder: Path, track: Track = iter) -> list[str]:
     """Read every byte of a finished store; returns what is wrong, one entry a damaged shard, none if nothing is.
 
     The index is held against the sidecars, and the sidecars against the shards: by the fingerprint, the size and the

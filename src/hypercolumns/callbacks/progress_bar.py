@@ -5,20 +5,20 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from hypercolumns.runtime.progress import Bar
+from hypercolumns.runtime.progress import ProgressBar
 
 
-class Progress(pl.Callback):
+class TrainingProgressBar(pl.Callback):
     """One bar over all epochs, with the time that is left, and a line at the end of each epoch."""
 
-    _bar: Bar | None = None
+    _bar: ProgressBar | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, where a training that was interrupted goes on."""
         batches = int(trainer.num_training_batches)
         total, done = batches * (trainer.max_epochs or 0), trainer.global_step * trainer.accumulate_grad_batches
         self.on_train_epoch_start(trainer, pl_module)
-        self._begin(Bar("train", total, done, every=60.0, summary=False))
+        self._begin(ProgressBar("train", total, done, every=60.0, summary=False))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remember when."""
@@ -44,7 +44,7 @@ class Progress(pl.Callback):
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to score images."""
-        self._begin(Bar("score images", int(sum(trainer.num_test_batches))))
+        self._begin(ProgressBar("score images", int(sum(trainer.num_test_batches))))
 
     def on_test_batch_end(
         self,
@@ -71,7 +71,7 @@ class Progress(pl.Callback):
         """End, without a word of success."""
         self._end(exception)
 
-    def _begin(self, bar: Bar) -> None:
+    def _begin(self, bar: ProgressBar) -> None:
         self._bar = bar.__enter__()
 
     def _end(self, exception: BaseException | None = None) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hypercolumns.data.batch_samplers import Batches, ImageBatches
-from hypercolumns.data.modules.resumable import ResumableData
-from hypercolumns.errors import check_whole
-from hypercolumns.runtime.signals import leave_to_parent
+from hypercolumns.data.batch_samplers import GroupedBatchSampler, SampleBatchSampler
+from hypercolumns.data.modules.resumable import ResumableDataModule
+from hypercolumns.errors import check_int
+from hypercolumns.runtime.signals import ignore_signals_in_worker
 from hypercolumns.store import Samples, SampleStore, Split
 
 
@@ -28,7 +28,7 @@ class SampleDataset(Dataset[Samples]):
         return self.split.fetch(rows, self.places)
 
 
-class SampleData(ResumableData):
+class SampleDataModule(ResumableDataModule):
     """Mini-batches of samples; in training mixed over all images, by an order that (seed, epoch) decides.
 
     Several processes share each of them.
@@ -48,10 +48,10 @@ class SampleData(ResumableData):
         With `places`, batches say where in their images samples are.
         """
         super().__init__()
-        check_whole("batch_size", batch_size, least=1)
-        check_whole("num_workers", num_workers, least=0)
+        check_int("batch_size", batch_size, minimum=1)
+        check_int("num_workers", num_workers, minimum=0)
         if images_per_batch is not None:
-            check_whole("images_per_batch", images_per_batch, least=1)
+            check_int("images_per_batch", images_per_batch, minimum=1)
         self.images_per_batch, self.places = images_per_batch, places
         self.store, self.batch_size, self.num_workers, self.seed = store, batch_size, num_workers, seed
 
@@ -63,27 +63,27 @@ class SampleData(ResumableData):
     def val_dataloader(self) -> DataLoader[Samples]:
         """Every validation sample once."""
         split = self.store.split("val")
-        return self._loader(split, Batches(len(split), self.batch_size, None, 0, *self.share))
+        return self._loader(split, SampleBatchSampler(len(split), self.batch_size, None, 0, *self.share))
 
     def names(self, batch: Any, epoch: int, step: int) -> list[str]:
-        """See `ResumableData`."""
+        """See `ResumableDataModule`."""
         rows: Tensor = next(iter(self._batches(self.store.split("train"), epoch, step)))
         return [f"sample {row}" for row in rows.tolist()]
 
-    def _batches(self, split: Split, epoch: int, done: int) -> Batches | ImageBatches:
+    def _batches(self, split: Split, epoch: int, done: int) -> SampleBatchSampler | GroupedBatchSampler:
         """The batches of an epoch of training, but for those that are done."""
         where = (self.batch_size, self.seed, epoch, *self.share, done)
         if self.images_per_batch is None:
-            return Batches(len(split), *where)
-        return ImageBatches(split.samples_per_image(), self.images_per_batch, *where)
+            return SampleBatchSampler(len(split), *where)
+        return GroupedBatchSampler(split.samples_per_image(), self.images_per_batch, *where)
 
-    def _loader(self, split: Split, batches: Batches | ImageBatches) -> DataLoader[Samples]:
+    def _loader(self, split: Split, batches: SampleBatchSampler | GroupedBatchSampler) -> DataLoader[Samples]:
         return DataLoader(
             SampleDataset(split, self.places),
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=_as_it_is,
-            worker_init_fn=leave_to_parent,
+            worker_init_fn=ignore_signals_in_worker,
         )
 
 

@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
-from hypercolumns.coordinates import whole_frame
-from hypercolumns.data.image_set import ImageSet, Pair, read
-from hypercolumns.data.modules.resumable import ResumableData
+from hypercolumns.coordinates import full_image_box
+from hypercolumns.data.image_set import DatasetIndex, ImageMaskPair, read_example
+from hypercolumns.data.modules.resumable import ResumableDataModule
 from hypercolumns.data.transforms import Augmentation, resize_mask
-from hypercolumns.errors import HypercolumnsError, check_whole
-from hypercolumns.io.images import VOID, Palette
+from hypercolumns.errors import HypercolumnsError, check_int
+from hypercolumns.io.images import IGNORE_INDEX, Palette
 from hypercolumns.runtime import randomness
-from hypercolumns.runtime.signals import leave_to_parent
+from hypercolumns.runtime.signals import ignore_signals_in_worker
 
 
 class Example(NamedTuple):
@@ -42,7 +42,7 @@ class ImageDataset(Dataset[Example]):
 
     def __init__(
         self,
-        pairs: Sequence[Pair],
+        pairs: Sequence[ImageMaskPair],
         palette: Palette,
         classes: int,
         resize: tuple[int, int] | None = None,
@@ -65,19 +65,19 @@ class ImageDataset(Dataset[Example]):
         """
         counts = index >= 0
         pair = self.pairs[index if counts else ~index]
-        image, mask = read(pair, self.palette, self.classes)
+        image, mask = read_example(pair, self.palette, self.classes)
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
             mask = resize_mask(mask, self.resize)
-        frame = whole_frame(image.shape[-2:])[0]
+        frame = full_image_box(image.shape[-2:])[0]
         if self.augmentation is not None:
-            image, mask, frame = self.augmentation(image, mask, randomness.derive(self.seed, self.epoch, pair.id))
+            image, mask, frame = self.augmentation(image, mask, randomness.derive_seed(self.seed, self.epoch, pair.id))
         if not counts:
-            return Example(image.float() / 255, torch.full(mask.shape, VOID), "", frame)
+            return Example(image.float() / 255, torch.full(mask.shape, IGNORE_INDEX), "", frame)
         return Example(image.float() / 255, mask.long(), pair.id, frame)
 
 
-class Steps(Sampler[Any]):
+class ImageBatchSampler(Sampler[Any]):
     """The images of the steps of an epoch, or what one of several processes takes of each step.
 
     Where a step has fewer images than there are processes, those left without take one that counts for nothing, as
@@ -108,7 +108,7 @@ class Steps(Sampler[Any]):
             yield list(step[first:last]) or [~step[0]]
 
 
-class ImageData(ResumableData):
+class ImageDataModule(ResumableDataModule):
     """Batches of training images of one size, and whole validation images one at a time.
 
     Several processes share them.
@@ -116,7 +116,7 @@ class ImageData(ResumableData):
 
     def __init__(
         self,
-        image_set: ImageSet,
+        image_set: DatasetIndex,
         batch_size: int = 4,
         num_workers: int = 0,
         resize: tuple[int, int] | None = None,
@@ -135,8 +135,8 @@ class ImageData(ResumableData):
             seed: of order and augmentation.
         """
         super().__init__()
-        check_whole("batch_size", batch_size, least=1)
-        check_whole("num_workers", num_workers, least=0)
+        check_int("batch_size", batch_size, minimum=1)
+        check_int("num_workers", num_workers, minimum=0)
         self.image_set, self.batch_size, self.num_workers = image_set, batch_size, num_workers
         self.resize, self.augmentation, self.seed = resize, augmentation, seed
 
@@ -157,7 +157,7 @@ class ImageData(ResumableData):
         epoch, done = self.start
         dataset = self.augmented("train", epoch)
         order = torch.randperm(len(dataset), generator=randomness.generator(self.seed, "order", epoch)).tolist()
-        return self._loader(dataset, Steps(order, self.batch_size, *self.share, done))
+        return self._loader(dataset, ImageBatchSampler(order, self.batch_size, *self.share, done))
 
     def val_dataloader(self) -> DataLoader[Example]:
         """The validation images at their own size, each in one of the processes."""
@@ -171,7 +171,7 @@ class ImageData(ResumableData):
         return self._loader(dataset, [[index] for index in range(rank, len(dataset), processes)])
 
     def names(self, batch: Batch, epoch: int, step: int) -> list[str]:
-        """See `ResumableData`."""
+        """See `ResumableDataModule`."""
         return [f"image {id}" for id in batch.ids if id]
 
     def _loader(self, dataset: ImageDataset, batches: Iterable[list[Any]]) -> DataLoader[Example]:
@@ -180,7 +180,7 @@ class ImageData(ResumableData):
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=collate,
-            worker_init_fn=leave_to_parent,
+            worker_init_fn=ignore_signals_in_worker,
             pin_memory=torch.cuda.is_available(),
         )
 
