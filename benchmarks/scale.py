@@ -31,7 +31,7 @@ from store import CHANNELS, PER_IMAGE, make_store
 
 from hypercolumns.data.batch_samplers import SampleBatchSampler
 from hypercolumns.io.images import voc_palette, write_image, write_mask
-from hypercolumns.settings import build
+from hypercolumns.settings.data import image_index
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.store.writer import MIN_SHARD_IMAGES
 
@@ -181,9 +181,9 @@ def shards(folder: Path, number: int) -> dict[str, Any]:
 
 def check(costs: Costs, stage: str, settings: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """What a stage takes for all train images more than for some of them, predicted and measured."""
-    images = build.image_set(config(stage, settings))
+    images = image_index(config(stage, settings))
     train, val = (len(images.splits[split]) for split in ("train", "val"))
-    once = ["trainer.max_epochs=1", f"pixels={PIXELS}"] if stage == "train" else ["dense_val=0", "embedding=0"]
+    once = ["trainer.max_epochs=1", f"pixels={PIXELS}"] if stage == "train" else ["val_images=0", "embedding=0"]
     few = max(train // FEW, 1)
     walls: dict[int, list[float]] = {few: [], train: []}
     cores: dict[int, list[float]] = {few: [], train: []}

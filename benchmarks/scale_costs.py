@@ -30,7 +30,9 @@ from hypercolumns.models.tta import NO_TTA
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import UniformSampler
-from hypercolumns.settings import build
+from hypercolumns.settings.data import image_data, image_index
+from hypercolumns.settings.model import backbone, classifier
+from hypercolumns.settings.training import optimization
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.tasks import (
     EvaluationTask,
@@ -55,7 +57,7 @@ def measure(settings: list[str], folder: Path, rounds: int) -> tuple[Costs, list
     build.quiet_libraries()
     console.quiet = True
     cfg = config("extract", settings)
-    images = build.image_set(cfg)
+    images = image_index(cfg)
     store, of_samples = samples(cfg, images, folder)
     segmenter, of_training = trainings(settings, images, store, folder)
     of_scores = scores(cfg, images, segmenter)
@@ -67,7 +69,7 @@ def measure(settings: list[str], folder: Path, rounds: int) -> tuple[Costs, list
     del each["of few samples"], each["in few steps"]
     pairs = [pair for split in images.splits.values() for pair in split]
     tracemalloc.start()
-    kept = build.image_set(cfg)
+    kept = image_index(cfg)
     memory = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert kept == images, "the set has changed"
@@ -91,13 +93,13 @@ def slope(times: Mapping[str, float], sides: Sides, many: str, few: str) -> floa
 def reading(settings: list[str], images: DatasetIndex) -> Sides:
     """Listing, hashing and decoding."""
     cfg, train = config("extract", settings), config("train", settings)
-    plain, data = build.image_data(cfg, images).dataset("train"), build.image_data(train, images)
+    plain, data = image_data(cfg, images).dataset("train"), image_data(train, images)
     augmented = data.dataset("train")
     augmented.augmentation = data.augmentation
     some = range(min(len(plain), 16))
     count = sum(map(len, images.splits.values()))
     return {
-        "listing": (lambda: build.image_set(cfg), count),
+        "listing": (lambda: image_index(cfg), count),
         "hashing": (images.fingerprint, count),
         "decoding": (lambda: [plain[index] for index in some], len(some)),
         "augmenting": (lambda: [augmented[index] for index in some], len(some)),
@@ -106,9 +108,9 @@ def reading(settings: list[str], images: DatasetIndex) -> Sides:
 
 def samples(cfg: DictConfig, images: DatasetIndex, folder: Path) -> tuple[SampleStore, Sides]:
     """Sampling, writing and reading samples; and the store that is read."""
-    dataset = build.image_data(cfg, images).dataset("train")
+    dataset = image_data(cfg, images).dataset("train")
     examples = [dataset[index] for index in range(min(len(dataset), 16))]
-    backbone, sampler = build.backbone(cfg).eval(), instantiate(cfg.sampler)
+    backbone, sampler = backbone(cfg).eval(), instantiate(cfg.sampler)
     read = build.hypercolumn_reader(cfg, backbone)
     numbers, epochs = itertools.count(), itertools.count()
 
@@ -148,14 +150,14 @@ def trainings(settings: list[str], images: DatasetIndex, store: SampleStore, fol
     pretrain = config("pretrain", [*settings, "trainer.max_epochs=1", "trainer.limit_val_batches=1"])
     train, numbers = config("train", settings), itertools.count()
     split = store.split("train")
-    backbone = build.backbone(pretrain)
-    classifier = build.classifier(pretrain, backbone.channels, len(images.classes))
+    backbone = backbone(pretrain)
+    classifier = classifier(pretrain, backbone.channels, len(images.classes))
     classifier.set_statistics(*split.statistics())
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, pretrain.alignment)
-    how = build.optimization(pretrain)
+    how = optimization(pretrain)
     pixels = PixelClassificationTask(classifier, images.classes, **how)
     sparse, dense = (SegmentationTask(segmenter, **how, sampler=sampler) for sampler in (UniformSampler(PIXELS), None))
-    data = build.image_data(train, images)
+    data = image_data(train, images)
     crops = next(iter(data.train_dataloader()))
     full, few = (split.fetch(torch.arange(min(rows, len(split)))) for rows in (pretrain.batch_size, 64))
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=0.0)
@@ -192,7 +194,7 @@ def trainings(settings: list[str], images: DatasetIndex, store: SampleStore, fol
 
 def scores(cfg: DictConfig, images: DatasetIndex, segmenter: Segmenter) -> Sides:
     """Scoring images, and the intervals of their figures."""
-    dataset, draws = build.image_data(cfg, images).dataset("val"), 20
+    dataset, draws = image_data(cfg, images).dataset("val"), 20
     batches = [collate([dataset[index]]) for index in range(min(len(dataset), 4))]
     task = EvaluationTask(LabelPredictor(segmenter, NO_TTA).eval(), len(images.classes), cfg.boundary)
 

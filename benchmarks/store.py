@@ -22,7 +22,7 @@ from hypercolumns.data import SampleDataModule
 from hypercolumns.data.batch_samplers import SampleBatchSampler
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.settings import build
+from hypercolumns.settings.training import optimization
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassificationTask
 
@@ -130,7 +130,7 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
 
     def lightning(number: int) -> MLPClassifier:
         classifier = start()
-        task = PixelClassificationTask(classifier, classes, **build.optimization(cfg))
+        task = PixelClassificationTask(classifier, classes, **optimization(cfg))
         data = SampleDataModule(store, options.batch, cfg.num_workers, cfg.seed)
         build.fit(
             cfg,
@@ -147,7 +147,7 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
 
     def bare(number: int) -> MLPClassifier:
         classifier = start().train()
-        optimizer = build.optimization(cfg)["optimizer"](classifier.parameters())
+        optimizer = optimization(cfg)["optimizer"](classifier.parameters())
         for batches in held:
             for features, labels, places in batches:
                 loss = torch.nn.functional.cross_entropy(classifier(features.float(), places), labels)

@@ -37,7 +37,7 @@ def main() -> None:
             common += [f"runs={folder}/{images}", "cnn.weights=null", "trainer.accelerator=cpu"]
             settings = {
                 "extract": ["sampler=uniform", f"sampler.n={options.samples}"],
-                "pretrain": ["trainer.max_epochs=1", "dense_val=0", "batch_size=4096"],
+                "pretrain": ["trainer.max_epochs=1", "val_images=0", "batch_size=4096"],
             }
             for stage, of_stage in settings.items():
                 command = [sys.executable, str(ROOT / "train.py"), f"stage={stage}", *common, *of_stage]

@@ -31,7 +31,7 @@ OF_STAGE = {
         "pixels=500",
         "augment.crop=64",
         "augment.flip=0.5",
-        "start_share=0.5",
+        "wise_ft_alpha=0.5",
         "~callbacks.pictures",
     ],
 }

@@ -10,11 +10,17 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from hypercolumns.settings.schema import taken
 from hypercolumns.stages import run_stage
 
 CONF = ROOT / "conf"
 TINY = [
     "data=shapes",
+    "num_workers=0",
+    "sampler.n=30",
+    "augment.scale=null",
+    "augment.crop=96",
+    "augment.color_jitter=0.1",
     "data.train_images=40",
     "data.val_images=3",
     "classifier.hidden=8",
@@ -28,8 +34,12 @@ RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
 def config(name, *overrides):
     """As of the command line; options of groups are composed once, for that takes Hydra a quarter of a second.
 
+    Of the settings in RGB a stage gets those that it takes; any other that it does not take is refused, as by Hydra.
     The values are then set by what Hydra itself sets them by; it has no public name. test_configs compares.
     """
+    stage = next((text.partition("=")[2] for text in reversed(overrides) if text.startswith("stage=")), "all")
+    if name == "train":
+        overrides = [text for text in overrides if text not in RGB or taken(stage, [text])]
     options = tuple(text for text in overrides if (CONF / re.split("[@=]", text.lstrip("+~"))[0]).is_dir())
     made = copy.deepcopy(composed(name, *options))
     values = [text for text in overrides if text not in options]

@@ -3,23 +3,42 @@
 import functools
 import inspect
 import json
+import re
 from dataclasses import fields
 
 import pytest
 import small_runs
 import torch
+from conftest import ROOT
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 from small_runs import CONF
 
 import hypercolumns
 from hypercolumns.io.files import short_hash
-from hypercolumns.runs import run as runs
-from hypercolumns.settings import build
+from hypercolumns.settings.compose import PARTS, part
+from hypercolumns.settings.data import Subset
+from hypercolumns.settings.identity import result_settings, store_identity
+from hypercolumns.settings.page import page
+from hypercolumns.settings.schema import (
+    FEATURES,
+    INPUT,
+    NOTHING,
+    SCORES,
+    SETTINGS,
+    STAGES,
+    stages_of,
+    top_level,
+)
+from hypercolumns.settings.training import optimization
 from hypercolumns.tasks.param_groups import ParamGroupConfig
 
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
-OPTIONS = sorted(f"{path.parent.relative_to(CONF).as_posix()}={path.stem}" for path in CONF.glob("*/*.yaml"))
+OPTIONS = sorted(
+    f"{path.parent.relative_to(CONF).as_posix()}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.stem[0] != "_" and path.parent.name != "base"
+)
 RATES = {field.name for field in fields(ParamGroupConfig)}
 composed = functools.partial(small_runs.config, "train")
 
@@ -48,14 +67,14 @@ def test_every_target_exists_and_takes_the_settings(option):
     for settings in parts:
         target = get_object(settings.pop("_target_"))
         settings.pop("_partial_", None)
-        if group in build.PARTS:
+        if group in PARTS:
             assert settings.pop("kind") == option.partition("=")[2]
         if group == "cnn":
             settings = {name: value for name, value in settings.items() if name not in ("name", "model")}
         if group == "optimizer":
-            settings = {name: value for name, value in settings.items() if name not in RATES}  # `build.optimization`
+            settings = {name: value for name, value in settings.items() if name not in RATES}  # `optimization`
         if group == "data":
-            assert {name: settings.pop(name) for name in build.WHICH_IMAGES} == build.WHICH_IMAGES
+            assert Subset(**{name: settings.pop(name) for name in Subset.__dataclass_fields__}) == Subset()
         assert settings.keys() <= inspect.signature(target).parameters.keys()
 
 
@@ -70,7 +89,7 @@ def is_part(value):
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
 @pytest.mark.parametrize("decay", ["constant", "cosine", "poly"])
 def test_optimizers_and_schedules_are_built(kind, decay):
-    made = build.optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
+    made = optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
     optimizer = made["optimizer"]([torch.zeros(1, requires_grad=True)])
     assert made["schedule"](optimizer, 10).get_last_lr() == [0.5]
     assert made["rates"] == ParamGroupConfig()
@@ -78,56 +97,91 @@ def test_optimizers_and_schedules_are_built(kind, decay):
 
 @pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))
 def test_losses_are_built(kind):
-    loss = build.part("loss", composed(f"loss={kind}").loss)
+    loss = part("loss", composed(f"loss={kind}").loss)
     assert loss(torch.eye(3), torch.tensor([2, 1, 255])) > 0
 
 
 def test_every_setting_either_decides_a_result_or_is_known_not_to():
     """A new setting must be put on one side, or runs of different settings would be taken for one."""
-    config = composed("stage=train")
-    by_fingerprint = {"data", "resize", "cnn", "alignment"}  # of what they mean, not of how they are spelt
-    # By the fingerprint of the store or the hash of the model.
-    of_the_input = {"samples", "init_from", "model", "views"}
-    without_effect = {
-        "stage",
-        "until",
-        "runs",
-        "overwrite",
-        "num_workers",
-        "max_pixels",
-        "logger",
-        "callbacks",
-        "dense_val",
-        "embedding",
-        "window",
-        "compile",
-        "checkpoint_minutes",
-        "bootstrap",  # and groups: of the intervals, which are made again from the counts
-        "groups",
+    known = {NOTHING, FEATURES, INPUT, SCORES}
+    for setting in SETTINGS:
+        assert setting.decides in known or set(setting.decides) <= set(STAGES) - {"all"}, setting.name
+    deciding = {setting.name for setting in SETTINGS if "train" in setting.decides and "." not in setting.name}
+    assert deciding == {
+        *"seed sampler trainer classifier loss class_weights optimizer scheduler batch_size ema patience".split(),
+        *"monitor pixels augment wise_ft_alpha".split(),
     }
-    of_other_stages = {"split", "predictions", "masks", "tta", "boundary", "evaluation", "baseline"}
-    deciding = {name for names in runs.DECIDING.values() for name in names}
-    assert deciding | by_fingerprint | of_the_input | without_effect | of_other_stages == set(config)
-    assert not deciding & (by_fingerprint | of_the_input | without_effect | of_other_stages)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_has_the_settings_declared_for_it(stage):
+    """What conf/stage says that a stage takes, and what settings.schema says, are the same."""
+    assert set(composed(f"stage={stage}")) - {"search"} == set(top_level(stage))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_declared_entry_exists(stage):
+    config = composed(f"stage={stage}", *(["pixels=sampler"] if stage == "train" else []))
+    options = {"data", "optimizer", "classifier", "augment"}  # whose options differ in their entries
+    for setting in SETTINGS:
+        group, _, entry = setting.name.rpartition(".")
+        if (
+            group
+            and group not in options
+            and stage in stages_of(setting.name)
+            and entry not in ("num_nodes", "strategy")
+        ):
+            assert entry in config[group], setting.name
+
+
+@pytest.mark.parametrize(
+    ("stage", "override", "stages"),
+    [
+        ("extract", "wise_ft_alpha=0.5", "train, all"),
+        ("compare", "data.root=x", "extract, .*"),
+        ("extract", "trainer.max_epochs=3", "pretrain, train, all"),
+        ("evaluate", "experiment=frozen", "extract, .*"),
+        ("compare", "cnn=vgg", "extract, .*"),
+    ],
+)
+def test_setting_of_another_stage_is_refused(stage, override, stages, run_script, tmp_path):
+    result = run_script("train.py", f"stage={stage}", override, cwd=tmp_path)
+    assert result.returncode == 2
+    name = override.partition("=")[0].partition(".")[0]
+    assert re.match(rf"error: {name}[.\w]* is not a setting of stage={stage}, but of {stages}", result.stderr), (
+        result.stderr
+    )
+
+
+def test_settings_page_is_current():
+    assert (ROOT / "docs" / "settings.md").read_text() == page(CONF), "run: python -m hypercolumns.settings.page"
 
 
 @pytest.mark.parametrize("stage", ["extract", "pretrain", "train"])
 def test_renamed_class_keeps_identity(stage, monkeypatch):
     """A run and a store say a part by its kind: wherever its class moves, they are found again."""
-    monkeypatch.setattr(runs.distributed, "device", lambda cfg: torch.device("cpu"))
-    config = composed(f"stage={stage}", "pixels=sampler", "loss=cross_entropy_dice")
+    parts = {
+        "extract": ["sampler"],
+        "pretrain": ["classifier", "loss", "optimizer", "scheduler", "trainer"],
+        "train": ["sampler", "classifier", "loss", "optimizer", "scheduler", "trainer"],
+    }[stage]
+    chosen = {"extract": [], "pretrain": ["loss=cross_entropy_dice"], "train": ["pixels=sampler", "loss=dice"]}[stage]
+    config = composed(f"stage={stage}", *chosen)
 
     def identity():
-        made = runs.store_identity(config, {}) if stage == "extract" else runs.result_settings(config, stage)
+        # The machine has no part in the question.
+        made = store_identity(config, {}) if stage == "extract" else result_settings(config, stage)
         assert "_target_" not in json.dumps(made)
         return short_hash(made)
 
     before = identity()
-    for group in ("sampler", "classifier", "loss", "optimizer", "scheduler", "trainer"):
+    for group in parts:
         name = config[group]._target_.rpartition(".")[2]
         monkeypatch.setattr(hypercolumns, f"Renamed{name}", get_object(config[group]._target_), raising=False)
         config[group]._target_ = f"hypercolumns.Renamed{name}"
-    config.loss.losses.dice._target_ = "hypercolumns.RenamedDice"
+    if stage == "pretrain":
+        monkeypatch.setattr(hypercolumns, "RenamedDice", get_object(config.loss.losses.dice._target_), raising=False)
+        config.loss.losses.dice._target_ = "hypercolumns.RenamedDice"
     assert identity() == before
 
 
@@ -136,14 +190,12 @@ def test_renamed_class_keeps_identity(stage, monkeypatch):
     [
         ("train", "pixels=sampler", ("sampler", {"kind": "per_class", "n": 3})),
         ("pretrain", "images_per_batch=2", ("images_per_batch", 2)),
-        ("train", "start_share=0.5", ("start_share", 0.5)),
+        ("train", "wise_ft_alpha=0.5", ("wise_ft_alpha", 0.5)),
         ("pretrain", "loss=dice", ("loss", {"kind": "dice"})),
     ],
 )
 def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, override, entry):
-    before, after = (
-        runs.result_settings(composed(f"stage={stage}", *overrides), stage) for overrides in ([], [override])
-    )
+    before, after = (result_settings(composed(f"stage={stage}", *overrides), stage) for overrides in ([], [override]))
     name, value = entry
     assert after.pop(name) == value
     assert name not in before
@@ -181,15 +233,15 @@ def test_the_original_protocol():
 def test_the_recipes():
     """They share what comes before stage train; only one trains the backbone."""
     recipes = ("frozen", "complete", "finetune")
+    EXTRACT = {"augmentations": 1, "color_jitter": 0.5, "grey": 0.1, "blur": 0.1}
     pretrain = [composed(f"experiment={name}", "stage=pretrain") for name in recipes]
     extract = [composed(f"experiment={name}", "stage=extract") for name in recipes]
     for config in extract:
-        assert (config.sampler.n, config.views) == (500, {"number": 1, "color_jitter": 0.5, "grey": 0.1, "blur": 0.1})
+        assert (config.sampler.n, config.extract) == (500, EXTRACT)
     assert all(config.cnn.context == ["window:7"] for config in extract + pretrain)
-    assert all(
-        runs.result_settings(config, "pretrain") == runs.result_settings(pretrain[0], "pretrain") for config in pretrain
-    )
-    assert [config.until for config in pretrain] == ["pretrain", "train", "train"]
+    assert all(result_settings(config, "pretrain") == result_settings(pretrain[0], "pretrain") for config in pretrain)
+    everything = [composed(f"experiment={name}") for name in recipes]
+    assert [config.last_stage for config in everything] == ["pretrain", "train", "train"]
     complete, finetune = (composed(f"experiment={name}", "stage=train") for name in recipes[1:])
     assert (complete.cnn.trainable, complete.pixels) == (0, "all")
     assert (finetune.cnn.trainable, finetune.pixels) == (4, 700)
@@ -197,4 +249,4 @@ def test_the_recipes():
     assert finetune.trainer.max_epochs == finetune.trainer.check_val_every_n_epoch == 8
     longer = composed("experiment=finetune", "stage=train", "trainer.max_epochs=24")
     assert longer.trainer.check_val_every_n_epoch == 24
-    assert (complete.start_share, finetune.start_share) == (None, None)
+    assert (complete.wise_ft_alpha, finetune.wise_ft_alpha) == (None, None)

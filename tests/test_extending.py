@@ -57,5 +57,5 @@ def test_what_a_page_says_works_when_pasted(page, tmp_path):
             assert language == "bash"
             run(tmp_path, "bash", "-euc", text)
     assert list(tmp_path.glob("runs/*/*/train/latest/model.safetensors")) or re.search(
-        "stage=extract|until=pretrain", page
+        "stage=extract|last_stage=pretrain", page
     )

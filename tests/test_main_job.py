@@ -83,7 +83,7 @@ def test_main_job_learns_what_colour_alone_does_not_tell(run, tmp_path):
     """The README's command reaches 0.80 mIoU; a classifier of each pixel's colour, on fewer images, 0.25 to 0.50."""
     subprocess.run([sys.executable, str(ROOT / MAIN_JOB[0]), *MAIN_JOB[1:]], cwd=tmp_path, check=True)
     assert miou(tmp_path, "sqn/train") >= 0.8
-    colour = ["cnn=rgb", "sampler=uniform", "sampler.n=1000", "until=pretrain"]
+    colour = ["cnn=rgb", "sampler=uniform", "sampler.n=1000", "last_stage=pretrain"]
     colour += ["data.train_images=80", "data.val_images=20"]
     run("train.py", "data=shapes", *colour, cwd=tmp_path)
     assert 0.25 <= miou(tmp_path, "rgb/pretrain") <= 0.5  # always the most frequent class: 0.1

@@ -26,7 +26,7 @@ def test_the_average_is_what_is_scored_and_kept_and_the_model(tmp_path, monkeypa
         PixelClassificationTask, "on_train_batch_end", lambda self, *_: after_step.append(weights(self)), raising=False
     )
     monkeypatch.setattr(PixelClassificationTask, "validation_step", remember)
-    small = ["data.train_images=12", "dense_val=0", "trainer.max_epochs=1"]
+    small = ["data.train_images=12", "val_images=0", "trainer.max_epochs=1"]
     run("extract", *small)
     run("pretrain", *small, f"ema={DECAY}", "batch_size=64")
     assert len(after_step) > 5

@@ -10,7 +10,8 @@ from conftest import ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from hypercolumns.cli.app import error_line, quote_paths
+from hypercolumns.cli.messages import error_line
+from hypercolumns.cli.paths import quote_paths
 from hypercolumns.errors import HypercolumnsError
 
 NAMES = [
@@ -254,7 +255,7 @@ def test_a_user_that_is_unknown_is_left_to_who_opens_the_path():
 
 
 def test_a_bug_keeps_its_traceback(run_script, tmp_path, monkeypatch):
-    monkeypatch.setattr("hypercolumns.stages.STAGES", {"verify": lambda cfg: 1 / 0})
+    monkeypatch.setattr("hypercolumns.stages.stage_function", {"verify": lambda cfg: 1 / 0}.get)
     with pytest.raises(ZeroDivisionError):
         run_script("train.py", "stage=verify", "data=shapes", cwd=tmp_path)
 
@@ -271,6 +272,6 @@ def test_what_the_same_command_does_after_an_interruption(run_script, tmp_path, 
     def interrupted(cfg):
         raise KeyboardInterrupt(signal.SIGTERM)
 
-    monkeypatch.setattr("hypercolumns.stages.STAGES", {"validate": interrupted, "extract": interrupted})
+    monkeypatch.setattr("hypercolumns.stages.stage_function", {"validate": interrupted, "extract": interrupted}.get)
     result = run_script("train.py", *arguments, "data=shapes", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (128 + signal.SIGTERM, f"{line}\n")

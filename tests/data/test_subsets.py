@@ -6,7 +6,8 @@ from small_runs import config, only, run
 
 from hypercolumns.data import DatasetIndex, ImageMaskPair, hold_out
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.settings import build
+from hypercolumns.settings.data import image_index
+from hypercolumns.settings.schema import taken
 from hypercolumns.store import SampleStore
 
 TRAIN = ("0001TP_1", "0016E5_1", "0001TP_2", "0006R0_1", "0016E5_2")
@@ -75,8 +76,8 @@ def test_what_is_typed_is_the_name_of_the_group(name):
 
 def test_each_fold_has_samples_and_a_model_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = ["data.train_images=12", "trainer.max_epochs=1", "dense_val=0", r"data.split_by='(\d)$'"]
-    run("extract", *settings, "data.fold=1")
+    settings = ["data.train_images=12", "trainer.max_epochs=1", "val_images=0", r"data.split_by='(\d)$'"]
+    run("extract", *taken("extract", settings), "data.fold=1")
     store = SampleStore(only(tmp_path, "runs/shapes/rgb/samples/*"))
     assert [image.id for image in store.split("val").images()] == ["train_00001", "train_00011"]
     assert len(list(store.split("train").images())) == 10
@@ -91,7 +92,7 @@ def test_images_are_limited_within_the_fold(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = config("train", "data=shapes", "data.train_images=6", "data.val_images=2", r"data.split_by='\d$'")
     cfg.data.update({"fold": "5", "limit_images": 5})
-    assert len(ids(build.image_set(cfg))["train"]) == 5
+    assert len(ids(image_index(cfg))["train"]) == 5
     cfg.data.limit_images = 6
     with pytest.raises(HypercolumnsError, match=r"data\.limit_images=6 must be a whole number from 1 to 5"):
-        build.image_set(cfg)
+        image_index(cfg)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from hypercolumns.callbacks import metrics_csv
-from hypercolumns.runs import results
-from hypercolumns.visualization import panels
+from hypercolumns.runs.results import Results
+from hypercolumns.settings import training
+from hypercolumns.visualization.panels import panels
 
 shapes = import_module("hypercolumns.data.datasets.shapes")
 draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
@@ -20,6 +21,9 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
         patch.setattr(metrics_csv, "save_curves", lambda *_: None)
-        patch.setattr(results, "confusion_picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
-        patch.setattr(results, "panels", functools.partial(panels.panels, side=40))
+        pictures = {
+            "confusion_picture": lambda *_: np.zeros((2, 2, 3), np.uint8),
+            "panels": functools.partial(panels, side=40),
+        }
+        patch.setattr(training, "Results", functools.partial(Results, **pictures))
         yield

@@ -3,7 +3,8 @@ import subprocess
 
 import torch
 
-from hypercolumns.runs.environment import changes, command_line, commit, environment
+from hypercolumns.runs.environment import changes, commit, environment
+from hypercolumns.settings.compose import command_line
 
 
 def git(place, *arguments):

@@ -1,6 +1,7 @@
 """Stages evaluate and compare, on a tiny set whose hypercolumn is the pixel's colour."""
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -16,9 +17,11 @@ from small_runs import RGB, config, only, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.data import shapes
-from hypercolumns.runs import results
+from hypercolumns.runs.results import Results
 from hypercolumns.runtime import distributed
-from hypercolumns.stages import predict, run_stage
+from hypercolumns.settings import training
+from hypercolumns.stages import run_stage
+from hypercolumns.stages.predict import predict
 from hypercolumns.visualization.panels import panels
 
 MODEL = "runs/shapes/rgb/pretrain/latest/model.safetensors"
@@ -99,7 +102,7 @@ class TestModel:
             [],
             ["tta.flip=true"],
             ["tta.scales=[1,0.5]"],
-            ["boundary=1"],
+            ["boundary_width=1"],
             ["trainer.precision=bf16-mixed"],
         ):
             run("evaluate", f"model={MODEL}", *settings)
@@ -114,7 +117,7 @@ class TestModel:
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
         run("evaluate", f"model={MODEL}")
         assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-        run("evaluate", f"model={MODEL}", "groups='0000[01]|2'", "bootstrap=50")
+        run("evaluate", f"model={MODEL}", "group_pattern='0000[01]|2'", "bootstrap_samples=50")
         changed = {path.name for path in before if path.stat().st_mtime_ns != before[path]}
         assert changed == {"metrics.json", "metrics.csv"}
         found = figures(folder)["intervals"]
@@ -136,8 +139,8 @@ class TestModel:
                 run("evaluate", *settings)
         with pytest.raises(HypercolumnsError, match="masks= goes with predictions="):
             run("evaluate", f"model={MODEL}", "masks=m")
-        with pytest.raises(HypercolumnsError, match=r"boundary=0 must be a whole number of at least 1"):
-            run("evaluate", f"model={MODEL}", "boundary=0")
+        with pytest.raises(HypercolumnsError, match=r"boundary_width=0 must be a whole number of at least 1"):
+            run("evaluate", f"model={MODEL}", "boundary_width=0")
 
     def test_more_processes_than_images_are_refused(self, monkeypatch):
         monkeypatch.setattr(distributed, "launch", lambda cfg: None)
@@ -147,7 +150,7 @@ class TestModel:
     def test_a_pattern_that_does_not_fit_is_refused_before_the_work(self, place):
         for pattern in ("(", "9"):
             with pytest.raises(HypercolumnsError, match=r"groups=. (is not a regular|does not occur in val_00000)"):
-                run("evaluate", f"model={MODEL}", f"groups='{pattern}'")
+                run("evaluate", f"model={MODEL}", f"group_pattern='{pattern}'")
         assert not list(place.glob("runs/shapes/rgb/evaluate/*/images.npz"))
 
     def test_settings_that_can_not_be(self):
@@ -155,8 +158,8 @@ class TestModel:
             ("tta=1", r"tta=1 must be tta\.scales=\[\.\.\.\] and tta\.flip="),
             ("+tta.foo=1", "tta=.* must be"),
             ("trainer.precision=foo", "trainer: its settings are not right"),
-            ("bootstrap=-1", "bootstrap=-1 must be a whole number of at least 0"),
-            ("groups=[a-z]", "groups=.* must be a regular expression"),
+            ("bootstrap_samples=-1", "bootstrap_samples=-1 must be a whole number of at least 0"),
+            ("group_pattern=[a-z]", "groups=.* must be a regular expression"),
         ):
             with pytest.raises(HypercolumnsError, match=message):
                 run("evaluate", f"model={MODEL}", setting)
@@ -171,7 +174,7 @@ class TestModel:
 
 class TestMasks:
     def test_against_a_data_set(self, place, monkeypatch):
-        monkeypatch.setattr(results, "panels", panels)
+        monkeypatch.setattr(training, "Results", functools.partial(Results, panels=panels))
         miou = run("evaluate", "predictions=predicted")
         folder = only(place, "runs/shapes/predictions/evaluate/*")
         assert miou == figures(place / Path(MODEL).parent)["miou"]

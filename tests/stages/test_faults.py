@@ -13,12 +13,12 @@ from PIL import Image
 from small_runs import RGB, damage, run
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.cli.app import error_line
+from hypercolumns.cli.messages import error_line
 from hypercolumns.io.files import read_json
 from hypercolumns.losses import CrossEntropy
 from hypercolumns.store import Shard, find_damage
 
-SETTINGS = ["trainer.max_epochs=3", "dense_val=0"]
+SETTINGS = ["trainer.max_epochs=3", "val_images=0"]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_a_class_that_a_split_lacks(tmp_path, capsys, absent):
 
 
 def test_a_best_checkpoint_that_was_damaged_since(capsys):
-    settings = ["trainer.max_epochs=1", "dense_val=0", "seed=4", "batch_size=2048"]
+    settings = ["trainer.max_epochs=1", "val_images=0", "seed=4", "batch_size=2048"]
     run("pretrain", *settings)
     best = last_checkpoints("pretrain") / "best.ckpt"
     damage(best)
@@ -181,7 +181,7 @@ class Hostile:
 @pytest.mark.parametrize("content", ["object", "others", "foreign"])
 def test_a_last_checkpoint_that_is_not_of_this_training(monkeypatch, content):
     """It is refused in a line, or passed over, and nothing in it is executed."""
-    settings = ["trainer.max_epochs=2", "dense_val=0", "seed=5", "batch_size=2048", "overwrite=true"]
+    settings = ["trainer.max_epochs=2", "val_images=0", "seed=5", "batch_size=2048", "overwrite=true"]
     with monkeypatch.context() as patch:
         patch.setattr(CrossEntropy, "forward", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -197,7 +197,7 @@ def test_a_last_checkpoint_that_is_not_of_this_training(monkeypatch, content):
 
 
 def test_records_of_runs_that_say_nothing(capsys):
-    settings = ["trainer.max_epochs=1", "dense_val=1", "seed=6", "batch_size=2048"]
+    settings = ["trainer.max_epochs=1", "val_images=1", "seed=6", "batch_size=2048"]
     miou = run("pretrain", *settings)
     folder = last_checkpoints("pretrain").parent
     for content in ("{}", None):
@@ -213,7 +213,7 @@ def test_records_of_runs_that_say_nothing(capsys):
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"name\nx\n", b"epoch\nx\n"])
 def test_a_table_that_is_none(monkeypatch, content):
-    settings = ["trainer.max_epochs=1", "dense_val=0", "seed=7", "batch_size=2048"]
+    settings = ["trainer.max_epochs=1", "val_images=0", "seed=7", "batch_size=2048"]
     with monkeypatch.context() as patch:
         patch.setattr(CrossEntropy, "forward", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):

@@ -9,9 +9,11 @@ from small_runs import RGB, config, only, run
 from hypercolumns import Segmenter
 from hypercolumns.data import shapes
 from hypercolumns.io.images import IGNORE_INDEX, read_image
-from hypercolumns.runs import run as runs
-from hypercolumns.settings import build
-from hypercolumns.stages.train import _from_scratch, _train
+from hypercolumns.runs.run import Run
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.data import image_data, image_index
+from hypercolumns.settings.model import backbone
+from hypercolumns.stages.train import _new_classifier, _trained
 from hypercolumns.store import SampleStore
 
 BASE = [*RGB, "data.train_images=5", "data.val_images=2", "trainer.max_epochs=2"]
@@ -58,9 +60,10 @@ def test_training_is_on_the_same_pixels_however_they_are_chosen(labelled, tmp_pa
     states = []
     for choice in (["pixels=all"], ["pixels=60"], ["pixels=sampler", "sampler=uncertainty"]):
         cfg = config("train", *plain, *choice, "class_weights=batch")
-        build.check_settings(cfg)
-        made = runs.Run(tmp_path / choice[0])
-        _train(cfg, build.image_set(cfg), build.backbone(cfg), None, made)
+        check_settings(cfg)
+        made = Run(tmp_path / choice[0])
+        made.folder.mkdir()
+        made.save(_trained(cfg, image_index(cfg), backbone(cfg), None, made))
         states.append(Segmenter.load(made.model).state_dict())
     assert all(value.isfinite().all() for value in states[0].values())
     for other in states[1:]:
@@ -69,8 +72,8 @@ def test_training_is_on_the_same_pixels_however_they_are_chosen(labelled, tmp_pa
 
 def test_mean_and_std_are_those_of_all_pixels_where_few_are_labelled(labelled):
     cfg = config("train", *BASE, f"data.root={labelled[0]}", "stage=train")
-    images, backbone = build.image_set(cfg), build.backbone(cfg)
-    classifier = _from_scratch(cfg, backbone, build.image_data(cfg, images))
-    colours = [backbone(read_image(pair.image)[None] / 255)[0][0].flatten(1) for pair in images.splits["train"]]
+    images, network = image_index(cfg), backbone(cfg)
+    classifier = _new_classifier(cfg, network, image_data(cfg, images))
+    colours = [network(read_image(pair.image)[None] / 255)[0][0].flatten(1) for pair in images.splits["train"]]
     assert torch.allclose(classifier.mean, torch.cat(colours, 1).mean(1), atol=0.2)
     assert torch.allclose(classifier.std, torch.cat(colours, 1).std(1), atol=0.2)

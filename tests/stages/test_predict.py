@@ -18,7 +18,7 @@ from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.prediction import outputs as outputs_module
-from hypercolumns.stages import predict as predict_stage
+from hypercolumns.stages.predict import predict as predict_stage
 
 MODEL = "model=model.safetensors"
 SIZES = {"a.jpg": (30, 44), "deep/b c.png": (25, 33), "x.jpg": (9, 9), "x.png": (8, 8), "one.png": (1, 1)}
@@ -304,7 +304,7 @@ def test_settings_that_save_time_or_memory_give_nearly_the_same(photos, place):
         return read(place / "out" / "a.png")
 
     plain = labels()
-    assert (labels("window=400") == plain).mean() > 0.99
+    assert (labels("max_window_pixels=400") == plain).mean() > 0.99
     assert (labels("adaptive=true", "adaptive_start=4", "adaptive_margin=10") == plain).mean() > 0.99
     assert (labels("precision=bf16") == plain).mean() > 0.9
     assert (labels("outputs.confidence=true") == plain).mean() > 0.999
@@ -397,7 +397,7 @@ def test_scored_against_masks(photos, place):
         ("model=none", "model=none is not a file"),
         ("model=photos", r"model=photos is a folder without a model\.safetensors"),
         ("precision=64", "precision=64 must be auto, 32 or bf16"),
-        ("window=0", "window=0 must be a whole number of at least 1"),
+        ("max_window_pixels=0", "max_window_pixels=0 must be a whole number of at least 1"),
         ("adaptive=yes", "adaptive=yes must be true or false"),
         ("adaptive_start=5", "adaptive_start=5 must be a power of two"),
         ("compile=maybe", "compile=maybe must be true or false"),

@@ -16,7 +16,9 @@ from small_runs import RGB, config, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.runtime import distributed
-from hypercolumns.settings import build
+from hypercolumns.settings.machine import machine
+from hypercolumns.settings.schema import taken
+from hypercolumns.settings.training import announce_batches, loss
 
 SETTINGS = [setting for setting in RGB if "_images" not in setting]
 SETTINGS += ["data.train_images=7", "data.val_images=7", "sampler.n=7", "trainer.max_epochs=2"]
@@ -82,7 +84,7 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
 def test_two_processes_go_on_after_a_signal_to_one_of_them(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
-    settings = ["stage=pretrain", "batch_size=64", "classifier.dropout=0.5", "trainer.max_epochs=30", "dense_val=0"]
+    settings = ["stage=pretrain", "batch_size=64", "classifier.dropout=0.5", "trainer.max_epochs=30", "val_images=0"]
     run("extract", "runs=two", base=SETTINGS)
     (tmp_path / "log").touch()
 
@@ -124,12 +126,12 @@ def test_torchrun_without_ddp_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     with pytest.raises(HypercolumnsError, match=r"torchrun started 4 processes, but trainer\.devices=1 .* trainer=ddp"):
-        distributed.launch(config("train", "trainer.accelerator=cpu"))
+        distributed.launch(machine(config("train", "trainer.accelerator=cpu")))
 
 
 def test_what_a_cluster_sets_means_nothing_to_a_command_that_works_by_itself(monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 3)
-    distributed.launch(config("train", "trainer.accelerator=cpu"))
+    distributed.launch(machine(config("train", "trainer.accelerator=cpu")))
     assert distributed.is_rank_zero()
     assert not distributed.is_distributed()
     assert rank_zero_only.rank == 0
@@ -145,7 +147,7 @@ def test_processes_that_were_started_end_with_this_one(monkeypatch):
 def test_a_step_must_have_something_for_each(monkeypatch):
     cfg = config("train", "stage=pretrain", "batch_size=3", "trainer=ddp", "trainer.accelerator=cpu")
     with pytest.raises(HypercolumnsError, match="batch_size=3 is of all processes, too little for 4 processes"):
-        build._state_batches(cfg, type("Trainer", (), {"world_size": 4, "accumulate_grad_batches": 1})())
+        announce_batches(cfg, type("Trainer", (), {"world_size": 4, "accumulate_grad_batches": 1})())
 
 
 @pytest.mark.parametrize("kind", ["hard_pixels", "cross_entropy_lovasz"])
@@ -153,16 +155,16 @@ def test_a_loss_that_is_no_sum_over_pixels_is_not_shared(monkeypatch, kind):
     monkeypatch.setattr(distributed, "is_distributed", lambda: True)
     cfg = config("train", "stage=train", f"loss={kind}")
     with pytest.raises(HypercolumnsError, match=r"loss=\w+ is no sum over pixels, .* use trainer\.devices=1, or loss="):
-        build.loss(cfg, lambda: torch.ones(3))
-    assert build.loss(config("train", "stage=train"), lambda: torch.ones(3)).supports_ddp
+        loss(cfg, lambda: torch.ones(3))
+    assert loss(config("train", "stage=train"), lambda: torch.ones(3)).supports_ddp
 
 
 def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(distributed, "launch", lambda cfg: None)
     run("extract")
-    run("pretrain", "dense_val=0")
-    run("pretrain", "dense_val=0", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
+    run("pretrain", "val_images=0")
+    run("pretrain", "val_images=0", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
     assert len([path for path in (tmp_path / "runs/shapes/rgb/pretrain").iterdir() if not path.is_symlink()]) == 1
 
 
@@ -171,7 +173,7 @@ def test_half_precision_where_the_hardware_has_it(tmp_path, monkeypatch):
     with pytest.raises(HypercolumnsError, match=r"trainer\.precision=16-mixed is for GPUs; on a CPU use bf16-mixed or"):
         run("extract", "trainer.precision=16-mixed")
     short = ["data.train_images=12", "trainer.max_epochs=1"]
-    run("extract", *short)
+    run("extract", *taken("extract", short))
     for stage in ("pretrain", "train"):
         assert run(stage, *short, "trainer.precision=bf16-mixed") == pytest.approx(run(stage, *short), abs=0.03)
 
@@ -190,7 +192,7 @@ def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch):
         monkeypatch.setenv(name, value)
     settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=1"]
     with pytest.raises(HypercolumnsError, match=r"trainer: its settings are not right \(.* match the world size \(3\)"):
-        distributed.launch(config("train", *settings))
+        distributed.launch(machine(config("train", *settings)))
 
 
 def test_an_end_that_no_signal_asked_for_stays_one():

@@ -10,12 +10,14 @@ import torch
 from small_runs import RGB, config, run
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.cli.app import quote_paths
+from hypercolumns.cli.paths import quote_paths
 from hypercolumns.evaluation.tap_ranking import SubsetConstraints
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.reports import tables
-from hypercolumns.runs import run as runs
-from hypercolumns.settings import build
+from hypercolumns.runs.run import Run
+from hypercolumns.settings import compose
+from hypercolumns.settings.model import backbone
+from hypercolumns.settings.schema import taken
 from hypercolumns.stages.rank_taps import LinearProbes, _rules, _some
 from hypercolumns.store import SampleStore
 
@@ -78,11 +80,11 @@ def test_the_same_command_again_shows_the_table_without_work(rank, capsys, monke
 
 
 def test_another_setting_is_another_run(rank, tmp_path):
-    for setting in ("seed=0", "seed=1", "rank.dimension=2"):
+    for setting in ("seed=0", "seed=1", "rank.components=2"):
         rank(setting)
     assert {row["dimension"] for row in trials(tmp_path)} == {2}
-    identities = [runs.Run(path.parent).identity for path in tmp_path.glob("runs/shapes/rgb/rank_taps/*/run.json")]
-    assert {(one["seed"], one["rank"]["dimension"]) for one in identities} == {(0, 256), (1, 256), (0, 2)}
+    identities = [Run(path.parent).identity for path in tmp_path.glob("runs/shapes/rgb/rank_taps/*/run.json")]
+    assert {(one["seed"], one["rank"]["components"]) for one in identities} == {(0, 256), (1, 256), (0, 2)}
     assert all({"samples", "cnn", "data"} < identity.keys() for identity in identities)
 
 
@@ -104,10 +106,10 @@ def test_rules_of_a_backbone():
 
 
 def test_limits(rank, tmp_path):
-    rank("rank.channels=6")
+    rank("rank.max_channels=6")
     rows = trials(tmp_path)
     assert [row["taps"] for row in rows if row["channels"] > 6] == [row["taps"] for row in rows if row["is_all"]]
-    rank("rank.most=1")
+    rank("rank.max_taps=1")
     assert [row["taps"] for row in trials(tmp_path) if not row["is_all"]] == [[["image"]]]
 
 
@@ -115,11 +117,11 @@ def test_limits(rank, tmp_path):
     ("override", "message"),
     [
         (
-            "rank.channels=2",
-            "rank.channels=2 allows none of the taps; the narrowest layer has 3 channels",
+            "rank.max_channels=2",
+            "rank.max_channels=2 allows none of the taps; the narrowest layer has 3 channels",
         ),
-        ("rank.dimension=null", "rank.dimension=None must be a whole number of at least 1"),
-        ("rank.most=0", "rank.most=0 must be a whole number of at least 1"),
+        ("rank.components=null", "rank.components=None must be a whole number of at least 1"),
+        ("rank.max_taps=0", "rank.max_taps=0 must be a whole number of at least 1"),
         ("alignment=corners", "samples=.*store does not fit: alignment is"),
     ],
 )
@@ -129,15 +131,22 @@ def test_wrong_settings(rank, override, message):
 
 
 def test_the_printed_command_uses_the_choice(rank, capsys, monkeypatch):
-    monkeypatch.setattr(build, "overrides", lambda: [*RGB, TAPS, "stage=rank_taps", "samples=x"])
-    rank("rank.most=1")
+    monkeypatch.setattr(compose, "overrides", lambda: [*taken("rank_taps", RGB), TAPS, "stage=rank_taps", "samples=x"])
+    rank("rank.max_taps=1")
     *_, choice, command = capsys.readouterr().out.splitlines()
     assert choice.split() == ["choice", "'cnn.taps=[image]'"]  # brackets are patterns to a shell
-    assert shlex.split(command) == ["command", "python", "train.py", "stage=all", *RGB, "cnn.taps=[image]"]
+    assert shlex.split(command) == [
+        "command",
+        "python",
+        "train.py",
+        "stage=all",
+        *taken("rank_taps", RGB),
+        "cnn.taps=[image]",
+    ]
 
 
 def test_the_choice_is_all_of_the_taps_where_context_was_given_apart(rank, capsys):
-    rank("cnn.taps=[image]", "cnn.context=[window:3,coordinates]", "rank.most=1")
+    rank("cnn.taps=[image]", "cnn.context=[window:3,coordinates]", "rank.max_taps=1")
     *_, choice, _ = capsys.readouterr().out.splitlines()
     assert choice.split() == ["choice", "'cnn.taps=[image]'", "'cnn.context=[]'"]
 
@@ -147,5 +156,5 @@ def test_an_override_is_read_as_it_was_meant(taps, monkeypatch):
     """By the shell, Hydra, and the backbone."""
     override = f"cnn.taps={tables.taps_value(taps)}"
     (pasted,) = quote_paths(shlex.split(shlex.quote(override)))
-    backbone = build.backbone(config("train", "cnn=sqn_many", "cnn.weights=null", pasted))
-    assert backbone.fingerprint()["taps"] == taps
+    network = backbone(config("train", "cnn=sqn_many", "cnn.weights=null", pasted))
+    assert network.fingerprint()["taps"] == taps

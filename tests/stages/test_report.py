@@ -5,8 +5,9 @@ from small_runs import config
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.io.images import voc_palette
 from hypercolumns.reports import tables
-from hypercolumns.runs import results
-from hypercolumns.runs.hyperparameters import hyperparameters
+from hypercolumns.runs.results import Results
+from hypercolumns.runs.score import ScoredImages
+from hypercolumns.settings.columns import hyperparameters
 
 
 def result(ends):
@@ -49,19 +50,19 @@ def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
     assert tables.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
 
 
-def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
+def test_panels_show_each_image_and_the_worst_as_the_worst():
     wrong = [3, 9, 0, 5, 8, 1]  # pixels of 10
     counts = torch.tensor([[[10 - count, count], [0, 0]] for count in wrong])
     counts[5] = 0  # all void
     evaluation = Evaluation(("a", "b"), tuple("uvwxyz"), counts, counts, 3)
     shown = []
-    monkeypatch.setattr(results, "panels", lambda rows, *rest: shown.extend(rows))
 
     def look(index):
         labels = torch.full((1, 1), index)
         return None, labels, labels
 
-    results._panels(results.ScoredImages(evaluation, look, voc_palette(2)))
+    draw = Results(None, None, {}, panels=lambda rows, *rest: shown.extend(rows))
+    draw._panels(ScoredImages(evaluation, look, voc_palette(2)))
     fixed, worst = ["u", "w", "x", "z"], ["worst 1: v", "worst 2: y", "worst 3: x", "worst 4: u"]
     assert shown[3].caption == "z   mIoU n/a"
     assert [row.caption.split("   ")[0] for row in shown] == fixed + worst
@@ -69,7 +70,7 @@ def test_panels_show_each_image_and_the_worst_as_the_worst(monkeypatch):
 
 
 def test_hyperparameters_are_words_and_numbers():
-    found = hyperparameters(config("train", "stage=train", "data=shapes"), {"seed": 7})
+    found = hyperparameters(config("train", "stage=train", "experiment=demo", "cnn.trainable=0"), {"seed": 7})
     assert found["optimizer"] == "adamw lr=0.0003 weight_decay=0.01"
     assert (found["lr"], found["cnn"], found["stage"], found["seed"]) == (3e-4, "sqn", "train", 7)
     assert found["training.augment"] == "crop=96 flip=0.5 color_jitter=0.1"

@@ -124,7 +124,7 @@ def whole_run(place, *settings):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_ends_it_after_the_step_that_it_comes_in(place, monkeypatch, number, capsys):
-    settings = ["classifier.dropout=0.5", "dense_val=0"]
+    settings = ["classifier.dropout=0.5", "val_images=0"]
     folder, whole = whole_run(place, *settings)
     step, steps, before = PixelClassificationTask.training_step, [], signal.getsignal(number)
 
@@ -158,7 +158,7 @@ def test_a_signal_in_the_last_step_of_an_epoch_ends_it_after_the_epoch(place, mo
 
     monkeypatch.setattr(PixelClassificationTask, "training_step", signalled_step)
     with pytest.raises(KeyboardInterrupt) as raised:
-        run("pretrain", "dense_val=0", "optimizer.lr=0.03")
+        run("pretrain", "val_images=0", "optimizer.lr=0.03")
     assert raised.value.args == (signal.SIGTERM,)
     folder = max(place.glob("runs/shapes/rgb/pretrain/*/checkpoints"), key=lambda path: path.stat().st_mtime_ns)
     assert torch.load(folder / "last.ckpt", weights_only=True)["SampleDataModule"] == {"epoch": 1, "batches": 0}
@@ -174,13 +174,13 @@ def test_a_second_signal_or_one_while_images_are_scored_ends_it_at_once(place, m
 
     monkeypatch.setattr(PixelClassificationTask, "training_step", twice)
     with pytest.raises(KeyboardInterrupt):
-        run("pretrain", "dense_val=0", "overwrite=true")
+        run("pretrain", "val_images=0", "overwrite=true")
     monkeypatch.setattr(PixelClassificationTask, "training_step", step)
     monkeypatch.setattr(
         PixelClassificationTask, "validation_step", lambda *arguments: signal.raise_signal(signal.SIGUSR1)
     )
     with pytest.raises(KeyboardInterrupt):
-        run("pretrain", "dense_val=0", "overwrite=true")
+        run("pretrain", "val_images=0", "overwrite=true")
     monkeypatch.setattr(PixelClassificationTask, "validation_step", scoring)
 
 
@@ -195,7 +195,7 @@ def test_a_signal_while_the_model_is_scored_ends_it_at_once(place, monkeypatch, 
 
 
 def test_overwriting_that_is_killed_leaves_no_half_of_a_finished_run(place, monkeypatch):
-    settings = ["dense_val=0", "optimizer.lr=0.02"]
+    settings = ["val_images=0", "optimizer.lr=0.02"]
     folder, whole = whole_run(place, *settings)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda path, **_: (path / "metrics.json").unlink(missing_ok=True) or 1 / 0)
@@ -212,7 +212,7 @@ def test_alone_the_signal_is_that_of_this_process():
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "both"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(place, monkeypatch, damage, capsys):
-    settings = ["classifier.dropout=0.5", "dense_val=0", "checkpoint_minutes=0"]
+    settings = ["classifier.dropout=0.5", "val_images=0", "checkpoint_minutes=0"]
     folder, whole = whole_run(place, *settings)
     steps = cut_at(monkeypatch, PixelClassificationTask, 1, 3)
     with pytest.raises(RuntimeError, match="power cut"):
@@ -233,7 +233,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(place, monkeypatch, da
 
 
 def test_a_checkpoint_that_cannot_be_written_costs_none_that_was(place, monkeypatch):
-    save, settings = torch.save, ["dense_val=0", "optimizer.lr=0.01"]
+    save, settings = torch.save, ["val_images=0", "optimizer.lr=0.01"]
     folder, whole = whole_run(place, *settings)
 
     def full(checkpoint, file):
@@ -257,7 +257,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_none_that_was(place, monkeypa
 
 def test_patience_that_has_run_out_stays_so(place, monkeypatch):
     """A kill between the decision to stop and the end of the training."""
-    settings = ["dense_val=0", "patience=1", "optimizer.lr=0", "trainer.max_epochs=9"]
+    settings = ["val_images=0", "patience=1", "optimizer.lr=0", "trainer.max_epochs=9"]
     folder, whole = whole_run(place, *settings)
 
     def killed(self, trainer, *arguments):

@@ -28,7 +28,7 @@ from hypercolumns.sweeps.search import distributions, examples
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
 TINY = (
     "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=4 trainer.accelerator=cpu "
-    "embedding=0 bootstrap=0 classifier.hidden=4 stage=pretrain"
+    "bootstrap_samples=0 sampler.n=30 num_workers=0 classifier.hidden=4 stage=pretrain"
 ).split()
 
 HOLD = (
@@ -62,7 +62,7 @@ class Made:
 def stage(monkeypatch):
     """No training at all, so that a search of many jobs takes a second."""
     made = Stage()
-    monkeypatch.setattr("hypercolumns.stages.STAGES", {"pretrain": made})
+    monkeypatch.setattr("hypercolumns.stages.stage_function", {"pretrain": made}.get)
     monkeypatch.setattr("hypercolumns.sweeps.jobs._figures", lambda run: {"miou": run.miou} if run else {})
     return made
 

@@ -23,9 +23,13 @@ from hypercolumns.io.files import write_json
 from hypercolumns.io.images import read_image, read_mask
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
-from hypercolumns.runs import run as runs
+from hypercolumns.runs.run import Run
 from hypercolumns.runtime import randomness
-from hypercolumns.settings import build
+from hypercolumns.settings import compose
+from hypercolumns.settings.data import image_index
+from hypercolumns.settings.identity import shared_settings
+from hypercolumns.settings.inputs import find_store
+from hypercolumns.settings.model import backbone
 from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import run_stage
 from hypercolumns.stages.pretrain import _limit
@@ -107,7 +111,7 @@ class TestExtract:
     def test_views_of_train_images_differ_in_their_colours_alone(self, place):
         plain = ["data.train_images=2", "data.val_images=1", "sampler.n=4"]
         run("extract", *plain, "samples=plain")
-        run("extract", *plain, "views.number=2", "views.grey=0", "views.blur=0", "samples=views")
+        run("extract", *plain, "extract.augmentations=2", "extract.grey=0", "extract.blur=0", "samples=views")
         unchanged, store = (SampleStore(place / name) for name in ("plain", "views"))
         assert torch.equal(*(one.split("val").fetch(torch.arange(4))[0] for one in (unchanged, store)))
         images = shapes("data", train_images=2, val_images=1)
@@ -126,9 +130,9 @@ class TestExtract:
     @pytest.mark.parametrize(
         ("override", "message"),
         [
-            ("views=2", "views=2 is a group of settings; set one of them, views.<name>=..."),
-            ("views.number=-1", r"views\.number=-1 must be a whole number of at least 0"),
-            ("views.grey=2", r"views\.grey=2 must be a number from 0 to 1"),
+            ("extract=2", "extract=2 is a group of settings; set one of them, extract.<name>=..."),
+            ("extract.augmentations=-1", r"extract\.augmentations=-1 must be a whole number of at least 0"),
+            ("extract.grey=2", r"extract\.grey=2 must be a number from 0 to 1"),
         ],
     )
     def test_views_that_can_not_be(self, place, override, message):
@@ -136,18 +140,18 @@ class TestExtract:
             run("extract", override)
 
     def test_who_names_views_means_the_samples_with_them(self, place, monkeypatch):
-        """And with views.number=0 those without any, whichever are newer."""
+        """And with extract.augmentations=0 those without any, whichever are newer."""
         few = ["data.train_images=2", "data.val_images=1", "sampler.n=4"]
         for order in ((0, 2), (2, 0)):
             for number in order:
-                run("extract", *few, f"views.number={number}", "overwrite=true")
+                run("extract", *few, f"extract.augmentations={number}", "overwrite=true")
             for number in order:
-                override = f"views.number={number}"
-                monkeypatch.setattr(build, "overrides", lambda override=override: [override])
+                override = f"extract.augmentations={number}"
+                monkeypatch.setattr(compose, "overrides", lambda override=override: [override])
                 cfg = config("train", *RGB, *few, "stage=pretrain", override)
-                images = build.image_set(cfg)
-                store = runs.find_store(cfg, images, runs.shared_settings(cfg, images, build.backbone(cfg)))
-                assert ("views" in store.fingerprint) == (number == 2)
+                images = image_index(cfg)
+                store = find_store(cfg, images, shared_settings(cfg, images, backbone(cfg)))
+                assert ("augmentation" in store.fingerprint) == (number == 2)
         assert len(list(place.glob("runs/shapes/rgb/samples/*/index.json"))) == 2
 
     def test_interrupted_it_goes_on_and_ends_the_same(self, extracted, place):
@@ -229,7 +233,7 @@ class TestExtract:
         for text in ("{", "{}"):
             (odd / "index.json").write_text(text)
             (odd / "fingerprint.json").write_text(text)
-            run("pretrain", "dense_val=0", "trainer.max_epochs=1", "overwrite=true")
+            run("pretrain", "val_images=0", "trainer.max_epochs=1", "overwrite=true")
 
     def test_a_folder_of_other_things_is_refused(self, place):
         (place / "photos").mkdir()
@@ -273,7 +277,7 @@ class TestExtract:
         torch.manual_seed(0)
         for name in "ab":
             classifier = MLPClassifier(3, 6, hidden=8)
-            Segmenter(build.backbone(config("train", *RGB)), classifier, images.classes).save(place / name)
+            Segmenter(backbone(config("train", *RGB)), classifier, images.classes).save(place / name)
             run("extract", *settings, f"model={name}", f"samples=by {name}")
         found = next(SampleStore(place / "by b").split("val").images())
         segmenter, pair = Segmenter.load(place / "b"), images.splits["val"][0]
@@ -311,7 +315,7 @@ class TestAll:
 
     def test_a_store_that_is_named_is_made_once_and_then_read(self, place, monkeypatch):
         overrides = [*RGB, "stage=all", "samples=mine", "trainer.max_epochs=1", "data.train_images=6"]
-        monkeypatch.setattr(build, "overrides", lambda: overrides)
+        monkeypatch.setattr(compose, "overrides", lambda: overrides)
         monkeypatch.setattr(
             all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs)
         )
@@ -324,16 +328,18 @@ class TestAll:
         assert {path: path.stat().st_mtime_ns for path in (place / "mine").iterdir()} == before
 
     def test_it_can_end_before_stage_train(self, place, monkeypatch):
-        overrides = [*RGB, "stage=all", "until=pretrain", "trainer.max_epochs=1", "data.train_images=12"]
-        monkeypatch.setattr(build, "overrides", lambda: overrides)
+        overrides = [*RGB, "stage=all", "last_stage=pretrain", "trainer.max_epochs=1", "data.train_images=12"]
+        monkeypatch.setattr(compose, "overrides", lambda: overrides)
         monkeypatch.setattr(
             all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs)
         )
         miou = run_stage(config("train", *overrides))
         assert miou == json.loads((place / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())["miou"]
         assert not (place / "runs/shapes/rgb/train").exists()
-        with pytest.raises(HypercolumnsError, match=r"until=extract must be the last stage of .*: pretrain or train"):
-            run_stage(config("train", *overrides, "until=extract"))
+        with pytest.raises(
+            HypercolumnsError, match=r"last_stage=extract must be the last stage of .*: pretrain or train"
+        ):
+            run_stage(config("train", *overrides, "last_stage=extract"))
 
 
 def compose_stage(overrides, stage, inputs):
@@ -414,21 +420,21 @@ class TestPretrainAndTrain:
         folder = only(place, "runs/shapes/rgb/pretrain/*")
         before = json.loads((folder / "metrics.json").read_text())
         trained = (folder / "model.safetensors").stat().st_mtime_ns
-        assert run("pretrain", "boundary=7") == pretrained
+        assert run("pretrain", "boundary_width=7") == pretrained
         after = json.loads((folder / "metrics.json").read_text())
         assert (before["boundary_width"], after["boundary_width"]) == (3, 7)
         assert after["boundary_pixels"] > before["boundary_pixels"]
         assert (folder / "model.safetensors").stat().st_mtime_ns == trained
 
     def test_scoring_more_images_does_not_train_again(self, extracted):
-        assert run("pretrain", "trainer.max_epochs=1", "dense_val=0") is None
+        assert run("pretrain", "trainer.max_epochs=1", "val_images=0") is None
         model = only(extracted, "runs/shapes/rgb/pretrain/*") / "model.safetensors"
         before = model.stat().st_mtime_ns
-        assert run("pretrain", "trainer.max_epochs=1", "dense_val=2") > 0
+        assert run("pretrain", "trainer.max_epochs=1", "val_images=2") > 0
         assert json.loads(model.with_name("metrics.json").read_text())["evaluated"]["ids"] == ["val_00000", "val_00002"]
         assert model.stat().st_mtime_ns == before
         figures = model.with_name("metrics.json").read_text()
-        assert run("pretrain", "trainer.max_epochs=1", "dense_val=0") > 0
+        assert run("pretrain", "trainer.max_epochs=1", "val_images=0") > 0
         assert model.with_name("metrics.json").read_text() == figures
 
     @pytest.mark.parametrize(
@@ -496,7 +502,7 @@ class TestPretrainAndTrain:
 
         monkeypatch.setattr(PixelClassificationTask, "training_step", cut_step)
         monkeypatch.setattr(PixelClassificationTask, "on_validation_epoch_end", remember)
-        arguments = ("trainer.max_epochs=5", "dense_val=0")
+        arguments = ("trainer.max_epochs=5", "val_images=0")
         if cut:
             with pytest.raises(RuntimeError, match="power cut"):
                 run("pretrain", *arguments)
@@ -530,14 +536,14 @@ class TestPretrainAndTrain:
         assert json.loads((folder / "metrics.json").read_text())["miou"] == pytest.approx(best)
 
     def test_patience_ends_a_training_early(self, extracted):
-        run("pretrain", "trainer.max_epochs=30", "patience=1", "optimizer.lr=0", "dense_val=0")
+        run("pretrain", "trainer.max_epochs=30", "patience=1", "optimizer.lr=0", "val_images=0")
         last = torch.load(
             only(extracted, "runs/shapes/rgb/pretrain/*") / "checkpoints" / "last.ckpt", weights_only=True
         )
         assert last["epoch"] == 1
 
     def test_a_loss_is_best_when_it_is_least(self, extracted):
-        run("pretrain", "monitor=val/loss", "dense_val=0")
+        run("pretrain", "monitor=val/loss", "val_images=0")
         assert json.loads((extracted / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())["best_epoch"] == 2
 
     def test_epochs_see_the_samples_in_different_orders(self, extracted, monkeypatch):
@@ -549,7 +555,7 @@ class TestPretrainAndTrain:
             return step(self, batch, batch_idx)
 
         monkeypatch.setattr(PixelClassificationTask, "training_step", note)
-        run("pretrain", "dense_val=0")
+        run("pretrain", "val_images=0")
         assert len(seen) == 3
         assert not torch.equal(seen[0], seen[1])
 
@@ -611,7 +617,7 @@ class TestPretrainAndTrain:
 
     def test_pretrain_takes_the_newest_store_whatever_its_sampler(self, extracted):
         run("extract", "sampler=uniform", "sampler.n=7")
-        run("pretrain", "dense_val=0", "trainer.max_epochs=1")
+        run("pretrain", "val_images=0", "trainer.max_epochs=1")
         identity = json.loads((only(extracted, "runs/shapes/rgb/pretrain/*") / "run.json").read_text())["identity"]
         newest = max(extracted.glob("runs/shapes/rgb/samples/*/index.json"), key=lambda path: path.stat().st_mtime)
         assert identity["samples"] == newest.parent.name
@@ -619,8 +625,8 @@ class TestPretrainAndTrain:
     def test_a_seed_that_is_named_chooses_the_store(self, extracted, monkeypatch):
         own = only(extracted, "runs/shapes/rgb/samples/*")
         run("extract", "seed=1")
-        monkeypatch.setattr(build, "overrides", lambda: ["seed=0"])
-        run("pretrain", "seed=0", "dense_val=0", "trainer.max_epochs=1")
+        monkeypatch.setattr(compose, "overrides", lambda: ["seed=0"])
+        run("pretrain", "seed=0", "val_images=0", "trainer.max_epochs=1")
         assert pretrain_identity(extracted)["samples"] == own.name
 
     def test_a_sampler_that_is_named_chooses_the_store(self, pretrained, place, monkeypatch):
@@ -630,8 +636,8 @@ class TestPretrainAndTrain:
         parent = place / "runs/shapes/rgb/samples"
         own = max(parent.glob("*/index.json"), key=lambda path: path.stat().st_mtime).parent
         run("extract", "sampler=uniform", "sampler.n=5")
-        monkeypatch.setattr(build, "overrides", lambda: ["sampler=uncertainty", "sampler.n=5"])
-        run("pretrain", "sampler=uncertainty", "sampler.n=5", "dense_val=0", "trainer.max_epochs=1")
+        monkeypatch.setattr(compose, "overrides", lambda: ["sampler=uncertainty", "sampler.n=5"])
+        run("pretrain", "sampler=uncertainty", "sampler.n=5", "val_images=0", "trainer.max_epochs=1")
         assert pretrain_identity(place)["samples"] == own.name
 
     def test_training_keeps_to_the_hidden_layers_of_what_it_starts_from(self, pretrained):
@@ -662,7 +668,7 @@ class TestPretrainAndTrain:
     def test_a_share_of_what_training_began_with_stays(self, pretrained):
         ends = []
         for share in ("null", 0.25):
-            run("train", "trainer.max_epochs=1", "optimizer.lr=0.1", f"start_share={share}")
+            run("train", "trainer.max_epochs=1", "optimizer.lr=0.1", f"wise_ft_alpha={share}")
             ends.append(Segmenter.load("runs/shapes/rgb/train/latest/model.safetensors").state_dict())
         for name, begun in Segmenter.load("runs/shapes/rgb/pretrain/latest").state_dict().items():
             assert torch.allclose(ends[1][name], 0.75 * ends[0][name] + 0.25 * begun, atol=1e-6), name
@@ -681,8 +687,8 @@ class TestPretrainAndTrain:
     @pytest.mark.parametrize(
         ("override", "message"),
         [
-            ("start_share=2", "start_share=2 must be a number from 0 to 1"),
-            ("start_share=0.5", r"start_share=0\.5 keeps some of the weights .*; use start_share=null"),
+            ("wise_ft_alpha=2", "wise_ft_alpha=2 must be a number from 0 to 1"),
+            ("wise_ft_alpha=0.5", r"wise_ft_alpha=0\.5 keeps some of the weights .*; use wise_ft_alpha=null"),
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
             (
                 "class_weights=heavy",
@@ -730,14 +736,14 @@ class TestPretrainAndTrain:
     @pytest.mark.parametrize("images", ["some", -1, 0.5])
     def test_a_number_of_images_to_score_that_is_none(self, images):
         with pytest.raises(
-            HypercolumnsError, match=rf"dense_val={images} must be all, or a number of images \(0 for none"
+            HypercolumnsError, match=rf"val_images={images} must be all, or a number of images \(0 for none"
         ):
             _limit(images, 3)
 
     def test_a_start_of_another_network_does_not_fit(self, sqn):
         message = r"init_from=mine does not fit: cnn\.network is squeezenet1_0, this command has rgb; choose another"
         with pytest.raises(HypercolumnsError, match=message):
-            build.backbone(config("train", *RGB, "stage=train", "init_from=mine"), sqn)
+            backbone(config("train", *RGB, "stage=train", "init_from=mine"), sqn)
 
     def test_a_start_that_has_a_deviation_of_0_is_standardised_like_the_others(self, pretrained, place):
         start = Segmenter.load(place / "runs/shapes/rgb/pretrain/latest")
@@ -748,7 +754,7 @@ class TestPretrainAndTrain:
         assert made.classifier.get_buffer("std").tolist() == [2.0, 3.0, 4.0]
 
     def test_where_the_latest_run_is_can_not_be_said_if_a_folder_is_in_the_way(self, place, capsys):
-        made = runs.Run(place / "0123")
+        made = Run(place / "0123")
         (place / "latest").mkdir()
         write_json(made.folder / "run.json", {"identity": {}, "finished": None})
         made.finish({"miou": 0.5})

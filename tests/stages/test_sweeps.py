@@ -12,9 +12,11 @@ from conftest import ROOT
 from rich.console import Console
 from small_runs import RGB, config
 
-from hypercolumns.cli.app import stable_sweep_name
+from hypercolumns.cli.paths import stable_sweep_name
 from hypercolumns.errors import MissingInputError
 from hypercolumns.runs.run import Run
+from hypercolumns.settings.machine import origin
+from hypercolumns.settings.schema import taken
 from hypercolumns.sweeps import jobs, table
 from hypercolumns.sweeps.jobs import (
     DONE,
@@ -28,7 +30,7 @@ from hypercolumns.sweeps.jobs import (
 
 TINY = (
     "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=1 trainer.accelerator=cpu "
-    "embedding=0 bootstrap=20 classifier.hidden=4 ~callbacks.pictures"
+    "bootstrap_samples=20 sampler.n=30 num_workers=0 classifier.hidden=4 ~callbacks.pictures"
 ).split()
 
 
@@ -37,7 +39,11 @@ CHOICES = (("squeezenet1_1", "0.000316"), ("resnet50", "0.001"))
 
 @pytest.fixture
 def sweep(run_script, tmp_path):
-    return lambda *arguments: run_script("train.py", "-m", *TINY, *arguments, cwd=tmp_path)
+    def start(*arguments):
+        stage = next((one.partition("=")[2] for one in arguments if one.startswith("stage=")), "all")
+        return run_script("train.py", "-m", *taken(stage, TINY), *arguments, cwd=tmp_path)
+
+    return start
 
 
 def only(place):
@@ -120,7 +126,7 @@ def test_a_bug_is_a_failed_job_with_its_traceback(sweep, tmp_path, monkeypatch):
             raise KeyError("a bug | of\nours")
         return tmp_path
 
-    monkeypatch.setattr("hypercolumns.stages.STAGES", {"extract": broken})
+    monkeypatch.setattr("hypercolumns.stages.stage_function", {"extract": broken}.get)
     result = sweep("stage=extract", "seed=0,1,2")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
@@ -141,7 +147,7 @@ def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
         seen.append(cfg.seed)
         raise stop(3)
 
-    monkeypatch.setattr("hypercolumns.stages.STAGES", {"extract": stopped})
+    monkeypatch.setattr("hypercolumns.stages.stage_function", {"extract": stopped}.get)
     result = sweep("stage=extract", "seed=0,1")
     assert result.returncode == (128 + 3 if stop is KeyboardInterrupt else 3)
     assert seen == [0]
@@ -171,10 +177,10 @@ def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch, capsys):
     cfg, order = config("train", *RGB, "stage=pretrain"), []
 
     def second():
-        with Run.begin(cfg, tmp_path / "pretrain", {}) as run:
+        with Run.begin(tmp_path / "pretrain", {}, origin(cfg)) as run:
             order.append(run.finished is not None)
 
-    with Run.begin(cfg, tmp_path / "pretrain", {}) as run:
+    with Run.begin(tmp_path / "pretrain", {}, origin(cfg)) as run:
         other = Thread(target=second)
         other.start()
         other.join(0.5)

@@ -16,7 +16,9 @@ from hypercolumns.data import ImageMaskPair, checks, quarantine, shapes
 from hypercolumns.errors import BadDataError, HypercolumnsError, UnreadableError
 from hypercolumns.io.files import read_json
 from hypercolumns.io.images import IGNORE_INDEX
-from hypercolumns.settings import build
+from hypercolumns.settings import model
+from hypercolumns.settings.data import image_index, listed_images
+from hypercolumns.settings.schema import taken
 
 BAD = {"train_00001", "train_00004", "val_00002"}
 
@@ -66,7 +68,7 @@ def listed(path):
 
 class TestValidate:
     def test_all_that_is_wrong_is_in_one_report(self, root, tmp_path, monkeypatch, capsys):
-        monkeypatch.setattr(build, "backbone", None)  # for none is needed
+        monkeypatch.setattr(model, "backbone", None)  # for none is needed
         with pytest.raises(
             BadDataError, match=r"data mine: 3 of 12 images can't be used; .*offenders\.csv lists"
         ) as end:
@@ -134,17 +136,21 @@ class TestValidate:
         assert "val: 0 of 4 images can be used\n" in capsys.readouterr().out
 
     def test_what_is_sound_passes(self, sound, tmp_path, monkeypatch, run_script):
-        done = run_script("train.py", "stage=validate", *settings(sound, "data.val=train"), cwd=tmp_path)
+        done = run_script(
+            "train.py", "stage=validate", *taken("validate", settings(sound, "data.val=train")), cwd=tmp_path
+        )
         assert (done.returncode, done.stderr) == (0, "")
         assert "warning: 8 images are in several splits: train_00000, " in done.stdout
         assert listed(tmp_path / "runs" / "mine" / "validate" / "offenders.csv") == []
 
     def test_exit_code(self, root, tmp_path, run_script):
-        done = run_script("train.py", "stage=validate", *settings(root), cwd=tmp_path)
+        done = run_script("train.py", "stage=validate", *taken("validate", settings(root)), cwd=tmp_path)
         assert done.returncode == 1
         assert done.stderr.startswith("error: data mine: 3 of 12 images can't be used; ")
         assert len(done.stderr.splitlines()) == 1
-        done = run_script("train.py", "stage=validate", *settings(root, "data.root=nowhere"), cwd=tmp_path)
+        done = run_script(
+            "train.py", "stage=validate", *taken("validate", settings(root, "data.root=nowhere")), cwd=tmp_path
+        )
         assert done.returncode == 2
 
     def test_names_of_files_stay_what_they_are_and_on_their_line(self, tmp_path, monkeypatch, capsys):
@@ -182,7 +188,7 @@ class TestSkip:
             shards.append([(store.name, path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths])
         assert len(shards[0]) == 2
         assert shards[0] == shards[1]
-        left, fewer = (build.image_set(config("train", *base)) for base in (skip, settings(smaller)))
+        left, fewer = (image_index(config("train", *base)) for base in (skip, settings(smaller)))
         assert left.fingerprint() == fewer.fingerprint()
         assert [pair.id for pair in left.splits["val"]] == [pair.id for pair in fewer.splits["val"]]
 
@@ -192,18 +198,18 @@ class TestSkip:
         examined = []
         examine = quarantine.check_pairs
         monkeypatch.setattr(quarantine, "check_pairs", lambda *args: examined.append(len(args[1])) or examine(*args))
-        images = build.image_set(cfg)
+        images = image_index(cfg)
         assert [len(images.splits[split]) for split in ("train", "val")] == [6, 3]
         assert not {pair.id for pairs in images.splits.values() for pair in pairs} & BAD
         listing = tmp_path / "runs" / "mine" / "validate" / "quarantine.csv"
         assert {row["id"] for row in listed(listing)} == BAD
         said = "left out: 2 of 8 train and 1 of 4 val images, listed in runs/mine/validate/quarantine.csv"
         assert said in capsys.readouterr().out
-        assert build.image_set(cfg) == images
+        assert image_index(cfg) == images
         assert examined == [12]
         shutil.copy(files(root, "train_00000")[0], files(root, "train_00001")[0])
         shutil.copy(files(root, "train_00000")[1], files(root, "train_00001")[1])
-        assert len(build.image_set(cfg).splits["train"]) == 7
+        assert len(image_index(cfg).splits["train"]) == 7
         assert {row["id"] for row in listed(listing)} == BAD - {"train_00001"}
         assert examined == [12, 1]
 
@@ -211,19 +217,19 @@ class TestSkip:
         with pytest.raises(BadDataError):
             run("validate", base=settings(root))
         monkeypatch.setattr(quarantine, "check_pairs", None)
-        images = build.image_set(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25")))
+        images = image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25")))
         assert len(images.splits["train"]) == 6
         classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
         classes.write_text(classes.read_text() + "sun\n")  # which makes other labels right
         with pytest.raises(TypeError, match="not callable"):
-            build.image_set(config("train", *settings(root, "data.on_bad=skip")))
+            image_index(config("train", *settings(root, "data.on_bad=skip")))
 
     @pytest.mark.parametrize(
         "pairs", ["none", [], {"0": None}, {"0": [["a", "b", "c"]]}, {"0": [None]}, None, "cut"], ids=str
     )
     def test_a_damaged_memory_is_none(self, root, pairs):
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
-        images, _ = build.listed_images(cfg)
+        images, _ = listed_images(cfg)
         quarantine.save_checks(cfg, images, {"0": [checks.FileProblem("a", "is bad")]})
         path = quarantine.checks_dir(cfg, images) / "examined.json"
         whole = read_json(path)
@@ -242,16 +248,16 @@ class TestSkip:
 
         monkeypatch.setattr(quarantine, "check_pairs", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            build.image_set(cfg)
+            image_index(cfg)
         monkeypatch.setattr(quarantine, "check_pairs", lambda *args: examined.append(len(args[1])) or examine(*args))
-        assert len(build.image_set(cfg).splits["train"]) == 6
+        assert len(image_index(cfg).splits["train"]) == 6
         assert examined == [12 - 5]
 
     def test_the_share_that_is_allowed_is_allowed(self, sound, tmp_path, monkeypatch):
         """0.29 * 100 is less than 29."""
         monkeypatch.chdir(tmp_path)
         cfg = config("train", *settings(sound))
-        images, _ = build.listed_images(cfg)
+        images, _ = listed_images(cfg)
         pairs = [ImageMaskPair(str(number), tmp_path / f"{number}.jpg", tmp_path / "m.png") for number in range(100)]
         images = replace(images, splits={"train": tuple(pairs)})
         found = [[checks.FileProblem("a", "is bad")]] * 29 + [[]] * 71
@@ -278,9 +284,9 @@ class TestSkip:
         with pytest.raises(
             HypercolumnsError, match=r"data mine: 1 files can't be read, .*: .*00000\.jpg can't be read \("
         ):
-            build.image_set(cfg)
+            image_index(cfg)
         monkeypatch.setattr(checks, "read_image", read)
-        assert len(build.image_set(cfg).splits["train"]) == 6
+        assert len(image_index(cfg).splits["train"]) == 6
 
     @pytest.mark.parametrize(
         ("override", "message"),
@@ -306,17 +312,17 @@ class TestSkip:
             files(root, f"val_{number:05}")[0].write_bytes(b"<html>")
         message = r"4 of 4 val images can't be used, so there is nothing left: .*quarantine\.csv: mend them$"
         with pytest.raises(HypercolumnsError, match=message):
-            build.image_set(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=1")))
+            image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=1")))
 
     def test_fewer_images_are_chosen_of_those_that_are_left(self, root):
         skip = ["data.on_bad=skip", "data.max_bad=0.25"]
-        images = build.image_set(config("train", *settings(root, *skip, "data.limit_images=6")))
+        images = image_index(config("train", *settings(root, *skip, "data.limit_images=6")))
         assert len(images.splits["train"]) == 6
         with pytest.raises(HypercolumnsError, match="whole number from 1 to 6"):
-            build.image_set(config("train", *settings(root, *skip, "data.limit_images=7")))
+            image_index(config("train", *settings(root, *skip, "data.limit_images=7")))
 
 
 def test_images_in_both_splits_are_a_warning(sound, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    build.image_set(config("train", *settings(sound, "data.val=train")))
+    image_index(config("train", *settings(sound, "data.val=train")))
     assert "warning: data mine: 8 images are in several splits, such as train_00000; " in capsys.readouterr().out

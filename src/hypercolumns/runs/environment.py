@@ -3,17 +3,38 @@
 import os
 import platform
 import re
-import shlex
 import subprocess
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 import hypercolumns
+from hypercolumns.io.files import write_json
+
+
+@dataclass(frozen=True)
+class RunOrigin:
+    """What a run is made with.
+
+    Attributes:
+        config: every setting, as YAML.
+        command: as it was typed.
+        device: that it runs on.
+    """
+
+    config: str
+    command: str
+    device: torch.device
+
+    def write(self, folder: Path) -> None:
+        """Write `config.yaml`, `environment.json` and, if the checkout differs from its commit, `changes.patch`."""
+        (folder / "config.yaml").write_text(self.config, encoding="utf-8")
+        write_json(folder / "environment.json", environment(self.command, self.device))
+        if patch := changes(Path(__file__)):
+            (folder / "changes.patch").write_text(patch, encoding="utf-8", errors="surrogateescape")
 
 
 def environment(command: str, device: torch.device) -> dict[str, Any]:
@@ -50,16 +71,6 @@ def _processor() -> str | None:
     lines = table.read_text().splitlines() if table.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or None)
-
-
-def command_line(overrides: list[str]) -> str:
-    """The command that starts a job with these settings, as it can be pasted into a shell."""
-    return shlex.join(["python", "train.py", *overrides])
-
-
-def is_job_of_sweep() -> bool:
-    """Whether this is one of the jobs that a command with -m runs."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def commit(file: Path) -> dict[str, Any] | None:

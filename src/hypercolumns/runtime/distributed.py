@@ -5,40 +5,95 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import DictConfig
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.runtime.progress import console
 from hypercolumns.runtime.signals import handle_stop_signals, raise_interrupt
 
-MACHINE_SETTINGS = ("accelerator", "devices", "num_nodes", "strategy")  # settings of the trainer
 EXIT_TIMEOUT = 5  # seconds that a process may take to end after the one that started it
 Found = TypeVar("Found")
 
 
-def launch(cfg: DictConfig) -> None:
-    """Start the processes that the trainer's settings ask for, if nobody else has, and let them find each other.
+@dataclass(frozen=True)
+class Machine:
+    """Where a command runs: arguments of Lightning's Trainer, of which None are left to it.
 
-    A process that is started here runs this very command, up to this point, and ends no later than this one. No process
-    goes on before all are here.
+    Attributes:
+        accelerator: `cpu`, `gpu`, `auto` and so on.
+        devices: how many of them, a process for each.
+        precision: of the numbers that are computed with.
+        num_nodes: how many machines.
+        strategy: how processes share the work, such as `ddp`.
     """
-    if distributed.is_initialized():
-        return
-    trainer = inference_trainer(cfg)
-    _check_precision(str(cfg.trainer.precision), trainer.strategy.root_device)
+
+    accelerator: str = "auto"
+    devices: int | str | Sequence[int] = 1
+    precision: str | int = "32-true"
+    num_nodes: int | None = None
+    strategy: str | None = None
+
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.trainer().strategy.root_device
+
+    def trainer(self, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
+        """A trainer on this machine for inference, which writes nothing and ends at a signal.
+
+        Args:
+            callbacks: of Lightning.
+            settings: further arguments of the trainer, such as `precision`.
+
+        Raises:
+            HypercolumnsError: for a machine that is not there.
+        """
+        chosen = {name: value for name, value in vars(self).items() if name != "precision" and value is not None}
+        try:
+            return pl.Trainer(
+                **chosen,
+                callbacks=[*callbacks, _Interruptible()],
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+                **settings,
+            )
+        except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:  # RuntimeError: of SLURM
+            raise _invalid_trainer(error) from error
+
+
+def launch(machine: Machine) -> None:
+    """Launch the process group that the machine asks for, unless torchrun or SLURM already has.
+
+    Each child process re-runs this command up to this point and is ended with its parent. Returns in all processes when
+    all are here; only the first of them prints from then on.
+
+    Raises:
+        HypercolumnsError: for a machine that is not there, or a precision that it lacks.
+    """
+    if not distributed.is_initialized():
+        _launch(machine)
+    console.quiet = not is_rank_zero()
+
+
+def _launch(machine: Machine) -> None:
+    trainer = machine.trainer()
+    _check_precision(str(machine.precision), trainer.strategy.root_device)
     if trainer.world_size == 1:
         # Lightning takes it from what torchrun and srun set, even for a command that works by itself
         rank_zero_only.rank = 0  # type: ignore[attr-defined]
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and distributed.is_torchelastic_launched():
             raise HypercolumnsError(
-                f"torchrun started {os.environ['WORLD_SIZE']} processes, but trainer.devices={cfg.trainer.devices} "
+                f"torchrun started {os.environ['WORLD_SIZE']} processes, but trainer.devices={machine.devices} "
                 f"means one that works by itself; add trainer=ddp"
             )
         return
@@ -106,28 +161,6 @@ def barrier() -> None:
     """Until all processes are here: what the first one has written, the others then find."""
     if distributed.is_initialized():
         distributed.barrier()
-
-
-def device(cfg: DictConfig) -> torch.device:
-    """The device of this process."""
-    return inference_trainer(cfg).strategy.root_device
-
-
-def inference_trainer(cfg: DictConfig, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
-    """A trainer on the machine that the trainer's settings choose, which writes nothing and ends at a signal."""
-    try:
-        return pl.Trainer(
-            **{name: cfg.trainer[name] for name in MACHINE_SETTINGS if name in cfg.trainer},
-            callbacks=[*callbacks, _Interruptible()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            **settings,
-        )
-    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:  # RuntimeError: SLURM's settings
-        raise _invalid_trainer(error) from error
 
 
 class _Interruptible(pl.Callback):

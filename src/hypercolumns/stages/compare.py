@@ -8,31 +8,34 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation, compare
 from hypercolumns.io.files import file_hash, short_hash, write_json
 from hypercolumns.reports import tables
-from hypercolumns.runs import run as runs
-from hypercolumns.runs.environment import command_line, environment
+from hypercolumns.runs.environment import environment
 from hypercolumns.runs.run import Run
-from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings import build
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.compose import local_path
+from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.machine import origin
 
 
 def compare_runs(cfg: DictConfig) -> Path:
     """Print and write how the run `evaluation` differs from the run `baseline`; returns the folder of the result."""
-    build.check_settings(cfg)
+    check_settings(cfg)
+    quiet_libraries()
     if cfg.evaluation is None or cfg.baseline is None:
         raise HypercolumnsError(
             "stage=compare needs evaluation=<the folder of a run that was scored> and baseline=<that of another>"
         )
     files = {setting: _counts(cfg, setting) for setting in ("evaluation", "baseline")}
     evaluation, baseline = map(Evaluation.load, files.values())
-    result = compare(evaluation, baseline, cfg.groups, cfg.bootstrap, cfg.seed)
+    result = compare(evaluation, baseline, cfg.group_pattern, cfg.bootstrap_samples, cfg.seed)
     compared = {
         setting: {"run": str(file.resolve().parent), "counts": file_hash(file)[:16]} for setting, file in files.items()
     }
-    folder = runs.local_path(cfg, "runs") / "comparisons" / short_hash([compared, cfg.groups, cfg.bootstrap, cfg.seed])
+    key = short_hash([compared, cfg.group_pattern, cfg.bootstrap_samples, cfg.seed])
+    folder = local_path(cfg, "runs") / "comparisons" / key
     write_json(folder / "comparison.json", {"compared": compared, **result})
-    command = command_line(build.overrides())
-    write_json(folder / "environment.json", environment(command, distributed.device(cfg)))
+    made_with = origin(cfg)
+    write_json(folder / "environment.json", environment(made_with.command, made_with.device))
     tables.write_comparison(folder / "comparison.csv", result)
     tables.print_comparison(result, files["evaluation"].parent, files["baseline"].parent)
     console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)
@@ -41,7 +44,7 @@ def compare_runs(cfg: DictConfig) -> Path:
 
 def _counts(cfg: DictConfig, setting: str) -> Path:
     """The counts in the folder that a setting names."""
-    folder = runs.local_path(cfg, setting)
+    folder = local_path(cfg, setting)
     folder = folder.parent if folder.is_file() else folder
     counts = Run(folder).counts
     if not counts.is_file():

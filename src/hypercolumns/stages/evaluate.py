@@ -3,87 +3,118 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from hypercolumns.data import DatasetIndex, PredictionDataset, mask_pairs
 from hypercolumns.data.datasets.voc import CLASSES
-from hypercolumns.data.image_set import (
-    ImageMaskPair,
-    check_present,
-    make_index,
-    read_classes,
-    read_palette,
-)
+from hypercolumns.data.image_set import ImageMaskPair, check_present, make_index, read_classes, read_palette
 from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.io.images import read_image
 from hypercolumns.models import model_file
-from hypercolumns.runs import run as runs
-from hypercolumns.runs.hyperparameters import words
-from hypercolumns.runs.results import (
-    ScoredImages,
-    print_results,
-    refresh_intervals,
-    score_model,
-    write_results,
-)
-from hypercolumns.runs.score import score_images
+from hypercolumns.runs.results import print_results
+from hypercolumns.runs.run import Run
+from hypercolumns.runs.score import ScoredImages, Scorer
 from hypercolumns.runtime import distributed
-from hypercolumns.settings import build
+from hypercolumns.settings import training
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.columns import words
+from hypercolumns.settings.compose import local_path
+from hypercolumns.settings.data import image_index
+from hypercolumns.settings.inference import quiet_libraries, test_time_augmentation
+from hypercolumns.settings.machine import machine, origin
+from hypercolumns.settings.model import finished_model
 from hypercolumns.tasks import LabelPredictor
 
 ALL = "given"  # in place of a split, where masks are in a folder
 
 
-def evaluate(cfg: DictConfig) -> runs.Run:
+class Subject(NamedTuple):
+    """What is evaluated.
+
+    Attributes:
+        images: with the split alone that is scored.
+        split: its name.
+        cnn: the name of the folder for the run.
+        about: what decides the result besides the images.
+        name: for people.
+        score: scores it.
+    """
+
+    images: DatasetIndex
+    split: str
+    cnn: str
+    about: dict[str, Any]
+    name: str
+    score: Callable[[Scorer], ScoredImages]
+
+
+def evaluate(cfg: DictConfig) -> Run:
     """Score, and write all there is to see of it; returns the run.
 
-    Raises HypercolumnsError if the settings name no model and no predictions, or both, or what does not fit the data.
+    Raises:
+        HypercolumnsError: if the settings name no model and no predictions, or both, or what does not fit the data.
     """
-    build.check_settings(cfg)
+    check_settings(cfg)
+    quiet_libraries()
+    distributed.launch(machine(cfg))
     if (cfg.model is None) == (cfg.predictions is None):
         raise HypercolumnsError(
             "stage=evaluate needs model=<the model.safetensors of a finished run>, or predictions=<a folder of masks>"
         )
     if cfg.masks is not None and cfg.predictions is None:
         raise HypercolumnsError("masks= goes with predictions=; a model is scored on the images and masks of data=")
-    return _evaluate_model(cfg) if cfg.predictions is None else _evaluate_masks(cfg)
+    subject = _model(cfg) if cfg.predictions is None else _masks(cfg)
+    images, split, about = subject.images, subject.split, subject.about
+    identity = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about}
+    parent = local_path(cfg, "runs") / images.name / subject.cnn / "evaluate"
+    results = training.results(cfg, words({"stage": "evaluate", "split": split, "what": subject.name, **about}))
+    with Run.begin(parent, identity, origin(cfg), cfg.overwrite) as run:
+        if not run.scored:
+            resolution = {"split": split, "resolution": "original"}
+            evaluated = {"what": subject.name, "data": images.name, **resolution, **about}
+            results.write(run, {"stage": "evaluate", "evaluated": evaluated}, subject.score(results.scorer))
+        else:
+            results.refresh_intervals(run)
+        distributed.barrier()
+        print_results(run, f"{subject.name}: {len(images.splits[split])} {split} images of {images.name}")
+    return run
 
 
-def _evaluate_model(cfg: DictConfig) -> runs.Run:
+def _model(cfg: DictConfig) -> Subject:
     path = model_file.find_model(expand_path("model", cfg.model))
-    images = _of_split(build.image_set(cfg), cfg.split)
-    segmenter = build.model(cfg, images)
-    views = build.test_time_augmentation(cfg)
+    images = _of_split(image_index(cfg), cfg.split)
+    segmenter = finished_model(cfg, images)
+    tta = test_time_augmentation(cfg)
     network = segmenter.backbone.network
     cnn = cfg.cnn.name if cfg.cnn.network == network else network.replace("/", "-")
-    about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(views), "precision": cfg.trainer.precision}
+    about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(tta), "precision": cfg.trainer.precision}
 
-    def scored() -> ScoredImages:
+    def score(scorer: Scorer) -> ScoredImages:
         dataset = ImageDataset(images.splits[cfg.split], images.palette, len(images.classes))
-        return score_model(cfg, LabelPredictor(segmenter, views), dataset, images)
+        return scorer.score_model(LabelPredictor(segmenter, tta), dataset, images)
 
-    return _finish(cfg, images, cfg.split, str(cnn), about, str(path), scored)
+    return Subject(images, cfg.split, str(cnn), about, str(path), score)
 
 
-def _evaluate_masks(cfg: DictConfig) -> runs.Run:
+def _masks(cfg: DictConfig) -> Subject:
     predictions = expand_path("predictions", cfg.predictions)
     split = cfg.split if cfg.masks is None else ALL
     if cfg.masks is not None:
         images, originals = _mask_set(cfg, predictions), {}
     else:
-        given = _of_split(build.image_set(cfg), cfg.split)
+        given = _of_split(image_index(cfg), cfg.split)
         pairs = given.splits[cfg.split]
         originals = {pair.id: pair.image for pair in pairs}
         predicted = [ImageMaskPair(pair.id, predictions / f"{pair.id}.png", pair.mask) for pair in pairs]
         images = make_index(given.name, given.classes, given.palette, {cfg.split: predicted})
     check_present(images)
 
-    def scored() -> ScoredImages:
+    def score(scorer: Scorer) -> ScoredImages:
         dataset = PredictionDataset(images.splits[split], images.palette, len(images.classes))
 
         def look(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
@@ -91,32 +122,9 @@ def _evaluate_masks(cfg: DictConfig) -> runs.Run:
             image = read_image(originals[id], mask.shape) if id in originals else None
             return image, mask, labels
 
-        return ScoredImages(score_images(cfg, nn.Identity(), dataset, images.classes), look, images.palette)
+        return ScoredImages(scorer.score(nn.Identity(), dataset, images.classes), look, images.palette)
 
-    return _finish(cfg, images, split, "predictions", {}, str(predictions), scored)
-
-
-def _finish(
-    cfg: DictConfig,
-    images: DatasetIndex,
-    split: str,
-    cnn: str,
-    about: dict[str, Any],
-    what: str,
-    scored: Callable[[], ScoredImages],
-) -> runs.Run:
-    identity = {"data": images.fingerprint(), "boundary": cfg.boundary, **about}
-    with runs.Run.begin(cfg, runs.local_path(cfg, "runs") / images.name / cnn / "evaluate", identity) as run:
-        title = f"{what}: {len(images.splits[split])} {split} images of {images.name}"
-        if not run.scored:
-            evaluated = {"what": what, "data": images.name, "split": split, "resolution": "original", **about}
-            settings = {"stage": "evaluate", "split": split, "what": what, **about}
-            write_results(cfg, run, {"stage": "evaluate", "evaluated": evaluated}, scored(), words(settings))
-        else:
-            refresh_intervals(cfg, run)
-        distributed.barrier()
-        print_results(run, title)
-    return run
+    return Subject(images, split, "predictions", {}, str(predictions), score)
 
 
 def _of_split(images: DatasetIndex, split: str) -> DatasetIndex:

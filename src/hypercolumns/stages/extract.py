@@ -9,22 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, StackDataset
 
-from hypercolumns.data import Augmentation, DatasetIndex, Example, ImageDataModule
-from hypercolumns.errors import HypercolumnsError, check_int
-from hypercolumns.io.files import atomic_write
+from hypercolumns.data import Example, ImageDataModule
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import Tap
 from hypercolumns.reports import projector, tables
-from hypercolumns.runs import run as runs
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 from hypercolumns.samplers import Sampler
-from hypercolumns.settings import build
+from hypercolumns.settings import data, model
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.compose import write_config
+from hypercolumns.settings.identity import shared_settings, store_identity
+from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.inputs import store_folder
+from hypercolumns.settings.machine import machine
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have done
@@ -36,14 +40,15 @@ def extract(cfg: DictConfig) -> Path:
     Several processes may do so at once, started together or not, and share the work; each returns when the store is
     finished.
     """
-    build.check_settings(cfg)
-    check_int("embedding", cfg.embedding, minimum=0)
-    images = build.image_set(cfg)
-    backbone = build.backbone(cfg)
-    sampler: Sampler = build.part("sampler", cfg.sampler)
-    guide = _guide(cfg, images) if sampler.needs_logits else None
-    fingerprint = runs.store_identity(cfg, runs.shared_settings(cfg, images, backbone))
-    folder = runs.store_folder(cfg, images, fingerprint)
+    check_settings(cfg)
+    quiet_libraries()
+    distributed.launch(machine(cfg))
+    images = data.image_index(cfg)
+    backbone = model.backbone(cfg)
+    sampler = model.sampler(cfg)
+    guide = model.guide(cfg, images) if sampler.needs_logits else None
+    fingerprint = store_identity(cfg, shared_settings(cfg, images, backbone))
+    folder = store_folder(cfg, images, fingerprint)
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
         if cfg.overwrite and distributed.is_rank_zero():
             projector.remove_projector(folder)
@@ -52,52 +57,34 @@ def extract(cfg: DictConfig) -> Path:
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
             console.print(f"extract: already done, {folder}", markup=False)
         else:
-            with atomic_write(folder / "config.yaml") as temporary:
-                OmegaConf.save(cfg, temporary, resolve=True)
-            colours = build.views_to_sample(cfg)
-            number = colours.pop("number", 0)
-            data = ImageDataModule(
-                images,
-                num_workers=cfg.num_workers,
-                resize=build.resize(cfg),
-                augmentation=Augmentation(**colours),
-                seed=cfg.seed,
-            )
-            read = build.hypercolumn_reader(cfg, backbone.to(distributed.device(cfg)).eval())
+            write_config(cfg, folder / "config.yaml")
+            read = model.hypercolumn_reader(cfg, backbone.to(machine(cfg).device()).eval())
             sample = functools.partial(
                 _sample, taps=backbone.taps, read=read, sampler=sampler, guide=guide, seed=cfg.seed
             )
+            batches = data.images_to_sample(cfg, images)
             for split in images.splits:
-                _extract_split(writer, split, _views(data, split, number), cfg.num_workers, sample)
+                copies = _copies(batches, split, cfg.extract.augmentations)
+                _extract_split(writer, split, copies, cfg.num_workers, sample)
         writer.finish()
     store = SampleStore(folder)
     tables.print_store(store, images.classes)
     if cfg.embedding and distributed.is_rank_zero():
-        projector.write_projector(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
+        projector.write_projector(store, images, cfg.embedding, cfg.seed, data.resize(cfg))
     return folder
 
 
-def _guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
-    """The model for a sampler that needs one."""
-    if cfg.model is None:
-        raise HypercolumnsError(
-            f"sampler={cfg.sampler.kind} asks a model which pixels to take; give model=<the model.safetensors "
-            f"of a finished run>, or choose another sampler"
-        )
-    return build.model(cfg, images).to(distributed.device(cfg))
-
-
-def _views(data: ImageDataModule, split: str, number: int) -> StackDataset[Any]:
-    """The views that samples of a split are taken from: of train images that many, of others the image as it is."""
-    if split != "train" or not number:
-        return StackDataset(data.dataset(split))
-    return StackDataset(*(data.augmented(split, epoch) for epoch in range(number)))
+def _copies(batches: ImageDataModule, split: str, augmentations: int) -> StackDataset[Any]:
+    """The copies that samples of a split are taken from: augmented ones of train images, else the image as it is."""
+    if split != "train" or not augmentations:
+        return StackDataset(batches.dataset(split))
+    return StackDataset(*(batches.augmented(split, epoch) for epoch in range(augmentations)))
 
 
 def _extract_split(
     writer: StoreWriter,
     split: str,
-    data: StackDataset[Any],
+    copies: StackDataset[Any],
     num_workers: int,
     sample: Callable[[Sequence[Example]], ImageSamples],
 ) -> None:
@@ -108,8 +95,8 @@ def _extract_split(
         first = next(claims, None)
         if first is not None:
             total = sum(len(writer.images(shard)) for shard in missing)
-            for shard, images in _claimed(writer, itertools.chain([first], claims), split, data, num_workers, total):
-                writer.write(shard, [sample(views) for views in images])
+            for shard, images in _claimed(writer, itertools.chain([first], claims), split, copies, num_workers, total):
+                writer.write(shard, [sample(copies) for copies in images])
         else:
             if not waiting:
                 console.print(f"extract {split}: waiting for other processes to write {len(missing)} shards")
@@ -118,9 +105,9 @@ def _extract_split(
 
 
 def _claimed(
-    writer: StoreWriter, claims: Iterator[Shard], split: str, data: StackDataset[Any], num_workers: int, total: int
+    writer: StoreWriter, claims: Iterator[Shard], split: str, copies: StackDataset[Any], num_workers: int, total: int
 ) -> Iterator[tuple[Shard, Iterator[Sequence[Example]]]]:
-    """Each shard with the views of its images; workers read ahead, so it is claimed once their reading reaches it."""
+    """Each shard with the copies of its images; workers read ahead, so it is claimed once their reading reaches it."""
     claimed: deque[Shard] = deque()
 
     def indices() -> Iterator[int]:
@@ -129,7 +116,7 @@ def _claimed(
             yield from writer.images(shard)
 
     loader: DataLoader[Any] = DataLoader(
-        data,
+        copies,
         batch_size=None,
         sampler=indices(),
         num_workers=num_workers,
@@ -142,16 +129,16 @@ def _claimed(
 
 
 def _sample(
-    views: Sequence[Example],
+    copies: Sequence[Example],
     taps: Sequence[Tap],
-    read: build.HypercolumnReader,
+    read: model.HypercolumnReader,
     sampler: Sampler,
     guide: Segmenter | None,
     seed: int,
 ) -> ImageSamples:
-    """The samples of one image; a function of its views, the seed and the model that guides the sampler alone."""
+    """The samples of one image; a function of its copies, the seed and the model that guides the sampler alone."""
     positions, labels, features = [], [], []
-    for number, (image, mask, image_id, _) in enumerate(views):
+    for number, (image, mask, image_id, _) in enumerate(copies):
         logits = None if guide is None else functools.partial(_predicted, guide, image)
         generator = randomness.generator(seed, "sample", image_id, *([number] if number else []))
         points = sampler(mask, generator, logits)
@@ -159,7 +146,7 @@ def _sample(
         labels.append(mask[points[:, 0], points[:, 1]])
         features.append(read(image, points).half().cpu())
     found = torch.cat(features)
-    first = views[0]
+    first = copies[0]
     _refuse_unless_finite(found, taps, first.id)
     size = (first.mask.shape[0], first.mask.shape[1])
     return ImageSamples(first.id, size, torch.cat(positions), torch.cat(labels), found)

@@ -1,6 +1,7 @@
 """Stage pretrain: sampled hypercolumns in, a pixel classifier out, and with it a complete model."""
 
 from functools import partial
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -10,63 +11,72 @@ from hypercolumns.io.files import short_hash
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.reports import tables
-from hypercolumns.runs import run as runs
-from hypercolumns.runs.results import score_and_write
+from hypercolumns.runs.fit import fit
+from hypercolumns.runs.results import ValImages, score_and_write
+from hypercolumns.runs.run import Run
+from hypercolumns.runtime.distributed import launch
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings import build
+from hypercolumns.settings import data, model, training
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.columns import hyperparameters
+from hypercolumns.settings.identity import result_settings, shared_settings, stage_dir
+from hypercolumns.settings.inference import load_for_inference, quiet_libraries
+from hypercolumns.settings.inputs import find_store
+from hypercolumns.settings.machine import machine, origin
 from hypercolumns.store import SampleStore
 from hypercolumns.tasks import PixelClassificationTask
 
 
-def pretrain(cfg: DictConfig) -> runs.Run:
+def pretrain(cfg: DictConfig) -> Run:
     """Train the classifier, and score the complete model on as many val images as was asked for; returns the run."""
-    build.check_settings(cfg)
-    images = build.image_set(cfg)
-    backbone = build.backbone(cfg)
-    wanted = runs.shared_settings(cfg, images, backbone)
-    store = runs.find_store(cfg, images, wanted)
-    limit = _limit(cfg.dense_val, len(images.splits["val"]))
-    identity = wanted | {"samples": short_hash(store.fingerprint), **runs.result_settings(cfg, "pretrain")}
-    with runs.Run.begin(cfg, runs.stage_dir(cfg, images, "pretrain"), identity) as run:
+    check_settings(cfg)
+    quiet_libraries()
+    launch(machine(cfg))
+    training.check_training(cfg)
+    images = data.image_index(cfg)
+    backbone = model.backbone(cfg)
+    shared = shared_settings(cfg, images, backbone)
+    store = find_store(cfg, images, shared)
+    limit = _limit(cfg.val_images, len(images.splits["val"]))
+    identity = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "pretrain")}
+    with Run.begin(stage_dir(cfg, images, "pretrain"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
             console.print(f"pretrain: from the samples in {store.folder}", markup=False)
             tables.print_absent(store, images.classes)
             run.save(_trained(cfg, store, images, backbone, run))
-        score_and_write(
-            cfg,
-            run,
-            images,
-            limit,
-            {name: store.fingerprint[name] for name in ("sampler", "views") if name in store.fingerprint},
-        )
+        decided = store.fingerprint
+        sampled: dict[str, Any] = {name: decided[name] for name in ("sampler", "augmentation") if name in decided}
+        results = training.results(cfg, hyperparameters(cfg, sampled))
+        val = ValImages(images, limit, cfg.data.get("fold"))
+        score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
 
 
-def _trained(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: Backbone, run: runs.Run) -> Segmenter:
+def _trained(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: Backbone, run: Run) -> Segmenter:
     """The complete model, its classifier trained on the samples."""
     split = store.split("train")
     mean, std = split.statistics()
-    classifier = build.classifier(cfg, len(mean), len(images.classes))
+    classifier = model.classifier(cfg, len(mean), len(images.classes))
     classifier.set_statistics(mean, std)
-    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
+    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, data.resize(cfg))
     task = PixelClassificationTask(
         classifier,
         images.classes,
-        loss=build.loss(cfg, partial(split.samples_per_class, len(images.classes))),
+        loss=training.loss(cfg, partial(split.samples_per_class, len(images.classes))),
         seed=cfg.seed,
-        **build.optimization(cfg),
+        **training.optimization(cfg),
     )
-    data = SampleDataModule(
+    batches = SampleDataModule(
         store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch, places=classifier.needs_coordinates
     )
-    build.fit(cfg, task, data, segmenter, run.folder, run.events)
+    fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter))
     return segmenter
 
 
-def _limit(dense_val: int | str, images: int) -> int:
-    """How many images the setting `dense_val` means."""
-    if dense_val == "all":
+def _limit(val_images: int | str, images: int) -> int:
+    """How many images the setting `val_images` means."""
+    if val_images == "all":
         return images
-    if isinstance(dense_val, int) and dense_val >= 0:
-        return min(dense_val, images)
-    raise HypercolumnsError(f"dense_val={dense_val} must be all, or a number of images (0 for none)")
+    if isinstance(val_images, int) and val_images >= 0:
+        return min(val_images, images)
+    raise HypercolumnsError(f"val_images={val_images} must be all, or a number of images (0 for none)")

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 
 from hypercolumns.data.batch_samplers import feistel_permutation
-from hypercolumns.errors import HypercolumnsError, check_int
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation.tap_ranking import (
     LinearProbes,
     ProbeResult,
@@ -17,32 +17,36 @@ from hypercolumns.evaluation.tap_ranking import (
 from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.reports import tables
-from hypercolumns.runs import run as runs
+from hypercolumns.runs.run import Run
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings import build
+from hypercolumns.settings import data, model
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.compose import command
+from hypercolumns.settings.identity import result_settings, shared_settings, stage_dir
+from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.inputs import find_store
+from hypercolumns.settings.machine import origin
 from hypercolumns.store import Samples, SampleStore, Split
 
 Row = dict[str, Any]
 
 
-def rank_taps(cfg: DictConfig) -> runs.Run:
+def rank_taps(cfg: DictConfig) -> Run:
     """Rank the taps of the store that stage pretrain would take, alone and together; returns the run.
 
-    See `ranking` for what a tap is judged by. Each tap is tried alone, then each beside the best one, and so on: see
+    See `evaluation.tap_ranking` for what a tap is judged by. Each tap is tried alone, then each beside the best one, and so on: see
     `forward_selection`. A context tap that is made from the deepest layer is tried with that beside it, even alone, and
     all taps together are what the others are compared with.
     """
-    build.check_settings(cfg)
-    for setting, value in cfg.rank.items():
-        if value is not None or setting in ("dimension", "samples"):
-            check_int(f"rank.{setting}", value, minimum=1)
-    images = build.image_set(cfg)
-    backbone = build.backbone(cfg)
-    wanted = runs.shared_settings(cfg, images, backbone)
-    store = runs.find_store(cfg, images, wanted)
-    identity = wanted | {"samples": short_hash(store.fingerprint), **runs.result_settings(cfg, "rank_taps")}
-    with runs.Run.begin(cfg, runs.stage_dir(cfg, images, "rank_taps"), identity) as run:
+    check_settings(cfg)
+    quiet_libraries()
+    images = data.image_index(cfg)
+    backbone = model.backbone(cfg)
+    shared = shared_settings(cfg, images, backbone)
+    store = find_store(cfg, images, shared)
+    identity = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "rank_taps")}
+    with Run.begin(stage_dir(cfg, images, "rank_taps"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.finished:
             console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
             rows = _rank(cfg, store, backbone, len(images.classes))
@@ -58,21 +62,21 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
         if cfg.cnn.get("context"):  # which the choice holds, as far as it is good
             chosen.append("cnn.context=[]")
         console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)
-        console.print(f"{'command':>9}  {build.command('all', *chosen)}", markup=False)
+        console.print(f"{'command':>9}  {command('all', *chosen)}", markup=False)
     return run
 
 
 def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[Row]:
     """What was tried, best first."""
-    rules = _rules(backbone, cfg.rank.most, cfg.rank.channels)
+    rules = _rules(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
     if not rules.larger(()):
         raise HypercolumnsError(
-            f"rank.channels={rules.budget} allows none of the taps; the narrowest layer has "
+            f"rank.max_channels={rules.budget} allows none of the taps; the narrowest layer has "
             f"{min(rules.channels[: rules.layers])} channels"
         )
     train, val = (_some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
     statistics = store.split("train").statistics()
-    probes = LinearProbes(train, val, statistics, rules.channels, classes, cfg.rank.dimension, cfg.seed)
+    probes = LinearProbes(train, val, statistics, rules.channels, classes, cfg.rank.components, cfg.seed)
     steps = forward_selection(rules, probes.score)
     tried = {trial.subset: (number, trial) for number, step in enumerate(steps, start=1) for trial in step.new}
     everything = tuple(range(len(rules.channels)))

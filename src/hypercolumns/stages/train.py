@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -19,134 +18,123 @@ from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.runs import run as runs
-from hypercolumns.runs.results import score_and_write
+from hypercolumns.runs.fit import fit
+from hypercolumns.runs.lookup import differences
+from hypercolumns.runs.results import ValImages, score_and_write
+from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.runtime.signals import ignore_signals_in_worker
-from hypercolumns.samplers import Sampler, UniformSampler
-from hypercolumns.settings import build
+from hypercolumns.samplers import UniformSampler
+from hypercolumns.settings import data, model, training
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.columns import hyperparameters
+from hypercolumns.settings.compose import plain
+from hypercolumns.settings.identity import classifier_shape, result_settings, shared_settings, stage_dir
+from hypercolumns.settings.inference import configure_inference, load_for_inference, quiet_libraries
+from hypercolumns.settings.inputs import find_pretrained, sweep_requirements
+from hypercolumns.settings.machine import machine, origin
 from hypercolumns.tasks import SegmentationTask
 
 SCRATCH = "scratch"
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200  # what mean and std come from, where there are no samples
 
 
-def train(cfg: DictConfig) -> runs.Run:
+def train(cfg: DictConfig) -> Run:
     """Train the segmenter and score it on the val images; returns the run."""
-    build.check_settings(cfg)
-    images = build.image_set(cfg)
+    check_settings(cfg)
+    quiet_libraries()
+    distributed.launch(machine(cfg))
+    training.check_training(cfg)
+    images = data.image_index(cfg)
     start = _named_start(cfg)
-    if cfg.start_share and cfg.init_from == SCRATCH:
-        raise HypercolumnsError(
-            f"start_share={cfg.start_share} keeps some of the weights of a trained model, and with init_from=scratch "
-            f"there is none; use start_share=null, or leave out init_from=scratch"
-        )
-    backbone = build.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
-    wanted = runs.shared_settings(cfg, images, backbone)
+    backbone = model.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
+    shared = shared_settings(cfg, images, backbone)
     if cfg.init_from is None:
-        shape = {"classifier": _shape(build.identified(build.plain(cfg.classifier)))}
-        own = runs.sweep_requirements(cfg, images, wanted)
-        start = runs.find_pretrained(cfg, images, wanted | shape | own).model
-    identity = wanted | {
+        shape = {"classifier": classifier_shape(plain(cfg.classifier))}
+        start = find_pretrained(cfg, images, shared | shape | sweep_requirements(cfg, images, shared)).model
+    identity = shared | {
         "trainable": cfg.cnn.trainable,
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
-        **runs.result_settings(cfg, "train"),
+        **result_settings(cfg, "train"),
     }
-    with runs.Run.begin(cfg, runs.stage_dir(cfg, images, "train"), identity) as run:
+    with Run.begin(stage_dir(cfg, images, "train"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
-            console.print(f"train: from {start or 'scratch'}", markup=False)
-            _train(cfg, images, backbone, start, run)
-        score_and_write(cfg, run, images, len(images.splits["val"]), {})
+            console.print(f"train: from {start or SCRATCH}", markup=False)
+            run.save(_trained(cfg, images, backbone, start, run))
+        results = training.results(cfg, hyperparameters(cfg, {}))
+        val = ValImages(images, len(images.splits["val"]), cfg.data.get("fold"))
+        score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
 
 
-def _train(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: runs.Run) -> None:
-    data = build.image_data(cfg, images)
-    classifier = _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg)
-    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
-    begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if cfg.start_share else {}
-    build.configure_inference(segmenter, cfg)
+def _trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: Run) -> Segmenter:
+    """The complete model, trained on the images."""
+    batches = data.image_data(cfg, images)
+    classifier = (
+        _new_classifier(cfg, backbone, batches) if start is None else _classifier_of(start, backbone, images, cfg)
+    )
+    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, data.resize(cfg))
+    averages = cfg.wise_ft_alpha is not None
+    initial = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if averages else {}
+    configure_inference(segmenter, cfg)
     if distributed.is_distributed():
-        backbone.to(distributed.device(cfg)).synchronize_batch_norm()
+        backbone.to(machine(cfg).device()).synchronize_batch_norm()
     task = SegmentationTask(
         segmenter,
-        sampler=_sampler(cfg),
-        loss=build.loss(cfg, partial(_count, cfg, data)),
+        sampler=training.pixel_sampler(cfg),
+        loss=training.loss(cfg, partial(_class_counts, batches)),
         seed=cfg.seed,
-        **build.optimization(cfg),
+        **training.optimization(cfg),
     )
-    build.fit(cfg, task, data, segmenter, run.folder, run.events)
-    if cfg.start_share:
-        _keep_share_of_start(segmenter, begun, cfg.start_share)
-    run.save(segmenter)
+    fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter))
+    if averages:
+        _average_with_initial(segmenter, initial, cfg.wise_ft_alpha)
+    return segmenter
 
 
-def _keep_share_of_start(segmenter: Segmenter, begun: Mapping[str, Tensor], share: float) -> None:
-    """Give the weights a share of those that the training began with.
+def _average_with_initial(segmenter: Segmenter, initial: Mapping[str, Tensor], alpha: float) -> None:
+    """Average the weights with those that the training began with, WiSE-FT.
 
-    Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022), equation 1, with alpha = 1 - share.
+    Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022), equation 1.
     """
     for name, tensor in segmenter.state_dict().items():
         if tensor.is_floating_point():  # not a count of batches
-            tensor.lerp_(begun[name].to(tensor), share)
-
-
-def _sampler(cfg: DictConfig) -> Sampler | None:
-    """What the setting `pixels` means."""
-    if cfg.pixels == "all":
-        return None
-    if cfg.pixels == runs.SAMPLER:
-        chosen: Sampler = build.part("sampler", cfg.sampler)
-        return chosen
-    if isinstance(cfg.pixels, int) and cfg.pixels > 0:
-        return UniformSampler(cfg.pixels)
-    raise HypercolumnsError(f"pixels={cfg.pixels} must be all, a number of pixels an image, or {runs.SAMPLER}")
+            tensor.lerp_(initial[name].to(tensor), 1 - alpha)
 
 
 def _named_start(cfg: DictConfig) -> Path | None:
     """The model that `init_from` names, if it names one."""
+    if cfg.wise_ft_alpha is not None and cfg.init_from == SCRATCH:
+        raise HypercolumnsError(
+            f"wise_ft_alpha={cfg.wise_ft_alpha} averages with the weights of a trained model, and with "
+            f"init_from=scratch there is none; use wise_ft_alpha=null, or leave out init_from=scratch"
+        )
     if cfg.init_from in (None, SCRATCH):
         return None
     return model_file.find_model(expand_path("init_from", cfg.init_from), "init_from")
 
 
-def _from_model(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
+def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
     """A classifier with the weights of a model's; refused if the model does not fit."""
-    model = Segmenter.load(path)
-    classifier = build.classifier(cfg, model.backbone.channels, len(model.classes))
-    found, wanted = (
-        {
-            "cnn": part.fingerprint(),
-            "alignment": alignment,
-            "resize": resize,
-            "classes": classes,
-            "classifier": _shape({"kind": head.kind, **head.settings()}),
-        }
-        for part, alignment, resize, classes, head in (
-            (model.backbone, model.alignment, model.resize, model.classes, model.classifier),
-            (backbone, cfg.alignment, build.resize(cfg), images.classes, classifier),
-        )
-    )
-    differing = runs.differences(found, wanted)
+    start = Segmenter.load(path)
+    classifier = model.classifier(cfg, start.backbone.channels, len(start.classes))
+    wanted = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, data.resize(cfg))
+    differing = differences(model.settings_of(start), model.settings_of(wanted))
     if differing:
         raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")
-    classifier.load_state_dict(model.classifier.state_dict())
+    classifier.load_state_dict(start.classifier.state_dict())
     mean, std = (classifier.get_buffer(name).clone() for name in ("mean", "std"))
-    classifier.set_statistics(mean, std)  # models of older versions may have a std of 0
+    classifier.set_statistics(mean, std)  # a file may hold a std of 0
     return classifier
 
 
-def _shape(classifier: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a classifier's settings, those that decide which weights it has."""
-    return {name: value for name, value in classifier.items() if name != "dropout"}
-
-
-def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageDataModule) -> Classifier:
+def _new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule) -> Classifier:
     """A new classifier, standardised by pixels of some training images: labelled ones, where an image has enough."""
-    read = build.hypercolumn_reader(cfg, backbone)
-    dataset = data.dataset("train")
-    order = torch.randperm(len(dataset), generator=randomness.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
+    read = model.hypercolumn_reader(cfg, backbone)
+    dataset = batches.dataset("train")
+    generator = randomness.generator(cfg.seed, "statistics")
+    order = torch.randperm(len(dataset), generator=generator)[:STATISTICS_IMAGES]
     count, total, squares = 0, torch.zeros(backbone.channels).double(), torch.zeros(backbone.channels).double()
     sampler = UniformSampler(STATISTICS_PIXELS)
     for index in track(order.tolist(), "measure mean and std"):
@@ -157,18 +145,20 @@ def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageDataModule) ->
         values = read(image, points).double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
     mean = total / max(count, 1)
-    classifier = build.classifier(cfg, backbone.channels, len(data.image_set.classes))
+    classifier = model.classifier(cfg, backbone.channels, len(batches.image_set.classes))
     classifier.set_statistics(mean, (squares / max(count, 1) - mean.square()).clamp(min=0).sqrt())
     return classifier
 
 
-def _count(cfg: DictConfig, data: ImageDataModule) -> Tensor:
-    """The number of pixels of each class in the train split."""
-    classes = len(data.image_set.classes)
+def _class_counts(batches: ImageDataModule) -> Tensor:
+    """The number of pixels of each class in the train split, (classes,) int64."""
     loader: DataLoader[Example] = DataLoader(
-        data.dataset("train"), batch_size=None, num_workers=cfg.num_workers, worker_init_fn=ignore_signals_in_worker
+        batches.dataset("train"),
+        batch_size=None,
+        num_workers=batches.num_workers,
+        worker_init_fn=ignore_signals_in_worker,
     )
-    counts = torch.zeros(classes, dtype=torch.int64)
+    counts = torch.zeros(len(batches.image_set.classes), dtype=torch.int64)
     for _, mask, *_ in track(loader, "count classes", len(loader)):
-        counts += torch.bincount(mask[mask != IGNORE_INDEX], minlength=classes)
+        counts += torch.bincount(mask[mask != IGNORE_INDEX], minlength=len(counts))
     return counts

@@ -10,7 +10,9 @@ from hypercolumns.errors import BadDataError, escape_control_chars
 from hypercolumns.io.files import write_json
 from hypercolumns.reports import dataset
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings import build
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.data import listed_images
+from hypercolumns.settings.inference import quiet_libraries
 
 
 def validate(cfg: DictConfig) -> Path:
@@ -18,8 +20,9 @@ def validate(cfg: DictConfig) -> Path:
 
     Neither the network nor its weights have a part in it. Raises BadDataError if a file can't be used.
     """
-    build.check_settings(cfg)
-    images, _ = build.listed_images(cfg)
+    check_settings(cfg)
+    quiet_libraries()
+    images, _ = listed_images(cfg)
     pairs = list(itertools.chain(*images.splits.values()))
     found = list(quarantine.check_files(cfg, images, pairs, "validate"))
     in_order = iter(found)

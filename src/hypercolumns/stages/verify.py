@@ -5,9 +5,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.runs import run as runs
 from hypercolumns.runtime.progress import console, track
-from hypercolumns.settings import build
+from hypercolumns.settings import data, model
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.compose import local_path
+from hypercolumns.settings.identity import shared_settings
+from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.inputs import find_store
 from hypercolumns.store import REPAIR, SampleStore, find_damage
 
 MAX_NAMED = 5
@@ -17,18 +21,21 @@ def verify(cfg: DictConfig) -> Path:
     """Read all of a store and hold it against its sidecars; returns its folder.
 
     It is the one that `samples` names, whatever it was made from, or else the one that stage pretrain would take.
-    Raises HypercolumnsError naming what is damaged.
+
+    Raises:
+        HypercolumnsError: naming what is damaged.
     """
-    build.check_settings(cfg)
+    check_settings(cfg)
+    quiet_libraries()
     if cfg.samples is not None:
-        folder = runs.local_path(cfg, "samples")
+        folder = local_path(cfg, "samples")
     else:
-        images = build.image_set(cfg)
-        folder = runs.find_store(cfg, images, runs.shared_settings(cfg, images, build.backbone(cfg))).folder
-    found = find_damage(folder, lambda shards: track(shards, "verify"))
-    if found:
-        more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-        raise HypercolumnsError(f"{folder} is damaged: {', '.join(found[:MAX_NAMED])}{more}; {REPAIR}")
+        images = data.image_index(cfg)
+        folder = find_store(cfg, images, shared_settings(cfg, images, model.backbone(cfg))).folder
+    damage = find_damage(folder, lambda shards: track(shards, "verify"))
+    if damage:
+        more = f" and {len(damage) - MAX_NAMED} more" if len(damage) > MAX_NAMED else ""
+        raise HypercolumnsError(f"{folder} is damaged: {', '.join(damage[:MAX_NAMED])}{more}; {REPAIR}")
     store = SampleStore(folder)
     rows = sum(len(store.split(split)) for split in store.records)
     console.print(f"verify: {rows:,} samples in {folder} are as they were written", markup=False)

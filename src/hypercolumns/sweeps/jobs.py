@@ -19,15 +19,14 @@ from omegaconf import DictConfig
 
 from hypercolumns.callbacks import PrunedError
 from hypercolumns.callbacks.metrics_csv import read_metrics_csv
-from hypercolumns.cli.app import error_line
+from hypercolumns.cli.messages import error_line
 from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.io.files import read_json, write_json
-from hypercolumns.runs.environment import command_line
 from hypercolumns.runs.run import Run
-from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings import build
-from hypercolumns.stages.all import compose_stage
+from hypercolumns.settings.compose import command_line, compose_stage
+from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.machine import machine
 
 Stages = Callable[[DictConfig], Any]  # runs the stage that a config names
 DONE, PRUNED, FAILED = "done", "pruned", "failed"
@@ -146,14 +145,15 @@ def _figures(made: Any) -> dict[str, Any]:
 
 def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Raise HypercolumnsError, with the command to use instead, if a job of a sweep is to be several processes."""
-    build.quiet_libraries()
-    trainer = distributed.inference_trainer(cfg)
-    count = max(trainer.world_size, trainer.num_devices * int(cfg.trainer.get("num_nodes") or 1))
+    quiet_libraries()
+    where = machine(cfg)
+    trainer = where.trainer()
+    count = max(trainer.world_size, trainer.num_devices * int(where.num_nodes or 1))
     if count > 1:
         instead = one_by_one(overrides)
-        nodes = cfg.trainer.get("num_nodes") or 1
+        nodes = where.num_nodes or 1
         raise HypercolumnsError(
-            f"-m runs each job in one process, and trainer.devices={cfg.trainer.devices}"
+            f"-m runs each job in one process, and trainer.devices={where.devices}"
             f"{f' trainer.num_nodes={nodes}' if nodes != 1 else ''} asks for {count}; "
             f"give trainer=default trainer.devices=1{f', or run the jobs without -m: {instead}' if instead else ''}"
         )

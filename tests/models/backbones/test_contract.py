@@ -17,7 +17,7 @@ from torchvision.ops import SqueezeExcitation
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import RegularGrid
-from hypercolumns.settings import build
+from hypercolumns.settings.model import backbone
 
 
 class Expected(NamedTuple):
@@ -91,7 +91,7 @@ ODD, EVEN = (65, 97), (128, 70)  # the first however often they are halved (and 
 def make(name):
     cnn, _, model = name.partition("/")
     overrides = [f"cnn={cnn}", "cnn.weights=null", *([f"cnn.model={model}"] if model else [])]
-    return build.backbone(config("train", *overrides)).eval()
+    return backbone(config("train", *overrides)).eval()
 
 
 @pytest.fixture(

@@ -1,0 +1,213 @@
+"""From a config to what a training takes: loss, optimizer, trainer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch import Tensor
+
+from hypercolumns.callbacks import (
+    AtomicCheckpointIO,
+    EMAWeightAveraging,
+    MetricsCSV,
+    RelocatableModelCheckpoint,
+    ResumableEarlyStopping,
+    ResumeCheckpoint,
+    SearchPruning,
+    SelfContainedCheckpoint,
+    TerminateOnNonFinite,
+    TrainingProgressBar,
+)
+from hypercolumns.data import ResumableDataModule
+from hypercolumns.errors import HypercolumnsError, check_fraction
+from hypercolumns.losses import ClassWeights, Loss, balanced_weights
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runs.fit import checkpoints_dir
+from hypercolumns.runs.results import Results
+from hypercolumns.runs.run import Run
+from hypercolumns.runs.score import Scorer
+from hypercolumns.runtime import distributed
+from hypercolumns.runtime.progress import console
+from hypercolumns.samplers import Sampler, UniformSampler
+from hypercolumns.settings.compose import part, plain
+from hypercolumns.settings.machine import machine
+from hypercolumns.settings.model import sampler
+from hypercolumns.settings.schema import samples_pixels
+from hypercolumns.tasks.param_groups import ParamGroupConfig
+
+
+def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
+    """The loss weights of classes that the setting `class_weights` asks for.
+
+    Args:
+        cfg: the config.
+        count: returns the number of training pixels or samples of each class, (classes,) int64; called only if needed.
+    """
+    if cfg.class_weights == "none":
+        return None
+    if cfg.class_weights == "batch":
+        return "batch"
+    if cfg.class_weights == "balanced":
+        return balanced_weights(count())
+    if not isinstance(cfg.class_weights, int | float):
+        raise HypercolumnsError(
+            f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch, or a number from 0 "
+            f"(none) to 1 (balanced)"
+        )
+    check_fraction("class_weights", cfg.class_weights)
+    return balanced_weights(count(), cfg.class_weights)
+
+
+def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
+    """The loss that the config names.
+
+    Args:
+        cfg: the config.
+        count: as for `class_weights`.
+
+    Raises:
+        HypercolumnsError: if the loss takes no weights of classes but is given some, or can't be shared by processes
+            but is.
+    """
+    weights = class_weights(cfg, count)
+    made: Loss = part("loss", cfg.loss)
+    what = f"loss={cfg.loss.kind}"
+    if not made.set_class_weights(weights) and weights is not None:
+        raise HypercolumnsError(
+            f"class_weights={cfg.class_weights}: in {what} all classes count alike by themselves; use "
+            f"class_weights=none, or a loss with cross-entropy in it"
+        )
+    if distributed.is_distributed() and not made.supports_ddp:
+        raise HypercolumnsError(
+            f"{what} is no sum over pixels, so several processes can't share a batch and give what one would; use "
+            f"trainer.devices=1, or loss=cross_entropy"
+        )
+    return made
+
+
+def optimization(cfg: DictConfig) -> dict[str, Any]:
+    """What the tasks take of the groups optimizer and scheduler: `optimizer`, `schedule` and `rates`."""
+    settings = plain(cfg.optimizer)
+    rates = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
+    return {"optimizer": part("optimizer", settings), "schedule": part("scheduler", cfg.scheduler), "rates": rates}
+
+
+def check_training(cfg: DictConfig) -> None:
+    """Build what a training takes of its settings, before any work.
+
+    Raises:
+        HypercolumnsError: for settings that can't be.
+    """
+    loss(cfg, lambda: torch.ones(1))
+    optimization(cfg)
+
+
+def pixel_sampler(cfg: DictConfig) -> Sampler | None:
+    """What chooses the pixels of stage train, by the setting `pixels`; None for all pixels."""
+    if cfg.pixels == "all":
+        return None
+    if samples_pixels(cfg):
+        return sampler(cfg)
+    if isinstance(cfg.pixels, int) and cfg.pixels > 0:
+        return UniformSampler(cfg.pixels)
+    raise HypercolumnsError(f"pixels={cfg.pixels} must be all, a number of pixels an image, or sampler")
+
+
+def logger(cfg: DictConfig, events: Path) -> Any:
+    """The logger of a run, which writes to the folder `events`."""
+    return instantiate(cfg.logger, save_dir=str(events))
+
+
+def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Segmenter) -> pl.Trainer:
+    """The trainer of a run.
+
+    Args:
+        cfg: the config.
+        run: whose folders it writes to.
+        data: whose position in an epoch checkpoints hold.
+        segmenter: which checkpoints hold as a whole.
+    """
+    callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
+    if cfg.ema is not None:
+        callbacks.append(EMAWeightAveraging(cfg.ema))
+    callbacks += [SelfContainedCheckpoint(segmenter), TerminateOnNonFinite(data), TrainingProgressBar()]
+    callbacks.append(MetricsCSV(run.folder))
+    mode = "min" if str(cfg.monitor).endswith("loss") else "max"
+    callbacks.append(SearchPruning(cfg.stage, cfg.monitor, minimise=mode == "min"))
+    if cfg.patience is not None:
+        callbacks.append(ResumableEarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience))
+    best = RelocatableModelCheckpoint(
+        checkpoints_dir(run.folder),
+        filename="best",
+        monitor=cfg.monitor,
+        mode=mode,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    last = ResumeCheckpoint(checkpoints_dir(run.folder), cfg.checkpoint_minutes, data)
+    callbacks += [best, last]  # in this order, so that the last one knows the best
+    made: pl.Trainer = instantiate(
+        cfg.trainer,
+        logger=logger(cfg, run.events),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(run.folder),
+        reload_dataloaders_every_n_epochs=1,  # the order of an epoch is a function of its number
+        use_distributed_sampler=False,  # the data modules see to it
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        _convert_="all",
+    )
+    announce_batches(cfg, made)
+    return made
+
+
+def announce_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
+    """Say what a step is where several processes share it.
+
+    Raises:
+        HypercolumnsError: if they can't.
+    """
+    if trainer.world_size == 1:
+        return
+    if cfg.batch_size < trainer.world_size:
+        raise HypercolumnsError(
+            f"batch_size={cfg.batch_size} is of all processes, too little for {trainer.world_size} processes; "
+            f"use batch_size={trainer.world_size} or more, or fewer processes"
+        )
+    what = "samples" if cfg.stage == "pretrain" else "images"
+    steps = trainer.accumulate_grad_batches
+    console.print(
+        f"{cfg.stage}: {trainer.world_size} processes share batches of {cfg.batch_size} {what}, "
+        f"{cfg.batch_size / trainer.world_size:g} each"
+        f"{f', {steps} batches a step' if steps > 1 else ''}; learning rate {cfg.optimizer.lr:g}"
+    )
+
+
+def scorer(cfg: DictConfig) -> Scorer:
+    """How the stage scores images."""
+    return Scorer(
+        machine=machine(cfg),
+        num_workers=cfg.num_workers,
+        boundary_width=cfg.boundary_width,
+        bootstrap_samples=cfg.bootstrap_samples,
+        group_pattern=cfg.group_pattern,
+        seed=cfg.seed,
+    )
+
+
+def results(cfg: DictConfig, columns: Mapping[str, Any]) -> Results:
+    """How the results of a stage are scored and written.
+
+    Args:
+        cfg: the config.
+        columns: of TensorBoard's table of hyperparameters.
+    """
+    return Results(scorer(cfg), partial(logger, cfg), columns, per_class=cfg.stage == "evaluate")
