@@ -16,7 +16,7 @@ from hypercolumns.runtime import signals
 @app.exits_on_user_error
 def main(cfg: DictConfig) -> None:
     """Write masks, overlays and what else is wanted."""
-    from hypercolumns.stages import predict  # torch takes seconds to import, which --help need not wait for
+    from hypercolumns.stages.predict import predict  # torch takes seconds to import, which --help need not wait for
 
     signals.handle_stop_signals(signals.raise_interrupt)  # from here on there is something to stop
     if predict(cfg):

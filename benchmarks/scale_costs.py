@@ -30,7 +30,7 @@ from hypercolumns.models.tta import NO_TTA
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import UniformSampler
-from hypercolumns.settings import build
+from hypercolumns.settings import build, inference
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.tasks import (
     EvaluationTask,
@@ -52,7 +52,7 @@ def config(stage: str, settings: Sequence[str]) -> DictConfig:
 def measure(settings: list[str], folder: Path, rounds: int) -> tuple[Costs, list[dict[str, Any]]]:
     """All costs, and the times as a table."""
     warnings.filterwarnings("ignore", ".*self.log.*")  # nobody listens
-    build.quiet_libraries()
+    inference.quiet_libraries()
     console.quiet = True
     cfg = config("extract", settings)
     images = build.image_set(cfg)

@@ -22,7 +22,7 @@ from hypercolumns.data import SampleDataModule
 from hypercolumns.data.batch_samplers import SampleBatchSampler
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.settings import build
+from hypercolumns.settings import build, inference
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassificationTask
 
@@ -113,7 +113,7 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = [f"batch_size={options.batch}", f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu"]
         cfg = compose("train", ["stage=pretrain", "scheduler=constant", *settings])
-    build.quiet_libraries()
+    inference.quiet_libraries()
     split = store.split("train")
     held = [
         [split.fetch(rows) for rows in SampleBatchSampler(len(split), options.batch, cfg.seed, epoch)]

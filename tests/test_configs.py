@@ -99,7 +99,7 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
         "callbacks",
         "dense_val",
         "embedding",
-        "window",
+        "max_window_pixels",
         "compile",
         "checkpoint_minutes",
         "bootstrap",  # and groups: of the intervals, which are made again from the counts

@@ -22,7 +22,7 @@ from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.hypercolumn import dense, locate_maps
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
-from hypercolumns.settings import build
+from hypercolumns.settings import inference
 
 SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
 
@@ -79,7 +79,7 @@ def test_bf16_gives_nearly_the_same_labels(any_segmenter):
 def test_compiled_it_is_the_same(segmenter):
     images = torch.rand(1, 3, 60, 70)
     logits = segmenter.logits(images[0])
-    build.configure_inference(segmenter, OmegaConf.create({"window": 10**6, "compile": True}))
+    inference.configure_inference(segmenter, OmegaConf.create({"max_window_pixels": 10**6, "compile": True}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the compiler
         assert torch.allclose(segmenter.logits(images[0]), logits, atol=1e-4)

@@ -18,7 +18,8 @@ from hypercolumns import HypercolumnsError
 from hypercolumns.data import shapes
 from hypercolumns.runs import results
 from hypercolumns.runtime import distributed
-from hypercolumns.stages import predict, run_stage
+from hypercolumns.stages import run_stage
+from hypercolumns.stages.predict import predict
 from hypercolumns.visualization.panels import panels
 
 MODEL = "runs/shapes/rgb/pretrain/latest/model.safetensors"

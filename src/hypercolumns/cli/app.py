@@ -45,7 +45,7 @@ PATH_SETTINGS = (  # settings whose values are taken as they are typed: paths, a
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 GO_ON = "and the same command goes on from here"
 LESS_MEMORY = (
-    "lower batch_size, or window (pixels that the CNN sees at once); stage train: augment.crop or pixels too; "
+    "lower batch_size, or max_window_pixels (that the CNN sees at once); stage train: augment.crop or pixels too; "
     "trainer.precision=bf16-mixed (predict.py: precision=bf16) takes half"
 )
 WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"

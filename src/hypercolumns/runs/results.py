@@ -25,7 +25,7 @@ from hypercolumns.runs.hyperparameters import hyperparameters
 from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import score_images
 from hypercolumns.runtime import distributed
-from hypercolumns.settings import build
+from hypercolumns.settings import build, inference
 from hypercolumns.tasks import LabelPredictor
 from hypercolumns.visualization.panels import LabelledImage, panels
 from hypercolumns.visualization.plots import confusion_picture
@@ -61,7 +61,7 @@ def score_and_write(cfg: DictConfig, run: Run, images: DatasetIndex, limit: int,
         scored = None
         if limit:
             segmenter = Segmenter.load(run.model)
-            build.configure_inference(segmenter, cfg)
+            inference.configure_inference(segmenter, cfg)
             dataset = ImageDataset([pairs[index] for index in chosen], images.palette, len(images.classes))
             scored = score_model(cfg, LabelPredictor(segmenter, NO_TTA), dataset, images)
         evaluated = {

@@ -35,6 +35,7 @@ from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.environment import changes, command_line, environment, is_job_of_sweep
+from hypercolumns.runs.files import COUNTS, METRICS, RECORD
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import Sampler
@@ -42,7 +43,6 @@ from hypercolumns.settings import build
 from hypercolumns.store import INDEX, SampleStore, fingerprint_of
 
 Identity = dict[str, Any]
-RECORD = "run.json"
 
 # Settings that decide what a stage gives, besides its input. The others are where things lie and how fast it goes.
 TRAINING = "seed classifier loss optimizer scheduler trainer class_weights batch_size ema patience monitor".split()
@@ -142,8 +142,8 @@ class Run:
         self.folder = folder
         self.events = folder.parent.parent / "events" / f"{folder.parent.name}-{folder.name}"
         self.model = folder / "model.safetensors"
-        self.metrics = folder / "metrics.json"
-        self.counts = folder / "images.npz"
+        self.metrics = folder / METRICS
+        self.counts = folder / COUNTS
         self.panels = folder / "panels.png"
 
     @classmethod

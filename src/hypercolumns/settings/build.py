@@ -1,8 +1,6 @@
 """From a config to objects."""
 
-import logging
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +11,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 from torch import Tensor
 
 from hypercolumns.callbacks import (
@@ -62,10 +59,10 @@ from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.extractor import hypercolumns_at
 from hypercolumns.models.hypercolumn import check_alignment
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.runs.environment import command_line
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console
+from hypercolumns.settings import inference
 from hypercolumns.tasks.param_groups import MAX_LR, ParamGroupConfig
 
 WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of conf/data leaves them out
@@ -79,30 +76,6 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 HypercolumnReader = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
-
-
-def quiet_libraries() -> None:
-    """Silence Lightning's hints and warnings about things that are as they should be, unless hydra.verbose asks."""
-    for library in ("PIL", "matplotlib"):  # they log every chunk of every PNG, and every font
-        logging.getLogger(library).setLevel(logging.INFO)
-    if HydraConfig.initialized() and HydraConfig.get().verbose:
-        return
-    for library in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*eval mode at the start of training.*",
-        ".*LeafSpec.*",
-        ".*could not find the monitored key.*",  # `fit` says so itself, at the end
-        ".*smaller than the logging interval.*",
-        ".*your dataloader is not resumable.*",  # the data modules see to it
-        ".*when logging on epoch level in distributed setting.*",  # of figures that are the same in all processes
-        ".*Checkpoint directory .* exists and is not empty.*",
-        "Glyph .* missing from font.*",  # of a class's name, in a plot
-    ):
-        warnings.filterwarnings("ignore", message)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # for `images` makes an error of it
-    warnings.filterwarnings("ignore", module="PIL")  # what else a damaged file makes it say, beside our own words
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -122,7 +95,7 @@ def check_settings(cfg: DictConfig) -> None:
     plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     check_folder_name("cnn.name", cfg.cnn.name)
     check_kinds(cfg)
-    check_machine(cfg)
+    inference.check_inference(cfg)
     for group in ("augment", "rank", "views"):
         if not isinstance(cfg[group], DictConfig) and (cfg[group] or group == "views"):
             raise HypercolumnsError(f"{group}={cfg[group]} is a group of settings; set one of them, {group}.<name>=...")
@@ -151,7 +124,7 @@ def check_settings(cfg: DictConfig) -> None:
             check_number(f"optimizer.{name}", cfg.optimizer.get(name, 0), below=MAX_LR)
     elif cfg.stage in ("pretrain", "train"):
         raise HypercolumnsError("monitor=null: a training needs a figure to tell its best epoch by, such as val/loss")
-    quiet_libraries()
+    inference.quiet_libraries()
     if cfg.stage in SHARED:
         distributed.launch(cfg)
     if cfg.monitor is not None:  # raise for settings that can't be, before any work
@@ -286,20 +259,6 @@ def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
     return new
 
 
-def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
-    """Set what changes a segmenter's speed and memory, but not what it does: the settings `window` and `compile`."""
-    check_machine(cfg)
-    segmenter.window = cfg.window
-    if cfg.compile:
-        segmenter.backbone.body.compile()
-
-
-def check_machine(cfg: DictConfig) -> None:
-    """Raise HypercolumnsError if `window` or `compile` can't be."""
-    check_int("window", cfg.window, minimum=1)
-    check_bool("compile", cfg.compile)
-
-
 def model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     """The model that the setting `model` names; raises HypercolumnsError unless it has the classes of the images."""
     path = expand_path("model", cfg.model)
@@ -309,17 +268,8 @@ def model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
             f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} "
             f"{', '.join(images.classes)}; give data.classes=<a file of the model's classes> if the masks hold those"
         )
-    configure_inference(segmenter, cfg)
+    inference.configure_inference(segmenter, cfg)
     return segmenter
-
-
-def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
-    """The setting `tta`."""
-    settings = plain(cfg.tta)
-    if not isinstance(settings, dict) or set(settings) - {"scales", "flip"}:
-        raise HypercolumnsError(f"tta={settings} must be tta.scales=[...] and tta.flip=true or false")
-    scales = settings.get("scales", [1.0])
-    return TestTimeAugmentation(tuple(scales if isinstance(scales, list) else [scales]), settings.get("flip", False))
 
 
 def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
@@ -374,7 +324,7 @@ def hypercolumn_reader(cfg: DictConfig, backbone: Backbone) -> HypercolumnReader
     def read(image: Tensor, points: Tensor) -> Tensor:
         with torch.inference_mode():
             batch = image[None].to(backbone.get_buffer("mean").device)
-            return hypercolumns_at(backbone, batch, points[None], cfg.alignment, limit=cfg.window)[0]
+            return hypercolumns_at(backbone, batch, points[None], cfg.alignment, limit=cfg.max_window_pixels)[0]
 
     return read
 

@@ -33,7 +33,7 @@ from hypercolumns.runs.results import (
 )
 from hypercolumns.runs.score import score_images
 from hypercolumns.runtime import distributed
-from hypercolumns.settings import build
+from hypercolumns.settings import build, inference
 from hypercolumns.tasks import LabelPredictor
 
 ALL = "given"  # in place of a split, where masks are in a folder
@@ -58,7 +58,7 @@ def _evaluate_model(cfg: DictConfig) -> runs.Run:
     path = model_file.find_model(expand_path("model", cfg.model))
     images = _of_split(build.image_set(cfg), cfg.split)
     segmenter = build.model(cfg, images)
-    views = build.test_time_augmentation(cfg)
+    views = inference.test_time_augmentation(cfg)
     network = segmenter.backbone.network
     cnn = cfg.cnn.name if cfg.cnn.network == network else network.replace("/", "-")
     about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(views), "precision": cfg.trainer.precision}

@@ -34,9 +34,10 @@ from hypercolumns.prediction import (
     read_frames,
 )
 from hypercolumns.prediction.ground_truth import GroundTruth, remove_figures
-from hypercolumns.runs.run import RECORD, Run
+from hypercolumns.runs.files import RECORD
+from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import ProgressBar, console
-from hypercolumns.settings import build
+from hypercolumns.settings import inference
 
 SHARES = "shares.csv"
 MAX_SHOWN = 20  # of what went wrong
@@ -57,7 +58,7 @@ def predict(cfg: DictConfig) -> int:
     written before is not done again. Raises HypercolumnsError for settings that can't be, and for a file that can't be
     written.
     """
-    build.quiet_libraries()
+    inference.quiet_libraries()
     set_max_pixels(cfg.max_pixels)
     if cfg.export is not None:
         _export(cfg)
@@ -67,7 +68,7 @@ def predict(cfg: DictConfig) -> int:
     how = _how(cfg, outputs)
     path = model_file.find_model(expand_path("model", cfg.model)).resolve()  # what `latest` leads to now
     segmenter = Segmenter.load(path).to(device(cfg.device))
-    build.configure_inference(segmenter, cfg)
+    inference.configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[kind].suffix for kind in outputs])
     if any(source.video for source in sources):
         check_package("av", "video", f"images={cfg.images}")
@@ -168,7 +169,7 @@ def _outputs(cfg: DictConfig) -> RequestedOutputs:
 
 
 def _how(cfg: DictConfig, outputs: RequestedOutputs) -> PredictOptions:
-    adaptive, views = AdaptiveSettings(cfg.adaptive_start, cfg.adaptive_margin), build.test_time_augmentation(cfg)
+    adaptive, views = AdaptiveSettings(cfg.adaptive_start, cfg.adaptive_margin), inference.test_time_augmentation(cfg)
     unsure: dict[PredictionKind, str] = {
         OUTPUTS[kind].needs: kind for kind in outputs if OUTPUTS[kind].needs != "labels"
     }

@@ -25,7 +25,7 @@ from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 from hypercolumns.samplers import Sampler, UniformSampler
-from hypercolumns.settings import build
+from hypercolumns.settings import build, inference
 from hypercolumns.tasks import SegmentationTask
 
 SCRATCH = "scratch"
@@ -66,7 +66,7 @@ def _train(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Pat
     classifier = _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg)
     segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
     begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if cfg.start_share else {}
-    build.configure_inference(segmenter, cfg)
+    inference.configure_inference(segmenter, cfg)
     if distributed.is_distributed():
         backbone.to(distributed.device(cfg)).synchronize_batch_norm()
     task = SegmentationTask(

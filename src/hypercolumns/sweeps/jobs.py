@@ -26,7 +26,7 @@ from hypercolumns.runs.environment import command_line
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings import build
+from hypercolumns.settings import inference
 from hypercolumns.stages.all import compose_stage
 
 Stages = Callable[[DictConfig], Any]  # runs the stage that a config names
@@ -146,7 +146,7 @@ def _figures(made: Any) -> dict[str, Any]:
 
 def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Raise HypercolumnsError, with the command to use instead, if a job of a sweep is to be several processes."""
-    build.quiet_libraries()
+    inference.quiet_libraries()
     trainer = distributed.inference_trainer(cfg)
     count = max(trainer.world_size, trainer.num_devices * int(cfg.trainer.get("num_nodes") or 1))
     if count > 1:

@@ -25,7 +25,7 @@ from hypercolumns.errors import HypercolumnsError, check_int
 from hypercolumns.io.files import release_lock
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings import build
+from hypercolumns.settings import inference
 from hypercolumns.sweeps.jobs import DONE, FAILED, PRUNED, JobRecord, clear_records, read_record
 
 Launch = Callable[[list[str], int], object]  # of a job's settings and its number
@@ -46,7 +46,7 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
             "search=optuna runs its jobs one at a time, so hydra/launcher does not go with it; to search in several "
             "processes start the same command several times"
         )
-    build.quiet_libraries()
+    inference.quiet_libraries()
     trials = Trials(cfg, distributions(overrides))
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     while trials.missing():

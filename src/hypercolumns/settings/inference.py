@@ -1,0 +1,59 @@
+"""What train.py and predict.py both read from a config: how a finished model is used. Imports no Lightning."""
+
+import logging
+import warnings
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from hypercolumns.errors import HypercolumnsError, check_bool, check_int
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.models.tta import TestTimeAugmentation
+
+
+def quiet_libraries() -> None:
+    """Silence Lightning's hints and warnings about things that are as they should be, unless hydra.verbose asks."""
+    for library in ("PIL", "matplotlib"):  # they log every chunk of every PNG, and every font
+        logging.getLogger(library).setLevel(logging.INFO)
+    if HydraConfig.initialized() and HydraConfig.get().verbose:
+        return
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*eval mode at the start of training.*",
+        ".*LeafSpec.*",
+        ".*could not find the monitored key.*",  # `fit` says so itself, at the end
+        ".*smaller than the logging interval.*",
+        ".*your dataloader is not resumable.*",  # the data modules see to it
+        ".*when logging on epoch level in distributed setting.*",  # of figures that are the same in all processes
+        ".*Checkpoint directory .* exists and is not empty.*",
+        "Glyph .* missing from font.*",  # of a class's name, in a plot
+    ):
+        warnings.filterwarnings("ignore", message)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # for `images` makes an error of it
+    warnings.filterwarnings("ignore", module="PIL")  # what else a damaged file makes it say, beside our own words
+
+
+def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
+    """Set what changes a segmenter's speed and memory, but not what it does: `max_window_pixels` and `compile`."""
+    check_inference(cfg)
+    segmenter.window = cfg.max_window_pixels
+    if cfg.compile:
+        segmenter.backbone.body.compile()
+
+
+def check_inference(cfg: DictConfig) -> None:
+    """Raise HypercolumnsError if `max_window_pixels` or `compile` can't be."""
+    check_int("max_window_pixels", cfg.max_window_pixels, minimum=1)
+    check_bool("compile", cfg.compile)
+
+
+def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
+    """The setting `tta`."""
+    settings = OmegaConf.to_container(cfg.tta, resolve=True) if OmegaConf.is_config(cfg.tta) else cfg.tta
+    if not isinstance(settings, dict) or set(settings) - {"scales", "flip"}:
+        raise HypercolumnsError(f"tta={settings} must be tta.scales=[...] and tta.flip=true or false")
+    scales = settings.get("scales", [1.0])
+    return TestTimeAugmentation(tuple(scales if isinstance(scales, list) else [scales]), settings.get("flip", False))
