@@ -10,11 +10,12 @@ import torch
 from common import arguments, medians, report
 from torch import Tensor
 
-from hypercolumns.evaluation.metrics import confusion_metric, segmentation_metrics
+from hypercolumns.evaluation.metrics import segmentation_metrics
 from hypercolumns.io.images import read_image, read_mask
 from hypercolumns.models.engine import AdaptiveSettings, adaptive
 from hypercolumns.models.engine.points import PointClassifier
 from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.tasks.metrics import confusion_metric
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def test_all_stages_then_predict_small(run, tmp_path):
     (tmp_path / "in = [1], & more" / "a, b=c.jpg").write_bytes(picture.read_bytes())
     model = "model=my runs/shapes/sqn/train/latest/model.safetensors"
     run("predict.py", model, "images=in = [1], & more", "out=out's", cwd=tmp_path)
-    tables = {"predictions.jsonl", "shares.csv"}
+    tables = {"predictions.jsonl", "class_fractions.csv"}
     assert {path.name for path in (tmp_path / "out's").iterdir()} == {"a, b=c.png", "a, b=c.overlay.jpg", *tables}
 
 

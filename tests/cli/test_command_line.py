@@ -180,7 +180,7 @@ def test_config_files_of_ones_own_that_are_hostile_or_broken(run_script, tmp_pat
     [
         (
             MemoryError("Unable to allocate 7 GiB"),
-            r"out of memory \(Unable to allocate 7 GiB\); lower batch_size, or window",
+            r"out of memory \(Unable to allocate 7 GiB\); lower batch_size, or max_window_pixels",
         ),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), r"out of memory .*trainer\.precision=bf16-mixed .* half"),
         (

@@ -4,7 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypercolumns.evaluation.metrics import WeightedMean, confusion_metric, segmentation_metrics
+from hypercolumns.evaluation import metrics
+from hypercolumns.evaluation.metrics import segmentation_metrics
+from hypercolumns.tasks.metrics import confusion_metric
 
 
 def test_by_hand():
@@ -70,10 +72,14 @@ def test_names_in_the_dictionary():
     assert named["baseline"] == {"class": "sky", "miou": 1.0}
 
 
-def test_the_mean_is_weighted_and_keeps_nan():
-    mean = WeightedMean()
-    for figure, weight in ((1.5, 63), (2.5, 64), (9.0, 0)):
-        mean.update(torch.tensor(figure), weight)
-    assert mean.compute() == pytest.approx((1.5 * 63 + 2.5 * 64) / 127)
-    mean.update(torch.tensor(float("nan")), 1)
-    assert mean.compute().isnan()
+@given(st.integers(1, 6), st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_confusion_equals_torchmetrics(classes, height, width, seed):
+    """Counted by hand and by torchmetrics, of byte labels as a model gives them."""
+    random = np.random.default_rng(seed)
+    truth = torch.from_numpy(random.choice([*range(classes), 255], (height, width)).astype(np.uint8))
+    predicted = torch.from_numpy(random.integers(0, classes, (height, width)).astype(np.uint8))
+    counts = metrics.confusion(predicted, truth, classes)
+    reference = confusion_metric(classes)
+    reference.update(predicted.long(), truth.long())
+    assert counts.dtype == torch.int64
+    assert counts.tolist() == reference.compute().reshape(classes, classes).tolist()

@@ -11,9 +11,9 @@ from hypercolumns.prediction.inputs import (
     Source,
     find_sources,
     name_outputs,
-    prefetch_map,
     read_frames,
 )
+from hypercolumns.prediction.ordered_pool import prefetch_map
 
 SUFFIXES = (".png", ".overlay.jpg")
 
@@ -77,7 +77,7 @@ def test_links_are_followed_and_those_that_lead_nowhere_are_named(place):
     assert [name for _, name in found("photos")] == names
     assert "photos/gone.jpg" in dict(found("photos/*.jpg"))
     (frame,) = read_frames([Source("photos/gone.jpg", "gone", False)], lambda name, origin: True)
-    assert frame.fault.startswith("photos/gone.jpg is a link to nowhere.jpg, which does not exist")
+    assert frame.problem.startswith("photos/gone.jpg is a link to nowhere.jpg, which does not exist")
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_images_are_read_and_faults_are_told(place):
         "modified": Path("photos/a.jpg").stat().st_mtime_ns,
     }
     assert second.image is None
-    assert "b c.png" in second.fault
+    assert "b c.png" in second.problem
     read, left = read_frames(sources, lambda name, origin: name == "a", workers=0)
     assert read.image is not None
     assert left.image is None
-    assert left.fault == ""
+    assert left.problem == ""
 
 
 @pytest.fixture
@@ -175,11 +175,11 @@ def clip(place):
 
 
 def test_frames_of_a_video(place, clip):
-    frames = list(read_frames([clip], lambda name, origin: name != "clip/000006", every=3))
+    frames = list(read_frames([clip], lambda name, origin: name != "clip/000006", frame_stride=3))
     assert [frame.name for frame in frames] == ["clip/000000", "clip/000003", "clip/000006", "clip/000009"]
     left = frames.pop(2)
     assert left.image is None
-    assert left.fault == ""
+    assert left.problem == ""
     for frame, number in zip(frames, (0, 3, 9), strict=True):
         assert frame.pixels.shape == (3, 16, 32)
         assert (frame.pixels.float() - 20 * number).abs().max() < 8
@@ -210,4 +210,4 @@ def test_videos_that_cant_be_read_are_told(place, clip, content):
             container.mux(stream.encode())
     (frame,) = read_frames([clip], lambda name, origin: True)
     assert frame.image is None
-    assert "clip.mp4 can't be read as a video (" in frame.fault
+    assert "clip.mp4 can't be read as a video (" in frame.problem

@@ -135,7 +135,7 @@ def test_files_of_others_are_not_replaced(tmp_path):
     with opened(tmp_path) as record:
         write(record, "b")
         (tmp_path / "a.png").touch()
-        with pytest.raises(HypercolumnsError, match=r"a\.png is there, and predict\.py has not recorded it"):
+        with pytest.raises(HypercolumnsError, match=r"a\.png is there, and predictions\.jsonl does not list it"):
             record.check("a", ORIGIN)
         for origin in ({**ORIGIN, "source": "/other/b.jpg"}, None):
             with pytest.raises(HypercolumnsError, match=r"holds what was predicted of /a\.jpg under the name b;"):

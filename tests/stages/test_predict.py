@@ -3,10 +3,13 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from pycocotools import mask as coco
 from small_runs import config
@@ -57,7 +60,7 @@ def test_a_folder(photos, place, segmenter):
     assert predict("images=photos", "out=out") == 0
     names = ["a", "deep/b c", "one", "x.jpg", "x.png"]
     outputs = [f"{name}{suffix}" for name in names for suffix in (".png", ".overlay.jpg")]
-    assert files(place / "out") == sorted([*outputs, "predictions.jsonl", "shares.csv"])
+    assert files(place / "out") == sorted([*outputs, "predictions.jsonl", "class_fractions.csv"])
     for name, size in SIZES.items():
         stem = name if name.startswith("x") else name.rpartition(".")[0]
         with Image.open(place / "out" / f"{stem}.png") as mask:
@@ -69,11 +72,11 @@ def test_a_folder(photos, place, segmenter):
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 def test_every_output(photos, place, segmenter):
-    names = ("colour", "confidence", "entropy", "probabilities", "coco")
+    names = ("color_mask", "confidence", "entropy", "probabilities", "coco")
     predict("images=photos/a.jpg", "out=out", "legend=false", *(f"outputs.{name}=true" for name in names))
     out = place / "out"
     labels, probabilities = read(out / "a.png"), segmenter.probabilities(photos / "a.jpg")
-    assert (read(out / "a.colour.png") == np.array(segmenter.palette, np.uint8)[labels]).all()
+    assert (read(out / "a.color_mask.png") == np.array(segmenter.palette, np.uint8)[labels]).all()
     assert np.abs(read(out / "a.confidence.png") / 255 - probabilities.max(0)).max() < 0.004
     entropy = -(probabilities * np.log(probabilities)).sum(0) / np.log(3)
     assert np.abs(read(out / "a.entropy.png") / 255 - entropy).max() < 0.004
@@ -91,7 +94,7 @@ def test_every_output(photos, place, segmenter):
         assert one["bbox"] == box
         assert one["area"] == own.sum()
         assert one["image_id"] == "a"
-    with open(out / "shares.csv", newline="") as file:
+    with open(out / "class_fractions.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["image"] == "a"
     assert int(row["pixels"]) == 30 * 44
@@ -100,10 +103,10 @@ def test_every_output(photos, place, segmenter):
 
 
 def test_outputs_can_be_left_out(photos, place):
-    predict("images=photos/a.jpg", "out=out", "outputs.mask=false", "outputs.shares=false")
+    predict("images=photos/a.jpg", "out=out", "outputs.mask=false", "outputs.class_fractions=false")
     assert files(place / "out") == ["a.overlay.jpg", "predictions.jsonl"]
     with pytest.raises(HypercolumnsError, match=r"nothing is wanted: set one of outputs\.mask, "):
-        predict("images=photos/a.jpg", *(f"outputs.{name}=false" for name in ("mask", "overlay", "shares")))
+        predict("images=photos/a.jpg", *(f"outputs.{name}=false" for name in ("mask", "overlay", "class_fractions")))
 
 
 def test_overlay_with_its_legend(photos, place, segmenter):
@@ -123,7 +126,7 @@ def test_a_second_run_does_what_is_missing(photos, place):
     predict("images=photos", "out=out")
     out = place / "out"
     made = {name: (out / name).stat().st_mtime_ns for name in files(out)}
-    shares = (out / "shares.csv").read_text()
+    shares = (out / "class_fractions.csv").read_text()
     (out / "a.png").unlink()  # a file is gone
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(photos / "x.png")  # an image has changed
     lines = (out / "predictions.jsonl").read_text().splitlines(keepends=True)
@@ -132,20 +135,20 @@ def test_a_second_run_does_what_is_missing(photos, place):
     assert last == "x.png"
     assert predict("images=photos", "out=out") == 0
     again = {name for name in made if (out / name).stat().st_mtime_ns != made[name]}
-    assert again == {"a.png", "x.png.png", "x.png.overlay.jpg", "shares.csv", "predictions.jsonl"}
-    assert (out / "shares.csv").read_text().splitlines()[:-1] == shares.splitlines()[:-1]
+    assert again == {"a.png", "x.png.png", "x.png.overlay.jpg", "class_fractions.csv", "predictions.jsonl"}
+    assert (out / "class_fractions.csv").read_text().splitlines()[:-1] == shares.splitlines()[:-1]
     assert predict("images=photos", "out=out", "overwrite=true") == 0
     assert all((out / name).stat().st_mtime_ns != made[name] for name in made)
 
 
 def test_other_settings_are_not_mixed_with_what_is_there(photos, place):
-    predict("images=photos/a.jpg", "out=out", "outputs.colour=true")
+    predict("images=photos/a.jpg", "out=out", "outputs.color_mask=true")
     with pytest.raises(HypercolumnsError, match=r"out=out holds predictions made otherwise \(tta .* there, .* now"):
         predict("images=photos/a.jpg", "out=out", "tta.flip=true")
     predict("images=photos/a.jpg", "out=out", "tta.flip=true", "overwrite=true")
-    predict("images=photos/a.jpg", "out=out", "tta.flip=true", "outputs.colour=true")  # the old one does not count
+    predict("images=photos/a.jpg", "out=out", "tta.flip=true", "outputs.color_mask=true")  # the old one does not count
     colours = np.array(Segmenter.load("model.safetensors").palette, np.uint8)[read(place / "out" / "a.png")]
-    assert (read(place / "out" / "a.colour.png") == colours).all()
+    assert (read(place / "out" / "a.color_mask.png") == colours).all()
 
 
 def test_another_look_makes_only_overlays_again(photos, place):
@@ -178,7 +181,7 @@ def test_what_was_done_when_it_is_stopped_is_told(photos, place, monkeypatch):
     monkeypatch.setitem(outputs_module.OUTPUTS, "mask", mask._replace(write=stop))
     with pytest.raises(KeyboardInterrupt):
         predict("images=photos", "out=out", "num_workers=0")
-    assert [line.split(",")[0] for line in (place / "out/shares.csv").read_text().splitlines()] == [
+    assert [line.split(",")[0] for line in (place / "out/class_fractions.csv").read_text().splitlines()] == [
         "image",
         "a",
         "deep/b c",
@@ -208,7 +211,7 @@ def test_odd_images_among_others(place, segmenter):
     names = {name.partition(".")[0] for name in files(place / "out") if name.endswith(".overlay.jpg")}
     assert names == {"1", "L", "LA", "P", "RGBA", "CMYK", "wide [x], y=1", "tall", "exif", "l" * 240, "\udcff"}
     assert (read(place / "out" / "RGBA.png") == segmenter.predict(pixels)).all()
-    assert len((place / "out" / "shares.csv").read_bytes().splitlines()) == 12
+    assert len((place / "out" / "class_fractions.csv").read_bytes().splitlines()) == 12
 
 
 def test_a_bad_image_does_not_stop_the_others(photos, place, capsys):
@@ -253,7 +256,7 @@ def test_images_are_refused_as_the_other_stages_refuse_them(place, capsys, monke
         strict=True,
     ):
         assert line.startswith(message)
-    assert files(place / "out") == ["good.overlay.jpg", "good.png", "predictions.jsonl", "shares.csv"]
+    assert files(place / "out") == ["class_fractions.csv", "good.overlay.jpg", "good.png", "predictions.jsonl"]
 
 
 def test_what_cant_be_written_stops_all(photos, place, monkeypatch):
@@ -305,7 +308,7 @@ def test_settings_that_save_time_or_memory_give_nearly_the_same(photos, place):
 
     plain = labels()
     assert (labels("max_window_pixels=400") == plain).mean() > 0.99
-    assert (labels("adaptive=true", "adaptive_start=4", "adaptive_margin=10") == plain).mean() > 0.99
+    assert (labels("adaptive=true", "adaptive_stride=4", "adaptive_margin=10") == plain).mean() > 0.99
     assert (labels("precision=bf16") == plain).mean() > 0.9
     assert (labels("outputs.confidence=true") == plain).mean() > 0.999
 
@@ -331,14 +334,16 @@ def test_images_are_never_overwritten(photos):
 def test_originals_beside_their_outputs_are_not_replaced(photos, place):
     predict("images=photos/a.jpg", "out=photos")
     before = (photos / "x.png").read_bytes()
-    with pytest.raises(HypercolumnsError, match=r"photos/x\.png is there, and predict\.py has not recorded it"):
+    with pytest.raises(HypercolumnsError, match=r"photos/x\.png is there, and predictions\.jsonl does not list it"):
         predict("images=photos/x.jpg", "out=photos")
     assert (photos / "x.png").read_bytes() == before
     assert predict("images='photos/a*'", "out=photos") == 0  # of which two are outputs
-    assert len((photos / "shares.csv").read_text().splitlines()) == 2
+    assert len((photos / "class_fractions.csv").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize(("name", "other"), [("shares.csv", "outputs.shares=true"), ("metrics.json", "masks=truth")])
+@pytest.mark.parametrize(
+    ("name", "other"), [("class_fractions.csv", "outputs.class_fractions=true"), ("metrics.json", "masks=truth")]
+)
 def test_tables_of_others_are_not_replaced(photos, place, name, other):
     predict("images=photos/a.jpg", "out=truth")
     (place / "mine").mkdir()
@@ -366,7 +371,7 @@ def test_an_image_that_has_gone_is_told(photos, place, capsys):
 def test_other_peoples_files_are_not_replaced(photos, place):
     (place / "truth").mkdir()
     (place / "truth" / "a.png").write_bytes(b"mine")
-    with pytest.raises(HypercolumnsError, match=r"truth/a\.png is there, and predict\.py has not recorded it"):
+    with pytest.raises(HypercolumnsError, match=r"truth/a\.png is there, and predictions\.jsonl does not list it"):
         predict("images=photos/a.jpg", "out=truth")
     assert (place / "truth" / "a.png").read_bytes() == b"mine"
 
@@ -390,7 +395,7 @@ def test_scored_against_masks(photos, place):
         ("out=", "out= must be a path"),
         ("images=[a.jpg,b.jpg]", r"images=\['a\.jpg', 'b\.jpg'\] must be a path; several go on the lines of a \.txt"),
         ("images=nothing", "images=nothing is neither an image, nor a folder"),
-        ("masks=nowhere", r"masks=nowhere is not a folder; name that of the true masks, or leave out masks="),
+        ("masks=nowhere", r"masks=nowhere is not a folder; name that of the true masks, or leave out masks"),
         ("masks=photos", r"masks=photos lacks 1 masks, such as a\.png"),
         ("device=abacus", "device=abacus can't be used"),
         ("device=meta", "device=meta holds no values; try device=auto"),
@@ -399,12 +404,12 @@ def test_scored_against_masks(photos, place):
         ("precision=64", "precision=64 must be auto, 32 or bf16"),
         ("max_window_pixels=0", "max_window_pixels=0 must be a whole number of at least 1"),
         ("adaptive=yes", "adaptive=yes must be true or false"),
-        ("adaptive_start=5", "adaptive_start=5 must be a power of two"),
+        ("adaptive_stride=5", r"adaptive_(start|stride)=5 must be a power of two"),
         ("compile=maybe", "compile=maybe must be true or false"),
         ("outputs.mask=some", r"outputs\.mask=some must be true or false"),
         ("opacity=2", "opacity=2 must be a number from 0 to 1"),
         ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
-        ("every=0", "every=0 must be a whole number of at least 1"),
+        ("frame_stride=0", "frame_stride=0 must be a whole number of at least 1"),
     ],
 )
 def test_wrong_settings(photos, override, message):
@@ -451,3 +456,20 @@ def test_the_model_is_exported(place, capsys):
         predict("export=torch", "out=served")
     with pytest.raises(HypercolumnsError, match="export=tf is not known; choose one of onnx, torch"):
         predict("export=tf")
+
+
+def test_prediction_imports_no_training_library(photos):
+    """The command, in a process of its own: it exports nothing, but scores what it predicts."""
+    predict("images=photos/a.jpg", "out=truth")
+    script = f"""
+import runpy, sys
+sys.argv = ["predict.py", "{MODEL}", "images=photos/a.jpg", "out=out", "masks=truth"]
+runpy.run_path(r"{ROOT / "predict.py"}", run_name="__main__")
+loaded = {{name.partition(".")[0] for name in sys.modules}}
+print("loaded:", *sorted(loaded & {{"pytorch_lightning", "lightning_fabric", "torchmetrics", "tensorboard", "torch"}}))
+print("stages:", *sorted(name for name in sys.modules if name.startswith("hypercolumns.stages.")))
+"""
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert "1 images against truth" in run.stdout
+    assert "loaded: torch\n" in run.stdout
+    assert "stages: hypercolumns.stages.predict\n" in run.stdout

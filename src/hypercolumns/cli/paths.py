@@ -5,10 +5,10 @@ import re
 from collections.abc import Sequence
 
 from hypercolumns.io.files import short_hash
+from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 from hypercolumns.settings.schema import SETTINGS
 
-PREDICT_PATHS = ("images", "out")  # of predict.py, beside those that train.py has too
-PATH_SETTINGS = (*PREDICT_PATHS, *(setting.name for setting in SETTINGS if setting.path))
+PATH_SETTINGS = {one.name for one in SETTINGS if one.path} | {one.name for one in PREDICT_SETTINGS if one.path}
 MULTIRUN_FLAGS = ("-m", "--multirun")
 NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings with which a sweep is still the same one
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypercolumns.data.groups import group_ids
 from hypercolumns.evaluation.evaluation import Evaluation
 from hypercolumns.evaluation.metrics import class_sums, metrics_from_class_sums
 from hypercolumns.runtime import randomness
@@ -25,6 +24,8 @@ def resampling_groups(ids: Sequence[str], pattern: str | None) -> Tensor:
     """Which group (N,) int64 each image is in, numbered from 0, by `groups_by`; without a pattern, each its own."""
     if pattern is None:
         return torch.arange(len(ids))
+    from hypercolumns.data.groups import group_ids  # whose package imports Lightning, which predict.py does without
+
     found = group_ids(ids, pattern, "groups")
     numbers = {group: number for number, group in enumerate(dict.fromkeys(found))}
     return torch.tensor([numbers[group] for group in found], dtype=torch.int64)

@@ -9,53 +9,25 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassConfusionMatrix
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from hypercolumns.io.images import IGNORE_INDEX
 
 
-def confusion_metric(classes: int) -> MulticlassConfusionMatrix:
-    """Counts pixels (int64) by true class (rows) and predicted class (columns), over all updates; void is ignored.
-
-    `update(labels, mask)` takes class indices of any shape.
-    """
-    return MulticlassConfusionMatrix(num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False)
-
-
-class WeightedMean(Metric):
-    """The mean of figures by their weights, over all updates in all processes; NaN if one of them is.
-
-    torchmetrics' MeanMetric would look for NaN at every step, for which a GPU must wait, or forget the weights, and
-    Lightning's `log` with sync_dist rounds the mean number of what processes have seen.
-    """
-
-    total: Tensor
-    weight: Tensor
-
-    def __init__(self) -> None:
-        """Nothing has been seen."""
-        super().__init__()
-        for name in ("total", "weight"):
-            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
-
-    def update(self, figure: Tensor, weight: float) -> None:
-        """Count a figure, such as the mean over `weight` samples."""
-        self.total += figure.detach() * weight
-        self.weight += weight
-
-    def compute(self) -> Tensor:
-        """The mean."""
-        return self.total / self.weight
-
-
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
-    """The confusion matrix (classes, classes) int64 of one image, from predicted and true class indices (H, W)."""
-    counts = multiclass_confusion_matrix(
-        labels.long(), mask.long(), num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False
-    )
-    return counts.reshape(classes, classes)  # that of a single class comes without dimensions
+    """Count the pixels of one image by true and predicted class; pixels without a true class (255) do not count.
+
+    Args:
+        labels: predicted class indices, of any shape and integer type.
+        mask: true class indices of the same shape.
+        classes: how many there are.
+
+    Returns:
+        The confusion matrix (classes, classes) int64, truth by row, where `labels` are.
+    """
+    truth, predicted = mask.flatten().long(), labels.flatten().long()
+    valid = truth != IGNORE_INDEX
+    pairs = truth[valid] * classes + predicted[valid]
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 @dataclass(frozen=True)
@@ -70,7 +42,7 @@ class SegmentationMetrics:
         per_class_iou: IoU of each class: intersection over union of truth and prediction.
         per_class_accuracy: share of each class's pixels that are right.
         pixels: how many were scored.
-        baseline_miou: the mIoU of predicting the most frequent class all_pixels.
+        baseline_miou: the mIoU of predicting the most frequent class everywhere.
         baseline_class: the index of that class.
     """
 

@@ -1,8 +1,11 @@
 """Prediction of many images: what is read, what is written, and what is done already."""
 
-from hypercolumns.prediction.batches import PredictOptions, predict_batches
-from hypercolumns.prediction.inputs import find_sources, prefetch_map, read_frames
+from hypercolumns.prediction.batches import batch_frames, predict_batch
+from hypercolumns.prediction.class_fractions import CLASS_FRACTIONS
+from hypercolumns.prediction.ground_truth import GroundTruth
+from hypercolumns.prediction.inputs import find_sources, read_frames
 from hypercolumns.prediction.manifest import PredictionManifest
+from hypercolumns.prediction.options import PredictOptions
 from hypercolumns.prediction.outputs import (
     OUTPUTS,
     ImagePrediction,
@@ -11,22 +14,27 @@ from hypercolumns.prediction.outputs import (
     RenderStyle,
     check_package,
 )
+from hypercolumns.prediction.run import PredictionRun, RunSummary
 from hypercolumns.prediction.sources import Frame, Origin, Source
 
 __all__ = [
+    "CLASS_FRACTIONS",
     "OUTPUTS",
     "Frame",
+    "GroundTruth",
     "ImagePrediction",
     "Origin",
     "OutputSpec",
     "PredictOptions",
     "PredictionKind",
     "PredictionManifest",
+    "PredictionRun",
     "RenderStyle",
+    "RunSummary",
     "Source",
+    "batch_frames",
     "check_package",
     "find_sources",
-    "predict_batches",
-    "prefetch_map",
+    "predict_batch",
     "read_frames",
 ]

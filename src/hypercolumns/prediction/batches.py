@@ -1,48 +1,61 @@
 """From frames to what is predicted of them."""
 
-import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
-from hypercolumns.prediction.outputs import ImagePrediction, PredictionKind
+from hypercolumns.prediction.options import PredictOptions
+from hypercolumns.prediction.outputs import ImagePrediction
 from hypercolumns.prediction.sources import Frame
 
 
-@dataclass(frozen=True)
-class PredictOptions:
-    """How images are predicted: see `Segmenter.labels` and `Segmenter.decisions`.
+def batch_frames(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Frame]]:
+    """Group frames for prediction.
 
-    Attributes:
-        needs: what is wanted of each.
-        adaptive: for labels alone.
-        views: that are averaged over.
-        bf16: whether to compute in it.
-        batch_size: the most images of one size that are predicted together.
+    Args:
+        frames: with an image, or without one.
+        batch_size: the most images of a batch.
+
+    Yields:
+        Batches of images of one size that follow each other, as soon as they are complete; and each frame without an
+        image alone, at once: it does not end a batch.
     """
+    batch: list[Frame] = []
+    for frame in frames:
+        if frame.image is None:
+            yield [frame]
+            continue
+        if batch and frame.image.shape != batch[0].pixels.shape:
+            yield batch
+            batch = []
+        batch.append(frame)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
-    needs: PredictionKind = "labels"
-    adaptive: AdaptiveSettings | None = None
-    views: TestTimeAugmentation = NO_TTA
-    bf16: bool = False
-    batch_size: int = 1
 
+def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: PredictOptions) -> Iterator[ImagePrediction]:
+    """Predict images of one size together, on the segmenter's device.
 
-def predict_batches(segmenter: Segmenter, frames: Iterable[Frame], how: PredictOptions) -> Iterator[ImagePrediction]:
-    """What is predicted of frames that were read, in order; those that follow each other and have one size together."""
-    place = segmenter.backbone.get_buffer("mean").device
-    for _, group in itertools.groupby(frames, lambda frame: frame.pixels.shape):
-        while batch := list(itertools.islice(group, how.batch_size)):
-            images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]
-            images = images.to(place)
-            with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=how.bf16):
-                if how.needs == "labels":
-                    found = [segmenter.labels(images, how.adaptive, how.views)]
-                else:
-                    decided = segmenter.decisions(images, how.views, probabilities=how.needs == "probabilities")
-                    found = [one for one in decided if one is not None]
-            yield from map(ImagePrediction, batch, *(one.cpu().numpy() for one in found))
+    Args:
+        segmenter: in evaluation mode.
+        batch: at least one frame, each with an image.
+        options: see `Segmenter.labels` and `Segmenter.decisions`, which one is asked depends on the outputs.
+
+    Returns:
+        The prediction of each frame, in order, on the CPU.
+    """
+    device = segmenter.backbone.get_buffer("mean").device
+    images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]
+    images = images.to(device)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
+        if options.prediction_kind == "labels":
+            parts = [segmenter.labels(images, options.adaptive, options.tta)]
+        else:
+            probabilities = options.prediction_kind == "probabilities"
+            decided = segmenter.decisions(images, options.tta, probabilities=probabilities)
+            parts = [part for part in decided if part is not None]
+    return map(ImagePrediction, batch, *(part.cpu().numpy() for part in parts))

@@ -1,46 +1,45 @@
 """True masks that predictions are compared with as they are made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError
-from hypercolumns.evaluation import (
-    BOUNDARY_WIDTH,
-    DRAWS,
-    Evaluation,
-    ImageConfusion,
-    count_image,
-    intervals,
-)
-from hypercolumns.io.files import read_json, write_json
+from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
 from hypercolumns.io.images import Palette, read_mask
-from hypercolumns.prediction import Source
-from hypercolumns.reports import tables
-from hypercolumns.runs.run import Run
+from hypercolumns.prediction.sources import Source
 
 
 class GroundTruth:
     """A folder of true masks, <name>.png for each image, and the counts of those that were compared."""
 
-    def __init__(self, folder: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
-        """Raise HypercolumnsError if a mask is missing."""
-        self.folder, self.classes, self.palette = folder, classes, palette
+    def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
+        """Look for the masks.
+
+        Args:
+            masks: their folder.
+            sources: what will be predicted; masks of a video's frames are looked for as they are compared.
+            classes: their names.
+            palette: by which masks in RGB are understood.
+
+        Raises:
+            ArgumentError: if a mask is missing.
+        """
+        self.folder, self.classes, self.palette = masks, classes, palette
         self._counts: dict[str, ImageConfusion] = {}
-        if not folder.is_dir():
-            raise HypercolumnsError(f"masks={folder} is not a folder; name that of the true masks, or leave out masks=")
-        missing = [one.name for one in sources if not one.video and not (folder / f"{one.name}.png").is_file()]
+        if not masks.is_dir():
+            raise ArgumentError(f"masks={masks} is not a folder; name that of the true masks, or leave out masks")
+        missing = [source.name for source in sources if not source.video and not self._path(source.name).is_file()]
         if missing:
-            raise HypercolumnsError(
-                f"masks={folder} lacks {len(missing)} masks, such as {missing[0]}.png; "
-                f"add them, or leave out masks= to predict without scoring"
+            raise ArgumentError(
+                f"masks={masks} lacks {len(missing)} masks, such as {missing[0]}.png; "
+                f"add them, or leave out masks to predict without scoring"
             )
 
     def compare(self, name: str, labels: Tensor) -> None:
         """Count the labels (H, W) of an image; raises HypercolumnsError if its mask does not fit or can't be read."""
-        path = self.folder / f"{name}.png"
+        path = self._path(name)
         truth = read_mask(path, self.palette, len(self.classes))
         if truth.shape != labels.shape:
             raise HypercolumnsError(
@@ -49,21 +48,9 @@ class GroundTruth:
             )
         self._counts[name] = count_image(name, labels, truth, len(self.classes), BOUNDARY_WIDTH)
 
-    def conclude(self, run: Run, about: Mapping[str, Any]) -> None:
-        """Write and show the figures of all that was compared, if anything was."""
-        if not self._counts:
-            return
-        evaluation = Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
-        evaluation.save(run.counts)
-        uncertainty = {"intervals": intervals(evaluation, None, DRAWS, 0)}
-        evaluated = {**about, "masks": str(self.folder)}
-        write_json(run.metrics, evaluation.figures() | uncertainty | {"evaluated": evaluated})
-        title = f"{len(self._counts)} images against {self.folder}"
-        tables.print_metrics(read_json(run.metrics), title, {"metrics": run.metrics})
+    def evaluation(self) -> Evaluation:
+        """The counts of the images that were compared, by name."""
+        return Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
 
-
-def remove_figures(run: Run) -> None:
-    """Remove the figures of what was predicted into a folder before, if there are any."""
-    if run.metrics.is_file() and "boundary_width" in read_json(run.metrics):
-        for stale in (run.counts, run.metrics):
-            stale.unlink(missing_ok=True)
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.png"

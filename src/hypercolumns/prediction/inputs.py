@@ -3,46 +3,41 @@
 import glob
 import itertools
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import expand_path, read_lines, walk_files
 from hypercolumns.io.images import SUFFIXES, read_image
 from hypercolumns.prediction.manifest import without_outputs
+from hypercolumns.prediction.ordered_pool import prefetch_map
 from hypercolumns.prediction.sources import Frame, Origin, Source
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")
 FRAME_DIGITS = 6  # of a frame's number
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
-
-def find_sources(pattern: str, suffixes: Sequence[str]) -> list[Source]:
+def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
     """What a file, a folder, a pattern, a list of files or the URL of a stream means; see `name_outputs` for the names.
 
     A folder means the images in it and in its folders, a pattern also videos, but no outputs of this program; a text
     file has the path of an image or a video on each line. Links that lead nowhere are kept: who reads them names them.
-    Raises HypercolumnsError if there is none, or a path can't be one.
+    Raises ArgumentError if there is none, and HypercolumnsError if a path can't be one.
     """
-    if "://" in pattern:
-        return [Source(pattern, "stream", True)]
-    place = expand_path("images", pattern)
+    if "://" in images:
+        return [Source(images, "stream", True)]
+    place = expand_path("images", images)
     unique: dict[Path, Path] = {}
     for path in _paths(place):
         unique.setdefault(Path(os.path.abspath(path)), path)
     if not unique:
-        raise HypercolumnsError(
-            f"images={pattern} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), nor a pattern "
+        raise ArgumentError(
+            f"images={images} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), nor a pattern "
             f"that matches any, nor a .txt that lists some"
         )
     above = os.path.abspath(place) if place.is_dir() else os.path.commonpath([path.parent for path in unique])
@@ -60,9 +55,9 @@ def _paths(place: Path) -> list[Path]:
     if place.is_file():
         listed = place.suffix.lower() in LISTS
         return [expand_path(f"{place}: images", line) for line in read_lines(place, "images")] if listed else [place]
-    found = walk_files(place) if place.is_dir() else (Path(path) for path in glob.iglob(str(place), recursive=True))
+    paths = walk_files(place) if place.is_dir() else (Path(path) for path in glob.iglob(str(place), recursive=True))
     known = SUFFIXES if place.is_dir() else (*SUFFIXES, *VIDEOS)
-    return without_outputs(sorted(path for path in found if path.suffix.lower() in known and not path.is_dir()))
+    return without_outputs(sorted(path for path in paths if path.suffix.lower() in known and not path.is_dir()))
 
 
 def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
@@ -82,46 +77,41 @@ def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
 
 
 def read_frames(
-    sources: Iterable[Source], wanted: Callable[[str, Origin | None], bool], every: int = 1, workers: int = 2
+    sources: Iterable[Source], wanted: Callable[[str, Origin | None], bool], frame_stride: int = 1, workers: int = 2
 ) -> Iterator[Frame]:
-    """The frames of sources, in order; read are those that are `wanted`, by the name of their outputs and their origin.
+    """Yield the input images in order, decoding only those that still need a prediction.
 
-    Of those that are not, the frame has no image and no fault. Of a video it is every `every`-th frame, named by its
-    number. Images are read ahead in `workers` threads, as many and one more; with 0 each is read when it is asked for.
+    Args:
+        sources: files and videos.
+        wanted: called with the name of an image's outputs and its origin; whether to decode it.
+        frame_stride: keep every n-th frame of a video, named by its number in it.
+        workers: decoding threads; up to `workers + 1` images are decoded ahead, with 0 each when it is asked for.
+
+    Yields:
+        One `Frame` per image. Without an image, its `problem` says why it can't be read; that is empty if it was not
+        wanted.
     """
     for video, group in itertools.groupby(sources, lambda source: source.video):
         if video:
             for source in group:
-                yield from _read_video(source, wanted, every)
+                yield from _read_video(source, wanted, frame_stride)
         else:
-            seen = (Frame(source.name, source, source.origin()) for source in group)
-            chosen = ((frame, wanted(frame.name, frame.origin)) for frame in seen)
-            yield from prefetch_map(lambda one: _read_image(one[0]) if one[1] else one[0], chosen, workers)
+            frames = (Frame(source.name, source, source.origin()) for source in group)
+            chosen = ((frame, wanted(frame.name, frame.origin)) for frame in frames)
+            yield from prefetch_map(_read_if_wanted, chosen, workers)
 
 
-def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """The function of each item, in order, in so many threads, which work at no more than `workers` items ahead."""
-    if workers == 0:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _read_image(frame: Frame) -> Frame:
+def _read_if_wanted(chosen: tuple[Frame, bool]) -> Frame:
+    frame, is_wanted = chosen
+    if not is_wanted:
+        return frame
     try:
         return replace(frame, image=read_image(Path(frame.source.path)))
     except HypercolumnsError as error:
-        return replace(frame, fault=str(error))
+        return replace(frame, problem=str(error))
 
 
-def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], every: int) -> Iterator[Frame]:
+def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], frame_stride: int) -> Iterator[Frame]:
     import av  # an optional extra
 
     file = source.origin()
@@ -131,7 +121,7 @@ def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], ev
             for number, frame in enumerate(container.decode(video=0)):
                 name = f"{source.name}/{number:0{FRAME_DIGITS}d}"
                 origin = file and {**file, "frame": number}
-                if number % every:
+                if number % frame_stride:
                     continue
                 image = None
                 if wanted(name, origin):
@@ -140,4 +130,4 @@ def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], ev
                 yield Frame(name, source, origin, image)
     except (av.FFmpegError, IndexError) as error:
         reason = "it has no pictures" if isinstance(error, IndexError) else error.strerror
-        yield Frame(source.name, source, file, fault=f"{source.path} can't be read as a video ({reason})")
+        yield Frame(source.name, source, file, problem=f"{source.path} can't be read as a video ({reason})")

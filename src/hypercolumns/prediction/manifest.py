@@ -15,17 +15,17 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import atomic_write, release_lock, remove_temporaries
 from hypercolumns.prediction.outputs import OUTPUTS
-from hypercolumns.prediction.sources import STREAM, Origin
+from hypercolumns.prediction.sources import STREAM, Origin, Source
 
 MANIFEST = "predictions.jsonl"
 
 
 @dataclass
 class ManifestEntry:
-    """What is known of an image: what it was, its outputs (kind -> how it was made), its pixels of each class.
+    """What is known of an image: what it was, its outputs (name -> settings that made it), its pixels of each class.
 
     Without pixels it was only begun, or is of other settings: the outputs are files of ours that don't count.
     """
@@ -39,28 +39,29 @@ class PredictionManifest:
     """The record of a folder, to which nobody else writes between `with` and its end; nothing is, before `start`.
 
     Attributes:
-        folder: of the outputs.
-        outputs: those that are wanted, kind -> how it is made.
+        out: the folder of the outputs.
+        outputs: those that are requested, name -> the settings that make it.
         is_new: whether nothing had been predicted into it.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], outputs: Mapping[str, Any], overwrite: bool) -> None:
+    def __init__(self, out: Path, settings: Mapping[str, Any], outputs: Mapping[str, Any], overwrite: bool) -> None:
         """Open it.
 
         Args:
-            folder: of the outputs.
+            out: the folder of the outputs.
             settings: what decides the predictions.
             outputs: see the class.
             overwrite: count only as done what is added from now on.
 
         Raises:
-            HypercolumnsError: if there are predictions that were made with other settings, or somebody is writing some.
+            ArgumentError: if `out` has predictions that were made with other settings, or somebody is writing some.
+            HypercolumnsError: if its record can't be read.
         """
-        self.folder, self.outputs, self._settings, self._overwrite = folder, dict(outputs), settings, overwrite
-        self._path = folder / MANIFEST
+        self.out, self.outputs, self._settings, self._overwrite = out, dict(outputs), settings, overwrite
+        self._path = out / MANIFEST
         self._entries: dict[str, ManifestEntry] = {}
         self._added: set[str] = set()
-        self._lock = _locked(folder)
+        self._lock = _locked(out)
         try:
             self.is_new = not self._path.is_file()
             if not self.is_new:
@@ -79,26 +80,29 @@ class PredictionManifest:
 
     def start(self) -> None:
         """Write what is known, and remove what a kill has left of outputs that were begun."""
-        begun = [(name, kind) for name, one in self._entries.items() if one.pixels is None for kind in one.outputs]
-        remove_temporaries(self._path, *(self.path(name, kind) for name, kind in begun if kind in OUTPUTS))
+        begun = {name: entry.outputs for name, entry in self._entries.items() if entry.pixels is None}
+        files = (self.path(name, output) for name in begun for output in begun[name] if output in OUTPUTS)
+        remove_temporaries(self._path, *files)
         lines = [self._settings, *(_line(*entry) for entry in self._entries.items())]
         with atomic_write(self._path) as temporary:
             temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
-    def path(self, name: str, kind: str) -> Path:
+    def path(self, name: str, output: str) -> Path:
         """The file of an output of an image."""
-        return self.folder / f"{name}{OUTPUTS[kind].suffix}"
+        return self.out / f"{name}{OUTPUTS[output].suffix}"
 
     def missing(self, name: str, origin: Origin | None) -> list[str]:
-        """The kinds of outputs that are wanted of an image, and are not there or were made otherwise."""
+        """The outputs that are requested of an image, and are not there or were made otherwise."""
         if not self._is_of(name, origin):
             return list(self.outputs)
         made = self._entries[name].outputs
-        there = {kind for kind, how in self.outputs.items() if made.get(kind) == how}
-        return [kind for kind in self.outputs if kind not in there or not os.path.isfile(self.path(name, kind))]
+        current = {output for output, settings in self.outputs.items() if made.get(output) == settings}
+        return [
+            output for output in self.outputs if output not in current or not os.path.isfile(self.path(name, output))
+        ]
 
     def is_done(self, name: str, origin: Origin | None) -> bool:
-        """Whether all that is wanted of an image is there."""
+        """Whether all that is requested of an image is there."""
         return self._is_of(name, origin) and not self.missing(name, origin)
 
     def pixels(self, name: str) -> list[int]:
@@ -113,19 +117,25 @@ class PredictionManifest:
             return
         entry = self._entries.get(name)
         if entry is None:
-            there = [path for kind in self.outputs if os.path.exists(path := self.path(name, kind))]
-            if there:
+            existing = [path for output in self.outputs if os.path.exists(path := self.path(name, output))]
+            if existing:
                 raise HypercolumnsError(
-                    f"{there[0]} is there, and predict.py has not recorded it; choose another out=, or replace it by "
+                    f"{existing[0]} is there, and {MANIFEST} does not list it; choose another out, or replace it by "
                     f"overwrite=true"
                 )
         elif entry.origin is not None and (
             origin is None or entry.origin["source"] != origin["source"] or (STREAM in origin and entry.pixels)
         ):
-            raise HypercolumnsError(
-                f"out={self.folder} holds what was predicted of {entry.origin['source']} under the name {name}; choose "
+            raise ArgumentError(
+                f"out={self.out} holds what was predicted of {entry.origin['source']} under the name {name}; choose "
                 f"another folder, or replace it by overwrite=true"
             )
+
+    def check_sources(self, sources: Iterable[Source]) -> None:
+        """Check the images that are there, as `check` does; a video's frames are checked as they come."""
+        for source in sources:
+            if not source.video and (origin := source.origin()) is not None:
+                self.check(source.name, origin)
 
     def begin(self, name: str, origin: Origin | None) -> None:
         """The files of an image will be written now."""
@@ -137,8 +147,8 @@ class PredictionManifest:
         before = self._entries.get(name, ManifestEntry(origin))
         same = before.pixels is not None and before.origin == origin
         if not same:
-            for kind in set(before.outputs) & set(OUTPUTS) - set(self.outputs):
-                self.path(name, kind).unlink(missing_ok=True)
+            for output in set(before.outputs) & set(OUTPUTS) - set(self.outputs):
+                self.path(name, output).unlink(missing_ok=True)
         self._added.add(name)
         self._entries[name] = ManifestEntry(origin, {**(before.outputs if same else {}), **self.outputs}, list(pixels))
         self._append(name, self._entries[name])
@@ -151,15 +161,16 @@ class PredictionManifest:
         return origin is not None and entry.origin == origin and STREAM not in origin
 
     def _open(self) -> None:
-        found, self._entries = _read(self._path)
-        if found == self._settings:
+        before, self._entries = _read(self._path)
+        if before == self._settings:
             return
         if not self._overwrite:
-            changed = [name for name in {**self._settings, **found} if self._settings.get(name) != found.get(name)]
-            said = ", ".join(f"{name} {found.get(name)} there, {self._settings.get(name)} now" for name in changed)
-            raise HypercolumnsError(
-                f"out={self.folder} holds predictions made otherwise ({said}); choose another folder, or replace them "
-                f"by overwrite=true"
+            now = self._settings
+            changed = [name for name in {**now, **before} if now.get(name) != before.get(name)]
+            differences = ", ".join(f"{name} {before.get(name)} there, {now.get(name)} now" for name in changed)
+            raise ArgumentError(
+                f"out={self.out} holds predictions made otherwise ({differences}); choose another folder, or replace "
+                f"them by overwrite=true"
             )
         for entry in self._entries.values():
             entry.pixels = None
@@ -185,12 +196,12 @@ def without_outputs(paths: Sequence[Path]) -> list[Path]:
             entries = _read(folder / MANIFEST)[1] if (folder / MANIFEST).is_file() else {}
         except (HypercolumnsError, OSError):  # it is a file of somebody else
             entries = {}
-        names = ((name, kind) for name, entry in entries.items() for kind in entry.outputs if kind in OUTPUTS)
-        return frozenset(folder / f"{name}{OUTPUTS[kind].suffix}" for name, kind in names)
+        names = ((name, output) for name, entry in entries.items() for output in entry.outputs if output in OUTPUTS)
+        return frozenset(folder / f"{name}{OUTPUTS[output].suffix}" for name, output in names)
 
     def is_output(path: Path) -> bool:
-        there = Path(os.path.abspath(path))
-        return any(there in outputs(folder) for folder in there.parents)
+        absolute = Path(os.path.abspath(path))
+        return any(absolute in outputs(folder) for folder in absolute.parents)
 
     return [path for path in paths if not is_output(path)]
 
@@ -199,17 +210,17 @@ def _line(name: str, entry: ManifestEntry) -> dict[str, Any]:
     return {"name": name, "origin": entry.origin, "outputs": entry.outputs, "pixels": entry.pixels}
 
 
-def _locked(folder: Path) -> BaseFileLock:
+def _locked(out: Path) -> BaseFileLock:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{MANIFEST}.lock")
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / f".{MANIFEST}.lock")
         lock.acquire(timeout=0)
     except Timeout:
-        raise HypercolumnsError(
-            f"out={folder} is being written by another process; wait for its end, or choose another folder"
+        raise ArgumentError(
+            f"out={out} is being written by another process; wait for its end, or choose another folder"
         ) from None
     except OSError as error:
-        raise HypercolumnsError(f"out={folder} can't be written ({error}); choose another folder") from error
+        raise ArgumentError(f"out={out} can't be written ({error}); choose another folder") from error
     return lock
 
 
@@ -223,8 +234,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
             continue
     try:
         settings, *images = lines
-        return dict(settings), {one.pop("name"): ManifestEntry(**one) for one in images}
+        return dict(settings), {image.pop("name"): ManifestEntry(**image) for image in images}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HypercolumnsError(
-            f"{path} is not the record of predictions; remove it, or choose another out="
-        ) from error
+        raise HypercolumnsError(f"{path} is not the record of predictions; remove it, or choose another out") from error

@@ -18,11 +18,11 @@ from hypercolumns.visualization.overlays import overlay_with_legend
 
 PredictionKind = Literal["labels", "certainty", "probabilities"]
 MAX_JPEG_SIDE = 65_500  # pixels of a JPEG's side
-QUALITY = 90
+JPEG_QUALITY = 90
 
 
 class ImagePrediction(NamedTuple):
-    """An image, and what was predicted of it: see `segmenter.Decisions`, of which this has what was asked for."""
+    """An image, and what was predicted of it: see `segmenter.PixelPrediction`, of which this has what was asked for."""
 
     frame: Frame
     labels: NDArray[np.uint8]  # (H, W)
@@ -41,63 +41,64 @@ class RenderStyle(NamedTuple):
 
 
 class OutputSpec(NamedTuple):
-    """A file of each image: how it ends, how it is written, and what is needed for it."""
+    """A file of each image: how it ends, how it is written, and what must be predicted and installed for it."""
 
     suffix: str
     write: Callable[[Path, ImagePrediction, RenderStyle], None]
-    needs: PredictionKind = "labels"
+    prediction_kind: PredictionKind = "labels"
     package: str | None = None  # an optional extra
 
 
-def _mask(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
+def _mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
     """A palette PNG of class indices."""
-    write_mask(path, one.labels, look.palette)
+    write_mask(path, prediction.labels, style.palette)
 
 
-def _overlay(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
+def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
     """The image under the classes' colours."""
-    classes = look.classes if look.legend else None
+    classes = style.classes if style.legend else None
     picture = overlay_with_legend(
-        one.frame.pixels.permute(1, 2, 0).numpy(), one.labels, classes, look.palette, look.opacity
+        prediction.frame.pixels.permute(1, 2, 0).numpy(), prediction.labels, classes, style.palette, style.opacity
     )
     if max(picture.size) > MAX_JPEG_SIDE:
         picture.thumbnail((MAX_JPEG_SIDE, MAX_JPEG_SIDE))
-    write_image(path, picture, QUALITY)
+    write_image(path, picture, JPEG_QUALITY)
 
 
-def _colour(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
+def _color_mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
     """The classes' colours, as an RGB PNG."""
-    write_image(path, Image.fromarray(colourise(one.labels, look.palette)))
+    write_image(path, Image.fromarray(colourise(prediction.labels, style.palette)))
 
 
-def _confidence(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
+def _confidence(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
     """The probability of the predicted class: a grey PNG, 255 where it is 1."""
-    _write_grey(path, one.confidence)
+    _write_grey(path, prediction.confidence)
 
 
-def _entropy(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
+def _entropy(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
     """The entropy of the probabilities: a grey PNG, 255 where all classes are equally probable."""
-    _write_grey(path, one.entropy)
+    _write_grey(path, prediction.entropy)
 
 
-def _probabilities(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
+def _probabilities(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
     """The probabilities (classes, H, W) float16 and the names of the classes, for `numpy.load`."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, probabilities=one.probabilities, classes=np.array(look.classes))  # type: ignore[arg-type]
+        arrays = {"probabilities": prediction.probabilities, "classes": np.array(style.classes)}
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _coco(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
+def _coco(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
     """The pixels of each class that occurs, run-length encoded as in COCO's results."""
     from pycocotools import mask as coco
 
     segments = []
-    for index in np.flatnonzero(np.bincount(one.labels.ravel())).tolist():
-        code = coco.encode(np.asfortranarray(one.labels == index).view(np.uint8))
+    for index in np.flatnonzero(np.bincount(prediction.labels.ravel())).tolist():
+        code = coco.encode(np.asfortranarray(prediction.labels == index).view(np.uint8))
         segments.append(
             {
-                "image_id": one.frame.name,
+                "image_id": prediction.frame.name,
                 "category_id": index,
-                "category": look.classes[index],
+                "category": style.classes[index],
                 "segmentation": {"size": code["size"], "counts": code["counts"].decode("ascii")},
                 "area": int(coco.area(code)),
                 "bbox": coco.toBbox(code).tolist(),
@@ -110,7 +111,7 @@ def _coco(path: Path, one: ImagePrediction, look: RenderStyle) -> None:
 OUTPUTS = {
     "mask": OutputSpec(".png", _mask),
     "overlay": OutputSpec(".overlay.jpg", _overlay),
-    "colour": OutputSpec(".colour.png", _colour),
+    "color_mask": OutputSpec(".color_mask.png", _color_mask),
     "confidence": OutputSpec(".confidence.png", _confidence, "certainty"),
     "entropy": OutputSpec(".entropy.png", _entropy, "certainty"),
     "probabilities": OutputSpec(".probabilities.npz", _probabilities, "probabilities"),

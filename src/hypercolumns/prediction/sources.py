@@ -29,21 +29,21 @@ class Source:
         if "://" in self.path:
             return {"source": self.path, STREAM: True}
         try:
-            found = os.stat(self.path)
+            status = os.stat(self.path)
         except OSError:
             return None
-        return {"source": os.path.abspath(self.path), "bytes": found.st_size, "modified": found.st_mtime_ns}
+        return {"source": os.path.abspath(self.path), "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An image (3, H, W) uint8 that was read, or the reason why it could not be."""
+    """An image (3, H, W) uint8 that was read, or the problem why it could not be."""
 
     name: str
     source: Source
     origin: Origin | None
     image: Tensor | None = None
-    fault: str = ""
+    problem: str = ""
 
     @property
     def pixels(self) -> Tensor:

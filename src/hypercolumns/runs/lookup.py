@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypercolumns.runs.run import RECORD, Identity, Run
+from hypercolumns.runs.files import RECORD
+from hypercolumns.runs.run import Identity, Run
 from hypercolumns.store import INDEX, fingerprint_of
 
 

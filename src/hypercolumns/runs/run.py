@@ -21,11 +21,11 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, release_lock, short_hash, write_json
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.environment import RunOrigin
+from hypercolumns.runs.files import COUNTS, METRICS, RECORD
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 
 Identity = dict[str, Any]
-RECORD = "run.json"
 
 
 class Run:
@@ -45,8 +45,8 @@ class Run:
         self.folder = folder
         self.events = folder.parent.parent / "events" / f"{folder.parent.name}-{folder.name}"
         self.model = folder / "model.safetensors"
-        self.metrics = folder / "metrics.json"
-        self.counts = folder / "images.npz"
+        self.metrics = folder / METRICS
+        self.counts = folder / COUNTS
         self.panels = folder / "panels.png"
 
     @classmethod

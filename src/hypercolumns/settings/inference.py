@@ -54,11 +54,16 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
 
 def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
     """Set what changes a segmenter's speed and memory, but not what it does."""
-    check_int("max_window_pixels", cfg.max_window_pixels, minimum=1)
-    check_bool("compile", cfg.compile)
+    check_inference(cfg)
     segmenter.window = cfg.max_window_pixels
     if cfg.compile:
         segmenter.backbone.body.compile()
+
+
+def check_inference(cfg: DictConfig) -> None:
+    """Raise ArgumentError if `max_window_pixels` or `compile` can't be."""
+    check_int("max_window_pixels", cfg.max_window_pixels, minimum=1)
+    check_bool("compile", cfg.compile)
 
 
 def load_for_inference(cfg: DictConfig, path: Path) -> Segmenter:

@@ -7,10 +7,11 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from hypercolumns.coordinates import PixelCoordinates
-from hypercolumns.evaluation.metrics import WeightedMean, confusion_metric, segmentation_metrics
+from hypercolumns.evaluation.metrics import segmentation_metrics
 from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.runtime import randomness
+from hypercolumns.tasks.metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.optimization import (
     OptimizerFactory,
     log_classes,

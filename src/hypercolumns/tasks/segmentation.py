@@ -8,12 +8,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from hypercolumns.evaluation.metrics import WeightedMean, confusion_metric, segmentation_metrics
+from hypercolumns.evaluation.metrics import segmentation_metrics
 from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import randomness
 from hypercolumns.samplers import Sampler
+from hypercolumns.tasks.metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.optimization import (
     OptimizerFactory,
     log_classes,

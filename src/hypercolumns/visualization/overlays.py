@@ -34,8 +34,8 @@ def overlay_with_legend(
         return picture
     present = [index for index in np.flatnonzero(np.bincount(labels.ravel())).tolist() if index != IGNORE_INDEX]
     scale = max(max(picture.size) / PARTS / FONT_SIZE, 1.0)
-    named = legend([(classes[index], palette[index]) for index in present], max(picture.width, MIN_WIDTH), scale)
-    return stack([picture, named], named.width)
+    key = legend([(classes[index], palette[index]) for index in present], max(picture.width, MIN_WIDTH), scale)
+    return stack([picture, key], key.width)
 
 
 def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0) -> Image.Image:
@@ -43,18 +43,18 @@ def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0
     square, gap, line = (round(length * scale) for length in (FONT_SIZE, GAP, LINE))
     font = ImageFont.load_default(square)
     entries = [(escape_control_chars(name), colour) for name, colour in entries]  # a name may hold line breaks
-    places, left, row = [], gap, 0
+    positions, left, row = [], gap, 0
     for name, _ in entries:
         needed = square + gap + int(font.getlength(name)) + 2 * gap
         if left > gap and left + needed > width:
             left, row = gap, row + 1
-        places.append((left, row * line))
+        positions.append((left, row * line))
         left += needed
     picture = Image.new("RGB", (width, (row + 1) * line + gap), "white")
     brush = ImageDraw.Draw(picture)
     edge = round(3 * scale)
-    for (name, of_class), (x, y) in zip(entries, places, strict=True):
-        brush.rectangle([x, y + edge, x + square, y + edge + square], of_class, "black")
+    for (name, colour), (x, y) in zip(entries, positions, strict=True):
+        brush.rectangle([x, y + edge, x + square, y + edge + square], colour, "black")
         brush.text((x + square + gap, y + line // 2), name, "black", font, anchor="lm")
     return picture
 

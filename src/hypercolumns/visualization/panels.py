@@ -40,15 +40,14 @@ def panels(
     The four pictures of an image stand `columns` in a line, none of them longer than `side` pixels.
     """
     font = ImageFont.load_default(FONT_SIZE)
-    rows = [
-        replace(row, caption=escape_control_chars(row.caption)) for row in rows
-    ]  # a file's name may hold line breaks
+    # A file's name may hold line breaks.
+    rows = [replace(row, caption=escape_control_chars(row.caption)) for row in rows]
     blocks = [_block(row, palette, columns, side, font) for row in rows]
     present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
-    names = [(classes[index], palette[index]) for index in present.tolist() if index != IGNORE_INDEX]
+    entries = [(classes[index], palette[index]) for index in present.tolist() if index != IGNORE_INDEX]
     width = max(block.width for block in blocks)
-    named = legend([*names, ("void", VOID_COLOUR), ("error", WRONG)], width)
-    return stack([*blocks, named], width)
+    key = legend([*entries, ("void", VOID_COLOUR), ("error", WRONG)], width)
+    return stack([*blocks, key], width)
 
 
 def _block(labelled: LabelledImage, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:

@@ -36,12 +36,12 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     losses = [name for name in names if name in ("train/epoch_loss", "val/loss")]
     others = [name for name in names if name.startswith("val/") and name not in losses]
     groups = {"loss": losses, "val": others, "IoU of each class": of_classes}
-    groups = {title: found for title, found in groups.items() if found}
+    groups = {title: figures for title, figures in groups.items() if figures}
     if not groups:
         return
     figure = Figure(figsize=(5.5 * len(groups), 4.2), dpi=DPI, layout="constrained")
-    for axes, (title, found) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
-        _curves(axes, rows, title, found)
+    for axes, (title, figures) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
+        _curves(axes, rows, title, figures)
     _save(path, figure)
 
 
@@ -68,20 +68,20 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, str]], title: str, names: Se
 def _confusion(confusion: Tensor, classes: Sequence[str]) -> Figure:
     counts = confusion.double().cpu().numpy()
     with np.errstate(invalid="ignore"):
-        shares = counts / counts.sum(1, keepdims=True)  # NaN, and left white, for a class that is not there
+        fractions = counts / counts.sum(1, keepdims=True)  # NaN, and left white, for a class that is not there
     side = min(max(5.0, 2.2 + 0.42 * len(classes)), 24.0)
     figure = Figure(figsize=(side, side), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     size = 9 if len(classes) <= MAX_NUMBERED else 5
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
     axes.set_yticks(range(len(classes)), classes, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true", title="% of each true class")
     if len(classes) <= MAX_NUMBERED:
-        for row, column in np.argwhere(shares >= 0.005):
-            share = shares[row, column]
-            ink = "white" if share > 0.5 else "black"
-            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=ink)
+        for row, column in np.argwhere(fractions >= 0.005):
+            fraction = fractions[row, column]
+            ink = "white" if fraction > 0.5 else "black"
+            axes.text(column, row, f"{100 * fraction:.0f}", ha="center", va="center", fontsize=8, color=ink)
     return figure
 
 

@@ -1,0 +1,33 @@
+"""Export a finished model, for use without this package: predict.py with the setting `export`."""
+
+from omegaconf import DictConfig
+
+from hypercolumns.errors import HypercolumnsError, check_bool
+from hypercolumns.export.onnx import export_onnx, export_torch
+from hypercolumns.io.files import expand_path
+from hypercolumns.models import model_file
+from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runtime.progress import console
+
+FORMATS = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
+
+
+def export(cfg: DictConfig) -> None:
+    """Write <out>/model.onnx or <out>/model.pt2.
+
+    Raises:
+        HypercolumnsError: for an unknown format, and if the file is there and may not be overwritten.
+    """
+    if cfg.export not in FORMATS:
+        raise HypercolumnsError(f"export={cfg.export} is not known; choose one of {', '.join(FORMATS)}")
+    write, suffix = FORMATS[cfg.export]
+    path = (expand_path("out", cfg.out) / "model").with_suffix(suffix)
+    if path.exists():
+        check_bool("overwrite", cfg.overwrite)
+        if not cfg.overwrite:
+            raise HypercolumnsError(f"{path} is there already; choose another out=, or replace it by overwrite=true")
+    segmenter = Segmenter.load(model_file.find_model(expand_path("model", cfg.model)))
+    agreement = write(segmenter, path, cfg.export_input, cfg.export_output)
+    console.print(f"{path}: {agreement.labels:.2%} of the labels are the model's own, on images of noise", markup=False)
+    if agreement.logits is not None:
+        console.print(f"logits differ by {agreement.logits:.1e} of their range at most", markup=False)
