@@ -25,7 +25,7 @@ CASES = {
         ["trainer.limit_train_batches=5", "trainer.check_val_every_n_epoch=2"],
     ),
     "pretrain momentum": (PixelClassificationTask, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
-    "pretrain average": (PixelClassificationTask, ["ema=0.9", "loss=hard_pixels", "optimizer.spare_biases=true"]),
+    "pretrain average": (PixelClassificationTask, ["ema=0.9", "loss=ohem", "optimizer.spare_biases=true"]),
     "train": (SegmentationTask, [*FEW, "augment.color_jitter=0.5", "augment.flip=0.5"]),
     "train points": (SegmentationTask, [*FEW, "pixels=50", "num_workers=1"]),
     "train alone": (  # images one by one, as the recipes have them: 10 are two steps of four and one of two
