@@ -32,7 +32,7 @@ CASES = {
         SegmentationTask,
         [
             *[*FEW, "batch_size=1", "trainer.accumulate_grad_batches=4", "trainer.gradient_clip_val=1.0", "ema=0.9"],
-            *["scheduler.warmup=0.2", "pixels=50"],
+            *["scheduler.warmup_fraction=0.2", "pixels=50"],
         ],
     ),
     "train layers": (
