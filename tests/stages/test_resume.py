@@ -25,7 +25,7 @@ CASES = {
         ["trainer.limit_train_batches=5", "trainer.check_val_every_n_epoch=2"],
     ),
     "pretrain momentum": (PixelClassificationTask, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
-    "pretrain average": (PixelClassificationTask, ["ema=0.9", "loss=ohem", "optimizer.spare_biases=true"]),
+    "pretrain average": (PixelClassificationTask, ["ema=0.9", "loss=ohem", "optimizer.no_decay_norm_and_bias=true"]),
     "train": (SegmentationTask, [*FEW, "augment.color_jitter=0.5", "augment.flip=0.5"]),
     "train points": (SegmentationTask, [*FEW, "pixels=50", "num_workers=1"]),
     "train alone": (  # images one by one, as the recipes have them: 10 are two steps of four and one of two
@@ -41,7 +41,8 @@ CASES = {
             *["init_from=scratch", "cnn=squeezenet1_1", "cnn.weights=null", "cnn.trainable=all", "pixels=50"],
             *["cnn.taps=[features.0,features.3.expand3x3]", "data.train_images=8", "data.val_images=1", "batch_size=2"],
             *["augment.crop=48", "augment.blur=0.5", "augment.grey=0.5"],
-            *["ema=0.9", "optimizer.backbone_lr=1e-4", "optimizer.layer_decay=0.8", "optimizer.spare_biases=true"],
+            *["ema=0.9", "optimizer.backbone_lr=1e-4", "optimizer.layer_decay=0.8"],
+            "optimizer.no_decay_norm_and_bias=true",
         ],
     ),
 }

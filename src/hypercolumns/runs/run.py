@@ -59,7 +59,7 @@ NEUTRAL_VALUES = {  # settings that came later, with the values at which they ch
     "loss": {"kind": "cross_entropy", "label_smoothing": 0.0},
     "optimizer.backbone_lr": None,
     "optimizer.layer_decay": None,
-    "optimizer.spare_biases": False,
+    "optimizer.no_decay_norm_and_bias": False,
     "augment.grey": 0.0,
     "augment.blur": 0.0,
 }

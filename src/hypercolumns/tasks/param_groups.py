@@ -29,12 +29,12 @@ class ParamGroupConfig:
         layer_decay: what the rate of the layers of a tap is, of that of the tap after it, from above 0 to 1; None for
             1. The last tap's have the backbone's rate: the nearer to the image, the more general is what layers see,
             and the less there is to change (Howard and Ruder, arXiv:1801.06146).
-        spare_biases: leave biases, and the parameters of normalisation, without weight decay.
+        no_decay_norm_and_bias: exclude biases and normalisation parameters from weight decay.
     """
 
     backbone_lr: float | None = None
     layer_decay: float | None = None
-    spare_biases: bool = False
+    no_decay_norm_and_bias: bool = False
 
     def __post_init__(self) -> None:
         """Raise HypercolumnsError for settings that can't be."""
@@ -44,7 +44,7 @@ class ParamGroupConfig:
             check_fraction("optimizer.layer_decay", self.layer_decay)
         if self.layer_decay == 0:
             raise HypercolumnsError("optimizer.layer_decay=0 must be above 0, or null; cnn.trainable=n freezes layers")
-        check_bool("optimizer.spare_biases", self.spare_biases)
+        check_bool("optimizer.no_decay_norm_and_bias", self.no_decay_norm_and_bias)
 
     def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[ParamGroup]:
         """The parameters that are trained, in groups with names, the classifier's first.
@@ -54,15 +54,15 @@ class ParamGroupConfig:
         """
         found: dict[tuple[str, bool], ParamGroup] = {}
         for name, factor, parameter in self._each(classifier, backbone):
-            spared = self.spare_biases and parameter.ndim <= 1
-            if (name, spared) not in found:
-                own: dict[str, Any] = {"params": [], "name": f"{name}_biases" if spared else name}
+            undecayed = self.no_decay_norm_and_bias and parameter.ndim <= 1
+            if (name, undecayed) not in found:
+                own: dict[str, Any] = {"params": [], "name": f"{name}_biases" if undecayed else name}
                 if name.startswith(BACKBONE) and self.backbone_lr is not None:
                     own["lr"] = self.backbone_lr
-                if spared:
+                if undecayed:
                     own["weight_decay"] = 0.0
-                found[name, spared] = ParamGroup(own, factor)
-            found[name, spared].options["params"].append(parameter)
+                found[name, undecayed] = ParamGroup(own, factor)
+            found[name, undecayed].options["params"].append(parameter)
         groups = sorted(found.values(), key=lambda group: group.options["name"].startswith(BACKBONE))
         if len(groups) == 1:
             groups[0].options.pop("name")
