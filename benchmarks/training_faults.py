@@ -32,7 +32,7 @@ OF_STAGE = {
         "augment.crop=64",
         "augment.flip=0.5",
         "start_share=0.5",
-        "~callbacks.pictures",
+        "~callbacks.prediction_panels",
     ],
 }
 FIRST = {"extract": "samples/*/fingerprint.json", "pretrain": "pretrain/*/run.json", "train": "train/*/run.json"}

@@ -157,7 +157,7 @@ def test_the_configs_of_tests_are_those_of_the_command_line():
         "~search",
         "cnn.context=[window:3]",
         "+trainer.x=1",
-        "~callbacks.pictures",
+        "~callbacks.prediction_panels",
     ]
     assert composed(*overrides) == small_runs.composed("train", *overrides)
 

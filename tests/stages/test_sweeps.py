@@ -28,7 +28,7 @@ from hypercolumns.sweeps.jobs import (
 
 TINY = (
     "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=1 trainer.accelerator=cpu "
-    "embedding=0 bootstrap=20 classifier.hidden=4 ~callbacks.pictures"
+    "embedding=0 bootstrap=20 classifier.hidden=4 ~callbacks.prediction_panels"
 ).split()
 
 
