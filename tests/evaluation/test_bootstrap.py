@@ -56,7 +56,10 @@ def test_groups_by_what_is_in_brackets():
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [(r"(", "is not a regular expression"), (r"^\d", r"groups=\^\\d does not occur in b2; it must in the id of every")],
+    [
+        (r"(", r"group_pattern=\( is not a regular expression"),
+        (r"^\d", r"group_pattern=\^\\d does not occur in b2; it must in the id of every"),
+    ],
 )
 def test_groups_that_can_not_be(pattern, message):
     with pytest.raises(HypercolumnsError, match=message):

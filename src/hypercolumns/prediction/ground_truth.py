@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import (
+    BOOTSTRAP_SAMPLES,
     BOUNDARY_WIDTH,
-    DRAWS,
     Evaluation,
     ImageConfusion,
     count_image,
@@ -55,7 +55,7 @@ class GroundTruth:
             return
         evaluation = Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
         evaluation.save(run.counts)
-        uncertainty = {"intervals": intervals(evaluation, None, DRAWS, 0)}
+        uncertainty = {"intervals": intervals(evaluation, None, BOOTSTRAP_SAMPLES, 0)}
         evaluated = {**about, "masks": str(self.folder)}
         write_json(run.metrics, evaluation.figures() | uncertainty | {"evaluated": evaluated})
         title = f"{len(self._counts)} images against {self.folder}"
