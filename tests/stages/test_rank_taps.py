@@ -54,7 +54,7 @@ def test_what_was_tried_best_first(rank, tmp_path):
     assert sorted(row["taps"] for row in rows) == sorted(tried)
     assert [row["miou"] for row in rows] == sorted((row["miou"] for row in rows), reverse=True)
     everything = next(row for row in rows if row["is_all"])
-    assert (everything["channels"], everything["dimension"], everything["difference"]) == (8, 8, 0)
+    assert (everything["channels"], everything["components"], everything["difference"]) == (8, 8, 0)
     assert [row["difference"] for row in rows] == [row["miou"] - everything["miou"] for row in rows]
     with next(tmp_path.glob("runs/shapes/rgb/rank_taps/latest/ranking.csv")).open() as file:
         table = list(csv.DictReader(file))
@@ -80,7 +80,7 @@ def test_the_same_command_again_shows_the_table_without_work(rank, capsys, monke
 def test_another_setting_is_another_run(rank, tmp_path):
     for setting in ("seed=0", "seed=1", "rank.dimension=2"):
         rank(setting)
-    assert {row["dimension"] for row in trials(tmp_path)} == {2}
+    assert {row["components"] for row in trials(tmp_path)} == {2}
     identities = [runs.Run(path.parent).identity for path in tmp_path.glob("runs/shapes/rgb/rank_taps/*/run.json")]
     assert {(one["seed"], one["rank"]["dimension"]) for one in identities} == {(0, 256), (1, 256), (0, 2)}
     assert all({"samples", "cnn", "data"} < identity.keys() for identity in identities)
@@ -99,7 +99,7 @@ def test_rules_of_a_backbone():
     backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "window:3"])
     assert [tap.name for tap in backbone.taps] == ["image", "window:3", "coordinates", "pyramid:2"]
     assert _rules(backbone, 5, None) == SubsetConstraints(
-        [3, 3, 2, 3], layers=1, from_deepest=[1, 3], most=5, budget=None
+        [3, 3, 2, 3], layers=1, from_deepest=[1, 3], max_taps=5, max_channels=None
     )
 
 

@@ -37,7 +37,7 @@ def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
     names = [["a.0"], ["b.1.x", "b.1.y"], ["c", "d"]]
 
     def row(miou, taps, step, kept=False):
-        figures = {"channels": 9, "dimension": 5, "miou": miou, "accuracy": 0.5, "difference": miou - 0.9}
+        figures = {"channels": 9, "components": 5, "miou": miou, "accuracy": 0.5, "difference": miou - 0.9}
         return {"taps": [names[tap] for tap in taps], **figures, "step": step, "kept": kept, "is_all": step is None}
 
     rows = [row(0.9, (0, 1, 2), None), row(0.8, (0, 1), 2, kept=True), row(0.7, (1, 2), 2), row(0.6, (2,), 1)]

@@ -50,8 +50,8 @@ def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
         )
     if evaluation.boundary_width != baseline.boundary_width:
         raise HypercolumnsError(
-            f"the evaluation has boundaries of {evaluation.boundary_width} pixels, the baseline of {baseline.boundary_width}; evaluate "
-            f"one of them again with the other's boundary_width"
+            f"the evaluation has boundaries of {evaluation.boundary_width} pixels, the baseline of "
+            f"{baseline.boundary_width}; evaluate one of them again with the other's boundary_width"
         )
     differing = sorted(set(evaluation.ids) ^ set(baseline.ids))
     if differing:

@@ -171,14 +171,14 @@ def ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     """What stage rank_taps tried, best first: single taps, the best of each step (in bold: of all), all taps (dim)."""
     table = Table(title=Text(title), title_justify="left")
     table.add_column("taps", overflow="fold")
-    for name in ("channels", "dimension", "mIoU", "accuracy", "less all"):
+    for name in ("channels", "components", "mIoU", "accuracy", "less all"):
         table.add_column(name, justify="right")
     for row in rows:
         if row["step"] == 1 or row["kept"] or row["is_all"]:
             taps = f"all {len(row['taps'])} taps" if row["is_all"] else ", ".join(map(_place, row["taps"]))
             figures = format_number(row["miou"]), format_number(row["accuracy"]), format_number(row["difference"], "+")
             style = "bold" if row is choice(rows) else "dim" if row["is_all"] else ""
-            table.add_row(Text(taps), f"{row['channels']}", f"{row['dimension']}", *figures, style=style)
+            table.add_row(Text(taps), f"{row['channels']}", f"{row['components']}", *figures, style=style)
     return table
 
 
@@ -203,7 +203,7 @@ def print_ranking(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 def write_ranking(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A ranking of taps as CSV, all that was tried."""
-    header = "channels dimension miou accuracy difference step kept".split()
+    header = "channels components miou accuracy difference step kept".split()
     lines = ([taps_value(row["taps"]), *(row[name] for name in header)] for row in rows)
     write_csv(path, ["taps", *header], lines)
 

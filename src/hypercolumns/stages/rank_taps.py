@@ -67,7 +67,7 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     rules = _rules(backbone, cfg.rank.most, cfg.rank.channels)
     if not rules.larger(()):
         raise HypercolumnsError(
-            f"rank.channels={rules.budget} allows none of the taps; the narrowest layer has "
+            f"rank.channels={rules.max_channels} allows none of the taps; the narrowest layer has "
             f"{min(rules.channels[: rules.layers])} channels"
         )
     train, val = (_some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
@@ -84,8 +84,8 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     def row(number: int, trial: ProbeResult) -> Row:
         return {
             "taps": [names[tap] for tap in trial.subset],
-            "channels": rules.width(trial.subset),
-            "dimension": trial.dimension,
+            "channels": rules.total_channels(trial.subset),
+            "components": trial.components,
             "miou": trial.miou,
             "accuracy": trial.accuracy,
             "difference": trial.miou - of_all.miou,
@@ -97,11 +97,11 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     return sorted((row(*trial) for trial in tried.values()), key=lambda row: (-row["miou"], row["channels"]))
 
 
-def _rules(backbone: Backbone, most: int | None, budget: int | None) -> SubsetConstraints:
+def _rules(backbone: Backbone, max_taps: int | None, max_channels: int | None) -> SubsetConstraints:
     """Which subsets of a backbone's taps could be a `cnn.taps` with the same features."""
     layers = len(backbone.tap_modules)
     from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
-    return SubsetConstraints([tap.channels for tap in backbone.taps], layers, from_deepest, most, budget)
+    return SubsetConstraints([tap.channels for tap in backbone.taps], layers, from_deepest, max_taps, max_channels)
 
 
 def _some(split: Split, count: int, seed: int) -> Samples:
