@@ -72,8 +72,8 @@ def is_part(value):
 def test_optimizers_and_schedules_are_built(kind, decay):
     made = build.optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
     optimizer = made["optimizer"]([torch.zeros(1, requires_grad=True)])
-    assert made["schedule"](optimizer, 10).get_last_lr() == [0.5]
-    assert made["rates"] == ParamGroupConfig()
+    assert made["scheduler"](optimizer, 10).get_last_lr() == [0.5]
+    assert made["param_groups"] == ParamGroupConfig()
 
 
 @pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))

@@ -361,10 +361,14 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
 
 
 def optimization(cfg: DictConfig) -> dict[str, Any]:
-    """What the tasks take of the groups optimizer and scheduler: `optimizer`, `schedule` and `rates`."""
+    """What the tasks take of the groups optimizer and scheduler: `optimizer`, `scheduler` and `param_groups`."""
     settings = plain(cfg.optimizer)
-    rates = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
-    return {"optimizer": part("optimizer", settings), "schedule": part("scheduler", cfg.scheduler), "rates": rates}
+    groups = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
+    return {
+        "optimizer": part("optimizer", settings),
+        "scheduler": part("scheduler", cfg.scheduler),
+        "param_groups": groups,
+    }
 
 
 def hypercolumn_reader(cfg: DictConfig, backbone: Backbone) -> HypercolumnReader:

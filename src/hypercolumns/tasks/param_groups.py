@@ -52,18 +52,18 @@ class ParamGroupConfig:
         All in one without a name where nothing differs. The order is that of the modules: an optimiser's state, which a
         checkpoint holds, is by number.
         """
-        found: dict[tuple[str, bool], ParamGroup] = {}
+        by_name: dict[tuple[str, bool], ParamGroup] = {}
         for name, factor, parameter in self._each(classifier, backbone):
             undecayed = self.no_decay_norm_and_bias and parameter.ndim <= 1
-            if (name, undecayed) not in found:
-                own: dict[str, Any] = {"params": [], "name": f"{name}_biases" if undecayed else name}
+            if (name, undecayed) not in by_name:
+                options: dict[str, Any] = {"params": [], "name": f"{name}_biases" if undecayed else name}
                 if name.startswith(BACKBONE) and self.backbone_lr is not None:
-                    own["lr"] = self.backbone_lr
+                    options["lr"] = self.backbone_lr
                 if undecayed:
-                    own["weight_decay"] = 0.0
-                found[name, undecayed] = ParamGroup(own, factor)
-            found[name, undecayed].options["params"].append(parameter)
-        groups = sorted(found.values(), key=lambda group: group.options["name"].startswith(BACKBONE))
+                    options["weight_decay"] = 0.0
+                by_name[name, undecayed] = ParamGroup(options, factor)
+            by_name[name, undecayed].options["params"].append(parameter)
+        groups = sorted(by_name.values(), key=lambda group: group.options["name"].startswith(BACKBONE))
         if len(groups) == 1:
             groups[0].options.pop("name")
         return groups
@@ -72,7 +72,7 @@ class ParamGroupConfig:
         """The name of its layer, the factor of its rate and each parameter."""
         if backbone is not None:
             layers = [] if self.layer_decay is None else backbone.layers()
-            depths = {id(one): depth for depth, layer in enumerate(layers) for one in layer}
+            depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}
             for parameter in _trained(backbone.parameters()):
                 if self.layer_decay is not None:
                     depth = depths[id(parameter)]
