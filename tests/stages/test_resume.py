@@ -8,7 +8,8 @@ import small_runs
 import torch
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.callbacks import MetricsCSV, checkpoint, resume_point
+from hypercolumns.callbacks import MetricsCSV, resume_point
+from hypercolumns.callbacks.resume_checkpoint import max_over_ranks
 from hypercolumns.tasks import EvaluationTask, PixelClassificationTask, SegmentationTask
 
 CHANCE = ["classifier.dropout=0.5", "checkpoint_minutes=0", "trainer.max_epochs=2"]
@@ -208,7 +209,7 @@ def test_overwriting_that_is_killed_leaves_no_half_of_a_finished_run(place, monk
 
 
 def test_alone_the_signal_is_that_of_this_process():
-    assert checkpoint._max_free(15, 0, device=torch.device("cpu")) == [15, 0]
+    assert max_over_ranks(15, 0, device=torch.device("cpu")) == [15, 0]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "both"])

@@ -25,19 +25,15 @@ class MetricsCSV(pl.Callback):
         self.table, self.picture = folder / "metrics.csv", folder / "curves.png"
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember when: an epoch that goes on after an interruption does not start."""
-        self.on_train_epoch_start(trainer, pl_module)
+        self.on_train_epoch_start(trainer, pl_module)  # which a resumed epoch does not call
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember when."""
         self._start, self._validated = time.monotonic(), False
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember that this epoch has figures of val; Lightning keeps those of the last one that had."""
-        self._validated = True
+        self._validated = True  # Lightning keeps the figures of the last epoch that had some
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's row."""
         if not trainer.is_global_zero:
             return
         row = {
@@ -51,11 +47,11 @@ class MetricsCSV(pl.Callback):
             if not known and not value.isnan() and (self._validated or not name.startswith("val")):
                 row[name] = float(value)
         try:
-            before = [one for one in read_metrics_csv(self.table) if int(one["epoch"]) < trainer.current_epoch]
+            before = [old for old in read_metrics_csv(self.table) if int(old["epoch"]) < trainer.current_epoch]
         except (KeyError, ValueError) as error:
             raise _no_table(self.table, error) from error
         rows = [*before, {name: str(value) for name, value in row.items()}]
-        names = dict.fromkeys(name for one in rows for name in one if name not in LEADING)
+        names = dict.fromkeys(name for row in rows for name in row if name not in LEADING)
         columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # those of classes last
         with atomic_write(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
@@ -63,11 +59,9 @@ class MetricsCSV(pl.Callback):
             writer.writerows(rows)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the curves."""
         self._draw(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Draw the curves as far as they go."""
         with suppress(HypercolumnsError):  # the one that is raised says more
             self._draw(trainer)
 

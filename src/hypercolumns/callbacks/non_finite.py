@@ -24,16 +24,14 @@ class TerminateOnNonFinite(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the batch, in case."""
         self._batch, self._step = batch, batch_idx
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Look at the loss."""
         if not loss.isfinite().all():
             raise self._fault(trainer, f"the loss is {float(loss.detach())}")
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        """Look at the weights: a step can spoil them that began with a finite loss."""
+        # A step that began with a finite loss can spoil the weights.
         for name, parameter in pl_module.named_parameters():
             if not parameter.isfinite().all():
                 raise self._fault(trainer, f"{name} is not finite")

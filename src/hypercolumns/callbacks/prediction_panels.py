@@ -41,7 +41,6 @@ class PredictionPanels(pl.Callback):
         self.fixed, self.worst = fixed, worst
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin anew."""
         self._fixed: list[LabelledImage] = []
         self._worst: list[tuple[float, str, LabelledImage]] = []  # a heap, the best of them first
 
@@ -54,7 +53,6 @@ class PredictionPanels(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep its images, if they are among those to show."""
         if outputs is None or not trainer.is_global_zero:
             return
         task = cast(LabellingTask, pl_module)
@@ -72,7 +70,7 @@ class PredictionPanels(pl.Callback):
                     (heapq.heappushpop if full else heapq.heappush)(self._worst, (-miou, id, kept))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw them; the task resets its confusion matrix after this."""
+        # The task resets its confusion matrix after this.
         task = cast(LabellingTask, pl_module)
         counts = task.confusion.compute()  # of all processes
         if not trainer.is_global_zero or not isinstance(trainer.logger, ImageTensorBoardLogger):
