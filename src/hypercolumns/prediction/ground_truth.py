@@ -18,7 +18,7 @@ from hypercolumns.evaluation import (
 from hypercolumns.io.files import read_json, write_json
 from hypercolumns.io.images import Palette, read_mask
 from hypercolumns.prediction import Source
-from hypercolumns.reports import tables
+from hypercolumns.reports.metrics import print_metrics
 from hypercolumns.runs.run import Run
 
 
@@ -59,7 +59,7 @@ class GroundTruth:
         evaluated = {**about, "masks": str(self.folder)}
         write_json(run.metrics, evaluation.figures() | uncertainty | {"evaluated": evaluated})
         title = f"{len(self._counts)} images against {self.folder}"
-        tables.print_metrics(read_json(run.metrics), title, {"metrics": run.metrics})
+        print_metrics(read_json(run.metrics), title, {"metrics": run.metrics})
 
 
 def remove_figures(run: Run) -> None:

@@ -105,7 +105,7 @@ def choose_rows(split: Split, count: int, seed: int) -> Tensor:
 
 
 def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Tensor:
-    """The surroundings of a pixel of an image (3, H, W) uint8, as (3, SIDE, SIDE) in [0, 1], framed in a colour."""
+    """A square around a pixel of an image (3, H, W) uint8, framed in a colour: (3, S, S) in [0, 1], S THUMBNAIL_SIDE."""
     half = max(THUMBNAIL_SIDE, min(image.shape[1:]) // SURROUNDINGS) // 2
     rows = torch.arange(row - half, row + half).clamp(0, image.shape[1] - 1)
     columns = torch.arange(column - half, column + half).clamp(0, image.shape[2] - 1)

@@ -20,7 +20,8 @@ from hypercolumns.io.images import Palette, encode_png
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.slices import evenly_spaced
 from hypercolumns.models.tta import NO_TTA
-from hypercolumns.reports import tables
+from hypercolumns.reports.format import format_number
+from hypercolumns.reports.metrics import print_metrics, write_class_metrics, write_confusion
 from hypercolumns.runs.hyperparameters import hyperparameters
 from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import score_images
@@ -122,7 +123,7 @@ def write_results(
         figures |= evaluation.figures()
         figures["intervals"] = intervals(evaluation, cfg.groups, cfg.bootstrap, cfg.seed)
         evaluation.save(run.counts)
-        tables.write_confusion(run.folder / "confusion.csv", counts, evaluation.classes)
+        write_confusion(run.folder / "confusion.csv", counts, evaluation.classes)
         confusion = confusion_picture(counts, evaluation.classes)
         pictures = {"confusion": encode_png(confusion), "panels": encode_png(np.asarray(_panels(scored)))}
         for name, picture in pictures.items():
@@ -132,7 +133,7 @@ def write_results(
     values = {f"final/{name}": figures[name] for name in FINAL_METRICS if figures.get(name) is not None}
     logger.log_hyperparams(dict(settings), values)
     if cfg.stage == "evaluate":  # a training's metrics.csv has its epochs
-        tables.write_classes(run.folder / "metrics.csv", figures)
+        write_class_metrics(run.folder / "metrics.csv", figures)
     if isinstance(logger, ImageTensorBoardLogger):
         for name, picture in pictures.items():
             logger.log_picture(f"final_images/{name}", picture)
@@ -149,14 +150,14 @@ def refresh_intervals(cfg: DictConfig, run: Run) -> None:
             figures["intervals"] = uncertainty
             write_json(run.metrics, figures)
             if cfg.stage == "evaluate":
-                tables.write_classes(run.folder / "metrics.csv", figures)
+                write_class_metrics(run.folder / "metrics.csv", figures)
 
 
 def print_results(run: Run, title: str) -> None:
     """Print a finished run's figures and where its files are."""
     figures = read_json(run.metrics)
     files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
-    tables.print_metrics(figures, title, {name: path for name, path in files.items() if path.is_file()})
+    print_metrics(figures, title, {name: path for name, path in files.items() if path.is_file()})
 
 
 def _panels(scored: ScoredImages) -> Image.Image:
@@ -168,7 +169,7 @@ def _panels(scored: ScoredImages) -> Image.Image:
     rows = [
         LabelledImage(
             *scored.look(index),
-            f"{which}{evaluation.ids[index]}   mIoU {tables.format_number(float_or_none(miou[index]))}",
+            f"{which}{evaluation.ids[index]}   mIoU {format_number(float_or_none(miou[index]))}",
         )
         for index, which in chosen
     ]

@@ -18,7 +18,8 @@ from hypercolumns.errors import HypercolumnsError, check_int
 from hypercolumns.io.files import atomic_write
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import Tap
-from hypercolumns.reports import projector, tables
+from hypercolumns.reports import projector
+from hypercolumns.reports.store import print_store
 from hypercolumns.runs import run as runs
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
@@ -71,7 +72,7 @@ def extract(cfg: DictConfig) -> Path:
                 _extract_split(writer, split, _views(data, split, number), cfg.num_workers, sample)
         writer.finish()
     store = SampleStore(folder)
-    tables.print_store(store, images.classes)
+    print_store(store, images.classes)
     if cfg.embedding and distributed.is_rank_zero():
         projector.write_projector(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
     return folder

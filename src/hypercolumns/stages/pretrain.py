@@ -9,7 +9,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import short_hash
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.reports import tables
+from hypercolumns.reports.store import print_absent_classes
 from hypercolumns.runs import run as runs
 from hypercolumns.runs.results import score_and_write
 from hypercolumns.runtime.progress import console
@@ -30,7 +30,7 @@ def pretrain(cfg: DictConfig) -> runs.Run:
     with runs.Run.begin(cfg, runs.stage_dir(cfg, images, "pretrain"), identity) as run:
         if not run.model.is_file():
             console.print(f"pretrain: from the samples in {store.folder}", markup=False)
-            tables.print_absent(store, images.classes)
+            print_absent_classes(store, images.classes)
             run.save(_trained(cfg, store, images, backbone, run))
         score_and_write(
             cfg,

@@ -16,7 +16,7 @@ from hypercolumns.evaluation.tap_ranking import (
 )
 from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.reports import tables
+from hypercolumns.reports import ranking
 from hypercolumns.runs import run as runs
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
@@ -46,15 +46,15 @@ def rank_taps(cfg: DictConfig) -> runs.Run:
         if not run.finished:
             console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
             rows = _rank(cfg, store, backbone, len(images.classes))
-            tables.write_ranking(run.folder / "ranking.csv", rows)
+            ranking.write_ranking(run.folder / "ranking.csv", rows)
             write_json(run.folder / "ranking.json", {"trials": rows})
-            best = tables.choice(rows)
+            best = ranking.chosen_subset(rows)
             scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
             run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
         rows = read_json(run.folder / "ranking.json")["trials"]
-        tables.print_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
+        ranking.print_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
-        chosen = [f"cnn.taps={tables.taps_value(tables.choice(rows)['taps'])}"]
+        chosen = [f"cnn.taps={ranking.taps_value(ranking.chosen_subset(rows)['taps'])}"]
         if cfg.cnn.get("context"):  # which the choice holds, as far as it is good
             chosen.append("cnn.context=[]")
         console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)
