@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import re
 from dataclasses import fields
 
 import pytest
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 from small_runs import CONF
 
 import hypercolumns
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import short_hash
 from hypercolumns.runs import run as runs
 from hypercolumns.settings import build
@@ -74,6 +76,21 @@ def test_optimizers_and_schedules_are_built(kind, decay):
     optimizer = made["optimizer"]([torch.zeros(1, requires_grad=True)])
     assert made["scheduler"](optimizer, 10).get_last_lr() == [0.5]
     assert made["param_groups"] == ParamGroupConfig()
+
+
+@pytest.mark.parametrize(
+    ("make", "setting"),
+    [
+        (lambda cfg: build.loss(cfg, None), "loss.keep_ratio=2"),
+        (build.optimization, "optimizer.layer_decay=2"),
+        (lambda cfg: build.optimization(cfg)["scheduler"](None, 10), "scheduler.warmup_fraction=2"),
+        (lambda cfg: build.trainer(cfg, None, None, None), "callbacks.prediction_panels.fixed=-1"),
+        (lambda cfg: build.trainer(cfg, None, None, None), "ema=2"),
+    ],
+)
+def test_error_names_setting(make, setting):
+    with pytest.raises(HypercolumnsError, match=rf"^{re.escape(setting)} must be "):
+        make(composed("loss=ohem", setting))
 
 
 @pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))

@@ -5,7 +5,7 @@ import torch
 from conftest import FIRES
 from torch import nn
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.tasks import schedules
@@ -121,14 +121,14 @@ def test_it_is_the_same_every_time(backbone, classifier):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone_lr": -1}, r"optimizer\.backbone_lr=-1 must be a number of at least 0"),
-        ({"backbone_lr": "slow"}, r"optimizer\.backbone_lr=slow must be a number of at least 0"),
-        ({"backbone_lr": 1e38}, r"optimizer\.backbone_lr=1e\+38 must be a number of at least 0 and below 1e\+30"),
-        ({"layer_decay": 1.5}, r"optimizer\.layer_decay=1\.5 must be a number from 0 to 1"),
-        ({"layer_decay": 0}, r"optimizer\.layer_decay=0 must be above 0, or null; cnn\.trainable=n freezes layers"),
-        ({"no_decay_norm_and_bias": "some"}, r"optimizer\.no_decay_norm_and_bias=some must be true or false"),
+        ({"backbone_lr": -1}, r"backbone_lr=-1 must be a number of at least 0"),
+        ({"backbone_lr": "slow"}, r"backbone_lr=slow must be a number of at least 0"),
+        ({"backbone_lr": 1e38}, r"backbone_lr=1e\+38 must be a number of at least 0 and below 1e\+30"),
+        ({"layer_decay": 1.5}, r"layer_decay=1\.5 must be a number from 0 to 1"),
+        ({"layer_decay": 0}, r"layer_decay=0 must be above 0, or null; the backbone's trainable=n freezes layers"),
+        ({"no_decay_norm_and_bias": "some"}, r"no_decay_norm_and_bias=some must be true or false"),
     ],
 )
 def test_wrong_settings(settings, message):
-    with pytest.raises(HypercolumnsError, match=message):
+    with pytest.raises(ArgumentError, match=f"^{message}"):
         ParamGroupConfig(**settings)

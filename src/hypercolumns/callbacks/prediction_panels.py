@@ -36,8 +36,8 @@ class PredictionPanels(pl.Callback):
 
     def __init__(self, fixed: int = 4, worst: int = 4) -> None:
         """How many images of each kind; 0 for none."""
-        check_int("callbacks.prediction_panels.fixed", fixed, minimum=0)
-        check_int("callbacks.prediction_panels.worst", worst, minimum=0)
+        check_int("fixed", fixed, minimum=0)
+        check_int("worst", worst, minimum=0)
         self.fixed, self.worst = fixed, worst
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

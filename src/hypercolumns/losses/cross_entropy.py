@@ -55,7 +55,7 @@ class CrossEntropy(Loss):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         """label_smoothing: see `cross_entropy`; from 0 to 1."""
         super().__init__()
-        check_fraction("loss.label_smoothing", label_smoothing)
+        check_fraction("label_smoothing", label_smoothing)
         self.label_smoothing = label_smoothing
         self.set_class_weights(None)
 

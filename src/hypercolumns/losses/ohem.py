@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, check_fraction
+from hypercolumns.errors import ArgumentError, check_fraction
 from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.losses.cross_entropy import CrossEntropy
 from hypercolumns.losses.loss import ClassWeights, Loss
@@ -24,10 +24,10 @@ class OHEMCrossEntropy(Loss):
     def __init__(self, keep_ratio: float = 0.25, threshold: float = 0.0) -> None:
         """keep_ratio: in (0, 1]; 1 keeps all pixels. threshold: in [0, 1]; 0 adds no pixel to that share."""
         super().__init__()
-        check_fraction("loss.keep_ratio", keep_ratio)
-        check_fraction("loss.threshold", threshold)
+        check_fraction("keep_ratio", keep_ratio)
+        check_fraction("threshold", threshold)
         if not keep_ratio:
-            raise HypercolumnsError("loss.keep_ratio=0 must be a share of the pixels above 0, such as 0.25")
+            raise ArgumentError("keep_ratio=0 must be a share of the pixels above 0, such as 0.25")
         self.keep_ratio, self.threshold = keep_ratio, threshold
         self.loss = CrossEntropy()
 

@@ -3,18 +3,22 @@
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from hypercolumns.callbacks import (
     AtomicCheckpointIO,
@@ -43,6 +47,7 @@ from hypercolumns.data import (
 )
 from hypercolumns.data.groups import group_ids
 from hypercolumns.errors import (
+    ArgumentError,
     HypercolumnsError,
     check_bool,
     check_folder_name,
@@ -51,6 +56,7 @@ from hypercolumns.errors import (
     check_number,
     escape_control_chars,
     is_out_of_memory,
+    setting_prefix,
     summarize_error,
 )
 from hypercolumns.io import checkpoints as torch_file
@@ -76,6 +82,10 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
     "on_bad": "error",
     "max_bad": 0.05,
 }
+NON_FINITE_REMEDY = (
+    "lower optimizer.lr, set trainer.gradient_clip_val=1 or, with 16-bit numbers, trainer.precision=32-true; if it "
+    "comes with every setting, look at these images"
+)
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 HypercolumnReader = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
@@ -193,7 +203,13 @@ def check_kinds(cfg: DictConfig) -> None:
 def part(group: str, settings: Any, **more: Any) -> Any:
     """The object that the settings of a group describe; they carry its name, so that a fault can be told by it."""
     own = {name: value for name, value in plain(settings).items() if name != "kind"}
-    return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+    with setting_prefix(f"{group}."):
+        try:
+            return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+        except InstantiationException as error:
+            if isinstance(error.__cause__, ArgumentError):
+                raise error.__cause__ from error
+            raise
 
 
 def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, dict[str, Any]]:
@@ -363,12 +379,29 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
 def optimization(cfg: DictConfig) -> dict[str, Any]:
     """What the tasks take of the groups optimizer and scheduler: `optimizer`, `scheduler` and `param_groups`."""
     settings = plain(cfg.optimizer)
-    groups = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
+    with setting_prefix("optimizer."):
+        groups = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
     return {
-        "optimizer": part("optimizer", settings),
-        "scheduler": part("scheduler", cfg.scheduler),
+        "optimizer": partial(_make_optimizer, part("optimizer", settings)),
+        "scheduler": partial(_make_scheduler, part("scheduler", cfg.scheduler)),
         "param_groups": groups,
     }
+
+
+def _make_optimizer(make: Callable[..., Optimizer], groups: Iterable[dict[str, Any]]) -> Optimizer:
+    """The optimizer of groups of parameters; raises HypercolumnsError if it refuses its settings."""
+    try:
+        return make(groups)
+    except (TypeError, ValueError) as error:
+        settings = make.keywords if isinstance(make, partial) else {}
+        said = "".join(f"{name}={value}, " for name, value in settings.items())
+        raise HypercolumnsError(f"optimizer: its settings are not right ({said}{summarize_error(error)})") from error
+
+
+def _make_scheduler(make: Callable[..., LambdaLR], optimizer: Optimizer, steps: int) -> LambdaLR:
+    """The schedule of an optimizer; raises HypercolumnsError if it refuses its settings."""
+    with setting_prefix("scheduler."):
+        return make(optimizer, steps)
 
 
 def hypercolumn_reader(cfg: DictConfig, backbone: Backbone) -> HypercolumnReader:
@@ -390,10 +423,11 @@ def checkpoints(folder: Path) -> Path:
 
 def trainer(cfg: DictConfig, folder: Path, events: Path, data: ResumableDataModule, *own: pl.Callback) -> pl.Trainer:
     """The trainer of a run that writes to `folder`, and what TensorBoard reads to `events`; `own` callbacks too."""
-    callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
+    callbacks: list[Any] = [part(f"callbacks.{name}", callback) for name, callback in (cfg.callbacks or {}).items()]
     if cfg.ema is not None:
+        check_number("ema", cfg.ema, below=1)
         callbacks.append(EMAWeightAveraging(cfg.ema))
-    callbacks += [*own, TerminateOnNonFinite(data), TrainingProgressBar(), MetricsCSV(folder)]
+    callbacks += [*own, TerminateOnNonFinite(data, NON_FINITE_REMEDY), TrainingProgressBar(), MetricsCSV(folder)]
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     callbacks.append(SearchPruning(cfg.stage, cfg.monitor, minimise=mode == "min"))
     if cfg.patience is not None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from hypercolumns.errors import HypercolumnsError, check_bool, check_fraction, check_number
+from hypercolumns.errors import ArgumentError, check_bool, check_fraction, check_number
 from hypercolumns.models.backbones import Backbone
 
 CLASSIFIER, BACKBONE = "classifier", "backbone"
@@ -37,14 +37,14 @@ class ParamGroupConfig:
     no_decay_norm_and_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Raise HypercolumnsError for settings that can't be."""
+        """Raise ArgumentError for values that can't be."""
         if self.backbone_lr is not None:
-            check_number("optimizer.backbone_lr", self.backbone_lr, below=MAX_LR)
+            check_number("backbone_lr", self.backbone_lr, below=MAX_LR)
         if self.layer_decay is not None:
-            check_fraction("optimizer.layer_decay", self.layer_decay)
+            check_fraction("layer_decay", self.layer_decay)
         if self.layer_decay == 0:
-            raise HypercolumnsError("optimizer.layer_decay=0 must be above 0, or null; cnn.trainable=n freezes layers")
-        check_bool("optimizer.no_decay_norm_and_bias", self.no_decay_norm_and_bias)
+            raise ArgumentError("layer_decay=0 must be above 0, or null; the backbone's trainable=n freezes layers")
+        check_bool("no_decay_norm_and_bias", self.no_decay_norm_and_bias)
 
     def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[ParamGroup]:
         """The parameters that are trained, in groups with names, the classifier's first.

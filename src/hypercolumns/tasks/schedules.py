@@ -19,13 +19,13 @@ def constant(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0) -> 
 
 def cosine(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, min_lr_ratio: float = 0.0) -> LambdaLR:
     """From the rate down to `min_lr_ratio` times it, along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
-    check_fraction("scheduler.min_lr_ratio", min_lr_ratio)
+    check_fraction("min_lr_ratio", min_lr_ratio)
     return LambdaLR(optimizer, _Cosine(steps, warmup_fraction, min_lr_ratio))
 
 
 def poly(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, power: float = 0.9) -> LambdaLR:
     """From the rate down to 0 by (1 - progress)^power (Chen et al., DeepLab, arXiv:1606.00915)."""
-    check_fraction("scheduler.power", power, maximum=100)
+    check_fraction("power", power, maximum=100)
     return LambdaLR(optimizer, _Poly(steps, warmup_fraction, power))
 
 
@@ -37,7 +37,7 @@ class _Factor(ABC):
     """
 
     def __init__(self, steps: int, warmup_fraction: float, parameter: float) -> None:
-        check_fraction("scheduler.warmup_fraction", warmup_fraction)
+        check_fraction("warmup_fraction", warmup_fraction)
         self.steps, self.rising, self.parameter = steps, round(warmup_fraction * steps), parameter
 
     def __call__(self, step: int) -> float:
