@@ -174,25 +174,24 @@ class SubsetConstraints:
 
 
 class SelectionStep(NamedTuple):
-    """A step of a forward selection: trials of subsets that were not tried before, and the best one, to go on from."""
+    """A step of a forward selection: the subsets that were not tried before, and the best one, to go on from."""
 
     new: list[ProbeResult]
     kept: ProbeResult
 
 
-def forward_selection(rules: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
-    """Add tap by tap, each time the one that makes the best subset, as long as there is one that the rules allow.
+def forward_selection(constraints: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
+    """Add tap by tap, each time the one that makes the best subset, as long as the constraints allow one.
 
     Of n taps it tries about n^2 / 2 subsets in all, where there are 2^n. It goes on when no tap improves the score, for
     two may together.
     """
     tried: dict[Subset, ProbeResult] = {}
     steps: list[SelectionStep] = []
-    while larger := rules.larger(steps[-1].kept.subset if steps else ()):
+    while larger := constraints.larger(steps[-1].kept.subset if steps else ()):
         new = [subset for subset in larger if subset not in tried]
         tried |= {subset: score(subset) for subset in track(new, f"rank_taps step {len(steps) + 1}")}
-        kept = max(
-            (tried[subset] for subset in larger), key=lambda trial: (trial.miou, -rules.total_channels(trial.subset))
-        )
+        candidates = [tried[subset] for subset in larger]
+        kept = max(candidates, key=lambda result: (result.miou, -constraints.total_channels(result.subset)))
         steps.append(SelectionStep([tried[subset] for subset in new], kept))
     return steps
