@@ -74,7 +74,8 @@ def extract(cfg: DictConfig) -> Path:
     store = SampleStore(folder)
     print_store(store, images.classes)
     if cfg.embedding and distributed.is_rank_zero():
-        projector.write_projector(store, images, cfg.embedding, cfg.seed, build.resize(cfg))
+        remedy = "free some space, or set embedding=0"
+        projector.write_projector(store, images, cfg.embedding, cfg.seed, build.resize(cfg), remedy)
     return folder
 
 
