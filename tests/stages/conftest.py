@@ -6,8 +6,9 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from hypercolumns.callbacks import metrics_csv
+from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.runs import results
+from hypercolumns.settings import build
 from hypercolumns.visualization import panels
 
 shapes = import_module("hypercolumns.data.datasets.shapes")
@@ -19,7 +20,7 @@ def quick():
     """Pictures are drawn once and written anew to each folder; plots are not drawn, panels are small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
-        patch.setattr(metrics_csv, "save_curves", lambda *_: None)
+        patch.setattr(build, "MetricsCSV", functools.partial(MetricsCSV, plot=lambda *_: None))
         patch.setattr(results, "confusion_picture", lambda *_: np.zeros((2, 2, 3), np.uint8))
         patch.setattr(results, "panels", functools.partial(panels.panels, side=40))
         yield

@@ -2,6 +2,7 @@
 
 import csv
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypercolumns.errors import HypercolumnsError, summarize_error
 from hypercolumns.io.files import atomic_write
 from hypercolumns.visualization.plots import PER_CLASS, save_curves
 
+CurvePlot = Callable[[Path, Sequence[Mapping[str, str]]], None]
 LEADING = ("epoch", "step", "seconds", "train/learning_rate")
 
 
@@ -20,9 +22,9 @@ class MetricsCSV(pl.Callback):
     A training that goes on after an interruption goes on with its table, too.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """The folder to write to."""
-        self.table, self.picture = folder / "metrics.csv", folder / "curves.png"
+    def __init__(self, folder: Path, plot: CurvePlot = save_curves) -> None:
+        """folder: to write to. plot: draws the curves of a table's rows to a path."""
+        self.table, self.picture, self.plot = folder / "metrics.csv", folder / "curves.png", plot
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.on_train_epoch_start(trainer, pl_module)  # which a resumed epoch does not call
@@ -67,7 +69,7 @@ class MetricsCSV(pl.Callback):
 
     def _draw(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero and (rows := read_metrics_csv(self.table)):
-            save_curves(self.picture, rows)
+            self.plot(self.picture, rows)
 
 
 def read_metrics_csv(path: Path) -> list[dict[str, str]]:
