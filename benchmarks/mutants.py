@@ -251,7 +251,8 @@ def make(folder: Path) -> dict[str, Kind]:
 
     def of_evaluation() -> Any:
         loaded = Evaluation.load(folder / "images.npz")
-        return loaded.classes, loaded.ids, loaded.width, tensors_hash({"e": loaded.everywhere, "b": loaded.boundary})
+        counts = tensors_hash({"e": loaded.all_pixels, "b": loaded.boundary})
+        return loaded.classes, loaded.ids, loaded.boundary_width, counts
 
     def of_weights() -> Any:
         return tensors_hash(weights_module.load("squeezenet1_0", str(weights))[0])

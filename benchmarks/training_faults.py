@@ -31,8 +31,8 @@ OF_STAGE = {
         "pixels=500",
         "augment.crop=64",
         "augment.flip=0.5",
-        "wise_ft_alpha=0.5",
-        "~callbacks.pictures",
+        "start_share=0.5",
+        "~callbacks.prediction_panels",
     ],
 }
 FIRST = {"extract": "samples/*/fingerprint.json", "pretrain": "pretrain/*/run.json", "train": "train/*/run.json"}

@@ -26,7 +26,7 @@ TINY = [
     "classifier.hidden=8",
     "trainer.accelerator=cpu",
     "embedding=0",
-    "~callbacks.pictures",
+    "~callbacks.prediction_panels",
 ]
 RGB = [*TINY, "cnn=rgb", "trainer.max_epochs=3"]
 

@@ -15,7 +15,9 @@ from omegaconf import OmegaConf
 from small_runs import CONF
 
 import hypercolumns
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import short_hash
+from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import PARTS, part
 from hypercolumns.settings.data import Subset
 from hypercolumns.settings.identity import result_settings, store_identity
@@ -30,7 +32,7 @@ from hypercolumns.settings.schema import (
     stages_of,
     top_level,
 )
-from hypercolumns.settings.training import optimization
+from hypercolumns.settings.training import loss, optimization, trainer
 from hypercolumns.tasks.param_groups import ParamGroupConfig
 
 NEEDED = {"cnn=timm": ["cnn.model=resnet18"]}  # settings without a default
@@ -91,8 +93,23 @@ def is_part(value):
 def test_optimizers_and_schedules_are_built(kind, decay):
     made = optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
     optimizer = made["optimizer"]([torch.zeros(1, requires_grad=True)])
-    assert made["schedule"](optimizer, 10).get_last_lr() == [0.5]
-    assert made["rates"] == ParamGroupConfig()
+    assert made["scheduler"](optimizer, 10).get_last_lr() == [0.5]
+    assert made["param_groups"] == ParamGroupConfig()
+
+
+@pytest.mark.parametrize(
+    ("make", "setting"),
+    [
+        (lambda cfg: loss(cfg, None), "loss.keep_ratio=2"),
+        (optimization, "optimizer.layer_decay=2"),
+        (lambda cfg: optimization(cfg)["scheduler"](None, 10), "scheduler.warmup_fraction=2"),
+        (lambda cfg: trainer(cfg, None, None, None), "callbacks.prediction_panels.fixed=-1"),
+        (check_settings, "ema=2"),
+    ],
+)
+def test_error_names_setting(make, setting):
+    with pytest.raises(HypercolumnsError, match=rf"^{re.escape(setting)} must be "):
+        make(composed("loss=ohem", setting))
 
 
 @pytest.mark.parametrize("kind", sorted(path.stem for path in CONF.glob("loss/*.yaml")))
@@ -209,7 +226,7 @@ def test_the_configs_of_tests_are_those_of_the_command_line():
         "~search",
         "cnn.context=[window:3]",
         "+trainer.x=1",
-        "~callbacks.pictures",
+        "~callbacks.prediction_panels",
     ]
     assert composed(*overrides) == small_runs.composed("train", *overrides)
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 from small_runs import only, run
 
-from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns import Segmenter
 from hypercolumns.callbacks import EMAWeightAveraging
+from hypercolumns.errors import ArgumentError
 from hypercolumns.tasks import PixelClassificationTask
 
 DECAY = 0.3
@@ -60,5 +61,5 @@ def test_what_is_not_trained_stays_and_counters_count():
 
 @pytest.mark.parametrize("decay", [1, -0.1, "slow", True])
 def test_wrong_settings(decay):
-    with pytest.raises(HypercolumnsError, match=rf"ema={decay} must be a number of at least 0 and below 1"):
+    with pytest.raises(ArgumentError, match=rf"^decay={decay} must be a number of at least 0 and below 1"):
         EMAWeightAveraging(decay)

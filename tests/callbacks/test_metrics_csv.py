@@ -37,7 +37,8 @@ def test_what_is_of_another_epoch_is_left_out(tmp_path):
 
 def test_an_epoch_done_again_takes_the_place_of_what_it_was(tmp_path):
     """And a class that occurred only in what is gone leaves no curve without points."""
-    history = MetricsCSV(tmp_path)
+    drawn = []
+    history = MetricsCSV(tmp_path, plot=lambda path, rows: drawn.append((path, rows)))
     epoch(history, 0, {"val/loss": 2.0})
     epoch(history, 1, {"val/loss": 3.0, "val_iou/a": 0.5})
     trainer = epoch(history, 1, {"val/loss": 4.0})
@@ -45,4 +46,10 @@ def test_an_epoch_done_again_takes_the_place_of_what_it_was(tmp_path):
     assert [row["val/loss"] for row in rows] == ["2.0", "4.0"]
     assert "val_iou/a" not in history.table.read_text()
     history.on_train_end(trainer, None)
+    assert drawn == [(tmp_path / "curves.png", rows)]
+
+
+def test_curves_are_drawn_by_default(tmp_path):
+    history = MetricsCSV(tmp_path)
+    history.on_train_end(epoch(history, 0, {"val/loss": 2.0}), None)
     assert history.picture.is_file()

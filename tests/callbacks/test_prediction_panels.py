@@ -20,8 +20,6 @@ def shown(tmp_path, monkeypatch):
         captions.extend(row.caption for row in rows)
         return torch.zeros(2, 3, 3).byte()
 
-    monkeypatch.setattr("hypercolumns.callbacks.prediction_panels.panels", draw)
-
     def validate(wrong, fixed, worst):
         logger = ImageTensorBoardLogger(tmp_path, name="", version="")
         monkeypatch.setattr(logger, "log_picture", lambda name, picture, step: added.append(name))
@@ -29,7 +27,7 @@ def shown(tmp_path, monkeypatch):
             num_val_batches=[len(wrong)], logger=logger, is_global_zero=True, global_step=5, current_epoch=0
         )
         task = SimpleNamespace(classes=("a", "b"), palette=voc_palette(2), confusion=confusion_metric(2))
-        callback = PredictionPanels(fixed, worst)
+        callback = PredictionPanels(fixed, worst, draw)
         callback.on_validation_epoch_start(trainer, task)
         for index, errors in enumerate(wrong):
             mask = torch.zeros(1, 2, 5, dtype=torch.int64)

@@ -121,9 +121,9 @@ def test_a_name_of_two_lines_is_shown_on_one():
         (["data=shapes", "cnn=rgb", "augment=5"], "error: augment=5 is a group of settings; set one of them, augment."),
         (["data=shapes", "cnn=rgb", "stage=rank_taps", "rank=x"], "error: rank=x is a group of settings; set one of"),
         (
-            ["stage=train", "data=shapes", "cnn=rgb", "callbacks.pictures=5"],
-            "error: callbacks.pictures=5 is a group of settings; set one of them, callbacks.pictures.<name>=..., or "
-            "leave it out, ~callbacks.pictures",
+            ["stage=train", "data=shapes", "cnn=rgb", "callbacks.prediction_panels=5"],
+            "error: callbacks.prediction_panels=5 is a group of settings; set one of them, "
+            "callbacks.prediction_panels.<name>=..., or leave it out, ~callbacks.prediction_panels",
         ),
         (
             ["data=shapes", "cnn=rgb", "trainer.log_every_n_steps=x"],

@@ -57,7 +57,7 @@ def test_groups_by_what_is_in_brackets():
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        (r"(", "is not a regular expression"),
+        (r"(", r"group_pattern=\( is not a regular expression"),
         (r"^\d", r"group_pattern=\^\\d does not occur in b2; it must in the id of every"),
     ],
 )

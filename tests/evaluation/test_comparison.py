@@ -82,7 +82,10 @@ def test_what_can_not_be_compared():
     truths[4, 0, 0] += 1
     for other, message in (
         (replace(baseline, classes=("a", "b", "d")), "has the classes a, b, c, the baseline a, b, d; only"),
-        (replace(baseline, width=2), r"boundaries of 1 pixels, the baseline of 2; evaluate one .* boundary="),
+        (
+            replace(baseline, boundary_width=2),
+            r"boundaries of 1 pixels, the baseline of 2; evaluate one .* boundary_width",
+        ),
         (baseline.take(range(11)), "has 12 images, the baseline 11; 1 of them are in one alone, such as drive3_11"),
         (replace(baseline, all_pixels=truths), "the masks of 1 images differ, such as that of drive0_4; evaluate both"),
     ):

@@ -123,7 +123,7 @@ def test_saved_and_loaded(tmp_path):
     evaluation = Evaluation.of([count_image("é/1", labels, mask, 3, 2)], ["a", "ß", "c d"], 2)
     evaluation.save(tmp_path / "images.npz")
     loaded = Evaluation.load(tmp_path / "images.npz")
-    assert (loaded.ids, loaded.classes, loaded.width) == (evaluation.ids, evaluation.classes, 2)
+    assert (loaded.ids, loaded.classes, loaded.boundary_width) == (evaluation.ids, evaluation.classes, 2)
     assert torch.equal(loaded.all_pixels, evaluation.all_pixels)
     assert torch.equal(loaded.boundary, evaluation.boundary)
 

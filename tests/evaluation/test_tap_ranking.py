@@ -10,10 +10,10 @@ from hypercolumns.evaluation.tap_ranking import (
     LinearProbes,
     ProbeResult,
     SubsetConstraints,
-    components,
     correlations,
     fit,
     forward_selection,
+    principal_components,
 )
 from hypercolumns.models.classifiers import standardize
 from hypercolumns.store import Samples
@@ -42,7 +42,7 @@ class TestPrincipalComponents:
 
     def test_components_are_the_leading_eigenvectors(self):
         matrix = torch.corrcoef(mixed(500, 60).T)
-        found = components(matrix, 5)
+        found = principal_components(matrix, 5)
         variances, vectors = torch.linalg.eigh(matrix.double())
         leading = (vectors[:, -5:] / variances[-5:].sqrt()).flip(1).float()
         signs = (found * leading).sum(0).sign()
@@ -51,12 +51,12 @@ class TestPrincipalComponents:
     def test_what_is_projected_is_white(self):
         features = mixed(500, 60)
         standard = standardize(features, *statistics(features))
-        projected = standard @ components(torch.corrcoef(features.T), 20)
+        projected = standard @ principal_components(torch.corrcoef(features.T), 20)
         assert torch.allclose(projected.T @ projected / 500, torch.eye(20), atol=1e-3)
 
     def test_a_dead_channel_does_no_harm(self):
         features = mixed(100, 4).index_fill(1, torch.tensor([2]), 7.0)
-        projected = standardize(features, *statistics(features)) @ components(
+        projected = standardize(features, *statistics(features)) @ principal_components(
             correlations(features, *statistics(features)), 4
         )
         assert projected.isfinite().all()
@@ -99,9 +99,9 @@ class TestProbes:
         return samples(first, second, third, labels=2 * a + b)
 
     @classmethod
-    def probes(cls, dimension=8, seed=0, channels=CHANNELS):
+    def probes(cls, components=8, seed=0, channels=CHANNELS):
         train, val = cls.drawn(600, 1), cls.drawn(300, 2)
-        return LinearProbes(train, val, statistics(train.features), channels, 6, dimension, seed)
+        return LinearProbes(train, val, statistics(train.features), channels, 6, components, seed)
 
     def test_the_ranking_is_as_it_was_made(self):
         steps = forward_selection(SubsetConstraints(self.CHANNELS, 3), self.probes().score)
@@ -121,9 +121,9 @@ class TestProbes:
         trial = LinearProbes(drawn, drawn, statistics(drawn.features), [3], 2, 8, 0).score((0,))
         assert (trial.accuracy, trial.miou) == pytest.approx((0.7, 0.35))
 
-    def test_all_are_reduced_to_one_dimension(self):
-        probes = self.probes(dimension=5)
-        assert {subset: probes.score(subset).dimension for subset in [(0,), (1,), (1, 2), (0, 1, 2)]} == {
+    def test_all_are_reduced_to_as_many_components(self):
+        probes = self.probes(components=5)
+        assert {subset: probes.score(subset).components for subset in [(0,), (1,), (1, 2), (0, 1, 2)]} == {
             (0,): 5,
             (1,): 3,
             (1, 2): 5,
@@ -131,16 +131,16 @@ class TestProbes:
         }
 
     def test_repeating_channels_gains_nothing(self):
-        once = self.probes(dimension=3).score((1,))
+        once = self.probes(components=3).score((1,))
         train, val = (
             samples(*[drawn.features[:, 6:9]] * 5, labels=drawn.labels)
             for drawn in (self.drawn(600, 1), self.drawn(300, 2))
         )
         often = LinearProbes(train, val, statistics(train.features), [15], 6, 3, 0).score((0,))
-        assert (often.dimension, often.accuracy) == (3, pytest.approx(once.accuracy, abs=0.02))
+        assert (often.components, often.accuracy) == (3, pytest.approx(once.accuracy, abs=0.02))
 
     def test_the_same_seed_gives_the_same(self):
-        assert self.probes(dimension=4).score((0, 1)) == self.probes(dimension=4).score((0, 1))
+        assert self.probes(components=4).score((0, 1)) == self.probes(components=4).score((0, 1))
 
 
 class TestRules:
@@ -158,7 +158,7 @@ class TestRules:
         assert self.RULES.allow((0, 4))
 
     def test_limits(self):
-        few = SubsetConstraints(self.RULES.channels, 2, (2, 3), most=2, budget=14)
+        few = SubsetConstraints(self.RULES.channels, 2, (2, 3), max_taps=2, max_channels=14)
         subsets = itertools.chain.from_iterable(itertools.combinations(range(5), count) for count in range(1, 6))
         assert [subset for subset in subsets if few.allow(subset)] == [(0,), (1,), (0, 1), (0, 4), (1, 4)]
 
@@ -193,7 +193,7 @@ class TestForwardSelection:
         assert [(len(step.new), step.kept.subset) for step in steps] == [(2, (0,)), (0, (0, 1))]
 
     def test_within_the_limits(self):
-        steps, _ = self.selection(SubsetConstraints((4, 2, 2), 3, most=2, budget=4), {(0,): 0.9})
+        steps, _ = self.selection(SubsetConstraints((4, 2, 2), 3, max_taps=2, max_channels=4), {(0,): 0.9})
         assert [step.kept.subset for step in steps] == [(0,)]
-        steps, _ = self.selection(SubsetConstraints((4, 2, 2), 3, most=2, budget=4), {(1,): 0.9})
+        steps, _ = self.selection(SubsetConstraints((4, 2, 2), 3, max_taps=2, max_channels=4), {(1,): 0.9})
         assert [step.kept.subset for step in steps] == [(1,), (1, 2)]

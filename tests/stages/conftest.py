@@ -6,7 +6,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from hypercolumns.callbacks import metrics_csv
+from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.runs.results import Results
 from hypercolumns.settings import training
 from hypercolumns.visualization.panels import panels
@@ -20,7 +20,7 @@ def quick():
     """Pictures are drawn once and written anew to each folder; plots are not drawn, panels are small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
-        patch.setattr(metrics_csv, "save_curves", lambda *_: None)
+        patch.setattr(training, "MetricsCSV", functools.partial(MetricsCSV, plot=lambda *_: None))
         pictures = {
             "confusion_picture": lambda *_: np.zeros((2, 2, 3), np.uint8),
             "panels": functools.partial(panels, side=40),

@@ -115,7 +115,8 @@ def test_what_cant_be_written_is_one_line_and_leaves_nothing(made, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(projector, "_write", full)
-    with pytest.raises(HypercolumnsError, match=r"embedding can't be written .* the samples are all there"):
+    message = r"embedding can't be written .* the samples are all there, .*: free some space, or set embedding=0$"
+    with pytest.raises(HypercolumnsError, match=message):
         made("embedding=20")
 
 

@@ -148,8 +148,9 @@ class TestModel:
             run("evaluate", f"model={MODEL}", "trainer.devices=4")
 
     def test_a_pattern_that_does_not_fit_is_refused_before_the_work(self, place):
+        message = r"group(s|_pattern)=. (is not a regular|does not occur in val_00000)"
         for pattern in ("(", "9"):
-            with pytest.raises(HypercolumnsError, match=r"groups=. (is not a regular|does not occur in val_00000)"):
+            with pytest.raises(HypercolumnsError, match=message):
                 run("evaluate", f"model={MODEL}", f"group_pattern='{pattern}'")
         assert not list(place.glob("runs/shapes/rgb/evaluate/*/images.npz"))
 
@@ -159,7 +160,7 @@ class TestModel:
             ("+tta.foo=1", "tta=.* must be"),
             ("trainer.precision=foo", "trainer: its settings are not right"),
             ("bootstrap_samples=-1", "bootstrap_samples=-1 must be a whole number of at least 0"),
-            ("group_pattern=[a-z]", "groups=.* must be a regular expression"),
+            ("group_pattern=[a-z]", "group_pattern=.* must be a regular expression"),
         ):
             with pytest.raises(HypercolumnsError, match=message):
                 run("evaluate", f"model={MODEL}", setting)

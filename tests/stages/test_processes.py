@@ -150,7 +150,7 @@ def test_a_step_must_have_something_for_each(monkeypatch):
         announce_batches(cfg, type("Trainer", (), {"world_size": 4, "accumulate_grad_batches": 1})())
 
 
-@pytest.mark.parametrize("kind", ["hard_pixels", "cross_entropy_lovasz"])
+@pytest.mark.parametrize("kind", ["ohem", "cross_entropy_lovasz"])
 def test_a_loss_that_is_no_sum_over_pixels_is_not_shared(monkeypatch, kind):
     monkeypatch.setattr(distributed, "is_distributed", lambda: True)
     cfg = config("train", "stage=train", f"loss={kind}")

@@ -13,7 +13,7 @@ from hypercolumns import HypercolumnsError
 from hypercolumns.cli.paths import quote_paths
 from hypercolumns.evaluation.tap_ranking import SubsetConstraints
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.reports import tables
+from hypercolumns.reports import ranking
 from hypercolumns.runs.run import Run
 from hypercolumns.settings import compose
 from hypercolumns.settings.model import backbone
@@ -56,11 +56,11 @@ def test_what_was_tried_best_first(rank, tmp_path):
     assert sorted(row["taps"] for row in rows) == sorted(tried)
     assert [row["miou"] for row in rows] == sorted((row["miou"] for row in rows), reverse=True)
     everything = next(row for row in rows if row["is_all"])
-    assert (everything["channels"], everything["dimension"], everything["difference"]) == (8, 8, 0)
+    assert (everything["channels"], everything["components"], everything["difference"]) == (8, 8, 0)
     assert [row["difference"] for row in rows] == [row["miou"] - everything["miou"] for row in rows]
     with next(tmp_path.glob("runs/shapes/rgb/rank_taps/latest/ranking.csv")).open() as file:
         table = list(csv.DictReader(file))
-    assert [row["taps"] for row in table] == [tables.taps_value(row["taps"]) for row in rows]
+    assert [row["taps"] for row in table] == [ranking.taps_value(row["taps"]) for row in rows]
     assert [float(row["miou"]) for row in table] == [row["miou"] for row in rows]
     figures = json.loads((tmp_path / "runs/shapes/rgb/rank_taps/latest/metrics.json").read_text())
     assert (figures["sample_miou"], figures["miou"], figures["taps"]) == (rows[0]["miou"], None, rows[0]["taps"])
@@ -82,7 +82,7 @@ def test_the_same_command_again_shows_the_table_without_work(rank, capsys, monke
 def test_another_setting_is_another_run(rank, tmp_path):
     for setting in ("seed=0", "seed=1", "rank.components=2"):
         rank(setting)
-    assert {row["dimension"] for row in trials(tmp_path)} == {2}
+    assert {row["components"] for row in trials(tmp_path)} == {2}
     identities = [Run(path.parent).identity for path in tmp_path.glob("runs/shapes/rgb/rank_taps/*/run.json")]
     assert {(one["seed"], one["rank"]["components"]) for one in identities} == {(0, 256), (1, 256), (0, 2)}
     assert all({"samples", "cnn", "data"} < identity.keys() for identity in identities)
@@ -101,7 +101,7 @@ def test_rules_of_a_backbone():
     backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "window:3"])
     assert [tap.name for tap in backbone.taps] == ["image", "window:3", "coordinates", "pyramid:2"]
     assert _rules(backbone, 5, None) == SubsetConstraints(
-        [3, 3, 2, 3], layers=1, from_deepest=[1, 3], most=5, budget=None
+        [3, 3, 2, 3], layers=1, from_deepest=[1, 3], max_taps=5, max_channels=None
     )
 
 
@@ -154,7 +154,7 @@ def test_the_choice_is_all_of_the_taps_where_context_was_given_apart(rank, capsy
 @pytest.mark.parametrize("taps", [SQN, SQN[:1], SQN[1:2]])
 def test_an_override_is_read_as_it_was_meant(taps, monkeypatch):
     """By the shell, Hydra, and the backbone."""
-    override = f"cnn.taps={tables.taps_value(taps)}"
+    override = f"cnn.taps={ranking.taps_value(taps)}"
     (pasted,) = quote_paths(shlex.split(shlex.quote(override)))
     network = backbone(config("train", "cnn=sqn_many", "cnn.weights=null", pasted))
     assert network.fingerprint()["taps"] == taps

@@ -4,7 +4,7 @@ from small_runs import config
 
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.io.images import voc_palette
-from hypercolumns.reports import tables
+from hypercolumns.reports import comparison, ranking
 from hypercolumns.runs.results import Results
 from hypercolumns.runs.score import ScoredImages
 from hypercolumns.settings.columns import hyperparameters
@@ -23,31 +23,31 @@ def result(ends):
 
 @pytest.mark.parametrize(("ends", "clear"), [([0.1, 0.2], True), ([-0.2, -0.1], True), ([-0.1, 0.2], False)])
 def test_bold_is_what_leaves_out_zero(ends, clear):
-    rows = tables.comparison_rows(result(ends))
+    rows = comparison.comparison_rows(result(ends))
     assert [row.name for row in rows] == ["mIoU", "IoU of cat of two", "IoU of dog"]
     assert [row.is_clear for row in rows] == [clear, clear, False]
-    styles = [row.style for row in tables.comparison_table(result(ends)).rows]
+    styles = [row.style for row in comparison.comparison_table(result(ends)).rows]
     assert styles == ["bold" if clear else ""] * 2 + [""]
 
 
 def test_a_comparison_without_intervals():
-    assert len(tables.comparison_table(result(None)).columns) == 4
+    assert len(comparison.comparison_table(result(None)).columns) == 4
 
 
 def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
     names = [["a.0"], ["b.1.x", "b.1.y"], ["c", "d"]]
 
     def row(miou, taps, step, kept=False):
-        figures = {"channels": 9, "dimension": 5, "miou": miou, "accuracy": 0.5, "difference": miou - 0.9}
+        figures = {"channels": 9, "components": 5, "miou": miou, "accuracy": 0.5, "difference": miou - 0.9}
         return {"taps": [names[tap] for tap in taps], **figures, "step": step, "kept": kept, "is_all": step is None}
 
     rows = [row(0.9, (0, 1, 2), None), row(0.8, (0, 1), 2, kept=True), row(0.7, (1, 2), 2), row(0.6, (2,), 1)]
-    table = tables.ranking_table(rows, "title")
+    table = ranking.ranking_table(rows, "title")
     assert [str(cell) for cell in table.columns[0].cells] == ["all 3 taps", "a.0, b.1", "c"]
     assert [str(cell) for cell in table.columns[-1].cells] == ["+0.000", "-0.100", "-0.300"]
     assert [line.style for line in table.rows] == ["dim", "bold", ""]
-    assert tables.choice(rows) is rows[1]
-    assert tables.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
+    assert ranking.chosen_subset(rows) is rows[1]
+    assert ranking.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
 
 
 def test_panels_show_each_image_and_the_worst_as_the_worst():

@@ -8,7 +8,8 @@ import small_runs
 import torch
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.callbacks import MetricsCSV, checkpoint, resume_point
+from hypercolumns.callbacks import MetricsCSV, resume_point
+from hypercolumns.callbacks.resume_checkpoint import max_over_ranks
 from hypercolumns.tasks import EvaluationTask, PixelClassificationTask, SegmentationTask
 
 CHANCE = ["classifier.dropout=0.5", "checkpoint_minutes=0", "trainer.max_epochs=2"]
@@ -25,14 +26,14 @@ CASES = {
         ["trainer.limit_train_batches=5", "trainer.check_val_every_n_epoch=2"],
     ),
     "pretrain momentum": (PixelClassificationTask, ["optimizer=sgd", "trainer.accumulate_grad_batches=2"]),
-    "pretrain average": (PixelClassificationTask, ["ema=0.9", "loss=hard_pixels", "optimizer.spare_biases=true"]),
+    "pretrain average": (PixelClassificationTask, ["ema=0.9", "loss=ohem", "optimizer.no_decay_norm_and_bias=true"]),
     "train": (SegmentationTask, [*FEW, "augment.color_jitter=0.5", "augment.flip=0.5"]),
     "train points": (SegmentationTask, [*FEW, "pixels=50", "num_workers=1"]),
     "train alone": (  # images one by one, as the recipes have them: 10 are two steps of four and one of two
         SegmentationTask,
         [
             *[*FEW, "batch_size=1", "trainer.accumulate_grad_batches=4", "trainer.gradient_clip_val=1.0", "ema=0.9"],
-            *["scheduler.warmup=0.2", "pixels=50"],
+            *["scheduler.warmup_fraction=0.2", "pixels=50"],
         ],
     ),
     "train layers": (
@@ -41,7 +42,8 @@ CASES = {
             *["init_from=scratch", "cnn=squeezenet1_1", "cnn.weights=null", "cnn.trainable=all", "pixels=50"],
             *["cnn.taps=[features.0,features.3.expand3x3]", "data.train_images=8", "data.val_images=1", "batch_size=2"],
             *["augment.crop=48", "augment.blur=0.5", "augment.grey=0.5"],
-            *["ema=0.9", "optimizer.backbone_lr=1e-4", "optimizer.layer_decay=0.8", "optimizer.spare_biases=true"],
+            *["ema=0.9", "optimizer.backbone_lr=1e-4", "optimizer.layer_decay=0.8"],
+            "optimizer.no_decay_norm_and_bias=true",
         ],
     ),
 }
@@ -207,7 +209,7 @@ def test_overwriting_that_is_killed_leaves_no_half_of_a_finished_run(place, monk
 
 
 def test_alone_the_signal_is_that_of_this_process():
-    assert checkpoint._max_free(15, 0, device=torch.device("cpu")) == [15, 0]
+    assert max_over_ranks(15, 0, device=torch.device("cpu")) == [15, 0]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "both"])

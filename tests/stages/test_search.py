@@ -71,7 +71,9 @@ def stage(monkeypatch):
 def search(run_script, tmp_path):
     def start(trials, *arguments):
         settings = [f"search.trials={trials}", LR, "classifier.hidden=4,8", *arguments]
-        return run_script("train.py", "-m", *TINY, "~callbacks.pictures", "search=optuna", *settings, cwd=tmp_path)
+        return run_script(
+            "train.py", "-m", *TINY, "~callbacks.prediction_panels", "search=optuna", *settings, cwd=tmp_path
+        )
 
     return start
 

@@ -16,7 +16,7 @@ from PIL import Image
 from small_runs import RGB, TINY, config, only, run
 
 from hypercolumns import HypercolumnsError, Segmenter
-from hypercolumns.callbacks import metrics_csv
+from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.data import Augmentation, shapes
 from hypercolumns.data.image_set import read_example
 from hypercolumns.io.files import write_json
@@ -25,7 +25,7 @@ from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import randomness
-from hypercolumns.settings import compose
+from hypercolumns.settings import compose, training
 from hypercolumns.settings.data import image_index
 from hypercolumns.settings.identity import shared_settings
 from hypercolumns.settings.inputs import find_store
@@ -36,7 +36,6 @@ from hypercolumns.stages.pretrain import _limit
 from hypercolumns.stages.train import _keep_share_of_start
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassificationTask, SegmentationTask
-from hypercolumns.visualization import plots
 
 FEW = ["data.train_images=6", "data.val_images=1"]  # for stage train, which needs no store to train from scratch
 
@@ -518,7 +517,7 @@ class TestPretrainAndTrain:
         assert float(rows[1]["val/sample_miou"]) == pytest.approx(0.9)
 
     def test_the_folder_tells_how_the_run_was_made(self, place, monkeypatch):
-        monkeypatch.setattr(metrics_csv, "save_curves", plots.save_curves)
+        monkeypatch.setattr(training, "MetricsCSV", MetricsCSV)  # with its curves
         run("train", "init_from=scratch", "trainer.max_epochs=2", *FEW, "batch_size=2")
         folder = only(place, "runs/shapes/rgb/train/*")
         found = json.loads((folder / "environment.json").read_text())

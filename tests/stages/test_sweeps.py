@@ -30,7 +30,7 @@ from hypercolumns.sweeps.jobs import (
 
 TINY = (
     "data=shapes data.train_images=6 data.val_images=2 cnn=rgb trainer.max_epochs=1 trainer.accelerator=cpu "
-    "bootstrap_samples=20 sampler.n=30 num_workers=0 classifier.hidden=4 ~callbacks.pictures"
+    "bootstrap_samples=20 sampler.n=30 num_workers=0 classifier.hidden=4 ~callbacks.prediction_panels"
 ).split()
 
 

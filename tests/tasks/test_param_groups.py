@@ -5,7 +5,7 @@ import torch
 from conftest import FIRES
 from torch import nn
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.tasks import schedules
@@ -73,9 +73,11 @@ def test_without_a_rate_of_its_own_layers_decay_from_that_of_all(backbone, class
     assert found["backbone_1"]["lr"] == pytest.approx(1e-5)
 
 
-def test_biases_and_norms_can_be_spared(classifier):
+def test_norms_and_biases_without_weight_decay(classifier):
     backbone = Backbone("resnet18", ["bn1", "layer1.0.bn1"], trainable="all")
-    found = groups(optimizer(ParamGroupConfig(backbone_lr=1e-4, spare_biases=True).groups(classifier, backbone)))
+    found = groups(
+        optimizer(ParamGroupConfig(backbone_lr=1e-4, no_decay_norm_and_bias=True).groups(classifier, backbone))
+    )
     assert {name: group["weight_decay"] for name, group in found.items()} == {
         "classifier": 0.5,
         "classifier_biases": 0,
@@ -83,9 +85,9 @@ def test_biases_and_norms_can_be_spared(classifier):
         "backbone_biases": 0,
     }
     assert found["backbone_biases"]["lr"] == 1e-4
-    spared = {id(one) for one in found["backbone_biases"]["params"]}
+    undecayed = {id(one) for one in found["backbone_biases"]["params"]}
     norms = [one for layer in backbone.modules() if isinstance(layer, nn.BatchNorm2d) for one in layer.parameters()]
-    assert spared == {*map(id, norms)}
+    assert undecayed == {*map(id, norms)}
     assert sum(len(group["params"]) for group in found.values()) == len([*backbone.parameters()]) + 4
 
 
@@ -119,14 +121,14 @@ def test_it_is_the_same_every_time(backbone, classifier):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backbone_lr": -1}, r"optimizer\.backbone_lr=-1 must be a number of at least 0"),
-        ({"backbone_lr": "slow"}, r"optimizer\.backbone_lr=slow must be a number of at least 0"),
-        ({"backbone_lr": 1e38}, r"optimizer\.backbone_lr=1e\+38 must be a number of at least 0 and below 1e\+30"),
-        ({"layer_decay": 1.5}, r"optimizer\.layer_decay=1\.5 must be a number from 0 to 1"),
-        ({"layer_decay": 0}, r"optimizer\.layer_decay=0 must be above 0, or null; cnn\.trainable=n freezes layers"),
-        ({"spare_biases": "some"}, r"optimizer\.spare_biases=some must be true or false"),
+        ({"backbone_lr": -1}, r"backbone_lr=-1 must be a number of at least 0"),
+        ({"backbone_lr": "slow"}, r"backbone_lr=slow must be a number of at least 0"),
+        ({"backbone_lr": 1e38}, r"backbone_lr=1e\+38 must be a number of at least 0 and below 1e\+30"),
+        ({"layer_decay": 1.5}, r"layer_decay=1\.5 must be a number from 0 to 1"),
+        ({"layer_decay": 0}, r"layer_decay=0 must be above 0, or null; the backbone's trainable=n freezes layers"),
+        ({"no_decay_norm_and_bias": "some"}, r"no_decay_norm_and_bias=some must be true or false"),
     ],
 )
 def test_wrong_settings(settings, message):
-    with pytest.raises(HypercolumnsError, match=message):
+    with pytest.raises(ArgumentError, match=f"^{message}"):
         ParamGroupConfig(**settings)

@@ -11,9 +11,9 @@ from hypercolumns.tasks import schedules
     [
         (schedules.constant, {}, [1, 1, 1, 1, 1]),
         (schedules.cosine, {}, [1, (1 + math.cos(math.pi / 4)) / 2, 0.5, (1 - math.cos(math.pi / 4)) / 2, 0]),
-        (schedules.cosine, {"floor": 0.2}, [1, None, 0.6, None, 0.2]),
+        (schedules.cosine, {"min_lr_ratio": 0.2}, [1, None, 0.6, None, 0.2]),
         (schedules.poly, {"power": 2}, [1, 9 / 16, 1 / 4, 1 / 16, 0]),
-        (schedules.poly, {"power": 1, "warmup": 0.5}, [1 / 3, 2 / 3, 1, 0.5, 0]),
+        (schedules.poly, {"power": 1, "warmup_fraction": 0.5}, [1 / 3, 2 / 3, 1, 0.5, 0]),
     ],
 )
 def test_schedules_by_hand(schedule, arguments, expected):

@@ -3,9 +3,7 @@
 from hypercolumns.callbacks.checkpoint import (
     AtomicCheckpointIO,
     RelocatableModelCheckpoint,
-    ResumeCheckpoint,
     SelfContainedCheckpoint,
-    resume_point,
 )
 from hypercolumns.callbacks.early_stopping import ResumableEarlyStopping
 from hypercolumns.callbacks.ema import EMAWeightAveraging
@@ -14,6 +12,7 @@ from hypercolumns.callbacks.non_finite import TerminateOnNonFinite
 from hypercolumns.callbacks.prediction_panels import PredictionPanels
 from hypercolumns.callbacks.progress_bar import TrainingProgressBar
 from hypercolumns.callbacks.pruning import PrunedError, SearchPruning
+from hypercolumns.callbacks.resume_checkpoint import ResumeCheckpoint, resume_point
 from hypercolumns.callbacks.throughput import Throughput
 
 __all__ = [

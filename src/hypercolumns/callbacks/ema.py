@@ -19,7 +19,7 @@ class EMAWeightAveraging(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         """decay: from 0, with which there is no average, to below 1, such as 0.999."""
-        check_number("ema", decay, below=1)
+        check_number("decay", decay, below=1)
         self.decay = decay
         super().__init__(multi_avg_fn=self._average)
 

@@ -2,6 +2,7 @@
 
 import csv
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypercolumns.errors import HypercolumnsError, summarize_error
 from hypercolumns.io.files import atomic_write
 from hypercolumns.visualization.plots import PER_CLASS, save_curves
 
+CurvePlot = Callable[[Path, Sequence[Mapping[str, str]]], None]
 LEADING = ("epoch", "step", "seconds", "train/learning_rate")
 
 
@@ -20,24 +22,20 @@ class MetricsCSV(pl.Callback):
     A training that goes on after an interruption goes on with its table, too.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """The folder to write to."""
-        self.table, self.picture = folder / "metrics.csv", folder / "curves.png"
+    def __init__(self, folder: Path, plot: CurvePlot = save_curves) -> None:
+        """folder: to write to. plot: draws the curves of a table's rows to a path."""
+        self.table, self.picture, self.plot = folder / "metrics.csv", folder / "curves.png", plot
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember when: an epoch that goes on after an interruption does not start."""
-        self.on_train_epoch_start(trainer, pl_module)
+        self.on_train_epoch_start(trainer, pl_module)  # which a resumed epoch does not call
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember when."""
         self._start, self._validated = time.monotonic(), False
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember that this epoch has figures of val; Lightning keeps those of the last one that had."""
-        self._validated = True
+        self._validated = True  # Lightning keeps the figures of the last epoch that had some
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's row."""
         if not trainer.is_global_zero:
             return
         row = {
@@ -51,11 +49,11 @@ class MetricsCSV(pl.Callback):
             if not known and not value.isnan() and (self._validated or not name.startswith("val")):
                 row[name] = float(value)
         try:
-            before = [one for one in read_metrics_csv(self.table) if int(one["epoch"]) < trainer.current_epoch]
+            before = [old for old in read_metrics_csv(self.table) if int(old["epoch"]) < trainer.current_epoch]
         except (KeyError, ValueError) as error:
             raise _no_table(self.table, error) from error
         rows = [*before, {name: str(value) for name, value in row.items()}]
-        names = dict.fromkeys(name for one in rows for name in one if name not in LEADING)
+        names = dict.fromkeys(name for row in rows for name in row if name not in LEADING)
         columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # those of classes last
         with atomic_write(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
@@ -63,17 +61,15 @@ class MetricsCSV(pl.Callback):
             writer.writerows(rows)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the curves."""
         self._draw(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Draw the curves as far as they go."""
         with suppress(HypercolumnsError):  # the one that is raised says more
             self._draw(trainer)
 
     def _draw(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero and (rows := read_metrics_csv(self.table)):
-            save_curves(self.picture, rows)
+            self.plot(self.picture, rows)
 
 
 def read_metrics_csv(path: Path) -> list[dict[str, str]]:

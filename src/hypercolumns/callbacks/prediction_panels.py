@@ -2,10 +2,13 @@
 
 import heapq
 import math
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
+from PIL import Image
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
@@ -16,6 +19,7 @@ from hypercolumns.models.slices import evenly_spaced
 from hypercolumns.visualization.panels import LabelledImage, panels
 from hypercolumns.visualization.plots import confusion_picture
 
+PanelDrawer = Callable[..., Image.Image]  # such as `visualization.panels.panels`
 PANEL_SIDE = 300  # of a picture, in pixels: TensorBoard shows four of them in a card of about 400
 
 
@@ -34,14 +38,13 @@ class PredictionPanels(pl.Callback):
     the confusion matrix.
     """
 
-    def __init__(self, fixed: int = 4, worst: int = 4) -> None:
-        """How many images of each kind; 0 for none."""
-        check_int("callbacks.pictures.fixed", fixed, minimum=0)
-        check_int("callbacks.pictures.worst", worst, minimum=0)
-        self.fixed, self.worst = fixed, worst
+    def __init__(self, fixed: int = 4, worst: int = 4, draw: PanelDrawer = panels) -> None:
+        """fixed, worst: how many images of each kind; 0 for none. draw: makes the picture of one of them."""
+        check_int("fixed", fixed, minimum=0)
+        check_int("worst", worst, minimum=0)
+        self.fixed, self.worst, self.draw = fixed, worst, draw
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin anew."""
         self._fixed: list[LabelledImage] = []
         self._worst: list[tuple[float, str, LabelledImage]] = []  # a heap, the best of them first
 
@@ -54,7 +57,6 @@ class PredictionPanels(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep its images, if they are among those to show."""
         if outputs is None or not trainer.is_global_zero:
             return
         task = cast(LabellingTask, pl_module)
@@ -72,7 +74,7 @@ class PredictionPanels(pl.Callback):
                     (heapq.heappushpop if full else heapq.heappush)(self._worst, (-miou, id, kept))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw them; the task resets its confusion matrix after this."""
+        # The task resets its confusion matrix after this.
         task = cast(LabellingTask, pl_module)
         counts = task.confusion.compute()  # of all processes
         if not trainer.is_global_zero or not isinstance(trainer.logger, ImageTensorBoardLogger):
@@ -80,12 +82,11 @@ class PredictionPanels(pl.Callback):
         classes = task.classes
         pictures = {"confusion": confusion_picture(counts.reshape(len(classes), -1), classes)}
         for number, labelled in enumerate(self._fixed, 1):
-            pictures[f"fixed_{number}"] = np.asarray(
-                panels([labelled], classes, task.palette, columns=2, side=PANEL_SIDE)
-            )
+            pictures[f"fixed_{number}"] = self._picture(labelled, task)
         for number, (_, _, labelled) in enumerate(sorted(self._worst, key=lambda one: -one[0]), 1):
-            pictures[f"worst_{number}"] = np.asarray(
-                panels([labelled], classes, task.palette, columns=2, side=PANEL_SIDE)
-            )
+            pictures[f"worst_{number}"] = self._picture(labelled, task)
         for name, picture in pictures.items():
             trainer.logger.log_picture(f"val_images/{name}", encode_png(picture), trainer.global_step)
+
+    def _picture(self, labelled: LabelledImage, task: LabellingTask) -> NDArray[np.uint8]:
+        return np.asarray(self.draw([labelled], task.classes, task.palette, columns=2, side=PANEL_SIDE))

@@ -14,36 +14,30 @@ class TrainingProgressBar(pl.Callback):
     _bar: ProgressBar | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin, where a training that was interrupted goes on."""
         batches = int(trainer.num_training_batches)
         total, done = batches * (trainer.max_epochs or 0), trainer.global_step * trainer.accumulate_grad_batches
         self.on_train_epoch_start(trainer, pl_module)
         self._begin(ProgressBar("train", total, done, every=60.0, summary=False))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember when."""
         self._start, self._validated = time.monotonic(), False
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember that this epoch has figures of val."""
         self._validated = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One step more."""
         if self._bar is not None:
             self._bar.advance(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {_figures(trainer)}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say how the epoch went."""
         if self._bar is not None:
             took = time.monotonic() - self._start
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             self._bar.say(f"{epoch}: {_figures(trainer, self._validated)}  ({took:.1f} s)")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to score images."""
         self._begin(ProgressBar("score images", int(sum(trainer.num_test_batches))))
 
     def on_test_batch_end(
@@ -55,20 +49,16 @@ class TrainingProgressBar(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """One more."""
         if self._bar is not None:
             self._bar.advance()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End."""
         self._end()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End."""
         self._end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """End, without a word of success."""
         self._end(exception)
 
     def _begin(self, bar: ProgressBar) -> None:

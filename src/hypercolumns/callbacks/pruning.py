@@ -1,4 +1,4 @@
-"""To end a training early that a search has no hope for."""
+"""Ending a trial of a search early when it has no hope."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,29 +7,27 @@ from typing import NamedTuple
 
 import pytorch_lightning as pl
 
-ShouldPrune = Callable[
-    [int, float], bool
-]  # of an epoch (from 0) and its figure, the more the better: whether to give up
+ShouldPrune = Callable[[int, float], bool]  # from an epoch (from 0) and its metric, the higher the better
 
 
 class PrunedError(Exception):
-    """A training was given up: its figures were worse than those of others."""
+    """A training was given up: its metric was worse than that of other trials."""
 
 
 class PrunableStage(NamedTuple):
-    """A stage that is judged while it trains."""
+    """The stage of a trial that may be ended early, and the decision."""
 
     stage: str
-    judge: ShouldPrune
+    should_prune: ShouldPrune
 
 
-_prunable: ContextVar[PrunableStage | None] = ContextVar("judged", default=None)
+_prunable: ContextVar[PrunableStage | None] = ContextVar("prunable", default=None)
 
 
 @contextmanager
-def search_trial(stage: str, judge: ShouldPrune) -> Iterator[None]:
-    """Inside, trainings of that stage are judged; those that make its input are not."""
-    token = _prunable.set(PrunableStage(stage, judge))
+def search_trial(stage: str, should_prune: ShouldPrune) -> Iterator[None]:
+    """Inside, trainings of `stage` may be pruned; those of the stages before it are not."""
+    token = _prunable.set(PrunableStage(stage, should_prune))
     try:
         yield
     finally:
@@ -37,27 +35,32 @@ def search_trial(stage: str, judge: ShouldPrune) -> Iterator[None]:
 
 
 class SearchPruning(pl.Callback):
-    """Shows the monitored figure of each epoch to the judge; raises PrunedError before the next one if he gives up.
+    """Report the monitored metric to the search after each epoch; stop the trial if the search says so.
 
-    By then the checkpoints of the epoch are written: the same settings go on from there another time.
+    It raises PrunedError before the next epoch. The checkpoint of the epoch is already written by then, so the same
+    settings can be resumed later.
     """
 
     def __init__(self, stage: str, monitor: str, minimise: bool) -> None:
-        """Of a training of `stage`, of which `monitor` tells the best epoch."""
-        judged = _prunable.get()
-        self.judge = judged.judge if judged and judged.stage == stage else None
+        """The callback of one training.
+
+        Args:
+            stage: the stage that trains.
+            monitor: the metric that tells its best epoch.
+            minimise: whether a lower metric is better.
+        """
+        prunable = _prunable.get()
+        self.should_prune = prunable.should_prune if prunable and prunable.stage == stage else None
         self.monitor, self.minimise = monitor, minimise
-        self._scored: int | None = None
+        self._validated_epoch: int | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember that this epoch has figures."""
-        self._scored = trainer.current_epoch
+        self._validated_epoch = trainer.current_epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show what the epoch before came to."""
-        if self.judge is None or self._scored is None or self.monitor not in trainer.callback_metrics:
+        if self.should_prune is None or self._validated_epoch is None or self.monitor not in trainer.callback_metrics:
             return
-        epoch, self._scored = self._scored, None
-        figure = float(trainer.callback_metrics[self.monitor])
-        if self.judge(epoch, -figure if self.minimise else figure):
-            raise PrunedError(f"given up after epoch {epoch + 1}, {self.monitor} {figure:.3f}")
+        epoch, self._validated_epoch = self._validated_epoch, None
+        metric = float(trainer.callback_metrics[self.monitor])
+        if self.should_prune(epoch, -metric if self.minimise else metric):
+            raise PrunedError(f"given up after epoch {epoch + 1}, {self.monitor} {metric:.3f}")

@@ -14,7 +14,6 @@ class ImageTensorBoardLogger(TensorBoardLogger):
     """Lightning's TensorBoardLogger, for pictures too; without NaNs and the number of the epoch, a chart of its own."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log those that say something."""
         kept = {name: value for name, value in metrics.items() if name != "epoch" and not math.isnan(value)}
         super().log_metrics(kept, step)
 

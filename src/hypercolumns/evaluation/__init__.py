@@ -1,12 +1,12 @@
 """Scoring a split image by image, how sure the figures are, and comparing two of them."""
 
-from hypercolumns.evaluation.bootstrap import DRAWS, LEVEL, intervals, resampling_groups
+from hypercolumns.evaluation.bootstrap import BOOTSTRAP_SAMPLES, LEVEL, intervals, resampling_groups
 from hypercolumns.evaluation.comparison import compare
 from hypercolumns.evaluation.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
 
 __all__ = [
+    "BOOTSTRAP_SAMPLES",
     "BOUNDARY_WIDTH",
-    "DRAWS",
     "LEVEL",
     "Evaluation",
     "ImageConfusion",

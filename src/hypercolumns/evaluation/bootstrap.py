@@ -17,21 +17,21 @@ from hypercolumns.evaluation.metrics import class_sums, metrics_from_class_sums
 from hypercolumns.runtime import randomness
 
 LEVEL = 0.95
-DRAWS = 1000  # unless the setting `bootstrap` says otherwise
+BOOTSTRAP_SAMPLES = 1000  # where nothing else is asked for
 
 
-def resampling_groups(ids: Sequence[str], pattern: str | None) -> Tensor:
-    """Which group (N,) int64 each image is in, numbered from 0, by `groups_by`; without a pattern, each its own."""
-    if pattern is None:
+def resampling_groups(ids: Sequence[str], group_pattern: str | None) -> Tensor:
+    """The group (N,) int64 of each image, numbered from 0, see `data.groups`; without a pattern, each is its own."""
+    if group_pattern is None:
         return torch.arange(len(ids))
     from hypercolumns.data.groups import group_ids  # whose package imports Lightning, which predict.py does without
 
-    found = group_ids(ids, pattern, "groups")
+    found = group_ids(ids, group_pattern, "group_pattern")
     numbers = {group: number for number, group in enumerate(dict.fromkeys(found))}
     return torch.tensor([numbers[group] for group in found], dtype=torch.int64)
 
 
-def resample(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> dict[str, Tensor]:
+def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, seed: int) -> dict[str, Tensor]:
     """All figures of R draws of the groups: (R,), those of classes (R, C); those named `boundary_...` are of the band.
 
     A function of the seed, the groups and the counts: two evaluations of the same images are drawn alike, so that their
@@ -47,7 +47,7 @@ def resample(evaluation: Evaluation, groups: Tensor, draws: int, seed: int) -> d
         [
             torch.bincount(torch.randint(units, (units,), generator=generator), minlength=units).double()
             @ of_units.flatten(1)
-            for _ in range(draws)
+            for _ in range(bootstrap_samples)
         ]
     ).unflatten(1, sums.shape[1:])
     all_pixels, boundary = (metrics_from_class_sums(*drawn[:, start : start + 3].unbind(1)) for start in (0, 3))
@@ -68,16 +68,18 @@ def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]
     return ends
 
 
-def intervals(evaluation: Evaluation, pattern: str | None, draws: int, seed: int) -> dict[str, Any] | None:
+def intervals(
+    evaluation: Evaluation, group_pattern: str | None, bootstrap_samples: int, seed: int
+) -> dict[str, Any] | None:
     """What `metrics.json` says of how sure its figures are; None where there are no two groups to draw from."""
-    groups = resampling_groups(evaluation.ids, pattern)
-    if not draws or len(groups.unique()) < 2:
+    groups = resampling_groups(evaluation.ids, group_pattern)
+    if not bootstrap_samples or len(groups.unique()) < 2:
         return None
-    drawn = resample(evaluation, groups, draws, seed)
-    return describe(groups, pattern, drawn) | as_json(drawn, evaluation.classes)
+    drawn = resample(evaluation, groups, bootstrap_samples, seed)
+    return describe(groups, group_pattern, drawn) | as_json(drawn, evaluation.classes)
 
 
-def describe(groups: Tensor, pattern: str | None, drawn: dict[str, Tensor]) -> dict[str, Any]:
+def describe(groups: Tensor, group_pattern: str | None, drawn: dict[str, Tensor]) -> dict[str, Any]:
     """What intervals were made by; in `draws_lacking_a_class` the means are over fewer classes than in all images."""
     iou = drawn["per_class_iou"]
     lacking = (iou.isnan() & ~iou.isnan().all(0)).any(1)
@@ -85,7 +87,7 @@ def describe(groups: Tensor, pattern: str | None, drawn: dict[str, Tensor]) -> d
         "level": LEVEL,
         "draws": len(iou),
         "draws_lacking_a_class": int(lacking.sum()),
-        "groups": pattern,
+        "groups": group_pattern,
         "drawn_from": len(groups.unique()),
     }
 

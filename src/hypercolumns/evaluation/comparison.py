@@ -14,24 +14,26 @@ COMPARED = (
 ).split()
 
 
-def compare(evaluation: Evaluation, baseline: Evaluation, pattern: str | None, draws: int, seed: int) -> dict[str, Any]:
+def compare(
+    evaluation: Evaluation, baseline: Evaluation, group_pattern: str | None, bootstrap_samples: int, seed: int
+) -> dict[str, Any]:
     """The figures of both, and the difference, evaluation less baseline, with its interval.
 
     Both are drawn alike (see `bootstrap`), so what makes an image hard for both does not widen the interval of the
     difference. A difference is None for a class that one of them lacks. Raises HypercolumnsError if they are not of the
-    same images, masks, classes and width of boundary.
+    same images, masks, classes and boundary width.
     """
     baseline = _same_order(evaluation, baseline)
-    groups = resampling_groups(evaluation.ids, pattern)
+    groups = resampling_groups(evaluation.ids, group_pattern)
     ends: dict[str, Any] | None = None
-    if draws and len(groups.unique()) > 1:
-        ours, theirs = (resample(one, groups, draws, seed) for one in (evaluation, baseline))
+    if bootstrap_samples and len(groups.unique()) > 1:
+        ours, theirs = (resample(one, groups, bootstrap_samples, seed) for one in (evaluation, baseline))
         differences = {name: ours[name] - theirs[name] for name in ours}
-        ends = describe(groups, pattern, differences) | as_json(differences, evaluation.classes)
+        ends = describe(groups, group_pattern, differences) | as_json(differences, evaluation.classes)
     first, second = evaluation.figures(), baseline.figures()
     return {
         "images": len(evaluation.ids),
-        "boundary_width": evaluation.width,
+        "boundary_width": evaluation.boundary_width,
         "evaluation": {name: first[name] for name in COMPARED},
         "baseline": {name: second[name] for name in COMPARED},
         "difference": {name: _difference(first[name], second[name]) for name in COMPARED},
@@ -46,10 +48,10 @@ def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
             f"the evaluation has the classes {', '.join(evaluation.classes)}, the baseline "
             f"{', '.join(baseline.classes)}; only evaluations of the same classes can be compared"
         )
-    if evaluation.width != baseline.width:
+    if evaluation.boundary_width != baseline.boundary_width:
         raise HypercolumnsError(
-            f"the evaluation has boundaries of {evaluation.width} pixels, the baseline of {baseline.width}; evaluate "
-            f"one of them again with the other's boundary="
+            f"the evaluation has boundaries of {evaluation.boundary_width} pixels, the baseline of "
+            f"{baseline.boundary_width}; evaluate one of them again with the other's boundary_width"
         )
     differing = sorted(set(evaluation.ids) ^ set(baseline.ids))
     if differing:

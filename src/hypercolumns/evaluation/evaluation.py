@@ -19,7 +19,7 @@ from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.labels import boundary_band
 
 REMEDY = "remove it, and run the command that made it again"
-BOUNDARY_WIDTH = 3  # pixels, of the band along true boundaries, unless the setting `boundary` says otherwise
+BOUNDARY_WIDTH = 3  # pixels, where nothing else is asked for
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ class Evaluation:
         classes: their names.
         ids: of the images.
         all_pixels: (N, C, C) int64, truth by row, void left out.
-        boundary: likewise, of the pixels within `width` of a true boundary.
-        width: in pixels, see `boundaries.boundary_band`.
+        boundary: the same of the pixels within `boundary_width` of a true boundary.
+        boundary_width: in pixels, see `labels.boundary_band`.
     """
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     all_pixels: Tensor
     boundary: Tensor
-    width: int
+    boundary_width: int
 
     @classmethod
-    def of(cls, counts: Iterable[ImageConfusion], classes: Sequence[str], width: int) -> "Evaluation":
+    def of(cls, counts: Iterable[ImageConfusion], classes: Sequence[str], boundary_width: int) -> "Evaluation":
         """The evaluation of these images."""
         counts = list(counts)
         none = torch.zeros(0, len(classes), len(classes), dtype=torch.int64)
@@ -58,7 +58,7 @@ class Evaluation:
             torch.stack(parts) if parts else none
             for parts in ([one.all_pixels for one in counts], [one.boundary for one in counts])
         )
-        return cls(tuple(classes), tuple(one.id for one in counts), all_pixels, boundary, width)
+        return cls(tuple(classes), tuple(one.id for one in counts), all_pixels, boundary, boundary_width)
 
     def figures(self) -> dict[str, Any]:
         """What `metrics.json` says of all images together; `boundary_...` is of the band along true boundaries."""
@@ -66,7 +66,7 @@ class Evaluation:
         return {
             "images": len(self.ids),
             **segmentation_metrics(self.all_pixels.sum(0)).as_dict(self.classes),
-            "boundary_width": self.width,
+            "boundary_width": self.boundary_width,
             **{f"boundary_{name}": near[name] for name in ("pixels", "miou", "pixel_accuracy", "per_class_iou")},
         }
 
@@ -83,11 +83,11 @@ class Evaluation:
             tuple(self.ids[index] for index in chosen),
             self.all_pixels[chosen],
             self.boundary[chosen],
-            self.width,
+            self.boundary_width,
         )
 
     def save(self, path: Path) -> None:
-        """Write an `.npz` file of plain arrays: classes, ids, all_pixels, boundary, width."""
+        """Write an `.npz` file of plain arrays: classes, ids, all_pixels, boundary, boundary_width."""
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -95,7 +95,7 @@ class Evaluation:
                 ids=np.array(self.ids),
                 all_pixels=self.all_pixels.numpy(),
                 boundary=self.boundary.numpy(),
-                width=np.array(self.width),
+                boundary_width=np.array(self.boundary_width),
             )
 
     @classmethod
@@ -108,7 +108,7 @@ class Evaluation:
                     tuple(map(str, arrays["ids"])),
                     torch.from_numpy(arrays["all_pixels"]),
                     torch.from_numpy(arrays["boundary"]),
-                    int(arrays["width"]),
+                    int(arrays["boundary_width"]),
                 )
         except Exception as error:  # of a file that is anything at all
             raise HypercolumnsError(f"{path} holds no evaluation, or is damaged; {REMEDY}") from error
@@ -118,7 +118,7 @@ class Evaluation:
         return evaluation
 
 
-def count_image(id: str, labels: Tensor, mask: Tensor, classes: int, width: int) -> ImageConfusion:
+def count_image(id: str, labels: Tensor, mask: Tensor, classes: int, boundary_width: int) -> ImageConfusion:
     """The counts of one image, from predicted and true class indices (H, W)."""
-    near = torch.where(boundary_band(mask, width), mask.long(), IGNORE_INDEX)
+    near = torch.where(boundary_band(mask, boundary_width), mask.long(), IGNORE_INDEX)
     return ImageConfusion(id, confusion(labels, mask, classes).cpu(), confusion(labels, near, classes).cpu())

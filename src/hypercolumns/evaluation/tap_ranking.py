@@ -1,9 +1,9 @@
-"""How well subsets of taps tell the classes of samples apart, by linear probes of one dimension.
+"""How well subsets of taps tell the classes of samples apart, by linear probes of the same number of components.
 
 The features of a subset are standardised, reduced to their leading principal components, and classified by logistic
 regression. So a tap is judged by what it says of a pixel, not by how many channels it says it in.
 
-N samples, D channels of all taps, S of those of a subset, d dimensions, C classes. Taps go by their number.
+N samples, D channels of all taps, S of those of a subset, d components, C classes. Taps go by their number.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -33,10 +33,10 @@ STEPS = 30  # of L-BFGS; with more, the ranking stays as it is
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """A subset, the dimension its features were reduced to, and how its probe did on the val samples, in [0, 1]."""
+    """A subset, the components its features were reduced to, and how its probe did on the val samples, in [0, 1]."""
 
     subset: Subset
-    dimension: int
+    components: int
     miou: float
     accuracy: float
 
@@ -54,7 +54,7 @@ class LinearProbes:
         statistics: tuple[Tensor, Tensor],
         channels: Sequence[int],
         classes: int,
-        dimension: int,
+        components: int,
         seed: int,
     ) -> None:
         """The probes on these samples.
@@ -65,20 +65,20 @@ class LinearProbes:
             statistics: mean and standard deviation of all channels, (D,).
             channels: of each tap, in their order.
             classes: how many there are.
-            dimension: d, of each subset that has as many channels.
+            components: d, principal components of each subset that has as many channels.
             seed: of the search for principal components.
         """
         self.train, self.val = train, val
         self.mean, self.std = (values.float() for values in statistics)
         self.columns = torch.arange(sum(channels)).split(list(channels))
-        self.classes, self.dimension, self.seed = classes, dimension, seed
+        self.classes, self.components, self.seed = classes, components, seed
         self.correlations = correlations(train.features, self.mean, self.std)
 
     def score(self, subset: Subset) -> ProbeResult:
         """How well the taps of a subset tell the classes of the val samples apart."""
         columns = torch.cat([self.columns[tap] for tap in subset])
         with randomness.seeded(self.seed, "components", *subset):
-            projection = components(self.correlations[columns[:, None], columns], self.dimension)
+            projection = principal_components(self.correlations[columns[:, None], columns], self.components)
         weight, bias = fit(self._project(self.train, columns, projection), self.train.labels, self.classes)
         predicted = F.linear(self._project(self.val, columns, projection), weight, bias).argmax(1)
         figures = segmentation_metrics(confusion(predicted, self.val.labels, self.classes))
@@ -101,13 +101,13 @@ def correlations(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (sums.tril() + sums.tril(-1).T) / len(features)
 
 
-def components(correlations: Tensor, dimension: int) -> Tensor:
+def principal_components(correlations: Tensor, count: int) -> Tensor:
     """The projection (S, d) on the principal components of most variance, each scaled to a variance of 1.
 
-    d is `dimension`, or S if that is less. By subspace iteration from a random start (Halko et al., arXiv:0909.4061),
+    d is `count`, or S if that is less. By subspace iteration from a random start (Halko et al., arXiv:0909.4061),
     several times faster than all eigenvectors of `correlations` (S, S).
     """
-    kept = min(dimension, len(correlations))
+    kept = min(count, len(correlations))
     sought = min(kept + OVERSAMPLING, len(correlations))
     vectors, variances, _ = torch.svd_lowrank(correlations, q=sought, niter=ITERATIONS)
     return vectors[:, :kept] / variances[:kept].clamp(min=MIN_VARIANCE).sqrt()
@@ -139,17 +139,17 @@ class SubsetConstraints:
         channels: of each tap; those of layers of the network first, from shallow to deep, then context taps.
         layers: how many are layers of the network; there is at least one in every subset.
         from_deepest: the context taps that are made from the deepest layer, which stands beside them in every subset.
-        most: taps in a subset; None: any number.
-        budget: channels in a subset; None: any number.
+        max_taps: taps in a subset; None: any number.
+        max_channels: channels in a subset; None: any number.
     """
 
     channels: Sequence[int]
     layers: int
     from_deepest: Collection[int] = ()
-    most: int | None = None
-    budget: int | None = None
+    max_taps: int | None = None
+    max_channels: int | None = None
 
-    def width(self, subset: Subset) -> int:
+    def total_channels(self, subset: Subset) -> int:
         """The channels of a subset."""
         return sum(self.channels[tap] for tap in subset)
 
@@ -159,8 +159,8 @@ class SubsetConstraints:
         return (
             any(tap < self.layers for tap in subset)
             and (deepest in subset or not any(tap in self.from_deepest for tap in subset))
-            and (self.most is None or len(subset) <= self.most)
-            and (self.budget is None or self.width(subset) <= self.budget)
+            and (self.max_taps is None or len(subset) <= self.max_taps)
+            and (self.max_channels is None or self.total_channels(subset) <= self.max_channels)
         )
 
     def larger(self, subset: Subset) -> list[Subset]:
@@ -174,23 +174,24 @@ class SubsetConstraints:
 
 
 class SelectionStep(NamedTuple):
-    """A step of a forward selection: trials of subsets that were not tried before, and the best one, to go on from."""
+    """A step of a forward selection: the subsets that were not tried before, and the best one, to go on from."""
 
     new: list[ProbeResult]
     kept: ProbeResult
 
 
-def forward_selection(rules: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
-    """Add tap by tap, each time the one that makes the best subset, as long as there is one that the rules allow.
+def forward_selection(constraints: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
+    """Add tap by tap, each time the one that makes the best subset, as long as the constraints allow one.
 
     Of n taps it tries about n^2 / 2 subsets in all, where there are 2^n. It goes on when no tap improves the score, for
     two may together.
     """
     tried: dict[Subset, ProbeResult] = {}
     steps: list[SelectionStep] = []
-    while larger := rules.larger(steps[-1].kept.subset if steps else ()):
+    while larger := constraints.larger(steps[-1].kept.subset if steps else ()):
         new = [subset for subset in larger if subset not in tried]
         tried |= {subset: score(subset) for subset in track(new, f"rank_taps step {len(steps) + 1}")}
-        kept = max((tried[subset] for subset in larger), key=lambda trial: (trial.miou, -rules.width(trial.subset)))
+        candidates = [tried[subset] for subset in larger]
+        kept = max(candidates, key=lambda result: (result.miou, -constraints.total_channels(result.subset)))
         steps.append(SelectionStep([tried[subset] for subset in new], kept))
     return steps

@@ -25,9 +25,9 @@ def _sums(
     labels: Tensor,
     class_weights: ClassWeights,
     label_smoothing: float,
-    add: Callable[[Tensor], Tensor] = lambda own: own,
+    add: Callable[[Tensor], Tensor] = lambda counts: counts,
 ) -> tuple[Tensor, Tensor]:
-    """The sum of the losses, and that of the weights of the labels; `add` adds what other processes have."""
+    """The sum of the losses, and that of the weights of the labels; `add` sums class counts over the ranks."""
     valid = labels != IGNORE_INDEX
     if isinstance(class_weights, str):
         class_weights = balanced_weights(add(torch.bincount(labels[valid], minlength=logits.shape[1])))
@@ -37,10 +37,10 @@ def _sums(
     return losses, valid.sum() if class_weights is None else class_weights[labels[valid]].sum()
 
 
-def _over_processes(own: Tensor) -> Tensor:
-    """The sum of a tensor over all processes."""
-    distributed.all_reduce(own)
-    return own
+def _sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The sum of a tensor over all ranks, in place."""
+    distributed.all_reduce(tensor)
+    return tensor
 
 
 class CrossEntropy(Loss):
@@ -55,7 +55,7 @@ class CrossEntropy(Loss):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         """label_smoothing: see `cross_entropy`; from 0 to 1."""
         super().__init__()
-        check_fraction("loss.label_smoothing", label_smoothing)
+        check_fraction("label_smoothing", label_smoothing)
         self.label_smoothing = label_smoothing
         self.set_class_weights(None)
 
@@ -71,8 +71,8 @@ class CrossEntropy(Loss):
         weights: ClassWeights = "batch" if self.by_batch else self.weights
         if not distributed.is_initialized():
             return cross_entropy(logits, labels, weights, self.label_smoothing)
-        losses, own = _sums(logits, labels, weights, self.label_smoothing, _over_processes)
-        everywhere, total = _over_processes(torch.stack([losses.detach().double(), own.double()]))
+        losses, label_weight = _sums(logits, labels, weights, self.label_smoothing, _sum_over_ranks)
+        all_losses, total = _sum_over_ranks(torch.stack([losses.detach().double(), label_weight.double()]))
         loss: Tensor = losses * (distributed.get_world_size() / total.clamp(min=MIN_COUNT)).float()
-        value: Tensor = (everywhere / total.clamp(min=MIN_COUNT)).float()  # for the log
+        value: Tensor = (all_losses / total.clamp(min=MIN_COUNT)).float()  # for the log
         return loss + (value - loss.detach())

@@ -63,6 +63,6 @@ def _library() -> Any:
     except ImportError as error:
         raise HypercolumnsError(
             "the losses Dice and Lovasz come with segmentation-models-pytorch, which is not installed: "
-            "uv sync --extra losses, or pip install '.[losses]'; or use loss=cross_entropy"
+            "uv sync --extra losses, or pip install '.[losses]'; or use CrossEntropy"
         ) from error
     return losses

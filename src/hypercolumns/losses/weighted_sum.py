@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError
 from hypercolumns.losses.loss import ClassWeights, Loss
 
 
@@ -16,8 +16,8 @@ class WeightedSum(Loss):
         super().__init__()
         right = all(isinstance(one, int | float) and one >= 0 for one in weights.values()) and any(weights.values())
         if losses.keys() != weights.keys() or not right:
-            raise HypercolumnsError(
-                f"loss.weights={dict(weights)} must have a number of at least 0 for each of "
+            raise ArgumentError(
+                f"weights={dict(weights)} must have a number of at least 0 for each of "
                 f"{', '.join(losses)}, and one above 0"
             )
         self.losses, self.factors = nn.ModuleDict(losses), dict(weights)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hypercolumns.data import DatasetIndex, FileCheck
 from hypercolumns.errors import escape_control_chars
-from hypercolumns.reports.tables import write_csv
+from hypercolumns.io.tables import write_csv
 from hypercolumns.runtime.progress import console
 
 MAX_SHOWN = 20  # faults, in the terminal

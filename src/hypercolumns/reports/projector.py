@@ -31,12 +31,28 @@ SURROUNDINGS = 6  # a thumbnail shows a sixth of the image's shorter side
 
 
 def write_projector(
-    store: SampleStore, images: DatasetIndex, count: int, seed: int, resize: tuple[int, int] | None
+    store: SampleStore,
+    images: DatasetIndex,
+    count: int,
+    seed: int,
+    resize: tuple[int, int] | None,
+    remedy: str = "free some space",
 ) -> None:
-    """Write a view of `count` training samples, as many of each class as can be, unless it is there already.
+    """Write a view of some training samples, as many of each class as can be, unless it is there already.
 
     The features are standardised by the mean and standard deviation of all training samples, as the classifier sees
-    them. Raises HypercolumnsError if the view can't be written.
+    them.
+
+    Args:
+        store: the samples.
+        images: what they were taken from, for the thumbnails.
+        count: how many samples are shown.
+        seed: decides which ones.
+        resize: (height, width) of the images that the positions of the samples are in; None for their own.
+        remedy: what the message tells people to do if the view can't be written.
+
+    Raises:
+        HypercolumnsError: if the view can't be written.
     """
     split = store.split("train")
     folder, points = store.folder / FOLDER, sum(allocate_evenly(split.counts.sum(0).tolist(), count))
@@ -54,7 +70,7 @@ def write_projector(
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise HypercolumnsError(
                     f"{folder} can't be written ({error}); the samples are all there, it only shows some of them: "
-                    f"free some space, or set embedding=0"
+                    f"{remedy}"
                 ) from error
         release_lock(lock)
 
@@ -105,7 +121,7 @@ def choose_rows(split: Split, count: int, seed: int) -> Tensor:
 
 
 def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Tensor:
-    """The surroundings of a pixel of an image (3, H, W) uint8, as (3, SIDE, SIDE) in [0, 1], framed in a colour."""
+    """The surroundings of a pixel of an image (3, H, W) uint8, framed in a colour, as (3, S, S) in [0, 1]."""
     half = max(THUMBNAIL_SIDE, min(image.shape[1:]) // SURROUNDINGS) // 2
     rows = torch.arange(row - half, row + half).clamp(0, image.shape[1] - 1)
     columns = torch.arange(column - half, column + half).clamp(0, image.shape[2] - 1)

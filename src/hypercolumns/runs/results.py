@@ -18,7 +18,8 @@ from hypercolumns.io.images import encode_png
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.slices import evenly_spaced
 from hypercolumns.models.tta import NO_TTA
-from hypercolumns.reports import tables
+from hypercolumns.reports.format import format_number
+from hypercolumns.reports.metrics import print_metrics, write_class_metrics, write_confusion
 from hypercolumns.runs.fit import best_epoch
 from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import ScoredImages, Scorer
@@ -71,7 +72,7 @@ class Results:
             metrics |= evaluation.figures()
             metrics["intervals"] = self.scorer.intervals(evaluation)
             evaluation.save(run.counts)
-            tables.write_confusion(run.folder / "confusion.csv", counts, evaluation.classes)
+            write_confusion(run.folder / "confusion.csv", counts, evaluation.classes)
             confusion = self.confusion_picture(counts, evaluation.classes)
             pictures = {"confusion": encode_png(confusion), "panels": encode_png(np.asarray(self._panels(scored)))}
             for name, picture in pictures.items():
@@ -79,7 +80,7 @@ class Results:
                     temporary.write_bytes(picture)
         self._log(run, metrics, pictures)
         if self.per_class:
-            tables.write_classes(run.folder / "metrics.csv", metrics)
+            write_class_metrics(run.folder / "metrics.csv", metrics)
         run.finish(metrics)
 
     def refresh_intervals(self, run: Run) -> None:
@@ -91,7 +92,7 @@ class Results:
                 metrics["intervals"] = intervals
                 write_json(run.metrics, metrics)
                 if self.per_class:
-                    tables.write_classes(run.folder / "metrics.csv", metrics)
+                    write_class_metrics(run.folder / "metrics.csv", metrics)
 
     def _log(self, run: Run, metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
         logger = self.make_logger(run.events)
@@ -111,7 +112,7 @@ class Results:
         rows = [
             LabelledImage(
                 *scored.look(index),
-                f"{which}{evaluation.ids[index]}   mIoU {tables.format_number(float_or_none(miou[index]))}",
+                f"{which}{evaluation.ids[index]}   mIoU {format_number(float_or_none(miou[index]))}",
             )
             for index, which in chosen
         ]
@@ -186,7 +187,7 @@ def print_results(run: Run, title: str) -> None:
     """Print a finished run's metrics and where its files are."""
     metrics = read_json(run.metrics)
     files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
-    tables.print_metrics(metrics, title, {name: path for name, path in files.items() if path.is_file()})
+    print_metrics(metrics, title, {name: path for name, path in files.items() if path.is_file()})
 
 
 def _is_scored(run: Run, limit: int, boundary_width: int) -> bool:

@@ -6,11 +6,12 @@ from typing import Any
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from hypercolumns.errors import HypercolumnsError, setting_prefix
+from hypercolumns.errors import ArgumentError, HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
 from hypercolumns.settings.schema import taken
 
@@ -36,7 +37,12 @@ def part(group: str, settings: Any, **more: Any) -> Any:
     """
     own = {name: value for name, value in plain(settings).items() if name != "kind"}
     with setting_prefix(f"{group}."):
-        return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+        try:
+            return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+        except InstantiationException as error:
+            if isinstance(error.__cause__, ArgumentError):
+                raise error.__cause__ from error
+            raise
 
 
 def overrides() -> list[str]:

@@ -211,10 +211,12 @@ SETTINGS = (
     Setting("optimizer.momentum", (), FITTING, below(MAX_LR)),
     Setting("optimizer.backbone_lr", (), TRAIN, neutral=None, when=trains_backbone),
     Setting("optimizer.layer_decay", (), TRAIN, neutral=None, when=trains_backbone),
-    Setting("optimizer.spare_biases", (), FITTING, neutral=False),
+    Setting("optimizer.no_decay_norm_and_bias", (), FITTING, neutral=False),
     Setting("scheduler", FITTING, FITTING, column="scheduler"),
     Setting("batch_size", FITTING, FITTING, at_least(1), column="batch_size"),
-    Setting("ema", FITTING, FITTING, neutral=None, column="ema"),
+    Setting(
+        "ema", FITTING, FITTING, optional(lambda name, value: check_number(name, value, below=1)), None, column="ema"
+    ),
     Setting("patience", FITTING, FITTING, optional(at_least(1))),
     Setting("monitor", FITTING, FITTING, metric_of_val),
     Setting("checkpoint_minutes", FITTING, NOTHING, check_number),

@@ -1,6 +1,6 @@
 """From a config to what a training takes: loss, optimizer, trainer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from hypercolumns.callbacks import (
     AtomicCheckpointIO,
@@ -25,7 +27,7 @@ from hypercolumns.callbacks import (
     TrainingProgressBar,
 )
 from hypercolumns.data import ResumableDataModule
-from hypercolumns.errors import HypercolumnsError, check_fraction
+from hypercolumns.errors import HypercolumnsError, check_fraction, setting_prefix, summarize_error
 from hypercolumns.losses import ClassWeights, Loss, balanced_weights
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.fit import checkpoints_dir
@@ -40,6 +42,11 @@ from hypercolumns.settings.machine import machine
 from hypercolumns.settings.model import sampler
 from hypercolumns.settings.schema import samples_pixels
 from hypercolumns.tasks.param_groups import ParamGroupConfig
+
+NON_FINITE_REMEDY = (
+    "lower optimizer.lr, set trainer.gradient_clip_val=1 or, with 16-bit numbers, trainer.precision=32-true; if it "
+    "comes with every setting, look at these images"
+)
 
 
 def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
@@ -92,10 +99,31 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
 
 
 def optimization(cfg: DictConfig) -> dict[str, Any]:
-    """What the tasks take of the groups optimizer and scheduler: `optimizer`, `schedule` and `rates`."""
+    """What the tasks take of the groups optimizer and scheduler: `optimizer`, `scheduler` and `param_groups`."""
     settings = plain(cfg.optimizer)
-    rates = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
-    return {"optimizer": part("optimizer", settings), "schedule": part("scheduler", cfg.scheduler), "rates": rates}
+    with setting_prefix("optimizer."):
+        groups = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
+    return {
+        "optimizer": partial(_make_optimizer, part("optimizer", settings)),
+        "scheduler": partial(_make_scheduler, part("scheduler", cfg.scheduler)),
+        "param_groups": groups,
+    }
+
+
+def _make_optimizer(make: Callable[..., Optimizer], groups: Iterable[dict[str, Any]]) -> Optimizer:
+    """The optimizer of groups of parameters; raises HypercolumnsError if it refuses its settings."""
+    try:
+        return make(groups)
+    except (TypeError, ValueError) as error:
+        settings = make.keywords if isinstance(make, partial) else {}
+        said = "".join(f"{name}={value}, " for name, value in settings.items())
+        raise HypercolumnsError(f"optimizer: its settings are not right ({said}{summarize_error(error)})") from error
+
+
+def _make_scheduler(make: Callable[..., LambdaLR], optimizer: Optimizer, steps: int) -> LambdaLR:
+    """The schedule of an optimizer; raises HypercolumnsError if it refuses its settings."""
+    with setting_prefix("scheduler."):
+        return make(optimizer, steps)
 
 
 def check_training(cfg: DictConfig) -> None:
@@ -133,10 +161,14 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
         data: whose position in an epoch checkpoints hold.
         segmenter: which checkpoints hold as a whole.
     """
-    callbacks: list[Any] = [instantiate(callback) for callback in (cfg.callbacks or {}).values()]
+    callbacks: list[Any] = [part(f"callbacks.{name}", callback) for name, callback in (cfg.callbacks or {}).items()]
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(cfg.ema))
-    callbacks += [SelfContainedCheckpoint(segmenter), TerminateOnNonFinite(data), TrainingProgressBar()]
+    callbacks += [
+        SelfContainedCheckpoint(segmenter),
+        TerminateOnNonFinite(data, NON_FINITE_REMEDY),
+        TrainingProgressBar(),
+    ]
     callbacks.append(MetricsCSV(run.folder))
     mode = "min" if str(cfg.monitor).endswith("loss") else "max"
     callbacks.append(SearchPruning(cfg.stage, cfg.monitor, minimise=mode == "min"))

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation, compare
 from hypercolumns.io.files import file_hash, short_hash, write_json
-from hypercolumns.reports import tables
+from hypercolumns.reports.comparison import print_comparison, write_comparison
 from hypercolumns.runs.environment import environment
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
@@ -36,8 +36,8 @@ def compare_runs(cfg: DictConfig) -> Path:
     write_json(folder / "comparison.json", {"compared": compared, **result})
     made_with = origin(cfg)
     write_json(folder / "environment.json", environment(made_with.command, made_with.device))
-    tables.write_comparison(folder / "comparison.csv", result)
-    tables.print_comparison(result, files["evaluation"].parent, files["baseline"].parent)
+    write_comparison(folder / "comparison.csv", result)
+    print_comparison(result, files["evaluation"].parent, files["baseline"].parent)
     console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)
     return folder
 

@@ -17,7 +17,8 @@ from hypercolumns.data import Example, ImageDataModule
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import Tap
-from hypercolumns.reports import projector, tables
+from hypercolumns.reports import projector
+from hypercolumns.reports.store import print_store
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.runtime.signals import ignore_signals_in_worker
@@ -68,9 +69,10 @@ def extract(cfg: DictConfig) -> Path:
                 _extract_split(writer, split, copies, cfg.num_workers, sample)
         writer.finish()
     store = SampleStore(folder)
-    tables.print_store(store, images.classes)
+    print_store(store, images.classes)
     if cfg.embedding and distributed.is_rank_zero():
-        projector.write_projector(store, images, cfg.embedding, cfg.seed, data.resize(cfg))
+        remedy = "free some space, or set embedding=0"
+        projector.write_projector(store, images, cfg.embedding, cfg.seed, data.resize(cfg), remedy)
     return folder
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.evaluation import DRAWS, Evaluation, intervals
+from hypercolumns.evaluation import BOOTSTRAP_SAMPLES, Evaluation, intervals
 from hypercolumns.io.files import expand_path, file_hash, read_json, remove_temporaries, write_json
 from hypercolumns.io.images import set_max_pixels
 from hypercolumns.models import model_file
@@ -22,7 +22,7 @@ from hypercolumns.prediction import (
     check_package,
     find_sources,
 )
-from hypercolumns.reports import tables
+from hypercolumns.reports.metrics import print_metrics
 from hypercolumns.runs.files import COUNTS, METRICS, RECORD
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
@@ -104,10 +104,10 @@ def _clear_tables(cfg: DictConfig, manifest: PredictionManifest) -> None:
 def _write_metrics(out: Path, evaluation: Evaluation, evaluated: dict[str, str]) -> None:
     """Write the figures of all images that were compared, and print them."""
     evaluation.save(out / COUNTS)
-    uncertainty = {"intervals": intervals(evaluation, None, DRAWS, 0)}
+    uncertainty = {"intervals": intervals(evaluation, None, BOOTSTRAP_SAMPLES, 0)}
     write_json(out / METRICS, evaluation.figures() | uncertainty | {"evaluated": evaluated})
     title = f"{len(evaluation.ids)} images against {evaluated['masks']}"
-    tables.print_metrics(read_json(out / METRICS), title, {"metrics": out / METRICS})
+    print_metrics(read_json(out / METRICS), title, {"metrics": out / METRICS})
 
 
 def _print_problems(summary: RunSummary) -> None:

@@ -10,7 +10,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import short_hash
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.reports import tables
+from hypercolumns.reports.store import print_absent_classes
 from hypercolumns.runs.fit import fit
 from hypercolumns.runs.results import ValImages, score_and_write
 from hypercolumns.runs.run import Run
@@ -42,7 +42,7 @@ def pretrain(cfg: DictConfig) -> Run:
     with Run.begin(stage_dir(cfg, images, "pretrain"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
             console.print(f"pretrain: from the samples in {store.folder}", markup=False)
-            tables.print_absent(store, images.classes)
+            print_absent_classes(store, images.classes)
             run.save(_trained(cfg, store, images, backbone, run))
         decided = store.fingerprint
         sampled: dict[str, Any] = {name: decided[name] for name in ("sampler", "augmentation") if name in decided}

@@ -16,7 +16,7 @@ from hypercolumns.evaluation.tap_ranking import (
 )
 from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.reports import tables
+from hypercolumns.reports import ranking
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
@@ -50,15 +50,15 @@ def rank_taps(cfg: DictConfig) -> Run:
         if not run.finished:
             console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
             rows = _rank(cfg, store, backbone, len(images.classes))
-            tables.write_ranking(run.folder / "ranking.csv", rows)
+            ranking.write_ranking(run.folder / "ranking.csv", rows)
             write_json(run.folder / "ranking.json", {"trials": rows})
-            best = tables.choice(rows)
+            best = ranking.chosen_subset(rows)
             scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
             run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
         rows = read_json(run.folder / "ranking.json")["trials"]
-        tables.print_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
+        ranking.print_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
-        chosen = [f"cnn.taps={tables.taps_value(tables.choice(rows)['taps'])}"]
+        chosen = [f"cnn.taps={ranking.taps_value(ranking.chosen_subset(rows)['taps'])}"]
         if cfg.cnn.get("context"):  # which the choice holds, as far as it is good
             chosen.append("cnn.context=[]")
         console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)
@@ -71,7 +71,7 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     rules = _rules(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
     if not rules.larger(()):
         raise HypercolumnsError(
-            f"rank.max_channels={rules.budget} allows none of the taps; the narrowest layer has "
+            f"rank.max_channels={rules.max_channels} allows none of the taps; the narrowest layer has "
             f"{min(rules.channels[: rules.layers])} channels"
         )
     train, val = (_some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
@@ -88,8 +88,8 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     def row(number: int, trial: ProbeResult) -> Row:
         return {
             "taps": [names[tap] for tap in trial.subset],
-            "channels": rules.width(trial.subset),
-            "dimension": trial.dimension,
+            "channels": rules.total_channels(trial.subset),
+            "components": trial.components,
             "miou": trial.miou,
             "accuracy": trial.accuracy,
             "difference": trial.miou - of_all.miou,

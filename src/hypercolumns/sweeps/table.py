@@ -17,7 +17,7 @@ from rich.text import Text
 
 from hypercolumns.cli.app import exit_on_user_error
 from hypercolumns.io.files import atomic_write
-from hypercolumns.reports.tables import format_number
+from hypercolumns.reports.format import format_number
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
 from hypercolumns.sweeps.jobs import DONE, FAILED, JobRecord, read_records, refuse_several_processes

@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import distributed
 from torch.optim import Optimizer
 
-from hypercolumns.errors import HypercolumnsError, summarize_error
 from hypercolumns.tasks.param_groups import ParamGroup
 from hypercolumns.tasks.schedules import SchedulerFactory
 
@@ -17,23 +15,18 @@ OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]  # of groups 
 
 
 def optimizer_with_schedule(
-    groups: Sequence[ParamGroup], make_optimizer: OptimizerFactory, schedule: SchedulerFactory, steps: int
+    groups: Sequence[ParamGroup], make_optimizer: OptimizerFactory, make_scheduler: SchedulerFactory, steps: int
 ) -> dict[str, Any]:
     """What `LightningModule.configure_optimizers` returns: the schedule moves at every step, alike for all groups."""
-    try:
-        optimizer = make_optimizer([group.options for group in groups])
-    except (TypeError, ValueError) as error:
-        settings = make_optimizer.keywords if isinstance(make_optimizer, partial) else {}
-        said = "".join(f"{name}={value}, " for name, value in settings.items())
-        raise HypercolumnsError(f"optimizer: its settings are not right ({said}{summarize_error(error)})") from error
-    for own, group in zip(optimizer.param_groups, groups, strict=True):
-        own["lr"] *= group.factor
-    moving = {"scheduler": schedule(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
-    return {"optimizer": optimizer, "lr_scheduler": moving}
+    optimizer = make_optimizer([group.options for group in groups])
+    for options, group in zip(optimizer.param_groups, groups, strict=True):
+        options["lr"] *= group.factor
+    lr_scheduler = {"scheduler": make_scheduler(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
+    return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}
 
 
 def rank_step_index(batch_idx: int) -> int:
-    """A number of its own for this process's part of a step, for its chance; with one process, that of the step."""
+    """A step index that is unique across ranks (`batch_idx * world_size + rank`), to seed dropout by."""
     if not distributed.is_initialized():
         return batch_idx
     return batch_idx * distributed.get_world_size() + distributed.get_rank()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from hypercolumns.errors import HypercolumnsError, check_bool, check_fraction, check_number
+from hypercolumns.errors import ArgumentError, check_bool, check_fraction, check_number
 from hypercolumns.models.backbones import Backbone
 
 CLASSIFIER, BACKBONE = "classifier", "backbone"
@@ -29,22 +29,22 @@ class ParamGroupConfig:
         layer_decay: what the rate of the layers of a tap is, of that of the tap after it, from above 0 to 1; None for
             1. The last tap's have the backbone's rate: the nearer to the image, the more general is what layers see,
             and the less there is to change (Howard and Ruder, arXiv:1801.06146).
-        spare_biases: leave biases, and the parameters of normalisation, without weight decay.
+        no_decay_norm_and_bias: exclude biases and normalisation parameters from weight decay.
     """
 
     backbone_lr: float | None = None
     layer_decay: float | None = None
-    spare_biases: bool = False
+    no_decay_norm_and_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Raise HypercolumnsError for settings that can't be."""
+        """Raise ArgumentError for values that can't be."""
         if self.backbone_lr is not None:
-            check_number("optimizer.backbone_lr", self.backbone_lr, below=MAX_LR)
+            check_number("backbone_lr", self.backbone_lr, below=MAX_LR)
         if self.layer_decay is not None:
-            check_fraction("optimizer.layer_decay", self.layer_decay)
+            check_fraction("layer_decay", self.layer_decay)
         if self.layer_decay == 0:
-            raise HypercolumnsError("optimizer.layer_decay=0 must be above 0, or null; cnn.trainable=n freezes layers")
-        check_bool("optimizer.spare_biases", self.spare_biases)
+            raise ArgumentError("layer_decay=0 must be above 0, or null; the backbone's trainable=n freezes layers")
+        check_bool("no_decay_norm_and_bias", self.no_decay_norm_and_bias)
 
     def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[ParamGroup]:
         """The parameters that are trained, in groups with names, the classifier's first.
@@ -52,18 +52,18 @@ class ParamGroupConfig:
         All in one without a name where nothing differs. The order is that of the modules: an optimiser's state, which a
         checkpoint holds, is by number.
         """
-        found: dict[tuple[str, bool], ParamGroup] = {}
+        by_name: dict[tuple[str, bool], ParamGroup] = {}
         for name, factor, parameter in self._each(classifier, backbone):
-            spared = self.spare_biases and parameter.ndim <= 1
-            if (name, spared) not in found:
-                own: dict[str, Any] = {"params": [], "name": f"{name}_biases" if spared else name}
+            undecayed = self.no_decay_norm_and_bias and parameter.ndim <= 1
+            if (name, undecayed) not in by_name:
+                options: dict[str, Any] = {"params": [], "name": f"{name}_biases" if undecayed else name}
                 if name.startswith(BACKBONE) and self.backbone_lr is not None:
-                    own["lr"] = self.backbone_lr
-                if spared:
-                    own["weight_decay"] = 0.0
-                found[name, spared] = ParamGroup(own, factor)
-            found[name, spared].options["params"].append(parameter)
-        groups = sorted(found.values(), key=lambda group: group.options["name"].startswith(BACKBONE))
+                    options["lr"] = self.backbone_lr
+                if undecayed:
+                    options["weight_decay"] = 0.0
+                by_name[name, undecayed] = ParamGroup(options, factor)
+            by_name[name, undecayed].options["params"].append(parameter)
+        groups = sorted(by_name.values(), key=lambda group: group.options["name"].startswith(BACKBONE))
         if len(groups) == 1:
             groups[0].options.pop("name")
         return groups
@@ -72,7 +72,7 @@ class ParamGroupConfig:
         """The name of its layer, the factor of its rate and each parameter."""
         if backbone is not None:
             layers = [] if self.layer_decay is None else backbone.layers()
-            depths = {id(one): depth for depth, layer in enumerate(layers) for one in layer}
+            depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}
             for parameter in _trained(backbone.parameters()):
                 if self.layer_decay is not None:
                     depth = depths[id(parameter)]

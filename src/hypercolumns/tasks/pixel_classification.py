@@ -36,16 +36,16 @@ class PixelClassificationTask(pl.LightningModule):
         classifier: Classifier,
         classes: Sequence[str],
         optimizer: OptimizerFactory,
-        schedule: SchedulerFactory,
+        scheduler: SchedulerFactory,
         loss: Loss | None = None,
         seed: int = 0,
-        rates: ParamGroupConfig = UNIFORM,
+        param_groups: ParamGroupConfig = UNIFORM,
     ) -> None:
         """The classifier, how to train it, and the seed of what chance there is in a step (dropout)."""
         super().__init__()
-        self.classifier, self.make_optimizer, self.schedule = classifier, optimizer, schedule
+        self.classifier, self.make_optimizer, self.make_scheduler = classifier, optimizer, scheduler
         self.classes, self.seed = tuple(classes), seed
-        self.rates, self.loss = rates, loss or CrossEntropy()
+        self.param_groups, self.loss = param_groups, loss or CrossEntropy()
         self.confusion = confusion_metric(len(classes))
         self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
@@ -79,5 +79,5 @@ class PixelClassificationTask(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
-        groups = self.rates.groups(self.classifier)
-        return optimizer_with_schedule(groups, self.make_optimizer, self.schedule, steps)
+        groups = self.param_groups.groups(self.classifier)
+        return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)

@@ -12,21 +12,21 @@ from hypercolumns.errors import check_fraction
 SchedulerFactory = Callable[[Optimizer, int], LambdaLR]
 
 
-def constant(optimizer: Optimizer, steps: int, warmup: float = 0.0) -> LambdaLR:
-    """The rate as it is; rising linearly to it during the first `warmup` (a share of all `steps`)."""
-    return LambdaLR(optimizer, _Constant(steps, warmup, 1))
+def constant(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0) -> LambdaLR:
+    """The rate as it is; rising linearly to it during the first `warmup_fraction` (a share of all `steps`)."""
+    return LambdaLR(optimizer, _Constant(steps, warmup_fraction, 1))
 
 
-def cosine(optimizer: Optimizer, steps: int, warmup: float = 0.0, floor: float = 0.0) -> LambdaLR:
-    """From the rate down to `floor` times it, along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
-    check_fraction("scheduler.floor", floor)
-    return LambdaLR(optimizer, _Cosine(steps, warmup, floor))
+def cosine(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, min_lr_ratio: float = 0.0) -> LambdaLR:
+    """From the rate down to `min_lr_ratio` times it, along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
+    check_fraction("min_lr_ratio", min_lr_ratio)
+    return LambdaLR(optimizer, _Cosine(steps, warmup_fraction, min_lr_ratio))
 
 
-def poly(optimizer: Optimizer, steps: int, warmup: float = 0.0, power: float = 0.9) -> LambdaLR:
+def poly(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, power: float = 0.9) -> LambdaLR:
     """From the rate down to 0 by (1 - progress)^power (Chen et al., DeepLab, arXiv:1606.00915)."""
-    check_fraction("scheduler.power", power, maximum=100)
-    return LambdaLR(optimizer, _Poly(steps, warmup, power))
+    check_fraction("power", power, maximum=100)
+    return LambdaLR(optimizer, _Poly(steps, warmup_fraction, power))
 
 
 class _Factor(ABC):
@@ -36,9 +36,9 @@ class _Factor(ABC):
     the length of the epoch it goes on in.
     """
 
-    def __init__(self, steps: int, warmup: float, parameter: float) -> None:
-        check_fraction("scheduler.warmup", warmup)
-        self.steps, self.rising, self.parameter = steps, round(warmup * steps), parameter
+    def __init__(self, steps: int, warmup_fraction: float, parameter: float) -> None:
+        check_fraction("warmup_fraction", warmup_fraction)
+        self.steps, self.rising, self.parameter = steps, round(warmup_fraction * steps), parameter
 
     def __call__(self, step: int) -> float:
         if step < self.rising:

@@ -10,35 +10,34 @@ from hypercolumns.tasks.segmentation import ImageBatch
 
 
 class EvaluationTask(pl.LightningModule):
-    """Label batches of (images, masks (B, H, W), ids, frames) and keep the counts of each image in `counts`."""
+    """Label batches of (images, masks (B, H, W), ids, crop boxes) and keep the counts of each image in `counts`."""
 
-    def __init__(self, labeller: nn.Module, classes: int, width: int) -> None:
-        """Say how.
+    def __init__(self, labeller: nn.Module, classes: int, boundary_width: int) -> None:
+        """The task of scoring a labeller.
 
         Args:
-            labeller: from images to class indices (B, H, W).
+            labeller: from images (B, 3, H, W) to class indices (B, H, W).
             classes: how many.
-            width: of the band along true boundaries, in pixels.
+            boundary_width: of the band along true boundaries, in pixels.
         """
         super().__init__()
-        self.labeller, self.classes, self.width = labeller, classes, width
+        self.labeller, self.classes, self.boundary_width = labeller, classes, boundary_width
         self.counts: list[ImageConfusion] = []
 
     def test_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Count the pixels of one batch."""
         images, masks, ids, _ = batch
         for id, labels, mask in zip(ids, self.labeller(images), masks, strict=True):
-            self.counts.append(count_image(id, labels, mask, self.classes, self.width))
+            self.counts.append(count_image(id, labels, mask, self.classes, self.boundary_width))
 
 
 class LabelPredictor(nn.Module):
-    """Gives images (B, 3, H, W) the labels of a segmenter, averaged over views."""
+    """Label images (B, 3, H, W) by a segmenter, with test-time augmentation."""
 
-    def __init__(self, segmenter: Segmenter, views: TestTimeAugmentation) -> None:
-        """What labels, and how."""
+    def __init__(self, segmenter: Segmenter, tta: TestTimeAugmentation) -> None:
         super().__init__()
-        self.segmenter, self.views = segmenter, views
+        self.segmenter, self.tta = segmenter, tta
 
     def forward(self, images: Tensor) -> Tensor:
         """Class indices (B, H, W) uint8."""
-        return self.segmenter.labels(images, views=self.views)
+        return self.segmenter.labels(images, views=self.tta)

@@ -28,7 +28,7 @@ ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
 
 
 class SegmentationTask(pl.LightningModule):
-    """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, frames (B, 4)).
+    """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
 
     Logs train/loss, and of whole validation images val/loss, val/miou, val/pixel_accuracy and the IoU of each class.
     """
@@ -37,40 +37,40 @@ class SegmentationTask(pl.LightningModule):
         self,
         segmenter: Segmenter,
         optimizer: OptimizerFactory,
-        schedule: SchedulerFactory,
+        scheduler: SchedulerFactory,
         sampler: Sampler | None = None,
         loss: Loss | None = None,
         seed: int = 0,
-        rates: ParamGroupConfig = UNIFORM,
+        param_groups: ParamGroupConfig = UNIFORM,
     ) -> None:
         """The segmenter, how to train it, and the seed of sampling and dropout.
 
         Args:
             segmenter: what is trained: its classifier, and what of its backbone is trainable.
             optimizer: makes the optimiser of some parameters.
-            schedule: of its learning rate.
+            scheduler: makes the schedule of its learning rate.
             sampler: of the pixels of an image that are trained on; all of them by default.
             loss: of its logits; cross-entropy by default.
             seed: of all chance in a step.
-            rates: of its layers, where they differ.
+            param_groups: how layers differ in what the optimiser does to them.
         """
         super().__init__()
-        self.segmenter, self.make_optimizer, self.schedule = segmenter, optimizer, schedule
+        self.segmenter, self.make_optimizer, self.make_scheduler = segmenter, optimizer, scheduler
         self.sampler, self.seed = sampler, seed
         self.classes, self.palette = segmenter.classes, segmenter.palette
-        self.rates, self.loss = rates, loss or CrossEntropy()
+        self.param_groups, self.loss = param_groups, loss or CrossEntropy()
         self.confusion = confusion_metric(len(segmenter.classes))
         self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, masks, ids, frames = batch
+        images, masks, ids, boxes = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             if self.sampler is None:
-                logits, labels = self.segmenter(images, frames).movedim(1, -1).flatten(0, -2), masks.flatten()
+                logits, labels = self.segmenter(images, boxes).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
                 points, labels = self._sample(self.sampler, batch)
-                logits = self.segmenter.logits_at(images, points, frames).flatten(0, -2)
+                logits = self.segmenter.logits_at(images, points, boxes).flatten(0, -2)
         loss: Tensor = self.loss(logits, labels)
         counted = sum(map(bool, ids))  # not those that only fill up a step
         self.log("train/loss", loss, prog_bar=True, batch_size=counted)
@@ -100,28 +100,28 @@ class SegmentationTask(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser and its schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
-        groups = self.rates.groups(self.segmenter.classifier, self.segmenter.backbone)
-        return optimizer_with_schedule(groups, self.make_optimizer, self.schedule, steps)
+        groups = self.param_groups.groups(self.segmenter.classifier, self.segmenter.backbone)
+        return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)
 
     def _sample(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Points (B, N, 2) and their labels (B * N,); an image with fewer samples is filled up with void."""
-        images, masks, ids, frames = batch
+        images, masks, ids, boxes = batch
         points = [
             sampler(
                 mask,
                 randomness.generator(self.seed, "pixels", self.current_epoch, id),
-                partial(self._logits, image, frame),
+                partial(self._logits, image, box),
             )
-            for image, mask, id, frame in zip(images, masks.cpu(), ids, frames, strict=True)
+            for image, mask, id, box in zip(images, masks.cpu(), ids, boxes, strict=True)
         ]
-        most = max(len(chosen) for chosen in points)
-        filled = torch.zeros(len(points), most, 2, dtype=torch.int64)
-        labels = torch.full((len(points), most), IGNORE_INDEX)
+        max_points = max(len(chosen) for chosen in points)
+        filled = torch.zeros(len(points), max_points, 2, dtype=torch.int64)
+        labels = torch.full((len(points), max_points), IGNORE_INDEX)
         for row, (chosen, mask) in enumerate(zip(points, masks.cpu(), strict=True)):
             filled[row, : len(chosen)] = chosen
             labels[row, : len(chosen)] = mask[chosen[:, 0], chosen[:, 1]]
         return filled, labels.flatten().to(masks.device)
 
-    def _logits(self, image: Tensor, frame: Tensor, points: Tensor) -> Tensor:
+    def _logits(self, image: Tensor, box: Tensor, points: Tensor) -> Tensor:
         """The logits that the model has by now at points (N, 2) of an image, for a sampler to choose by."""
-        return self.segmenter.predict_logits_at(image[None], points[None], frame[None])[0]
+        return self.segmenter.predict_logits_at(image[None], points[None], box[None])[0]

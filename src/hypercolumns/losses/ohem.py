@@ -1,11 +1,11 @@
-"""Online mining of hard pixels: cross-entropy of those alone that the model gets most wrong."""
+"""Online hard example mining: the cross-entropy of the pixels that the model gets most wrong."""
 
 import math
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, check_fraction
+from hypercolumns.errors import ArgumentError, check_fraction
 from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.losses.cross_entropy import CrossEntropy
 from hypercolumns.losses.loss import ClassWeights, Loss
@@ -14,21 +14,21 @@ from hypercolumns.losses.loss import ClassWeights, Loss
 class OHEMCrossEntropy(Loss):
     """Mean cross-entropy of the hardest pixels of a batch (Shrivastava et al., CVPR 2016, arXiv:1604.03540).
 
-    Those are the share `keep` of its labelled pixels with the highest loss, and besides all others to whose class the
-    model gives a probability of less than `below`: at the start of a training, when nearly all are hard, none is left
-    out for being a little less so. Which are hardest is asked without weights of classes; those weigh the mean.
+    The share `keep_ratio` of the labelled pixels with the highest loss is kept, and every pixel whose class has a
+    probability below `threshold`: early in training nearly all pixels are hard, and none of them is left out. Class
+    weights do not decide which pixels are kept; they weigh the mean.
     """
 
     supports_ddp = False  # which pixels are hardest in a whole batch, no process knows by itself
 
-    def __init__(self, keep: float = 0.25, below: float = 0.0) -> None:
-        """keep: in (0, 1]; 1 is all pixels. below: in [0, 1]; 0 adds none to the share."""
+    def __init__(self, keep_ratio: float = 0.25, threshold: float = 0.0) -> None:
+        """keep_ratio: in (0, 1]; 1 keeps all pixels. threshold: in [0, 1]; 0 adds no pixel to that share."""
         super().__init__()
-        check_fraction("loss.keep", keep)
-        check_fraction("loss.below", below)
-        if not keep:
-            raise HypercolumnsError("loss.keep=0 must be a share of the pixels above 0, such as 0.25")
-        self.keep, self.below = keep, below
+        check_fraction("keep_ratio", keep_ratio)
+        check_fraction("threshold", threshold)
+        if not keep_ratio:
+            raise ArgumentError("keep_ratio=0 must be a share of the pixels above 0, such as 0.25")
+        self.keep_ratio, self.threshold = keep_ratio, threshold
         self.loss = CrossEntropy()
 
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
@@ -40,7 +40,7 @@ class OHEMCrossEntropy(Loss):
         labelled = labels != IGNORE_INDEX
         logits, labels = logits[labelled], labels[labelled]
         losses = F.cross_entropy(logits.detach().float(), labels, reduction="none")
-        hard = int((losses > -math.log(self.below)).sum()) if self.below else 0
-        kept = losses.topk(max(math.ceil(self.keep * len(losses)), hard)).indices
+        hard = int((losses > -math.log(self.threshold)).sum()) if self.threshold else 0
+        kept = losses.topk(max(math.ceil(self.keep_ratio * len(losses)), hard)).indices
         mean: Tensor = self.loss(logits[kept], labels[kept])
         return mean

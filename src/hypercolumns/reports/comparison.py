@@ -1,0 +1,91 @@
+"""Tables of a comparison of two evaluations."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from hypercolumns.io.tables import write_csv
+from hypercolumns.reports.format import (
+    CLASS_FIGURES,
+    NO_INTERVAL,
+    describe_bootstrap,
+    format_interval,
+    format_number,
+)
+from hypercolumns.runtime.progress import console
+
+
+class ComparisonRow(NamedTuple):
+    """A figure of a comparison, of a class or (None) of all, and the ends of the difference's interval."""
+
+    figure: str
+    of_class: str | None
+    baseline: float | None
+    evaluation: float | None
+    difference: float | None
+    ends: list[float] | None
+
+    @property
+    def name(self) -> str:
+        """The name that a person reads."""
+        if self.of_class is None:
+            return self.figure.replace("_", " ").replace("miou", "mIoU").replace("iou", "IoU")
+        return f"{CLASS_FIGURES[self.figure]} of {self.of_class}"
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.ends is not None and not self.ends[0] <= 0 <= self.ends[1]
+
+
+def comparison_rows(result: Mapping[str, Any]) -> list[ComparisonRow]:
+    """The figures of a comparison one by one."""
+    parts = [result["baseline"], result["evaluation"], result["difference"], result["intervals"] or {}]
+    rows = []
+    for figure, difference in result["difference"].items():
+        if isinstance(difference, dict):
+            for of_class in difference:
+                rows.append(ComparisonRow(figure, of_class, *(part.get(figure, {}).get(of_class) for part in parts)))
+        else:
+            rows.append(ComparisonRow(figure, None, *(part.get(figure) for part in parts)))
+    return rows
+
+
+def comparison_table(result: Mapping[str, Any]) -> Table:
+    """A comparison as a table: all together, then the IoU of each class; in bold where the interval leaves out 0."""
+    ends = result["intervals"]
+    table = Table(title=f"{result['images']} images", title_justify="left")
+    for name in ("", "baseline", "evaluation", "difference", *([f"{ends['level']:.0%} interval"] if ends else [])):
+        table.add_column(name, justify="right" if name else "left")
+    rows = comparison_rows(result)
+    of_all = [row for row in rows if row.of_class is None]
+    of_classes = [row for row in rows if row.figure == "per_class_iou"]
+    for row in of_all + of_classes:
+        if row is of_classes[0]:
+            table.add_section()
+        cells = format_number(row.baseline), format_number(row.evaluation), format_number(row.difference, "+")
+        intervals = [format_interval(row.ends, "+")] if ends else []
+        table.add_row(Text(row.name), *cells, *intervals, style="bold" if row.is_clear else "")
+    return table
+
+
+def print_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path) -> None:
+    """Print a comparison, and what it comes to in a sentence."""
+    console.print(comparison_table(result))
+    difference, ends = result["difference"]["miou"], result["intervals"]
+    line = f"mIoU of {evaluation} less that of {baseline}: {format_number(difference, '+')}"
+    if ends and ends["miou"]:
+        line += f" ({ends['level']:.0%} interval {format_interval(ends['miou'], '+')}, {describe_bootstrap(ends)})"
+    console.print(line, markup=False)
+
+
+def write_comparison(path: Path, result: Mapping[str, Any]) -> None:
+    """A comparison as CSV."""
+    rows = (
+        [row.name, row.baseline, row.evaluation, row.difference, *(row.ends or NO_INTERVAL)]
+        for row in comparison_rows(result)
+    )
+    write_csv(path, ["figure", "baseline", "evaluation", "difference", "low", "high"], rows)
