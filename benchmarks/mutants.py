@@ -45,7 +45,8 @@ from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.image_set import read_classes
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation
-from hypercolumns.io.images import read_image, read_mask, voc_palette, write_mask
+from hypercolumns.io.images import read_image, read_mask, write_mask
+from hypercolumns.labels import voc_palette
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones import weights as weights_module
 from hypercolumns.models.classifiers import MLPClassifier

@@ -30,7 +30,8 @@ from scale_model import STAGES, Case, Costs, Machines, counts_bytes, ids_bytes, 
 from store import CHANNELS, PER_IMAGE, make_store
 
 from hypercolumns.data.batch_samplers import SampleBatchSampler
-from hypercolumns.io.images import voc_palette, write_image, write_mask
+from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.labels import voc_palette
 from hypercolumns.settings import build
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.store.writer import MIN_SHARD_IMAGES

@@ -8,7 +8,7 @@ import torch
 from hypercolumns.callbacks import PredictionPanels
 from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
 from hypercolumns.evaluation.metrics import confusion_metric
-from hypercolumns.io.images import voc_palette
+from hypercolumns.labels import voc_palette
 
 
 @pytest.fixture

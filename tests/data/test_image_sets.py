@@ -22,7 +22,7 @@ from hypercolumns.data.datasets.shapes import CLASSES, draw
 from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.image_set import check_present, make_index, read_example
 from hypercolumns.errors import HypercolumnsError, UnreadableError
-from hypercolumns.io.images import IGNORE_INDEX, voc_palette
+from hypercolumns.labels import IGNORE_INDEX, voc_palette
 
 
 def make_pair(image, mask, value=1):

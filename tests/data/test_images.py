@@ -7,7 +7,7 @@ from hypercolumns.data import Augmentation, Example, ImageDataModule, shapes
 from hypercolumns.data.modules.image_data import ImageBatchSampler, collate
 from hypercolumns.data.transforms import GREY, resize_mask
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(3, 20, 30)
 MASK = IMAGE[0] % 5

@@ -8,7 +8,8 @@ from small_runs import RGB, config, only, run
 
 from hypercolumns import Segmenter
 from hypercolumns.data import shapes
-from hypercolumns.io.images import IGNORE_INDEX, read_image
+from hypercolumns.io.images import read_image
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runs import run as runs
 from hypercolumns.settings import build
 from hypercolumns.stages.train import _from_scratch, _train

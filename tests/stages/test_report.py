@@ -3,7 +3,7 @@ import torch
 from small_runs import config
 
 from hypercolumns.evaluation import Evaluation
-from hypercolumns.io.images import voc_palette
+from hypercolumns.labels import voc_palette
 from hypercolumns.reports import tables
 from hypercolumns.runs import results
 from hypercolumns.runs.hyperparameters import hyperparameters

@@ -15,7 +15,7 @@ from small_runs import RGB, config, only, run
 from hypercolumns.data import ImageMaskPair, checks, quarantine, shapes
 from hypercolumns.errors import BadDataError, HypercolumnsError, UnreadableError
 from hypercolumns.io.files import read_json
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.settings import build
 
 BAD = {"train_00001", "train_00004", "val_00002"}

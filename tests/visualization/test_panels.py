@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from hypercolumns.io.images import VOID_COLOUR, voc_palette
+from hypercolumns.labels import VOID_COLOUR, voc_palette
 from hypercolumns.visualization.panels import GAP, LINE, PANEL_SIDE, WRONG, LabelledImage, panels
 
 CLASSES, PALETTE = ("ground", "cat", "dog"), voc_palette(3)

@@ -11,7 +11,8 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
 from hypercolumns.errors import check_int
 from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion
-from hypercolumns.io.images import Palette, encode_png
+from hypercolumns.io.images import encode_png
+from hypercolumns.labels import Palette
 from hypercolumns.models.slices import evenly_spaced
 from hypercolumns.visualization.panels import LabelledImage, panels
 from hypercolumns.visualization.plots import confusion_picture

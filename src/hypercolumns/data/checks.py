@@ -10,16 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from hypercolumns.data.image_set import REMEDY, DatasetIndex, ImageMaskPair
 from hypercolumns.errors import HypercolumnsError, UnreadableError, escape_control_chars
-from hypercolumns.io.images import (
-    IGNORE_INDEX,
-    ImageSize,
-    Palette,
-    check_sizes,
-    image_size,
-    mask_size,
-    read_image,
-    read_mask,
-)
+from hypercolumns.io.images import ImageSize, check_sizes, image_size, mask_size, read_image, read_mask
+from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime.progress import ProgressBar
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 

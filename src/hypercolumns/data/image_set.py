@@ -12,7 +12,8 @@ from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError, UnreadableError, check_folder_name, check_int
 from hypercolumns.io.files import expand_path, read_lines
-from hypercolumns.io.images import IGNORE_INDEX, Palette, is_class_name, read_pair, voc_palette
+from hypercolumns.io.images import read_pair
+from hypercolumns.labels import IGNORE_INDEX, Palette, is_class_name, voc_palette
 from hypercolumns.runtime import randomness
 
 REMEDY = "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out"

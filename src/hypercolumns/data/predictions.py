@@ -10,7 +10,8 @@ from hypercolumns.data.image_set import ImageMaskPair
 from hypercolumns.data.modules.image_data import Example
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import walk_files
-from hypercolumns.io.images import IGNORE_INDEX, Palette, read_mask
+from hypercolumns.io.images import read_mask
+from hypercolumns.labels import IGNORE_INDEX, Palette
 
 
 class PredictionDataset(Dataset[Example]):

@@ -10,7 +10,7 @@ from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import HypercolumnsError, check_fraction, check_int
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runtime import randomness
 
 BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 9  # standard deviations, and the side of the kernel, in pixels

@@ -16,7 +16,8 @@ from hypercolumns.evaluation import (
     intervals,
 )
 from hypercolumns.io.files import read_json, write_json
-from hypercolumns.io.images import Palette, read_mask
+from hypercolumns.io.images import read_mask
+from hypercolumns.labels import Palette
 from hypercolumns.prediction import Source
 from hypercolumns.reports import tables
 from hypercolumns.runs.run import Run

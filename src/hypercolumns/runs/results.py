@@ -16,7 +16,8 @@ from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.evaluation import Evaluation, intervals
 from hypercolumns.evaluation.metrics import float_or_none, metrics_from_confusion
 from hypercolumns.io.files import atomic_write, read_json, write_json
-from hypercolumns.io.images import Palette, encode_png
+from hypercolumns.io.images import encode_png
+from hypercolumns.labels import Palette
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.slices import evenly_spaced
 from hypercolumns.models.tta import NO_TTA

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import check_fraction, check_int
-from hypercolumns.io.images import IGNORE_INDEX
-from hypercolumns.labels import boundary_band
+from hypercolumns.labels import IGNORE_INDEX, boundary_band
 from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import check_int
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
 
 

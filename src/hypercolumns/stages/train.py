@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from hypercolumns.data import DatasetIndex, Example, ImageDataModule
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import expand_path
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hypercolumns.errors import escape_control_chars
-from hypercolumns.io.images import IGNORE_INDEX, VOID_COLOUR, Colour, Palette, overlay
+from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, Palette, overlay
 from hypercolumns.visualization.overlays import FONT_SIZE, GAP, LINE, Font, legend, stack
 
 Pixels = NDArray[np.uint8]

@@ -17,7 +17,8 @@ from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.image_set import DatasetIndex
 from hypercolumns.errors import check_int
 from hypercolumns.io.files import expand_path, write_json
-from hypercolumns.io.images import IGNORE_INDEX, voc_palette, write_image, write_mask
+from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.labels import IGNORE_INDEX, voc_palette
 from hypercolumns.runtime.progress import track
 
 Array = NDArray[np.float64]

@@ -14,7 +14,7 @@ from hypercolumns.data.image_set import DatasetIndex, ImageMaskPair, read_exampl
 from hypercolumns.data.modules.resumable import ResumableDataModule
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_int
-from hypercolumns.io.images import IGNORE_INDEX, Palette
+from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
