@@ -13,8 +13,7 @@ from hypercolumns.errors import check_int
 from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion
 from hypercolumns.io.images import encode_png
 from hypercolumns.labels import Palette
-from hypercolumns.models.slices import evenly_spaced
-from hypercolumns.visualization.panels import LabelledImage, panels
+from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, panels
 from hypercolumns.visualization.plots import confusion_picture
 
 PANEL_SIDE = 300  # of a picture, in pixels: TensorBoard shows four of them in a card of about 400

@@ -19,9 +19,9 @@ from hypercolumns.data.image_set import read_example
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import release_lock
 from hypercolumns.models.classifiers import standardize
-from hypercolumns.models.slices import allocate_evenly
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import track
+from hypercolumns.samplers.quotas import allocate_evenly
 from hypercolumns.store import SampleStore, Split
 
 FOLDER = "embedding"

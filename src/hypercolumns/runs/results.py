@@ -19,7 +19,6 @@ from hypercolumns.io.files import atomic_write, read_json, write_json
 from hypercolumns.io.images import encode_png
 from hypercolumns.labels import Palette
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.slices import evenly_spaced
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.reports import tables
 from hypercolumns.runs.hyperparameters import hyperparameters
@@ -28,7 +27,7 @@ from hypercolumns.runs.score import score_images
 from hypercolumns.runtime import distributed
 from hypercolumns.settings import build
 from hypercolumns.tasks import LabelPredictor
-from hypercolumns.visualization.panels import LabelledImage, panels
+from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, panels
 from hypercolumns.visualization.plots import confusion_picture
 
 FINAL_METRICS = "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()

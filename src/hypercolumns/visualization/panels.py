@@ -32,6 +32,12 @@ class LabelledImage:
     caption: str
 
 
+def evenly_spaced(count: int, chosen: int) -> list[int]:
+    """So many of the numbers from 0 to count - 1, evenly spread from the first to the last; all if there are fewer."""
+    chosen = min(chosen, count)
+    return [round(number * (count - 1) / max(chosen - 1, 1)) for number in range(chosen)]
+
+
 def panels(
     rows: Sequence[LabelledImage], classes: Sequence[str], palette: Palette, columns: int = 4, side: int = PANEL_SIDE
 ) -> Image.Image:
