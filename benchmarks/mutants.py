@@ -41,8 +41,8 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.callbacks import AtomicCheckpointIO, SelfContainedCheckpoint
+from hypercolumns.data.class_files import read_classes
 from hypercolumns.data.datasets.voc import read_layout
-from hypercolumns.data.image_set import read_classes
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.io.images import read_image, read_mask, write_mask

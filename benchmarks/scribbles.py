@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from hypercolumns.data.image_set import read_lines
+from hypercolumns.io.files import read_lines
 from hypercolumns.io.images import read_mask, write_mask
 from hypercolumns.labels import IGNORE_INDEX, voc_palette
 from hypercolumns.runtime import randomness

@@ -3,12 +3,13 @@
 import math
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 OUT_OF_MEMORY = (
     r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory|CU\w+_STATUS_ALLOC_FAILED"
 )
+MAX_LISTED = 10  # names in a message
 MAX_REASON = 200  # characters of a library's reason; some append all they know
 
 
@@ -144,3 +145,9 @@ def escape_control_chars(text: object) -> str:
     A file's name may hold anything but a slash and a null byte.
     """
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+
+
+def shorten_list(items: Sequence[str]) -> str:
+    """The first ten of some names, and how many more there are."""
+    more = f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
+    return ", ".join(items[:MAX_LISTED]) + more

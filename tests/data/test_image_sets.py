@@ -20,7 +20,7 @@ from hypercolumns.data import (
 )
 from hypercolumns.data.datasets.shapes import CLASSES, draw
 from hypercolumns.data.datasets.voc import read_layout
-from hypercolumns.data.image_set import check_present, make_index, read_example
+from hypercolumns.data.index import check_present, make_index, read_example
 from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.labels import IGNORE_INDEX, voc_palette
 
@@ -229,7 +229,7 @@ class TestVoc:
         def fail(*_):
             raise UnreadableError("c.jpg can't be read")
 
-        monkeypatch.setattr("hypercolumns.data.image_set.read_pair", fail)
+        monkeypatch.setattr("hypercolumns.data.index.read_pair", fail)
         with pytest.raises(UnreadableError, match=r"c\.jpg can't be read$"):
             read_example(voc(root).splits["val"][0], voc_palette(21), 21)
 

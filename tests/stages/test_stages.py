@@ -18,7 +18,7 @@ from small_runs import RGB, TINY, config, only, run
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.callbacks import metrics_csv
 from hypercolumns.data import Augmentation, shapes
-from hypercolumns.data.image_set import read_example
+from hypercolumns.data.index import read_example
 from hypercolumns.io.files import write_json
 from hypercolumns.io.images import read_image, read_mask
 from hypercolumns.models.backbones import Backbone

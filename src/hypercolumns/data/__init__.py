@@ -4,12 +4,12 @@ from hypercolumns.data.checks import FileCheck, FileProblem, check_headers, chec
 from hypercolumns.data.datasets.folder import folder
 from hypercolumns.data.datasets.shapes import shapes
 from hypercolumns.data.datasets.voc import voc
-from hypercolumns.data.image_set import DatasetIndex, ImageMaskPair, shared_ids, train_subset
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair
 from hypercolumns.data.modules.image_data import Batch, Example, ImageDataModule
 from hypercolumns.data.modules.resumable import ResumableDataModule, TrainingPosition
 from hypercolumns.data.modules.sample_data import SampleDataModule
 from hypercolumns.data.predictions import PredictionDataset, mask_pairs
-from hypercolumns.data.subsets import hold_out
+from hypercolumns.data.subsets import hold_out, shared_ids, train_subset
 from hypercolumns.data.transforms import Augmentation, check_colour_settings
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from hypercolumns.data.image_set import REMEDY, DatasetIndex, ImageMaskPair
+from hypercolumns.data.index import REMEDY, DatasetIndex, ImageMaskPair
 from hypercolumns.errors import HypercolumnsError, UnreadableError, escape_control_chars
 from hypercolumns.io.images import ImageSize, check_sizes, image_size, mask_size, read_image, read_mask
 from hypercolumns.labels import IGNORE_INDEX, Palette

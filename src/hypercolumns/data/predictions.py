@@ -6,7 +6,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.data.image_set import ImageMaskPair
+from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.data.modules.image_data import Example
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import walk_files

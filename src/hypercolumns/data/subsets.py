@@ -1,10 +1,14 @@
-"""Leave-one-group-out folds: to validate on images of a drive, a place, a patient that nothing was learnt from."""
+"""Subsets of an index: leave-one-group-out folds, and fewer images to train on."""
 
+from collections import Counter
 from dataclasses import replace
 
+import torch
+
 from hypercolumns.data.groups import group_ids, group_name
-from hypercolumns.data.image_set import DatasetIndex
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.data.index import DatasetIndex
+from hypercolumns.errors import HypercolumnsError, check_int
+from hypercolumns.runtime import randomness
 
 
 def hold_out(images: DatasetIndex, split_by: str | None, left_out: str | int | None) -> DatasetIndex:
@@ -43,3 +47,27 @@ def hold_out(images: DatasetIndex, split_by: str | None, left_out: str | int | N
         "val": tuple(pair for pair, group in zip(pairs, names, strict=True) if group == str(left_out)),
     }
     return replace(images, splits=splits)
+
+
+def train_subset(images: DatasetIndex, count: int | None, seed: int) -> DatasetIndex:
+    """Only `count` images of the train split, in its order, that `seed` chooses; None for all.
+
+    What a seed chooses grows with `count`: fewer images are some of more. Raises HypercolumnsError if there are fewer.
+    """
+    pairs = images.splits["train"]
+    if count is None:
+        return images
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(pairs):
+        raise HypercolumnsError(
+            f"data.limit_images={count} must be a whole number from 1 to {len(pairs)}, which is how many images the "
+            f"train split of {images.name} has, or null for all"
+        )
+    check_int("data.limit_seed", seed, minimum=0)
+    chosen = torch.randperm(len(pairs), generator=randomness.generator(seed, "limit"))[:count].sort().values
+    return replace(images, splits={**images.splits, "train": tuple(pairs[index] for index in chosen.tolist())})
+
+
+def shared_ids(images: DatasetIndex) -> list[str]:
+    """The ids that more than one split has."""
+    counts = Counter(pair.id for pairs in images.splits.values() for pair in pairs)
+    return [id for id, count in counts.items() if count > 1]

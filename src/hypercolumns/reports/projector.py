@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms import v2
 
 from hypercolumns.data import DatasetIndex
-from hypercolumns.data.image_set import read_example
+from hypercolumns.data.index import read_example
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import release_lock
 from hypercolumns.models.classifiers import standardize

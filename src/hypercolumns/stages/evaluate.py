@@ -9,14 +9,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from hypercolumns.data import DatasetIndex, PredictionDataset, mask_pairs
+from hypercolumns.data.class_files import read_classes, read_palette
 from hypercolumns.data.datasets.voc import CLASSES
-from hypercolumns.data.image_set import (
-    ImageMaskPair,
-    check_present,
-    make_index,
-    read_classes,
-    read_palette,
-)
+from hypercolumns.data.index import ImageMaskPair, check_present, make_index
 from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import expand_path, file_hash

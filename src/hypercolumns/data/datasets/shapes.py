@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from hypercolumns.data.datasets.voc import read_layout
-from hypercolumns.data.image_set import DatasetIndex
+from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import check_int
 from hypercolumns.io.files import expand_path, write_json
 from hypercolumns.io.images import write_image, write_mask

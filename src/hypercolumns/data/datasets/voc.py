@@ -5,14 +5,8 @@ from pathlib import Path
 
 import torchvision.datasets
 
-from hypercolumns.data.image_set import (
-    DatasetIndex,
-    ImageMaskPair,
-    make_index,
-    read_classes,
-    read_ids,
-    read_palette,
-)
+from hypercolumns.data.class_files import read_classes, read_ids, read_palette
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import expand_path
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.data.image_set import DatasetIndex, ImageMaskPair, read_example
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair, read_example
 from hypercolumns.data.modules.resumable import ResumableDataModule
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_int
