@@ -60,6 +60,10 @@ class BadDataError(HypercolumnsError):
     """A check that was asked for has found what it looked for; the command ends with exit code 1."""
 
 
+class InvalidFileError(HypercolumnsError):
+    """An image or a mask of a data set can't be used; its message names the file."""
+
+
 class UnreadableError(HypercolumnsError):
     """The system does not let a file be read: what it holds is not known, and another time it may well be read."""
 

@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from hypercolumns.cli.app import error_line
 from hypercolumns.data import (
     ImageMaskPair,
     check_headers,
@@ -21,7 +23,7 @@ from hypercolumns.data import (
 from hypercolumns.data.datasets.shapes import CLASSES, draw
 from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.index import check_present, make_index, read_example
-from hypercolumns.errors import HypercolumnsError, UnreadableError
+from hypercolumns.errors import HypercolumnsError, InvalidFileError, UnreadableError
 from hypercolumns.labels import IGNORE_INDEX, voc_palette
 
 
@@ -106,10 +108,11 @@ class TestVoc:
         (layout / "SegmentationClass" / "c.png").symlink_to("gone.png")
         message = (
             r"data voc2012: 3 files can't be used: .*b\.png does not exist; .*a\.jpg does not exist; "
-            r".*c\.png is a link to gone\.png, which does not exist; put .* out\. Mend .*stage=validate"
+            r".*c\.png is a link to gone\.png, which does not exist; put .* out\. Mend "
         )
-        with pytest.raises(HypercolumnsError, match=message):
+        with pytest.raises(InvalidFileError, match=message) as caught:
             check_headers(voc(root))
+        assert re.search(r"\. Mend .*stage=validate .*data\.on_bad=skip", error_line(caught.value))
         with pytest.raises(HypercolumnsError, match=r"2 files of the train split are missing: .*b\.png, .*a\.jpg;"):
             check_present(voc(root))
 

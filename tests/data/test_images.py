@@ -1,12 +1,16 @@
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 from torchvision.transforms.v2.functional import resize
 
+from hypercolumns.cli.app import error_line
 from hypercolumns.coordinates import normalised_coordinates
 from hypercolumns.data import Augmentation, Example, ImageDataModule, shapes
 from hypercolumns.data.modules.image_data import ImageBatchSampler, collate
 from hypercolumns.data.transforms import GREY, resize_mask
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, InvalidFileError
 from hypercolumns.labels import IGNORE_INDEX
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(3, 20, 30)
@@ -178,10 +182,11 @@ class TestImageData:
         with pytest.raises(HypercolumnsError, match=r"different sizes \(5x4, 5x6\) .* set augment\.crop=<side>"):
             collate(examples)
 
-    def test_a_mask_of_another_size_is_refused(self, image_set, tmp_path):
-        from dataclasses import replace
-
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_mask_of_another_size_is_refused(self, image_set, workers):
         first, second = image_set.splits["train"][:2]
         mixed = replace(image_set, splits={"train": (replace(first, mask=second.mask),)})
-        with pytest.raises(HypercolumnsError, match=r"must have the same size \(stage=validate .*data\.on_bad=skip"):
-            ImageDataModule(mixed).dataset("train")[0]
+        with pytest.raises(InvalidFileError, match="must have the same size$") as caught:
+            next(iter(ImageDataModule(mixed, num_workers=workers).train_dataloader()))
+        line = error_line(caught.value)
+        assert re.search(r"must have the same size \(stage=validate .*data\.on_bad=skip", line)

@@ -28,6 +28,7 @@ from omegaconf.errors import (
 from hypercolumns.errors import (
     BadDataError,
     HypercolumnsError,
+    InvalidFileError,
     class_names,
     escape_control_chars,
     is_out_of_memory,
@@ -42,6 +43,9 @@ PATH_SETTINGS = (  # settings whose values are taken as they are typed: paths, a
     "groups data.split_by model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
+REMEDIES = {  # what can be typed, by the kind of an error of the library
+    InvalidFileError: "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out",
+}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 GO_ON = "and the same command goes on from here"
 LESS_MEMORY = (
@@ -165,7 +169,8 @@ def _describe(error: BaseException) -> str | None:
     while not isinstance(innermost, HypercolumnsError) and innermost.__cause__ is not None:
         innermost = innermost.__cause__
     if isinstance(innermost, HypercolumnsError):
-        return str(innermost)
+        remedy = next((words for kind, words in REMEDIES.items() if isinstance(innermost, kind)), None)
+        return f"{innermost} ({remedy})" if remedy else str(innermost)
     if isinstance(innermost, MissingMandatoryValue):
         return f"{innermost.full_key} is missing: give {innermost.full_key}=..."
     if isinstance(innermost, InterpolationToMissingValueError):

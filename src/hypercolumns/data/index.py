@@ -9,11 +9,9 @@ from pathlib import Path, PurePath
 
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, UnreadableError, check_folder_name, shorten_list
+from hypercolumns.errors import HypercolumnsError, InvalidFileError, UnreadableError, check_folder_name, shorten_list
 from hypercolumns.io.images import read_pair
 from hypercolumns.labels import Palette
-
-REMEDY = "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out"
 
 
 @dataclass(frozen=True)
@@ -96,13 +94,16 @@ def check_present(images: DatasetIndex) -> None:
 
 
 def read_example(pair: ImageMaskPair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
-    """An image (3, H, W) and its mask (H, W), see `read_pair`; its HypercolumnsError says what can be done."""
+    """Read an image (3, H, W) and its mask (H, W), see `read_pair`.
+
+    Raises InvalidFileError if a file can't be used, UnreadableError if the system does not let it be read.
+    """
     try:
         return read_pair(pair.image, pair.mask, palette, classes)
-    except UnreadableError:  # which skips nothing
+    except UnreadableError:  # the file may be sound
         raise
     except HypercolumnsError as error:
-        raise HypercolumnsError(f"{error} ({REMEDY})") from error
+        raise InvalidFileError(str(error)) from error
 
 
 def _is_utf8(text: str) -> bool:

@@ -1,8 +1,7 @@
 """What a person sees at the end: tables, in the terminal and as files."""
 
-import csv
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from hypercolumns.io.files import atomic_write
+from hypercolumns.io.tables import write_csv
 from hypercolumns.runtime.progress import console
 from hypercolumns.store import SampleStore
 
@@ -251,11 +250,3 @@ def _drawn_from(ends: Mapping[str, Any]) -> str:
     lacking = ends["draws_lacking_a_class"] / ends["draws"]
     fewer = f"; {lacking:.0%} of the draws lack a class, and their means are over fewer" if lacking >= 0.01 else ""
     return f"bootstrap over {ends['drawn_from']} {units}{fewer}"
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table; None is an empty cell."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)

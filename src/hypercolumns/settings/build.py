@@ -51,6 +51,7 @@ from hypercolumns.errors import (
     check_number,
     escape_control_chars,
     is_out_of_memory,
+    setting_prefix,
     summarize_error,
 )
 from hypercolumns.io import checkpoints as torch_file
@@ -74,7 +75,7 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
     "limit_images": None,
     "limit_seed": 0,
     "on_bad": "error",
-    "max_bad": 0.05,
+    "max_invalid": 0.05,
 }
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
@@ -208,6 +209,11 @@ def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, dict[str, Any]]:
     return images, which
 
 
+def checks_dir(cfg: DictConfig, images: DatasetIndex) -> Path:
+    """The folder of the checks of a data set's files, in which the network has no part."""
+    return expand_path("runs", str(cfg.runs)) / images.name / "validate"
+
+
 def image_set(cfg: DictConfig) -> DatasetIndex:
     """The images that the config names, all of which can be used, as far as can be told quickly.
 
@@ -216,9 +222,10 @@ def image_set(cfg: DictConfig) -> DatasetIndex:
     """
     images, which = listed_images(cfg)
     images = hold_out(images, which["split_by"], which["fold"])
-    check_fraction("data.max_bad", which["max_bad"])
+    check_fraction("data.max_invalid", which["max_invalid"])
     if which["on_bad"] == "skip":
-        images = quarantine.drop_invalid(cfg, images, which["max_bad"])
+        with setting_prefix("data."):
+            images = quarantine.drop_invalid(images, checks_dir(cfg, images), cfg.num_workers, which["max_invalid"])
     elif which["on_bad"] == "error":
         check_headers(images)
     else:
