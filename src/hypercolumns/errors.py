@@ -64,6 +64,10 @@ class InvalidFileError(HypercolumnsError):
     """An image or a mask of a data set can't be used; its message names the file."""
 
 
+class StoreError(HypercolumnsError):
+    """A store of samples is unfinished or damaged."""
+
+
 class UnreadableError(HypercolumnsError):
     """The system does not let a file be read: what it holds is not known, and another time it may well be read."""
 

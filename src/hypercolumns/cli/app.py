@@ -29,6 +29,7 @@ from hypercolumns.errors import (
     BadDataError,
     HypercolumnsError,
     InvalidFileError,
+    StoreError,
     class_names,
     escape_control_chars,
     is_out_of_memory,
@@ -45,6 +46,7 @@ PATH_SETTINGS = (  # settings whose values are taken as they are typed: paths, a
 ).split()
 REMEDIES = {  # what can be typed, by the kind of an error of the library
     InvalidFileError: "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out",
+    StoreError: "run stage=extract as before, which makes what is missing, with overwrite=true all of it",
 }
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 GO_ON = "and the same command goes on from here"

@@ -25,7 +25,7 @@ from hypercolumns.runtime.progress import console, track
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 from hypercolumns.samplers import Sampler
 from hypercolumns.settings import build
-from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
+from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreInUseError, StoreWriter
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have done
 
@@ -47,7 +47,7 @@ def extract(cfg: DictConfig) -> Path:
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
         if cfg.overwrite and distributed.is_rank_zero():
             projector.remove_projector(folder)
-            writer.clear()
+            _clear(writer)
         distributed.barrier()
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
             console.print(f"extract: already done, {folder}", markup=False)
@@ -85,6 +85,16 @@ def _guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
             f"of a finished run>, or choose another sampler"
         )
     return build.model(cfg, images).to(distributed.device(cfg))
+
+
+def _clear(writer: StoreWriter) -> None:
+    """Remove the store that is there; raises HypercolumnsError if another process is writing to it."""
+    try:
+        writer.clear()
+    except StoreInUseError as error:
+        raise HypercolumnsError(
+            f"overwrite=true: {error}, and start others beside it without overwrite=true"
+        ) from error
 
 
 def _views(data: ImageDataModule, split: str, number: int) -> StackDataset[Any]:

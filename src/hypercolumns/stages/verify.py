@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import StoreError
 from hypercolumns.runs import run as runs
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.settings import build
@@ -17,7 +17,7 @@ def verify(cfg: DictConfig) -> Path:
     """Read all of a store and hold it against its sidecars; returns its folder.
 
     It is the one that `samples` names, whatever it was made from, or else the one that stage pretrain would take.
-    Raises HypercolumnsError naming what is damaged.
+    Raises StoreError naming what is damaged.
     """
     build.check_settings(cfg)
     if cfg.samples is not None:
@@ -28,7 +28,7 @@ def verify(cfg: DictConfig) -> Path:
     found = find_damage(folder, lambda shards: track(shards, "verify"))
     if found:
         more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-        raise HypercolumnsError(f"{folder} is damaged: {', '.join(found[:MAX_NAMED])}{more}; {REPAIR}")
+        raise StoreError(f"{folder} is damaged: {', '.join(found[:MAX_NAMED])}{more}; {REPAIR}")
     store = SampleStore(folder)
     rows = sum(len(store.split(split)) for split in store.records)
     console.print(f"verify: {rows:,} samples in {folder} are as they were written", markup=False)
