@@ -8,7 +8,7 @@ from torchvision.transforms.v2.functional import resize
 from hypercolumns.cli.app import error_line
 from hypercolumns.coordinates import normalised_coordinates
 from hypercolumns.data import Augmentation, Example, ImageDataModule, shapes
-from hypercolumns.data.modules.image_data import ImageBatchSampler, collate
+from hypercolumns.data.modules.image_data import Filler, ImageBatchSampler, collate
 from hypercolumns.data.transforms import GREY, resize_mask
 from hypercolumns.errors import HypercolumnsError, InvalidFileError
 from hypercolumns.labels import IGNORE_INDEX
@@ -30,16 +30,16 @@ def test_processes_share_each_step(processes, batch_size):
     assert alone == [order[start : start + batch_size] for start in range(0, 7, batch_size)]
     shares = [list(ImageBatchSampler(order, batch_size, rank, processes)) for rank in range(processes)]
     for step, parts in zip(alone, zip(*shares, strict=True), strict=True):
-        assert [index for part in parts for index in part if index >= 0] == step
+        assert [index for part in parts for index in part if not isinstance(index, Filler)] == step
         assert all(part for part in parts)
-        assert all(part == [~step[0]] for part in parts if part[0] < 0)
+        assert all(part == [Filler(step[0])] for part in parts if isinstance(part[0], Filler))
     assert list(ImageBatchSampler(order, batch_size, 0, processes, done=1)) == shares[0][1:]
     assert len(ImageBatchSampler(order, batch_size, 0, processes, done=1)) == len(alone)
 
 
 def test_an_image_that_only_fills_a_step_counts_for_nothing(image_set):
     dataset = ImageDataModule(image_set).dataset("train")
-    image, mask, id, _ = dataset[~2]
+    image, mask, id, _ = dataset[Filler(2)]
     assert torch.equal(image, dataset[2].image)
     assert (mask == IGNORE_INDEX).all()
     assert mask.shape == dataset[2].mask.shape
