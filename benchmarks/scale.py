@@ -189,7 +189,7 @@ def check(costs: Costs, stage: str, settings: list[str], options: argparse.Names
     walls: dict[int, list[float]] = {few: [], train: []}
     cores: dict[int, list[float]] = {few: [], train: []}
     for _, number in itertools.product(range(options.runs), walls):
-        command = [f"stage={stage}", *settings, *once, f"data.limit_images={number}", "overwrite=true"]
+        command = [f"stage={stage}", *settings, *once, f"data.train_subset={number}", "overwrite=true"]
         begin = time.perf_counter(), used()
         assert start("train.py", command, options.threads).wait() == 0, f"stage {stage} failed"
         walls[number].append(time.perf_counter() - begin[0])

@@ -184,7 +184,10 @@ def test_the_recipes():
     pretrain = [composed(f"experiment={name}", "stage=pretrain") for name in recipes]
     extract = [composed(f"experiment={name}", "stage=extract") for name in recipes]
     for config in extract:
-        assert (config.sampler.n, config.views) == (500, {"number": 1, "color_jitter": 0.5, "grey": 0.1, "blur": 0.1})
+        assert (config.sampler.n, config.views) == (
+            500,
+            {"number": 1, "color_jitter": 0.5, "grayscale": 0.1, "gaussian_blur": 0.1},
+        )
     assert all(config.cnn.context == ["window:7"] for config in extract + pretrain)
     assert all(
         runs.result_settings(config, "pretrain") == runs.result_settings(pretrain[0], "pretrain") for config in pretrain

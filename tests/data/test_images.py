@@ -112,7 +112,7 @@ class TestAugmentation:
             sizes.add(mask.shape)
         assert len(sizes) > 10
 
-    @pytest.mark.parametrize("setting", ["color_jitter", "grey", "blur"])
+    @pytest.mark.parametrize("setting", ["color_jitter", "grayscale", "gaussian_blur"])
     def test_colours_change_with_their_probability_and_the_mask_never(self, setting):
         """Colour jitter always changes them, by a strength."""
         augment, changed = Augmentation(**{setting: 0.5}), 0
@@ -124,18 +124,18 @@ class TestAugmentation:
         assert changed == 40 if setting == "color_jitter" else 10 <= changed <= 30
 
     def test_grey_is_the_same_in_all_channels(self):
-        image, _, _ = Augmentation(grey=1.0)(IMAGE, MASK, 0)
+        image, _, _ = Augmentation(grayscale=1.0)(IMAGE, MASK, 0)
         assert image.shape == IMAGE.shape
         assert (image == image[:1]).all()
 
     def test_blur_lowers_contrast_and_keeps_the_mean(self):
-        image, _, _ = Augmentation(blur=1.0)(IMAGE, MASK, 0)
+        image, _, _ = Augmentation(gaussian_blur=1.0)(IMAGE, MASK, 0)
         assert image.float().std() < 0.9 * IMAGE.float().std()
         assert image.float().mean() == pytest.approx(IMAGE.float().mean(), abs=2)
 
-    @pytest.mark.parametrize("setting", ["grey", "blur"])
+    @pytest.mark.parametrize("setting", ["grayscale", "gaussian_blur"])
     def test_a_probability_is_at_most_one(self, setting):
-        with pytest.raises(HypercolumnsError, match=rf"augment\.{setting}=2 must be a number from 0 to 1"):
+        with pytest.raises(HypercolumnsError, match=rf"^{setting}=2 must be a number from 0 to 1"):
             Augmentation(**{setting: 2})
 
 
@@ -179,7 +179,7 @@ class TestImageData:
 
     def test_sizes_that_differ_are_refused_in_one_batch(self):
         examples = [Example(torch.zeros(3, n, 5), torch.zeros(n, 5).long(), str(n), torch.zeros(4)) for n in (4, 6)]
-        with pytest.raises(HypercolumnsError, match=r"different sizes \(5x4, 5x6\) .* set augment\.crop=<side>"):
+        with pytest.raises(HypercolumnsError, match=r"different sizes \(5x4, 5x6\) .* crop or resize them"):
             collate(examples)
 
     @pytest.mark.parametrize("workers", [0, 1])

@@ -108,7 +108,7 @@ class TestExtract:
     def test_views_of_train_images_differ_in_their_colours_alone(self, place):
         plain = ["data.train_images=2", "data.val_images=1", "sampler.n=4"]
         run("extract", *plain, "samples=plain")
-        run("extract", *plain, "views.number=2", "views.grey=0", "views.blur=0", "samples=views")
+        run("extract", *plain, "views.number=2", "views.grayscale=0", "views.gaussian_blur=0", "samples=views")
         unchanged, store = (SampleStore(place / name) for name in ("plain", "views"))
         assert torch.equal(*(one.split("val").fetch(torch.arange(4))[0] for one in (unchanged, store)))
         images = shapes("data", train_images=2, val_images=1)
@@ -129,7 +129,7 @@ class TestExtract:
         [
             ("views=2", "views=2 is a group of settings; set one of them, views.<name>=..."),
             ("views.number=-1", r"views\.number=-1 must be a whole number of at least 0"),
-            ("views.grey=2", r"views\.grey=2 must be a number from 0 to 1"),
+            ("views.grayscale=2", r"views\.grayscale=2 must be a number from 0 to 1"),
         ],
     )
     def test_views_that_can_not_be(self, place, override, message):
@@ -270,7 +270,13 @@ class TestExtract:
     def test_a_model_says_where_it_is_unsure(self, place):
         """Of all pixels as candidates, those are taken whose two highest logits are closest."""
         few = ["data.train_images=1", "data.val_images=1"]
-        settings = [*few, "sampler=uncertainty", "sampler.n=20", "sampler.oversample=10000", "sampler.share=1"]
+        settings = [
+            *few,
+            "sampler=uncertainty",
+            "sampler.n=20",
+            "sampler.oversample_ratio=10000",
+            "sampler.importance_sample_ratio=1",
+        ]
         images = shapes("data", train_images=1, val_images=1)
         torch.manual_seed(0)
         for name in "ab":
@@ -696,7 +702,7 @@ class TestPretrainAndTrain:
             ("loss.label_smoothing=2", r"loss\.label_smoothing=2 must be a number from 0 to 1"),
             ("resize=5", r"resize=5 must be \[height,width\]"),
             ("init_from=nowhere", "init_from=nowhere is not a file"),
-            ("augment.crop=null", "can't be one batch; set augment.crop"),
+            ("augment.crop=null", "can't be one batch; crop or resize them, or use batches of one image"),
             ("resize=[32,32]", "resize and augment.crop or augment.scale don't go together"),
             ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
             ("optimizer.lr=fast", "optimizer.lr=fast must be a number of at least 0"),

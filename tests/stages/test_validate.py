@@ -313,10 +313,10 @@ class TestSkip:
 
     def test_fewer_images_are_chosen_of_those_that_are_left(self, root):
         skip = ["data.on_bad=skip", "data.max_invalid=0.25"]
-        images = build.image_set(config("train", *settings(root, *skip, "data.limit_images=6")))
+        images = build.image_set(config("train", *settings(root, *skip, "data.train_subset=6")))
         assert len(images.splits["train"]) == 6
         with pytest.raises(HypercolumnsError, match="whole number from 1 to 6"):
-            build.image_set(config("train", *settings(root, *skip, "data.limit_images=7")))
+            build.image_set(config("train", *settings(root, *skip, "data.train_subset=7")))
 
 
 def test_images_in_both_splits_are_a_warning(sound, tmp_path, monkeypatch, capsys):

@@ -41,7 +41,7 @@ from hypercolumns.runtime import signals
 Task = TypeVar("Task", bound=Callable[..., Any])
 
 PATH_SETTINGS = (  # settings whose values are taken as they are typed: paths, and regular expressions
-    "groups data.split_by model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
+    "groups data.group_pattern model images masks out predictions evaluation baseline samples init_from runs cnn.weights "
     "data.root data.classes data.palette data.images data.masks data.train data.val"
 ).split()
 REMEDIES = {  # what can be typed, by the kind of an error of the library

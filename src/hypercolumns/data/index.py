@@ -52,7 +52,7 @@ def make_index(
 
     Raises HypercolumnsError for an empty split, a doubled id, or one that leads out of the folder or is not UTF-8.
     """
-    check_folder_name("data.name", name)
+    check_folder_name("name", name)
     for split, pairs in splits.items():
         if not pairs:
             raise HypercolumnsError(f"data {name}: the {split} split has no images; it needs one at least")

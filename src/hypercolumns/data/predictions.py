@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.data.modules.image_data import Example
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.images import read_mask
 from hypercolumns.labels import IGNORE_INDEX, Palette
@@ -46,12 +46,12 @@ class PredictionDataset(Dataset[Example]):
 def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
     """A pair of each PNG below `masks` and the file of the same name below `predictions`.
 
-    Raises HypercolumnsError if a folder is not there, or there are no masks.
+    Raises ArgumentError if a folder is not there, or there are no masks.
     """
-    for setting, folder in (("predictions", predictions), ("masks", masks)):
+    for name, folder in (("predictions", predictions), ("masks", masks)):
         if not folder.is_dir():
-            raise HypercolumnsError(f"{setting}={folder} is not a folder")
+            raise ArgumentError(f"{name}={folder} is not a folder")
     names = sorted(path.relative_to(masks) for path in walk_files(masks) if path.suffix == ".png")
     if not names:
-        raise HypercolumnsError(f"masks={masks} holds no .png files")
+        raise ArgumentError(f"masks={masks} holds no .png files")
     return [ImageMaskPair(name.with_suffix("").as_posix(), predictions / name, masks / name) for name in names]

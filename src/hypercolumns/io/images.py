@@ -37,14 +37,14 @@ MAX_PIXELS_VARIABLE = "HYPERCOLUMNS_MAX_PIXELS"  # in the environment, which pro
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def set_max_pixels(most: int) -> None:
+def set_max_pixels(max_pixels: int) -> None:
     """Refuse images of more pixels than that, here and in processes that are started from now on.
 
-    Raises HypercolumnsError unless it is a whole number of at least 1.
+    Raises ArgumentError unless it is a whole number of at least 1.
     """
-    check_int("max_pixels", most, minimum=1)
-    os.environ[MAX_PIXELS_VARIABLE] = str(most)
-    Image.MAX_IMAGE_PIXELS = most
+    check_int("max_pixels", max_pixels, minimum=1)
+    os.environ[MAX_PIXELS_VARIABLE] = str(max_pixels)
+    Image.MAX_IMAGE_PIXELS = max_pixels
 
 
 if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # as `set_max_pixels` writes it; what else is there is not ours
@@ -101,7 +101,7 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
         count = int(np.isin(labels, outside).sum())
         raise HypercolumnsError(
             f"{path}: {count} pixels have labels that are no class ({', '.join(map(str, outside[:5]))}); expected "
-            f"0 to {classes - 1}, or {IGNORE_INDEX} for void: correct the mask or name all classes by data.classes"
+            f"0 to {classes - 1}, or {IGNORE_INDEX} for void: correct the mask, or name all classes"
         )
     return torch.from_numpy(labels.astype(np.uint8, copy=False))
 

@@ -54,7 +54,7 @@ def score_and_write(cfg: DictConfig, run: Run, images: DatasetIndex, limit: int,
     A run that is finished already, with as many images or more, is only shown. `also` are settings that it was trained
     with, other than those of the config.
     """
-    fold = cfg.data.get("fold")  # the group of train images that is validated on, in place of the set's own val images
+    val_group = cfg.data.get("val_group")  # of train images, in place of the set's own val images
     if not _is_scored(cfg, run, limit):
         pairs = images.splits["val"]
         chosen = evenly_spaced(len(pairs), limit)
@@ -68,7 +68,7 @@ def score_and_write(cfg: DictConfig, run: Run, images: DatasetIndex, limit: int,
             "model": run.model.name,
             "data": images.name,
             "split": "val",
-            **({} if fold is None else {"fold": str(fold)}),
+            **({} if val_group is None else {"val_group": str(val_group)}),
             "resolution": "original",
             "ids": "all" if limit == len(pairs) else [pairs[index].id for index in chosen],
         }
@@ -77,7 +77,7 @@ def score_and_write(cfg: DictConfig, run: Run, images: DatasetIndex, limit: int,
     else:
         refresh_intervals(cfg, run)
     distributed.barrier()
-    which = "val" if fold is None else f"left-out ({fold})"
+    which = "val" if val_group is None else f"left-out ({val_group})"
     print_results(run, f"{cfg.stage}: {read_json(run.metrics)['images'] or 'no'} {which} images of {images.name}")
 
 

@@ -60,8 +60,8 @@ NEUTRAL_VALUES = {  # settings that came later, with the values at which they ch
     "optimizer.backbone_lr": None,
     "optimizer.layer_decay": None,
     "optimizer.spare_biases": False,
-    "augment.grey": 0.0,
-    "augment.blur": 0.0,
+    "augment.grayscale": 0.0,
+    "augment.gaussian_blur": 0.0,
 }
 OF_BACKBONE = ("backbone_lr", "layer_decay")  # settings of the optimizer that matter only where it is trained
 NOT_DECIDING_IN_TRAINER = (*distributed.MACHINE_SETTINGS, "log_every_n_steps")

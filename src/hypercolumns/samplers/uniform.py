@@ -13,7 +13,7 @@ class UniformSampler(Sampler):
 
     def __init__(self, n: int = 500) -> None:
         """n: pixels an image."""
-        check_int("sampler.n", n, minimum=1)
+        check_int("n", n, minimum=1)
         self.n = n
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:

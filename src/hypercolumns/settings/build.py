@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -32,14 +33,15 @@ from hypercolumns.callbacks import (
 from hypercolumns.data import (
     Augmentation,
     DatasetIndex,
+    DatasetNotFoundError,
     ImageDataModule,
     ResumableDataModule,
-    check_colour_settings,
+    UnknownGroupError,
     check_headers,
     hold_out,
     quarantine,
     shared_ids,
-    train_subset,
+    take_train_subset,
 )
 from hypercolumns.data.groups import group_ids
 from hypercolumns.errors import (
@@ -67,13 +69,14 @@ from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.runs.environment import command_line
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console
+from hypercolumns.samplers import Sampler
 from hypercolumns.tasks.param_groups import MAX_LR, ParamGroupConfig
 
 WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of conf/data leaves them out
-    "split_by": None,
-    "fold": None,
-    "limit_images": None,
-    "limit_seed": 0,
+    "group_pattern": None,
+    "val_group": None,
+    "train_subset": None,
+    "subset_seed": 0,
     "on_bad": "error",
     "max_invalid": 0.05,
 }
@@ -194,7 +197,20 @@ def check_kinds(cfg: DictConfig) -> None:
 def part(group: str, settings: Any, **more: Any) -> Any:
     """The object that the settings of a group describe; they carry its name, so that a fault can be told by it."""
     own = {name: value for name, value in plain(settings).items() if name != "kind"}
-    return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+    try:
+        return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+    except InstantiationException as error:  # in which Hydra wraps ours
+        cause = error.__cause__
+        if not isinstance(cause, HypercolumnsError):
+            raise
+    raise cause
+
+
+def sampler(cfg: DictConfig) -> Sampler:
+    """The sampler that the config names."""
+    with setting_prefix("sampler."):
+        chosen: Sampler = part("sampler", cfg.sampler)
+    return chosen
 
 
 def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, dict[str, Any]]:
@@ -205,8 +221,20 @@ def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, dict[str, Any]]:
     settings = plain(cfg.data)
     which = {name: settings.pop(name, default) for name, default in WHICH_IMAGES.items()}
     with distributed.rank_zero_first():
-        images: DatasetIndex = part("data", settings)
+        images = _read_index(settings)
     return images, which
+
+
+def _read_index(settings: dict[str, Any]) -> DatasetIndex:
+    try:
+        with setting_prefix("data."):
+            images: DatasetIndex = part("data", settings)
+    except HypercolumnsError as error:
+        if isinstance(error.__cause__, DatasetNotFoundError):
+            fetch = "" if settings.get("download") else "data.download=true fetches it, "
+            raise HypercolumnsError(f"{error} ({fetch}data=shapes needs no data)") from error
+        raise
+    return images
 
 
 def checks_dir(cfg: DictConfig, images: DatasetIndex) -> Path:
@@ -221,7 +249,7 @@ def image_set(cfg: DictConfig) -> DatasetIndex:
     HypercolumnsError if something is wrong with the list or, without it, with the files.
     """
     images, which = listed_images(cfg)
-    images = hold_out(images, which["split_by"], which["fold"])
+    images = _hold_out(images, which["group_pattern"], which["val_group"])
     check_fraction("data.max_invalid", which["max_invalid"])
     if which["on_bad"] == "skip":
         with setting_prefix("data."):
@@ -237,7 +265,19 @@ def image_set(cfg: DictConfig) -> DatasetIndex:
             f"figures of the val images tell nothing about new ones then",
             markup=False,
         )
-    return train_subset(images, which["limit_images"], which["limit_seed"])
+    with setting_prefix("data."):
+        return take_train_subset(images, which["train_subset"], which["subset_seed"])
+
+
+def _hold_out(images: DatasetIndex, group_pattern: str | None, val_group: str | int | None) -> DatasetIndex:
+    try:
+        with setting_prefix("data."):
+            return hold_out(images, group_pattern, val_group)
+    except HypercolumnsError as error:
+        if isinstance(error.__cause__, UnknownGroupError):
+            groups = ",".join(error.__cause__.groups)
+            raise HypercolumnsError(f"{error}; all of them: -m data.val_group={groups}") from error
+        raise
 
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:
@@ -257,15 +297,17 @@ def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
             "resize and augment.crop or augment.scale don't go together, for the backbone sees all images at one size; "
             "set augment.crop=null augment.scale=null, or resize=null"
         )
-    augmentation = Augmentation(**plain(cfg.augment or {}))
+    with setting_prefix("augment."):
+        augmentation = Augmentation(**plain(cfg.augment or {}))
     return ImageDataModule(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
 
 
 def views_to_sample(cfg: DictConfig) -> dict[str, Any]:
     """The setting `views`: how many of each train image, and how their colours differ; {} for the image as it is."""
     settings: dict[str, Any] = plain(cfg.views)
-    check_int("views.number", settings["number"], minimum=0)
-    check_colour_settings("views", settings["color_jitter"], settings["grey"], settings["blur"])
+    with setting_prefix("views."):
+        check_int("number", settings["number"], minimum=0)
+        Augmentation(**{name: value for name, value in settings.items() if name != "number"})  # raises
     return settings if settings["number"] else {}
 
 

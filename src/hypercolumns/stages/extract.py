@@ -40,7 +40,7 @@ def extract(cfg: DictConfig) -> Path:
     check_int("embedding", cfg.embedding, minimum=0)
     images = build.image_set(cfg)
     backbone = build.backbone(cfg)
-    sampler: Sampler = build.part("sampler", cfg.sampler)
+    sampler = build.sampler(cfg)
     guide = _guide(cfg, images) if sampler.needs_logits else None
     fingerprint = runs.store_identity(cfg, runs.shared_settings(cfg, images, backbone))
     folder = runs.store_folder(cfg, images, fingerprint)

@@ -97,7 +97,7 @@ def _sampler(cfg: DictConfig) -> Sampler | None:
     if cfg.pixels == "all":
         return None
     if cfg.pixels == runs.SAMPLER:
-        chosen: Sampler = build.part("sampler", cfg.sampler)
+        chosen = build.sampler(cfg)
         return chosen
     if isinstance(cfg.pixels, int) and cfg.pixels > 0:
         return UniformSampler(cfg.pixels)

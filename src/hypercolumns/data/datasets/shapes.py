@@ -62,10 +62,10 @@ def shapes(
         train_images: how many there are to train on.
         val_images: how many there are to validate on.
     """
-    for setting, value in (("train_images", train_images), ("val_images", val_images)):
-        check_int(f"data.{setting}", value, minimum=1)
-    check_int("data.seed", seed, minimum=0)
-    folder = expand_path("data.root", root) / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
+    check_int("train_images", train_images, minimum=1)
+    check_int("val_images", val_images, minimum=1)
+    check_int("seed", seed, minimum=0)
+    folder = expand_path("root", root) / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
     layout = folder / "VOCdevkit" / "VOC2012"
     finished = folder / "shapes.json"
     if not finished.is_file():

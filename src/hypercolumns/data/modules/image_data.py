@@ -198,7 +198,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     if len(sizes) > 1:
         raise HypercolumnsError(
             f"images of different sizes ({', '.join(f'{w}x{h}' for h, w in sorted(sizes)[:3])}) can't be one batch; "
-            f"set augment.crop=<side>, resize=[<height>,<width>] or batch_size=1"
+            f"crop or resize them, or use batches of one image"
         )
     return Batch(
         torch.stack([example.image for example in examples]),
