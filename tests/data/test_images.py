@@ -186,7 +186,7 @@ class TestImageData:
     def test_a_mask_of_another_size_is_refused(self, image_set, workers):
         first, second = image_set.splits["train"][:2]
         mixed = replace(image_set, splits={"train": (replace(first, mask=second.mask),)})
-        with pytest.raises(InvalidFileError, match="must have the same size$") as caught:
+        with pytest.raises(InvalidFileError, match=r"must have the same size$") as caught:
             next(iter(ImageDataModule(mixed, num_workers=workers).train_dataloader()))
         line = error_line(caught.value)
         assert re.search(r"must have the same size \(stage=validate .*data\.on_bad=skip", line)

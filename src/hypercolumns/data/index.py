@@ -65,14 +65,14 @@ def make_index(
         outside = [id for id in counts if PurePath(id).is_absolute() or ".." in PurePath(id).parts]
         if outside:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists {shorten_list(outside)}, out of its folder; names must lie in that, "
-                f"without a slash at their start and without .."
+                f"data {name}: the {split} split lists {shorten_list(outside)}, out of its folder; names must lie in "
+                f"that, without a slash at their start and without .."
             )
         crooked = [id for id in counts if PurePath(id).as_posix() != id]
         if crooked:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists {shorten_list(crooked)}; write {PurePath(crooked[0]).as_posix()} and "
-                f"so on, for an image must have one name"
+                f"data {name}: the {split} split lists {shorten_list(crooked)}; write "
+                f"{PurePath(crooked[0]).as_posix()} and so on, for an image must have one name"
             )
         foreign = [id for id in counts if not _is_utf8(id)]
         if foreign:

@@ -37,8 +37,8 @@ class PredictionDataset(Dataset[Example]):
         undecided = int(((labels == IGNORE_INDEX) & (mask != IGNORE_INDEX)).sum())
         if undecided:
             raise HypercolumnsError(
-                f"{pair.image}: {undecided} pixels that have a class in truth are void ({IGNORE_INDEX}); a prediction must "
-                f"name a class for each of them"
+                f"{pair.image}: {undecided} pixels that have a class in truth are void ({IGNORE_INDEX}); a prediction "
+                f"must name a class for each of them"
             )
         return Example(labels.long(), mask.long(), pair.id, full_image_box(mask.shape[-2:])[0])
 

@@ -203,9 +203,10 @@ def _check_kind(image: Image.Image, name: object) -> None:
     """Raise HypercolumnsError for an image of a kind that is not read; a file's must not be loaded yet."""
     kind = _kind(image)
     if image.mode not in MODES or kind in CLIPPED_MODES:
+        unread = kind if kind in CLIPPED_MODES else image.mode
         raise HypercolumnsError(
-            f"{name} is of a kind that is not read ({kind if kind in CLIPPED_MODES else image.mode}), such as of more than 8 "
-            f"bits a channel; convert it to 8-bit RGB or grey"
+            f"{name} is of a kind that is not read ({unread}), such as of more than 8 bits a channel; "
+            f"convert it to 8-bit RGB or grey"
         )
 
 
