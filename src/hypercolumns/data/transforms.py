@@ -47,7 +47,7 @@ class RandomScale(v2.Transform):
 
 
 class Augmentation:
-    """Random scale, crop, flip, colour jitter, grey and blur, each by its setting; off by default."""
+    """Random scale, crop, flip, colour jitter, grayscale and blur, each by its argument; off by default."""
 
     def __init__(
         self,
