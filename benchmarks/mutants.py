@@ -41,11 +41,12 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.callbacks import AtomicCheckpointIO, SelfContainedCheckpoint
+from hypercolumns.data.class_files import read_classes
 from hypercolumns.data.datasets.voc import read_layout
-from hypercolumns.data.image_set import read_classes
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation
-from hypercolumns.io.images import read_image, read_mask, voc_palette, write_mask
+from hypercolumns.io.images import read_image, read_mask, write_mask
+from hypercolumns.labels import voc_palette
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones import weights as weights_module
 from hypercolumns.models.classifiers import MLPClassifier

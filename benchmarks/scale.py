@@ -30,8 +30,8 @@ from scale_model import STAGES, Case, Costs, Machines, counts_bytes, ids_bytes, 
 from store import CHANNELS, PER_IMAGE, make_store
 
 from hypercolumns.data.batch_samplers import SampleBatchSampler
-from hypercolumns.io.images import voc_palette, write_image, write_mask
-from hypercolumns.settings.data import image_index
+from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.labels import voc_palette
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.store.writer import MIN_SHARD_IMAGES
 
@@ -188,7 +188,7 @@ def check(costs: Costs, stage: str, settings: list[str], options: argparse.Names
     walls: dict[int, list[float]] = {few: [], train: []}
     cores: dict[int, list[float]] = {few: [], train: []}
     for _, number in itertools.product(range(options.runs), walls):
-        command = [f"stage={stage}", *settings, *once, f"data.limit_images={number}", "overwrite=true"]
+        command = [f"stage={stage}", *settings, *once, f"data.train_subset={number}", "overwrite=true"]
         begin = time.perf_counter(), used()
         assert start("train.py", command, options.threads).wait() == 0, f"stage {stage} failed"
         walls[number].append(time.perf_counter() - begin[0])

@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 from scale_model import Costs
 
 from hypercolumns.data import DatasetIndex, Example, SampleDataModule
-from hypercolumns.data.batch_samplers import SHUFFLE_BUFFER, shuffled_rows
 from hypercolumns.data.modules.image_data import collate
+from hypercolumns.data.shuffling import SHUFFLE_BUFFER, shuffled_rows
 from hypercolumns.evaluation import Evaluation, intervals
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA

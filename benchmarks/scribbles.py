@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from hypercolumns.data.image_set import read_lines
-from hypercolumns.io.images import IGNORE_INDEX, read_mask, voc_palette, write_mask
+from hypercolumns.io.files import read_lines
+from hypercolumns.io.images import read_mask, write_mask
+from hypercolumns.labels import IGNORE_INDEX, voc_palette
 from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]

@@ -250,7 +250,7 @@ def test_the_original_protocol():
 def test_the_recipes():
     """They share what comes before stage train; only one trains the backbone."""
     recipes = ("frozen", "complete", "finetune")
-    EXTRACT = {"augmentations": 1, "color_jitter": 0.5, "grey": 0.1, "blur": 0.1}
+    EXTRACT = {"augmentations": 1, "color_jitter": 0.5, "grayscale": 0.1, "gaussian_blur": 0.1}
     pretrain = [composed(f"experiment={name}", "stage=pretrain") for name in recipes]
     extract = [composed(f"experiment={name}", "stage=extract") for name in recipes]
     for config in extract:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 
 SPEC = importlib.util.spec_from_file_location("scribbles", ROOT / "benchmarks" / "scribbles.py")
 scribbles = importlib.util.module_from_spec(SPEC)

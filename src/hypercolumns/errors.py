@@ -3,12 +3,13 @@
 import math
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 OUT_OF_MEMORY = (
     r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory|CU\w+_STATUS_ALLOC_FAILED"
 )
+MAX_LISTED = 10  # names in a message
 MAX_REASON = 200  # characters of a library's reason; some append all they know
 
 
@@ -57,6 +58,14 @@ class MissingInputError(HypercolumnsError):
 
 class BadDataError(HypercolumnsError):
     """A check that was asked for has found what it looked for; the command ends with exit code 1."""
+
+
+class InvalidFileError(HypercolumnsError):
+    """An image or a mask of a data set can't be used; its message names the file."""
+
+
+class StoreError(HypercolumnsError):
+    """A store of samples is unfinished or damaged."""
 
 
 class UnreadableError(HypercolumnsError):
@@ -144,3 +153,9 @@ def escape_control_chars(text: object) -> str:
     A file's name may hold anything but a slash and a null byte.
     """
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+
+
+def shorten_list(items: Sequence[str]) -> str:
+    """The first ten of some names, and how many more there are."""
+    more = f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
+    return ", ".join(items[:MAX_LISTED]) + more

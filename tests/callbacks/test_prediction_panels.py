@@ -7,7 +7,7 @@ import torch
 
 from hypercolumns.callbacks import PredictionPanels
 from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
-from hypercolumns.io.images import voc_palette
+from hypercolumns.labels import voc_palette
 from hypercolumns.tasks.metrics import confusion_metric
 
 

@@ -105,7 +105,10 @@ def test_a_name_of_two_lines_is_shown_on_one():
             ["data=shapes", "data.train_images=many"],
             "error: data.train_images=many must be a whole number of at least 1",
         ),
-        (["data=folder", "data.val_share=x", "data.images=."], "error: data=folder needs data.images=<folder>"),
+        (
+            ["data=folder", "data.val_fraction=x", "data.images=."],
+            "error: data.masks=None must be given: images=<folder>",
+        ),
         (["data=shapes", "data.root=/dev/null"], "error: /dev/null/shapes"),
         (["data=shaps"], "error: data=shaps is not known; did you mean shapes? choose one of"),
         (["trainer=ddpp"], "error: trainer=ddpp is not known; did you mean ddp? choose one of"),

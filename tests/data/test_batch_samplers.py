@@ -1,67 +1,7 @@
-import itertools
-
 import pytest
 import torch
 
-from hypercolumns.data import batch_samplers as module
-from hypercolumns.data.batch_samplers import (
-    GroupedBatchSampler,
-    SampleBatchSampler,
-    feistel_permutation,
-    shuffled_rows,
-)
-
-
-@pytest.fixture
-def small(monkeypatch):
-    """Runs of 4 rows in windows of 32."""
-    monkeypatch.setattr(module, "RUN_LENGTH", 4)
-    monkeypatch.setattr(module, "SHUFFLE_BUFFER", 32)
-    module._buffer.cache_clear()
-    yield
-    module._buffer.cache_clear()
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 63, 64, 65, 257, 1000])
-def test_permuted_is_a_permutation(count):
-    places = feistel_permutation(torch.arange(count), count, seed=5)
-    assert places.sort().values.tolist() == list(range(count))
-    parts = [feistel_permutation(torch.tensor([number]), count, seed=5).item() for number in range(count)]
-    assert parts == places.tolist()
-
-
-def test_permutations_are_as_likely():
-    """Each of 5 numbers is sent to each of 5 places in a fifth of 1,000 permutations: chi-square of 16 degrees."""
-    counts = torch.zeros(5, 5)
-    for seed in range(1000):
-        counts[torch.arange(5), feistel_permutation(torch.arange(5), 5, seed)] += 1
-    assert (counts - 200).square().sum() / 200 < 45  # exceeded once in 7,000 times
-
-
-@pytest.mark.parametrize("rows", [1, 3, 4, 31, 32, 33, 35, 64, 101, 1000])
-def test_an_order_has_every_row_once_however_it_is_read(small, rows):
-    whole = shuffled_rows(rows, 1, 2, 0, rows)
-    assert whole.sort().values.tolist() == list(range(rows))
-    for step in (1, 7, 32, 50):
-        parts = [shuffled_rows(rows, 1, 2, start, min(start + step, rows)) for start in range(0, rows, step)]
-        assert torch.equal(torch.cat(parts), whole)
-
-
-def test_a_window_takes_whole_runs_from_all_over(small):
-    first = shuffled_rows(1000, 0, 0, 0, 28)  # of 32 windows, each of 7 or 8 of the 250 runs
-    runs = (first // 4).unique()
-    assert len(runs) == 7
-    assert all((first // 4 == run).sum() == 4 for run in runs)
-    assert (runs < 125).any()
-    assert (runs >= 125).any()
-    assert first.tolist() != first.sort().values.tolist()
-
-
-def test_a_large_store_is_ordered_without_listing_it():
-    part = shuffled_rows(10**12, 0, 0, 5 * 10**11, 5 * 10**11 + 4096)
-    assert len(part.unique()) == 4096
-    assert len((part // 64).unique()) > 3000
-    assert part.max() < 10**12
+from hypercolumns.data.batch_samplers import GroupedBatchSampler, SampleBatchSampler
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
@@ -90,13 +30,6 @@ def test_an_epoch_of_few_images_goes_on_where_it_was_left(done):
     rest = GroupedBatchSampler(ROWS, 2, 8, 3, 4, done=done)
     assert len(rest) == len(whole)
     assert [rows.tolist() for rows in rest] == [rows.tolist() for rows in whole[done:]]
-
-
-def test_seed_and_epoch_decide_the_order():
-    orders = {
-        tuple(shuffled_rows(50, seed, epoch, 0, 50).tolist()) for seed, epoch in itertools.product(range(3), range(3))
-    }
-    assert len(orders) == 9
 
 
 def test_batches_ascend_and_without_a_seed_are_in_order():

@@ -1,13 +1,17 @@
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 from torchvision.transforms.v2.functional import resize
 
+from hypercolumns.cli.app import error_line
 from hypercolumns.coordinates import normalised_coordinates
 from hypercolumns.data import Augmentation, Example, ImageDataModule, shapes
-from hypercolumns.data.modules.image_data import ImageBatchSampler, collate
+from hypercolumns.data.modules.image_data import Filler, ImageBatchSampler, collate
 from hypercolumns.data.transforms import GREY, resize_mask
-from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.errors import HypercolumnsError, InvalidFileError
+from hypercolumns.labels import IGNORE_INDEX
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(3, 20, 30)
 MASK = IMAGE[0] % 5
@@ -26,16 +30,16 @@ def test_processes_share_each_step(processes, batch_size):
     assert alone == [order[start : start + batch_size] for start in range(0, 7, batch_size)]
     shares = [list(ImageBatchSampler(order, batch_size, rank, processes)) for rank in range(processes)]
     for step, parts in zip(alone, zip(*shares, strict=True), strict=True):
-        assert [index for part in parts for index in part if index >= 0] == step
+        assert [index for part in parts for index in part if not isinstance(index, Filler)] == step
         assert all(part for part in parts)
-        assert all(part == [~step[0]] for part in parts if part[0] < 0)
+        assert all(part == [Filler(step[0])] for part in parts if isinstance(part[0], Filler))
     assert list(ImageBatchSampler(order, batch_size, 0, processes, done=1)) == shares[0][1:]
     assert len(ImageBatchSampler(order, batch_size, 0, processes, done=1)) == len(alone)
 
 
 def test_an_image_that_only_fills_a_step_counts_for_nothing(image_set):
     dataset = ImageDataModule(image_set).dataset("train")
-    image, mask, id, _ = dataset[~2]
+    image, mask, id, _ = dataset[Filler(2)]
     assert torch.equal(image, dataset[2].image)
     assert (mask == IGNORE_INDEX).all()
     assert mask.shape == dataset[2].mask.shape
@@ -108,7 +112,7 @@ class TestAugmentation:
             sizes.add(mask.shape)
         assert len(sizes) > 10
 
-    @pytest.mark.parametrize("setting", ["color_jitter", "grey", "blur"])
+    @pytest.mark.parametrize("setting", ["color_jitter", "grayscale", "gaussian_blur"])
     def test_colours_change_with_their_probability_and_the_mask_never(self, setting):
         """Colour jitter always changes them, by a strength."""
         augment, changed = Augmentation(**{setting: 0.5}), 0
@@ -120,18 +124,18 @@ class TestAugmentation:
         assert changed == 40 if setting == "color_jitter" else 10 <= changed <= 30
 
     def test_grey_is_the_same_in_all_channels(self):
-        image, _, _ = Augmentation(grey=1.0)(IMAGE, MASK, 0)
+        image, _, _ = Augmentation(grayscale=1.0)(IMAGE, MASK, 0)
         assert image.shape == IMAGE.shape
         assert (image == image[:1]).all()
 
     def test_blur_lowers_contrast_and_keeps_the_mean(self):
-        image, _, _ = Augmentation(blur=1.0)(IMAGE, MASK, 0)
+        image, _, _ = Augmentation(gaussian_blur=1.0)(IMAGE, MASK, 0)
         assert image.float().std() < 0.9 * IMAGE.float().std()
         assert image.float().mean() == pytest.approx(IMAGE.float().mean(), abs=2)
 
-    @pytest.mark.parametrize("setting", ["grey", "blur"])
+    @pytest.mark.parametrize("setting", ["grayscale", "gaussian_blur"])
     def test_a_probability_is_at_most_one(self, setting):
-        with pytest.raises(HypercolumnsError, match=rf"augment\.{setting}=2 must be a number from 0 to 1"):
+        with pytest.raises(HypercolumnsError, match=rf"^{setting}=2 must be a number from 0 to 1"):
             Augmentation(**{setting: 2})
 
 
@@ -175,13 +179,14 @@ class TestImageData:
 
     def test_sizes_that_differ_are_refused_in_one_batch(self):
         examples = [Example(torch.zeros(3, n, 5), torch.zeros(n, 5).long(), str(n), torch.zeros(4)) for n in (4, 6)]
-        with pytest.raises(HypercolumnsError, match=r"different sizes \(5x4, 5x6\) .* set augment\.crop=<side>"):
+        with pytest.raises(HypercolumnsError, match=r"different sizes \(5x4, 5x6\) .* crop or resize them"):
             collate(examples)
 
-    def test_a_mask_of_another_size_is_refused(self, image_set, tmp_path):
-        from dataclasses import replace
-
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_mask_of_another_size_is_refused(self, image_set, workers):
         first, second = image_set.splits["train"][:2]
         mixed = replace(image_set, splits={"train": (replace(first, mask=second.mask),)})
-        with pytest.raises(HypercolumnsError, match=r"must have the same size \(stage=validate .*data\.on_bad=skip"):
-            ImageDataModule(mixed).dataset("train")[0]
+        with pytest.raises(InvalidFileError, match=r"must have the same size$") as caught:
+            next(iter(ImageDataModule(mixed, num_workers=workers).train_dataloader()))
+        line = error_line(caught.value)
+        assert re.search(r"must have the same size \(stage=validate .*data\.on_bad=skip", line)

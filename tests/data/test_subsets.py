@@ -26,7 +26,7 @@ def images():
     return DatasetIndex("drives", ("road",), ((0, 0, 0),), {"train": pairs(TRAIN), "val": pairs(["0016E5_9"])})
 
 
-def test_each_group_is_left_out_once_and_val_never_used(images):
+def test_each_group_is_val_group_once_and_val_never_used(images):
     folds = {name: ids(hold_out(images, DRIVE, name)) for name in ("0001TP", "0006R0", "0016E5")}
     assert folds["0016E5"] == {"train": ["0001TP_1", "0001TP_2", "0006R0_1"], "val": ["0016E5_1", "0016E5_2"]}
     assert sorted(id for one in folds.values() for id in one["val"]) == sorted(TRAIN)
@@ -44,55 +44,66 @@ def test_groups_by_several_brackets_and_names_that_are_numbers(images):
 
 
 @pytest.mark.parametrize(
-    ("split_by", "left_out", "message"),
+    ("group_pattern", "val_group", "message"),
     [
-        (None, "0001TP", r"data\.fold=0001TP goes with data\.split_by=<a regular expression"),
+        (None, "0001TP", r"^val_group=0001TP goes with group_pattern=<a regular expression"),
         (
             DRIVE,
             None,
-            r"data\.fold=None must be one of .* which are 0001TP, 0006R0, 0016E5; all of them: -m data\.fold=",
+            r"^val_group=None must be one of .* which are 0001TP, 0006R0, 0016E5$",
         ),
-        (DRIVE, "0001", r"data\.fold=0001 must be one of the groups that .* finds in the train split of drives, which"),
+        (DRIVE, "0001", r"^val_group=0001 must be one of the groups that .* finds in the train split of drives, which"),
         (
             "^00",
             "00",
-            r"data\.split_by=\^00 finds 00 in all 5 ids of the train split of drives; it must find something",
+            r"^group_pattern=\^00 finds 00 in all 5 ids of the train split of drives; it must find something",
         ),
-        ("^0001", "0001", r"data\.split_by=\^0001 does not occur in 0016E5_1; it must in the id of every image"),
-        ("(", "0001", r"data\.split_by=\( is not a regular expression"),
-        (5, "5", r"data\.split_by=5 must be a regular expression; put it in quotes within quotes"),
+        ("^0001", "0001", r"^group_pattern=\^0001 does not occur in 0016E5_1; it must in the id of every image"),
+        ("(", "0001", r"^group_pattern=\( is not a regular expression"),
+        (5, "5", r"^group_pattern=5 must be a regular expression; put it in quotes within quotes"),
     ],
 )
-def test_folds_that_can_not_be(images, split_by, left_out, message):
+def test_folds_that_can_not_be(images, group_pattern, val_group, message):
     with pytest.raises(HypercolumnsError, match=message):
-        hold_out(images, split_by, left_out)
+        hold_out(images, group_pattern, val_group)
 
 
 @pytest.mark.parametrize("name", ["0001TP", "0006R0", "0016E5"])
 def test_what_is_typed_is_the_name_of_the_group(name):
     """0016E5 is no number, as bare as it stands."""
-    assert config("train", f"data.fold={name}").data.fold == name
+    assert config("train", f"data.val_group={name}").data.val_group == name
 
 
 def test_each_fold_has_samples_and_a_model_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = ["data.train_images=12", "trainer.max_epochs=1", "val_images=0", r"data.split_by='(\d)$'"]
-    run("extract", *taken("extract", settings), "data.fold=1")
+    settings = ["data.train_images=12", "trainer.max_epochs=1", "val_images=0", r"data.group_pattern='(\d)$'"]
+    run("extract", *taken("extract", settings), "data.val_group=1")
     store = SampleStore(only(tmp_path, "runs/shapes/rgb/samples/*"))
     assert [image.id for image in store.split("val").images()] == ["train_00001", "train_00011"]
     assert len(list(store.split("train").images())) == 10
-    run("pretrain", *settings, "data.fold=1")
+    run("pretrain", *settings, "data.val_group=1")
     metrics = json.loads((tmp_path / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())
-    assert metrics["evaluated"]["fold"] == "1"
+    assert metrics["evaluated"]["val_group"] == "1"
     with pytest.raises(HypercolumnsError, match=r"no samples .* that fits .*data\.train is"):
-        run("pretrain", *settings, "data.fold=2")
+        run("pretrain", *settings, "data.val_group=2")
 
 
 def test_images_are_limited_within_the_fold(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cfg = config("train", "data=shapes", "data.train_images=6", "data.val_images=2", r"data.split_by='\d$'")
-    cfg.data.update({"fold": "5", "limit_images": 5})
+    cfg = config("train", "data=shapes", "data.train_images=6", "data.val_images=2", r"data.group_pattern='\d$'")
+    cfg.data.update({"val_group": "5", "train_subset": 5})
     assert len(ids(image_index(cfg))["train"]) == 5
-    cfg.data.limit_images = 6
-    with pytest.raises(HypercolumnsError, match=r"data\.limit_images=6 must be a whole number from 1 to 5"):
+    cfg.data.train_subset = 6
+    with pytest.raises(HypercolumnsError, match=r"^data\.train_subset=6 must be a whole number from 1 to 5"):
+        image_index(cfg)
+
+
+def test_an_unknown_fold_names_the_settings_and_all_folds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = config("train", "data=shapes", "data.train_images=3", "data.val_images=1", r"data.group_pattern='\d$'")
+    message = r"^data\.val_group=None must be one of .* which are 0, 1, 2; all of them: -m data\.val_group=0,1,2$"
+    with pytest.raises(HypercolumnsError, match=message):
+        image_index(cfg)
+    cfg.data.update({"group_pattern": None, "val_group": "0"})
+    with pytest.raises(HypercolumnsError, match=r"^data\.val_group=0 goes with group_pattern="):
         image_index(cfg)

@@ -15,26 +15,17 @@ from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.io import images
 from hypercolumns.io.images import (
     MAX_PIXELS_VARIABLE,
-    colourise,
     image_size,
     mask_size,
-    overlay,
     read_image,
     read_mask,
     read_pair,
     set_max_pixels,
-    voc_palette,
     write_mask,
 )
+from hypercolumns.labels import colourise, voc_palette
 
 LABELS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
-
-
-def test_palette_is_vocs():
-    palette = voc_palette(256)
-    assert palette[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
-    assert palette[20] == (0, 64, 128)
-    assert palette[255] == (224, 224, 192)
 
 
 def test_masks_survive_writing_and_reading(tmp_path):
@@ -392,8 +383,3 @@ def test_any_coloured_mask_gives_its_own_labels_or_an_error(tmp_path_factory, la
             read_mask(path, voc_palette(3), 3)
     else:
         assert read_mask(path, voc_palette(3), 3).tolist() == labels.tolist()
-
-
-def test_overlay_mixes_by_opacity():
-    image = np.full((1, 1, 3), 100, np.uint8)
-    assert overlay(image, np.array([[1]], np.uint8), voc_palette(2), 0.25).tolist() == [[[107, 75, 75]]]

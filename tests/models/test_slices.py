@@ -1,17 +1,11 @@
 import pytest
 
-from hypercolumns.models.slices import allocate_evenly
+from hypercolumns.models.slices import even_slices
 
 
 @pytest.mark.parametrize(
-    ("available", "count", "shares"),
-    [
-        ([100, 100, 100], 30, [10, 10, 10]),
-        ([2, 100, 5], 30, [2, 23, 5]),
-        ([2, 0, 5], 30, [2, 0, 5]),
-        ([9, 9], 5, [2, 3]),
-        ([], 5, []),
-    ],
+    ("length", "most", "edges"),
+    [(10, 5, [(0, 5), (5, 10)]), (10, 4, [(0, 3), (3, 6), (6, 10)]), (3, 8, [(0, 3)])],
 )
-def test_quotas(available, count, shares):
-    assert allocate_evenly(available, count) == shares
+def test_even_slices(length, most, edges):
+    assert [(piece.start, piece.stop) for piece in even_slices(length, most)] == edges

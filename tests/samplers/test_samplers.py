@@ -2,6 +2,7 @@ from math import comb
 
 import pytest
 import torch
+from small_runs import config
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.samplers import (
@@ -11,6 +12,7 @@ from hypercolumns.samplers import (
     UncertaintySampler,
     UniformSampler,
 )
+from hypercolumns.settings import build
 
 VOID = 255
 MASK = torch.tensor([[0, 0, 0, 1], [0, VOID, 1, 1], [2, VOID, VOID, 1]], dtype=torch.uint8)
@@ -32,22 +34,31 @@ def draw(sampler, seed=0, mask=MASK):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [0, -1, 1.5, "many"])
 def test_wrong_numbers_are_refused(kind, n):
-    with pytest.raises(HypercolumnsError, match=f"sampler.n={n} must be a whole number of at least 1"):
+    with pytest.raises(HypercolumnsError, match=f"^n={n} must be a whole number of at least 1"):
         kind(n)
 
 
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (BoundarySampler, {"share": 2}, "sampler.share=2 must be a number from 0 to 1"),
-        (BoundarySampler, {"width": 0}, "sampler.width=0 must be a whole number of at least 1"),
-        (UncertaintySampler, {"share": -1}, "sampler.share=-1 must be a number from 0 to 1"),
-        (UncertaintySampler, {"oversample": 0.5}, "sampler.oversample=0.5 must be a whole number of at least 1"),
+        (BoundarySampler, {"share": 2}, "^share=2 must be a number from 0 to 1"),
+        (BoundarySampler, {"width": 0}, "^width=0 must be a whole number of at least 1"),
+        (
+            UncertaintySampler,
+            {"importance_sample_ratio": -1},
+            "^importance_sample_ratio=-1 must be a number from 0 to 1",
+        ),
+        (UncertaintySampler, {"oversample_ratio": 0.5}, "^oversample_ratio=0.5 must be a whole number of at least 1"),
     ],
 )
 def test_other_wrong_settings_are_refused(kind, settings, message):
     with pytest.raises(HypercolumnsError, match=message):
         kind(**settings)
+
+
+def test_a_wrong_setting_is_named_in_full():
+    with pytest.raises(HypercolumnsError, match=r"^sampler\.share=2 must be a number from 0 to 1"):
+        build.sampler(config("train", "sampler=boundary", "sampler.share=2"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,9 +127,13 @@ def of_candidates(candidates):
         (BoundarySampler(10, share=0, width=1), EDGE, by_nearness(4 / 7, 1)),  # there are not enough far ones
         (BoundarySampler(10, share=1, width=1), EDGE, by_nearness(1, 3 / 6)),
         (BoundarySampler(10, share=1, width=1), ONE, torch.full(ONE.shape, 10 / 14)),  # no boundary
-        (UncertaintySampler(3, 3, share=2 / 3), MASK, of_candidates(9)),  # the two least sure are always there
-        (UncertaintySampler(3, 2, share=2 / 3), MASK, of_candidates(6)),
-        (UncertaintySampler(3, 3, share=0), MASK, by_class(3 / 9, 3 / 9, 3 / 9)),
+        (
+            UncertaintySampler(3, 3, importance_sample_ratio=2 / 3),
+            MASK,
+            of_candidates(9),
+        ),  # the two least sure are always there
+        (UncertaintySampler(3, 2, importance_sample_ratio=2 / 3), MASK, of_candidates(6)),
+        (UncertaintySampler(3, 3, importance_sample_ratio=0), MASK, by_class(3 / 9, 3 / 9, 3 / 9)),
     ],
 )
 def test_probability_of_each_pixel(sampler, mask, probabilities):

@@ -11,8 +11,8 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from hypercolumns.data import shapes
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.slices import allocate_evenly
 from hypercolumns.reports import projector
+from hypercolumns.samplers.quotas import allocate_evenly
 from hypercolumns.stages import run_stage
 from hypercolumns.store import SampleStore
 

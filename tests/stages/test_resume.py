@@ -41,7 +41,7 @@ CASES = {
         [
             *["init_from=scratch", "cnn=squeezenet1_1", "cnn.weights=null", "cnn.trainable=all", "pixels=50"],
             *["cnn.taps=[features.0,features.3.expand3x3]", "data.train_images=8", "data.val_images=1", "batch_size=2"],
-            *["augment.crop=48", "augment.blur=0.5", "augment.grey=0.5"],
+            *["augment.crop=48", "augment.gaussian_blur=0.5", "augment.grayscale=0.5"],
             *["ema=0.9", "optimizer.backbone_lr=1e-4", "optimizer.layer_decay=0.8"],
             "optimizer.no_decay_norm_and_bias=true",
         ],

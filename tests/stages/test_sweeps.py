@@ -257,7 +257,7 @@ def test_ranking_and_columns():
 
 def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
     def record(number, lr, fold, miou):
-        overrides = ["data=voc", f"optimizer.lr={lr}", f"data.fold={fold}", f"seed={number % 2}"]
+        overrides = ["data=voc", f"optimizer.lr={lr}", f"data.val_group={fold}", f"seed={number % 2}"]
         return JobRecord(number, overrides, FAILED if miou is None else DONE, None if miou else "so", miou)
 
     records = [record(0, 0.1, "a", 0.4), record(1, 0.1, "b", 0.5), record(2, 0.1, "c", 0.6)]
@@ -272,7 +272,7 @@ def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
         "| 0.2 | 0.650 | 0.071 | 2 of 3 |",
         "| 0.1 | 0.500 | 0.100 | 3 of 3 |",
     ]
-    assert "means over data.fold and seed" in capsys.readouterr().out
+    assert "means over data.val_group and seed" in capsys.readouterr().out
 
 
 def test_where_nothing_repeats_there_is_no_mean(tmp_path, capsys):

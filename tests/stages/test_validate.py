@@ -13,11 +13,11 @@ from PIL import Image
 from small_runs import RGB, config, only, run
 
 from hypercolumns.data import ImageMaskPair, checks, quarantine, shapes
-from hypercolumns.errors import BadDataError, HypercolumnsError, UnreadableError
+from hypercolumns.errors import ArgumentError, BadDataError, HypercolumnsError, UnreadableError
 from hypercolumns.io.files import read_json
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.settings import model
-from hypercolumns.settings.data import image_index, listed_images
+from hypercolumns.settings.data import checks_dir, image_index, listed_images
 from hypercolumns.settings.schema import taken
 
 BAD = {"train_00001", "train_00004", "val_00002"}
@@ -179,7 +179,7 @@ class TestSkip:
         for split in ("train", "val"):
             path = smaller / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / f"{split}.txt"
             path.write_text("".join(f"{id}\n" for id in path.read_text().split() if id not in BAD))
-        skip = settings(root, "data.on_bad=skip", "data.max_bad=0.25", "runs=a")
+        skip = settings(root, "data.on_bad=skip", "data.max_invalid=0.25", "runs=a")
         shards = []
         for base in (skip, settings(smaller, "runs=b")):
             run("extract", base=base)
@@ -194,10 +194,10 @@ class TestSkip:
 
     def test_what_is_left_out_is_listed_and_looked_for_once(self, root, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
-        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
-        examined = []
-        examine = quarantine.check_pairs
-        monkeypatch.setattr(quarantine, "check_pairs", lambda *args: examined.append(len(args[1])) or examine(*args))
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25"))
+        checked = []
+        check_pairs = quarantine.check_pairs
+        monkeypatch.setattr(quarantine, "check_pairs", lambda *args: checked.append(len(args[1])) or check_pairs(*args))
         images = image_index(cfg)
         assert [len(images.splits[split]) for split in ("train", "val")] == [6, 3]
         assert not {pair.id for pairs in images.splits.values() for pair in pairs} & BAD
@@ -206,18 +206,18 @@ class TestSkip:
         said = "left out: 2 of 8 train and 1 of 4 val images, listed in runs/mine/validate/quarantine.csv"
         assert said in capsys.readouterr().out
         assert image_index(cfg) == images
-        assert examined == [12]
+        assert checked == [12]
         shutil.copy(files(root, "train_00000")[0], files(root, "train_00001")[0])
         shutil.copy(files(root, "train_00000")[1], files(root, "train_00001")[1])
         assert len(image_index(cfg).splits["train"]) == 7
         assert {row["id"] for row in listed(listing)} == BAD - {"train_00001"}
-        assert examined == [12, 1]
+        assert checked == [12, 1]
 
     def test_what_stage_validate_found_is_not_looked_for_again(self, root, monkeypatch):
         with pytest.raises(BadDataError):
             run("validate", base=settings(root))
         monkeypatch.setattr(quarantine, "check_pairs", None)
-        images = image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25")))
+        images = image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25")))
         assert len(images.splits["train"]) == 6
         classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
         classes.write_text(classes.read_text() + "sun\n")  # which makes other labels right
@@ -228,45 +228,48 @@ class TestSkip:
         "pairs", ["none", [], {"0": None}, {"0": [["a", "b", "c"]]}, {"0": [None]}, None, "cut"], ids=str
     )
     def test_a_damaged_memory_is_none(self, root, pairs):
-        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25"))
         images, _ = listed_images(cfg)
-        quarantine.save_checks(cfg, images, {"0": [checks.FileProblem("a", "is bad")]})
-        path = quarantine.checks_dir(cfg, images) / "examined.json"
+        folder = checks_dir(cfg, images)
+        quarantine.save_checks(folder, images, {"0": [checks.FileProblem("a", "is bad")]})
+        path = folder / "checks.json"
         whole = read_json(path)
-        assert quarantine._known(cfg, images) == {"0": [("a", "is bad", True)]}
+        assert quarantine.load_checks(folder, images) == {"0": [("a", "is bad", True)]}
         kept = {"how": whole["how"]} if pairs == "none" else whole | {"pairs": pairs}
         path.write_text(json.dumps(whole)[:-9] if pairs == "cut" else json.dumps(kept))
-        assert quarantine._known(cfg, images) == {}
+        assert quarantine.load_checks(folder, images) == {}
 
     def test_an_interruption_loses_nothing(self, root, monkeypatch):
-        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
-        examine, examined = quarantine.check_pairs, []
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25"))
+        check_pairs, checked = quarantine.check_pairs, []
 
-        def interrupted(images, pairs, workers):
-            yield from itertools.islice(examine(images, pairs, workers), 5)
+        def interrupted(images, pairs, num_workers):
+            yield from itertools.islice(check_pairs(images, pairs, num_workers), 5)
             raise KeyboardInterrupt
 
         monkeypatch.setattr(quarantine, "check_pairs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             image_index(cfg)
-        monkeypatch.setattr(quarantine, "check_pairs", lambda *args: examined.append(len(args[1])) or examine(*args))
+        monkeypatch.setattr(quarantine, "check_pairs", lambda *args: checked.append(len(args[1])) or check_pairs(*args))
         assert len(image_index(cfg).splits["train"]) == 6
-        assert examined == [12 - 5]
+        assert checked == [12 - 5]
 
     def test_the_share_that_is_allowed_is_allowed(self, sound, tmp_path, monkeypatch):
         """0.29 * 100 is less than 29."""
         monkeypatch.chdir(tmp_path)
         cfg = config("train", *settings(sound))
         images, _ = listed_images(cfg)
+        folder = checks_dir(cfg, images)
         pairs = [ImageMaskPair(str(number), tmp_path / f"{number}.jpg", tmp_path / "m.png") for number in range(100)]
         images = replace(images, splits={"train": tuple(pairs)})
         found = [[checks.FileProblem("a", "is bad")]] * 29 + [[]] * 71
-        quarantine.save_checks(cfg, images, dict(zip(map(quarantine.file_signature, pairs), found, strict=True)))
-        assert quarantine.drop_invalid(cfg, images, 0.29).splits["train"] == tuple(pairs[29:])
+        quarantine.save_checks(folder, images, dict(zip(map(quarantine.file_signature, pairs), found, strict=True)))
+        assert quarantine.drop_invalid(images, folder, max_invalid=0.29).splits["train"] == tuple(pairs[29:])
         with pytest.raises(
-            HypercolumnsError, match=r"29 of 100 train .* allows: .*: mend them, or raise data\.max_bad$"
+            ArgumentError,
+            match=r"^max_invalid=0\.28 is exceeded: 29 of 100 train .*: mend them, or raise the limit$",
         ):
-            quarantine.drop_invalid(cfg, images, 0.28)
+            quarantine.drop_invalid(images, folder, max_invalid=0.28)
 
     def test_a_fault_of_the_machine_is_not_remembered(self, root, monkeypatch):
         """And leaves nothing out: the file may be as good as any."""
@@ -277,7 +280,7 @@ class TestSkip:
                 raise UnreadableError(f"{path} can't be read (Input/output error)")
             return read(path, size)
 
-        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_bad=0.25"))
+        cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25"))
         monkeypatch.setattr(checks, "read_image", fail)
         with pytest.raises(BadDataError, match="4 of 12 images can't be used"):
             run("validate", base=settings(root))
@@ -292,10 +295,10 @@ class TestSkip:
         ("override", "message"),
         [
             (
-                "data.max_bad=0.24",
-                r"data mine: 2 of 8 train images can't be used, more than data\.max_bad=0\.24 allows: ",
+                "data.max_invalid=0.24",
+                r"^data\.max_invalid=0\.24 is exceeded: 2 of 8 train images of mine can't be used: ",
             ),
-            ("data.max_bad=25", r"data\.max_bad=25 must be a number from 0 to 1"),
+            ("data.max_invalid=25", r"data\.max_invalid=25 must be a number from 0 to 1"),
             ("data.on_bad=ignore", r"data\.on_bad=ignore must be error or skip"),
             (
                 "data.on_bad=error",
@@ -312,14 +315,14 @@ class TestSkip:
             files(root, f"val_{number:05}")[0].write_bytes(b"<html>")
         message = r"4 of 4 val images can't be used, so there is nothing left: .*quarantine\.csv: mend them$"
         with pytest.raises(HypercolumnsError, match=message):
-            image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_bad=1")))
+            image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=1")))
 
     def test_fewer_images_are_chosen_of_those_that_are_left(self, root):
-        skip = ["data.on_bad=skip", "data.max_bad=0.25"]
-        images = image_index(config("train", *settings(root, *skip, "data.limit_images=6")))
+        skip = ["data.on_bad=skip", "data.max_invalid=0.25"]
+        images = image_index(config("train", *settings(root, *skip, "data.train_subset=6")))
         assert len(images.splits["train"]) == 6
         with pytest.raises(HypercolumnsError, match="whole number from 1 to 6"):
-            image_index(config("train", *settings(root, *skip, "data.limit_images=7")))
+            image_index(config("train", *settings(root, *skip, "data.train_subset=7")))
 
 
 def test_images_in_both_splits_are_a_warning(sound, tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from store.conftest import COUNTS, SPLITS, make_image, write
 
+from hypercolumns.cli.app import error_line
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.store import INDEX, SampleStore, StoreWriter, fingerprint_of, writer
 
@@ -87,13 +88,17 @@ class TestReading:
 
     def test_an_unfinished_store_is_refused(self, folder):
         (folder / "index.json").unlink()
-        with pytest.raises(HypercolumnsError, match=r"is not a finished store .*; make it by stage=extract"):
+        with pytest.raises(HypercolumnsError, match="is not a finished store ") as caught:
             SampleStore(folder)
+        assert re.search(r"is not a finished store .* stage=extract", error_line(caught.value))
 
     def test_a_store_of_another_format_is_refused(self, folder):
         (folder / "index.json").write_text('{"format": 99}')
-        with pytest.raises(HypercolumnsError, match=r"of format 99, this version reads 1; make the store anew"):
+        with pytest.raises(
+            HypercolumnsError, match=r"of format 99, this version reads 1; make the store anew"
+        ) as caught:
             SampleStore(folder)
+        assert re.search(r"make the store anew .*stage=extract .*overwrite=true", error_line(caught.value))
 
 
 class TestWriting:

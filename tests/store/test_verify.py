@@ -76,7 +76,7 @@ def even(tmp_path, fingerprint):
 
 def test_swapped_shards(even):
     swap(even, "train-00000.safetensors", "train-00001.safetensors")
-    assert [fault.split(".")[0] for fault in find_damage(even)] == ["train-00000", "train-00001"]
+    assert [damage.split(".")[0] for damage in find_damage(even)] == ["train-00000", "train-00001"]
     with pytest.raises(HypercolumnsError, match=r"train-00000\.safetensors belongs to another store or another place"):
         SampleStore(even).split("train").statistics()
 
@@ -98,7 +98,7 @@ def test_a_shard_of_another_store(even, tmp_path, with_sidecar):
     write(other, {"seed": 2}, lambda number: make_image(number, 4), {"train": 6, "val": 3})
     for suffix in ("json", "safetensors") if with_sidecar else ("safetensors",):
         shutil.copy(other / f"train-00001.{suffix}", even)
-    assert [fault.split(".")[0] for fault in find_damage(even)] == ["train-00001"]
+    assert [damage.split(".")[0] for damage in find_damage(even)] == ["train-00001"]
     with pytest.raises(HypercolumnsError, match=r"train-00001\.safetensors (belongs to another store|has \d+ bytes)"):
         SampleStore(even).split("train").statistics()
 

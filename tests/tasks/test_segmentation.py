@@ -12,7 +12,9 @@ def test_the_model_in_training_says_where_it_is_unsure(segmenter):
     masks[1, :, 2:] = 255
     masks[1, 0, 0] = 2
     frames = torch.tensor([[0.0, 0, 24, 30], [-10, -20, 80, 90]])
-    task = SegmentationTask(segmenter.train(), None, None, UncertaintySampler(40, oversample=100, share=1))
+    task = SegmentationTask(
+        segmenter.train(), None, None, UncertaintySampler(40, oversample_ratio=100, importance_sample_ratio=1)
+    )
     points, labels = task._sample(task.sampler, (images, masks, ["a", "b"], frames))
     assert segmenter.training
     assert all(parameter.grad is None for parameter in segmenter.parameters())

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from hypercolumns.io.images import voc_palette
+from hypercolumns.labels import voc_palette
 from hypercolumns.visualization.overlays import MIN_WIDTH, legend, overlay_with_legend
 
 PALETTE = voc_palette(4)

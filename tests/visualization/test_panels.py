@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
-from hypercolumns.io.images import VOID_COLOUR, voc_palette
-from hypercolumns.visualization.panels import GAP, LINE, PANEL_SIDE, WRONG, LabelledImage, panels
+from hypercolumns.labels import VOID_COLOUR, voc_palette
+from hypercolumns.visualization.panels import GAP, LINE, PANEL_SIDE, WRONG, LabelledImage, evenly_spaced, panels
 
 CLASSES, PALETTE = ("ground", "cat", "dog"), voc_palette(3)
 
@@ -85,3 +86,11 @@ def test_a_long_legend_is_broken_into_lines():
 def test_a_caption_is_one_line_whatever_the_name_of_its_file():
     plain, broken = (panels([replace(labelled(), caption=text)], CLASSES, PALETTE) for text in (r"a\n[b]", "a\n[b]"))
     assert (np.asarray(plain) == np.asarray(broken)).all()
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen", "numbers"),
+    [(10, 4, [0, 3, 6, 9]), (10, 1, [0]), (3, 8, [0, 1, 2]), (10, 0, []), (0, 4, [])],
+)
+def test_evenly_spaced_has_both_ends(count, chosen, numbers):
+    assert evenly_spaced(count, chosen) == numbers

@@ -14,9 +14,9 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
 from hypercolumns.errors import check_int
 from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion
-from hypercolumns.io.images import Palette, encode_png
-from hypercolumns.models.slices import evenly_spaced
-from hypercolumns.visualization.panels import LabelledImage, panels
+from hypercolumns.io.images import encode_png
+from hypercolumns.labels import Palette
+from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, panels
 from hypercolumns.visualization.plots import confusion_picture
 
 PanelDrawer = Callable[..., Image.Image]  # such as `visualization.panels.panels`

@@ -21,6 +21,8 @@ from omegaconf.errors import (
 
 from hypercolumns.errors import (
     HypercolumnsError,
+    InvalidFileError,
+    StoreError,
     class_names,
     escape_control_chars,
     is_out_of_memory,
@@ -28,6 +30,10 @@ from hypercolumns.errors import (
 )
 from hypercolumns.settings.schema import not_taken, stages_of
 
+REMEDIES = {  # what can be typed, by the kind of an error of the library
+    InvalidFileError: "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out",
+    StoreError: "run stage=extract as before, which makes what is missing, with overwrite=true all of it",
+}
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 GO_ON = "and the same command goes on from here"
 LESS_MEMORY = (
@@ -51,7 +57,8 @@ def _describe(error: BaseException) -> str | None:
     while not isinstance(innermost, HypercolumnsError) and innermost.__cause__ is not None:
         innermost = innermost.__cause__
     if isinstance(innermost, HypercolumnsError):
-        return str(innermost)
+        remedy = next((words for kind, words in REMEDIES.items() if isinstance(innermost, kind)), None)
+        return f"{innermost} ({remedy})" if remedy else str(innermost)
     if isinstance(innermost, MissingMandatoryValue):
         return f"{innermost.full_key} is missing: give {innermost.full_key}=..."
     if isinstance(innermost, InterpolationToMissingValueError):

@@ -3,19 +3,20 @@
 from hypercolumns.data.checks import FileCheck, FileProblem, check_headers, check_pairs
 from hypercolumns.data.datasets.folder import folder
 from hypercolumns.data.datasets.shapes import shapes
-from hypercolumns.data.datasets.voc import voc
-from hypercolumns.data.image_set import DatasetIndex, ImageMaskPair, shared_ids, train_subset
+from hypercolumns.data.datasets.voc import DatasetNotFoundError, voc
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair
 from hypercolumns.data.modules.image_data import Batch, Example, ImageDataModule
 from hypercolumns.data.modules.resumable import ResumableDataModule, TrainingPosition
 from hypercolumns.data.modules.sample_data import SampleDataModule
 from hypercolumns.data.predictions import PredictionDataset, mask_pairs
-from hypercolumns.data.subsets import hold_out
-from hypercolumns.data.transforms import Augmentation, check_colour_settings
+from hypercolumns.data.subsets import UnknownGroupError, hold_out, shared_ids, take_train_subset
+from hypercolumns.data.transforms import Augmentation
 
 __all__ = [
     "Augmentation",
     "Batch",
     "DatasetIndex",
+    "DatasetNotFoundError",
     "Example",
     "FileCheck",
     "FileProblem",
@@ -25,7 +26,7 @@ __all__ = [
     "ResumableDataModule",
     "SampleDataModule",
     "TrainingPosition",
-    "check_colour_settings",
+    "UnknownGroupError",
     "check_headers",
     "check_pairs",
     "folder",
@@ -33,6 +34,6 @@ __all__ = [
     "mask_pairs",
     "shapes",
     "shared_ids",
-    "train_subset",
+    "take_train_subset",
     "voc",
 ]

@@ -1,29 +1,23 @@
-"""Which images of a set can't be used, and what the others hold."""
+"""Check the files of a data set: which can't be used, and what the others hold."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from hypercolumns.data.image_set import REMEDY, DatasetIndex, ImageMaskPair
-from hypercolumns.errors import HypercolumnsError, UnreadableError, escape_control_chars
-from hypercolumns.io.images import (
-    IGNORE_INDEX,
-    ImageSize,
-    Palette,
-    check_sizes,
-    image_size,
-    mask_size,
-    read_image,
-    read_mask,
-)
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair
+from hypercolumns.errors import HypercolumnsError, InvalidFileError, UnreadableError, escape_control_chars
+from hypercolumns.io.images import ImageSize, check_sizes, image_size, mask_size, read_image, read_mask
+from hypercolumns.io.tables import write_csv
+from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime.progress import ProgressBar
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
-MAX_SHOWN = 10  # faults, in a message
+MAX_LISTED = 10  # problems, in a message
 
 
 class FileProblem(NamedTuple):
@@ -40,16 +34,25 @@ class FileProblem(NamedTuple):
     lasting: bool = True
 
 
+class ProblemRow(NamedTuple):
+    """A file that can't be used, and where it is listed."""
+
+    split: str
+    id: str
+    file: str
+    problem: str
+
+
 class FileCheck(NamedTuple):
-    """What a pair is.
+    """What the check of a pair found.
 
     Attributes:
-        faults: none if it can be used.
+        problems: none if it can be used.
         size: (height, width), () if it can't.
         pixels: of each class, and of void; [] if it can't.
     """
 
-    faults: list[FileProblem]
+    problems: list[FileProblem]
     size: ImageSize
     pixels: list[int]
 
@@ -58,7 +61,7 @@ class FileCheckDataset(Dataset[FileCheck]):
     """Decodes pairs as the stages do."""
 
     def __init__(self, pairs: Sequence[ImageMaskPair], palette: Palette, classes: int) -> None:
-        """The pairs to examine."""
+        """The pairs to check."""
         self.pairs, self.palette, self.classes = pairs, palette, classes
 
     def __len__(self) -> int:
@@ -66,7 +69,7 @@ class FileCheckDataset(Dataset[FileCheck]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> FileCheck:
-        """Examine one; it raises nothing."""
+        """Check one; it raises nothing."""
         pair, counts = self.pairs[index], []
 
         def of_mask() -> ImageSize:
@@ -75,42 +78,57 @@ class FileCheckDataset(Dataset[FileCheck]):
             counts.extend([*found[: self.classes], found[IGNORE_INDEX]])
             return tuple(labels.shape)
 
-        faults, size = _problems(pair, of_mask, lambda size: tuple(read_image(pair.image, size).shape[1:]))
-        return FileCheck(faults, () if faults else size, [] if faults else counts)
+        problems, size = _problems(pair, of_mask, lambda size: tuple(read_image(pair.image, size).shape[1:]))
+        return FileCheck(problems, () if problems else size, [] if problems else counts)
 
 
-def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], workers: int) -> Iterator[FileCheck]:
-    """Examine pairs of the set, in order, in that many processes; 0 does so in this one."""
+def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_workers: int) -> Iterator[FileCheck]:
+    """Check pairs of the set, in order, in that many processes; 0 does so in this one."""
     yield from DataLoader(
         FileCheckDataset(pairs, images.palette, len(images.classes)),
         batch_size=None,
-        num_workers=workers,
+        num_workers=num_workers,
         worker_init_fn=ignore_signals_in_worker,
     )
 
 
 def check_headers(images: DatasetIndex) -> None:
-    """Raise HypercolumnsError naming the files that are missing, empty, no images, too large or of unequal sizes.
+    """Raise InvalidFileError naming the files that are missing, empty, no images, too large or of unequal sizes.
 
     Likewise those of a kind that is not read. It reads the first bytes of each file, some tenths of a millisecond a
     pair, and decodes nothing.
     """
-    found = []
+    problems = []
     with ProgressBar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
         for pair in itertools.chain(*images.splits.values()):
-            found += _problems(pair, partial(mask_size, pair.mask), partial(image_size, pair.image))[0]
+            problems += _problems(pair, partial(mask_size, pair.mask), partial(image_size, pair.image))[0]
             bar.advance()
-    if found:
-        raise HypercolumnsError(
-            f"data {images.name}: {len(found)} files can't be used: {format_problems(found)}. Mend them or take them out "
-            f"({REMEDY})"
+    if problems:
+        raise InvalidFileError(
+            f"data {images.name}: {len(problems)} files can't be used: {format_problems(problems)}. Mend them or take "
+            f"them out"
         )
 
 
-def format_problems(faults: Sequence[FileProblem]) -> str:
+def format_problems(problems: Sequence[FileProblem]) -> str:
     """The first ten, and how many more there are."""
-    more = f"; and {len(faults) - MAX_SHOWN} more" if len(faults) > MAX_SHOWN else ""
-    return "; ".join(f"{fault.file} {fault.problem}" for fault in faults[:MAX_SHOWN]) + more
+    more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+    return "; ".join(f"{problem.file} {problem.problem}" for problem in problems[:MAX_LISTED]) + more
+
+
+def problem_rows(images: DatasetIndex, problems: Mapping[str, Sequence[Sequence[FileProblem]]]) -> list[ProblemRow]:
+    """A row for each problem, given those of each pair of each split."""
+    return [
+        ProblemRow(split, pair.id, problem.file, problem.problem)
+        for split, pairs in images.splits.items()
+        for pair, found in zip(pairs, problems[split], strict=True)
+        for problem in found
+    ]
+
+
+def write_problems(path: Path, rows: Sequence[ProblemRow]) -> None:
+    """Write the files that can't be used as CSV, a line each."""
+    write_csv(path, ProblemRow._fields, [[escape_control_chars(cell) for cell in row] for row in rows])
 
 
 def _problems(
@@ -119,23 +137,23 @@ def _problems(
     read_image_size: Callable[[ImageSize | None], ImageSize],
 ) -> tuple[list[FileProblem], ImageSize]:
     """What is wrong with a pair, by functions that raise HypercolumnsError, and the size of its image."""
-    faults: list[FileProblem] = []
+    problems: list[FileProblem] = []
     of_mask: ImageSize | None = None
     of_image: ImageSize = ()
     try:
         of_mask = read_mask_size()
     except HypercolumnsError as error:
-        faults.append(_problem(pair.mask, error))
+        problems.append(_problem(pair.mask, error))
     try:
         of_image = read_image_size(of_mask)
     except HypercolumnsError as error:
-        faults.append(_problem(pair.image, error))
-    if not faults:
+        problems.append(_problem(pair.image, error))
+    if not problems:
         try:
             check_sizes(pair.image, of_image, pair.mask, of_mask or ())
         except HypercolumnsError as error:
-            faults.append(_problem(pair.mask, error))
-    return faults, of_image
+            problems.append(_problem(pair.mask, error))
+    return problems, of_image
 
 
 def _problem(file: object, error: HypercolumnsError) -> FileProblem:

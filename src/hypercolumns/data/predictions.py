@@ -6,11 +6,12 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.data.image_set import ImageMaskPair
+from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.data.modules.image_data import Example
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import walk_files
-from hypercolumns.io.images import IGNORE_INDEX, Palette, read_mask
+from hypercolumns.io.images import read_mask
+from hypercolumns.labels import IGNORE_INDEX, Palette
 
 
 class PredictionDataset(Dataset[Example]):
@@ -36,8 +37,8 @@ class PredictionDataset(Dataset[Example]):
         undecided = int(((labels == IGNORE_INDEX) & (mask != IGNORE_INDEX)).sum())
         if undecided:
             raise HypercolumnsError(
-                f"{pair.image}: {undecided} pixels that have a class in truth are void ({IGNORE_INDEX}); a prediction must "
-                f"name a class for each of them"
+                f"{pair.image}: {undecided} pixels that have a class in truth are void ({IGNORE_INDEX}); a prediction "
+                f"must name a class for each of them"
             )
         return Example(labels.long(), mask.long(), pair.id, full_image_box(mask.shape[-2:])[0])
 
@@ -45,12 +46,12 @@ class PredictionDataset(Dataset[Example]):
 def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
     """A pair of each PNG below `masks` and the file of the same name below `predictions`.
 
-    Raises HypercolumnsError if a folder is not there, or there are no masks.
+    Raises ArgumentError if a folder is not there, or there are no masks.
     """
-    for setting, folder in (("predictions", predictions), ("masks", masks)):
+    for name, folder in (("predictions", predictions), ("masks", masks)):
         if not folder.is_dir():
-            raise HypercolumnsError(f"{setting}={folder} is not a folder")
+            raise ArgumentError(f"{name}={folder} is not a folder")
     names = sorted(path.relative_to(masks) for path in walk_files(masks) if path.suffix == ".png")
     if not names:
-        raise HypercolumnsError(f"masks={masks} holds no .png files")
+        raise ArgumentError(f"masks={masks} holds no .png files")
     return [ImageMaskPair(name.with_suffix("").as_posix(), predictions / name, masks / name) for name in names]

@@ -9,8 +9,8 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import HypercolumnsError, check_fraction, check_int
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.errors import ArgumentError, check_fraction, check_int
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runtime import randomness
 
 BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 9  # standard deviations, and the side of the kernel, in pixels
@@ -46,15 +46,8 @@ class RandomScale(v2.Transform):
         return v2.functional.resize(inpt, params["size"], antialias=True)
 
 
-def check_colour_settings(group: str, color_jitter: object, grey: object, blur: object) -> None:
-    """Raise HypercolumnsError for settings of random colours that can't be, named as those of a group of settings."""
-    check_fraction(f"{group}.color_jitter", color_jitter, maximum=2.0)
-    check_fraction(f"{group}.grey", grey)
-    check_fraction(f"{group}.blur", blur)
-
-
 class Augmentation:
-    """Random scale, crop, flip, colour jitter, grey and blur, each by its setting; off by default."""
+    """Random scale, crop, flip, colour jitter, grayscale and blur, each by its argument; off by default."""
 
     def __init__(
         self,
@@ -62,8 +55,8 @@ class Augmentation:
         crop: int | tuple[int, int] | None = None,
         flip: float = 0.0,
         color_jitter: float = 0.0,
-        grey: float = 0.0,
-        blur: float = 0.0,
+        grayscale: float = 0.0,
+        gaussian_blur: float = 0.0,
     ) -> None:
         """Say what is done.
 
@@ -72,17 +65,19 @@ class Augmentation:
             crop: side or (height, width) of a random crop; smaller images are padded, with void in the mask.
             flip: the probability of a horizontal flip.
             color_jitter: the strength of random changes of brightness, contrast, saturation and (a quarter of it) hue.
-            grey: the probability that an image loses its colours.
-            blur: the probability of a Gaussian blur, of a standard deviation of 0.1 to 2 pixels.
+            grayscale: the probability that an image loses its colours.
+            gaussian_blur: the probability of a Gaussian blur, of a standard deviation of 0.1 to 2 pixels.
         """
         steps: list[Any] = []
-        check_fraction("augment.flip", flip)
-        check_colour_settings("augment", color_jitter, grey, blur)
+        check_fraction("flip", flip)
+        check_fraction("color_jitter", color_jitter, maximum=2.0)
+        check_fraction("grayscale", grayscale)
+        check_fraction("gaussian_blur", gaussian_blur)
         for side in [] if crop is None else [crop] if isinstance(crop, int | str) else crop:
-            check_int("augment.crop", side, minimum=1)
+            check_int("crop", side, minimum=1)
         if scale is not None:
             if isinstance(scale, int | float | str) or len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-                raise HypercolumnsError(f"augment.scale={scale} must be [least,most], both above 0, or null")
+                raise ArgumentError(f"scale={scale} must be [least,most], both above 0, or null")
             steps.append(RandomScale(*scale))
         if crop is not None:
             steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={Image: GREY, Mask: IGNORE_INDEX}))
@@ -90,10 +85,10 @@ class Augmentation:
             steps.append(v2.RandomHorizontalFlip(flip))
         if color_jitter:
             steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter, color_jitter / 4))
-        if grey:
-            steps.append(v2.RandomGrayscale(grey))
-        if blur:
-            steps.append(v2.RandomApply([v2.GaussianBlur(BLUR_SIDE, BLUR_SIGMA)], blur))
+        if grayscale:
+            steps.append(v2.RandomGrayscale(grayscale))
+        if gaussian_blur:
+            steps.append(v2.RandomApply([v2.GaussianBlur(BLUR_SIDE, BLUR_SIGMA)], gaussian_blur))
         self.transform = v2.Compose(steps) if steps else None
 
     def __call__(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:

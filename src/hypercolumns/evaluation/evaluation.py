@@ -15,8 +15,7 @@ from torch import Tensor
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion, segmentation_metrics
 from hypercolumns.io.files import atomic_write
-from hypercolumns.io.images import IGNORE_INDEX
-from hypercolumns.labels import boundary_band
+from hypercolumns.labels import IGNORE_INDEX, boundary_band
 
 REMEDY = "remove it, and run the command that made it again"
 BOUNDARY_WIDTH = 3  # pixels, where nothing else is asked for

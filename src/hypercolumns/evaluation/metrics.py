@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 
 
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import BaseFileLock
 from safetensors import SafetensorError
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 
 @contextmanager
@@ -63,15 +63,15 @@ def release_lock(lock: BaseFileLock) -> None:
     lock.release()
 
 
-def expand_path(setting: str, path: str | Path) -> Path:
-    """The path with its `~` or `~user` replaced; raises HypercolumnsError, naming the setting, if it can be no path."""
+def expand_path(name: str, path: str | Path) -> Path:
+    """The path with its `~` or `~user` replaced; raises ArgumentError, naming `name`, if it can be no path."""
     if "\0" in str(path):
-        raise HypercolumnsError(f"{setting}={path} has a null byte in it, which no file's name can have; take it out")
+        raise ArgumentError(f"{name}={path} has a null byte in it, which no file's name can have; take it out")
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise HypercolumnsError(
-            f"{setting}={path}: there is no user of that name; write out the path, or ./{path} if the name begins so"
+        raise ArgumentError(
+            f"{name}={path}: there is no user of that name; write out the path, or ./{path} if the name begins so"
         ) from None
 
 
@@ -95,13 +95,13 @@ def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Pa
             yield from walk_files(path, inside)
 
 
-def read_lines(path: Path, meaning: str) -> list[str]:
-    """The lines of a text file that are not blank; raises HypercolumnsError, saying `meaning`, if it can't be read."""
+def read_lines(path: Path, name: str) -> list[str]:
+    """The lines of a text file that are not blank; raises ArgumentError, naming `name`, if it can't be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
-        raise HypercolumnsError(f"{meaning}: {path} can't be read as text ({error}){remedy}") from error
+        raise ArgumentError(f"{name}: {path} can't be read as text ({error}){remedy}") from error
     return [line.strip() for line in text.split("\n") if line.strip()]  # a name may hold rarer breaks
 
 

@@ -1,4 +1,4 @@
-"""Images, masks and palettes: reading, colouring, writing."""
+"""Image and mask files: reading and writing."""
 
 import errno
 import io
@@ -8,7 +8,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from unicodedata import category
 
 import numpy as np
 import torch
@@ -18,11 +17,8 @@ from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
 from hypercolumns.io.files import atomic_write
+from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, colour_table
 
-CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters: control, half ones, ends of lines
-IGNORE_INDEX = 255  # the label of pixels that belong to no class
-Colour = tuple[int, int, int]
-Palette = tuple[Colour, ...]
 ImageSize = tuple[int, ...]  # height, width
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's, of 8 bits a channel
 # Pillow's names of how a PNG holds what a mask can be. Grey of fewer than 8 bits is left out: whether 1 of 15 means the
@@ -41,37 +37,17 @@ MAX_PIXELS_VARIABLE = "HYPERCOLUMNS_MAX_PIXELS"  # in the environment, which pro
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def voc_palette(classes: int) -> Palette:
-    """Pascal VOC's colours of the class indices 0 to classes - 1: the bits of the index, spread over R, G and B."""
-    palette = []
-    for index in range(classes):
-        colour = [0, 0, 0]
-        for bit in range(8):
-            for channel in range(3):
-                colour[channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-        palette.append((colour[0], colour[1], colour[2]))
-    return tuple(palette)
-
-
-VOID_COLOUR: Colour = voc_palette(256)[IGNORE_INDEX]
-
-
-def is_class_name(name: object) -> bool:
-    """Whether it is a name that can stand in a line of text: no control character, which a terminal would obey."""
-    return isinstance(name, str) and bool(name.strip()) and not any(category(one) in CONTROL_CATEGORIES for one in name)
-
-
-def set_max_pixels(most: int) -> None:
+def set_max_pixels(max_pixels: int) -> None:
     """Refuse images of more pixels than that, here and in processes that are started from now on.
 
-    Raises HypercolumnsError unless it is a whole number of at least 1.
+    Raises ArgumentError unless it is a whole number of at least 1.
     """
-    check_int("max_pixels", most, minimum=1)
-    os.environ[MAX_PIXELS_VARIABLE] = str(most)
-    Image.MAX_IMAGE_PIXELS = most
+    check_int("max_pixels", max_pixels, minimum=1)
+    os.environ[MAX_PIXELS_VARIABLE] = str(max_pixels)
+    Image.MAX_IMAGE_PIXELS = max_pixels
 
 
-if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # as `limit_pixels` writes it; what else is there is not ours
+if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # as `set_max_pixels` writes it; what else is there is not ours
     Image.MAX_IMAGE_PIXELS = int(os.environ[MAX_PIXELS_VARIABLE])
 
 
@@ -125,7 +101,7 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
         count = int(np.isin(labels, outside).sum())
         raise HypercolumnsError(
             f"{path}: {count} pixels have labels that are no class ({', '.join(map(str, outside[:5]))}); expected "
-            f"0 to {classes - 1}, or {IGNORE_INDEX} for void: correct the mask or name all classes by data.classes"
+            f"0 to {classes - 1}, or {IGNORE_INDEX} for void: correct the mask, or name all classes"
         )
     return torch.from_numpy(labels.astype(np.uint8, copy=False))
 
@@ -170,7 +146,7 @@ def image_size(path: Path, size: ImageSize | None = None) -> ImageSize:
 def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour]) -> None:
     """Write (H, W) uint8 class indices as a palette PNG, whole or not at all."""
     image = Image.fromarray(labels)
-    image.putpalette([value for colour in _colour_table(palette) for value in colour])
+    image.putpalette([value for colour in colour_table(palette) for value in colour])
     write_image(path, image)
 
 
@@ -185,26 +161,6 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG", compress_level=1)
     return file.getvalue()
-
-
-def colourise(labels: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.uint8]:
-    """(H, W) class indices to (H, W, 3) uint8 RGB."""
-    return _colour_table(palette)[labels]
-
-
-def overlay(
-    image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Sequence[Colour], opacity: float = 0.5
-) -> NDArray[np.uint8]:
-    """The classes' colours, with that opacity in [0, 1], over an RGB image (H, W, 3) uint8."""
-    below, above = (Image.fromarray(np.ascontiguousarray(part)) for part in (image, colourise(labels, palette)))
-    return np.asarray(Image.blend(below, above, opacity))  # by Pillow, which holds no floats for all pixels
-
-
-def _colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(palette)] = palette
-    table[IGNORE_INDEX] = VOID_COLOUR
-    return table
 
 
 @contextmanager
@@ -247,9 +203,10 @@ def _check_kind(image: Image.Image, name: object) -> None:
     """Raise HypercolumnsError for an image of a kind that is not read; a file's must not be loaded yet."""
     kind = _kind(image)
     if image.mode not in MODES or kind in CLIPPED_MODES:
+        unread = kind if kind in CLIPPED_MODES else image.mode
         raise HypercolumnsError(
-            f"{name} is of a kind that is not read ({kind if kind in CLIPPED_MODES else image.mode}), such as of more than 8 "
-            f"bits a channel; convert it to 8-bit RGB or grey"
+            f"{name} is of a kind that is not read ({unread}), such as of more than 8 bits a channel; "
+            f"convert it to 8-bit RGB or grey"
         )
 
 

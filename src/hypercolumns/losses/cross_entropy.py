@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from hypercolumns.errors import check_fraction
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.losses.loss import MIN_COUNT, ClassWeights, Loss, balanced_weights
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, check_fraction
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.losses.cross_entropy import CrossEntropy
 from hypercolumns.losses.loss import ClassWeights, Loss
 

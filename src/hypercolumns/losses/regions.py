@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.losses.loss import ClassWeights, Loss
 
 

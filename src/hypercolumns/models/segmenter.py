@@ -15,14 +15,8 @@ from torch import Tensor, nn
 
 from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError, check_fraction, is_out_of_memory, summarize_error
-from hypercolumns.io.images import (
-    IGNORE_INDEX,
-    Palette,
-    as_rgb,
-    is_class_name,
-    read_image,
-    voc_palette,
-)
+from hypercolumns.io.images import as_rgb, read_image
+from hypercolumns.labels import IGNORE_INDEX, Palette, is_class_name, voc_palette
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.networks import libraries

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
-from hypercolumns.io.images import Palette, read_mask
+from hypercolumns.io.images import read_mask
+from hypercolumns.labels import Palette
 from hypercolumns.prediction.sources import Source
 
 

@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from hypercolumns.errors import ArgumentError, check_fraction, check_int
-from hypercolumns.io.images import Palette
+from hypercolumns.labels import Palette
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.prediction.outputs import OUTPUTS, PredictionKind, RenderStyle

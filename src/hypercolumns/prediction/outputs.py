@@ -12,7 +12,8 @@ from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import atomic_write
-from hypercolumns.io.images import Palette, colourise, write_image, write_mask
+from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.labels import Palette, colourise
 from hypercolumns.prediction.sources import Frame
 from hypercolumns.visualization.overlays import overlay_with_legend
 

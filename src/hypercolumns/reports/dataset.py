@@ -2,32 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 from rich.text import Text
 
 from hypercolumns.data import DatasetIndex, FileCheck
+from hypercolumns.data.checks import ProblemRow
 from hypercolumns.errors import escape_control_chars
 from hypercolumns.io.tables import write_csv
 from hypercolumns.runtime.progress import console
 
-MAX_SHOWN = 20  # faults, in the terminal
-
-
-class ProblemRow(NamedTuple):
-    """A file that can't be used."""
-
-    split: str
-    id: str
-    file: str
-    problem: str
-
-
-def write_problems(path: Path, rows: Sequence[ProblemRow]) -> None:
-    """Files that can't be used, as CSV, a line each."""
-    write_csv(path, ProblemRow._fields, [[escape_control_chars(cell) for cell in row] for row in rows])
+MAX_SHOWN = 20  # problems, in the terminal
 
 
 def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
@@ -39,20 +26,20 @@ def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
     write_csv(path, ["split", "class", "pixels", "share", "images"], rows)
 
 
-def summarise(images: DatasetIndex, examinations: Mapping[str, Sequence[FileCheck]]) -> dict[str, Any]:
+def summarise(images: DatasetIndex, checks: Mapping[str, Sequence[FileCheck]]) -> dict[str, Any]:
     """What the images of each split hold that can be used."""
-    return {"data": images.name, "splits": {split: _of_split(images, found) for split, found in examinations.items()}}
+    return {"data": images.name, "splits": {split: _of_split(images, found) for split, found in checks.items()}}
 
 
-def _of_split(images: DatasetIndex, examinations: Sequence[FileCheck]) -> dict[str, Any]:
-    usable = [one for one in examinations if not one.faults]
+def _of_split(images: DatasetIndex, checks: Sequence[FileCheck]) -> dict[str, Any]:
+    usable = [one for one in checks if not one.problems]
     pixels = np.array([one.pixels for one in usable], np.int64).reshape(len(usable), len(images.classes) + 1)
     counts, within = pixels.sum(0).tolist(), (pixels > 0).sum(0).tolist()
     labelled, everything = max(sum(counts[:-1]), 1), max(sum(counts), 1)
     sizes = sorted((height * width, width, height) for height, width in (one.size for one in usable))
     middle = {"smallest": 0, "median": len(sizes) // 2, "largest": -1} if sizes else {}
     return {
-        "images": len(examinations),
+        "images": len(checks),
         "usable": len(usable),
         "sizes": {"distinct": len(set(sizes))} | {name: list(sizes[index][1:]) for name, index in middle.items()},
         "without_labels": int((pixels[:, :-1].sum(1) == 0).sum()),
@@ -65,7 +52,7 @@ def _of_split(images: DatasetIndex, examinations: Sequence[FileCheck]) -> dict[s
     }
 
 
-def print_dataset(summary: Mapping[str, Any], faults: Sequence[ProblemRow], shared: Sequence[str]) -> None:
+def print_dataset(summary: Mapping[str, Any], problems: Sequence[ProblemRow], shared: Sequence[str]) -> None:
     """Print what was found, most important last."""
     splits = summary["splits"]
     table = Table(title=Text(f"{summary['data']}: share of labelled pixels, and images with it"), title_justify="left")
@@ -86,10 +73,10 @@ def print_dataset(summary: Mapping[str, Any], faults: Sequence[ProblemRow], shar
             _say(f"warning: {split} has no pixel of {', '.join(of['absent'])}")
     if shared:
         _say(f"warning: {len(shared)} images are in several splits: {', '.join(shared[:MAX_SHOWN])}")
-    for fault in faults[:MAX_SHOWN]:
-        _say(f"{fault.split}: {fault.file} {fault.problem}")
-    if len(faults) > MAX_SHOWN:
-        _say(f"and {len(faults) - MAX_SHOWN} more files that can't be used")
+    for row in problems[:MAX_SHOWN]:
+        _say(f"{row.split}: {row.file} {row.problem}")
+    if len(problems) > MAX_SHOWN:
+        _say(f"and {len(problems) - MAX_SHOWN} more files that can't be used")
 
 
 def _sizes(sizes: Mapping[str, Any]) -> str:

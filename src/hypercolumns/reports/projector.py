@@ -15,13 +15,13 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms import v2
 
 from hypercolumns.data import DatasetIndex
-from hypercolumns.data.image_set import read_example
+from hypercolumns.data.index import read_example
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import release_lock
 from hypercolumns.models.classifiers import standardize
-from hypercolumns.models.slices import allocate_evenly
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import track
+from hypercolumns.samplers.quotas import allocate_evenly
 from hypercolumns.store import SampleStore, Split
 
 FOLDER = "embedding"

@@ -16,7 +16,6 @@ from hypercolumns.evaluation.metrics import float_or_none, metrics_from_confusio
 from hypercolumns.io.files import atomic_write, read_json, write_json
 from hypercolumns.io.images import encode_png
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.models.slices import evenly_spaced
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.reports.format import format_number
 from hypercolumns.reports.metrics import print_metrics, write_class_metrics, write_confusion
@@ -25,7 +24,7 @@ from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import ScoredImages, Scorer
 from hypercolumns.runtime import distributed
 from hypercolumns.tasks import LabelPredictor
-from hypercolumns.visualization.panels import LabelledImage, panels
+from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, panels
 from hypercolumns.visualization.plots import confusion_picture
 
 FINAL_METRICS = "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()
@@ -126,12 +125,12 @@ class ValImages:
     Attributes:
         images: the data set.
         limit: how many of its val images, evenly spread; 0 for none.
-        fold: the group of train images that is validated on, in place of the set's own val images; None for those.
+        val_group: the group of train images that is validated on, in place of the set's own val images; None for those.
     """
 
     images: DatasetIndex
     limit: int
-    fold: str | None = None
+    val_group: str | None = None
 
     def chosen(self) -> list[int]:
         """The numbers of the images."""
@@ -148,7 +147,7 @@ class ValImages:
         return {
             "data": self.images.name,
             "split": "val",
-            **({} if self.fold is None else {"fold": str(self.fold)}),
+            **({} if self.val_group is None else {"val_group": str(self.val_group)}),
             "resolution": "original",
             "ids": "all" if self.limit == len(pairs) else [pairs[index].id for index in self.chosen()],
         }
@@ -179,7 +178,7 @@ def score_and_write(
     else:
         results.refresh_intervals(run)
     distributed.barrier()
-    which = "val" if val.fold is None else f"left-out ({val.fold})"
+    which = "val" if val.val_group is None else f"left-out ({val.val_group})"
     print_results(run, f"{stage}: {read_json(run.metrics)['images'] or 'no'} {which} images of {val.images.name}")
 
 

@@ -14,7 +14,7 @@ from hypercolumns.data import DatasetIndex, Example, PredictionDataset
 from hypercolumns.data.modules.image_data import ImageDataset, collate
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation, ImageConfusion, intervals, resampling_groups
-from hypercolumns.io.images import Palette
+from hypercolumns.labels import Palette
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.distributed import Machine
 from hypercolumns.runtime.signals import ignore_signals_in_worker

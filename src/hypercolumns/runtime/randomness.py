@@ -14,13 +14,13 @@ def derive_seed(seed: int, *purpose: int | str) -> int:
 
 
 def generator(seed: int, *purpose: int | str) -> torch.Generator:
-    """A CPU generator seeded by `derive(seed, *purpose)`."""
+    """A CPU generator seeded by `derive_seed(seed, *purpose)`."""
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
 
 
 @contextmanager
 def seeded(seed: int, *purpose: int | str) -> Iterator[None]:
-    """Inside, torch's generators are seeded by `derive(seed, *purpose)`; afterwards the CPU's is as it was."""
+    """Inside, torch's generators are seeded by `derive_seed(seed, *purpose)`; afterwards the CPU's is as it was."""
     # Of a GPU that is not in use, torch.manual_seed would only note who asked: longer than many a training step.
     in_use = torch.cuda.is_initialized() or torch.backends.mps.is_available()
     seed_generators = torch.manual_seed if in_use else torch.default_generator.manual_seed

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import check_fraction, check_int
-from hypercolumns.io.images import IGNORE_INDEX
-from hypercolumns.labels import boundary_band
+from hypercolumns.labels import IGNORE_INDEX, boundary_band
 from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
 
 
@@ -18,9 +17,9 @@ class BoundarySampler(Sampler):
 
     def __init__(self, n: int = 500, share: float = 0.5, width: int = 3) -> None:
         """n: pixels an image; share: of them near boundaries; width: of what is near, in pixels."""
-        check_int("sampler.n", n, minimum=1)
-        check_fraction("sampler.share", share)
-        check_int("sampler.width", width, minimum=1)
+        check_int("n", n, minimum=1)
+        check_fraction("share", share)
+        check_int("width", width, minimum=1)
         self.n, self.share, self.width = n, share, width
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:

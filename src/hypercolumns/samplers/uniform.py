@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import check_int
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replacement
 
 
@@ -13,7 +13,7 @@ class UniformSampler(Sampler):
 
     def __init__(self, n: int = 500) -> None:
         """n: pixels an image."""
-        check_int("sampler.n", n, minimum=1)
+        check_int("n", n, minimum=1)
         self.n = n
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from hypercolumns.errors import ArgumentError, HypercolumnsError, setting_prefix
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
 from hypercolumns.settings.schema import taken
 
@@ -40,7 +40,7 @@ def part(group: str, settings: Any, **more: Any) -> Any:
         try:
             return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
         except InstantiationException as error:
-            if isinstance(error.__cause__, ArgumentError):
+            if isinstance(error.__cause__, HypercolumnsError):
                 raise error.__cause__ from error
             raise
 

@@ -1,6 +1,7 @@
 """From a config to images, and to batches of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -8,13 +9,14 @@ from omegaconf import DictConfig
 from hypercolumns.data import (
     Augmentation,
     DatasetIndex,
+    DatasetNotFoundError,
     ImageDataModule,
-    check_colour_settings,
+    UnknownGroupError,
     check_headers,
     hold_out,
     quarantine,
     shared_ids,
-    train_subset,
+    take_train_subset,
 )
 from hypercolumns.errors import HypercolumnsError, check_int, escape_control_chars, setting_prefix
 from hypercolumns.io.files import expand_path
@@ -27,12 +29,12 @@ from hypercolumns.settings.compose import part, plain
 class Subset:
     """Which images of a data set are used: settings that all data sets have."""
 
-    split_by: str | None = None
-    fold: str | None = None
-    limit_images: int | None = None
-    limit_seed: int = 0
+    group_pattern: str | None = None
+    val_group: str | int | None = None
+    train_subset: int | None = None
+    subset_seed: int = 0
     on_bad: str = "error"
-    max_bad: float = 0.05
+    max_invalid: float = 0.05
 
 
 def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, Subset]:
@@ -43,8 +45,19 @@ def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, Subset]:
     settings = plain(cfg.data)
     subset = {name: settings.pop(name) for name in Subset.__dataclass_fields__ if name in settings}
     with distributed.rank_zero_first():
-        images: DatasetIndex = part("data", settings)
+        images = _read_index(settings)
     return images, Subset(**subset)
+
+
+def _read_index(settings: dict[str, Any]) -> DatasetIndex:
+    try:
+        images: DatasetIndex = part("data", settings)
+    except HypercolumnsError as error:
+        if isinstance(error.__cause__, DatasetNotFoundError):
+            fetch = "" if settings.get("download") else "data.download=true fetches it, "
+            raise HypercolumnsError(f"{error} ({fetch}data=shapes needs no data)") from error
+        raise
+    return images
 
 
 def image_index(cfg: DictConfig) -> DatasetIndex:
@@ -56,9 +69,10 @@ def image_index(cfg: DictConfig) -> DatasetIndex:
         HypercolumnsError: if something is wrong with the list or, without `data.on_bad=skip`, with the files.
     """
     images, subset = listed_images(cfg)
-    images = hold_out(images, subset.split_by, subset.fold)
+    images = _hold_out(images, subset)
     if subset.on_bad == "skip":
-        images = quarantine.drop_invalid(cfg, images, subset.max_bad)
+        with setting_prefix("data."):
+            images = quarantine.drop_invalid(images, checks_dir(cfg, images), cfg.num_workers, subset.max_invalid)
     else:
         check_headers(images)
     shared = shared_ids(images)
@@ -68,7 +82,19 @@ def image_index(cfg: DictConfig) -> DatasetIndex:
             f"{escape_control_chars(shared[0])}; figures of the val images tell nothing about new ones then",
             markup=False,
         )
-    return train_subset(images, subset.limit_images, subset.limit_seed)
+    with setting_prefix("data."):
+        return take_train_subset(images, subset.train_subset, subset.subset_seed)
+
+
+def _hold_out(images: DatasetIndex, subset: Subset) -> DatasetIndex:
+    try:
+        with setting_prefix("data."):
+            return hold_out(images, subset.group_pattern, subset.val_group)
+    except HypercolumnsError as error:
+        if isinstance(error.__cause__, UnknownGroupError):
+            groups = ",".join(error.__cause__.groups)
+            raise HypercolumnsError(f"{error}; all of them: -m data.val_group={groups}") from error
+        raise
 
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:
@@ -111,10 +137,10 @@ def extract_augmentation(cfg: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = plain(cfg.extract)
     with setting_prefix("extract."):
         check_int("augmentations", settings["augmentations"], minimum=0)
-        check_colour_settings("extract", settings["color_jitter"], settings["grey"], settings["blur"])
+        Augmentation(**{name: value for name, value in settings.items() if name != "augmentations"})  # raises
     return settings if settings["augmentations"] else {}
 
 
-def checks_dir(cfg: DictConfig, images: DatasetIndex) -> Any:
+def checks_dir(cfg: DictConfig, images: DatasetIndex) -> Path:
     """The folder of what is found out about a set of images: the cnn has no part in it."""
     return expand_path("runs", str(cfg.runs)) / images.name / "validate"

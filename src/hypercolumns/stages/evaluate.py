@@ -9,10 +9,11 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from hypercolumns.data import DatasetIndex, PredictionDataset, mask_pairs
+from hypercolumns.data.class_files import read_classes, read_palette
 from hypercolumns.data.datasets.voc import CLASSES
-from hypercolumns.data.image_set import ImageMaskPair, check_present, make_index, read_classes, read_palette
+from hypercolumns.data.index import ImageMaskPair, check_present, make_index
 from hypercolumns.data.modules.image_data import ImageDataset
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.io.images import read_image
 from hypercolumns.models import model_file
@@ -137,13 +138,11 @@ def _of_split(images: DatasetIndex, split: str) -> DatasetIndex:
 def _mask_set(cfg: DictConfig, predictions: Path) -> DatasetIndex:
     """The masks in the folder that `masks` names, each with the prediction of its name in place of an image."""
     pairs = mask_pairs(predictions, expand_path("masks", cfg.masks))
-    if cfg.data.get("classes") is not None:
-        classes = read_classes(cfg.data.classes)
-    elif cfg.data.kind == "voc":
-        classes = list(CLASSES)
-    else:
+    if cfg.data.get("classes") is None and cfg.data.kind != "voc":
         raise HypercolumnsError(
             "masks= needs the names of the classes: data.classes=<a file, one a line>, with data=voc or data=folder"
         )
-    palette = read_palette(cfg.data.get("palette"), len(classes))
-    return make_index(cfg.data.get("name") or "masks", classes, palette, {ALL: pairs})
+    with setting_prefix("data."):
+        classes = list(CLASSES) if cfg.data.get("classes") is None else read_classes(cfg.data.classes)
+        palette = read_palette(cfg.data.get("palette"), len(classes))
+        return make_index(cfg.data.get("name") or "masks", classes, palette, {ALL: pairs})

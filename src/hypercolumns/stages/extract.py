@@ -30,7 +30,7 @@ from hypercolumns.settings.identity import shared_settings, store_identity
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.inputs import store_folder
 from hypercolumns.settings.machine import machine
-from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreWriter
+from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreInUseError, StoreWriter
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have done
 
@@ -53,7 +53,7 @@ def extract(cfg: DictConfig) -> Path:
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
         if cfg.overwrite and distributed.is_rank_zero():
             projector.remove_projector(folder)
-            writer.clear()
+            _clear(writer)
         distributed.barrier()
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
             console.print(f"extract: already done, {folder}", markup=False)
@@ -74,6 +74,16 @@ def extract(cfg: DictConfig) -> Path:
         remedy = "free some space, or set embedding=0"
         projector.write_projector(store, images, cfg.embedding, cfg.seed, data.resize(cfg), remedy)
     return folder
+
+
+def _clear(writer: StoreWriter) -> None:
+    """Remove the store that is there; raises HypercolumnsError if another process is writing to it."""
+    try:
+        writer.clear()
+    except StoreInUseError as error:
+        raise HypercolumnsError(
+            f"overwrite=true: {error}, and start others beside it without overwrite=true"
+        ) from error
 
 
 def _copies(batches: ImageDataModule, split: str, augmentations: int) -> StackDataset[Any]:

@@ -47,7 +47,7 @@ def pretrain(cfg: DictConfig) -> Run:
         decided = store.fingerprint
         sampled: dict[str, Any] = {name: decided[name] for name in ("sampler", "augmentation") if name in decided}
         results = training.results(cfg, hyperparameters(cfg, sampled))
-        val = ValImages(images, limit, cfg.data.get("fold"))
+        val = ValImages(images, limit, cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from hypercolumns.data.batch_samplers import feistel_permutation
+from hypercolumns.data.shuffling import feistel_permutation
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation.tap_ranking import (
     LinearProbes,

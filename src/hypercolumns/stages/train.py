@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from hypercolumns.data import DatasetIndex, Example, ImageDataModule
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import expand_path
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
@@ -63,7 +63,7 @@ def train(cfg: DictConfig) -> Run:
             console.print(f"train: from {start or SCRATCH}", markup=False)
             run.save(_trained(cfg, images, backbone, start, run))
         results = training.results(cfg, hyperparameters(cfg, {}))
-        val = ValImages(images, len(images.splits["val"]), cfg.data.get("fold"))
+        val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
 

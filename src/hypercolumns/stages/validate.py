@@ -6,12 +6,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from hypercolumns.data import quarantine, shared_ids
+from hypercolumns.data.checks import problem_rows, write_problems
 from hypercolumns.errors import BadDataError, escape_control_chars
 from hypercolumns.io.files import write_json
 from hypercolumns.reports import dataset
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.check import check_settings
-from hypercolumns.settings.data import listed_images
+from hypercolumns.settings.data import checks_dir, listed_images
 from hypercolumns.settings.inference import quiet_libraries
 
 
@@ -24,23 +25,25 @@ def validate(cfg: DictConfig) -> Path:
     quiet_libraries()
     images, _ = listed_images(cfg)
     pairs = list(itertools.chain(*images.splits.values()))
-    found = list(quarantine.check_files(cfg, images, pairs, "validate"))
-    in_order = iter(found)
-    examinations = {split: list(itertools.islice(in_order, len(of))) for split, of in images.splits.items()}
-    faults = quarantine.problem_rows(images, {split: [one.faults for one in of] for split, of in examinations.items()})
-    summary, shared = dataset.summarise(images, examinations), shared_ids(images)
-    dataset.print_dataset(summary, faults, shared)  # before it is written, which may not be possible
-    folder = quarantine.checks_dir(cfg, images)
-    of_pairs = zip(pairs, found, strict=True)
-    quarantine.save_checks(cfg, images, {quarantine.file_signature(pair): one.faults for pair, one in of_pairs})
-    dataset.write_problems(folder / "offenders.csv", faults)
+    checks = list(quarantine.check_files(images, pairs, cfg.num_workers, "validate"))
+    in_order = iter(checks)
+    by_split = {split: list(itertools.islice(in_order, len(of))) for split, of in images.splits.items()}
+    problems = problem_rows(images, {split: [check.problems for check in of] for split, of in by_split.items()})
+    summary, shared = dataset.summarise(images, by_split), shared_ids(images)
+    dataset.print_dataset(summary, problems, shared)  # before it is written, which may not be possible
+    folder = checks_dir(cfg, images)
+    of_pairs = zip(pairs, checks, strict=True)
+    quarantine.save_checks(
+        folder, images, {quarantine.file_signature(pair): check.problems for pair, check in of_pairs}
+    )
+    write_problems(folder / "offenders.csv", problems)
     dataset.write_class_counts(folder / "classes.csv", summary)
-    write_json(folder / "summary.json", summary | {"faults": len(faults), "in_several_splits": shared})
+    write_json(folder / "summary.json", summary | {"problems": len(problems), "in_several_splits": shared})
     console.print(f"{'report':>9}  {escape_control_chars(folder)}", markup=False)
-    if faults:
+    if problems:
         bad = sum(of["images"] - of["usable"] for of in summary["splits"].values())
         raise BadDataError(
             f"data {images.name}: {bad} of {len(pairs)} images can't be used; {folder / 'offenders.csv'} lists their "
-            f"faults: mend them, take them out, or leave them out by data.on_bad=skip"
+            f"problems: mend them, take them out, or leave them out by data.on_bad=skip"
         )
     return folder

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import StoreError
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.settings import data, model
 from hypercolumns.settings.check import check_settings
@@ -23,7 +23,7 @@ def verify(cfg: DictConfig) -> Path:
     It is the one that `samples` names, whatever it was made from, or else the one that stage pretrain would take.
 
     Raises:
-        HypercolumnsError: naming what is damaged.
+        StoreError: naming what is damaged.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -35,7 +35,7 @@ def verify(cfg: DictConfig) -> Path:
     damage = find_damage(folder, lambda shards: track(shards, "verify"))
     if damage:
         more = f" and {len(damage) - MAX_NAMED} more" if len(damage) > MAX_NAMED else ""
-        raise HypercolumnsError(f"{folder} is damaged: {', '.join(damage[:MAX_NAMED])}{more}; {REPAIR}")
+        raise StoreError(f"{folder} is damaged: {', '.join(damage[:MAX_NAMED])}{more}; {REPAIR}")
     store = SampleStore(folder)
     rows = sum(len(store.split(split)) for split in store.records)
     console.print(f"verify: {rows:,} samples in {folder} are as they were written", markup=False)

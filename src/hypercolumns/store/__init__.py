@@ -11,7 +11,7 @@ Shapes: N samples, D channels, I images.
 from hypercolumns.store.integrity import find_damage
 from hypercolumns.store.reader import Samples, SampleStore, Split, fingerprint_of
 from hypercolumns.store.shard import INDEX, REPAIR, ImageSamples, Shard
-from hypercolumns.store.writer import StoreWriter
+from hypercolumns.store.writer import StoreInUseError, StoreWriter
 
 __all__ = [
     "INDEX",
@@ -21,6 +21,7 @@ __all__ = [
     "Samples",
     "Shard",
     "Split",
+    "StoreInUseError",
     "StoreWriter",
     "find_damage",
     "fingerprint_of",

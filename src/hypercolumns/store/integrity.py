@@ -14,7 +14,7 @@ def find_damage(folder: Path, track: Track = iter) -> list[str]:
     """Read every byte of a finished store; returns what is wrong, one entry a damaged shard, none if nothing is.
 
     The index is held against the sidecars, and the sidecars against the shards: by the fingerprint, the size and the
-    sha256 of each. `track` may show the progress. Raises HypercolumnsError if there is no finished store.
+    sha256 of each. `track` may show the progress. Raises StoreError if there is no finished store.
     """
     store = SampleStore(folder)
     records = {
@@ -29,11 +29,11 @@ def find_damage(folder: Path, track: Track = iter) -> list[str]:
     if fingerprint_of(folder) != store.fingerprint:
         found.append(f"{FINGERPRINT} does not agree with {INDEX}")
     for shard in track(list(records)):
-        fault = shard.fault(store.fingerprint)
-        if fault is None and shard.record() != records[shard]:
-            fault = f"{shard.sidecar.name} does not agree with the index"
-        if fault is None and file_hash(shard.file) != records[shard]["sha256"]:
-            fault = f"{shard.file.name} has changed since it was written (its sha256 differs)"
-        if fault is not None:
-            found.append(fault)
+        damage = shard.find_damage(store.fingerprint)
+        if damage is None and shard.record() != records[shard]:
+            damage = f"{shard.sidecar.name} does not agree with the index"
+        if damage is None and file_hash(shard.file) != records[shard]["sha256"]:
+            damage = f"{shard.file.name} has changed since it was written (its sha256 differs)"
+        if damage is not None:
+            found.append(damage)
     return found

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.coordinates import PixelCoordinates
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, StoreError
 from hypercolumns.io.files import read_json
 from hypercolumns.store.shard import (
     FINGERPRINT,
@@ -48,19 +48,15 @@ class SampleStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open it; raises HypercolumnsError if it is not a finished store."""
+        """Open it; raises StoreError if it is not a finished store."""
         self.folder = folder
         path = folder / INDEX
         if not path.is_file():
-            raise HypercolumnsError(
-                f"samples={folder} is not a finished store of samples (it has no {INDEX}); "
-                f"make it by stage=extract, or give samples=<folder of a finished one>"
-            )
+            raise StoreError(f"{folder} is not a finished store of samples (it has no {INDEX}); finish or replace it")
         index = read_json(path)
         if index.get("format") != FORMAT:
-            raise HypercolumnsError(
-                f"{path} is of format {index.get('format')}, this version reads {FORMAT}; make the store anew by "
-                f"stage=extract overwrite=true"
+            raise StoreError(
+                f"{path} is of format {index.get('format')}, this version reads {FORMAT}; make the store anew"
             )
         try:
             self.fingerprint: dict[str, Any] = dict(index["fingerprint"])
@@ -69,14 +65,14 @@ class SampleStore:
                 name: Split(folder, name, records, self.fingerprint) for name, records in self.records.items()
             }
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-            raise HypercolumnsError(
-                f"{path} is damaged ({error!r}); remove it and run stage=extract as before, which writes it anew"
+            raise StoreError(
+                f"{path} is damaged ({error!r}); remove it and finish the store, which writes it anew"
             ) from error
 
     def split(self, name: str) -> "Split":
-        """The samples of a split; raises HypercolumnsError if files of its shards are missing or cut short."""
+        """The samples of a split; raises StoreError if files of its shards are missing or cut short."""
         if name not in self._splits:
-            raise HypercolumnsError(f"{self.folder / INDEX} lists no {name} split; run stage=extract as before")
+            raise StoreError(f"{self.folder / INDEX} lists no {name} split; finish the store with it")
         self._splits[name].check()
         return self._splits[name]
 
@@ -125,13 +121,13 @@ class Split:
         return torch.cat([self._rows_of_images(number) for number in range(len(self.shards))])
 
     def check(self) -> None:
-        """Raise HypercolumnsError unless every shard and sidecar is there, at its size."""
+        """Raise StoreError unless every shard and sidecar is there, at its size."""
         for shard, record in zip(self.shards, self._records, strict=True):
             if not shard.sidecar.is_file():
-                raise HypercolumnsError(f"{shard.sidecar} is missing; {REPAIR}")
+                raise StoreError(f"{shard.sidecar} is missing; {REPAIR}")
             size = shard.file.stat().st_size if shard.file.is_file() else 0
             if size != record["bytes"]:
-                raise HypercolumnsError(f"{shard.file} has {size} bytes, not {record['bytes']}; {REPAIR}")
+                raise StoreError(f"{shard.file} has {size} bytes, not {record['bytes']}; {REPAIR}")
 
     def start(self, number: int) -> int:
         """The first row of a shard."""
@@ -142,10 +138,10 @@ class Split:
         if number not in self._maps:
             found, record = self.shards[number].read(self._fingerprint), self._records[number]
             if found["features"].shape != (record["rows"], self.channels):
-                raise self.shards[number].damaged(f"it has not the {record['rows']} samples that {INDEX} lists")
+                raise self.shards[number].damage_error(f"it has not the {record['rows']} samples that {INDEX} lists")
             counts = found["labels"].bincount(minlength=self.counts.shape[1])
             if not torch.equal(counts, self.counts[number]):
-                raise self.shards[number].damaged(f"it has not the samples of each class that {INDEX} lists")
+                raise self.shards[number].damage_error(f"it has not the samples of each class that {INDEX} lists")
             self._maps[number] = found
         return self._maps[number]
 
@@ -194,7 +190,7 @@ class Split:
         tensors = self.tensors(number)
         images = tensors["images"][rows].long()
         if ((images < 0) | (images >= len(tensors["sizes"]))).any():
-            raise self.shards[number].damaged("it has samples of no image")
+            raise self.shards[number].damage_error("it has samples of no image")
         return images
 
     def _ids(self, number: int) -> list[str]:
@@ -202,7 +198,7 @@ class Split:
         ids, images = self.shards[number].ids(), len(self.tensors(number)["sizes"])
         if len(ids) != images:
             sidecar = self.shards[number].sidecar
-            raise HypercolumnsError(f"{sidecar} is damaged (it lists {len(ids)} images of {images}); {REPAIR}")
+            raise StoreError(f"{sidecar} is damaged (it lists {len(ids)} images of {images}); {REPAIR}")
         return ids
 
     def statistics(self) -> tuple[Tensor, Tensor]:

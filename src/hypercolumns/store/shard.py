@@ -10,13 +10,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, StoreError
 from hypercolumns.io.files import atomic_write, file_hash, read_json, short_hash, write_json
 
 INDEX = "index.json"
 FINGERPRINT = "fingerprint.json"
 FORMAT = 1
-REPAIR = "remove the shard and its sidecar (.json) and run stage=extract as before, which makes again what is missing"
+REPAIR = "remove the shard and its sidecar (.json) and write the store again, which makes only what is missing"
 Fingerprint = Mapping[str, Any]
 ARRAYS = {
     "features": torch.float16,
@@ -116,7 +116,7 @@ class Shard:
         write_json(self.sidecar, sidecar)
 
     def read(self, fingerprint: Fingerprint) -> dict[str, Tensor]:
-        """Its tensors as memory maps; raises HypercolumnsError if it can't be read or is not this one.
+        """Its tensors as memory maps; raises StoreError if it can't be read or is not this one.
 
         features (N, D) float16, labels (N,) uint8, images (N,) int32: the number of each sample's image in the shard,
         positions (N, 2) int32: row and column, sizes (I, 2) int32: height and width, sums and squares (D,) float64: of
@@ -125,26 +125,26 @@ class Shard:
         try:
             with safe_open(self.file, framework="pt") as file:
                 if file.metadata() != self._header(fingerprint):
-                    raise HypercolumnsError(f"{self.file} belongs to another store or another place in it; {REPAIR}")
+                    raise StoreError(f"{self.file} belongs to another store or another place in it; {REPAIR}")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
-            raise HypercolumnsError(f"{self.file} can't be read ({error}); {REPAIR}") from error
-        if not _is_whole(tensors):
-            raise self.damaged("its arrays are not those of a shard")
+            raise StoreError(f"{self.file} can't be read ({error}); {REPAIR}") from error
+        if not _is_shard(tensors):
+            raise self.damage_error("its arrays are not those of a shard")
         return tensors
 
-    def damaged(self, how: str) -> HypercolumnsError:
+    def damage_error(self, damage: str) -> StoreError:
         """The error for contents that can't be."""
-        return HypercolumnsError(f"{self.file} is damaged ({how}); {REPAIR}")
+        return StoreError(f"{self.file} is damaged ({damage}); {REPAIR}")
 
     def ids(self) -> list[str]:
-        """Those of its images, in order; raises HypercolumnsError if the sidecar does not hold them."""
+        """Those of its images, in order; raises StoreError if the sidecar does not hold them."""
         images = read_json(self.sidecar).get("images")
         if not isinstance(images, list) or not all(isinstance(one, str) for one in images):
-            raise HypercolumnsError(f"{self.sidecar} is damaged (it lists no images); {REPAIR}")
+            raise StoreError(f"{self.sidecar} is damaged (it lists no images); {REPAIR}")
         return images
 
-    def fault(self, fingerprint: Fingerprint) -> str | None:
+    def find_damage(self, fingerprint: Fingerprint) -> str | None:
         """What is wrong with it, as far as can be told without reading the samples; None if nothing."""
         if not self.sidecar.is_file():
             return f"{self.sidecar.name} is missing"
@@ -174,7 +174,7 @@ class Shard:
         return {"hypercolumns": f"{short_hash(fingerprint)} {self.name}"}
 
 
-def _is_whole(tensors: Mapping[str, Tensor]) -> bool:
+def _is_shard(tensors: Mapping[str, Tensor]) -> bool:
     """Whether these are the arrays of a shard, as far as their types and shapes tell."""
     if {name: tensor.dtype for name, tensor in tensors.items()} != ARRAYS or tensors["features"].ndim != 2:
         return False

@@ -19,6 +19,10 @@ MIN_SHARD_IMAGES = 32  # of a shard; what a kill can cost
 MAX_SHARDS = 8192  # of a split; what a folder, and the memory maps of a process, hold with ease
 
 
+class StoreInUseError(HypercolumnsError):
+    """A store can't be removed, for another process is writing to it."""
+
+
 class StoreWriter:
     """Writes what is missing of a store, beside other processes that do the same.
 
@@ -107,7 +111,7 @@ class StoreWriter:
     def clear(self) -> None:
         """Remove the shards and the index that are there, of this store or another, and no other files.
 
-        Raises HypercolumnsError if another process is making a shard. One that is between two shards is not seen: it
+        Raises StoreInUseError if another process is making a shard. One that is between two shards is not seen: it
         makes again what it finds missing.
         """
         for lock in self.folder.glob(".*.lock"):
@@ -115,10 +119,7 @@ class StoreWriter:
                 with FileLock(lock, blocking=False):
                     pass
             except Timeout:
-                raise HypercolumnsError(
-                    f"overwrite=true: another process is writing to {self.folder}; wait for it or stop it, "
-                    f"and start others beside it without overwrite=true"
-                ) from None
+                raise StoreInUseError(f"another process is writing to {self.folder}; wait for it or stop it") from None
         write_json(self.folder / FINGERPRINT, self.fingerprint)  # from here on it is this one, unfinished
         (self.folder / INDEX).unlink(missing_ok=True)
         for path in self.folder.iterdir():
@@ -127,7 +128,7 @@ class StoreWriter:
         self._complete.clear()
 
     def _is_complete(self, shard: Shard) -> bool:
-        if shard not in self._complete and shard.fault(self.fingerprint) is None:
+        if shard not in self._complete and shard.find_damage(self.fingerprint) is None:
             self._complete.add(shard)
         return shard in self._complete
 

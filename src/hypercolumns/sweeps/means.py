@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hypercolumns.sweeps.jobs import JobRecord
 
-REPEATED_SETTINGS = ("data.fold", "seed")  # settings
+REPEATED_SETTINGS = ("data.val_group", "seed")  # settings
 
 
 class RepeatedMean(NamedTuple):

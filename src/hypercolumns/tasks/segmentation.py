@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.evaluation.metrics import segmentation_metrics
-from hypercolumns.io.images import IGNORE_INDEX
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import randomness

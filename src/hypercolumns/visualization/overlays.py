@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from hypercolumns.errors import escape_control_chars
-from hypercolumns.io.images import IGNORE_INDEX, Colour, Palette, overlay
+from hypercolumns.labels import IGNORE_INDEX, Colour, Palette, overlay
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hypercolumns.errors import escape_control_chars
-from hypercolumns.io.images import IGNORE_INDEX, VOID_COLOUR, Colour, Palette, overlay
+from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, Palette, overlay
 from hypercolumns.visualization.overlays import FONT_SIZE, GAP, LINE, Font, legend, stack
 
 Pixels = NDArray[np.uint8]
@@ -30,6 +30,12 @@ class LabelledImage:
     truth: Tensor
     predicted: Tensor
     caption: str
+
+
+def evenly_spaced(count: int, chosen: int) -> list[int]:
+    """So many of the numbers from 0 to count - 1, evenly spread from the first to the last; all if there are fewer."""
+    chosen = min(chosen, count)
+    return [round(number * (count - 1) / max(chosen - 1, 1)) for number in range(chosen)]
 
 
 def panels(

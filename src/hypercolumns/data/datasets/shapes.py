@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from hypercolumns.data.datasets.voc import read_layout
-from hypercolumns.data.image_set import DatasetIndex
+from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import check_int
 from hypercolumns.io.files import expand_path, write_json
-from hypercolumns.io.images import IGNORE_INDEX, voc_palette, write_image, write_mask
+from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.labels import IGNORE_INDEX, voc_palette
 from hypercolumns.runtime.progress import track
 
 Array = NDArray[np.float64]
@@ -61,10 +62,10 @@ def shapes(
         train_images: how many there are to train on.
         val_images: how many there are to validate on.
     """
-    for setting, value in (("train_images", train_images), ("val_images", val_images)):
-        check_int(f"data.{setting}", value, minimum=1)
-    check_int("data.seed", seed, minimum=0)
-    folder = expand_path("data.root", root) / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
+    check_int("train_images", train_images, minimum=1)
+    check_int("val_images", val_images, minimum=1)
+    check_int("seed", seed, minimum=0)
+    folder = expand_path("root", root) / f"shapes-v{VERSION}-seed{seed}-{train_images}+{val_images}"
     layout = folder / "VOCdevkit" / "VOC2012"
     finished = folder / "shapes.json"
     if not finished.is_file():

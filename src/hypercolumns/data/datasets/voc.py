@@ -5,21 +5,19 @@ from pathlib import Path
 
 import torchvision.datasets
 
-from hypercolumns.data.image_set import (
-    DatasetIndex,
-    ImageMaskPair,
-    make_index,
-    read_classes,
-    read_ids,
-    read_palette,
-)
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.data.class_files import read_classes, read_ids, read_palette
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
+from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path
 
 CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
     "pottedplant sheep sofa train tvmonitor"
 ).split()
+
+
+class DatasetNotFoundError(ArgumentError):
+    """A data set is not in its folder."""
 
 
 def voc(
@@ -45,9 +43,10 @@ def voc(
         download: fetch VOC itself through torchvision, which checks it by its checksum, if it is not there.
 
     Raises:
-        HypercolumnsError: if the folder, a split or files of it are not there.
+        DatasetNotFoundError: if there is no such folder, and it is not fetched or can't be.
+        ArgumentError: if a split of it is not there.
     """
-    root, year = expand_path("data.root", root), str(year)
+    root, year = expand_path("root", root), str(year)
     if download and _find(root, year) is None:
         try:
             torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)
@@ -55,15 +54,14 @@ def voc(
             reason = " ".join(str(error).split())
             if reason.startswith("File not found or corrupted"):  # which is all that torchvision says
                 reason = "what came is not that file: its checksum differs; remove it"
-            raise HypercolumnsError(
-                f"data.download=true: Pascal VOC {year} could not be fetched into {root} ({reason}); "
-                f"download it by hand, or try data=shapes, which needs no data"
+            raise DatasetNotFoundError(
+                f"download=true: Pascal VOC {year} could not be fetched into {root} ({reason}); download it by hand"
             ) from error
     folder = _find(root, year)
     if folder is None:
-        raise HypercolumnsError(
-            f"no Pascal VOC data: looked for the folder {root / 'VOCdevkit' / f'VOC{year}'}; give data.root=<the "
-            f"folder that holds VOCdevkit>, or fetch VOC by data.download=true, or try data=shapes, which needs no data"
+        raise DatasetNotFoundError(
+            f"root={root} holds no Pascal VOC data: looked for the folder {root / 'VOCdevkit' / f'VOC{year}'}; give "
+            f"the folder that holds VOCdevkit"
         )
     names = list(CLASSES) if classes is None else read_classes(classes)
     images = read_layout(folder, name or f"voc{year}", names, train, val, palette)
@@ -79,12 +77,12 @@ def read_layout(
         path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
         if not path.is_file():
             others = sorted(other.stem for other in path.parent.glob("*.txt"))
-            raise HypercolumnsError(
-                f"data.{split}={listed}: {path} does not exist; the splits there are {', '.join(others) or 'none'}"
+            raise ArgumentError(
+                f"{split}={listed}: {path} does not exist; the splits there are {', '.join(others) or 'none'}"
             )
         splits[split] = [
             ImageMaskPair(line, folder / "JPEGImages" / f"{line}.jpg", folder / "SegmentationClass" / f"{line}.png")
-            for line in read_ids(path, f"data.{split}={listed}")
+            for line in read_ids(path, f"{split}={listed}")
         ]
     return make_index(name, classes, read_palette(palette, len(classes)), splits)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,11 +11,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.data.image_set import DatasetIndex, ImageMaskPair, read_example
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair, read_example
 from hypercolumns.data.modules.resumable import ResumableDataModule
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_int
-from hypercolumns.io.images import IGNORE_INDEX, Palette
+from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
@@ -35,6 +36,13 @@ class Batch(NamedTuple):
     masks: Tensor
     ids: list[str]
     frames: Tensor
+
+
+@dataclass(frozen=True)
+class Filler:
+    """The index of an image that fills a step of a process without images of its own, and counts for nothing."""
+
+    index: int
 
 
 class ImageDataset(Dataset[Example]):
@@ -58,13 +66,12 @@ class ImageDataset(Dataset[Example]):
         """The number of examples."""
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Example:
-        """Read one, or for ~index its image alone, all void and without id.
+    def __getitem__(self, item: int | Filler) -> Example:
+        """Read one; of a filler the image alone, all void and without id.
 
         Raises HypercolumnsError if its files can't be used.
         """
-        counts = index >= 0
-        pair = self.pairs[index if counts else ~index]
+        pair = self.pairs[item.index if isinstance(item, Filler) else item]
         image, mask = read_example(pair, self.palette, self.classes)
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
@@ -72,7 +79,7 @@ class ImageDataset(Dataset[Example]):
         frame = full_image_box(image.shape[-2:])[0]
         if self.augmentation is not None:
             image, mask, frame = self.augmentation(image, mask, randomness.derive_seed(self.seed, self.epoch, pair.id))
-        if not counts:
+        if isinstance(item, Filler):
             return Example(image.float() / 255, torch.full(mask.shape, IGNORE_INDEX), "", frame)
         return Example(image.float() / 255, mask.long(), pair.id, frame)
 
@@ -80,8 +87,8 @@ class ImageDataset(Dataset[Example]):
 class ImageBatchSampler(Sampler[Any]):
     """The images of the steps of an epoch, or what one of several processes takes of each step.
 
-    Where a step has fewer images than there are processes, those left without take one that counts for nothing, as
-    ~index: all must take part in every step.
+    Where a step has fewer images than there are processes, those left without take a `Filler`: all must take part in
+    every step.
     """
 
     def __init__(self, order: Sequence[int], batch_size: int, rank: int = 0, processes: int = 1, done: int = 0) -> None:
@@ -100,12 +107,12 @@ class ImageBatchSampler(Sampler[Any]):
         """The number of steps of the whole epoch."""
         return math.ceil(len(self.order) / self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[int | Filler]]:
         """The images of each step."""
         for start in range(self.done * self.batch_size, len(self.order), self.batch_size):
             step = self.order[start : start + self.batch_size]
             first, last = (len(step) * number // self.processes for number in (self.rank, self.rank + 1))
-            yield list(step[first:last]) or [~step[0]]
+            yield [*step[first:last]] or [Filler(step[0])]
 
 
 class ImageDataModule(ResumableDataModule):
@@ -191,7 +198,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     if len(sizes) > 1:
         raise HypercolumnsError(
             f"images of different sizes ({', '.join(f'{w}x{h}' for h, w in sorted(sizes)[:3])}) can't be one batch; "
-            f"set augment.crop=<side>, resize=[<height>,<width>] or batch_size=1"
+            f"crop or resize them, or use batches of one image"
         )
     return Batch(
         torch.stack([example.image for example in examples]),
