@@ -44,7 +44,7 @@ def measure(
         "ours": lambda: exact(images),
         "labels": lambda: exact.labels(images),
         "backbone": lambda: exact.backbone(images),
-        "plain backbone": lambda: original.network(images),
+        "torchvision's backbone": lambda: original.network(images),
     }
     with torch.inference_mode():
         seconds = medians(sides, rounds)
@@ -54,15 +54,12 @@ def measure(
     assert off <= 1e-5, "ours is not the same as the original's way"
     return {
         "size": f"{one[1]}x{one[0]}",
-        "original ms": seconds["original"] * 1e3,
-        "ours ms": seconds["ours"] * 1e3,
-        "labels ms": seconds["labels"] * 1e3,
+        **{f"{name} ms": seconds[name] * 1e3 for name in ("original", "ours", "labels")},
         "bf16 ms": half * 1e3,
-        "backbone ms": seconds["backbone"] * 1e3,
-        "torchvision's backbone ms": seconds["plain backbone"] * 1e3,
+        **{f"{name} ms": seconds[name] * 1e3 for name in ("backbone", "torchvision's backbone")},
         "original / ours": seconds["original"] / seconds["ours"],
         "ours / backbone": seconds["ours"] / seconds["backbone"],
-        "ours / torchvision's": seconds["ours"] / seconds["plain backbone"],
+        "ours / torchvision's": seconds["ours"] / seconds["torchvision's backbone"],
         "difference": off,
     }
 

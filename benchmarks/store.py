@@ -243,7 +243,16 @@ def train_by_bare_loop(cfg: DictConfig, split: Split, epochs: list[list[Samples]
 
 
 def difference_of_logits(ours: MLPClassifier, reference: MLPClassifier, split: Split) -> float:
-    """The largest difference of the logits of the first samples, relative to the largest logit of the reference."""
+    """Compare two classifiers on the first samples of a split.
+
+    Args:
+        ours: the one that is judged.
+        reference: the other one.
+        split: of a store.
+
+    Returns:
+        The largest difference of the logits, relative to the largest logit of the reference.
+    """
     features, _, places = split.fetch(torch.arange(min(len(split), 10_000)))
     with torch.inference_mode():
         found, wanted = (each.eval()(features.float(), places) for each in (ours, reference))

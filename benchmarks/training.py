@@ -61,8 +61,7 @@ def measure(
     assert off <= 1e-4, "our gradients are not those of the original's way"
     return {
         "size": f"{one[1]}x{one[0]}",
-        "original ms": seconds["original"] * 1e3,
-        "ours ms": seconds["ours"] * 1e3,
+        **{f"{name} ms": seconds[name] * 1e3 for name in ("original", "ours")},
         f"{options.points} pixels ms": seconds["sparse"] * 1e3,
         "backbone ms": seconds["backbone"] * 1e3,
         "original / ours": seconds["original"] / seconds["ours"],

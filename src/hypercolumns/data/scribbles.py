@@ -68,13 +68,7 @@ def make_sparse_set(
     Raises:
         HypercolumnsError: if the source isn't there or the target is already, or a list or a mask can't be read.
     """
-    layout = (source / "VOCdevkit" / f"VOC{year}").resolve()
-    copy = target / "VOCdevkit" / layout.name
-    if copy.exists():
-        raise HypercolumnsError(f"target={target} holds {copy} already; give another folder, or remove it")
-    if not layout.is_dir():
-        raise HypercolumnsError(f"source={source} must hold the folder {layout}")
-    _link_layout(layout, copy)
+    layout, copy = _link_layout(source, target, year)
     kept = total = 0
     for name in track(read_ids(layout / "ImageSets" / "Segmentation" / f"{train}.txt", "train")):
         mask = read_mask(layout / "SegmentationClass" / f"{name}.png", PALETTE, IGNORE_INDEX).numpy()
@@ -171,12 +165,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{kept:,} of {total:,} labelled pixels are left ({kept / max(total, 1):.3%}), in {options.target}")
 
 
-def _link_layout(layout: Path, copy: Path) -> None:
-    """Make a folder of links to all that is in `layout`; SegmentationClass becomes a folder of links of its own."""
+def _link_layout(source: Path, target: Path, year: str) -> tuple[Path, Path]:
+    """Make VOC<year> and its SegmentationClass folders of links; returns the source's VOC<year>, and the new one."""
+    layout = (source / "VOCdevkit" / f"VOC{year}").resolve()
+    copy = target / "VOCdevkit" / layout.name
+    if copy.exists():
+        raise HypercolumnsError(f"target={target} holds {copy} already; give another folder, or remove it")
+    if not layout.is_dir():
+        raise HypercolumnsError(f"source={source} must hold the folder {layout}")
     (copy / "SegmentationClass").mkdir(parents=True)
     for path in [*layout.iterdir(), *(layout / "SegmentationClass").iterdir()]:
         if path.name != "SegmentationClass":
             (copy / path.relative_to(layout)).symlink_to(path)
+    return layout, copy
 
 
 if __name__ == "__main__":
