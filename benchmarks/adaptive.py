@@ -4,7 +4,9 @@ python benchmarks/adaptive.py MODEL IMAGES MASKS
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from common import arguments, medians, report
@@ -36,54 +38,106 @@ def main() -> None:
     images = [read_image(path)[None] for path in files]
     masks = [read_mask(options.masks / f"{path.stem}.png", segmenter.palette, len(segmenter.classes)) for path in files]
     settings = [AdaptiveSettings(start, margin) for start in options.starts for margin in options.margins]
-
     timed = images[:: max(len(images) // options.timed, 1)][: options.timed]
     with torch.inference_mode():
+        seconds = time_labels(segmenter, timed, settings, options.rounds)
         dense = [segmenter.labels(image)[0] for image in images]
-        sides = {
-            "backbone": lambda: [segmenter.backbone(image / 255) for image in timed],
-            "all pixels": lambda: [segmenter.labels(image) for image in timed],
-            **{str(one): lambda one=one: [segmenter.labels(image, one) for image in timed] for one in settings},
-        }
-        seconds = medians(sides, options.rounds)
-        adaptive.PointClassifier = Counting  # type: ignore[misc]
         rows = []
-        for name, one in {"all pixels": None, **{str(one): one for one in settings}}.items():
-            Counting.points = 0
-            found = [segmenter.labels(image, one)[0] for image in images]
-            asked = Counting.points / sum(labels.numel() for labels in found)
+        for one in (None, *settings):
+            labels, share = count_points(segmenter, images, one)
             rows.append(
                 {
-                    "labels": f"start {one.start}, margin {one.margin:g}" if one else name,
-                    "ms an image": seconds[name] / len(timed) * 1e3,
-                    "/ backbone": seconds[name] / seconds["backbone"],
-                    "pixels looked at %": 100 * asked if one else 100.0,
-                    **_scored(segmenter, found, dense, masks),
+                    "labels": _name(one),
+                    "ms an image": seconds[_name(one)] / len(timed) * 1e3,
+                    "/ backbone": seconds[_name(one)] / seconds["backbone"],
+                    "pixels looked at %": 100 * share,
+                    **score(segmenter, labels, dense, masks),
                 }
             )
     report(f"adaptive labels, {len(images)} images, {segmenter.backbone.network}, fp32", rows, options.json)
 
 
-class Counting(PointClassifier):
+def time_labels(
+    segmenter: Segmenter, images: Sequence[Tensor], settings: Sequence[AdaptiveSettings], rounds: int
+) -> dict[str, float]:
+    """Time the backbone, and the labels of all pixels and by each of the settings.
+
+    Args:
+        segmenter: a trained one.
+        images: (1, 3, H, W) uint8 each.
+        settings: of adaptive labels.
+        rounds: of which the median is taken.
+
+    Returns:
+        The seconds for all images, by what is timed.
+    """
+
+    def labels(one: AdaptiveSettings | None) -> None:
+        for image in images:
+            segmenter.labels(image, one)
+
+    def backbone() -> None:
+        for image in images:
+            segmenter.backbone(image / 255)
+
+    return medians({"backbone": backbone, **{_name(one): partial(labels, one) for one in (None, *settings)}}, rounds)
+
+
+def count_points(
+    segmenter: Segmenter, images: Sequence[Tensor], settings: AdaptiveSettings | None
+) -> tuple[list[Tensor], float]:
+    """Label images, and count the pixels that are looked at.
+
+    Args:
+        segmenter: a trained one.
+        images: (1, 3, H, W) uint8 each.
+        settings: of adaptive labels; None for those of all pixels.
+
+    Returns:
+        The labels (H, W) of each image, and the share of the pixels that were looked at.
+    """
+    CountingClassifier.points = 0
+    with patch.object(adaptive, "PointClassifier", CountingClassifier):
+        labels = [segmenter.labels(image, settings)[0] for image in images]
+    pixels = sum(each.numel() for each in labels)
+    return labels, CountingClassifier.points / pixels if settings else 1.0
+
+
+class CountingClassifier(PointClassifier):
     """Counts the points of all of its kind."""
 
     points = 0
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
         """As for the class above."""
-        Counting.points += len(rows)
+        CountingClassifier.points += len(rows)
         return super().__call__(rows, columns)
 
 
-def _scored(
+def score(
     segmenter: Segmenter, found: Sequence[Tensor], dense: Sequence[Tensor], masks: Sequence[Tensor]
 ) -> dict[str, float]:
+    """Compare labels with those of all pixels, and with the truth.
+
+    Args:
+        segmenter: for the number of its classes.
+        found: labels (H, W) of each image.
+        dense: likewise, of all pixels.
+        masks: likewise, the truth, 255 for void.
+
+    Returns:
+        The columns of the table.
+    """
     confusion = confusion_metric(len(segmenter.classes))
     same = total = 0
     for labels, others, mask in zip(found, dense, masks, strict=True):
         confusion.update(labels.long(), mask.long())
         same, total = same + int((labels == others).sum()), total + labels.numel()
     return {"agreement %": 100 * same / total, "mIoU": 100 * (segmentation_metrics(confusion.compute()).miou or 0.0)}
+
+
+def _name(settings: AdaptiveSettings | None) -> str:
+    return f"start {settings.start}, margin {settings.margin:g}" if settings else "all pixels"
 
 
 if __name__ == "__main__":

@@ -47,7 +47,16 @@ def description(backbone: Backbone) -> dict[str, str | float]:
 
 
 def measured(segmenter: Segmenter, images: torch.Tensor, rounds: int) -> dict[str, float]:
-    """Times of the logits of all pixels and of the backbone, and how far some of them are from those at points."""
+    """Time dense prediction and the backbone, and see how far the logits of some pixels are from those at points.
+
+    Args:
+        segmenter: whose backbone it is.
+        images: (1, 3, H, W) in [0, 1].
+        rounds: of which the median is taken.
+
+    Returns:
+        The columns of the table.
+    """
     points = torch.stack([torch.randint(side, (POINTS,)) for side in images.shape[-2:]], -1)
     with torch.inference_mode():
         seconds = medians(

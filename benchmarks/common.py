@@ -28,7 +28,16 @@ HIDDEN, CLASSES = 512, 21
 
 
 def arguments(description: str | None, rounds: int, **more: Any) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """Make a parser of the options that every benchmark has.
+
+    Args:
+        description: the benchmark's docstring.
+        rounds: the default of `--rounds`.
+        more: other options by name, each with the arguments of `add_argument`.
+
+    Returns:
+        The parser, to which more can be added.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cnn", default="sqn", help="a file of conf/cnn")
     parser.add_argument("--threads", type=int, default=2)
@@ -67,10 +76,18 @@ def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segme
 def medians(
     sides: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """The median seconds of each side by that clock, run in turns so that all see the same weather.
+    """Time some functions in turns, so that all see the same weather.
 
     In each turn a side runs twice, and the second time counts: the first one finds the caches, and the memory that the
     process has, as the other sides left them.
+
+    Args:
+        sides: the functions by name.
+        rounds: how many turns each one has.
+        clock: what tells the seconds.
+
+    Returns:
+        The median seconds of each side.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
@@ -83,7 +100,16 @@ def medians(
 
 
 def start(script: str, settings: Sequence[str], threads: int) -> subprocess.Popen[bytes]:
-    """A process that runs train.py or predict.py with these settings, silently, in so many threads."""
+    """Start train.py or predict.py, silently.
+
+    Args:
+        script: its name.
+        settings: as on the command line.
+        threads: of the process.
+
+    Returns:
+        The process.
+    """
     return subprocess.Popen(
         [sys.executable, str(ROOT / script), *settings],
         stdout=subprocess.DEVNULL,
@@ -91,8 +117,38 @@ def start(script: str, settings: Sequence[str], threads: int) -> subprocess.Pope
     )
 
 
+def stage_settings(stage: str, settings: Mapping[str, Sequence[str]]) -> list[str]:
+    """The command line of one stage, with no setting that is for another.
+
+    Args:
+        stage: its name.
+        settings: of train.py, by the stage that takes them; those that every stage takes are under "all".
+
+    Returns:
+        The arguments of train.py.
+    """
+    return [f"stage={stage}", *settings["all"], *settings.get(stage, ())]
+
+
+def run_stage(stage: str, settings: Mapping[str, Sequence[str]], threads: int) -> None:
+    """Run a stage to its end by the command line.
+
+    Args:
+        stage: its name.
+        settings: see `stage_settings`.
+        threads: of the process.
+    """
+    assert start("train.py", stage_settings(stage, settings), threads).wait() == 0, f"stage {stage} failed"
+
+
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
-    """Until a file of that pattern is in the folder, or the process has ended."""
+    """Wait until there is a file, or the process that is to make it has ended.
+
+    Args:
+        folder: where it is looked for.
+        pattern: of its path in the folder, as for `Path.glob`.
+        process: that is to make it.
+    """
     while process.poll() is None and not list(folder.glob(pattern)):
         time.sleep(0.01)
 
@@ -103,7 +159,13 @@ def difference(ours: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def report(title: str, rows: Sequence[Mapping[str, Any]], file: Path | None) -> None:
-    """Print the rows as a table; write them as JSON, with the machine."""
+    """Print rows as a table, and write them as JSON with the machine.
+
+    Args:
+        title: of the table.
+        rows: all with the same columns.
+        file: what is written; nothing if None.
+    """
     machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}, {_processor()}"
     table = Table(title=f"{title}\n{machine}")
     for name in rows[0]:

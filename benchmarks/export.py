@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import torch
@@ -31,7 +33,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.one:
-        print(json.dumps(_peak(_side(*options.one, options.cnn), *options.sizes)))
+        name, folder, outputs = options.one
+        print(json.dumps(_peak(_side(name, folder, outputs, options.cnn), *options.sizes)))
         return
     segmenter = make_segmenter(options.cnn)
     rows = []
@@ -39,28 +42,39 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             export_onnx(segmenter, Path(folder, FILES["onnx"]), "uint8", outputs)
             export_torch(segmenter, Path(folder, FILES["torch"]), "uint8", outputs)
-            sides = {name: _side(name, folder, outputs, options.cnn) for name in ("eager", *FILES)}
-            for height, width in options.sizes:
-                images = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
-                with torch.inference_mode():
-                    calls = {name: lambda run=run, images=images: run(images) for name, run in sides.items()}
-                    seconds = medians(calls, options.rounds)
-                    eager, *found = (run(images) for run in sides.values())
-                peaks = {name: _peak_apart(name, folder, outputs, options, (height, width)) for name in sides}
-                off = [_off(one, eager) for one in found]
-                rows.append(
-                    {
-                        "outputs": outputs,
-                        "size": f"{width}x{height}",
-                        **{f"{name} ms": each * 1e3 for name, each in seconds.items()},
-                        **{f"{name} / eager": seconds[name] / seconds["eager"] for name in FILES},
-                        **{f"{name} off": each for name, each in zip(FILES, off, strict=True)},
-                        **{f"{name} peak MB": each / 1e6 for name, each in peaks.items()},
-                    }
-                )
-                assert max(off) <= 1e-4, "what was exported does something else"
+            rows += [measure(folder, outputs, one, options) for one in options.sizes]
     title = "off: of logits the largest difference, relative to their range; of labels the share of different ones"
     report(f"exported cnn={options.cnn}, one image of uint8, fp32\n{title}", rows, options.json)
+
+
+def measure(folder: str, outputs: str, one: tuple[int, int], options: argparse.Namespace) -> dict[str, Any]:
+    """Time each side, see what memory it needs, and check that they agree.
+
+    Args:
+        folder: of the exported models.
+        outputs: labels or logits.
+        one: height and width of the image.
+        options: with `cnn`, `rounds` and `threads`.
+
+    Returns:
+        A row of the table.
+    """
+    sides = {name: _side(name, folder, outputs, options.cnn) for name in ("eager", *FILES)}
+    images = torch.randint(0, 256, (1, 3, *one), dtype=torch.uint8)
+    with torch.inference_mode():
+        seconds = medians({name: partial(run, images) for name, run in sides.items()}, options.rounds)
+        eager, *found = (run(images) for run in sides.values())
+    peaks = {name: _peak_apart(name, folder, outputs, options, one) for name in sides}
+    off = [_off(each, eager) for each in found]
+    assert max(off) <= 1e-4, "what was exported does something else"
+    return {
+        "outputs": outputs,
+        "size": f"{one[1]}x{one[0]}",
+        **{f"{name} ms": each * 1e3 for name, each in seconds.items()},
+        **{f"{name} / eager": seconds[name] / seconds["eager"] for name in FILES},
+        **{f"{name} off": each for name, each in zip(FILES, off, strict=True)},
+        **{f"{name} peak MB": each / 1e6 for name, each in peaks.items()},
+    }
 
 
 def _side(name: str, folder: str, outputs: str, cnn: str) -> Run:

@@ -3,11 +3,16 @@
 python benchmarks/extraction.py
 """
 
+from typing import Any
+
 import torch
 from common import CLASSES, arguments, difference, make_segmenter, medians, report, size
 from original import Original
+from torch import Tensor
 
 from hypercolumns.models.extractor import hypercolumns_at
+from hypercolumns.models.hypercolumn import Alignment
+from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.samplers import PerClassSampler
 
 
@@ -18,41 +23,66 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     corners = make_segmenter(options.cnn, "corners")
-    backbone, original, sampler = corners.backbone, Original(corners), PerClassSampler(3)
-    rows = []
-    for height, width in options.sizes:
-        images = torch.rand(1, 3, height, width)
-        # Blocks of classes, as masks have them.
-        mask = torch.arange(height)[:, None] * 2 // height * 2 + torch.arange(width) * 2 // width
-        mask = (mask % options.classes) * (CLASSES // options.classes)
-
-        def ours(images=images, mask=mask, alignment="exact"):  # noqa: ANN001, ANN202
-            points = sampler(mask, torch.Generator().manual_seed(0))
-            return hypercolumns_at(backbone, images, points[None], alignment)[0].half()
-
-        def theirs(images=images, mask=mask):  # noqa: ANN001, ANN202
-            points = sampler(mask, torch.Generator().manual_seed(0))
-            return original.hypercolumns(images)[0, :, points[:, 0], points[:, 1]].T.half()
-
-        with torch.inference_mode():
-            seconds = medians(
-                {"original": theirs, "ours": ours, "backbone": lambda images=images: backbone(images)}, options.rounds
-            )
-            off = difference(ours(alignment="corners").float(), theirs().float())
-        rows.append(
-            {
-                "size": f"{width}x{height}",
-                "samples": len(sampler(mask, torch.Generator().manual_seed(0))),
-                "original ms": seconds["original"] * 1e3,
-                "ours ms": seconds["ours"] * 1e3,
-                "backbone ms": seconds["backbone"] * 1e3,
-                "original / ours": seconds["original"] / seconds["ours"],
-                "ours / backbone": seconds["ours"] / seconds["backbone"],
-                "difference": off,
-            }
-        )
-        assert off <= 1e-3, "ours is not the same as the original's way (in float16)"
+    original = Original(corners)
+    rows = [measure(corners, original, one, options.classes, options.rounds) for one in options.sizes]
     report(f"extraction, cnn={options.cnn}, one image", rows, options.json)
+
+
+def measure(corners: Segmenter, original: Original, one: tuple[int, int], classes: int, rounds: int) -> dict[str, Any]:
+    """Time both ways, and check that they agree.
+
+    Args:
+        corners: aligned as the original is; its backbone is used.
+        original: of the same weights.
+        one: height and width of the image.
+        classes: in the image.
+        rounds: of which the median is taken.
+
+    Returns:
+        A row of the table.
+    """
+    images, mask, backbone = torch.rand(1, 3, *one), blocks(*one, classes), corners.backbone
+
+    def sample() -> Tensor:
+        return PerClassSampler(3)(mask, torch.Generator().manual_seed(0))
+
+    def ours(alignment: Alignment = "exact") -> Tensor:
+        return hypercolumns_at(backbone, images, sample()[None], alignment)[0].half()
+
+    def theirs() -> Tensor:
+        points = sample()
+        return original.hypercolumns(images)[0, :, points[:, 0], points[:, 1]].T.half()
+
+    with torch.inference_mode():
+        sides = {"original": theirs, "ours": ours, "backbone": lambda: backbone(images)}
+        seconds = medians(sides, rounds)
+        off = difference(ours("corners").float(), theirs().float())
+    assert off <= 1e-3, "ours is not the same as the original's way (in float16)"
+    return {
+        "size": f"{one[1]}x{one[0]}",
+        "samples": len(sample()),
+        "original ms": seconds["original"] * 1e3,
+        "ours ms": seconds["ours"] * 1e3,
+        "backbone ms": seconds["backbone"] * 1e3,
+        "original / ours": seconds["original"] / seconds["ours"],
+        "ours / backbone": seconds["ours"] / seconds["backbone"],
+        "difference": off,
+    }
+
+
+def blocks(height: int, width: int, classes: int) -> Tensor:
+    """Make a mask of blocks, as masks have them.
+
+    Args:
+        height: of the mask.
+        width: of the mask.
+        classes: how many of all classes are in it; at most 4.
+
+    Returns:
+        The mask (height, width) int64.
+    """
+    numbers = torch.arange(height)[:, None] * 2 // height * 2 + torch.arange(width) * 2 // width
+    return (numbers % classes) * (CLASSES // classes)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,11 @@ class Original(nn.Module):
         for name in (name for names in self.taps for name in names):
             self.network.get_submodule(name).register_forward_hook(self._keep(name))
         classifier = segmenter.classifier
+        first, last = classifier_layers(segmenter)
         self.mean, self.std = classifier.get_buffer("mean"), classifier.get_buffer("std") + 1e-5
-        self.first = nn.Conv2d(segmenter.backbone.channels, classifier.first.out_features, 1)
-        self.last = nn.Conv2d(classifier.first.out_features, len(segmenter.classes), 1)
-        for ours, theirs in ((self.first, classifier.first), (self.last, classifier.rest[-1])):
+        self.first = nn.Conv2d(segmenter.backbone.channels, first.out_features, 1)
+        self.last = nn.Conv2d(first.out_features, len(segmenter.classes), 1)
+        for ours, theirs in ((self.first, first), (self.last, last)):
             ours.weight.data = theirs.weight.data[:, :, None, None].contiguous()
             ours.bias = theirs.bias
 
@@ -45,7 +46,7 @@ class Original(nn.Module):
         return hook
 
     def hypercolumns(self, images: Tensor) -> Tensor:
-        """(B, D, H, W)."""
+        """The hypercolumns (B, D, H, W) of images (B, 3, H, W)."""
         mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
         self.network((images - mean) / std)
         size = images.shape[-2:]
@@ -57,3 +58,13 @@ class Original(nn.Module):
         standardised = (self.hypercolumns(images) - self.mean[:, None, None]) / self.std[:, None, None]
         logits: Tensor = self.last(self.first(standardised).relu())
         return logits
+
+
+def classifier_layers(segmenter: Segmenter) -> tuple[nn.Linear, nn.Linear]:
+    """The first and the last layer of a segmenter's classifier."""
+    first, rest = segmenter.classifier.first, segmenter.classifier.rest
+    assert isinstance(first, nn.Linear)
+    assert isinstance(rest, nn.Sequential)
+    last = rest[-1]
+    assert isinstance(last, nn.Linear)
+    return first, last

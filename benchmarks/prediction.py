@@ -8,6 +8,7 @@ of torchvision have random weights and 21 classes. Memory is of predict.py on on
 own.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, medians, report, size
+from common import ROOT, arguments, medians, report, size
 from PIL import Image
 from torchvision.models import segmentation
 
@@ -27,7 +28,6 @@ from hypercolumns import Segmenter
 from hypercolumns.io.images import read_image, write_image
 from hypercolumns.models.engine import AdaptiveSettings
 
-ROOT = Path(__file__).parents[1]
 PEERS = ("lraspp_mobilenet_v3_large", "fcn_resnet50")
 SIZES = [(1, 1), (360, 480), (3000, 4000), (6000, 8000)]
 
@@ -52,7 +52,7 @@ def main() -> None:
         options.json.write_text(json.dumps({"speed": rows, "memory": memory}, indent=1))
 
 
-def _alone(options: Any) -> list[dict[str, Any]]:
+def _alone(options: argparse.Namespace) -> list[dict[str, Any]]:
     """The models in this process."""
     segmenter = Segmenter.load(options.model)
     images = [read_image(path)[None] for path in sorted(options.images.iterdir())[: options.timed]]
@@ -70,14 +70,14 @@ def _alone(options: Any) -> list[dict[str, Any]]:
         exact, adaptive = sides["exact"](), sides["adaptive"]()
     equal = np.mean([float((a == b).float().mean()) for a, b in zip(exact, adaptive, strict=True)])
     agreement = {"exact": 1.0, "adaptive": float(equal)}
-    size = f"{images[0].shape[-1]}x{images[0].shape[-2]}"
+    about = f"{images[0].shape[-1]}x{images[0].shape[-2]}"
     return [
-        {"what": name, "size": size, "images/s": len(images) / each, "labels equal": agreement.get(name, float("nan"))}
+        {"what": name, "size": about, "images/s": len(images) / each, "labels equal": agreement.get(name, float("nan"))}
         for name, each in seconds.items()
     ]
 
 
-def _processes(options: Any) -> list[dict[str, Any]]:
+def _processes(options: argparse.Namespace) -> list[dict[str, Any]]:
     """predict.py by the command line, on one image and on many."""
     segmenter = Segmenter.load(options.model)
     paths = sorted(options.images.iterdir())[: options.number]
@@ -98,8 +98,7 @@ def _processes(options: Any) -> list[dict[str, Any]]:
                 with Image.open(folder / name / str(len(paths)) / f"{path.stem}.png") as mask:
                     equal.append((np.array(mask) == segmenter.predict(path)).mean())
             with Image.open(paths[0]) as image:
-                about = {"size": f"{image.width}x{image.height}"}
-            about |= {"labels equal": float(np.mean(equal))}  # type: ignore[dict-item]
+                about = {"size": f"{image.width}x{image.height}", "labels equal": float(np.mean(equal))}
             steady = (len(paths) - 1) / max(seconds[len(paths)] - seconds[1], 1e-9)
             for what, pace in {"whole process": len(paths) / seconds[len(paths)], "steady": steady}.items():
                 rows.append({"what": f"predict.py, {name}, {what}", "images/s": pace} | about)
@@ -107,28 +106,28 @@ def _processes(options: Any) -> list[dict[str, Any]]:
     return [{column: row[column] for column in order} for row in rows]
 
 
-def _memory(options: Any, size: tuple[int, int]) -> dict[str, Any]:
+def _memory(options: argparse.Namespace, one: tuple[int, int]) -> dict[str, Any]:
     """Of predict.py on one image of that size."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (*one, 3), np.uint8)
         write_image(folder / "image.png", Image.fromarray(noise))
         del noise
         start = time.perf_counter()
         usage = _predict(options, f"images={folder / 'image.png'}", f"out={folder / 'out'}")
         seconds = time.perf_counter() - start
         with Image.open(folder / "out" / "image.png") as mask:
-            assert mask.size == (size[1], size[0])
-    megapixels = size[0] * size[1] / 1e6
+            assert mask.size == one[::-1]
+    megapixels = one[0] * one[1] / 1e6
     return {
-        "size": f"{size[1]}x{size[0]}",
+        "size": f"{one[1]}x{one[0]}",
         "megapixels": megapixels,
         "seconds": seconds,
         "peak GB": usage.ru_maxrss * 1024 / 1e9,
     }
 
 
-def _predict(options: Any, *settings: str) -> Any:
+def _predict(options: argparse.Namespace, *settings: str) -> Any:
     """Run it to its end; returns what it has used."""
     command = [sys.executable, str(ROOT / "predict.py"), f"model={options.model}", "device=cpu", *settings]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}

@@ -11,22 +11,30 @@ default classifier is trained: the bare loop has the same batches in memory.
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import CLASSES, HIDDEN, make_backbone, report
+from common import CLASSES, CONF, HIDDEN, make_backbone, report
 from hydra import compose, initialize_config_dir
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from torch import Tensor
 
 from hypercolumns.data import SampleDataModule
 from hypercolumns.data.batch_samplers import SampleBatchSampler
+from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.settings.training import optimization
+from hypercolumns.runs.fit import fit
+from hypercolumns.runs.run import Run
+from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.training import optimization, trainer
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
+from hypercolumns.store.reader import Samples, Split
 from hypercolumns.tasks import PixelClassificationTask
 
-CONF = Path(__file__).parents[1] / "conf"
 CHANNELS, PER_IMAGE = 1504, 500
 
 
@@ -72,102 +80,84 @@ def make_store(folder: Path, images: int) -> SampleStore:
 
 
 def reading(store: SampleStore, folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Rows a second of both sides, in turns, and that they read the same."""
+    """Read all rows by both sides, in turns, and check that they read the same.
+
+    Args:
+        store: of samples.
+        folder: that has room for a copy of its features.
+        options: with `batch` and `rounds`.
+
+    Returns:
+        A row of the table.
+    """
     split = store.split("train")
-    array = np.lib.format.open_memmap(folder / "all.npy", "w+", np.float16, (len(split), CHANNELS))
-    for number in range(len(split.shards)):
-        features = split.tensors(number)["features"].numpy()
-        array[split.start(number) : split.start(number) + len(features)] = features
-    array.flush()
-    array = np.load(folder / "all.npy", mmap_mode="r")
+    array = as_array(split, folder / "all.npy")
     times: dict[str, list[float]] = {"numpy": [], "numpy, ascending": [], "ours": []}
     for epoch in range(options.rounds + 1):  # the first one warms up
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(epoch))
         drawn = [rows.numpy() for rows in order.split(options.batch)]
-        ascending = [np.sort(rows) for rows in drawn]
-        for name, rows in {"numpy": drawn, "numpy, ascending": ascending}.items():
+        for name, batches in {"numpy": drawn, "numpy, ascending": [np.sort(rows) for rows in drawn]}.items():
             start = time.perf_counter()
-            for each in rows:
-                array[each]
+            for rows in batches:
+                array[rows]
             times[name].append(time.perf_counter() - start)
         loader = SampleDataModule(store, options.batch, seed=epoch).train_dataloader()
         start = time.perf_counter()
         for _ in loader:
             pass
         times["ours"].append(time.perf_counter() - start)
-    rows = next(iter(SampleBatchSampler(len(split), options.batch, options.rounds)))
-    assert torch.equal(split.fetch(rows)[0], torch.from_numpy(array[rows.numpy()])), "ours are not the same rows"
+    first: Tensor = next(iter(SampleBatchSampler(len(split), options.batch, options.rounds)))
+    assert torch.equal(split.fetch(first)[0], torch.from_numpy(array[first.numpy()])), "ours are not the same rows"
     pace = {name: len(split) / float(np.median(each[1:])) for name, each in times.items()}
     return {
         "GB": split.bytes / 1e9,
         "shards": len(split.shards),
         "batch": options.batch,
-        **{f"{name} rows/s": rows for name, rows in pace.items()},
+        **{f"{name} rows/s": each for name, each in pace.items()},
         "ours / numpy": pace["ours"] / pace["numpy"],
         "ours / numpy, ascending": pace["ours"] / pace["numpy, ascending"],
     }
 
 
+def as_array(split: Split, file: Path) -> NDArray[np.float16]:
+    """Copy the features of a split to a file, and map it into memory; (N, D) float16."""
+    array = np.lib.format.open_memmap(file, "w+", np.float16, (len(split), CHANNELS))
+    for number in range(len(split.shards)):
+        features = split.tensors(number)["features"].numpy()
+        array[split.start(number) : split.start(number) + len(features)] = features
+    array.flush()
+    mapped: NDArray[np.float16] = np.load(file, mmap_mode="r")
+    return mapped
+
+
 def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Seconds of both sides, in turns, and that they end with the same classifier."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = [f"batch_size={options.batch}", f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu"]
-        cfg = compose("train", ["stage=pretrain", "scheduler=constant", *settings])
-    build.quiet_libraries()
-    split = store.split("train")
-    held = [
-        [split.fetch(rows) for rows in SampleBatchSampler(len(split), options.batch, cfg.seed, epoch)]
-        for epoch in range(options.epochs)
-    ]
+    """Train by both sides, in turns, and check that they end with the same classifier.
 
-    def start() -> MLPClassifier:
-        torch.manual_seed(0)
-        classifier = MLPClassifier(CHANNELS, CLASSES, HIDDEN)
-        classifier.set_statistics(*split.statistics())
-        return classifier
+    Args:
+        store: of samples.
+        folder: of the runs.
+        options: with `batch`, `epochs` and `rounds`.
 
-    backbone, classes = make_backbone("sqn"), [str(label) for label in range(CLASSES)]
-
-    def lightning(number: int) -> MLPClassifier:
-        classifier = start()
-        task = PixelClassificationTask(classifier, classes, **optimization(cfg))
-        data = SampleDataModule(store, options.batch, cfg.num_workers, cfg.seed)
-        build.fit(
-            cfg,
-            task,
-            data,
-            Segmenter(backbone, classifier, classes),
-            folder / f"run {number}",
-            folder / f"events {number}",
-        )
-        task.load_state_dict(
-            torch.load(folder / f"run {number}/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        )
-        return classifier
-
-    def bare(number: int) -> MLPClassifier:
-        classifier = start().train()
-        optimizer = optimization(cfg)["optimizer"](classifier.parameters())
-        for batches in held:
-            for features, labels, places in batches:
-                loss = torch.nn.functional.cross_entropy(classifier(features.float(), places), labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        return classifier
-
-    times: dict[str, list[float]] = {"Lightning": [], "bare loop": []}
+    Returns:
+        A row of the table.
+    """
+    cfg = pretrain_config(options.batch, options.epochs)
+    quiet_libraries()
+    split, backbone = store.split("train"), make_backbone("sqn")
+    held = hold_batches(split, options.batch, options.epochs, cfg.seed)
+    sides: dict[str, Callable[[int], MLPClassifier]] = {
+        "Lightning": lambda number: train_by_lightning(cfg, store, backbone, folder / f"run {number}"),
+        "bare loop": lambda _: train_by_bare_loop(cfg, split, held),
+    }
+    times: dict[str, list[float]] = {name: [] for name in sides}
     ends: dict[str, MLPClassifier] = {}
-    for number in range(options.rounds + 1):
-        for name, side in (("Lightning", lightning), ("bare loop", bare)):
+    for number in range(options.rounds + 1):  # the first one warms up
+        for name, side in sides.items():
             begin = time.perf_counter()
             ends[name] = side(number)
             times[name].append(time.perf_counter() - begin)
     seconds = {name: float(np.median(each[1:])) for name, each in times.items()}
-    features, _, places = split.fetch(torch.arange(min(len(split), 10_000)))
-    with torch.inference_mode():
-        logits = {name: classifier.eval()(features.float(), places) for name, classifier in ends.items()}
-    off = float((logits["Lightning"] - logits["bare loop"]).abs().max() / logits["bare loop"].abs().max())
+    off = difference_of_logits(ends["Lightning"], ends["bare loop"], split)
     assert off < 1e-2, f"they don't end with the same classifier: {off}"
     return {
         "batch": options.batch,
@@ -177,6 +167,99 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
         "Lightning / bare loop": seconds["Lightning"] / seconds["bare loop"],
         "difference of the logits": off,
     }
+
+
+def pretrain_config(batch: int, epochs: int) -> DictConfig:
+    """The settings of stage pretrain, at a constant rate."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = [f"batch_size={batch}", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"]
+        return compose("train", ["stage=pretrain", "scheduler=constant", *settings])
+
+
+def hold_batches(split: Split, batch: int, epochs: int, seed: int) -> list[list[Samples]]:
+    """Read the batches of every epoch into memory, as stage pretrain draws them.
+
+    Args:
+        split: of a store.
+        batch: the samples of a step.
+        epochs: how many.
+        seed: of the order.
+
+    Returns:
+        The batches of each epoch.
+    """
+    return [
+        [split.fetch(rows) for rows in SampleBatchSampler(len(split), batch, seed, epoch)] for epoch in range(epochs)
+    ]
+
+
+def new_classifier(split: Split) -> MLPClassifier:
+    """The same random classifier at each call."""
+    torch.manual_seed(0)
+    classifier = MLPClassifier(CHANNELS, CLASSES, HIDDEN)
+    classifier.set_statistics(*split.statistics())
+    return classifier
+
+
+def train_by_lightning(cfg: DictConfig, store: SampleStore, backbone: Backbone, run: Path) -> MLPClassifier:
+    """Train a classifier as stage pretrain does.
+
+    Args:
+        cfg: the settings of stage pretrain.
+        store: of samples.
+        backbone: that a checkpoint holds beside the classifier; not used.
+        run: a new folder.
+
+    Returns:
+        The classifier of the last epoch.
+    """
+    classifier = new_classifier(store.split("train"))
+    names = [str(label) for label in range(CLASSES)]
+    task = PixelClassificationTask(classifier, names, **optimization(cfg))
+    data = SampleDataModule(store, cfg.batch_size, cfg.num_workers, cfg.seed)
+    segmenter = Segmenter(backbone, classifier, names)
+    fit(task, data, run, lambda: trainer(cfg, Run(run), data, segmenter))
+    task.load_state_dict(torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
+    return classifier
+
+
+def train_by_bare_loop(cfg: DictConfig, split: Split, epochs: list[list[Samples]]) -> MLPClassifier:
+    """Train a classifier on batches that are in memory.
+
+    Args:
+        cfg: the settings of stage pretrain.
+        split: that the batches are of.
+        epochs: the batches of each.
+
+    Returns:
+        The classifier of the last epoch.
+    """
+    classifier = new_classifier(split).train()
+    optimizer = optimization(cfg)["optimizer"](classifier.parameters())
+    for batches in epochs:
+        for features, labels, places in batches:
+            loss = torch.nn.functional.cross_entropy(classifier(features.float(), places), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return classifier
+
+
+def difference_of_logits(ours: MLPClassifier, reference: MLPClassifier, split: Split) -> float:
+    """Compare two classifiers on the first samples of a split.
+
+    Args:
+        ours: the one that is judged.
+        reference: the other one.
+        split: of a store.
+
+    Returns:
+        The largest difference of the logits, relative to the largest logit of the reference.
+    """
+    features, _, places = split.fetch(torch.arange(min(len(split), 10_000)))
+    with torch.inference_mode():
+        found, wanted = (each.eval()(features.float(), places) for each in (ours, reference))
+    return float((found - wanted).abs().max() / wanted.abs().max())
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import report
+from common import ROOT, report, stage_settings
 
-ROOT = Path(__file__).parents[1]
+STAGES = ("extract", "pretrain")
 
 
 def main() -> None:
@@ -32,23 +32,37 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for images in options.images:
-            row: dict[str, Any] = {"images": images}
-            common = ["data=shapes", f"data.root={folder}/data", f"data.train_images={images}", "data.val_images=40"]
-            common += [f"runs={folder}/{images}", "cnn.weights=null", "trainer.accelerator=cpu"]
-            settings = {
-                "extract": ["sampler=uniform", f"sampler.n={options.samples}"],
-                "pretrain": ["trainer.max_epochs=1", "val_images=0", "batch_size=4096"],
-            }
-            for stage, of_stage in settings.items():
-                command = [sys.executable, str(ROOT / "train.py"), f"stage={stage}", *common, *of_stage]
-                main_peak, tree_peak = peaks(command, options.threads)
-                row |= {f"{stage} MB": main_peak / 1e6, f"{stage} with workers MB": tree_peak / 1e6}
-            shards = list(Path(folder, str(images)).rglob("train-*.safetensors"))
-            row |= {"store MB": sum(path.stat().st_size for path in shards) / 1e6}
-            rows.append(row)
+            rows.append(measure(Path(folder), images, options.samples, options.threads))
     for row in rows:
-        row |= {f"{stage} / the first": row[f"{stage} MB"] / rows[0][f"{stage} MB"] for stage in settings}
+        row |= {f"{stage} / the first": row[f"{stage} MB"] / rows[0][f"{stage} MB"] for stage in STAGES}
     report("peak anonymous memory", rows, options.json)
+
+
+def measure(folder: Path, images: int, samples: int, threads: int) -> dict[str, Any]:
+    """Run both stages, and see what memory they need and how large the store is.
+
+    Args:
+        folder: of the runs and of the pictures.
+        images: to train on.
+        samples: of each image.
+        threads: of each process.
+
+    Returns:
+        A row of the table.
+    """
+    row: dict[str, Any] = {"images": images}
+    data = ["data=shapes", f"data.root={folder}/data", f"data.train_images={images}", "data.val_images=40"]
+    settings = {
+        "all": [*data, f"runs={folder}/{images}", "cnn.weights=null", "trainer.accelerator=cpu"],
+        "extract": ["num_workers=0", "sampler=uniform", f"sampler.n={samples}"],
+        "pretrain": ["trainer.max_epochs=1", "val_images=0", "batch_size=4096"],
+    }
+    for stage in STAGES:
+        command = [sys.executable, str(ROOT / "train.py"), *stage_settings(stage, settings)]
+        main_peak, tree_peak = peaks(command, threads)
+        row |= {f"{stage} MB": main_peak / 1e6, f"{stage} with workers MB": tree_peak / 1e6}
+    shards = (folder / str(images)).rglob("train-*.safetensors")
+    return row | {"store MB": sum(path.stat().st_size for path in shards) / 1e6}
 
 
 def peaks(command: list[str], threads: int) -> tuple[int, int]:

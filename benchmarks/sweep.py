@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from common import report, start, wait_for
+from common import report, run_stage, stage_settings, start, wait_for
 
 RATES = [1e-3, 3e-3]
 RUNS = "*/*/pretrain/[!l]*"  # but `latest`
@@ -35,65 +35,120 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as data too")
     options = parser.parse_args()
-    jobs = len(options.hidden) * len(RATES)
-    data = options.settings or ["data=shapes", "data.train_images=40", "data.val_images=10", "cnn.weights=null"]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        common = [*data, f"cnn={options.cnn}", f"trainer.max_epochs={options.epochs}", "trainer.accelerator=cpu"]
-        if not options.settings:  # drawn once, for both sides
-            common.append(f"data.root={folder / 'data'}")
-        run([*common, "stage=extract", f"runs={folder / 'first'}"], options.threads)
+        compare(Path(temporary), options)
 
-        separate = folder / "separate"
-        seconds = {f"{jobs} commands": timed(lambda: separately(common, separate, options.hidden, options.threads))}
-        seconds["a sweep"] = timed(lambda: run(sweep(common, folder / "sweep", options.hidden), options.threads))
-        assert figures(separate) == figures(folder / "sweep"), "the figures differ"
-        assert len(figures(folder / "sweep")) == jobs
 
-        killed = folder / "killed"
-        process = start("train.py", sweep(common, killed, options.hidden), options.threads)
-        for number in range(jobs // 2):
-            wait_for(killed, f"sweeps/*/jobs/{number}.json", process)
-        wait_for(killed, f"{RUNS}/checkpoints/last.ckpt", process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        finished = times(killed)
-        again = timed(lambda: run(sweep(common, killed, options.hidden), options.threads))
-        now = times(killed)
-        untouched = sum(now[path] == when for path, when in finished.items()) // 2
-        (table,) = killed.glob("sweeps/*/table.csv")
-        with table.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert figures(killed) == figures(folder / "sweep"), "the figures differ after the kill"
-    result: list[dict[str, Any]] = [
-        {"what": what, "seconds": value, "against the sweep": value / seconds["a sweep"]}
-        for what, value in seconds.items()
+def compare(folder: Path, options: argparse.Namespace) -> None:
+    """Run both sides and the killed sweep, check that they agree, and print.
+
+    Args:
+        folder: of the runs and the pictures.
+        options: of the command line.
+    """
+    jobs = len(options.hidden) * len(RATES)
+    settings = make_settings(folder, options)
+    run_stage("extract", settings | {"all": [*settings["all"], f"runs={folder / 'first'}"]}, options.threads)
+
+    separate, swept = folder / "separate", folder / "sweep"
+    seconds = {f"{jobs} commands": timed(lambda: separately(settings, separate, options))}
+    seconds["a sweep"] = timed(lambda: run(sweep(settings, swept, options.hidden), options.threads))
+    assert figures(separate) == figures(swept), "the figures differ"
+    assert len(figures(swept)) == jobs
+
+    killed = folder / "killed"
+    kill(sweep(settings, killed, options.hidden), killed, jobs // 2, options.threads)
+    finished = times(killed)
+    again = timed(lambda: run(sweep(settings, killed, options.hidden), options.threads))
+    assert figures(killed) == figures(swept), "the figures differ after the kill"
+
+    seconds["the killed sweep, again"] = again
+    rows = [
+        {"what": what, "seconds": each, "against the sweep": each / seconds["a sweep"]}
+        for what, each in seconds.items()
     ]
-    result.append(
-        {"what": "the killed sweep, again", "seconds": again, "against the sweep": again / seconds["a sweep"]}
-    )
-    report(f"{jobs} jobs, cnn={options.cnn}; figures equal", result, options.json)
+    report(f"{jobs} jobs, cnn={options.cnn}; figures equal", rows, options.json)
+    check_kill(finished, killed, jobs)
+
+
+def make_settings(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
+    """The settings of every job by stage, see `common.stage_settings`; pictures are drawn once, for all sides."""
+    synthetic = ["data=shapes", "data.train_images=40", "data.val_images=10", "cnn.weights=null"]
+    data = options.settings or [*synthetic, f"data.root={folder / 'data'}"]
+    return {
+        "all": [*data, f"cnn={options.cnn}", "trainer.accelerator=cpu", "sampler.n=30", "num_workers=0"],
+        "pretrain": [f"trainer.max_epochs={options.epochs}"],
+    }
+
+
+def kill(settings: list[str], runs: Path, done: int, threads: int) -> None:
+    """Start a sweep and kill it when so many jobs are done and the next one is at work.
+
+    Args:
+        settings: of the sweep.
+        runs: its folder.
+        done: how many jobs.
+        threads: of the process.
+    """
+    process = start("train.py", settings, threads)
+    for number in range(done):
+        wait_for(runs, f"sweeps/*/jobs/{number}.json", process)
+    wait_for(runs, f"{RUNS}/checkpoints/last.ckpt", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def check_kill(finished: dict[Path, int], runs: Path, jobs: int) -> None:
+    """Check that what a killed sweep had finished was not touched afterwards, and that its table has all jobs.
+
+    Args:
+        finished: when the files of its finished runs were written, see `times`.
+        runs: its folder, after the same command.
+        jobs: how many it has.
+    """
+    now = times(runs)
+    untouched = sum(now[path] == when for path, when in finished.items()) // 2
+    (table,) = runs.glob("sweeps/*/table.csv")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
     print(f"killed with {len(finished) // 2} jobs done: {untouched} of them untouched, {len(rows)} rows in the table")
     assert 2 * untouched == len(finished)
     assert len(rows) == len(now) // 2 == jobs
 
 
-def sweep(common: list[str], runs: Path, hidden: list[int]) -> list[str]:
-    """The settings of all jobs at once."""
+def sweep(settings: dict[str, list[str]], runs: Path, hidden: list[int]) -> list[str]:
+    """The command line of all jobs at once.
+
+    Args:
+        settings: of every job, by stage.
+        runs: the folder of the runs.
+        hidden: the sizes of the classifiers, each with every rate.
+
+    Returns:
+        The arguments of train.py.
+    """
     sizes, rates = (",".join(map(str, values)) for values in (hidden, RATES))
-    return ["-m", *common, f"runs={runs}", "stage=pretrain", f"classifier.hidden={sizes}", f"optimizer.lr={rates}"]
+    own = [f"runs={runs}", f"classifier.hidden={sizes}", f"optimizer.lr={rates}"]
+    return ["-m", *stage_settings("pretrain", settings), *own]
 
 
-def separately(common: list[str], runs: Path, hidden: list[int], threads: int) -> None:
-    """The samples, then each job by a command of its own."""
-    settings = [*common, f"runs={runs}"]
-    run([*settings, "stage=extract"], threads)
-    for size, rate in product(hidden, RATES):
-        run([*settings, "stage=pretrain", f"classifier.hidden={size}", f"optimizer.lr={rate}"], threads)
+def separately(settings: dict[str, list[str]], runs: Path, options: argparse.Namespace) -> None:
+    """Run the extraction, then each job by a command of its own.
+
+    Args:
+        settings: of every job, by stage.
+        runs: the folder of the runs.
+        options: of the command line.
+    """
+    settings = settings | {"all": [*settings["all"], f"runs={runs}"]}
+    run_stage("extract", settings, options.threads)
+    for size, rate in product(options.hidden, RATES):
+        own = [*settings["pretrain"], f"classifier.hidden={size}", f"optimizer.lr={rate}"]
+        run_stage("pretrain", settings | {"pretrain": own}, options.threads)
 
 
 def run(settings: list[str], threads: int) -> None:
-    """A command to its end."""
+    """Run train.py to its end."""
     assert start("train.py", settings, threads).wait() == 0
 
 

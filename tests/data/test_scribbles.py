@@ -1,0 +1,116 @@
+"""The tool that makes a set of few labels of a full one."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypercolumns.data import scribbles, shapes
+from hypercolumns.labels import IGNORE_INDEX
+
+
+def filled(mask):
+    """Regions by flooding from each pixel that is not in one yet: slow and plain."""
+    waiting, found = {tuple(p) for p in np.argwhere(mask != IGNORE_INDEX).tolist()}, []
+    while waiting:
+        edge, region = [waiting.pop()], set()
+        while edge:
+            y, x = edge.pop()
+            region.add((y, x))
+            for other in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
+                if other in waiting and mask[other] == mask[y, x]:
+                    waiting.remove(other)
+                    edge.append(other)
+        found.append(frozenset(region))
+    return set(found)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (12, 17)])
+@pytest.mark.parametrize("seed", range(4))
+def test_regions_are_those_of_a_flood(size, seed):
+    mask = np.random.default_rng(seed).choice(np.array([0, 1, IGNORE_INDEX], np.uint8), size)
+    found = [frozenset(map(tuple, region.tolist())) for region in scribbles.connected_regions(mask)]
+    assert len(found) == len(set(found))
+    assert set(found) == filled(mask)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_scribble_is_a_line_inside_its_region(seed):
+    mask = np.full((30, 40), IGNORE_INDEX, np.uint8)
+    mask[5:20, 3:35] = 1
+    mask[10:14, 10:30] = IGNORE_INDEX
+    (region,) = scribbles.connected_regions(mask)
+    curve = scribbles.draw_scribble(region, np.random.default_rng(seed))
+    assert (mask[tuple(curve.T)] == 1).all()
+    assert len(curve) > 20
+    assert np.abs(np.diff(curve, axis=0)).max() == 1
+    assert (curve == scribbles.draw_scribble(region, np.random.default_rng(seed))).all()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    shapes(place := tmp_path_factory.mktemp("source"), train_images=3, val_images=2)
+    (layout,) = place.glob("*/VOCdevkit/VOC2012")
+    return layout.parents[1]
+
+
+def masks(root):
+    layout = root / "VOCdevkit" / "VOC2012"
+    listed = (layout / "ImageSets" / "Segmentation" / "train.txt").read_text().split()
+    return {name: np.array(Image.open(layout / "SegmentationClass" / f"{name}.png")) for name in listed}
+
+
+@pytest.mark.parametrize("kind", [["--scribbles"], ["--points", "3"]])
+def test_train_masks_keep_a_few_right_labels(source, tmp_path, capsys, kind):
+    whole, target = masks(source), tmp_path / "target"
+    scribbles.main([str(source), str(target), *kind])
+    sparse = masks(target)
+    assert sparse.keys() == whole.keys()
+    for name, mask in whole.items():
+        kept = sparse[name] != IGNORE_INDEX
+        assert (sparse[name] == mask)[kept].all()
+        counts = [kept[tuple(region.T)].sum() for region in scribbles.connected_regions(mask)]
+        assert all(counts)
+        assert sum(counts) == kept.sum() < mask.size / 10
+        if "3" in kind:
+            assert max(counts) == 3
+    kept, total = (sum(int((mask != IGNORE_INDEX).sum()) for mask in each.values()) for each in (sparse, whole))
+    assert f"{kept:,} of {total:,} labelled pixels are left" in capsys.readouterr().out
+    assert all((masks(source)[name] == mask).all() for name, mask in whole.items())  # links were not written through
+
+
+def test_all_but_train_masks_are_links(source, tmp_path):
+    scribbles.main([str(source), str(tmp_path), "--scribbles"])
+    layout, copy = (root / "VOCdevkit" / "VOC2012" for root in (source, tmp_path))
+    for path in layout.rglob("*"):
+        assert (copy / path.relative_to(layout)).exists()
+    changed = {path.stem for path in (copy / "SegmentationClass").iterdir() if not path.is_symlink()}
+    assert changed == set(masks(source))
+    assert (copy / "JPEGImages").resolve() == (layout / "JPEGImages").resolve()
+
+
+def test_same_seed_makes_same_masks(source, tmp_path):
+    for name, seed in (("one", "5"), ("two", "5"), ("other", "6")):
+        scribbles.main([str(source), str(tmp_path / name), "--scribbles", "--seed", seed])
+    one, two, other = (masks(tmp_path / name) for name in ("one", "two", "other"))
+    assert all((one[name] == two[name]).all() for name in one)
+    assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_small_regions_are_left_void():
+    mask = np.full((8, 8), IGNORE_INDEX, np.uint8)
+    mask[0, :2], mask[4, :3] = 1, 2
+    sparse = scribbles.sparse_mask(mask, lambda region, random: region, np.random.default_rng(0), min_region=3)
+    assert (sparse == np.where(mask == 2, 2, IGNORE_INDEX)).all()
+
+
+def test_target_that_is_there_or_source_that_is_not_is_refused(source, tmp_path, capsys):
+    scribbles.main([str(source), str(tmp_path), "--points", "1"])
+    for arguments, message in (
+        ([str(source), str(tmp_path)], "holds .* already; give another folder"),
+        ([str(tmp_path / "nothing"), str(tmp_path / "new")], "must hold the folder"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            scribbles.main([*arguments, "--points", "1"])
+        assert re.search(message, capsys.readouterr().err)

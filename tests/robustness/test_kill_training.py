@@ -1,0 +1,86 @@
+"""Each stage killed at random moments and started again, against one that was left alone: the same bytes.
+
+A kill is SIGKILL, SIGTERM, SIGINT or SIGUSR1, in turns. One that comes when all is done is tried again.
+"""
+
+import itertools
+import shutil
+import signal
+import time
+
+import pytest
+from robustness.commands import kill_while_writing, sha256, wait_for
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+COMMON = [
+    "data=shapes",
+    "data.val_images=16",
+    "cnn.weights=null",
+    "trainer.accelerator=cpu",
+    "num_workers=1",
+    "sampler.n=30",
+]
+CLASSIFIER = ["classifier.hidden=64", "classifier.dropout=0.5", "checkpoint_minutes=0.01"]
+STEPS = ["pixels=500", "augment.scale=null", "augment.crop=64", "augment.flip=0.5"]
+SETTINGS = {
+    "extract": ["embedding=0"],
+    "pretrain": [*CLASSIFIER, "batch_size=128"],
+    "train": [*CLASSIFIER, *STEPS, "wise_ft_alpha=0.5", "~callbacks.prediction_panels"],
+}
+SHORT = ["cnn=rgb", "data.train_images=40"]
+LONG = ["data.train_images=120"]
+EPOCHS = {"pretrain": 10, "train": 3}
+SHORT_EPOCHS = 4
+FIRST = {"extract": "samples/*/fingerprint.json", "pretrain": "pretrain/*/run.json", "train": "train/*/run.json"}
+LAST = {"extract": "samples/*/index.json", "pretrain": "pretrain/latest", "train": "train/latest"}
+RESULT = {"extract": "samples/*/*-*.*", "pretrain": "pretrain/*/model.*", "train": "train/*/model.*"}
+
+
+@pytest.fixture
+def run(start, tmp_path, effort):
+    """Starts a stage."""
+
+    def run(stage):
+        size = SHORT if effort == 1 else LONG
+        epochs = [f"trainer.max_epochs={SHORT_EPOCHS if effort == 1 else EPOCHS[stage]}"] if stage in EPOCHS else []
+        places = [f"runs={tmp_path / 'runs'}", f"data.root={tmp_path / 'data'}"]
+        return start("train.py", f"stage={stage}", *COMMON, *size, *SETTINGS[stage], *epochs, *places)
+
+    return run
+
+
+def contents(stage, place):
+    """The sha256 of what the stage is there to make, by path."""
+    files = sorted(place.glob(f"runs/*/*/{RESULT[stage]}"))
+    return {str(path): sha256(path) for path in files if path.parent.name != "latest"}
+
+
+@pytest.mark.slow(seconds=70)
+def test_killed_stage_ends_with_same_bytes(run, tmp_path, effort, chance):
+    """In CI the last stage is killed; those before it make its input."""
+    for stage in SETTINGS:
+        process = run(stage)
+        wait_for(tmp_path, f"runs/*/*/{FIRST[stage]}", process)
+        begin = time.perf_counter()
+        assert process.wait() == 0
+        seconds = time.perf_counter() - begin
+        whole = contents(stage, tmp_path)
+        assert whole
+        if stage == "train" or effort > 1:
+            for number in itertools.islice(itertools.cycle(SIGNALS), effort):
+                kill(run, stage, tmp_path, chance, seconds, number)
+                assert run(stage).wait() == 0
+                assert contents(stage, tmp_path) == whole, f"{stage} after {signal.Signals(number).name}"
+                print(f"{stage}: {signal.Signals(number).name}, and the same bytes after the same command")
+
+
+def kill(run, stage, place, chance, seconds, number):
+    """Run a stage anew and kill it before it is done, however often that takes."""
+    while True:
+        for folder in place.glob(f"runs/*/*/{FIRST[stage].partition('/')[0]}"):
+            shutil.rmtree(folder)
+        moment = chance.uniform(0, seconds)
+        code = kill_while_writing(place, f"runs/*/*/{FIRST[stage]}", run(stage), moment, number)
+        if not any(place.glob(f"runs/*/*/{LAST[stage]}")):
+            assert code in (-number, 128 + number), f"{stage} ended by itself"
+            return
