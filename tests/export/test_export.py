@@ -146,9 +146,9 @@ def test_grids_are_nested_where_cells_are_centred_on_cells():
 
 @pytest.mark.parametrize("format", ["torch", slow("onnx")])
 def test_what_does_something_else_is_not_written(format, tmp_path, monkeypatch):
-    finish = MLPClassifier.finish
+    head = MLPClassifier.head
     monkeypatch.setattr(
-        ExportableSegmenter, "_finish", lambda self, *seen: finish(self.classifier, *seen).argmin(-1, True).byte()
+        ExportableSegmenter, "_head", lambda self, *seen: head(self.classifier, *seen).argmin(-1, True).byte()
     )
     path = tmp_path / "model"
     path.write_text("what was there")

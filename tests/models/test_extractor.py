@@ -31,7 +31,7 @@ def assert_windows_are_the_whole_image(segmenter, size, count=2):
         assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
         assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))
         assert torch.allclose(segmenter.hypercolumns_at(images, points), hypercolumns, atol=1e-5)
-        everywhere = AdaptiveSettings(start=4, margin=float("inf"))
+        everywhere = AdaptiveSettings(stride=4, margin=float("inf"))
         assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
 
 
@@ -69,11 +69,11 @@ def test_a_crop_in_windows_knows_where_it_is():
     segmenter = Segmenter(
         backbone, GridClassifier(backbone.channels, 3, 2, 8), ["a", "b", "c"], resize=(230, 310)
     ).eval()
-    image, frame = torch.rand(1, 3, 120, 440), torch.tensor([[-30.0, -50.0, 400.0, 800.0]])
+    image, box = torch.rand(1, 3, 120, 440), torch.tensor([[-30.0, -50.0, 400.0, 800.0]])
     with torch.inference_mode():
-        logits = segmenter(image, frame)
+        logits = segmenter(image, box)
         segmenter.window = CUT
-        cut = segmenter(image, frame)
+        cut = segmenter(image, box)
         assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
         assert not torch.allclose(segmenter(image), cut, atol=1e-3)
 
@@ -124,7 +124,7 @@ def test_a_network_with_operations_on_the_whole_image_says_so():
         UserWarning, match="mobilenet_v3_large depends on the whole image, or on much of it, so that one of 120x100"
     ):
         (window,) = windows(backbone, image, "exact", limit=64 * 64)
-    assert torch.equal(window.maps[1].cells, backbone(image)[1])
+    assert torch.equal(window.maps[1].values, backbone(image)[1])
 
 
 def test_batch_norm_in_training_sees_the_whole_image():

@@ -62,7 +62,7 @@ def test_labels_are_the_arg_max_of_the_logits(any_segmenter, size, resize):
     labels = any_segmenter.labels(images)
     assert labels.dtype == torch.uint8
     assert torch.equal(labels.long(), logits.argmax(1))
-    everywhere = AdaptiveSettings(start=4, margin=float("inf"))
+    everywhere = AdaptiveSettings(stride=4, margin=float("inf"))
     assert (any_segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
 
 
@@ -109,12 +109,12 @@ def test_a_crop_with_its_frame_is_a_part_of_its_image():
     segmenter = Segmenter(backbone, GridClassifier(5, 3, 3, 8), ["a", "b", "c"]).eval()
     images = torch.rand(2, 3, 40, 50)
     crops = torch.stack([images[0, :, 10:30, 7:40], images[1, :, 3:23, 0:33]])
-    frames = torch.tensor([[-10.0, -7.0, 40.0, 50.0], [-3.0, 0.0, 40.0, 50.0]])
+    boxes = torch.tensor([[-10.0, -7.0, 40.0, 50.0], [-3.0, 0.0, 40.0, 50.0]])
     whole = segmenter(images)
     expected = torch.stack([whole[0, :, 10:30, 7:40], whole[1, :, 3:23, 0:33]])
-    assert torch.allclose(segmenter(crops, frames), expected, atol=1e-5)
+    assert torch.allclose(segmenter(crops, boxes), expected, atol=1e-5)
     points = torch.randint(0, 20, (2, 30, 2))
-    found = segmenter.logits_at(crops, points, frames)
+    found = segmenter.logits_at(crops, points, boxes)
     for one, logits, of_crop in zip(points, found, expected, strict=True):
         assert torch.allclose(logits, of_crop[:, one[:, 0], one[:, 1]].T, atol=1e-5)
     assert not torch.allclose(segmenter(crops), expected, atol=1e-2)
@@ -139,17 +139,17 @@ def test_probabilities_are_the_softmax_of_the_logits(any_segmenter):
     assert np.abs(found - any_segmenter.logits(image).softmax(0).numpy()).max() < 1e-6
 
 
-@pytest.mark.parametrize("views", [NO_TTA, TestTimeAugmentation((1.0, 0.5), flip=True)])
-def test_decisions_are_made_of_the_probabilities(any_segmenter, views):
+@pytest.mark.parametrize("tta", [NO_TTA, TestTimeAugmentation((1.0, 0.5), flip=True)])
+def test_decisions_are_made_of_the_probabilities(any_segmenter, tta):
     images = torch.rand(2, 3, 33, 47)
-    probabilities = any_segmenter.probabilities_of_batch(images, views)
-    found = any_segmenter.decisions(images, views, probabilities=True)
+    probabilities = any_segmenter.probabilities_of_batch(images, tta)
+    found = any_segmenter.decisions(images, tta, probabilities=True)
     assert torch.equal(found.labels, probabilities.argmax(1).byte())
     assert (found.probabilities.float() - probabilities).abs().max() < 5e-4
     assert (found.confidence.float() - probabilities.amax(1)).abs().max() < 5e-4
     entropy = -(probabilities * probabilities.log()).sum(1) / np.log(3)
     assert (found.entropy.float() - entropy).abs().max() < 1e-3
-    assert any_segmenter.decisions(images, views).probabilities is None
+    assert any_segmenter.decisions(images, tta).probabilities is None
 
 
 def test_of_one_class_all_is_certain(segmenter):

@@ -33,10 +33,10 @@ def test_probabilities_are_the_mean_over_views(segmenter):
     for size in ((28, 40), (37, 53)):
         one = at_size(segmenter, size)
         expected += [one(pictures).softmax(1), one(pictures.flip(3)).flip(3).softmax(1)]
-    views = TestTimeAugmentation((0.75, 1.0), flip=True)
-    found = segmenter.probabilities_of_batch(pictures, views)
+    tta = TestTimeAugmentation((0.75, 1.0), flip=True)
+    found = segmenter.probabilities_of_batch(pictures, tta)
     torch.testing.assert_close(found, torch.stack(expected).mean(0))
-    assert torch.equal(segmenter.labels(pictures, views=views), found.argmax(1).byte())
+    assert torch.equal(segmenter.labels(pictures, tta=tta), found.argmax(1).byte())
 
 
 @torch.no_grad()
@@ -48,21 +48,21 @@ def test_scales_are_of_the_size_that_the_model_was_made_for(segmenter):
 
 @torch.no_grad()
 def test_a_view_in_windows_is_the_view(segmenter):
-    pictures, views = images(90, 120), TestTimeAugmentation((1.5,), flip=True)
-    whole = segmenter.probabilities_of_batch(pictures, views)
+    pictures, tta = images(90, 120), TestTimeAugmentation((1.5,), flip=True)
+    whole = segmenter.probabilities_of_batch(pictures, tta)
     segmenter.window = 8000
-    torch.testing.assert_close(segmenter.probabilities_of_batch(pictures, views), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(segmenter.probabilities_of_batch(pictures, tta), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_a_symmetric_image_gets_symmetric_labels(segmenter):
     half = images(40, 30)[:1]
-    labels = segmenter.predict(torch.cat([half, half.flip(3)], 3)[0], views=TestTimeAugmentation(flip=True))
+    labels = segmenter.predict(torch.cat([half, half.flip(3)], 3)[0], tta=TestTimeAugmentation(flip=True))
     assert (labels == labels[:, ::-1]).all()
 
 
 def test_one_view_is_the_plain_prediction(segmenter):
     picture = images()[0]
-    assert (segmenter.predict(picture, views=NO_TTA) == segmenter.predict(picture)).all()
+    assert (segmenter.predict(picture, tta=NO_TTA) == segmenter.predict(picture)).all()
 
 
 def test_adaptive_sees_one_view(segmenter):

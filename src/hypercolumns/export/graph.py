@@ -73,7 +73,7 @@ class ExportableSegmenter(nn.Module):
             TapGroup(
                 [maps[number] for number in group],
                 [self.parts[number] for number in group],
-                fine=all(
+                high_res=all(
                     isinstance(axis, RegularGrid) and axis.stride < HIGH_RES_STRIDE for axis in taps[group[0]].axes
                 ),
                 nested=nested,
@@ -84,11 +84,11 @@ class ExportableSegmenter(nn.Module):
             normalised_coordinates(torch.arange(side), torch.arange(side), full_image_box((side, side))).y
             for side in size
         )
-        found = scan_rows(groups, self.bias, self._finish, PixelCoordinates(y, x))
+        found = scan_rows(groups, self.bias, self._head, PixelCoordinates(y, x))
         return found[..., 0] if self.outputs == "labels" else found.permute(0, 3, 1, 2)
 
-    def _finish(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
-        logits = self.classifier.finish(hidden, where)
+    def _head(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
+        logits = self.classifier.head(hidden, where)
         return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.outputs == "labels" else logits
 
     def _taps(self, deepest: Tensor) -> list[Tap]:
@@ -98,13 +98,13 @@ class ExportableSegmenter(nn.Module):
 
 
 def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], bool]]:
-    """The numbers of the taps, those together whose cells are centred alike in images of every size; coarse ones first.
+    """The numbers of the taps, grouped by where cells are centred in images of every size; low resolutions first.
 
     With each group, whether its columns of cells are always centred on columns of the next group.
     """
     # Along an axis that is longer by a period, every map has a period more of cells: these sizes stand for all.
-    sizes = range(backbone.min_side, backbone.min_side + max(backbone.period))
-    counts = [*zip(*(backbone.cells(size, size) for size in sizes), strict=True)]
+    sizes = range(backbone.min_side, backbone.min_side + max(backbone.shift_period))
+    counts = [*zip(*(backbone.map_sizes(size, size) for size in sizes), strict=True)]
     grids = [
         None if (axes := _regular(tap)) is None else (axes, cells)
         for tap, cells in zip(backbone.taps, counts, strict=True)
@@ -123,24 +123,24 @@ def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], b
 
     groups.sort(key=lambda group: -math.inf if (found := columns(group)) is None else -found[0].stride)
     nested = [
-        alignment == "exact" and coarse is not None and finer is not None and _among(*coarse, *finer)
-        for coarse, finer in itertools.pairwise(map(columns, groups))
+        alignment == "exact" and low is not None and higher is not None and _among(*low, *higher)
+        for low, higher in itertools.pairwise(map(columns, groups))
     ]
     return list(zip(groups, [*nested, False], strict=True))
 
 
 def _regular(tap: Tap) -> tuple[RegularGrid, RegularGrid] | None:
-    """The geometry of a tap of equally distant cells, without its reach, which does not matter here."""
+    """The geometry of a tap of equally distant cells, without their receptive-field extent: it does not matter here."""
     y, x = (RegularGrid(axis.stride, axis.offset) if isinstance(axis, RegularGrid) else None for axis in tap.axes)
     return None if y is None or x is None else (y, x)
 
 
-def _among(coarse: RegularGrid, few: Sequence[int], fine: RegularGrid, many: Sequence[int]) -> bool:
-    """Whether each coarse cell is centred on a fine one, when there are so many of them in images of the same sizes."""
-    whole = [(coarse.offset - fine.offset) / fine.stride, coarse.stride / fine.stride]
+def _among(low: RegularGrid, few: Sequence[int], high: RegularGrid, many: Sequence[int]) -> bool:
+    """Whether each cell of `low` is centred on one of `high`, given their numbers in images of the same sizes."""
+    whole = [(low.offset - high.offset) / high.stride, low.stride / high.stride]
     if whole[0] < 0 or any(number % 1 for number in whole):
         return False
     return all(
-        coarse.offset + coarse.stride * (one - 1) <= fine.offset + fine.stride * (other - 1)
+        low.offset + low.stride * (one - 1) <= high.offset + high.stride * (other - 1)
         for one, other in zip(few, many, strict=True)
     )

@@ -34,7 +34,7 @@ from hypercolumns.models.taps import RegularGrid
 MAX_WINDOW_PIXELS = 1_000_000  # pixels
 
 
-_Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # see `_near`
+_Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # see `_local_maps`
 
 
 class ImageWindow(NamedTuple):
@@ -51,7 +51,7 @@ def windows(
     alignment: Alignment,
     resize: ImageSize | None = None,
     limit: int = MAX_WINDOW_PIXELS,
-    frames: Tensor | None = None,
+    boxes: Tensor | None = None,
 ) -> Iterator[ImageWindow]:
     """The windows that together are images (B, 3, H, W), uint8 or float in [0, 1].
 
@@ -59,7 +59,7 @@ def windows(
     themselves either way. Images of up to `limit` pixels, as the backbone sees them, are one window; of larger ones the
     windows are about as large as that, margins included; if there are pyramid taps the backbone sees each window twice,
     first for the whole. A network with operations on the whole image can't be cut: it sees all at once, and a warning
-    says so. `frames` are those of crops, see `places`, in pixels of the images.
+    says so. `boxes` are those of crops, see `coordinates`, in pixels of the images.
     """
     size = (images.shape[-2], images.shape[-1])
     seen = images
@@ -69,18 +69,18 @@ def windows(
     if min(seen.shape[-2:]) < backbone.min_side:
         seen = backbone.pad(as_float(seen))
     area = (seen.shape[-2], seen.shape[-1])
-    frames = (full_image_box(images.shape[-2:]) if frames is None else frames).cpu() * torch.tensor([*scales, *scales])
+    boxes = (full_image_box(images.shape[-2:]) if boxes is None else boxes).cpu() * torch.tensor([*scales, *scales])
     if area[0] * area[1] > limit:
         margins = _margins(backbone)
         if margins is not None:
-            yield from _cut(backbone, seen, size, scales, alignment, _cores(area, margins, limit), frames)
+            yield from _cut(backbone, seen, size, scales, alignment, _cores(area, margins, limit), boxes)
             return
         warnings.warn(
             f"cnn.network={backbone.network} depends on the whole image, or on much of it, so that one of "
             f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
             stacklevel=2,
         )
-    maps = locate_maps(backbone.taps, backbone(as_float(seen), frames), area, alignment)
+    maps = locate_maps(backbone.taps, backbone(as_float(seen), boxes), area, alignment)
     yield ImageWindow(slice(0, size[0]), slice(0, size[1]), [in_image(one, scales) for one in maps])
 
 
@@ -91,9 +91,9 @@ def hypercolumns_at(
     alignment: Alignment,
     resize: ImageSize | None = None,
     limit: int = MAX_WINDOW_PIXELS,
-    frames: Tensor | None = None,
+    boxes: Tensor | None = None,
 ) -> Tensor:
-    """The hypercolumns at points (B, N, 2) of images, as (B, N, D); images and frames as for `windows`."""
+    """The hypercolumns at points (B, N, 2) of images, as (B, N, D); images and boxes as for `windows`."""
     if points.ndim != 3 or len(points) != len(images) or points.shape[2] != 2:
         raise HypercolumnsError(
             f"points must be ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
@@ -102,16 +102,16 @@ def hypercolumns_at(
     # A point beyond the border belongs to the window at that border.
     inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
     result: Tensor | None = None
-    for rows, columns, maps in windows(backbone, images, alignment, resize, limit, frames):
+    for rows, columns, maps in windows(backbone, images, alignment, resize, limit, boxes):
         within = (inside[..., 0] >= rows.start) & (inside[..., 0] < rows.stop)
         within &= (inside[..., 1] >= columns.start) & (inside[..., 1] < columns.stop)
         if within.all():
             return at(maps, points)
         if result is None:
-            result = maps[0].cells.new_zeros(*points.shape[:2], sum(one.cells.shape[1] for one in maps))
+            result = maps[0].values.new_zeros(*points.shape[:2], sum(one.values.shape[1] for one in maps))
         for image, chosen in enumerate(within):
             found = at(
-                [FeatureMap(cells[image : image + 1], *where) for cells, *where in maps],
+                [FeatureMap(values[image : image + 1], *where) for values, *where in maps],
                 points[image : image + 1, chosen],
             )
             result[image, chosen.to(result.device)] = found[0]
@@ -128,21 +128,22 @@ def as_float(images: Tensor) -> Tensor:
 def in_image(one: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:
     """The same map, its centres in pixels of an image that was resized by these scales."""
     rows, columns = (
-        (centres + 0.5) / scale - 0.5 for centres, scale in zip((one.rows, one.columns), scales, strict=True)
+        (centres + 0.5) / scale - 0.5
+        for centres, scale in zip((one.row_centres, one.column_centres), scales, strict=True)
     )
-    return FeatureMap(one.cells, rows, columns)
+    return FeatureMap(one.values, rows, columns)
 
 
 def _regular(backbone: Backbone, axis: int) -> list[tuple[RegularGrid, tuple[float, float]]] | None:
-    """The geometry along an axis of each tap that is not of the whole, and its reach; None if one of them has none."""
+    """The geometry along an axis of each local tap, and its receptive-field extent; None if one has none."""
     found = []
     for tap in backbone.taps:
-        if tap.of_whole:
+        if tap.is_global:
             continue
         geometry = tap.axes[axis]
-        if not isinstance(geometry, RegularGrid) or geometry.reach is None:
+        if not isinstance(geometry, RegularGrid) or geometry.rf_extent is None:
             return None
-        found.append((geometry, geometry.reach))
+        found.append((geometry, geometry.rf_extent))
     return found
 
 
@@ -151,11 +152,11 @@ def _margins(backbone: Backbone) -> tuple[int, int] | None:
     if any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules()):
         return None  # its statistics are of the whole image
     margins = []
-    for axis, period in enumerate(backbone.period):
+    for axis, period in enumerate(backbone.shift_period):
         taps = _regular(backbone, axis)
         if taps is None:
             return None
-        margins.append(math.ceil(max(sum(reach) + 2 * tap.stride for tap, reach in taps)) + period)
+        margins.append(math.ceil(max(sum(extent) + 2 * tap.stride for tap, extent in taps)) + period)
     return margins[0], margins[1]
 
 
@@ -180,66 +181,70 @@ def _cut(
     scales: tuple[float, float],
     alignment: Alignment,
     cores: tuple[int, int],
-    frames: Tensor,
+    boxes: Tensor,
 ) -> Iterator[ImageWindow]:
     area = (seen.shape[-2], seen.shape[-1])
     placed = [
         in_image(FeatureMap(seen, *tap_centres(tap, cells, area, alignment)), scales)
-        for tap, cells in zip(backbone.taps, backbone.cells(*area), strict=True)
+        for tap, cells in zip(backbone.taps, backbone.map_sizes(*area), strict=True)
     ]
-    count = len([tap for tap in backbone.taps if not tap.of_whole])
-    near, of_whole = placed[:count], placed[count:]
-    cut = functools.partial(_near, backbone, seen, size, scales, cores, near)
-    if of_whole:
+    count = len([tap for tap in backbone.taps if not tap.is_global])
+    local, global_maps = placed[:count], placed[count:]
+    cut = functools.partial(_local_maps, backbone, seen, size, scales, cores, local)
+    if global_maps:
         deepest = seen.new_empty(len(seen), 0, 1, 1, dtype=torch.float32)
-        if any(make.of_whole and make.from_deepest for make in backbone.contexts):
-            deepest = _deepest(backbone, cut(), near)
-        made = backbone.of_whole(deepest, area, frames)
-        of_whole = [one._replace(cells=cells) for one, cells in zip(of_whole, made, strict=True)]
+        if any(make.is_global and make.from_deepest for make in backbone.contexts):
+            deepest = _deepest(backbone, cut(), local)
+        made = backbone.global_maps(deepest, area, boxes)
+        global_maps = [one._replace(values=values) for one, values in zip(global_maps, made, strict=True)]
     for rows, columns, maps in cut():
-        window = ImageWindow(rows, columns, [*(one for one, _ in maps), *of_whole])
+        window = ImageWindow(rows, columns, [*(one for one, _ in maps), *global_maps])
         del maps
         yield window
         del window  # before the next one is made
 
 
-def _deepest(backbone: Backbone, windows: Iterator[_Part], near: Sequence[FeatureMap]) -> Tensor:
-    """The deepest map of the whole image, put together from windows; `near` says where its cells are centred."""
-    where, whole = backbone.deepest(near), None
+def _deepest(backbone: Backbone, windows: Iterator[_Part], local: Sequence[FeatureMap]) -> Tensor:
+    """The deepest map of the whole image, put together from windows; `local` says where its cells are centred."""
+    where, whole = backbone.deepest(local), None
     for _, _, maps in windows:
         part, (rows, columns) = backbone.deepest(maps)
         if whole is None:
-            whole = part.cells.new_empty(*part.cells.shape[:2], len(where.rows), len(where.columns))
-        whole[:, :, rows, columns] = part.cells
+            whole = part.values.new_empty(*part.values.shape[:2], len(where.row_centres), len(where.column_centres))
+        whole[:, :, rows, columns] = part.values
         del maps, part  # before the next window's are made
     assert whole is not None, "there is at least one window"
     return whole
 
 
-def _near(
+def _local_maps(
     backbone: Backbone,
     seen: Tensor,
     size: ImageSize,
     scales: tuple[float, float],
     cores: tuple[int, int],
-    near: Sequence[FeatureMap],
+    local: Sequence[FeatureMap],
 ) -> Iterator[_Part]:
-    """Of each window its rows and columns, its near maps, and which cells of the whole image's those are.
+    """Of each window its rows and columns, its local maps, and which cells of the whole image's those are.
 
-    `near` says where these are centred in the whole image.
+    `local` says where these are centred in the whole image.
     """
     for rows in even_slices(size[0], max(math.floor(cores[0] / scales[0]), 1)):
-        down = _span(backbone, 0, rows, [one.rows for one in near], size[0], seen.shape[-2])
+        down = _span(backbone, 0, rows, [one.row_centres for one in local], size[0], seen.shape[-2])
         for columns in even_slices(size[1], max(math.floor(cores[1] / scales[1]), 1)):
-            across = _span(backbone, 1, columns, [one.columns for one in near], size[1], seen.shape[-1])
-            maps = backbone.near(as_float(seen[..., down.pixels, across.pixels]))
+            across = _span(backbone, 1, columns, [one.column_centres for one in local], size[1], seen.shape[-1])
+            maps = backbone.local_maps(as_float(seen[..., down.pixels, across.pixels]))
             parts = [
                 (
-                    FeatureMap(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns]),
+                    FeatureMap(
+                        values[:, :, own_rows, own_columns],
+                        one.row_centres[these_rows],
+                        one.column_centres[these_columns],
+                    ),
                     (these_rows, these_columns),
                 )
-                for cells, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
-                    maps, near, down.cells, across.cells, strict=True
+                for values, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
+                    maps, local, down.cells, across.cells, strict=True
                 )
             ]
             del maps
@@ -263,7 +268,7 @@ def _span(backbone: Backbone, axis: int, own: slice, centres: Sequence[Tensor], 
         [own.start - 0.5 if own.start else -torch.inf, own.stop - 0.5 if own.stop < size else torch.inf]
     )
     needed = [cells_used(ends, line) for line in centres]
-    period = backbone.period[axis]
+    period = backbone.shift_period[axis]
     starts, stops = [length], [0]
     for (tap, (before, after)), cells in zip(taps, needed, strict=True):
         starts.append(math.floor(tap.offset + tap.stride * cells.start - before))

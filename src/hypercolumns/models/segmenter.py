@@ -61,7 +61,7 @@ class Segmenter(nn.Module):
     """Semantic segmentation by hypercolumns.
 
     Shapes: images are (B, 3, H, W) float in [0, 1], logits (B, classes, H, W), points (B, N, 2) as (y, x) in pixels,
-    frames (B, 4), see `places`: where the images lie whose crops these are; without frames they are no crops.
+    boxes (B, 4), see `coordinates`: where the images lie whose crops these are; without boxes they are no crops.
 
     >>> segmenter = Segmenter.load("model.safetensors")
     >>> segmenter.classes
@@ -114,12 +114,12 @@ class Segmenter(nn.Module):
         self.resize = resize
         self.window = window
 
-    def forward(self, images: Tensor, frames: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """The logits of every pixel: (B, classes, H, W)."""
-        return self._classify(images, self.classifier.finish, frames).permute(0, 3, 1, 2)
+        return self._classify(images, self.classifier.head, boxes).permute(0, 3, 1, 2)
 
     def labels(
-        self, images: Tensor, adaptive: AdaptiveSettings | None = None, views: TestTimeAugmentation = NO_TTA
+        self, images: Tensor, adaptive: AdaptiveSettings | None = None, tta: TestTimeAugmentation = NO_TTA
     ) -> Tensor:
         """The class of every pixel, (B, H, W) uint8, without holding the logits of all; no gradients.
 
@@ -128,19 +128,19 @@ class Segmenter(nn.Module):
         HypercolumnsError for both together.
         """
         with torch.no_grad():
-            if views != NO_TTA:
+            if tta != NO_TTA:
                 if adaptive is not None:
                     raise HypercolumnsError(
                         "adaptive=true classifies one view of an image; leave out tta.flip and tta.scales, or adaptive"
                     )
-                return self.probabilities_of_batch(images, views).argmax(1).to(torch.uint8)
+                return self.probabilities_of_batch(images, tta).argmax(1).to(torch.uint8)
             if adaptive is not None:
                 return self._adaptive_labels(images, adaptive)
-            finish = self.classifier.finish
-            return self._classify(images, lambda *seen: finish(*seen).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
+            head = self.classifier.head
+            return self._classify(images, lambda *seen: head(*seen).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
 
     def decisions(
-        self, images: Tensor, views: TestTimeAugmentation = NO_TTA, probabilities: bool = False
+        self, images: Tensor, tta: TestTimeAugmentation = NO_TTA, probabilities: bool = False
     ) -> PixelPrediction:
         """The labels with their certainty, and the probabilities they come from if those are wanted; no gradients.
 
@@ -153,44 +153,44 @@ class Segmenter(nn.Module):
             return torch.cat([labels, confidence, entropy, *([found] if probabilities else [])], -1).half()
 
         with torch.no_grad():
-            if views == NO_TTA:
-                finish = self.classifier.finish
-                decided = self._classify(images, lambda *seen: decide(finish(*seen).float().softmax(-1)))
+            if tta == NO_TTA:
+                head = self.classifier.head
+                decided = self._classify(images, lambda *seen: decide(head(*seen).float().softmax(-1)))
             else:
-                decided = decide(self.probabilities_of_batch(images, views).movedim(1, -1))
+                decided = decide(self.probabilities_of_batch(images, tta).movedim(1, -1))
         labels, confidence, entropy = decided[..., :3].unbind(-1)
         return PixelPrediction(
             labels.byte(), confidence, entropy, decided[..., 3:].movedim(-1, 1) if probabilities else None
         )
 
-    def probabilities_of_batch(self, images: Tensor, views: TestTimeAugmentation = NO_TTA) -> Tensor:
+    def probabilities_of_batch(self, images: Tensor, tta: TestTimeAugmentation = NO_TTA) -> Tensor:
         """The probability of each class at every pixel, (B, classes, H, W), the mean over the views; no gradients."""
         total: Tensor | None = None
         with torch.no_grad():
-            for size, flipped in views.of(self.resize or (images.shape[-2], images.shape[-1])):
-                logits = self._classify(images.flip(-1) if flipped else images, self.classifier.finish, seen=size)
+            for size, flipped in tta.of(self.resize or (images.shape[-2], images.shape[-1])):
+                logits = self._classify(images.flip(-1) if flipped else images, self.classifier.head, seen=size)
                 found = logits.float().softmax(-1)
                 found = found.flip(2) if flipped else found
                 total = found if total is None else total.add_(found)
         assert total is not None, "there is at least one view"
-        return total.div_(len(views)).permute(0, 3, 1, 2)
+        return total.div_(len(tta)).permute(0, 3, 1, 2)
 
-    def hypercolumns_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
+    def hypercolumns_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
         """The hypercolumns at points (B, N, 2), as (B, N, D)."""
-        return hypercolumns_at(self.backbone, images, points, self.alignment, self.resize, self.window, frames)
+        return hypercolumns_at(self.backbone, images, points, self.alignment, self.resize, self.window, boxes)
 
-    def logits_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
+    def logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
         """The logits at points (B, N, 2), as (B, N, classes)."""
         where = normalised_coordinates(
-            points[..., 0], points[..., 1], full_image_box(images.shape[-2:]) if frames is None else frames
+            points[..., 0], points[..., 1], full_image_box(images.shape[-2:]) if boxes is None else boxes
         )
-        logits: Tensor = self.classifier(self.hypercolumns_at(images, points, frames), where)
+        logits: Tensor = self.classifier(self.hypercolumns_at(images, points, boxes), where)
         return logits
 
-    def predict_logits_at(self, images: Tensor, points: Tensor, frames: Tensor | None = None) -> Tensor:
+    def predict_logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
         """`logits_at` as in prediction, without dropout and gradients, float32, on the CPU."""
         with self._predicting():
-            logits = self.logits_at(images.to(self.backbone.get_buffer("mean").device), points, frames)
+            logits = self.logits_at(images.to(self.backbone.get_buffer("mean").device), points, boxes)
         return logits.float().cpu()
 
     def logits(self, image: ImageLike) -> Tensor:
@@ -200,21 +200,21 @@ class Segmenter(nn.Module):
         return logits[0].float().cpu()
 
     def predict(
-        self, image: ImageLike, adaptive: AdaptiveSettings | None = None, views: TestTimeAugmentation = NO_TTA
+        self, image: ImageLike, adaptive: AdaptiveSettings | None = None, tta: TestTimeAugmentation = NO_TTA
     ) -> NDArray[np.uint8]:
         """The class index of every pixel, (H, W) uint8; `adaptive` and `views` as for `labels`.
 
         `image` is a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
         """
         with self._predicting():
-            labels = self.labels(self._batch(image), adaptive, views)
+            labels = self.labels(self._batch(image), adaptive, tta)
         array: NDArray[np.uint8] = labels[0].cpu().numpy()
         return array
 
-    def probabilities(self, image: ImageLike, views: TestTimeAugmentation = NO_TTA) -> NDArray[np.float32]:
+    def probabilities(self, image: ImageLike, tta: TestTimeAugmentation = NO_TTA) -> NDArray[np.float32]:
         """The probability of each class at every pixel of one image (see `predict`), (classes, H, W) in [0, 1]."""
         with self._predicting():
-            found = self.probabilities_of_batch(self._batch(image), views)
+            found = self.probabilities_of_batch(self._batch(image), tta)
         array: NDArray[np.float32] = found[0].float().cpu().numpy()
         return array
 
@@ -224,7 +224,7 @@ class Segmenter(nn.Module):
         opacity: float = 0.5,
         legend: bool = True,
         adaptive: AdaptiveSettings | None = None,
-        views: TestTimeAugmentation = NO_TTA,
+        tta: TestTimeAugmentation = NO_TTA,
     ) -> Image.Image:
         """One image (see `predict`) under the colours of its classes, above their names if `legend`.
 
@@ -232,7 +232,7 @@ class Segmenter(nn.Module):
         """
         check_fraction("opacity", opacity)
         pixels = as_tensor(image)
-        labels = self.predict(pixels, adaptive, views)
+        labels = self.predict(pixels, adaptive, tta)
         if pixels.is_floating_point():
             pixels = (pixels * 255).round().clamp(0, 255).byte()
         return overlay_with_legend(
@@ -300,20 +300,20 @@ class Segmenter(nn.Module):
     def _classify(
         self,
         images: Tensor,
-        finish: Callable[[Tensor, PixelCoordinates], Tensor],
-        frames: Tensor | None = None,
+        head: Callable[[Tensor, PixelCoordinates], Tensor],
+        boxes: Tensor | None = None,
         seen: ImageSize | None = None,
     ) -> Tensor:
-        """`finish` of the first layer of every pixel, (B, H, W, ...); the backbone sees the images at size `seen`."""
+        """`head` of the first layer of every pixel, (B, H, W, ...); the backbone sees the images at size `seen`."""
         weight, bias = self.classifier.folded_first_layer()
-        rest = _placed(finish, full_image_box(images.shape[-2:]) if frames is None else frames)
+        head_at = _bind_coordinates(head, full_image_box(images.shape[-2:]) if boxes is None else boxes)
         parameters = self.classifier.head_parameters()
         whole: Tensor | None = None
         for rows, columns, maps in windows(
-            self.backbone, images, self.alignment, seen or self.resize, self.window, frames
+            self.backbone, images, self.alignment, seen or self.resize, self.window, boxes
         ):
             pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
-            part = classify(maps, *pixels, weight, bias, rest, parameters)
+            part = classify(maps, *pixels, weight, bias, head_at, parameters)
             if part.shape[1:3] == images.shape[-2:]:
                 return part
             if whole is None:
@@ -325,18 +325,18 @@ class Segmenter(nn.Module):
 
     def _adaptive_labels(self, images: Tensor, adaptive: AdaptiveSettings) -> Tensor:
         weight, bias = self.classifier.folded_first_layer()
-        rest = _placed(self.classifier.finish, full_image_box(images.shape[-2:]))
+        head_at = _bind_coordinates(self.classifier.head, full_image_box(images.shape[-2:]))
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in windows(self.backbone, images, self.alignment, self.resize, self.window):
             for image, own in enumerate(labels[:, rows, columns]):
                 own.copy_(
                     adaptive_labels(
-                        [one._replace(cells=one.cells[image : image + 1]) for one in maps],
+                        [one._replace(values=one.values[image : image + 1]) for one in maps],
                         rows,
                         columns,
                         weight,
                         bias,
-                        rest,
+                        head_at,
                         adaptive,
                     )
                 )
@@ -390,10 +390,10 @@ def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
 
 
-def _placed(finish: Callable[[Tensor, PixelCoordinates], Tensor], frames: Tensor) -> Head:
-    """`finish` as `classify` calls it: by the rows and columns of pixels, whose places it is told."""
-    frames = frames.cpu()  # where rows and columns are
-    return lambda hidden, rows, columns: finish(hidden, normalised_coordinates(rows, columns, frames))
+def _bind_coordinates(head: Callable[[Tensor, PixelCoordinates], Tensor], boxes: Tensor) -> Head:
+    """`head` as `classify` calls it: by the rows and columns of pixels, whose coordinates it is told."""
+    boxes = boxes.cpu()  # where rows and columns are
+    return lambda hidden, rows, columns: head(hidden, normalised_coordinates(rows, columns, boxes))
 
 
 def as_tensor(image: ImageLike) -> Tensor:

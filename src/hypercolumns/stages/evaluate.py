@@ -58,14 +58,14 @@ def _evaluate_model(cfg: DictConfig) -> runs.Run:
     path = model_file.find_model(expand_path("model", cfg.model))
     images = _of_split(build.image_set(cfg), cfg.split)
     segmenter = build.model(cfg, images)
-    views = build.test_time_augmentation(cfg)
+    tta = build.test_time_augmentation(cfg)
     network = segmenter.backbone.network
     cnn = cfg.cnn.name if cfg.cnn.network == network else network.replace("/", "-")
-    about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(views), "precision": cfg.trainer.precision}
+    about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(tta), "precision": cfg.trainer.precision}
 
     def scored() -> ScoredImages:
         dataset = ImageDataset(images.splits[cfg.split], images.palette, len(images.classes))
-        return score_model(cfg, LabelPredictor(segmenter, views), dataset, images)
+        return score_model(cfg, LabelPredictor(segmenter, tta), dataset, images)
 
     return _finish(cfg, images, cfg.split, str(cnn), about, str(path), scored)
 

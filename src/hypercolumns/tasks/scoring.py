@@ -10,7 +10,7 @@ from hypercolumns.tasks.segmentation import ImageBatch
 
 
 class EvaluationTask(pl.LightningModule):
-    """Label batches of (images, masks (B, H, W), ids, frames) and keep the counts of each image in `counts`."""
+    """Label batches of (images, masks (B, H, W), ids, boxes) and keep the counts of each image in `counts`."""
 
     def __init__(self, labeller: nn.Module, classes: int, width: int) -> None:
         """Say how.
@@ -34,11 +34,11 @@ class EvaluationTask(pl.LightningModule):
 class LabelPredictor(nn.Module):
     """Gives images (B, 3, H, W) the labels of a segmenter, averaged over views."""
 
-    def __init__(self, segmenter: Segmenter, views: TestTimeAugmentation) -> None:
+    def __init__(self, segmenter: Segmenter, tta: TestTimeAugmentation) -> None:
         """What labels, and how."""
         super().__init__()
-        self.segmenter, self.views = segmenter, views
+        self.segmenter, self.tta = segmenter, tta
 
     def forward(self, images: Tensor) -> Tensor:
         """Class indices (B, H, W) uint8."""
-        return self.segmenter.labels(images, views=self.views)
+        return self.segmenter.labels(images, tta=self.tta)

@@ -27,7 +27,7 @@ ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
 
 
 class SegmentationTask(pl.LightningModule):
-    """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, frames (B, 4)).
+    """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, boxes (B, 4)).
 
     Logs train/loss, and of whole validation images val/loss, val/miou, val/pixel_accuracy and the IoU of each class.
     """
@@ -63,13 +63,13 @@ class SegmentationTask(pl.LightningModule):
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, masks, ids, frames = batch
+        images, masks, ids, boxes = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             if self.sampler is None:
-                logits, labels = self.segmenter(images, frames).movedim(1, -1).flatten(0, -2), masks.flatten()
+                logits, labels = self.segmenter(images, boxes).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
                 points, labels = self._sample(self.sampler, batch)
-                logits = self.segmenter.logits_at(images, points, frames).flatten(0, -2)
+                logits = self.segmenter.logits_at(images, points, boxes).flatten(0, -2)
         loss: Tensor = self.loss(logits, labels)
         counted = sum(map(bool, ids))  # not those that only fill up a step
         self.log("train/loss", loss, prog_bar=True, batch_size=counted)
@@ -104,14 +104,14 @@ class SegmentationTask(pl.LightningModule):
 
     def _sample(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Points (B, N, 2) and their labels (B * N,); an image with fewer samples is filled up with void."""
-        images, masks, ids, frames = batch
+        images, masks, ids, boxes = batch
         points = [
             sampler(
                 mask,
                 randomness.generator(self.seed, "pixels", self.current_epoch, id),
-                partial(self._logits, image, frame),
+                partial(self._logits, image, box),
             )
-            for image, mask, id, frame in zip(images, masks.cpu(), ids, frames, strict=True)
+            for image, mask, id, box in zip(images, masks.cpu(), ids, boxes, strict=True)
         ]
         most = max(len(chosen) for chosen in points)
         filled = torch.zeros(len(points), most, 2, dtype=torch.int64)
@@ -121,6 +121,6 @@ class SegmentationTask(pl.LightningModule):
             labels[row, : len(chosen)] = mask[chosen[:, 0], chosen[:, 1]]
         return filled, labels.flatten().to(masks.device)
 
-    def _logits(self, image: Tensor, frame: Tensor, points: Tensor) -> Tensor:
+    def _logits(self, image: Tensor, box: Tensor, points: Tensor) -> Tensor:
         """The logits that the model has by now at points (N, 2) of an image, for a sampler to choose by."""
-        return self.segmenter.predict_logits_at(image[None], points[None], frame[None])[0]
+        return self.segmenter.predict_logits_at(image[None], points[None], box[None])[0]

@@ -30,11 +30,11 @@ def test_taps_are_those_of_the_original(name, channels, centres, min_side, reque
     for tap, (offset, stride) in zip(backbone.taps, centres, strict=True):
         assert [(axis.offset, axis.stride) for axis in tap.axes] == [(offset, stride)] * 2
     assert backbone.channels == sum(channels)
-    assert backbone.period == (16, 16)
+    assert backbone.shift_period == (16, 16)
     assert backbone.min_side == min_side
     maps = backbone(torch.rand(2, 3, 50, 70))
     assert [cells.shape[1] for cells in maps] == channels
-    assert [cells.shape[2:] for cells in maps] == backbone.cells(50, 70)
+    assert [cells.shape[2:] for cells in maps] == backbone.map_sizes(50, 70)
 
 
 def test_taps_come_before_the_relu_which_does_not_overwrite_them(sqn):
@@ -355,7 +355,7 @@ def test_a_deep_copy_is_in_the_same_mode():
     assert [module.training for module in twin.modules()] == [module.training for module in backbone.modules()]
     images = torch.rand(2, 3, 40, 40)
     assert torch.equal(twin(images)[0], backbone(images)[0])
-    assert twin.cells(1, 1) == backbone.cells(1, 1)  # of which no statistics can be made
+    assert twin.map_sizes(1, 1) == backbone.map_sizes(1, 1)  # of which no statistics can be made
 
 
 def test_a_deep_copy_is_independent():

@@ -42,7 +42,7 @@ def test_maps_are_means_of_the_deepest_map_centred_where_its_cells_are(backbone,
         kind, _, number = tap.name.partition(":")
         if kind == "coordinates":
             continue
-        assert backbone.cells(*size)[backbone.taps.index(tap)] == cells.shape[2:]
+        assert backbone.map_sizes(*size)[backbone.taps.index(tap)] == cells.shape[2:]
         centres = [axis.centres(n, s) for axis, n, s in zip(tap.axes, cells.shape[2:], size, strict=True)]
         n = int(number)
         for i in range(cells.shape[2]):
@@ -74,8 +74,8 @@ def test_coordinates_are_those_of_the_image_itself(backbone, alignment, size, re
     found = dense(window.maps[4:5], rows, columns)
     assert torch.allclose(found, expected.expand(2, -1, -1, -1), atol=1e-5)
 
-    frames = torch.tensor([[-3.0, -4.0, 80.0, 100.0], [5.0, 0.0, 10.0, 57.0]])
-    (window,) = windows(backbone, torch.rand(2, 3, *size), alignment, resize, frames=frames)
+    boxes = torch.tensor([[-3.0, -4.0, 80.0, 100.0], [5.0, 0.0, 10.0, 57.0]])
+    (window,) = windows(backbone, torch.rand(2, 3, *size), alignment, resize, boxes=boxes)
     found = dense(window.maps[4:5], rows, columns)
     assert torch.allclose(found[0, 0, :, 0], (rows + 3.5) / 80, atol=1e-5)
     assert torch.allclose(found[0, 1, 0], (columns + 4.5) / 100, atol=1e-5)

@@ -14,7 +14,7 @@ MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3
 
 def test_what_squeeze_and_excitation_follows_sees_the_whole_image():
     mobilenet = Backbone(**MOBILENET)
-    assert [[axis.reach is None for axis in tap.axes] for tap in mobilenet.taps] == [
+    assert [[axis.rf_extent is None for axis in tap.axes] for tap in mobilenet.taps] == [
         [False] * 2,
         [False] * 2,
         [True] * 2,

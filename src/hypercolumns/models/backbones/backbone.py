@@ -36,7 +36,7 @@ class NetworkInfo(NamedTuple):
     """What follows from a network and its taps, whatever the weights; see `Backbone`."""
 
     min_side: int
-    period: tuple[int, int]
+    shift_period: tuple[int, int]
     layers: tuple[Tap, ...]
 
 
@@ -49,7 +49,8 @@ class Backbone(nn.Module):
     Attributes:
         taps: what each map is and where its cells are centred; derived from the network.
         min_side: the least height and width of an image that the network takes; derived too.
-        period: by how many pixels, along y and x, an image can be shifted so that its maps shift with it; derived too.
+        shift_period: by how many pixels, along y and x, an image can be shifted so that its maps shift with it; derived
+            too.
         trainable: how many of the last taps' layers are trained, or "all".
     """
 
@@ -117,33 +118,34 @@ class Backbone(nn.Module):
         key = network, networks.OWN.get(network), self.tap_modules
         if key not in NETWORK_INFO:
             NETWORK_INFO[key] = self._derive()
-        self.min_side, self.period, layers = NETWORK_INFO[key]
+        self.min_side, self.shift_period, layers = NETWORK_INFO[key]
         counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
         self.taps = (*layers, *(make.tap(layers[-1], counts) for make in self.contexts))
         self._freeze()
         self.train(self.training)
 
-    def forward(self, images: Tensor, frames: Tensor | None = None) -> list[Tensor]:
+    def forward(self, images: Tensor, boxes: Tensor | None = None) -> list[Tensor]:
         """The maps (B, C_l, h_l, w_l) of images (B, 3, H, W) in [0, 1], with H and W at least `min_side`: see `pad`.
 
-        What layers of the network make is laid out with its channels last. `frames` are those of crops, see `places`.
+        What layers of the network make is laid out with its channels last. `boxes` are those of crops, see
+        `coordinates`.
         """
-        near = self.near(images)
-        return [*near, *self.of_whole(self.deepest(near), (images.shape[2], images.shape[3]), frames)]
+        local = self.local_maps(images)
+        return [*local, *self.global_maps(self.deepest(local), (images.shape[2], images.shape[3]), boxes)]
 
-    def near(self, images: Tensor) -> list[Tensor]:
-        """The maps whose cells see their surroundings: of all taps but the last ones, those `of_whole`."""
+    def local_maps(self, images: Tensor) -> list[Tensor]:
+        """The maps of all taps but the global ones, which are last (see `Tap.is_global`)."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return self._near(self.body, (images - mean) / std)
+        return self._local_maps(self.body, (images - mean) / std)
 
-    def deepest(self, near: Sequence[T]) -> T:
-        """Of the near maps, or what there is of each, that of the last module: context taps are made from it."""
-        return near[len(self.tap_modules) - 1]
+    def deepest(self, local: Sequence[T]) -> T:
+        """Of the local maps, or what there is of each, that of the last module: context taps are made from it."""
+        return local[len(self.tap_modules) - 1]
 
-    def of_whole(self, deepest: Tensor, size: tuple[int, int], frames: Tensor | None = None) -> list[Tensor]:
+    def global_maps(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor | None = None) -> list[Tensor]:
         """The maps of the images as a whole, of `size` = (height, width), from the deepest map of all of them."""
-        frames = full_image_box(size) if frames is None else frames
-        return [make(deepest, size, frames) for make in self.contexts if make.of_whole]
+        boxes = full_image_box(size) if boxes is None else boxes
+        return [make(deepest, size, boxes) for make in self.contexts if make.is_global]
 
     def pad(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W), continued at the bottom and the right by their last pixels to at least `min_side`."""
@@ -158,11 +160,11 @@ class Backbone(nn.Module):
         """D, the length of a hypercolumn."""
         return sum(tap.channels for tap in self.taps)
 
-    def cells(self, height: int, width: int) -> list[tuple[int, int]]:
+    def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """(h_l, w_l) of the maps of an image of that size."""
         images = torch.empty(1, 3, height, width, device="meta")
-        near = self._near(self._skeleton[0].forward, images)
-        maps = [*near, *self.of_whole(self.deepest(near), (height, width))]
+        local = self._local_maps(self._skeleton[0].forward, images)
+        maps = [*local, *self.global_maps(self.deepest(local), (height, width))]
         return [(cells.shape[2], cells.shape[3]) for cells in maps]
 
     def train(self, mode: bool = True) -> "Backbone":
@@ -194,7 +196,7 @@ class Backbone(nn.Module):
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin.train(self.training)
 
-    def layers(self) -> list[list[nn.Parameter]]:
+    def tap_parameters(self) -> list[list[nn.Parameter]]:
         """The parameters of the layers of each tap of the network: those that the taps before it are made without.
 
         Parameters that no tap is made with are the last one's.
@@ -222,9 +224,9 @@ class Backbone(nn.Module):
             "std": [round(value, 6) for value in self.get_buffer("std").flatten().tolist()],
         }
 
-    def _near(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
+    def _local_maps(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
         maps, size = _maps(body, self.tap_modules, images), (images.shape[2], images.shape[3])
-        return [*maps, *(make(maps[-1], size, full_image_box(size)) for make in self.contexts if not make.of_whole)]
+        return [*maps, *(make(maps[-1], size, full_image_box(size)) for make in self.contexts if not make.is_global)]
 
     def _shapes(self, height: int, width: int) -> list[torch.Size]:
         return [cells.shape for cells in self._maps_without_values(torch.empty(1, 3, height, width, device="meta"))]
@@ -319,7 +321,7 @@ def _sorted(
     names = [one.name for one in made if one is not None]
     if doubled := [name for name in names if names.count(name) > 1]:
         raise HypercolumnsError(f"{doubled[0]} is named twice in cnn.taps and cnn.context; name it once")
-    return layers, tuple(sorted((one for one in made if one is not None), key=lambda one: one.of_whole))
+    return layers, tuple(sorted((one for one in made if one is not None), key=lambda one: one.is_global))
 
 
 def _contexts(names: Sequence[str] | None) -> Sequence[str]:
@@ -363,10 +365,12 @@ def _uncut(
         known = []
     for module in modules if known else ():
         if not any(f"{one}.".startswith(f"{module}.") for one in known):
-            near = known if len(known) <= MAX_NAMES else difflib.get_close_matches(module, known, MAX_NAMES, cutoff=0)
+            similar = (
+                known if len(known) <= MAX_NAMES else difflib.get_close_matches(module, known, MAX_NAMES, cutoff=0)
+            )
             return HypercolumnsError(
-                f"cnn.taps names {module}, which this network does not have; it has {', '.join(near)}"
-                f"{f' and {len(known) - len(near)} more' if len(near) < len(known) else ''}"
+                f"cnn.taps names {module}, which this network does not have; it has {', '.join(similar)}"
+                f"{f' and {len(known) - len(similar)} more' if len(similar) < len(known) else ''}"
             )
     return networks.unusable(name, "torch.fx can't trace it", error)
 

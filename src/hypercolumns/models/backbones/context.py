@@ -34,13 +34,13 @@ class ContextTap(ABC):
     Attributes:
         name: as in `cnn.taps`.
         pattern: of its names, a regular expression; its groups are numbers, which follow the name in the constructor.
-        of_whole: see `Tap`.
+        is_global: see `Tap`.
         from_deepest: whether it is made from the deepest map.
     """
 
     name: str
     pattern: ClassVar[str]
-    of_whole: ClassVar[bool] = True
+    is_global: ClassVar[bool] = True
     from_deepest: ClassVar[bool] = True
 
     @abstractmethod
@@ -49,10 +49,10 @@ class ContextTap(ABC):
         ...
 
     @abstractmethod
-    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
-        """Its map, of the deepest one (B, C, h, w) of images of `size` = (height, width), framed (see `places`).
+    def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
+        """Its map, of the deepest one (B, C, h, w) of images of `size` = (height, width), in boxes (see `coordinates`).
 
-        Where it is not `of_whole`, these may be windows of images: it must not ask where they lie.
+        Where it is not `is_global`, these may be windows of images: it must not ask where they lie.
         """
         ...
 
@@ -67,9 +67,9 @@ class PyramidMean(ContextTap):
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
         """See `ContextTap`."""
         along_y, along_x = (PooledGrid(axis, count) for axis, count in zip(deepest.axes, counts, strict=True))
-        return Tap(self.name, deepest.channels, (along_y, along_x), of_whole=True)
+        return Tap(self.name, deepest.channels, (along_y, along_x), is_global=True)
 
-    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+    def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """See `ContextTap`."""
         height, width = deepest.shape[-2:]
         if torch.compiler.is_exporting():
@@ -113,22 +113,22 @@ class LocalMean(ContextTap):
 
     side: int
     pattern: ClassVar[str] = r"window:([3579]|[1-9]\d*[13579])"
-    of_whole: ClassVar[bool] = False
+    is_global: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
         """See `ContextTap`."""
         along_y, along_x = (self._widened(axis) for axis in deepest.axes)
         return Tap(self.name, deepest.channels, (along_y, along_x))
 
-    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+    def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """See `ContextTap`."""
         return F.avg_pool2d(deepest, self.side, stride=1, padding=self.side // 2, count_include_pad=False)
 
     def _widened(self, axis: CellGrid) -> CellGrid:
-        if not isinstance(axis, RegularGrid) or axis.reach is None:
+        if not isinstance(axis, RegularGrid) or axis.rf_extent is None:
             return axis
         more = self.side // 2 * axis.stride
-        return RegularGrid(axis.stride, axis.offset, (axis.reach[0] + more, axis.reach[1] + more))
+        return RegularGrid(axis.stride, axis.offset, (axis.rf_extent[0] + more, axis.rf_extent[1] + more))
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ class CoordinateMap(ContextTap):
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
         """See `ContextTap`."""
-        return Tap(self.name, 2, (ImageEdges(), ImageEdges()), of_whole=True)
+        return Tap(self.name, 2, (ImageEdges(), ImageEdges()), is_global=True)
 
-    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+    def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """See `ContextTap`."""
         rows, columns = (_edges(side).float() for side in size)
-        y, x = normalised_coordinates(rows[None, :, None], columns[None, None], frames)
+        y, x = normalised_coordinates(rows[None, :, None], columns[None, None], boxes)
         cells = torch.stack(torch.broadcast_tensors(y, x), dim=1).expand(deepest.shape[0], -1, -1, -1)
         return cells.to(deepest)
 

@@ -33,10 +33,10 @@ class GridClassifier(Classifier):
         self.size, self.classes = size, classes
         super().__init__(channels, size * size * classes, hidden, dropout)
 
-    def finish(self, hidden: Tensor, places: PixelCoordinates) -> Tensor:
+    def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
         """See `Classifier`."""
         # In units of the grid, 0 the centre of the first cell.
-        y, x = ((place * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for place in places)
+        y, x = ((place * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for place in coordinates)
         last = self.rest[-1] if len(self.rest) else None
         hidden = self.rest[:-1](hidden)
         every = range(self.size)

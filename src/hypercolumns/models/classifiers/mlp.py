@@ -17,7 +17,7 @@ class MLPClassifier(Classifier):
         """See `Classifier`; `classes` is the number of classes."""
         super().__init__(channels, classes, hidden, dropout)
 
-    def finish(self, hidden: Tensor, places: PixelCoordinates) -> Tensor:
+    def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
         """See `Classifier`."""
         logits: Tensor = self.rest(hidden)
         return logits
