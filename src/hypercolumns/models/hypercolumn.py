@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError
 from hypercolumns.models.taps import CellGrid, Tap
 
 Alignment = Literal["exact", "half_pixel", "corners"]
@@ -31,9 +31,9 @@ class FeatureMap(NamedTuple):
 
 
 def check_alignment(alignment: str) -> None:
-    """Raise HypercolumnsError unless it is one of `exact`, `half_pixel` and `corners`."""
+    """Raise ArgumentError unless it is one of `exact`, `half_pixel` and `corners`."""
     if alignment not in get_args(Alignment):
-        raise HypercolumnsError(f"alignment={alignment} is not known; choose one of {', '.join(get_args(Alignment))}")
+        raise ArgumentError(f"alignment={alignment} is not known; choose one of {', '.join(get_args(Alignment))}")
 
 
 def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -43,6 +44,7 @@ from hypercolumns.data import (
 )
 from hypercolumns.data.groups import group_ids
 from hypercolumns.errors import (
+    ArgumentError,
     HypercolumnsError,
     check_bool,
     check_folder_name,
@@ -51,6 +53,7 @@ from hypercolumns.errors import (
     check_number,
     escape_control_chars,
     is_out_of_memory,
+    setting_prefix,
     summarize_error,
 )
 from hypercolumns.io import checkpoints as torch_file
@@ -193,7 +196,13 @@ def check_kinds(cfg: DictConfig) -> None:
 def part(group: str, settings: Any, **more: Any) -> Any:
     """The object that the settings of a group describe; they carry its name, so that a fault can be told by it."""
     own = {name: value for name, value in plain(settings).items() if name != "kind"}
-    return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+    with setting_prefix(f"{group}."):
+        try:
+            return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+        except InstantiationException as error:
+            if isinstance(error.__cause__, ArgumentError):
+                raise error.__cause__ from error
+            raise
 
 
 def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, dict[str, Any]]:
@@ -273,9 +282,16 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
             )
         make = get_class(settings.pop("_target_"))
         own = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
-        copied: Backbone = make(**settings | own | {"weights": like.body.state_dict()})
+        with setting_prefix("cnn."):
+            copied: Backbone = make(**settings | own | {"weights": like.body.state_dict()})
         return copied
-    network: Backbone = part("cnn", settings)
+    try:
+        network: Backbone = part("cnn", settings)
+    except HypercolumnsError as error:
+        if "model" not in cfg.cnn:
+            raise
+        # The setting that names a network of timm.
+        raise HypercolumnsError(str(error).replace("cnn.network=timm/", "cnn.model=", 1)) from error
     return network
 
 
@@ -319,7 +335,10 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
     if not isinstance(settings, dict) or set(settings) - {"scales", "flip"}:
         raise HypercolumnsError(f"tta={settings} must be tta.scales=[...] and tta.flip=true or false")
     scales = settings.get("scales", [1.0])
-    return TestTimeAugmentation(tuple(scales if isinstance(scales, list) else [scales]), settings.get("flip", False))
+    with setting_prefix("tta."):
+        return TestTimeAugmentation(
+            tuple(scales if isinstance(scales, list) else [scales]), settings.get("flip", False)
+        )
 
 
 def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from hypercolumns.errors import HypercolumnsError, check_bool, check_fraction, check_int
+from hypercolumns.errors import HypercolumnsError, check_bool, check_fraction, check_int, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path, file_hash, remove_temporaries
 from hypercolumns.io.images import read_mask, set_max_pixels
 from hypercolumns.models import model_file
@@ -168,7 +168,9 @@ def _outputs(cfg: DictConfig) -> RequestedOutputs:
 
 
 def _how(cfg: DictConfig, outputs: RequestedOutputs) -> PredictOptions:
-    adaptive, views = AdaptiveSettings(cfg.adaptive_start, cfg.adaptive_margin), build.test_time_augmentation(cfg)
+    with setting_prefix("adaptive_"):
+        adaptive = AdaptiveSettings(cfg.adaptive_start, cfg.adaptive_margin)
+    views = build.test_time_augmentation(cfg)
     unsure: dict[PredictionKind, str] = {
         OUTPUTS[kind].needs: kind for kind in outputs if OUTPUTS[kind].needs != "labels"
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hypercolumns.data import DatasetIndex, Example, ImageDataModule
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import IGNORE_INDEX
 from hypercolumns.models import model_file
@@ -68,7 +68,8 @@ def _train(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Pat
     begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if cfg.start_share else {}
     build.configure_inference(segmenter, cfg)
     if distributed.is_distributed():
-        backbone.to(distributed.device(cfg)).synchronize_batch_norm()
+        with setting_prefix("cnn."):
+            backbone.to(distributed.device(cfg)).synchronize_batch_norm()
     task = SegmentationTask(
         segmenter,
         sampler=_sampler(cfg),

@@ -1,6 +1,6 @@
 """Context taps: maps made from the deepest map, or from where an image's pixels are. Taps like the others.
 
-The deepest map is that of the last layer that is tapped. In `cnn.context`, or in `cnn.taps` after the layers:
+The deepest map is that of the last layer that is tapped. In a backbone's `context`, or in its `taps` after the layers:
 
 - `pyramid:n` the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
 - `window:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);
@@ -12,7 +12,7 @@ The parts of a crop are smaller than those of the image that it is from: a model
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns.coordinates import normalised_coordinates
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
 Count = Callable[[int], int]  # of cells along an axis of so many pixels
@@ -32,7 +32,7 @@ class ContextTap(ABC):
     """A context tap.
 
     Attributes:
-        name: as in `cnn.taps`.
+        name: as in a backbone's `taps`.
         pattern: of its names, a regular expression; its groups are numbers, which follow the name in the constructor.
         is_global: see `Tap`.
         from_deepest: whether it is made from the deepest map.
@@ -168,12 +168,40 @@ KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
 
 
 def parse(name: object) -> ContextTap | None:
-    """The context tap of that name; None if it is not one; raises HypercolumnsError if it nearly is."""
+    """The context tap of that name; None if it is not one; raises ArgumentError if it nearly is."""
     for kind in KINDS:
         if found := re.fullmatch(kind.pattern, str(name)):
             return kind(str(name), *map(int, found.groups()))
     if ":" in str(name):  # which no module's path has
-        raise HypercolumnsError(
-            f"cnn.taps names {name}, which is no context tap; such are pyramid:6, window:3 (odd) and coordinates"
+        raise ArgumentError(
+            f"taps names {name}, which is no context tap; such are pyramid:6, window:3 (odd) and coordinates"
         )
     return None
+
+
+def split_taps(taps: Sequence[str | Sequence[str]]) -> tuple[tuple[tuple[str, ...], ...], tuple[ContextTap, ...]]:
+    """The modules of each tap of a network, and the context taps, the global ones last.
+
+    Raises:
+        ArgumentError: unless `taps` names modules first and then context taps, each of these once.
+    """
+    groups = [(tap,) if isinstance(tap, str) else tuple(tap) for tap in taps]
+    contexts = [parse(group[0]) if len(group) == 1 else None for group in groups]
+    layers = tuple(group for group, one in zip(groups, contexts, strict=True) if one is None)
+    if not layers or any(one is not None for one in contexts[: len(layers)]):
+        raise ArgumentError(
+            f"taps={[*taps]} must name modules of the network first, and then context taps, which are made from the "
+            f"last of them"
+        )
+    names = [one.name for one in contexts if one is not None]
+    if doubled := [name for name in names if names.count(name) > 1]:
+        raise ArgumentError(f"taps and context name {doubled[0]} twice; name it once")
+    return layers, tuple(sorted((one for one in contexts if one is not None), key=lambda one: one.is_global))
+
+
+def check_context(names: Sequence[str] | None) -> Sequence[str]:
+    """The names of context taps, none for None; raises ArgumentError unless it is a list of them."""
+    names = () if names is None else names
+    if isinstance(names, str) or not isinstance(names, Sequence) or any(parse(name) is None for name in names):
+        raise ArgumentError(f"context={names} must be a list of context taps, such as [pyramid:6,window:3]")
+    return names

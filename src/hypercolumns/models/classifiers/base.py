@@ -51,8 +51,8 @@ class Classifier(nn.Module, ABC):
         super().__init__()
         self.hidden = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else [hidden]
         for width in self.hidden:
-            check_int("classifier.hidden", width, minimum=1)
-        check_fraction("classifier.dropout", dropout)
+            check_int("hidden", width, minimum=1)
+        check_fraction("dropout", dropout)
         self.dropout = dropout
         widths = [*self.hidden, outputs]
         self.first = Pointwise(channels, widths[0])

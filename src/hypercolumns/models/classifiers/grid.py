@@ -29,7 +29,7 @@ class GridClassifier(Classifier):
         self, channels: int, classes: int, size: int = 3, hidden: int | Sequence[int] = 512, dropout: float = 0.0
     ) -> None:
         """K is `size`, of which 1 makes it an MLP; all else as for `Classifier`."""
-        check_int("classifier.size", size, minimum=1)
+        check_int("size", size, minimum=1)
         self.size, self.classes = size, classes
         super().__init__(channels, size * size * classes, hidden, dropout)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, check_int, check_number
+from hypercolumns.errors import ArgumentError, check_int, check_number
 from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.points import PointClassifier
 from hypercolumns.models.hypercolumn import FeatureMap
@@ -32,13 +32,11 @@ class AdaptiveSettings:
     margin: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raise HypercolumnsError for values out of range."""
-        check_int("adaptive_start", self.stride, minimum=1)
+        """Raise ArgumentError for values out of range."""
+        check_int("stride", self.stride, minimum=1)
         if self.stride & (self.stride - 1) or self.stride > MAX_STRIDE:
-            raise HypercolumnsError(
-                f"adaptive_start={self.stride} must be a power of two, such as 8, up to {MAX_STRIDE}"
-            )
-        check_number("adaptive_margin", self.margin)
+            raise ArgumentError(f"stride={self.stride} must be a power of two, such as 8, up to {MAX_STRIDE}")
+        check_number("margin", self.margin)
 
 
 def adaptive_labels(

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hypercolumns.models.classifiers.pointwise import pointwise
-from hypercolumns.models.engine import tiles
-from hypercolumns.models.engine.interpolation import CellCentres, Interpolation
+from hypercolumns.models.engine import _tiles
+from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.hypercolumn import FeatureMap, cells_used
 from hypercolumns.models.slices import even_slices
 
@@ -61,7 +61,7 @@ def classify(
         for across in even_slices(len(columns), width)
     ]
     size = len(rows), len(columns)
-    return tiles.run(blocks, size, [one.values for one in maps], [weight, bias], parameters)
+    return _tiles.run(blocks, size, [one.values for one in maps], [weight, bias], parameters)
 
 
 def _cells(one: FeatureMap) -> int:
@@ -92,7 +92,7 @@ def _reused(scratch: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor
 
 
 class _Block:
-    """See `tiles.Block`.
+    """See `_tiles.Block`.
 
     Its feature tables are the projections of the low-resolution maps, if there are any, one after the other; then each
     high-resolution map as it is.
@@ -105,7 +105,7 @@ class _Block:
         high_res: Sequence[Sequence[int]],
         rows: Tensor,
         columns: Tensor,
-        area: tiles.Area,
+        area: _tiles.Area,
         lines: int,
         head: Head,
     ) -> None:
@@ -114,11 +114,11 @@ class _Block:
         down, across = area
         rows, columns = rows[down], columns[across]
         self.rows, self.columns = rows[None, :, None], columns[None, None]
-        areas: dict[int, tiles.Area] = {}
+        areas: dict[int, _tiles.Area] = {}
         for group in (*low_res, *high_res):
             one = maps[group[0]]
             areas |= dict.fromkeys(group, (cells_used(rows, one.row_centres), cells_used(columns, one.column_centres)))
-        self.areas: Sequence[tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
+        self.areas: Sequence[_tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
         grids = [
             CellCentres(one.row_centres[own_rows], one.column_centres[own_columns])
             for one, (own_rows, own_columns) in zip(maps, self.areas, strict=True)
@@ -128,7 +128,7 @@ class _Block:
         self.interpolations = [
             Interpolation([grids[number] for number in table], rows, columns, like) for table in tables
         ]
-        self.tiles: Sequence[tiles.Tile] = [
+        self.tiles: Sequence[_tiles.Tile] = [
             _Tile(self, band, down.start, across) for band in even_slices(len(rows), lines)
         ]
 
@@ -167,7 +167,7 @@ class _Block:
 
 
 class _Tile:
-    """See `tiles.Tile`."""
+    """See `_tiles.Tile`."""
 
     def __init__(self, block: _Block, band: slice, top: int, columns: slice) -> None:
         self.block, self.band = block, band

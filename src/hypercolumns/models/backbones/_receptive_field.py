@@ -49,8 +49,7 @@ class MeasuredGrid:
         found = self.found[size]
         if len(found) != cells or not (found.diff() > 0).all():
             raise HypercolumnsError(
-                f"cnn.taps: the places of this tap's cells can't be found in an image of {size} pixels a side; "
-                f"choose another tap"
+                f"the places of a tap's cells can't be found in an image of {size} pixels a side; choose another tap"
             )
         return found
 
