@@ -7,7 +7,7 @@ import torch
 from common import CLASSES, arguments, difference, make_segmenter, medians, report, size
 from original import Original
 
-from hypercolumns.models.extractor import hypercolumns_at
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.samplers import PerClassSampler
 
 
@@ -28,7 +28,7 @@ def main() -> None:
 
         def ours(images=images, mask=mask, alignment="exact"):  # noqa: ANN001, ANN202
             points = sampler(mask, torch.Generator().manual_seed(0))
-            return hypercolumns_at(backbone, images, points[None], alignment)[0].half()
+            return HypercolumnExtractor(backbone, alignment).at(images, points[None])[0].half()
 
         def theirs(images=images, mask=mask):  # noqa: ANN001, ANN202
             points = sampler(mask, torch.Generator().manual_seed(0))

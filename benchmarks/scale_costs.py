@@ -109,7 +109,7 @@ def samples(cfg: DictConfig, images: DatasetIndex, folder: Path) -> tuple[Sample
     dataset = build.image_data(cfg, images).dataset("train")
     examples = [dataset[index] for index in range(min(len(dataset), 16))]
     backbone, sampler = build.backbone(cfg).eval(), instantiate(cfg.sampler)
-    read = build.hypercolumn_reader(cfg, backbone)
+    extractor = build.extractor(cfg, backbone)
     numbers, epochs = itertools.count(), itertools.count()
 
     def forward() -> None:
@@ -121,7 +121,9 @@ def samples(cfg: DictConfig, images: DatasetIndex, folder: Path) -> tuple[Sample
         points = sampler(example.mask, randomness.generator(cfg.seed, "sample", example.id))
         labels = example.mask[points[:, 0], points[:, 1]]
         size = (example.mask.shape[0], example.mask.shape[1])
-        return ImageSamples(example.id, size, points, labels, read(example.image, points).half())
+        with torch.inference_mode():
+            found = extractor.at(example.image[None], points[None])[0]
+        return ImageSamples(example.id, size, points, labels, found.half())
 
     sampled = [sample(example) for example in examples]
 

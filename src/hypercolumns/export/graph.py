@@ -14,11 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
-from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.engine.scan import TapGroup, scan_rows
-from hypercolumns.models.extractor import as_float, in_image
-from hypercolumns.models.hypercolumn import Alignment, locate_maps, ratio
+from hypercolumns.models.extractor import HypercolumnExtractor, as_float
+from hypercolumns.models.hypercolumn import ratio
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import RegularGrid, Tap
 
@@ -38,18 +36,14 @@ class ExportableSegmenter(nn.Module):
         Raises HypercolumnsError if only a look at an image tells where the cells of a tap are centred.
         """
         super().__init__()
-        self.outputs, self.resize, self.alignment = outputs, segmenter.resize, segmenter.alignment
-        self.backbone = copy.deepcopy(segmenter.backbone).cpu()
+        segmenter.extractor.check_regular()
+        self.outputs = outputs
+        extractor = copy.deepcopy(segmenter.extractor).cpu()
+        self._extractor = (extractor,)  # in a tuple: its backbone is a part of this module, not it
+        self.backbone = extractor.backbone
         self.classifier = copy.deepcopy(segmenter.classifier).cpu()
         self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
-        for tap in self.layers:
-            regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
-            if not regular and (self.alignment == "exact" or self.backbone.contexts):
-                raise HypercolumnsError(
-                    f"tap {tap.name} can't be exported: where its cells lie differs from size to size of images; "
-                    f"choose other taps, or alignment=half_pixel without context taps"
-                )
-        self.groups = _groups(self.backbone, self.alignment)
+        self.groups = _groups(extractor)
         weight, bias = self.classifier.folded_first_layer()
         parts = weight.detach().split([tap.channels for tap in self.backbone.taps], dim=1)
         self.parts = nn.ParameterList([part.contiguous() for part in parts])
@@ -60,15 +54,15 @@ class ExportableSegmenter(nn.Module):
         """See the class."""
         size = height, width = images.shape[2], images.shape[3]
         seen = as_float(images)
-        if self.resize is not None:
-            seen = F.interpolate(seen, self.resize, mode="bilinear", antialias=True)
+        extractor = self._extractor[0]
+        if extractor.resize is not None:
+            seen = F.interpolate(seen, extractor.resize, mode="bilinear", antialias=True)
         seen_size = seen.shape[2], seen.shape[3]
         scales = ratio(seen_size[0], height), ratio(seen_size[1], width)
         seen = self.backbone.pad(seen)
         cells = self.backbone(seen, full_image_box(seen_size))
         taps = self._taps(self.backbone.deepest(cells))
-        placed = locate_maps(taps, cells, (seen.shape[2], seen.shape[3]), self.alignment)
-        maps = [in_image(one, scales) for one in placed]
+        maps = extractor.locate(cells, (seen.shape[2], seen.shape[3]), scales, taps)
         groups = [
             TapGroup(
                 [maps[number] for number in group],
@@ -97,11 +91,12 @@ class ExportableSegmenter(nn.Module):
         return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
 
 
-def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], bool]]:
+def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
     """The numbers of the taps, grouped by where cells are centred in images of every size; low resolutions first.
 
     With each group, whether its columns of cells are always centred on columns of the next group.
     """
+    backbone = extractor.backbone
     # Along an axis that is longer by a period, every map has a period more of cells: these sizes stand for all.
     sizes = range(backbone.min_side, backbone.min_side + max(backbone.shift_period))
     counts = [*zip(*(backbone.map_sizes(size, size) for size in sizes), strict=True)]
@@ -123,7 +118,7 @@ def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], b
 
     groups.sort(key=lambda group: -math.inf if (found := columns(group)) is None else -found[0].stride)
     nested = [
-        alignment == "exact" and low is not None and higher is not None and _among(*low, *higher)
+        extractor.is_exact and low is not None and higher is not None and _among(*low, *higher)
         for low, higher in itertools.pairwise(map(columns, groups))
     ]
     return list(zip(groups, [*nested, False], strict=True))

@@ -15,7 +15,7 @@ from hypercolumns.prediction.sources import Frame
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How images are predicted: see `Segmenter.labels` and `Segmenter.decisions`.
+    """How images are predicted: see `Segmenter.labels` and `Segmenter.predict_pixels`.
 
     Attributes:
         needs: what is wanted of each.
@@ -34,7 +34,7 @@ class PredictOptions:
 
 def predict_batches(segmenter: Segmenter, frames: Iterable[Frame], how: PredictOptions) -> Iterator[ImagePrediction]:
     """What is predicted of frames that were read, in order; those that follow each other and have one size together."""
-    place = segmenter.backbone.get_buffer("mean").device
+    place = segmenter.backbone.device
     for _, group in itertools.groupby(frames, lambda frame: frame.pixels.shape):
         while batch := list(itertools.islice(group, how.batch_size)):
             images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]
@@ -43,6 +43,6 @@ def predict_batches(segmenter: Segmenter, frames: Iterable[Frame], how: PredictO
                 if how.needs == "labels":
                     found = [segmenter.labels(images, how.adaptive, how.views)]
                 else:
-                    decided = segmenter.decisions(images, how.views, probabilities=how.needs == "probabilities")
+                    decided = segmenter.predict_pixels(images, how.views, probabilities=how.needs == "probabilities")
                     found = [one for one in decided if one is not None]
             yield from map(ImagePrediction, batch, *(one.cpu().numpy() for one in found))

@@ -62,8 +62,7 @@ from hypercolumns.io.images import set_max_pixels
 from hypercolumns.losses import ClassWeights, Loss, balanced_weights
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
-from hypercolumns.models.extractor import hypercolumns_at
-from hypercolumns.models.hypercolumn import check_alignment
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.runs.environment import command_line
@@ -81,7 +80,6 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
 }
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
-HypercolumnReader = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
 
 def quiet_libraries() -> None:
@@ -305,7 +303,7 @@ def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
 def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
     """Set what changes a segmenter's speed and memory, but not what it does: the settings `window` and `compile`."""
     check_machine(cfg)
-    segmenter.window = cfg.window
+    segmenter.extractor.max_window_pixels = cfg.window
     if cfg.compile:
         segmenter.backbone.body.compile()
 
@@ -319,7 +317,8 @@ def check_machine(cfg: DictConfig) -> None:
 def model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     """The model that the setting `model` names; raises HypercolumnsError unless it has the classes of the images."""
     path = expand_path("model", cfg.model)
-    segmenter = Segmenter.load(path)
+    with setting_prefix("model="):
+        segmenter = Segmenter.load(path)
     if segmenter.classes != images.classes:
         raise HypercolumnsError(
             f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} "
@@ -386,16 +385,14 @@ def optimization(cfg: DictConfig) -> dict[str, Any]:
     return {"optimizer": part("optimizer", settings), "schedule": part("scheduler", cfg.scheduler), "rates": rates}
 
 
-def hypercolumn_reader(cfg: DictConfig, backbone: Backbone) -> HypercolumnReader:
-    """The function that gives the hypercolumns at points of an image, without gradients."""
-    check_alignment(cfg.alignment)
+def extractor(cfg: DictConfig, backbone: Backbone, size: tuple[int, int] | None = None) -> HypercolumnExtractor:
+    """The hypercolumns of a backbone that sees images at this size; None: at their own."""
+    return HypercolumnExtractor(backbone, cfg.alignment, size, cfg.window)
 
-    def read(image: Tensor, points: Tensor) -> Tensor:
-        with torch.inference_mode():
-            batch = image[None].to(backbone.get_buffer("mean").device)
-            return hypercolumns_at(backbone, batch, points[None], cfg.alignment, limit=cfg.window)[0]
 
-    return read
+def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, images: DatasetIndex) -> Segmenter:
+    """The model of these parts."""
+    return Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, resize(cfg))
 
 
 def checkpoints(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from hypercolumns.data.image_set import (
     read_palette,
 )
 from hypercolumns.data.modules.image_data import ImageDataset
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.io.images import read_image
 from hypercolumns.models import model_file
@@ -55,7 +55,8 @@ def evaluate(cfg: DictConfig) -> runs.Run:
 
 
 def _evaluate_model(cfg: DictConfig) -> runs.Run:
-    path = model_file.find_model(expand_path("model", cfg.model))
+    with setting_prefix("model="):
+        path = model_file.find_model(expand_path("model", cfg.model))
     images = _of_split(build.image_set(cfg), cfg.split)
     segmenter = build.model(cfg, images)
     tta = build.test_time_augmentation(cfg)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, StackDataset
 from hypercolumns.data import Augmentation, DatasetIndex, Example, ImageDataModule
 from hypercolumns.errors import HypercolumnsError, check_int
 from hypercolumns.io.files import atomic_write
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import Tap
 from hypercolumns.reports import projector, tables
@@ -63,10 +64,8 @@ def extract(cfg: DictConfig) -> Path:
                 augmentation=Augmentation(**colours),
                 seed=cfg.seed,
             )
-            read = build.hypercolumn_reader(cfg, backbone.to(distributed.device(cfg)).eval())
-            sample = functools.partial(
-                _sample, taps=backbone.taps, read=read, sampler=sampler, guide=guide, seed=cfg.seed
-            )
+            extractor = build.extractor(cfg, backbone.to(distributed.device(cfg)).eval())
+            sample = functools.partial(_sample, extractor=extractor, sampler=sampler, guide=guide, seed=cfg.seed)
             for split in images.splits:
                 _extract_split(writer, split, _views(data, split, number), cfg.num_workers, sample)
         writer.finish()
@@ -143,8 +142,7 @@ def _claimed(
 
 def _sample(
     views: Sequence[Example],
-    taps: Sequence[Tap],
-    read: build.HypercolumnReader,
+    extractor: HypercolumnExtractor,
     sampler: Sampler,
     guide: Segmenter | None,
     seed: int,
@@ -157,10 +155,12 @@ def _sample(
         points = sampler(mask, generator, logits)
         positions.append(points)
         labels.append(mask[points[:, 0], points[:, 1]])
-        features.append(read(image, points).half().cpu())
+        with torch.inference_mode():
+            hypercolumns = extractor.at(image[None].to(extractor.backbone.device), points[None])[0]
+        features.append(hypercolumns.half().cpu())
     found = torch.cat(features)
     first = views[0]
-    _refuse_unless_finite(found, taps, first.id)
+    _refuse_unless_finite(found, extractor.backbone.taps, first.id)
     size = (first.mask.shape[0], first.mask.shape[1])
     return ImageSamples(first.id, size, torch.cat(positions), torch.cat(labels), found)
 

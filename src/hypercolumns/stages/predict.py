@@ -65,8 +65,9 @@ def predict(cfg: DictConfig) -> int:
     _check_settings(cfg)
     outputs = _outputs(cfg)
     how = _how(cfg, outputs)
-    path = model_file.find_model(expand_path("model", cfg.model)).resolve()  # what `latest` leads to now
-    segmenter = Segmenter.load(path).to(device(cfg.device))
+    with setting_prefix("model="):
+        path = model_file.find_model(expand_path("model", cfg.model)).resolve()  # what `latest` leads to now
+        segmenter = Segmenter.load(path).to(device(cfg.device))
     build.configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[kind].suffix for kind in outputs])
     if any(source.video for source in sources):
@@ -116,7 +117,8 @@ def _export(cfg: DictConfig) -> None:
         check_bool("overwrite", cfg.overwrite)
         if not cfg.overwrite:
             raise HypercolumnsError(f"{path} is there already; choose another out=, or replace it by overwrite=true")
-    segmenter = Segmenter.load(model_file.find_model(expand_path("model", cfg.model)))
+    with setting_prefix("model="):
+        segmenter = Segmenter.load(expand_path("model", cfg.model))
     found = write(segmenter, path, cfg.export_input, cfg.export_output)
     console.print(f"{path}: {found.labels:.2%} of the labels are the model's own, on images of noise", markup=False)
     if found.logits is not None:

@@ -42,7 +42,9 @@ def train(cfg: DictConfig) -> runs.Run:
             f"start_share={cfg.start_share} keeps some of the weights of a trained model, and with init_from=scratch "
             f"there is none; use start_share=null, or leave out init_from=scratch"
         )
-    backbone = build.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
+    with setting_prefix("init_from="):
+        like = Segmenter.load(start).backbone if start else None
+    backbone = build.backbone(cfg, like=like)
     wanted = runs.shared_settings(cfg, images, backbone)
     if cfg.init_from is None:
         shape = {"classifier": _shape(build.identified(build.plain(cfg.classifier)))}
@@ -64,7 +66,7 @@ def train(cfg: DictConfig) -> runs.Run:
 def _train(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: runs.Run) -> None:
     data = build.image_data(cfg, images)
     classifier = _from_scratch(cfg, backbone, data) if start is None else _from_model(start, backbone, images, cfg)
-    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, build.resize(cfg))
+    segmenter = build.segmenter(cfg, backbone, classifier, images)
     begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if cfg.start_share else {}
     build.configure_inference(segmenter, cfg)
     if distributed.is_distributed():
@@ -109,24 +111,26 @@ def _named_start(cfg: DictConfig) -> Path | None:
     """The model that `init_from` names, if it names one."""
     if cfg.init_from in (None, SCRATCH):
         return None
-    return model_file.find_model(expand_path("init_from", cfg.init_from), "init_from")
+    with setting_prefix("init_from="):
+        return model_file.find_model(expand_path("init_from", cfg.init_from))
 
 
 def _from_model(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
     """A classifier with the weights of a model's; refused if the model does not fit."""
-    model = Segmenter.load(path)
+    with setting_prefix("init_from="):
+        model = Segmenter.load(path)
     classifier = build.classifier(cfg, model.backbone.channels, len(model.classes))
+    wanted_extractor = build.extractor(cfg, backbone, build.resize(cfg))
     found, wanted = (
         {
             "cnn": part.fingerprint(),
-            "alignment": alignment,
-            "resize": resize,
+            **extraction,
             "classes": classes,
             "classifier": _shape({"kind": head.kind, **head.settings()}),
         }
-        for part, alignment, resize, classes, head in (
-            (model.backbone, model.alignment, model.resize, model.classes, model.classifier),
-            (backbone, cfg.alignment, build.resize(cfg), images.classes, classifier),
+        for part, extraction, classes, head in (
+            (model.backbone, model.extractor.settings(), model.classes, model.classifier),
+            (backbone, wanted_extractor.settings(), images.classes, classifier),
         )
     )
     differing = runs.differences(found, wanted)
@@ -145,7 +149,7 @@ def _shape(classifier: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageDataModule) -> Classifier:
     """A new classifier, standardised by pixels of some training images: labelled ones, where an image has enough."""
-    read = build.hypercolumn_reader(cfg, backbone)
+    extractor = build.extractor(cfg, backbone)
     dataset = data.dataset("train")
     order = torch.randperm(len(dataset), generator=randomness.generator(cfg.seed, "statistics"))[:STATISTICS_IMAGES]
     count, total, squares = 0, torch.zeros(backbone.channels).double(), torch.zeros(backbone.channels).double()
@@ -155,7 +159,9 @@ def _from_scratch(cfg: DictConfig, backbone: Backbone, data: ImageDataModule) ->
         if (mask != IGNORE_INDEX).sum() < STATISTICS_PIXELS:
             mask = torch.zeros_like(mask)  # any pixels, for these need no labels
         points = sampler(mask, randomness.generator(cfg.seed, "statistics", image_id))
-        values = read(image, points).double()
+        with torch.inference_mode():
+            values = extractor.at(image[None].to(backbone.device), points[None])[0]
+        values = values.double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
     mean = total / max(count, 1)
     classifier = build.classifier(cfg, backbone.channels, len(data.image_set.classes))

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from hypercolumns import Segmenter
+from hypercolumns import SegmentationPredictor, Segmenter
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone
 from hypercolumns.models.backbones import _timm as from_timm
@@ -41,7 +41,7 @@ def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     segmenter.save(path)
     image = torch.rand(3, 40, 50)
-    assert torch.equal(Segmenter.load(path).logits(image), segmenter.logits(image))
+    assert torch.equal(SegmentationPredictor.load(path).logits(image), SegmentationPredictor(segmenter).logits(image))
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(HypercolumnsError, match=r"not installed; .* uv sync --extra timm, or pip install"):
         Segmenter.load(path)

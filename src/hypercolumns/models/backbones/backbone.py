@@ -28,6 +28,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Backbone(nn.Module):
     """A network cut off after its last tap, with the normalisation of its input.
 
+    >>> backbone = Backbone("squeezenet1_0", ["features.0", "features.3.squeeze"])
+    >>> [tuple(values.shape) for values in backbone(torch.rand(1, 3, 40, 50))]
+    [(1, 96, 17, 22), (1, 16, 8, 11)]
+    >>> backbone.channels
+    112
+
     Attributes:
         taps: what each map is and where its cells are centred; derived from the network.
         min_side: the least height and width of an image that the network takes; derived too.
@@ -149,6 +155,11 @@ class Backbone(nn.Module):
             for side in images.shape[-2:]
         )
         return images.index_select(2, rows).index_select(3, columns)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.get_buffer("mean").device
 
     @property
     def channels(self) -> int:
