@@ -14,6 +14,9 @@ class TestTimeAugmentation:
     """Each image at several scales, and each of them flipped left to right as well if `flip`.
 
     The CNN sees the views; hypercolumns are read at the pixels of the image itself, so nothing has to be resized back.
+
+    >>> len(TestTimeAugmentation(scales=(0.75, 1.0), flip=True))
+    4
     """
 
     __test__ = False  # it is no test, whatever pytest makes of the name

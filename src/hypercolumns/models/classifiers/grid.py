@@ -20,6 +20,9 @@ class GridClassifier(Classifier):
     Each is centred in its cell of a K x K grid on the whole image. The logits of a pixel are those of the four around
     it, interpolated bilinearly; beyond the outermost centres the nearest ones' values continue. The paper lays the grid
     over the box of a detected object; here it lies over the image.
+
+    >>> GridClassifier(channels=112, classes=3, size=5, hidden=64).settings()
+    {'size': 5, 'hidden': [64], 'dropout': 0.0}
     """
 
     kind = "grid"

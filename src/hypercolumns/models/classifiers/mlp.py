@@ -9,7 +9,11 @@ from hypercolumns.models.classifiers.base import Classifier
 
 
 class MLPClassifier(Classifier):
-    """Linear layers with ReLU and dropout between them; without hidden layers, logistic regression."""
+    """Linear layers with ReLU and dropout between them; without hidden layers, logistic regression.
+
+    >>> MLPClassifier(channels=112, classes=3, hidden=[64, 32]).settings()
+    {'hidden': [64, 32], 'dropout': 0.0}
+    """
 
     kind = "mlp"
 

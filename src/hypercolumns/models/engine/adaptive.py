@@ -26,6 +26,9 @@ class AdaptiveSettings:
 
     `stride` is the distance of the first grid's pixels, a power of two up to 256; a block is split where its corners
     disagree, or where the difference of the two highest logits of one of them is below `margin`.
+
+    >>> AdaptiveSettings(stride=16)
+    AdaptiveSettings(stride=16, margin=0.5)
     """
 
     stride: int = 8
