@@ -20,7 +20,7 @@ from hypercolumns.models.hypercolumn import ratio
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import RegularGrid, Tap
 
-Outputs = Literal["labels", "logits"]
+OutputKind = Literal["labels", "logits"]
 
 HIGH_RES_STRIDE = (
     2.0  # pixels: cells that are closer are projected row by row, as their projection would be as large as the image
@@ -30,14 +30,14 @@ HIGH_RES_STRIDE = (
 class ExportableSegmenter(nn.Module):
     """From images (B, 3, H, W), uint8 or float in [0, 1], to labels (B, H, W) uint8 or logits (B, classes, H, W)."""
 
-    def __init__(self, segmenter: Segmenter, outputs: Outputs) -> None:
+    def __init__(self, segmenter: Segmenter, output: OutputKind) -> None:
         """Of a copy of the segmenter's parts, in evaluation mode, on the CPU.
 
         Raises HypercolumnsError if only a look at an image tells where the cells of a tap are centred.
         """
         super().__init__()
         segmenter.extractor.check_regular()
-        self.outputs = outputs
+        self.output = output
         extractor = copy.deepcopy(segmenter.extractor).cpu()
         self._extractor = (extractor,)  # in a tuple: its backbone is a part of this module, not it
         self.backbone = extractor.backbone
@@ -79,11 +79,11 @@ class ExportableSegmenter(nn.Module):
             for side in size
         )
         found = scan_rows(groups, self.bias, self._head, PixelCoordinates(y, x))
-        return found[..., 0] if self.outputs == "labels" else found.permute(0, 3, 1, 2)
+        return found[..., 0] if self.output == "labels" else found.permute(0, 3, 1, 2)
 
     def _head(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
         logits = self.classifier.head(hidden, where)
-        return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.outputs == "labels" else logits
+        return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.output == "labels" else logits
 
     def _taps(self, deepest: Tensor) -> list[Tap]:
         """The backbone's taps, context taps of this deepest map: by themselves they would run the network to count."""

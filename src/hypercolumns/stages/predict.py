@@ -106,7 +106,7 @@ def predict(cfg: DictConfig) -> int:
 
 def _export(cfg: DictConfig) -> None:
     """Write <out>/model.onnx or <out>/model.pt2."""
-    from hypercolumns.export.onnx import export_onnx, export_torch  # which asks for more of torch than predictions need
+    from hypercolumns.export import export_onnx, export_torch  # which asks for more of torch than predictions need
 
     kinds = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
     if cfg.export not in kinds:
@@ -119,7 +119,8 @@ def _export(cfg: DictConfig) -> None:
             raise HypercolumnsError(f"{path} is there already; choose another out=, or replace it by overwrite=true")
     with setting_prefix("model="):
         segmenter = Segmenter.load(expand_path("model", cfg.model))
-    found = write(segmenter, path, cfg.export_input, cfg.export_output)
+    with setting_prefix("export_"):
+        found = write(segmenter, path, cfg.export_input, cfg.export_output)
     console.print(f"{path}: {found.labels:.2%} of the labels are the model's own, on images of noise", markup=False)
     if found.logits is not None:
         console.print(f"logits differ by {found.logits:.1e} of their range at most", markup=False)
