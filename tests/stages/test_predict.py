@@ -310,7 +310,7 @@ def test_settings_that_save_time_or_memory_give_nearly_the_same(photos, place):
 
     plain = labels()
     assert (labels("window=400") == plain).mean() > 0.99
-    assert (labels("adaptive=true", "adaptive_start=4", "adaptive_margin=10") == plain).mean() > 0.99
+    assert (labels("adaptive=true", "adaptive_stride=4", "adaptive_margin=10") == plain).mean() > 0.99
     assert (labels("precision=bf16") == plain).mean() > 0.9
     assert (labels("outputs.confidence=true") == plain).mean() > 0.999
 
@@ -407,7 +407,7 @@ def test_scored_against_masks(photos, place):
         ("precision=64", "precision=64 must be auto, 32 or bf16"),
         ("window=0", "window=0 must be a whole number of at least 1"),
         ("adaptive=yes", "adaptive=yes must be true or false"),
-        ("adaptive_start=5", "adaptive_start=5 must be a power of two"),
+        ("adaptive_stride=5", "adaptive_stride=5 must be a power of two"),
         ("compile=maybe", "compile=maybe must be true or false"),
         ("outputs.mask=some", r"outputs\.mask=some must be true or false"),
         ("opacity=2", "opacity=2 must be a number from 0 to 1"),

@@ -79,7 +79,7 @@ def predict(cfg: DictConfig) -> int:
         truth = GroundTruth(expand_path("masks", cfg.masks), sources, segmenter.classes, segmenter.palette)
     settings = {
         "model": file_hash(path)[:16],
-        "adaptive": [cfg.adaptive_start, cfg.adaptive_margin] if cfg.adaptive else False,
+        "adaptive": [cfg.adaptive_stride, cfg.adaptive_margin] if cfg.adaptive else False,
         "tta": [list(how.views.scales), how.views.flip],
         "precision": "bf16" if how.bf16 else "32",
     }
@@ -172,7 +172,7 @@ def _outputs(cfg: DictConfig) -> RequestedOutputs:
 
 def _how(cfg: DictConfig, outputs: RequestedOutputs) -> PredictOptions:
     with setting_prefix("adaptive_"):
-        adaptive = AdaptiveSettings(cfg.adaptive_start, cfg.adaptive_margin)
+        adaptive = AdaptiveSettings(cfg.adaptive_stride, cfg.adaptive_margin)
     views = build.test_time_augmentation(cfg)
     unsure: dict[PredictionKind, str] = {
         OUTPUTS[kind].needs: kind for kind in outputs if OUTPUTS[kind].needs != "labels"
