@@ -78,6 +78,7 @@ WHICH_IMAGES = {  # settings of all data sets, and what they are where a file of
     "on_bad": "error",
     "max_bad": 0.05,
 }
+OWN_NAMES = ("cnn", "classifier")  # groups whose classes name their own arguments in errors
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
 SHARED = ("extract", "pretrain", "train", "evaluate")  # stages whose work several processes can share
 
@@ -194,7 +195,7 @@ def check_kinds(cfg: DictConfig) -> None:
 def part(group: str, settings: Any, **more: Any) -> Any:
     """The object that the settings of a group describe; they carry its name, so that a fault can be told by it."""
     own = {name: value for name, value in plain(settings).items() if name != "kind"}
-    with setting_prefix(f"{group}."):
+    with setting_prefix(f"{group}." if group in OWN_NAMES else ""):
         try:
             return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
         except InstantiationException as error:
