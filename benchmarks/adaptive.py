@@ -37,7 +37,7 @@ def main() -> None:
     files = [path for path in sorted(options.images.iterdir()) if names is None or path.stem in names]
     images = [read_image(path)[None] for path in files]
     masks = [read_mask(options.masks / f"{path.stem}.png", segmenter.palette, len(segmenter.classes)) for path in files]
-    settings = [AdaptiveSettings(start, margin) for start in options.starts for margin in options.margins]
+    settings = [AdaptiveSettings(stride, margin) for stride in options.starts for margin in options.margins]
     timed = images[:: max(len(images) // options.timed, 1)][: options.timed]
     with torch.inference_mode():
         seconds = time_labels(segmenter, timed, settings, options.rounds)
@@ -137,7 +137,7 @@ def score(
 
 
 def _name(settings: AdaptiveSettings | None) -> str:
-    return f"start {settings.start}, margin {settings.margin:g}" if settings else "all pixels"
+    return f"stride {settings.stride}, margin {settings.margin:g}" if settings else "all pixels"
 
 
 if __name__ == "__main__":

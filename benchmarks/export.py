@@ -19,7 +19,7 @@ import torch
 from common import arguments, difference, make_segmenter, medians, report, size
 from torch import Tensor
 
-from hypercolumns.export.onnx import export_onnx, export_torch
+from hypercolumns.export import export_onnx, export_torch
 
 FILES = {"onnx": "model.onnx", "torch": "model.pt2"}
 Run = Callable[[Tensor], Tensor]

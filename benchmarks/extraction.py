@@ -10,7 +10,7 @@ from common import CLASSES, arguments, difference, make_segmenter, medians, repo
 from original import Original
 from torch import Tensor
 
-from hypercolumns.models.extractor import hypercolumns_at
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.hypercolumn import Alignment
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.samplers import PerClassSampler
@@ -47,7 +47,7 @@ def measure(corners: Segmenter, original: Original, one: tuple[int, int], classe
         return PerClassSampler(3)(mask, torch.Generator().manual_seed(0))
 
     def ours(alignment: Alignment = "exact") -> Tensor:
-        return hypercolumns_at(backbone, images, sample()[None], alignment)[0].half()
+        return HypercolumnExtractor(backbone, alignment).at(images, sample()[None])[0].half()
 
     def theirs() -> Tensor:
         points = sample()

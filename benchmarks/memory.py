@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from common import arguments, make_segmenter, report, size
 
+from hypercolumns import SegmentationPredictor
+
 SIZES = [(500, 500), (1000, 1000), (2000, 1500), (3000, 4000)]
 
 
@@ -56,14 +58,15 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(options.threads)
     segmenter = make_segmenter(options.cnn)
     if options.window:
-        segmenter.window = options.window
-    segmenter.predict(torch.zeros(3, 64, 64, dtype=torch.uint8))  # what is loaded with the first image
+        segmenter.extractor.max_window_pixels = options.window
+    predictor = SegmentationPredictor(segmenter)
+    predictor.predict(torch.zeros(3, 64, 64, dtype=torch.uint8))  # what is loaded with the first image
     image = torch.randint(0, 256, (3, *options.one), dtype=torch.uint8)
     before = _resident()
     seconds = []
     for _ in range(options.rounds):
         start = time.perf_counter()
-        segmenter.predict(image)
+        predictor.predict(image)
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {

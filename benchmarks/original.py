@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from hypercolumns.models.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from hypercolumns.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from hypercolumns.models.segmenter import Segmenter
 
 

@@ -24,7 +24,7 @@ from common import ROOT, arguments, medians, report, size
 from PIL import Image
 from torchvision.models import segmentation
 
-from hypercolumns import Segmenter
+from hypercolumns import SegmentationPredictor, Segmenter
 from hypercolumns.io.images import read_image, write_image
 from hypercolumns.models.engine import AdaptiveSettings
 
@@ -96,7 +96,7 @@ def _processes(options: argparse.Namespace) -> list[dict[str, Any]]:
             equal = []
             for path in paths[: options.timed]:
                 with Image.open(folder / name / str(len(paths)) / f"{path.stem}.png") as mask:
-                    equal.append((np.array(mask) == segmenter.predict(path)).mean())
+                    equal.append((np.array(mask) == SegmentationPredictor(segmenter).predict(path).labels).mean())
             with Image.open(paths[0]) as image:
                 about = {"size": f"{image.width}x{image.height}", "labels equal": float(np.mean(equal))}
             steady = (len(paths) - 1) / max(seconds[len(paths)] - seconds[1], 1e-9)

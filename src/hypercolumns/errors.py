@@ -18,6 +18,12 @@ class HypercolumnsError(Exception):
 
     The message is one line: what is wrong, where (file or setting, and the value), and what to do.
     It is raised where the fault is seen and printed, without a traceback, by the entry points alone.
+
+    >>> try:
+    ...     Backbone("no_network", ["features.0"])
+    ... except HypercolumnsError as error:
+    ...     print(str(error).partition(";")[0])
+    network=no_network is not known
     """
 
     def __init__(self, message: str) -> None:

@@ -55,10 +55,10 @@ def test_more_processes_than_val_images_are_refused(image_set):
 
 class TestAugmentation:
     def test_off_by_default(self):
-        image, mask, frame = Augmentation()(IMAGE, MASK, 0)
+        image, mask, box = Augmentation()(IMAGE, MASK, 0)
         assert image is IMAGE
         assert mask is MASK
-        assert frame.tolist() == [0, 0, 20, 30]
+        assert box.tolist() == [0, 0, 20, 30]
 
     def test_the_seed_decides(self):
         augment = Augmentation((0.5, 2.0), 16, 0.5, 0.3)
@@ -75,11 +75,11 @@ class TestAugmentation:
             assert torch.equal(torch.where(mask == IGNORE_INDEX, IGNORE_INDEX, image[0] % 5), mask)
 
     def test_padding_is_void(self):
-        image, mask, frame = Augmentation(crop=64)(IMAGE, MASK, 0)
+        image, mask, box = Augmentation(crop=64)(IMAGE, MASK, 0)
         assert mask.shape == (64, 64)
         assert (mask != IGNORE_INDEX).sum() == 20 * 30
         assert (image[:, mask == IGNORE_INDEX] == GREY).all()
-        top, left, height, width = frame.int().tolist()
+        top, left, height, width = box.int().tolist()
         assert (height, width) == (20, 30)
         assert torch.equal(mask[top : top + 20, left : left + 30], MASK)
 
@@ -87,9 +87,9 @@ class TestAugmentation:
     def test_the_frame_says_where_the_image_lies_that_a_crop_is_of(self, flip):
         """A pixel is at one place of the image, before and after; of the mirrored image if it was flipped."""
         for seed in range(5):
-            _, mask, frame = Augmentation(scale=(1.5, 1.5), crop=(11, 13), flip=flip)(IMAGE, MASK, seed)
+            _, mask, box = Augmentation(scale=(1.5, 1.5), crop=(11, 13), flip=flip)(IMAGE, MASK, seed)
             rows, columns = torch.meshgrid(torch.arange(11), torch.arange(13), indexing="ij")
-            y, x = normalised_coordinates(rows, columns, frame[None])
+            y, x = normalised_coordinates(rows, columns, box[None])
             x = 1 - x if flip else x
             assert torch.equal(mask, MASK[(y * 20).long(), (x * 30).long()])
 
@@ -117,9 +117,9 @@ class TestAugmentation:
         """Colour jitter always changes them, by a strength."""
         augment, changed = Augmentation(**{setting: 0.5}), 0
         for seed in range(40):
-            image, mask, frame = augment(IMAGE, MASK, seed)
+            image, mask, box = augment(IMAGE, MASK, seed)
             assert torch.equal(mask, MASK)
-            assert frame.tolist() == [0, 0, 20, 30]
+            assert box.tolist() == [0, 0, 20, 30]
             changed += not torch.equal(image, IMAGE)
         assert changed == 40 if setting == "color_jitter" else 10 <= changed <= 30
 

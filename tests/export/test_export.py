@@ -13,8 +13,8 @@ import torch
 from conftest import ROOT, make_segmenter, vgg_weights
 from PIL import Image
 
-from hypercolumns import HypercolumnsError
-from hypercolumns.export import onnx
+from hypercolumns import HypercolumnsError, SegmentationPredictor
+from hypercolumns.export import export_onnx, export_torch, onnx
 from hypercolumns.export.graph import ExportableSegmenter
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
@@ -22,7 +22,7 @@ from hypercolumns.models.segmenter import Segmenter
 
 # Of networks that need 9 or 16 pixels a side too; images at once, height, width.
 SIZES = [(1, 1, 1), (1, 1, 40), (2, 40, 1), (1, 5, 90), (3, 33, 47), (1, 64, 40), (1, 22, 21), (1, 101, 77)]
-WRITERS = {"torch": onnx.export_torch, "onnx": onnx.export_onnx}
+WRITERS = {"torch": export_torch, "onnx": export_onnx}
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
@@ -124,7 +124,7 @@ def test_the_names_and_colours_of_classes_are_in_the_file(exported):
 
 def test_nothing_of_the_hidden_layer_is_as_large_as_the_image():
     """Its width is one that nothing else in the graph has."""
-    graph = onnx._program(of("squeezenet1_0", SQN[:2], hidden=29), "uint8", "labels").graph
+    graph = onnx.make_program(of("squeezenet1_0", SQN[:2], hidden=29), "uint8", "labels").graph
     shapes = [node.meta["val"].shape for node in graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
     height, width = next(shape for shape in shapes if len(shape) == 4)[2:]
     wide = [shape for shape in shapes if 29 in shape]
@@ -146,9 +146,9 @@ def test_grids_are_nested_where_cells_are_centred_on_cells():
 
 @pytest.mark.parametrize("format", ["torch", slow("onnx")])
 def test_what_does_something_else_is_not_written(format, tmp_path, monkeypatch):
-    finish = MLPClassifier.finish
+    head = MLPClassifier.head
     monkeypatch.setattr(
-        ExportableSegmenter, "_finish", lambda self, *seen: finish(self.classifier, *seen).argmin(-1, True).byte()
+        ExportableSegmenter, "_head", lambda self, *seen: head(self.classifier, *seen).argmin(-1, True).byte()
     )
     path = tmp_path / "model"
     path.write_text("what was there")
@@ -163,41 +163,41 @@ def test_what_torch_can_not_export_is_refused(segmenter, tmp_path, monkeypatch):
         raise ValueError("no such operation\nand much more")
 
     monkeypatch.setattr(torch.export, "export", fail)
-    message = r"cnn\.network=squeezenet1_0 with these taps can't be exported \(no such operation\); try other taps or"
+    message = r"^squeezenet1_0 with these taps can't be exported \(no such operation\); try other taps or"
     with pytest.raises(HypercolumnsError, match=message):
-        onnx.export_torch(segmenter, tmp_path / "model.pt2")
+        export_torch(segmenter, tmp_path / "model.pt2")
 
 
 def test_what_onnx_lacks_is_refused(segmenter, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise ValueError("no such\noperation")
 
-    monkeypatch.setattr(onnx, "_program", lambda *_: None)
+    monkeypatch.setattr(onnx, "make_program", lambda *_: None)
     monkeypatch.setattr(torch.onnx, "export", fail)
-    message = r"cnn\.network=squeezenet1_0 can't be written as ONNX \(no such operation\); try export=torch"
+    message = r"^squeezenet1_0 can't be written as ONNX \(no such operation\); try torch\.export"
     with pytest.raises(HypercolumnsError, match=message):
-        onnx.export_onnx(segmenter, tmp_path / "model.onnx")
+        export_onnx(segmenter, tmp_path / "model.onnx")
 
 
 def test_settings_that_are_not_known_are_refused(segmenter, tmp_path):
-    with pytest.raises(HypercolumnsError, match="export_input=bytes is not known; choose one of uint8, float"):
-        onnx.export_torch(segmenter, tmp_path / "model.pt2", inputs="bytes")
-    with pytest.raises(HypercolumnsError, match="export_output=mask is not known; choose one of labels, logits"):
-        onnx.export_torch(segmenter, tmp_path / "model.pt2", outputs="mask")
+    with pytest.raises(HypercolumnsError, match=r"^input=bytes is not known; choose one of uint8, float"):
+        export_torch(segmenter, tmp_path / "model.pt2", input="bytes")
+    with pytest.raises(HypercolumnsError, match=r"^output=mask is not known; choose one of labels, logits"):
+        export_torch(segmenter, tmp_path / "model.pt2", output="mask")
 
 
 def test_cells_whose_places_must_be_measured_are_refused(segmenter, tmp_path):
     tap = segmenter.backbone.taps[0]
     segmenter.backbone.taps = (type(tap)(tap.name, tap.channels, (tap.axes[0], object())), *segmenter.backbone.taps[1:])
     with pytest.raises(HypercolumnsError, match=r"tap features\.0 can't be exported: .* alignment=half_pixel"):
-        onnx.export_torch(segmenter, tmp_path / "model.pt2")
+        export_torch(segmenter, tmp_path / "model.pt2")
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_without_the_packages_the_error_names_the_extra(segmenter, package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(HypercolumnsError, match=rf"needs {package}, .*hypercolumns\[onnx\].*--extra onnx"):
-        onnx.export_onnx(segmenter, tmp_path / "model.onnx")
+        export_onnx(segmenter, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(("format", "name"), [("onnx", "model.onnx"), slow("torch", "model.pt2")])
@@ -216,5 +216,5 @@ def test_the_page_on_serving_runs_as_it_stands_without_this_package(exported, fo
     mask = Image.open(tmp_path / "street_labels.png")
     assert mask.mode == "P"
     assert mask.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
-    assert (np.asarray(mask) == MODELS["plain"]().predict(tmp_path / "street.png")).all()
+    assert (np.asarray(mask) == SegmentationPredictor(MODELS["plain"]()).predict(tmp_path / "street.png").labels).all()
     assert set(done.stdout.split()) <= {"ground", "cat", "dog"}

@@ -1,3 +1,4 @@
+import copy
 import itertools
 
 import pytest
@@ -9,10 +10,15 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
-from hypercolumns.models.extractor import hypercolumns_at, windows
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 
 CUT = 150 * 150  # pixels: windows smaller than the images below
+
+
+def cut(backbone, limit=CUT):
+    """An extractor that sees no more than so many pixels at once."""
+    return HypercolumnExtractor(backbone, max_window_pixels=limit)
 
 
 def make_segmenter(backbone, alignment="exact", resize=None):
@@ -24,14 +30,14 @@ def assert_windows_are_the_whole_image(segmenter, size, count=2):
     """Logits, labels and hypercolumns at points; also at the border and beyond, and where windows meet."""
     images, points = torch.rand(count, 3, *size), torch.rand(count, 40, 2) * torch.tensor(size) * 1.2 - 3
     with torch.inference_mode():
-        logits, hypercolumns = segmenter(images), segmenter.hypercolumns_at(images, points)
-        segmenter.window = CUT
-        assert len(list(windows(segmenter.backbone, images, segmenter.alignment, limit=CUT))) > 1
+        logits, hypercolumns = segmenter(images), segmenter.extractor.at(images, points)
+        segmenter.extractor.max_window_pixels = CUT
+        assert len(list(segmenter.extractor.windows(images))) > 1
         cut = segmenter(images)
         assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
         assert torch.equal(segmenter.labels(images).long(), cut.argmax(1))
-        assert torch.allclose(segmenter.hypercolumns_at(images, points), hypercolumns, atol=1e-5)
-        everywhere = AdaptiveSettings(start=4, margin=float("inf"))
+        assert torch.allclose(segmenter.extractor.at(images, points), hypercolumns, atol=1e-5)
+        everywhere = AdaptiveSettings(stride=4, margin=float("inf"))
         assert (segmenter.labels(images, everywhere) == cut.argmax(1)).float().mean() > 0.999
 
 
@@ -69,11 +75,11 @@ def test_a_crop_in_windows_knows_where_it_is():
     segmenter = Segmenter(
         backbone, GridClassifier(backbone.channels, 3, 2, 8), ["a", "b", "c"], resize=(230, 310)
     ).eval()
-    image, frame = torch.rand(1, 3, 120, 440), torch.tensor([[-30.0, -50.0, 400.0, 800.0]])
+    image, box = torch.rand(1, 3, 120, 440), torch.tensor([[-30.0, -50.0, 400.0, 800.0]])
     with torch.inference_mode():
-        logits = segmenter(image, frame)
-        segmenter.window = CUT
-        cut = segmenter(image, frame)
+        logits = segmenter(image, box)
+        segmenter.extractor.max_window_pixels = CUT
+        cut = segmenter(image, box)
         assert (cut - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
         assert not torch.allclose(segmenter(image), cut, atol=1e-3)
 
@@ -83,8 +89,8 @@ def test_of_a_resized_image(sqn):
     image = torch.randint(0, 256, (1, 3, 120, 440), dtype=torch.uint8)
     with torch.inference_mode():
         logits = segmenter(image)
-        segmenter.window = CUT
-        assert len(list(windows(sqn, image, "exact", (230, 310), CUT))) > 1
+        segmenter.extractor.max_window_pixels = CUT
+        assert len(list(segmenter.extractor.windows(image))) > 1
         assert (segmenter(image) - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
 
 
@@ -94,7 +100,7 @@ def test_windows_cover_the_image_once_and_are_no_larger_than_asked(sqn):
     covered = torch.zeros(1000, 1200, dtype=torch.int64)
     limit = 500 * 500
     try:
-        for rows, columns, _ in windows(sqn, torch.rand(1, 3, 1000, 1200), "exact", limit=limit):
+        for rows, columns, _ in cut(sqn, limit).windows(torch.rand(1, 3, 1000, 1200)):
             covered[rows, columns] += 1
     finally:
         handle.remove()
@@ -110,7 +116,7 @@ def test_gradients_are_those_of_the_whole_image():
     parameters = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
     found = []
     for limit in (10**6, CUT):
-        segmenter.window = limit
+        segmenter.extractor.max_window_pixels = limit
         total = (segmenter(image) * factor).sum() + segmenter.logits_at(image, points).square().sum()
         found.append(torch.autograd.grad(total, parameters))
     for cut, whole in zip(*found, strict=True):
@@ -123,31 +129,60 @@ def test_a_network_with_operations_on_the_whole_image_says_so():
     with pytest.warns(
         UserWarning, match="mobilenet_v3_large depends on the whole image, or on much of it, so that one of 120x100"
     ):
-        (window,) = windows(backbone, image, "exact", limit=64 * 64)
-    assert torch.equal(window.maps[1].cells, backbone(image)[1])
+        (window,) = cut(backbone, 64 * 64).windows(image)
+    assert torch.equal(window.maps[1].values, backbone(image)[1])
 
 
 def test_batch_norm_in_training_sees_the_whole_image():
     backbone = Backbone("resnet18", ["bn1", "layer1.0.add"], trainable="all")
     image = torch.rand(1, 3, 200, 200)
-    assert len(list(windows(backbone.eval(), image, "exact", limit=CUT))) > 1
+    assert len(list(cut(backbone.eval()).windows(image))) > 1
     with pytest.warns(UserWarning, match="can't be cut into windows"):
-        assert len(list(windows(backbone.train(), image, "exact", limit=CUT))) == 1
+        assert len(list(cut(backbone.train()).windows(image))) == 1
 
 
 def test_points_of_large_images_lie_in_their_windows(sqn):
     """Also right where windows meet, half a pixel from the last row of one."""
     edges = [
         [rows.stop - 0.5 + shift, columns.stop - 0.5 - shift]
-        for rows, columns, _ in windows(sqn, torch.rand(1, 3, 300, 400), "exact", limit=CUT)
+        for rows, columns, _ in cut(sqn).windows(torch.rand(1, 3, 300, 400))
         for shift in (-0.01, 0.0, 0.01)
     ]
     points = torch.tensor([[[0, 0], [299, 399], [150, 200], [0, 399], *edges]])
     image = torch.rand(1, 3, 300, 400)
-    whole, cut = (hypercolumns_at(sqn, image, points, "exact", limit=limit) for limit in (10**6, CUT))
-    assert torch.allclose(cut, whole, atol=1e-5)
+    whole, in_windows = (cut(sqn, limit).at(image, points) for limit in (10**6, CUT))
+    assert torch.allclose(in_windows, whole, atol=1e-5)
 
 
 def test_points_of_another_number_of_images_are_refused(sqn):
-    with pytest.raises(HypercolumnsError, match=r"points must be \(1, N, 2\) for 1 images, not \(2, 5, 2\)"):
-        hypercolumns_at(sqn, torch.rand(1, 3, 40, 40), torch.zeros(2, 5, 2), "exact")
+    with pytest.raises(HypercolumnsError, match=r"^points must be \(1, N, 2\) for 1 images, not \(2, 5, 2\)"):
+        HypercolumnExtractor(sqn).at(torch.rand(1, 3, 40, 40), torch.zeros(2, 5, 2))
+
+
+@pytest.mark.parametrize("limit", [10**6, CUT])
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+def test_dense_hypercolumns_are_those_at_every_point(sqn, alignment, limit):
+    extractor = HypercolumnExtractor(sqn, alignment, max_window_pixels=limit)
+    images = torch.rand(1, 3, 50, 533)
+    points = torch.cartesian_prod(torch.arange(50), torch.arange(533))[None]
+    with torch.inference_mode():
+        found = extractor(images)
+        assert found.shape == (1, sqn.channels, 50, 533)
+        assert torch.allclose(found.flatten(2).transpose(1, 2), extractor.at(images, points), atol=1e-5)
+
+
+def test_an_unknown_alignment_is_refused(sqn):
+    with pytest.raises(HypercolumnsError, match=r"^alignment=none is not known; choose one of exact, half_pixel, corn"):
+        HypercolumnExtractor(sqn, "none")
+
+
+def test_a_segmenter_and_its_extractor_share_one_backbone(sqn):
+    """In the state dict it is once, by the names of model files; a copy has one of its own."""
+    segmenter = make_segmenter(sqn)
+    assert segmenter.extractor.backbone is segmenter.backbone
+    assert {name.partition(".")[0] for name in segmenter.state_dict()} == {"backbone", "classifier"}
+    twin = copy.deepcopy(segmenter).double()
+    assert twin.extractor.backbone is twin.backbone is not segmenter.backbone
+    assert twin.extractor.backbone.device == twin.backbone.get_buffer("mean").device
+    assert {parameter.dtype for parameter in twin.extractor.parameters()} == {torch.float64}
+    assert {parameter.dtype for parameter in segmenter.extractor.parameters()} == {torch.float32}

@@ -1,4 +1,3 @@
-import doctest
 import json
 import shutil
 import warnings
@@ -10,13 +9,11 @@ import safetensors.torch
 import torch
 from conftest import KINDS
 from omegaconf import OmegaConf
-from PIL import Image
 from torch import nn
 
-from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.coordinates import full_image_box, normalised_coordinates
 from hypercolumns.models import model_file
-from hypercolumns.models import segmenter as segmenter_module
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
@@ -30,7 +27,7 @@ SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the ne
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", [None, (40, 56)])
 def test_dense_logits_are_those_at_every_point(any_segmenter, size, resize):
-    any_segmenter.resize = resize
+    any_segmenter.extractor.resize = resize
     images = torch.rand(2, 3, *size)
     points = torch.cartesian_prod(*(torch.arange(side) for side in size))[None].expand(2, -1, -1)
     with torch.inference_mode():
@@ -55,14 +52,14 @@ def test_dense_logits_are_those_of_the_concatenated_map(any_segmenter):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", [None, (40, 56)])
 def test_labels_are_the_arg_max_of_the_logits(any_segmenter, size, resize):
-    any_segmenter.resize = resize
+    any_segmenter.extractor.resize = resize
     images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
     logits = any_segmenter(images)
     assert torch.equal(logits, any_segmenter(images / 255))
     labels = any_segmenter.labels(images)
     assert labels.dtype == torch.uint8
     assert torch.equal(labels.long(), logits.argmax(1))
-    everywhere = AdaptiveSettings(start=4, margin=float("inf"))
+    everywhere = AdaptiveSettings(stride=4, margin=float("inf"))
     assert (any_segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
 
 
@@ -78,11 +75,11 @@ def test_bf16_gives_nearly_the_same_labels(any_segmenter):
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_it_is_the_same(segmenter):
     images = torch.rand(1, 3, 60, 70)
-    logits = segmenter.logits(images[0])
+    logits = SegmentationPredictor(segmenter).logits(images[0])
     configure_inference(segmenter, OmegaConf.create({"max_window_pixels": 10**6, "compile": True}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the compiler
-        assert torch.allclose(segmenter.logits(images[0]), logits, atol=1e-4)
+        assert torch.allclose(SegmentationPredictor(segmenter).logits(images[0]), logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,106 +99,51 @@ def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse(kind):
         assert torch.allclose(mine, other, rtol=1e-6, atol=1e-8)
 
 
-def test_a_crop_with_its_frame_is_a_part_of_its_image():
+def test_a_crop_with_its_box_is_a_part_of_its_image():
     """Of a network that sees single pixels, but of heads and taps that see where they are."""
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "coordinates"])
     segmenter = Segmenter(backbone, GridClassifier(5, 3, 3, 8), ["a", "b", "c"]).eval()
     images = torch.rand(2, 3, 40, 50)
     crops = torch.stack([images[0, :, 10:30, 7:40], images[1, :, 3:23, 0:33]])
-    frames = torch.tensor([[-10.0, -7.0, 40.0, 50.0], [-3.0, 0.0, 40.0, 50.0]])
+    boxes = torch.tensor([[-10.0, -7.0, 40.0, 50.0], [-3.0, 0.0, 40.0, 50.0]])
     whole = segmenter(images)
     expected = torch.stack([whole[0, :, 10:30, 7:40], whole[1, :, 3:23, 0:33]])
-    assert torch.allclose(segmenter(crops, frames), expected, atol=1e-5)
+    assert torch.allclose(segmenter(crops, boxes), expected, atol=1e-5)
     points = torch.randint(0, 20, (2, 30, 2))
-    found = segmenter.logits_at(crops, points, frames)
+    found = segmenter.logits_at(crops, points, boxes)
     for one, logits, of_crop in zip(points, found, expected, strict=True):
         assert torch.allclose(logits, of_crop[:, one[:, 0], one[:, 1]].T, atol=1e-5)
     assert not torch.allclose(segmenter(crops), expected, atol=1e-2)
 
 
-def test_predict_takes_an_image_in_every_form(segmenter, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 255, (30, 44, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "i.png")
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
-    labels = segmenter.predict(tmp_path / "i.png")
-    assert labels.shape == (30, 44)
-    assert labels.dtype == np.uint8
-    assert (labels == segmenter.logits(pixels).argmax(0).numpy()).all()
-    for form in (str(tmp_path / "i.png"), Image.fromarray(pixels), pixels, tensor, tensor.float() / 255):
-        assert (segmenter.predict(form) == labels).all()
-
-
-def test_probabilities_are_the_softmax_of_the_logits(any_segmenter):
-    image = torch.rand(3, 33, 47)
-    found = any_segmenter.probabilities(image)
-    assert found.dtype == np.float32
-    assert np.abs(found - any_segmenter.logits(image).softmax(0).numpy()).max() < 1e-6
-
-
-@pytest.mark.parametrize("views", [NO_TTA, TestTimeAugmentation((1.0, 0.5), flip=True)])
-def test_decisions_are_made_of_the_probabilities(any_segmenter, views):
+@pytest.mark.parametrize("tta", [NO_TTA, TestTimeAugmentation((1.0, 0.5), flip=True)])
+def test_predicted_pixels_are_made_of_the_probabilities(any_segmenter, tta):
     images = torch.rand(2, 3, 33, 47)
-    probabilities = any_segmenter.probabilities_of_batch(images, views)
-    found = any_segmenter.decisions(images, views, probabilities=True)
+    probabilities = any_segmenter.class_probabilities(images, tta)
+    found = any_segmenter.predict_pixels(images, tta, probabilities=True)
     assert torch.equal(found.labels, probabilities.argmax(1).byte())
     assert (found.probabilities.float() - probabilities).abs().max() < 5e-4
     assert (found.confidence.float() - probabilities.amax(1)).abs().max() < 5e-4
     entropy = -(probabilities * probabilities.log()).sum(1) / np.log(3)
     assert (found.entropy.float() - entropy).abs().max() < 1e-3
-    assert any_segmenter.decisions(images, views).probabilities is None
+    assert any_segmenter.predict_pixels(images, tta).probabilities is None
 
 
 def test_of_one_class_all_is_certain(segmenter):
-    sure = Segmenter(segmenter.backbone, MLPClassifier(224, 1, 8), ["all"]).eval().decisions(torch.rand(1, 3, 30, 30))
+    sure = (
+        Segmenter(segmenter.backbone, MLPClassifier(224, 1, 8), ["all"]).eval().predict_pixels(torch.rand(1, 3, 30, 30))
+    )
     assert (sure.confidence == 1).all()
     assert (sure.entropy == 0).all()
 
 
-def test_decisions_name_up_to_255_classes(segmenter):
+def test_predicted_pixels_name_up_to_255_classes(segmenter):
     many = Segmenter(segmenter.backbone, MLPClassifier(224, 255, 8), [str(number) for number in range(255)]).eval()
     with torch.no_grad():
         many.classifier.rest[-1].weight.zero_()
         many.classifier.rest[-1].bias.zero_()[253] = 1
-        assert (many.decisions(torch.rand(1, 3, 30, 30)).labels == 253).all()
-
-
-def test_overlay(segmenter):
-    pixels = np.random.default_rng(0).integers(0, 255, (30, 200, 3), np.uint8)
-    colours = np.array(segmenter.palette)[segmenter.predict(pixels)]
-    plain = np.asarray(segmenter.overlay(pixels, opacity=0.25, legend=False)).astype(float)
-    assert np.abs(plain - (0.75 * pixels + 0.25 * colours)).max() <= 1
-    named = np.asarray(segmenter.overlay(torch.from_numpy(pixels).permute(2, 0, 1) / 255, opacity=0.25))
-    assert named.shape[0] > 30
-    assert np.abs(named[:30].astype(float) - plain).max() <= 1
-
-
-def test_the_example_of_its_documentation(segmenter, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    segmenter.save("model.safetensors")
-    Image.fromarray(np.full((30, 44, 3), 90, np.uint8)).save("street.jpg")
-    failed, tried = doctest.testmod(segmenter_module)
-    assert tried >= 5
-    assert not failed
-
-
-@pytest.mark.parametrize(
-    ("image", "said"),
-    [
-        (np.zeros((4, 4), np.uint8), r"of shape \(4, 4\)"),
-        (torch.zeros(4, 5, 3), r"of shape \(4, 5, 3\)"),
-        (np.zeros((0, 4, 3), np.uint8), r"of shape \(3, 0, 4\)"),
-        (np.full((4, 4, 3), 200, np.int64), "int64 from 200 to 200"),
-        (np.ones((4, 4, 3), bool), "bool"),
-        (torch.full((3, 4, 4), 200.0), r"float32 from 200\.0 to 200\.0"),
-        (torch.full((3, 4, 4), torch.nan), "float32 from nan"),
-        (None, "NoneType"),
-        ([np.zeros((4, 4, 3), np.uint8)], "list"),
-    ],
-)
-def test_predict_refuses_what_is_no_image(segmenter, image, said):
-    with pytest.raises(HypercolumnsError, match=rf"an image must be a path, a PIL image, .*; this one .*{said}"):
-        segmenter.predict(image)
+        assert (many.predict_pixels(torch.rand(1, 3, 30, 30)).labels == 253).all()
 
 
 def test_more_classes_than_a_mask_can_hold_are_refused(segmenter):
@@ -210,21 +152,16 @@ def test_more_classes_than_a_mask_can_hold_are_refused(segmenter):
         Segmenter(segmenter.backbone, MLPClassifier(224, 256, 8), names)
 
 
-def test_predict_leaves_the_mode_as_it_was(segmenter):
-    segmenter.train().predict(np.zeros((30, 30, 3), np.uint8))
-    assert segmenter.training
-
-
 @pytest.mark.parametrize("resize", [None, (40, 56)])
 def test_saved_and_loaded_it_is_the_same(any_segmenter, tmp_path, resize):
-    any_segmenter.resize = resize
+    any_segmenter.extractor.resize = resize
     any_segmenter.save(tmp_path / "model.safetensors")
     loaded = Segmenter.load(tmp_path / "model.safetensors")
     image = torch.rand(3, 50, 61)
-    assert torch.equal(loaded.logits(image), any_segmenter.logits(image))
+    assert torch.equal(SegmentationPredictor(loaded).logits(image), SegmentationPredictor(any_segmenter).logits(image))
     assert loaded.classes == ("ground", "cat", "dog")
     assert loaded.palette == any_segmenter.palette
-    assert loaded.resize == resize
+    assert loaded.extractor.resize == resize
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
@@ -266,11 +203,11 @@ class TestModelFile:
             (lambda h, t: h.update(format=2), "header of an unknown format"),
             (lambda h, t: h["classifier"].update(kind="os.system"), "does not hold what its header says"),
             (lambda h, t: h["classifier"].update(_target_="os.system"), "does not hold what its header says"),
-            (lambda h, t: h["backbone"].update(network="os.system"), "cnn.network=os.system is not known"),
+            (lambda h, t: h["backbone"].update(network="os.system"), "network=os.system is not known"),
             (lambda h, t: h["backbone"].update(weights="x"), "does not hold what its header says"),
             (lambda h, t: h["backbone"].update(_target_="os.system"), "does not hold what its header says"),
             (lambda h, t: h.update(_target_="os.system"), "_target_ is unknown"),
-            (lambda h, t: h["backbone"].update(std=[0, 1, 1]), r"cnn\.std=\[0, 1, 1\] must be"),
+            (lambda h, t: h["backbone"].update(std=[0, 1, 1]), r"std=\[0, 1, 1\] must be"),
             (lambda h, t: h["backbone"].update(network="timm/hf-hub:a/b"), "hf-hub:a/b is not one of timm's"),
             (lambda h, t: h.update(classes=["a\nb", "c", "d"]), "classes must be different names"),
             (lambda h, t: h.update(classes=["\x1b[2J", "c", "d"]), "classes must be different names"),
@@ -351,7 +288,9 @@ class TestModelFile:
         with pytest.raises(HypercolumnsError, match=r"classifier\.mean is larger than what the file holds of it"):
             Segmenter.load(tmp_path / "a.ckpt")
 
-    @pytest.mark.parametrize("where", ["safetensors.safe_open", "torch.load", "hypercolumns.models.segmenter.Backbone"])
+    @pytest.mark.parametrize(
+        "where", ["safetensors.safe_open", "torch.load", "hypercolumns.models.model_file.Backbone"]
+    )
     def test_too_little_memory_is_no_fault_of_the_file(self, path, where, segmenter, monkeypatch):
         def fail(*_, **__):
             raise torch.OutOfMemoryError("CUDA out of memory")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 
@@ -13,6 +13,10 @@ def at_size(segmenter, size):
 
 def images(height=37, width=53):
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def predict(segmenter, image, *how, **more):
+    return SegmentationPredictor(segmenter).predict(image, *how, **more).labels
 
 
 def test_which_views():
@@ -33,52 +37,52 @@ def test_probabilities_are_the_mean_over_views(segmenter):
     for size in ((28, 40), (37, 53)):
         one = at_size(segmenter, size)
         expected += [one(pictures).softmax(1), one(pictures.flip(3)).flip(3).softmax(1)]
-    views = TestTimeAugmentation((0.75, 1.0), flip=True)
-    found = segmenter.probabilities_of_batch(pictures, views)
+    tta = TestTimeAugmentation((0.75, 1.0), flip=True)
+    found = segmenter.class_probabilities(pictures, tta)
     torch.testing.assert_close(found, torch.stack(expected).mean(0))
-    assert torch.equal(segmenter.labels(pictures, views=views), found.argmax(1).byte())
+    assert torch.equal(segmenter.labels(pictures, tta=tta), found.argmax(1).byte())
 
 
 @torch.no_grad()
 def test_scales_are_of_the_size_that_the_model_was_made_for(segmenter):
     fixed, pictures = at_size(segmenter, (32, 32)), images()
     expected = at_size(segmenter, (64, 64))(pictures).softmax(1)
-    torch.testing.assert_close(fixed.probabilities_of_batch(pictures, TestTimeAugmentation((2.0,))), expected)
+    torch.testing.assert_close(fixed.class_probabilities(pictures, TestTimeAugmentation((2.0,))), expected)
 
 
 @torch.no_grad()
 def test_a_view_in_windows_is_the_view(segmenter):
-    pictures, views = images(90, 120), TestTimeAugmentation((1.5,), flip=True)
-    whole = segmenter.probabilities_of_batch(pictures, views)
-    segmenter.window = 8000
-    torch.testing.assert_close(segmenter.probabilities_of_batch(pictures, views), whole, rtol=1e-4, atol=1e-5)
+    pictures, tta = images(90, 120), TestTimeAugmentation((1.5,), flip=True)
+    whole = segmenter.class_probabilities(pictures, tta)
+    segmenter.extractor.max_window_pixels = 8000
+    torch.testing.assert_close(segmenter.class_probabilities(pictures, tta), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_a_symmetric_image_gets_symmetric_labels(segmenter):
     half = images(40, 30)[:1]
-    labels = segmenter.predict(torch.cat([half, half.flip(3)], 3)[0], views=TestTimeAugmentation(flip=True))
+    labels = predict(segmenter, torch.cat([half, half.flip(3)], 3)[0], tta=TestTimeAugmentation(flip=True))
     assert (labels == labels[:, ::-1]).all()
 
 
 def test_one_view_is_the_plain_prediction(segmenter):
     picture = images()[0]
-    assert (segmenter.predict(picture, views=NO_TTA) == segmenter.predict(picture)).all()
+    assert (predict(segmenter, picture, tta=NO_TTA) == predict(segmenter, picture)).all()
 
 
 def test_adaptive_sees_one_view(segmenter):
-    with pytest.raises(HypercolumnsError, match="adaptive=true classifies one view"):
-        segmenter.predict(images()[0], AdaptiveSettings(), TestTimeAugmentation(flip=True))
+    with pytest.raises(HypercolumnsError, match="adaptive classifies one view"):
+        predict(segmenter, images()[0], AdaptiveSettings(), TestTimeAugmentation(flip=True))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scales": ()}, r"tta\.scales=\[\] must be a list of numbers"),
-        ({"scales": (1.0, 0)}, r"tta\.scales=\[1\.0, 0\] must"),
+        ({"scales": ()}, r"^scales=\[\] must be a list of numbers"),
+        ({"scales": (1.0, 0)}, r"^scales=\[1\.0, 0\] must"),
         ({"scales": (9,)}, "up to 8"),
         ({"scales": ("big",)}, r"such as \[0\.75,1,1\.25\]"),
         ({"scales": (1, 1.0)}, "names a scale twice"),
-        ({"flip": "yes"}, r"tta\.flip=yes must be true or false"),
+        ({"flip": "yes"}, r"^flip=yes must be true or false"),
     ],
 )
 def test_views_that_can_not_be(settings, message):

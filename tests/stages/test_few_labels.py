@@ -8,7 +8,8 @@ from small_runs import RGB, config, only, run
 
 from hypercolumns import Segmenter
 from hypercolumns.data import shapes
-from hypercolumns.io.images import IGNORE_INDEX, read_image
+from hypercolumns.io.images import read_image
+from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runs.run import Run
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.data import image_data, image_index

@@ -3,7 +3,7 @@ import torch
 from small_runs import config
 
 from hypercolumns.evaluation import Evaluation
-from hypercolumns.io.images import voc_palette
+from hypercolumns.labels import voc_palette
 from hypercolumns.reports import comparison, ranking
 from hypercolumns.runs.results import Results
 from hypercolumns.runs.score import ScoredImages

@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 from PIL import Image
 from small_runs import RGB, TINY, config, only, run
 
-from hypercolumns import HypercolumnsError, Segmenter
+from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.cli.messages import error_line
 from hypercolumns.data import Augmentation, shapes
@@ -295,7 +295,7 @@ class TestExtract:
             run("extract", *settings, f"model={name}", f"samples=by {name}")
         found = next(SampleStore(place / "by b").split("val").images())
         segmenter, pair = Segmenter.load(place / "b"), images.splits["val"][0]
-        highest = segmenter.logits(pair.image).topk(2, dim=0).values
+        highest = SegmentationPredictor(segmenter).logits(pair.image).topk(2, dim=0).values
         margins = (highest[0] - highest[1]).where(read_mask(pair.mask, images.palette, 6) != 255, torch.inf)
         taken = margins[tuple(found.positions.long().T)]
         assert taken.max() <= margins.flatten().sort().values[19] + 1e-5
@@ -404,7 +404,7 @@ class TestPretrainAndTrain:
         both, either = np.zeros(6), np.zeros(6)
         for pair in shapes("data", train_images=40, val_images=3).splits["val"]:
             truth = read_mask(pair.mask, segmenter.palette, 6).numpy()
-            predicted = segmenter.predict(pair.image)
+            predicted = SegmentationPredictor(segmenter).predict(pair.image).labels
             for label in range(6):
                 both[label] += ((truth == label) & (predicted == label)).sum()
                 either[label] += (((truth == label) | (predicted == label)) & (truth != 255)).sum()

@@ -101,11 +101,12 @@ def test_every_parameter_is_in_a_layer_of_its_own(backbone):
     """Also those outside of modules, such as ConvNeXt's scales."""
     convnext = Backbone("convnext_tiny", ["features.1.0.block.0", "features.1.0"], trainable="all")
     for one in (backbone, convnext):
-        layers = one.layers()
+        layers = one.tap_parameters()
         assert len(layers) == len(one.tap_modules)
         assert sorted(id(parameter) for layer in layers for parameter in layer) == sorted(map(id, one.parameters()))
     assert any(
-        parameter is convnext.body.get_parameter("features.1.0.layer_scale") for parameter in convnext.layers()[1]
+        parameter is convnext.body.get_parameter("features.1.0.layer_scale")
+        for parameter in convnext.tap_parameters()[1]
     )
 
 

@@ -6,19 +6,19 @@ from hypercolumns.tasks import SegmentationTask
 
 
 def test_the_model_in_training_says_where_it_is_unsure(segmenter):
-    """In an image and its frame, without dropout or gradients, and it goes on training."""
+    """In an image and its box, without dropout or gradients, and it goes on training."""
     segmenter.classifier = MLPClassifier(224, 3, hidden=8, dropout=0.9)
     images, masks = torch.rand(2, 3, 24, 30), torch.zeros(2, 24, 30, dtype=torch.int64)
     masks[1, :, 2:] = 255
     masks[1, 0, 0] = 2
-    frames = torch.tensor([[0.0, 0, 24, 30], [-10, -20, 80, 90]])
+    boxes = torch.tensor([[0.0, 0, 24, 30], [-10, -20, 80, 90]])
     task = SegmentationTask(
         segmenter.train(), None, None, UncertaintySampler(40, oversample_ratio=100, importance_sample_ratio=1)
     )
-    points, labels = task._sample(task.sampler, (images, masks, ["a", "b"], frames))
+    points, labels = task._sample(task.sampler, (images, masks, ["a", "b"], boxes))
     assert segmenter.training
     assert all(parameter.grad is None for parameter in segmenter.parameters())
-    highest = segmenter.eval()(images, frames).topk(2, dim=1).values
+    highest = segmenter.eval()(images, boxes).topk(2, dim=1).values
     margins = (highest[:, 0] - highest[:, 1]).where(masks != 255, torch.inf)
     for margin, found in zip(margins, points, strict=True):
         assert len(found.unique(dim=0)) == 40

@@ -117,8 +117,8 @@ def _describe_machine(error: BaseException) -> str | None:
         return f"out of memory ({summarize_error(error)}); {LESS_MEMORY}"
     if re.match(WORKER_ENDED, message):
         return (
-            f"a process that reads data was ended from outside ({summarize_error(error)}), most often for want of memory; "
-            f"lower num_workers or batch_size, {GO_ON}"
+            f"a process that reads data was ended from outside ({summarize_error(error)}), most often for want of "
+            f"memory; lower num_workers or batch_size, {GO_ON}"
         )
     return None
 

@@ -94,14 +94,14 @@ class Augmentation:
     def __call__(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Change an image (3, H, W) uint8 and its mask (H, W) alike, by random numbers that `seed` decides.
 
-        The third is the frame (4,) of the whole image around what is left of it, see `places`.
+        The third is the box (4,) of the whole image around what is left of it, see `coordinates`.
         """
         if self.transform is None:
             return image, mask, full_image_box(image.shape[-2:])[0]
         edges = torch.tensor([[0.0, 0.0, image.shape[2], image.shape[1]]])
-        frame = BoundingBoxes(edges, format="XYXY", canvas_size=tuple(mask.shape), clamping_mode=None)  # type: ignore[arg-type]
+        box = BoundingBoxes(edges, format="XYXY", canvas_size=tuple(mask.shape), clamping_mode=None)  # type: ignore[arg-type]
         with randomness.seeded(seed, "augmentation"):
-            changed = self.transform(Image(image), Mask(mask), frame)
+            changed = self.transform(Image(image), Mask(mask), box)
         left, top, right, bottom = changed[2].as_subclass(Tensor)[0]
         return (
             changed[0].as_subclass(Tensor),

@@ -14,15 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
-from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.engine.scan import TapGroup, scan_rows
-from hypercolumns.models.extractor import as_float, in_image
-from hypercolumns.models.hypercolumn import Alignment, locate_maps, ratio
+from hypercolumns.models.extractor import HypercolumnExtractor, as_float
+from hypercolumns.models.hypercolumn import ratio
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import RegularGrid, Tap
 
-Outputs = Literal["labels", "logits"]
+OutputKind = Literal["labels", "logits"]
 
 HIGH_RES_STRIDE = (
     2.0  # pixels: cells that are closer are projected row by row, as their projection would be as large as the image
@@ -32,24 +30,20 @@ HIGH_RES_STRIDE = (
 class ExportableSegmenter(nn.Module):
     """From images (B, 3, H, W), uint8 or float in [0, 1], to labels (B, H, W) uint8 or logits (B, classes, H, W)."""
 
-    def __init__(self, segmenter: Segmenter, outputs: Outputs) -> None:
+    def __init__(self, segmenter: Segmenter, output: OutputKind) -> None:
         """Of a copy of the segmenter's parts, in evaluation mode, on the CPU.
 
         Raises HypercolumnsError if only a look at an image tells where the cells of a tap are centred.
         """
         super().__init__()
-        self.outputs, self.resize, self.alignment = outputs, segmenter.resize, segmenter.alignment
-        self.backbone = copy.deepcopy(segmenter.backbone).cpu()
+        segmenter.extractor.check_regular()
+        self.output = output
+        extractor = copy.deepcopy(segmenter.extractor).cpu()
+        self._extractor = (extractor,)  # in a tuple: its backbone is a part of this module, not it
+        self.backbone = extractor.backbone
         self.classifier = copy.deepcopy(segmenter.classifier).cpu()
         self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
-        for tap in self.layers:
-            regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
-            if not regular and (self.alignment == "exact" or self.backbone.contexts):
-                raise HypercolumnsError(
-                    f"tap {tap.name} can't be exported: where its cells lie differs from size to size of images; "
-                    f"choose other taps, or alignment=half_pixel without context taps"
-                )
-        self.groups = _groups(self.backbone, self.alignment)
+        self.groups = _groups(extractor)
         weight, bias = self.classifier.folded_first_layer()
         parts = weight.detach().split([tap.channels for tap in self.backbone.taps], dim=1)
         self.parts = nn.ParameterList([part.contiguous() for part in parts])
@@ -60,20 +54,20 @@ class ExportableSegmenter(nn.Module):
         """See the class."""
         size = height, width = images.shape[2], images.shape[3]
         seen = as_float(images)
-        if self.resize is not None:
-            seen = F.interpolate(seen, self.resize, mode="bilinear", antialias=True)
+        extractor = self._extractor[0]
+        if extractor.resize is not None:
+            seen = F.interpolate(seen, extractor.resize, mode="bilinear", antialias=True)
         seen_size = seen.shape[2], seen.shape[3]
         scales = ratio(seen_size[0], height), ratio(seen_size[1], width)
         seen = self.backbone.pad(seen)
         cells = self.backbone(seen, full_image_box(seen_size))
         taps = self._taps(self.backbone.deepest(cells))
-        placed = locate_maps(taps, cells, (seen.shape[2], seen.shape[3]), self.alignment)
-        maps = [in_image(one, scales) for one in placed]
+        maps = extractor.locate(cells, (seen.shape[2], seen.shape[3]), scales, taps)
         groups = [
             TapGroup(
                 [maps[number] for number in group],
                 [self.parts[number] for number in group],
-                fine=all(
+                high_res=all(
                     isinstance(axis, RegularGrid) and axis.stride < HIGH_RES_STRIDE for axis in taps[group[0]].axes
                 ),
                 nested=nested,
@@ -84,12 +78,12 @@ class ExportableSegmenter(nn.Module):
             normalised_coordinates(torch.arange(side), torch.arange(side), full_image_box((side, side))).y
             for side in size
         )
-        found = scan_rows(groups, self.bias, self._finish, PixelCoordinates(y, x))
-        return found[..., 0] if self.outputs == "labels" else found.permute(0, 3, 1, 2)
+        found = scan_rows(groups, self.bias, self._head, PixelCoordinates(y, x))
+        return found[..., 0] if self.output == "labels" else found.permute(0, 3, 1, 2)
 
-    def _finish(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
-        logits = self.classifier.finish(hidden, where)
-        return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.outputs == "labels" else logits
+    def _head(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
+        logits = self.classifier.head(hidden, where)
+        return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.output == "labels" else logits
 
     def _taps(self, deepest: Tensor) -> list[Tap]:
         """The backbone's taps, context taps of this deepest map: by themselves they would run the network to count."""
@@ -97,14 +91,15 @@ class ExportableSegmenter(nn.Module):
         return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
 
 
-def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], bool]]:
-    """The numbers of the taps, those together whose cells are centred alike in images of every size; coarse ones first.
+def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
+    """The numbers of the taps, grouped by where cells are centred in images of every size; low resolutions first.
 
     With each group, whether its columns of cells are always centred on columns of the next group.
     """
+    backbone = extractor.backbone
     # Along an axis that is longer by a period, every map has a period more of cells: these sizes stand for all.
-    sizes = range(backbone.min_side, backbone.min_side + max(backbone.period))
-    counts = [*zip(*(backbone.cells(size, size) for size in sizes), strict=True)]
+    sizes = range(backbone.min_side, backbone.min_side + max(backbone.shift_period))
+    counts = [*zip(*(backbone.map_sizes(size, size) for size in sizes), strict=True)]
     grids = [
         None if (axes := _regular(tap)) is None else (axes, cells)
         for tap, cells in zip(backbone.taps, counts, strict=True)
@@ -123,24 +118,24 @@ def _groups(backbone: Backbone, alignment: Alignment) -> list[tuple[list[int], b
 
     groups.sort(key=lambda group: -math.inf if (found := columns(group)) is None else -found[0].stride)
     nested = [
-        alignment == "exact" and coarse is not None and finer is not None and _among(*coarse, *finer)
-        for coarse, finer in itertools.pairwise(map(columns, groups))
+        extractor.is_exact and low is not None and higher is not None and _among(*low, *higher)
+        for low, higher in itertools.pairwise(map(columns, groups))
     ]
     return list(zip(groups, [*nested, False], strict=True))
 
 
 def _regular(tap: Tap) -> tuple[RegularGrid, RegularGrid] | None:
-    """The geometry of a tap of equally distant cells, without its reach, which does not matter here."""
+    """The geometry of a tap of equally distant cells, without their receptive-field extent: it does not matter here."""
     y, x = (RegularGrid(axis.stride, axis.offset) if isinstance(axis, RegularGrid) else None for axis in tap.axes)
     return None if y is None or x is None else (y, x)
 
 
-def _among(coarse: RegularGrid, few: Sequence[int], fine: RegularGrid, many: Sequence[int]) -> bool:
-    """Whether each coarse cell is centred on a fine one, when there are so many of them in images of the same sizes."""
-    whole = [(coarse.offset - fine.offset) / fine.stride, coarse.stride / fine.stride]
+def _among(low: RegularGrid, few: Sequence[int], high: RegularGrid, many: Sequence[int]) -> bool:
+    """Whether each cell of `low` is centred on one of `high`, given their numbers in images of the same sizes."""
+    whole = [(low.offset - high.offset) / high.stride, low.stride / high.stride]
     if whole[0] < 0 or any(number % 1 for number in whole):
         return False
     return all(
-        coarse.offset + coarse.stride * (one - 1) <= fine.offset + fine.stride * (other - 1)
+        low.offset + low.stride * (one - 1) <= high.offset + high.stride * (other - 1)
         for one, other in zip(few, many, strict=True)
     )

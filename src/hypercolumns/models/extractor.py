@@ -1,283 +1,222 @@
-"""The maps of an image: at once, or in windows where the image is large.
+"""Hypercolumns of images: dense, at points, or window by window where the images are large."""
 
-A window's maps are made from the part of the image that its pixels depend on: the cells around them, and what those
-cells see (their receptive fields), from a start at which the network's layers are in step with those of the whole
-image. So they are the maps of the whole image.
-"""
-
-import functools
-import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.models._windows import ImageWindow, WindowedImages, as_float, window_margins, window_sides
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.hypercolumn import (
     Alignment,
     FeatureMap,
     ImageSize,
     at,
-    cells_used,
+    check_alignment,
+    dense,
     locate_maps,
-    tap_centres,
 )
-from hypercolumns.models.slices import even_slices
-from hypercolumns.models.taps import RegularGrid
+from hypercolumns.models.taps import RegularGrid, Tap
 
-MAX_WINDOW_PIXELS = 1_000_000  # pixels
+__all__ = ["MAX_WINDOW_PIXELS", "SETTINGS", "HypercolumnExtractor", "ImageWindow", "as_float"]
 
-
-_Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # see `_near`
-
-
-class ImageWindow(NamedTuple):
-    """A rectangle of an image's pixels, and the maps that their hypercolumns are interpolated from."""
-
-    rows: slice
-    columns: slice
-    maps: list[FeatureMap]
+MAX_WINDOW_PIXELS = 1_000_000
+SETTINGS = ("alignment", "resize")  # the arguments that decide what hypercolumns of a backbone are
 
 
-def windows(
-    backbone: Backbone,
-    images: Tensor,
-    alignment: Alignment,
-    resize: ImageSize | None = None,
-    limit: int = MAX_WINDOW_PIXELS,
-    frames: Tensor | None = None,
-) -> Iterator[ImageWindow]:
-    """The windows that together are images (B, 3, H, W), uint8 or float in [0, 1].
+class HypercolumnExtractor(nn.Module):
+    """Backbone features aligned with the pixels of the image (Hariharan et al., CVPR 2015).
 
-    `resize` is the (height, width) that the backbone sees the images at; the maps' centres are in pixels of the images
-    themselves either way. Images of up to `limit` pixels, as the backbone sees them, are one window; of larger ones the
-    windows are about as large as that, margins included; if there are pyramid taps the backbone sees each window twice,
-    first for the whole. A network with operations on the whole image can't be cut: it sees all at once, and a warning
-    says so. `frames` are those of crops, see `places`, in pixels of the images.
+    Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; D is `backbone.channels`; points are (B, N, 2) as (y, x)
+    in pixels, (0, 0) the centre of the top left one; boxes are (B, 4), see `coordinates`: where the images lie whose
+    crops these are. Without boxes they are no crops.
+
+    >>> extractor = HypercolumnExtractor(Backbone("squeezenet1_0", ["features.0", "features.3.squeeze"])).eval()
+    >>> images = torch.rand(1, 3, 40, 50)
+    >>> extractor(images).shape
+    torch.Size([1, 112, 40, 50])
+    >>> extractor.at(images, torch.tensor([[[0.0, 0.0], [20.5, 30.0]]])).shape
+    torch.Size([1, 2, 112])
+
+    Attributes:
+        backbone: gives the maps.
+        alignment: how pixels lie among the cells of a map, see `hypercolumn.cell_centres`.
+        resize: (height, width) that the backbone sees every image at; None for the image's own size.
+        max_window_pixels: how many pixels of an image the backbone sees at once.
     """
-    size = (images.shape[-2], images.shape[-1])
-    seen = images
-    if resize is not None and resize != size:
-        seen = F.interpolate(as_float(images), resize, mode="bilinear", antialias=True)
-    scales = seen.shape[-2] / size[0], seen.shape[-1] / size[1]
-    if min(seen.shape[-2:]) < backbone.min_side:
-        seen = backbone.pad(as_float(seen))
-    area = (seen.shape[-2], seen.shape[-1])
-    frames = (full_image_box(images.shape[-2:]) if frames is None else frames).cpu() * torch.tensor([*scales, *scales])
-    if area[0] * area[1] > limit:
-        margins = _margins(backbone)
-        if margins is not None:
-            yield from _cut(backbone, seen, size, scales, alignment, _cores(area, margins, limit), frames)
-            return
-        warnings.warn(
-            f"cnn.network={backbone.network} depends on the whole image, or on much of it, so that one of "
-            f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
-            stacklevel=2,
-        )
-    maps = locate_maps(backbone.taps, backbone(as_float(seen), frames), area, alignment)
-    yield ImageWindow(slice(0, size[0]), slice(0, size[1]), [in_image(one, scales) for one in maps])
 
+    def __init__(
+        self,
+        backbone: Backbone,
+        alignment: Alignment = "exact",
+        resize: ImageSize | None = None,
+        max_window_pixels: int = MAX_WINDOW_PIXELS,
+    ) -> None:
+        """Put hypercolumns on a backbone.
 
-def hypercolumns_at(
-    backbone: Backbone,
-    images: Tensor,
-    points: Tensor,
-    alignment: Alignment,
-    resize: ImageSize | None = None,
-    limit: int = MAX_WINDOW_PIXELS,
-    frames: Tensor | None = None,
-) -> Tensor:
-    """The hypercolumns at points (B, N, 2) of images, as (B, N, D); images and frames as for `windows`."""
-    if points.ndim != 3 or len(points) != len(images) or points.shape[2] != 2:
-        raise HypercolumnsError(
-            f"points must be ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
-        )
-    points = points.cpu().double()
-    # A point beyond the border belongs to the window at that border.
-    inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
-    result: Tensor | None = None
-    for rows, columns, maps in windows(backbone, images, alignment, resize, limit, frames):
-        within = (inside[..., 0] >= rows.start) & (inside[..., 0] < rows.stop)
-        within &= (inside[..., 1] >= columns.start) & (inside[..., 1] < columns.stop)
-        if within.all():
-            return at(maps, points)
-        if result is None:
-            result = maps[0].cells.new_zeros(*points.shape[:2], sum(one.cells.shape[1] for one in maps))
-        for image, chosen in enumerate(within):
-            found = at(
-                [FeatureMap(cells[image : image + 1], *where) for cells, *where in maps],
-                points[image : image + 1, chosen],
+        Args:
+            backbone: gives the maps.
+            alignment: how pixels lie among the cells of a map, see `hypercolumn.cell_centres`.
+            resize: (height, width) that the backbone sees every image at; None for the image's own size. Hypercolumns
+                are those of the pixels of the image itself either way.
+            max_window_pixels: how many pixels of an image the backbone sees at once; of larger images it sees one
+                window after the other. What comes out is the same.
+
+        Raises:
+            ArgumentError: for an unknown alignment.
+        """
+        super().__init__()
+        check_alignment(alignment)
+        self.backbone = backbone
+        self.alignment = alignment
+        self.resize = resize
+        self.max_window_pixels = max_window_pixels
+
+    def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """The hypercolumns of every pixel, (B, D, H, W): all of them in memory, so of small images."""
+        result: Tensor | None = None
+        for rows, columns, maps in self.windows(images, boxes):
+            part = dense(maps, torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop))
+            if part.shape[2:] == images.shape[2:]:
+                return part
+            if result is None:
+                result = part.new_empty(*part.shape[:2], *images.shape[2:])
+            result[:, :, rows, columns] = part
+            del maps  # before the next window's are made
+        assert result is not None, "there is at least one window"
+        return result
+
+    def at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """The hypercolumns at points, which may lie between pixels and beyond the border.
+
+        Args:
+            images: (B, 3, H, W).
+            points: (B, N, 2).
+            boxes: (B, 4), of crops.
+
+        Returns:
+            (B, N, D) float, on the device of the backbone's maps.
+
+        Raises:
+            ArgumentError: if there are points of another number of images.
+        """
+        if points.ndim != 3 or len(points) != len(images) or points.shape[2] != 2:
+            raise ArgumentError(
+                f"points must be ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
             )
-            result[image, chosen.to(result.device)] = found[0]
-        del maps  # before the next window's are made
-    assert result is not None, "there is at least one window"
-    return result
+        points = points.cpu().double()
+        # A point beyond the border belongs to the window at that border.
+        inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
+        result: Tensor | None = None
+        for rows, columns, maps in self.windows(images, boxes):
+            within = (inside[..., 0] >= rows.start) & (inside[..., 0] < rows.stop)
+            within &= (inside[..., 1] >= columns.start) & (inside[..., 1] < columns.stop)
+            if within.all():
+                return at(maps, points)
+            if result is None:
+                result = maps[0].values.new_zeros(*points.shape[:2], sum(one.values.shape[1] for one in maps))
+            for image, chosen in enumerate(within):
+                found = at(
+                    [FeatureMap(values[image : image + 1], *where) for values, *where in maps],
+                    points[image : image + 1, chosen],
+                )
+                result[image, chosen.to(result.device)] = found[0]
+            del maps  # before the next window's are made
+        assert result is not None, "there is at least one window"
+        return result
+
+    def windows(
+        self, images: Tensor, boxes: Tensor | None = None, resize: ImageSize | None = None
+    ) -> Iterator[ImageWindow]:
+        """The windows that together are the images.
+
+        Images of up to `max_window_pixels`, as the backbone sees them, are one window; of larger ones the windows are
+        about as large as that, margins included. If there are global taps the backbone sees each window twice, first
+        for these. A network with operations on the whole image can't be cut: it sees all at once, with a warning.
+
+        Args:
+            images: (B, 3, H, W).
+            boxes: (B, 4) of crops, in pixels of the images.
+            resize: in place of the extractor's own.
+
+        Yields:
+            A rectangle, and its maps, whose centres are in pixels of the images.
+        """
+        backbone, resize = self.backbone, resize or self.resize
+        size = (images.shape[-2], images.shape[-1])
+        seen = images
+        if resize is not None and resize != size:
+            seen = F.interpolate(as_float(images), resize, mode="bilinear", antialias=True)
+        scales = seen.shape[-2] / size[0], seen.shape[-1] / size[1]
+        if min(seen.shape[-2:]) < backbone.min_side:
+            seen = backbone.pad(as_float(seen))
+        area = (seen.shape[-2], seen.shape[-1])
+        boxes = (full_image_box(images.shape[-2:]) if boxes is None else boxes).cpu() * torch.tensor([*scales, *scales])
+        if area[0] * area[1] > self.max_window_pixels:
+            margins = window_margins(backbone)
+            if margins is not None:
+                sides = window_sides(area, margins, self.max_window_pixels)
+                empty = [seen.new_empty(0, 0, *cells) for cells in backbone.map_sizes(*area)]
+                located = self.locate(empty, area, scales)
+                yield from WindowedImages(backbone, seen, size, scales, sides, located).windows(boxes)
+                return
+            warnings.warn(
+                f"network={backbone.network} depends on the whole image, or on much of it, so that one of "
+                f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
+                stacklevel=2,
+            )
+        maps = self.locate(backbone(as_float(seen), boxes), area, scales)
+        yield ImageWindow(slice(0, size[0]), slice(0, size[1]), maps)
+
+    def locate(
+        self,
+        maps: Sequence[Tensor],
+        area: ImageSize,
+        scales: Sequence[float | Tensor],
+        taps: Sequence[Tap] | None = None,
+    ) -> list[FeatureMap]:
+        """The backbone's maps with their centres.
+
+        Args:
+            maps: (B, C_l, h_l, w_l), of images of `area`.
+            area: (height, width) of the images as the backbone sees them.
+            scales: by which the images' height and width were resized for it.
+            taps: in place of the backbone's own.
+
+        Returns:
+            The maps, their centres in pixels of the images themselves.
+        """
+        located = locate_maps(self.backbone.taps if taps is None else taps, maps, area, self.alignment)
+        return [_in_image(one, scales) for one in located]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether cells are taken to be centred where their receptive fields are."""
+        return self.alignment == "exact"
+
+    def check_regular(self) -> None:
+        """Raise HypercolumnsError if it takes a look at an image to tell where the cells of a tap are centred."""
+        for tap in self.backbone.taps[: len(self.backbone.tap_modules)]:
+            regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
+            if not regular and (self.is_exact or self.backbone.contexts):
+                raise HypercolumnsError(
+                    f"tap {tap.name} can't be exported: where its cells lie differs from size to size of images; "
+                    f"choose other taps, or alignment=half_pixel without context taps"
+                )
+
+    def settings(self) -> dict[str, object]:
+        """The arguments, besides the backbone, that decide what hypercolumns are: `SETTINGS`, by name."""
+        return {name: getattr(self, name) for name in SETTINGS}
 
 
-def as_float(images: Tensor) -> Tensor:
-    """Images, uint8 or float in [0, 1], as float in [0, 1]."""
-    return images / 255 if images.dtype == torch.uint8 else images
-
-
-def in_image(one: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:
+def _in_image(one: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:
     """The same map, its centres in pixels of an image that was resized by these scales."""
     rows, columns = (
-        (centres + 0.5) / scale - 0.5 for centres, scale in zip((one.rows, one.columns), scales, strict=True)
+        (centres + 0.5) / scale - 0.5
+        for centres, scale in zip((one.row_centres, one.column_centres), scales, strict=True)
     )
-    return FeatureMap(one.cells, rows, columns)
-
-
-def _regular(backbone: Backbone, axis: int) -> list[tuple[RegularGrid, tuple[float, float]]] | None:
-    """The geometry along an axis of each tap that is not of the whole, and its reach; None if one of them has none."""
-    found = []
-    for tap in backbone.taps:
-        if tap.of_whole:
-            continue
-        geometry = tap.axes[axis]
-        if not isinstance(geometry, RegularGrid) or geometry.reach is None:
-            return None
-        found.append((geometry, geometry.reach))
-    return found
-
-
-def _margins(backbone: Backbone) -> tuple[int, int] | None:
-    """How many pixels more than its own a window needs, at most, along y and x; None if it needs all."""
-    if any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules()):
-        return None  # its statistics are of the whole image
-    margins = []
-    for axis, period in enumerate(backbone.period):
-        taps = _regular(backbone, axis)
-        if taps is None:
-            return None
-        margins.append(math.ceil(max(sum(reach) + 2 * tap.stride for tap, reach in taps)) + period)
-    return margins[0], margins[1]
-
-
-def _cores(area: ImageSize, margins: tuple[int, int], limit: int) -> tuple[int, int]:
-    """The most pixels, along y and x, of a window without its margins.
-
-    Windows are squares, or strips as wide as the image where it is narrow. A limit near the margins can't be kept.
-    """
-    short = min(area)
-    sides = (math.isqrt(limit),) * 2 if short * short > limit else (short, limit // short)
-    cores = []
-    for length, margin in zip(area, margins, strict=True):
-        side = sides[0] if length == short else sides[1]
-        cores.append(length if length <= side else max(side - margin, margin))
-    return cores[0], cores[1]
-
-
-def _cut(
-    backbone: Backbone,
-    seen: Tensor,
-    size: ImageSize,
-    scales: tuple[float, float],
-    alignment: Alignment,
-    cores: tuple[int, int],
-    frames: Tensor,
-) -> Iterator[ImageWindow]:
-    area = (seen.shape[-2], seen.shape[-1])
-    placed = [
-        in_image(FeatureMap(seen, *tap_centres(tap, cells, area, alignment)), scales)
-        for tap, cells in zip(backbone.taps, backbone.cells(*area), strict=True)
-    ]
-    count = len([tap for tap in backbone.taps if not tap.of_whole])
-    near, of_whole = placed[:count], placed[count:]
-    cut = functools.partial(_near, backbone, seen, size, scales, cores, near)
-    if of_whole:
-        deepest = seen.new_empty(len(seen), 0, 1, 1, dtype=torch.float32)
-        if any(make.of_whole and make.from_deepest for make in backbone.contexts):
-            deepest = _deepest(backbone, cut(), near)
-        made = backbone.of_whole(deepest, area, frames)
-        of_whole = [one._replace(cells=cells) for one, cells in zip(of_whole, made, strict=True)]
-    for rows, columns, maps in cut():
-        window = ImageWindow(rows, columns, [*(one for one, _ in maps), *of_whole])
-        del maps
-        yield window
-        del window  # before the next one is made
-
-
-def _deepest(backbone: Backbone, windows: Iterator[_Part], near: Sequence[FeatureMap]) -> Tensor:
-    """The deepest map of the whole image, put together from windows; `near` says where its cells are centred."""
-    where, whole = backbone.deepest(near), None
-    for _, _, maps in windows:
-        part, (rows, columns) = backbone.deepest(maps)
-        if whole is None:
-            whole = part.cells.new_empty(*part.cells.shape[:2], len(where.rows), len(where.columns))
-        whole[:, :, rows, columns] = part.cells
-        del maps, part  # before the next window's are made
-    assert whole is not None, "there is at least one window"
-    return whole
-
-
-def _near(
-    backbone: Backbone,
-    seen: Tensor,
-    size: ImageSize,
-    scales: tuple[float, float],
-    cores: tuple[int, int],
-    near: Sequence[FeatureMap],
-) -> Iterator[_Part]:
-    """Of each window its rows and columns, its near maps, and which cells of the whole image's those are.
-
-    `near` says where these are centred in the whole image.
-    """
-    for rows in even_slices(size[0], max(math.floor(cores[0] / scales[0]), 1)):
-        down = _span(backbone, 0, rows, [one.rows for one in near], size[0], seen.shape[-2])
-        for columns in even_slices(size[1], max(math.floor(cores[1] / scales[1]), 1)):
-            across = _span(backbone, 1, columns, [one.columns for one in near], size[1], seen.shape[-1])
-            maps = backbone.near(as_float(seen[..., down.pixels, across.pixels]))
-            parts = [
-                (
-                    FeatureMap(cells[:, :, own_rows, own_columns], one.rows[these_rows], one.columns[these_columns]),
-                    (these_rows, these_columns),
-                )
-                for cells, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
-                    maps, near, down.cells, across.cells, strict=True
-                )
-            ]
-            del maps
-            yield rows, columns, parts
-            del parts  # before the next window's are made
-
-
-class _Span(NamedTuple):
-    """What a window needs along one axis: pixels; of each tap, cells among those of the pixels and among all."""
-
-    pixels: slice
-    cells: list[tuple[slice, slice]]
-
-
-def _span(backbone: Backbone, axis: int, own: slice, centres: Sequence[Tensor], size: int, length: int) -> _Span:
-    """For the pixels `own` of the `size` of the image along the axis, of which the backbone sees `length`."""
-    taps = _regular(backbone, axis)
-    assert taps is not None, "only what has margins is cut"
-    # Points may lie between pixels; and the windows together have all cells, even one centred beyond the border.
-    ends = torch.tensor(
-        [own.start - 0.5 if own.start else -torch.inf, own.stop - 0.5 if own.stop < size else torch.inf]
-    )
-    needed = [cells_used(ends, line) for line in centres]
-    period = backbone.period[axis]
-    starts, stops = [length], [0]
-    for (tap, (before, after)), cells in zip(taps, needed, strict=True):
-        starts.append(math.floor(tap.offset + tap.stride * cells.start - before))
-        stops.append(math.ceil(tap.offset + tap.stride * (cells.stop - 1) + after) + 1)
-    start = max(min(starts), 0) // period * period
-    stop = min(max(stops), length)
-    if stop - start < backbone.min_side:
-        start = max(stop - backbone.min_side, 0) // period * period
-        stop = max(stop, min(start + backbone.min_side, length))
-    skipped = [round(start / tap.stride) for tap, _ in taps]
-    return _Span(
-        slice(start, stop),
-        [
-            (slice(cells.start - before, cells.stop - before), cells)
-            for cells, before in zip(needed, skipped, strict=True)
-        ],
-    )
+    return FeatureMap(one.values, rows, columns)

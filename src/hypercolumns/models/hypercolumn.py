@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError
 from hypercolumns.models.taps import CellGrid, Tap
 
 Alignment = Literal["exact", "half_pixel", "corners"]
@@ -25,15 +25,15 @@ ImageSize = tuple[int, int]
 class FeatureMap(NamedTuple):
     """A map (B, C, h, w) of an image, and the pixel coordinates where its rows and columns of cells are centred."""
 
-    cells: Tensor
-    rows: Tensor  # (h,) float64, rising
-    columns: Tensor  # (w,) float64, rising
+    values: Tensor
+    row_centres: Tensor  # (h,) float64, rising
+    column_centres: Tensor  # (w,) float64, rising
 
 
 def check_alignment(alignment: str) -> None:
-    """Raise HypercolumnsError unless it is one of `exact`, `half_pixel` and `corners`."""
+    """Raise ArgumentError unless it is one of `exact`, `half_pixel` and `corners`."""
     if alignment not in get_args(Alignment):
-        raise HypercolumnsError(f"alignment={alignment} is not known; choose one of {', '.join(get_args(Alignment))}")
+        raise ArgumentError(f"alignment={alignment} is not known; choose one of {', '.join(get_args(Alignment))}")
 
 
 def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment) -> Tensor:
@@ -62,8 +62,8 @@ def ratio(length: int | torch.SymInt, other: int | torch.SymInt) -> Tensor:
 def locate_maps(taps: Sequence[Tap], maps: Sequence[Tensor], size: ImageSize, alignment: Alignment) -> list[FeatureMap]:
     """The taps' maps (B, C, h, w) of images of `size` = (height, width), with their centres."""
     return [
-        FeatureMap(cells, *tap_centres(tap, (cells.shape[2], cells.shape[3]), size, alignment))
-        for tap, cells in zip(taps, maps, strict=True)
+        FeatureMap(values, *tap_centres(tap, (values.shape[2], values.shape[3]), size, alignment))
+        for tap, values in zip(taps, maps, strict=True)
     ]
 
 
@@ -73,7 +73,7 @@ def tap_centres(tap: Tap, cells: ImageSize, size: ImageSize, alignment: Alignmen
     The alignment is one of layers with their image; a map of the image as a whole is where it is.
     """
     rows, columns = (
-        cell_centres(geometry, count, length, "exact" if tap.of_whole else alignment)
+        cell_centres(geometry, count, length, "exact" if tap.is_global else alignment)
         for geometry, count, length in zip(tap.axes, cells, size, strict=True)
     )
     return rows, columns
@@ -95,7 +95,7 @@ def bilinear_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor
 
 
 def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`neighbours` in a graph that has to do for any number of centres, one too, and doubled ones at the end."""
+    """`bilinear_neighbours` for a graph of any number of centres: one, or doubled ones at the end, too."""
     inside = pixels.double().clamp(centres[0], centres[-1])
     low = (centres <= inside[:, None]).sum(1) - 1
     high = (low + 1).clamp(max=centres.shape[0] - 1)
@@ -120,10 +120,10 @@ def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
 def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
     """The hypercolumns of the pixels on these rows (H,) and columns (W,), as (B, D, H, W): all of it in memory."""
     upsampled = []
-    for cells, centre_rows, centre_columns in maps:
-        vertical = interpolation_matrix(rows, centre_rows).to(cells)
-        horizontal = interpolation_matrix(columns, centre_columns).to(cells)
-        upsampled.append(vertical @ cells @ horizontal.T)
+    for values, row_centres, column_centres in maps:
+        vertical = interpolation_matrix(rows, row_centres).to(values)
+        horizontal = interpolation_matrix(columns, column_centres).to(values)
+        upsampled.append(vertical @ values @ horizontal.T)
     return torch.cat(upsampled, dim=1)
 
 
@@ -134,15 +134,15 @@ def at(maps: Sequence[FeatureMap], points: Tensor) -> Tensor:
 
 
 def _at(one: FeatureMap, points: Tensor) -> Tensor:
-    batch, channels, height, width = one.cells.shape
-    top, bottom, down = bilinear_neighbours(points[..., 0].contiguous(), one.rows)
-    left, right, across = bilinear_neighbours(points[..., 1].contiguous(), one.columns)
+    batch, channels, height, width = one.values.shape
+    top, bottom, down = bilinear_neighbours(points[..., 0].contiguous(), one.row_centres)
+    left, right, across = bilinear_neighbours(points[..., 1].contiguous(), one.column_centres)
     corners = torch.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right], -1)
     weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], -1)
     first_cell = torch.arange(batch)[:, None, None] * (height * width)
     return F.embedding_bag(
-        (corners + first_cell).reshape(-1, 4).to(one.cells.device),
-        one.cells.permute(0, 2, 3, 1).reshape(-1, channels),
-        per_sample_weights=weights.reshape(-1, 4).to(one.cells),
+        (corners + first_cell).reshape(-1, 4).to(one.values.device),
+        one.values.permute(0, 2, 3, 1).reshape(-1, channels),
+        per_sample_weights=weights.reshape(-1, 4).to(one.values),
         mode="sum",
     ).reshape(batch, -1, channels)

@@ -19,12 +19,12 @@ class CellGrid(Protocol):
 class RegularGrid:
     """Cells at equal distances: cell k is centred at `offset + stride * k`, for images of any size.
 
-    `reach` is how many pixels before and after its centre a cell depends on; None: on all of the image.
+    `rf_extent` is how many pixels before and after its centre a cell depends on; None: on all of the image.
     """
 
     stride: float
     offset: float
-    reach: tuple[float, float] | None = None
+    rf_extent: tuple[float, float] | None = None
 
     def centres(self, cells: int, size: int) -> Tensor:
         """See `CellGrid`."""
@@ -35,10 +35,10 @@ class RegularGrid:
 class Tap:
     """A place where a backbone is tapped: its channels, and its geometry along y and along x.
 
-    `of_whole` is true of maps of the image as a whole: a window of a large image takes all of their cells.
+    `is_global` is true of maps of the image as a whole: a window of a large image takes all of their cells.
     """
 
     name: str
     channels: int
     axes: tuple[CellGrid, CellGrid]
-    of_whole: bool = False
+    is_global: bool = False

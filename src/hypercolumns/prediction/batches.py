@@ -43,12 +43,12 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
     Args:
         segmenter: in evaluation mode.
         batch: at least one frame, each with an image.
-        options: see `Segmenter.labels` and `Segmenter.decisions`, which one is asked depends on the outputs.
+        options: see `Segmenter.labels` and `Segmenter.predict_pixels`; which one is asked depends on the outputs.
 
     Returns:
         The prediction of each frame, in order, on the CPU.
     """
-    device = segmenter.backbone.get_buffer("mean").device
+    device = segmenter.backbone.device
     images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]
     images = images.to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
@@ -56,6 +56,6 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
             parts = [segmenter.labels(images, options.adaptive, options.tta)]
         else:
             probabilities = options.prediction_kind == "probabilities"
-            decided = segmenter.decisions(images, options.tta, probabilities=probabilities)
+            decided = segmenter.predict_pixels(images, options.tta, probabilities=probabilities)
             parts = [part for part in decided if part is not None]
     return map(ImagePrediction, batch, *(part.cpu().numpy() for part in parts))

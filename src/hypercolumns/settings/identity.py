@@ -11,6 +11,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from hypercolumns.data import DatasetIndex
+from hypercolumns.errors import setting_prefix
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
@@ -85,4 +86,7 @@ def stage_dir(cfg: DictConfig, images: DatasetIndex, what: str) -> Path:
 def _hash(model: str | None) -> str | None:
     """Of the file that the setting `model` names; None if there is none, with which only stage extract is at fault."""
     path = expand_path("model", model) if model else None
-    return file_hash(model_file.find_model(path))[:16] if path and path.exists() else None
+    if path is None or not path.exists():
+        return None
+    with setting_prefix("model="):
+        return file_hash(model_file.find_model(path))[:16]

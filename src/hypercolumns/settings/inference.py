@@ -55,7 +55,7 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
 def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
     """Set what changes a segmenter's speed and memory, but not what it does."""
     check_inference(cfg)
-    segmenter.window = cfg.max_window_pixels
+    segmenter.extractor.max_window_pixels = cfg.max_window_pixels
     if cfg.compile:
         segmenter.backbone.body.compile()
 

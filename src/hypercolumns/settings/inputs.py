@@ -68,7 +68,7 @@ def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Identity) -> 
 
 
 def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Identity:
-    """What the job of a sweep requires of a pretrained model if it names a sampler or a seed: its store and its seed."""
+    """The store and the seed that a sweep job requires of a pretrained model, if it names a sampler or a seed."""
     if not (compose.is_sweep_job() and _names_samples()):
         return {}
     return {"samples": short_hash(find_store(cfg, images, shared).fingerprint), "seed": cfg.seed}

@@ -1,28 +1,23 @@
 """From a config to backbones, classifiers and finished models."""
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig
-from torch import Tensor
 
 from hypercolumns.data import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
-from hypercolumns.models.extractor import hypercolumns_at
-from hypercolumns.models.hypercolumn import check_alignment
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import randomness
 from hypercolumns.samplers import Sampler
 from hypercolumns.settings.compose import part, plain
+from hypercolumns.settings.data import resize
 from hypercolumns.settings.inference import configure_inference
 from hypercolumns.settings.machine import machine
-
-HypercolumnReader = Callable[[Tensor, Tensor], Tensor]  # an image (3, H, W) and points (N, 2) in it, to (N, D)
 
 
 def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
@@ -37,8 +32,7 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
     """
     settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
     if like is None:
-        network: Backbone = part("cnn", settings)
-        return network
+        return _new_backbone(cfg, settings)
     if like.network != settings["network"]:
         raise HypercolumnsError(
             f"init_from={cfg.init_from} does not fit: cnn.network is {like.network}, this command has "
@@ -49,6 +43,17 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
     with setting_prefix("cnn."):
         copied: Backbone = make(**settings | own | {"weights": like.body.state_dict()})
     return copied
+
+
+def _new_backbone(cfg: DictConfig, settings: dict[str, Any]) -> Backbone:
+    try:
+        network: Backbone = part("cnn", settings)
+    except HypercolumnsError as error:
+        if "model" not in cfg.cnn:
+            raise
+        # The setting that names a network of timm.
+        raise HypercolumnsError(str(error).replace("cnn.network=timm/", "cnn.model=", 1)) from error
+    return network
 
 
 def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
@@ -71,7 +76,8 @@ def finished_model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
         HypercolumnsError: unless it has the classes of the images.
     """
     path = expand_path("model", cfg.model)
-    segmenter = Segmenter.load(path)
+    with setting_prefix("model="):
+        segmenter = Segmenter.load(path)
     if segmenter.classes != images.classes:
         raise HypercolumnsError(
             f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} "
@@ -91,16 +97,20 @@ def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     return finished_model(cfg, images).to(machine(cfg).device())
 
 
-def hypercolumn_reader(cfg: DictConfig, backbone: Backbone) -> HypercolumnReader:
-    """The function that gives the hypercolumns at points of an image, without gradients."""
-    check_alignment(cfg.alignment)
+def extractor(cfg: DictConfig, backbone: Backbone, resize: tuple[int, int] | None = None) -> HypercolumnExtractor:
+    """The hypercolumns of a backbone.
 
-    def read(image: Tensor, points: Tensor) -> Tensor:
-        with torch.inference_mode():
-            batch = image[None].to(backbone.get_buffer("mean").device)
-            return hypercolumns_at(backbone, batch, points[None], cfg.alignment, limit=cfg.max_window_pixels)[0]
+    Args:
+        cfg: the config.
+        backbone: the backbone.
+        resize: (height, width) at which it sees the images; None: at their own.
+    """
+    return HypercolumnExtractor(backbone, cfg.alignment, resize, cfg.max_window_pixels)
 
-    return read
+
+def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, images: DatasetIndex) -> Segmenter:
+    """The model of these parts, with the classes and colours of the images."""
+    return Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, resize(cfg))
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:
@@ -108,8 +118,7 @@ def settings_of(segmenter: Segmenter) -> dict[str, Any]:
     head = segmenter.classifier
     return {
         "cnn": segmenter.backbone.fingerprint(),
-        "alignment": segmenter.alignment,
-        "resize": segmenter.resize,
+        **segmenter.extractor.settings(),
         "classes": segmenter.classes,
         "classifier": {
             name: value for name, value in {"kind": head.kind, **head.settings()}.items() if name != "dropout"

@@ -1,8 +1,8 @@
 """Every setting of train.py, one line each: which stages take it, what it decides, and how it is checked.
 
-A default and its meaning stand in `conf/`; all else that is known of a setting is derived from its line here: the checks,
-the identity of runs, the columns of TensorBoard's table, which values are taken as they are typed, which stages refuse
-it, and docs/settings.md.
+A default and its meaning stand in `conf/`. All else is derived from a setting's line here: the checks, the identity of
+runs, the columns of TensorBoard's table, which values are taken as they are typed, which stages refuse it, and
+docs/settings.md.
 """
 
 from collections.abc import Callable, Iterator, Mapping

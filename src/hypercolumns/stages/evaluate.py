@@ -87,7 +87,8 @@ def evaluate(cfg: DictConfig) -> Run:
 
 
 def _model(cfg: DictConfig) -> Subject:
-    path = model_file.find_model(expand_path("model", cfg.model))
+    with setting_prefix("model="):
+        path = model_file.find_model(expand_path("model", cfg.model))
     images = _of_split(image_index(cfg), cfg.split)
     segmenter = finished_model(cfg, images)
     tta = test_time_augmentation(cfg)

@@ -2,10 +2,10 @@
 
 from omegaconf import DictConfig
 
-from hypercolumns.errors import HypercolumnsError, check_bool
-from hypercolumns.export.onnx import export_onnx, export_torch
+from hypercolumns.errors import HypercolumnsError, check_bool, setting_prefix
+from hypercolumns.export.onnx import export_onnx
+from hypercolumns.export.torch_export import export_torch
 from hypercolumns.io.files import expand_path
-from hypercolumns.models import model_file
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime.progress import console
 
@@ -26,8 +26,10 @@ def export(cfg: DictConfig) -> None:
         check_bool("overwrite", cfg.overwrite)
         if not cfg.overwrite:
             raise HypercolumnsError(f"{path} is there already; choose another out=, or replace it by overwrite=true")
-    segmenter = Segmenter.load(model_file.find_model(expand_path("model", cfg.model)))
-    agreement = write(segmenter, path, cfg.export_input, cfg.export_output)
+    with setting_prefix("model="):
+        segmenter = Segmenter.load(expand_path("model", cfg.model))
+    with setting_prefix("export_"):
+        agreement = write(segmenter, path, cfg.export_input, cfg.export_output)
     console.print(f"{path}: {agreement.labels:.2%} of the labels are the model's own, on images of noise", markup=False)
     if agreement.logits is not None:
         console.print(f"logits differ by {agreement.logits:.1e} of their range at most", markup=False)

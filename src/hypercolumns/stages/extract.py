@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, StackDataset
 
 from hypercolumns.data import Example, ImageDataModule
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import Tap
 from hypercolumns.reports import projector
@@ -59,10 +60,8 @@ def extract(cfg: DictConfig) -> Path:
             console.print(f"extract: already done, {folder}", markup=False)
         else:
             write_config(cfg, folder / "config.yaml")
-            read = model.hypercolumn_reader(cfg, backbone.to(machine(cfg).device()).eval())
-            sample = functools.partial(
-                _sample, taps=backbone.taps, read=read, sampler=sampler, guide=guide, seed=cfg.seed
-            )
+            extractor = model.extractor(cfg, backbone.to(machine(cfg).device()).eval())
+            sample = functools.partial(_sample, extractor=extractor, sampler=sampler, guide=guide, seed=cfg.seed)
             batches = data.images_to_sample(cfg, images)
             for split in images.splits:
                 copies = _copies(batches, split, cfg.extract.augmentations)
@@ -142,8 +141,7 @@ def _claimed(
 
 def _sample(
     copies: Sequence[Example],
-    taps: Sequence[Tap],
-    read: model.HypercolumnReader,
+    extractor: HypercolumnExtractor,
     sampler: Sampler,
     guide: Segmenter | None,
     seed: int,
@@ -156,10 +154,12 @@ def _sample(
         points = sampler(mask, generator, logits)
         positions.append(points)
         labels.append(mask[points[:, 0], points[:, 1]])
-        features.append(read(image, points).half().cpu())
+        with torch.inference_mode():
+            hypercolumns = extractor.at(image[None].to(extractor.backbone.device), points[None])[0]
+        features.append(hypercolumns.half().cpu())
     found = torch.cat(features)
     first = copies[0]
-    _refuse_unless_finite(found, taps, first.id)
+    _refuse_unless_finite(found, extractor.backbone.taps, first.id)
     size = (first.mask.shape[0], first.mask.shape[1])
     return ImageSamples(first.id, size, torch.cat(positions), torch.cat(labels), found)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.evaluation import BOOTSTRAP_SAMPLES, Evaluation, intervals
 from hypercolumns.io.files import expand_path, file_hash, read_json, remove_temporaries, write_json
 from hypercolumns.io.images import set_max_pixels
@@ -48,8 +48,9 @@ def predict(cfg: DictConfig) -> int:
     check_predict_settings(cfg)
     device = find_device(cfg.device)
     options = predict_options(cfg, device)
-    model = model_file.find_model(expand_path("model", cfg.model)).resolve()  # what `latest` leads to now
-    segmenter = Segmenter.load(model).to(device)
+    with setting_prefix("model="):
+        model = model_file.find_model(expand_path("model", cfg.model)).resolve()  # what `latest` leads to now
+        segmenter = Segmenter.load(model).to(device)
     configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[name].suffix for name in options.outputs])
     if any(source.video for source in sources):

@@ -58,7 +58,7 @@ def _trained(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone
     mean, std = split.statistics()
     classifier = model.classifier(cfg, len(mean), len(images.classes))
     classifier.set_statistics(mean, std)
-    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, data.resize(cfg))
+    segmenter = model.segmenter(cfg, backbone, classifier, images)
     task = PixelClassificationTask(
         classifier,
         images.classes,

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hypercolumns.data import DatasetIndex, Example, ImageDataModule
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.models import model_file
@@ -48,7 +48,9 @@ def train(cfg: DictConfig) -> Run:
     training.check_training(cfg)
     images = data.image_index(cfg)
     start = _named_start(cfg)
-    backbone = model.backbone(cfg, like=Segmenter.load(start).backbone if start else None)
+    with setting_prefix("init_from="):
+        like = Segmenter.load(start).backbone if start else None
+    backbone = model.backbone(cfg, like)
     shared = shared_settings(cfg, images, backbone)
     if cfg.init_from is None:
         shape = {"classifier": classifier_shape(plain(cfg.classifier))}
@@ -74,12 +76,13 @@ def _trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: P
     classifier = (
         _new_classifier(cfg, backbone, batches) if start is None else _classifier_of(start, backbone, images, cfg)
     )
-    segmenter = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, data.resize(cfg))
+    segmenter = model.segmenter(cfg, backbone, classifier, images)
     averages = cfg.wise_ft_alpha is not None
     initial = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if averages else {}
     configure_inference(segmenter, cfg)
     if distributed.is_distributed():
-        backbone.to(machine(cfg).device()).synchronize_batch_norm()
+        with setting_prefix("cnn."):
+            backbone.to(machine(cfg).device()).synchronize_batch_norm()
     task = SegmentationTask(
         segmenter,
         sampler=training.pixel_sampler(cfg),
@@ -112,14 +115,16 @@ def _named_start(cfg: DictConfig) -> Path | None:
         )
     if cfg.init_from in (None, SCRATCH):
         return None
-    return model_file.find_model(expand_path("init_from", cfg.init_from), "init_from")
+    with setting_prefix("init_from="):
+        return model_file.find_model(expand_path("init_from", cfg.init_from))
 
 
 def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
     """A classifier with the weights of a model's; refused if the model does not fit."""
-    start = Segmenter.load(path)
+    with setting_prefix("init_from="):
+        start = Segmenter.load(path)
     classifier = model.classifier(cfg, start.backbone.channels, len(start.classes))
-    wanted = Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, data.resize(cfg))
+    wanted = model.segmenter(cfg, backbone, classifier, images)
     differing = differences(model.settings_of(start), model.settings_of(wanted))
     if differing:
         raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")
@@ -131,7 +136,7 @@ def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: Di
 
 def _new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule) -> Classifier:
     """A new classifier, standardised by pixels of some training images: labelled ones, where an image has enough."""
-    read = model.hypercolumn_reader(cfg, backbone)
+    extractor = model.extractor(cfg, backbone)
     dataset = batches.dataset("train")
     generator = randomness.generator(cfg.seed, "statistics")
     order = torch.randperm(len(dataset), generator=generator)[:STATISTICS_IMAGES]
@@ -142,7 +147,8 @@ def _new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModul
         if (mask != IGNORE_INDEX).sum() < STATISTICS_PIXELS:
             mask = torch.zeros_like(mask)  # any pixels, for these need no labels
         points = sampler(mask, randomness.generator(cfg.seed, "statistics", image_id))
-        values = read(image, points).double()
+        with torch.inference_mode():
+            values = extractor.at(image[None].to(backbone.device), points[None])[0].double()
         count, total, squares = count + len(values), total + values.sum(0), squares + values.square().sum(0)
     mean = total / max(count, 1)
     classifier = model.classifier(cfg, backbone.channels, len(batches.image_set.classes))

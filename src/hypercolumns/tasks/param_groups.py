@@ -71,7 +71,7 @@ class ParamGroupConfig:
     def _each(self, classifier: nn.Module, backbone: Backbone | None) -> Iterator[tuple[str, float, nn.Parameter]]:
         """The name of its layer, the factor of its rate and each parameter."""
         if backbone is not None:
-            layers = [] if self.layer_decay is None else backbone.layers()
+            layers = [] if self.layer_decay is None else backbone.tap_parameters()
             depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}
             for parameter in _trained(backbone.parameters()):
                 if self.layer_decay is not None:

@@ -40,4 +40,4 @@ class LabelPredictor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Class indices (B, H, W) uint8."""
-        return self.segmenter.labels(images, views=self.tta)
+        return self.segmenter.labels(images, tta=self.tta)

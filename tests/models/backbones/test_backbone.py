@@ -11,8 +11,7 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.backbones import Backbone, networks
-from hypercolumns.models.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD
+from hypercolumns.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, networks
 from hypercolumns.models.taps import RegularGrid
 
 
@@ -30,11 +29,11 @@ def test_taps_are_those_of_the_original(name, channels, centres, min_side, reque
     for tap, (offset, stride) in zip(backbone.taps, centres, strict=True):
         assert [(axis.offset, axis.stride) for axis in tap.axes] == [(offset, stride)] * 2
     assert backbone.channels == sum(channels)
-    assert backbone.period == (16, 16)
+    assert backbone.shift_period == (16, 16)
     assert backbone.min_side == min_side
     maps = backbone(torch.rand(2, 3, 50, 70))
     assert [cells.shape[1] for cells in maps] == channels
-    assert [cells.shape[2:] for cells in maps] == backbone.cells(50, 70)
+    assert [cells.shape[2:] for cells in maps] == backbone.map_sizes(50, 70)
 
 
 def test_taps_come_before_the_relu_which_does_not_overwrite_them(sqn):
@@ -131,13 +130,13 @@ class TestTrainable:
 
     @pytest.mark.parametrize("trainable", [-1, 7])
     def test_other_numbers_are_refused(self, trainable):
-        with pytest.raises(HypercolumnsError, match=f"cnn.trainable={trainable} must be a number of taps, from 0 to 6"):
+        with pytest.raises(HypercolumnsError, match=f"^trainable={trainable} must be a number of taps, from 0 to 6"):
             Backbone(**SQN, trainable=trainable)
 
     def test_only_trained_batchnorm_is_synchronised(self, monkeypatch):
         """There is no GPU here: the layers are told that they are on one."""
         backbone = Backbone("resnet18", ["layer1", "layer4"], trainable=1)
-        with pytest.raises(HypercolumnsError, match=r"resnet18 has layers of BatchNorm \(layer2.*cnn\.trainable=0"):
+        with pytest.raises(HypercolumnsError, match=r"^trainable=1: resnet18 .* BatchNorm \(layer2.*; train none, or"):
             backbone.synchronize_batch_norm()
         Backbone("resnet18", ["layer1", "layer4"]).synchronize_batch_norm()
         Backbone(**SQN, trainable="all").synchronize_batch_norm()
@@ -264,7 +263,9 @@ class TestWeights:
             raise OSError("no route to host")
 
         monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-        with pytest.raises(HypercolumnsError, match=r"could not be downloaded \(no route to host\); pass a file"):
+        with pytest.raises(
+            HypercolumnsError, match=r"could not be downloaded \(no route to host\); pass the path of a file"
+        ):
             Backbone(**SQN, weights="IMAGENET1K_V1")
 
     def test_by_name_bring_their_normalisation(self, monkeypatch):
@@ -294,23 +295,23 @@ def test_a_network_whose_code_computes_its_sizes_by_tensors():
 def test_unknown_network_and_tap():
     with pytest.raises(
         HypercolumnsError,
-        match=r"cnn\.network=squeezenet is not known; did you mean .*squeezenet1_1",
+        match=r"^network=squeezenet is not known; did you mean .*squeezenet1_1",
     ):
         Backbone("squeezenet", ["features.0"])
-    with pytest.raises(HypercolumnsError, match=r"cnn\.taps names features\.99, which this network does not have"):
+    with pytest.raises(HypercolumnsError, match=r"^taps names features\.99, which this network does not have"):
         Backbone("squeezenet1_0", ["features.0", "features.99"])
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"network": "rgb", "taps": []}, r"cnn\.network=rgb and cnn\.taps=\[\] must name a network and modules of it"),
-        ({"network": None, "taps": ["image"]}, r"cnn\.network=None and cnn\.taps=\['image'\] must name a network"),
+        ({"network": "rgb", "taps": []}, r"^network=rgb and taps=\[\] must name a network and modules of it"),
+        ({"network": None, "taps": ["image"]}, r"^network=None and taps=\['image'\] must name a network"),
         (
             {"network": "rgb", "taps": None},
-            r"cnn\.taps=null: only timm lists maps of its networks; name modules of rgb",
+            r"^taps=None can't be: only timm lists maps of its networks; name modules of rgb",
         ),
-        ({"network": "rgb", "taps": ["image"], "std": None}, r"cnn\.mean and cnn\.std of rgb can't be null: give one"),
+        ({"network": "rgb", "taps": ["image"], "std": None}, r"^mean and std of rgb can't be null: give one"),
     ],
 )
 def test_settings_that_are_missing(settings, message):
@@ -324,20 +325,18 @@ def test_a_network_that_can_not_be_traced(monkeypatch):
             return x if x.sum() > 0 else -x
 
     monkeypatch.setitem(networks.OWN, "rgb", Undecided)
-    with pytest.raises(
-        HypercolumnsError, match=r"cnn\.network=rgb can't be a backbone: torch\.fx can't trace it \(.*flow"
-    ):
+    with pytest.raises(HypercolumnsError, match=r"^network=rgb can't be a backbone: torch\.fx can't trace it \(.*flow"):
         Backbone("rgb", ["image"])
 
 
 @pytest.mark.parametrize("mean", ["x", [1, 2], [1, 2, "x"], [1, 2, math.nan], 5])
 def test_a_mean_that_is_none(mean):
-    with pytest.raises(HypercolumnsError, match=r"cnn\.mean=.* must be \[red,green,blue\], numbers"):
+    with pytest.raises(HypercolumnsError, match=r"^mean=.* must be \[red,green,blue\], numbers"):
         Backbone("rgb", ["image"], mean=mean)
 
 
 def test_a_std_of_0():
-    with pytest.raises(HypercolumnsError, match=r"cnn\.std=.* must be \[red,green,blue\], numbers, none of them 0"):
+    with pytest.raises(HypercolumnsError, match=r"^std=.* must be \[red,green,blue\], numbers, none of them 0"):
         Backbone("rgb", ["image"], std=[1, 0, 1])
 
 
@@ -355,7 +354,7 @@ def test_a_deep_copy_is_in_the_same_mode():
     assert [module.training for module in twin.modules()] == [module.training for module in backbone.modules()]
     images = torch.rand(2, 3, 40, 40)
     assert torch.equal(twin(images)[0], backbone(images)[0])
-    assert twin.cells(1, 1) == backbone.cells(1, 1)  # of which no statistics can be made
+    assert twin.map_sizes(1, 1) == backbone.map_sizes(1, 1)  # of which no statistics can be made
 
 
 def test_a_deep_copy_is_independent():

@@ -10,7 +10,7 @@ from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.context import mean_matrix, parse
-from hypercolumns.models.extractor import hypercolumns_at, windows
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.hypercolumn import dense, locate_maps
 from hypercolumns.models.taps import RegularGrid, Tap
 
@@ -42,7 +42,7 @@ def test_maps_are_means_of_the_deepest_map_centred_where_its_cells_are(backbone,
         kind, _, number = tap.name.partition(":")
         if kind == "coordinates":
             continue
-        assert backbone.cells(*size)[backbone.taps.index(tap)] == cells.shape[2:]
+        assert backbone.map_sizes(*size)[backbone.taps.index(tap)] == cells.shape[2:]
         centres = [axis.centres(n, s) for axis, n, s in zip(tap.axes, cells.shape[2:], size, strict=True)]
         n = int(number)
         for i in range(cells.shape[2]):
@@ -68,14 +68,14 @@ def test_maps_are_means_of_the_deepest_map_centred_where_its_cells_are(backbone,
 @pytest.mark.parametrize(("size", "resize"), [((40, 57), None), ((9, 5), None), ((40, 57), (64, 33)), ((1, 1), None)])
 def test_coordinates_are_those_of_the_image_itself(backbone, alignment, size, resize):
     """Whatever the alignment of layers, where the network's input is padded or resized too; and also of a crop."""
-    (window,) = windows(backbone, torch.rand(2, 3, *size), alignment, resize)
+    (window,) = HypercolumnExtractor(backbone, alignment, resize).windows(torch.rand(2, 3, *size))
     rows, columns = (torch.arange(side) for side in size)
     expected = torch.stack(torch.meshgrid((rows + 0.5) / size[0], (columns + 0.5) / size[1], indexing="ij"))
     found = dense(window.maps[4:5], rows, columns)
     assert torch.allclose(found, expected.expand(2, -1, -1, -1), atol=1e-5)
 
-    frames = torch.tensor([[-3.0, -4.0, 80.0, 100.0], [5.0, 0.0, 10.0, 57.0]])
-    (window,) = windows(backbone, torch.rand(2, 3, *size), alignment, resize, frames=frames)
+    boxes = torch.tensor([[-3.0, -4.0, 80.0, 100.0], [5.0, 0.0, 10.0, 57.0]])
+    (window,) = HypercolumnExtractor(backbone, alignment, resize).windows(torch.rand(2, 3, *size), boxes)
     found = dense(window.maps[4:5], rows, columns)
     assert torch.allclose(found[0, 0, :, 0], (rows + 3.5) / 80, atol=1e-5)
     assert torch.allclose(found[0, 1, 0], (columns + 4.5) / 100, atol=1e-5)
@@ -87,12 +87,12 @@ def test_at_points_as_dense(backbone):
     placed = locate_maps(backbone.taps, backbone(images, full_image_box(images.shape[-2:])), (47, 66), "exact")
     points = torch.cartesian_prod(torch.arange(0, 47, 5), torch.arange(0, 66, 7))
     expected = dense(placed, torch.arange(47), torch.arange(66))[:, :, points[:, 0], points[:, 1]].transpose(1, 2)
-    assert torch.allclose(hypercolumns_at(backbone, images, points.expand(2, -1, -1), "exact"), expected, atol=1e-5)
+    assert torch.allclose(HypercolumnExtractor(backbone).at(images, points.expand(2, -1, -1)), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["pyramid:0", "pyramid:", "pyramid:x", "window:4", "window:1", "pool:3", "window:-3"])
 def test_what_is_nearly_a_context_tap_is_refused(name):
-    with pytest.raises(HypercolumnsError, match=rf"cnn\.taps names {name}, which is no context tap; such are pyramid"):
+    with pytest.raises(HypercolumnsError, match=rf"^taps names {name}, which is no context tap; such are pyramid"):
         Backbone("squeezenet1_0", ["features.0", name])
 
 
@@ -111,14 +111,12 @@ def test_context_comes_after_whatever_taps_there_are():
 
 @pytest.mark.parametrize("context", ["pyramid:6", ["image"], ["pyramid:2", 3], 6])
 def test_context_is_a_list_of_context_taps(context):
-    with pytest.raises(HypercolumnsError, match=r"cnn\.context=.* must be a list of context taps, such as \[pyramid:6"):
+    with pytest.raises(HypercolumnsError, match=r"^context=.* must be a list of context taps, such as \[pyramid:6"):
         Backbone("rgb", ["image"], context=context)
 
 
 def test_a_context_tap_is_named_once():
-    with pytest.raises(
-        HypercolumnsError, match=r"pyramid:2 is named twice in cnn\.taps and cnn\.context; name it once"
-    ):
+    with pytest.raises(HypercolumnsError, match=r"^taps and context name pyramid:2 twice; name it once"):
         Backbone("rgb", ["image", "pyramid:2"], context=["pyramid:2"])
 
 

@@ -24,7 +24,7 @@ class Expected(NamedTuple):
     channels: list[int]
     centres: list[tuple[float, float]]  # (offset, stride) of layers, of an image of odd sides
     min_side: int = 1
-    reaches: list[float | None] | None = None  # of a cell to either side
+    rf_extents: list[float | None] | None = None  # of a cell to either side
 
 
 def from_zero(*strides):
@@ -33,7 +33,7 @@ def from_zero(*strides):
 
 
 EXPECTED = {
-    "rgb": Expected([3], [(0, 1)], reaches=[0]),
+    "rgb": Expected([3], [(0, 1)], rf_extents=[0]),
     # 7x7 at stride 2 without padding: 3. Each pooling, 3x3 at stride 2 without padding: + 2, + 4, + 8 and so on.
     "sqn": Expected(
         [96, 128, 128, 256, 384, 512],
@@ -145,8 +145,8 @@ def middle(side):
 
 def gradients(backbone, body, image):
     """Of each map but that of coordinates, a cell in its middle, and how much of it each pixel (H, W) makes up."""
-    near = backbone._near(body, image.requires_grad_())
-    for cells in [*near, *backbone.of_whole(backbone.deepest(near), image.shape[2:])]:
+    local = backbone._local_maps(body, image.requires_grad_())
+    for cells in [*local, *backbone.global_maps(backbone.deepest(local), image.shape[2:])]:
         if not cells.requires_grad:
             return
         place = cells.shape[2] // 2, cells.shape[3] // 2
@@ -163,15 +163,15 @@ def test_taps_are_as_worked_out_by_hand(named):
     expected = EXPECTED[name]
     assert [tap.channels for tap in backbone.taps] == expected.channels
     assert backbone.min_side == expected.min_side
-    layers = zip(backbone.taps, backbone.cells(*ODD), expected.centres, strict=False)
-    assert len(expected.centres) == len([tap for tap in backbone.taps if not tap.of_whole])
+    layers = zip(backbone.taps, backbone.map_sizes(*ODD), expected.centres, strict=False)
+    assert len(expected.centres) == len([tap for tap in backbone.taps if not tap.is_global])
     for tap, cells, (offset, stride) in layers:
         for axis, count, size in zip(tap.axes, cells, ODD, strict=True):
             by_hand = [offset + stride * cell for cell in range(count)]
             assert axis.centres(count, size).tolist() == pytest.approx(by_hand, abs=1e-6), tap
-    if expected.reaches is not None:
-        for tap, reach in zip(backbone.taps, expected.reaches, strict=False):
-            assert [axis.reach for axis in tap.axes] == [None if reach is None else (reach, reach)] * 2
+    if expected.rf_extents is not None:
+        for tap, extent in zip(backbone.taps, expected.rf_extents, strict=False):
+            assert [axis.rf_extent for axis in tap.axes] == [None if extent is None else (extent, extent)] * 2
 
 
 def test_padding_that_depends_on_the_size():
@@ -193,11 +193,11 @@ def test_cells_are_centred_where_their_gradient_is(named):
     for size in (ODD, EVEN):
         pixels = [torch.arange(side, dtype=torch.float32) for side in size]
         for tap, cells, (place, share) in zip(
-            backbone.taps, backbone.cells(*size), gradients(backbone, body, torch.ones(1, 3, *size)), strict=False
+            backbone.taps, backbone.map_sizes(*size), gradients(backbone, body, torch.ones(1, 3, *size)), strict=False
         ):
             reach = int(tap.name.removeprefix("window:")) // 2 if tap.name.startswith("window:") else 0
             at_border = min(min(n // 2, n - 1 - n // 2) for n in cells) < reach
-            if tap.of_whole or at_border or (reach and size == EVEN):
+            if tap.is_global or at_border or (reach and size == EVEN):
                 continue  # the border, which sees less, is in sight; see test_context
             for axis in (0, 1):
                 centre = tap.axes[axis].centres(cells[axis], size[axis])[place[axis]]
@@ -210,14 +210,16 @@ def test_cells_see_as_far_as_they_say(named):
     _, backbone = named
     body = linear(backbone, torch.ones)
     of_layers = backbone.taps[: len(backbone.tap_modules)]
-    near = [tap for tap in of_layers if isinstance(tap.axes[1], RegularGrid) and max(tap.axes[1].reach or (99,)) < 60]
+    local = [
+        tap for tap in of_layers if isinstance(tap.axes[1], RegularGrid) and max(tap.axes[1].rf_extent or (99,)) < 60
+    ]
     image = torch.ones(1, 3, 32, 160)
     for tap, (place, share) in zip(backbone.taps, gradients(backbone, body, image), strict=False):
-        if tap in near:
+        if tap in local:
             axis = tap.axes[1]
             centre = axis.offset + axis.stride * place[1]
             seen = share.sum(0).nonzero()
-            assert (centre - int(seen.min()), int(seen.max()) - centre) == axis.reach
+            assert (centre - int(seen.min()), int(seen.max()) - centre) == axis.rf_extent
 
 
 @pytest.mark.parametrize("size", [(53, 75)])
@@ -233,5 +235,5 @@ def test_maps_are_as_declared_and_dense_is_sparse(named, size):
         dense = segmenter(images)[0, :, points[0, :, 0], points[0, :, 1]].T
         sparse = segmenter.logits_at(images, points)[0]
     assert [cells.shape[1] for cells in maps] == [tap.channels for tap in backbone.taps]
-    assert [tuple(cells.shape[2:]) for cells in maps] == backbone.cells(*size)
+    assert [tuple(cells.shape[2:]) for cells in maps] == backbone.map_sizes(*size)
     assert torch.allclose(dense, sparse, atol=1e-5 * float(dense.abs().max()))

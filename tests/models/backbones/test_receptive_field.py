@@ -6,7 +6,7 @@ from torch.fx import symbolic_trace
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones.receptive_field import MeasuredGrid, cell_grids, shift_periods
+from hypercolumns.models.backbones._receptive_field import MeasuredGrid, cell_grids, shift_periods
 from hypercolumns.models.taps import RegularGrid
 
 MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3.block.0", "features.6.add"]}
@@ -14,7 +14,7 @@ MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3
 
 def test_what_squeeze_and_excitation_follows_sees_the_whole_image():
     mobilenet = Backbone(**MOBILENET)
-    assert [[axis.reach is None for axis in tap.axes] for tap in mobilenet.taps] == [
+    assert [[axis.rf_extent is None for axis in tap.axes] for tap in mobilenet.taps] == [
         [False] * 2,
         [False] * 2,
         [True] * 2,
@@ -93,9 +93,7 @@ def test_pyramid_grid(size, centres):
 def test_cells_that_are_all_at_one_place():
     """3 means of a single cell."""
     along_y, _, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
-    with pytest.raises(
-        HypercolumnsError, match=r"cnn\.taps: the places .* in an image of 4 pixels a side; choose another"
-    ):
+    with pytest.raises(HypercolumnsError, match=r"the places .* in an image of 4 pixels a side; choose another"):
         along_y.centres(3, 4)
 
 

@@ -7,11 +7,10 @@ import pytest
 import timm
 import torch
 
-from hypercolumns import Segmenter
+from hypercolumns import SegmentationPredictor, Segmenter
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones import timm as from_timm
-from hypercolumns.models.backbones.backbone import IMAGENET_MEAN
+from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone
+from hypercolumns.models.backbones import _timm as from_timm
 from hypercolumns.models.classifiers import MLPClassifier
 
 NAME = "timm/test_resnet.r160_in1k"
@@ -42,7 +41,7 @@ def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
     path = tmp_path / "model.safetensors"
     segmenter.save(path)
     image = torch.rand(3, 40, 50)
-    assert torch.equal(Segmenter.load(path).logits(image), segmenter.logits(image))
+    assert torch.equal(SegmentationPredictor.load(path).logits(image), SegmentationPredictor(segmenter).logits(image))
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(HypercolumnsError, match=r"not installed; .* uv sync --extra timm, or pip install"):
         Segmenter.load(path)
@@ -79,7 +78,7 @@ class TestWeights:
 
         monkeypatch.setattr(timm, "create_model", fail)
         with pytest.raises(
-            HypercolumnsError, match=r"cnn.weights=pretrained .* \(no route to host\); pass a file, cnn.weights=<path>"
+            HypercolumnsError, match=r"^weights=pretrained .* \(no route to host\); pass the path of a file, or null"
         ):
             from_timm.pretrained("test_resnet")
 
@@ -91,13 +90,16 @@ class TestWeights:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("resnet81", "cnn.model=resnet81 is not one of timm's .* did you mean resnet18 or"),
-        ("hf-hub:someone/something", "cnn.model=hf-hub:someone/something is not one of timm's"),
-        ("resnet18.mine", "timm's resnet18 has no weights mine; choose cnn.model=resnet18, or one of resnet18.a1_in1k"),
-        ("test_vit", "cnn.model=test_vit can't be a backbone: it does not give maps of images of every size .*choose"),
-        ("test_mambaout", "cnn.model=test_mambaout can't be a backbone: stages.0 gives .*, not .batch, channels"),
-        ("mobilevit_xxs", "cnn.model=mobilevit_xxs can't be a backbone: where its cells lie can't be found"),
-        ("hrnet_w18_small", "cnn.model=hrnet_w18_small: timm lists no maps of modules of it"),
+        ("resnet81", "^network=timm/resnet81 is not one of timm's .* did you mean resnet18 or"),
+        ("hf-hub:someone/something", "^network=timm/hf-hub:someone/something is not one of timm's"),
+        ("resnet18.mine", "timm's resnet18 has no weights mine; choose resnet18, or one of resnet18.a1_in1k"),
+        (
+            "test_vit",
+            "^network=timm/test_vit can't be a backbone: it does not give maps of images of every size .*choose",
+        ),
+        ("test_mambaout", "^network=timm/test_mambaout can't be a backbone: stages.0 gives .*, not .batch, channels"),
+        ("mobilevit_xxs", "^network=timm/mobilevit_xxs can't be a backbone: where its cells lie can't be found"),
+        ("hrnet_w18_small", "^network=timm/hrnet_w18_small: timm lists no maps of modules of it"),
     ],
 )
 def test_what_can_not_be_used(model, message):

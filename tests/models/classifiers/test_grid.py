@@ -93,5 +93,5 @@ def test_it_can_be_exported(kind):
 def test_settings_build_it_again_and_odd_ones_are_refused():
     classifier = make(4, [7, 5], dropout=0.25)
     assert str(GridClassifier(5, 3, **classifier.settings())) == str(classifier.float())
-    with pytest.raises(HypercolumnsError, match=r"classifier\.size=0 must be a whole number of at least 1"):
+    with pytest.raises(HypercolumnsError, match=r"^size=0 must be a whole number of at least 1"):
         GridClassifier(5, 3, 0)

@@ -21,7 +21,7 @@ def test_forward_is_its_definition_and_folding_changes_nothing(hidden):
     assert y.shape == (6, 4)
     assert torch.allclose(classifier(x, ANYWHERE), y)
     weight, bias = classifier.folded_first_layer()
-    assert torch.allclose(classifier.finish(F.linear(x, weight, bias), ANYWHERE), y)
+    assert torch.allclose(classifier.head(F.linear(x, weight, bias), ANYWHERE), y)
 
 
 def test_a_channel_that_does_not_vary_is_taken_to_vary_as_the_others_on_average():

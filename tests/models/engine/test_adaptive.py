@@ -109,12 +109,12 @@ def test_points_are_told_where_they_are():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"start": 6}, "adaptive_start=6 must be a power of two"),
-        ({"start": 512}, "adaptive_start=512 must be a power of two, such as 8, up to 256"),
-        ({"start": 0}, "adaptive_start=0 must be a whole number"),
-        ({"margin": -1}, "adaptive_margin=-1 must be a number of at least 0"),
-        ({"margin": "much"}, "adaptive_margin=much must be a number"),
-        ({"margin": float("nan")}, "adaptive_margin=nan must be a number"),
+        ({"stride": 6}, "^stride=6 must be a power of two"),
+        ({"stride": 512}, "^stride=512 must be a power of two, such as 8, up to 256"),
+        ({"stride": 0}, "^stride=0 must be a whole number"),
+        ({"margin": -1}, "^margin=-1 must be a number of at least 0"),
+        ({"margin": "much"}, "^margin=much must be a number"),
+        ({"margin": float("nan")}, "^margin=nan must be a number"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -135,7 +135,7 @@ def on_device(device, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_single_precision_on_every_device(device, size):
     placed, weight, bias, rest = on_device(device, size)
-    tensors = [*(one.cells for one in placed), weight, bias, *rest.parameters()]
+    tensors = [*(one.values for one in placed), weight, bias, *rest.parameters()]
     reference = naive(placed, *everywhere(size), weight, bias, rest)
     ours = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
     assert (ours - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
@@ -150,7 +150,7 @@ def test_mixed_precision_is_near_full_precision(device):
     """Forwards and backwards under bfloat16 autocast; gradients in the parameters' own precision."""
     size = (20, 30)
     placed, weight, bias, rest = on_device(device, size)
-    tensors = [*(one.cells for one in placed), weight, bias, *rest.parameters()]
+    tensors = [*(one.values for one in placed), weight, bias, *rest.parameters()]
     reference = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
     with torch.autocast(device, torch.bfloat16):
         mixed = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))

@@ -21,21 +21,21 @@ from hypercolumns.runtime.signals import ignore_signals_in_worker
 
 
 class Example(NamedTuple):
-    """An image (3, H, W) float in [0, 1], its mask (H, W) int64, 255 for void, and its frame (4,), see `places`."""
+    """An image (3, H, W) float in [0, 1], its mask (H, W) int64, 255 for void, and its box (4,), see `coordinates`."""
 
     image: Tensor
     mask: Tensor
     id: str
-    frame: Tensor
+    box: Tensor
 
 
 class Batch(NamedTuple):
-    """Images (B, 3, H, W) float in [0, 1] and masks (B, H, W) int64 of one size, and their frames (B, 4)."""
+    """Images (B, 3, H, W) float in [0, 1] and masks (B, H, W) int64 of one size, and their boxes (B, 4)."""
 
     images: Tensor
     masks: Tensor
     ids: list[str]
-    frames: Tensor
+    boxes: Tensor
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class ImageDataset(Dataset[Example]):
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
             mask = resize_mask(mask, self.resize)
-        frame = full_image_box(image.shape[-2:])[0]
+        box = full_image_box(image.shape[-2:])[0]
         if self.augmentation is not None:
-            image, mask, frame = self.augmentation(image, mask, randomness.derive_seed(self.seed, self.epoch, pair.id))
+            image, mask, box = self.augmentation(image, mask, randomness.derive_seed(self.seed, self.epoch, pair.id))
         if isinstance(item, Filler):
-            return Example(image.float() / 255, torch.full(mask.shape, IGNORE_INDEX), "", frame)
-        return Example(image.float() / 255, mask.long(), pair.id, frame)
+            return Example(image.float() / 255, torch.full(mask.shape, IGNORE_INDEX), "", box)
+        return Example(image.float() / 255, mask.long(), pair.id, box)
 
 
 class ImageBatchSampler(Sampler[Any]):
@@ -204,5 +204,5 @@ def collate(examples: Sequence[Example]) -> Batch:
         torch.stack([example.image for example in examples]),
         torch.stack([example.mask for example in examples]),
         [example.id for example in examples],
-        torch.stack([example.frame for example in examples]),
+        torch.stack([example.box for example in examples]),
     )

@@ -1,6 +1,6 @@
 """Context taps: maps made from the deepest map, or from where an image's pixels are. Taps like the others.
 
-The deepest map is that of the last layer that is tapped. In `cnn.context`, or in `cnn.taps` after the layers:
+The deepest map is that of the last layer that is tapped. In a backbone's `context`, or in its `taps` after the layers:
 
 - `pyramid:n` the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
 - `window:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);
@@ -12,7 +12,7 @@ The parts of a crop are smaller than those of the image that it is from: a model
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns.coordinates import normalised_coordinates
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
 Count = Callable[[int], int]  # of cells along an axis of so many pixels
@@ -32,15 +32,15 @@ class ContextTap(ABC):
     """A context tap.
 
     Attributes:
-        name: as in `cnn.taps`.
+        name: as in a backbone's `taps`.
         pattern: of its names, a regular expression; its groups are numbers, which follow the name in the constructor.
-        of_whole: see `Tap`.
+        is_global: see `Tap`.
         from_deepest: whether it is made from the deepest map.
     """
 
     name: str
     pattern: ClassVar[str]
-    of_whole: ClassVar[bool] = True
+    is_global: ClassVar[bool] = True
     from_deepest: ClassVar[bool] = True
 
     @abstractmethod
@@ -49,10 +49,10 @@ class ContextTap(ABC):
         ...
 
     @abstractmethod
-    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
-        """Its map, of the deepest one (B, C, h, w) of images of `size` = (height, width), framed (see `places`).
+    def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
+        """Its map, of the deepest one (B, C, h, w) of images of `size` = (height, width), in boxes (see `coordinates`).
 
-        Where it is not `of_whole`, these may be windows of images: it must not ask where they lie.
+        Where it is not `is_global`, these may be windows of images: it must not ask where they lie.
         """
         ...
 
@@ -67,9 +67,9 @@ class PyramidMean(ContextTap):
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
         """See `ContextTap`."""
         along_y, along_x = (PooledGrid(axis, count) for axis, count in zip(deepest.axes, counts, strict=True))
-        return Tap(self.name, deepest.channels, (along_y, along_x), of_whole=True)
+        return Tap(self.name, deepest.channels, (along_y, along_x), is_global=True)
 
-    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+    def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """See `ContextTap`."""
         height, width = deepest.shape[-2:]
         if torch.compiler.is_exporting():
@@ -113,22 +113,22 @@ class LocalMean(ContextTap):
 
     side: int
     pattern: ClassVar[str] = r"window:([3579]|[1-9]\d*[13579])"
-    of_whole: ClassVar[bool] = False
+    is_global: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
         """See `ContextTap`."""
         along_y, along_x = (self._widened(axis) for axis in deepest.axes)
         return Tap(self.name, deepest.channels, (along_y, along_x))
 
-    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+    def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """See `ContextTap`."""
         return F.avg_pool2d(deepest, self.side, stride=1, padding=self.side // 2, count_include_pad=False)
 
     def _widened(self, axis: CellGrid) -> CellGrid:
-        if not isinstance(axis, RegularGrid) or axis.reach is None:
+        if not isinstance(axis, RegularGrid) or axis.rf_extent is None:
             return axis
         more = self.side // 2 * axis.stride
-        return RegularGrid(axis.stride, axis.offset, (axis.reach[0] + more, axis.reach[1] + more))
+        return RegularGrid(axis.stride, axis.offset, (axis.rf_extent[0] + more, axis.rf_extent[1] + more))
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ class CoordinateMap(ContextTap):
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
         """See `ContextTap`."""
-        return Tap(self.name, 2, (ImageEdges(), ImageEdges()), of_whole=True)
+        return Tap(self.name, 2, (ImageEdges(), ImageEdges()), is_global=True)
 
-    def __call__(self, deepest: Tensor, size: tuple[int, int], frames: Tensor) -> Tensor:
+    def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """See `ContextTap`."""
         rows, columns = (_edges(side).float() for side in size)
-        y, x = normalised_coordinates(rows[None, :, None], columns[None, None], frames)
+        y, x = normalised_coordinates(rows[None, :, None], columns[None, None], boxes)
         cells = torch.stack(torch.broadcast_tensors(y, x), dim=1).expand(deepest.shape[0], -1, -1, -1)
         return cells.to(deepest)
 
@@ -168,12 +168,40 @@ KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
 
 
 def parse(name: object) -> ContextTap | None:
-    """The context tap of that name; None if it is not one; raises HypercolumnsError if it nearly is."""
+    """The context tap of that name; None if it is not one; raises ArgumentError if it nearly is."""
     for kind in KINDS:
         if found := re.fullmatch(kind.pattern, str(name)):
             return kind(str(name), *map(int, found.groups()))
     if ":" in str(name):  # which no module's path has
-        raise HypercolumnsError(
-            f"cnn.taps names {name}, which is no context tap; such are pyramid:6, window:3 (odd) and coordinates"
+        raise ArgumentError(
+            f"taps names {name}, which is no context tap; such are pyramid:6, window:3 (odd) and coordinates"
         )
     return None
+
+
+def split_taps(taps: Sequence[str | Sequence[str]]) -> tuple[tuple[tuple[str, ...], ...], tuple[ContextTap, ...]]:
+    """The modules of each tap of a network, and the context taps, the global ones last.
+
+    Raises:
+        ArgumentError: unless `taps` names modules first and then context taps, each of these once.
+    """
+    groups = [(tap,) if isinstance(tap, str) else tuple(tap) for tap in taps]
+    contexts = [parse(group[0]) if len(group) == 1 else None for group in groups]
+    layers = tuple(group for group, one in zip(groups, contexts, strict=True) if one is None)
+    if not layers or any(one is not None for one in contexts[: len(layers)]):
+        raise ArgumentError(
+            f"taps={[*taps]} must name modules of the network first, and then context taps, which are made from the "
+            f"last of them"
+        )
+    names = [one.name for one in contexts if one is not None]
+    if doubled := [name for name in names if names.count(name) > 1]:
+        raise ArgumentError(f"taps and context name {doubled[0]} twice; name it once")
+    return layers, tuple(sorted((one for one in contexts if one is not None), key=lambda one: one.is_global))
+
+
+def check_context(names: Sequence[str] | None) -> Sequence[str]:
+    """The names of context taps, none for None; raises ArgumentError unless it is a list of them."""
+    names = () if names is None else names
+    if isinstance(names, str) or not isinstance(names, Sequence) or any(parse(name) is None for name in names):
+        raise ArgumentError(f"context={names} must be a list of context taps, such as [pyramid:6,window:3]")
+    return names

@@ -6,11 +6,10 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-import torchvision.models
 from torch import nn
 
-from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.backbones import timm
+from hypercolumns.errors import ArgumentError
+from hypercolumns.models.backbones import _timm
 
 
 def rgb() -> nn.Module:
@@ -23,19 +22,21 @@ TIMM = "timm/"  # what the names of timm's networks begin with
 
 
 def build(name: str) -> nn.Module:
-    """The network of that name with random weights, or HypercolumnsError if there is none."""
+    """The network of that name with random weights, or ArgumentError if there is none."""
     if name in OWN:
         return OWN[name]()
     model = of_timm(name)
     if model is not None:
-        return timm.build(model)
+        return _timm.build(model)
+    import torchvision.models
+
     try:
         make = torchvision.models.get_model_builder(name)
     except ValueError:
-        near = difflib.get_close_matches(name, torchvision.models.list_models(), n=3)
-        guess = f" did you mean {', '.join(near)}?" if near else ""
-        raise HypercolumnsError(
-            f"cnn.network={name} is not known;{guess} it must be {', '.join(OWN)} or one of torchvision's models, "
+        similar = difflib.get_close_matches(name, torchvision.models.list_models(), n=3)
+        guess = f" did you mean {', '.join(similar)}?" if similar else ""
+        raise ArgumentError(
+            f"network={name} is not known;{guess} it must be {', '.join(OWN)} or one of torchvision's models, "
             f"which torchvision.models.list_models() lists, or {TIMM}<model> for one of timm's"
         ) from None
     none = [part for part in ("weights", "weights_backbone") if part in inspect.signature(make).parameters]
@@ -65,32 +66,30 @@ def libraries(name: str) -> list[str]:
 
 
 def default_taps(name: str) -> list[str]:
-    """The modules that are tapped where none are named: those that timm lists; else HypercolumnsError."""
+    """The modules that are tapped where none are named: those that timm lists; else ArgumentError."""
     model = of_timm(name)
     if model is None:
-        raise HypercolumnsError(f"cnn.taps=null: only timm lists maps of its networks; name modules of {name}")
-    return timm.default_taps(model)
+        raise ArgumentError(f"taps={None} can't be: only timm lists maps of its networks; name modules of {name}")
+    return _timm.default_taps(model)
 
 
 def default_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and std of a network's input where none are given: of timm's weights; else HypercolumnsError."""
+    """The mean and std of a network's input where none are given: of timm's weights; else ArgumentError."""
     model = of_timm(name)
     if model is None:
-        raise HypercolumnsError(f"cnn.mean and cnn.std of {name} can't be null: give one number for each channel")
-    return timm.normalisation(model)
+        raise ArgumentError(f"mean and std of {name} can't be null: give one number for each channel")
+    return _timm.normalisation(model)
 
 
 def tracing(name: str) -> dict[str, Any]:
     """What torch.fx must know to trace a network, as arguments of torchvision's tracer."""
-    return {} if of_timm(name) is None else timm.tracing()
+    return {} if of_timm(name) is None else _timm.tracing()
 
 
-def unusable(name: str, why: str, error: Exception | None = None) -> HypercolumnsError:
+def unusable(name: str, why: str, error: Exception | None = None) -> ArgumentError:
     """The error for a network that can't be a backbone."""
-    model = of_timm(name)
-    setting = f"cnn.network={name}" if model is None else f"cnn.model={model}"
     reason = "" if error is None else f" ({str(error).partition(chr(10))[0] or type(error).__name__})"
-    return HypercolumnsError(
-        f"{setting} can't be a backbone: {why}{reason}; choose a convolutional network that takes images of any size, "
-        f"such as resnet18, efficientnet_b0 or convnext_tiny"
+    return ArgumentError(
+        f"network={name} can't be a backbone: {why}{reason}; choose a convolutional network that takes images of any "
+        f"size, such as resnet18, efficientnet_b0 or convnext_tiny"
     )

@@ -26,12 +26,12 @@ class Classifier(nn.Module, ABC):
     """Standardisation, linear layers with ReLU and dropout between them, and what a subclass makes of their output.
 
     Works on the last dimension, so the same weights classify samples (N, D) and images (B, H, W, D). Its first layer
-    can be applied by whoever knows a cheaper way (`factored.classify`): `folded_first_layer()` gives it, with the standardisation
-    in it, and `finish` is what follows it.
+    can be applied by whoever knows a cheaper way (`engine.classify`): `folded_first_layer()` gives it, with the
+    standardisation in it, and `head` is what follows it.
 
     Attributes:
         kind: its name in model files.
-        needs_coordinates: whether `finish` looks at them; others may be given empty ones.
+        needs_coordinates: whether `head` looks at them; others may be given empty ones.
         first: the first layer.
         rest: the others.
     """
@@ -51,8 +51,8 @@ class Classifier(nn.Module, ABC):
         super().__init__()
         self.hidden = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else [hidden]
         for width in self.hidden:
-            check_int("classifier.hidden", width, minimum=1)
-        check_fraction("classifier.dropout", dropout)
+            check_int("hidden", width, minimum=1)
+        check_fraction("dropout", dropout)
         self.dropout = dropout
         widths = [*self.hidden, outputs]
         self.first = Pointwise(channels, widths[0])
@@ -67,7 +67,7 @@ class Classifier(nn.Module, ABC):
         self.register_buffer("std", torch.ones(channels))
 
     @abstractmethod
-    def finish(self, hidden: Tensor, places: PixelCoordinates) -> Tensor:
+    def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
         """The first layer's output (..., K), which may be overwritten, to logits (..., classes), for pixels there."""
         ...
 
@@ -77,7 +77,7 @@ class Classifier(nn.Module, ABC):
         ...
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """The parameters that `finish` uses: all but those of the first layer."""
+        """The parameters that `head` uses: all but those of the first layer."""
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("first.")]
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
@@ -92,10 +92,10 @@ class Classifier(nn.Module, ABC):
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("std").copy_(torch.where(varying, std, usual))
 
-    def forward(self, hypercolumns: Tensor, places: PixelCoordinates) -> Tensor:
-        """Hypercolumns (..., D) of pixels at these places (...) to logits (..., classes)."""
+    def forward(self, hypercolumns: Tensor, coordinates: PixelCoordinates) -> Tensor:
+        """Hypercolumns (..., D) of pixels at these coordinates (...) to logits (..., classes)."""
         standard = standardize(hypercolumns, self.get_buffer("mean"), self.get_buffer("std"))
-        return self.finish(self.first(standard), places)
+        return self.head(self.first(standard), coordinates)
 
     def folded_first_layer(self) -> tuple[Tensor, Tensor]:
         """The first layer on raw hypercolumns: weight (K, D) and bias (K,), with gradients."""

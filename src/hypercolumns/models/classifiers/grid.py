@@ -20,6 +20,9 @@ class GridClassifier(Classifier):
     Each is centred in its cell of a K x K grid on the whole image. The logits of a pixel are those of the four around
     it, interpolated bilinearly; beyond the outermost centres the nearest ones' values continue. The paper lays the grid
     over the box of a detected object; here it lies over the image.
+
+    >>> GridClassifier(channels=112, classes=3, size=5, hidden=64).settings()
+    {'size': 5, 'hidden': [64], 'dropout': 0.0}
     """
 
     kind = "grid"
@@ -29,14 +32,14 @@ class GridClassifier(Classifier):
         self, channels: int, classes: int, size: int = 3, hidden: int | Sequence[int] = 512, dropout: float = 0.0
     ) -> None:
         """K is `size`, of which 1 makes it an MLP; all else as for `Classifier`."""
-        check_int("classifier.size", size, minimum=1)
+        check_int("size", size, minimum=1)
         self.size, self.classes = size, classes
         super().__init__(channels, size * size * classes, hidden, dropout)
 
-    def finish(self, hidden: Tensor, places: PixelCoordinates) -> Tensor:
+    def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
         """See `Classifier`."""
         # In units of the grid, 0 the centre of the first cell.
-        y, x = ((place * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for place in places)
+        y, x = ((place * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for place in coordinates)
         last = self.rest[-1] if len(self.rest) else None
         hidden = self.rest[:-1](hidden)
         every = range(self.size)

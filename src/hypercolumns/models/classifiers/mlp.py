@@ -9,7 +9,11 @@ from hypercolumns.models.classifiers.base import Classifier
 
 
 class MLPClassifier(Classifier):
-    """Linear layers with ReLU and dropout between them; without hidden layers, logistic regression."""
+    """Linear layers with ReLU and dropout between them; without hidden layers, logistic regression.
+
+    >>> MLPClassifier(channels=112, classes=3, hidden=[64, 32]).settings()
+    {'hidden': [64, 32], 'dropout': 0.0}
+    """
 
     kind = "mlp"
 
@@ -17,7 +21,7 @@ class MLPClassifier(Classifier):
         """See `Classifier`; `classes` is the number of classes."""
         super().__init__(channels, classes, hidden, dropout)
 
-    def finish(self, hidden: Tensor, places: PixelCoordinates) -> Tensor:
+    def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
         """See `Classifier`."""
         logits: Tensor = self.rest(hidden)
         return logits

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, check_int, check_number
+from hypercolumns.errors import ArgumentError, check_int, check_number
 from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.points import PointClassifier
 from hypercolumns.models.hypercolumn import FeatureMap
@@ -24,21 +24,22 @@ MAX_STRIDE = 256
 class AdaptiveSettings:
     """Where to look closer.
 
-    `start` is the distance of the first grid's pixels, a power of two up to 256; a block is split where its corners
+    `stride` is the distance of the first grid's pixels, a power of two up to 256; a block is split where its corners
     disagree, or where the difference of the two highest logits of one of them is below `margin`.
+
+    >>> AdaptiveSettings(stride=16)
+    AdaptiveSettings(stride=16, margin=0.5)
     """
 
-    start: int = 8
+    stride: int = 8
     margin: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raise HypercolumnsError for values out of range."""
-        check_int("adaptive_start", self.start, minimum=1)
-        if self.start & (self.start - 1) or self.start > MAX_STRIDE:
-            raise HypercolumnsError(
-                f"adaptive_start={self.start} must be a power of two, such as 8, up to {MAX_STRIDE}"
-            )
-        check_number("adaptive_margin", self.margin)
+        """Raise ArgumentError for values out of range."""
+        check_int("stride", self.stride, minimum=1)
+        if self.stride & (self.stride - 1) or self.stride > MAX_STRIDE:
+            raise ArgumentError(f"stride={self.stride} must be a power of two, such as 8, up to {MAX_STRIDE}")
+        check_number("margin", self.margin)
 
 
 def adaptive_labels(
@@ -47,23 +48,23 @@ def adaptive_labels(
     columns: slice,
     weight: Tensor,
     bias: Tensor,
-    rest: Head,
+    head: Head,
     settings: AdaptiveSettings,
 ) -> Tensor:
     """The classes (H, W), uint8, of the pixels of one image in these rows and columns; all else as for `classify`."""
     size = rows.stop - rows.start, columns.stop - columns.start
     # So many that the first grid has blocks, and ends with a pixel, if beyond the border.
-    lengths = [max(math.ceil((side - 1) / settings.start), 1) * settings.start + 1 for side in size]
+    lengths = [max(math.ceil((side - 1) / settings.stride), 1) * settings.stride + 1 for side in size]
     down, across = (
         torch.arange(first, first + length) for first, length in zip((rows.start, columns.start), lengths, strict=True)
     )
-    logits = PointClassifier(maps, down, across, weight, bias, rest)
+    logits = PointClassifier(maps, down, across, weight, bias, head)
     return _subdivide(logits, lengths, settings)[: size[0], : size[1]]
 
 
 def _subdivide(logits: LogitsFn, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
     """The classes of all pixels, given the logits (N, classes) of pixels in these rows (N,) and columns (N,)."""
-    step = settings.start
+    step = settings.stride
     grid = torch.meshgrid(*(torch.arange(0, length, step) for length in lengths), indexing="ij")
     labels, margins = (found.view(grid[0].shape) for found in _decide(logits(grid[0].flatten(), grid[1].flatten())))
     while step > 1:

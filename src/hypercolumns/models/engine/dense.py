@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hypercolumns.models.classifiers.pointwise import pointwise
-from hypercolumns.models.engine import tiles
-from hypercolumns.models.engine.interpolation import CellCentres, Interpolation
+from hypercolumns.models.engine import _tiles
+from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.hypercolumn import FeatureMap, cells_used
 from hypercolumns.models.slices import even_slices
 
@@ -32,40 +32,40 @@ def classify(
     columns: Tensor,
     weight: Tensor,
     bias: Tensor,
-    rest: Head,
+    head: Head,
     parameters: Sequence[Tensor] = (),
     block: tuple[int, int] | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """`rest(weight . hypercolumn + bias, ...)` of the pixels on rows (H,) and columns (W,): (B, H, W, classes).
+    """`head(weight . hypercolumn + bias, ...)` of the pixels on rows (H,) and columns (W,): (B, H, W, classes).
 
-    `weight` is (K, D), `bias` (K,); `rest(hidden, rows, columns)` maps (B, h, w, K) of the pixels on these rows
-    (1, h, 1) and columns (1, 1, w) to (B, h, w, classes), and may overwrite `hidden`; `parameters` are those of `rest`.
+    `weight` is (K, D), `bias` (K,); `head(hidden, rows, columns)` maps (B, h, w, K) of the pixels on these rows
+    (1, h, 1) and columns (1, 1, w) to (B, h, w, classes), and may overwrite `hidden`; `parameters` are those of `head`.
     The taps are projected a block of pixels at a time, `block` = (height, width), and all else that has K channels
     exists a tile of about `tile` pixels at a time, in the backward pass too. But for rounding the result does not
     depend on either.
     """
-    on_cpu = maps[0].cells.device.type == "cpu"
+    on_cpu = maps[0].values.device.type == "cpu"
     if block is None:
         width = min(len(columns), MAX_BLOCK_WIDTH)
         block = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // width, 1), width
     height, width = block
     lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // min(width, len(columns)), 1)
     members = group_by_grid(maps)
-    # Coarse grids have fewer cells than pixels: they are projected before they are interpolated, fine ones after.
-    coarse = [group for group in members if _cells(maps[group[0]]) < len(rows) * len(columns)]
-    fine = [[number] for group in members if group not in coarse for number in group]
+    # Low-resolution maps have fewer cells than pixels: they are projected before they are interpolated, others after.
+    low_res = [group for group in members if _cells(maps[group[0]]) < len(rows) * len(columns)]
+    high_res = [[number] for group in members if group not in low_res for number in group]
     blocks = [
-        _Block(maps, coarse, fine, rows, columns, (down, across), lines, rest)
+        _Block(maps, low_res, high_res, rows, columns, (down, across), lines, head)
         for down in even_slices(len(rows), height)
         for across in even_slices(len(columns), width)
     ]
     size = len(rows), len(columns)
-    return tiles.run(blocks, size, [one.cells for one in maps], [weight, bias], parameters)
+    return _tiles.run(blocks, size, [one.values for one in maps], [weight, bias], parameters)
 
 
 def _cells(one: FeatureMap) -> int:
-    return len(one.rows) * len(one.columns)
+    return len(one.row_centres) * len(one.column_centres)
 
 
 def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
@@ -73,7 +73,9 @@ def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
     groups: list[list[int]] = []
     for number, one in enumerate(maps):
         for group in groups:
-            if torch.equal(maps[group[0]].rows, one.rows) and torch.equal(maps[group[0]].columns, one.columns):
+            if torch.equal(maps[group[0]].row_centres, one.row_centres) and torch.equal(
+                maps[group[0]].column_centres, one.column_centres
+            ):
                 group.append(number)
                 break
         else:
@@ -81,91 +83,91 @@ def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
     return groups
 
 
-def _reused(spent: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """A tensor of that shape in the memory of the first one that is spent, if there is enough."""
+def _reused(scratch: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """A tensor of that shape in the memory of the first one that may be overwritten, if there is enough."""
     count = math.prod(shape)
-    if spent and spent[0].untyped_storage().nbytes() >= count * like.element_size():
-        return spent[0].resize_(shape)
+    if scratch and scratch[0].untyped_storage().nbytes() >= count * like.element_size():
+        return scratch[0].resize_(shape)
     return like.new_empty(count * 5 // 4).resize_(shape)  # with room for a block that touches some more cells
 
 
 class _Block:
-    """See `tiles.Block`.
+    """See `_tiles.Block`.
 
-    Its tables are the projections of the coarse grids, if there are any, one after the other; then each fine map as it
-    is.
+    Its feature tables are the projections of the low-resolution maps, if there are any, one after the other; then each
+    high-resolution map as it is.
     """
 
     def __init__(
         self,
         maps: Sequence[FeatureMap],
-        coarse: Sequence[Sequence[int]],
-        fine: Sequence[Sequence[int]],
+        low_res: Sequence[Sequence[int]],
+        high_res: Sequence[Sequence[int]],
         rows: Tensor,
         columns: Tensor,
-        area: tiles.Area,
+        area: _tiles.Area,
         lines: int,
-        rest: Head,
+        head: Head,
     ) -> None:
-        self.coarse, self.fine, self.rest = coarse, fine, rest
-        self.channels = [one.cells.shape[1] for one in maps]
+        self.low_res, self.high_res, self.head = low_res, high_res, head
+        self.channels = [one.values.shape[1] for one in maps]
         down, across = area
         rows, columns = rows[down], columns[across]
         self.rows, self.columns = rows[None, :, None], columns[None, None]
-        areas: dict[int, tiles.Area] = {}
-        for group in (*coarse, *fine):
+        areas: dict[int, _tiles.Area] = {}
+        for group in (*low_res, *high_res):
             one = maps[group[0]]
-            areas |= dict.fromkeys(group, (cells_used(rows, one.rows), cells_used(columns, one.columns)))
-        self.areas: Sequence[tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
+            areas |= dict.fromkeys(group, (cells_used(rows, one.row_centres), cells_used(columns, one.column_centres)))
+        self.areas: Sequence[_tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
         grids = [
-            CellCentres(one.rows[own_rows], one.columns[own_columns])
+            CellCentres(one.row_centres[own_rows], one.column_centres[own_columns])
             for one, (own_rows, own_columns) in zip(maps, self.areas, strict=True)
         ]
-        like = maps[0].cells
-        tables = [[group[0] for group in coarse], *fine] if coarse else fine
+        like = maps[0].values
+        tables = [[group[0] for group in low_res], *high_res] if low_res else high_res
         self.interpolations = [
             Interpolation([grids[number] for number in table], rows, columns, like) for table in tables
         ]
-        self.tiles: Sequence[tiles.Tile] = [
+        self.tiles: Sequence[_tiles.Tile] = [
             _Tile(self, band, down.start, across) for band in even_slices(len(rows), lines)
         ]
 
-    def tables(
-        self, cuts: Sequence[Tensor], inputs: Sequence[Tensor], spent: Sequence[Tensor] | None = None
+    def feature_tables(
+        self, crops: Sequence[Tensor], inputs: Sequence[Tensor], scratch: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
         weight, bias = inputs
         parts = weight.split(self.channels, dim=1)
-        cells = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in cuts]
-        # The weights of an interpolation sum to 1, so that the bias can ride with any one of the coarse grids.
+        cells = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in crops]
+        # The weights of an interpolation sum to 1, so that the bias can ride with any one of the low-resolution maps.
         projected = [
             add(
-                pointwise(cells[number], parts[number], bias if number == self.coarse[0][0] else None)
+                pointwise(cells[number], parts[number], bias if number == self.low_res[0][0] else None)
                 for number in group
             )
-            for group in self.coarse
+            for group in self.low_res
         ]
-        fine = [cells[number] for (number,) in self.fine]
+        high_res = [cells[number] for (number,) in self.high_res]
         if len(projected) < 2:
-            return [*projected, *fine]
-        if spent is None:
-            return [torch.cat(projected, dim=1), *fine]
-        shape = len(cuts[0]), sum(cells.shape[1] for cells in projected), len(weight)
-        return [torch.cat(projected, dim=1, out=_reused(spent, shape, projected[0])), *fine]
+            return [*projected, *high_res]
+        if scratch is None:
+            return [torch.cat(projected, dim=1), *high_res]
+        shape = len(crops[0]), sum(cells.shape[1] for cells in projected), len(weight)
+        return [torch.cat(projected, dim=1, out=_reused(scratch, shape, projected[0])), *high_res]
 
     def hidden(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """The first layer's output (B, height, width, K), of what was gathered from the tables."""
         weight, bias = inputs
         parts = weight.split(self.channels, dim=1)
-        coarse, fine = (gathered[:1], gathered[1:]) if self.coarse else ((), gathered)
+        low_res, high_res = (gathered[:1], gathered[1:]) if self.low_res else ((), gathered)
         terms = [
-            pointwise(pixels, parts[number], bias if not self.coarse and order == 0 else None)
-            for order, ((number,), pixels) in enumerate(zip(self.fine, fine, strict=True))
+            pointwise(pixels, parts[number], bias if not self.low_res and order == 0 else None)
+            for order, ((number,), pixels) in enumerate(zip(self.high_res, high_res, strict=True))
         ]
-        return add([*terms, *coarse])
+        return add([*terms, *low_res])
 
 
 class _Tile:
-    """See `tiles.Tile`."""
+    """See `_tiles.Tile`."""
 
     def __init__(self, block: _Block, band: slice, top: int, columns: slice) -> None:
         self.block, self.band = block, band
@@ -183,9 +185,9 @@ class _Tile:
         for interpolation, total, gradient in zip(self.block.interpolations, totals, gradients, strict=True):
             interpolation.add_gradient(total, gradient, self.band)
 
-    def finish(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    def output(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         hidden = self.block.hidden(gathered, inputs)
-        return self.block.rest(hidden, self.block.rows[:, self.band], self.block.columns)
+        return self.block.head(hidden, self.block.rows[:, self.band], self.block.columns)
 
 
 def add(terms: Iterable[Tensor]) -> Tensor:

@@ -6,30 +6,30 @@ import torch
 from torch import Tensor
 
 from hypercolumns.models.classifiers.pointwise import pointwise
+from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.engine.dense import Head, add, group_by_grid
-from hypercolumns.models.engine.interpolation import CellCentres, Interpolation
 from hypercolumns.models.hypercolumn import FeatureMap
 
 CHUNK = 4096  # points; what is made of them stays in the cache
 
 
 class PointClassifier:
-    """`rest(weight . hypercolumn + bias)` at pixels of one image; called again and again, it gets cheaper.
+    """`head(weight . hypercolumn + bias)` at pixels of one image; called again and again, it gets cheaper.
 
     A tap's cells are gathered first and projected after, which costs a projection a point, until it has been asked for
     more points than the tap has cells: then all cells are projected, once, and their projections gathered.
     """
 
     def __init__(
-        self, maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, rest: Head
+        self, maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, head: Head
     ) -> None:
         """For pixels on `rows` and `columns` of one image; all else as for `classify`.
 
-        `rest` is given (N, K) of N pixels, and their rows (N,) and columns (N,).
+        `head` is given (N, K) of N pixels, and their rows (N,) and columns (N,).
         """
-        self.rows, self.columns, self.bias, self.rest = rows, columns, bias, rest
+        self.rows, self.columns, self.bias, self.head = rows, columns, bias, head
         self.asked = 0
-        parts = weight.split([one.cells.shape[1] for one in maps], dim=1)
+        parts = weight.split([one.values.shape[1] for one in maps], dim=1)
         self.waiting = [
             _TapProjection([maps[n] for n in numbers], [parts[n] for n in numbers], rows, columns)
             for numbers in group_by_grid(maps)
@@ -55,7 +55,7 @@ class PointClassifier:
             self.table = table, Interpolation(grids, self.rows, self.columns, table)
 
     def _logits(self, rows: Tensor, columns: Tensor) -> Tensor:
-        places = self.rows[rows], self.columns[columns]
+        pixels = self.rows[rows], self.columns[columns]
         rows, columns = rows.to(self.bias.device), columns.to(self.bias.device)
         terms = [
             group.project([group.interpolation(cells, rows, columns) for cells in group.cells])
@@ -64,17 +64,17 @@ class PointClassifier:
         if self.table is not None:
             table, interpolation = self.table
             terms.append(interpolation(table, rows, columns))
-        return self.rest(add([*terms, self.bias])[0], *places)
+        return self.head(add([*terms, self.bias])[0], *pixels)
 
 
 class _TapProjection:
     """Maps on one grid: each as a table, and its part of the weight."""
 
     def __init__(self, maps: Sequence[FeatureMap], parts: Sequence[Tensor], rows: Tensor, columns: Tensor) -> None:
-        self.cells = [one.cells.permute(0, 2, 3, 1).flatten(1, 2) for one in maps]
+        self.cells = [one.values.permute(0, 2, 3, 1).flatten(1, 2) for one in maps]
         self.parts = parts
-        self.grid = CellCentres(maps[0].rows, maps[0].columns)
-        self.interpolation = Interpolation([self.grid], rows, columns, maps[0].cells)
+        self.grid = CellCentres(maps[0].row_centres, maps[0].column_centres)
+        self.interpolation = Interpolation([self.grid], rows, columns, maps[0].values)
 
     def project(self, inputs: Sequence[Tensor]) -> Tensor:
         """The sum of the projections of inputs (1, N, C_l), of each map: (1, N, K)."""

@@ -19,30 +19,31 @@ from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.models.engine.dense import add
 from hypercolumns.models.hypercolumn import FeatureMap, bilinear_neighbours
 
-ScanHead = Callable[[Tensor, PixelCoordinates], Tensor]  # see `Classifier.finish`
+ScanHead = Callable[[Tensor, PixelCoordinates], Tensor]  # see `Classifier.head`
 
 
 class TapGroup(NamedTuple):
     """Maps whose cells are centred alike, and of each its part (K, C_l) of the first layer's weight.
 
-    Fine ones are projected a row of pixels at a time, others as they are. The columns of nested ones are centred on
-    columns of the next group: interpolating from these is the same, and there is less to be done at every pixel.
+    High-resolution ones are projected a row of pixels at a time, others as they are. The columns of nested ones are
+    centred on columns of the next group: interpolating from these is the same, and there is less to be done at every
+    pixel.
     """
 
     maps: Sequence[FeatureMap]
     parts: Sequence[Tensor]
-    fine: bool
+    high_res: bool
     nested: bool
 
 
 class _Grid(NamedTuple):
-    """What is interpolated, and for each row of pixels the cells around it, see `neighbours`; so for each column.
+    """What is interpolated, and the cells around each row and each column of pixels, see `bilinear_neighbours`.
 
     The columns of a nested grid are interpolated at those of the next one.
     """
 
-    table: Tensor  # (B, h, w, C) of a fine group, else (B, h, w, K)
-    weight: Tensor | None  # (K, C) of a fine group
+    table: Tensor  # (B, h, w, C) of a high-resolution group, else (B, h, w, K)
+    weight: Tensor | None  # (K, C) of a high-resolution group
     bias: Tensor | None
     top: Tensor
     bottom: Tensor
@@ -53,14 +54,14 @@ class _Grid(NamedTuple):
     nested: bool
 
 
-def scan_rows(groups: Sequence[TapGroup], bias: Tensor, finish: ScanHead, where: PixelCoordinates) -> Tensor:
-    """`finish(weight . hypercolumn + bias, places)` of all pixels of images: (B, H, W, classes).
+def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: PixelCoordinates) -> Tensor:
+    """`head(weight . hypercolumn + bias, coordinates)` of all pixels of images: (B, H, W, classes).
 
-    `bias` is (K,); `where` are the places of rows (H,) and of columns (W,).
+    `bias` is (K,); `where` are the coordinates of rows (H,) and of columns (W,).
     """
     height, width = where.y.shape[0], where.x.shape[0]
     columns = [
-        following.maps[0].columns if group.nested else torch.arange(width)
+        following.maps[0].column_centres if group.nested else torch.arange(width)
         for group, following in zip(groups, [*groups[1:], groups[-1]], strict=True)
     ]
     grids = [
@@ -82,7 +83,7 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, finish: ScanHead, where:
             nested = [spread] if grid.nested else []
             terms += [] if grid.nested else [spread]
         hidden = add(terms)
-        return step + 1, finish(hidden, PixelCoordinates(where.y.index_select(0, row)[:, None], where.x))
+        return step + 1, head(hidden, PixelCoordinates(where.y.index_select(0, row)[:, None], where.x))
 
     # ONNX's exporter expects as many values that are carried from row to row as there are inputs: one.
     _, found = scan(classified, torch.zeros(1), torch.arange(height)[:, None])
@@ -93,12 +94,12 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, finish: ScanHead, where:
 def _grid(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _Grid:
     """For these rows and columns; a bias is added to the projection, as the weights of a pixel's cells sum to 1."""
     (one, *_), parts = group.maps, group.parts
-    cells = [each.cells.permute(0, 2, 3, 1) for each in group.maps]
-    if group.fine:
+    cells = [each.values.permute(0, 2, 3, 1) for each in group.maps]
+    if group.high_res:
         table, weight = torch.cat(cells, dim=-1), torch.cat([*parts], dim=1)
     else:
         biases = [bias, *[None] * (len(parts) - 1)]
         table, weight = add(F.linear(*each) for each in zip(cells, parts, biases, strict=True)), None
-    top, bottom, down = bilinear_neighbours(rows, one.rows)
-    left, right, across = bilinear_neighbours(columns, one.columns)
+    top, bottom, down = bilinear_neighbours(rows, one.row_centres)
+    left, right, across = bilinear_neighbours(columns, one.column_centres)
     return _Grid(table, weight, bias, top, bottom, down.to(table), left, right, across.to(table), group.nested)

@@ -30,7 +30,7 @@ class Tile(Protocol):
         """The transpose of `gather`: add the gradients of what it returned to those of the tables."""
         ...
 
-    def finish(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    def output(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """The output of the tile, (B, height, width, C)."""
         ...
 
@@ -41,13 +41,13 @@ class Block(Protocol):
     areas: Sequence[Area]  # the rows and columns that it needs of each map
     tiles: Sequence[Tile]
 
-    def tables(
-        self, cuts: Sequence[Tensor], inputs: Sequence[Tensor], spent: Sequence[Tensor] | None = None
+    def feature_tables(
+        self, crops: Sequence[Tensor], inputs: Sequence[Tensor], scratch: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
         """What the tiles gather from, made from these parts of the maps.
 
-        Where no gradient is wanted, `spent` are the tables of the block before, if there was one: what was made for it
-        may be overwritten, for memory that is at hand is faster than new memory.
+        Where no gradient is wanted, `scratch` are the tables of the block before, if there was one: what was made for
+        it may be overwritten, for memory that is at hand is faster than new memory.
         """
         ...
 
@@ -62,7 +62,7 @@ def run(
     """The outputs of all tiles, put together into (B, H, W, C) with `size` = (H, W).
 
     `maps` are (B, C_l, h_l, w_l), of which blocks are given the parts that they need; `inputs` are given whole. Both
-    get gradients, and so do `parameters`, the leaves that the tiles use besides. Random numbers drawn in `finish` are
+    get gradients, and so do `parameters`, the leaves that the tiles use besides. Random numbers drawn in `output` are
     drawn alike in the backward pass.
     """
     counts = len(maps), len(inputs)
@@ -70,7 +70,7 @@ def run(
     return output
 
 
-def _cuts(maps: Sequence[Tensor], areas: Sequence[Area]) -> list[Tensor]:
+def _crops(maps: Sequence[Tensor], areas: Sequence[Area]) -> list[Tensor]:
     return [cells[:, :, rows, columns] for cells, (rows, columns) in zip(maps, areas, strict=True)]
 
 
@@ -88,9 +88,9 @@ class _Tiles(torch.autograd.Function):
         output = torch.empty(0)
         tables: list[Tensor] = []
         for block in blocks:
-            tables = block.tables(_cuts(maps, block.areas), inputs, tables)
+            tables = block.feature_tables(_crops(maps, block.areas), inputs, tables)
             for tile in block.tiles:
-                result = tile.finish(tile.gather(tables), inputs)
+                result = tile.output(tile.gather(tables), inputs)
                 if not len(output):
                     output = result.new_empty(len(result), *size, result.shape[-1])
                 output[:, tile.rows, tile.columns] = result
@@ -114,8 +114,8 @@ class _Tiles(torch.autograd.Function):
             torch.autocast(device, dtype=dtype, enabled=enabled),
         ):
             for block in ctx.blocks:
-                cuts = _leaves(_cuts(maps, block.areas))
-                tables = block.tables(cuts, inputs)
+                crops = _leaves(_crops(maps, block.areas))
+                tables = block.feature_tables(crops, inputs)
                 of_tables = [torch.zeros_like(table) for table in tables]
                 for tile in block.tiles:
                     with torch.no_grad():
@@ -123,7 +123,7 @@ class _Tiles(torch.autograd.Function):
                     for part in gathered:
                         part.requires_grad_()
                     found = torch.autograd.grad(
-                        tile.finish(gathered, inputs),
+                        tile.output(gathered, inputs),
                         [*gathered, *wanted],
                         gradient[:, tile.rows, tile.columns],
                         allow_unused=True,
@@ -132,19 +132,19 @@ class _Tiles(torch.autograd.Function):
                     _add(of_wanted, found[len(gathered) :])
                 through = [number for number, table in enumerate(tables) if table.requires_grad]
                 if through:
-                    cuts = _wanted(cuts)
+                    crops = _wanted(crops)
                     found = torch.autograd.grad(
                         [tables[number] for number in through],
-                        [*cuts, *wanted],
+                        [*crops, *wanted],
                         [of_tables[number] for number in through],
                         allow_unused=True,
                     )
-                    places = [
+                    crop_totals = [
                         None if total is None else total[:, :, rows, columns]
                         for total, (rows, columns) in zip(of_maps, block.areas, strict=True)
                     ]
-                    _add(places, found[: len(cuts)])
-                    _add(of_wanted, found[len(cuts) :])
+                    _add(crop_totals, found[: len(crops)])
+                    _add(of_wanted, found[len(crops) :])
         return None, None, None, *totals
 
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-import torchvision.models
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hypercolumns.errors import HypercolumnsError, summarize_error
+from hypercolumns.errors import ArgumentError, HypercolumnsError, summarize_error
 from hypercolumns.io import checkpoints
 from hypercolumns.io.files import expand_path
-from hypercolumns.models.backbones import networks, timm
+from hypercolumns.models.backbones import _timm, networks
 
 PRETRAINED = "pretrained"
 MAX_SHOWN = 3  # names of tensors in a message
@@ -23,32 +23,41 @@ def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisatio
     """The state dict that `weights` means for a network, and the input normalisation if the weights say it.
 
     `weights` is the name of torchvision weights (`IMAGENET1K_V1`) or, for timm's networks, `pretrained`, which these
-    libraries download, or the path of a file: a state dict saved by torch or as safetensors. Raises HypercolumnsError
+    libraries download, or the path of a file: a state dict saved by torch or as safetensors. Raises ArgumentError
     where it is none of them, or can't be had.
     """
     model = networks.of_timm(network)
     if model is not None and weights == PRETRAINED:
-        return timm.pretrained(model), timm.normalisation(model)
-    has_none = network in networks.OWN or model is not None
-    named = {} if has_none else torchvision.models.get_model_weights(network).__members__
+        return _timm.pretrained(model), _timm.normalisation(model)
+    named = {} if network in networks.OWN or model is not None else _of_torchvision(network)
     if weights in named:
         try:
             state = named[weights].get_state_dict(progress=True, check_hash=True)
         except (OSError, RuntimeError) as error:
-            raise HypercolumnsError(
-                f"cnn.weights={weights} could not be downloaded ({error}); pass a file, cnn.weights=<path>, "
-                f"or random weights, cnn.weights=null"
+            raise ArgumentError(
+                f"weights={weights} could not be downloaded ({error}); pass the path of a file, or null for "
+                f"random weights"
             ) from error
         preprocessing = named[weights].transforms()
         return state, (tuple(preprocessing.mean), tuple(preprocessing.std))
-    path = expand_path("cnn.weights", weights)
+    try:
+        path = expand_path("weights", weights)
+    except HypercolumnsError as error:
+        raise ArgumentError(str(error)) from None
     if not path.is_file():
         known = ", ".join(named) or "it has none"
         known = (
             f"one of torchvision's weights for {network} ({known})" if model is None else f"{PRETRAINED}, timm's own"
         )
-        raise HypercolumnsError(f"cnn.weights={weights} is neither a file nor {known}")
+        raise ArgumentError(f"weights={weights} is neither a file nor {known}")
     return _read(path), None
+
+
+def _of_torchvision(network: str) -> Mapping[str, Any]:
+    """The weights of a network of torchvision, by name."""
+    import torchvision.models
+
+    return torchvision.models.get_model_weights(network).__members__
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -56,13 +65,13 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         state = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else checkpoints.load_plain(path)
     except (OSError, SafetensorError, ValueError) as error:
-        raise HypercolumnsError(f"cnn.weights={path} can't be read ({summarize_error(error)}); {expected}") from error
+        raise ArgumentError(f"weights={path} can't be read ({summarize_error(error)}); {expected}") from error
     if not isinstance(state, Mapping):
-        raise HypercolumnsError(f"cnn.weights={path} holds a {type(state).__name__}; {expected}")
+        raise ArgumentError(f"weights={path} holds a {type(state).__name__}; {expected}")
     others = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]
     if others or not state:
         there = f"things that are no plain tensors with names, such as {_some(others)}" if others else "nothing"
-        raise HypercolumnsError(f"cnn.weights={path} holds {there}; {expected}")
+        raise ArgumentError(f"weights={path} holds {there}; {expected}")
     return state
 
 
@@ -80,7 +89,7 @@ def _some(names: Sequence[str]) -> str:
 def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Make the part of `state` that `module` has its own; a dict of a full network or of its `features` alone will do.
 
-    Raises HypercolumnsError, naming keys, if anything that the module has is missing or of another shape.
+    Raises ArgumentError, naming keys, if anything that the module has is missing or of another shape.
     """
     wanted, given = module.state_dict(), state
     if not any(key in state for key in wanted):
@@ -98,12 +107,12 @@ def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
             f"it has {_some(unknown)} instead" if missing and unknown else "",
             "; ".join(reshaped[:MAX_SHOWN]) + (" and others" if len(reshaped) > MAX_SHOWN else ""),
         ]
-        raise HypercolumnsError(
+        raise ArgumentError(
             f"{source} does not fit this network: {'; '.join(filter(None, faults))}; pass weights of the same network"
         )
     damaged = [key for key in wanted if key in state and not state[key].isfinite().all()]
     if damaged:
-        raise HypercolumnsError(f"{source} has numbers that are not finite, in {_some(damaged)}; pass another file")
+        raise ArgumentError(f"{source} has numbers that are not finite, in {_some(damaged)}; pass another file")
     counters = {key: torch.zeros_like(wanted[key], device="cpu") for key in wanted if key not in state}
     module.load_state_dict(
         counters | {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, assign=True

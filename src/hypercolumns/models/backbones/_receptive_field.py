@@ -49,8 +49,7 @@ class MeasuredGrid:
         found = self.found[size]
         if len(found) != cells or not (found.diff() > 0).all():
             raise HypercolumnsError(
-                f"cnn.taps: the places of this tap's cells can't be found in an image of {size} pixels a side; "
-                f"choose another tap"
+                f"the places of a tap's cells can't be found in an image of {size} pixels a side; choose another tap"
             )
         return found
 
@@ -87,10 +86,10 @@ def _along(maps: Maps, thickness: int, axis: int) -> list[CellGrid]:
     for line, centres in zip(lines, one, strict=True):
         if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * PROBE_SIDES[0]:
             raise ValueError("some operation of it mixes what is far apart")  # such as attention
-    reaches = _reaches(maps, thickness, axis, lines)
+    extents = _rf_extents(maps, thickness, axis, lines)
     return [
-        MeasuredGrid(maps, tap, axis, thickness) if line is None else RegularGrid(*line, reach)
-        for tap, (line, reach) in enumerate(zip(lines, reaches, strict=True))
+        MeasuredGrid(maps, tap, axis, thickness) if line is None else RegularGrid(*line, extent)
+        for tap, (line, extent) in enumerate(zip(lines, extents, strict=True))
     ]
 
 
@@ -118,13 +117,13 @@ def _middle(centres: Tensor) -> tuple[float, float] | None:
     return round(stride, 6), round(float(centres[middle]) - stride * middle, 6) + 0.0  # no -0.0
 
 
-def _reaches(
+def _rf_extents(
     maps: Maps, thickness: int, axis: int, lines: Sequence[tuple[float, float] | None]
 ) -> list[tuple[float, float] | None]:
     """How many pixels before and after its centre the middle cell of each map depends on; None: on all of them."""
-    reaches: dict[int, tuple[float, float]] = {}
+    extents: dict[int, tuple[float, float]] = {}
     for side in LONG_PROBE_SIDES:
-        waiting = {tap: line for tap, line in enumerate(lines) if line is not None and tap not in reaches}
+        waiting = {tap: line for tap, line in enumerate(lines) if line is not None and tap not in extents}
         if not waiting:
             break
         image = torch.ones(1, 3, *((thickness, side) if axis == 3 else (side, thickness)), dtype=torch.float64)
@@ -139,8 +138,8 @@ def _reaches(
                 raise ValueError("some operation of it hides what a cell sees")
             first, last, centre = int(seen[0]), int(seen[-1]), offset + stride * middle
             if first > 0 and last < side - 1:
-                reaches[tap] = round(centre - first, 6), round(last - centre, 6)
-    return [reaches.get(tap) for tap, _ in enumerate(lines)]
+                extents[tap] = round(centre - first, 6), round(last - centre, 6)
+    return [extents.get(tap) for tap, _ in enumerate(lines)]
 
 
 class MeanPropagation(Tensor):
@@ -198,7 +197,7 @@ def _convolution(
     alike = torch.empty(1, 1, *kernel, device="meta")
     shape = F.conv2d(mean[:1].to("meta"), alike, None, stride, padding, dilation).shape
     if padding == "same":
-        padding = [reach * (side - 1) // 2 for reach, side in zip(_pair(dilation), kernel, strict=True)]
+        padding = [step * (side - 1) // 2 for step, side in zip(_pair(dilation), kernel, strict=True)]
     cells = _window_means(mean, kernel, stride, 0 if padding == "valid" else padding, dilation, shape)
     return cells.expand(-1, len(weight), -1, -1)
 

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 
 def build(model: str) -> nn.Module:
-    """The whole model of that name with random weights, or HypercolumnsError if timm has none."""
+    """The whole model of that name with random weights, or ArgumentError if timm has none."""
     network: nn.Module = _create(model)
     return network
 
 
 def default_taps(model: str) -> list[str]:
-    """The modules whose outputs timm lists as the maps of a model (`features_only`); HypercolumnsError if none."""
+    """The modules whose outputs timm lists as the maps of a model (`features_only`); ArgumentError if none."""
     try:
         with torch.device("meta"):
             taps: list[str] = _create(model, features_only=True).feature_info.module_name()
@@ -29,9 +29,9 @@ def default_taps(model: str) -> list[str]:
     except HypercolumnsError:
         raise
     except Exception as error:  # whatever timm raises about a model that has no maps
-        raise HypercolumnsError(
-            f"cnn.model={model}: timm lists no maps of modules of it ({_reason(error)}); name modules, cnn.taps=[...], "
-            f"or choose another model"
+        raise ArgumentError(
+            f"network=timm/{model}: timm lists no maps of modules of it ({_reason(error)}); name modules as taps, or "
+            f"choose another model"
         ) from error
     return taps
 
@@ -48,9 +48,9 @@ def pretrained(model: str) -> Mapping[str, Tensor]:
     try:
         state: Mapping[str, Tensor] = _create(model, pretrained=True).state_dict()
     except Exception as error:  # whatever timm raises, or what it downloads with
-        raise HypercolumnsError(
-            f"cnn.weights=pretrained of timm's {model} could not be had ({_reason(error)}); pass a file, "
-            f"cnn.weights=<path>, or random weights, cnn.weights=null"
+        raise ArgumentError(
+            f"weights=pretrained of timm's {model} could not be downloaded ({_reason(error)}); pass the path of a "
+            f"file, or null for random weights"
         ) from error
     return state
 
@@ -73,21 +73,21 @@ def _create(model: str, **settings: Any) -> Any:
 
 
 def _check(model: str) -> None:
-    """Raise HypercolumnsError unless timm has the model, and weights of its tag (what follows a full stop)."""
+    """Raise ArgumentError unless timm has the model, and weights of its tag (what follows a full stop)."""
     timm = _timm()
     if not timm.is_model(model):  # the names of files and repositories are not
         names = timm.list_models()
-        near = difflib.get_close_matches(model.partition(".")[0], names, n=3)
-        raise HypercolumnsError(
-            f"cnn.model={model} is not one of timm's {len(names)} models; "
-            + (f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them")
+        similar = difflib.get_close_matches(model.partition(".")[0], names, n=3)
+        raise ArgumentError(
+            f"network=timm/{model} is not one of timm's {len(names)} models; "
+            + (f"did you mean {' or '.join(similar)}?" if similar else "timm.list_models() lists them")
         )
     architecture, _, tag = model.partition(".")
     tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
     if tag and tag not in tags:
-        raise HypercolumnsError(
-            f"cnn.model={model}: timm's {architecture} has no weights {tag}; "
-            f"choose cnn.model={architecture}, or one of {', '.join(f'{architecture}.{one}' for one in tags) or 'none'}"
+        raise ArgumentError(
+            f"network=timm/{model}: timm's {architecture} has no weights {tag}; choose {architecture}, or one of "
+            f"{', '.join(f'{architecture}.{one}' for one in tags) or 'none'}"
         )
 
 

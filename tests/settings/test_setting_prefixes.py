@@ -1,0 +1,44 @@
+"""Classes name their own arguments; what a user sees names the setting."""
+
+import pytest
+from small_runs import config
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.settings import build
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["cnn.weights=null", "cnn.trainable=9"], r"^cnn\.trainable=9 must be a number of taps"),
+        (["cnn.weights=null", "cnn.taps=[nowhere]"], r"^cnn\.taps names nowhere, which this network does not have"),
+        (["cnn.weights=nowhere"], r"^cnn\.weights=nowhere is neither a file nor"),
+        (["cnn.weights='~no.such.user/x'"], r"^cnn\.weights=~no.such.user/x: there is no user of that name"),
+        (["cnn.weights=null", "cnn.network=nothing"], r"^cnn\.network=nothing is not known"),
+        (["cnn=timm", "cnn.model=resnet81"], r"^cnn\.model=resnet81 is not one of timm's"),
+    ],
+)
+def test_backbone_errors_name_settings_of_cnn(overrides, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        build.backbone(config("train", *overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["classifier.hidden=0"], r"^classifier\.hidden=0 must be a whole number of at least 1"),
+        (["classifier=grid", "classifier.size=0"], r"^classifier\.size=0 must be a whole number of at least 1"),
+        (["classifier.dropout=2"], r"^classifier\.dropout=2 must be a number from 0 to 1"),
+    ],
+)
+def test_classifier_errors_name_settings_of_classifier(overrides, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        build.classifier(config("train", *overrides), 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"), [("tta.scales=[]", r"^tta\.scales=\[\] must be"), ("tta.flip=1", r"^tta\.flip=1 must be")]
+)
+def test_tta_errors_name_settings_of_tta(override, message):
+    with pytest.raises(HypercolumnsError, match=message):
+        build.test_time_augmentation(config("train", override))
