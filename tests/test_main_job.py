@@ -30,7 +30,9 @@ def miou(place, run):
 
 
 TINY = [
-    "data=shapes",
+    "experiment=demo",
+    "cnn.trainable=0",
+    "pixels=all",
     "data.train_images=6",
     "data.val_images=2",
     "trainer.max_epochs=2",
@@ -43,7 +45,7 @@ def test_all_stages_then_predict_small(run, tmp_path):
     """SqueezeNet, one tiny pass through everything, by odd file names; then the events that TensorBoard reads."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    arguments = ["train.py", *TINY, "cnn.weights=null", "classifier.hidden=16", "runs=my runs"]
+    arguments = ["train.py", *TINY, "classifier.hidden=16", "runs=my runs"]
     output = run(*arguments, cwd=tmp_path)
     folder = tmp_path / "my runs" / "shapes" / "sqn" / "train" / "latest"
     assert "mean (mIoU)" in output
@@ -92,6 +94,6 @@ def test_main_job_learns_what_colour_alone_does_not_tell(run, tmp_path):
 @pytest.mark.slow(seconds=40)
 def test_vgg_learns(run, tmp_path):
     small = ["data.train_images=40", "data.val_images=8", "classifier.hidden=64", "pixels=500", "trainer.max_epochs=3"]
-    run("train.py", "data=shapes", "cnn=vgg", "cnn.weights=null", *small, cwd=tmp_path)
+    run("train.py", "experiment=demo", "cnn=vgg", "cnn.trainable=0", *small, cwd=tmp_path)
     figures = json.loads((tmp_path / "runs" / "shapes" / "vgg" / "train" / "latest" / "metrics.json").read_text())
     assert figures["miou"] > figures["baseline"]["miou"] + 0.3
