@@ -26,7 +26,7 @@ def full_image_box(size: Sequence[int]) -> Tensor:
 
 
 def normalised_coordinates(rows: Tensor, columns: Tensor, boxes: Tensor) -> PixelCoordinates:
-    """The places of pixels at these coordinates, (0, 0) the centre of the first one, on the device of `rows`.
+    """The normalised coordinates of pixels, given in pixels, (0, 0) the centre of the first, on the device of `rows`.
 
     Rows and columns broadcast to all pixels; where there are several boxes, their first dimension is that of images.
     """

@@ -68,7 +68,10 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
-        """The first layer's output (..., K), which may be overwritten, to logits (..., classes), for pixels there."""
+        """Logits (..., classes) of pixels at these coordinates, given the first layer's output (..., K).
+
+        That may be overwritten.
+        """
         ...
 
     @abstractmethod
