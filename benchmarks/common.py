@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
@@ -70,7 +71,7 @@ def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segme
     classifier = MLPClassifier(backbone.channels, CLASSES, HIDDEN)
     classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
     classes = [f"class {number}" for number in range(CLASSES)]
-    return Segmenter(backbone, classifier, classes, alignment=alignment).eval()  # type: ignore[arg-type]
+    return Segmenter(HypercolumnExtractor(backbone, alignment), classifier, classes).eval()  # type: ignore[arg-type]
 
 
 def medians(

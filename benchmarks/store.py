@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.data import SampleDataModule
 from hypercolumns.data.batch_samplers import SampleBatchSampler
 from hypercolumns.models.backbones import Backbone
@@ -217,7 +218,7 @@ def train_by_lightning(cfg: DictConfig, store: SampleStore, backbone: Backbone, 
     names = [str(label) for label in range(CLASSES)]
     task = PixelClassificationTask(classifier, names, **optimization(cfg))
     data = SampleDataModule(store, cfg.batch_size, cfg.num_workers, cfg.seed)
-    segmenter = Segmenter(backbone, classifier, names)
+    segmenter = Segmenter(HypercolumnExtractor(backbone), classifier, names)
     fit(task, data, run, lambda: trainer(cfg, Run(run), data, segmenter))
     task.load_state_dict(torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
     return classifier

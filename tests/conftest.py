@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchvision
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.segmenter import Segmenter
@@ -74,7 +75,7 @@ def vgg() -> Backbone:
 
 KINDS = {
     "plain": ([], MLPClassifier, {"hidden": 8}),
-    "placed": (["pyramid:2", "pyramid:6", "window:3", "coordinates"], GridClassifier, {"size": 3, "hidden": 8}),
+    "placed": (["pyramid:2", "pyramid:6", "local_mean:3", "coordinates"], GridClassifier, {"size": 3, "hidden": 8}),
 }
 
 
@@ -86,7 +87,7 @@ def make_segmenter(kind: str) -> Segmenter:
     backbone = Backbone("squeezenet1_0", ["features.0", FIRES[0], *contexts], seed=3)
     classifier = head(backbone.channels, 3, **settings)
     classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
-    return Segmenter(backbone, classifier, ["ground", "cat", "dog"]).eval()
+    return Segmenter(HypercolumnExtractor(backbone), classifier, ["ground", "cat", "dog"]).eval()
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def composed(name, *overrides):
 
 def run(stage, *overrides, base=RGB):
     batch = ["batch_size=8"] if stage == "train" else []
-    return run_stage(config("train", *base, f"stage={stage}", *batch, *overrides))
+    return run_stage(config("train", *taken(stage, list(base)), f"stage={stage}", *batch, *overrides))
 
 
 def only(place, pattern):

@@ -224,7 +224,7 @@ def test_the_configs_of_tests_are_those_of_the_command_line():
         "stage=train",
         "experiment=finetune",
         "~search",
-        "cnn.context=[window:3]",
+        "cnn.context=[local_mean:3]",
         "+trainer.x=1",
         "~callbacks.prediction_panels",
     ]
@@ -255,7 +255,7 @@ def test_the_recipes():
     extract = [composed(f"experiment={name}", "stage=extract") for name in recipes]
     for config in extract:
         assert (config.sampler.n, config.extract) == (500, EXTRACT)
-    assert all(config.cnn.context == ["window:7"] for config in extract + pretrain)
+    assert all(config.cnn.context == ["local_mean:7"] for config in extract + pretrain)
     assert all(result_settings(config, "pretrain") == result_settings(pretrain[0], "pretrain") for config in pretrain)
     everything = [composed(f"experiment={name}") for name in recipes]
     assert [config.last_stage for config in everything] == ["pretrain", "train", "train"]

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from small_runs import only, run
+from small_runs import RGB, only, run
 
 from hypercolumns import Segmenter
 from hypercolumns.callbacks import EMAWeightAveraging
@@ -28,7 +28,7 @@ def test_the_average_is_what_is_scored_and_kept_and_the_model(tmp_path, monkeypa
     )
     monkeypatch.setattr(PixelClassificationTask, "validation_step", remember)
     small = ["data.train_images=12", "val_images=0", "trainer.max_epochs=1"]
-    run("extract", *small)
+    run("extract", base=[*RGB, *small])
     run("pretrain", *small, f"ema={DECAY}", "batch_size=64")
     assert len(after_step) > 5
     average = after_step[0]

@@ -108,4 +108,4 @@ def test_a_class_that_is_never_there():
 
 def test_a_wrong_pattern_is_told_before_there_are_images():
     with pytest.raises(HypercolumnsError, match=r"group_pattern=\( is not a regular expression"):
-        group_ids([], "(", "groups")
+        group_ids([], "(", "group_pattern")

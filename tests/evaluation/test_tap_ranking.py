@@ -144,7 +144,7 @@ class TestProbes:
 
 
 class TestRules:
-    """Two layers, then window:3 and pyramid:2 of the deepest, then coordinates."""
+    """Two layers, then local_mean:3 and pyramid:2 of the deepest, then coordinates."""
 
     RULES = SubsetConstraints((4, 8, 8, 8, 2), layers=2, from_deepest=(2, 3))
 

@@ -13,6 +13,7 @@ import torch
 from conftest import ROOT, make_segmenter, vgg_weights
 from PIL import Image
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor
 from hypercolumns.export import export_onnx, export_torch, onnx
 from hypercolumns.export.graph import ExportableSegmenter
@@ -31,7 +32,7 @@ def of(network, taps, head=MLPClassifier, alignment="exact", resize=None, **sett
     backbone = Backbone(network, taps, vgg_weights() if network == "vgg11" else None, seed=4)
     classifier = head(backbone.channels, 3, **settings)
     classifier.set_statistics(torch.randn(backbone.channels), torch.rand(backbone.channels) + 0.5)
-    return Segmenter(backbone, classifier, ["a", "b", "c"], alignment=alignment, resize=resize).eval()
+    return Segmenter(HypercolumnExtractor(backbone, alignment, resize), classifier, ["a", "b", "c"]).eval()
 
 
 SQN = ["features.0", "features.3.expand1x1", "features.7.expand1x1"]
@@ -44,7 +45,7 @@ MODELS = {
     "normed": lambda: of("resnet18", ["layer1", "layer3", "pyramid:3"], hidden=8),
     "corners": lambda: of("squeezenet1_0", [*SQN, "pyramid:2"], alignment="corners", hidden=8),
     "half_pixel": lambda: of("squeezenet1_0", SQN, GridClassifier, alignment="half_pixel", hidden=[]),
-    "resized": lambda: of("squeezenet1_0", [*SQN, "window:3", "coordinates"], resize=(40, 56), hidden=8),
+    "resized": lambda: of("squeezenet1_0", [*SQN, "local_mean:3", "coordinates"], resize=(40, 56), hidden=8),
 }
 
 

@@ -23,7 +23,9 @@ def cut(backbone, limit=CUT):
 
 def make_segmenter(backbone, alignment="exact", resize=None):
     torch.manual_seed(0)
-    return Segmenter(backbone, MLPClassifier(backbone.channels, 3, 8), ["a", "b", "c"], None, alignment, resize).eval()
+    return Segmenter(
+        HypercolumnExtractor(backbone, alignment, resize), MLPClassifier(backbone.channels, 3, 8), ["a", "b", "c"]
+    ).eval()
 
 
 def assert_windows_are_the_whole_image(segmenter, size, count=2):
@@ -64,9 +66,9 @@ def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
 @pytest.mark.parametrize("size", [(301, 260), (70, 533)])
 def test_context_taps_are_of_the_whole_image(size):
     """Not of a window; and a location-specific head is told where in the image a window is."""
-    backbone = Backbone("squeezenet1_0", [*SQN["taps"][:4], "pyramid:1", "pyramid:3", "window:3", "coordinates"])
+    backbone = Backbone("squeezenet1_0", [*SQN["taps"][:4], "pyramid:1", "pyramid:3", "local_mean:3", "coordinates"])
     head = GridClassifier(backbone.channels, 3, 2, 8)
-    assert_windows_are_the_whole_image(Segmenter(backbone, head, ["a", "b", "c"]).eval(), size)
+    assert_windows_are_the_whole_image(Segmenter(HypercolumnExtractor(backbone), head, ["a", "b", "c"]).eval(), size)
 
 
 def test_a_crop_in_windows_knows_where_it_is():

@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
@@ -35,7 +36,7 @@ VALUES = st.recursive(
 def segmenter():
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "coordinates"])
-    return Segmenter(backbone, MLPClassifier(backbone.channels, len(CLASSES), 4), CLASSES).eval()
+    return Segmenter(HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, len(CLASSES), 4), CLASSES).eval()
 
 
 def places(value, path=()):

@@ -11,6 +11,7 @@ from conftest import KINDS
 from omegaconf import OmegaConf
 from torch import nn
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.coordinates import full_image_box, normalised_coordinates
 from hypercolumns.models import model_file
@@ -86,7 +87,7 @@ def test_compiled_it_is_the_same(segmenter):
 def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse(kind):
     contexts, head, settings = KINDS[kind]
     backbone = Backbone("squeezenet1_0", ["features.0", "features.3.expand1x1", *contexts], trainable="all")
-    segmenter = Segmenter(backbone, head(backbone.channels, 3, **settings), ["a", "b", "c"]).double()
+    segmenter = Segmenter(HypercolumnExtractor(backbone), head(backbone.channels, 3, **settings), ["a", "b", "c"]).double()
     images = torch.rand(1, 3, 30, 41).double()
     points = torch.randint(0, 30, (1, 25, 2))
     factor = torch.randn(1, 25, 3).double()
@@ -103,7 +104,7 @@ def test_a_crop_with_its_box_is_a_part_of_its_image():
     """Of a network that sees single pixels, but of heads and taps that see where they are."""
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "coordinates"])
-    segmenter = Segmenter(backbone, GridClassifier(5, 3, 3, 8), ["a", "b", "c"]).eval()
+    segmenter = Segmenter(HypercolumnExtractor(backbone), GridClassifier(5, 3, 3, 8), ["a", "b", "c"]).eval()
     images = torch.rand(2, 3, 40, 50)
     crops = torch.stack([images[0, :, 10:30, 7:40], images[1, :, 3:23, 0:33]])
     boxes = torch.tensor([[-10.0, -7.0, 40.0, 50.0], [-3.0, 0.0, 40.0, 50.0]])
@@ -132,14 +133,14 @@ def test_predicted_pixels_are_made_of_the_probabilities(any_segmenter, tta):
 
 def test_of_one_class_all_is_certain(segmenter):
     sure = (
-        Segmenter(segmenter.backbone, MLPClassifier(224, 1, 8), ["all"]).eval().predict_pixels(torch.rand(1, 3, 30, 30))
+        Segmenter(segmenter.extractor, MLPClassifier(224, 1, 8), ["all"]).eval().predict_pixels(torch.rand(1, 3, 30, 30))
     )
     assert (sure.confidence == 1).all()
     assert (sure.entropy == 0).all()
 
 
 def test_predicted_pixels_name_up_to_255_classes(segmenter):
-    many = Segmenter(segmenter.backbone, MLPClassifier(224, 255, 8), [str(number) for number in range(255)]).eval()
+    many = Segmenter(segmenter.extractor, MLPClassifier(224, 255, 8), [str(number) for number in range(255)]).eval()
     with torch.no_grad():
         many.classifier.rest[-1].weight.zero_()
         many.classifier.rest[-1].bias.zero_()[253] = 1
@@ -149,7 +150,7 @@ def test_predicted_pixels_name_up_to_255_classes(segmenter):
 def test_more_classes_than_a_mask_can_hold_are_refused(segmenter):
     names = [str(number) for number in range(256)]
     with pytest.raises(HypercolumnsError, match="256 classes are more than the 255"):
-        Segmenter(segmenter.backbone, MLPClassifier(224, 256, 8), names)
+        Segmenter(segmenter.extractor, MLPClassifier(224, 256, 8), names)
 
 
 @pytest.mark.parametrize("resize", [None, (40, 56)])

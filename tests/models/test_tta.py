@@ -1,13 +1,14 @@
 import pytest
 import torch
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 
 
 def at_size(segmenter, size):
-    other = Segmenter(segmenter.backbone, segmenter.classifier, segmenter.classes, resize=size)
+    other = Segmenter(HypercolumnExtractor(segmenter.backbone, resize=size), segmenter.classifier, segmenter.classes)
     return other.eval()
 
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from hypercolumns.data.image_set import read_classes
 from PIL import Image
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.callbacks import AtomicCheckpointIO, SelfContainedCheckpoint
+from hypercolumns.data.class_files import read_classes
 from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation
@@ -114,7 +115,9 @@ def class_list(folder):
 def small_segmenter():
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "pyramid:2", "coordinates"])
-    return Segmenter(backbone, MLPClassifier(backbone.channels, len(CLASSES), 32), CLASSES).eval()
+    return Segmenter(
+        HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, len(CLASSES), 32), CLASSES
+    ).eval()
 
 
 def read_segmenter(path):

@@ -12,7 +12,7 @@ from hypercolumns.samplers import (
     UncertaintySampler,
     UniformSampler,
 )
-from hypercolumns.settings import build
+from hypercolumns.settings.model import sampler
 
 VOID = 255
 MASK = torch.tensor([[0, 0, 0, 1], [0, VOID, 1, 1], [2, VOID, VOID, 1]], dtype=torch.uint8)
@@ -58,7 +58,7 @@ def test_other_wrong_settings_are_refused(kind, settings, message):
 
 def test_a_wrong_setting_is_named_in_full():
     with pytest.raises(HypercolumnsError, match=r"^sampler\.share=2 must be a number from 0 to 1"):
-        build.sampler(config("train", "sampler=boundary", "sampler.share=2"))
+        sampler(config("train", "sampler=boundary", "sampler.share=2"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

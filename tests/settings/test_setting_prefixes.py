@@ -4,7 +4,8 @@ import pytest
 from small_runs import config
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.settings import build
+from hypercolumns.settings.inference import test_time_augmentation as read_tta
+from hypercolumns.settings.model import backbone, classifier
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from hypercolumns.settings import build
 )
 def test_backbone_errors_name_settings_of_cnn(overrides, message):
     with pytest.raises(HypercolumnsError, match=message):
-        build.backbone(config("train", *overrides))
+        backbone(config("train", *overrides))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_backbone_errors_name_settings_of_cnn(overrides, message):
 )
 def test_classifier_errors_name_settings_of_classifier(overrides, message):
     with pytest.raises(HypercolumnsError, match=message):
-        build.classifier(config("train", *overrides), 3, 2)
+        classifier(config("train", *overrides), 3, 2)
 
 
 @pytest.mark.parametrize(
@@ -41,4 +42,4 @@ def test_classifier_errors_name_settings_of_classifier(overrides, message):
 )
 def test_tta_errors_name_settings_of_tta(override, message):
     with pytest.raises(HypercolumnsError, match=message):
-        build.test_time_augmentation(config("train", override))
+        read_tta(config("train", "stage=evaluate", override))

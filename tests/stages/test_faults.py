@@ -141,7 +141,7 @@ def test_a_class_that_a_split_lacks(tmp_path, capsys, absent):
     lists = [f"data.{name}={tmp_path / name}.txt" for name in ("classes", "train", "val")]
     base = [one for one in RGB if not one.startswith("data")]
     settings = ["data=folder", *paths, *lists, "sampler.n=20", "trainer.max_epochs=1", "class_weights=balanced"]
-    miou = [run(stage, *settings, base=base) for stage in ("extract", "pretrain", "train")][-1]
+    miou = [run(stage, base=[*base, *settings]) for stage in ("extract", "pretrain", "train")][-1]
     figures = read_json(next(Path("runs/folder/rgb/train").glob("*/metrics.json")))
     said = capsys.readouterr().out
     if absent == "train":

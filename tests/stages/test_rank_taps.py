@@ -21,9 +21,9 @@ from hypercolumns.settings.schema import taken
 from hypercolumns.stages.rank_taps import LinearProbes, _rules, _some
 from hypercolumns.store import SampleStore
 
-TAPS = "cnn.taps=[image,window:3,coordinates]"
+TAPS = "cnn.taps=[image,local_mean:3,coordinates]"
 TITLE = "rgb: linear probes of its taps on the val samples of shapes"
-SQN = [["features.0"], ["features.3.expand1x1", "features.3.expand3x3"], ["window:3"], ["pyramid:6"], ["coordinates"]]
+SQN = [["features.0"], ["features.3.expand1x1", "features.3.expand3x3"], ["local_mean:3"], ["pyramid:6"], ["coordinates"]]
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def test_what_was_tried_best_first(rank, tmp_path):
     rows = trials(tmp_path)
     tried = (
         [["image"]],
-        [["image"], ["window:3"]],
+        [["image"], ["local_mean:3"]],
         [["image"], ["coordinates"]],
-        [["image"], ["window:3"], ["coordinates"]],
+        [["image"], ["local_mean:3"], ["coordinates"]],
     )
     assert sorted(row["taps"] for row in rows) == sorted(tried)
     assert [row["miou"] for row in rows] == sorted((row["miou"] for row in rows), reverse=True)
@@ -98,8 +98,8 @@ def test_some_samples_are_the_same_by_seed(extracted):
 
 
 def test_rules_of_a_backbone():
-    backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "window:3"])
-    assert [tap.name for tap in backbone.taps] == ["image", "window:3", "coordinates", "pyramid:2"]
+    backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "local_mean:3"])
+    assert [tap.name for tap in backbone.taps] == ["image", "local_mean:3", "coordinates", "pyramid:2"]
     assert _rules(backbone, 5, None) == SubsetConstraints(
         [3, 3, 2, 3], layers=1, from_deepest=[1, 3], max_taps=5, max_channels=None
     )
@@ -146,7 +146,7 @@ def test_the_printed_command_uses_the_choice(rank, capsys, monkeypatch):
 
 
 def test_the_choice_is_all_of_the_taps_where_context_was_given_apart(rank, capsys):
-    rank("cnn.taps=[image]", "cnn.context=[window:3,coordinates]", "rank.max_taps=1")
+    rank("cnn.taps=[image]", "cnn.context=[local_mean:3,coordinates]", "rank.max_taps=1")
     *_, choice, _ = capsys.readouterr().out.splitlines()
     assert choice.split() == ["choice", "'cnn.taps=[image]'", "'cnn.context=[]'"]
 

@@ -15,6 +15,7 @@ from hydra.errors import InstantiationException
 from PIL import Image
 from small_runs import RGB, TINY, config, only, run
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.cli.messages import error_line
@@ -34,7 +35,7 @@ from hypercolumns.settings.model import backbone
 from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import run_stage
 from hypercolumns.stages.pretrain import _limit
-from hypercolumns.stages.train import _keep_share_of_start
+from hypercolumns.stages.train import _average_with_initial
 from hypercolumns.store import SampleStore, StoreWriter
 from hypercolumns.tasks import PixelClassificationTask, SegmentationTask
 
@@ -291,7 +292,7 @@ class TestExtract:
         torch.manual_seed(0)
         for name in "ab":
             classifier = MLPClassifier(3, 6, hidden=8)
-            Segmenter(backbone(config("train", *RGB)), classifier, images.classes).save(place / name)
+            Segmenter(HypercolumnExtractor(backbone(config("train", *RGB))), classifier, images.classes).save(place / name)
             run("extract", *settings, f"model={name}", f"samples=by {name}")
         found = next(SampleStore(place / "by b").split("val").images())
         segmenter, pair = Segmenter.load(place / "b"), images.splits["val"][0]
@@ -682,19 +683,20 @@ class TestPretrainAndTrain:
 
     def test_a_share_of_what_training_began_with_stays(self, pretrained):
         ends = []
-        for share in ("null", 0.25):
-            run("train", "trainer.max_epochs=1", "optimizer.lr=0.1", f"wise_ft_alpha={share}")
+        for alpha in ("null", 0.75):
+            run("train", "trainer.max_epochs=1", "optimizer.lr=0.1", f"wise_ft_alpha={alpha}")
             ends.append(Segmenter.load("runs/shapes/rgb/train/latest/model.safetensors").state_dict())
         for name, begun in Segmenter.load("runs/shapes/rgb/pretrain/latest").state_dict().items():
             assert torch.allclose(ends[1][name], 0.75 * ends[0][name] + 0.25 * begun, atol=1e-6), name
         assert not torch.allclose(*(end["classifier.first.weight"] for end in ends), atol=1e-3)
 
     def test_it_is_a_share_of_all_weights_and_statistics_but_of_no_count(self):
-        segmenter = Segmenter(Backbone("resnet18", ["layer1"], trainable="all"), MLPClassifier(64, 2, 4), ["a", "b"])
+        extractor = HypercolumnExtractor(Backbone("resnet18", ["layer1"], trainable="all"))
+        segmenter = Segmenter(extractor, MLPClassifier(64, 2, 4), ["a", "b"])
         begun = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()}
         for tensor in segmenter.state_dict().values():
             tensor.add_(2)
-        _keep_share_of_start(segmenter, begun, 0.25)
+        _average_with_initial(segmenter, begun, 0.75)
         for name, tensor in segmenter.state_dict().items():
             expected = begun[name] + (1.5 if tensor.is_floating_point() else 2)
             assert torch.allclose(tensor, expected), name
@@ -703,7 +705,7 @@ class TestPretrainAndTrain:
         ("override", "message"),
         [
             ("wise_ft_alpha=2", "wise_ft_alpha=2 must be a number from 0 to 1"),
-            ("wise_ft_alpha=0.5", r"wise_ft_alpha=0\.5 keeps some of the weights .*; use wise_ft_alpha=null"),
+            ("wise_ft_alpha=0.5", r"wise_ft_alpha=0\.5 averages with the weights .*; use wise_ft_alpha=null"),
             ("pixels=some", "pixels=some must be all, a number of pixels an image, or sampler"),
             (
                 "class_weights=heavy",

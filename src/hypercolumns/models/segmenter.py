@@ -27,7 +27,8 @@ class Segmenter(nn.Module):
     pixels. Boxes are (B, 4), see `coordinates`: where the images lie whose crops these are; without them they are none.
 
     >>> backbone = Backbone("squeezenet1_0", ["features.0", "features.3.squeeze"])
-    >>> segmenter = Segmenter(backbone, MLPClassifier(backbone.channels, 3, hidden=8), ["ground", "cat", "dog"])
+    >>> classifier = MLPClassifier(backbone.channels, 3, hidden=8)
+    >>> segmenter = Segmenter(HypercolumnExtractor(backbone), classifier, ["ground", "cat", "dog"])
     >>> images = torch.rand(2, 3, 40, 50)
     >>> segmenter(images).shape
     torch.Size([2, 3, 40, 50])
@@ -49,33 +50,28 @@ class Segmenter(nn.Module):
 
     def __init__(
         self,
-        backbone: Backbone,
+        extractor: HypercolumnExtractor,
         classifier: Classifier,
         classes: Sequence[str],
         palette: Palette | None = None,
-        alignment: Alignment = "exact",
-        resize: ImageSize | None = None,
-        max_window_pixels: int = MAX_WINDOW_PIXELS,
     ) -> None:
         """Put the parts together.
 
         Args:
-            backbone: gives the maps.
-            classifier: of hypercolumns as long as the backbone's taps are together.
+            extractor: gives the hypercolumns of images. Logits are those of the pixels of the images themselves,
+                whatever size its backbone sees them at.
+            classifier: of hypercolumns as long as the extractor's.
             classes: the names, in the order of the classifier's outputs.
             palette: their colours; Pascal VOC's by default.
-            alignment: see `HypercolumnExtractor`.
-            resize: see `HypercolumnExtractor`; logits are those of the pixels of the image itself either way.
-            max_window_pixels: see `HypercolumnExtractor`.
 
         Raises:
-            HypercolumnsError: for an unknown alignment, and more than 255 classes.
+            HypercolumnsError: for more than 255 classes.
         """
         super().__init__()
-        self.backbone = backbone
+        self.backbone = extractor.backbone
         self.classifier = classifier
         # In a tuple, so that it is not taken for a part of this module: model files name the backbone's tensors once.
-        self._extractor = (HypercolumnExtractor(backbone, alignment, resize, max_window_pixels),)
+        self._extractor = (extractor,)
         if len(classes) > IGNORE_INDEX:
             raise HypercolumnsError(
                 f"{len(classes)} classes are more than the {IGNORE_INDEX} that a mask can tell apart"

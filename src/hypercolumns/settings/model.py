@@ -110,7 +110,7 @@ def extractor(cfg: DictConfig, backbone: Backbone, resize: tuple[int, int] | Non
 
 def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, images: DatasetIndex) -> Segmenter:
     """The model of these parts, with the classes and colours of the images."""
-    return Segmenter(backbone, classifier, images.classes, images.palette, cfg.alignment, resize(cfg))
+    return Segmenter(extractor(cfg, backbone, resize(cfg)), classifier, images.classes, images.palette)
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:

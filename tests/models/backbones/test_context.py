@@ -17,12 +17,12 @@ from hypercolumns.models.taps import RegularGrid, Tap
 
 @pytest.fixture(scope="module")
 def backbone():
-    contexts = ["coordinates", "pyramid:1", "window:3", "pyramid:6", "window:7"]
+    contexts = ["coordinates", "pyramid:1", "local_mean:3", "pyramid:6", "local_mean:7"]
     return Backbone("squeezenet1_0", ["features.0", FIRES[0], *contexts]).eval()
 
 
 def test_taps_of_the_whole_come_last(backbone):
-    names = ["features.0", "features.3.expand1x1", "window:3", "window:7", "coordinates", "pyramid:1", "pyramid:6"]
+    names = ["features.0", "features.3.expand1x1", "local_mean:3", "local_mean:7", "coordinates", "pyramid:1", "pyramid:6"]
     assert [tap.name for tap in backbone.taps] == names
     assert [tap.channels for tap in backbone.taps] == [96, 128, 128, 128, 2, 128, 128]
     assert backbone.channels == 96 + 128 * 5 + 2
@@ -90,7 +90,7 @@ def test_at_points_as_dense(backbone):
     assert torch.allclose(HypercolumnExtractor(backbone).at(images, points.expand(2, -1, -1)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["pyramid:0", "pyramid:", "pyramid:x", "window:4", "window:1", "pool:3", "window:-3"])
+@pytest.mark.parametrize("name", ["pyramid:0", "pyramid:", "pyramid:x", "local_mean:4", "local_mean:1", "pool:3", "window:-3"])
 def test_what_is_nearly_a_context_tap_is_refused(name):
     with pytest.raises(HypercolumnsError, match=rf"^taps names {name}, which is no context tap; such are pyramid"):
         Backbone("squeezenet1_0", ["features.0", name])
@@ -103,9 +103,9 @@ def test_modules_come_first(taps):
 
 
 def test_context_comes_after_whatever_taps_there_are():
-    apart = Backbone("rgb", ["image"], context=["coordinates", "window:3"])
-    together = Backbone("rgb", ["image", "window:3", "coordinates"])
-    assert [tap.name for tap in apart.taps] == ["image", "window:3", "coordinates"]
+    apart = Backbone("rgb", ["image"], context=["coordinates", "local_mean:3"])
+    together = Backbone("rgb", ["image", "local_mean:3", "coordinates"])
+    assert [tap.name for tap in apart.taps] == ["image", "local_mean:3", "coordinates"]
     assert apart.fingerprint() == together.fingerprint()
 
 
@@ -137,4 +137,4 @@ def test_the_means_of_an_export_are_those_of_pooling(length, parts):
 
 def test_a_window_of_cells_that_see_the_whole_image_sees_it_too():
     axes = (RegularGrid(8, 3.5, None), RegularGrid(8, 3.5, None))
-    assert parse("window:3").tap(Tap("deepest", 5, axes), None) == Tap("window:3", 5, axes)
+    assert parse("local_mean:3").tap(Tap("deepest", 5, axes), None) == Tap("local_mean:3", 5, axes)

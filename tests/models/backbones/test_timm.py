@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import SegmentationPredictor, Segmenter
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone
@@ -37,7 +38,7 @@ def test_taps_by_name():
 
 def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
     backbone = random(NAME)
-    segmenter = Segmenter(backbone, MLPClassifier(backbone.channels, 2, hidden=4), ["a", "b"]).eval()
+    segmenter = Segmenter(HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, 2, hidden=4), ["a", "b"]).eval()
     path = tmp_path / "model.safetensors"
     segmenter.save(path)
     image = torch.rand(3, 40, 50)

@@ -3,7 +3,7 @@
 The deepest map is that of the last layer that is tapped. In a backbone's `context`, or in its `taps` after the layers:
 
 - `pyramid:n` the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
-- `window:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);
+- `local_mean:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);
 - `coordinates` how far down and across the image a pixel is, from 0 to 1.
 
 The parts of a crop are smaller than those of the image that it is from: a model that is trained on crops
@@ -112,7 +112,7 @@ class LocalMean(ContextTap):
     """The mean of the n x n cells around each cell of the deepest map, those of them that there are."""
 
     side: int
-    pattern: ClassVar[str] = r"window:([3579]|[1-9]\d*[13579])"
+    pattern: ClassVar[str] = r"local_mean:([3579]|[1-9]\d*[13579])"
     is_global: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
@@ -174,7 +174,7 @@ def parse(name: object) -> ContextTap | None:
             return kind(str(name), *map(int, found.groups()))
     if ":" in str(name):  # which no module's path has
         raise ArgumentError(
-            f"taps names {name}, which is no context tap; such are pyramid:6, window:3 (odd) and coordinates"
+            f"taps names {name}, which is no context tap; such are pyramid:6, local_mean:3 (odd) and coordinates"
         )
     return None
 
@@ -203,5 +203,5 @@ def check_context(names: Sequence[str] | None) -> Sequence[str]:
     """The names of context taps, none for None; raises ArgumentError unless it is a list of them."""
     names = () if names is None else names
     if isinstance(names, str) or not isinstance(names, Sequence) or any(parse(name) is None for name in names):
-        raise ArgumentError(f"context={names} must be a list of context taps, such as [pyramid:6,window:3]")
+        raise ArgumentError(f"context={names} must be a list of context taps, such as [pyramid:6,local_mean:3]")
     return names
