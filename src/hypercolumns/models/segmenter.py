@@ -43,8 +43,7 @@ class Segmenter(nn.Module):
     Attributes:
         backbone: gives the maps.
         classifier: of hypercolumns.
-        classes: their names.
-        palette: their colours.
+        classes: their names; `palette`, their colours.
         extractor: makes hypercolumns of the backbone's maps; no part of the state dict, which has the backbone.
     """
 
@@ -133,8 +132,7 @@ class Segmenter(nn.Module):
     ) -> PixelPrediction:
         """Predict labels and how sure they are, in half precision; no gradients.
 
-        Of one view, no more than what is returned is held for all pixels; several take the memory of
-        `class_probabilities`.
+        Of one view, only what is returned is held for all pixels; several take the memory of `class_probabilities`.
 
         Args:
             images: (B, 3, H, W).
