@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 
 ROOT = Path(__file__).parents[1]

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import Tensor
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.data import SampleDataModule
 from hypercolumns.data.batch_samplers import SampleBatchSampler
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.fit import fit
 from hypercolumns.runs.run import Run

@@ -14,9 +14,9 @@ import pytest
 import torch
 import torchvision
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 
 FIRES = [[f"features.{i}.expand1x1", f"features.{i}.expand3x3"] for i in (3, 4, 7, 9, 12)]

@@ -13,12 +13,12 @@ import torch
 from conftest import ROOT, make_segmenter, vgg_weights
 from PIL import Image
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor
 from hypercolumns.export import export_onnx, export_torch, onnx
 from hypercolumns.export.graph import ExportableSegmenter
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 
 # Of networks that need 9 or 16 pixels a side too; images at once, height, width.

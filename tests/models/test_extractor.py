@@ -74,9 +74,8 @@ def test_context_taps_are_of_the_whole_image(size):
 def test_a_crop_in_windows_knows_where_it_is():
     """Also where the backbone sees it at another size."""
     backbone = Backbone("squeezenet1_0", [*SQN["taps"][:2], "pyramid:2", "coordinates"])
-    segmenter = Segmenter(
-        backbone, GridClassifier(backbone.channels, 3, 2, 8), ["a", "b", "c"], resize=(230, 310)
-    ).eval()
+    extractor = HypercolumnExtractor(backbone, resize=(230, 310))
+    segmenter = Segmenter(extractor, GridClassifier(backbone.channels, 3, 2, 8), ["a", "b", "c"]).eval()
     image, box = torch.rand(1, 3, 120, 440), torch.tensor([[-30.0, -50.0, 400.0, 800.0]])
     with torch.inference_mode():
         logits = segmenter(image, box)

@@ -9,10 +9,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 
 CLASSES = ["ground", "cat"]
 WORDS = ["rgb", "image", "mlp", "grid", "exact", "timm/x", "vit_b_16", "pyramid:9", "_target_", "os.system", "all", ""]

@@ -11,13 +11,13 @@ from conftest import KINDS
 from omegaconf import OmegaConf
 from torch import nn
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.coordinates import full_image_box, normalised_coordinates
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.hypercolumn import dense, locate_maps
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.settings.inference import configure_inference
@@ -87,7 +87,9 @@ def test_compiled_it_is_the_same(segmenter):
 def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse(kind):
     contexts, head, settings = KINDS[kind]
     backbone = Backbone("squeezenet1_0", ["features.0", "features.3.expand1x1", *contexts], trainable="all")
-    segmenter = Segmenter(HypercolumnExtractor(backbone), head(backbone.channels, 3, **settings), ["a", "b", "c"]).double()
+    segmenter = Segmenter(
+        HypercolumnExtractor(backbone), head(backbone.channels, 3, **settings), ["a", "b", "c"]
+    ).double()
     images = torch.rand(1, 3, 30, 41).double()
     points = torch.randint(0, 30, (1, 25, 2))
     factor = torch.randn(1, 25, 3).double()
@@ -133,7 +135,9 @@ def test_predicted_pixels_are_made_of_the_probabilities(any_segmenter, tta):
 
 def test_of_one_class_all_is_certain(segmenter):
     sure = (
-        Segmenter(segmenter.extractor, MLPClassifier(224, 1, 8), ["all"]).eval().predict_pixels(torch.rand(1, 3, 30, 30))
+        Segmenter(segmenter.extractor, MLPClassifier(224, 1, 8), ["all"])
+        .eval()
+        .predict_pixels(torch.rand(1, 3, 30, 30))
     )
     assert (sure.confidence == 1).all()
     assert (sure.entropy == 0).all()

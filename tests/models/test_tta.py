@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.models.engine import AdaptiveSettings
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.callbacks import AtomicCheckpointIO, SelfContainedCheckpoint
 from hypercolumns.data.class_files import read_classes
 from hypercolumns.data.datasets.voc import read_layout
@@ -22,6 +21,7 @@ from hypercolumns.labels import voc_palette
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones import weights as weights_module
 from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.model_file import TRAINED
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter, find_damage
@@ -115,9 +115,7 @@ def class_list(folder):
 def small_segmenter():
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "pyramid:2", "coordinates"])
-    return Segmenter(
-        HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, len(CLASSES), 32), CLASSES
-    ).eval()
+    return Segmenter(HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, len(CLASSES), 32), CLASSES).eval()
 
 
 def read_segmenter(path):

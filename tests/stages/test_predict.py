@@ -14,12 +14,12 @@ from PIL import Image
 from pycocotools import mask as coco
 from small_runs import config
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.io.images import MAX_PIXELS_VARIABLE
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.prediction import outputs as outputs_module
 from hypercolumns.stages.predict import predict as predict_stage
@@ -454,7 +454,9 @@ def test_the_model_of_a_folder_is_found(place, photos, segmenter):
 
 
 def test_the_model_is_exported(place, capsys):
-    segmenter = Segmenter(HypercolumnExtractor(Backbone("rgb", ["image"])), MLPClassifier(3, 3, hidden=8), ["ground", "cat", "dog"]).eval()
+    segmenter = Segmenter(
+        HypercolumnExtractor(Backbone("rgb", ["image"])), MLPClassifier(3, 3, hidden=8), ["ground", "cat", "dog"]
+    ).eval()
     segmenter.save(place / "model.safetensors")
     predict("export=torch", "out=served", "export_output=logits")
     assert "100.00% of the labels are the model's own" in capsys.readouterr().out

@@ -23,7 +23,13 @@ from hypercolumns.store import SampleStore
 
 TAPS = "cnn.taps=[image,local_mean:3,coordinates]"
 TITLE = "rgb: linear probes of its taps on the val samples of shapes"
-SQN = [["features.0"], ["features.3.expand1x1", "features.3.expand3x3"], ["local_mean:3"], ["pyramid:6"], ["coordinates"]]
+SQN = [
+    ["features.0"],
+    ["features.3.expand1x1", "features.3.expand3x3"],
+    ["local_mean:3"],
+    ["pyramid:6"],
+    ["coordinates"],
+]
 
 
 @pytest.fixture(scope="module")

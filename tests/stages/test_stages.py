@@ -15,7 +15,6 @@ from hydra.errors import InstantiationException
 from PIL import Image
 from small_runs import RGB, TINY, config, only, run
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.cli.messages import error_line
@@ -25,6 +24,7 @@ from hypercolumns.io.files import write_json
 from hypercolumns.io.images import read_image, read_mask
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import randomness
 from hypercolumns.settings import compose, training
@@ -292,7 +292,9 @@ class TestExtract:
         torch.manual_seed(0)
         for name in "ab":
             classifier = MLPClassifier(3, 6, hidden=8)
-            Segmenter(HypercolumnExtractor(backbone(config("train", *RGB))), classifier, images.classes).save(place / name)
+            Segmenter(HypercolumnExtractor(backbone(config("train", *RGB))), classifier, images.classes).save(
+                place / name
+            )
             run("extract", *settings, f"model={name}", f"samples=by {name}")
         found = next(SampleStore(place / "by b").split("val").images())
         segmenter, pair = Segmenter.load(place / "b"), images.splits["val"][0]

@@ -209,8 +209,8 @@ class HypercolumnExtractor(nn.Module):
                 )
 
     def settings(self) -> dict[str, object]:
-        """The arguments, besides the backbone, that decide what hypercolumns are: `SETTINGS`, by name."""
-        return {name: getattr(self, name) for name in SETTINGS}
+        """The arguments, besides the backbone, that decide what hypercolumns are: `SETTINGS`, by name, for JSON."""
+        return {"alignment": self.alignment, "resize": None if self.resize is None else list(self.resize)}
 
 
 def _in_image(one: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:

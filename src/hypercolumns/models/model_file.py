@@ -20,7 +20,7 @@ from hypercolumns.labels import Palette, is_class_name
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.networks import libraries
 from hypercolumns.models.classifiers import KINDS, Classifier
-from hypercolumns.models.extractor import SETTINGS
+from hypercolumns.models.extractor import SETTINGS, HypercolumnExtractor
 
 HEADER = "hypercolumns"  # where both kinds of files keep the header
 DIGEST = "sha256"  # in the header of a safetensors file, of all else in it; checkpoints have checksums of their own
@@ -89,8 +89,8 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
 
     Args:
         path: of the file or the folder.
-        make: called with the backbone, the classifier, the classes and the palette, and by name with the settings of
-            the extractor; its state dict is that of the file.
+        make: called with the extractor, the classifier, the classes and the palette; its state dict is that of the
+            file.
 
     Raises:
         ArgumentError: if it is missing, damaged, or something else; the message begins with the path.
@@ -109,7 +109,8 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         classifier.load_state_dict({name: one.float() for name, one in of_classifier.items()}, assign=True)
         settings = {name: header[name] for name in SETTINGS}
         settings["resize"] = tuple(settings["resize"]) if settings["resize"] else None
-        model = make(backbone, classifier, classes, tuple((r, g, b) for r, g, b in header["palette"]), **settings)
+        extractor = HypercolumnExtractor(backbone, **settings)
+        model = make(extractor, classifier, classes, tuple((r, g, b) for r, g, b in header["palette"]))
         model.load_state_dict(tensors)
     except Exception as error:  # of a header that may say anything
         if is_out_of_memory(error):

@@ -17,6 +17,7 @@ from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.runs.run import Identity
 from hypercolumns.samplers import Sampler
+from hypercolumns.settings import model
 from hypercolumns.settings.compose import local_path, plain
 from hypercolumns.settings.data import extract_augmentation, resize
 from hypercolumns.settings.machine import machine
@@ -25,12 +26,8 @@ from hypercolumns.settings.schema import MISSING, SETTINGS
 
 def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -> Identity:
     """What the stages must agree on, from a store to the model trained last."""
-    return {
-        "data": images.fingerprint(),
-        "resize": None if (size := resize(cfg)) is None else list(size),
-        "cnn": backbone.fingerprint(),
-        "alignment": cfg.alignment,
-    }
+    extraction = model.extractor(cfg, backbone, resize(cfg)).settings()
+    return {"data": images.fingerprint(), "cnn": backbone.fingerprint(), **extraction}
 
 
 def sample_settings(cfg: DictConfig) -> Identity:

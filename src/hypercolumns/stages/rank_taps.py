@@ -36,8 +36,8 @@ def rank_taps(cfg: DictConfig) -> Run:
     """Rank the taps of the store that stage pretrain would take, alone and together; returns the run.
 
     See `evaluation.tap_ranking` for what a tap is judged by. Each tap is tried alone, then each beside the best one,
-    and so on: see `forward_selection`. A context tap that is made from the deepest layer is tried with that beside it, even
-    alone, and all taps together are what the others are compared with.
+    and so on: see `forward_selection`. A context tap that is made from the deepest layer is tried with that beside it,
+    even alone, and all taps together are what the others are compared with.
     """
     check_settings(cfg)
     quiet_libraries()

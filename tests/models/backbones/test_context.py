@@ -22,7 +22,15 @@ def backbone():
 
 
 def test_taps_of_the_whole_come_last(backbone):
-    names = ["features.0", "features.3.expand1x1", "local_mean:3", "local_mean:7", "coordinates", "pyramid:1", "pyramid:6"]
+    names = [
+        "features.0",
+        "features.3.expand1x1",
+        "local_mean:3",
+        "local_mean:7",
+        "coordinates",
+        "pyramid:1",
+        "pyramid:6",
+    ]
     assert [tap.name for tap in backbone.taps] == names
     assert [tap.channels for tap in backbone.taps] == [96, 128, 128, 128, 2, 128, 128]
     assert backbone.channels == 96 + 128 * 5 + 2
@@ -90,7 +98,9 @@ def test_at_points_as_dense(backbone):
     assert torch.allclose(HypercolumnExtractor(backbone).at(images, points.expand(2, -1, -1)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["pyramid:0", "pyramid:", "pyramid:x", "local_mean:4", "local_mean:1", "pool:3", "window:-3"])
+@pytest.mark.parametrize(
+    "name", ["pyramid:0", "pyramid:", "pyramid:x", "local_mean:4", "local_mean:1", "pool:3", "local_mean:-3"]
+)
 def test_what_is_nearly_a_context_tap_is_refused(name):
     with pytest.raises(HypercolumnsError, match=rf"^taps names {name}, which is no context tap; such are pyramid"):
         Backbone("squeezenet1_0", ["features.0", name])

@@ -14,8 +14,8 @@ from small_runs import config
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import RegularGrid
 from hypercolumns.settings.model import backbone

@@ -7,12 +7,12 @@ import pytest
 import timm
 import torch
 
-from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns import SegmentationPredictor, Segmenter
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone
 from hypercolumns.models.backbones import _timm as from_timm
 from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
 
 NAME = "timm/test_resnet.r160_in1k"
 
@@ -38,7 +38,9 @@ def test_taps_by_name():
 
 def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
     backbone = random(NAME)
-    segmenter = Segmenter(HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, 2, hidden=4), ["a", "b"]).eval()
+    segmenter = Segmenter(
+        HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, 2, hidden=4), ["a", "b"]
+    ).eval()
     path = tmp_path / "model.safetensors"
     segmenter.save(path)
     image = torch.rand(3, 40, 50)

@@ -60,8 +60,8 @@ class Backbone(nn.Module):
             taps: modules of the network, by path (`features.0`), in the order of the network; a list of modules is one
                 tap, the concatenation of their outputs. A tap is what the module gives, before what comes after it.
                 None for the maps that timm lists for a network of its own. After the modules there may be context taps,
-                such as `pyramid:6`, `local_mean:3` and `coordinates`, see `backbones.context`; those of the whole image are
-                put last.
+                such as `pyramid:6`, `local_mean:3` and `coordinates`, see `backbones.context`; those of the whole image
+                are put last.
             weights: the name of torchvision weights, `pretrained` for timm's, the path of a file, a state dict, or None
                 for random weights.
             trainable: 0 freezes all (statistics of BatchNorm too), n trains the layers of the last n taps, i.e. those

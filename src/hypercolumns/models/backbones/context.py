@@ -3,7 +3,7 @@
 The deepest map is that of the last layer that is tapped. In a backbone's `context`, or in its `taps` after the layers:
 
 - `pyramid:n` the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
-- `local_mean:n`  the mean of the n x n cells around each cell of it (zoom-out features, Mostajabi et al., arXiv:1412.0774);
+- `local_mean:n` the mean of the n x n cells around each cell of it (Mostajabi et al., arXiv:1412.0774);
 - `coordinates` how far down and across the image a pixel is, from 0 to 1.
 
 The parts of a crop are smaller than those of the image that it is from: a model that is trained on crops
