@@ -17,7 +17,7 @@ from hypercolumns.io.images import read_image, read_mask
 from hypercolumns.models.engine import AdaptiveSettings, adaptive
 from hypercolumns.models.engine.points import PointClassifier
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.tasks.metrics import confusion_metric
+from hypercolumns.tasks.running_metrics import confusion_metric
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from common import CLASSES, arguments, difference, make_segmenter, medians, repo
 from original import Original
 from torch import Tensor
 
+from hypercolumns.models.alignment import Alignment
 from hypercolumns.models.extractor import HypercolumnExtractor
-from hypercolumns.models.hypercolumn import Alignment
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.samplers import PerClassSampler
 

@@ -20,8 +20,8 @@ from hypercolumns.io.files import short_hash
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import PARTS, part
 from hypercolumns.settings.data import Subset
+from hypercolumns.settings.docs_page import page
 from hypercolumns.settings.identity import result_settings, store_identity
-from hypercolumns.settings.page import page
 from hypercolumns.settings.schema import (
     FEATURES,
     INPUT,
@@ -171,7 +171,7 @@ def test_setting_of_another_stage_is_refused(stage, override, stages, run_script
 
 
 def test_settings_page_is_current():
-    assert (ROOT / "docs" / "settings.md").read_text() == page(CONF), "run: python -m hypercolumns.settings.page"
+    assert (ROOT / "docs" / "settings.md").read_text() == page(CONF), "run: python -m hypercolumns.settings.docs_page"
 
 
 @pytest.mark.parametrize("stage", ["extract", "pretrain", "train"])

@@ -8,7 +8,7 @@ import torch
 from hypercolumns.callbacks import PredictionPanels
 from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
 from hypercolumns.labels import voc_palette
-from hypercolumns.tasks.metrics import confusion_metric
+from hypercolumns.tasks.running_metrics import confusion_metric
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hypercolumns.evaluation import metrics
 from hypercolumns.evaluation.metrics import segmentation_metrics
-from hypercolumns.tasks.metrics import confusion_metric
+from hypercolumns.tasks.running_metrics import confusion_metric
 
 
 def test_by_hand():

@@ -3,7 +3,12 @@ import pytest
 import torch
 from PIL import Image
 
-from hypercolumns import AdaptiveSettings, HypercolumnsError, SegmentationPredictor, TestTimeAugmentation
+from hypercolumns import (
+    AdaptiveSettings,
+    HypercolumnsError,
+    SegmentationPredictor,
+    TestTimeAugmentation,
+)
 from hypercolumns.models.tta import NO_TTA
 
 

@@ -14,11 +14,11 @@ from torch import nn
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.coordinates import full_image_box, normalised_coordinates
 from hypercolumns.models import model_file
+from hypercolumns.models.alignment import dense, locate_maps
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import HypercolumnExtractor
-from hypercolumns.models.hypercolumn import dense, locate_maps
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.settings.inference import configure_inference
 

@@ -7,12 +7,7 @@ from PIL import Image
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.prediction import PredictionManifest
-from hypercolumns.prediction.inputs import (
-    Source,
-    find_sources,
-    name_outputs,
-    read_frames,
-)
+from hypercolumns.prediction.inputs import Source, find_sources, name_outputs, read_frames
 from hypercolumns.prediction.ordered_pool import prefetch_map
 
 SUFFIXES = (".png", ".overlay.jpg")

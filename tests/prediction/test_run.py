@@ -105,7 +105,7 @@ def test_full_batch_does_not_wait_for_next_frame():
     ],
 )
 def test_outputs_decide_what_is_predicted(outputs, kind):
-    assert PredictOptions(outputs=outputs).prediction_kind == kind
+    assert PredictOptions(outputs=outputs).detail == kind
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hypercolumns.evaluation import Evaluation
 from hypercolumns.io.images import read_image, read_mask, write_mask
 from hypercolumns.labels import voc_palette
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones import weights as weights_module
+from hypercolumns.models.backbones import _weights as weights_module
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.model_file import TRAINED

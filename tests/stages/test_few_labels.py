@@ -13,6 +13,7 @@ from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runs.run import Run
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.data import image_data, image_index
+from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.model import backbone
 from hypercolumns.stages.train import _new_classifier, _trained
 from hypercolumns.store import SampleStore
@@ -62,6 +63,7 @@ def test_training_is_on_the_same_pixels_however_they_are_chosen(labelled, tmp_pa
     for choice in (["pixels=all"], ["pixels=60"], ["pixels=sampler", "sampler=uncertainty"]):
         cfg = config("train", *plain, *choice, "class_weights=batch")
         check_settings(cfg)
+        quiet_libraries()
         made = Run(tmp_path / choice[0])
         made.folder.mkdir()
         made.save(_trained(cfg, image_index(cfg), backbone(cfg), None, made))

@@ -13,7 +13,7 @@ from hypercolumns import HypercolumnsError
 from hypercolumns.cli.paths import quote_paths
 from hypercolumns.evaluation.tap_ranking import SubsetConstraints
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.reports import ranking
+from hypercolumns.reports import ranking_tables
 from hypercolumns.runs.run import Run
 from hypercolumns.settings import compose
 from hypercolumns.settings.model import backbone
@@ -66,7 +66,7 @@ def test_what_was_tried_best_first(rank, tmp_path):
     assert [row["difference"] for row in rows] == [row["miou"] - everything["miou"] for row in rows]
     with next(tmp_path.glob("runs/shapes/rgb/rank_taps/latest/ranking.csv")).open() as file:
         table = list(csv.DictReader(file))
-    assert [row["taps"] for row in table] == [ranking.taps_value(row["taps"]) for row in rows]
+    assert [row["taps"] for row in table] == [ranking_tables.taps_value(row["taps"]) for row in rows]
     assert [float(row["miou"]) for row in table] == [row["miou"] for row in rows]
     figures = json.loads((tmp_path / "runs/shapes/rgb/rank_taps/latest/metrics.json").read_text())
     assert (figures["sample_miou"], figures["miou"], figures["taps"]) == (rows[0]["miou"], None, rows[0]["taps"])
@@ -160,7 +160,7 @@ def test_the_choice_is_all_of_the_taps_where_context_was_given_apart(rank, capsy
 @pytest.mark.parametrize("taps", [SQN, SQN[:1], SQN[1:2]])
 def test_an_override_is_read_as_it_was_meant(taps, monkeypatch):
     """By the shell, Hydra, and the backbone."""
-    override = f"cnn.taps={ranking.taps_value(taps)}"
+    override = f"cnn.taps={ranking_tables.taps_value(taps)}"
     (pasted,) = quote_paths(shlex.split(shlex.quote(override)))
     network = backbone(config("train", "cnn=sqn_many", "cnn.weights=null", pasted))
     assert network.fingerprint()["taps"] == taps

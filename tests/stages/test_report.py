@@ -4,10 +4,10 @@ from small_runs import config
 
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.labels import voc_palette
-from hypercolumns.reports import comparison, ranking
+from hypercolumns.reports import comparison_tables, ranking_tables
 from hypercolumns.runs.results import Results
 from hypercolumns.runs.score import ScoredImages
-from hypercolumns.settings.columns import hyperparameters
+from hypercolumns.settings.hyperparameters import hyperparameters
 
 
 def result(ends):
@@ -23,15 +23,15 @@ def result(ends):
 
 @pytest.mark.parametrize(("ends", "clear"), [([0.1, 0.2], True), ([-0.2, -0.1], True), ([-0.1, 0.2], False)])
 def test_bold_is_what_leaves_out_zero(ends, clear):
-    rows = comparison.comparison_rows(result(ends))
+    rows = comparison_tables.comparison_rows(result(ends))
     assert [row.name for row in rows] == ["mIoU", "IoU of cat of two", "IoU of dog"]
     assert [row.is_clear for row in rows] == [clear, clear, False]
-    styles = [row.style for row in comparison.comparison_table(result(ends)).rows]
+    styles = [row.style for row in comparison_tables.comparison_table(result(ends)).rows]
     assert styles == ["bold" if clear else ""] * 2 + [""]
 
 
 def test_a_comparison_without_intervals():
-    assert len(comparison.comparison_table(result(None)).columns) == 4
+    assert len(comparison_tables.comparison_table(result(None)).columns) == 4
 
 
 def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
@@ -42,12 +42,12 @@ def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
         return {"taps": [names[tap] for tap in taps], **figures, "step": step, "kept": kept, "is_all": step is None}
 
     rows = [row(0.9, (0, 1, 2), None), row(0.8, (0, 1), 2, kept=True), row(0.7, (1, 2), 2), row(0.6, (2,), 1)]
-    table = ranking.ranking_table(rows, "title")
+    table = ranking_tables.ranking_table(rows, "title")
     assert [str(cell) for cell in table.columns[0].cells] == ["all 3 taps", "a.0, b.1", "c"]
     assert [str(cell) for cell in table.columns[-1].cells] == ["+0.000", "-0.100", "-0.300"]
     assert [line.style for line in table.rows] == ["dim", "bold", ""]
-    assert ranking.chosen_subset(rows) is rows[1]
-    assert ranking.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
+    assert ranking_tables.chosen_subset(rows) is rows[1]
+    assert ranking_tables.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
 
 
 def test_panels_show_each_image_and_the_worst_as_the_worst():

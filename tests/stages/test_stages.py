@@ -30,8 +30,9 @@ from hypercolumns.runtime import randomness
 from hypercolumns.settings import compose, training
 from hypercolumns.settings.data import image_index
 from hypercolumns.settings.identity import shared_settings
-from hypercolumns.settings.inputs import find_store
 from hypercolumns.settings.model import backbone
+from hypercolumns.settings.schema import taken
+from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import run_stage
 from hypercolumns.stages.pretrain import _limit
@@ -361,7 +362,7 @@ class TestAll:
 
 def compose_stage(overrides, stage, inputs):
     others = [override for override in overrides if not override.startswith("stage=")]
-    composed = config("train", *others, f"stage={stage}")
+    composed = config("train", *taken(stage, others), f"stage={stage}")
     composed.update(inputs)
     return composed
 

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from hypercolumns.labels import VOID_COLOUR, voc_palette
-from hypercolumns.visualization.panels import GAP, LINE, PANEL_SIDE, WRONG, LabelledImage, evenly_spaced, panels
+from hypercolumns.visualization.panels import (
+    GAP,
+    LINE,
+    PANEL_SIDE,
+    WRONG,
+    LabelledImage,
+    evenly_spaced,
+    panels,
+)
 
 CLASSES, PALETTE = ("ground", "cat", "dog"), voc_palette(3)
 

@@ -10,8 +10,20 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair
-from hypercolumns.errors import HypercolumnsError, InvalidFileError, UnreadableError, escape_control_chars
-from hypercolumns.io.images import ImageSize, check_sizes, image_size, mask_size, read_image, read_mask
+from hypercolumns.errors import (
+    HypercolumnsError,
+    InvalidFileError,
+    UnreadableError,
+    escape_control_chars,
+)
+from hypercolumns.io.images import (
+    ImageSize,
+    check_sizes,
+    image_size,
+    mask_size,
+    read_image,
+    read_mask,
+)
 from hypercolumns.io.tables import write_csv
 from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime.progress import ProgressBar

@@ -9,7 +9,13 @@ from pathlib import Path, PurePath
 
 from torch import Tensor
 
-from hypercolumns.errors import HypercolumnsError, InvalidFileError, UnreadableError, check_folder_name, shorten_list
+from hypercolumns.errors import (
+    HypercolumnsError,
+    InvalidFileError,
+    UnreadableError,
+    check_folder_name,
+    shorten_list,
+)
 from hypercolumns.io.images import read_pair
 from hypercolumns.labels import Palette
 

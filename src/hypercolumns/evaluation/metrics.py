@@ -88,7 +88,7 @@ def class_sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:
-    """`ratios` of what they need: of each class (..., classes), the pixels that are right, true and predicted."""
+    """The figures of `metrics_from_confusion`, from each class's pixels (..., classes): right, true and predicted."""
     iou, accuracy = right / (truth + predicted - right), right / truth
     total = truth.sum(-1)
     return {

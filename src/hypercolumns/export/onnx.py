@@ -12,7 +12,14 @@ from typing import Any
 import torch
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.export._program import Agreement, InputKind, check_agreement, make_program, metadata, quiet
+from hypercolumns.export._program import (
+    Agreement,
+    InputKind,
+    check_agreement,
+    make_program,
+    metadata,
+    quiet,
+)
 from hypercolumns.export.graph import OutputKind
 from hypercolumns.io.files import atomic_write
 from hypercolumns.models.segmenter import Segmenter

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import torch
 
-from hypercolumns.export._program import Agreement, InputKind, check_agreement, make_program, metadata, quiet
+from hypercolumns.export._program import (
+    Agreement,
+    InputKind,
+    check_agreement,
+    make_program,
+    metadata,
+    quiet,
+)
 from hypercolumns.export.graph import OutputKind
 from hypercolumns.io.files import atomic_write
 from hypercolumns.models.segmenter import Segmenter

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hypercolumns.models.alignment import FeatureMap, ImageSize, cells_used
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.hypercolumn import FeatureMap, ImageSize, cells_used
 from hypercolumns.models.slices import even_slices
 from hypercolumns.models.taps import RegularGrid
 

@@ -9,9 +9,14 @@ from torch import Tensor, nn
 
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import ArgumentError, HypercolumnsError
-from hypercolumns.models._windows import ImageWindow, WindowedImages, as_float, window_margins, window_sides
-from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.hypercolumn import (
+from hypercolumns.models._windows import (
+    ImageWindow,
+    WindowedImages,
+    as_float,
+    window_margins,
+    window_sides,
+)
+from hypercolumns.models.alignment import (
     Alignment,
     FeatureMap,
     ImageSize,
@@ -20,12 +25,13 @@ from hypercolumns.models.hypercolumn import (
     dense,
     locate_maps,
 )
+from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.taps import RegularGrid, Tap
 
-__all__ = ["MAX_WINDOW_PIXELS", "SETTINGS", "HypercolumnExtractor", "ImageWindow", "as_float"]
+__all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow", "as_float"]
 
 MAX_WINDOW_PIXELS = 1_000_000
-SETTINGS = ("alignment", "resize")  # the arguments that decide what hypercolumns of a backbone are
+EXTRACTION_SETTINGS = ("alignment", "resize")  # the arguments that decide what hypercolumns of a backbone are
 
 
 class HypercolumnExtractor(nn.Module):
@@ -44,7 +50,7 @@ class HypercolumnExtractor(nn.Module):
 
     Attributes:
         backbone: gives the maps.
-        alignment: how pixels lie among the cells of a map, see `hypercolumn.cell_centres`.
+        alignment: how pixels lie among the cells of a map, see `alignment.cell_centres`.
         resize: (height, width) that the backbone sees every image at; None for the image's own size.
         max_window_pixels: how many pixels of an image the backbone sees at once.
     """
@@ -60,7 +66,7 @@ class HypercolumnExtractor(nn.Module):
 
         Args:
             backbone: gives the maps.
-            alignment: how pixels lie among the cells of a map, see `hypercolumn.cell_centres`.
+            alignment: how pixels lie among the cells of a map, see `alignment.cell_centres`.
             resize: (height, width) that the backbone sees every image at; None for the image's own size. Hypercolumns
                 are those of the pixels of the image itself either way.
             max_window_pixels: how many pixels of an image the backbone sees at once; of larger images it sees one

@@ -20,7 +20,7 @@ from hypercolumns.labels import Palette, is_class_name
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.networks import libraries
 from hypercolumns.models.classifiers import KINDS, Classifier
-from hypercolumns.models.extractor import SETTINGS, HypercolumnExtractor
+from hypercolumns.models.extractor import EXTRACTION_SETTINGS, HypercolumnExtractor
 
 HEADER = "hypercolumns"  # where both kinds of files keep the header
 DIGEST = "sha256"  # in the header of a safetensors file, of all else in it; checkpoints have checksums of their own
@@ -30,7 +30,7 @@ TRAINED = "segmenter."  # what precedes the names of a segmenter's tensors in a 
 MODEL_FILE = "model.safetensors"  # in the folder of a run
 EXPECTED = f"pass the {MODEL_FILE} of a finished run, its folder, or one of its checkpoints"
 
-HEADER_KEYS = {"format", "backbone", *SETTINGS, "classifier", "classes", "palette", "versions"}
+HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", "classes", "palette", "versions"}
 MAX_RESIZE = 1 << 16  # pixels of a side that a model file may have images resized to
 
 Header = Mapping[str, Any]
@@ -107,7 +107,7 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
             classifier: Any = kind(backbone.channels, len(classes), **classifier_header)
         of_classifier = _below("classifier.", tensors)
         classifier.load_state_dict({name: one.float() for name, one in of_classifier.items()}, assign=True)
-        settings = {name: header[name] for name in SETTINGS}
+        settings = {name: header[name] for name in EXTRACTION_SETTINGS}
         settings["resize"] = tuple(settings["resize"]) if settings["resize"] else None
         extractor = HypercolumnExtractor(backbone, **settings)
         model = make(extractor, classifier, classes, tuple((r, g, b) for r, g, b in header["palette"]))

@@ -1,10 +1,12 @@
 """What is decided at pixels, given the probabilities of their classes."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+Detail = Literal["labels", "certainty", "probabilities"]  # what is computed of pixels; each adds to the one before
 
 
 class PixelPrediction(NamedTuple):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction
 from hypercolumns.io.images import as_rgb, read_image, write_mask
 from hypercolumns.labels import Palette
 from hypercolumns.models.engine import AdaptiveSettings
-from hypercolumns.models.pixel_prediction import certainty
+from hypercolumns.models.pixel_prediction import Detail, certainty
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.visualization.overlays import overlay_with_legend
@@ -24,7 +23,6 @@ EXPECTED = (
     "an image must be a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), uint8 or float in [0, 1]"
 )
 ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
-Detail = Literal["labels", "certainty", "probabilities"]
 
 
 @dataclass(frozen=True, eq=False)

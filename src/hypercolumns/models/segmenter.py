@@ -11,10 +11,10 @@ from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalise
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.labels import IGNORE_INDEX, Palette, voc_palette
 from hypercolumns.models import model_file
+from hypercolumns.models.alignment import ImageSize
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.engine import AdaptiveSettings, Head, adaptive_labels, classify
 from hypercolumns.models.extractor import HypercolumnExtractor
-from hypercolumns.models.hypercolumn import ImageSize
 from hypercolumns.models.pixel_prediction import PixelPrediction, certainty
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hypercolumns.errors import ArgumentError, check_bool
-from hypercolumns.models.hypercolumn import ImageSize
+from hypercolumns.models.alignment import ImageSize
 
 MAX_SCALE = 8.0  # times as many pixels on a side
 

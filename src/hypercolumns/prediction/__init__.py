@@ -10,7 +10,6 @@ from hypercolumns.prediction.outputs import (
     OUTPUTS,
     ImagePrediction,
     OutputSpec,
-    PredictionKind,
     RenderStyle,
     check_package,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "Origin",
     "OutputSpec",
     "PredictOptions",
-    "PredictionKind",
     "PredictionManifest",
     "PredictionRun",
     "RenderStyle",

@@ -52,10 +52,10 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
     images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]
     images = images.to(device)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
-        if options.prediction_kind == "labels":
+        if options.detail == "labels":
             parts = [segmenter.labels(images, options.adaptive, options.tta)]
         else:
-            probabilities = options.prediction_kind == "probabilities"
+            probabilities = options.detail == "probabilities"
             decided = segmenter.predict_pixels(images, options.tta, probabilities=probabilities)
             parts = [part for part in decided if part is not None]
     return map(ImagePrediction, batch, *(part.cpu().numpy() for part in parts))

@@ -7,8 +7,9 @@ from typing import Any
 from hypercolumns.errors import ArgumentError, check_fraction, check_int
 from hypercolumns.labels import Palette
 from hypercolumns.models.engine import AdaptiveSettings
+from hypercolumns.models.pixel_prediction import Detail
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
-from hypercolumns.prediction.outputs import OUTPUTS, PredictionKind, RenderStyle
+from hypercolumns.prediction.outputs import OUTPUTS, RenderStyle
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class PredictOptions:
         unknown = set(self.outputs) - set(OUTPUTS)
         if unknown:
             raise ArgumentError(f"outputs={sorted(unknown)} must be some of {', '.join(OUTPUTS)}")
-        uncertain = [name for name in self.outputs if OUTPUTS[name].prediction_kind != "labels"]
+        uncertain = [name for name in self.outputs if OUTPUTS[name].detail != "labels"]
         if self.adaptive is not None and (uncertain or self.tta != NO_TTA):
             other = f"the output {uncertain[0]}" if uncertain else "tta"
             raise ArgumentError(
@@ -60,9 +61,9 @@ class PredictOptions:
             )
 
     @property
-    def prediction_kind(self) -> PredictionKind:
+    def detail(self) -> Detail:
         """What must be predicted of each image, for all outputs together."""
-        kinds = {OUTPUTS[name].prediction_kind for name in self.outputs}
+        kinds = {OUTPUTS[name].detail for name in self.outputs}
         if "probabilities" in kinds:
             return "probabilities"
         return "certainty" if "certainty" in kinds else "labels"

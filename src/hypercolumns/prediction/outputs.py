@@ -4,7 +4,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import atomic_write
 from hypercolumns.io.images import write_image, write_mask
 from hypercolumns.labels import Palette, colourise
+from hypercolumns.models.pixel_prediction import Detail
 from hypercolumns.prediction.sources import Frame
 from hypercolumns.visualization.overlays import overlay_with_legend
 
-PredictionKind = Literal["labels", "certainty", "probabilities"]
 MAX_JPEG_SIDE = 65_500  # pixels of a JPEG's side
 JPEG_QUALITY = 90
 
@@ -46,7 +46,7 @@ class OutputSpec(NamedTuple):
 
     suffix: str
     write: Callable[[Path, ImagePrediction, RenderStyle], None]
-    prediction_kind: PredictionKind = "labels"
+    detail: Detail = "labels"
     package: str | None = None  # an optional extra
 
 

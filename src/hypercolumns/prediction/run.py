@@ -12,7 +12,11 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.images import read_mask
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.prediction.batches import batch_frames, predict_batch
-from hypercolumns.prediction.class_fractions import CLASS_FRACTIONS, describe_class_fractions, write_class_fractions
+from hypercolumns.prediction.class_fractions import (
+    CLASS_FRACTIONS,
+    describe_class_fractions,
+    write_class_fractions,
+)
 from hypercolumns.prediction.ground_truth import GroundTruth
 from hypercolumns.prediction.inputs import read_frames
 from hypercolumns.prediction.manifest import PredictionManifest

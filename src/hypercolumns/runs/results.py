@@ -18,7 +18,7 @@ from hypercolumns.io.images import encode_png
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.reports.format import format_number
-from hypercolumns.reports.metrics import print_metrics, write_class_metrics, write_confusion
+from hypercolumns.reports.metric_tables import print_metrics, write_class_metrics, write_confusion
 from hypercolumns.runs.fit import best_epoch
 from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import ScoredImages, Scorer

@@ -1,4 +1,4 @@
-"""The stages of train.py, one module each: from a config to files on disk."""
+"""The stages of train.py, and what predict.py does, one module each: from a config to files on disk."""
 
 from collections.abc import Callable
 from importlib import import_module

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation, compare
 from hypercolumns.io.files import file_hash, short_hash, write_json
-from hypercolumns.reports.comparison import print_comparison, write_comparison
+from hypercolumns.reports.comparison_tables import print_comparison, write_comparison
 from hypercolumns.runs.environment import environment
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console

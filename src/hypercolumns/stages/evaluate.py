@@ -23,9 +23,9 @@ from hypercolumns.runs.score import ScoredImages, Scorer
 from hypercolumns.runtime import distributed
 from hypercolumns.settings import training
 from hypercolumns.settings.check import check_settings
-from hypercolumns.settings.columns import words
 from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.data import image_index
+from hypercolumns.settings.hyperparameters import words
 from hypercolumns.settings.inference import quiet_libraries, test_time_augmentation
 from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.model import finished_model

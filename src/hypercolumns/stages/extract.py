@@ -19,7 +19,7 @@ from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import Tap
 from hypercolumns.reports import projector
-from hypercolumns.reports.store import print_store
+from hypercolumns.reports.store_tables import print_store
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.runtime.signals import ignore_signals_in_worker
@@ -29,8 +29,8 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import write_config
 from hypercolumns.settings.identity import shared_settings, store_identity
 from hypercolumns.settings.inference import quiet_libraries
-from hypercolumns.settings.inputs import store_folder
 from hypercolumns.settings.machine import machine
+from hypercolumns.settings.stage_inputs import store_folder
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreInUseError, StoreWriter
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have done

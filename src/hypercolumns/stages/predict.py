@@ -22,7 +22,7 @@ from hypercolumns.prediction import (
     check_package,
     find_sources,
 )
-from hypercolumns.reports.metrics import print_metrics
+from hypercolumns.reports.metric_tables import print_metrics
 from hypercolumns.runs.files import COUNTS, METRICS, RECORD
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries

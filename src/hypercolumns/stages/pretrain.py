@@ -10,7 +10,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import short_hash
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.reports.store import print_absent_classes
+from hypercolumns.reports.store_tables import print_absent_classes
 from hypercolumns.runs.fit import fit
 from hypercolumns.runs.results import ValImages, score_and_write
 from hypercolumns.runs.run import Run
@@ -18,11 +18,11 @@ from hypercolumns.runtime.distributed import launch
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings import data, model, training
 from hypercolumns.settings.check import check_settings
-from hypercolumns.settings.columns import hyperparameters
+from hypercolumns.settings.hyperparameters import hyperparameters
 from hypercolumns.settings.identity import result_settings, shared_settings, stage_dir
 from hypercolumns.settings.inference import load_for_inference, quiet_libraries
-from hypercolumns.settings.inputs import find_store
 from hypercolumns.settings.machine import machine, origin
+from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.store import SampleStore
 from hypercolumns.tasks import PixelClassificationTask
 

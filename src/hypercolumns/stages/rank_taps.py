@@ -16,7 +16,7 @@ from hypercolumns.evaluation.tap_ranking import (
 )
 from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.reports import ranking
+from hypercolumns.reports import ranking_tables
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
@@ -25,8 +25,8 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import command
 from hypercolumns.settings.identity import result_settings, shared_settings, stage_dir
 from hypercolumns.settings.inference import quiet_libraries
-from hypercolumns.settings.inputs import find_store
 from hypercolumns.settings.machine import origin
+from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.store import Samples, SampleStore, Split
 
 Row = dict[str, Any]
@@ -50,15 +50,17 @@ def rank_taps(cfg: DictConfig) -> Run:
         if not run.finished:
             console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
             rows = _rank(cfg, store, backbone, len(images.classes))
-            ranking.write_ranking(run.folder / "ranking.csv", rows)
+            ranking_tables.write_ranking(run.folder / "ranking.csv", rows)
             write_json(run.folder / "ranking.json", {"trials": rows})
-            best = ranking.chosen_subset(rows)
+            best = ranking_tables.chosen_subset(rows)
             scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
             run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
         rows = read_json(run.folder / "ranking.json")["trials"]
-        ranking.print_ranking(rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}")
+        ranking_tables.print_ranking(
+            rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}"
+        )
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
-        chosen = [f"cnn.taps={ranking.taps_value(ranking.chosen_subset(rows)['taps'])}"]
+        chosen = [f"cnn.taps={ranking_tables.taps_value(ranking_tables.chosen_subset(rows)['taps'])}"]
         if cfg.cnn.get("context"):  # which the choice holds, as far as it is good
             chosen.append("cnn.context=[]")
         console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)

@@ -28,12 +28,17 @@ from hypercolumns.runtime.signals import ignore_signals_in_worker
 from hypercolumns.samplers import UniformSampler
 from hypercolumns.settings import data, model, training
 from hypercolumns.settings.check import check_settings
-from hypercolumns.settings.columns import hyperparameters
 from hypercolumns.settings.compose import plain
-from hypercolumns.settings.identity import classifier_shape, result_settings, shared_settings, stage_dir
+from hypercolumns.settings.hyperparameters import hyperparameters
+from hypercolumns.settings.identity import (
+    classifier_shape,
+    result_settings,
+    shared_settings,
+    stage_dir,
+)
 from hypercolumns.settings.inference import configure_inference, load_for_inference, quiet_libraries
-from hypercolumns.settings.inputs import find_pretrained, sweep_requirements
 from hypercolumns.settings.machine import machine, origin
+from hypercolumns.settings.stage_inputs import find_pretrained, sweep_requirements
 from hypercolumns.tasks import SegmentationTask
 
 SCRATCH = "scratch"

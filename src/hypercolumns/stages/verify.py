@@ -11,7 +11,7 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.identity import shared_settings
 from hypercolumns.settings.inference import quiet_libraries
-from hypercolumns.settings.inputs import find_store
+from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.store import REPAIR, SampleStore, find_damage
 
 MAX_NAMED = 5

@@ -11,7 +11,6 @@ from hypercolumns.evaluation.metrics import segmentation_metrics
 from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.runtime import randomness
-from hypercolumns.tasks.metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.optimization import (
     OptimizerFactory,
     log_classes,
@@ -19,6 +18,7 @@ from hypercolumns.tasks.optimization import (
     rank_step_index,
 )
 from hypercolumns.tasks.param_groups import UNIFORM, ParamGroupConfig
+from hypercolumns.tasks.running_metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.schedules import SchedulerFactory
 
 SampleBatch = tuple[Tensor, Tensor, PixelCoordinates]

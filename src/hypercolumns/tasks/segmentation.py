@@ -14,7 +14,6 @@ from hypercolumns.losses import CrossEntropy, Loss, cross_entropy
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import randomness
 from hypercolumns.samplers import Sampler
-from hypercolumns.tasks.metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.optimization import (
     OptimizerFactory,
     log_classes,
@@ -22,6 +21,7 @@ from hypercolumns.tasks.optimization import (
     rank_step_index,
 )
 from hypercolumns.tasks.param_groups import UNIFORM, ParamGroupConfig
+from hypercolumns.tasks.running_metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.schedules import SchedulerFactory
 
 ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]

@@ -8,10 +8,10 @@ from maps import ALIGNMENTS
 
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.alignment import dense, locate_maps
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.context import mean_matrix, parse
 from hypercolumns.models.extractor import HypercolumnExtractor
-from hypercolumns.models.hypercolumn import dense, locate_maps
 from hypercolumns.models.taps import RegularGrid, Tap
 
 
@@ -55,7 +55,7 @@ def test_maps_are_means_of_the_deepest_map_centred_where_its_cells_are(backbone,
         n = int(number)
         for i in range(cells.shape[2]):
             for j in range(cells.shape[3]):
-                if kind == "window":
+                if kind == "local_mean":
                     top, left = max(i - n // 2, 0), max(j - n // 2, 0)
                     part = ..., slice(top, i + n // 2 + 1), slice(left, j + n // 2 + 1)
                 else:

@@ -196,7 +196,7 @@ def test_cells_are_centred_where_their_gradient_is(named):
         for tap, cells, (place, share) in zip(
             backbone.taps, backbone.map_sizes(*size), gradients(backbone, body, torch.ones(1, 3, *size)), strict=False
         ):
-            reach = int(tap.name.removeprefix("window:")) // 2 if tap.name.startswith("window:") else 0
+            reach = int(tap.name.removeprefix("local_mean:")) // 2 if tap.name.startswith("local_mean:") else 0
             at_border = min(min(n // 2, n - 1 - n // 2) for n in cells) < reach
             if tap.is_global or at_border or (reach and size == EVEN):
                 continue  # the border, which sees less, is in sight; see test_context

@@ -3,10 +3,10 @@ import torch
 from maps import TAPS, everywhere, make_classifier, make_maps
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.models.alignment import locate_maps
 from hypercolumns.models.engine import AdaptiveSettings, adaptive_labels, classify
 from hypercolumns.models.engine.adaptive import _subdivide
 from hypercolumns.models.engine.points import PointClassifier
-from hypercolumns.models.hypercolumn import locate_maps
 
 
 def of_scene(scene, looked_at=None):

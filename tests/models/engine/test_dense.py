@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from maps import ALIGNMENTS, PYRAMID, SIZES, TAPS, Anywhere, everywhere, make_classifier, make_maps
 from torch import nn
 
+from hypercolumns.models.alignment import at, dense, locate_maps
 from hypercolumns.models.classifiers.pointwise import Pointwise, ReLU
 from hypercolumns.models.engine import classify
-from hypercolumns.models.hypercolumn import at, dense, locate_maps
 
 
 def naive(placed, rows, columns, weight, bias, rest):

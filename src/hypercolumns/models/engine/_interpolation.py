@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypercolumns.models.hypercolumn import bilinear_neighbours, cells_used, interpolation_matrix
+from hypercolumns.models.alignment import bilinear_neighbours, cells_used, interpolation_matrix
 
 
 class CellCentres(NamedTuple):

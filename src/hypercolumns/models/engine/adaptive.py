@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, check_int, check_number
+from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.points import PointClassifier
-from hypercolumns.models.hypercolumn import FeatureMap
 
 LogitsFn = Callable[[Tensor, Tensor], Tensor]
 MAX_STRIDE = 256

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from hypercolumns.models.alignment import FeatureMap, cells_used
 from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine import _tiles
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
-from hypercolumns.models.hypercolumn import FeatureMap, cells_used
 from hypercolumns.models.slices import even_slices
 
 Head = Callable[[Tensor, Tensor, Tensor], Tensor]  # of the first layer's output, and of the pixels' rows and columns

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.engine.dense import Head, add, group_by_grid
-from hypercolumns.models.hypercolumn import FeatureMap
 
 CHUNK = 4096  # points; what is made of them stays in the cache
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
 from hypercolumns.coordinates import PixelCoordinates
+from hypercolumns.models.alignment import FeatureMap, bilinear_neighbours
 from hypercolumns.models.engine.dense import add
-from hypercolumns.models.hypercolumn import FeatureMap, bilinear_neighbours
 
 ScanHead = Callable[[Tensor, PixelCoordinates], Tensor]  # see `Classifier.head`
 

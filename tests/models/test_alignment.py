@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from maps import ALIGNMENTS, SIZES, TAPS, everywhere, make_maps
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.hypercolumn import (
+from hypercolumns.models.alignment import (
     FeatureMap,
     at,
     bilinear_neighbours,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hypercolumns.tasks.metrics import WeightedMean
+from hypercolumns.tasks.running_metrics import WeightedMean
 
 
 def test_the_mean_is_weighted_and_keeps_nan():

@@ -1,4 +1,4 @@
-"""docs/settings.md, made from the declarations: `python -m hypercolumns.settings.page`.
+"""docs/settings.md, made from the declarations: `python -m hypercolumns.settings.docs_page`.
 
 Defaults and their meanings come from `conf/`; the stages, and what a setting decides, from `settings.schema`.
 """
@@ -15,7 +15,7 @@ INTRODUCTION = """# Settings
 
 Every setting of `train.py`, by the file of `conf/` that has its default. Any can be set on the command line,
 `name=value`; `--help stage=<stage>` prints those of a stage. This page is made from the declarations, by
-`python -m hypercolumns.settings.page`.
+`python -m hypercolumns.settings.docs_page`.
 """
 
 
