@@ -354,9 +354,7 @@ class TestAll:
         miou = run_stage(config("train", *overrides))
         assert miou == json.loads((place / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())["miou"]
         assert not (place / "runs/shapes/rgb/train").exists()
-        with pytest.raises(
-            HypercolumnsError, match=r"last_stage=extract must be the last stage of .*: pretrain or train"
-        ):
+        with pytest.raises(HypercolumnsError, match=r"last_stage=extract must be pretrain or train"):
             run_stage(config("train", *overrides, "last_stage=extract"))
 
 
