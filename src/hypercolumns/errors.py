@@ -143,6 +143,20 @@ def check_folder_name(name: str, value: object) -> None:
         raise ArgumentError(f"{name}={value!r} must be a plain name for a folder (a number in quotes)")
 
 
+def check_pattern(name: str, value: object) -> None:
+    """Check an argument that must be a regular expression.
+
+    Raises:
+        ArgumentError: unless it is one.
+    """
+    if not isinstance(value, str):
+        raise ArgumentError(f"{name}={value} must be a regular expression; put it in quotes within quotes")
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ArgumentError(f"{name}={value} is not a regular expression ({error})") from error
+
+
 def check_bool(name: str, value: object) -> None:
     """Check an argument that must be true or false.
 

@@ -12,7 +12,7 @@ from robustness.commands import kill_while_writing, seconds_of_writing, sha256
 from hypercolumns.data import shapes
 
 RECORD = "predictions.jsonl"  # tells what was done more than once
-TABLE = "shares.csv"  # grows with each image
+TABLE = "class_fractions.csv"  # grows with each image
 PICTURES = "**/*.png"
 
 

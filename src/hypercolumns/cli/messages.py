@@ -28,7 +28,7 @@ from hypercolumns.errors import (
     is_out_of_memory,
     summarize_error,
 )
-from hypercolumns.settings.schema import not_taken, stages_of
+from hypercolumns.settings.schema import not_taken, setting_of, stages_of
 
 REMEDIES = {  # what can be typed, by the kind of an error of the library
     InvalidFileError: "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out",
@@ -104,8 +104,10 @@ def _of_other_stage(setting: str) -> str | None:
     """The line for a setting that train.py has, but not the stage of this command; None for any other setting."""
     if Path(sys.argv[0]).name != "train.py":
         return None
-    stage = next((argument.partition("=")[2] for argument in sys.argv if argument.startswith("stage=")), "all")
-    return None if stage in stages_of(setting) else not_taken(setting, stage)
+    named = [argument.partition("=")[2] for argument in sys.argv if argument.startswith("stage=")]
+    stage = named[-1] if named else "all"
+    typed = [name for name in map(setting_of, sys.argv[1:]) if name == setting or name.startswith(f"{setting}.")]
+    return None if stage in stages_of(setting) else not_taken(typed[0] if typed else setting, stage)
 
 
 def _describe_machine(error: BaseException) -> str | None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from hypercolumns.errors import ArgumentError
+from hypercolumns.errors import ArgumentError, check_pattern
 
 ImageGroup = tuple[str | None, ...]
 
@@ -24,13 +24,8 @@ def group_ids(ids: Sequence[str], pattern: str, name: str) -> list[ImageGroup]:
     Raises:
         ArgumentError: if the pattern is no regular expression, or does not occur in an id.
     """
-    if not isinstance(pattern, str):
-        raise ArgumentError(f"{name}={pattern} must be a regular expression; put it in quotes within quotes")
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ArgumentError(f"{name}={pattern} is not a regular expression ({error})") from error
-    found = [expression.search(id) for id in ids]
+    check_pattern(name, pattern)
+    found = [re.search(pattern, id) for id in ids]
     for id, match in zip(ids, found, strict=True):
         if match is None:
             raise ArgumentError(f"{name}={pattern} does not occur in {id}; it must in the id of every image")

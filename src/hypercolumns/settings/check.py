@@ -1,24 +1,28 @@
 """Checks of a config, before any work."""
 
-import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import set_max_pixels
 from hypercolumns.settings import compose
 from hypercolumns.settings.compose import PARTS, plain
 from hypercolumns.settings.schema import SETTINGS, not_taken, setting_of, stages_of
 
+OWN_TARGETS = {"cnn": "hypercolumns.models.backbones.Backbone", "trainer": "pytorch_lightning.Trainer"}
+NAMING_SAMPLES = ("extract", "model", "sampler")  # in stage train they only say which samples a sweep job's model is of
+
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the settings of a stage that no class checks, and limit the size of images.
+    """Check the settings of a stage that no class checks.
 
     Raises:
         HypercolumnsError: for the first setting that can't be.
     """
-    _check_taken()
+    _check_taken(cfg)
     if "cnn" in cfg:
         plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
     for setting in SETTINGS:
@@ -27,19 +31,25 @@ def check_settings(cfg: DictConfig) -> None:
         if setting.check is not None and isinstance(parent, DictConfig) and entry in parent:
             setting.check(setting.name, plain(parent[entry]))
     _check_kinds(cfg)
-    if "check_val_every_n_epoch" in cfg.get("trainer", ()) and cfg.get("monitor") is not None:
+    if cfg.stage != "all" and cfg.get("monitor") is not None:  # stage all has settings of its own for each stage
         _check_epochs(cfg)
-    if "max_pixels" in cfg:
-        set_max_pixels(cfg.max_pixels)
 
 
-def _check_taken() -> None:
+def _check_taken(cfg: DictConfig) -> None:
     """Raise HypercolumnsError for a setting of the command line that the command's stage does not take."""
     stage = compose.commanded_stage()  # which may run others first, with those of the settings that they take
     for override in compose.overrides():
         name = setting_of(override)
         if stage not in stages_of(name):
             raise HypercolumnsError(not_taken(name, stage))
+        group = name.partition(".")[0]
+        used = compose.is_sweep_job() or (group == "sampler" and cfg.get("pixels") == "sampler")
+        if stage == "train" and group in NAMING_SAMPLES and not used:
+            also = ", or pixels=sampler" if group == "sampler" else ""
+            raise HypercolumnsError(
+                f"{name} says in stage=train only which samples the model of a sweep's job (-m) is pretrained on; "
+                f"leave it out{also}"
+            )
 
 
 def _check_epochs(cfg: DictConfig) -> None:
@@ -52,18 +62,40 @@ def _check_epochs(cfg: DictConfig) -> None:
 
 
 def _check_kinds(cfg: DictConfig) -> None:
-    """Raise HypercolumnsError unless each part's `kind`, which results are identified by, is its group's option."""
-    typed = next((one for one in compose.overrides() if re.match(rf"\+*({'|'.join(PARTS)})\..*_target_=", one)), None)
-    if typed is not None:
-        raise HypercolumnsError(
-            f"{typed}: results are identified by the option of a group, not by an import path; write a file for it, "
-            f"such as conf/sampler/mine.yaml, and choose that: sampler=mine"
-        )
-    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    """Raise HypercolumnsError unless each part is what its `kind` says, by which results are identified.
+
+    A kind is the name of an option of the part's group, whose file says what is built.
+    """
+    for group, target in OWN_TARGETS.items():
+        if group in cfg and cfg[group]._target_ != target:
+            raise HypercolumnsError(f"{group}._target_={cfg[group]._target_} can't be set; it is {target}")
     for group in PARTS:
-        option = choices.get(group)
-        if option is not None and group in cfg and (kind := cfg[group].get("kind")) != option:
-            raise HypercolumnsError(
-                f"{group}.kind={kind} must be {option}, the name of its file, by which results are identified; correct "
-                f"it in conf/{group}/{option}.yaml"
-            )
+        for name, part in _parts(group, plain(cfg.get(group))):
+            kind = part.get("kind")
+            declared = _target_of(group, str(kind))
+            if declared is not None and declared != part["_target_"]:
+                raise HypercolumnsError(
+                    f"{name}: kind={kind} is {declared}, not {part['_target_']}, and results are identified by the "
+                    f"kind; write a file for it, such as conf/{group}/mine.yaml with kind: mine, and choose that: "
+                    f"{group}=mine"
+                )
+
+
+def _parts(name: str, settings: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The part of that name, and those that it is made of."""
+    if isinstance(settings, dict):
+        if "_target_" in settings:
+            yield name, settings
+        for entry, value in settings.items():
+            yield from _parts(f"{name}.{entry}", value)
+
+
+def _target_of(group: str, kind: str) -> str | None:
+    """What the file of a kind builds; "nothing" if there is no such file, None where no config files are known."""
+    if not HydraConfig.initialized():
+        return None
+    for source in HydraConfig.get().runtime.config_sources:
+        file = Path(source.path) / group / f"{kind}.yaml"
+        if source.schema == "file" and file.is_file():
+            return str(plain(OmegaConf.load(file)).get("_target_", "nothing"))
+    return "nothing"

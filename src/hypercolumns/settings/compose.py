@@ -35,7 +35,7 @@ def part(group: str, settings: Any, **more: Any) -> Any:
     Raises:
         HypercolumnsError: for a wrong argument, by the name of its setting.
     """
-    own = {name: value for name, value in plain(settings).items() if name != "kind"}
+    own = _without_kinds(plain(settings))
     with setting_prefix(f"{group}."):
         try:
             return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
@@ -43,6 +43,14 @@ def part(group: str, settings: Any, **more: Any) -> Any:
             if isinstance(error.__cause__, HypercolumnsError):
                 raise error.__cause__ from error
             raise
+
+
+def _without_kinds(settings: Any) -> Any:
+    """Settings as arguments: a part's `kind` names it in identities alone."""
+    if not isinstance(settings, dict):
+        return settings
+    is_part = "_target_" in settings
+    return {name: _without_kinds(value) for name, value in settings.items() if not (is_part and name == "kind")}
 
 
 def overrides() -> list[str]:

@@ -20,6 +20,7 @@ from hypercolumns.data import (
 )
 from hypercolumns.errors import HypercolumnsError, check_int, escape_control_chars, setting_prefix
 from hypercolumns.io.files import expand_path
+from hypercolumns.io.images import set_max_pixels
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import part, plain
@@ -42,6 +43,7 @@ def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, Subset]:
 
     The first process fetches or draws them if they are not there.
     """
+    set_max_pixels(cfg.max_pixels)
     settings = plain(cfg.data)
     subset = {name: settings.pop(name) for name in Subset.__dataclass_fields__ if name in settings}
     with distributed.rank_zero_first():
@@ -99,12 +101,7 @@ def _hold_out(images: DatasetIndex, subset: Subset) -> DatasetIndex:
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:
     """The setting `resize`, (height, width)."""
-    if cfg.resize is None:
-        return None
-    sides = plain(cfg.resize)
-    if not (isinstance(sides, list) and len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)):
-        raise HypercolumnsError(f"resize={sides} must be [height,width] in pixels, or null")
-    return sides[0], sides[1]
+    return None if cfg.resize is None else (cfg.resize[0], cfg.resize[1])
 
 
 def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:

@@ -1,15 +1,15 @@
 """docs/settings.md, made from the declarations: `python -m hypercolumns.settings.docs_page`.
 
-Defaults and their meanings come from `conf/`; the stages, and what a setting decides, from `settings.schema`.
+Defaults and their meanings come from `conf/`, the stages that take a setting from `settings.schema`.
 """
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hypercolumns.settings.schema import BY_NAME, STAGES, stages_of
+from hypercolumns.settings.schema import STAGES, stages_of
 
-LINE = re.compile(r"^( *)([\w.]+):(?: (.*?))?(?: +# (.*))?$")
+LINE = re.compile(r"^( *)([\w.]+):(?: +(?!#)(.*?))?(?: +# (.*))?$")
 SKIPPED = ("_target_", "_partial_", "kind", "defaults", "hydra", "stage")
 INTRODUCTION = """# Settings
 
@@ -51,7 +51,7 @@ def _section(path: Path, conf: Path) -> Iterator[str]:
         yield " ".join(about) + "\n"
     yield "| setting | default | meaning | stages |\n|---|---|---|---|"
     for name, default, meaning in rows:
-        stages = ", ".join(stages_of(name)) if name in BY_NAME and BY_NAME[name].stages else ""
+        stages = ", ".join(stages_of(name))
         yield f"| `{name}` | `{default}` | {meaning} | {stages} |".replace("|  |", "| |")
     yield ""
 

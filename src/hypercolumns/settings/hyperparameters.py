@@ -7,9 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.settings import compose
 from hypercolumns.settings.compose import plain
-from hypercolumns.settings.schema import FITTING, SETTINGS, setting_of
-
-RANKED = {"cnn", *(setting.name for setting in SETTINGS if set(setting.decides) & set(FITTING))}
+from hypercolumns.settings.schema import SETTINGS, decides, setting_of
 
 
 def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +24,7 @@ def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
     } | dict(also)
     shown = {setting.name for setting in SETTINGS if setting.column is not None}
     for path in {setting_of(override) for override in compose.overrides()} - shown:
-        value = OmegaConf.select(cfg, path) if path.partition(".")[0] in RANKED else None
+        value = OmegaConf.select(cfg, path) if decides(path, cfg.stage) else None
         if isinstance(value, int | float) and not isinstance(value, bool):
             columns[path] = value
     return words(columns)

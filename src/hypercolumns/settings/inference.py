@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
 
-from hypercolumns.errors import HypercolumnsError, check_bool, check_int, setting_prefix
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.settings.compose import plain
@@ -54,16 +54,9 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
 
 def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
     """Set what changes a segmenter's speed and memory, but not what it does."""
-    check_inference(cfg)
     segmenter.extractor.max_window_pixels = cfg.max_window_pixels
     if cfg.compile:
         segmenter.backbone.body.compile()
-
-
-def check_inference(cfg: DictConfig) -> None:
-    """Raise ArgumentError if `max_window_pixels` or `compile` can't be."""
-    check_int("max_window_pixels", cfg.max_window_pixels, minimum=1)
-    check_bool("compile", cfg.compile)
 
 
 def load_for_inference(cfg: DictConfig, path: Path) -> Segmenter:

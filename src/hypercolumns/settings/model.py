@@ -105,7 +105,8 @@ def extractor(cfg: DictConfig, backbone: Backbone, resize: tuple[int, int] | Non
         backbone: the backbone.
         resize: (height, width) at which it sees the images; None: at their own.
     """
-    return HypercolumnExtractor(backbone, cfg.alignment, resize, cfg.max_window_pixels)
+    limit = {"max_window_pixels": cfg.max_window_pixels} if "max_window_pixels" in cfg else {}
+    return HypercolumnExtractor(backbone, cfg.alignment, resize, **limit)
 
 
 def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, images: DatasetIndex) -> Segmenter:

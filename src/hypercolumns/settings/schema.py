@@ -5,20 +5,14 @@ runs, the columns of TensorBoard's table, which values are taken as they are typ
 docs/settings.md.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hypercolumns.errors import (
-    HypercolumnsError,
-    check_bool,
-    check_folder_name,
-    check_fraction,
-    check_int,
-    check_number,
-)
+from hypercolumns.errors import check_bool, check_folder_name, check_fraction, check_number, check_pattern
+from hypercolumns.settings import value_checks as value
+from hypercolumns.settings.value_checks import Check, at_least, below, one_of, optional
 
-Check = Callable[[str, Any], None]
 Config = Mapping[str, Any]
 
 MISSING = object()  # the neutral value of a setting that has none
@@ -35,10 +29,10 @@ IN_ALL = (*EXTRACT, *FITTING)  # stages that stage=all runs
 STAGES = ("all", *EVERY)
 
 # What a setting decides where it is not, by its value, a part of the identity of a stage's runs.
-NOTHING = "nothing"  # where things lie, how fast it goes, what is shown
-FEATURES = "features"  # the hypercolumns, which are identified by what they are made of
-INPUT = "input"  # which store or model a stage takes, which is identified by its contents
-SCORES = "scores"  # how a finished run is scored, which is written beside its scores
+NOTHING = ("nothing",)  # where things lie, how fast it goes, what is shown
+FEATURES = ("features",)  # the hypercolumns, which are identified by what they are made of
+INPUT = ("input",)  # which store or model a stage takes, which is identified by its contents
+SCORES = ("scores",)  # how a finished run is scored, which is written beside its scores
 
 
 @dataclass(frozen=True)
@@ -58,85 +52,12 @@ class Setting:
 
     name: str
     stages: tuple[str, ...]
-    decides: tuple[str, ...] | str
+    decides: tuple[str, ...]
     check: Check | None = None
     neutral: Any = MISSING
     when: Callable[[Config], bool] | None = None
     path: bool = False
     column: str | None = None
-
-
-def optional(check: Check) -> Check:
-    """The same check, which lets null pass."""
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def at_least(minimum: int) -> Check:
-    """A check for an integer of at least `minimum`."""
-    return lambda name, value: check_int(name, value, minimum)
-
-
-def below(limit: float) -> Check:
-    """A check for a number from 0 up to, but not including, `limit`."""
-    return lambda name, value: check_number(name, value, below=limit)
-
-
-def one_of(*values: str) -> Check:
-    """A check for one of some words."""
-
-    def check(name: str, value: object) -> None:
-        if value not in values:
-            raise HypercolumnsError(f"{name}={value} must be {' or '.join(values)}")
-
-    return check
-
-
-def group(name: str, value: object) -> None:
-    """Check that a group of settings is one.
-
-    Raises:
-        HypercolumnsError: for a single value.
-    """
-    if value and not isinstance(value, Mapping):
-        raise HypercolumnsError(f"{name}={value} is a group of settings; set one of them, {name}.<name>=...")
-
-
-def needed_group(name: str, value: object) -> None:
-    """Check that a group of settings is one, and not null.
-
-    Raises:
-        HypercolumnsError: for a single value, and null.
-    """
-    group(name, value or "null")
-
-
-def callbacks(name: str, value: Any) -> None:
-    """Check that each callback is a group of settings.
-
-    Raises:
-        HypercolumnsError: for a single value.
-    """
-    for entry, settings in (value or {}).items():
-        if not isinstance(settings, Mapping):
-            raise HypercolumnsError(
-                f"{name}.{entry}={settings} is a group of settings; set one of them, {name}.{entry}.<name>=..., or "
-                f"leave it out, ~{name}.{entry}"
-            )
-
-
-def metric_of_val(name: str, value: object) -> None:
-    """Check the metric that tells the best epoch.
-
-    Raises:
-        HypercolumnsError: unless it is one of the val images.
-    """
-    if value is None:
-        raise HypercolumnsError(f"{name}=null: a training needs a figure to tell its best epoch by, such as val/loss")
-    if not str(value).startswith("val/"):
-        raise HypercolumnsError(f"{name}={value} must be a figure of the val images, such as val/loss")
-
-
-MAX_LR = 1e30  # no optimizer takes more; float32 ends at 3e38
 
 
 def trains_backbone(cfg: Config) -> bool:
@@ -152,7 +73,7 @@ def samples_pixels(cfg: Config) -> bool:
 SETTINGS = (
     Setting("stage", EVERY, NOTHING, column="stage"),
     Setting("experiment", SAMPLED, NOTHING),
-    Setting("search", EVERY, NOTHING),
+    Setting("search", SCORING, NOTHING),
     Setting("runs", EVERY, NOTHING, path=True),
     Setting("overwrite", (*ON_MACHINE, *RANK), NOTHING, check_bool),
     Setting("last_stage", ("all",), NOTHING, one_of("pretrain", "train")),
@@ -166,7 +87,7 @@ SETTINGS = (
     Setting("data.masks", (), FEATURES, path=True),
     Setting("data.train", (), FEATURES, path=True),
     Setting("data.val", (), FEATURES, path=True),
-    Setting("data.group_pattern", (), FEATURES, path=True),
+    Setting("data.group_pattern", (), FEATURES, optional(check_pattern), path=True),
     Setting("data.val_group", (), FEATURES, column="data.val_group"),
     Setting("data.train_subset", (), FEATURES, column="data.train_subset"),
     Setting("data.max_invalid", (), FEATURES, check_fraction),
@@ -176,20 +97,21 @@ SETTINGS = (
     # hypercolumns
     Setting("cnn", (*SAMPLED, *EVALUATE), FEATURES),
     Setting("cnn.name", (), FEATURES, check_folder_name, column="cnn"),
-    Setting("cnn.weights", (), FEATURES, path=True),
-    Setting("cnn.trainable", (), FEATURES, column="cnn.trainable"),
-    Setting("alignment", SAMPLED, FEATURES, column="alignment"),
-    Setting("resize", SAMPLED, FEATURES, column="resize"),
-    Setting("max_window_pixels", (*SAMPLED, *EVALUATE), NOTHING, at_least(1)),
-    Setting("compile", (*SAMPLED, *EVALUATE), NOTHING, check_bool),
+    Setting("cnn.weights", SAMPLED, FEATURES, path=True),
+    Setting("cnn.trainable", TRAIN, FEATURES, column="cnn.trainable"),
+    Setting("alignment", SAMPLED, FEATURES, one_of("exact", "half_pixel", "corners"), column="alignment"),
+    Setting("resize", SAMPLED, FEATURES, value.image_size, column="resize"),
+    Setting("max_window_pixels", ON_MACHINE, NOTHING, at_least(1)),
+    Setting("compile", ON_MACHINE, NOTHING, check_bool),
     # samples
     Setting("sampler", SAMPLED, TRAIN, when=samples_pixels, column="sampler"),
-    Setting("extract", SAMPLED, INPUT, needed_group),
-    Setting("samples", SAMPLED, INPUT, path=True),
+    Setting("extract", SAMPLED, INPUT, value.needed_group),
+    Setting("samples", (*EXTRACT, *PRETRAIN, *RANK, "verify"), INPUT, path=True),
     Setting("model", (*SAMPLED, *EVALUATE), INPUT, path=True),
     Setting("embedding", EXTRACT, NOTHING, at_least(0)),
     # the machine
     Setting("trainer", ON_MACHINE, FITTING),
+    Setting("trainer.precision", SCORING, FITTING),
     Setting("trainer.accelerator", (), NOTHING),
     Setting("trainer.devices", (), NOTHING),
     Setting("trainer.num_nodes", (), NOTHING),
@@ -197,6 +119,7 @@ SETTINGS = (
     # training
     Setting("trainer.max_epochs", FITTING, FITTING, at_least(1), column="epochs"),
     Setting("trainer.log_every_n_steps", FITTING, NOTHING, at_least(1)),
+    Setting("trainer.gradient_clip_val", FITTING, FITTING, optional(check_number)),
     Setting("trainer.accumulate_grad_batches", FITTING, FITTING, at_least(1)),
     Setting("trainer.check_val_every_n_epoch", FITTING, FITTING, at_least(1)),
     Setting("trainer.limit_train_batches", FITTING, FITTING, optional(check_number)),
@@ -204,43 +127,41 @@ SETTINGS = (
     Setting("classifier", FITTING, FITTING, column="classifier"),
     Setting("classifier.hidden", (), FITTING, column="classifier.hidden"),
     Setting("loss", FITTING, FITTING, neutral={"kind": "cross_entropy", "label_smoothing": 0.0}, column="loss"),
-    Setting("class_weights", FITTING, FITTING, column="class_weights"),
+    Setting("class_weights", FITTING, FITTING, value.class_weights, column="class_weights"),
     Setting("optimizer", FITTING, FITTING, column="optimizer"),
-    Setting("optimizer.lr", (), FITTING, below(MAX_LR), column="lr"),
-    Setting("optimizer.weight_decay", (), FITTING, below(MAX_LR)),
-    Setting("optimizer.momentum", (), FITTING, below(MAX_LR)),
+    Setting("optimizer.lr", (), FITTING, value.learning_rate, column="lr"),
+    Setting("optimizer.weight_decay", (), FITTING, value.learning_rate),
+    Setting("optimizer.momentum", (), FITTING, value.learning_rate),
     Setting("optimizer.backbone_lr", (), TRAIN, neutral=None, when=trains_backbone),
     Setting("optimizer.layer_decay", (), TRAIN, neutral=None, when=trains_backbone),
     Setting("optimizer.no_decay_norm_and_bias", (), FITTING, neutral=False),
     Setting("scheduler", FITTING, FITTING, column="scheduler"),
     Setting("batch_size", FITTING, FITTING, at_least(1), column="batch_size"),
-    Setting(
-        "ema", FITTING, FITTING, optional(lambda name, value: check_number(name, value, below=1)), None, column="ema"
-    ),
+    Setting("ema", FITTING, FITTING, optional(below(1)), None, column="ema"),
     Setting("patience", FITTING, FITTING, optional(at_least(1))),
-    Setting("monitor", FITTING, FITTING, metric_of_val),
+    Setting("monitor", FITTING, FITTING, value.metric_of_val),
     Setting("checkpoint_minutes", FITTING, NOTHING, check_number),
     Setting("logger", SCORING, NOTHING),
-    Setting("callbacks", FITTING, NOTHING, callbacks),
-    Setting("images_per_batch", PRETRAIN, PRETRAIN, neutral=None, column="images_per_batch"),
-    Setting("val_images", PRETRAIN, SCORES),
+    Setting("callbacks", FITTING, NOTHING, value.callbacks),
+    Setting("images_per_batch", PRETRAIN, PRETRAIN, optional(at_least(1)), None, column="images_per_batch"),
+    Setting("val_images", PRETRAIN, SCORES, value.number_of_images),
     Setting("init_from", TRAIN, INPUT, path=True),
-    Setting("pixels", TRAIN, TRAIN, column="pixels"),
-    Setting("augment", TRAIN, TRAIN, group, column="training.augment"),
+    Setting("pixels", TRAIN, TRAIN, value.pixels, column="pixels"),
+    Setting("augment", TRAIN, TRAIN, value.group, column="training.augment"),
     Setting("augment.grayscale", (), TRAIN, neutral=0.0),
     Setting("augment.gaussian_blur", (), TRAIN, neutral=0.0),
     Setting("wise_ft_alpha", TRAIN, TRAIN, optional(check_fraction), neutral=None, column="wise_ft_alpha"),
     # scores
     Setting("boundary_width", SCORING, SCORES, at_least(1)),
     Setting("bootstrap_samples", (*SCORING, *COMPARE), SCORES, at_least(0)),
-    Setting("group_pattern", (*SCORING, *COMPARE), SCORES, path=True),
+    Setting("group_pattern", (*SCORING, *COMPARE), SCORES, optional(check_pattern), path=True),
     Setting("split", EVALUATE, SCORES),
     Setting("predictions", EVALUATE, SCORES, path=True),
     Setting("masks", EVALUATE, SCORES, path=True),
     Setting("tta", EVALUATE, SCORES),
     Setting("evaluation", COMPARE, INPUT, path=True),
     Setting("baseline", COMPARE, INPUT, path=True),
-    Setting("rank", RANK, RANK, needed_group),
+    Setting("rank", RANK, RANK, value.needed_group),
     Setting("rank.components", (), RANK, at_least(1)),
     Setting("rank.samples", (), RANK, at_least(1)),
     Setting("rank.max_taps", (), RANK, optional(at_least(1))),
@@ -263,6 +184,16 @@ def stages_of(name: str) -> tuple[str, ...]:
     return STAGES
 
 
+def decides(name: str, stage: str) -> bool:
+    """Whether the value of a setting, or of an entry of a group, decides the results of a stage."""
+    while name:
+        setting = BY_NAME.get(name)
+        if setting is not None:
+            return stage in setting.decides or (name.partition(".")[0] == "cnn" and setting.decides == FEATURES)
+        name = name.rpartition(".")[0]
+    return False
+
+
 def setting_of(override: str) -> str:
     """The name of the setting that an override sets, such as `optimizer.lr` of `++optimizer.lr=1e-3`."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0]
@@ -276,14 +207,3 @@ def taken(stage: str, overrides: list[str]) -> list[str]:
 def not_taken(name: str, stage: str) -> str:
     """What a user is told of a setting that a stage does not take."""
     return f"{name} is not a setting of stage={stage}, but of {', '.join(stages_of(name))}; leave it out here"
-
-
-def top_level(stage: str) -> Iterator[str]:
-    """The names of the settings and groups that the config of a stage has."""
-    for setting in SETTINGS:
-        if (
-            "." not in setting.name
-            and setting.name not in ("experiment", "search")
-            and stage in stages_of(setting.name)
-        ):
-            yield setting.name

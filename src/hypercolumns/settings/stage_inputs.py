@@ -42,7 +42,7 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Sampl
     A command that names a sampler or a seed means the store made with them, if there is one; the job of a sweep in any
     case.
     """
-    if cfg.samples is not None:
+    if cfg.get("samples") is not None:
         folder = local_path(cfg, "samples")
         store = SampleStore(folder)
         _refuse_unless_fits(f"samples={folder}", store.fingerprint, shared)

@@ -27,7 +27,7 @@ from hypercolumns.callbacks import (
     TrainingProgressBar,
 )
 from hypercolumns.data import ResumableDataModule
-from hypercolumns.errors import HypercolumnsError, check_fraction, setting_prefix, summarize_error
+from hypercolumns.errors import HypercolumnsError, setting_prefix, summarize_error
 from hypercolumns.losses import ClassWeights, Loss, balanced_weights
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.fit import checkpoints_dir
@@ -62,12 +62,6 @@ def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
         return "batch"
     if cfg.class_weights == "balanced":
         return balanced_weights(count())
-    if not isinstance(cfg.class_weights, int | float):
-        raise HypercolumnsError(
-            f"class_weights={cfg.class_weights} is not known; choose one of none, balanced, batch, or a number from 0 "
-            f"(none) to 1 (balanced)"
-        )
-    check_fraction("class_weights", cfg.class_weights)
     return balanced_weights(count(), cfg.class_weights)
 
 
@@ -140,11 +134,7 @@ def pixel_sampler(cfg: DictConfig) -> Sampler | None:
     """What chooses the pixels of stage train, by the setting `pixels`; None for all pixels."""
     if cfg.pixels == "all":
         return None
-    if samples_pixels(cfg):
-        return sampler(cfg)
-    if isinstance(cfg.pixels, int) and cfg.pixels > 0:
-        return UniformSampler(cfg.pixels)
-    raise HypercolumnsError(f"pixels={cfg.pixels} must be all, a number of pixels an image, or sampler")
+    return sampler(cfg) if samples_pixels(cfg) else UniformSampler(cfg.pixels)
 
 
 def logger(cfg: DictConfig, events: Path) -> Any:

@@ -15,7 +15,7 @@ from hypercolumns.data.index import ImageMaskPair, check_present, make_index
 from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path, file_hash
-from hypercolumns.io.images import read_image
+from hypercolumns.io.images import read_image, set_max_pixels
 from hypercolumns.models import model_file
 from hypercolumns.runs.results import print_results
 from hypercolumns.runs.run import Run
@@ -138,6 +138,7 @@ def _of_split(images: DatasetIndex, split: str) -> DatasetIndex:
 
 def _mask_set(cfg: DictConfig, predictions: Path) -> DatasetIndex:
     """The masks in the folder that `masks` names, each with the prediction of its name in place of an image."""
+    set_max_pixels(cfg.max_pixels)
     pairs = mask_pairs(predictions, expand_path("masks", cfg.masks))
     if cfg.data.get("classes") is None and cfg.data.kind != "voc":
         raise HypercolumnsError(

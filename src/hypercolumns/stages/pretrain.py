@@ -6,7 +6,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hypercolumns.data import DatasetIndex, SampleDataModule
-from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import short_hash
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
@@ -37,7 +36,8 @@ def pretrain(cfg: DictConfig) -> Run:
     backbone = model.backbone(cfg)
     shared = shared_settings(cfg, images, backbone)
     store = find_store(cfg, images, shared)
-    limit = _limit(cfg.val_images, len(images.splits["val"]))
+    count = len(images.splits["val"])
+    limit = count if cfg.val_images == "all" else min(cfg.val_images, count)
     identity = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "pretrain")}
     with Run.begin(stage_dir(cfg, images, "pretrain"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
@@ -71,12 +71,3 @@ def _trained(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone
     )
     fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter))
     return segmenter
-
-
-def _limit(val_images: int | str, images: int) -> int:
-    """How many images the setting `val_images` means."""
-    if val_images == "all":
-        return images
-    if isinstance(val_images, int) and val_images >= 0:
-        return min(val_images, images)
-    raise HypercolumnsError(f"val_images={val_images} must be all, or a number of images (0 for none)")

@@ -82,7 +82,7 @@ def _trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: P
         _new_classifier(cfg, backbone, batches) if start is None else _classifier_of(start, backbone, images, cfg)
     )
     segmenter = model.segmenter(cfg, backbone, classifier, images)
-    averages = cfg.wise_ft_alpha is not None
+    averages = cfg.wise_ft_alpha not in (None, 1)  # 1: the trained weights alone
     initial = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if averages else {}
     configure_inference(segmenter, cfg)
     if distributed.is_distributed():
@@ -126,13 +126,14 @@ def _named_start(cfg: DictConfig) -> Path | None:
 
 def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
     """A classifier with the weights of a model's; refused if the model does not fit."""
-    with setting_prefix("init_from="):
+    with setting_prefix("init_from=" if cfg.init_from else "the pretrained model "):
         start = Segmenter.load(path)
     classifier = model.classifier(cfg, start.backbone.channels, len(start.classes))
     wanted = model.segmenter(cfg, backbone, classifier, images)
     differing = differences(model.settings_of(start), model.settings_of(wanted))
     if differing:
-        raise HypercolumnsError(f"init_from={path} does not fit: {'; '.join(differing)}; choose another model")
+        named = "init_from=" if cfg.init_from else "the pretrained model "
+        raise HypercolumnsError(f"{named}{path} does not fit: {'; '.join(differing)}; choose another model")
     classifier.load_state_dict(start.classifier.state_dict())
     mean, std = (classifier.get_buffer(name).clone() for name in ("mean", "std"))
     classifier.set_statistics(mean, std)  # a file may hold a std of 0

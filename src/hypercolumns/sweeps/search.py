@@ -55,7 +55,7 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
             time.sleep(SECONDS_BETWEEN_LOOKS)
             continue
         job = [*fixed, *(f"{name}={value}" for name, value in trial.params.items())]
-        with search_trial("train" if cfg.stage == "all" else cfg.stage, trials.judge(trial)):
+        with search_trial(cfg.last_stage if cfg.stage == "all" else cfg.stage, trials.judge(trial)):
             try:
                 launch(job, trial.number)
             except HydraException as error:  # values that don't go together, which no job has seen
