@@ -76,7 +76,7 @@ def make_store(folder: Path, images: int) -> SampleStore:
         for split in ("train", "val"):
             for shard in writer.claims(split):
                 writer.write(shard, [samples(number) for number in writer.images(shard)])
-        writer.finish()
+        writer.write_index()
     return SampleStore(folder)
 
 
@@ -238,8 +238,8 @@ def train_by_bare_loop(cfg: DictConfig, split: Split, epochs: list[list[Samples]
     classifier = new_classifier(split).train()
     optimizer = optimization(cfg)["optimizer"](classifier.parameters())
     for batches in epochs:
-        for features, labels, places in batches:
-            loss = torch.nn.functional.cross_entropy(classifier(features.float(), places), labels)
+        for features, labels, coordinates in batches:
+            loss = torch.nn.functional.cross_entropy(classifier(features.float(), coordinates), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -257,9 +257,9 @@ def difference_of_logits(ours: MLPClassifier, reference: MLPClassifier, split: S
     Returns:
         The largest difference of the logits, relative to the largest logit of the reference.
     """
-    features, _, places = split.fetch(torch.arange(min(len(split), 10_000)))
+    features, _, coordinates = split.fetch(torch.arange(min(len(split), 10_000)))
     with torch.inference_mode():
-        found, wanted = (each.eval()(features.float(), places) for each in (ours, reference))
+        found, wanted = (each.eval()(features.float(), coordinates) for each in (ours, reference))
     return float((found - wanted).abs().max() / wanted.abs().max())
 
 

@@ -8,14 +8,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hypercolumns.errors import HypercolumnsError
-    from hypercolumns.models.backbones import Backbone
-    from hypercolumns.models.classifiers import GridClassifier, MLPClassifier
-    from hypercolumns.models.engine import AdaptiveSettings
-    from hypercolumns.models.extractor import HypercolumnExtractor
-    from hypercolumns.models.predictor import Prediction, SegmentationPredictor
-    from hypercolumns.models.segmenter import Segmenter
-    from hypercolumns.models.tta import TestTimeAugmentation
+    from hypercolumns.errors import HypercolumnsError as HypercolumnsError
+    from hypercolumns.models.backbones import Backbone as Backbone
+    from hypercolumns.models.classifiers import GridClassifier as GridClassifier
+    from hypercolumns.models.classifiers import MLPClassifier as MLPClassifier
+    from hypercolumns.models.engine import AdaptiveSettings as AdaptiveSettings
+    from hypercolumns.models.extractor import HypercolumnExtractor as HypercolumnExtractor
+    from hypercolumns.models.predictor import Prediction as Prediction
+    from hypercolumns.models.predictor import SegmentationPredictor as SegmentationPredictor
+    from hypercolumns.models.segmenter import Segmenter as Segmenter
+    from hypercolumns.models.tta import TestTimeAugmentation as TestTimeAugmentation
 
     __version__: str
 
@@ -31,19 +33,7 @@ MODULES = {  # of the public names
     "Segmenter": "hypercolumns.models.segmenter",
     "TestTimeAugmentation": "hypercolumns.models.tta",
 }
-__all__ = [
-    "AdaptiveSettings",
-    "Backbone",
-    "GridClassifier",
-    "HypercolumnExtractor",
-    "HypercolumnsError",
-    "MLPClassifier",
-    "Prediction",
-    "SegmentationPredictor",
-    "Segmenter",
-    "TestTimeAugmentation",
-    "__version__",
-]
+__all__ = [*MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

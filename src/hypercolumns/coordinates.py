@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+ImageSize = tuple[int, int]  # height, width
+
 
 class PixelCoordinates(NamedTuple):
     """How far down and across the whole image pixels lie: 0 and 1 are its edges. The two broadcast to all pixels."""

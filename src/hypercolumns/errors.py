@@ -9,7 +9,7 @@ from contextlib import contextmanager
 OUT_OF_MEMORY = (
     r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory|CU\w+_STATUS_ALLOC_FAILED"
 )
-MAX_LISTED = 10  # names in a message
+MAX_LISTED_NAMES = 10  # in a message
 MAX_REASON = 200  # characters of a library's reason; some append all they know
 
 
@@ -177,5 +177,5 @@ def escape_control_chars(text: object) -> str:
 
 def shorten_list(items: Sequence[str]) -> str:
     """The first ten of some names, and how many more there are."""
-    more = f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
-    return ", ".join(items[:MAX_LISTED]) + more
+    more = f" and {len(items) - MAX_LISTED_NAMES} more" if len(items) > MAX_LISTED_NAMES else ""
+    return ", ".join(items[:MAX_LISTED_NAMES]) + more

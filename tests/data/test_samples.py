@@ -30,7 +30,7 @@ def store(tmp_path, monkeypatch):
         for split in ("train", "val"):
             for shard in store.claims(split):
                 store.write(shard, [images[number] for number in store.images(shard)])
-        store.finish()
+        store.write_index()
     return SampleStore(tmp_path)
 
 

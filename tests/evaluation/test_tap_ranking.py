@@ -167,14 +167,14 @@ class TestForwardSelection:
     RULES = SubsetConstraints((4, 2, 2), layers=3)
 
     @staticmethod
-    def selection(rules, scores):
+    def selection(constraints, scores):
         asked = []
 
         def score(subset):
             asked.append(subset)
             return ProbeResult(subset, 1, scores.get(subset, 0.0), 0.0)
 
-        return forward_selection(rules, score), asked
+        return forward_selection(constraints, score), asked
 
     def test_it_goes_on_from_the_best_though_it_is_not_better(self):
         steps, asked = self.selection(self.RULES, {(1,): 0.9, (0, 2): 1.0, (0, 1): 0.5, (0, 1, 2): 0.7})
@@ -187,8 +187,8 @@ class TestForwardSelection:
 
     def test_what_was_tried_is_not_tried_again(self):
         """The pair of a layer and its pyramid stands among the first, and is the second step too."""
-        rules = SubsetConstraints((4, 4), layers=1, from_deepest=(1,))
-        steps, asked = self.selection(rules, {(0,): 0.9, (0, 1): 0.8})
+        constraints = SubsetConstraints((4, 4), layers=1, from_deepest=(1,))
+        steps, asked = self.selection(constraints, {(0,): 0.9, (0, 1): 0.8})
         assert asked == [(0,), (0, 1)]
         assert [(len(step.new), step.kept.subset) for step in steps] == [(2, (0,)), (0, (0, 1))]
 

@@ -251,12 +251,12 @@ def test_more_pixels_than_allowed_are_refused(tmp_path, few_pixels, side, said, 
         read_mask(tmp_path / f"i{suffix}", voc_palette(3), 3)
 
 
-@pytest.mark.parametrize(("value", "most"), [("abc", 7), ("", 7), ("100", 100)])
-def test_a_limit_in_the_environment_that_is_no_number_is_none(monkeypatch, value, most):
+@pytest.mark.parametrize(("value", "max_pixels"), [("abc", 7), ("", 7), ("100", 100)])
+def test_a_limit_in_the_environment_that_is_no_number_is_none(monkeypatch, value, max_pixels):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
     monkeypatch.setenv(MAX_PIXELS_VARIABLE, value)
     runpy.run_path(images.__file__)
-    assert most == Image.MAX_IMAGE_PIXELS
+    assert max_pixels == Image.MAX_IMAGE_PIXELS
 
 
 def test_a_header_that_claims_much_costs_nothing(tmp_path):

@@ -4,8 +4,8 @@ from hypercolumns.models.slices import even_slices
 
 
 @pytest.mark.parametrize(
-    ("length", "most", "edges"),
+    ("length", "max_length", "edges"),
     [(10, 5, [(0, 5), (5, 10)]), (10, 4, [(0, 3), (3, 6), (6, 10)]), (3, 8, [(0, 3)])],
 )
-def test_even_slices(length, most, edges):
-    assert [(piece.start, piece.stop) for piece in even_slices(length, most)] == edges
+def test_even_slices(length, max_length, edges):
+    assert [(piece.start, piece.stop) for piece in even_slices(length, max_length)] == edges

@@ -163,7 +163,7 @@ def store_file(folder, name, verify):
         for split in ("train", "val"):
             for shard in writer.claims(split):
                 writer.write(shard, [image_samples(number) for number in writer.images(shard)])
-        writer.finish()
+        writer.write_index()
 
     def read():
         if verify and (damage := find_damage(folder)):
@@ -191,7 +191,7 @@ def read_store(folder):
     for name in store.records:
         split = store.split(name)
         rows = torch.arange(len(split))
-        features, labels, *_ = split.fetch(rows, places=True)
+        features, labels, *_ = split.fetch(rows, with_coordinates=True)
         mean, std = split.statistics()
         contents.append(hash_tensors({"features": features, "labels": labels, "mean": mean, "std": std}))
         contents += [image.id for image in split.images()]

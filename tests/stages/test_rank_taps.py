@@ -18,7 +18,7 @@ from hypercolumns.runs.run import Run
 from hypercolumns.settings import compose
 from hypercolumns.settings.model import backbone
 from hypercolumns.settings.schema import taken
-from hypercolumns.stages.rank_taps import LinearProbes, _rules, _some
+from hypercolumns.stages.rank_taps import LinearProbes, _constraints, _some
 from hypercolumns.store import SampleStore
 
 TAPS = "cnn.taps=[image,local_mean:3,coordinates]"
@@ -103,10 +103,10 @@ def test_some_samples_are_the_same_by_seed(extracted):
     assert _some(split, 10**6, 0).features.equal(split.fetch(torch.arange(len(split))).features)
 
 
-def test_rules_of_a_backbone():
+def test_constraints_of_a_backbone():
     backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "local_mean:3"])
     assert [tap.name for tap in backbone.taps] == ["image", "local_mean:3", "coordinates", "pyramid:2"]
-    assert _rules(backbone, 5, None) == SubsetConstraints(
+    assert _constraints(backbone, 5, None) == SubsetConstraints(
         [3, 3, 2, 3], layers=1, from_deepest=[1, 3], max_taps=5, max_channels=None
     )
 

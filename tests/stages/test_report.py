@@ -57,12 +57,12 @@ def test_panels_show_each_image_and_the_worst_as_the_worst():
     evaluation = Evaluation(("a", "b"), tuple("uvwxyz"), counts, counts, 3)
     shown = []
 
-    def look(index):
+    def lookup(index):
         labels = torch.full((1, 1), index)
         return None, labels, labels
 
     draw = Results(None, None, {}, panels=lambda rows, *rest: shown.extend(rows))
-    draw._panels(ScoredImages(evaluation, look, voc_palette(2)))
+    draw._panels(ScoredImages(evaluation, lookup, voc_palette(2)))
     fixed, worst = ["u", "w", "x", "z"], ["worst 1: v", "worst 2: y", "worst 3: x", "worst 4: u"]
     assert shown[3].caption == "z   mIoU n/a"
     assert [row.caption.split("   ")[0] for row in shown] == fixed + worst

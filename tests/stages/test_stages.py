@@ -775,7 +775,7 @@ class TestPretrainAndTrain:
         made = Run(place / "0123")
         (place / "latest").mkdir()
         write_json(made.folder / "run.json", {"identity": {}, "finished": None})
-        made.finish({"miou": 0.5})
+        made.mark_finished({"miou": 0.5})
         assert made.miou == 0.5
         assert made.finished
         assert re.search(rf"^latest does not lead to {made.folder}\s\(.*Is a directory", capsys.readouterr().out)

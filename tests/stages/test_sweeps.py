@@ -185,7 +185,7 @@ def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch, capsys):
         other.start()
         other.join(0.5)
         assert not order
-        run.finish({"miou": None})
+        run.mark_finished({"miou": None})
     other.join()
     assert order == [True]
     assert "waiting for another process, which is at" in capsys.readouterr().out
@@ -321,5 +321,5 @@ def test_an_input_that_is_still_missing_when_it_was_made(monkeypatch):
 
 
 def test_a_bug_in_the_table_ends_the_sweep():
-    with pytest.raises(ZeroDivisionError), table._faults_end():
+    with pytest.raises(ZeroDivisionError), table._exit_on_error():
         1 / 0  # noqa: B018

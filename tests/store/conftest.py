@@ -27,7 +27,7 @@ def write(folder, fingerprint, make=make_image, splits=SPLITS):
         for split in splits:
             for shard in store.claims(split):
                 store.write(shard, [make(number) for number in store.images(shard)])
-        store.finish()
+        store.write_index()
 
 
 @pytest.fixture(autouse=True)

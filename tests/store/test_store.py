@@ -35,8 +35,8 @@ class TestReading:
     def test_rows_are_fetched_in_the_order_asked_for(self, folder, rows):
         split = SampleStore(folder).split("train")
         images = [make_image(number) for number in range(5)]
-        features, labels, (y, x) = split.fetch(torch.tensor(rows, dtype=torch.int64), places=True)
-        assert len(split.fetch(torch.tensor(rows, dtype=torch.int64)).places.y) == 0
+        features, labels, (y, x) = split.fetch(torch.tensor(rows, dtype=torch.int64), with_coordinates=True)
+        assert len(split.fetch(torch.tensor(rows, dtype=torch.int64)).coordinates.y) == 0
         assert (features.dtype, labels.dtype) == (torch.float16, torch.int64)
         assert torch.equal(features, torch.cat([image.features for image in images]).half()[rows])
         assert torch.equal(labels, torch.cat([image.labels for image in images])[rows])
@@ -274,7 +274,7 @@ with StoreWriter(Path({str(together)!r}), {fingerprint!r}, {splits!r}) as store:
             for shard in store.claims(split):
                 store.write(shard, [make_image(number, 5) for number in store.images(shard)])
                 sys.stdout.write(f"{{shard.name}}\\n")
-    store.finish()
+    store.write_index()
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)

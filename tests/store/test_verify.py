@@ -200,7 +200,7 @@ def test_a_shard_that_cannot_be_is_refused_where_it_is_read(folder, change, mess
     (folder / "index.json").write_text(json.dumps(index))
     split = SampleStore(folder).split("train")
     with pytest.raises(HypercolumnsError, match=rf"train-00001\.safetensors is damaged \({message}\); remove"):
-        split.fetch(torch.arange(len(split)), places=True)
+        split.fetch(torch.arange(len(split)), with_coordinates=True)
 
 
 def test_a_shard_of_garbage_is_refused_where_it_is_read(folder):

@@ -32,15 +32,15 @@ class TerminateOnNonFinite(pl.Callback):
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         if not loss.isfinite().all():
-            raise self._fault(trainer, f"the loss is {float(loss.detach())}")
+            raise self._non_finite_error(trainer, f"the loss is {float(loss.detach())}")
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
         # A step that began with a finite loss can spoil the weights.
         for name, parameter in pl_module.named_parameters():
             if not parameter.isfinite().all():
-                raise self._fault(trainer, f"{name} is not finite")
+                raise self._non_finite_error(trainer, f"{name} is not finite")
 
-    def _fault(self, trainer: pl.Trainer, what: str) -> HypercolumnsError:
+    def _non_finite_error(self, trainer: pl.Trainer, what: str) -> HypercolumnsError:
         names = self.data.names(self._batch, trainer.current_epoch, self._step)
         shown = ", ".join(names[:MAX_SHOWN])
         more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""

@@ -25,13 +25,13 @@ def resume_point(folder: Path) -> Path | None:
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
-            fault = checkpoints.find_corruption(path)
-            if fault is None:
+            damage = checkpoints.find_corruption(path)
+            if damage is None:
                 return path
             aside = path.with_suffix(".damaged")
             path.replace(aside)
             console.print(
-                f"{path} is damaged ({fault}) and now {aside.name}; going on from what was before it", markup=False
+                f"{path} is damaged ({damage}) and now {aside.name}; going on from what was before it", markup=False
             )
     return None
 

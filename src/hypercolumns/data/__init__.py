@@ -1,39 +1,74 @@
-"""Images with masks, and sampled hypercolumns, as Lightning data modules."""
+"""Images with masks, and sampled hypercolumns, as Lightning data modules.
 
-from hypercolumns.data.checks import FileCheck, FileProblem, check_headers, check_pairs
-from hypercolumns.data.datasets.folder import folder
-from hypercolumns.data.datasets.shapes import shapes
-from hypercolumns.data.datasets.voc import DatasetNotFoundError, voc
-from hypercolumns.data.index import DatasetIndex, ImageMaskPair
-from hypercolumns.data.modules.image_data import Batch, Example, ImageDataModule
-from hypercolumns.data.modules.resumable import ResumableDataModule, TrainingPosition
-from hypercolumns.data.modules.sample_data import SampleDataModule
-from hypercolumns.data.predictions import PredictionDataset, mask_pairs
-from hypercolumns.data.subsets import UnknownGroupError, hold_out, shared_ids, take_train_subset
-from hypercolumns.data.transforms import Augmentation
+The names are imported when they are first asked for, so that a module of this package that needs no Lightning can be
+imported without it.
+"""
 
-__all__ = [
-    "Augmentation",
-    "Batch",
-    "DatasetIndex",
-    "DatasetNotFoundError",
-    "Example",
-    "FileCheck",
-    "FileProblem",
-    "ImageDataModule",
-    "ImageMaskPair",
-    "PredictionDataset",
-    "ResumableDataModule",
-    "SampleDataModule",
-    "TrainingPosition",
-    "UnknownGroupError",
-    "check_headers",
-    "check_pairs",
-    "folder",
-    "hold_out",
-    "mask_pairs",
-    "shapes",
-    "shared_ids",
-    "take_train_subset",
-    "voc",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hypercolumns.data.checks import FileCheck as FileCheck
+    from hypercolumns.data.checks import FileProblem as FileProblem
+    from hypercolumns.data.checks import check_headers as check_headers
+    from hypercolumns.data.checks import check_pairs as check_pairs
+    from hypercolumns.data.datasets.folder import folder as folder
+    from hypercolumns.data.datasets.shapes import shapes as shapes
+    from hypercolumns.data.datasets.voc import DatasetNotFoundError as DatasetNotFoundError
+    from hypercolumns.data.datasets.voc import voc as voc
+    from hypercolumns.data.index import DatasetIndex as DatasetIndex
+    from hypercolumns.data.index import ImageMaskPair as ImageMaskPair
+    from hypercolumns.data.modules.image_data import Batch as Batch
+    from hypercolumns.data.modules.image_data import Example as Example
+    from hypercolumns.data.modules.image_data import ImageDataModule as ImageDataModule
+    from hypercolumns.data.modules.resumable import ResumableDataModule as ResumableDataModule
+    from hypercolumns.data.modules.resumable import TrainingPosition as TrainingPosition
+    from hypercolumns.data.modules.sample_data import SampleDataModule as SampleDataModule
+    from hypercolumns.data.predictions import PredictionDataset as PredictionDataset
+    from hypercolumns.data.predictions import mask_pairs as mask_pairs
+    from hypercolumns.data.subsets import UnknownGroupError as UnknownGroupError
+    from hypercolumns.data.subsets import hold_out as hold_out
+    from hypercolumns.data.subsets import shared_ids as shared_ids
+    from hypercolumns.data.subsets import take_train_subset as take_train_subset
+    from hypercolumns.data.transforms import Augmentation as Augmentation
+
+MODULES = {  # of the public names
+    "Augmentation": "hypercolumns.data.transforms",
+    "Batch": "hypercolumns.data.modules.image_data",
+    "DatasetIndex": "hypercolumns.data.index",
+    "DatasetNotFoundError": "hypercolumns.data.datasets.voc",
+    "Example": "hypercolumns.data.modules.image_data",
+    "FileCheck": "hypercolumns.data.checks",
+    "FileProblem": "hypercolumns.data.checks",
+    "ImageDataModule": "hypercolumns.data.modules.image_data",
+    "ImageMaskPair": "hypercolumns.data.index",
+    "PredictionDataset": "hypercolumns.data.predictions",
+    "ResumableDataModule": "hypercolumns.data.modules.resumable",
+    "SampleDataModule": "hypercolumns.data.modules.sample_data",
+    "TrainingPosition": "hypercolumns.data.modules.resumable",
+    "UnknownGroupError": "hypercolumns.data.subsets",
+    "check_headers": "hypercolumns.data.checks",
+    "check_pairs": "hypercolumns.data.checks",
+    "folder": "hypercolumns.data.datasets.folder",
+    "hold_out": "hypercolumns.data.subsets",
+    "mask_pairs": "hypercolumns.data.predictions",
+    "shapes": "hypercolumns.data.datasets.shapes",
+    "shared_ids": "hypercolumns.data.subsets",
+    "take_train_subset": "hypercolumns.data.subsets",
+    "voc": "hypercolumns.data.datasets.voc",
+}
+__all__ = [*MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name."""
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names too, imported or not."""
+    return sorted({*globals(), *__all__})

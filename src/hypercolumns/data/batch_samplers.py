@@ -115,5 +115,5 @@ class GroupedBatchSampler(Sampler[Any]):
             images = group.sort().values
             edges = zip(self.starts[images].tolist(), self.stops[images].tolist(), strict=True)
             rows = torch.cat([torch.arange(start, stop) for start, stop in edges])
-            for places in batches:
-                yield rows[places]
+            for batch in batches:
+                yield rows[batch]

@@ -17,7 +17,7 @@ from hypercolumns.errors import (
     escape_control_chars,
 )
 from hypercolumns.io.images import (
-    ImageSize,
+    PixelShape,
     check_sizes,
     image_size,
     mask_size,
@@ -29,7 +29,7 @@ from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime.progress import ProgressBar
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
-MAX_LISTED = 10  # problems, in a message
+MAX_LISTED_PROBLEMS = 10  # in a message
 
 
 class FileProblem(NamedTuple):
@@ -65,7 +65,7 @@ class FileCheck(NamedTuple):
     """
 
     problems: list[FileProblem]
-    size: ImageSize
+    size: PixelShape
     pixels: list[int]
 
 
@@ -84,7 +84,7 @@ class FileCheckDataset(Dataset[FileCheck]):
         """Check one; it raises nothing."""
         pair, counts = self.pairs[index], []
 
-        def of_mask() -> ImageSize:
+        def of_mask() -> PixelShape:
             labels = read_mask(pair.mask, self.palette, self.classes)
             found = torch.bincount(labels.flatten(), minlength=IGNORE_INDEX + 1).tolist()
             counts.extend([*found[: self.classes], found[IGNORE_INDEX]])
@@ -124,8 +124,8 @@ def check_headers(images: DatasetIndex) -> None:
 
 def format_problems(problems: Sequence[FileProblem]) -> str:
     """The first ten, and how many more there are."""
-    more = f"; and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
-    return "; ".join(f"{problem.file} {problem.problem}" for problem in problems[:MAX_LISTED]) + more
+    more = f"; and {len(problems) - MAX_LISTED_PROBLEMS} more" if len(problems) > MAX_LISTED_PROBLEMS else ""
+    return "; ".join(f"{problem.file} {problem.problem}" for problem in problems[:MAX_LISTED_PROBLEMS]) + more
 
 
 def problem_rows(images: DatasetIndex, problems: Mapping[str, Sequence[Sequence[FileProblem]]]) -> list[ProblemRow]:
@@ -145,13 +145,13 @@ def write_problems(path: Path, rows: Sequence[ProblemRow]) -> None:
 
 def _problems(
     pair: ImageMaskPair,
-    read_mask_size: Callable[[], ImageSize],
-    read_image_size: Callable[[ImageSize | None], ImageSize],
-) -> tuple[list[FileProblem], ImageSize]:
+    read_mask_size: Callable[[], PixelShape],
+    read_image_size: Callable[[PixelShape | None], PixelShape],
+) -> tuple[list[FileProblem], PixelShape]:
     """What is wrong with a pair, by functions that raise HypercolumnsError, and the size of its image."""
     problems: list[FileProblem] = []
-    of_mask: ImageSize | None = None
-    of_image: ImageSize = ()
+    of_mask: PixelShape | None = None
+    of_image: PixelShape = ()
     try:
         of_mask = read_mask_size()
     except HypercolumnsError as error:

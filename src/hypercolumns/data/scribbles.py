@@ -28,8 +28,8 @@ from hypercolumns.labels import IGNORE_INDEX, voc_palette
 from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]
-Pixels = NDArray[np.intp]
-Choose = Callable[[Pixels, np.random.Generator], Pixels]  # the pixels of a region that keep their label
+PixelIndices = NDArray[np.intp]
+Choose = Callable[[PixelIndices, np.random.Generator], PixelIndices]  # the pixels of a region that keep their label
 TURN = 2 * math.pi
 BEND = 0.3  # of a scribble from one pixel to the next, in radians; a standard deviation
 TRIES = 20  # of directions for each of its pixels
@@ -101,7 +101,7 @@ def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_reg
     return sparse
 
 
-def connected_regions(mask: Mask) -> list[Pixels]:
+def connected_regions(mask: Mask) -> list[PixelIndices]:
     """The pixels (N, 2) of each region of one class, whose pixels are linked by their sides."""
     numbers, alike = np.arange(mask.size).reshape(mask.shape), [np.diff(mask, axis=axis) == 0 for axis in (0, 1)]
     ends = np.concatenate([numbers[1:][alike[0]], numbers[:, 1:][alike[1]]])
@@ -118,7 +118,7 @@ def connected_regions(mask: Mask) -> list[Pixels]:
     return [np.stack(np.divmod(part, mask.shape[1]), 1) for part in parts if len(part)]
 
 
-def draw_scribble(region: Pixels, random: np.random.Generator) -> Pixels:
+def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelIndices:
     """Draw a curve (M, 2) that wanders inside a region (N, 2); a pixel may come more than once."""
     corner, sides = region.min(0) - 1, np.ptp(region, axis=0)
     inside = np.zeros(sides + 3, bool)
@@ -133,13 +133,13 @@ def draw_scribble(region: Pixels, random: np.random.Generator) -> Pixels:
                 (y, x), angle = ahead, turned
                 curve.append(pixel)
                 break
-    pixels: Pixels = np.array(curve) + corner
+    pixels: PixelIndices = np.array(curve) + corner
     return pixels
 
 
-def draw_points(region: Pixels, random: np.random.Generator, count: int) -> Pixels:
+def draw_points(region: PixelIndices, random: np.random.Generator, count: int) -> PixelIndices:
     """Draw `count` pixels of a region (N, 2) without replacement; all of them, if there are no more."""
-    points: Pixels = random.permutation(region)[:count]
+    points: PixelIndices = random.permutation(region)[:count]
     return points
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hypercolumns.data.groups import group_ids
 from hypercolumns.evaluation.evaluation import Evaluation
 from hypercolumns.evaluation.metrics import class_sums, metrics_from_class_sums
 from hypercolumns.runtime import randomness
@@ -24,8 +25,6 @@ def resampling_groups(ids: Sequence[str], group_pattern: str | None) -> Tensor:
     """The group (N,) int64 of each image, numbered from 0, see `data.groups`; without a pattern, each is its own."""
     if group_pattern is None:
         return torch.arange(len(ids))
-    from hypercolumns.data.groups import group_ids  # whose package imports Lightning, which predict.py does without
-
     found = group_ids(ids, group_pattern, "group_pattern")
     numbers = {group: number for number, group in enumerate(dict.fromkeys(found))}
     return torch.tensor([numbers[group] for group in found], dtype=torch.int64)

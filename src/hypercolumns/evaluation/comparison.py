@@ -59,8 +59,8 @@ def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
             f"the evaluation has {len(evaluation.ids)} images, the baseline {len(baseline.ids)}; {len(differing)} of "
             f"them are in one alone, such as {differing[0]}; evaluate both on the same images"
         )
-    places = {id: place for place, id in enumerate(baseline.ids)}
-    baseline = baseline.take([places[id] for id in evaluation.ids])
+    numbers = {id: number for number, id in enumerate(baseline.ids)}
+    baseline = baseline.take([numbers[id] for id in evaluation.ids])
     pairs = ((evaluation.all_pixels, baseline.all_pixels), (evaluation.boundary, baseline.boundary))
     other = torch.stack([(one.sum(2) != another.sum(2)).any(1) for one, another in pairs]).any(0)
     if other.any():

@@ -106,7 +106,7 @@ def segmentation_metrics(confusion: Tensor) -> SegmentationMetrics:
     classes = math.isqrt(confusion.numel())
     confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics squeezes that of a single class
     truth = confusion.sum(1)
-    total, most = truth.sum(), int(truth.argmax())
+    total, most_frequent = truth.sum(), int(truth.argmax())
     found = {
         name: tuple(map(float_or_none, values)) if values.ndim else float_or_none(values)
         for name, values in metrics_from_confusion(confusion).items()
@@ -114,8 +114,8 @@ def segmentation_metrics(confusion: Tensor) -> SegmentationMetrics:
     return SegmentationMetrics(
         **found,  # type: ignore[arg-type]
         pixels=int(total),
-        baseline_miou=float_or_none(truth[most] / total / (truth > 0).sum()),
-        baseline_class=most if total else None,
+        baseline_miou=float_or_none(truth[most_frequent] / total / (truth > 0).sum()),
+        baseline_class=most_frequent if total else None,
     )
 
 

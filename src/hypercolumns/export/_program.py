@@ -115,7 +115,7 @@ def check_agreement(
                 differences.append(float((found - logits).abs().max()))
     finally:
         segmenter.train(mode)
-    extent = max(most for _, most in ranges) - min(least for least, _ in ranges)
+    extent = max(high for _, high in ranges) - min(low for low, _ in ranges)
     agreement = Agreement(same / total, max(differences) / extent if differences else None)
     if agreement.labels < MIN_AGREEMENT or not (agreement.logits is None or agreement.logits <= MAX_DIFFERENCE):
         raise HypercolumnsError(

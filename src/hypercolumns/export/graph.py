@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.models.alignment import ratio
+from hypercolumns.models.backbones import as_float
 from hypercolumns.models.engine.scan import TapGroup, scan_rows
-from hypercolumns.models.extractor import HypercolumnExtractor, as_float
+from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import RegularGrid, Tap
 

@@ -19,7 +19,7 @@ from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
 from hypercolumns.io.files import atomic_write
 from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, colour_table
 
-ImageSize = tuple[int, ...]  # height, width
+PixelShape = tuple[int, ...]  # height, width; () of a file that can't be used
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's, of 8 bits a channel
 # Pillow's names of how a PNG holds what a mask can be. Grey of fewer than 8 bits is left out: whether 1 of 15 means the
 # label 1, or 17 of 255, programs that write it don't agree.
@@ -51,7 +51,7 @@ if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # as `set_max_pixels` w
     Image.MAX_IMAGE_PIXELS = int(os.environ[MAX_PIXELS_VARIABLE])
 
 
-def read_image(path: Path, size: ImageSize | None = None) -> Tensor:
+def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
     """An image file as (3, H, W) uint8 RGB; see `as_rgb` for how it is turned and `size`.
 
     Raises HypercolumnsError if it is missing, can't be decoded as a whole or has too many pixels.
@@ -60,7 +60,7 @@ def read_image(path: Path, size: ImageSize | None = None) -> Tensor:
         return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
 
 
-def as_rgb(image: Image.Image, name: object, size: ImageSize | None = None) -> Image.Image:
+def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> Image.Image:
     """An image in RGB, upright by its EXIF orientation; what is transparent lies over white.
 
     It is left as it lies, unturned, if `size` (height, width), that of its mask, is its size only then: masks are drawn
@@ -117,7 +117,7 @@ def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) 
     return pixels, labels
 
 
-def check_sizes(image: Path, image_size: ImageSize, mask: Path, mask_size: ImageSize) -> None:
+def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: PixelShape) -> None:
     """Raise HypercolumnsError unless an image and its mask have the same size."""
     if tuple(image_size) != tuple(mask_size):
         raise HypercolumnsError(
@@ -126,14 +126,14 @@ def check_sizes(image: Path, image_size: ImageSize, mask: Path, mask_size: Image
         )
 
 
-def mask_size(path: Path) -> ImageSize:
+def mask_size(path: Path) -> PixelShape:
     """(height, width) of a mask, by the first bytes of its file alone; raises HypercolumnsError if they are wrong."""
     with _opened(path, MASK_FORMATS) as image:
         _check_mask_kind(image, path)
         return image.height, image.width
 
 
-def image_size(path: Path, size: ImageSize | None = None) -> ImageSize:
+def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
     """(height, width) of an image, likewise; turned by its EXIF orientation only where that makes it `size`."""
     with _opened(path, FORMATS) as image:
         _check_kind(image, path)
@@ -166,15 +166,16 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
 @contextmanager
 def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
     """A file of one of these formats, its header read; raises HypercolumnsError for it, and for what `load` meets."""
-    most = Image.MAX_IMAGE_PIXELS
+    max_pixels = Image.MAX_IMAGE_PIXELS
     too_large = (
-        f"than max_pixels={most}: they could fill the memory; scale it down, or set max_pixels higher if it is right"
+        f"than max_pixels={max_pixels}: they could fill the memory; scale it down, or set max_pixels higher if it is "
+        f"right"
     )
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # to read a pipe could take for ever
             raise HypercolumnsError(f"{path} is not a file; replace it or take it out")
         with Image.open(path, formats=formats) as image:
-            if most is not None and image.width * image.height > most:  # Pillow lets twice as many pass
+            if max_pixels is not None and image.width * image.height > max_pixels:  # Pillow lets twice as many pass
                 raise HypercolumnsError(f"{path} claims {image.width}x{image.height} pixels, more {too_large}")
             yield image
     except (HypercolumnsError, MemoryError):

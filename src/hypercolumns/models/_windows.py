@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hypercolumns.models.alignment import FeatureMap, ImageSize, cells_used
-from hypercolumns.models.backbones import Backbone
+from hypercolumns.coordinates import ImageSize
+from hypercolumns.models.alignment import FeatureMap, cells_used
+from hypercolumns.models.backbones import Backbone, as_float
 from hypercolumns.models.slices import even_slices
 from hypercolumns.models.taps import RegularGrid
 
@@ -28,11 +29,6 @@ class ImageWindow(NamedTuple):
     rows: slice
     columns: slice
     maps: list[FeatureMap]
-
-
-def as_float(images: Tensor) -> Tensor:
-    """Images, uint8 or float in [0, 1], as float in [0, 1]."""
-    return images / 255 if images.dtype == torch.uint8 else images
 
 
 def window_margins(backbone: Backbone) -> tuple[int, int] | None:

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.taps import CellGrid, Tap
 
 Alignment = Literal["exact", "half_pixel", "corners"]
-ImageSize = tuple[int, int]
 
 
 class FeatureMap(NamedTuple):

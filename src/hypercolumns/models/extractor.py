@@ -7,28 +7,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import full_image_box
+from hypercolumns.coordinates import ImageSize, full_image_box
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.models._windows import (
     ImageWindow,
     WindowedImages,
-    as_float,
     window_margins,
     window_sides,
 )
 from hypercolumns.models.alignment import (
     Alignment,
     FeatureMap,
-    ImageSize,
     at,
     check_alignment,
     dense,
     locate_maps,
 )
-from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones import Backbone, as_float
 from hypercolumns.models.taps import RegularGrid, Tap
 
-__all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow", "as_float"]
+__all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow"]
 
 MAX_WINDOW_PIXELS = 1_000_000
 EXTRACTION_SETTINGS = ("alignment", "resize")  # the arguments that decide what hypercolumns of a backbone are

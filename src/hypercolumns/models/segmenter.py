@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hypercolumns.coordinates import PixelCoordinates, full_image_box, normalised_coordinates
+from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.labels import IGNORE_INDEX, Palette, voc_palette
 from hypercolumns.models import model_file
-from hypercolumns.models.alignment import ImageSize
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.engine import AdaptiveSettings, Head, adaptive_labels, classify
 from hypercolumns.models.extractor import HypercolumnExtractor

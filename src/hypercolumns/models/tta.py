@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, check_bool
-from hypercolumns.models.alignment import ImageSize
 
 MAX_SCALE = 8.0  # times as many pixels on a side
 

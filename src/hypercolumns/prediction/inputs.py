@@ -31,16 +31,16 @@ def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
     """
     if "://" in images:
         return [Source(images, "stream", True)]
-    place = expand_path("images", images)
+    given = expand_path("images", images)
     unique: dict[Path, Path] = {}
-    for path in _paths(place):
+    for path in _paths(given):
         unique.setdefault(Path(os.path.abspath(path)), path)
     if not unique:
         raise ArgumentError(
             f"images={images} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), nor a pattern "
             f"that matches any, nor a .txt that lists some"
         )
-    above = os.path.abspath(place) if place.is_dir() else os.path.commonpath([path.parent for path in unique])
+    above = os.path.abspath(given) if given.is_dir() else os.path.commonpath([path.parent for path in unique])
     below = [path.relative_to(above).as_posix() for path in unique]
     names = name_outputs(below, suffixes)
     folders = {parent.as_posix() for name in names for parent in Path(name).parents}
@@ -51,12 +51,12 @@ def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
     ]
 
 
-def _paths(place: Path) -> list[Path]:
-    if place.is_file():
-        listed = place.suffix.lower() in LISTS
-        return [expand_path(f"{place}: images", line) for line in read_lines(place, "images")] if listed else [place]
-    paths = walk_files(place) if place.is_dir() else (Path(path) for path in glob.iglob(str(place), recursive=True))
-    known = SUFFIXES if place.is_dir() else (*SUFFIXES, *VIDEOS)
+def _paths(given: Path) -> list[Path]:
+    if given.is_file():
+        listed = given.suffix.lower() in LISTS
+        return [expand_path(f"{given}: images", line) for line in read_lines(given, "images")] if listed else [given]
+    paths = walk_files(given) if given.is_dir() else (Path(path) for path in glob.iglob(str(given), recursive=True))
+    known = SUFFIXES if given.is_dir() else (*SUFFIXES, *VIDEOS)
     return without_outputs(sorted(path for path in paths if path.suffix.lower() in known and not path.is_dir()))
 
 

@@ -161,7 +161,7 @@ class PredictionManifest:
         return origin is not None and entry.origin == origin and STREAM not in origin
 
     def _open(self) -> None:
-        before, self._entries = _read(self._path)
+        before, self._entries = _parse(self._path)
         if before == self._settings:
             return
         if not self._overwrite:
@@ -193,7 +193,7 @@ def without_outputs(paths: Sequence[Path]) -> list[Path]:
     @functools.cache
     def outputs(folder: Path) -> frozenset[Path]:
         try:
-            entries = _read(folder / MANIFEST)[1] if (folder / MANIFEST).is_file() else {}
+            entries = _parse(folder / MANIFEST)[1] if (folder / MANIFEST).is_file() else {}
         except (HypercolumnsError, OSError):  # it is a file of somebody else
             entries = {}
         names = ((name, output) for name, entry in entries.items() for output in entry.outputs if output in OUTPUTS)
@@ -224,7 +224,7 @@ def _locked(out: Path) -> BaseFileLock:
     return lock
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
+def _parse(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
     """The settings, and what is known of each image: the last line of it counts."""
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

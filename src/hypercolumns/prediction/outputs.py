@@ -23,7 +23,10 @@ JPEG_QUALITY = 90
 
 
 class ImagePrediction(NamedTuple):
-    """An image, and what was predicted of it: see `segmenter.PixelPrediction`, of which this has what was asked for."""
+    """An image, and what was predicted of it.
+
+    It has those parts of a `models.pixel_prediction.PixelPrediction` that were asked for.
+    """
 
     frame: Frame
     labels: NDArray[np.uint8]  # (H, W)

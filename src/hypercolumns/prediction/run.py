@@ -99,10 +99,10 @@ class PredictionRun:
                 self._begin(batch)
                 for prediction in predict_batch(self.segmenter, batch, self.options):  # predict
                     for written in writers.submit(prediction):  # write
-                        self._record(written)
+                        self._note(written)
                         bar.advance()
             for written in writers.drain():
-                self._record(written)
+                self._note(written)
                 bar.advance()
 
     def _must_read(self, name: str, origin: Origin | None) -> bool:
@@ -139,7 +139,7 @@ class PredictionRun:
             OUTPUTS[output].write(self.manifest.path(frame.name, output), prediction, self.style)
         return prediction
 
-    def _record(self, prediction: ImagePrediction) -> None:
+    def _note(self, prediction: ImagePrediction) -> None:
         """Note that the outputs of an image are written, and compare its labels."""
         frame = prediction.frame
         pixels = np.bincount(prediction.labels.ravel(), minlength=len(self.style.classes))

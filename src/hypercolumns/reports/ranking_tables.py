@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +13,33 @@ from hypercolumns.reports.format import format_number
 from hypercolumns.runtime.progress import console
 
 
-def ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+class RankingRow(TypedDict):
+    """A subset of taps that was tried, as `ranking.json` has it.
+
+    Attributes:
+        taps: of each tap, its modules.
+        channels: of all its taps.
+        components: how many principal components the linear probe saw.
+        miou: of the probe.
+        accuracy: of the probe.
+        difference: its mIoU less that of all taps together.
+        step: of the selection, in which it was new; None if it was in none.
+        kept: whether it is the best of its step.
+        is_all: whether it is all taps together.
+    """
+
+    taps: list[list[str]]
+    channels: int
+    components: int
+    miou: float
+    accuracy: float
+    difference: float
+    step: int | None
+    kept: bool
+    is_all: bool
+
+
+def ranking_table(rows: Sequence[RankingRow], title: str) -> Table:
     """The subsets that were tried, best first: single taps, the best of each step (in bold: of all), all taps (dim)."""
     table = Table(title=Text(title), title_justify="left")
     table.add_column("taps", overflow="fold")
@@ -28,23 +54,27 @@ def ranking_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     return table
 
 
-def chosen_subset(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+def chosen_subset(rows: Sequence[RankingRow]) -> RankingRow:
     """The best subset that the constraints allow; that of all taps, which comes of no step, may break them."""
     return next(row for row in rows if row["step"] is not None)
 
 
-def print_ranking(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+def print_ranking(rows: Sequence[RankingRow], title: str) -> None:
     """Print a ranking of taps."""
     table = ranking_table(rows, title)
     console.print(table)
     console.print(f"{table.row_count} of the {len(rows)} subsets that were tried; ranking.csv has all", markup=False)
 
 
-def write_ranking(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_ranking(path: Path, rows: Sequence[RankingRow]) -> None:
     """A ranking of taps as CSV, all that was tried."""
     header = "channels components miou accuracy difference step kept".split()
-    lines = ([taps_value(row["taps"]), *(row[name] for name in header)] for row in rows)
-    write_csv(path, ["taps", *header], lines)
+
+    def line(row: RankingRow) -> list[object]:
+        values: Mapping[str, object] = row
+        return [taps_value(row["taps"]), *(values[name] for name in header)]
+
+    write_csv(path, ["taps", *header], map(line, rows))
 
 
 def taps_value(taps: Sequence[Sequence[str]]) -> str:

@@ -12,7 +12,7 @@ from hypercolumns.store import SampleStore
 
 def print_store(store: SampleStore, classes: Sequence[str]) -> None:
     """Print how many samples of each class a store holds, its size, and where it is."""
-    splits = {name: store.split(name) for name in store.records}
+    splits = {name: store.split(name) for name in store.index_entries}
     table = Table(title=f"samples of {' and '.join(splits)}", title_justify="left")
     table.add_column("class")
     for name in splits:

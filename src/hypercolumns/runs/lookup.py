@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypercolumns.runs.files import RECORD
+from hypercolumns.runs.files import RUN_FILE
 from hypercolumns.runs.run import Identity, Run
 from hypercolumns.store import INDEX, fingerprint_of
 
@@ -18,7 +18,7 @@ def finished_stores(parent: Path) -> list[tuple[Path, Identity]]:
 
 def finished_models(parent: Path) -> list[tuple[Path, Identity]]:
     """The finished runs with a model in a folder and their identities, the newest first."""
-    runs = [Run(path.parent) for path in parent.glob(f"*/{RECORD}") if not path.parent.is_symlink()]
+    runs = [Run(path.parent) for path in parent.glob(f"*/{RUN_FILE}") if not path.parent.is_symlink()]
     finished = [run for run in runs if run.finished and run.model.is_file()]
     finished.sort(key=lambda run: run.finished or "", reverse=True)
     return [(run.folder, run.identity) for run in finished]

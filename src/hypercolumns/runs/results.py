@@ -80,7 +80,7 @@ class Results:
         self._log(run, metrics, pictures)
         if self.per_class:
             write_class_metrics(run.folder / "metrics.csv", metrics)
-        run.finish(metrics)
+        run.mark_finished(metrics)
 
     def refresh_intervals(self, run: Run) -> None:
         """Bring the intervals of a run that was finished before in line with the settings, in the first process."""
@@ -110,7 +110,7 @@ class Results:
         chosen += [(index, f"worst {rank}: ") for rank, index in enumerate(evaluation.worst(MAX_PANELS), 1)]
         rows = [
             LabelledImage(
-                *scored.look(index),
+                *scored.lookup(index),
                 f"{which}{evaluation.ids[index]}   mIoU {format_number(float_or_none(miou[index]))}",
             )
             for index, which in chosen

@@ -21,7 +21,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, release_lock, short_hash, write_json
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.environment import RunOrigin
-from hypercolumns.runs.files import COUNTS, METRICS, RECORD
+from hypercolumns.runs.files import COUNTS, METRICS, RUN_FILE
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 
@@ -91,8 +91,8 @@ class Run:
             shutil.rmtree(aside)
             shutil.rmtree(self.events, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.folder / RECORD).is_file():
-            write_json(self.folder / RECORD, {"identity": identity, "finished": None})
+        if not (self.folder / RUN_FILE).is_file():
+            write_json(self.folder / RUN_FILE, {"identity": identity, "finished": None})
         if not self.finished:
             origin.write(self.folder)
 
@@ -105,12 +105,12 @@ class Run:
     @property
     def identity(self) -> Identity:
         """All that decides its result."""
-        return dict(self._record()["identity"])
+        return dict(self._load_run_file()["identity"])
 
     @property
     def finished(self) -> str | None:
         """When it was finished, if it is."""
-        when: str | None = self._record()["finished"] if (self.folder / RECORD).is_file() else None
+        when: str | None = self._load_run_file()["finished"] if (self.folder / RUN_FILE).is_file() else None
         return when
 
     @property
@@ -118,12 +118,12 @@ class Run:
         """Whether its figures are there, too."""
         return bool(self.finished and self.metrics.is_file() and isinstance(read_json(self.metrics).get("images"), int))
 
-    def _record(self) -> dict[str, Any]:
-        path = self.folder / RECORD
-        record = read_json(path)
-        if not isinstance(record.get("identity"), dict) or not isinstance(record.get("finished", 0), str | None):
+    def _load_run_file(self) -> dict[str, Any]:
+        path = self.folder / RUN_FILE
+        contents = read_json(path)
+        if not isinstance(contents.get("identity"), dict) or not isinstance(contents.get("finished", 0), str | None):
             raise HypercolumnsError(f"{path} is no record of a run; remove it and run the command again")
-        return record
+        return contents
 
     def save(self, segmenter: Segmenter) -> None:
         """Write the model, in the first process; in all of them it is there when this returns."""
@@ -131,13 +131,13 @@ class Run:
             segmenter.save(self.model)
         distributed.barrier()
 
-    def finish(self, figures: Mapping[str, object]) -> None:
+    def mark_finished(self, figures: Mapping[str, object]) -> None:
         """Write the figures; if the run was not finished before, mark it as finished and make it the latest."""
         write_json(self.metrics, figures)
         if self.finished:
             return
         now = datetime.now(UTC).isoformat()
-        write_json(self.folder / RECORD, {"identity": self.identity, "finished": now})
+        write_json(self.folder / RUN_FILE, {"identity": self.identity, "finished": now})
         temporary = self.folder.parent / f".latest.{os.getpid()}.tmp"
         temporary.unlink(missing_ok=True)
         try:

@@ -26,12 +26,12 @@ ImageLookup = Callable[[int], tuple[Tensor | None, Tensor, Tensor]]
 class ScoredImages(NamedTuple):
     """An evaluation, and what it takes to look at its images.
 
-    `look` gives, of the image of a number, its pixels (3, H, W) uint8 if there are any, its true and its predicted
+    `lookup` gives, of the image of a number, its pixels (3, H, W) uint8 if there are any, its true and its predicted
     class indices (H, W).
     """
 
     evaluation: Evaluation
-    look: ImageLookup
+    lookup: ImageLookup
     palette: Palette
 
 
@@ -114,13 +114,13 @@ class Scorer:
         """
         device = self.machine.device()
 
-        def look(index: int) -> tuple[Tensor, Tensor, Tensor]:
+        def lookup(index: int) -> tuple[Tensor, Tensor, Tensor]:
             image, mask, *_ = dataset[index]
             with torch.inference_mode():
                 labels = labeller.to(device)(image[None].to(device))[0].cpu()
             return (image * 255).round().byte(), mask, labels
 
-        return ScoredImages(self.score(labeller, dataset, images.classes), look, images.palette)
+        return ScoredImages(self.score(labeller, dataset, images.classes), lookup, images.palette)
 
 
 def _of_all_ranks(trainer: pl.Trainer, counts: list[ImageConfusion], problem: str | None) -> list[ImageConfusion]:

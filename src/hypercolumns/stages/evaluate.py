@@ -119,12 +119,12 @@ def _masks(cfg: DictConfig) -> Subject:
     def score(scorer: Scorer) -> ScoredImages:
         dataset = PredictionDataset(images.splits[split], images.palette, len(images.classes))
 
-        def look(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
+        def lookup(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
             labels, mask, id, _ = dataset[index]
             image = read_image(originals[id], mask.shape) if id in originals else None
             return image, mask, labels
 
-        return ScoredImages(scorer.score(nn.Identity(), dataset, images.classes), look, images.palette)
+        return ScoredImages(scorer.score(nn.Identity(), dataset, images.classes), lookup, images.palette)
 
     return Subject(images, split, "predictions", {}, str(predictions), score)
 

@@ -66,7 +66,7 @@ def extract(cfg: DictConfig) -> Path:
             for split in images.splits:
                 copies = _copies(batches, split, cfg.extract.augmentations)
                 _extract_split(writer, split, copies, cfg.num_workers, sample)
-        writer.finish()
+        writer.write_index()
     store = SampleStore(folder)
     print_store(store, images.classes)
     if cfg.embedding and distributed.is_rank_zero():

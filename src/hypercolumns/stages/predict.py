@@ -23,7 +23,7 @@ from hypercolumns.prediction import (
     find_sources,
 )
 from hypercolumns.reports.metric_tables import print_metrics
-from hypercolumns.runs.files import COUNTS, METRICS, RECORD
+from hypercolumns.runs.files import COUNTS, METRICS, RUN_FILE
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
 from hypercolumns.settings.predict import check_predict_settings, find_device, predict_options
@@ -74,7 +74,7 @@ def predict(cfg: DictConfig) -> int:
 
 def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], masks: Path | None) -> None:
     """Raise HypercolumnsError if `out` is a run's folder, or an image or a true mask would be replaced by an output."""
-    if (out / RECORD).is_file():
+    if (out / RUN_FILE).is_file():
         raise HypercolumnsError(
             f"out={out} is the folder of a run, whose files would be replaced; choose another folder"
         )

@@ -67,7 +67,12 @@ def _trained(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone
         **training.optimization(cfg),
     )
     batches = SampleDataModule(
-        store, cfg.batch_size, cfg.num_workers, cfg.seed, cfg.images_per_batch, places=classifier.needs_coordinates
+        store,
+        cfg.batch_size,
+        cfg.num_workers,
+        cfg.seed,
+        cfg.images_per_batch,
+        with_coordinates=classifier.needs_coordinates,
     )
     fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter))
     return segmenter

@@ -17,6 +17,7 @@ from hypercolumns.evaluation.tap_ranking import (
 from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.reports import ranking_tables
+from hypercolumns.reports.ranking_tables import RankingRow
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
@@ -28,8 +29,6 @@ from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import origin
 from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.store import Samples, SampleStore, Split
-
-Row = dict[str, Any]
 
 
 def rank_taps(cfg: DictConfig) -> Run:
@@ -54,7 +53,7 @@ def rank_taps(cfg: DictConfig) -> Run:
             write_json(run.folder / "ranking.json", {"trials": rows})
             best = ranking_tables.chosen_subset(rows)
             scored = {f"sample_{name}": best[name] for name in ("miou", "accuracy")}
-            run.finish({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
+            run.mark_finished({"stage": cfg.stage, "images": 0, "miou": None, **scored, "taps": best["taps"]})
         rows = read_json(run.folder / "ranking.json")["trials"]
         ranking_tables.print_ranking(
             rows, f"{cfg.cnn.name}: linear probes of its taps on the val samples of {images.name}"
@@ -68,29 +67,29 @@ def rank_taps(cfg: DictConfig) -> Run:
     return run
 
 
-def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[Row]:
+def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[RankingRow]:
     """What was tried, best first."""
-    rules = _rules(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
-    if not rules.larger(()):
+    constraints = _constraints(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
+    if not constraints.larger(()):
         raise HypercolumnsError(
-            f"rank.max_channels={rules.max_channels} allows none of the taps; the narrowest layer has "
-            f"{min(rules.channels[: rules.layers])} channels"
+            f"rank.max_channels={constraints.max_channels} allows none of the taps; the narrowest layer has "
+            f"{min(constraints.channels[: constraints.layers])} channels"
         )
     train, val = (_some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
     statistics = store.split("train").statistics()
-    probes = LinearProbes(train, val, statistics, rules.channels, classes, cfg.rank.components, cfg.seed)
-    steps = forward_selection(rules, probes.score)
+    probes = LinearProbes(train, val, statistics, constraints.channels, classes, cfg.rank.components, cfg.seed)
+    steps = forward_selection(constraints, probes.score)
     tried = {trial.subset: (number, trial) for number, step in enumerate(steps, start=1) for trial in step.new}
-    everything = tuple(range(len(rules.channels)))
+    everything = tuple(range(len(constraints.channels)))
     of_all = tried[everything][1] if everything in tried else probes.score(everything)
     tried.setdefault(everything, (0, of_all))
     kept = [step.kept for step in steps]
     names: list[Any] = [*map(list, backbone.tap_modules), *([make.name] for make in backbone.contexts)]
 
-    def row(number: int, trial: ProbeResult) -> Row:
+    def row(number: int, trial: ProbeResult) -> RankingRow:
         return {
             "taps": [names[tap] for tap in trial.subset],
-            "channels": rules.total_channels(trial.subset),
+            "channels": constraints.total_channels(trial.subset),
             "components": trial.components,
             "miou": trial.miou,
             "accuracy": trial.accuracy,
@@ -103,11 +102,11 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     return sorted((row(*trial) for trial in tried.values()), key=lambda row: (-row["miou"], row["channels"]))
 
 
-def _rules(backbone: Backbone, most: int | None, budget: int | None) -> SubsetConstraints:
+def _constraints(backbone: Backbone, max_taps: int | None, max_channels: int | None) -> SubsetConstraints:
     """Which subsets of a backbone's taps could be a `cnn.taps` with the same features."""
     layers = len(backbone.tap_modules)
     from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
-    return SubsetConstraints([tap.channels for tap in backbone.taps], layers, from_deepest, most, budget)
+    return SubsetConstraints([tap.channels for tap in backbone.taps], layers, from_deepest, max_taps, max_channels)
 
 
 def _some(split: Split, count: int, seed: int) -> Samples:

@@ -37,6 +37,6 @@ def verify(cfg: DictConfig) -> Path:
         more = f" and {len(damage) - MAX_NAMED} more" if len(damage) > MAX_NAMED else ""
         raise StoreError(f"{folder} is damaged: {', '.join(damage[:MAX_NAMED])}{more}; {REPAIR}")
     store = SampleStore(folder)
-    rows = sum(len(store.split(split)) for split in store.records)
+    rows = sum(len(store.split(split)) for split in store.index_entries)
     console.print(f"verify: {rows:,} samples in {folder} are as they were written", markup=False)
     return folder

@@ -17,22 +17,22 @@ def find_damage(folder: Path, track: Track = iter) -> list[str]:
     sha256 of each. `track` may show the progress. Raises StoreError if there is no finished store.
     """
     store = SampleStore(folder)
-    records = {
-        Shard(folder, split, number): record
-        for split, of_split in store.records.items()
-        for number, record in enumerate(of_split)
+    entries = {
+        Shard(folder, split, number): entry
+        for split, of_split in store.index_entries.items()
+        for number, entry in enumerate(of_split)
     }
-    listed = {shard.sidecar.name for shard in records}
+    listed = {shard.sidecar.name for shard in entries}
     found = [
         f"{path.name} is not in {INDEX}" for path in sorted(folder.glob("*-?????.json")) if path.name not in listed
     ]
     if fingerprint_of(folder) != store.fingerprint:
         found.append(f"{FINGERPRINT} does not agree with {INDEX}")
-    for shard in track(list(records)):
+    for shard in track(list(entries)):
         damage = shard.find_damage(store.fingerprint)
-        if damage is None and shard.record() != records[shard]:
+        if damage is None and shard.index_entry() != entries[shard]:
             damage = f"{shard.sidecar.name} does not agree with the index"
-        if damage is None and file_hash(shard.file) != records[shard]["sha256"]:
+        if damage is None and file_hash(shard.file) != entries[shard]["sha256"]:
             damage = f"{shard.file.name} has changed since it was written (its sha256 differs)"
         if damage is not None:
             found.append(damage)

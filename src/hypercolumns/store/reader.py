@@ -31,11 +31,11 @@ def fingerprint_of(folder: Path) -> dict[str, Any] | None:
 
 
 class Samples(NamedTuple):
-    """Features (N, D) float16, labels (N,) int64, and the places (N,) of their pixels, float32, if they were wanted."""
+    """Features (N, D) float16, labels (N,) int64, and the coordinates (N,) float32 of their pixels, if asked for."""
 
     features: Tensor
     labels: Tensor
-    places: PixelCoordinates
+    coordinates: PixelCoordinates
 
 
 class SampleStore:
@@ -44,7 +44,7 @@ class SampleStore:
     Attributes:
         folder: of the store.
         fingerprint: all that decided its contents.
-        records: what the index says of each shard of each split.
+        index_entries: what the index says of each shard of each split.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,9 +60,9 @@ class SampleStore:
             )
         try:
             self.fingerprint: dict[str, Any] = dict(index["fingerprint"])
-            self.records: dict[str, list[dict[str, Any]]] = dict(index["splits"].items())
+            self.index_entries: dict[str, list[dict[str, Any]]] = dict(index["splits"].items())
             self._splits = {
-                name: Split(folder, name, records, self.fingerprint) for name, records in self.records.items()
+                name: Split(folder, name, entries, self.fingerprint) for name, entries in self.index_entries.items()
             }
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise StoreError(
@@ -89,19 +89,19 @@ class Split:
         channels: D.
     """
 
-    def __init__(self, folder: Path, name: str, records: Sequence[dict[str, Any]], fingerprint: Fingerprint) -> None:
-        """The shards that the index lists; raises whatever comes of a record that is not as it should be."""
-        self.shards = [Shard(folder, name, number) for number in range(len(records))]
+    def __init__(self, folder: Path, name: str, entries: Sequence[dict[str, Any]], fingerprint: Fingerprint) -> None:
+        """The shards that the index lists; raises whatever comes of an entry that is not as it should be."""
+        self.shards = [Shard(folder, name, number) for number in range(len(entries))]
         self.counts = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(record["samples_per_class"], dtype=torch.int64) for record in records], batch_first=True
+            [torch.tensor(entry["samples_per_class"], dtype=torch.int64) for entry in entries], batch_first=True
         )
-        self.bytes = sum(int(record["bytes"]) for record in records)
-        self.channels = int(records[0]["channels"])
-        for record in records:
-            if record["rows"] != sum(record["samples_per_class"]) or record["channels"] != self.channels:
-                raise ValueError(f"rows or channels of {record['shard']}")
-        self._records, self._fingerprint = records, fingerprint
-        self._starts = torch.tensor([0, *(int(record["rows"]) for record in records)]).cumsum(0)
+        self.bytes = sum(int(entry["bytes"]) for entry in entries)
+        self.channels = int(entries[0]["channels"])
+        for entry in entries:
+            if entry["rows"] != sum(entry["samples_per_class"]) or entry["channels"] != self.channels:
+                raise ValueError(f"rows or channels of {entry['shard']}")
+        self._index_entries, self._fingerprint = entries, fingerprint
+        self._starts = torch.tensor([0, *(int(entry["rows"]) for entry in entries)]).cumsum(0)
         self._maps: dict[int, dict[str, Tensor]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,36 +122,36 @@ class Split:
 
     def check(self) -> None:
         """Raise StoreError unless every shard and sidecar is there, at its size."""
-        for shard, record in zip(self.shards, self._records, strict=True):
+        for shard, entry in zip(self.shards, self._index_entries, strict=True):
             if not shard.sidecar.is_file():
                 raise StoreError(f"{shard.sidecar} is missing; {REPAIR}")
             size = shard.file.stat().st_size if shard.file.is_file() else 0
-            if size != record["bytes"]:
-                raise StoreError(f"{shard.file} has {size} bytes, not {record['bytes']}; {REPAIR}")
+            if size != entry["bytes"]:
+                raise StoreError(f"{shard.file} has {size} bytes, not {entry['bytes']}; {REPAIR}")
 
     def start(self, number: int) -> int:
         """The first row of a shard."""
         return int(self._starts[number])
 
     def tensors(self, number: int) -> dict[str, Tensor]:
-        """The tensors of a shard (see `Shard.read`)."""
+        """The tensors of a shard (see `Shard.load`)."""
         if number not in self._maps:
-            found, record = self.shards[number].read(self._fingerprint), self._records[number]
-            if found["features"].shape != (record["rows"], self.channels):
-                raise self.shards[number].damage_error(f"it has not the {record['rows']} samples that {INDEX} lists")
+            found, entry = self.shards[number].load(self._fingerprint), self._index_entries[number]
+            if found["features"].shape != (entry["rows"], self.channels):
+                raise self.shards[number].damage_error(f"it has not the {entry['rows']} samples that {INDEX} lists")
             counts = found["labels"].bincount(minlength=self.counts.shape[1])
             if not torch.equal(counts, self.counts[number]):
                 raise self.shards[number].damage_error(f"it has not the samples of each class that {INDEX} lists")
             self._maps[number] = found
         return self._maps[number]
 
-    def fetch(self, rows: Tensor, places: bool = False) -> Samples:
-        """The samples of these rows (N,), in their order, fastest if it ascends; with `places`, where they are."""
+    def fetch(self, rows: Tensor, with_coordinates: bool = False) -> Samples:
+        """The samples of these rows (N,), in their order, fastest if it ascends; on request with coordinates."""
         if (rows.diff() < 0).any():
             ascending, order = rows.sort()
             back = order.argsort()
-            found = self.fetch(ascending, places)
-            own = PixelCoordinates(*(one[back] for one in found.places)) if places else found.places
+            found = self.fetch(ascending, with_coordinates)
+            own = PixelCoordinates(*(one[back] for one in found.coordinates)) if with_coordinates else found.coordinates
             return Samples(found.features[back], found.labels[back], own)
         features = torch.empty(len(rows), self.channels, dtype=torch.float16)
         labels = torch.empty(len(rows), dtype=torch.uint8)
@@ -165,7 +165,7 @@ class Split:
                 tensors = self.tensors(number)
                 torch.index_select(tensors["features"], 0, which, out=to_features)
                 torch.index_select(tensors["labels"], 0, which, out=to_labels)
-                if places:
+                if with_coordinates:
                     sizes = tensors["sizes"][self._images_of(number, which)]
                     middles.append((tensors["positions"][which] + 0.5) / sizes)
         return Samples(features, labels.long(), PixelCoordinates(*torch.cat(middles).unbind(1)))

@@ -115,7 +115,7 @@ class Shard:
         }
         write_json(self.sidecar, sidecar)
 
-    def read(self, fingerprint: Fingerprint) -> dict[str, Tensor]:
+    def load(self, fingerprint: Fingerprint) -> dict[str, Tensor]:
         """Its tensors as memory maps; raises StoreError if it can't be read or is not this one.
 
         features (N, D) float16, labels (N,) uint8, images (N,) int32: the number of each sample's image in the shard,
@@ -163,7 +163,7 @@ class Shard:
         size = self.file.stat().st_size
         return None if size == sidecar["bytes"] else f"{self.file.name} has {size} bytes, not {sidecar['bytes']}"
 
-    def record(self) -> dict[str, Any]:
+    def index_entry(self) -> dict[str, Any]:
         """What the index says of it: its sidecar without the images and the fingerprint, and the sidecar's own hash."""
         sidecar = read_json(self.sidecar)
         kept = {name: value for name, value in sidecar.items() if name not in ("images", "fingerprint")}

@@ -34,7 +34,7 @@ class StoreWriter:
                 for shard in writer.claims("train"):
                     writer.write(shard, samples_of(writer.images(shard)))
             ...
-            writer.finish()
+            writer.write_index()
     """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any], images: Mapping[str, int]) -> None:
@@ -96,11 +96,11 @@ class StoreWriter:
         shard.write(images, self.fingerprint)
         self._give_back(shard)
 
-    def finish(self) -> None:
+    def write_index(self) -> None:
         """Write the index, when nothing is missing; raises HypercolumnsError if a split has no samples."""
         splits: dict[str, list[dict[str, Any]]] = {}
         for shard in self._images:
-            splits.setdefault(shard.split, []).append(shard.record())
+            splits.setdefault(shard.split, []).append(shard.index_entry())
         for split, records in splits.items():
             if not sum(record["rows"] for record in records):
                 raise HypercolumnsError(f"no samples of the {split} split: all pixels of its masks are void (255)")

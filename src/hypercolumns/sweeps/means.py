@@ -10,7 +10,7 @@ REPEATED_SETTINGS = ("data.val_group", "seed")  # settings
 
 
 class RepeatedMean(NamedTuple):
-    """Of jobs that agree in all settings but `REPEATING`.
+    """Of jobs that agree in all settings but `REPEATED_SETTINGS`.
 
     Attributes:
         settings: of the first of them.

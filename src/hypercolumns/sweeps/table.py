@@ -31,13 +31,13 @@ class SweepTable(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse what can't be a sweep; where jobs run elsewhere, each looks at its own machine."""
-        with _faults_end():
+        with _exit_on_error():
             if "basic_launcher" in config.hydra.launcher._target_:
                 refuse_several_processes(config, list(config.hydra.overrides.task))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Show and write the table."""
-        with _faults_end():
+        with _exit_on_error():
             records = rank_jobs(read_records(Path(config.hydra.sweep.dir)))
             show_sweep(records, Path(config.hydra.sweep.dir))
         if any(record.status == FAILED for record in records):
@@ -45,7 +45,7 @@ class SweepTable(Callback):
 
 
 @contextmanager
-def _faults_end() -> Iterator[None]:
+def _exit_on_error() -> Iterator[None]:
     """Let a fault end the program; Hydra would make it a warning."""
     try:
         yield
@@ -104,8 +104,8 @@ def _print(records: Sequence[JobRecord]) -> None:
         for index in kept:
             table.add_column(Text(header[index]), justify="left" if index == len(header) - 1 else "right", no_wrap=True)
         for record, row in zip(records, rows, strict=True):
-            look = {DONE: "", FAILED: "red"}.get(record.status, "dim")
-            table.add_row(*(Text(row[index]) for index in kept), style=look)
+            style = {DONE: "", FAILED: "red"}.get(record.status, "dim")
+            table.add_row(*(Text(row[index]) for index in kept), style=style)
         if not console.is_terminal or _width(table) <= console.width or not less_important:
             break
         kept.remove(less_important.pop(0))

@@ -25,7 +25,7 @@ SampleBatch = tuple[Tensor, Tensor, PixelCoordinates]
 
 
 class PixelClassificationTask(pl.LightningModule):
-    """Train a classifier on batches of (hypercolumns (N, D), labels (N,), places of N pixels).
+    """Train a classifier on batches of (hypercolumns (N, D), labels (N,), coordinates of N pixels).
 
     Logs train/loss, val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. All but the losses are of
     the samples, which are not spread over the images as pixels are: no figures of segmentation.
@@ -51,9 +51,9 @@ class PixelClassificationTask(pl.LightningModule):
 
     def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        hypercolumns, labels, places = batch
+        hypercolumns, labels, coordinates = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
-            logits = self.classifier(hypercolumns.float(), places)
+            logits = self.classifier(hypercolumns.float(), coordinates)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True)
         self.epoch_loss.update(loss, len(labels))
@@ -62,8 +62,8 @@ class PixelClassificationTask(pl.LightningModule):
 
     def validation_step(self, batch: SampleBatch, batch_idx: int) -> None:
         """Count one batch."""
-        hypercolumns, labels, places = batch
-        logits = self.classifier(hypercolumns.float(), places)
+        hypercolumns, labels, coordinates = batch
+        logits = self.classifier(hypercolumns.float(), coordinates)
         self.confusion.update(logits.argmax(1), labels)
         self.val_loss.update(cross_entropy(logits, labels, None), len(labels))
         self.log("val/loss", self.val_loss)

@@ -9,8 +9,7 @@ import torch
 
 from hypercolumns import SegmentationPredictor, Segmenter
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone
-from hypercolumns.models.backbones import _timm as from_timm
+from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone, _timm
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 
@@ -61,7 +60,7 @@ def test_buffers_that_no_file_holds_are_made():
 class TestWeights:
     def test_pretrained_ones_bring_their_normalisation(self, monkeypatch):
         state = timm.create_model("test_resnet").state_dict()
-        monkeypatch.setattr(from_timm, "pretrained", lambda model: state)
+        monkeypatch.setattr(_timm, "pretrained", lambda model: state)
         backbone = Backbone(NAME, None, "pretrained", mean=IMAGENET_MEAN)
         assert backbone.mean.flatten().tolist() == backbone.std.flatten().tolist() == [0.5] * 3
         assert torch.equal(backbone.body.get_parameter("conv1.0.weight"), state["conv1.0.weight"])
@@ -83,7 +82,7 @@ class TestWeights:
         with pytest.raises(
             HypercolumnsError, match=r"^weights=pretrained .* \(no route to host\); pass the path of a file, or null"
         ):
-            from_timm.pretrained("test_resnet")
+            _timm.pretrained("test_resnet")
 
     def test_those_of_torchvision_are_refused(self):
         with pytest.raises(HypercolumnsError, match=r"IMAGENET1K_V1 is neither a file nor pretrained, timm's own"):

@@ -15,9 +15,9 @@ from hypercolumns.store import Samples, SampleStore, Split
 class SampleDataset(Dataset[Samples]):
     """The samples of a split; batches are fetched whole."""
 
-    def __init__(self, split: Split, places: bool = False) -> None:
-        """The samples of `split`; with `places`, where they are."""
-        self.split, self.places = split, places
+    def __init__(self, split: Split, with_coordinates: bool = False) -> None:
+        """The samples of `split`; on request with coordinates."""
+        self.split, self.with_coordinates = split, with_coordinates
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -25,7 +25,7 @@ class SampleDataset(Dataset[Samples]):
 
     def __getitems__(self, rows: Tensor) -> Samples:
         """The samples of these rows (N,)."""
-        return self.split.fetch(rows, self.places)
+        return self.split.fetch(rows, self.with_coordinates)
 
 
 class SampleDataModule(ResumableDataModule):
@@ -41,18 +41,18 @@ class SampleDataModule(ResumableDataModule):
         num_workers: int = 0,
         seed: int = 0,
         images_per_batch: int | None = None,
-        places: bool = False,
+        with_coordinates: bool = False,
     ) -> None:
         """The samples of `store`, in batches of at most `batch_size`, in training from at most `images_per_batch`.
 
-        With `places`, batches say where in their images samples are.
+        Batches have coordinates, where in their images samples are, only if `with_coordinates` is set.
         """
         super().__init__()
         check_int("batch_size", batch_size, minimum=1)
         check_int("num_workers", num_workers, minimum=0)
         if images_per_batch is not None:
             check_int("images_per_batch", images_per_batch, minimum=1)
-        self.images_per_batch, self.places = images_per_batch, places
+        self.images_per_batch, self.with_coordinates = images_per_batch, with_coordinates
         self.store, self.batch_size, self.num_workers, self.seed = store, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader[Samples]:
@@ -79,7 +79,7 @@ class SampleDataModule(ResumableDataModule):
 
     def _loader(self, split: Split, batches: SampleBatchSampler | GroupedBatchSampler) -> DataLoader[Samples]:
         return DataLoader(
-            SampleDataset(split, self.places),
+            SampleDataset(split, self.with_coordinates),
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=_as_it_is,

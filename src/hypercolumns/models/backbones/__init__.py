@@ -1,5 +1,5 @@
 """Convolutional networks, cut at taps."""
 
-from hypercolumns.models.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from hypercolumns.models.backbones.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone, as_float
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Backbone", "as_float"]

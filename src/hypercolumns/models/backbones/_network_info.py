@@ -14,7 +14,7 @@ from hypercolumns.models.backbones._receptive_field import Maps, cell_grids, shi
 from hypercolumns.models.taps import Tap
 
 CANDIDATE_SIDES = [2**power for power in range(10)]  # between which the least one is sought
-TapModules = tuple[tuple[str, ...], ...]
+HashableTapModules = tuple[tuple[str, ...], ...]
 
 
 class NetworkInfo(NamedTuple):
@@ -26,11 +26,11 @@ class NetworkInfo(NamedTuple):
 
 
 CACHE: dict[
-    tuple[str, Callable[[], nn.Module] | None, TapModules], NetworkInfo
+    tuple[str, Callable[[], nn.Module] | None, HashableTapModules], NetworkInfo
 ] = {}  # stages build the same ones often
 
 
-def network_info(network: str, skeleton: GraphModule, tap_modules: TapModules) -> NetworkInfo:
+def network_info(network: str, skeleton: GraphModule, tap_modules: HashableTapModules) -> NetworkInfo:
     """Derive what follows from a network and its taps, once.
 
     Args:
@@ -47,19 +47,19 @@ def network_info(network: str, skeleton: GraphModule, tap_modules: TapModules) -
     return CACHE[key]
 
 
-def map_shapes(skeleton: GraphModule, tap_modules: TapModules, height: int, width: int) -> list[torch.Size]:
+def map_shapes(skeleton: GraphModule, tap_modules: HashableTapModules, height: int, width: int) -> list[torch.Size]:
     """The shapes of the maps of one image of that size."""
     return [cells.shape for cells in _maps(skeleton, tap_modules)(torch.empty(1, 3, height, width, device="meta"))]
 
 
-def _maps(skeleton: GraphModule, tap_modules: TapModules) -> Maps:
+def _maps(skeleton: GraphModule, tap_modules: HashableTapModules) -> Maps:
     # By `forward`: a call would print what is wrong with it before it raises.
     return functools.partial(_fx.run, skeleton.forward, tap_modules)
 
 
-def _derive(network: str, skeleton: GraphModule, tap_modules: TapModules) -> NetworkInfo:
+def _derive(network: str, skeleton: GraphModule, tap_modules: HashableTapModules) -> NetworkInfo:
     shapes: Any = functools.partial(map_shapes, skeleton, tap_modules)
-    side = _least_side(shapes)
+    side = _min_side(shapes)
     try:
         small, large = shapes(side, side), shapes(2 * side + 13, 3 * side + 17)
     except Exception as error:
@@ -76,7 +76,7 @@ def _derive(network: str, skeleton: GraphModule, tap_modules: TapModules) -> Net
     return NetworkInfo(side, shift_periods(skeleton), tuple(layers))
 
 
-def _least_side(shapes: Callable[[int, int], list[torch.Size]]) -> int:
+def _min_side(shapes: Callable[[int, int], list[torch.Size]]) -> int:
     def takes(side: int) -> bool:
         try:
             return all(0 not in shape for shape in shapes(side, side))

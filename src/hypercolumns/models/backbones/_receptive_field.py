@@ -174,8 +174,8 @@ def _combined(*parts: Any, **_: Any) -> Tensor:
     """The sum of maps; numbers and parameters leave no trace, nor do gates: maps with fewer values than others."""
     maps = [part for part in parts if isinstance(part, MeanPropagation)]
     shape = torch.broadcast_shapes(*(part.shape for part in parts if isinstance(part, Tensor)))
-    most = max(part.numel() for part in maps)
-    counted = [part.expand(shape) for part in maps if part.gated or part.numel() == most]
+    full_size = max(part.numel() for part in maps)
+    counted = [part.expand(shape) for part in maps if part.gated or part.numel() == full_size]
     return functools.reduce(torch.add, counted)
 
 
@@ -198,7 +198,7 @@ def _convolution(
     shape = F.conv2d(mean[:1].to("meta"), alike, None, stride, padding, dilation).shape
     if padding == "same":
         padding = [step * (side - 1) // 2 for step, side in zip(_pair(dilation), kernel, strict=True)]
-    cells = _window_means(mean, kernel, stride, 0 if padding == "valid" else padding, dilation, shape)
+    cells = _pooled_means(mean, kernel, stride, 0 if padding == "valid" else padding, dilation, shape)
     return cells.expand(-1, len(weight), -1, -1)
 
 
@@ -212,7 +212,7 @@ def _pooling(
     **_: Any,
 ) -> Tensor:
     shape = F.max_pool2d(x[:1, :1].to("meta"), kernel_size, stride or None, padding, dilation, ceil_mode).shape
-    return _window_means(x, kernel_size, stride or kernel_size, padding, dilation, shape)
+    return _pooled_means(x, kernel_size, stride or kernel_size, padding, dilation, shape)
 
 
 def _average_pooling(
@@ -221,7 +221,7 @@ def _average_pooling(
     return _pooling(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
 
 
-def _window_means(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, shape: Sequence[int]) -> Tensor:
+def _pooled_means(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, shape: Sequence[int]) -> Tensor:
     """The mean of each window of a map that goes on beyond its border: that of `shape` windows along y and x."""
     kernel, stride, padding, dilation = (_pair(setting) for setting in (kernel, stride, padding, dilation))
     for axis in (0, 1):

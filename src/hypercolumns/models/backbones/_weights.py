@@ -50,7 +50,7 @@ def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisatio
             f"one of torchvision's weights for {network} ({known})" if model is None else f"{PRETRAINED}, timm's own"
         )
         raise ArgumentError(f"weights={weights} is neither a file nor {known}")
-    return _read(path), None
+    return _load_file(path), None
 
 
 def _of_torchvision(network: str) -> Mapping[str, Any]:
@@ -60,7 +60,7 @@ def _of_torchvision(network: str) -> Mapping[str, Any]:
     return torchvision.models.get_model_weights(network).__members__
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def _load_file(path: Path) -> Mapping[str, Tensor]:
     expected = "expected a state dict saved by torch.save or as safetensors"
     try:
         state = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else checkpoints.load_plain(path)
@@ -102,13 +102,13 @@ def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     ]
     if missing or reshaped:
         unknown = [key for key in given if key not in wanted]  # which in itself is no fault: layers after the last tap
-        faults = [
+        problems = [
             f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",
             f"it has {_some(unknown)} instead" if missing and unknown else "",
             "; ".join(reshaped[:MAX_SHOWN]) + (" and others" if len(reshaped) > MAX_SHOWN else ""),
         ]
         raise ArgumentError(
-            f"{source} does not fit this network: {'; '.join(filter(None, faults))}; pass weights of the same network"
+            f"{source} does not fit this network: {'; '.join(filter(None, problems))}; pass weights of the same network"
         )
     damaged = [key for key in wanted if key in state and not state[key].isfinite().all()]
     if damaged:

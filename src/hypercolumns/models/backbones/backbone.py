@@ -25,6 +25,11 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def as_float(images: Tensor) -> Tensor:
+    """Images, uint8 or float in [0, 1], as float in [0, 1]."""
+    return images / 255 if images.dtype == torch.uint8 else images
+
+
 class Backbone(nn.Module):
     """A network cut off after its last tap, with the normalisation of its input.
 

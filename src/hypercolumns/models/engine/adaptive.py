@@ -16,7 +16,7 @@ from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.points import PointClassifier
 
-LogitsFn = Callable[[Tensor, Tensor], Tensor]
+PixelLogits = Callable[[Tensor, Tensor], Tensor]
 MAX_STRIDE = 256
 
 
@@ -62,14 +62,14 @@ def adaptive_labels(
     return _subdivide(logits, lengths, settings)[: size[0], : size[1]]
 
 
-def _subdivide(logits: LogitsFn, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
+def _subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
     """The classes of all pixels, given the logits (N, classes) of pixels in these rows (N,) and columns (N,)."""
     step = settings.stride
     grid = torch.meshgrid(*(torch.arange(0, length, step) for length in lengths), indexing="ij")
     labels, margins = (found.view(grid[0].shape) for found in _decide(logits(grid[0].flatten(), grid[1].flatten())))
     while step > 1:
         step //= 2
-        split = (_least(labels) != -_least(-labels)) | (_least(margins) < settings.margin)
+        split = (_corner_minimum(labels) != -_corner_minimum(-labels)) | (_corner_minimum(margins) < settings.margin)
         labels, margins = _spread(labels), _between(margins)
         # The middles of a block and of its sides; blocks side by side share a side.
         wanted = torch.zeros_like(labels, dtype=torch.bool)
@@ -84,8 +84,8 @@ def _subdivide(logits: LogitsFn, lengths: Sequence[int], settings: AdaptiveSetti
     return labels.to(torch.uint8)
 
 
-def _least(corners: Tensor) -> Tensor:
-    """The least of each block's four corners."""
+def _corner_minimum(corners: Tensor) -> Tensor:
+    """The minimum of each block's four corners."""
     across = torch.minimum(corners[:, :-1], corners[:, 1:])
     return torch.minimum(across[:-1], across[1:])
 

@@ -36,7 +36,7 @@ class TapGroup(NamedTuple):
     nested: bool
 
 
-class _Grid(NamedTuple):
+class _GridProjection(NamedTuple):
     """What is interpolated, and the cells around each row and each column of pixels, see `bilinear_neighbours`.
 
     The columns of a nested grid are interpolated at those of the next one.
@@ -65,7 +65,7 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
         for group, following in zip(groups, [*groups[1:], groups[-1]], strict=True)
     ]
     grids = [
-        _grid(group, torch.arange(height), own, bias if number == 0 else None)
+        _project_group(group, torch.arange(height), own, bias if number == 0 else None)
         for number, (group, own) in enumerate(zip(groups, columns, strict=True))
     ]
 
@@ -91,7 +91,7 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
     return pixels
 
 
-def _grid(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _Grid:
+def _project_group(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _GridProjection:
     """For these rows and columns; a bias is added to the projection, as the weights of a pixel's cells sum to 1."""
     (one, *_), parts = group.maps, group.parts
     cells = [each.values.permute(0, 2, 3, 1) for each in group.maps]
@@ -102,4 +102,6 @@ def _grid(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -
         table, weight = add(F.linear(*each) for each in zip(cells, parts, biases, strict=True)), None
     top, bottom, down = bilinear_neighbours(rows, one.row_centres)
     left, right, across = bilinear_neighbours(columns, one.column_centres)
-    return _Grid(table, weight, bias, top, bottom, down.to(table), left, right, across.to(table), group.nested)
+    return _GridProjection(
+        table, weight, bias, top, bottom, down.to(table), left, right, across.to(table), group.nested
+    )
