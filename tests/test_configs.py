@@ -164,6 +164,14 @@ def test_setting_of_another_stage_is_refused(stage, override, stages, run_script
     )
 
 
+def test_shared_part_is_no_option(run_script, tmp_path):
+    result = run_script("train.py", "stage=validate", "data=_subset", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (
+        2,
+        "error: data=_subset is a part that other options share; choose one of those\n",
+    )
+
+
 def test_settings_page_is_current():
     assert (ROOT / "docs" / "settings.md").read_text() == page(CONF), "run: python -m hypercolumns.settings.docs_page"
 

@@ -22,6 +22,7 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         HypercolumnsError: for the first setting that can't be.
     """
+    _check_options()
     _check_taken(cfg)
     if "cnn" in cfg:
         plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
@@ -33,6 +34,13 @@ def check_settings(cfg: DictConfig) -> None:
     _check_kinds(cfg)
     if cfg.stage != "all" and cfg.get("monitor") is not None:  # stage all has settings of its own for each stage
         _check_epochs(cfg)
+
+
+def _check_options() -> None:
+    """Raise HypercolumnsError if a chosen option is what other options share, and no whole one."""
+    for group, option in HydraConfig.get().runtime.choices.items() if HydraConfig.initialized() else ():
+        if str(option).startswith("_"):
+            raise HypercolumnsError(f"{group}={option} is a part that other options share; choose one of those")
 
 
 def _check_taken(cfg: DictConfig) -> None:
