@@ -11,7 +11,7 @@ from hypercolumns.evaluation.tap_ranking import (
     ProbeResult,
     SubsetConstraints,
     correlations,
-    fit,
+    fit_logistic,
     forward_selection,
     principal_components,
 )
@@ -67,13 +67,13 @@ class TestProbe:
     def test_at_the_best_weights_the_gradient_is_zero(self):
         torch.manual_seed(0)
         features, labels = torch.randn(300, 5), torch.randint(0, 3, (300,))
-        weight, bias = (parameter.requires_grad_() for parameter in fit(features, labels, 3, steps=200))
+        weight, bias = (parameter.requires_grad_() for parameter in fit_logistic(features, labels, 3, steps=200))
         loss = F.cross_entropy(F.linear(features, weight, bias), labels) + tap_ranking.PENALTY * weight.square().sum()
         for gradient in torch.autograd.grad(loss, [weight, bias]):
             assert gradient.abs().max() < 1e-5
 
     def test_without_features_it_knows_the_frequencies(self):
-        weight, bias = fit(torch.zeros(10, 1), torch.tensor([0] * 7 + [1] * 3), 2)
+        weight, bias = fit_logistic(torch.zeros(10, 1), torch.tensor([0] * 7 + [1] * 3), 2)
         assert torch.allclose(bias.softmax(0), torch.tensor([0.7, 0.3]), atol=1e-4)
         assert not weight.any()
 
@@ -81,7 +81,7 @@ class TestProbe:
         torch.manual_seed(0)
         labels = torch.randint(0, 4, (200,))
         features = F.one_hot(labels, 4) + 0.1 * torch.randn(200, 4)
-        weight, bias = fit(features, labels, 4)
+        weight, bias = fit_logistic(features, labels, 4)
         assert (F.linear(features, weight, bias).argmax(1) == labels).all()
 
 

@@ -33,7 +33,7 @@ from hypercolumns.settings.identity import shared_settings
 from hypercolumns.settings.model import backbone
 from hypercolumns.settings.schema import taken
 from hypercolumns.settings.stage_inputs import find_store
-from hypercolumns.settings.value_checks import number_of_images
+from hypercolumns.settings.value_checks import check_number_of_images
 from hypercolumns.stages import all as all_stages
 from hypercolumns.stages import run_stage
 from hypercolumns.stages.train import _average_with_initial
@@ -756,7 +756,7 @@ class TestPretrainAndTrain:
         with pytest.raises(
             HypercolumnsError, match=rf"val_images={images} must be all, or a number of images \(0 for none"
         ):
-            number_of_images("val_images", images)
+            check_number_of_images("val_images", images)
 
     def test_a_start_of_another_network_does_not_fit(self, sqn):
         message = r"init_from=mine does not fit: cnn\.network is squeezenet1_0, this command has rgb; choose another"

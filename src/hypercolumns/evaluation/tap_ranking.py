@@ -79,7 +79,7 @@ class LinearProbes:
         columns = torch.cat([self.columns[tap] for tap in subset])
         with randomness.seeded(self.seed, "components", *subset):
             projection = principal_components(self.correlations[columns[:, None], columns], self.components)
-        weight, bias = fit(self._project(self.train, columns, projection), self.train.labels, self.classes)
+        weight, bias = fit_logistic(self._project(self.train, columns, projection), self.train.labels, self.classes)
         predicted = F.linear(self._project(self.val, columns, projection), weight, bias).argmax(1)
         figures = segmentation_metrics(confusion(predicted, self.val.labels, self.classes))
         return ProbeResult(subset, projection.shape[1], figures.miou or 0.0, figures.pixel_accuracy or 0.0)
@@ -113,7 +113,7 @@ def principal_components(correlations: Tensor, count: int) -> Tensor:
     return vectors[:, :kept] / variances[:kept].clamp(min=MIN_VARIANCE).sqrt()
 
 
-def fit(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> tuple[Tensor, Tensor]:
+def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> tuple[Tensor, Tensor]:
     """Logistic regression of labels (N,) on features (N, d): weight (C, d) and bias (C,), by L-BFGS on all samples."""
     weight = torch.zeros(classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(classes, 1, requires_grad=True)

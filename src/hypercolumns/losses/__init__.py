@@ -1,7 +1,7 @@
 """What a training step minimises: losses of logits (N, classes) against labels (N,), void left out."""
 
+from hypercolumns.losses.base import ClassWeights, Loss, balanced_weights
 from hypercolumns.losses.cross_entropy import CrossEntropy, cross_entropy
-from hypercolumns.losses.loss import ClassWeights, Loss, balanced_weights
 from hypercolumns.losses.ohem import OHEMCrossEntropy
 from hypercolumns.losses.regions import Dice, Lovasz
 from hypercolumns.losses.weighted_sum import WeightedSum

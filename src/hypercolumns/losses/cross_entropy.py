@@ -7,7 +7,7 @@ from torch import Tensor, distributed, nn
 
 from hypercolumns.errors import check_fraction
 from hypercolumns.labels import IGNORE_INDEX
-from hypercolumns.losses.loss import MIN_COUNT, ClassWeights, Loss, balanced_weights
+from hypercolumns.losses.base import MIN_COUNT, ClassWeights, Loss, balanced_weights
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights, label_smoothing: float = 0.0) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, check_fraction
 from hypercolumns.labels import IGNORE_INDEX
+from hypercolumns.losses.base import ClassWeights, Loss
 from hypercolumns.losses.cross_entropy import CrossEntropy
-from hypercolumns.losses.loss import ClassWeights, Loss
 
 
 class OHEMCrossEntropy(Loss):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.labels import IGNORE_INDEX
-from hypercolumns.losses.loss import ClassWeights, Loss
+from hypercolumns.losses.base import ClassWeights, Loss
 
 
 class _Region(Loss):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError
-from hypercolumns.losses.loss import ClassWeights, Loss
+from hypercolumns.losses.base import ClassWeights, Loss
 
 
 class WeightedSum(Loss):

@@ -13,7 +13,7 @@ from hypercolumns.prediction.outputs import (
     RenderStyle,
     check_package,
 )
-from hypercolumns.prediction.run import PredictionRun, RunSummary
+from hypercolumns.prediction.prediction_run import PredictionRun, RunSummary
 from hypercolumns.prediction.sources import Frame, Origin, Source
 
 __all__ = [

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypercolumns.runs.files import RUN_FILE
+from hypercolumns.runs.file_names import RUN_FILE
 from hypercolumns.runs.run import Identity, Run
 from hypercolumns.store import INDEX, fingerprint_of
 

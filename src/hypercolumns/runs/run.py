@@ -21,7 +21,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, release_lock, short_hash, write_json
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.environment import RunOrigin
-from hypercolumns.runs.files import COUNTS, METRICS, RUN_FILE
+from hypercolumns.runs.file_names import COUNTS, METRICS, RUN_FILE
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 

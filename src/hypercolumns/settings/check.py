@@ -13,7 +13,7 @@ from hypercolumns.settings.compose import PARTS, plain
 from hypercolumns.settings.schema import SETTINGS, not_taken, setting_of, stages_of
 
 OWN_TARGETS = {"cnn": "hypercolumns.models.backbones.Backbone", "trainer": "pytorch_lightning.Trainer"}
-NAMING_SAMPLES = ("extract", "model", "sampler")  # in stage train they only say which samples a sweep job's model is of
+SAMPLES_GROUPS = ("extract", "model", "sampler")  # in stage train they only say which samples a sweep job's model is of
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -52,7 +52,7 @@ def _check_taken(cfg: DictConfig) -> None:
             raise HypercolumnsError(not_taken(name, stage))
         group = name.partition(".")[0]
         used = compose.is_sweep_job() or (group == "sampler" and cfg.get("pixels") == "sampler")
-        if stage == "train" and group in NAMING_SAMPLES and not used:
+        if stage == "train" and group in SAMPLES_GROUPS and not used:
             also = ", or pixels=sampler" if group == "sampler" else ""
             raise HypercolumnsError(
                 f"{name} says in stage=train only which samples the model of a sweep's job (-m) is pretrained on; "

@@ -16,7 +16,7 @@ from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.identity import sample_settings, stage_dir
 from hypercolumns.store import SampleStore, fingerprint_of
 
-NAMING_SAMPLES = ("sampler", "extract.", "seed=", "experiment=")  # an experiment may have a sampler of its own
+SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")  # an experiment may have a sampler of its own
 
 
 def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Identity) -> Path:
@@ -76,7 +76,7 @@ def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Identity) 
 
 def _names_samples() -> bool:
     """Whether the command says which samples it means."""
-    return any(override.lstrip("+").startswith(NAMING_SAMPLES) for override in compose.overrides())
+    return any(override.lstrip("+").startswith(SAMPLES_PREFIXES) for override in compose.overrides())
 
 
 def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Identity, what: str, stage: str) -> Path:

@@ -34,7 +34,7 @@ def one_of(*values: str) -> Check:
     return check
 
 
-def group(name: str, value: object) -> None:
+def check_group(name: str, value: object) -> None:
     """Check that a group of settings is one.
 
     Raises:
@@ -44,16 +44,16 @@ def group(name: str, value: object) -> None:
         raise HypercolumnsError(f"{name}={value} is a group of settings; set one of them, {name}.<name>=...")
 
 
-def needed_group(name: str, value: object) -> None:
+def check_needed_group(name: str, value: object) -> None:
     """Check that a group of settings is one, and not null.
 
     Raises:
         HypercolumnsError: for a single value, and null.
     """
-    group(name, value or "null")
+    check_group(name, value or "null")
 
 
-def callbacks(name: str, value: Any) -> None:
+def check_callbacks(name: str, value: Any) -> None:
     """Check that each callback is a group of settings.
 
     Raises:
@@ -67,7 +67,7 @@ def callbacks(name: str, value: Any) -> None:
             )
 
 
-def metric_of_val(name: str, value: object) -> None:
+def check_metric_of_val(name: str, value: object) -> None:
     """Check the metric that tells the best epoch.
 
     Raises:
@@ -79,7 +79,7 @@ def metric_of_val(name: str, value: object) -> None:
         raise HypercolumnsError(f"{name}={value} must be a figure of the val images, such as val/loss")
 
 
-def learning_rate(name: str, value: object) -> None:
+def check_optimizer_number(name: str, value: object) -> None:
     """Check a learning rate, or another number that an optimizer multiplies with.
 
     Raises:
@@ -88,7 +88,7 @@ def learning_rate(name: str, value: object) -> None:
     check_number(name, value, below=MAX_LR)
 
 
-def image_size(name: str, value: object) -> None:
+def check_image_size(name: str, value: object) -> None:
     """Check the size that images are shown to a network at.
 
     Raises:
@@ -99,7 +99,7 @@ def image_size(name: str, value: object) -> None:
         raise HypercolumnsError(f"{name}={value} must be [height,width] in pixels, or null")
 
 
-def class_weights(name: str, value: object) -> None:
+def check_class_weights(name: str, value: object) -> None:
     """Check how the loss weights classes.
 
     Raises:
@@ -114,7 +114,7 @@ def class_weights(name: str, value: object) -> None:
         )
 
 
-def pixels(name: str, value: object) -> None:
+def check_pixels(name: str, value: object) -> None:
     """Check which pixels of an image are trained on.
 
     Raises:
@@ -124,7 +124,7 @@ def pixels(name: str, value: object) -> None:
         raise HypercolumnsError(f"{name}={value} must be all, a number of pixels an image, or sampler")
 
 
-def number_of_images(name: str, value: object) -> None:
+def check_number_of_images(name: str, value: object) -> None:
     """Check how many images are scored.
 
     Raises:

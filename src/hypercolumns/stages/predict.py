@@ -23,7 +23,7 @@ from hypercolumns.prediction import (
     find_sources,
 )
 from hypercolumns.reports.metric_tables import print_metrics
-from hypercolumns.runs.files import COUNTS, METRICS, RUN_FILE
+from hypercolumns.runs.file_names import COUNTS, METRICS, RUN_FILE
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
 from hypercolumns.settings.predict import check_predict_settings, find_device, predict_options

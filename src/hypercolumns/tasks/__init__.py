@@ -1,7 +1,7 @@
 """The LightningModules: what a training step is, and how images are scored."""
 
+from hypercolumns.tasks.evaluation_task import EvaluationTask, LabelPredictor
 from hypercolumns.tasks.pixel_classification import PixelClassificationTask
-from hypercolumns.tasks.scoring import EvaluationTask, LabelPredictor
 from hypercolumns.tasks.segmentation import SegmentationTask
 
 __all__ = ["EvaluationTask", "LabelPredictor", "PixelClassificationTask", "SegmentationTask"]

@@ -52,7 +52,7 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
     return body
 
 
-def run(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapModules, images: Tensor) -> list[Tensor]:
+def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapModules, images: Tensor) -> list[Tensor]:
     """The map of each tap of the network, given what it gives of its modules."""
     outputs = body(images)
     return [

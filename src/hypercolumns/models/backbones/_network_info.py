@@ -54,7 +54,7 @@ def map_shapes(skeleton: GraphModule, tap_modules: HashableTapModules, height: i
 
 def _maps(skeleton: GraphModule, tap_modules: HashableTapModules) -> Maps:
     # By `forward`: a call would print what is wrong with it before it raises.
-    return functools.partial(_fx.run, skeleton.forward, tap_modules)
+    return functools.partial(_fx.run_body, skeleton.forward, tap_modules)
 
 
 def _derive(network: str, skeleton: GraphModule, tap_modules: HashableTapModules) -> NetworkInfo:

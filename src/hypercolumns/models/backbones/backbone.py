@@ -229,7 +229,7 @@ class Backbone(nn.Module):
         }
 
     def _local_maps(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
-        maps, size = _fx.run(body, self.tap_modules, images), (images.shape[2], images.shape[3])
+        maps, size = _fx.run_body(body, self.tap_modules, images), (images.shape[2], images.shape[3])
         return [*maps, *(make(maps[-1], size, full_image_box(size)) for make in self.contexts if not make.is_global)]
 
     def _count(self, found: dict[int, int], axis: int, size: int) -> int:

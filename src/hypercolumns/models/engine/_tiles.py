@@ -52,7 +52,7 @@ class Block(Protocol):
         ...
 
 
-def run(
+def run_tiles(
     blocks: Sequence[Block],
     size: tuple[int, int],
     maps: Sequence[Tensor],

@@ -61,7 +61,7 @@ def classify(
         for across in even_slices(len(columns), width)
     ]
     size = len(rows), len(columns)
-    return _tiles.run(blocks, size, [one.values for one in maps], [weight, bias], parameters)
+    return _tiles.run_tiles(blocks, size, [one.values for one in maps], [weight, bias], parameters)
 
 
 def _cells(one: FeatureMap) -> int:
