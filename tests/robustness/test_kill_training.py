@@ -18,13 +18,13 @@ COMMON = [
     "cnn.weights=null",
     "trainer.accelerator=cpu",
     "num_workers=1",
-    "sampler.n=30",
 ]
+SAMPLES = ["sampler.n=30"]
 CLASSIFIER = ["classifier.hidden=64", "classifier.dropout=0.5", "checkpoint_minutes=0.01"]
 STEPS = ["pixels=500", "augment.scale=null", "augment.crop=64", "augment.flip=0.5"]
 SETTINGS = {
-    "extract": ["embedding=0"],
-    "pretrain": [*CLASSIFIER, "batch_size=128"],
+    "extract": [*SAMPLES, "embedding=0"],
+    "pretrain": [*SAMPLES, *CLASSIFIER, "batch_size=128"],
     "train": [*CLASSIFIER, *STEPS, "wise_ft_alpha=0.5", "~callbacks.prediction_panels"],
 }
 SHORT = ["cnn=rgb", "data.train_images=40"]

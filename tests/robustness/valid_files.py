@@ -152,7 +152,7 @@ def evaluation(folder):
     def read():
         loaded = Evaluation.load(path)
         tensors = {"all": loaded.all_pixels, "boundary": loaded.boundary}
-        return loaded.classes, loaded.ids, loaded.width, hash_tensors(tensors)
+        return loaded.classes, loaded.ids, loaded.boundary_width, hash_tensors(tensors)
 
     return ValidFile(path, read, True)
 
@@ -188,7 +188,7 @@ def image_samples(number):
 def read_store(folder):
     """All that stage pretrain reads of a store."""
     store, contents = SampleStore(folder), []
-    for name in store.records:
+    for name in store.index_entries:
         split = store.split(name)
         rows = torch.arange(len(split))
         features, labels, *_ = split.fetch(rows, with_coordinates=True)

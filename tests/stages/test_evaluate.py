@@ -20,6 +20,7 @@ from hypercolumns.data import shapes
 from hypercolumns.runs.results import Results
 from hypercolumns.runtime import distributed
 from hypercolumns.settings import training
+from hypercolumns.settings.schema import taken
 from hypercolumns.stages import run_stage
 from hypercolumns.stages.predict import predict
 from hypercolumns.visualization.panels import panels
@@ -294,7 +295,7 @@ def test_the_same_by_any_number_of_processes(tmp_path, monkeypatch):
     """
     monkeypatch.chdir(tmp_path)
     counts = []
-    base = [argument for argument in RGB if "val_images" not in argument]
+    base = [argument for argument in taken("evaluate", RGB) if "val_images" not in argument]
     arguments = [sys.executable, str(ROOT / "train.py"), *base, "data.val_images=7"]
     for stage in ("extract", "pretrain"):
         run(stage, "data.val_images=7")

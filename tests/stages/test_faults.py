@@ -16,6 +16,7 @@ from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.cli.messages import error_line
 from hypercolumns.io.files import read_json
 from hypercolumns.losses import CrossEntropy
+from hypercolumns.settings.schema import taken
 from hypercolumns.store import Shard, find_damage
 
 SETTINGS = ["trainer.max_epochs=3", "val_images=0"]
@@ -238,12 +239,12 @@ def test_a_disk_that_is_really_full(tmp_path, kilobytes):
     mount("-t", "tmpfs", "-o", f"size={kilobytes}k")
     try:
         with pytest.raises((HypercolumnsError, OSError)) as raised:
-            [run(stage, *settings) for stage in ("extract", "pretrain", "train")]
+            [run(stage, *taken(stage, settings)) for stage in ("extract", "pretrain", "train")]
         assert re.search(r"No space left", error_line(raised.value))
         assert not list(tmp_path.rglob(".*.tmp"))
         for path in tmp_path.rglob("*.ckpt"):
             assert is_good(path)
         mount("-o", "remount,size=20m")
-        assert [run(stage, *settings) for stage in ("extract", "pretrain", "train")][-1] > 0
+        assert [run(stage, *taken(stage, settings)) for stage in ("extract", "pretrain", "train")][-1] > 0
     finally:
         subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)

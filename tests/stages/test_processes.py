@@ -33,9 +33,10 @@ WAYS = {
 }
 
 
-def command(way, *settings):
+def command(way, stage, *settings):
     start, own = WAYS[way]
-    return [*start, *SETTINGS, *own, f"runs={way}", *settings]
+    named = [text for text in taken(stage, SETTINGS) if stage != "train" or not text.startswith("sampler")]
+    return [*start, f"stage={stage}", *named, *own, f"runs={way}", *settings]
 
 
 def history(run_folder):
@@ -51,11 +52,9 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = ["batch_size=6", "class_weights=batch"]  # 7 images: of the second batch, one process has none
     for stage in STAGES:
-        run(stage, "runs=one", *settings, base=SETTINGS)
+        run(stage, "runs=one", *taken(stage, settings), base=SETTINGS)
     for way in WAYS:
-        done = subprocess.run(
-            command(way, "stage=all", *settings), cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command(way, "all", *settings), cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         assert "Traceback" not in done.stderr
         assert done.stdout.count("2 processes share batches of 6") == 2
@@ -75,7 +74,7 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
             curves, other_curves = history(ours), history(theirs)
             for name, values in curves.items():
                 assert values == pytest.approx(other_curves[name], rel=1e-5)
-    done = subprocess.run(command("two", "stage=train", "batch_size=1"), cwd=tmp_path, capture_output=True, check=False)
+    done = subprocess.run(command("two", "train", "batch_size=1"), cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 2
     assert done.stderr.decode().startswith("error: batch_size=1 is of all processes, too little for 2 processes")
 
@@ -84,13 +83,13 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
 def test_two_processes_go_on_after_a_signal_to_one_of_them(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
-    settings = ["stage=pretrain", "batch_size=64", "classifier.dropout=0.5", "trainer.max_epochs=30", "val_images=0"]
+    settings = ["batch_size=64", "classifier.dropout=0.5", "trainer.max_epochs=30", "val_images=0"]
     run("extract", "runs=two", base=SETTINGS)
     (tmp_path / "log").touch()
 
     def start(*more):
         with (tmp_path / "log").open("a") as log:
-            return subprocess.Popen(command("two", *settings, *more), stdout=log, stderr=log)
+            return subprocess.Popen(command("two", "pretrain", *settings, *more), stdout=log, stderr=log)
 
     assert start().wait() == 0
     model = (tmp_path / "two/shapes/rgb/pretrain/latest").resolve() / "model.safetensors"
