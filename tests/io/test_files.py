@@ -35,6 +35,8 @@ def test_a_fault_leaves_what_was_there(tmp_path):
 def test_temporaries_of_killed_writers_are_removed(tmp_path):
     for name in (".a.json.12ab.tmp", ".b.json.12ab.tmp", "a.json"):
         (tmp_path / name).touch()
+    (tmp_path / ".a.json.34cdd.tmp").mkdir()
+    (tmp_path / ".a.json.34cdd.tmp" / ".tmpXYZ").touch()
     remove_temporaries(tmp_path / "a.json")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".b.json.12ab.tmp", "a.json"]
 

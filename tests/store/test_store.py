@@ -117,6 +117,7 @@ class TestWriting:
         for name in ("index.json", "train-00001.json", "val-00000.safetensors"):
             (folder / name).unlink()
         (folder / ".train-00001.safetensors.123.tmp").write_bytes(b"left by a kill")
+        (folder / ".train-00001.safetensors.123d.tmp").mkdir()
         write(folder, fingerprint)
         assert contents(folder) == before
         assert (folder / "train-00000.safetensors").stat().st_mtime_ns == kept
@@ -168,6 +169,7 @@ time.sleep(20)
     def test_clear_removes_the_store_and_nothing_else(self, folder, fingerprint):
         (folder / "notes.json").write_text("mine")
         (folder / "cat-pictures.txt").write_text("mine")
+        (folder / ".train-00001.safetensors.123d.tmp").mkdir()
         with StoreWriter(folder, fingerprint, {"train": 1}) as store:
             store.clear()
         assert sorted(path.name for path in folder.iterdir()) == ["cat-pictures.txt", "fingerprint.json", "notes.json"]

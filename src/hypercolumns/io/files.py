@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,7 +54,15 @@ def remove_temporaries(*paths: Path) -> None:
     for folder, own in names.items():
         for temporary in folder.glob(".*.tmp"):
             if temporary.name[1:].rsplit(".", 2)[0] in own:
-                temporary.unlink(missing_ok=True)
+                remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def release_lock(lock: BaseFileLock) -> None:

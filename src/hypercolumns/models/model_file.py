@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, is_out_of_memory, summarize_error
 from hypercolumns.io import checkpoints
-from hypercolumns.io.files import atomic_write
+from hypercolumns.io.tensors import save_tensors
 from hypercolumns.labels import Palette, is_class_name
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.networks import libraries
@@ -67,8 +66,7 @@ def make_header(
 def write_model(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
     """Write one self-contained safetensors file, whole or not at all."""
     text = json.dumps({**header, DIGEST: _digest(header, tensors)})
-    with atomic_write(path) as temporary:
-        safetensors.torch.save_file(dict(tensors), temporary, metadata={HEADER: text})
+    save_tensors(path, tensors, {HEADER: text})
 
 
 def find_model(path: Path) -> Path:

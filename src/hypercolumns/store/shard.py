@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError, StoreError
-from hypercolumns.io.files import atomic_write, file_hash, read_json, short_hash, write_json
+from hypercolumns.io.files import file_hash, read_json, short_hash, write_json
+from hypercolumns.io.tensors import save_tensors
 
 INDEX = "index.json"
 FINGERPRINT = "fingerprint.json"
@@ -100,8 +100,7 @@ class Shard:
             "sums": sum(rows.double().sum(0) for rows in features.split(counts.tolist())),
             "squares": sum(rows.double().square().sum(0) for rows in features.split(counts.tolist())),
         }
-        with atomic_write(self.file) as temporary:
-            safetensors.torch.save_file(tensors, temporary, self._header(fingerprint))
+        save_tensors(self.file, tensors, self._header(fingerprint))
         sidecar = {
             "shard": self.name,
             "rows": len(features),

@@ -11,7 +11,7 @@ from typing import Any, Self
 from filelock import BaseFileLock, FileLock, Timeout
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import read_json, release_lock, remove_temporaries, write_json
+from hypercolumns.io.files import read_json, release_lock, remove, remove_temporaries, write_json
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, ImageSamples, Shard
 
 OWN_FILE = re.compile(r"\.?(index|fingerprint|\w+-\d{5})\.(safetensors|json|lock|.*\.tmp)")
@@ -124,7 +124,7 @@ class StoreWriter:
         (self.folder / INDEX).unlink(missing_ok=True)
         for path in self.folder.iterdir():
             if OWN_FILE.fullmatch(path.name) and path.name != FINGERPRINT:
-                path.unlink(missing_ok=True)
+                remove(path)
         self._complete.clear()
 
     def _is_complete(self, shard: Shard) -> bool:

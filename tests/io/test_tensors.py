@@ -1,0 +1,39 @@
+"""Writing tensors: what a kill leaves is found again."""
+
+import errno
+import os
+
+import pytest
+import safetensors.torch
+import torch
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.io.files import remove_temporaries
+from hypercolumns.io.tensors import save_tensors
+
+
+def test_they_can_be_read_again(tmp_path):
+    save_tensors(tmp_path / "file", {"a": torch.arange(3)}, {"of": "mine"})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with safetensors.safe_open(tmp_path / "file", "pt") as file:
+        assert file.metadata() == {"of": "mine"}
+        assert torch.equal(file.get_tensor("a"), torch.arange(3))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_nothing_is_left_beside(killed, tmp_path, monkeypatch):
+    """safetensors writes to a file of a name of its own; a kill is one that nothing cleans up after."""
+
+    def full(tensors, path, metadata):
+        path.with_name(".tmp0a1b2c").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    if killed:
+        monkeypatch.setattr("hypercolumns.io.tensors.shutil.rmtree", lambda *arguments, **settings: None)
+    with pytest.raises(HypercolumnsError, match="file can't be written"):
+        save_tensors(tmp_path / "file", {}, {})
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == int(killed)
+    remove_temporaries(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
