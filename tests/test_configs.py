@@ -153,6 +153,8 @@ def test_every_declared_entry_exists(stage):
         ("extract", "trainer.max_epochs=3", "pretrain, train, all"),
         ("evaluate", "experiment=frozen", "extract, .*"),
         ("compare", "cnn=vgg", "extract, .*"),
+        ("evaluate", "cnn.context=[coordinates]", "extract, .*"),
+        ("pretrain", "optimizer.backbone_lr=1e-3", "train, all"),
     ],
 )
 def test_setting_of_another_stage_is_refused(stage, override, stages, run_script, tmp_path):
@@ -164,12 +166,35 @@ def test_setting_of_another_stage_is_refused(stage, override, stages, run_script
     )
 
 
-def test_shared_part_is_no_option(run_script, tmp_path):
-    result = run_script("train.py", "stage=validate", "data=_subset", cwd=tmp_path)
+@pytest.mark.parametrize("option", ["data=_subset", "experiment=frozen/_training"])
+def test_shared_part_is_no_option(option, run_script, tmp_path):
+    stage = "train" if option.startswith("experiment") else "validate"
+    result = run_script("train.py", f"stage={stage}", option, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (
         2,
-        "error: data=_subset is a part that other options share; choose one of those\n",
+        f"error: {option} is a part that other options share; choose one of those\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("kind: mine\n_target_: hypercolumns.samplers.UniformSampler\nn: ${batch_size}", "data.root=data holds no "),
+        ("defaults: [uniform]\nkind: mine", "sampler: kind=mine has no _target_ in a file conf/sampler/mine.yaml; "),
+        ("_target_: hypercolumns.samplers.UniformSampler", "sampler: .*UniformSampler has no kind; add one, "),
+        (
+            "_target_: hypercolumns.samplers.UniformSampler\nkind: boundary",
+            "sampler: kind=boundary is .*BoundarySampl",
+        ),
+    ],
+)
+def test_kind_is_the_file_that_says_what_is_built(settings, message, run_script, tmp_path):
+    (tmp_path / "sampler").mkdir()
+    (tmp_path / "sampler/mine.yaml").write_text(settings)
+    where = f"hydra.searchpath=[{tmp_path}]"
+    result = run_script("train.py", "stage=train", "pixels=sampler", "sampler=mine", where, cwd=tmp_path)
+    assert result.returncode == 2
+    assert re.match(f"error: {message}", result.stderr), result.stderr
 
 
 def test_settings_page_is_current():

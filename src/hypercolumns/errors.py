@@ -150,7 +150,7 @@ def check_pattern(name: str, value: object) -> None:
         ArgumentError: unless it is one.
     """
     if not isinstance(value, str):
-        raise ArgumentError(f"{name}={value} must be a regular expression; put it in quotes within quotes")
+        raise ArgumentError(f"{name}={value} must be a regular expression, as text (in quotes)")
     try:
         re.compile(value)
     except re.error as error:

@@ -60,7 +60,7 @@ def test_groups_by_several_brackets_and_names_that_are_numbers(images):
         ),
         ("^0001", "0001", r"^group_pattern=\^0001 does not occur in 0016E5_1; it must in the id of every image"),
         ("(", "0001", r"^group_pattern=\( is not a regular expression"),
-        (5, "5", r"^group_pattern=5 must be a regular expression; put it in quotes within quotes"),
+        (5, "5", r"^group_pattern=5 must be a regular expression, as text \(in quotes\)"),
     ],
 )
 def test_folds_that_can_not_be(images, group_pattern, val_group, message):

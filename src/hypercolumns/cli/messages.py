@@ -105,9 +105,10 @@ def _of_other_stage(setting: str) -> str | None:
     if Path(sys.argv[0]).name != "train.py":
         return None
     named = [argument.partition("=")[2] for argument in sys.argv if argument.startswith("stage=")]
-    stage = named[-1] if named else "all"
+    stages = named[-1].split(",") if named else ["all"]  # a sweep has several
+    stage = next((stage for stage in stages if stage not in stages_of(setting)), None)
     typed = [name for name in map(setting_of, sys.argv[1:]) if name == setting or name.startswith(f"{setting}.")]
-    return None if stage in stages_of(setting) else not_taken(typed[0] if typed else setting, stage)
+    return stage and not_taken(typed[0] if typed else setting, stage)
 
 
 def _describe_machine(error: BaseException) -> str | None:

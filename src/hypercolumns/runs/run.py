@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import read_json, release_lock, short_hash, write_json
+from hypercolumns.io.files import read_json, release_lock, remove_temporaries, short_hash, write_json
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.environment import RunOrigin
 from hypercolumns.runs.file_names import COUNTS, METRICS, RUN_FILE
@@ -128,6 +128,7 @@ class Run:
     def save(self, segmenter: Segmenter) -> None:
         """Write the model, in the first process; in all of them it is there when this returns."""
         if distributed.is_rank_zero():
+            remove_temporaries(self.model)
             segmenter.save(self.model)
         distributed.barrier()
 

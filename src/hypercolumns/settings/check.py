@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.settings import compose
 from hypercolumns.settings.compose import PARTS, plain
-from hypercolumns.settings.schema import SETTINGS, not_taken, setting_of, stages_of
+from hypercolumns.settings.schema import FITTING, SETTINGS, not_taken, setting_of, stages_of
 
 OWN_TARGETS = {"cnn": "hypercolumns.models.backbones.Backbone", "trainer": "pytorch_lightning.Trainer"}
 SAMPLES_GROUPS = ("extract", "model", "sampler")  # in stage train they only say which samples a sweep job's model is of
@@ -32,14 +32,14 @@ def check_settings(cfg: DictConfig) -> None:
         if setting.check is not None and isinstance(parent, DictConfig) and entry in parent:
             setting.check(setting.name, plain(parent[entry]))
     _check_kinds(cfg)
-    if cfg.stage != "all" and cfg.get("monitor") is not None:  # stage all has settings of its own for each stage
+    if cfg.stage in FITTING:
         _check_epochs(cfg)
 
 
 def _check_options() -> None:
     """Raise HypercolumnsError if a chosen option is what other options share, and no whole one."""
     for group, option in HydraConfig.get().runtime.choices.items() if HydraConfig.initialized() else ():
-        if str(option).startswith("_"):
+        if str(option).rpartition("/")[2].startswith("_"):
             raise HypercolumnsError(f"{group}={option} is a part that other options share; choose one of those")
 
 
@@ -79,14 +79,20 @@ def _check_kinds(cfg: DictConfig) -> None:
             raise HypercolumnsError(f"{group}._target_={cfg[group]._target_} can't be set; it is {target}")
     for group in PARTS:
         for name, part in _parts(group, plain(cfg.get(group))):
-            kind = part.get("kind")
+            kind, target = part.get("kind"), part["_target_"]
             declared = _target_of(group, str(kind))
-            if declared is not None and declared != part["_target_"]:
-                raise HypercolumnsError(
-                    f"{name}: kind={kind} is {declared}, not {part['_target_']}, and results are identified by the "
-                    f"kind; write a file for it, such as conf/{group}/mine.yaml with kind: mine, and choose that: "
-                    f"{group}=mine"
+            if declared is None or declared == target:
+                continue
+            if kind is None:
+                wrong = f"{target} has no kind; add one, the name of the file of conf/{group} that says this _target_"
+            elif not declared:
+                wrong = f"kind={kind} has no _target_ in a file conf/{group}/{kind}.yaml; leave the kind of another be"
+            else:
+                wrong = (
+                    f"kind={kind} is {declared}, not {target}; write a file for it, such as conf/{group}/mine.yaml "
+                    f"with kind: mine, and choose that, {group}=mine"
                 )
+            raise HypercolumnsError(f"{name}: {wrong}: results are identified by the kind")
 
 
 def _parts(name: str, settings: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -99,11 +105,12 @@ def _parts(name: str, settings: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _target_of(group: str, kind: str) -> str | None:
-    """What the file of a kind builds; "nothing" if there is no such file, None where no config files are known."""
+    """What the file of a kind builds; empty if it does not say, or there is none; None where no files are known."""
     if not HydraConfig.initialized():
         return None
     for source in HydraConfig.get().runtime.config_sources:
         file = Path(source.path) / group / f"{kind}.yaml"
         if source.schema == "file" and file.is_file():
-            return str(plain(OmegaConf.load(file)).get("_target_", "nothing"))
-    return "nothing"
+            content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+            return str(content.get("_target_", "")) if isinstance(content, dict) else ""
+    return ""

@@ -112,6 +112,11 @@ SETTINGS = (
     Setting("cnn", (*SAMPLED, *EVALUATE), FEATURES),
     Setting("cnn.name", (), FEATURES, check_folder_name, column="cnn"),
     Setting("cnn.weights", SAMPLED, FEATURES, path=True),
+    Setting("cnn.taps", SAMPLED, FEATURES),
+    Setting("cnn.context", SAMPLED, FEATURES),
+    Setting("cnn.mean", SAMPLED, FEATURES),
+    Setting("cnn.std", SAMPLED, FEATURES),
+    Setting("cnn.seed", SAMPLED, FEATURES),
     Setting("cnn.trainable", TRAIN, FEATURES, column="cnn.trainable"),
     Setting("alignment", SAMPLED, FEATURES, one_of("exact", "half_pixel", "corners"), column="alignment"),
     Setting("resize", SAMPLED, FEATURES, check_image_size, column="resize"),
@@ -146,8 +151,8 @@ SETTINGS = (
     Setting("optimizer.lr", (), FITTING, check_optimizer_number, column="lr"),
     Setting("optimizer.weight_decay", (), FITTING, check_optimizer_number),
     Setting("optimizer.momentum", (), FITTING, check_optimizer_number),
-    Setting("optimizer.backbone_lr", (), TRAIN, neutral=None, when=trains_backbone),
-    Setting("optimizer.layer_decay", (), TRAIN, neutral=None, when=trains_backbone),
+    Setting("optimizer.backbone_lr", TRAIN, TRAIN, neutral=None, when=trains_backbone),
+    Setting("optimizer.layer_decay", TRAIN, TRAIN, neutral=None, when=trains_backbone),
     Setting("optimizer.no_decay_norm_and_bias", (), FITTING, neutral=False),
     Setting("scheduler", FITTING, FITTING, column="scheduler"),
     Setting("batch_size", FITTING, FITTING, at_least(1), column="batch_size"),
@@ -199,11 +204,15 @@ def stages_of(name: str) -> tuple[str, ...]:
 
 
 def decides(name: str, stage: str) -> bool:
-    """Whether the value of a setting, or of an entry of a group, decides the results of a stage."""
+    """Whether the value of a setting, or of an entry of a group, decides the results of a stage.
+
+    That of the CNN and of the samples does in each stage that takes it: through the store, if not by itself.
+    """
     while name:
         setting = BY_NAME.get(name)
         if setting is not None:
-            return stage in setting.decides or (name.partition(".")[0] == "cnn" and setting.decides == FEATURES)
+            group = setting.name.partition(".")[0]
+            return stage in setting.decides or (group in ("cnn", "extract", "sampler") and stage in stages_of(name))
         name = name.rpartition(".")[0]
     return False
 

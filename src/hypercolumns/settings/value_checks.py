@@ -95,7 +95,7 @@ def check_image_size(name: str, value: object) -> None:
         HypercolumnsError: unless it is [height, width], or null.
     """
     sides = value if isinstance(value, list) else []
-    if value is not None and not (len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)):
+    if value is not None and not (len(sides) == 2 and all(_is_positive(side) for side in sides)):
         raise HypercolumnsError(f"{name}={value} must be [height,width] in pixels, or null")
 
 
@@ -120,7 +120,7 @@ def check_pixels(name: str, value: object) -> None:
     Raises:
         HypercolumnsError: unless it is a number of pixels, all, or sampler.
     """
-    if value not in ("all", "sampler") and not (isinstance(value, int) and value > 0):
+    if value not in ("all", "sampler") and not _is_positive(value):
         raise HypercolumnsError(f"{name}={value} must be all, a number of pixels an image, or sampler")
 
 
@@ -132,3 +132,8 @@ def check_number_of_images(name: str, value: object) -> None:
     """
     if value != "all" and not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         raise HypercolumnsError(f"{name}={value} must be all, or a number of images (0 for none)")
+
+
+def _is_positive(value: object) -> bool:
+    """Whether it is a whole number above 0; true is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

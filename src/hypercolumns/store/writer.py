@@ -101,8 +101,8 @@ class StoreWriter:
         splits: dict[str, list[dict[str, Any]]] = {}
         for shard in self._images:
             splits.setdefault(shard.split, []).append(shard.index_entry())
-        for split, records in splits.items():
-            if not sum(record["rows"] for record in records):
+        for split, entries in splits.items():
+            if not sum(entry["rows"] for entry in entries):
                 raise HypercolumnsError(f"no samples of the {split} split: all pixels of its masks are void (255)")
         index = {"format": FORMAT, "fingerprint": self.fingerprint, "splits": splits}
         self._write_unless_there(FINGERPRINT, self.fingerprint)
