@@ -100,13 +100,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return bool({"MemoryError", "OutOfMemoryError"} & class_names(error) or re.search(OUT_OF_MEMORY, str(error)))
 
 
+def is_int(value: object, minimum: int) -> bool:
+    """Whether a value is an integer of at least `minimum`; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
 def check_int(name: str, value: object, minimum: int) -> None:
     """Check an argument that must be an integer.
 
     Raises:
         ArgumentError: unless the value is an integer of at least `minimum`.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+    if not is_int(value, minimum):
         raise ArgumentError(f"{name}={value} must be a whole number of at least {minimum}")
 
 

@@ -28,7 +28,7 @@ from hypercolumns.errors import (
     is_out_of_memory,
     summarize_error,
 )
-from hypercolumns.settings.schema import not_taken, setting_of, stages_of
+from hypercolumns.settings.schema import not_taken, setting_of, stages_named, stages_of
 
 REMEDIES = {  # what can be typed, by the kind of an error of the library
     InvalidFileError: "stage=validate lists all files that are not right, data.on_bad=skip leaves their images out",
@@ -104,9 +104,7 @@ def _of_other_stage(setting: str) -> str | None:
     """The line for a setting that train.py has, but not the stage of this command; None for any other setting."""
     if Path(sys.argv[0]).name != "train.py":
         return None
-    named = [argument.partition("=")[2] for argument in sys.argv if argument.startswith("stage=")]
-    stages = named[-1].split(",") if named else ["all"]  # a sweep has several
-    stage = next((stage for stage in stages if stage not in stages_of(setting)), None)
+    stage = next((stage for stage in stages_named(sys.argv) if stage not in stages_of(setting)), None)
     typed = [name for name in map(setting_of, sys.argv[1:]) if name == setting or name.startswith(f"{setting}.")]
     return stage and not_taken(typed[0] if typed else setting, stage)
 

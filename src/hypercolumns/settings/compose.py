@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
-from hypercolumns.settings.schema import taken
+from hypercolumns.settings.schema import stages_named, taken
 
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
 INPUTS = ("samples", "init_from")  # settings that name what an earlier stage made
@@ -59,9 +59,8 @@ def overrides() -> list[str]:
 
 
 def commanded_stage() -> str:
-    """The stage that the command line names."""
-    named = [override.partition("=")[2] for override in overrides() if override.startswith("stage=")]
-    return named[-1] if named else "all"
+    """The stage that the command line names; in the job of a sweep, its own."""
+    return stages_named(overrides())[0]
 
 
 def is_sweep_job() -> bool:

@@ -217,6 +217,12 @@ def decides(name: str, stage: str) -> bool:
     return False
 
 
+def stages_named(arguments: list[str]) -> list[str]:
+    """The stages that a command line names, several in a sweep over them; `all` where it names none."""
+    named = [argument.partition("=")[2] for argument in arguments if argument.startswith("stage=")]
+    return named[-1].split(",") if named else ["all"]
+
+
 def setting_of(override: str) -> str:
     """The name of the setting that an override sets, such as `optimizer.lr` of `++optimizer.lr=1e-3`."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0]

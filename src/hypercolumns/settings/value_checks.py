@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hypercolumns.errors import HypercolumnsError, check_fraction, check_int, check_number
+from hypercolumns.errors import HypercolumnsError, check_fraction, check_int, check_number, is_int
 
 Check = Callable[[str, Any], None]  # of a setting's name and value; raises HypercolumnsError for a wrong one
 MAX_LR = 1e30  # no optimizer takes more; float32 ends at 3e38
@@ -95,7 +95,7 @@ def check_image_size(name: str, value: object) -> None:
         HypercolumnsError: unless it is [height, width], or null.
     """
     sides = value if isinstance(value, list) else []
-    if value is not None and not (len(sides) == 2 and all(_is_positive(side) for side in sides)):
+    if value is not None and not (len(sides) == 2 and all(is_int(side, 1) for side in sides)):
         raise HypercolumnsError(f"{name}={value} must be [height,width] in pixels, or null")
 
 
@@ -120,7 +120,7 @@ def check_pixels(name: str, value: object) -> None:
     Raises:
         HypercolumnsError: unless it is a number of pixels, all, or sampler.
     """
-    if value not in ("all", "sampler") and not _is_positive(value):
+    if value not in ("all", "sampler") and not is_int(value, 1):
         raise HypercolumnsError(f"{name}={value} must be all, a number of pixels an image, or sampler")
 
 
@@ -130,10 +130,5 @@ def check_number_of_images(name: str, value: object) -> None:
     Raises:
         HypercolumnsError: unless it is a number, or all.
     """
-    if value != "all" and not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+    if value != "all" and not is_int(value, 0):
         raise HypercolumnsError(f"{name}={value} must be all, or a number of images (0 for none)")
-
-
-def _is_positive(value: object) -> bool:
-    """Whether it is a whole number above 0; true is none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
