@@ -1,6 +1,6 @@
 """Segment images with a finished model: `python predict.py --help`.
 
-Exit codes: 0 all is done; 1 some images failed, and the others are done; 2 a setting or a file must be mended.
+Exit codes: 0 success; 1 some images failed, the others are done; 2 a setting or a file must be fixed.
 """
 
 import sys
@@ -15,10 +15,10 @@ from hypercolumns.runtime import signals
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
 @app.exits_on_user_error
 def main(cfg: DictConfig) -> None:
-    """Write masks, overlays and what else is wanted."""
-    from hypercolumns.stages.predict import predict  # torch takes seconds to import, which --help need not wait for
+    """Predict the images that the config names, and write masks, overlays and other outputs."""
+    from hypercolumns.stages.predict import predict  # torch takes seconds to import, and --help does not need it
 
-    signals.handle_stop_signals(signals.raise_interrupt)  # from here on there is something to stop
+    signals.handle_stop_signals(signals.raise_interrupt)  # from here on, an interrupt must let the command clean up
     if predict(cfg):
         sys.exit(1)
 

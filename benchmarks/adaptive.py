@@ -1,4 +1,4 @@
-"""Adaptive labels of real images by a trained model: time, agreement with the labels of all pixels, and mIoU.
+"""Adaptive labels of real images: time, agreement with the labels of all pixels, and mIoU.
 
 python benchmarks/adaptive.py MODEL IMAGES MASKS
 """
@@ -21,13 +21,13 @@ from hypercolumns.tasks.running_metrics import confusion_metric
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = arguments(__doc__, 3)
     parser.add_argument("model", type=Path, help="a model.safetensors")
     parser.add_argument("images", type=Path, help="a folder of images")
-    parser.add_argument("masks", type=Path, help="a folder of masks, of the same names")
-    parser.add_argument("--list", type=Path, help="a file of the names to take, one a line")
-    parser.add_argument("--timed", type=int, default=10, help="images that are timed; all are scored")
+    parser.add_argument("masks", type=Path, help="a folder of masks with the names of the images")
+    parser.add_argument("--list", type=Path, help="a file with the names of the images to use, one per line")
+    parser.add_argument("--timed", type=int, default=10, help="number of images that are timed; all images are scored")
     parser.add_argument("--starts", type=int, nargs="*", default=[8])
     parser.add_argument("--margins", type=float, nargs="*", default=[0.0, 0.25, 0.5, 1.0])
     options = parser.parse_args()
@@ -43,14 +43,14 @@ def main() -> None:
         seconds = time_labels(segmenter, timed, settings, options.rounds)
         dense = [segmenter.labels(image)[0] for image in images]
         rows = []
-        for one in (None, *settings):
-            labels, share = count_points(segmenter, images, one)
+        for setting in (None, *settings):
+            labels, share = count_points(segmenter, images, setting)
             rows.append(
                 {
-                    "labels": _name(one),
-                    "ms an image": seconds[_name(one)] / len(timed) * 1e3,
-                    "/ backbone": seconds[_name(one)] / seconds["backbone"],
-                    "pixels looked at %": 100 * share,
+                    "labels": _name(setting),
+                    "ms an image": seconds[_name(setting)] / len(timed) * 1e3,
+                    "/ backbone": seconds[_name(setting)] / seconds["backbone"],
+                    "classified pixels %": 100 * share,
                     **score(segmenter, labels, dense, masks),
                 }
             )
@@ -60,41 +60,42 @@ def main() -> None:
 def time_labels(
     segmenter: Segmenter, images: Sequence[Tensor], settings: Sequence[AdaptiveSettings], rounds: int
 ) -> dict[str, float]:
-    """Time the backbone, and the labels of all pixels and by each of the settings.
+    """Time the backbone, the labels of all pixels, and the adaptive labels with each of the settings.
 
     Args:
-        segmenter: a trained one.
+        segmenter: a trained segmenter.
         images: (1, 3, H, W) uint8 each.
-        settings: of adaptive labels.
-        rounds: of which the median is taken.
+        settings: settings of adaptive labels.
+        rounds: number of timings; the result is their median.
 
     Returns:
-        The seconds for all images, by what is timed.
+        The seconds for all images together, by the name of the timed function.
     """
 
-    def labels(one: AdaptiveSettings | None) -> None:
+    def labels(setting: AdaptiveSettings | None) -> None:
         for image in images:
-            segmenter.labels(image, one)
+            segmenter.labels(image, setting)
 
     def backbone() -> None:
         for image in images:
             segmenter.backbone(image / 255)
 
-    return medians({"backbone": backbone, **{_name(one): partial(labels, one) for one in (None, *settings)}}, rounds)
+    sides = {_name(setting): partial(labels, setting) for setting in (None, *settings)}
+    return medians({"backbone": backbone, **sides}, rounds)
 
 
 def count_points(
     segmenter: Segmenter, images: Sequence[Tensor], settings: AdaptiveSettings | None
 ) -> tuple[list[Tensor], float]:
-    """Label images, and count the pixels that are looked at.
+    """Label images, and count the pixels that the classifier evaluates.
 
     Args:
-        segmenter: a trained one.
+        segmenter: a trained segmenter.
         images: (1, 3, H, W) uint8 each.
-        settings: of adaptive labels; None for those of all pixels.
+        settings: settings of adaptive labels; None classifies every pixel.
 
     Returns:
-        The labels (H, W) of each image, and the share of the pixels that were looked at.
+        The labels (H, W) of each image, and the fraction of the pixels that were classified.
     """
     CountingClassifier.points = 0
     with patch.object(adaptive, "PointClassifier", CountingClassifier):
@@ -104,33 +105,33 @@ def count_points(
 
 
 class CountingClassifier(PointClassifier):
-    """Counts the points of all of its kind."""
+    """A point classifier that counts the classified points of all its instances."""
 
     points = 0
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """As for the class above."""
+        """Classify points, and add their number to the count."""
         CountingClassifier.points += len(rows)
         return super().__call__(rows, columns)
 
 
 def score(
-    segmenter: Segmenter, found: Sequence[Tensor], dense: Sequence[Tensor], masks: Sequence[Tensor]
+    segmenter: Segmenter, predicted: Sequence[Tensor], dense: Sequence[Tensor], masks: Sequence[Tensor]
 ) -> dict[str, float]:
-    """Compare labels with those of all pixels, and with the truth.
+    """Compare adaptive labels with the labels of all pixels and with the true masks.
 
     Args:
-        segmenter: for the number of its classes.
-        found: labels (H, W) of each image.
-        dense: likewise, of all pixels.
-        masks: likewise, the truth, 255 for void.
+        segmenter: the segmenter, for the number of classes.
+        predicted: the labels (H, W) of each image.
+        dense: the labels (H, W) of each image with every pixel classified.
+        masks: the true labels (H, W) of each image; 255 for void.
 
     Returns:
-        The columns of the table.
+        The percentage of equal labels and the mIoU in percent, as columns of the table.
     """
     confusion = confusion_metric(len(segmenter.classes))
     same = total = 0
-    for labels, others, mask in zip(found, dense, masks, strict=True):
+    for labels, others, mask in zip(predicted, dense, masks, strict=True):
         confusion.update(labels.long(), mask.long())
         same, total = same + int((labels == others).sum()), total + labels.numel()
     return {"agreement %": 100 * same / total, "mIoU": 100 * (segmentation_metrics(confusion.compute()).miou or 0.0)}

@@ -1,4 +1,4 @@
-"""Every backbone: what it says of itself (the contract's table), and what dense prediction costs beside it.
+"""Every backbone: its description, and the time of dense prediction relative to the backbone.
 
 python benchmarks/backbones.py
 python benchmarks/backbones.py --cnns sqn timm/resnet18.a1_in1k
@@ -16,7 +16,7 @@ TIMM = "timm/resnet18.a1_in1k"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     names = sorted(path.stem for path in (CONF / "cnn").glob("*.yaml"))
     cnns = {"nargs": "*", "default": [TIMM if name == "timm" else name for name in names]}
     sizes = {"type": size, "nargs": "*", "default": [(360, 480)]}
@@ -25,34 +25,36 @@ def main() -> None:
     described, timed = [], []
     for cnn in options.cnns:
         segmenter = make_segmenter(cnn)
-        described.append({"cnn": cnn, **description(segmenter.backbone)})
+        described.append({"cnn": cnn, **describe(segmenter.backbone)})
         for height, width in options.sizes:
-            figures = measured(segmenter, torch.rand(1, 3, height, width), options.rounds)
-            assert figures["difference"] <= 1e-5, f"{cnn}: dense logits are not those at points"
+            figures = measure(segmenter, torch.rand(1, 3, height, width), options.rounds)
+            assert figures["difference"] <= 1e-5, f"{cnn}: dense logits differ from the logits at points"
             timed.append({"cnn": cnn, "size": f"{width}x{height}", **figures})
     report("backbones, cut after their last tap; channels and centres (offset, stride) of each tap", described, None)
     report("dense inference against the backbone alone, one image, fp32", timed, options.json)
 
 
-def description(backbone: Backbone) -> dict[str, str | float]:
-    """What the contract's test holds it to."""
+def describe(backbone: Backbone) -> dict[str, str | float]:
+    """Return the properties that the contract test checks, as columns of the table."""
     axes = [tap.axes[1] for tap in backbone.taps]
-    centres = [f"({axis.offset:g}, {axis.stride:g})" if isinstance(axis, RegularGrid) else "(by size)" for axis in axes]
+    centres = [
+        f"({axis.offset:g}, {axis.stride:g})" if isinstance(axis, RegularGrid) else "(depends on size)" for axis in axes
+    ]
     return {
         "channels": f"{' + '.join(str(tap.channels) for tap in backbone.taps)} = {backbone.channels}",
         "centres": " ".join(centres),
-        "least side": backbone.min_side,
+        "min side": backbone.min_side,
         "M parameters": sum(parameter.numel() for parameter in backbone.parameters()) / 1e6,
     }
 
 
-def measured(segmenter: Segmenter, images: torch.Tensor, rounds: int) -> dict[str, float]:
-    """Time dense prediction and the backbone, and see how far the logits of some pixels are from those at points.
+def measure(segmenter: Segmenter, images: torch.Tensor, rounds: int) -> dict[str, float]:
+    """Time dense prediction and the backbone, and compare dense logits with the logits at random points.
 
     Args:
-        segmenter: whose backbone it is.
+        segmenter: a segmenter with the backbone.
         images: (1, 3, H, W) in [0, 1].
-        rounds: of which the median is taken.
+        rounds: number of timings; the table shows their median.
 
     Returns:
         The columns of the table.

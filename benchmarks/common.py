@@ -1,4 +1,4 @@
-"""What the benchmarks share: models, timing in alternation, tables."""
+"""Code that the benchmarks share: models, alternating timings and tables."""
 
 import argparse
 import json
@@ -29,34 +29,34 @@ HIDDEN, CLASSES = 512, 21
 
 
 def arguments(description: str | None, rounds: int, **more: Any) -> argparse.ArgumentParser:
-    """Make a parser of the options that every benchmark has.
+    """Make a parser of the options that most benchmarks share.
 
     Args:
-        description: the benchmark's docstring.
-        rounds: the default of `--rounds`.
-        more: other options by name, each with the arguments of `add_argument`.
+        description: the docstring of the benchmark, for the help.
+        rounds: default of `--rounds`.
+        more: further options by name; the value holds the arguments of `add_argument`.
 
     Returns:
-        The parser, to which more can be added.
+        The parser; a benchmark may add arguments to it.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cnn", default="sqn", help="a file of conf/cnn")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=rounds, help="of which the median is taken")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as data too")
+    parser.add_argument("--rounds", type=int, default=rounds, help="timings of each side; the table shows their median")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     for name, settings in more.items():
         parser.add_argument(f"--{name}", **settings)
     return parser
 
 
 def size(text: str) -> tuple[int, int]:
-    """480x360, width first, as (height, width)."""
+    """Parse a size such as 480x360, width first, into (height, width)."""
     width, height = text.split("x")
     return int(height), int(width)
 
 
 def make_backbone(cnn: str, **settings: Any) -> Backbone:
-    """The backbone of that config (`timm/<model>` for one of timm's), with random weights."""
+    """Build a backbone with random weights from a file of conf/cnn, or from `timm/<model>`."""
     name, _, model = cnn.partition("/")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", [f"cnn={name}", *([f"cnn.model={model}"] if model else [])]).cnn
@@ -65,7 +65,7 @@ def make_backbone(cnn: str, **settings: Any) -> Backbone:
 
 
 def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segmenter:
-    """A segmenter with random weights, in which no number is 0 or 1 by chance."""
+    """Build a segmenter with random weights and random standardisation, so that no step is an identity."""
     backbone = make_backbone(cnn, **settings)
     torch.manual_seed(0)
     classifier = MLPClassifier(backbone.channels, CLASSES, HIDDEN)
@@ -77,18 +77,18 @@ def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segme
 def medians(
     sides: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """Time some functions in turns, so that all see the same weather.
+    """Time functions in turns, so that changes in the load of the machine affect all of them alike.
 
-    In each turn a side runs twice, and the second time counts: the first one finds the caches, and the memory that the
-    process has, as the other sides left them.
+    In each turn a function runs twice and the second run counts. The first run restores the caches and the allocated
+    memory, which the other functions have changed.
 
     Args:
-        sides: the functions by name.
-        rounds: how many turns each one has.
-        clock: what tells the seconds.
+        sides: functions by name.
+        rounds: number of turns.
+        clock: returns the time in seconds.
 
     Returns:
-        The median seconds of each side.
+        The median seconds of each function.
     """
     times: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
@@ -101,12 +101,12 @@ def medians(
 
 
 def start(script: str, settings: Sequence[str], threads: int) -> subprocess.Popen[bytes]:
-    """Start train.py or predict.py, silently.
+    """Start train.py or predict.py without output.
 
     Args:
-        script: its name.
-        settings: as on the command line.
-        threads: of the process.
+        script: file name of the script.
+        settings: arguments as on the command line.
+        threads: number of OpenMP threads.
 
     Returns:
         The process.
@@ -119,53 +119,50 @@ def start(script: str, settings: Sequence[str], threads: int) -> subprocess.Pope
 
 
 def stage_settings(stage: str, settings: Mapping[str, Sequence[str]]) -> list[str]:
-    """The command line of one stage, with no setting that is for another.
+    """Return the command line of a stage, without the settings of other stages.
 
     Args:
-        stage: its name.
-        settings: of train.py, by the stage that takes them; those that every stage takes are under "all".
-
-    Returns:
-        The arguments of train.py.
+        stage: name of the stage.
+        settings: arguments by the stage that takes them; arguments for every stage stand under "all".
     """
     return [f"stage={stage}", *settings["all"], *settings.get(stage, ())]
 
 
 def run_stage(stage: str, settings: Mapping[str, Sequence[str]], threads: int) -> None:
-    """Run a stage to its end by the command line.
+    """Run a stage by the command line and check that it succeeds.
 
     Args:
-        stage: its name.
+        stage: name of the stage.
         settings: see `stage_settings`.
-        threads: of the process.
+        threads: number of OpenMP threads.
     """
     assert start("train.py", stage_settings(stage, settings), threads).wait() == 0, f"stage {stage} failed"
 
 
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
-    """Wait until there is a file, or the process that is to make it has ended.
+    """Wait until a file exists or the process that writes it has ended.
 
     Args:
-        folder: where it is looked for.
-        pattern: of its path in the folder, as for `Path.glob`.
-        process: that is to make it.
+        folder: the folder to look in.
+        pattern: glob pattern of the file in the folder.
+        process: the process that writes the file.
     """
     while process.poll() is None and not list(folder.glob(pattern)):
         time.sleep(0.01)
 
 
 def difference(ours: torch.Tensor, reference: torch.Tensor) -> float:
-    """The largest difference, relative to the range of the reference."""
+    """Return the largest absolute difference, relative to the range of the reference."""
     return float((ours - reference).abs().max() / (reference.max() - reference.min()))
 
 
 def report(title: str, rows: Sequence[Mapping[str, Any]], file: Path | None) -> None:
-    """Print rows as a table, and write them as JSON with the machine.
+    """Print rows as a table, and write them as JSON together with a description of the machine.
 
     Args:
-        title: of the table.
-        rows: all with the same columns.
-        file: what is written; nothing if None.
+        title: title of the table.
+        rows: values by column; all rows have the same columns.
+        file: the JSON file; None writes no file.
     """
     machine = f"{torch.get_num_threads()} threads, torch {torch.__version__}, {_processor()}"
     table = Table(title=f"{title}\n{machine}")
@@ -179,7 +176,7 @@ def report(title: str, rows: Sequence[Mapping[str, Any]], file: Path | None) -> 
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the name of the processor, as precisely as the system knows it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

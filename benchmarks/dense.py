@@ -1,4 +1,4 @@
-"""The logits of every pixel: the original's way, ours, and the backbone alone.
+"""The logits of every pixel: by the original method, by this project, and the backbone alone.
 
 python benchmarks/dense.py
 """
@@ -13,32 +13,32 @@ from hypercolumns.models.segmenter import Segmenter
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = arguments(__doc__, 7, sizes={"type": size, "nargs": "*", "default": [(224, 224), (360, 480)]})
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     exact, corners = (make_segmenter(options.cnn, alignment) for alignment in ("exact", "corners"))
     original = Original(corners)
-    rows = [measure(exact, corners, original, one, options.rounds) for one in options.sizes]
+    rows = [measure(exact, corners, original, image_size, options.rounds) for image_size in options.sizes]
     report(f"dense inference, cnn={options.cnn}, one image, fp32", rows, options.json)
 
 
 def measure(
-    exact: Segmenter, corners: Segmenter, original: Original, one: tuple[int, int], rounds: int
+    exact: Segmenter, corners: Segmenter, original: Original, image_size: tuple[int, int], rounds: int
 ) -> dict[str, Any]:
-    """Time both ways, and check that they agree.
+    """Time both methods, and check that their logits agree.
 
     Args:
-        exact: that is timed.
-        corners: aligned as the original is, which is compared with it.
-        original: of the same weights.
-        one: height and width of the image.
-        rounds: of which the median is taken.
+        exact: the segmenter that is timed.
+        corners: the segmenter that is compared with the original method; its alignment is that of the method.
+        original: the original method with the weights of `corners`.
+        image_size: (height, width).
+        rounds: number of timings; the table shows their median.
 
     Returns:
         A row of the table.
     """
-    images = torch.rand(1, 3, *one)
+    images = torch.rand(1, 3, *image_size)
     sides = {
         "original": lambda: original(images),
         "ours": lambda: exact(images),
@@ -51,9 +51,9 @@ def measure(
         off = difference(corners(images), original(images))
         with torch.autocast("cpu", torch.bfloat16):
             half = medians({"ours": sides["ours"]}, rounds)["ours"]
-    assert off <= 1e-5, "ours is not the same as the original's way"
+    assert off <= 1e-5, "the logits differ from those of the original method"
     return {
-        "size": f"{one[1]}x{one[0]}",
+        "size": f"{image_size[1]}x{image_size[0]}",
         **{f"{name} ms": seconds[name] * 1e3 for name in ("original", "ours", "labels")},
         "bf16 ms": half * 1e3,
         **{f"{name} ms": seconds[name] * 1e3 for name in ("backbone", "torchvision's backbone")},

@@ -1,4 +1,4 @@
-"""An exported model beside the model itself: labels, or logits, of one image by onnxruntime, by the .pt2, and eagerly.
+"""Exported models: labels or logits of one image by onnxruntime, by the .pt2 file and by the eager model.
 
 python benchmarks/export.py
 """
@@ -26,7 +26,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = arguments(__doc__, 7, sizes={"type": size, "nargs": "*", "default": [(224, 224), (360, 480)]})
     parser.add_argument("--outputs", nargs="*", default=["labels", "logits"], choices=["labels", "logits"])
     parser.add_argument("--one", nargs=3, metavar=("SIDE", "FOLDER", "OUTPUTS"), help=argparse.SUPPRESS)
@@ -42,34 +42,34 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             export_onnx(segmenter, Path(folder, FILES["onnx"]), "uint8", outputs)
             export_torch(segmenter, Path(folder, FILES["torch"]), "uint8", outputs)
-            rows += [measure(folder, outputs, one, options) for one in options.sizes]
-    title = "off: of logits the largest difference, relative to their range; of labels the share of different ones"
+            rows += [measure(folder, outputs, image_size, options) for image_size in options.sizes]
+    title = "off: the largest difference of logits, relative to their range, or the fraction of labels that differ"
     report(f"exported cnn={options.cnn}, one image of uint8, fp32\n{title}", rows, options.json)
 
 
-def measure(folder: str, outputs: str, one: tuple[int, int], options: argparse.Namespace) -> dict[str, Any]:
-    """Time each side, see what memory it needs, and check that they agree.
+def measure(folder: str, outputs: str, image_size: tuple[int, int], options: argparse.Namespace) -> dict[str, Any]:
+    """Time each form of the model, measure its peak memory, and check that the outputs agree.
 
     Args:
-        folder: of the exported models.
-        outputs: labels or logits.
-        one: height and width of the image.
-        options: with `cnn`, `rounds` and `threads`.
+        folder: the folder of the exported models.
+        outputs: `labels` or `logits`.
+        image_size: (height, width).
+        options: options `cnn`, `rounds` and `threads`.
 
     Returns:
         A row of the table.
     """
     sides = {name: _side(name, folder, outputs, options.cnn) for name in ("eager", *FILES)}
-    images = torch.randint(0, 256, (1, 3, *one), dtype=torch.uint8)
+    images = torch.randint(0, 256, (1, 3, *image_size), dtype=torch.uint8)
     with torch.inference_mode():
         seconds = medians({name: partial(run, images) for name, run in sides.items()}, options.rounds)
-        eager, *found = (run(images) for run in sides.values())
-    peaks = {name: _peak_apart(name, folder, outputs, options, one) for name in sides}
-    off = [_off(each, eager) for each in found]
-    assert max(off) <= 1e-4, "what was exported does something else"
+        eager, *exported = (run(images) for run in sides.values())
+    peaks = {name: _peak_apart(name, folder, outputs, options, image_size) for name in sides}
+    off = [_off(each, eager) for each in exported]
+    assert max(off) <= 1e-4, "the outputs of an exported model differ from the model's own"
     return {
         "outputs": outputs,
-        "size": f"{one[1]}x{one[0]}",
+        "size": f"{image_size[1]}x{image_size[0]}",
         **{f"{name} ms": each * 1e3 for name, each in seconds.items()},
         **{f"{name} / eager": seconds[name] / seconds["eager"] for name in FILES},
         **{f"{name} off": each for name, each in zip(FILES, off, strict=True)},
@@ -90,31 +90,33 @@ def _side(name: str, folder: str, outputs: str, cnn: str) -> Run:
     return segmenter.labels if outputs == "labels" else segmenter
 
 
-def _off(found: Tensor, eager: Tensor) -> float:
-    return difference(found, eager) if found.is_floating_point() else float((found != eager).float().mean())
+def _off(exported: Tensor, eager: Tensor) -> float:
+    return difference(exported, eager) if exported.is_floating_point() else float((exported != eager).float().mean())
 
 
-def _peak_apart(name: str, folder: str, outputs: str, options: argparse.Namespace, one: tuple[int, int]) -> float:
-    """The peak memory of a side, in a process of its own."""
+def _peak_apart(
+    name: str, folder: str, outputs: str, options: argparse.Namespace, image_size: tuple[int, int]
+) -> float:
+    """Measure the peak memory of one form of the model in a new process."""
     command = [sys.executable, __file__, "--cnn", options.cnn, "--threads", str(options.threads)]
-    command += ["--sizes", f"{one[1]}x{one[0]}", "--one", name, folder, outputs]
+    command += ["--sizes", f"{image_size[1]}x{image_size[0]}", "--one", name, folder, outputs]
     return float(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def _peak(run: Run, one: tuple[int, int]) -> float:
-    """The bytes that the process needs for an image of that size, above what it has when it has run a small one."""
+def _peak(run: Run, image_size: tuple[int, int]) -> float:
+    """Return the bytes that an image of this size needs on top of the peak memory for a small image."""
     with torch.inference_mode():
         run(torch.zeros(1, 3, 40, 40, dtype=torch.uint8))
-        before = _most()
-        run(torch.zeros(1, 3, *one, dtype=torch.uint8))
-    return _most() - before
+        before = _peak_of_process()
+        run(torch.zeros(1, 3, *image_size, dtype=torch.uint8))
+    return _peak_of_process() - before
 
 
-def _most() -> float:
-    """The most bytes of memory that this process has had; `resource` would count those of the process before it."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found, "this needs Linux"
-    return float(found[1]) * 1024
+def _peak_of_process() -> float:
+    """Return the peak memory of this process in bytes; `resource` would include the parent before the exec."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert match, "this needs Linux"
+    return float(match[1]) * 1024
 
 
 if __name__ == "__main__":

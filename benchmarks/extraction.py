@@ -1,4 +1,4 @@
-"""Hypercolumns of 3 pixels of each class of an image: the original's way, ours, and the backbone alone.
+"""Hypercolumns at 3 pixels of each class: by the original method, by this project, and the backbone alone.
 
 python benchmarks/extraction.py
 """
@@ -17,31 +17,33 @@ from hypercolumns.samplers import PerClassSampler
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = arguments(__doc__, 15, sizes={"type": size, "nargs": "*", "default": [(224, 224), (360, 480)]})
-    parser.add_argument("--classes", type=int, default=4, help="in the image")
+    parser.add_argument("--classes", type=int, default=4, help="number of classes in the image, at most 4")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     corners = make_segmenter(options.cnn, "corners")
     original = Original(corners)
-    rows = [measure(corners, original, one, options.classes, options.rounds) for one in options.sizes]
+    rows = [measure(corners, original, image_size, options.classes, options.rounds) for image_size in options.sizes]
     report(f"extraction, cnn={options.cnn}, one image", rows, options.json)
 
 
-def measure(corners: Segmenter, original: Original, one: tuple[int, int], classes: int, rounds: int) -> dict[str, Any]:
-    """Time both ways, and check that they agree.
+def measure(
+    corners: Segmenter, original: Original, image_size: tuple[int, int], classes: int, rounds: int
+) -> dict[str, Any]:
+    """Time both methods, and check that their features agree.
 
     Args:
-        corners: aligned as the original is; its backbone is used.
-        original: of the same weights.
-        one: height and width of the image.
-        classes: in the image.
-        rounds: of which the median is taken.
+        corners: a segmenter with the alignment of the original method; its backbone is timed.
+        original: the original method with the same weights.
+        image_size: (height, width).
+        classes: number of classes in the image.
+        rounds: number of timings; the table shows their median.
 
     Returns:
         A row of the table.
     """
-    images, mask, backbone = torch.rand(1, 3, *one), blocks(*one, classes), corners.backbone
+    images, mask, backbone = torch.rand(1, 3, *image_size), blocks(*image_size, classes), corners.backbone
 
     def sample() -> Tensor:
         return PerClassSampler(3)(mask, torch.Generator().manual_seed(0))
@@ -57,9 +59,9 @@ def measure(corners: Segmenter, original: Original, one: tuple[int, int], classe
         sides = {"original": theirs, "ours": ours, "backbone": lambda: backbone(images)}
         seconds = medians(sides, rounds)
         off = difference(ours("corners").float(), theirs().float())
-    assert off <= 1e-3, "ours is not the same as the original's way (in float16)"
+    assert off <= 1e-3, "the features differ from those of the original method (in float16)"
     return {
-        "size": f"{one[1]}x{one[0]}",
+        "size": f"{image_size[1]}x{image_size[0]}",
         "samples": len(sample()),
         "original ms": seconds["original"] * 1e3,
         "ours ms": seconds["ours"] * 1e3,
@@ -71,12 +73,12 @@ def measure(corners: Segmenter, original: Original, one: tuple[int, int], classe
 
 
 def blocks(height: int, width: int, classes: int) -> Tensor:
-    """Make a mask of blocks, as masks have them.
+    """Make a mask of four rectangular blocks.
 
     Args:
         height: of the mask.
         width: of the mask.
-        classes: how many of all classes are in it; at most 4.
+        classes: number of different classes in the mask; at most 4.
 
     Returns:
         The mask (height, width) int64.

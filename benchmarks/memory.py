@@ -1,4 +1,4 @@
-"""Time and peak memory of the labels of one image against its size, each in a process of its own.
+"""Time and peak memory of labelling one image, by image size; each size is measured in a new process.
 
 python benchmarks/memory.py
 """
@@ -21,22 +21,22 @@ SIZES = [(500, 500), (1000, 1000), (2000, 1500), (3000, 4000)]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = arguments(__doc__, 3, sizes={"type": size, "nargs": "*", "default": SIZES})
-    parser.add_argument("--window", type=int, help="pixels that the backbone sees at once")
+    parser.add_argument("--window", type=int, help="maximal number of pixels that the backbone processes at once")
     parser.add_argument("--one", type=size, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_measure(options)))
         return
-    found = []
-    for one in options.sizes:
+    measured = []
+    for height, width in options.sizes:
         command = [sys.executable, __file__, "--cnn", options.cnn, "--threads", str(options.threads)]
-        command += ["--rounds", str(options.rounds), "--one", f"{one[1]}x{one[0]}"]
+        command += ["--rounds", str(options.rounds), "--one", f"{width}x{height}"]
         command += ["--window", str(options.window)] if options.window else []
-        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        measured.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     rows: list[dict[str, Any]] = []
-    for (height, width), each in zip(options.sizes, found, strict=True):
+    for (height, width), each in zip(options.sizes, measured, strict=True):
         pixels = height * width
         pace = each["seconds"] / pixels * 1e6
         rows.append(
@@ -45,7 +45,7 @@ def main() -> None:
                 "megapixels": pixels / 1e6,
                 "seconds": each["seconds"],
                 "seconds / megapixel": pace,
-                "against the first": pace / (rows[0]["seconds / megapixel"] if rows else pace),
+                "relative to the first": pace / (rows[0]["seconds / megapixel"] if rows else pace),
                 "peak GB above the model": each["peak"] / 1e9,
                 "hypercolumns would be GB": each["channels"] * pixels * 4 / 1e9,
             }
@@ -60,7 +60,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
     if options.window:
         segmenter.extractor.max_window_pixels = options.window
     predictor = SegmentationPredictor(segmenter)
-    predictor.predict(torch.zeros(3, 64, 64, dtype=torch.uint8))  # what is loaded with the first image
+    predictor.predict(torch.zeros(3, 64, 64, dtype=torch.uint8))  # the first image loads libraries
     image = torch.randint(0, 256, (3, *options.one), dtype=torch.uint8)
     before = _resident()
     seconds = []
@@ -77,7 +77,7 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process holds now."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 

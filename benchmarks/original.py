@@ -1,6 +1,6 @@
-"""The original's way, as plainly as it can be said: upsample all, concatenate, standardise, 1x1 convolutions.
+"""The original method: upsample all feature maps, concatenate, standardise, and apply 1x1 convolutions.
 
-The slow and obvious reference; it shares nothing with the package but the weights that it is given.
+This is the slow and obvious reference. It takes the weights of a segmenter and shares no code with the package.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ from hypercolumns.models.segmenter import Segmenter
 
 
 class Original(nn.Module):
-    """The segmenter whose weights it takes, computed the original's way, with `alignment=corners`."""
+    """A segmenter computed by the original method, with `alignment=corners`."""
 
     def __init__(self, segmenter: Segmenter) -> None:
-        """Take the weights."""
+        """Copy the weights of a segmenter."""
         super().__init__()
         network: Any = torchvision.models.get_model(segmenter.backbone.network)
         network.load_state_dict(segmenter.backbone.body.state_dict(), strict=False)
@@ -46,22 +46,22 @@ class Original(nn.Module):
         return hook
 
     def hypercolumns(self, images: Tensor) -> Tensor:
-        """The hypercolumns (B, D, H, W) of images (B, 3, H, W)."""
+        """Return the hypercolumns (B, D, H, W) of images (B, 3, H, W) in [0, 1]."""
         mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
         self.network((images - mean) / std)
         size = images.shape[-2:]
         maps = [torch.cat([self.tapped[name] for name in names], dim=1) for names in self.taps]
-        return torch.cat([F.interpolate(one, size, mode="bilinear", align_corners=True) for one in maps], dim=1)
+        return torch.cat([F.interpolate(each, size, mode="bilinear", align_corners=True) for each in maps], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits (B, classes, H, W)."""
+        """Return the logits (B, classes, H, W) of images (B, 3, H, W) in [0, 1]."""
         standardised = (self.hypercolumns(images) - self.mean[:, None, None]) / self.std[:, None, None]
         logits: Tensor = self.last(self.first(standardised).relu())
         return logits
 
 
 def classifier_layers(segmenter: Segmenter) -> tuple[nn.Linear, nn.Linear]:
-    """The first and the last layer of a segmenter's classifier."""
+    """Return the first and the last layer of a segmenter's classifier."""
     first, rest = segmenter.classifier.first, segmenter.classifier.rest
     assert isinstance(first, nn.Linear)
     assert isinstance(rest, nn.Sequential)

@@ -1,11 +1,11 @@
-"""Images a second and peak memory of predict.py, and beside it the forward passes of two segmenters of torchvision.
+"""Images per second and peak memory of predict.py, compared with the forward passes of two torchvision segmenters.
 
 python benchmarks/prediction.py MODEL IMAGES
 
-MODEL is trained, IMAGES a folder of images of one size. *Whole process* is predict.py with its default outputs, start
-and all; *steady* is what each image more costs it. The others are of the models alone, in this process, in turns; those
-of torchvision have random weights and 21 classes. Memory is of predict.py on one image of noise, in a process of its
-own.
+MODEL is a trained model and IMAGES a folder of images of one size. *Whole process* times predict.py with its default
+outputs from start to end; *steady* counts only the time that each further image adds. The other rows time the models
+alone, in turns in this process. Torchvision's models have random weights and 21 classes. Peak memory is that of a new
+process of predict.py on one image of noise.
 """
 
 import argparse
@@ -33,12 +33,12 @@ SIZES = [(1, 1), (360, 480), (3000, 4000), (6000, 8000)]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = arguments(__doc__, 5, sizes={"type": size, "nargs": "*", "default": SIZES})
     parser.add_argument("model", type=Path)
     parser.add_argument("images", type=Path)
-    parser.add_argument("--number", type=int, default=50, help="of images for the whole process")
-    parser.add_argument("--timed", type=int, default=5, help="of images for the models alone")
+    parser.add_argument("--number", type=int, default=50, help="number of images for predict.py")
+    parser.add_argument("--timed", type=int, default=5, help="number of images for the models alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = [*_alone(options), *_processes(options)]
@@ -46,14 +46,14 @@ def main() -> None:
     for row in rows:
         row["/ exact"] = row["images/s"] / exact
     report(f"prediction with {options.model}", rows, None)
-    memory = [_memory(options, one) for one in options.sizes]
+    memory = [_memory(options, image_size) for image_size in options.sizes]
     report("peak memory of predict.py", memory, None)
     if options.json:
         options.json.write_text(json.dumps({"speed": rows, "memory": memory}, indent=1))
 
 
 def _alone(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The models in this process."""
+    """Time the models alone, in this process."""
     segmenter = Segmenter.load(options.model)
     images = [read_image(path)[None] for path in sorted(options.images.iterdir())[: options.timed]]
     floats = [image / 255 for image in images]
@@ -70,15 +70,20 @@ def _alone(options: argparse.Namespace) -> list[dict[str, Any]]:
         exact, adaptive = sides["exact"](), sides["adaptive"]()
     equal = np.mean([float((a == b).float().mean()) for a, b in zip(exact, adaptive, strict=True)])
     agreement = {"exact": 1.0, "adaptive": float(equal)}
-    about = f"{images[0].shape[-1]}x{images[0].shape[-2]}"
+    image_size = f"{images[0].shape[-1]}x{images[0].shape[-2]}"
     return [
-        {"what": name, "size": about, "images/s": len(images) / each, "labels equal": agreement.get(name, float("nan"))}
+        {
+            "what": name,
+            "size": image_size,
+            "images/s": len(images) / each,
+            "labels equal": agreement.get(name, float("nan")),
+        }
         for name, each in seconds.items()
     ]
 
 
 def _processes(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """predict.py by the command line, on one image and on many."""
+    """Time the command predict.py on one image and on many."""
     segmenter = Segmenter.load(options.model)
     paths = sorted(options.images.iterdir())[: options.number]
     rows = []
@@ -98,29 +103,29 @@ def _processes(options: argparse.Namespace) -> list[dict[str, Any]]:
                 with Image.open(folder / name / str(len(paths)) / f"{path.stem}.png") as mask:
                     equal.append((np.array(mask) == SegmentationPredictor(segmenter).predict(path).labels).mean())
             with Image.open(paths[0]) as image:
-                about = {"size": f"{image.width}x{image.height}", "labels equal": float(np.mean(equal))}
+                common = {"size": f"{image.width}x{image.height}", "labels equal": float(np.mean(equal))}
             steady = (len(paths) - 1) / max(seconds[len(paths)] - seconds[1], 1e-9)
             for what, pace in {"whole process": len(paths) / seconds[len(paths)], "steady": steady}.items():
-                rows.append({"what": f"predict.py, {name}, {what}", "images/s": pace} | about)
+                rows.append({"what": f"predict.py, {name}, {what}", "images/s": pace} | common)
     order = ("what", "size", "images/s", "labels equal")
     return [{column: row[column] for column in order} for row in rows]
 
 
-def _memory(options: argparse.Namespace, one: tuple[int, int]) -> dict[str, Any]:
-    """Of predict.py on one image of that size."""
+def _memory(options: argparse.Namespace, image_size: tuple[int, int]) -> dict[str, Any]:
+    """Measure the time and the peak memory of predict.py on one image of noise; `image_size` is (height, width)."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        noise = np.random.default_rng(0).integers(0, 256, (*one, 3), np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (*image_size, 3), np.uint8)
         write_image(folder / "image.png", Image.fromarray(noise))
         del noise
         start = time.perf_counter()
         usage = _predict(options, f"images={folder / 'image.png'}", f"out={folder / 'out'}")
         seconds = time.perf_counter() - start
         with Image.open(folder / "out" / "image.png") as mask:
-            assert mask.size == one[::-1]
-    megapixels = one[0] * one[1] / 1e6
+            assert mask.size == image_size[::-1]
+    megapixels = image_size[0] * image_size[1] / 1e6
     return {
-        "size": f"{one[1]}x{one[0]}",
+        "size": f"{image_size[1]}x{image_size[0]}",
         "megapixels": megapixels,
         "seconds": seconds,
         "peak GB": usage.ru_maxrss * 1024 / 1e9,
@@ -128,7 +133,7 @@ def _memory(options: argparse.Namespace, one: tuple[int, int]) -> dict[str, Any]
 
 
 def _predict(options: argparse.Namespace, *settings: str) -> Any:
-    """Run it to its end; returns what it has used."""
+    """Run predict.py, check that it succeeds, and return its resource usage."""
     command = [sys.executable, str(ROOT / "predict.py"), f"model={options.model}", "device=cpu", *settings]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)

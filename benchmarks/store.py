@@ -1,11 +1,11 @@
-"""Random mini-batches from a store of samples, against numpy; and pretraining through Lightning, against a bare loop.
+"""Random mini-batches from a sample store compared with numpy, and pretraining with Lightning with a bare loop.
 
 python benchmarks/store.py
 
-The store is made for the occasion, in a temporary folder that needs twice its size. First, all rows are read in random
-mini-batches: by numpy, indexing one memory-mapped array with the rows in the order drawn and in ascending order, and by
-the loader of stage pretrain. They have been read before, so they come from memory as far as it holds them. Then the
-default classifier is trained: the bare loop has the same batches in memory.
+The benchmark writes a store to a temporary folder, which needs twice the size of the store. The first table times the
+reading of all rows in random mini-batches: numpy indexes one memory-mapped array with the rows in random or ascending
+order, and the loader of stage pretrain reads the store. A warm-up reads all rows first, so they come from memory if
+they fit. The second table times the training of the default classifier; the bare loop has the same batches in memory.
 """
 
 import argparse
@@ -40,16 +40,16 @@ CHANNELS, PER_IMAGE = 1504, 500
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--gigabytes", type=float, default=4.5, help="of the store")
+    parser.add_argument("--gigabytes", type=float, default=4.5, help="size of the store")
     parser.add_argument("--batch", type=int, default=4096)
-    parser.add_argument("--steps", type=int, default=80, help="of training in an epoch")
+    parser.add_argument("--steps", type=int, default=80, help="training steps in an epoch")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5, help="of which the median is taken")
+    parser.add_argument("--rounds", type=int, default=5, help="timings of each side; the tables show their median")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the second table as data too")
+    parser.add_argument("--folder", type=Path, help="folder for the temporary folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the second table as JSON")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for title, side, samples in (
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def make_store(folder: Path, images: int) -> SampleStore:
-    """A store of random samples of so many images, whose classes differ a little in all channels."""
+    """Write a store of random samples of `images` images; the class means differ a little in every channel."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(PER_IMAGE + images, CHANNELS, generator=generator).half()
     centres = torch.randn(CLASSES, CHANNELS, generator=generator).half()
@@ -81,12 +81,12 @@ def make_store(folder: Path, images: int) -> SampleStore:
 
 
 def reading(store: SampleStore, folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Read all rows by both sides, in turns, and check that they read the same.
+    """Time the reading of all rows by numpy and by the store in turns, and check that they read the same rows.
 
     Args:
-        store: of samples.
-        folder: that has room for a copy of its features.
-        options: with `batch` and `rounds`.
+        store: the sample store.
+        folder: a folder with room for a copy of the features.
+        options: options `batch` and `rounds`.
 
     Returns:
         A row of the table.
@@ -94,7 +94,7 @@ def reading(store: SampleStore, folder: Path, options: argparse.Namespace) -> di
     split = store.split("train")
     array = as_array(split, folder / "all.npy")
     times: dict[str, list[float]] = {"numpy": [], "numpy, ascending": [], "ours": []}
-    for epoch in range(options.rounds + 1):  # the first one warms up
+    for epoch in range(options.rounds + 1):  # the first round warms up
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(epoch))
         drawn = [rows.numpy() for rows in order.split(options.batch)]
         for name, batches in {"numpy": drawn, "numpy, ascending": [np.sort(rows) for rows in drawn]}.items():
@@ -108,7 +108,9 @@ def reading(store: SampleStore, folder: Path, options: argparse.Namespace) -> di
             pass
         times["ours"].append(time.perf_counter() - start)
     first: Tensor = next(iter(SampleBatchSampler(len(split), options.batch, options.rounds)))
-    assert torch.equal(split.fetch(first)[0], torch.from_numpy(array[first.numpy()])), "ours are not the same rows"
+    assert torch.equal(split.fetch(first)[0], torch.from_numpy(array[first.numpy()])), (
+        "the store returned other rows than numpy"
+    )
     pace = {name: len(split) / float(np.median(each[1:])) for name, each in times.items()}
     return {
         "GB": split.bytes / 1e9,
@@ -121,7 +123,7 @@ def reading(store: SampleStore, folder: Path, options: argparse.Namespace) -> di
 
 
 def as_array(split: Split, file: Path) -> NDArray[np.float16]:
-    """Copy the features of a split to a file, and map it into memory; (N, D) float16."""
+    """Copy the features of a split to a file, and return the memory-mapped array (N, D) float16."""
     array = np.lib.format.open_memmap(file, "w+", np.float16, (len(split), CHANNELS))
     for number in range(len(split.shards)):
         features = split.tensors(number)["features"].numpy()
@@ -132,12 +134,12 @@ def as_array(split: Split, file: Path) -> NDArray[np.float16]:
 
 
 def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Train by both sides, in turns, and check that they end with the same classifier.
+    """Time training with Lightning and in a bare loop in turns, and check that the classifiers are the same.
 
     Args:
-        store: of samples.
-        folder: of the runs.
-        options: with `batch`, `epochs` and `rounds`.
+        store: the sample store.
+        folder: folder for the runs.
+        options: options `batch`, `epochs` and `rounds`.
 
     Returns:
         A row of the table.
@@ -152,14 +154,14 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
     }
     times: dict[str, list[float]] = {name: [] for name in sides}
     ends: dict[str, MLPClassifier] = {}
-    for number in range(options.rounds + 1):  # the first one warms up
+    for number in range(options.rounds + 1):  # the first round warms up
         for name, side in sides.items():
             begin = time.perf_counter()
             ends[name] = side(number)
             times[name].append(time.perf_counter() - begin)
     seconds = {name: float(np.median(each[1:])) for name, each in times.items()}
     off = difference_of_logits(ends["Lightning"], ends["bare loop"], split)
-    assert off < 1e-2, f"they don't end with the same classifier: {off}"
+    assert off < 1e-2, f"the classifiers differ: their logits are {off} apart"
     return {
         "batch": options.batch,
         "steps": options.epochs * len(held[0]),
@@ -171,20 +173,20 @@ def training(store: SampleStore, folder: Path, options: argparse.Namespace) -> d
 
 
 def pretrain_config(batch: int, epochs: int) -> DictConfig:
-    """The settings of stage pretrain, at a constant rate."""
+    """Compose the settings of stage pretrain with a constant learning rate."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = [f"batch_size={batch}", f"trainer.max_epochs={epochs}", "trainer.accelerator=cpu"]
         return compose("train", ["stage=pretrain", "scheduler=constant", *settings])
 
 
 def hold_batches(split: Split, batch: int, epochs: int, seed: int) -> list[list[Samples]]:
-    """Read the batches of every epoch into memory, as stage pretrain draws them.
+    """Read the batches of every epoch into memory in the order of stage pretrain.
 
     Args:
-        split: of a store.
-        batch: the samples of a step.
-        epochs: how many.
-        seed: of the order.
+        split: a split of the store.
+        batch: number of samples in a batch.
+        epochs: number of epochs.
+        seed: seed of the order.
 
     Returns:
         The batches of each epoch.
@@ -195,7 +197,7 @@ def hold_batches(split: Split, batch: int, epochs: int, seed: int) -> list[list[
 
 
 def new_classifier(split: Split) -> MLPClassifier:
-    """The same random classifier at each call."""
+    """Return a classifier with the same random weights at each call."""
     torch.manual_seed(0)
     classifier = MLPClassifier(CHANNELS, CLASSES, HIDDEN)
     classifier.set_statistics(*split.statistics())
@@ -207,9 +209,9 @@ def train_by_lightning(cfg: DictConfig, store: SampleStore, backbone: Backbone, 
 
     Args:
         cfg: the settings of stage pretrain.
-        store: of samples.
-        backbone: that a checkpoint holds beside the classifier; not used.
-        run: a new folder.
+        store: the sample store.
+        backbone: the backbone that checkpoints contain; the training does not use it.
+        run: a new folder for the run.
 
     Returns:
         The classifier of the last epoch.
@@ -229,8 +231,8 @@ def train_by_bare_loop(cfg: DictConfig, split: Split, epochs: list[list[Samples]
 
     Args:
         cfg: the settings of stage pretrain.
-        split: that the batches are of.
-        epochs: the batches of each.
+        split: the split with the samples.
+        epochs: the batches of each epoch.
 
     Returns:
         The classifier of the last epoch.
@@ -250,17 +252,17 @@ def difference_of_logits(ours: MLPClassifier, reference: MLPClassifier, split: S
     """Compare two classifiers on the first samples of a split.
 
     Args:
-        ours: the one that is judged.
-        reference: the other one.
-        split: of a store.
+        ours: the classifier to check.
+        reference: the classifier to compare with.
+        split: a split of the store.
 
     Returns:
         The largest difference of the logits, relative to the largest logit of the reference.
     """
     features, _, coordinates = split.fetch(torch.arange(min(len(split), 10_000)))
     with torch.inference_mode():
-        found, wanted = (each.eval()(features.float(), coordinates) for each in (ours, reference))
-    return float((found - wanted).abs().max() / wanted.abs().max())
+        logits, expected = (each.eval()(features.float(), coordinates) for each in (ours, reference))
+    return float((logits - expected).abs().max() / expected.abs().max())
 
 
 if __name__ == "__main__":

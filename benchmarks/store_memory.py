@@ -2,9 +2,9 @@
 
 python benchmarks/store_memory.py
 
-Runs `train.py` on the synthetic set, with SqueezeNet and random weights. Counted is anonymous memory (RssAnon), for
-pages of the store that are mapped can be dropped at any time; sampled every 20 ms, of the main process and of it with
-its workers.
+The benchmark runs `train.py` on the synthetic set with SqueezeNet and random weights. It samples the anonymous memory
+(RssAnon) every 20 ms, of the main process alone and together with its workers. Memory-mapped pages of the store are not
+counted, because the system can drop them at any time.
 """
 
 import argparse
@@ -22,30 +22,30 @@ STAGES = ("extract", "pretrain")
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="*", default=[80, 800])
-    parser.add_argument("--samples", type=int, default=500, help="of each image")
+    parser.add_argument("--samples", type=int, default=500, help="number of samples from each image")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as data too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for images in options.images:
             rows.append(measure(Path(folder), images, options.samples, options.threads))
     for row in rows:
-        row |= {f"{stage} / the first": row[f"{stage} MB"] / rows[0][f"{stage} MB"] for stage in STAGES}
+        row |= {f"{stage} / first row": row[f"{stage} MB"] / rows[0][f"{stage} MB"] for stage in STAGES}
     report("peak anonymous memory", rows, options.json)
 
 
 def measure(folder: Path, images: int, samples: int, threads: int) -> dict[str, Any]:
-    """Run both stages, and see what memory they need and how large the store is.
+    """Run both stages, and measure their peak memory and the size of the store.
 
     Args:
-        folder: of the runs and of the pictures.
-        images: to train on.
-        samples: of each image.
-        threads: of each process.
+        folder: folder for the runs and the pictures.
+        images: number of train images.
+        samples: number of samples from each image.
+        threads: number of OpenMP threads of each process.
 
     Returns:
         A row of the table.
@@ -66,21 +66,21 @@ def measure(folder: Path, images: int, samples: int, threads: int) -> dict[str, 
 
 
 def peaks(command: list[str], threads: int) -> tuple[int, int]:
-    """Run a command; the most bytes of anonymous memory that it has, without and with its children."""
+    """Run a command, and return its peak anonymous memory in bytes, without and with its child processes."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     main_peak = tree_peak = 0
     while process.poll() is None:
-        own = anonymous(process.pid)
-        main_peak = max(main_peak, own)
-        tree_peak = max(tree_peak, own + sum(anonymous(child) for child in children(process.pid)))
+        main = anonymous(process.pid)
+        main_peak = max(main_peak, main)
+        tree_peak = max(tree_peak, main + sum(anonymous(child) for child in children(process.pid)))
         time.sleep(0.02)
     assert process.returncode == 0, f"{command} failed"
     return main_peak, tree_peak
 
 
 def anonymous(process: int) -> int:
-    """Bytes of anonymous memory that a process has now; 0 if it has ended."""
+    """Return the anonymous memory of a process in bytes; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -89,7 +89,7 @@ def anonymous(process: int) -> int:
 
 
 def children(process: int) -> list[int]:
-    """The processes that it has started."""
+    """Return the ids of the child processes of a process; none if the process has ended."""
     try:
         lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""A training step, frozen backbone: on all pixels, the original's way and ours; and ours on some pixels.
+"""A training step with a frozen backbone: on all pixels by the original method and by this project, and on points.
 
 python benchmarks/training.py
 """
@@ -17,34 +17,38 @@ from hypercolumns.models.segmenter import Segmenter
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = arguments(__doc__, 5, sizes={"type": size, "nargs": "*", "default": [(224, 224), (360, 480)]})
-    parser.add_argument("--points", type=int, default=2000, help="pixels an image of the sparse step")
+    parser.add_argument("--points", type=int, default=2000, help="number of pixels per image in the sparse step")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     exact, corners = (make_segmenter(options.cnn, alignment) for alignment in ("exact", "corners"))
     original = Original(corners)
-    rows = [measure(exact, corners, original, one, options) for one in options.sizes]
+    rows = [measure(exact, corners, original, image_size, options) for image_size in options.sizes]
     report(f"a training step, cnn={options.cnn}, frozen, one image, fp32", rows, options.json)
 
 
 def measure(
-    exact: Segmenter, corners: Segmenter, original: Original, one: tuple[int, int], options: argparse.Namespace
+    exact: Segmenter,
+    corners: Segmenter,
+    original: Original,
+    image_size: tuple[int, int],
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Time a step of both ways, and check that their gradients agree.
+    """Time training steps, and check that the gradients of both methods agree.
 
     Args:
-        exact: that is timed.
-        corners: aligned as the original is, whose gradients are compared.
-        original: of the same weights.
-        one: height and width of the image.
-        options: with `points` of the sparse step and `rounds` of which the median is taken.
+        exact: the segmenter that is timed.
+        corners: a segmenter with the alignment of the original method; its gradients are compared.
+        original: the original method with the weights of `corners`.
+        image_size: (height, width).
+        options: options `points`, the pixels of the sparse step, and `rounds`, the number of timings.
 
     Returns:
         A row of the table.
     """
-    images, labels = torch.rand(1, 3, *one), torch.randint(0, CLASSES, (1, *one))
-    points = torch.stack([torch.randint(0, side, (1, options.points)) for side in one], dim=-1)
+    images, labels = torch.rand(1, 3, *image_size), torch.randint(0, CLASSES, (1, *image_size))
+    points = torch.stack([torch.randint(0, side, (1, options.points)) for side in image_size], dim=-1)
     chosen = labels[0, points[0, :, 0], points[0, :, 1]]
 
     def sparse(images: Tensor) -> Tensor:
@@ -58,9 +62,9 @@ def measure(
         "backbone": lambda: _forward(exact.backbone, images),
     }
     seconds = medians(sides, options.rounds)
-    assert off <= 1e-4, "our gradients are not those of the original's way"
+    assert off <= 1e-4, "the gradients differ from those of the original method"
     return {
-        "size": f"{one[1]}x{one[0]}",
+        "size": f"{image_size[1]}x{image_size[0]}",
         **{f"{name} ms": seconds[name] * 1e3 for name in ("original", "ours")},
         f"{options.points} pixels ms": seconds["sparse"] * 1e3,
         "backbone ms": seconds["backbone"] * 1e3,
@@ -77,7 +81,7 @@ def _step(
     labels: Tensor,
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> Callable[[], None]:
-    """Forwards, backwards, and a step of the optimiser; at a rate of 0, so that all steps are alike."""
+    """Return a function that runs a training step; the learning rate is 0, so all steps do the same work."""
     optimizer = torch.optim.Adam([p for p in trained.parameters() if p.requires_grad], lr=0.0)
     forward = forward or model
 
@@ -95,12 +99,12 @@ def _forward(backbone: nn.Module, images: Tensor) -> None:
 
 
 def _difference_of_gradients(segmenter: Segmenter, original: Original, images: Tensor, labels: Tensor) -> float:
-    """The largest difference, relative to the gradient's range, of each layer."""
+    """Return the largest difference of the gradients of any layer, relative to the range of the gradient."""
     ours = [layer.weight for layer in classifier_layers(segmenter)]
     theirs = [original.first.weight, original.last.weight]
-    found = torch.autograd.grad(F.cross_entropy(segmenter(images), labels), ours)
-    wanted = torch.autograd.grad(F.cross_entropy(original(images), labels), theirs)
-    return max(difference(one, other[..., 0, 0]) for one, other in zip(found, wanted, strict=True))
+    gradients = torch.autograd.grad(F.cross_entropy(segmenter(images), labels), ours)
+    expected = torch.autograd.grad(F.cross_entropy(original(images), labels), theirs)
+    return max(difference(each, other[..., 0, 0]) for each, other in zip(gradients, expected, strict=True))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every YAML composes, and what it describes can be built."""
+"""Every YAML file composes, and every object that it describes can be built."""
 
 import functools
 import inspect
@@ -7,12 +7,11 @@ import re
 from dataclasses import fields
 
 import pytest
-import small_runs
 import torch
-from conftest import ROOT
+from helpers import small_runs
+from helpers.paths import CONF, ROOT
 from hydra.utils import get_object
 from omegaconf import OmegaConf
-from small_runs import CONF
 
 import hypercolumns
 from hypercolumns.errors import HypercolumnsError
@@ -46,13 +45,13 @@ def test_every_stage_composes(option):
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("experiment=")])
-@pytest.mark.parametrize("stage", ["all", "extract", "pretrain", "train"])  # at the others it is as at `all`
+@pytest.mark.parametrize("stage", ["all", "extract", "pretrain", "train"])  # no experiment has a file for the others
 def test_every_experiment_composes(option, stage):
     assert plain(option, f"stage={stage}")["stage"] == stage
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if not option.startswith(("stage=", "experiment="))])
-def test_every_target_exists_and_takes_the_settings(option):
+def test_every_target_takes_its_settings(option):
     group = option.partition("=")[0]
     config = plain(option, "stage=train", *NEEDED.get(option, ()))
     assert config["stage"] == "train"
@@ -65,8 +64,8 @@ def test_every_target_exists_and_takes_the_settings(option):
             assert get_object(named._target_) is target
         if group == "cnn":
             settings = {name: value for name, value in settings.items() if name not in ("name", "model")}
-        if group == "optimizer":
-            settings = {name: value for name, value in settings.items() if name not in RATES}  # `optimization`
+        if group == "optimizer":  # `optimization` takes the rates out
+            settings = {name: value for name, value in settings.items() if name not in RATES}
         if group == "data":
             assert Subset(**{name: settings.pop(name) for name in Subset.__dataclass_fields__}) == Subset()
         assert settings.keys() <= inspect.signature(target).parameters.keys()
@@ -83,10 +82,10 @@ def is_part(value):
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
 @pytest.mark.parametrize("decay", ["constant", "cosine", "poly"])
 def test_optimizers_and_schedules_are_built(kind, decay):
-    made = optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
-    optimizer = made["optimizer"]([torch.zeros(1, requires_grad=True)])
-    assert made["scheduler"](optimizer, 10).get_last_lr() == [0.5]
-    assert made["param_groups"] == ParamGroupConfig()
+    arguments = optimization(composed(f"optimizer={kind}", f"scheduler={decay}", "optimizer.lr=0.5"))
+    optimizer = arguments["optimizer"]([torch.zeros(1, requires_grad=True)])
+    assert arguments["scheduler"](optimizer, 10).get_last_lr() == [0.5]
+    assert arguments["param_groups"] == ParamGroupConfig()
 
 
 @pytest.mark.parametrize(
@@ -110,8 +109,8 @@ def test_losses_are_built(kind):
     assert loss(torch.eye(3), torch.tensor([2, 1, 255])) > 0
 
 
-def test_every_setting_either_decides_a_result_or_is_known_not_to():
-    """A new setting must be put on one side, or runs of different settings would be taken for one."""
+def test_every_setting_declares_what_it_decides():
+    """An undeclared setting would be missing from identities, and different runs would share a folder."""
     known = {NOTHING, FEATURES, INPUT, SCORES}
     for setting in SETTINGS:
         assert setting.decides in known or set(setting.decides) <= set(STAGES) - {"all"}, setting.name
@@ -124,8 +123,8 @@ def test_every_setting_either_decides_a_result_or_is_known_not_to():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_has_the_settings_declared_for_it(stage):
-    """What conf/stage says that a stage takes, and what settings.schema says, are the same."""
-    composes = {"experiment", "search"}  # which choose other settings, and are none themselves
+    """The composed config of a stage has exactly the settings that settings.schema declares for the stage."""
+    composes = {"experiment", "search"}  # groups that only choose other settings
     declared = {setting.name for setting in SETTINGS if "." not in setting.name and stage in stages_of(setting.name)}
     assert set(composed(f"stage={stage}")) - composes == declared - composes
 
@@ -133,7 +132,7 @@ def test_stage_has_the_settings_declared_for_it(stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_declared_entry_exists(stage):
     config = composed(f"stage={stage}", *(["pixels=sampler"] if stage == "train" else []))
-    options = {"data", "optimizer", "classifier", "augment"}  # whose options differ in their entries
+    options = {"data", "optimizer", "classifier", "augment"}  # groups whose options have different entries
     for setting in SETTINGS:
         group, _, entry = setting.name.rpartition(".")
         if (
@@ -172,7 +171,7 @@ def test_shared_part_is_no_option(option, run_script, tmp_path):
     result = run_script("train.py", f"stage={stage}", option, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (
         2,
-        f"error: {option} is a part that other options share; choose one of those\n",
+        f"error: {option} only holds settings shared by other options; choose one of them\n",
     )
 
 
@@ -188,7 +187,7 @@ def test_shared_part_is_no_option(option, run_script, tmp_path):
         ),
     ],
 )
-def test_kind_is_the_file_that_says_what_is_built(settings, message, run_script, tmp_path):
+def test_kind_must_match_the_file_of_its_target(settings, message, run_script, tmp_path):
     (tmp_path / "sampler").mkdir()
     (tmp_path / "sampler/mine.yaml").write_text(settings)
     where = f"hydra.searchpath=[{tmp_path}]"
@@ -203,7 +202,7 @@ def test_settings_page_is_current():
 
 @pytest.mark.parametrize("stage", ["extract", "pretrain", "train"])
 def test_renamed_class_keeps_identity(stage, monkeypatch):
-    """A run and a store say a part by its kind: wherever its class moves, they are found again."""
+    """Identities name a part by its kind, so runs and stores are found again after its class has moved."""
     parts = {
         "extract": ["sampler"],
         "pretrain": ["classifier", "loss", "optimizer", "scheduler", "trainer"],
@@ -213,10 +212,9 @@ def test_renamed_class_keeps_identity(stage, monkeypatch):
     config = composed(f"stage={stage}", *chosen)
 
     def identity():
-        # The machine has no part in the question.
-        made = store_identity(config, {}) if stage == "extract" else result_settings(config, stage)
-        assert "_target_" not in json.dumps(made)
-        return short_hash(made)
+        settings = store_identity(config, {}) if stage == "extract" else result_settings(config, stage)
+        assert "_target_" not in json.dumps(settings)
+        return short_hash(settings)
 
     before = identity()
     for group in parts:
@@ -238,7 +236,8 @@ def test_renamed_class_keeps_identity(stage, monkeypatch):
         ("pretrain", "loss=dice", ("loss", {"kind": "dice"})),
     ],
 )
-def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, override, entry):
+def test_ineffective_setting_is_not_in_identity(stage, override, entry):
+    """A setting at its neutral value, or without effect because of another setting, is left out of the identity."""
     before, after = (result_settings(composed(f"stage={stage}", *overrides), stage) for overrides in ([], [override]))
     name, value = entry
     assert after.pop(name) == value
@@ -246,7 +245,7 @@ def test_settings_that_have_an_effect_only_with_others_decide_only_then(stage, o
     assert after | {"pixels": "all"} == before | {"pixels": "all"}
 
 
-def test_the_configs_of_tests_are_those_of_the_command_line():
+def test_small_runs_compose_like_the_command_line():
     overrides = [
         "stage=train",
         "experiment=finetune",
@@ -258,13 +257,13 @@ def test_the_configs_of_tests_are_those_of_the_command_line():
     assert composed(*overrides) == small_runs.composed("train", *overrides)
 
 
-def test_each_file_opens_with_a_command():
+def test_each_file_opens_with_a_comment():
     for path in CONF.rglob("*.yaml"):
         lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
         assert lines[0].startswith("# "), path
 
 
-def test_the_original_protocol():
+def test_original_experiment_follows_the_protocol():
     pretrain, train = (composed("experiment=original", f"stage={stage}") for stage in ("pretrain", "train"))
     for config in (pretrain, train):
         assert (config.resize, config.alignment, config.sampler.n) == ([224, 224], "corners", 3)
@@ -274,8 +273,8 @@ def test_the_original_protocol():
     assert not any(train.augment.values())
 
 
-def test_the_recipes():
-    """They share what comes before stage train; only one trains the backbone."""
+def test_recipes_differ_only_in_stage_train():
+    """The stages before train are the same in all recipes; only one recipe trains the backbone."""
     recipes = ("frozen", "complete", "finetune")
     EXTRACT = {"augmentations": 1, "color_jitter": 0.5, "grayscale": 0.1, "gaussian_blur": 0.1}
     pretrain = [composed(f"experiment={name}", "stage=pretrain") for name in recipes]

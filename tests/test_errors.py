@@ -8,7 +8,7 @@ from hypercolumns.errors import HypercolumnsError, check_number
 @pytest.mark.parametrize(
     ("value", "limits"), [(0, {}), (math.inf, {}), (2.5, {"minimum": 2.5, "below": 3}), (-1, {"minimum": -2})]
 )
-def test_numbers_that_are_within_their_limits(value, limits):
+def test_check_number_accepts_limits(value, limits):
     check_number("x", value, **limits)
 
 
@@ -24,6 +24,6 @@ def test_numbers_that_are_within_their_limits(value, limits):
         (math.inf, {"below": 1e6}, r"x=inf must be a number of at least 0 and below 1e\+06$"),
     ],
 )
-def test_what_is_no_number_or_beyond_its_limits(value, limits, message):
+def test_check_number_rejects_other_values(value, limits, message):
     with pytest.raises(HypercolumnsError, match=message):
         check_number("x", value, **limits)

@@ -1,4 +1,4 @@
-"""docs/extending.md, followed to the letter in a copy of the project."""
+"""The instructions of docs/extending.md, applied to a copy of the project."""
 
 import os
 import re
@@ -7,14 +7,14 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from helpers.paths import ROOT
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = re.split(r"^## ", (ROOT / "docs" / "extending.md").read_text(), flags=re.MULTILINE)[1:]
 
 
 def apply(place, diff):
-    """Replace, in the file that a diff names, the lines that it takes out or leaves by those that it adds or leaves."""
+    """Apply a unified diff to the file that it names; each hunk must occur exactly once in the file."""
     head, *hunks = re.split(r"^@@.*\n", diff, flags=re.MULTILINE)
     path = place / re.search(r"^\+\+\+ b/(.*)$", head, re.MULTILINE)[1]
     text = path.read_text()
@@ -35,7 +35,7 @@ def run(place, *command):
 
 @pytest.mark.slow(seconds=40)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.partition("\n")[0])
-def test_what_a_page_says_works_when_pasted(page, tmp_path):
+def test_pasted_commands_and_code_of_a_page_work(page, tmp_path):
     for name in ("src", "conf", "train.py", "pyproject.toml"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)

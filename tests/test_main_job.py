@@ -1,4 +1,4 @@
-"""The main job as a newcomer runs it."""
+"""The main job of README.md, run as a newcomer runs it."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 MAIN_JOB = re.search(r"uv run (train\.py .*)", README)[1].split()
@@ -15,14 +15,14 @@ MAIN_JOB = re.search(r"uv run (train\.py .*)", README)[1].split()
 
 @pytest.fixture
 def run(run_script):
-    """A script to its good end; returns what it printed."""
+    """A function that runs a script, checks that it succeeds and returns its output."""
 
-    def to_its_end(*arguments, cwd):
+    def run_to_end(*arguments, cwd):
         result = run_script(*arguments, cwd=cwd)
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout
 
-    return to_its_end
+    return run_to_end
 
 
 def miou(place, run):
@@ -42,7 +42,7 @@ TINY = [
 
 @pytest.mark.slow
 def test_all_stages_then_predict_small(run, tmp_path):
-    """SqueezeNet, one tiny pass through everything, by odd file names; then the events that TensorBoard reads."""
+    """SqueezeNet passes through all stages and predict.py with odd file names; TensorBoard can read the events."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     arguments = ["train.py", *TINY, "classifier.hidden=16", "runs=my runs"]
@@ -54,8 +54,8 @@ def test_all_stages_then_predict_small(run, tmp_path):
         assert str(Path("my runs") / "shapes" / "sqn" / "train") in output
     assert {path.name for path in tmp_path.iterdir()} == {"data", "my runs"}
 
-    (of_run,) = (tmp_path / "my runs" / "shapes" / "sqn" / "events").glob("train-*")
-    events = EventAccumulator(str(of_run)).Reload()
+    (run_events,) = (tmp_path / "my runs" / "shapes" / "sqn" / "events").glob("train-*")
+    events = EventAccumulator(str(run_events)).Reload()
     scalars = set(events.Tags()["scalars"])
     assert {"train/loss", "val/loss", "val/miou", "train/learning_rate", "train/images_per_second"} <= scalars
     assert {"val_iou/background", "final/miou", "final/boundary_miou"} <= scalars
@@ -81,18 +81,18 @@ def test_all_stages_then_predict_small(run, tmp_path):
 
 
 @pytest.mark.slow(seconds=270)
-def test_main_job_learns_what_colour_alone_does_not_tell(run, tmp_path):
+def test_main_job_beats_a_classifier_of_colours(run, tmp_path):
     """The README's command reaches 0.80 mIoU; a classifier of each pixel's colour, on fewer images, 0.25 to 0.50."""
     subprocess.run([sys.executable, str(ROOT / MAIN_JOB[0]), *MAIN_JOB[1:]], cwd=tmp_path, check=True)
     assert miou(tmp_path, "sqn/train") >= 0.8
     colour = ["cnn=rgb", "sampler=uniform", "sampler.n=1000", "last_stage=pretrain"]
     colour += ["data.train_images=80", "data.val_images=20"]
     run("train.py", "data=shapes", *colour, cwd=tmp_path)
-    assert 0.25 <= miou(tmp_path, "rgb/pretrain") <= 0.5  # always the most frequent class: 0.1
+    assert 0.25 <= miou(tmp_path, "rgb/pretrain") <= 0.5  # predicting only the most frequent class gives 0.1
 
 
 @pytest.mark.slow(seconds=40)
-def test_vgg_learns(run, tmp_path):
+def test_vgg_beats_the_baseline(run, tmp_path):
     small = ["data.train_images=40", "data.val_images=8", "classifier.hidden=64", "pixels=500", "trainer.max_epochs=3"]
     run("train.py", "experiment=demo", "cnn=vgg", "cnn.trainable=0", *small, cwd=tmp_path)
     figures = json.loads((tmp_path / "runs" / "shapes" / "vgg" / "train" / "latest" / "metrics.json").read_text())

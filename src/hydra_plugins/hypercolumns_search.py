@@ -1,4 +1,4 @@
-"""What Hydra finds by itself: the sweeper of `search=optuna`. It takes sweepers from no other package than this."""
+"""The sweeper of `search=optuna`. Hydra looks for sweepers only in the package `hydra_plugins`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,21 +11,21 @@ from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
-    """Chooses the settings of each job by what those before it came to."""
+    """Choose the settings of each job from the results of the jobs before it."""
 
-    def __init__(self, **of_basic_sweeper: Any) -> None:
-        """The settings of Hydra's own sweeper say nothing here."""
+    def __init__(self, **basic_sweeper_settings: Any) -> None:
+        """Ignore the settings of Hydra's basic sweeper: they stay in the config node that names this class."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra."""
+        """Store the config and build the launcher; Hydra calls this before `sweep`."""
         self.config, self.hydra_context = config, hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        """Called by Hydra, with the settings of the command line, those to choose from among them."""
-        from hypercolumns.sweeps.search import examples, search  # it imports torch, and Hydra imports this each time
+        """Run the search over the settings of the command line; Hydra calls this."""
+        from hypercolumns.sweeps.search import examples, search  # imports torch, but every command loads this plugin
 
         assert self.config is not None
         assert self.hydra_context is not None

@@ -1,7 +1,7 @@
 """Semantic segmentation with hypercolumns.
 
-The public names are imported when they are first asked for: `import hypercolumns` loads nothing else, and none of them
-loads what only training needs.
+Each public name is imported on first use, so `import hypercolumns` is fast. No public name imports the libraries that
+only training needs.
 """
 
 import importlib
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-MODULES = {  # of the public names
+MODULES = {  # the module that defines each public name
     "AdaptiveSettings": "hypercolumns.models.engine",
     "Backbone": "hypercolumns.models.backbones",
     "GridClassifier": "hypercolumns.models.classifiers",
@@ -37,7 +37,7 @@ __all__ = [*MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name."""
+    """Import a public name on first use."""
     if name in MODULES:
         value = getattr(importlib.import_module(MODULES[name]), name)
     elif name == "__version__":
@@ -49,5 +49,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names too, imported or not."""
+    """List the public names too, imported or not."""
     return sorted({*globals(), *__all__})

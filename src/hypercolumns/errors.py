@@ -1,4 +1,4 @@
-"""The one error class for faults that the user can mend."""
+"""Errors that the user can fix, and checks of arguments that raise them."""
 
 import math
 import pickle
@@ -9,16 +9,17 @@ from contextlib import contextmanager
 OUT_OF_MEMORY = (
     r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory|CU\w+_STATUS_ALLOC_FAILED"
 )
-MAX_LISTED_NAMES = 10  # in a message
-MAX_REASON = 200  # characters of a library's reason; some append all they know
+MAX_LISTED_NAMES = 10  # names listed in a message
+MAX_REASON = 200  # characters quoted of a library's error text; some texts run over many lines
 
 
 class HypercolumnsError(Exception):
-    """A fault in the input, the settings or the files, not in the program.
+    """An error in the input, the settings or the files, rather than a bug of the program.
 
-    The message is one line: what is wrong, where (file or setting, and the value), and what to do.
-    It is raised where the fault is seen and printed, without a traceback, by the entry points alone.
+    The message is one line: what is wrong, where (the file, or the setting and its value), and what to do.
+    The code that detects the problem raises the error. Only the entry points print it, without a traceback.
 
+    >>> from hypercolumns import Backbone, HypercolumnsError
     >>> try:
     ...     Backbone("no_network", ["features.0"])
     ... except HypercolumnsError as error:
@@ -27,7 +28,7 @@ class HypercolumnsError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        """Say it; of a message that comes out of a worker process, at the end of a traceback, only that end is kept."""
+        """Keep the message on one line; cut one that a DataLoader worker re-raised down to the original message."""
         if message.startswith(f"Caught {type(self).__name__} in "):
             lines = [line for line in message.splitlines() if line.strip()]
             message = lines[-1].removeprefix(f"{__name__}.{type(self).__name__}: ")
@@ -35,15 +36,18 @@ class HypercolumnsError(Exception):
 
 
 class ArgumentError(HypercolumnsError):
-    """A wrong argument of a function or class; the message begins with the argument's own name.
+    """A wrong argument of a function or class. The message begins with the argument's name.
 
-    Whoever reads arguments from settings puts the rest of a setting's name before it, by `setting_prefix`.
+    Code that takes an argument from a setting adds the rest of the setting's name in front, with `setting_prefix`.
     """
 
 
 @contextmanager
 def setting_prefix(prefix: str) -> Iterator[None]:
-    """Turn an ArgumentError into an error of a setting, such as `classifier.hidden` by the prefix `classifier.`.
+    """Turn an ArgumentError into an error that names the setting: `hidden` becomes `classifier.hidden`.
+
+    Args:
+        prefix: the text before the argument's name, such as `classifier.`.
 
     Raises:
         HypercolumnsError: if an ArgumentError is raised inside.
@@ -55,7 +59,7 @@ def setting_prefix(prefix: str) -> Iterator[None]:
 
 
 class MissingInputError(HypercolumnsError):
-    """There is nothing yet that a stage could start from; `stage` is the one that makes it."""
+    """The input of a stage does not exist yet; the attribute `stage` names the stage that makes it."""
 
     def __init__(self, message: str, stage: str) -> None:
         super().__init__(message)
@@ -63,11 +67,11 @@ class MissingInputError(HypercolumnsError):
 
 
 class BadDataError(HypercolumnsError):
-    """A check that was asked for has found what it looked for; the command ends with exit code 1."""
+    """A check that the user asked for found invalid data; the command ends with exit code 1."""
 
 
 class InvalidFileError(HypercolumnsError):
-    """An image or a mask of a data set can't be used; its message names the file."""
+    """An image or mask of a data set can't be used; the message names the file."""
 
 
 class StoreError(HypercolumnsError):
@@ -75,38 +79,49 @@ class StoreError(HypercolumnsError):
 
 
 class UnreadableError(HypercolumnsError):
-    """The system does not let a file be read: what it holds is not known, and another time it may well be read."""
+    """A file that could not be read for a system reason (permissions, I/O error).
+
+    The file may be valid, so it is never quarantined.
+    """
 
 
 def summarize_error(error: BaseException) -> str:
-    """What a library says went wrong, on one line and not too long, to stand in brackets in a message of ours."""
-    if isinstance(error, pickle.UnpicklingError):  # torch's advice is to read it all the same
-        return "it is no file of torch.save, or holds objects, which are not read, for they could execute anything"
+    """Shorten a library's error text to one line, to be quoted in brackets in a message of the project."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's own text advises loading the file without the safety check
+        return "torch.save did not write it, or it holds Python objects, which are not loaded: they could run code"
     if isinstance(error, HypercolumnsError):
         return str(error)
-    if isinstance(error, KeyError):  # whose text is the key alone
+    if isinstance(error, KeyError):  # its text is only the key
         return f"no {error}"
     text = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split()) or type(error).__name__
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]} ..."
 
 
 def class_names(error: BaseException) -> set[str]:
-    """The names of its classes, where to import the library that they are of would take seconds."""
+    """Return the names of the error's class and base classes.
+
+    Comparing names avoids an import of the library that defines the class, which can take seconds.
+    """
     return {kind.__name__ for kind in type(error).__mro__}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it was memory that was wanting, the machine's or a GPU's: no fault of what was being read."""
+    """Whether an error means that main or GPU memory ran out; the file being read is then not to blame."""
     return bool({"MemoryError", "OutOfMemoryError"} & class_names(error) or re.search(OUT_OF_MEMORY, str(error)))
 
 
 def is_int(value: object, minimum: int) -> bool:
-    """Whether a value is an integer of at least `minimum`; true and false are none."""
+    """Whether a value is an integer of at least `minimum`; a bool does not count as an integer."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
 def check_int(name: str, value: object, minimum: int) -> None:
     """Check an argument that must be an integer.
+
+    Args:
+        name: the argument's name, for the message.
+        value: the argument's value.
+        minimum: the smallest valid value.
 
     Raises:
         ArgumentError: unless the value is an integer of at least `minimum`.
@@ -118,8 +133,14 @@ def check_int(name: str, value: object, minimum: int) -> None:
 def check_number(name: str, value: object, minimum: float = 0.0, below: float | None = None) -> None:
     """Check an argument that must be a number.
 
+    Args:
+        name: the argument's name, for the message.
+        value: the argument's value.
+        minimum: the smallest valid value.
+        below: the value must be smaller than this; None allows any, infinity included.
+
     Raises:
-        ArgumentError: unless the value is a number of at least `minimum`, and below `below` if that is given.
+        ArgumentError: unless the value is a number within the limits; NaN and bools are not.
     """
     maximum = math.inf if below is None else below
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -131,31 +152,36 @@ def check_number(name: str, value: object, minimum: float = 0.0, below: float | 
 def check_fraction(name: str, value: object, maximum: float = 1.0) -> None:
     """Check an argument that must be a number from 0 to `maximum`.
 
+    Args:
+        name: the argument's name, for the message.
+        value: the argument's value.
+        maximum: the largest valid value.
+
     Raises:
-        ArgumentError: unless it is one.
+        ArgumentError: unless the value is a number in [0, maximum].
     """
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= maximum:
         raise ArgumentError(f"{name}={value} must be a number from 0 to {maximum:g}")
 
 
 def check_folder_name(name: str, value: object) -> None:
-    """Check an argument that must be the name of a folder within another one.
+    """Check an argument that must be the name of a folder inside another folder.
 
     Raises:
-        ArgumentError: unless it is a printable name without separators.
+        ArgumentError: unless the value is a printable string without path separators, and neither `.` nor `..`.
     """
     if not isinstance(value, str) or not value.isprintable() or value in ("", ".", "..") or set(value) & set("/\\"):
-        raise ArgumentError(f"{name}={value!r} must be a plain name for a folder (a number in quotes)")
+        raise ArgumentError(f"{name}={value!r} must be a folder name without slashes (put a number in quotes)")
 
 
 def check_pattern(name: str, value: object) -> None:
     """Check an argument that must be a regular expression.
 
     Raises:
-        ArgumentError: unless it is one.
+        ArgumentError: unless the value is a string that `re.compile` accepts.
     """
     if not isinstance(value, str):
-        raise ArgumentError(f"{name}={value} must be a regular expression, as text (in quotes)")
+        raise ArgumentError(f"{name}={value} must be a regular expression, given as text in quotes")
     try:
         re.compile(value)
     except re.error as error:
@@ -166,21 +192,21 @@ def check_bool(name: str, value: object) -> None:
     """Check an argument that must be true or false.
 
     Raises:
-        ArgumentError: unless it is a bool.
+        ArgumentError: unless the value is a bool.
     """
     if not isinstance(value, bool):
         raise ArgumentError(f"{name}={value} must be true or false")
 
 
 def escape_control_chars(text: object) -> str:
-    """The text on one line: what moves the cursor, or can't be encoded, is written as in a Python string.
+    """Escape the unprintable characters of a text as in a Python string literal, so that it stays on one line.
 
-    A file's name may hold anything but a slash and a null byte.
+    A file name may contain any character except a slash and a null byte.
     """
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(text))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
 
 
 def shorten_list(items: Sequence[str]) -> str:
-    """The first ten of some names, and how many more there are."""
+    """Join the first ten names, and append how many more there are."""
     more = f" and {len(items) - MAX_LISTED_NAMES} more" if len(items) > MAX_LISTED_NAMES else ""
     return ", ".join(items[:MAX_LISTED_NAMES]) + more

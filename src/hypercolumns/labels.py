@@ -1,4 +1,4 @@
-"""Label maps: the index of void, the classes' colours, and where labels change."""
+"""Label maps: the ignore index, class colours and label boundaries."""
 
 from collections.abc import Sequence
 from unicodedata import category
@@ -9,14 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters: control, half ones, ends of lines
-IGNORE_INDEX = 255  # the label of pixels that belong to no class
+# Unicode categories: control characters, surrogates, line and paragraph separators
+CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+IGNORE_INDEX = 255  # the label of void pixels, which belong to no class
 Colour = tuple[int, int, int]
 Palette = tuple[Colour, ...]
 
 
 def voc_palette(classes: int) -> Palette:
-    """Pascal VOC's colours of the class indices 0 to classes - 1: the bits of the index, spread over R, G and B."""
+    """Return Pascal VOC's colours of class indices 0 to classes - 1, which spread the index's bits over R, G and B."""
     palette = []
     for index in range(classes):
         colour = [0, 0, 0]
@@ -31,12 +32,12 @@ VOID_COLOUR: Colour = voc_palette(256)[IGNORE_INDEX]
 
 
 def is_class_name(name: object) -> bool:
-    """Whether it is a name that can stand in a line of text: no control character, which a terminal would obey."""
-    return isinstance(name, str) and bool(name.strip()) and not any(category(one) in CONTROL_CATEGORIES for one in name)
+    """Whether a value is a class name: a string that is not blank and has no control character or line break."""
+    return isinstance(name, str) and bool(name.strip()) and not any(category(c) in CONTROL_CATEGORIES for c in name)
 
 
 def colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
-    """The colour of each of the 256 labels, (256, 3) uint8 RGB; void has VOC's."""
+    """Return the colours of all 256 labels, (256, 3) uint8 RGB: void has VOC's colour, unused labels are black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     table[IGNORE_INDEX] = VOID_COLOUR
@@ -44,22 +45,40 @@ def colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
 
 
 def colourise(labels: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.uint8]:
-    """(H, W) class indices to (H, W, 3) uint8 RGB."""
+    """Draw class indices (H, W) in the palette's colours, (H, W, 3) uint8 RGB."""
     return colour_table(palette)[labels]
 
 
 def overlay(
     image: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Sequence[Colour], opacity: float = 0.5
 ) -> NDArray[np.uint8]:
-    """The classes' colours, with that opacity in [0, 1], over an RGB image (H, W, 3) uint8."""
+    """Blend the classes' colours over an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) uint8 class indices.
+        palette: the colours of the classes.
+        opacity: the opacity of the colours, in [0, 1].
+
+    Returns:
+        The blended picture, (H, W, 3) uint8 RGB.
+    """
     below, above = (Image.fromarray(np.ascontiguousarray(part)) for part in (image, colourise(labels, palette)))
-    return np.asarray(Image.blend(below, above, opacity))  # by Pillow, which holds no floats for all pixels
+    return np.asarray(Image.blend(below, above, opacity))  # Pillow blends without a float array of all pixels
 
 
 def boundary_band(mask: Tensor, width: int) -> Tensor:
-    """The pixels (H, W) bool within `width` pixels, diagonals included, of one with another label; void is a label too.
+    """Mark the pixels near label boundaries.
 
-    It is the trimap of Kohli et al., Robust Higher Order Potentials (IJCV 2009), that boundaries are judged in.
+    This is the trimap of Kohli et al., Robust Higher Order Potentials (IJCV 2009), in which boundary metrics are
+    measured.
+
+    Args:
+        mask: (H, W) class indices; void counts as a label.
+        width: the largest distance from a pixel with another label, in pixels; a diagonal step counts as one.
+
+    Returns:
+        (H, W) bool, true near a boundary.
     """
     labels, width = mask[None].float(), min(width, max(mask.shape))
     tall, wide = (2 * width + 1, 1), (1, 2 * width + 1)

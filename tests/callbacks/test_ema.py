@@ -1,6 +1,6 @@
 import pytest
 import torch
-from small_runs import RGB, only, run
+from helpers.small_runs import RGB, only, run
 
 from hypercolumns import Segmenter
 from hypercolumns.callbacks import EMAWeightAveraging
@@ -14,7 +14,8 @@ def weights(module):
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
-def test_the_average_is_what_is_scored_and_kept_and_the_model(tmp_path, monkeypatch):
+def test_average_is_validated_and_saved(tmp_path, monkeypatch):
+    """The best checkpoint and the final model hold the average; the checkpoint also holds the current weights."""
     monkeypatch.chdir(tmp_path)
     after_step, scored = [], []
     validation = PixelClassificationTask.validation_step
@@ -43,23 +44,23 @@ def test_the_average_is_what_is_scored_and_kept_and_the_model(tmp_path, monkeypa
         assert torch.equal(saved["current_model_state"][name], after_step[-1][name])
     assert not torch.allclose(average["classifier.first.weight"], after_step[-1]["classifier.first.weight"])
     model, checkpoint = Segmenter.load(folder), Segmenter.load(folder / "checkpoints/best.ckpt")
-    for one in (model, checkpoint):
+    for loaded in (model, checkpoint):
         assert all(
-            torch.equal(tensor, scored[-1][f"classifier.{name}"]) for name, tensor in weights(one.classifier).items()
+            torch.equal(tensor, scored[-1][f"classifier.{name}"]) for name, tensor in weights(loaded.classifier).items()
         )
 
 
-def test_what_is_not_trained_stays_and_counters_count():
+def test_frozen_weights_stay_and_counters_copy():
     frozen, counter = torch.randn(1000), torch.tensor([3])
     before, average = frozen.clone(), EMAWeightAveraging(0.999)
     for steps in range(1, 20):
-        average._average([frozen], [before], torch.tensor(steps))
-        average._average([counter], [torch.tensor([3 + steps])], torch.tensor(steps))
+        average.update_averages([frozen], [before], torch.tensor(steps))
+        average.update_averages([counter], [torch.tensor([3 + steps])], torch.tensor(steps))
     assert torch.equal(frozen, before)
     assert counter == 22
 
 
 @pytest.mark.parametrize("decay", [1, -0.1, "slow", True])
-def test_wrong_settings(decay):
+def test_invalid_decay_raises(decay):
     with pytest.raises(ArgumentError, match=rf"^decay={decay} must be a number of at least 0 and below 1"):
         EMAWeightAveraging(decay)

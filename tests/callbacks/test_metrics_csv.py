@@ -6,14 +6,15 @@ from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.callbacks.metrics_csv import read_metrics_csv
 
 
-def epoch(history, number, figures, validated=True, rate=0.5):
+def epoch(history, number, metrics, validated=True, rate=0.5):
+    """Run the callback's hooks of one epoch with a stand-in trainer, and return that trainer."""
     optimizer = SimpleNamespace(param_groups=[{"lr": rate}])
     trainer = SimpleNamespace(
         is_global_zero=True,
         current_epoch=number,
         global_step=10 * number,
         optimizers=[optimizer],
-        callback_metrics={name: torch.tensor(value) for name, value in figures.items()},
+        callback_metrics={name: torch.tensor(value) for name, value in metrics.items()},
     )
     history.on_train_epoch_start(trainer, None)
     if validated:
@@ -22,7 +23,7 @@ def epoch(history, number, figures, validated=True, rate=0.5):
     return trainer
 
 
-def test_what_is_of_another_epoch_is_left_out(tmp_path):
+def test_values_of_earlier_epochs_are_left_out(tmp_path):
     history = MetricsCSV(tmp_path)
     stale = {"train/learning_rate": 9.0, "train/loss": 1.0, "val/loss": 2.0, "val_iou/a": float("nan")}
     epoch(history, 0, stale)
@@ -35,8 +36,8 @@ def test_what_is_of_another_epoch_is_left_out(tmp_path):
     assert "train/loss" not in first
 
 
-def test_an_epoch_done_again_takes_the_place_of_what_it_was(tmp_path):
-    """And a class that occurred only in what is gone leaves no curve without points."""
+def test_repeated_epoch_replaces_its_row(tmp_path):
+    """A class that only the replaced row contained leaves no empty column."""
     drawn = []
     history = MetricsCSV(tmp_path, plot=lambda path, rows: drawn.append((path, rows)))
     epoch(history, 0, {"val/loss": 2.0})

@@ -1,4 +1,4 @@
-"""Which val images are shown; the trainer and the task are stand-ins that hold what the callback asks of them."""
+"""The choice of logged val images. The trainer and the task are stand-ins with the attributes that are read."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,10 @@ from hypercolumns.tasks.running_metrics import confusion_metric
 
 @pytest.fixture
 def shown(tmp_path, monkeypatch):
-    """Runs a validation over images with so many wrong pixels of 10; gives the captions, and what was added."""
+    """Return a function that validates images of 10 pixels, given each image's number of wrong pixels (None: all void).
+
+    It returns the captions of the drawn images and the names of the logged pictures.
+    """
     captions, added = [], []
 
     def draw(rows, classes, palette, columns, side):
@@ -42,7 +45,7 @@ def shown(tmp_path, monkeypatch):
     return validate
 
 
-def test_the_fixed_and_the_worst(shown):
+def test_fixed_and_worst_images_are_logged(shown):
     captions, added = shown([1, 9, None, 3, 0, 8], fixed=3, worst=2)
     assert [caption.split()[0] for caption in captions] == ["image0", "image2", "image5", "image1", "image5"]
     assert captions[3] == "image1   mIoU 0.050"  # 0.1 of class a, 0 of b
@@ -56,10 +59,10 @@ def test_the_fixed_and_the_worst(shown):
     ]
 
 
-def test_fewer_images_than_asked_for(shown):
+def test_fewer_images_than_requested(shown):
     captions, _ = shown([1, 2], fixed=5, worst=5)
     assert [caption.split()[0] for caption in captions] == ["image0", "image1", "image1", "image0"]
 
 
-def test_none_of_them(shown):
+def test_no_images_logs_only_confusion_matrix(shown):
     assert shown([1, 2], fixed=0, worst=0) == ([], ["val_images/confusion"])

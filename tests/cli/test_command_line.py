@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from helpers.paths import ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -52,11 +52,11 @@ def test_any_file_name_can_be_typed(name, key):
 @pytest.mark.parametrize(
     "argument", ["cnn.weights=null", "images='a b'", 'images="a b"', "images=[a,b]", "seed=1", "-m"]
 )
-def test_the_rest_is_left_to_hydra(argument):
+def test_other_arguments_stay_unquoted(argument):
     assert quote_paths([argument]) == [argument]
 
 
-def test_sweeps_over_paths_are_left_to_hydra_unless_there_is_such_a_file(tmp_path, monkeypatch):
+def test_path_sweep_is_quoted_only_if_file_exists(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["-m", "cnn.weights=a.pth,b.pth"]
     assert quote_paths(arguments) == arguments
@@ -64,17 +64,17 @@ def test_sweeps_over_paths_are_left_to_hydra_unless_there_is_such_a_file(tmp_pat
     assert quote_paths(arguments) == ["-m", "cnn.weights='a.pth,b.pth'"]
 
 
-def test_a_bug_is_no_line():
+def test_bug_has_no_error_line():
     assert error_line(KeyError("x")) is None
     assert error_line(HypercolumnsError("wrong")) == "wrong"
 
 
-def test_the_end_of_another_process_is_a_line():
+def test_lost_peer_process_has_error_line():
     line = error_line(RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset by peer"))
-    assert line == "another process of this command has ended; what it printed says why"
+    assert line == "another process of this command has ended; its output says why"
 
 
-def test_a_fault_from_a_worker_is_its_last_line():
+def test_worker_error_is_cut_to_last_line():
     message = (
         "Caught HypercolumnsError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
         "  File x\nhypercolumns.errors.HypercolumnsError: a.jpg is bad\n"
@@ -82,12 +82,12 @@ def test_a_fault_from_a_worker_is_its_last_line():
     assert error_line(HypercolumnsError(message)) == str(HypercolumnsError(message)) == "a.jpg is bad"
 
 
-def test_a_message_stays_on_its_line_whatever_the_name_of_a_file():
+def test_message_escapes_control_characters():
     message = str(HypercolumnsError("a\nerror: \x1b[31m\udcff\u202e.jpg is <b>bad</b>, [red]É 日本"))
     assert message == r"a\nerror: \x1b[31m\udcff\u202e.jpg is <b>bad</b>, [red]É 日本"
 
 
-def test_a_name_of_two_lines_is_shown_on_one():
+def test_error_line_escapes_line_breaks():
     assert error_line(HypercolumnsError("model=a\nb\x1b[2J is not a file")) == r"model=a\nb\x1b[2J is not a file"
 
 
@@ -117,10 +117,13 @@ def test_a_name_of_two_lines_is_shown_on_one():
         (["data=shapes", "cnn=rgb", "batch_size=0"], "error: batch_size=0 must be a whole number of at least 1"),
         (["data=shapes", "cnn=rgb", "batch_size="], "error: batch_size= must be a whole number of at least 1"),
         (["data=shapes", "cnn=rgb", "checkpoint_minutes=x"], "error: checkpoint_minutes=x must be a number of at"),
-        (["data=shapes", "cnn=rgb", "cnn.name=../../x"], "error: cnn.name='../../x' must be a plain name for a folder"),
+        (
+            ["data=shapes", "cnn=rgb", "cnn.name=../../x"],
+            "error: cnn.name='../../x' must be a folder name without slashes",
+        ),
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=abc"], "error: optimizer.lr=abc must be a number"),
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=-1"], "error: optimizer.lr=-1 must be a number"),
-        (["data=shapes", "cnn=rgb", "trainer.accelerator=abacus"], "error: trainer: its settings are not right"),
+        (["data=shapes", "cnn=rgb", "trainer.accelerator=abacus"], "error: invalid trainer settings: "),
         (["data=shapes", "cnn=rgb", "augment=5"], "error: augment=5 is a group of settings; set one of them, augment."),
         (["data=shapes", "cnn=rgb", "stage=rank_taps", "rank=x"], "error: rank=x is a group of settings; set one of"),
         (
@@ -134,20 +137,21 @@ def test_a_name_of_two_lines_is_shown_on_one():
         ),
         (
             ["data=shapes", "cnn=rgb", "+data.foo=1"],
-            "error: data: its settings are not right (shapes() got an unexpected",
+            "error: invalid data settings: shapes() got an unexpected",
         ),
         (
             ["data=shapes", "cnn=null"],
-            "error: a group of settings, such as data or optimizer, takes the name of one of",
+            "error: a settings group, such as data or optimizer, must name one of its files; --help lists them",
         ),
-        (["data=shapes", "cnn=rgb", "trainer.devices=abc"], "error: trainer: its settings are not right"),
+        (["data=shapes", "cnn=rgb", "trainer.devices=abc"], "error: invalid trainer settings: "),
         (
             ["optimizer.lrr=1"],
             "error: optimizer.lrr is not a setting; did you mean optimizer.lr? the settings of optimizer are",
         ),
     ],
 )
-def test_misspelt_settings_are_one_line_and_exit_code_2(run_script, arguments, line, tmp_path):
+def test_wrong_setting_prints_one_line_and_exits(run_script, arguments, line, tmp_path):
+    """The exit code is 2, and no file is written."""
     result = run_script("train.py", *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(line)
@@ -167,7 +171,7 @@ def test_misspelt_settings_are_one_line_and_exit_code_2(run_script, arguments, l
         ("seed: \xff", r"error: .*odd\.yaml can't be read \('utf-8' codec .*; save it as UTF-8"),
     ],
 )
-def test_config_files_of_ones_own_that_are_hostile_or_broken(run_script, tmp_path, text, line):
+def test_invalid_user_config_is_one_line(run_script, tmp_path, text, line):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     content = f"# @package _global_\n{text}\n".encode("latin-1")
     (tmp_path / "conf" / "experiment" / "odd.yaml").write_bytes(content)
@@ -183,9 +187,12 @@ def test_config_files_of_ones_own_that_are_hostile_or_broken(run_script, tmp_pat
     [
         (
             MemoryError("Unable to allocate 7 GiB"),
-            r"out of memory \(Unable to allocate 7 GiB\); lower batch_size, or max_window_pixels",
+            r"out of memory \(Unable to allocate 7 GiB\); lower batch_size or max_window_pixels",
         ),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried"), r"out of memory .*trainer\.precision=bf16-mixed .* half"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried"),
+            r"out of memory .*trainer\.precision=bf16-mixed .* halves",
+        ),
         (
             RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory: you tried"),
             r"out of memory .*augment\.crop",
@@ -193,40 +200,43 @@ def test_config_files_of_ones_own_that_are_hostile_or_broken(run_script, tmp_pat
         (RuntimeError("CUDA error: out of memory"), "out of memory"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
-            r"a process that reads data was ended .*; lower num_workers or batch_size, and the same command goes on",
+            r"a data-loading worker was killed .*; lower num_workers or batch_size, and the same command resumes",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            r"the disk is full .*what was written before is whole: make",
+            r"the disk is full .*the files already written are complete: free",
         ),
-        (PermissionError(errno.EACCES, "Permission denied", "runs/x"), r"runs/x: Permission denied; allow it, or name"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "runs/x"),
+            r"runs/x: Permission denied; make it accessible",
+        ),
         (
             OSError(errno.EROFS, "Read-only file system", "runs"),
-            r"runs: Read-only file system; allow it, or name another",
+            r"runs: Read-only file system; make it accessible, or choose",
         ),
     ],
 )
-def test_what_a_machine_lacks_is_one_line_too(error, line):
+def test_machine_limits_have_error_lines(error, line):
     assert re.match(line, error_line(error))
 
 
-def test_memory_is_really_asked_for():
-    """The words are those of torch."""
+def test_out_of_memory_matches_torchs_message():
+    """The error is torch's own, so a change of torch's wording fails here."""
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert error_line(raised.value).startswith("out of memory (")
 
 
-def test_a_figure_to_monitor_that_there_is_not():
+def test_unknown_monitor_lists_val_metrics():
     message = (
         "`ModelCheckpoint(monitor='val/iou')` could not find the monitored key in the returned metrics: "
         "['train/loss', 'val/loss', 'val/miou']. HINT: Did you call `log('val/iou', value)`"
     )
-    expected = "monitor=val/iou is no figure of this training; choose one of val/loss, val/miou"
+    expected = "monitor=val/iou is not a metric of this training; choose one of val/loss, val/miou"
     assert error_line(MisconfigurationException(message)) == expected
 
 
-def test_no_data_says_where_it_looked(run_script, tmp_path):
+def test_missing_data_names_the_searched_folder(run_script, tmp_path):
     result = run_script("train.py", "cnn.weights=null", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
@@ -238,26 +248,27 @@ def test_no_data_says_where_it_looked(run_script, tmp_path):
 @pytest.mark.parametrize(
     ("script", "words"), [("train.py", "stage: all, compare, evaluate, extract"), ("predict.py", "predict.py model=")]
 )
-def test_help_is_useful(run_script, script, words, tmp_path):
+def test_help_prints_stages_and_usage(run_script, script, words, tmp_path):
     result = run_script(script, "--help", cwd=tmp_path)
     assert result.returncode == 0
     assert words in result.stdout
     assert not list(tmp_path.iterdir())
 
 
-def test_predict_without_a_model(tmp_path):
-    """In a process of its own, as people run it."""
+def test_predict_without_model_exits_with_code_2(tmp_path):
+    """Run in a subprocess, as users do."""
     command = [sys.executable, str(ROOT / "predict.py"), "images=x.jpg"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr == "error: model is missing: give model=...\n"
 
 
-def test_a_user_that_is_unknown_is_left_to_who_opens_the_path():
+def test_unknown_user_in_path_stays_unquoted():
+    """The code that opens the path reports the unknown user."""
     assert quote_paths(["-m", "images=~nosuchuser,b"]) == ["-m", "images=~nosuchuser,b"]
 
 
-def test_a_bug_keeps_its_traceback(run_script, tmp_path, monkeypatch):
+def test_bug_keeps_its_traceback(run_script, tmp_path, monkeypatch):
     monkeypatch.setattr("hypercolumns.stages.stage_function", {"verify": lambda cfg: 1 / 0}.get)
     with pytest.raises(ZeroDivisionError):
         run_script("train.py", "stage=verify", "data=shapes", cwd=tmp_path)
@@ -266,12 +277,12 @@ def test_a_bug_keeps_its_traceback(run_script, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["stage=validate"], "interrupted; the same command starts anew"),
-        (["stage=extract"], "interrupted; the same command goes on from here"),
-        (["stage=extract", "overwrite=True"], "interrupted; the same command without overwrite goes on from here"),
+        (["stage=validate"], "interrupted; the same command starts over"),
+        (["stage=extract"], "interrupted; the same command resumes from here"),
+        (["stage=extract", "overwrite=True"], "interrupted; the same command without overwrite resumes from here"),
     ],
 )
-def test_what_the_same_command_does_after_an_interruption(run_script, tmp_path, monkeypatch, arguments, line):
+def test_interruption_says_what_same_command_does(run_script, tmp_path, monkeypatch, arguments, line):
     def interrupted(cfg):
         raise KeyboardInterrupt(signal.SIGTERM)
 

@@ -1,3 +1,5 @@
+"""Batch samplers: each row once per epoch, the same steps on all ranks, and resuming within an epoch."""
+
 import pytest
 import torch
 
@@ -6,7 +8,7 @@ from hypercolumns.data.batch_samplers import GroupedBatchSampler, SampleBatchSam
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("rows", [5, 30, 31, 97])
-def test_processes_take_every_row_once_in_as_many_steps(rows, world_size):
+def test_ranks_take_every_row_once(rows, world_size):
     ranks = [list(SampleBatchSampler(rows, 4, 0, 1, rank, world_size)) for rank in range(world_size)]
     taken = torch.cat([batch for batches in ranks for batch in batches])
     assert taken.sort().values.tolist() == list(range(rows))
@@ -17,33 +19,34 @@ def test_processes_take_every_row_once_in_as_many_steps(rows, world_size):
     assert steps == [batch.tolist() for batch in SampleBatchSampler(rows, 4, 0, 1)]
 
 
-def test_an_epoch_goes_on_where_it_was_left():
+def test_done_batches_are_skipped():
     whole = list(SampleBatchSampler(100, 8, 3, 4))
     rest = SampleBatchSampler(100, 8, 3, 4, done=5)
     assert len(rest) == len(whole)
-    assert all(torch.equal(one, other) for one, other in zip(rest, whole[5:], strict=True))
+    assert all(torch.equal(batch, expected) for batch, expected in zip(rest, whole[5:], strict=True))
 
 
 @pytest.mark.parametrize("done", [0, 1, 2, 5, 9])
-def test_an_epoch_of_few_images_goes_on_where_it_was_left(done):
+def test_grouped_done_batches_are_skipped(done):
     whole = list(GroupedBatchSampler(ROWS, 2, 8, 3, 4))
     rest = GroupedBatchSampler(ROWS, 2, 8, 3, 4, done=done)
     assert len(rest) == len(whole)
     assert [rows.tolist() for rows in rest] == [rows.tolist() for rows in whole[done:]]
 
 
-def test_batches_ascend_and_without_a_seed_are_in_order():
+def test_rows_ascend_within_batches():
+    """Without a seed, the batches together keep the order on disk."""
     assert all(batch.tolist() == sorted(batch.tolist()) for batch in SampleBatchSampler(100, 8, 0))
     assert torch.cat(list(SampleBatchSampler(100, 8))).tolist() == list(range(100))
 
 
-ROWS = torch.tensor([7, 0, 12, 1, 30, 5, 5, 0, 9])  # of each image
-IMAGE = torch.repeat_interleave(torch.arange(9), ROWS)  # of each row
+ROWS = torch.tensor([7, 0, 12, 1, 30, 5, 5, 0, 9])  # rows of each image
+IMAGE = torch.repeat_interleave(torch.arange(9), ROWS)  # image of each row
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("images", [1, 2, 3, 100])
-def test_batches_of_few_images_take_every_row_once_in_as_many_steps(images, world_size):
+def test_grouped_ranks_take_every_row_once(images, world_size):
     ranks = [list(GroupedBatchSampler(ROWS, images, 8, 0, 1, rank, world_size)) for rank in range(world_size)]
     assert len({len(batches) for batches in ranks}) == 1
     assert len(ranks[0]) == len(GroupedBatchSampler(ROWS, images, 8, 0, 1, 0, world_size))
@@ -56,7 +59,8 @@ def test_batches_of_few_images_take_every_row_once_in_as_many_steps(images, worl
     assert all(max(map(len, parts)) - min(map(len, parts)) <= 1 for parts in zip(*ranks, strict=True))
 
 
-def test_which_images_go_together_and_where_their_rows_are_differ_from_epoch_to_epoch():
+def test_groups_differ_between_epochs():
+    """The images of a group and the batches change with the seed and the epoch."""
     epochs = [
         [tuple(rows.tolist()) for rows in GroupedBatchSampler(ROWS, 2, 8, seed, epoch)]
         for seed, epoch in [(0, 0), (0, 0), (0, 1), (1, 0)]
@@ -67,8 +71,8 @@ def test_which_images_go_together_and_where_their_rows_are_differ_from_epoch_to_
     assert groups[0] != groups[2]
 
 
-def test_any_two_images_are_as_likely_to_be_together():
-    """Of 5 images in pairs, 4 are paired off: each of the 10 pairs in a fifth of 1,000 epochs, to 5 deviations."""
+def test_all_pairs_of_images_are_equally_likely():
+    """Each epoch makes two of the 10 pairs of 5 images. A pair occurs in a fifth of the epochs, within 5 deviations."""
     together = torch.zeros(5, 5)
     for epoch in range(1000):
         for group in GroupedBatchSampler(torch.ones(5, dtype=torch.int64), 2, 2, 0, epoch).groups:

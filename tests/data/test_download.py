@@ -1,18 +1,20 @@
-"""What comes by data.download=true is checked, and cannot write outside its folder."""
+"""The download of Pascal VOC: the archive is verified and cannot write outside its folder."""
 
 import hashlib
 import io
 import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torchvision.datasets.voc
-from torchvision.datasets import utils
 
 from hypercolumns.data import voc
 from hypercolumns.errors import HypercolumnsError
 
 
 def archive(*members):
+    """Return a tar archive of members, each given by its name and the attributes of its TarInfo."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         for name, settings in members:
@@ -26,21 +28,35 @@ def archive(*members):
 
 @pytest.fixture
 def served(monkeypatch):
-    """Lets a download of VOC 2012 give these bytes, which torchvision then expects, or others."""
+    """Return a function that serves `content` as VOC 2012. Torchvision expects the checksum of `expected`."""
+    contents = []
 
-    def serve(content, expected=None):
-        entry = torchvision.datasets.voc.DATASET_YEAR_DICT["2012"]
-        digest = hashlib.md5(content if expected is None else expected).hexdigest()
-        monkeypatch.setitem(torchvision.datasets.voc.DATASET_YEAR_DICT, "2012", entry | {"md5": digest})
-        monkeypatch.setattr(utils, "_get_redirect_url", lambda url, max_hops: url)
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(contents[-1])))
+            self.end_headers()
+            self.wfile.write(contents[-1])
 
-        def retrieve(url, path):
-            with open(path, "wb") as file:
-                file.write(content)
+        def log_message(self, *_):
+            pass
 
-        monkeypatch.setattr(utils, "_urlretrieve", retrieve)
+    monkeypatch.setenv("no_proxy", "*")
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
 
-    return serve
+        def serve(content, expected=None):
+            contents.append(content)
+            entry = torchvision.datasets.voc.DATASET_YEAR_DICT["2012"]
+            digest = hashlib.md5(content if expected is None else expected).hexdigest()
+            url = f"http://127.0.0.1:{server.server_port}/voc.tar"
+            local = entry | {"url": url, "md5": digest}
+            monkeypatch.setitem(torchvision.datasets.voc.DATASET_YEAR_DICT, "2012", local)
+
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield serve
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize(
@@ -54,24 +70,24 @@ def served(monkeypatch):
     ],
     ids=["..", "absolute", "symbolic link", "hard link", "device"],
 )
-def test_an_archive_that_reaches_outside_its_folder(tmp_path, served, member):
+def test_archive_cannot_write_outside_folder(tmp_path, served, member):
     served(archive(member))
     root = tmp_path / "in" / "data"
     root.parent.mkdir()
-    with pytest.raises(HypercolumnsError, match=r"^download=true: Pascal VOC 2012 could not be fetched"):
+    with pytest.raises(HypercolumnsError, match=r"^download=true: Pascal VOC 2012 could not be downloaded"):
         voc(root, download=True)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     assert not any(path.is_symlink() or path.is_char_device() for path in root.rglob("*"))
 
 
-def test_a_wrong_checksum(tmp_path, served):
+def test_wrong_checksum_is_refused(tmp_path, served):
     served(b"<html>sign in</html>", expected=b"Pascal VOC")
-    with pytest.raises(HypercolumnsError, match="what came is not that file: its checksum differs; remove it"):
+    with pytest.raises(HypercolumnsError, match="the checksum of the downloaded file is wrong; remove the file"):
         voc(tmp_path, download=True)
     assert [path.suffix for path in tmp_path.iterdir()] == [".tar"]
 
 
-def test_what_is_no_archive(tmp_path, served):
+def test_file_that_is_no_archive_is_refused(tmp_path, served):
     served(b"not a tar")
-    with pytest.raises(HypercolumnsError, match=r"^download=true: .* could not be fetched into"):
+    with pytest.raises(HypercolumnsError, match=r"^download=true: .* could not be downloaded into"):
         voc(tmp_path, download=True)

@@ -1,3 +1,5 @@
+"""Images with masks: batches shared by ranks, augmentation and the data module."""
+
 import re
 from dataclasses import replace
 
@@ -24,7 +26,7 @@ def image_set(tmp_path_factory):
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 5])
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
-def test_processes_share_each_step(processes, batch_size):
+def test_ranks_share_each_step(processes, batch_size):
     order = [4, 2, 0, 6, 1, 3, 5]
     alone = list(ImageBatchSampler(order, batch_size))
     assert alone == [order[start : start + batch_size] for start in range(0, 7, batch_size)]
@@ -37,7 +39,7 @@ def test_processes_share_each_step(processes, batch_size):
     assert len(ImageBatchSampler(order, batch_size, 0, processes, done=1)) == len(alone)
 
 
-def test_an_image_that_only_fills_a_step_counts_for_nothing(image_set):
+def test_filler_is_void_and_has_no_id(image_set):
     dataset = ImageDataModule(image_set).dataset("train")
     image, mask, id, _ = dataset[Filler(2)]
     assert torch.equal(image, dataset[2].image)
@@ -46,7 +48,7 @@ def test_an_image_that_only_fills_a_step_counts_for_nothing(image_set):
     assert id == ""
 
 
-def test_more_processes_than_val_images_are_refused(image_set):
+def test_more_ranks_than_val_images_are_refused(image_set):
     data = ImageDataModule(image_set)
     data.trainer = type("Trainer", (), {"current_epoch": 0, "global_rank": 0, "world_size": 4})()
     with pytest.raises(HypercolumnsError, match="4 processes can't share 3 val images; use at most 3"):
@@ -54,20 +56,20 @@ def test_more_processes_than_val_images_are_refused(image_set):
 
 
 class TestAugmentation:
-    def test_off_by_default(self):
+    def test_default_changes_nothing(self):
         image, mask, box = Augmentation()(IMAGE, MASK, 0)
         assert image is IMAGE
         assert mask is MASK
         assert box.tolist() == [0, 0, 20, 30]
 
-    def test_the_seed_decides(self):
+    def test_same_seed_gives_same_augmentation(self):
         augment = Augmentation((0.5, 2.0), 16, 0.5, 0.3)
-        for ours, theirs in zip(augment(IMAGE, MASK, 1), augment(IMAGE, MASK, 1), strict=True):
-            assert torch.equal(ours, theirs)
+        for first, second in zip(augment(IMAGE, MASK, 1), augment(IMAGE, MASK, 1), strict=True):
+            assert torch.equal(first, second)
         assert any(not torch.equal(augment(IMAGE, MASK, 1)[0], augment(IMAGE, MASK, seed)[0]) for seed in range(2, 5))
 
     @pytest.mark.parametrize("settings", [{"crop": 12}, {"flip": 0.5}, {"crop": (8, 40)}])
-    def test_image_and_mask_move_alike(self, settings):
+    def test_image_and_mask_are_moved_together(self, settings):
         for seed in range(5):
             image, mask, _ = Augmentation(**settings)(IMAGE, MASK, seed)
             assert image.shape[1:] == mask.shape
@@ -84,8 +86,8 @@ class TestAugmentation:
         assert torch.equal(mask[top : top + 20, left : left + 30], MASK)
 
     @pytest.mark.parametrize("flip", [0.0, 1.0])
-    def test_the_frame_says_where_the_image_lies_that_a_crop_is_of(self, flip):
-        """A pixel is at one place of the image, before and after; of the mirrored image if it was flipped."""
+    def test_box_gives_coordinates_in_whole_image(self, flip):
+        """The coordinates of a crop's pixels point to their labels in the image, mirrored if it was flipped."""
         for seed in range(5):
             _, mask, box = Augmentation(scale=(1.5, 1.5), crop=(11, 13), flip=flip)(IMAGE, MASK, seed)
             rows, columns = torch.meshgrid(torch.arange(11), torch.arange(13), indexing="ij")
@@ -94,14 +96,14 @@ class TestAugmentation:
             assert torch.equal(mask, MASK[(y * 20).long(), (x * 30).long()])
 
     @pytest.mark.parametrize("size", [(15, 23), (13, 21), (30, 45), (40, 60)])
-    def test_masks_stay_in_line_with_their_image(self, size):
-        """A mask that numbers the columns, against an image whose brightness does: no shift on average."""
+    def test_resized_mask_is_aligned_with_image(self, size):
+        """The mask holds the column numbers, and so does the image. On average they do not shift against each other."""
         mask = torch.arange(30, dtype=torch.uint8).expand(20, 30)
         image = resize(mask[None].float(), list(size), antialias=True)[0]
         shift = resize_mask(mask, size).float() - image
         assert abs(shift[:, 2:-2].mean()) < 0.2
 
-    def test_scale_stays_in_its_range_and_labels_stay_labels(self):
+    def test_scale_stays_in_range_and_keeps_labels(self):
         sizes = set()
         for seed in range(20):
             image, mask, _ = Augmentation(scale=(0.5, 2.0))(IMAGE, MASK, seed)
@@ -113,8 +115,8 @@ class TestAugmentation:
         assert len(sizes) > 10
 
     @pytest.mark.parametrize("setting", ["color_jitter", "grayscale", "gaussian_blur"])
-    def test_colours_change_with_their_probability_and_the_mask_never(self, setting):
-        """Colour jitter always changes them, by a strength."""
+    def test_colour_changes_leave_mask_unchanged(self, setting):
+        """Greyscale and blur change half of the images; colour jitter is a strength and changes all of them."""
         augment, changed = Augmentation(**{setting: 0.5}), 0
         for seed in range(40):
             image, mask, box = augment(IMAGE, MASK, seed)
@@ -123,18 +125,18 @@ class TestAugmentation:
             changed += not torch.equal(image, IMAGE)
         assert changed == 40 if setting == "color_jitter" else 10 <= changed <= 30
 
-    def test_grey_is_the_same_in_all_channels(self):
+    def test_grayscale_makes_channels_equal(self):
         image, _, _ = Augmentation(grayscale=1.0)(IMAGE, MASK, 0)
         assert image.shape == IMAGE.shape
         assert (image == image[:1]).all()
 
-    def test_blur_lowers_contrast_and_keeps_the_mean(self):
+    def test_blur_lowers_contrast_and_keeps_mean(self):
         image, _, _ = Augmentation(gaussian_blur=1.0)(IMAGE, MASK, 0)
         assert image.float().std() < 0.9 * IMAGE.float().std()
         assert image.float().mean() == pytest.approx(IMAGE.float().mean(), abs=2)
 
     @pytest.mark.parametrize("setting", ["grayscale", "gaussian_blur"])
-    def test_a_probability_is_at_most_one(self, setting):
+    def test_probability_above_one_is_refused(self, setting):
         with pytest.raises(HypercolumnsError, match=rf"^{setting}=2 must be a number from 0 to 1"):
             Augmentation(**{setting: 2})
 
@@ -148,7 +150,7 @@ class TestImageData:
         assert batches[0].images.dtype == torch.float32
         assert 0 <= batches[0].images.min() < batches[0].images.max() <= 1
 
-    def test_training_covers_every_image_once_in_an_order_of_the_seed(self, image_set):
+    def test_training_order_is_seeded_and_complete(self, image_set):
         def ids(seed):
             data = ImageDataModule(image_set, batch_size=2, augmentation=Augmentation(crop=32), seed=seed)
             return [image_id for batch in data.train_dataloader() for image_id in batch.ids]
@@ -157,33 +159,35 @@ class TestImageData:
         assert ids(0) == ids(0)
         assert any(ids(0) != ids(seed) for seed in range(1, 6))
 
-    def test_workers_change_nothing(self, image_set):
+    def test_workers_give_same_batches(self, image_set):
         settings = {"batch_size": 2, "augmentation": Augmentation((0.5, 2), 32, 0.5, 0.3)}
-        alone, helped = (list(ImageDataModule(image_set, num_workers=n, **settings).train_dataloader()) for n in (0, 2))
-        for ours, theirs in zip(alone, helped, strict=True):
-            assert torch.equal(ours.images, theirs.images)
-            assert torch.equal(ours.masks, theirs.masks)
+        without, with_two = (
+            list(ImageDataModule(image_set, num_workers=n, **settings).train_dataloader()) for n in (0, 2)
+        )
+        for expected, batch in zip(without, with_two, strict=True):
+            assert torch.equal(expected.images, batch.images)
+            assert torch.equal(expected.masks, batch.masks)
 
-    def test_epochs_differ(self, image_set):
+    def test_augmentation_differs_between_epochs(self, image_set):
         dataset = ImageDataModule(image_set).dataset("train")
         dataset.augmentation = Augmentation(crop=32)
         first = dataset[0].image
         dataset.epoch = 1
         assert not torch.equal(dataset[0].image, first)
 
-    def test_resize_squeezes_image_and_mask(self, image_set):
+    def test_resize_ignores_aspect_ratio(self, image_set):
         example = ImageDataModule(image_set, resize=(24, 36)).dataset("train")[0]
         assert example.image.shape == (3, 24, 36)
         assert example.mask.shape == (24, 36)
         assert set(example.mask.unique().tolist()) <= {*range(6), IGNORE_INDEX}
 
-    def test_sizes_that_differ_are_refused_in_one_batch(self):
+    def test_batch_of_different_sizes_is_refused(self):
         examples = [Example(torch.zeros(3, n, 5), torch.zeros(n, 5).long(), str(n), torch.zeros(4)) for n in (4, 6)]
         with pytest.raises(HypercolumnsError, match=r"different sizes \(5x4, 5x6\) .* crop or resize them"):
             collate(examples)
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_a_mask_of_another_size_is_refused(self, image_set, workers):
+    def test_mask_of_other_size_is_refused(self, image_set, workers):
         first, second = image_set.splits["train"][:2]
         mixed = replace(image_set, splits={"train": (replace(first, mask=second.mask),)})
         with pytest.raises(InvalidFileError, match=r"must have the same size$") as caught:

@@ -1,4 +1,4 @@
-"""The tool that makes a set of few labels of a full one."""
+"""The command that makes sparsely labelled masks from full ones."""
 
 import re
 
@@ -10,9 +10,9 @@ from hypercolumns.data import scribbles, shapes
 from hypercolumns.labels import IGNORE_INDEX
 
 
-def filled(mask):
-    """Regions by flooding from each pixel that is not in one yet: slow and plain."""
-    waiting, found = {tuple(p) for p in np.argwhere(mask != IGNORE_INDEX).tolist()}, []
+def flood_fill(mask):
+    """Find the connected regions by flood fill: slow, but obviously right."""
+    waiting, regions = {tuple(p) for p in np.argwhere(mask != IGNORE_INDEX).tolist()}, []
     while waiting:
         edge, region = [waiting.pop()], set()
         while edge:
@@ -22,21 +22,21 @@ def filled(mask):
                 if other in waiting and mask[other] == mask[y, x]:
                     waiting.remove(other)
                     edge.append(other)
-        found.append(frozenset(region))
-    return set(found)
+        regions.append(frozenset(region))
+    return set(regions)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (12, 17)])
 @pytest.mark.parametrize("seed", range(4))
-def test_regions_are_those_of_a_flood(size, seed):
+def test_regions_equal_flood_fill(size, seed):
     mask = np.random.default_rng(seed).choice(np.array([0, 1, IGNORE_INDEX], np.uint8), size)
-    found = [frozenset(map(tuple, region.tolist())) for region in scribbles.connected_regions(mask)]
-    assert len(found) == len(set(found))
-    assert set(found) == filled(mask)
+    regions = [frozenset(map(tuple, region.tolist())) for region in scribbles.connected_regions(mask)]
+    assert len(regions) == len(set(regions))
+    assert set(regions) == flood_fill(mask)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_scribble_is_a_line_inside_its_region(seed):
+def test_scribble_is_curve_inside_region(seed):
     mask = np.full((30, 40), IGNORE_INDEX, np.uint8)
     mask[5:20, 3:35] = 1
     mask[10:14, 10:30] = IGNORE_INDEX
@@ -62,7 +62,7 @@ def masks(root):
 
 
 @pytest.mark.parametrize("kind", [["--scribbles"], ["--points", "3"]])
-def test_train_masks_keep_a_few_right_labels(source, tmp_path, capsys, kind):
+def test_train_masks_keep_few_correct_labels(source, tmp_path, capsys, kind):
     whole, target = masks(source), tmp_path / "target"
     scribbles.main([str(source), str(target), *kind])
     sparse = masks(target)
@@ -76,11 +76,11 @@ def test_train_masks_keep_a_few_right_labels(source, tmp_path, capsys, kind):
         if "3" in kind:
             assert max(counts) == 3
     kept, total = (sum(int((mask != IGNORE_INDEX).sum()) for mask in each.values()) for each in (sparse, whole))
-    assert f"{kept:,} of {total:,} labelled pixels are left" in capsys.readouterr().out
-    assert all((masks(source)[name] == mask).all() for name, mask in whole.items())  # links were not written through
+    assert f"keeps {kept:,} of {total:,} labelled pixels (" in capsys.readouterr().out
+    assert all((masks(source)[name] == mask).all() for name, mask in whole.items())  # no link was written through
 
 
-def test_all_but_train_masks_are_links(source, tmp_path):
+def test_other_files_are_links(source, tmp_path):
     scribbles.main([str(source), str(tmp_path), "--scribbles"])
     layout, copy = (root / "VOCdevkit" / "VOC2012" for root in (source, tmp_path))
     for path in layout.rglob("*"):
@@ -91,24 +91,24 @@ def test_all_but_train_masks_are_links(source, tmp_path):
 
 
 def test_same_seed_makes_same_masks(source, tmp_path):
-    for name, seed in (("one", "5"), ("two", "5"), ("other", "6")):
+    for name, seed in (("first", "5"), ("second", "5"), ("other", "6")):
         scribbles.main([str(source), str(tmp_path / name), "--scribbles", "--seed", seed])
-    one, two, other = (masks(tmp_path / name) for name in ("one", "two", "other"))
-    assert all((one[name] == two[name]).all() for name in one)
-    assert any((one[name] != other[name]).any() for name in one)
+    first, second, other = (masks(tmp_path / name) for name in ("first", "second", "other"))
+    assert all((first[name] == second[name]).all() for name in first)
+    assert any((first[name] != other[name]).any() for name in first)
 
 
-def test_small_regions_are_left_void():
+def test_small_regions_become_void():
     mask = np.full((8, 8), IGNORE_INDEX, np.uint8)
     mask[0, :2], mask[4, :3] = 1, 2
     sparse = scribbles.sparse_mask(mask, lambda region, random: region, np.random.default_rng(0), min_region=3)
     assert (sparse == np.where(mask == 2, 2, IGNORE_INDEX)).all()
 
 
-def test_target_that_is_there_or_source_that_is_not_is_refused(source, tmp_path, capsys):
+def test_existing_target_or_missing_source_fails(source, tmp_path, capsys):
     scribbles.main([str(source), str(tmp_path), "--points", "1"])
     for arguments, message in (
-        ([str(source), str(tmp_path)], "holds .* already; give another folder"),
+        ([str(source), str(tmp_path)], "already holds .*; give another folder"),
         ([str(tmp_path / "nothing"), str(tmp_path / "new")], "must hold the folder"),
     ):
         with pytest.raises(SystemExit, match="2"):

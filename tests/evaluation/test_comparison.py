@@ -1,3 +1,5 @@
+"""Comparing two evaluations: differences, paired intervals, and evaluations that can't be compared."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -5,24 +7,24 @@ import pytest
 import torch
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.evaluation import Evaluation, compare, count_image
+from hypercolumns.evaluation import Evaluation, compare, count_image, intervals
 
 
 def pair_of_evaluations(images=12, better=0.1):
-    """The same masks, labelled by two models that err on the same pixels, but the first on fewer."""
+    """Label the same masks by two models; the errors of the first are a subset of those of the second."""
     random = np.random.default_rng(0)
     counts = ([], [])
     for number in range(images):
         mask = torch.from_numpy(random.integers(0, 3, (8, 9)))
         luck = torch.from_numpy(random.random((8, 9)))
         hard = random.uniform(0.2, 0.6)
-        for kept, share in zip(counts, (hard - better, hard), strict=True):
-            labels = torch.where(luck < share, (mask + 1) % 3, mask)
-            kept.append(count_image(f"drive{number % 4}_{number}", labels, mask, 3, 1))
-    return tuple(Evaluation.of(kept, "abc", 1) for kept in counts)
+        for images_of_model, error_rate in zip(counts, (hard - better, hard), strict=True):
+            labels = torch.where(luck < error_rate, (mask + 1) % 3, mask)
+            images_of_model.append(count_image(f"drive{number % 4}_{number}", labels, mask, 3, 1))
+    return tuple(Evaluation.of(images_of_model, "abc", 1) for images_of_model in counts)
 
 
-def test_the_difference_and_its_interval():
+def test_difference_lies_within_its_interval():
     evaluation, baseline = pair_of_evaluations()
     result = compare(evaluation, baseline, None, 500, seed=0)
     first, second = evaluation.figures(), baseline.figures()
@@ -38,35 +40,33 @@ def test_the_difference_and_its_interval():
     assert backwards["intervals"]["miou"] == pytest.approx([-high, -low])
 
 
-def test_pairing_leaves_out_what_is_hard_for_both():
+def test_pairing_narrows_the_interval():
     evaluation, baseline = pair_of_evaluations()
-    from hypercolumns.evaluation import intervals
-
     width = np.ptp(compare(evaluation, baseline, None, 500, seed=0)["intervals"]["miou"])
-    alone = [np.ptp(intervals(one, None, 500, seed=0)["miou"]) for one in (evaluation, baseline)]
-    assert width < 0.5 * np.hypot(*alone)
+    unpaired = [np.ptp(intervals(counts, None, 500, seed=0)["miou"]) for counts in (evaluation, baseline)]
+    assert width < 0.5 * np.hypot(*unpaired)
 
 
-def test_an_evaluation_against_itself():
+def test_evaluation_does_not_differ_from_itself():
     evaluation, _ = pair_of_evaluations()
     result = compare(evaluation, evaluation, None, 100, seed=0)
     assert result["difference"]["miou"] == 0
     assert result["intervals"]["miou"] == [0, 0]
 
 
-def test_the_order_of_images_does_not_matter():
+def test_order_of_images_does_not_matter():
     evaluation, baseline = pair_of_evaluations()
     shuffled = baseline.take([5, 3, 11, 0, 1, 2, 4, 6, 7, 8, 9, 10])
     assert compare(evaluation, shuffled, None, 100, seed=0) == compare(evaluation, baseline, None, 100, seed=0)
 
 
-def test_over_groups():
+def test_groups_are_resampled_as_a_whole():
     evaluation, baseline = pair_of_evaluations()
     assert compare(evaluation, baseline, r"drive\d", 100, seed=0)["intervals"]["drawn_from"] == 4
     assert compare(evaluation, baseline, "drive", 100, seed=0)["intervals"] is None
 
 
-def test_a_class_that_one_of_them_lacks():
+def test_difference_is_none_if_one_lacks_class():
     truth = torch.zeros(1, 2, dtype=torch.int64)
     evaluation, baseline = (
         Evaluation.of([count_image(id, labels, truth, 2, 1) for id in "pq"], "ab", 1) for labels in (truth, truth + 1)
@@ -76,18 +76,21 @@ def test_a_class_that_one_of_them_lacks():
     assert result["intervals"]["per_class_iou"] == {"a": [1.0, 1.0], "b": None}
 
 
-def test_what_can_not_be_compared():
+def test_incomparable_evaluations_are_refused():
     evaluation, baseline = pair_of_evaluations()
     truths = baseline.all_pixels.clone()
     truths[4, 0, 0] += 1
     for other, message in (
-        (replace(baseline, classes=("a", "b", "d")), "has the classes a, b, c, the baseline a, b, d; only"),
+        (replace(baseline, classes=("a", "b", "d")), "has the classes a, b, c, but the baseline has a, b, d; only"),
         (
             replace(baseline, boundary_width=2),
-            r"boundaries of 1 pixels, the baseline of 2; evaluate one .* boundary_width",
+            r"has boundary_width=1, but the baseline has boundary_width=2; evaluate one .* boundary_width",
         ),
-        (baseline.take(range(11)), "has 12 images, the baseline 11; 1 of them are in one alone, such as drive3_11"),
-        (replace(baseline, all_pixels=truths), "the masks of 1 images differ, such as that of drive0_4; evaluate both"),
+        (
+            baseline.take(range(11)),
+            "has 12 images, and the baseline has 11; 1 images are in only one of them, such as drive3_11",
+        ),
+        (replace(baseline, all_pixels=truths), "different masks for 1 images, such as drive0_4; evaluate both"),
     ):
         with pytest.raises(HypercolumnsError, match=message):
             compare(evaluation, other, None, 10, seed=0)

@@ -1,4 +1,4 @@
-"""Figures against a plain NumPy reference, which shares no code with ours."""
+"""Evaluations against a plain NumPy reference that shares no code with the project; saving and loading."""
 
 from dataclasses import replace
 
@@ -15,16 +15,16 @@ VOID = 255
 
 
 def near_a_boundary(truth, width):
-    """Pixel by pixel: whether any other within reach has another label."""
-    found = np.zeros(truth.shape, bool)
+    """Mark each pixel with another label within `width` pixels."""
+    near = np.zeros(truth.shape, bool)
     for y, x in np.ndindex(*truth.shape):
         around = truth[max(y - width, 0) : y + width + 1, max(x - width, 0) : x + width + 1]
-        found[y, x] = (around != truth[y, x]).any()
-    return found
+        near[y, x] = (around != truth[y, x]).any()
+    return near
 
 
 def reference(pairs, classes, chosen):
-    """The figures over all pixels of all images that `chosen` picks."""
+    """Compute the metrics over the pixels of all images that `chosen` selects."""
     truth = np.concatenate([mask[chosen(mask) & (mask != VOID)] for _, mask in pairs])
     predicted = np.concatenate([labels[chosen(mask) & (mask != VOID)] for labels, mask in pairs])
     iou, accuracy, weights = [], [], []
@@ -53,7 +53,7 @@ def reference(pairs, classes, chosen):
 
 @st.composite
 def images(draw):
-    """Some images from 1x1 on, of blocks or of noise, some classes absent, some or all of it void."""
+    """Draw images of blocks or noise, from 1x1 on; some classes may be absent, some or all pixels void."""
     classes = draw(st.integers(1, 7))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     pairs = []
@@ -80,7 +80,7 @@ def evaluate(classes, pairs, width=2):
 
 @settings(max_examples=1000)
 @given(images(), st.integers(1, 4))
-def test_equals_a_plain_reference(drawn, width):
+def test_metrics_equal_numpy_reference(drawn, width):
     classes, pairs = drawn
     figures = evaluate(classes, pairs, width).figures()
     expected = reference(pairs, classes, lambda mask: np.full(mask.shape, True))
@@ -89,17 +89,17 @@ def test_equals_a_plain_reference(drawn, width):
         if name == "baseline":
             assert figures["baseline"]["miou"] == (None if value is None else pytest.approx(value))
         elif isinstance(value, list):
-            assert list(figures[name].values()) == [None if one is None else pytest.approx(one) for one in value]
+            assert list(figures[name].values()) == [None if iou is None else pytest.approx(iou) for iou in value]
         else:
             assert figures[name] == (None if value is None else pytest.approx(value))
     for name in ("miou", "pixel_accuracy", "pixels"):
         assert figures[f"boundary_{name}"] == (None if near[name] is None else pytest.approx(near[name]))
-    found = list(figures["boundary_per_class_iou"].values())
-    assert found == [None if one is None else pytest.approx(one) for one in near["per_class_iou"]]
+    boundary_iou = list(figures["boundary_per_class_iou"].values())
+    assert boundary_iou == [None if iou is None else pytest.approx(iou) for iou in near["per_class_iou"]]
     assert figures["images"] == len(pairs)
 
 
-def test_counts_are_whole_and_of_each_image():
+def test_counts_are_int64_per_image():
     truth, labels = torch.tensor([[0, 1, 255]]), torch.tensor([[0, 0, 1]])
     evaluation = Evaluation.of(
         [count_image("a", labels, truth, 2, 1), count_image("b", truth % 255, truth, 2, 1)], "xy", 1
@@ -108,7 +108,7 @@ def test_counts_are_whole_and_of_each_image():
     assert evaluation.all_pixels.tolist() == [[[1, 0], [1, 0]], [[1, 0], [0, 1]]]
 
 
-def test_the_worst_images_first():
+def test_worst_images_come_first_without_void():
     truth = torch.tensor([[0, 0, 1, 1]])
     wrong, half, void = 1 - truth, torch.tensor([[0, 0, 1, 0]]), torch.full_like(truth, VOID)
     pairs = {"half": (half, truth), "right": (truth, truth), "void": (truth, void), "wrong": (wrong, truth)}
@@ -118,7 +118,7 @@ def test_the_worst_images_first():
     assert evaluation.worst(1) == [3]
 
 
-def test_saved_and_loaded(tmp_path):
+def test_saved_evaluation_loads_equal(tmp_path):
     labels, mask = torch.randint(3, (2, 5, 6), generator=torch.Generator().manual_seed(0))
     evaluation = Evaluation.of([count_image("é/1", labels, mask, 3, 2)], ["a", "ß", "c d"], 2)
     evaluation.save(tmp_path / "images.npz")
@@ -129,23 +129,24 @@ def test_saved_and_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut"])
-def test_a_damaged_file(tmp_path, content):
+def test_damaged_file_is_refused(tmp_path, content):
     (tmp_path / "images.npz").write_bytes(content)
-    with pytest.raises(HypercolumnsError, match=r"images\.npz holds no evaluation, or is damaged; remove it, and run"):
-        Evaluation.load(tmp_path / "images.npz")
-
-
-def test_a_file_of_other_arrays(tmp_path):
-    np.savez(tmp_path / "images.npz", x=np.zeros(3))
-    with pytest.raises(HypercolumnsError, match="holds no evaluation"):
-        Evaluation.load(tmp_path / "images.npz")
-
-
-def test_a_file_whose_arrays_do_not_go_together(tmp_path):
-    one = torch.zeros(1, 2, dtype=torch.uint8)
-    evaluation = Evaluation.of([count_image("a", one, one, 2, 1)], "xy", 1)
-    replace(evaluation, ids=("a", "b")).save(tmp_path / "images.npz")
     with pytest.raises(
-        HypercolumnsError, match=r"images\.npz holds no evaluation \(its shapes differ\); remove it, and"
+        HypercolumnsError, match=r"images\.npz is missing, damaged or not an evaluation; remove it, and rerun"
     ):
+        Evaluation.load(tmp_path / "images.npz")
+
+
+def test_file_of_other_arrays_is_refused(tmp_path):
+    np.savez(tmp_path / "images.npz", x=np.zeros(3))
+    with pytest.raises(HypercolumnsError, match="damaged or not an evaluation"):
+        Evaluation.load(tmp_path / "images.npz")
+
+
+def test_file_with_mismatched_shapes_is_refused(tmp_path):
+    labels = torch.zeros(1, 2, dtype=torch.uint8)
+    evaluation = Evaluation.of([count_image("a", labels, labels, 2, 1)], "xy", 1)
+    replace(evaluation, ids=("a", "b")).save(tmp_path / "images.npz")
+    message = r"images\.npz is not an evaluation \(the shapes of its arrays do not match\); remove it, and"
+    with pytest.raises(HypercolumnsError, match=message):
         Evaluation.load(tmp_path / "images.npz")

@@ -1,3 +1,5 @@
+"""Segmentation metrics against values worked out by hand, NumPy and torchmetrics."""
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypercolumns.evaluation.metrics import segmentation_metrics
 from hypercolumns.tasks.running_metrics import confusion_metric
 
 
-def test_by_hand():
+def test_metrics_equal_values_by_hand():
     """Classes 0, 1 and 2 occur; 3 is predicted but never true; 4 does not occur at all."""
     truth = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 255])
     predicted = torch.tensor([0, 0, 0, 1, 1, 1, 3, 2, 4])
@@ -27,18 +29,18 @@ def test_by_hand():
     assert figures.baseline_miou == pytest.approx(4 / 8 / 3)
 
 
-def test_it_is_not_the_mean_over_images():
+def test_iou_is_not_the_mean_over_images():
     confusion = confusion_metric(2)
     confusion.update(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1]))
     confusion.update(torch.tensor([1]), torch.tensor([1]))
     assert segmentation_metrics(confusion.compute()).per_class_iou == pytest.approx((3 / 4, 1 / 2))
 
 
-def test_counts_are_int64():
+def test_running_confusion_counts_in_int64():
     assert confusion_metric(3).confmat.dtype == torch.int64
 
 
-def test_nothing_but_void():
+def test_metrics_of_void_are_none():
     confusion = confusion_metric(2)
     confusion.update(torch.tensor([0, 1]), torch.tensor([255, 255]))
     figures = segmentation_metrics(confusion.compute())
@@ -47,7 +49,7 @@ def test_nothing_but_void():
 
 
 @given(st.integers(1, 6), st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1))
-def test_equals_a_plain_reference(classes, height, width, seed):
+def test_iou_equals_numpy_reference(classes, height, width, seed):
     random = np.random.default_rng(seed)
     truth = random.choice([*range(classes), 255], (height, width))
     predicted = random.integers(0, classes, (height, width))
@@ -65,7 +67,7 @@ def test_equals_a_plain_reference(classes, height, width, seed):
     assert figures.miou == (pytest.approx(np.mean(present)) if present else None)
 
 
-def test_names_in_the_dictionary():
+def test_as_dict_names_the_classes():
     named = segmentation_metrics(torch.tensor([[3, 1], [0, 0]])).as_dict(["sky", "sea"])
     assert named["per_class_iou"] == {"sky": 0.75, "sea": 0.0}
     assert named["per_class_accuracy"] == {"sky": 0.75, "sea": None}
@@ -74,7 +76,7 @@ def test_names_in_the_dictionary():
 
 @given(st.integers(1, 6), st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_confusion_equals_torchmetrics(classes, height, width, seed):
-    """Counted by hand and by torchmetrics, of byte labels as a model gives them."""
+    """The labels are uint8, as a model predicts them."""
     random = np.random.default_rng(seed)
     truth = torch.from_numpy(random.choice([*range(classes), 255], (height, width)).astype(np.uint8))
     predicted = torch.from_numpy(random.integers(0, classes, (height, width)).astype(np.uint8))

@@ -1,3 +1,5 @@
+"""Linear probes against closed-form references, and the forward selection of taps."""
+
 import itertools
 
 import pytest
@@ -20,7 +22,7 @@ from hypercolumns.store import Samples
 
 
 def mixed(rows, channels, seed=0):
-    """Features whose channels have much to do with each other."""
+    """Make features whose channels are correlated."""
     torch.manual_seed(seed)
     return torch.randn(rows, channels) @ torch.randn(channels, channels) * 3 + 50
 
@@ -34,7 +36,7 @@ def samples(*taps, labels):
 
 
 class TestPrincipalComponents:
-    def test_correlations_are_those_of_torch_whatever_the_chunks(self, monkeypatch):
+    def test_correlations_in_chunks_equal_torch(self, monkeypatch):
         monkeypatch.setattr(tap_ranking, "CHUNK", 16)
         monkeypatch.setattr(tap_ranking, "BLOCK", 3)
         features = mixed(100, 7)
@@ -42,19 +44,19 @@ class TestPrincipalComponents:
 
     def test_components_are_the_leading_eigenvectors(self):
         matrix = torch.corrcoef(mixed(500, 60).T)
-        found = principal_components(matrix, 5)
+        components = principal_components(matrix, 5)
         variances, vectors = torch.linalg.eigh(matrix.double())
         leading = (vectors[:, -5:] / variances[-5:].sqrt()).flip(1).float()
-        signs = (found * leading).sum(0).sign()
-        assert torch.allclose(found * signs, leading, atol=1e-3)
+        signs = (components * leading).sum(0).sign()
+        assert torch.allclose(components * signs, leading, atol=1e-3)
 
-    def test_what_is_projected_is_white(self):
+    def test_projected_features_are_white(self):
         features = mixed(500, 60)
         standard = standardize(features, *statistics(features))
         projected = standard @ principal_components(torch.corrcoef(features.T), 20)
         assert torch.allclose(projected.T @ projected / 500, torch.eye(20), atol=1e-3)
 
-    def test_a_dead_channel_does_no_harm(self):
+    def test_constant_channel_adds_no_variance(self):
         features = mixed(100, 4).index_fill(1, torch.tensor([2]), 7.0)
         projected = standardize(features, *statistics(features)) @ principal_components(
             correlations(features, *statistics(features)), 4
@@ -64,7 +66,7 @@ class TestPrincipalComponents:
 
 
 class TestProbe:
-    def test_at_the_best_weights_the_gradient_is_zero(self):
+    def test_gradient_is_zero_at_the_optimum(self):
         torch.manual_seed(0)
         features, labels = torch.randn(300, 5), torch.randint(0, 3, (300,))
         weight, bias = (parameter.requires_grad_() for parameter in fit_logistic(features, labels, 3, steps=200))
@@ -72,12 +74,12 @@ class TestProbe:
         for gradient in torch.autograd.grad(loss, [weight, bias]):
             assert gradient.abs().max() < 1e-5
 
-    def test_without_features_it_knows_the_frequencies(self):
+    def test_bias_fits_class_frequencies(self):
         weight, bias = fit_logistic(torch.zeros(10, 1), torch.tensor([0] * 7 + [1] * 3), 2)
         assert torch.allclose(bias.softmax(0), torch.tensor([0.7, 0.3]), atol=1e-4)
         assert not weight.any()
 
-    def test_classes_that_can_be_separated_are(self):
+    def test_separable_classes_are_separated(self):
         torch.manual_seed(0)
         labels = torch.randint(0, 4, (200,))
         features = F.one_hot(labels, 4) + 0.1 * torch.randn(200, 4)
@@ -86,7 +88,7 @@ class TestProbe:
 
 
 class TestProbes:
-    """Class 2a + b: the first tap is noise, the second says a (of three), the third b (of two)."""
+    """The class is 2a + b. The first tap is noise, the second encodes a (3 values), the third encodes b (2 values)."""
 
     CHANNELS = (6, 3, 8)
 
@@ -103,25 +105,25 @@ class TestProbes:
         train, val = cls.drawn(600, 1), cls.drawn(300, 2)
         return LinearProbes(train, val, statistics(train.features), channels, 6, components, seed)
 
-    def test_the_ranking_is_as_it_was_made(self):
+    def test_selection_recovers_constructed_ranking(self):
         steps = forward_selection(SubsetConstraints(self.CHANNELS, 3), self.probes().score)
-        singles = sorted(steps[0].new, key=lambda trial: trial.accuracy)
-        assert [trial.subset for trial in singles] == [(0,), (2,), (1,)]
-        assert [trial.accuracy for trial in singles] == pytest.approx([1 / 6, 1 / 3, 1 / 2], abs=0.07)
+        singles = sorted(steps[0].new, key=lambda result: result.accuracy)
+        assert [result.subset for result in singles] == [(0,), (2,), (1,)]
+        assert [result.accuracy for result in singles] == pytest.approx([1 / 6, 1 / 3, 1 / 2], abs=0.07)
         assert [step.kept.subset for step in steps] == [(1,), (1, 2), (0, 1, 2)]
         assert steps[1].kept.miou == steps[1].kept.accuracy == 1.0
 
-    def test_figures_are_of_val_samples(self):
+    def test_metrics_are_those_of_val_samples(self):
         probes = self.probes()
         probes.val = probes.val._replace(labels=(probes.val.labels + 1) % 6)
         assert probes.score((1, 2)).accuracy == 0.0
 
-    def test_a_tap_that_says_nothing_means_the_most_frequent_class(self):
+    def test_constant_tap_gives_most_frequent_class(self):
         drawn = samples(torch.full((100, 3), 7.0), labels=torch.tensor([0] * 30 + [1] * 70))
-        trial = LinearProbes(drawn, drawn, statistics(drawn.features), [3], 2, 8, 0).score((0,))
-        assert (trial.accuracy, trial.miou) == pytest.approx((0.7, 0.35))
+        result = LinearProbes(drawn, drawn, statistics(drawn.features), [3], 2, 8, 0).score((0,))
+        assert (result.accuracy, result.miou) == pytest.approx((0.7, 0.35))
 
-    def test_all_are_reduced_to_as_many_components(self):
+    def test_subsets_are_reduced_to_equal_components(self):
         probes = self.probes(components=5)
         assert {subset: probes.score(subset).components for subset in [(0,), (1,), (1, 2), (0, 1, 2)]} == {
             (0,): 5,
@@ -130,69 +132,69 @@ class TestProbes:
             (0, 1, 2): 5,
         }
 
-    def test_repeating_channels_gains_nothing(self):
+    def test_repeated_channels_do_not_raise_accuracy(self):
         once = self.probes(components=3).score((1,))
         train, val = (
             samples(*[drawn.features[:, 6:9]] * 5, labels=drawn.labels)
             for drawn in (self.drawn(600, 1), self.drawn(300, 2))
         )
-        often = LinearProbes(train, val, statistics(train.features), [15], 6, 3, 0).score((0,))
-        assert (often.components, often.accuracy) == (3, pytest.approx(once.accuracy, abs=0.02))
+        repeated = LinearProbes(train, val, statistics(train.features), [15], 6, 3, 0).score((0,))
+        assert (repeated.components, repeated.accuracy) == (3, pytest.approx(once.accuracy, abs=0.02))
 
-    def test_the_same_seed_gives_the_same(self):
+    def test_same_seed_gives_same_result(self):
         assert self.probes(components=4).score((0, 1)) == self.probes(components=4).score((0, 1))
 
 
-class TestRules:
-    """Two layers, then local_mean:3 and pyramid:2 of the deepest, then coordinates."""
+class TestConstraints:
+    """Two layers, then local_mean:3 and pyramid:2 of the deepest layer, then coordinates."""
 
-    RULES = SubsetConstraints((4, 8, 8, 8, 2), layers=2, from_deepest=(2, 3))
+    CONSTRAINTS = SubsetConstraints((4, 8, 8, 8, 2), layers=2, from_deepest=(2, 3))
 
-    def test_a_tap_of_the_deepest_layer_brings_it_along(self):
-        assert self.RULES.larger(()) == [(0,), (1,), (1, 2), (1, 3)]
-        assert self.RULES.larger((0,)) == [(0, 1), (0, 1, 2), (0, 1, 3), (0, 4)]
-        assert not self.RULES.allow((0, 2))
+    def test_context_tap_brings_deepest_layer_along(self):
+        assert self.CONSTRAINTS.larger(()) == [(0,), (1,), (1, 2), (1, 3)]
+        assert self.CONSTRAINTS.larger((0,)) == [(0, 1), (0, 1, 2), (0, 1, 3), (0, 4)]
+        assert not self.CONSTRAINTS.allow((0, 2))
 
-    def test_coordinates_need_some_layer(self):
-        assert not self.RULES.allow((4,))
-        assert self.RULES.allow((0, 4))
+    def test_coordinates_need_a_layer(self):
+        assert not self.CONSTRAINTS.allow((4,))
+        assert self.CONSTRAINTS.allow((0, 4))
 
-    def test_limits(self):
-        few = SubsetConstraints(self.RULES.channels, 2, (2, 3), max_taps=2, max_channels=14)
+    def test_limits_on_taps_and_channels(self):
+        limited = SubsetConstraints(self.CONSTRAINTS.channels, 2, (2, 3), max_taps=2, max_channels=14)
         subsets = itertools.chain.from_iterable(itertools.combinations(range(5), count) for count in range(1, 6))
-        assert [subset for subset in subsets if few.allow(subset)] == [(0,), (1,), (0, 1), (0, 4), (1, 4)]
+        assert [subset for subset in subsets if limited.allow(subset)] == [(0,), (1,), (0, 1), (0, 4), (1, 4)]
 
 
 class TestForwardSelection:
-    RULES = SubsetConstraints((4, 2, 2), layers=3)
+    CONSTRAINTS = SubsetConstraints((4, 2, 2), layers=3)
 
     @staticmethod
     def selection(constraints, scores):
-        asked = []
+        scored = []
 
         def score(subset):
-            asked.append(subset)
+            scored.append(subset)
             return ProbeResult(subset, 1, scores.get(subset, 0.0), 0.0)
 
-        return forward_selection(constraints, score), asked
+        return forward_selection(constraints, score), scored
 
-    def test_it_goes_on_from_the_best_though_it_is_not_better(self):
-        steps, asked = self.selection(self.RULES, {(1,): 0.9, (0, 2): 1.0, (0, 1): 0.5, (0, 1, 2): 0.7})
+    def test_goes_on_without_improvement(self):
+        steps, scored = self.selection(self.CONSTRAINTS, {(1,): 0.9, (0, 2): 1.0, (0, 1): 0.5, (0, 1, 2): 0.7})
         assert [step.kept.subset for step in steps] == [(1,), (0, 1), (0, 1, 2)]
-        assert asked == [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)]
+        assert scored == [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)]
 
-    def test_of_equals_the_one_with_fewer_channels(self):
-        steps, _ = self.selection(self.RULES, {(0,): 0.5, (2,): 0.5})
+    def test_tie_goes_to_fewer_channels(self):
+        steps, _ = self.selection(self.CONSTRAINTS, {(0,): 0.5, (2,): 0.5})
         assert steps[0].kept.subset == (2,)
 
-    def test_what_was_tried_is_not_tried_again(self):
-        """The pair of a layer and its pyramid stands among the first, and is the second step too."""
+    def test_subset_is_scored_once(self):
+        """The pair of a layer and its pyramid is a candidate of the first step and of the second one."""
         constraints = SubsetConstraints((4, 4), layers=1, from_deepest=(1,))
-        steps, asked = self.selection(constraints, {(0,): 0.9, (0, 1): 0.8})
-        assert asked == [(0,), (0, 1)]
+        steps, scored = self.selection(constraints, {(0,): 0.9, (0, 1): 0.8})
+        assert scored == [(0,), (0, 1)]
         assert [(len(step.new), step.kept.subset) for step in steps] == [(2, (0,)), (0, (0, 1))]
 
-    def test_within_the_limits(self):
+    def test_selection_stays_within_limits(self):
         steps, _ = self.selection(SubsetConstraints((4, 2, 2), 3, max_taps=2, max_channels=4), {(0,): 0.9})
         assert [step.kept.subset for step in steps] == [(0,)]
         steps, _ = self.selection(SubsetConstraints((4, 2, 2), 3, max_taps=2, max_channels=4), {(1,): 0.9})

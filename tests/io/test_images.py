@@ -28,7 +28,7 @@ from hypercolumns.labels import colourise, voc_palette
 LABELS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
 
 
-def test_masks_survive_writing_and_reading(tmp_path):
+def test_mask_round_trip(tmp_path):
     write_mask(tmp_path / "m.png", LABELS, voc_palette(3))
     with Image.open(tmp_path / "m.png") as image:
         assert image.mode == "P"
@@ -36,24 +36,24 @@ def test_masks_survive_writing_and_reading(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
 
 
-def test_palette_masks_are_indices_whatever_their_colours(tmp_path):
+def test_palette_mask_holds_indices(tmp_path):
     write_mask(tmp_path / "m.png", LABELS, ((9, 9, 9), (9, 9, 9), (0, 0, 0)))
     assert read_mask(tmp_path / "m.png", voc_palette(3), 3).tolist() == LABELS.tolist()
 
 
-def test_grey_masks_are_indices(tmp_path):
+def test_grey_mask_holds_indices(tmp_path):
     Image.fromarray(LABELS).save(tmp_path / "m.png")
     assert read_mask(tmp_path / "m.png", voc_palette(3), 3).tolist() == LABELS.tolist()
 
 
-def test_rgb_masks_are_mapped_through_the_palette(tmp_path):
+def test_rgb_mask_is_mapped_by_palette(tmp_path):
     Image.fromarray(colourise(LABELS, voc_palette(3))).save(tmp_path / "m.png")
     mask = read_mask(tmp_path / "m.png", voc_palette(3), 3)
     assert mask.dtype == torch.uint8
     assert mask.tolist() == LABELS.tolist()
 
 
-def test_a_colour_outside_the_palette_is_refused(tmp_path):
+def test_colour_outside_palette_raises(tmp_path):
     pixels = colourise(LABELS, voc_palette(3))
     pixels[1, 2] = 1, 2, 3
     Image.fromarray(pixels).save(tmp_path / "m.png")
@@ -64,24 +64,26 @@ def test_a_colour_outside_the_palette_is_refused(tmp_path):
         read_mask(tmp_path / "m.png", voc_palette(3), 3)
 
 
-def test_a_label_that_is_no_class_is_refused(tmp_path):
+def test_label_outside_classes_raises(tmp_path):
     Image.fromarray(LABELS).save(tmp_path / "m.png")
-    message = r"m\.png: 2 pixels have labels that are no class \(2\); expected 0 to 1"
+    message = r"m\.png: 2 pixels have labels that are not a class \(2\); expected 0 to 1"
     with pytest.raises(HypercolumnsError, match=message):
         read_mask(tmp_path / "m.png", voc_palette(2), 2)
 
 
-def test_masks_of_16_bits_are_indices_too(tmp_path):
+def test_16_bit_mask_holds_indices(tmp_path):
     Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "m.png")
     mask = read_mask(tmp_path / "m.png", voc_palette(3), 3)
     assert (mask.dtype, mask.tolist()) == (torch.uint8, LABELS.tolist())
-    Image.fromarray(LABELS.astype(np.uint16) + 256).save(tmp_path / "m.png")  # whose lower 8 bits would do
-    with pytest.raises(HypercolumnsError, match=r"6 pixels have labels that are no class \(256, 257, 258, 511\)"):
+    Image.fromarray(LABELS.astype(np.uint16) + 256).save(
+        tmp_path / "m.png"
+    )  # the lower 8 bits alone would be valid labels
+    with pytest.raises(HypercolumnsError, match=r"6 pixels have labels that are not a class \(256, 257, 258, 511\)"):
         read_mask(tmp_path / "m.png", voc_palette(3), 3)
 
 
 def write_png(path, bits, kind, rows, **chunks):
-    """A PNG of a kind that Pillow does not write; rows are bytes."""
+    """Write a PNG in a pixel layout that Pillow does not write; `kind` is PNG's colour type, `rows` are bytes."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -94,8 +96,8 @@ def write_png(path, bits, kind, rows, **chunks):
 
 
 @pytest.mark.parametrize("kind", ["L;2", "L;4", "RGB;16B", "1", "RGBA", "JPEG"])
-def test_a_mask_of_another_kind_is_refused(tmp_path, kind):
-    """Of fewer bits, Pillow multiplies the values; of more, it drops some; a JPEG changes them."""
+def test_mask_in_other_format_raises(tmp_path, kind):
+    """Pillow scales values with fewer than 8 bits and drops bits of larger values; JPEG changes values."""
     path = tmp_path / "m.png"
     if kind in ("L;2", "L;4"):
         write_png(path, int(kind[2]), 0, [b"\x01\x10"])
@@ -104,13 +106,17 @@ def test_a_mask_of_another_kind_is_refused(tmp_path, kind):
     else:
         image = Image.new("L" if kind == "JPEG" else kind, (2, 3))
         image.save(path, format="JPEG" if kind == "JPEG" else "PNG")
-    message = r"can be read \(PNG\)" if kind == "JPEG" else f"must be a palette PNG .* this one is {kind}: convert it"
+    message = (
+        r"can be read \(PNG\)"
+        if kind == "JPEG"
+        else f"must be a PNG with class indices .* this file is {kind}: convert it"
+    )
     with pytest.raises(HypercolumnsError, match=rf"m\.png.*{message}"):
         read_mask(path, voc_palette(3), 3)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK", "RGBA", "P"])
-def test_images_of_any_mode_are_read_as_rgb(tmp_path, mode):
+def test_image_of_any_mode_is_read_as_rgb(tmp_path, mode):
     value = 255 if mode == "1" else 100
     grey = Image.fromarray(np.full((2, 3), value, np.uint8)).convert(mode)
     path = tmp_path / ("i.jpg" if mode == "CMYK" else "i.png")
@@ -121,8 +127,8 @@ def test_images_of_any_mode_are_read_as_rgb(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
-def test_what_is_transparent_lies_over_white(tmp_path, mode):
-    """And not over the colours, often black or noise, that are left where nothing is to be seen."""
+def test_transparent_pixels_blend_over_white(tmp_path, mode):
+    """Transparent pixels often hold black or noise, which must not show."""
     pixels = Image.new("LA" if mode == "LA" else "RGBA", (3, 1))
     for column, alpha in enumerate((0, 255) if mode in ("P", "RGB") else (0, 255, 51)):
         pixels.putpixel((column, 0), (40, alpha) if mode == "LA" else (40, 80, 120, alpha))
@@ -141,40 +147,42 @@ def test_what_is_transparent_lies_over_white(tmp_path, mode):
     assert image == [[255, 255, 255], opaque, third]
 
 
-def test_images_of_16_bits(tmp_path):
-    """Grey ones, such as of depth or X-rays, are refused: Pillow would clip them. In RGB, the lower 8 bits are left."""
+def test_16_bit_images(tmp_path):
+    """16-bit grey, such as depth or X-rays, raises, because Pillow would clip it. RGB keeps the higher 8 bits."""
     Image.fromarray(np.full((2, 3), 40000, np.uint16)).save(tmp_path / "i.png")
-    with pytest.raises(HypercolumnsError, match=r"i\.png is of a kind that is not read \(I;16\), .*; convert it"):
+    with pytest.raises(HypercolumnsError, match=r"i\.png has an unsupported pixel format \(I;16\), .*; convert it"):
         read_image(tmp_path / "i.png")
     write_png(tmp_path / "i.png", 16, 2, [struct.pack(">3H", 0, 300, 40000)])
     assert read_image(tmp_path / "i.png").flatten().tolist() == [0, 300 >> 8, 40000 >> 8]
     write_png(tmp_path / "i.png", 16, 4, [struct.pack(">2H", 40000, 65535)])
     for read in (read_image, image_size):
-        with pytest.raises(HypercolumnsError, match=r"i\.png is of a kind that is not read \(LA;16B\), .*; convert it"):
+        with pytest.raises(
+            HypercolumnsError, match=r"i\.png has an unsupported pixel format \(LA;16B\), .*; convert it"
+        ):
             read(tmp_path / "i.png")
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
-def test_images_of_other_kinds_are_refused(tmp_path, mode):
+def test_image_in_unsupported_mode_raises(tmp_path, mode):
     Image.new(mode, (2, 3)).save(tmp_path / "i.tif")
-    with pytest.raises(HypercolumnsError, match=rf"i\.tif is of a kind that is not read \({mode}\), .*; convert it"):
+    with pytest.raises(HypercolumnsError, match=rf"i\.tif has an unsupported pixel format \({mode}\), .*; convert it"):
         read_image(tmp_path / "i.tif")
 
 
-def test_the_contents_say_which_format_it_is_not_the_name(tmp_path):
+def test_format_comes_from_contents_not_name(tmp_path):
     Image.fromarray(np.arange(18, dtype=np.uint8).reshape(2, 3, 3)).save(tmp_path / "i.jpg", format="PNG")
     assert read_image(tmp_path / "i.jpg").permute(1, 2, 0).flatten().tolist() == list(range(18))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PPM", "PDF"])
-def test_no_other_decoder_sees_a_file(tmp_path, kind):
+def test_other_decoders_are_not_used(tmp_path, kind):
     Image.new("RGB", (2, 3)).save(tmp_path / "i.jpg", format=kind)
     with pytest.raises(HypercolumnsError, match=r"is not an image that can be read \(JPEG, PNG, BMP, TIFF, WEBP\)"):
         read_image(tmp_path / "i.jpg")
 
 
-def turned(path, orientation, size=(3, 2)):
-    """A JPEG, dark but for its left end, to be turned as the EXIF orientation says."""
+def write_rotated(path, orientation, size=(3, 2)):
+    """Write a JPEG with an EXIF orientation, black except for a white left edge."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = np.zeros((size[1] * 8, size[0] * 8, 3), np.uint8)
@@ -182,26 +190,26 @@ def turned(path, orientation, size=(3, 2)):
     Image.fromarray(pixels).save(path, exif=exif)
 
 
-def test_images_are_turned_upright(tmp_path):
-    turned(tmp_path / "i.jpg", 6)
+def test_exif_rotation_is_applied(tmp_path):
+    write_rotated(tmp_path / "i.jpg", 6)
     image = read_image(tmp_path / "i.jpg")
     assert image.shape == (3, 24, 16)
-    assert image[0, 0].min() > 200 > 50 > image[0, -1].max()  # what was left is at the top
+    assert image[0, 0].min() > 200 > 50 > image[0, -1].max()  # the left edge is now at the top
 
 
 @pytest.mark.parametrize(
-    ("orientation", "size", "mask", "bright"),  # (width, height), of which the image's is before it is turned
+    ("orientation", "size", "mask", "bright"),  # (width, height); the image's before its rotation
     [
         (6, (3, 2), (2, 3), (0, slice(None))),
-        (6, (3, 2), (3, 2), (slice(None), 0)),  # of a program that does not heed EXIF
-        (3, (3, 2), (3, 2), (slice(None), -1)),  # both fit: turned, as it is shown
+        (6, (3, 2), (3, 2), (slice(None), 0)),  # the annotation tool ignored EXIF
+        (3, (3, 2), (3, 2), (slice(None), -1)),  # both sizes fit, so the rotation is applied
         (6, (3, 3), (3, 3), (0, slice(None))),
         (6, (3, 2), (4, 2), None),
-        (1, (3, 2), (2, 3), None),  # not to be turned
+        (1, (3, 2), (2, 3), None),  # the orientation needs no rotation
     ],
 )
-def test_images_are_turned_as_their_mask_is(tmp_path, orientation, size, mask, bright):
-    turned(tmp_path / "i.jpg", orientation, size)
+def test_exif_rotation_follows_mask_size(tmp_path, orientation, size, mask, bright):
+    write_rotated(tmp_path / "i.jpg", orientation, size)
     Image.new("L", (mask[0] * 8, mask[1] * 8)).save(tmp_path / "m.png")
     paths = tmp_path / "i.jpg", tmp_path / "m.png"
     if bright is None:
@@ -219,32 +227,32 @@ def test_images_are_turned_as_their_mask_is(tmp_path, orientation, size, mask, b
         assert (image[0] > 128).float().mean() < 0.51
 
 
-def test_an_image_with_damaged_exif_data_is_left_as_it_lies(tmp_path):
-    """The orientation can be read, but not all that would have to be written anew without it."""
+def test_damaged_exif_is_ignored(tmp_path):
+    """The orientation is readable, but Pillow can't write the other EXIF entries again, which the rotation needs."""
     exif = Image.Exif()
-    exif[0x0112], exif[0x011A] = 6, 1.5  # to be turned by a quarter; the resolution
+    exif[0x0112], exif[0x011A] = 6, 1.5  # a quarter turn; the resolution
     Image.new("RGB", (6, 4)).save(tmp_path / "i.jpg", exif=exif)
     assert read_image(tmp_path / "i.jpg").shape == (3, 6, 4)
-    of_bytes = (tmp_path / "i.jpg").read_bytes().replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x07")
-    (tmp_path / "i.jpg").write_bytes(of_bytes)
+    damaged = (tmp_path / "i.jpg").read_bytes().replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x07")
+    (tmp_path / "i.jpg").write_bytes(damaged)
     assert read_image(tmp_path / "i.jpg").shape == (3, 4, 6)
 
 
 @pytest.fixture
-def few_pixels(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # so that it is as before, afterwards
+def limit_of_100_pixels(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # restores the limit afterwards
     monkeypatch.setenv(MAX_PIXELS_VARIABLE, "0")
     set_max_pixels(100)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize(("side", "said"), [(11, "11x11 pixels, more"), (15, "225 pixels, more")])
+@pytest.mark.parametrize(("side", "claimed"), [(11, "11x11 pixels, more"), (15, "225 pixels, more")])
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_more_pixels_than_allowed_are_refused(tmp_path, few_pixels, side, said, suffix):
+def test_too_many_pixels_raise(tmp_path, limit_of_100_pixels, side, claimed, suffix):
     Image.new("L", (side, side)).save(tmp_path / f"i{suffix}")
     Image.new("L", (10, 10)).save(tmp_path / f"ok{suffix}")
     assert read_image(tmp_path / f"ok{suffix}").shape == (3, 10, 10)
-    message = rf"i{suffix} claims {said} than max_pixels=100: .* set max_pixels higher"
+    message = rf"i{suffix} claims {claimed} than max_pixels=100: .* set max_pixels higher"
     with pytest.raises(HypercolumnsError, match=message):
         read_image(tmp_path / f"i{suffix}")
     with pytest.raises(HypercolumnsError, match=message if suffix == ".png" else "is not an image that can be read"):
@@ -252,14 +260,14 @@ def test_more_pixels_than_allowed_are_refused(tmp_path, few_pixels, side, said, 
 
 
 @pytest.mark.parametrize(("value", "max_pixels"), [("abc", 7), ("", 7), ("100", 100)])
-def test_a_limit_in_the_environment_that_is_no_number_is_none(monkeypatch, value, max_pixels):
+def test_invalid_limit_in_environment_is_ignored(monkeypatch, value, max_pixels):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
     monkeypatch.setenv(MAX_PIXELS_VARIABLE, value)
     runpy.run_path(images.__file__)
     assert max_pixels == Image.MAX_IMAGE_PIXELS
 
 
-def test_a_header_that_claims_much_costs_nothing(tmp_path):
+def test_huge_size_in_header_raises_early(tmp_path):
     write_png(tmp_path / "i.png", 8, 0, [b"\0"])
     content = bytearray((tmp_path / "i.png").read_bytes())
     content[16:24] = struct.pack(">II", 20000, 20000)
@@ -271,45 +279,48 @@ def test_a_header_that_claims_much_costs_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-@pytest.mark.parametrize("kept", [0.99, 0.5, 0.1])
-def test_truncated_images_are_refused(tmp_path, suffix, kept):
-    """Also where `verify` finds nothing: they are decoded to the end."""
+@pytest.mark.parametrize("share", [0.99, 0.5, 0.1])
+def test_truncated_image_raises(tmp_path, suffix, share):
+    """Images are decoded completely, because Pillow's `verify` misses some truncations."""
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     path = tmp_path / f"i{suffix}"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)).save(path)
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(HypercolumnsError, match=rf"i\{suffix} can't be decoded \(.*\); replace it or take it out"):
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(HypercolumnsError, match=rf"i\{suffix} can't be decoded \(.*\); replace it or leave it out"):
         read_image(path)
 
 
-def test_what_can_be_decoded_but_not_be_converted(tmp_path):
-    """A palette of 10 colours, with transparency for 300."""
+def test_image_that_fails_conversion_raises(tmp_path):
+    """The file decodes, but its palette has 10 colours and its transparency 300."""
     write_png(tmp_path / "i.png", 8, 3, [b"\0\1"], PLTE=bytes(30), tRNS=bytes(300))
-    with pytest.raises(HypercolumnsError, match=r"i\.png can't be decoded \(.*palette.*\); replace it or take it out"):
+    with pytest.raises(HypercolumnsError, match=r"i\.png can't be decoded \(.*palette.*\); replace it or leave it out"):
         read_image(tmp_path / "i.png")
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
-def test_faults_of_the_machine_are_none_of_the_file(tmp_path, monkeypatch, number):
+def test_io_error_raises_unreadable_error(tmp_path, monkeypatch, number):
     def fail(self):
         raise OSError(number, "of the machine")
 
     Image.new("L", (2, 3)).save(tmp_path / "i.png")
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3)):
-        with pytest.raises(UnreadableError, match=r"i\.png can't be read \(of the machine\), .* run the command again"):
+        with pytest.raises(
+            UnreadableError,
+            match=r"i\.png can't be read \(of the machine\), but may be a valid file: .* run the command again",
+        ):
             read(tmp_path / "i.png")
 
 
-def test_a_path_that_is_none_is_a_fault_of_the_list(tmp_path):
+def test_invalid_path_is_not_unreadable_error(tmp_path):
     with pytest.raises(HypercolumnsError, match=r"can't be decoded \(.*File name too long") as caught:
         read_image(tmp_path / ("i" * 300))
     assert not isinstance(caught.value, UnreadableError)
 
 
 @pytest.mark.parametrize("place", [ImageFile.ImageFile, ImageOps])
-def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, place):
+def test_memory_error_is_re_raised(tmp_path, monkeypatch, place):
     def fail(*args):
         raise MemoryError
 
@@ -329,7 +340,7 @@ def test_too_little_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, place)
     ],
 )
 @pytest.mark.parametrize("name", ["i.jpg", "i.png"])
-def test_files_that_are_no_images_are_named(tmp_path, name, content, message):
+def test_file_without_image_is_named(tmp_path, name, content, message):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -338,15 +349,15 @@ def test_files_that_are_no_images_are_named(tmp_path, name, content, message):
             read(path)
 
 
-def test_a_folder_is_not_a_file(tmp_path):
+def test_folder_is_not_a_file(tmp_path):
     (tmp_path / "i.png").mkdir()
-    with pytest.raises(HypercolumnsError, match=r"i\.png is not a file; replace it or take it out"):
+    with pytest.raises(HypercolumnsError, match=r"i\.png is not a file; replace it or leave it out"):
         read_image(tmp_path / "i.png")
 
 
 @pytest.mark.parametrize("name", ["a\nerror: b.png", "\x1b[31m.png", "[red]<b>.png", "a\udcff.png"])
-def test_the_name_of_a_file_stays_on_its_line(tmp_path, name):
-    with pytest.raises(HypercolumnsError, match=r"\.png does not exist; put it there or take it out$") as caught:
+def test_odd_file_name_stays_on_one_line(tmp_path, name):
+    with pytest.raises(HypercolumnsError, match=r"\.png does not exist; add it or leave it out$") as caught:
         read_image(tmp_path / name)
     assert str(caught.value).isprintable()
     assert str(caught.value).encode()
@@ -357,8 +368,8 @@ FORMAT_OF = {"bool": "PNG", "uint8": "PNG", "uint16": "PNG", "int32": "TIFF", "f
 
 @settings(max_examples=60)
 @given(st.data(), st.sampled_from(sorted(FORMAT_OF)), st.sampled_from([(), (), (2,), (3,), (4,)]))
-def test_any_mask_gives_its_own_labels_or_an_error(tmp_path_factory, data, kind, channels):
-    """Never others, and no other error."""
+def test_any_mask_gives_its_labels_or_an_error(tmp_path_factory, data, kind, channels):
+    """A mask is never read as other labels, and no other error is raised."""
     shape = (*data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5))), *(channels if kind == "uint8" else ()))
     values = {"elements": st.sampled_from([0, 1, 2, 255])} if data.draw(st.booleans()) and kind[0] == "u" else {}
     pixels = data.draw(arrays.arrays(kind, shape, **values))
@@ -375,7 +386,7 @@ def test_any_mask_gives_its_own_labels_or_an_error(tmp_path_factory, data, kind,
 
 @settings(max_examples=30)
 @given(arrays.arrays("uint8", (3, 4), elements=st.sampled_from([0, 1, 2, 7, 255])))
-def test_any_coloured_mask_gives_its_own_labels_or_an_error(tmp_path_factory, labels):
+def test_any_rgb_mask_gives_labels_or_an_error(tmp_path_factory, labels):
     path = tmp_path_factory.getbasetemp() / "coloured.png"
     Image.fromarray(colourise(labels, voc_palette(8))).save(path)
     if 7 in labels:

@@ -1,4 +1,4 @@
-"""Writing tensors: what a kill leaves is found again."""
+"""Writing tensors, and removing the files that a killed writer leaves behind."""
 
 import errno
 import os
@@ -12,17 +12,17 @@ from hypercolumns.io.files import remove_temporaries
 from hypercolumns.io.tensors import save_tensors
 
 
-def test_they_can_be_read_again(tmp_path):
-    save_tensors(tmp_path / "file", {"a": torch.arange(3)}, {"of": "mine"})
+def test_saved_tensors_can_be_read_again(tmp_path):
+    save_tensors(tmp_path / "file", {"a": torch.arange(3)}, {"key": "value"})
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     with safetensors.safe_open(tmp_path / "file", "pt") as file:
-        assert file.metadata() == {"of": "mine"}
+        assert file.metadata() == {"key": "value"}
         assert torch.equal(file.get_tensor("a"), torch.arange(3))
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_nothing_is_left_beside(killed, tmp_path, monkeypatch):
-    """safetensors writes to a file of a name of its own; a kill is one that nothing cleans up after."""
+def test_failed_save_leaves_no_files(killed, tmp_path, monkeypatch):
+    """safetensors writes to a random file name. A killed process removes nothing, but `remove_temporaries` does."""
 
     def full(tensors, path, metadata):
         path.with_name(".tmp0a1b2c").touch()

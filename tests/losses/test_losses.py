@@ -1,3 +1,5 @@
+"""Losses against torch, against their papers by hand, and over several ranks."""
+
 import math
 import sys
 import threading
@@ -22,13 +24,13 @@ from hypercolumns.losses import (
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0], [0.5, 0.5, 0.0], [1.0, 2.0, 3.0]])
 
 
-def test_void_is_left_out():
+def test_void_is_ignored():
     labels = torch.tensor([0, 255, 1, 255])
     expected = F.cross_entropy(LOGITS[[0, 2]], labels[[0, 2]])
     assert torch.allclose(cross_entropy(LOGITS, labels, None), expected)
 
 
-def test_nothing_but_void_costs_nothing():
+def test_cross_entropy_of_void_is_zero():
     logits = LOGITS.clone().requires_grad_()
     loss = cross_entropy(logits, torch.full((4,), 255), "batch")
     loss.backward()
@@ -36,13 +38,13 @@ def test_nothing_but_void_costs_nothing():
     assert (logits.grad == 0).all()
 
 
-def test_class_weights_are_torchs():
+def test_class_weights_agree_with_torch():
     labels, weights = torch.tensor([0, 1, 1, 255]), torch.tensor([3.0, 1.0, 0.0])
     expected = F.cross_entropy(LOGITS, labels, weights, ignore_index=255)
     assert torch.allclose(cross_entropy(LOGITS, labels, weights), expected)
 
 
-def test_batch_weights_make_each_class_of_the_batch_count_alike():
+def test_batch_weights_average_over_classes():
     labels = torch.tensor([0, 1, 1, 255])
     losses = F.cross_entropy(LOGITS, labels.where(labels != 255, 0), reduction="none")
     expected = (losses[0] + (losses[1] + losses[2]) / 2) / 2
@@ -53,13 +55,13 @@ def test_balanced_weights_by_hand():
     assert balanced_weights(torch.tensor([6, 2, 0])).tolist() == pytest.approx([8 / 12, 8 / 4, 0])
 
 
-def test_weights_between_none_and_balanced_by_hand():
-    counts = torch.tensor([9, 1, 0])  # inverse roots 1/3 and 1, of which the ten pixels have 3 + 1
+def test_balanced_weights_with_power_by_hand():
+    counts = torch.tensor([9, 1, 0])  # inverse roots 1/3 and 1: 9 / 3 + 1 = 4 over all ten pixels
     assert balanced_weights(counts, 0.5).tolist() == pytest.approx([10 / 4 / 3, 10 / 4, 0])
     assert balanced_weights(counts, 0.0).tolist() == [1, 1, 0]
 
 
-def test_smoothing_is_torchs_weighted_too():
+def test_label_smoothing_agrees_with_torch():
     labels, weights = torch.tensor([0, 1, 1, 255]), torch.tensor([3.0, 1.0, 0.5])
     loss = CrossEntropy(label_smoothing=0.2)
     assert torch.allclose(loss(LOGITS, labels), F.cross_entropy(LOGITS[:3], labels[:3], label_smoothing=0.2))
@@ -73,7 +75,10 @@ def iou(truth, predicted):
 
 
 def lovasz_by_hand(logits, labels):
-    """Definition 1 of the paper: the Jaccard loss of the set of the pixels with the largest errors, step by step."""
+    """Compute definition 1 of the paper step by step.
+
+    The pixels are added in the order of falling errors. Each error is weighted by the increase of the Jaccard loss.
+    """
     probabilities, values = logits.softmax(1).tolist(), []
     for label in sorted(set(labels.tolist())):
         truth = {pixel for pixel, true in enumerate(labels.tolist()) if true == label}
@@ -101,11 +106,11 @@ def pixels():
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(3, (40,), generator=generator)
     labels[::7] = 255
-    return torch.randn(40, 4, generator=generator) * 2, labels  # one of the classes does not occur
+    return torch.randn(40, 4, generator=generator) * 2, labels  # no pixel has class 3
 
 
 @pytest.mark.parametrize(("loss", "reference"), [(Lovasz, lovasz_by_hand), (Dice, dice_by_hand)])
-def test_regions_are_those_of_the_paper_without_void(pixels, loss, reference):
+def test_region_loss_agrees_with_paper(pixels, loss, reference):
     logits, labels = pixels
     logits.requires_grad_()
     value = loss()(logits, labels)
@@ -123,13 +128,13 @@ def test_ohem_keeps_hardest_pixels(pixels):
     assert len(hardest) == 34
     assert torch.allclose(OHEMCrossEntropy(keep_ratio=0.25)(logits, labels), hardest[:9].mean())
     assert torch.allclose(OHEMCrossEntropy(keep_ratio=1.0)(logits, labels), cross_entropy(logits, labels, None))
-    unsure = int((losses > math.log(2)).sum())
-    assert 9 < unsure < 34
-    assert torch.allclose(OHEMCrossEntropy(keep_ratio=0.25, threshold=0.5)(logits, labels), hardest[:unsure].mean())
+    uncertain = int((losses > math.log(2)).sum())
+    assert 9 < uncertain < 34
+    assert torch.allclose(OHEMCrossEntropy(keep_ratio=0.25, threshold=0.5)(logits, labels), hardest[:uncertain].mean())
     assert torch.allclose(OHEMCrossEntropy(keep_ratio=0.99, threshold=0.5)(logits, labels), hardest.mean())
 
 
-def test_weights_of_classes_weigh_the_hard_pixels_but_do_not_choose_them():
+def test_ohem_class_weights_do_not_select_pixels():
     labels = torch.tensor([0, 1, 1, 2])
     losses = F.cross_entropy(LOGITS, labels, reduction="none")
     assert losses.argsort(descending=True)[:2].tolist() == [2, 1]
@@ -138,7 +143,7 @@ def test_weights_of_classes_weigh_the_hard_pixels_but_do_not_choose_them():
     assert torch.allclose(loss(LOGITS, labels), losses[[1, 2]].mean())
 
 
-def test_a_sum_is_of_its_parts_and_weighs_those_that_can_be(pixels):
+def test_weighted_sum_passes_class_weights_on(pixels):
     logits, labels = pixels
     weights = torch.tensor([1.0, 5.0, 2.0, 1.0])
     loss = WeightedSum({"a": CrossEntropy(), "b": Lovasz()}, {"b": 0.5, "a": 2.0})
@@ -149,7 +154,7 @@ def test_a_sum_is_of_its_parts_and_weighs_those_that_can_be(pixels):
     assert not WeightedSum({"a": Dice()}, {"a": 1}).set_class_weights(None)
 
 
-def test_which_losses_processes_can_share():
+def test_only_pixel_means_support_ddp():
     hard = OHEMCrossEntropy()
     assert CrossEntropy().supports_ddp
     assert not hard.supports_ddp
@@ -160,7 +165,7 @@ def test_which_losses_processes_can_share():
 @pytest.mark.parametrize(
     "make", [CrossEntropy, OHEMCrossEntropy, Dice, Lovasz, lambda: WeightedSum({"a": Lovasz()}, {"a": 1.0})]
 )
-def test_nothing_but_void_costs_nothing_in_any_loss(make):
+def test_every_loss_of_void_is_zero(make):
     logits = LOGITS.clone().requires_grad_()
     loss = make()(logits, torch.full((4,), 255))
     loss.backward()
@@ -183,42 +188,42 @@ def test_nothing_but_void_costs_nothing_in_any_loss(make):
         (lambda: WeightedSum({"a": CrossEntropy()}, {"a": -1}), r"weights={'a': -1} must have"),
     ],
 )
-def test_wrong_settings(make, message):
+def test_invalid_argument_is_refused(make, message):
     with pytest.raises(ArgumentError, match=f"^{message}"):
         make()
 
 
-def test_a_missing_library_is_named(monkeypatch):
+def test_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-    with pytest.raises(HypercolumnsError, match="segmentation-models-pytorch, which is not installed: uv sync --extra"):
+    with pytest.raises(HypercolumnsError, match="segmentation-models-pytorch, which is not installed: run uv sync"):
         Dice()
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([3.0, 1.0, 0.5]), "batch"])
-def test_several_processes_give_what_one_would(weights, monkeypatch):
-    """The processes are threads; a tensor's sum over them is made where all of them have come to it."""
+def test_ranks_together_give_loss_of_whole_batch(weights, monkeypatch):
+    """Threads stand in for ranks. A barrier makes the sum over ranks wait for all of them."""
     labels, shares = torch.tensor([0, 255, 1, 1]), (slice(0, 3), slice(3, 4))
-    together, own = threading.Barrier(2), {}
+    together, summands = threading.Barrier(2), {}
 
     def all_reduce(tensor):
-        own[threading.get_ident()] = tensor
+        summands[threading.get_ident()] = tensor
         together.wait(60)
-        total = sum(own.values())
+        total = sum(summands.values())
         together.wait(60)
         tensor.copy_(total)
 
-    def one(share):
+    def loss_and_gradient(share):
         loss = CrossEntropy(label_smoothing=0.1)
         loss.set_class_weights(weights)
         logits = LOGITS[share].clone().requires_grad_()
         value = loss(logits, labels[share])
         return value.detach(), torch.autograd.grad(value, logits)[0]
 
-    expected, gradient = one(slice(None))
+    expected, gradient = loss_and_gradient(slice(None))
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     with ThreadPoolExecutor(2) as pool:
-        (first, above), (second, below) = pool.map(one, shares)
-    assert torch.allclose(torch.stack([first, second]), expected)  # what is logged
-    assert torch.allclose(torch.cat([above, below]) / 2, gradient, atol=1e-6)  # the mean over the processes
+        (first, above), (second, below) = pool.map(loss_and_gradient, shares)
+    assert torch.allclose(torch.stack([first, second]), expected)  # the logged value
+    assert torch.allclose(torch.cat([above, below]) / 2, gradient, atol=1e-6)  # the mean over the ranks

@@ -1,7 +1,9 @@
+"""Alignment and interpolation: centres by hand, `F.interpolate` as the reference, and dense against points."""
+
 import pytest
 import torch
 import torch.nn.functional as F
-from maps import ALIGNMENTS, SIZES, TAPS, everywhere, make_maps
+from helpers.maps import ALIGNMENTS, SIZES, TAPS, everywhere, make_maps
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.alignment import (
@@ -20,7 +22,7 @@ from hypercolumns.models.taps import RegularGrid
 @pytest.mark.parametrize(
     ("alignment", "expected"),
     [
-        # 3 cells over 10 pixels, truly centred at 2, 6 and 10
+        # 3 cells over 10 pixels, with receptive fields centred at 2, 6 and 10
         ("exact", [2.0, 6.0, 10.0]),
         ("half_pixel", [5 / 3 - 0.5, 5.0 - 0.5, 25 / 3 - 0.5]),
         ("corners", [0.0, 4.5, 9.0]),
@@ -32,7 +34,7 @@ def test_cell_centres_by_hand(alignment, expected):
 
 @pytest.mark.parametrize("alignment", ["half_pixel", "corners"])
 @pytest.mark.parametrize(("cells", "size"), [(1, 1), (1, 7), (4, 1)])
-def test_one_cell_or_one_pixel(alignment, cells, size):
+def test_one_cell_or_one_pixel_equals_interpolate(alignment, cells, size):
     centres = cell_centres(RegularGrid(4, 2), cells, size, alignment)
     matrix = interpolation_matrix(torch.arange(size), centres)
     ones = torch.eye(cells, dtype=torch.float64)[None]
@@ -41,7 +43,7 @@ def test_one_cell_or_one_pixel(alignment, cells, size):
 
 
 def test_neighbours_by_hand():
-    """Of cells at unequal distances: at 2, 6 and 14."""
+    """The cells are at unequal distances: 2, 6 and 14."""
     pixels = torch.tensor([-3.0, 2.0, 3.0, 6.0, 8.0, 14.0, 20.0])
     low, high, weight = bilinear_neighbours(pixels, torch.tensor([2.0, 6.0, 14.0], dtype=torch.float64))
     assert low.tolist() == [0, 0, 0, 1, 1, 1, 1]
@@ -49,8 +51,8 @@ def test_neighbours_by_hand():
     assert weight.tolist() == pytest.approx([0, 0, 0.25, 0, 0.25, 1, 1])
 
 
-def test_exact_alignment_gives_each_pixel_its_own_coordinate_back():
-    """Of maps whose cells hold the coordinate of their centre, inside the outermost centres."""
+def test_exact_alignment_reproduces_coordinates():
+    """The cells hold the coordinates of their centres; interpolation reproduces them between the outermost centres."""
     centres = cell_centres(RegularGrid(8, 9), 6, 60, "exact")
     cells = centres[None, None, :, None].expand(1, 1, 6, 6)
     rows = dense([FeatureMap(cells, centres, centres)], *everywhere((60, 60)))[0, 0]
@@ -92,11 +94,11 @@ def test_dense_and_at_agree_in_value_and_gradient(size, alignment, dtype, tolera
         assert torch.allclose(ours, theirs, atol=20 * tolerance)
 
 
-def test_at_takes_no_points():
+def test_at_accepts_no_points():
     placed = locate_maps(TAPS, make_maps((9, 9)), (9, 9), "exact")
     assert at(placed, torch.zeros(2, 0, 2, dtype=torch.int64)).shape == (2, 0, 14)
 
 
-def test_unknown_alignment_is_refused():
+def test_unknown_alignment_raises():
     with pytest.raises(HypercolumnsError, match="alignment=middle is not known; choose one of exact, half_pixel"):
         check_alignment("middle")

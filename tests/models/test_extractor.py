@@ -1,10 +1,12 @@
+"""The hypercolumn extractor: windows of large images equal whole images, and dense equals points."""
+
 import copy
 import itertools
 
 import pytest
 import torch
-from conftest import SQN
-from maps import ALIGNMENTS
+from helpers.maps import ALIGNMENTS
+from helpers.networks import SQN
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
@@ -13,11 +15,11 @@ from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 
-CUT = 150 * 150  # pixels: windows smaller than the images below
+CUT = 150 * 150  # pixels; most images below are larger, so they are cut into windows
 
 
 def cut(backbone, limit=CUT):
-    """An extractor that sees no more than so many pixels at once."""
+    """Create an extractor whose backbone sees at most `limit` pixels at once."""
     return HypercolumnExtractor(backbone, max_window_pixels=limit)
 
 
@@ -29,7 +31,7 @@ def make_segmenter(backbone, alignment="exact", resize=None):
 
 
 def assert_windows_are_the_whole_image(segmenter, size, count=2):
-    """Logits, labels and hypercolumns at points; also at the border and beyond, and where windows meet."""
+    """Compare logits, labels and hypercolumns at points, some of which lie outside of the image."""
     images, points = torch.rand(count, 3, *size), torch.rand(count, 40, 2) * torch.tensor(size) * 1.2 - 3
     with torch.inference_mode():
         logits, hypercolumns = segmenter(images), segmenter.extractor.at(images, points)
@@ -44,7 +46,7 @@ def assert_windows_are_the_whole_image(segmenter, size, count=2):
 
 
 LONG, SQUARE = ((70, 533), (733, 41), (15, 3000)), (301, 260)
-FAST = {  # the rest among the slow tests
+FAST = {  # the other cases are marked slow
     *(("sqn", alignment, (70, 533)) for alignment in ALIGNMENTS),
     *(("sqn", "exact", size) for size in (*LONG, SQUARE)),
     ("vgg", "exact", (70, 533)),
@@ -58,21 +60,21 @@ FAST = {  # the rest among the slow tests
         for case in itertools.product(("sqn", "vgg"), ALIGNMENTS, (*LONG, SQUARE))
     ],
 )
-def test_an_image_in_windows_is_the_whole_image(name, alignment, size, request):
-    count = {"sqn": 2, "vgg": 1}[name]  # for it is slow
+def test_windows_equal_whole_image(name, alignment, size, request):
+    count = {"sqn": 2, "vgg": 1}[name]  # images; vgg is slow
     assert_windows_are_the_whole_image(make_segmenter(request.getfixturevalue(name), alignment), size, count)
 
 
 @pytest.mark.parametrize("size", [(301, 260), (70, 533)])
-def test_context_taps_are_of_the_whole_image(size):
-    """Not of a window; and a location-specific head is told where in the image a window is."""
+def test_windows_with_context_taps_and_grid_head(size):
+    """Global taps see the whole image, and a grid head gets coordinates in the whole image."""
     backbone = Backbone("squeezenet1_0", [*SQN["taps"][:4], "pyramid:1", "pyramid:3", "local_mean:3", "coordinates"])
     head = GridClassifier(backbone.channels, 3, 2, 8)
     assert_windows_are_the_whole_image(Segmenter(HypercolumnExtractor(backbone), head, ["a", "b", "c"]).eval(), size)
 
 
-def test_a_crop_in_windows_knows_where_it_is():
-    """Also where the backbone sees it at another size."""
+def test_windows_of_a_resized_crop_use_its_box():
+    """The backbone sees the crop at another size, so its box must be scaled."""
     backbone = Backbone("squeezenet1_0", [*SQN["taps"][:2], "pyramid:2", "coordinates"])
     extractor = HypercolumnExtractor(backbone, resize=(230, 310))
     segmenter = Segmenter(extractor, GridClassifier(backbone.channels, 3, 2, 8), ["a", "b", "c"]).eval()
@@ -85,7 +87,7 @@ def test_a_crop_in_windows_knows_where_it_is():
         assert not torch.allclose(segmenter(image), cut, atol=1e-3)
 
 
-def test_of_a_resized_image(sqn):
+def test_windows_of_a_resized_image(sqn):
     segmenter = make_segmenter(sqn, resize=(230, 310))
     image = torch.randint(0, 256, (1, 3, 120, 440), dtype=torch.uint8)
     with torch.inference_mode():
@@ -95,7 +97,7 @@ def test_of_a_resized_image(sqn):
         assert (segmenter(image) - logits).abs().max() <= 1e-5 * (logits.max() - logits.min())
 
 
-def test_windows_cover_the_image_once_and_are_no_larger_than_asked(sqn):
+def test_windows_cover_image_once_within_limit(sqn):
     seen = []
     handle = sqn.body.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[-2:]))
     covered = torch.zeros(1000, 1200, dtype=torch.int64)
@@ -109,32 +111,33 @@ def test_windows_cover_the_image_once_and_are_no_larger_than_asked(sqn):
     assert max(height * width for height, width in seen) <= limit
 
 
-def test_gradients_are_those_of_the_whole_image():
+def test_windows_give_gradients_of_whole_image():
     backbone = Backbone(**SQN, trainable="all").double()
     segmenter = make_segmenter(backbone).double()
     image, factor = torch.rand(1, 3, 190, 230).double(), torch.rand(1, 3, 190, 230).double()
     points = torch.randint(0, 190, (1, 20, 2))
     parameters = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
-    found = []
+    gradients = []
     for limit in (10**6, CUT):
         segmenter.extractor.max_window_pixels = limit
         total = (segmenter(image) * factor).sum() + segmenter.logits_at(image, points).square().sum()
-        found.append(torch.autograd.grad(total, parameters))
-    for cut, whole in zip(*found, strict=True):
-        assert torch.allclose(cut, whole, rtol=1e-6, atol=1e-9)
+        gradients.append(torch.autograd.grad(total, parameters))
+    for whole, in_windows in zip(*gradients, strict=True):
+        assert torch.allclose(in_windows, whole, rtol=1e-6, atol=1e-9)
 
 
-def test_a_network_with_operations_on_the_whole_image_says_so():
+def test_network_that_cannot_be_cut_warns():
     backbone = Backbone("mobilenet_v3_large", ["features.0", "features.6.add"])
     image = torch.rand(1, 3, 100, 120)
     with pytest.warns(
-        UserWarning, match="mobilenet_v3_large depends on the whole image, or on much of it, so that one of 120x100"
+        UserWarning,
+        match="mobilenet_v3_large: its maps depend on the whole image or on much of it, so an image of 120x100",
     ):
         (window,) = cut(backbone, 64 * 64).windows(image)
     assert torch.equal(window.maps[1].values, backbone(image)[1])
 
 
-def test_batch_norm_in_training_sees_the_whole_image():
+def test_batch_norm_in_training_is_not_cut():
     backbone = Backbone("resnet18", ["bn1", "layer1.0.add"], trainable="all")
     image = torch.rand(1, 3, 200, 200)
     assert len(list(cut(backbone.eval()).windows(image))) > 1
@@ -142,8 +145,8 @@ def test_batch_norm_in_training_sees_the_whole_image():
         assert len(list(cut(backbone.train()).windows(image))) == 1
 
 
-def test_points_of_large_images_lie_in_their_windows(sqn):
-    """Also right where windows meet, half a pixel from the last row of one."""
+def test_points_between_windows_equal_whole_image(sqn):
+    """Some points lie exactly where windows meet: half a pixel below the last row of a window."""
     edges = [
         [rows.stop - 0.5 + shift, columns.stop - 0.5 - shift]
         for rows, columns, _ in cut(sqn).windows(torch.rand(1, 3, 300, 400))
@@ -155,30 +158,30 @@ def test_points_of_large_images_lie_in_their_windows(sqn):
     assert torch.allclose(in_windows, whole, atol=1e-5)
 
 
-def test_points_of_another_number_of_images_are_refused(sqn):
+def test_points_of_wrong_shape_raise(sqn):
     with pytest.raises(HypercolumnsError, match=r"^points must be \(1, N, 2\) for 1 images, not \(2, 5, 2\)"):
         HypercolumnExtractor(sqn).at(torch.rand(1, 3, 40, 40), torch.zeros(2, 5, 2))
 
 
 @pytest.mark.parametrize("limit", [10**6, CUT])
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
-def test_dense_hypercolumns_are_those_at_every_point(sqn, alignment, limit):
+def test_dense_hypercolumns_equal_points(sqn, alignment, limit):
     extractor = HypercolumnExtractor(sqn, alignment, max_window_pixels=limit)
     images = torch.rand(1, 3, 50, 533)
     points = torch.cartesian_prod(torch.arange(50), torch.arange(533))[None]
     with torch.inference_mode():
-        found = extractor(images)
-        assert found.shape == (1, sqn.channels, 50, 533)
-        assert torch.allclose(found.flatten(2).transpose(1, 2), extractor.at(images, points), atol=1e-5)
+        hypercolumns = extractor(images)
+        assert hypercolumns.shape == (1, sqn.channels, 50, 533)
+        assert torch.allclose(hypercolumns.flatten(2).transpose(1, 2), extractor.at(images, points), atol=1e-5)
 
 
-def test_an_unknown_alignment_is_refused(sqn):
+def test_unknown_alignment_raises(sqn):
     with pytest.raises(HypercolumnsError, match=r"^alignment=none is not known; choose one of exact, half_pixel, corn"):
         HypercolumnExtractor(sqn, "none")
 
 
-def test_a_segmenter_and_its_extractor_share_one_backbone(sqn):
-    """In the state dict it is once, by the names of model files; a copy has one of its own."""
+def test_segmenter_and_extractor_share_backbone(sqn):
+    """The state dict holds the backbone once; a deep copy has its own backbone, shared in the same way."""
     segmenter = make_segmenter(sqn)
     assert segmenter.extractor.backbone is segmenter.backbone
     assert {name.partition(".")[0] for name in segmenter.state_dict()} == {"backbone", "classifier"}

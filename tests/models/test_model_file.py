@@ -1,4 +1,4 @@
-"""Whatever the header of a model file says: a model, or one line."""
+"""Model files with arbitrary headers: loading gives a working model, or an error message of one line."""
 
 import json
 import re
@@ -39,16 +39,16 @@ def segmenter():
     return Segmenter(HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, len(CLASSES), 4), CLASSES).eval()
 
 
-def places(value, path=()):
-    """Every place in a header, from the outside in."""
+def paths(value, path=()):
+    """Yield the path of every value in a header, outer values first."""
     yield path
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, one in inner:
-        yield from places(one, (*path, name))
+    for name, child in inner:
+        yield from paths(child, (*path, name))
 
 
 def load(path, header, segmenter):
-    """What comes of it: a model that predicts, or the message."""
+    """Write and load a model with this header; return the model after a prediction, or the error message."""
     metadata = {"hypercolumns": json.dumps(header)}
     safetensors.torch.save_file(segmenter.tensors(), path, metadata)
     try:
@@ -72,22 +72,22 @@ FEW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scop
 
 @FEW
 @given(header=VALUES)
-def test_any_header_is_refused(tmp_path, segmenter, header):
+def test_arbitrary_header_raises(tmp_path, segmenter, header):
     assert is_one_line(load(tmp_path / "model.safetensors", header, segmenter))
 
 
 @FEW
 @given(data=st.data())
-def test_a_header_with_one_other_value_is_a_model_or_refused(tmp_path, segmenter, data):
+def test_header_with_one_changed_value(tmp_path, segmenter, data):
     header = json.loads(json.dumps(segmenter.header()))
-    *outside, last = data.draw(st.sampled_from([path for path in places(header) if path]))
-    around = header
+    *outside, last = data.draw(st.sampled_from([path for path in paths(header) if path]))
+    parent = header
     for name in outside:
-        around = around[name]
-    around[last] = data.draw(VALUES)
+        parent = parent[name]
+    parent[last] = data.draw(VALUES)
     loaded = load(tmp_path / "model.safetensors", header, segmenter)
     assert is_one_line(loaded) if isinstance(loaded, str) else loaded.classes == tuple(header["classes"])
 
 
-def test_the_header_itself_is_a_model(tmp_path, segmenter):
+def test_unchanged_header_loads(tmp_path, segmenter):
     assert load(tmp_path / "model.safetensors", segmenter.header(), segmenter).classes == tuple(CLASSES)

@@ -1,3 +1,5 @@
+"""Prediction of single images: forms of input, details, overlays and masks."""
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from hypercolumns import (
 from hypercolumns.models.tta import NO_TTA
 
 
-def test_predict_takes_an_image_in_every_form(segmenter, tmp_path):
+def test_predict_accepts_every_form_of_image(segmenter, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (30, 44, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "i.png")
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
@@ -25,19 +27,19 @@ def test_predict_takes_an_image_in_every_form(segmenter, tmp_path):
         assert (predictor.predict(form).labels == labels).all()
 
 
-def test_probabilities_are_the_softmax_of_the_logits(any_segmenter):
+def test_probabilities_are_softmax_of_logits(any_segmenter):
     image = torch.rand(3, 33, 47)
     predictor = SegmentationPredictor(any_segmenter)
     prediction = predictor.predict(image, detail="probabilities")
-    found = prediction.probabilities
-    assert found.dtype == np.float32
-    assert np.abs(found - predictor.logits(image).softmax(0).numpy()).max() < 1e-6
+    probabilities = prediction.probabilities
+    assert probabilities.dtype == np.float32
+    assert np.abs(probabilities - predictor.logits(image).softmax(0).numpy()).max() < 1e-6
     assert (prediction.labels == predictor.predict(image).labels).all()
-    assert (prediction.confidence == found.max(0)).all()
+    assert (prediction.confidence == probabilities.max(0)).all()
 
 
 @pytest.mark.parametrize("tta", [NO_TTA, TestTimeAugmentation((1.0, 0.5), flip=True)])
-def test_more_detail_adds_to_the_labels(any_segmenter, tta):
+def test_detail_adds_to_the_same_labels(any_segmenter, tta):
     image = torch.rand(3, 33, 47)
     predictor = SegmentationPredictor(any_segmenter)
     labels, certain, all_classes = (
@@ -47,16 +49,16 @@ def test_more_detail_adds_to_the_labels(any_segmenter, tta):
     assert (labels.labels == certain.labels).all()
     assert (labels.labels == all_classes.labels).all()
     for name in ("confidence", "entropy"):
-        found, expected = getattr(certain, name), getattr(all_classes, name)
-        assert found.dtype == expected.dtype == np.float32
-        assert np.abs(found - expected).max() < 1e-3
+        actual, expected = getattr(certain, name), getattr(all_classes, name)
+        assert actual.dtype == expected.dtype == np.float32
+        assert np.abs(actual - expected).max() < 1e-3
 
 
-def test_detail_that_can_not_be(segmenter):
+def test_invalid_detail_raises(segmenter):
     predictor, image = SegmentationPredictor(segmenter), torch.rand(3, 9, 9)
     with pytest.raises(HypercolumnsError, match=r"^detail=all is not known; choose one of labels, certainty, prob"):
         predictor.predict(image, detail="all")
-    with pytest.raises(HypercolumnsError, match=r"^detail=certainty takes .* leave out adaptive"):
+    with pytest.raises(HypercolumnsError, match=r"^detail=certainty needs .* leave out adaptive"):
         predictor.predict(image, AdaptiveSettings(), detail="certainty")
 
 
@@ -69,7 +71,7 @@ def test_labels_are_saved_as_a_palette_png(segmenter, tmp_path):
         assert mask.getpalette()[:9] == [part for colour in segmenter.palette for part in colour]
 
 
-def test_overlay(segmenter):
+def test_overlay_blends_image_and_colours(segmenter):
     pixels = np.random.default_rng(0).integers(0, 255, (30, 200, 3), np.uint8)
     predictor = SegmentationPredictor(segmenter)
     prediction = predictor.predict(pixels)
@@ -95,11 +97,11 @@ def test_overlay(segmenter):
         ([np.zeros((4, 4, 3), np.uint8)], "list"),
     ],
 )
-def test_predict_refuses_what_is_no_image(segmenter, image, said):
+def test_predict_raises_for_other_inputs(segmenter, image, said):
     with pytest.raises(HypercolumnsError, match=rf"an image must be a path, a PIL image, .*; this one .*{said}"):
         SegmentationPredictor(segmenter).predict(image)
 
 
-def test_predict_leaves_the_mode_as_it_was(segmenter):
+def test_predict_restores_training_mode(segmenter):
     SegmentationPredictor(segmenter.train()).predict(np.zeros((30, 30, 3), np.uint8))
     assert segmenter.training

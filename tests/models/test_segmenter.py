@@ -1,3 +1,5 @@
+"""The segmenter: dense logits against points, labels, detailed predictions, and model files."""
+
 import json
 import shutil
 import warnings
@@ -7,7 +9,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from conftest import KINDS
+from helpers.networks import KINDS
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -22,12 +24,12 @@ from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.settings.inference import configure_inference
 
-SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # two of them smaller than the network takes
+SIZES = [(33, 47), (64, 40), (1, 1), (5, 90)]  # the last two are smaller than `min_side`
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", [None, (40, 56)])
-def test_dense_logits_are_those_at_every_point(any_segmenter, size, resize):
+def test_dense_logits_equal_logits_at_points(any_segmenter, size, resize):
     any_segmenter.extractor.resize = resize
     images = torch.rand(2, 3, *size)
     points = torch.cartesian_prod(*(torch.arange(side) for side in size))[None].expand(2, -1, -1)
@@ -38,7 +40,7 @@ def test_dense_logits_are_those_at_every_point(any_segmenter, size, resize):
     assert torch.allclose(logits.flatten(2).transpose(1, 2), sparse, atol=1e-4)
 
 
-def test_dense_logits_are_those_of_the_concatenated_map(any_segmenter):
+def test_dense_logits_equal_concatenated_maps(any_segmenter):
     images = torch.rand(1, 3, 40, 50)
     placed = locate_maps(any_segmenter.backbone.taps, any_segmenter.backbone(images), (40, 50), "exact")
     concatenated = dense(placed, torch.arange(40), torch.arange(50))
@@ -52,7 +54,7 @@ def test_dense_logits_are_those_of_the_concatenated_map(any_segmenter):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", [None, (40, 56)])
-def test_labels_are_the_arg_max_of_the_logits(any_segmenter, size, resize):
+def test_labels_are_argmax_of_logits(any_segmenter, size, resize):
     any_segmenter.extractor.resize = resize
     images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
     logits = any_segmenter(images)
@@ -64,27 +66,27 @@ def test_labels_are_the_arg_max_of_the_logits(any_segmenter, size, resize):
     assert (any_segmenter.labels(images, everywhere) == labels).float().mean() > 0.999
 
 
-def test_bf16_gives_nearly_the_same_labels(any_segmenter):
+def test_bf16_labels_are_nearly_equal(any_segmenter):
     images = torch.rand(1, 3, 60, 70)
     with torch.autocast("cpu", torch.bfloat16):
-        labels, some = any_segmenter.labels(images), any_segmenter.labels(images, AdaptiveSettings(4, 0.5))
-    for found in (labels, some):
-        assert (found == any_segmenter.labels(images)).float().mean() > 0.97
+        dense, adaptive = any_segmenter.labels(images), any_segmenter.labels(images, AdaptiveSettings(4, 0.5))
+    for labels in (dense, adaptive):
+        assert (labels == any_segmenter.labels(images)).float().mean() > 0.97
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_it_is_the_same(segmenter):
+def test_compiled_logits_are_equal(segmenter):
     images = torch.rand(1, 3, 60, 70)
     logits = SegmentationPredictor(segmenter).logits(images[0])
     configure_inference(segmenter, OmegaConf.create({"max_window_pixels": 10**6, "compile": True}))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the compiler
+        warnings.simplefilter("ignore")  # the compiler emits warnings
         assert torch.allclose(SegmentationPredictor(segmenter).logits(images[0]), logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse(kind):
+def test_gradients_agree_dense_and_at_points(kind):
     contexts, head, settings = KINDS[kind]
     backbone = Backbone("squeezenet1_0", ["features.0", "features.3.expand1x1", *contexts], trainable="all")
     segmenter = Segmenter(
@@ -102,8 +104,8 @@ def test_gradients_of_backbone_and_classifier_agree_dense_and_sparse(kind):
         assert torch.allclose(mine, other, rtol=1e-6, atol=1e-8)
 
 
-def test_a_crop_with_its_box_is_a_part_of_its_image():
-    """Of a network that sees single pixels, but of heads and taps that see where they are."""
+def test_crop_with_box_equals_part_of_image():
+    """The network sees single pixels, and a context tap and the head depend on the position."""
     torch.manual_seed(0)
     backbone = Backbone("rgb", ["image", "coordinates"])
     segmenter = Segmenter(HypercolumnExtractor(backbone), GridClassifier(5, 3, 3, 8), ["a", "b", "c"]).eval()
@@ -114,26 +116,26 @@ def test_a_crop_with_its_box_is_a_part_of_its_image():
     expected = torch.stack([whole[0, :, 10:30, 7:40], whole[1, :, 3:23, 0:33]])
     assert torch.allclose(segmenter(crops, boxes), expected, atol=1e-5)
     points = torch.randint(0, 20, (2, 30, 2))
-    found = segmenter.logits_at(crops, points, boxes)
-    for one, logits, of_crop in zip(points, found, expected, strict=True):
-        assert torch.allclose(logits, of_crop[:, one[:, 0], one[:, 1]].T, atol=1e-5)
+    sparse = segmenter.logits_at(crops, points, boxes)
+    for crop_points, logits, dense_logits in zip(points, sparse, expected, strict=True):
+        assert torch.allclose(logits, dense_logits[:, crop_points[:, 0], crop_points[:, 1]].T, atol=1e-5)
     assert not torch.allclose(segmenter(crops), expected, atol=1e-2)
 
 
 @pytest.mark.parametrize("tta", [NO_TTA, TestTimeAugmentation((1.0, 0.5), flip=True)])
-def test_predicted_pixels_are_made_of_the_probabilities(any_segmenter, tta):
+def test_predict_pixels_matches_probabilities(any_segmenter, tta):
     images = torch.rand(2, 3, 33, 47)
     probabilities = any_segmenter.class_probabilities(images, tta)
-    found = any_segmenter.predict_pixels(images, tta, probabilities=True)
-    assert torch.equal(found.labels, probabilities.argmax(1).byte())
-    assert (found.probabilities.float() - probabilities).abs().max() < 5e-4
-    assert (found.confidence.float() - probabilities.amax(1)).abs().max() < 5e-4
+    prediction = any_segmenter.predict_pixels(images, tta, probabilities=True)
+    assert torch.equal(prediction.labels, probabilities.argmax(1).byte())
+    assert (prediction.probabilities.float() - probabilities).abs().max() < 5e-4
+    assert (prediction.confidence.float() - probabilities.amax(1)).abs().max() < 5e-4
     entropy = -(probabilities * probabilities.log()).sum(1) / np.log(3)
-    assert (found.entropy.float() - entropy).abs().max() < 1e-3
+    assert (prediction.entropy.float() - entropy).abs().max() < 1e-3
     assert any_segmenter.predict_pixels(images, tta).probabilities is None
 
 
-def test_of_one_class_all_is_certain(segmenter):
+def test_one_class_is_certain(segmenter):
     sure = (
         Segmenter(segmenter.extractor, MLPClassifier(224, 1, 8), ["all"])
         .eval()
@@ -143,7 +145,7 @@ def test_of_one_class_all_is_certain(segmenter):
     assert (sure.entropy == 0).all()
 
 
-def test_predicted_pixels_name_up_to_255_classes(segmenter):
+def test_predict_pixels_supports_255_classes(segmenter):
     many = Segmenter(segmenter.extractor, MLPClassifier(224, 255, 8), [str(number) for number in range(255)]).eval()
     with torch.no_grad():
         many.classifier.rest[-1].weight.zero_()
@@ -151,14 +153,14 @@ def test_predicted_pixels_name_up_to_255_classes(segmenter):
         assert (many.predict_pixels(torch.rand(1, 3, 30, 30)).labels == 253).all()
 
 
-def test_more_classes_than_a_mask_can_hold_are_refused(segmenter):
+def test_more_than_255_classes_raise(segmenter):
     names = [str(number) for number in range(256)]
     with pytest.raises(HypercolumnsError, match="256 classes are more than the 255"):
         Segmenter(segmenter.extractor, MLPClassifier(224, 256, 8), names)
 
 
 @pytest.mark.parametrize("resize", [None, (40, 56)])
-def test_saved_and_loaded_it_is_the_same(any_segmenter, tmp_path, resize):
+def test_save_and_load_is_bitwise_equal(any_segmenter, tmp_path, resize):
     any_segmenter.extractor.resize = resize
     any_segmenter.save(tmp_path / "model.safetensors")
     loaded = Segmenter.load(tmp_path / "model.safetensors")
@@ -179,12 +181,12 @@ class TestModelFile:
     def rewrite(self, path, change):
         with safetensors.safe_open(path, "pt") as file:
             header = json.loads(file.metadata()["hypercolumns"])
-        header.pop("sha256")  # by which it would be seen
+        header.pop("sha256")  # the hash would reveal the change
         tensors = safetensors.torch.load_file(path)
         change(header, tensors)
         safetensors.torch.save_file(tensors, path, {"hypercolumns": json.dumps(header)})
 
-    def test_header_says_what_it_is_of(self, path):
+    def test_header_describes_the_model(self, path):
         with safetensors.safe_open(path, "pt") as file:
             header = json.loads(file.metadata()["hypercolumns"])
         assert header["backbone"]["network"] == "squeezenet1_0"
@@ -194,10 +196,11 @@ class TestModelFile:
         assert header["classes"] == ["ground", "cat", "dog"]
         assert set(header["versions"]) == {"hypercolumns", "torch", "torchvision"}
 
-    def test_loading_downloads_nothing(self, path, monkeypatch):
-        monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *a, **k: pytest.fail("download"))
+    def test_loading_downloads_nothing(self, path, monkeypatch, tmp_path):
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # an empty cache
+        monkeypatch.setattr("torch.hub.download_url_to_file", lambda *a, **k: pytest.fail("download"))
         Segmenter.load(path)
-        # A network whose own backbone has weights of its own.
+        # The builder of this network downloads weights for its backbone by default.
         self.rewrite(path, lambda h, t: h["backbone"].update(network="fcn_resnet50", taps=[["backbone.relu"]]))
         with pytest.raises(HypercolumnsError, match="tensors are missing"):
             Segmenter.load(path)
@@ -211,7 +214,7 @@ class TestModelFile:
             (lambda h, t: h["backbone"].update(network="os.system"), "network=os.system is not known"),
             (lambda h, t: h["backbone"].update(weights="x"), "does not hold what its header says"),
             (lambda h, t: h["backbone"].update(_target_="os.system"), "does not hold what its header says"),
-            (lambda h, t: h.update(_target_="os.system"), "_target_ is unknown"),
+            (lambda h, t: h.update(_target_="os.system"), "unknown keys in the header: _target_"),
             (lambda h, t: h["backbone"].update(std=[0, 1, 1]), r"std=\[0, 1, 1\] must be"),
             (lambda h, t: h["backbone"].update(network="timm/hf-hub:a/b"), "hf-hub:a/b is not one of timm's"),
             (lambda h, t: h.update(classes=["a\nb", "c", "d"]), "classes must be different names"),
@@ -223,7 +226,7 @@ class TestModelFile:
             (lambda h, t: h.update(palette=[[0, 0, 1e400]] * 3), "palette must be the colours of the classes"),
             (lambda h, t: h.update(resize=[10**9, 10**9]), r"must be \[height, width\], up to 65536"),
             (lambda h, t: h.update(resize="ab"), r"resize=ab must be \[height, width\]"),
-            (lambda h, t: h["classifier"].update(hidden=[1] * 10**5), "more layers than there are tensors"),
+            (lambda h, t: h["classifier"].update(hidden=[1] * 10**5), "more hidden layers than the file has tensors"),
             (lambda h, t: h["classifier"].update(hidden=[10**30]), "does not hold what its header says"),
             (lambda h, t: h.update(versions="x" * 10**6), "its description has 100.... characters"),
             (
@@ -237,12 +240,12 @@ class TestModelFile:
             (lambda h, t: t.pop("backbone.body.features.0.bias"), r"tensors are missing, such as features\.0\.bias"),
         ],
     )
-    def test_a_file_that_was_tampered_with_is_refused(self, path, change, message):
+    def test_changed_header_or_tensors_raise(self, path, change, message):
         self.rewrite(path, change)
         with pytest.raises(HypercolumnsError, match=message):
             Segmenter.load(path)
 
-    def test_a_changed_bit_is_seen(self, path):
+    def test_changed_bit_raises(self, path):
         content = bytearray(path.read_bytes())
         content[-3] ^= 1
         path.write_bytes(content)
@@ -259,7 +262,7 @@ class TestModelFile:
         ],
         ids=["overlapping", "out of range", "huge", "2 GB claimed"],
     )
-    def test_a_safetensors_header_that_lies(self, tmp_path, tensors, message):
+    def test_false_safetensors_header_raises(self, tmp_path, tensors, message):
         parts = {
             name: {"dtype": "F32", "shape": shape, "data_offsets": offsets}
             for name, (shape, offsets) in tensors.items()
@@ -271,7 +274,7 @@ class TestModelFile:
         with pytest.raises(HypercolumnsError, match=message):
             Segmenter.load(other)
 
-    def test_other_files_are_refused(self, path, tmp_path):
+    def test_other_files_raise(self, path, tmp_path):
         other = tmp_path / "other"
         with pytest.raises(HypercolumnsError, match=r"is not a file; pass the model\.safetensors of a finished run"):
             Segmenter.load(other)
@@ -285,18 +288,20 @@ class TestModelFile:
         with pytest.raises(HypercolumnsError, match="is not a model of this program"):
             Segmenter.load(other)
 
-    def test_a_tensor_that_is_larger_than_its_file_is_refused(self, segmenter, tmp_path):
-        """A checkpoint may repeat a number as often as it likes."""
+    def test_expanded_tensor_raises(self, segmenter, tmp_path):
+        """A checkpoint can store one number that stands for a tensor of any size."""
         tensors = segmenter.state_dict() | {"classifier.mean": torch.zeros(1).expand(10**12)}
         content = model_file.checkpoint_entry(segmenter.header(), tensors)
         torch.save(content | {"state_dict": {}}, tmp_path / "a.ckpt")
-        with pytest.raises(HypercolumnsError, match=r"classifier\.mean is larger than what the file holds of it"):
+        with pytest.raises(
+            HypercolumnsError, match=r"classifier\.mean is larger than the data that the file holds for it"
+        ):
             Segmenter.load(tmp_path / "a.ckpt")
 
     @pytest.mark.parametrize(
         "where", ["safetensors.safe_open", "torch.load", "hypercolumns.models.model_file.Backbone"]
     )
-    def test_too_little_memory_is_no_fault_of_the_file(self, path, where, segmenter, monkeypatch):
+    def test_out_of_memory_is_not_a_file_error(self, path, where, segmenter, monkeypatch):
         def fail(*_, **__):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -307,7 +312,7 @@ class TestModelFile:
             Segmenter.load(path)
 
 
-def test_the_frozen_backbone_gets_no_gradient(segmenter):
+def test_frozen_backbone_gets_no_gradient(segmenter):
     segmenter.train()
     segmenter(torch.rand(1, 3, 30, 30)).sum().backward()
     assert all(parameter.grad is None for parameter in segmenter.backbone.parameters())

@@ -1,3 +1,5 @@
+"""Test-time augmentation compared with predictions of single views."""
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 
 
 def at_size(segmenter, size):
+    """Return a segmenter with the same weights whose backbone sees every image at this size."""
     other = Segmenter(HypercolumnExtractor(segmenter.backbone, resize=size), segmenter.classifier, segmenter.classes)
     return other.eval()
 
@@ -20,7 +23,7 @@ def predict(segmenter, image, *how, **more):
     return SegmentationPredictor(segmenter).predict(image, *how, **more).labels
 
 
-def test_which_views():
+def test_views_by_hand():
     assert list(NO_TTA.of((10, 20))) == [((10, 20), False)]
     assert list(TestTimeAugmentation((0.5, 1.5), flip=True).of((10, 21))) == [
         ((5, 10), False),
@@ -32,45 +35,45 @@ def test_which_views():
 
 
 @torch.no_grad()
-def test_probabilities_are_the_mean_over_views(segmenter):
-    """Against each view on its own, flipped and flipped back, its size set by the model's own resize."""
+def test_probabilities_are_mean_over_views(segmenter):
+    """The reference predicts each view alone: resized by the model's own `resize`, flipped, and flipped back."""
     pictures, expected = images(), []
     for size in ((28, 40), (37, 53)):
-        one = at_size(segmenter, size)
-        expected += [one(pictures).softmax(1), one(pictures.flip(3)).flip(3).softmax(1)]
+        single = at_size(segmenter, size)
+        expected += [single(pictures).softmax(1), single(pictures.flip(3)).flip(3).softmax(1)]
     tta = TestTimeAugmentation((0.75, 1.0), flip=True)
-    found = segmenter.class_probabilities(pictures, tta)
-    torch.testing.assert_close(found, torch.stack(expected).mean(0))
-    assert torch.equal(segmenter.labels(pictures, tta=tta), found.argmax(1).byte())
+    probabilities = segmenter.class_probabilities(pictures, tta)
+    torch.testing.assert_close(probabilities, torch.stack(expected).mean(0))
+    assert torch.equal(segmenter.labels(pictures, tta=tta), probabilities.argmax(1).byte())
 
 
 @torch.no_grad()
-def test_scales_are_of_the_size_that_the_model_was_made_for(segmenter):
+def test_scales_multiply_resize_of_extractor(segmenter):
     fixed, pictures = at_size(segmenter, (32, 32)), images()
     expected = at_size(segmenter, (64, 64))(pictures).softmax(1)
     torch.testing.assert_close(fixed.class_probabilities(pictures, TestTimeAugmentation((2.0,))), expected)
 
 
 @torch.no_grad()
-def test_a_view_in_windows_is_the_view(segmenter):
+def test_views_in_windows_equal_whole_views(segmenter):
     pictures, tta = images(90, 120), TestTimeAugmentation((1.5,), flip=True)
     whole = segmenter.class_probabilities(pictures, tta)
     segmenter.extractor.max_window_pixels = 8000
     torch.testing.assert_close(segmenter.class_probabilities(pictures, tta), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_a_symmetric_image_gets_symmetric_labels(segmenter):
+def test_symmetric_image_gets_symmetric_labels(segmenter):
     half = images(40, 30)[:1]
     labels = predict(segmenter, torch.cat([half, half.flip(3)], 3)[0], tta=TestTimeAugmentation(flip=True))
     assert (labels == labels[:, ::-1]).all()
 
 
-def test_one_view_is_the_plain_prediction(segmenter):
+def test_no_tta_equals_plain_prediction(segmenter):
     picture = images()[0]
     assert (predict(segmenter, picture, tta=NO_TTA) == predict(segmenter, picture)).all()
 
 
-def test_adaptive_sees_one_view(segmenter):
+def test_adaptive_with_tta_raises(segmenter):
     with pytest.raises(HypercolumnsError, match="adaptive classifies one view"):
         predict(segmenter, images()[0], AdaptiveSettings(), TestTimeAugmentation(flip=True))
 
@@ -86,6 +89,6 @@ def test_adaptive_sees_one_view(segmenter):
         ({"flip": "yes"}, r"^flip=yes must be true or false"),
     ],
 )
-def test_views_that_can_not_be(settings, message):
+def test_invalid_settings_raise(settings, message):
     with pytest.raises(HypercolumnsError, match=message):
         TestTimeAugmentation(**settings)

@@ -1,4 +1,4 @@
-"""A run from plain arguments, without a config: what is read, skipped, predicted, written and recorded."""
+"""Prediction runs built from plain arguments: what is read, skipped, predicted, written and recorded."""
 
 import csv
 import time
@@ -49,7 +49,7 @@ def predict(segmenter, photos, options, masks=None):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_run_predicts_once(segmenter, photos, workers):
+def test_second_run_predicts_nothing_again(segmenter, photos, workers):
     options = PredictOptions(outputs=("mask",), num_workers=workers, batch_size=2)
     summary, _ = predict(segmenter, photos, options)
     assert summary.names == ["a", "b", "c"]
@@ -59,7 +59,7 @@ def test_run_predicts_once(segmenter, photos, workers):
     for name in summary.names:
         with Image.open(photos.with_name("out") / f"{name}.png") as mask:
             expected = SegmentationPredictor(segmenter).predict(photos / f"{name}.png").labels
-            assert (np.array(mask) == expected).mean() > 0.98  # two in a batch
+            assert (np.array(mask) == expected).mean() > 0.98  # a batch of two rounds differently
     again, _ = predict(segmenter, photos, options)
     assert (again.names, again.done_before, again.problems) == (["a", "b", "c"], 3, summary.problems)
 
@@ -73,7 +73,7 @@ def test_run_compares_new_and_old_predictions(segmenter, photos):
     for _ in range(2):
         summary, truth = predict(segmenter, photos, PredictOptions(outputs=("mask",)), masks)
         (problem,) = summary.problems
-        assert "c.png is 2x2, its image 6x5" in problem
+        assert "c.png is 2x2, but its image is 6x5" in problem
         evaluation = truth.evaluation()
         assert evaluation.ids == ("a", "b")
         labels = np.stack([SegmentationPredictor(segmenter).predict(photos / f"{name}.png").labels for name in "ab"])
@@ -83,7 +83,7 @@ def test_run_compares_new_and_old_predictions(segmenter, photos):
 def test_frames_of_one_size_are_batched():
     small, large = (2, 2), (3, 3)
     frames = [frame("a", small), frame("none"), frame("b", small), frame("c", small), frame("d", large)]
-    batches = [[one.name for one in batch] for batch in batch_frames(frames, 2)]
+    batches = [[frame.name for frame in batch] for batch in batch_frames(frames, 2)]
     assert batches == [["none"], ["a", "b"], ["c"], ["d"]]
 
 
@@ -92,7 +92,7 @@ def test_full_batch_does_not_wait_for_next_frame():
         yield frame("a", (2, 2))
         raise AssertionError("a stream may be silent for hours")
 
-    assert [one.name for one in next(batch_frames(frames(), 1))] == ["a"]
+    assert [frame.name for frame in next(batch_frames(frames(), 1))] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -115,22 +115,22 @@ def test_outputs_decide_what_is_predicted(outputs, kind):
         ({"batch_size": 0}, "^batch_size=0 must be"),
         ({"num_workers": -1}, "^num_workers=-1 must be"),
         ({"frame_stride": 0}, "^frame_stride=0 must be"),
-        ({"outputs": ("mask", "colour")}, r"^outputs=\['colour'\] must be some of mask, overlay, color_mask"),
+        ({"outputs": ("mask", "colour")}, r"^outputs=\['colour'\] are unknown; choose from mask, overlay, color_mask"),
         ({"adaptive": AdaptiveSettings(), "outputs": ("entropy",)}, "leave out adaptive, or the output entropy"),
         ({"adaptive": AdaptiveSettings(), "tta": TestTimeAugmentation(flip=True)}, "leave out adaptive, or tta"),
     ],
 )
-def test_options_that_cant_be_are_refused(arguments, message):
+def test_invalid_options_are_refused(arguments, message):
     with pytest.raises(HypercolumnsError, match=message):
         PredictOptions(**arguments)
 
 
-def test_look_decides_overlays_alone():
+def test_opacity_invalidates_only_overlays():
     assert PredictOptions(opacity=0.2).output_settings() == {"mask": True, "overlay": [0.2, True]}
     assert PredictOptions(opacity=0.2).fingerprint() == PredictOptions().fingerprint()
 
 
-def test_pool_waits_for_what_was_submitted():
+def test_pool_waits_for_submitted_items():
     done = []
 
     def work(item):
@@ -142,7 +142,7 @@ def test_pool_waits_for_what_was_submitted():
     assert sorted(done) == [1, 2]
 
 
-def test_class_fractions_are_written_and_described(tmp_path):
+def test_class_fractions_table_and_summary(tmp_path):
     pixels = {"a, b": [3, 0, 1], "c": [0, 0, 6]}
     write_class_fractions(tmp_path / "table.csv", pixels, ["sky", "sea", "sand"])
     with open(tmp_path / "table.csv", newline="") as file:

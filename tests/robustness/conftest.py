@@ -1,9 +1,9 @@
-"""How much the tests here try, and the commands that they start.
+"""The effort of the robustness tests, and the commands that they start.
 
     uv run pytest -m slow tests/robustness                            one kill of each, 340 mutants, as in CI
     HYPERCOLUMNS_ROBUSTNESS=20 uv run pytest -m slow tests/robustness 20 times as many, on larger sets
 
-All of it is made here: no data, no weights and no network. What was tried is printed (`-rP -s` shows it).
+The tests make their own data and weights and use no network. They print what they tried; `-rP -s` shows it.
 """
 
 import os
@@ -14,14 +14,14 @@ import sys
 from contextlib import suppress
 
 import pytest
-from conftest import ROOT
+from helpers.paths import ROOT
 
 VARIABLE = "HYPERCOLUMNS_ROBUSTNESS"
 
 
 @pytest.fixture(scope="session")
 def effort():
-    """How many times to kill; mutants are 20 times as many of each kind."""
+    """The number of kills; each kind of file gets 20 times as many mutants."""
     times = int(os.environ.get(VARIABLE, "1"))
     assert times >= 1, f"{VARIABLE}={times} must be at least 1"
     return times
@@ -29,13 +29,13 @@ def effort():
 
 @pytest.fixture
 def chance():
-    """What the moments of the kills are drawn from."""
+    """The generator that draws the moments of the kills."""
     return random.Random(0)
 
 
 @pytest.fixture
 def start():
-    """Starts train.py or predict.py, silently and in one thread; what still runs in the end is killed."""
+    """A function that starts train.py or predict.py with one thread and no output; leftover processes are killed."""
     processes = []
 
     def start(script, *settings):
@@ -47,5 +47,5 @@ def start():
     yield start
     for process in processes:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # workers too, which outlive a killed process by seconds
+            os.killpg(process.pid, signal.SIGKILL)  # workers outlive a killed parent by seconds
         process.wait()

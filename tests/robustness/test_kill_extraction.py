@@ -1,19 +1,19 @@
-"""Extraction killed at random moments or shared among processes, against one that was left alone: the same bytes.
+"""Extraction that is killed at random moments, or shared among processes, writes the bytes of an undisturbed one.
 
-SqueezeNet with random weights on synthetic pictures.
+The network is SqueezeNet with random weights, and the pictures are synthetic.
 """
 
 import signal
 
 import pytest
-from robustness.commands import kill_while_writing, seconds_of_writing, sha256
+from helpers.commands import kill_while_writing, seconds_of_writing, sha256
 
-STORE = "*/*/samples/*/*"  # the files of a store, in a folder of runs
+STORE = "*/*/samples/*/*"  # the files of a store, below a folder of runs
 
 
 @pytest.fixture
 def extract(start, tmp_path, effort):
-    """Starts an extraction to a folder of runs of that name; all of them read the same pictures."""
+    """A function that starts an extraction to a folder of runs, given its name; all extractions share the pictures."""
     settings = ["stage=extract", "data=shapes", "data.val_images=40", f"data.root={tmp_path / 'data'}"]
     settings += [f"data.train_images={64 if effort == 1 else 400}", "cnn.weights=null"]
     settings += ["sampler=uniform", "sampler.n=300", "embedding=0", "trainer.accelerator=cpu"]
@@ -21,15 +21,15 @@ def extract(start, tmp_path, effort):
 
 
 def contents(runs):
-    """The sha256 of each file of the store, but for the config, which names the folder."""
+    """Return the sha256 of each file of the store by name, without the config, which contains the folder."""
     files = [path for path in runs.glob(STORE) if path.name != "config.yaml"]
     assert len({path.parent for path in files}) == 1, f"not one store in {runs}"
     return {path.name: sha256(path) for path in sorted(files)}
 
 
 @pytest.mark.slow(seconds=45)
-def test_killed_extraction_completes_to_same_bytes(extract, tmp_path, effort, chance):
-    assert extract("first").wait() == 0  # which also draws the pictures
+def test_killed_extraction_ends_with_same_bytes(extract, tmp_path, effort, chance):
+    assert extract("first").wait() == 0  # draws the pictures, so its time does not count
     assert extract("alone").wait() == 0
     (store,) = tmp_path.glob("alone/*/*/samples/*")
     seconds = seconds_of_writing(store)
@@ -40,8 +40,8 @@ def test_killed_extraction_completes_to_same_bytes(extract, tmp_path, effort, ch
         kill_while_writing(runs, STORE, extract(runs.name), chance.uniform(0, seconds), signal.SIGKILL)
         left = len(list(runs.rglob("*.safetensors")))
         assert extract(runs.name).wait() == 0
-        assert contents(runs) == whole, f"kill {kill}, which left {left} shards"
-        print(f"kill {kill}: {left} shards were there; completed, the store is the same")
+        assert contents(runs) == whole, f"kill {kill} left {left} shards"
+        print(f"kill {kill} left {left} shards; the completed store is the same")
 
 
 @pytest.mark.slow(seconds=30)

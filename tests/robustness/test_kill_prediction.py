@@ -1,24 +1,24 @@
-"""predict.py killed at random moments and run again, against one that was left alone: the same files."""
+"""predict.py, killed at random moments and run again, writes the files of an undisturbed run."""
 
 import hashlib
 import signal
 
 import numpy as np
 import pytest
-from conftest import make_segmenter
+from helpers.commands import kill_while_writing, seconds_of_writing, sha256
+from helpers.networks import make_segmenter
 from PIL import Image
-from robustness.commands import kill_while_writing, seconds_of_writing, sha256
 
 from hypercolumns.data import shapes
 
-RECORD = "predictions.jsonl"  # tells what was done more than once
-TABLE = "class_fractions.csv"  # grows with each image
+RECORD = "predictions.jsonl"  # lists an image again after each kill
+TABLE = "class_fractions.csv"  # is rewritten as the images are done
 PICTURES = "**/*.png"
 
 
 @pytest.fixture
 def predict(start, tmp_path, effort):
-    """Starts a prediction to a folder of that name: of images in two folders, with four files of each."""
+    """A function that starts a prediction to a folder, given its name: images of two folders, four files for each."""
     number = 16 if effort == 1 else 50
     shapes(tmp_path / "data", train_images=number, val_images=1)
     for place, path in enumerate(sorted(tmp_path.glob("data/*/VOCdevkit/VOC2012/JPEGImages/train_*"))):
@@ -33,13 +33,13 @@ def predict(start, tmp_path, effort):
 
 
 def contents(out):
-    """The sha256 of what each file holds, but for the record; raises if one can't be read."""
+    """Return the sha256 of the content of each file but the record; raises if a file can't be read."""
     files = (path for path in out.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {path.relative_to(out).as_posix(): content(path) for path in sorted(files) if path.name != RECORD}
 
 
 def content(path):
-    if path.suffix == ".npz":  # which also holds the time when it was written
+    if path.suffix == ".npz":  # the archive also contains the time of writing
         with np.load(path) as arrays:
             return hashlib.sha256(b"".join(arrays[name].tobytes() for name in arrays.files)).hexdigest()
     if path.suffix in (".png", ".jpg"):
@@ -49,7 +49,7 @@ def content(path):
 
 
 @pytest.mark.slow(seconds=40)
-def test_killed_prediction_completes_to_same_files(predict, tmp_path, effort, chance):
+def test_killed_prediction_ends_with_same_files(predict, tmp_path, effort, chance):
     assert predict("alone").wait() == 0
     seconds = seconds_of_writing(tmp_path / "alone")
     whole = contents(tmp_path / "alone")
@@ -60,6 +60,6 @@ def test_killed_prediction_completes_to_same_files(predict, tmp_path, effort, ch
         left = {name: digest for name, digest in contents(out).items() if name in whole}
         assert {name for name, digest in left.items() if whole[name] != digest} <= {TABLE}, f"kill {kill}"
         assert predict(out.name).wait() == 0
-        assert contents(out) == whole, f"kill {kill}, which left {len(left)} files"
+        assert contents(out) == whole, f"kill {kill} left {len(left)} files"
         assert not list(out.rglob(".*"))
-        print(f"kill {kill}: {len(left)} of {len(whole)} files were there, each whole; completed, all are the same")
+        print(f"kill {kill} left {len(left)} of {len(whole)} complete files; the second run made all files the same")

@@ -1,6 +1,6 @@
-"""Each stage killed at random moments and started again, against one that was left alone: the same bytes.
+"""Each stage, killed at random moments and started again, writes the bytes of an undisturbed run.
 
-A kill is SIGKILL, SIGTERM, SIGINT or SIGUSR1, in turns. One that comes when all is done is tried again.
+The kills take turns among SIGKILL, SIGTERM, SIGINT and SIGUSR1. A kill after the end of the stage is repeated.
 """
 
 import itertools
@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from robustness.commands import kill_while_writing, sha256, wait_for
+from helpers.commands import kill_while_writing, sha256, wait_for
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 COMMON = [
@@ -38,7 +38,7 @@ RESULT = {"extract": "samples/*/*-*.*", "pretrain": "pretrain/*/model.*", "train
 
 @pytest.fixture
 def run(start, tmp_path, effort):
-    """Starts a stage."""
+    """A function that starts a stage, given its name."""
 
     def run(stage):
         size = SHORT if effort == 1 else LONG
@@ -50,14 +50,14 @@ def run(start, tmp_path, effort):
 
 
 def contents(stage, place):
-    """The sha256 of what the stage is there to make, by path."""
+    """Return the sha256 of each result of the stage, by path."""
     files = sorted(place.glob(f"runs/*/*/{RESULT[stage]}"))
     return {str(path): sha256(path) for path in files if path.parent.name != "latest"}
 
 
 @pytest.mark.slow(seconds=70)
 def test_killed_stage_ends_with_same_bytes(run, tmp_path, effort, chance):
-    """In CI the last stage is killed; those before it make its input."""
+    """In CI only the last stage is killed; the stages before it make its input."""
     for stage in SETTINGS:
         process = run(stage)
         wait_for(tmp_path, f"runs/*/*/{FIRST[stage]}", process)
@@ -71,16 +71,25 @@ def test_killed_stage_ends_with_same_bytes(run, tmp_path, effort, chance):
                 kill(run, stage, tmp_path, chance, seconds, number)
                 assert run(stage).wait() == 0
                 assert contents(stage, tmp_path) == whole, f"{stage} after {signal.Signals(number).name}"
-                print(f"{stage}: {signal.Signals(number).name}, and the same bytes after the same command")
+                print(f"{stage}: after {signal.Signals(number).name}, the same command gave the same bytes")
 
 
 def kill(run, stage, place, chance, seconds, number):
-    """Run a stage anew and kill it before it is done, however often that takes."""
+    """Remove the results of a stage, run it and kill it; repeat until the kill comes before the end of the stage.
+
+    Args:
+        run: starts a stage, given its name.
+        stage: the name of the stage.
+        place: the folder with the runs.
+        chance: draws the moment of the kill.
+        seconds: the latest moment, counted from the first file.
+        number: the signal.
+    """
     while True:
         for folder in place.glob(f"runs/*/*/{FIRST[stage].partition('/')[0]}"):
             shutil.rmtree(folder)
         moment = chance.uniform(0, seconds)
         code = kill_while_writing(place, f"runs/*/*/{FIRST[stage]}", run(stage), moment, number)
         if not any(place.glob(f"runs/*/*/{LAST[stage]}")):
-            assert code in (-number, 128 + number), f"{stage} ended by itself"
+            assert code in (-number, 128 + number), f"{stage} ended without the signal"
             return

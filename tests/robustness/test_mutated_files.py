@@ -1,4 +1,4 @@
-"""Valid files with some bytes changed, opened as the program opens them: no crash, no hang, no wrong success."""
+"""Reading a file with some changed bytes never crashes, hangs or passes for the valid file."""
 
 import os
 import random
@@ -7,19 +7,19 @@ from collections import Counter
 
 import pytest
 import torch
-from robustness.mutants import FAILURES, WAYS, mutate, try_mutants
-from robustness.valid_files import FILES, ValidFile
+from helpers.mutants import FAILURES, WAYS, mutate, try_mutants
+from helpers.valid_files import FILES, ValidFile
 
 from hypercolumns.errors import HypercolumnsError
 
-OF_EACH = 20  # of 17 kinds
-# Python 3.12 warns of forks beside other threads; pytest-xdist has one, which holds no lock that a reader takes.
+OF_EACH = 20  # mutants of each of 17 kinds of files
+# Python 3.12 warns about forks of processes with several threads. The thread of pytest-xdist holds no lock of a reader.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """A fork has none of its parent's threads, which OpenMP would wait for."""
+    """OpenMP must have one thread: a forked process would wait for the threads that only its parent has."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -28,7 +28,8 @@ def one_thread():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_mutants_are_refused_or_read_as_far_as_can_be_told(name, tmp_path, effort):
+def test_mutants_of_each_file_kind_never_fail(name, tmp_path, effort):
+    """A mutant is refused, or read as the valid file; other content passes only where no checksum covers it."""
     outcomes = try_mutants(name, FILES[name](tmp_path), OF_EACH * effort)
     assert len(outcomes) == OF_EACH * effort
     print(name, dict(Counter(outcome.result for outcome in outcomes)))
@@ -56,7 +57,7 @@ ON_MUTANT = {
 
 @pytest.fixture
 def any_file(tmp_path):
-    """Makes a file whose mutants are read by a function."""
+    """A function that returns a `ValidFile` whose mutants are read by the given function."""
     path = tmp_path / "file"
     path.write_bytes(b"a valid file")
 
@@ -71,8 +72,8 @@ def results(file, count=1, **settings):
 
 
 @pytest.mark.parametrize("result", ON_MUTANT)
-def test_each_outcome_is_told_from_the_others(result, any_file):
-    """Two mutants: after a crash or a hang the next one is read by a new process."""
+def test_each_outcome_is_recognised(result, any_file):
+    """The second mutant is read by a new process if the first one crashed or hung."""
     file = any_file(ON_MUTANT[result])
     assert results(file, 2, patience=1 if result == "hang" else 20) == [result] * 2
     assert file.path.read_bytes() == b"a valid file"
@@ -86,11 +87,11 @@ def test_too_much_memory_is_a_crash(any_file):
     assert results(any_file(lambda: bytearray(5 << 30))) == ["crash"]
 
 
-def test_other_content_is_allowed_where_no_checksum_covers_it(any_file):
+def test_unchecked_other_content_is_allowed(any_file):
     assert results(any_file(ON_MUTANT["wrong"], checked=False)) == ["other"]
 
 
-def test_mutants_differ_from_the_valid_file_and_are_drawn_in_every_way():
+def test_mutants_are_seeded_and_use_every_way():
     valid = bytes(range(256)) * 8
     mutants = [mutate(valid, random.Random(number)) for number in range(200)]
     assert valid not in mutants

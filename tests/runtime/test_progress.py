@@ -6,29 +6,29 @@ from hypercolumns.runtime.progress import ProgressBar, track
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that tests set; the lines go to no terminal."""
+    """Replace the clock by a value that the test sets; the output is not a terminal."""
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 
 
-def test_a_line_now_and_then_and_one_at_the_end(clock, capsys):
+def test_track_prints_lines_and_a_summary(clock, capsys):
     for _ in track(range(1200), "work"):
         clock[0] += 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "work: 11/1200, 11 s"
     assert lines[1] == "work: 22/1200, 22 s"
     assert lines[-1] == "work: 1200 done in 1200.0 s"
-    assert len(lines) < 50  # rarer with time
+    assert len(lines) < 50  # lines become rarer with time
 
 
-def test_of_unknown_length(clock, capsys):
+def test_track_without_length(clock, capsys):
     for _ in track(iter(range(12)), "work"):
         clock[0] += 1
     assert "work: 11/?, 11 s" in capsys.readouterr().out
 
 
-def test_no_word_of_success_after_a_fault(clock, capsys):
+def test_no_summary_after_an_error(clock, capsys):
     def numbers():
         yield 1
         raise ValueError("broken")
@@ -38,7 +38,7 @@ def test_no_word_of_success_after_a_fault(clock, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_going_on_where_it_stopped(clock, capsys):
+def test_progress_bar_resumes_from_done(clock, capsys):
     with ProgressBar("train", 10, done=4, every=5.0, summary=False) as bar:
         clock[0] += 6
         bar.advance("loss 0.5")
@@ -48,7 +48,7 @@ def test_going_on_where_it_stopped(clock, capsys):
     assert capsys.readouterr().out.splitlines() == ["train: 5/10, 6 s  loss 0.5", "epoch 1"]
 
 
-def test_in_a_terminal(monkeypatch, capsys):
+def test_terminal_bar_shows_text_without_markup(monkeypatch, capsys):
     from rich.console import Console
 
     monkeypatch.setattr(progress, "console", Console(force_terminal=True, width=100))

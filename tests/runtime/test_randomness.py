@@ -3,7 +3,7 @@ import torch
 from hypercolumns.runtime import randomness
 
 
-def test_every_part_of_the_purpose_counts():
+def test_seed_depends_on_every_part_of_purpose():
     derived = [
         randomness.derive_seed(0),
         randomness.derive_seed(1),
@@ -21,12 +21,12 @@ def test_every_part_of_the_purpose_counts():
     assert all(0 <= seed < 2**63 for seed in derived)
 
 
-def test_golden_value():
-    """What is derived must never change: stores and runs depend on it."""
+def test_derived_seed_golden_value():
+    """Derived seeds must never change, because the contents of stores and runs depend on them."""
     assert randomness.derive_seed(7, "sample", "0001") == 4562773659498665319
 
 
-def test_seeded_leaves_the_global_generator_as_it_was():
+def test_seeded_restores_global_generator():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)

@@ -7,16 +7,16 @@ from torch.utils.data import DataLoader, Dataset
 from hypercolumns.runtime import signals
 
 
-def test_before_anything_is_begun_a_signal_ends_the_process(monkeypatch, capfd):
+def test_exit_on_signal_exits_with_signal_code(monkeypatch, capfd):
     codes = []
     monkeypatch.setattr(os, "_exit", codes.append)
     signals.exit_on_signal(signal.SIGTERM, None)
     assert codes == [128 + signal.SIGTERM]
-    assert capfd.readouterr().err == "interrupted before anything was begun\n"
+    assert capfd.readouterr().err == "interrupted before any work was started\n"
 
 
 class Ignored(Dataset):
-    """Of the process that is asked: whether it leads a session of its own, and which signals do nothing to it."""
+    """Report whether the worker process leads its session, and which stop signals it ignores."""
 
     def __len__(self):
         return 1
@@ -26,9 +26,9 @@ class Ignored(Dataset):
         return torch.tensor([os.getsid(0) == os.getpid(), *ignored])
 
 
-def test_a_worker_leaves_signals_to_its_parent_which_ends_it():
-    (found,) = DataLoader(Ignored(), batch_size=None, num_workers=1, worker_init_fn=signals.ignore_signals_in_worker)
-    leads, *ignored = found.tolist()
+def test_worker_ignores_signals_except_sigterm():
+    (report,) = DataLoader(Ignored(), batch_size=None, num_workers=1, worker_init_fn=signals.ignore_signals_in_worker)
+    leads, *ignored = report.tolist()
     assert leads
     assert dict(zip(signals.STOPPING, ignored, strict=True)) == {
         signal.SIGINT: True,

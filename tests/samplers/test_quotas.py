@@ -1,3 +1,5 @@
+"""The division of a number of pixels among classes."""
+
 import pytest
 
 from hypercolumns.samplers.quotas import allocate_evenly
@@ -13,5 +15,5 @@ from hypercolumns.samplers.quotas import allocate_evenly
         ([], 5, []),
     ],
 )
-def test_quotas(available, count, shares):
+def test_shares_are_even_and_within_available(available, count, shares):
     assert allocate_evenly(available, count) == shares

@@ -1,9 +1,9 @@
-"""What predict.py's settings are declared to be, against its config file and what the command line quotes."""
+"""The declarations of predict.py's settings agree with its config file and with the paths of the command line."""
 
 import pytest
 import torch
+from helpers.small_runs import config
 from omegaconf import DictConfig
-from small_runs import config
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.cli.paths import PATH_SETTINGS

@@ -1,7 +1,7 @@
-"""Classes name their own arguments; what a user sees names the setting."""
+"""Errors of classes begin with the name of their argument; users see the full name of the setting."""
 
 import pytest
-from small_runs import config
+from helpers.small_runs import config
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.settings.inference import test_time_augmentation as read_tta
@@ -19,7 +19,7 @@ from hypercolumns.settings.model import backbone, classifier
         (["cnn=timm", "cnn.model=resnet81"], r"^cnn\.model=resnet81 is not one of timm's"),
     ],
 )
-def test_backbone_errors_name_settings_of_cnn(overrides, message):
+def test_backbone_errors_name_cnn_settings(overrides, message):
     with pytest.raises(HypercolumnsError, match=message):
         backbone(config("train", *overrides))
 
@@ -32,7 +32,7 @@ def test_backbone_errors_name_settings_of_cnn(overrides, message):
         (["classifier.dropout=2"], r"^classifier\.dropout=2 must be a number from 0 to 1"),
     ],
 )
-def test_classifier_errors_name_settings_of_classifier(overrides, message):
+def test_classifier_errors_name_settings(overrides, message):
     with pytest.raises(HypercolumnsError, match=message):
         classifier(config("train", *overrides), 3, 2)
 
@@ -40,6 +40,6 @@ def test_classifier_errors_name_settings_of_classifier(overrides, message):
 @pytest.mark.parametrize(
     ("override", "message"), [("tta.scales=[]", r"^tta\.scales=\[\] must be"), ("tta.flip=1", r"^tta\.flip=1 must be")]
 )
-def test_tta_errors_name_settings_of_tta(override, message):
+def test_tta_errors_name_settings(override, message):
     with pytest.raises(HypercolumnsError, match=message):
         read_tta(config("train", "stage=evaluate", override))

@@ -1,8 +1,8 @@
-"""Checkpoints are complete models."""
+"""Checkpoints hold complete models and run no code when they are loaded."""
 
 import pytest
 import torch
-from small_runs import run
+from helpers.small_runs import run
 
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 
@@ -21,11 +21,11 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_best_checkpoint_is_the_model(trained, stage):
+def test_best_checkpoint_is_the_model(trained, stage):
     folder = trained / stage / "latest"
     model, checkpoint = Segmenter.load(folder), Segmenter.load(folder / "checkpoints" / "best.ckpt")
     image = torch.rand(3, 20, 30)
-    assert torch.equal(*(SegmentationPredictor(one).logits(image) for one in (checkpoint, model)))
+    assert torch.equal(*(SegmentationPredictor(each).logits(image) for each in (checkpoint, model)))
     assert checkpoint.header() == model.header()
     last = Segmenter.load(folder / "checkpoints" / "last.ckpt")
     assert last.classes == model.classes
@@ -37,7 +37,7 @@ class Executed:
 
 
 @pytest.mark.parametrize("change", ["other", "code", "cut", "unknown"])
-def test_other_checkpoints_are_refused(trained, tmp_path, change):
+def test_foreign_checkpoints_are_refused(trained, tmp_path, change):
     source = trained / "train" / "latest" / "checkpoints" / "best.ckpt"
     checkpoint, path = torch.load(source, weights_only=True), tmp_path / "a.ckpt"
     match change:

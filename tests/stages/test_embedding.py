@@ -1,13 +1,17 @@
+"""The samples that stage extract shows in TensorBoard's projector."""
+
 import csv
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from google.protobuf import text_format
+from helpers.small_runs import config
 from PIL import Image
-from small_runs import config
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from torch.utils.tensorboard import SummaryWriter
 
 from hypercolumns.data import shapes
 from hypercolumns.errors import HypercolumnsError
@@ -17,9 +21,9 @@ from hypercolumns.stages import run_stage
 from hypercolumns.store import SampleStore
 
 
-def test_a_thumbnail_has_the_pixel_in_its_middle_and_a_frame():
+def test_thumbnail_centres_the_pixel_in_a_border():
     image = torch.zeros(3, 100, 90, dtype=torch.uint8)
-    image[:, 30, 2] = 255  # near the edge
+    image[:, 30, 2] = 255  # the surroundings reach beyond the left edge
     shown = projector.thumbnail(image, 30, 2, (255, 0, 0))
     assert shown.shape == (3, 48, 48)
     middle = (shown[1] == shown[1].max()).nonzero()
@@ -28,16 +32,17 @@ def test_a_thumbnail_has_the_pixel_in_its_middle_and_a_frame():
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def extract(tmp_path, monkeypatch):
+    """A function that runs stage extract with the given overrides and returns the folder of the store."""
     monkeypatch.chdir(tmp_path)
 
-    def make(*overrides):
+    def run(*overrides):
         settings = ["data=shapes", "data.train_images=40", "data.val_images=2", "cnn=rgb", "stage=extract"]
         run_stage(config("train", *settings, "sampler=uniform", "sampler.n=20", *overrides))
         (folder,) = tmp_path.glob("runs/shapes/rgb/samples/*")
         return folder
 
-    return make
+    return run
 
 
 def read(folder):
@@ -50,8 +55,8 @@ def read(folder):
     return metadata, torch.tensor(vectors)
 
 
-def test_what_the_projector_reads(made):
-    folder = made("embedding=60")
+def test_projector_files_match_the_store(extract):
+    folder = extract("embedding=60")
     metadata, vectors = read(folder)
     split = SampleStore(folder).split("train")
     assert len(metadata) == len(vectors) == 60
@@ -75,53 +80,52 @@ def test_what_the_projector_reads(made):
         assert sprite.size == (8 * 48, 8 * 48)
 
 
-def test_the_seed_decides_and_it_is_written_once(made):
-    folder = made("embedding=30")
+def test_embedding_is_seeded_and_written_once(extract):
+    folder = extract("embedding=30")
     first = read(folder)[0]
     before = (folder / "embedding").stat().st_mtime_ns
-    made("embedding=30")
+    extract("embedding=30")
     assert (folder / "embedding").stat().st_mtime_ns == before
-    made("embedding=30", "overwrite=true")
+    extract("embedding=30", "overwrite=true")
     assert read(folder)[0] == first
-    made("embedding=12")
+    extract("embedding=12")
     assert len(read(folder)[0]) == 12
     assert not list(folder.glob(".*"))
 
 
-def test_processes_that_end_together_write_it_once(made, monkeypatch):
-    """The second one comes while the first one holds the lock."""
-    folder = made("embedding=0")
+def test_concurrent_writers_write_embedding_once(extract, monkeypatch):
+    """The second and third writer start while the first one holds the lock."""
+    folder = extract("embedding=0")
     store, writes = SampleStore(folder), []
     images = shapes("data", train_images=40, val_images=2)
-    write = projector._write
 
-    def slowly(temporary, *rest):
-        writes.append(temporary)
+    def slow_writer(folder):
+        writes.append(folder)
         time.sleep(0.3)
-        write(temporary, *rest)
+        return SummaryWriter(folder)
 
-    monkeypatch.setattr(projector, "_write", slowly)
+    monkeypatch.setattr(projector, "SummaryWriter", slow_writer)
     with ThreadPoolExecutor() as pool:
-        for end in [pool.submit(projector.write_projector, store, images, 20, 0, None) for _ in range(3)]:
-            end.result()
+        for future in [pool.submit(projector.write_projector, store, images, 20, 0, None) for _ in range(3)]:
+            future.result()
     assert len(writes) == 1
     assert len(read(folder)[0]) == 20
     assert not list(folder.glob(".*"))
 
 
-def test_what_cant_be_written_is_one_line_and_leaves_nothing(made, monkeypatch):
-    def full(temporary, *rest):
-        temporary.mkdir()
+def test_full_disk_is_reported_in_one_line(extract, monkeypatch):
+    def full_disk(folder):
+        Path(folder).mkdir()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(projector, "_write", full)
-    message = r"embedding can't be written .* the samples are all there, .*: free some space, or set embedding=0$"
+    monkeypatch.setattr(projector, "SummaryWriter", full_disk)
+    message = r"embedding can't be written .* the samples are complete, .*: free some space, or set embedding=0$"
     with pytest.raises(HypercolumnsError, match=message):
-        made("embedding=20")
+        extract("embedding=20")
 
 
-def test_rows_are_of_their_class_and_differ_by_seed(made):
-    split = SampleStore(made("embedding=0")).split("train")
+def test_chosen_rows_are_balanced_and_seeded(extract):
+    split = SampleStore(extract("embedding=0")).split("train")
     chosen = [projector.choose_rows(split, 48, seed) for seed in (0, 0, 1)]
     assert torch.equal(chosen[0], chosen[1])
     assert not torch.equal(chosen[0], chosen[2])

@@ -1,3 +1,5 @@
+"""The record of a run's command, code and machine."""
+
 import shlex
 import subprocess
 
@@ -8,17 +10,17 @@ from hypercolumns.settings.compose import command_line
 
 
 def git(place, *arguments):
-    who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
     return subprocess.run(
-        ["git", *who, *arguments], cwd=place, check=True, capture_output=True, text=True
+        ["git", *identity, *arguments], cwd=place, check=True, capture_output=True, text=True
     ).stdout.strip()
 
 
-def test_the_commit_of_a_checkout(tmp_path):
+def test_commit_of_a_tracked_file(tmp_path):
     (tmp_path / "code.py").write_text("a = 1\n")
     assert commit(tmp_path / "code.py") is None
     git(tmp_path, "init", "-q")
-    assert commit(tmp_path / "code.py") is None  # the checkout is somebody else's: it does not track the file
+    assert commit(tmp_path / "code.py") is None  # the repository does not track the file
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "one")
     head = git(tmp_path, "rev-parse", "HEAD")
@@ -27,7 +29,7 @@ def test_the_commit_of_a_checkout(tmp_path):
     assert commit(tmp_path / "code.py") == {"commit": head, "changed": True}
 
 
-def test_what_a_checkout_has_changed_can_be_applied_again(tmp_path):
+def test_changes_are_a_patch_that_applies_again(tmp_path):
     (tmp_path / "in").mkdir()
     code, other = tmp_path / "in/code.py", tmp_path / "other.bin"
     code.write_text("a = 1\n")
@@ -46,18 +48,18 @@ def test_what_a_checkout_has_changed_can_be_applied_again(tmp_path):
     assert other.read_bytes() == b"\0\2"
 
 
-def test_without_git(tmp_path, monkeypatch):
+def test_commit_without_git_is_none(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert commit(tmp_path / "code.py") is None
 
 
-def test_the_command_can_be_pasted():
+def test_command_line_is_quoted_for_a_shell():
     overrides = ["data.root='a b'", "model=it's", "scale=[1,2]"]
     assert shlex.split(command_line(overrides)) == ["python", "train.py", *overrides]
 
 
-def test_what_a_run_was_made_with():
-    found = environment("python train.py", torch.device("cpu"))
-    assert found["command"] == "python train.py"
-    assert found["device"]["threads"] == torch.get_num_threads()
-    assert {"torch", "pytorch-lightning", "hypercolumns", "matplotlib"} <= set(found["versions"])
+def test_environment_records_versions_and_device():
+    recorded = environment("python train.py", torch.device("cpu"))
+    assert recorded["command"] == "python train.py"
+    assert recorded["device"]["threads"] == torch.get_num_threads()
+    assert {"torch", "pytorch-lightning", "hypercolumns", "matplotlib"} <= set(recorded["versions"])

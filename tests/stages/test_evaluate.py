@@ -1,4 +1,4 @@
-"""Stages evaluate and compare, on a tiny set whose hypercolumn is the pixel's colour."""
+"""Stages evaluate and compare on a tiny data set; the features are the colours of the pixels."""
 
 import csv
 import functools
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers.paths import ROOT
+from helpers.small_runs import RGB, config, only, run
 from PIL import Image
-from small_runs import RGB, config, only, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.data import shapes
@@ -31,7 +31,7 @@ VOC = "data/shapes-v1-seed0-40+3/VOCdevkit/VOC2012"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a pretrained model and the masks that it predicts."""
+    """A folder with a pretrained model and the masks that the model predicts."""
     place = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
@@ -54,51 +54,51 @@ def figures(path):
 
 
 class TestModel:
-    def test_the_figures_are_those_of_the_training(self, place):
+    def test_metrics_equal_those_of_training(self, place):
         miou = run("evaluate", f"model={MODEL}")
         folder = only(place, "runs/shapes/rgb/evaluate/*")
-        found, of_training = figures(folder), figures(place / Path(MODEL).parent)
-        assert miou == found["miou"] == of_training["miou"]
+        metrics, of_training = figures(folder), figures(place / Path(MODEL).parent)
+        assert miou == metrics["miou"] == of_training["miou"]
         for name in ("per_class_iou", "boundary_miou", "baseline", "pixels", "intervals", "images"):
-            assert found[name] == of_training[name]
-        assert found["evaluated"]["split"] == "val"
+            assert metrics[name] == of_training[name]
+        assert metrics["evaluated"]["split"] == "val"
         assert (folder.parent / "latest").resolve() == folder
         names = {path.name for path in folder.iterdir()}
         pictures = {"confusion.png", "panels.png"}
         tables = {"metrics.json", "metrics.csv", "confusion.csv", "images.npz"}
-        names -= {"changes.patch"}  # of a checkout that has been changed
+        names -= {"changes.patch"}  # written if the checkout has uncommitted changes
         assert names == pictures | tables | {"config.yaml", "environment.json", "run.json"}
 
-    def test_its_tables(self, place):
+    def test_tables_agree_with_metrics(self, place):
         run("evaluate", f"model={MODEL}")
         folder = only(place, "runs/shapes/rgb/evaluate/*")
         with (folder / "confusion.csv").open(newline="") as file:
             header, *rows = csv.reader(file)
         counts = np.array([row[1:] for row in rows], int)
-        found = figures(folder)
-        assert header[1:] == [row[0] for row in rows] == list(found["per_class_iou"])
-        assert counts.sum() == found["pixels"]
-        assert counts.trace() / counts.sum() == pytest.approx(found["pixel_accuracy"])
+        metrics = figures(folder)
+        assert header[1:] == [row[0] for row in rows] == list(metrics["per_class_iou"])
+        assert counts.sum() == metrics["pixels"]
+        assert counts.trace() / counts.sum() == pytest.approx(metrics["pixel_accuracy"])
         with np.load(folder / "images.npz") as arrays:
             assert (arrays["all_pixels"].sum(0) == counts).all()
             assert list(arrays["ids"]) == ["val_00000", "val_00001", "val_00002"]
         with (folder / "metrics.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-        assert float(rows[0]["iou"]) == found["per_class_iou"]["background"]
-        assert float(rows[1]["accuracy"]) == found["per_class_accuracy"]["disc"]
-        assert float(rows[1]["boundary_iou"]) == found["boundary_per_class_iou"]["disc"]
-        low, high = found["intervals"]["per_class_iou"]["background"]
+        assert float(rows[0]["iou"]) == metrics["per_class_iou"]["background"]
+        assert float(rows[1]["accuracy"]) == metrics["per_class_accuracy"]["disc"]
+        assert float(rows[1]["boundary_iou"]) == metrics["boundary_per_class_iou"]["disc"]
+        low, high = metrics["intervals"]["per_class_iou"]["background"]
         assert (float(rows[0]["iou_low"]), float(rows[0]["iou_high"])) == (low, high)
         assert rows[-1]["class"] == "(mean)"
-        assert float(rows[-1]["boundary_iou"]) == found["boundary_miou"]
+        assert float(rows[-1]["boundary_iou"]) == metrics["boundary_miou"]
 
-    def test_another_split(self, place):
+    def test_split_selects_the_images(self, place):
         run("evaluate", f"model={MODEL}", "split=train")
         assert figures(only(place, "runs/shapes/rgb/evaluate/*"))["images"] == 40
         with pytest.raises(HypercolumnsError, match="split=test is not known; choose one of train, val"):
             run("evaluate", f"model={MODEL}", "split=test")
 
-    def test_views_and_boundaries_make_runs_of_their_own(self, place):
+    def test_each_scoring_setting_makes_its_own_run(self, place):
         for settings in (
             [],
             ["tta.flip=true"],
@@ -112,7 +112,7 @@ class TestModel:
         assert len({figures(folder)["boundary_pixels"] for folder in folders}) == 2
         assert len({figures(folder)["miou"] for folder in folders}) > 2
 
-    def test_done_once_but_intervals_follow_the_settings(self, place):
+    def test_finished_run_only_updates_intervals(self, place):
         run("evaluate", f"model={MODEL}")
         folder = only(place, "runs/shapes/rgb/evaluate/*")
         before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -121,24 +121,24 @@ class TestModel:
         run("evaluate", f"model={MODEL}", "group_pattern='0000[01]|2'", "bootstrap_samples=50")
         changed = {path.name for path in before if path.stat().st_mtime_ns != before[path]}
         assert changed == {"metrics.json", "metrics.csv"}
-        found = figures(folder)["intervals"]
-        assert (found["draws"], found["drawn_from"], found["groups"]) == (50, 3, "0000[01]|2")
+        metrics = figures(folder)["intervals"]
+        assert (metrics["draws"], metrics["drawn_from"], metrics["groups"]) == (50, 3, "0000[01]|2")
 
-    def test_the_table_shows_the_interval(self, place, capsys):
+    def test_printed_table_shows_intervals(self, place, capsys):
         run("evaluate", f"model={MODEL}")
-        found = figures(only(place, "runs/shapes/rgb/evaluate/*"))
-        low, high = found["intervals"]["miou"]
+        metrics = figures(only(place, "runs/shapes/rgb/evaluate/*"))
+        low, high = metrics["intervals"]["miou"]
         output = capsys.readouterr().out
-        between = "{:.3f} to {:.3f}".format(*found["intervals"]["per_class_iou"]["background"])
+        between = "{:.3f} to {:.3f}".format(*metrics["intervals"]["per_class_iou"]["background"])
         assert re.search(rf"background .*{between}", output)
-        assert re.search(rf"mean \(mIoU\).*{found['miou']:.3f}.*{low:.3f} to {high:.3f}", output)
+        assert re.search(rf"mean \(mIoU\).*{metrics['miou']:.3f}.*{low:.3f} to {high:.3f}", output)
         assert "95% intervals: bootstrap over 3 images" in output
 
-    def test_what_it_needs(self):
+    def test_conflicting_inputs_are_refused(self):
         for settings in ([], [f"model={MODEL}", "predictions=predicted"]):
-            with pytest.raises(HypercolumnsError, match=r"stage=evaluate needs model=.*, or predictions="):
+            with pytest.raises(HypercolumnsError, match=r"stage=evaluate needs either model=.*, or predictions="):
                 run("evaluate", *settings)
-        with pytest.raises(HypercolumnsError, match="masks= goes with predictions="):
+        with pytest.raises(HypercolumnsError, match="masks= needs predictions="):
             run("evaluate", f"model={MODEL}", "masks=m")
         with pytest.raises(HypercolumnsError, match=r"boundary_width=0 must be a whole number of at least 1"):
             run("evaluate", f"model={MODEL}", "boundary_width=0")
@@ -148,18 +148,18 @@ class TestModel:
         with pytest.raises(HypercolumnsError, match=r"trainer\.devices=4: 4 processes can't share 3 images; use"):
             run("evaluate", f"model={MODEL}", "trainer.devices=4")
 
-    def test_a_pattern_that_does_not_fit_is_refused_before_the_work(self, place):
-        message = r"group(s|_pattern)=. (is not a regular|does not occur in val_00000)"
+    def test_bad_group_pattern_is_refused_early(self, place):
+        message = r"group(s|_pattern)=. (is not a regular|does not match image id val_00000)"
         for pattern in ("(", "9"):
             with pytest.raises(HypercolumnsError, match=message):
                 run("evaluate", f"model={MODEL}", f"group_pattern='{pattern}'")
         assert not list(place.glob("runs/shapes/rgb/evaluate/*/images.npz"))
 
-    def test_settings_that_can_not_be(self):
+    def test_wrong_settings_are_refused(self):
         for setting, message in (
             ("tta=1", r"tta=1 must be tta\.scales=\[\.\.\.\] and tta\.flip="),
             ("+tta.foo=1", "tta=.* must be"),
-            ("trainer.precision=foo", "trainer: its settings are not right"),
+            ("trainer.precision=foo", "invalid trainer settings"),
             ("bootstrap_samples=-1", "bootstrap_samples=-1 must be a whole number of at least 0"),
             ("group_pattern=[a-z]", "group_pattern=.* must be a regular expression"),
         ):
@@ -169,13 +169,13 @@ class TestModel:
     def test_other_classes_are_refused(self, place):
         settings = ["data=voc", f"data.root={Path(VOC).parents[1]}", "stage=evaluate", f"model={MODEL}"]
         with pytest.raises(
-            HypercolumnsError, match=r"has the classes background, disc, .*, data voc2012 background, aero"
+            HypercolumnsError, match=r"has the classes background, disc, .*, data voc2012 has background, aero"
         ):
             run_stage(config("train", *settings))
 
 
 class TestMasks:
-    def test_against_a_data_set(self, place, monkeypatch):
+    def test_predicted_masks_score_as_the_model(self, place, monkeypatch):
         monkeypatch.setattr(training, "Results", functools.partial(Results, panels=panels))
         miou = run("evaluate", "predictions=predicted")
         folder = only(place, "runs/shapes/predictions/evaluate/*")
@@ -183,22 +183,25 @@ class TestMasks:
         with Image.open(folder / "panels.png") as picture:
             assert picture.width > 4 * 300
 
-    def test_without_images(self, place):
+    def test_masks_alone_can_be_scored(self, place):
         settings = ["predictions=predicted", f"masks={VOC}/SegmentationClass", "data.classes=classes.txt"]
         run_stage(config("train", "stage=evaluate", "data=folder", "data.name=mine", *settings))
-        found = figures(only(place, "runs/mine/predictions/evaluate/*"))
-        assert found["images"] == 43
+        metrics = figures(only(place, "runs/mine/predictions/evaluate/*"))
+        assert metrics["images"] == 43
         run("evaluate", "predictions=predicted", "split=train")
         of_train = figures(place / "runs/shapes/predictions/evaluate/latest")
         run("evaluate", "predictions=predicted")
         of_val = figures(place / "runs/shapes/predictions/evaluate/latest")
-        assert found["pixels"] == of_train["pixels"] + of_val["pixels"]
+        assert metrics["pixels"] == of_train["pixels"] + of_val["pixels"]
 
-    def test_faults(self, place):
+    def test_wrong_mask_settings_are_refused(self, place):
         masks = ["stage=evaluate", f"masks={VOC}/SegmentationClass"]
         for settings, message in (
             (["predictions=none"], "predictions=none is not a folder"),
-            (["predictions=predicted", "masks=predicted/..", "data=voc"], "have labels that are no class|are missing"),
+            (
+                ["predictions=predicted", "masks=predicted/..", "data=voc"],
+                "have labels that are not a class|are missing",
+            ),
             (["predictions=predicted", "data=folder"], "masks= needs the names of the classes: data.classes="),
             (["predictions=predicted", "data=shapes"], "masks= needs the names of the classes"),
         ):
@@ -214,16 +217,16 @@ class TestMasks:
             (lambda labels: None, r"1 files of the val split are missing: .*val_00001\.png"),
             (
                 lambda labels: labels[:-1],
-                r"val_00001\.png is \d+x\d+, the true mask .* is \d+x\d+; a prediction is scored",
+                r"val_00001\.png is \d+x\d+, the true mask .* is \d+x\d+; a prediction must have",
             ),
             (
                 lambda labels: np.full_like(labels, 255),
-                r"pixels that have a class in truth are void \(255\); a prediction",
+                r"pixels are void \(255\) but labelled in the true mask; a prediction",
             ),
-            (lambda labels: labels + 6, r"have labels that are no class"),
+            (lambda labels: labels + 6, r"have labels that are not a class"),
         ],
     )
-    def test_a_spoilt_prediction_is_named(self, place, spoil, message):
+    def test_invalid_predicted_mask_is_named(self, place, spoil, message):
         path = place / "predicted" / "val_00001.png"
         labels = spoil(np.array(Image.open(path)))
         path.unlink()
@@ -234,7 +237,7 @@ class TestMasks:
 
 
 class TestCompare:
-    def test_two_runs(self, place, capsys):
+    def test_difference_of_two_runs_has_an_interval(self, place, capsys):
         run("evaluate", f"model={MODEL}")
         first = only(place, "runs/shapes/rgb/evaluate/*")
         run("pretrain", "classifier.hidden=2")
@@ -252,7 +255,7 @@ class TestCompare:
         assert float(rows["mIoU"]["difference"]) == pytest.approx(difference)
         assert float(rows["boundary IoU of disc"]["baseline"]) == figures(second)["boundary_per_class_iou"]["disc"]
 
-    def test_a_prediction_that_was_scored(self, place):
+    def test_scored_predictions_can_be_compared(self, place):
         masks = Path(VOC) / "SegmentationClass"
         for adaptive in ("true", "false"):
             settings = [
@@ -264,7 +267,7 @@ class TestCompare:
             predict(config("predict", f"model={MODEL}", *settings))
         run_stage(config("train", "stage=compare", "evaluation=adaptive_true", "baseline=adaptive_false"))
 
-    def test_new_predictions_have_no_figures_of_old_ones(self, place):
+    def test_new_prediction_removes_old_metrics(self, place):
         images = [f"model={MODEL}", f"images={VOC}/JPEGImages/val_00000.jpg"]
         predict(config("predict", *images, f"masks={VOC}/SegmentationClass", "out=scored"))
         assert (place / "scored/images.npz").is_file()
@@ -272,13 +275,13 @@ class TestCompare:
         assert not (place / "scored/images.npz").exists()
         assert not (place / "scored/metrics.json").exists()
         (place / "own").mkdir()
-        (place / "own/images.npz").write_text("somebody's")
+        (place / "own/images.npz").write_text("unrelated")
         predict(config("predict", *images, "out=own"))
-        assert (place / "own/images.npz").read_text() == "somebody's"
+        assert (place / "own/images.npz").read_text() == "unrelated"
         with pytest.raises(HypercolumnsError, match="is the folder of a run, whose files would be replaced"):
             predict(config("predict", *images, f"out={Path(MODEL).parent}"))
 
-    def test_what_it_needs(self, place):
+    def test_missing_inputs_are_refused(self, place):
         with pytest.raises(HypercolumnsError, match=r"stage=compare needs evaluation=<.*> and baseline=<"):
             run_stage(config("train", "stage=compare", "evaluation=predicted"))
         with pytest.raises(
@@ -288,10 +291,10 @@ class TestCompare:
 
 
 @pytest.mark.slow(seconds=50)
-def test_the_same_by_any_number_of_processes(tmp_path, monkeypatch):
-    """Seven images in this process, and over 3: the same counts of each image, in the same order; then a damaged mask.
+def test_any_number_of_processes_has_same_counts(tmp_path, monkeypatch):
+    """Scoring seven images in one process and in three gives equal counts in the same order.
 
-    Which is met by one of 2 processes.
+    A damaged mask that the second of two processes reads then ends the command with one line.
     """
     monkeypatch.chdir(tmp_path)
     counts = []
@@ -311,8 +314,8 @@ def test_the_same_by_any_number_of_processes(tmp_path, monkeypatch):
             assert done.stdout.count("mean (mIoU)") == 1
         with np.load(only(tmp_path, "runs/shapes/rgb/evaluate/*") / "images.npz") as arrays:
             counts.append(dict(arrays))
-    (mask,) = tmp_path.glob("data/*+7/VOCdevkit/VOC2012/SegmentationClass/val_00001.png")  # read by the second process
-    mask.write_bytes(mask.read_bytes()[:-20])  # its header is right
+    (mask,) = tmp_path.glob("data/*+7/VOCdevkit/VOC2012/SegmentationClass/val_00001.png")
+    mask.write_bytes(mask.read_bytes()[:-20])  # the header stays intact
     settings = ["stage=evaluate", f"model={MODEL}", "trainer.devices=2", "overwrite=true"]
     done = subprocess.run([*arguments, *settings], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 2

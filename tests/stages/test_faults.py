@@ -1,4 +1,4 @@
-"""What the data, a disk or a machine can do to a command: one line, and nothing lost."""
+"""Faults of the data, a disk or a machine: each ends in one line, and no finished work is lost."""
 
 import errno
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.small_runs import RGB, damage, run
 from PIL import Image
-from small_runs import RGB, damage, run
 
 from hypercolumns import HypercolumnsError, Segmenter
 from hypercolumns.cli.messages import error_line
@@ -32,12 +32,12 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def there(place, monkeypatch):
+def in_place(place, monkeypatch):
     monkeypatch.chdir(place)
 
 
 def spoil(monkeypatch, number, change):
-    """Let one of the losses, by its number, be something else."""
+    """Apply `change` to the `number`-th loss that is computed, counted from 1."""
     real, count = CrossEntropy.forward, 0
 
     def forward(self, logits, labels):
@@ -59,17 +59,17 @@ def is_good(path):
 
 
 @pytest.mark.parametrize(("seed", "value"), [(1, "nan"), (2, "inf")])
-def test_a_loss_that_is_not_finite_stops_a_pretraining(monkeypatch, seed, value):
+def test_non_finite_loss_stops_pretraining(monkeypatch, seed, value):
     spoil(monkeypatch, 4, lambda loss: loss * float(value))
-    message = rf"the loss is {value} in epoch 2, step 1, of sample \d+, sample \d+.* and \d+ more; checkpoints"
+    message = rf"the loss is {value} in epoch 2, step 1, on sample \d+, sample \d+.* and \d+ more; earlier checkpoints"
     with pytest.raises(HypercolumnsError, match=message):
         run("pretrain", *SETTINGS, f"seed={seed}", "batch_size=2048")
     assert is_good(last_checkpoints("pretrain") / "last.ckpt")
 
 
-def test_a_loss_that_is_not_finite_names_the_images(monkeypatch):
+def test_non_finite_loss_names_the_images(monkeypatch):
     spoil(monkeypatch, 8, lambda loss: loss * float("nan"))
-    message = r"epoch 2, step 3, of image train_000\d\d, .*; lower optimizer\.lr, set trainer\.gradient_clip_val=1"
+    message = r"epoch 2, step 3, on image train_000\d\d, .*; lower optimizer\.lr, set trainer\.gradient_clip_val=1"
     with pytest.raises(HypercolumnsError, match=message):
         run("train", "init_from=scratch", "trainer.max_epochs=2")
     assert is_good(last_checkpoints("train") / "last.ckpt")
@@ -87,22 +87,22 @@ class Spoilt(torch.autograd.Function):
         return gradient * float("inf")
 
 
-def test_weights_that_are_not_finite_get_into_no_checkpoint(monkeypatch):
-    """By the last step of an epoch: nothing would be seen before the next, and its checkpoint is written before."""
+def test_non_finite_weights_reach_no_checkpoint(monkeypatch):
+    """The last step of an epoch spoils the weights; the epoch's checkpoint is written before another loss shows it."""
     spoil(monkeypatch, 6, Spoilt.apply)
-    with pytest.raises(HypercolumnsError, match=r"classifier\.\S+ is not finite in epoch 2, step 3, of sample \d+"):
+    with pytest.raises(HypercolumnsError, match=r"classifier\.\S+ is not finite in epoch 2, step 3, on sample \d+"):
         run("pretrain", *SETTINGS, "seed=3", "batch_size=2048")
-    kept = {path.name: path for path in last_checkpoints("pretrain").iterdir()}
-    assert kept.keys() == {"best.ckpt", "previous.ckpt"} or kept.keys() == {"best.ckpt", "last.ckpt"}
-    assert all(is_good(path) for path in kept.values())
+    checkpoints = {path.name: path for path in last_checkpoints("pretrain").iterdir()}
+    assert checkpoints.keys() in ({"best.ckpt", "previous.ckpt"}, {"best.ckpt", "last.ckpt"})
+    assert all(is_good(path) for path in checkpoints.values())
 
 
-def test_a_full_disk_costs_no_shard_that_was_written(monkeypatch, tmp_path):
+def test_full_disk_keeps_complete_shards(monkeypatch, tmp_path):
     import safetensors.torch
 
     save, written = safetensors.torch.save_file, []
 
-    def full(tensors, path, *arguments):
+    def full_disk(tensors, path, *arguments):
         if written:
             Path(path).write_bytes(b"half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -111,8 +111,8 @@ def test_a_full_disk_costs_no_shard_that_was_written(monkeypatch, tmp_path):
 
     settings = [f"samples={tmp_path / 'store'}"]
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors.torch, "save_file", full)
-        message = r"train-00001\.safetensors can't be written .*No space left.*the same command goes on from there"
+        patch.setattr(safetensors.torch, "save_file", full_disk)
+        message = r"train-00001\.safetensors can't be written .*No space left.*the same command resumes from there"
         with pytest.raises(HypercolumnsError, match=message):
             run("extract", *settings)
     first = Shard(tmp_path / "store", "train", 0)
@@ -124,8 +124,8 @@ def test_a_full_disk_costs_no_shard_that_was_written(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("absent", ["train", "val"])
-def test_a_class_that_a_split_lacks(tmp_path, capsys, absent):
-    """Learnt as far as it can be, n/a where there is nothing to measure, and said."""
+def test_class_missing_from_a_split_is_reported(tmp_path, capsys, absent):
+    """The stages finish, print that the class is missing, and show n/a for metrics that have no pixels."""
     for split, number in (("train", 2), ("val", 1)):
         for index in range(number):
             mask = np.zeros((20, 20), np.uint8)
@@ -140,23 +140,23 @@ def test_a_class_that_a_split_lacks(tmp_path, capsys, absent):
     (tmp_path / "classes.txt").write_text("ground\ncat\n[red]dog[/]\n")
     paths = [f"data.{name}={tmp_path / name}" for name in ("images", "masks")]
     lists = [f"data.{name}={tmp_path / name}.txt" for name in ("classes", "train", "val")]
-    base = [one for one in RGB if not one.startswith("data")]
+    base = [setting for setting in RGB if not setting.startswith("data")]
     settings = ["data=folder", *paths, *lists, "sampler.n=20", "trainer.max_epochs=1", "class_weights=balanced"]
     miou = [run(stage, base=[*base, *settings]) for stage in ("extract", "pretrain", "train")][-1]
     figures = read_json(next(Path("runs/folder/rgb/train").glob("*/metrics.json")))
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     if absent == "train":
-        assert "no samples of [red]dog[/] in train: not learnt" in said
+        assert "no samples of [red]dog[/] in train: the model can't learn them" in printed
         assert figures["per_class_iou"]["[red]dog[/]"] is not None
     else:
-        assert "no samples of [red]dog[/] in val: n/a in figures" in said
+        assert "no samples of [red]dog[/] in val: their metrics on the samples are n/a" in printed
         predicted = figures["per_class_iou"]["[red]dog[/]"]
         assert predicted in (0, None)
-        assert predicted == 0 or "n/a: [red]dog[/], in no mask and no prediction" in said
+        assert predicted == 0 or "n/a: [red]dog[/] (in no mask and in no prediction)" in printed
     assert 0 <= miou <= 1
 
 
-def test_a_best_checkpoint_that_was_damaged_since(capsys):
+def test_damaged_best_checkpoint_is_refused(capsys):
     settings = ["trainer.max_epochs=1", "val_images=0", "seed=4", "batch_size=2048"]
     run("pretrain", *settings)
     best = last_checkpoints("pretrain") / "best.ckpt"
@@ -167,10 +167,10 @@ def test_a_best_checkpoint_that_was_damaged_since(capsys):
     assert run("pretrain", *settings, "overwrite=true") is None
     (best.parents[1] / "model.safetensors").unlink()
     torch.save({"epoch": 1}, best)
-    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(it is no checkpoint of a training\)"):
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(it is not a training checkpoint\)"):
         run("pretrain", *settings)
     best.unlink()
-    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is missing; overwrite=true trains anew"):
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is missing; overwrite=true trains from the beginning"):
         run("pretrain", *settings)
 
 
@@ -180,8 +180,8 @@ class Hostile:
 
 
 @pytest.mark.parametrize("content", ["object", "others", "foreign"])
-def test_a_last_checkpoint_that_is_not_of_this_training(monkeypatch, content):
-    """It is refused in a line, or passed over, and nothing in it is executed."""
+def test_foreign_last_checkpoint_is_refused(monkeypatch, content):
+    """The checkpoint is refused in one line, and no code in it runs."""
     settings = ["trainer.max_epochs=2", "val_images=0", "seed=5", "batch_size=2048", "overwrite=true"]
     with monkeypatch.context() as patch:
         patch.setattr(CrossEntropy, "forward", lambda *_: 1 / 0)
@@ -192,12 +192,14 @@ def test_a_last_checkpoint_that_is_not_of_this_training(monkeypatch, content):
     )
     last.parent.mkdir(exist_ok=True)
     torch.save({"object": Hostile(), "others": {"weight": torch.ones(2)}, "foreign": {"state_dict": {}}}[content], last)
-    with pytest.raises(HypercolumnsError, match=r"last\.ckpt is no checkpoint of this training \(.*remove it, and the"):
+    with pytest.raises(
+        HypercolumnsError, match=r"last\.ckpt is not a checkpoint of this training \(.*remove it, and the"
+    ):
         run("pretrain", *settings[:-1])
     assert not Path("executed").exists()
 
 
-def test_records_of_runs_that_say_nothing(capsys):
+def test_empty_or_damaged_run_records(capsys):
     settings = ["trainer.max_epochs=1", "val_images=1", "seed=6", "batch_size=2048"]
     miou = run("pretrain", *settings)
     folder = last_checkpoints("pretrain").parent
@@ -213,7 +215,7 @@ def test_records_of_runs_that_say_nothing(capsys):
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"name\nx\n", b"epoch\nx\n"])
-def test_a_table_that_is_none(monkeypatch, content):
+def test_invalid_metrics_csv_is_refused(monkeypatch, content):
     settings = ["trainer.max_epochs=1", "val_images=0", "seed=7", "batch_size=2048"]
     with monkeypatch.context() as patch:
         patch.setattr(CrossEntropy, "forward", lambda *_: 1 / 0)
@@ -221,14 +223,14 @@ def test_a_table_that_is_none(monkeypatch, content):
             run("pretrain", *settings, "overwrite=true")
     record = max(Path("runs/shapes/rgb/pretrain").glob("*/run.json"), key=os.path.getmtime)
     record.with_name("metrics.csv").write_bytes(content)
-    with pytest.raises(HypercolumnsError, match=r"metrics\.csv is no table of a training \(.*\); remove it"):
+    with pytest.raises(HypercolumnsError, match=r"metrics\.csv is not a metrics table of a training \(.*\); remove it"):
         run("pretrain", *settings)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [40, 120])
-def test_a_disk_that_is_really_full(tmp_path, kilobytes):
-    """It ends in one line wherever that happens; what was written can be read; with more room the command goes on."""
+def test_full_tmpfs_ends_in_one_line_and_resumes(tmp_path, kilobytes):
+    """The command ends in one line wherever the disk fills; the files are readable; with more room it resumes."""
 
     def mount(*options):
         command = ["mount", *options, "tmpfs", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""Stages by several processes: the figures of one."""
+"""Several processes give the results of one process."""
 
 import csv
 import json
@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers.paths import ROOT
+from helpers.small_runs import RGB, config, run
 from lightning_utilities.core.rank_zero import rank_zero_only
-from small_runs import RGB, config, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.runtime import distributed
@@ -34,9 +34,9 @@ WAYS = {
 
 
 def command(way, stage, *settings):
-    start, own = WAYS[way]
+    start, trainer = WAYS[way]
     named = [text for text in taken(stage, SETTINGS) if stage != "train" or not text.startswith("sampler")]
-    return [*start, f"stage={stage}", *named, *own, f"runs={way}", *settings]
+    return [*start, f"stage={stage}", *named, *trainer, f"runs={way}", *settings]
 
 
 def history(run_folder):
@@ -46,11 +46,11 @@ def history(run_folder):
 
 
 @pytest.mark.slow(seconds=75)
-def test_the_same_by_two_processes(tmp_path, monkeypatch):
-    """All stages on an odd number of samples and of images, seven val images; then too small a batch."""
+def test_two_processes_give_the_results_of_one(tmp_path, monkeypatch):
+    """Two processes share odd numbers of samples and images; a batch that is too small is refused."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
-    settings = ["batch_size=6", "class_weights=batch"]  # 7 images: of the second batch, one process has none
+    settings = ["batch_size=6", "class_weights=batch"]  # 7 images: one process has none of the second batch
     for stage in STAGES:
         run(stage, "runs=one", *taken(stage, settings), base=SETTINGS)
     for way in WAYS:
@@ -58,13 +58,13 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr[-3000:]
         assert "Traceback" not in done.stderr
         assert done.stdout.count("2 processes share batches of 6") == 2
-    found = {way: tmp_path / way / "shapes/rgb" for way in ("one", *WAYS)}
+    folders = {way: tmp_path / way / "shapes/rgb" for way in ("one", *WAYS)}
     for other in WAYS:
         for name in ("train-00000.safetensors", "val-00000.safetensors"):
-            ours, theirs = (next(found[way].glob(f"samples/*/{name}")).read_bytes() for way in ("one", other))
+            ours, theirs = (next(folders[way].glob(f"samples/*/{name}")).read_bytes() for way in ("one", other))
             assert ours == theirs
         for stage in ("pretrain", "train"):
-            ours, theirs = (found[way] / stage / "latest" for way in ("one", other))
+            ours, theirs = (folders[way] / stage / "latest" for way in ("one", other))
             with np.load(ours / "images.npz") as counts, np.load(theirs / "images.npz") as others:
                 assert counts["all_pixels"].sum() > 0
                 assert all(np.array_equal(counts[name], others[name]) for name in counts.files)
@@ -76,11 +76,11 @@ def test_the_same_by_two_processes(tmp_path, monkeypatch):
                 assert values == pytest.approx(other_curves[name], rel=1e-5)
     done = subprocess.run(command("two", "train", "batch_size=1"), cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.decode().startswith("error: batch_size=1 is of all processes, too little for 2 processes")
+    assert done.stderr.decode().startswith("error: batch_size=1 counts all processes together, too few for 2 processes")
 
 
 @pytest.mark.slow(seconds=75)
-def test_two_processes_go_on_after_a_signal_to_one_of_them(tmp_path, monkeypatch):
+def test_two_processes_resume_after_one_signal(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
     settings = ["batch_size=64", "classifier.dropout=0.5", "trainer.max_epochs=30", "val_images=0"]
@@ -106,7 +106,7 @@ def test_two_processes_go_on_after_a_signal_to_one_of_them(tmp_path, monkeypatch
     assert model.read_bytes() == whole
 
 
-def test_the_settings_of_a_cluster_are_taken(monkeypatch):
+def test_cluster_variables_set_devices_and_nodes(monkeypatch):
     for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES"):
         monkeypatch.delenv(name, raising=False)
     alone = config("train", "trainer=ddp").trainer
@@ -128,7 +128,7 @@ def test_torchrun_without_ddp_is_refused(monkeypatch):
         distributed.launch(machine(config("train", "trainer.accelerator=cpu")))
 
 
-def test_what_a_cluster_sets_means_nothing_to_a_command_that_works_by_itself(monkeypatch):
+def test_single_process_ignores_the_cluster_rank(monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 3)
     distributed.launch(machine(config("train", "trainer.accelerator=cpu")))
     assert distributed.is_rank_zero()
@@ -136,29 +136,29 @@ def test_what_a_cluster_sets_means_nothing_to_a_command_that_works_by_itself(mon
     assert rank_zero_only.rank == 0
 
 
-def test_processes_that_were_started_end_with_this_one(monkeypatch):
+def test_child_processes_end_with_their_parent(monkeypatch):
     monkeypatch.setattr(distributed, "EXIT_TIMEOUT", 0.1)
     started = [subprocess.Popen(["sleep", "60"]), subprocess.Popen(["true"])]
-    distributed._end(started)
-    assert [one.wait() for one in started] == [-signal.SIGKILL, 0]
+    distributed.end_processes(started)
+    assert [process.wait() for process in started] == [-signal.SIGKILL, 0]
 
 
-def test_a_step_must_have_something_for_each(monkeypatch):
+def test_batch_smaller_than_world_size_is_refused(monkeypatch):
     cfg = config("train", "stage=pretrain", "batch_size=3", "trainer=ddp", "trainer.accelerator=cpu")
-    with pytest.raises(HypercolumnsError, match="batch_size=3 is of all processes, too little for 4 processes"):
+    with pytest.raises(HypercolumnsError, match="batch_size=3 counts all processes together, too few for 4 processes"):
         announce_batches(cfg, type("Trainer", (), {"world_size": 4, "accumulate_grad_batches": 1})())
 
 
 @pytest.mark.parametrize("kind", ["ohem", "cross_entropy_lovasz"])
-def test_a_loss_that_is_no_sum_over_pixels_is_not_shared(monkeypatch, kind):
+def test_loss_that_is_no_sum_is_refused_with_ddp(monkeypatch, kind):
     monkeypatch.setattr(distributed, "is_distributed", lambda: True)
     cfg = config("train", "stage=train", f"loss={kind}")
-    with pytest.raises(HypercolumnsError, match=r"loss=\w+ is no sum over pixels, .* use trainer\.devices=1, or loss="):
+    with pytest.raises(HypercolumnsError, match=r"loss=\w+ is not a sum over pixels, .* use trainer\.devices=1"):
         loss(cfg, lambda: torch.ones(3))
     assert loss(config("train", "stage=train"), lambda: torch.ones(3)).supports_ddp
 
 
-def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):
+def test_devices_do_not_make_another_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(distributed, "launch", lambda cfg: None)
     run("extract")
@@ -167,7 +167,7 @@ def test_processes_and_where_they_run_decide_nothing(tmp_path, monkeypatch):
     assert len([path for path in (tmp_path / "runs/shapes/rgb/pretrain").iterdir() if not path.is_symlink()]) == 1
 
 
-def test_half_precision_where_the_hardware_has_it(tmp_path, monkeypatch):
+def test_half_precision_nearly_keeps_the_miou(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(HypercolumnsError, match=r"trainer\.precision=16-mixed is for GPUs; on a CPU use bf16-mixed or"):
         run("extract", "trainer.precision=16-mixed")
@@ -177,24 +177,22 @@ def test_half_precision_where_the_hardware_has_it(tmp_path, monkeypatch):
         assert run(stage, *short, "trainer.precision=bf16-mixed") == pytest.approx(run(stage, *short), abs=0.03)
 
 
-def test_half_precision_that_a_gpu_has_not(monkeypatch):
+def test_bf16_on_a_gpu_without_it_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    with pytest.raises(
-        HypercolumnsError, match=r"trainer\.precision=bf16-mixed: this GPU has no bf16; use 16-mixed or"
-    ):
-        distributed._check_precision("bf16-mixed", torch.device("cuda"))
+    with pytest.raises(HypercolumnsError, match=r"trainer\.precision=bf16-mixed: this GPU does not support bf16; use"):
+        distributed.check_precision("bf16-mixed", torch.device("cuda"))
 
 
-def test_torchrun_with_another_number_of_processes_is_refused(monkeypatch):
+def test_torchrun_world_size_must_match_devices(monkeypatch):
     by_torchrun = {"WORLD_SIZE": "3", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "x"}
     for name, value in by_torchrun.items():
         monkeypatch.setenv(name, value)
     settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.num_nodes=1"]
-    with pytest.raises(HypercolumnsError, match=r"trainer: its settings are not right \(.* match the world size \(3\)"):
+    with pytest.raises(HypercolumnsError, match=r"invalid trainer settings: .* match the world size \(3\)"):
         distributed.launch(machine(config("train", *settings)))
 
 
-def test_an_end_that_no_signal_asked_for_stays_one():
+def test_exit_without_a_signal_keeps_its_code():
     with pytest.raises(SystemExit) as raised, distributed.interruptible(None):
         sys.exit(3)
     assert raised.value.code == 3

@@ -1,4 +1,4 @@
-"""Stage rank_taps on a tiny set."""
+"""Stage rank_taps on a tiny data set."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import RGB, config, run
+from helpers.small_runs import RGB, config, run
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.cli.paths import quote_paths
@@ -18,7 +18,7 @@ from hypercolumns.runs.run import Run
 from hypercolumns.settings import compose
 from hypercolumns.settings.model import backbone
 from hypercolumns.settings.schema import taken
-from hypercolumns.stages.rank_taps import LinearProbes, _constraints, _some
+from hypercolumns.stages.rank_taps import LinearProbes, constraints, some
 from hypercolumns.store import SampleStore
 
 TAPS = "cnn.taps=[image,local_mean:3,coordinates]"
@@ -50,8 +50,8 @@ def trials(place):
     return json.loads((place / "runs/shapes/rgb/rank_taps/latest/ranking.json").read_text())["trials"]
 
 
-def test_what_was_tried_best_first(rank, tmp_path):
-    assert rank() is None  # no mIoU of images
+def test_every_subset_is_listed_best_first(rank, tmp_path):
+    assert rank() is None  # the stage scores samples, not images
     rows = trials(tmp_path)
     tried = (
         [["image"]],
@@ -72,7 +72,7 @@ def test_what_was_tried_best_first(rank, tmp_path):
     assert (figures["sample_miou"], figures["miou"], figures["taps"]) == (rows[0]["miou"], None, rows[0]["taps"])
 
 
-def test_the_same_command_again_shows_the_table_without_work(rank, capsys, monkeypatch):
+def test_same_command_again_only_shows_the_table(rank, capsys, monkeypatch):
     rank()
     table = capsys.readouterr().out.partition(TITLE)[2]
     assert "+0.000" in table
@@ -81,37 +81,41 @@ def test_the_same_command_again_shows_the_table_without_work(rank, capsys, monke
     assert capsys.readouterr().out == TITLE + table
     with pytest.raises(TypeError):
         rank("overwrite=true")
-    with pytest.raises(TypeError):  # it is not finished
+    with pytest.raises(TypeError):  # the failed run is unfinished, so the stage scores again
         rank()
 
 
-def test_another_setting_is_another_run(rank, tmp_path):
+def test_other_settings_make_another_run(rank, tmp_path):
     for setting in ("seed=0", "seed=1", "rank.components=2"):
         rank(setting)
     assert {row["components"] for row in trials(tmp_path)} == {2}
     identities = [Run(path.parent).identity for path in tmp_path.glob("runs/shapes/rgb/rank_taps/*/run.json")]
-    assert {(one["seed"], one["rank"]["components"]) for one in identities} == {(0, 256), (1, 256), (0, 2)}
+    assert {(run["seed"], run["rank"]["components"]) for run in identities} == {
+        (0, 256),
+        (1, 256),
+        (0, 2),
+    }
     assert all({"samples", "cnn", "data"} < identity.keys() for identity in identities)
 
 
-def test_some_samples_are_the_same_by_seed(extracted):
+def test_probe_samples_are_seeded(extracted):
     split = SampleStore(Path(extracted[-1].removeprefix("samples="))).split("train")
-    few, again, other = (_some(split, 50, seed).features for seed in (0, 0, 1))
-    assert len(few) == 50
-    assert few.equal(again)
-    assert not few.equal(other)
-    assert _some(split, 10**6, 0).features.equal(split.fetch(torch.arange(len(split))).features)
+    sample, again, other = (some(split, 50, seed).features for seed in (0, 0, 1))
+    assert len(sample) == 50
+    assert sample.equal(again)
+    assert not sample.equal(other)
+    assert some(split, 10**6, 0).features.equal(split.fetch(torch.arange(len(split))).features)
 
 
-def test_constraints_of_a_backbone():
+def test_constraints_follow_the_backbone():
     backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "local_mean:3"])
     assert [tap.name for tap in backbone.taps] == ["image", "local_mean:3", "coordinates", "pyramid:2"]
-    assert _constraints(backbone, 5, None) == SubsetConstraints(
+    assert constraints(backbone, 5, None) == SubsetConstraints(
         [3, 3, 2, 3], layers=1, from_deepest=[1, 3], max_taps=5, max_channels=None
     )
 
 
-def test_limits(rank, tmp_path):
+def test_limits_exclude_larger_subsets(rank, tmp_path):
     rank("rank.max_channels=6")
     rows = trials(tmp_path)
     assert [row["taps"] for row in rows if row["channels"] > 6] == [row["taps"] for row in rows if row["is_all"]]
@@ -131,16 +135,16 @@ def test_limits(rank, tmp_path):
         ("alignment=corners", "samples=.*store does not fit: alignment is"),
     ],
 )
-def test_wrong_settings(rank, override, message):
+def test_wrong_settings_are_refused(rank, override, message):
     with pytest.raises(HypercolumnsError, match=message):
         rank(override)
 
 
-def test_the_printed_command_uses_the_choice(rank, capsys, monkeypatch):
+def test_printed_command_uses_the_choice(rank, capsys, monkeypatch):
     monkeypatch.setattr(compose, "overrides", lambda: [*taken("rank_taps", RGB), TAPS, "stage=rank_taps", "samples=x"])
     rank("rank.max_taps=1")
     *_, choice, command = capsys.readouterr().out.splitlines()
-    assert choice.split() == ["choice", "'cnn.taps=[image]'"]  # brackets are patterns to a shell
+    assert choice.split() == ["choice", "'cnn.taps=[image]'"]  # a shell would expand the brackets
     assert shlex.split(command) == [
         "command",
         "python",
@@ -151,15 +155,15 @@ def test_the_printed_command_uses_the_choice(rank, capsys, monkeypatch):
     ]
 
 
-def test_the_choice_is_all_of_the_taps_where_context_was_given_apart(rank, capsys):
+def test_choice_includes_separate_context_taps(rank, capsys):
     rank("cnn.taps=[image]", "cnn.context=[local_mean:3,coordinates]", "rank.max_taps=1")
     *_, choice, _ = capsys.readouterr().out.splitlines()
     assert choice.split() == ["choice", "'cnn.taps=[image]'", "'cnn.context=[]'"]
 
 
 @pytest.mark.parametrize("taps", [SQN, SQN[:1], SQN[1:2]])
-def test_an_override_is_read_as_it_was_meant(taps, monkeypatch):
-    """By the shell, Hydra, and the backbone."""
+def test_printed_taps_parse_to_the_same_taps(taps, monkeypatch):
+    """The override passes through the shell, Hydra and the backbone unchanged."""
     override = f"cnn.taps={ranking_tables.taps_value(taps)}"
     (pasted,) = quote_paths(shlex.split(shlex.quote(override)))
     network = backbone(config("train", "cnn=sqn_many", "cnn.weights=null", pasted))

@@ -1,6 +1,8 @@
+"""The tables and pictures of comparisons, rankings and runs."""
+
 import pytest
 import torch
-from small_runs import config
+from helpers.small_runs import config
 
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.labels import voc_palette
@@ -11,18 +13,18 @@ from hypercolumns.settings.hyperparameters import hyperparameters
 
 
 def result(ends):
-    of = {"miou": 0.5, "per_class_iou": {"cat of two": 0.4, "dog": None}}
+    metrics = {"miou": 0.5, "per_class_iou": {"cat of two": 0.4, "dog": None}}
     return {
         "images": 3,
-        "baseline": of,
-        "evaluation": of,
-        "difference": of,
+        "baseline": metrics,
+        "evaluation": metrics,
+        "difference": metrics,
         "intervals": ends and {"level": 0.95, "miou": ends, "per_class_iou": {"cat of two": ends, "dog": None}},
     }
 
 
 @pytest.mark.parametrize(("ends", "clear"), [([0.1, 0.2], True), ([-0.2, -0.1], True), ([-0.1, 0.2], False)])
-def test_bold_is_what_leaves_out_zero(ends, clear):
+def test_intervals_without_zero_are_bold(ends, clear):
     rows = comparison_tables.comparison_rows(result(ends))
     assert [row.name for row in rows] == ["mIoU", "IoU of cat of two", "IoU of dog"]
     assert [row.is_clear for row in rows] == [clear, clear, False]
@@ -30,11 +32,11 @@ def test_bold_is_what_leaves_out_zero(ends, clear):
     assert styles == ["bold" if clear else ""] * 2 + [""]
 
 
-def test_a_comparison_without_intervals():
+def test_comparison_without_intervals_is_narrower():
     assert len(comparison_tables.comparison_table(result(None)).columns) == 4
 
 
-def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
+def test_ranking_table_shows_steps_and_all_taps():
     names = [["a.0"], ["b.1.x", "b.1.y"], ["c", "d"]]
 
     def row(miou, taps, step, kept=False):
@@ -50,10 +52,10 @@ def test_a_ranking_shows_single_taps_the_best_of_each_step_and_all_taps():
     assert ranking_tables.taps_value(names) == "[a.0,[b.1.x,b.1.y],[c,d]]"
 
 
-def test_panels_show_each_image_and_the_worst_as_the_worst():
-    wrong = [3, 9, 0, 5, 8, 1]  # pixels of 10
+def test_panels_show_spread_and_worst_images():
+    wrong = [3, 9, 0, 5, 8, 1]  # wrong pixels of 10 in each image
     counts = torch.tensor([[[10 - count, count], [0, 0]] for count in wrong])
-    counts[5] = 0  # all void
+    counts[5] = 0  # an image without labels
     evaluation = Evaluation(("a", "b"), tuple("uvwxyz"), counts, counts, 3)
     shown = []
 
@@ -62,7 +64,7 @@ def test_panels_show_each_image_and_the_worst_as_the_worst():
         return None, labels, labels
 
     draw = Results(None, None, {}, panels=lambda rows, *rest: shown.extend(rows))
-    draw._panels(ScoredImages(evaluation, lookup, voc_palette(2)))
+    draw.draw_panels(ScoredImages(evaluation, lookup, voc_palette(2)))
     fixed, worst = ["u", "w", "x", "z"], ["worst 1: v", "worst 2: y", "worst 3: x", "worst 4: u"]
     assert shown[3].caption == "z   mIoU n/a"
     assert [row.caption.split("   ")[0] for row in shown] == fixed + worst
@@ -70,10 +72,10 @@ def test_panels_show_each_image_and_the_worst_as_the_worst():
 
 
 def test_hyperparameters_are_words_and_numbers():
-    found = hyperparameters(config("train", "stage=train", "experiment=demo", "cnn.trainable=0"), {"seed": 7})
-    assert found["optimizer"] == "adamw lr=0.0003 weight_decay=0.01"
-    assert (found["lr"], found["cnn"], found["stage"], found["seed"]) == (3e-4, "sqn", "train", 7)
-    assert found["training.augment"] == "crop=96 flip=0.5 color_jitter=0.1"
-    assert found["classifier"] == "mlp hidden=512"
-    assert "class_weights" not in found
-    assert all(isinstance(value, int | float | str) for value in found.values())
+    values = hyperparameters(config("train", "stage=train", "experiment=demo", "cnn.trainable=0"), {"seed": 7})
+    assert values["optimizer"] == "adamw lr=0.0003 weight_decay=0.01"
+    assert (values["lr"], values["cnn"], values["stage"], values["seed"]) == (3e-4, "sqn", "train", 7)
+    assert values["training.augment"] == "crop=96 flip=0.5 color_jitter=0.1"
+    assert values["classifier"] == "mlp hidden=512"
+    assert "class_weights" not in values
+    assert all(isinstance(value, int | float | str) for value in values.values())

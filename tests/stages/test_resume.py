@@ -1,11 +1,11 @@
-"""A training that is stopped at any moment and goes on."""
+"""Training that is interrupted at any moment and resumed."""
 
 import shutil
 import signal
 
 import pytest
-import small_runs
 import torch
+from helpers import small_runs
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.callbacks import MetricsCSV, resume_point
@@ -17,7 +17,7 @@ PER_CLASS = ["sampler=per_class", "sampler.n=7"]
 FEW = ["init_from=scratch", "data.train_images=10", "data.val_images=1", "batch_size=2"]  # 5 steps in an epoch
 CASES = {
     "pretrain": (PixelClassificationTask, []),
-    "pretrain groups": (  # whose epochs differ in their number of steps
+    "pretrain groups": (  # the epochs differ in their number of steps
         PixelClassificationTask,
         ["images_per_batch=7", "batch_size=90", *PER_CLASS, "scheduler=cosine", "num_workers=1"],
     ),
@@ -29,7 +29,7 @@ CASES = {
     "pretrain average": (PixelClassificationTask, ["ema=0.9", "loss=ohem", "optimizer.no_decay_norm_and_bias=true"]),
     "train": (SegmentationTask, [*FEW, "augment.color_jitter=0.5", "augment.flip=0.5"]),
     "train points": (SegmentationTask, [*FEW, "pixels=50", "num_workers=1"]),
-    "train alone": (  # images one by one, as the recipes have them: 10 are two steps of four and one of two
+    "train alone": (  # batches of one image, as in the recipes: an epoch of 10 makes two steps of 4 and one of 2
         SegmentationTask,
         [
             *[*FEW, "batch_size=1", "trainer.accumulate_grad_batches=4", "trainer.gradient_clip_val=1.0", "ema=0.9"],
@@ -50,7 +50,7 @@ CASES = {
 
 
 def run(stage, *settings):
-    """Of stage pretrain, seven steps in an epoch."""
+    """Run a stage; stage pretrain gets a batch size that makes seven steps an epoch."""
     return small_runs.run(stage, *(["batch_size=256"] if stage == "pretrain" else []), *settings)
 
 
@@ -71,7 +71,7 @@ def place(extracted, tmp_path, monkeypatch):
 
 
 def cut_at(monkeypatch, task, epoch, batch):
-    """Let a power cut happen there, once, and tell which steps are done."""
+    """Raise an error before one step, the first time that it is reached; return the list of (epoch, batch) begun."""
     step, steps = task.training_step, []
 
     def cut_step(self, *arguments):
@@ -101,7 +101,7 @@ def cut_at(monkeypatch, task, epoch, batch):
         ("train layers", 1, 2),
     ],
 )
-def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, case, epoch, batch):
+def test_resume_after_power_cut_is_bitwise_equal(place, monkeypatch, case, epoch, batch):
     task, settings = CASES[case]
     stage = case.split()[0]
     settings = [*settings, *CHANCE]
@@ -114,18 +114,18 @@ def test_it_goes_on_with_the_next_step_and_ends_the_same(place, monkeypatch, cas
     done = list(steps)
     run(stage, *settings)
     assert (run_folder / "model.safetensors").read_bytes() == whole
-    of_a_step = small_runs.config("train", *small_runs.RGB, *settings).trainer.accumulate_grad_batches
-    assert steps[len(done)] == (epoch, batch - batch % of_a_step)
+    batches_per_step = small_runs.config("train", *small_runs.RGB, *settings).trainer.accumulate_grad_batches
+    assert steps[len(done)] == (epoch, batch - batch % batches_per_step)
 
 
 def whole_run(place, *settings):
-    run("pretrain", *settings, "overwrite=true")  # so that it is the latest, whoever has made it before
+    run("pretrain", *settings, "overwrite=true")  # another test may have run it; `latest` must lead to this run
     folder = (place / "runs/shapes/rgb/pretrain/latest").resolve()
     return folder, (folder / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_ends_it_after_the_step_that_it_comes_in(place, monkeypatch, number, capsys):
+def test_signal_stops_after_the_current_step(place, monkeypatch, number, capsys):
     settings = ["classifier.dropout=0.5", "val_images=0"]
     folder, whole = whole_run(place, *settings)
     step, steps, before = PixelClassificationTask.training_step, [], signal.getsignal(number)
@@ -143,13 +143,13 @@ def test_a_signal_ends_it_after_the_step_that_it_comes_in(place, monkeypatch, nu
     assert raised.value.args == (number,)
     assert steps[-1] == (1, 1)
     assert signal.getsignal(number) is before
-    assert "stopping after this step; once more stops at once" in capsys.readouterr().out
+    assert "stopping after this step; a second signal stops at once" in capsys.readouterr().out
     run("pretrain", *settings)
     assert steps[-4:].count((1, 1)) == 0
     assert (folder / "model.safetensors").read_bytes() == whole
 
 
-def test_a_signal_in_the_last_step_of_an_epoch_ends_it_after_the_epoch(place, monkeypatch):
+def test_signal_in_last_step_stops_after_epoch(place, monkeypatch):
     steps, step = [], PixelClassificationTask.training_step
 
     def signalled_step(self, batch, batch_idx):
@@ -167,7 +167,7 @@ def test_a_signal_in_the_last_step_of_an_epoch_ends_it_after_the_epoch(place, mo
     assert set(steps) == {0}
 
 
-def test_a_second_signal_or_one_while_images_are_scored_ends_it_at_once(place, monkeypatch):
+def test_signal_twice_or_in_validation_stops_now(place, monkeypatch):
     step, scoring = PixelClassificationTask.training_step, PixelClassificationTask.validation_step
 
     def twice(self, batch, batch_idx):
@@ -187,7 +187,7 @@ def test_a_second_signal_or_one_while_images_are_scored_ends_it_at_once(place, m
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_while_the_model_is_scored_ends_it_at_once(place, monkeypatch, number):
+def test_signal_while_scoring_stops_at_once(place, monkeypatch, number):
     scoring = EvaluationTask.test_step
     monkeypatch.setattr(EvaluationTask, "test_step", lambda *arguments: signal.raise_signal(number))
     with pytest.raises(KeyboardInterrupt) as raised:
@@ -196,7 +196,7 @@ def test_a_signal_while_the_model_is_scored_ends_it_at_once(place, monkeypatch, 
     monkeypatch.setattr(EvaluationTask, "test_step", scoring)
 
 
-def test_overwriting_that_is_killed_leaves_no_half_of_a_finished_run(place, monkeypatch):
+def test_killed_overwrite_leaves_no_half_run(place, monkeypatch):
     settings = ["val_images=0", "optimizer.lr=0.02"]
     folder, whole = whole_run(place, *settings)
     with monkeypatch.context() as patch:
@@ -208,20 +208,20 @@ def test_overwriting_that_is_killed_leaves_no_half_of_a_finished_run(place, monk
     assert (folder / "model.safetensors").read_bytes() == whole
 
 
-def test_alone_the_signal_is_that_of_this_process():
+def test_max_over_ranks_in_one_process():
     assert max_over_ranks(15, 0, device=torch.device("cpu")) == [15, 0]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "both"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(place, monkeypatch, damage, capsys):
+def test_damaged_checkpoint_gives_way_to_previous(place, monkeypatch, damage, capsys):
     settings = ["classifier.dropout=0.5", "val_images=0", "checkpoint_minutes=0"]
     folder, whole = whole_run(place, *settings)
     steps = cut_at(monkeypatch, PixelClassificationTask, 1, 3)
     with pytest.raises(RuntimeError, match="power cut"):
         run("pretrain", *settings, "overwrite=true")
-    done, kept = len(steps), folder / "checkpoints"
-    assert sorted(path.name for path in kept.iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
-    for path in [kept / "last.ckpt"] + ([kept / "previous.ckpt"] if damage == "both" else []):
+    done, checkpoints = len(steps), folder / "checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    for path in [checkpoints / "last.ckpt"] + ([checkpoints / "previous.ckpt"] if damage == "both" else []):
         if damage == "cut":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         else:
@@ -229,26 +229,28 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(place, monkeypatch, da
     run("pretrain", *settings)
     assert steps[done] == ((0, 0) if damage == "both" else (1, 2))
     assert (folder / "model.safetensors").read_bytes() == whole
-    kept_aside = {path.name for path in kept.glob("*.damaged")}
-    assert kept_aside == ({"last.damaged", "previous.damaged"} if damage == "both" else {"last.damaged"})
+    set_aside = {path.name for path in checkpoints.glob("*.damaged")}
+    assert set_aside == ({"last.damaged", "previous.damaged"} if damage == "both" else {"last.damaged"})
     assert "checkpoints/last.ckpt is damaged (" in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_checkpoint_that_cannot_be_written_costs_none_that_was(place, monkeypatch):
+def test_full_disk_keeps_written_checkpoints(place, monkeypatch):
     save, settings = torch.save, ["val_images=0", "optimizer.lr=0.01"]
     folder, whole = whole_run(place, *settings)
 
-    def full(checkpoint, file):
+    def full_disk(checkpoint, file):
         if checkpoint["epoch"] == 2:
             file.write(b"half")
             try:
                 raise OSError(28, "No space left on device")
             finally:
-                raise RuntimeError("unexpected pos 576 vs 534")  # which is what torch.save makes of it
+                raise RuntimeError("unexpected pos 576 vs 534")  # torch.save raises this after a failed write
         save(checkpoint, file)
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(HypercolumnsError, match=r"best\.ckpt can't be written .*No space left.*nothing that was there"):
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(
+        HypercolumnsError, match=r"best\.ckpt can't be written .*No space left.*no existing file has changed"
+    ):
         run("pretrain", *settings, "overwrite=true")
     monkeypatch.setattr(torch, "save", save)
     assert torch.load(resume_point(folder / "checkpoints"), weights_only=True)["epoch"] == 1
@@ -257,8 +259,8 @@ def test_a_checkpoint_that_cannot_be_written_costs_none_that_was(place, monkeypa
     assert (folder / "model.safetensors").read_bytes() == whole
 
 
-def test_patience_that_has_run_out_stays_so(place, monkeypatch):
-    """A kill between the decision to stop and the end of the training."""
+def test_exhausted_patience_survives_a_kill(place, monkeypatch):
+    """The kill comes between the decision to stop and the end of the training."""
     settings = ["val_images=0", "patience=1", "optimizer.lr=0", "trainer.max_epochs=9"]
     folder, whole = whole_run(place, *settings)
 

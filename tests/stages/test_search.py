@@ -1,4 +1,4 @@
-"""Searches by Optuna as they are started, in this process."""
+"""Searches with Optuna, started as from the command line in this process."""
 
 import csv
 import gc
@@ -11,8 +11,7 @@ import time
 
 import optuna
 import pytest
-from conftest import ROOT
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from helpers.paths import ROOT
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -23,6 +22,7 @@ from torch.optim import SGD
 
 from hypercolumns.callbacks.pruning import PrunedError, SearchPruning, search_trial
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.sweeps import search as search_module
 from hypercolumns.sweeps.search import distributions, examples
 
 LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
@@ -42,7 +42,10 @@ def parse(*overrides):
 
 
 class Stage:
-    """In place of a stage: keeps the settings of its jobs, and gives each a figure, or does what it is told to."""
+    """A stand-in for a stage that records the settings of its jobs and gives each job a mIoU without training.
+
+    Tests set `then` to a function of the job's config, which each job calls before it ends.
+    """
 
     def __init__(self):
         self.seen, self.then = [], lambda cfg: None
@@ -50,21 +53,21 @@ class Stage:
     def __call__(self, cfg):
         self.seen.append((cfg.optimizer.lr, cfg.classifier.hidden))
         self.then(cfg)
-        return Made(1 / cfg.optimizer.lr)
+        return FinishedRun(1 / cfg.optimizer.lr)
 
 
-class Made:
+class FinishedRun:
     def __init__(self, miou):
         self.miou = miou
 
 
 @pytest.fixture
 def stage(monkeypatch):
-    """No training at all, so that a search of many jobs takes a second."""
-    made = Stage()
-    monkeypatch.setattr("hypercolumns.stages.stage_function", {"pretrain": made}.get)
-    monkeypatch.setattr("hypercolumns.sweeps.jobs._figures", lambda run: {"miou": run.miou} if run else {})
-    return made
+    """The stand-in for stage pretrain: with it a search of many jobs takes a second."""
+    stage = Stage()
+    monkeypatch.setattr("hypercolumns.stages.stage_function", {"pretrain": stage}.get)
+    monkeypatch.setattr("hypercolumns.sweeps.jobs.figures", lambda run: {"miou": run.miou} if run else {})
+    return stage
 
 
 @pytest.fixture
@@ -93,8 +96,8 @@ def statuses(place):
         return [row["status"] for row in csv.DictReader(file)]
 
 
-def test_what_can_be_chosen_from():
-    found = distributions(
+def test_sweep_overrides_become_distributions():
+    space = distributions(
         parse(
             "seed=1",
             "cnn=sqn,vgg",
@@ -107,7 +110,7 @@ def test_what_can_be_chosen_from():
             "classifier=choice(mlp,grid)",
         )
     )
-    assert found == {
+    assert space == {
         "cnn": CategoricalDistribution(["sqn", "vgg"]),
         "classifier.hidden": IntDistribution(4, 64, log=True),
         "batch_size": IntDistribution(1, 9),
@@ -132,12 +135,12 @@ def test_what_can_be_chosen_from():
         ),
     ],
 )
-def test_what_can_not_be_chosen_from(override, line):
+def test_overrides_without_a_choice_are_refused(override, line):
     with pytest.raises(HypercolumnsError, match=line):
         distributions(parse(override))
 
 
-def test_each_value_and_each_end_is_composed_before_anything_runs():
+def test_examples_cover_each_value_and_each_end():
     assert examples(parse("a=x,y", "b=1", "c=interval(0,1)")) == [
         ["b=1", "a=x", "c=0.0"],
         ["b=1", "a=y", "c=0.0"],
@@ -147,8 +150,8 @@ def test_each_value_and_each_end_is_composed_before_anything_runs():
 
 
 @pytest.mark.slow
-def test_more_trials_go_on_as_one_longer_search_would_have(search, stage, tmp_path, monkeypatch):
-    guided = "+search.sampler.n_startup_trials=3"  # the others are chosen by what those came to
+def test_longer_search_continues_a_shorter_one(search, stage, tmp_path, monkeypatch):
+    guided = "+search.sampler.n_startup_trials=3"  # the results of these guide the later trials
     assert search(2, guided).returncode == 0
     assert search(2, guided).returncode == 0
     assert len(stage.seen) == 2
@@ -163,7 +166,7 @@ def test_more_trials_go_on_as_one_longer_search_would_have(search, stage, tmp_pa
     assert statuses(tmp_path) == ["done"] * 5
 
 
-def test_a_trial_that_fails_counts_and_is_shown(search, stage, tmp_path):
+def test_failed_trial_counts_and_is_listed(search, stage, tmp_path):
     def fail(cfg):
         if len(stage.seen) == 2:
             raise HypercolumnsError("too bold")
@@ -177,7 +180,7 @@ def test_a_trial_that_fails_counts_and_is_shown(search, stage, tmp_path):
     assert len(stage.seen) == 3
 
 
-def test_an_interrupted_trial_is_tried_again(search, stage, tmp_path):
+def test_interrupted_trial_is_tried_again(search, stage, tmp_path):
     def interrupt(cfg):
         if len(stage.seen) == 3:
             raise KeyboardInterrupt
@@ -185,7 +188,7 @@ def test_an_interrupted_trial_is_tried_again(search, stage, tmp_path):
     stage.then = interrupt
     result = search(4)
     assert result.returncode == 130
-    assert "the same command goes on from here" in result.stderr
+    assert "the same command resumes from here" in result.stderr
     assert [trial.state for trial in study(tmp_path).trials][2] == TrialState.RUNNING
     result = search(4)
     assert result.returncode == 0
@@ -198,7 +201,7 @@ def test_an_interrupted_trial_is_tried_again(search, stage, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trial_that_was_killed_after_its_end_is_not_run_again(search, stage, tmp_path, monkeypatch):
+def test_trial_killed_after_its_end_is_not_rerun(search, stage, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("hypercolumns.sweeps.search.Trials.end", lambda *_: sys.exit(9))
         assert search(2).returncode == 9
@@ -207,11 +210,11 @@ def test_a_trial_that_was_killed_after_its_end_is_not_run_again(search, stage, t
     assert [trial.state for trial in study(tmp_path).trials] == [TrialState.COMPLETE] * 2
 
 
-def test_trials_of_other_processes_are_left_to_them(search, stage, tmp_path, monkeypatch):
+def test_trial_of_another_process_is_left_alone(search, stage, tmp_path, monkeypatch):
     stage.then = lambda cfg: sys.exit(9)
     assert search(2).returncode == 9
     stage.then = lambda cfg: None
-    gc.collect()  # what held the trial's lock
+    gc.collect()  # frees the trial's lock
     other = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(only(tmp_path) / "0.lock")],
         stdin=subprocess.PIPE,
@@ -221,7 +224,7 @@ def test_trials_of_other_processes_are_left_to_them(search, stage, tmp_path, mon
     assert other.stdout.readline() == "held\n"
     waits = []
 
-    def wait(seconds):  # until the other process is killed
+    def wait(seconds):  # the first wait ends the other process
         waits.append(seconds)
         other.communicate()
 
@@ -234,9 +237,12 @@ def test_trials_of_other_processes_are_left_to_them(search, stage, tmp_path, mon
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["hydra/launcher=joblib"], "error: search=optuna runs its jobs one at a time, so hydra/launcher does not go"),
+        (["hydra/launcher=joblib"], "error: search=optuna runs its jobs one at a time, so hydra/launcher can't"),
         (["search.trials=0"], "error: search.trials=0 must be a whole number of at least 1"),
-        (["overwrite=true"], "error: overwrite=true does not go with search=optuna; to search anew remove the folder"),
+        (
+            ["overwrite=true"],
+            "error: overwrite=true can't be combined with search=optuna; to start a new",
+        ),
         (["search.storage=nothing://x"], "error: search.storage=nothing://x can't be used"),
         (["search.sampler.colour=red"], "error: search.sampler.colour is not a setting"),
         (["cnn=rgb,nothing"], "error: cnn=nothing is not known; choose one of"),
@@ -246,7 +252,7 @@ def test_trials_of_other_processes_are_left_to_them(search, stage, tmp_path, mon
         ),
     ],
 )
-def test_what_is_refused(search, arguments, line):
+def test_wrong_search_settings_are_refused(search, arguments, line):
     result = search(2, *arguments)
     assert result.returncode == 2
     assert result.stderr.startswith(line)
@@ -254,7 +260,7 @@ def test_what_is_refused(search, arguments, line):
     assert "without -m" not in result.stderr
 
 
-def test_no_optuna_is_one_line(search, monkeypatch):
+def test_missing_optuna_names_install_command(search, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     result = search(2)
     assert result.returncode == 2
@@ -263,23 +269,26 @@ def test_no_optuna_is_one_line(search, monkeypatch):
     )
 
 
-def test_values_that_do_not_go_together_are_a_job_that_failed(search, stage, tmp_path, monkeypatch):
-    """What was composed before anything ran was each value beside the others' first ones."""
-    compose = ConfigLoaderImpl.load_sweep_config
+def test_values_that_conflict_fail_only_their_job(search, stage, tmp_path, monkeypatch):
+    """Before the first job Hydra composes each value with the first values of the other settings only."""
 
-    def refuse(self, master_config, sweep_overrides):
-        if stage.seen and "classifier.hidden=8" in sweep_overrides:
-            raise HydraException("8 does not go\nwith that")
-        return compose(self, master_config, sweep_overrides)
+    def refuse(launch):
+        def launch_or_refuse(job, number):
+            if stage.seen and "classifier.hidden=8" in job:
+                raise HydraException("8 does not go\nwith that")
+            return launch(job, number)
 
-    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", refuse)
+        return launch_or_refuse
+
+    real = search_module.search
+    monkeypatch.setattr(search_module, "search", lambda cfg, given, launch: real(cfg, given, refuse(launch)))
     assert search(4).returncode == 1
     assert 0 < len(stage.seen) < 4
     assert statuses(tmp_path) == ["done"] * len(stage.seen) + ["failed"] * (4 - len(stage.seen))
     assert "8 does not go with that" in (only(tmp_path) / "table.csv").read_text()
 
 
-def test_a_job_without_a_record_ends_the_search(search, stage, monkeypatch):
+def test_job_without_a_record_ends_the_search(search, stage, monkeypatch):
     monkeypatch.setattr("hypercolumns.sweeps.jobs.JobRecord.write", lambda *_: None)
     result = search(2)
     assert result.returncode == 2
@@ -287,16 +296,16 @@ def test_a_job_without_a_record_ends_the_search(search, stage, monkeypatch):
     assert len(stage.seen) == 1
 
 
-def test_a_search_without_a_figure_ends(search, stage, monkeypatch):
-    monkeypatch.setattr("hypercolumns.sweeps.jobs._figures", lambda run: {})
+def test_job_without_a_miou_ends_the_search(search, stage, monkeypatch):
+    monkeypatch.setattr("hypercolumns.sweeps.jobs.figures", lambda run: {})
     result = search(3)
     assert result.returncode == 2
-    assert "a search needs a mIoU to go by" in result.stderr
+    assert "a search needs the mIoU of its jobs" in result.stderr
     assert len(stage.seen) == 1
 
 
 class Falling(LightningModule):
-    """Its val/miou is 1, 1/2, 1/3, ..."""
+    """A module with a val/miou of 1, 1/2, 1/3, ..."""
 
     def __init__(self):
         super().__init__()
@@ -322,47 +331,56 @@ def fit(folder, stage="train", minimise=False):
 
 
 @pytest.mark.filterwarnings("ignore:.*(does not have many workers|LeafSpec)")
-def test_a_training_is_judged_by_the_figure_of_each_epoch(tmp_path):
-    told = []
+def test_pruning_reports_metric_of_each_epoch(tmp_path):
+    reports = []
 
     def judge(epoch, figure):
-        told.append((epoch, figure))
+        reports.append((epoch, figure))
         return figure < 0.4
 
-    with search_trial("train", judge), pytest.raises(PrunedError, match=r"given up after epoch 3, val/miou 0\.333$"):
+    with (
+        search_trial("train", judge),
+        pytest.raises(PrunedError, match=r"stopped by the search after epoch 3 with val/miou 0\.333$"),
+    ):
         fit(tmp_path)
-    assert told == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
-    told.clear()
-    with search_trial("train", judge), pytest.raises(PrunedError, match=r"given up after epoch 1, val/miou 1\.000$"):
+    assert reports == [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))]
+    reports.clear()
+    with (
+        search_trial("train", judge),
+        pytest.raises(PrunedError, match=r"stopped by the search after epoch 1 with val/miou 1\.000$"),
+    ):
         fit(tmp_path, minimise=True)
-    assert told == [(0, -1.0)]
-    told.clear()
+    assert reports == [(0, -1.0)]
+    reports.clear()
     with search_trial("train", judge):
         fit(tmp_path, stage="pretrain")
     fit(tmp_path)
-    assert told == []
+    assert reports == []
 
 
-def test_a_bad_run_is_given_up(search, tmp_path):
-    """The pruner gives up whatever is below the figure; the samples are extracted once, and the checkpoints stay."""
+def test_pruned_run_keeps_its_checkpoints(search, tmp_path):
+    """The pruner stops every run below its threshold; the samples are extracted once, and the checkpoints stay."""
     threshold = "_target_=optuna.pruners.ThresholdPruner", "n_warmup_steps=0"
     settings = [*(f"search.pruner.{setting}" for setting in threshold), "+search.pruner.lower=0.999"]
     result = search(2, "~search.pruner.n_startup_trials", *settings)
     assert result.returncode == 0, result.stderr
     assert statuses(tmp_path) == ["pruned"] * 2
     records = [json.loads(path.read_text()) for path in (only(tmp_path) / "jobs").iterdir()]
-    assert all(record["reason"].startswith("given up after epoch 1, val/sample_miou 0.") for record in records)
+    assert all(
+        record["reason"].startswith("stopped by the search after epoch 1 with val/sample_miou 0.") for record in records
+    )
     assert [trial.state for trial in study(tmp_path).trials] == [TrialState.PRUNED] * 2
     assert len(list(tmp_path.glob("runs/shapes/rgb/samples/*/index.json"))) == 1
     assert len(list(tmp_path.glob("runs/shapes/rgb/pretrain/*/checkpoints/last.ckpt"))) == 2
 
 
 @pytest.mark.slow(seconds=50)
-def test_a_search_that_is_killed_goes_on_from_the_checkpoint(tmp_path):
+def test_killed_search_resumes_from_checkpoint(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "trainer.max_epochs=40", "search=optuna", LR]
     command += ["search.trials=3", "search.pruner=null"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    while len(list(tmp_path.glob("runs/shapes/rgb/pretrain/[!l]*/checkpoints/last.ckpt"))) < 2:  # not of `latest`
+    # [!l] leaves out the link `latest`
+    while len(list(tmp_path.glob("runs/shapes/rgb/pretrain/[!l]*/checkpoints/last.ckpt"))) < 2:
         assert process.poll() is None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)

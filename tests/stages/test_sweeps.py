@@ -1,4 +1,4 @@
-"""Sweeps as they are started, in this process."""
+"""Sweeps, started as from the command line in this process."""
 
 import csv
 import io
@@ -8,9 +8,9 @@ import sys
 from threading import Thread
 
 import pytest
-from conftest import ROOT
+from helpers.paths import ROOT
+from helpers.small_runs import RGB, config
 from rich.console import Console
-from small_runs import RGB, config
 
 from hypercolumns.cli.paths import stable_sweep_name
 from hypercolumns.errors import MissingInputError
@@ -40,7 +40,7 @@ CHOICES = (("squeezenet1_1", "0.000316"), ("resnet50", "0.001"))
 @pytest.fixture
 def sweep(run_script, tmp_path):
     def start(*arguments):
-        stage = next((one.partition("=")[2] for one in arguments if one.startswith("stage=")), "all")
+        stage = next((text.partition("=")[2] for text in arguments if text.startswith("stage=")), "all")
         return run_script("train.py", "-m", *taken(stage, TINY), *arguments, cwd=tmp_path)
 
     return start
@@ -56,11 +56,12 @@ def listed(place):
         return list(csv.DictReader(file))
 
 
-def made(place, pattern):
+def times_of(place, pattern):
+    """Return the modification time of each matching file outside the folders `latest`."""
     return {path: path.stat().st_mtime_ns for path in place.glob(pattern) if path.parent.name != "latest"}
 
 
-def test_a_sweep_ends_in_a_table_and_again_does_nothing_twice(sweep, tmp_path):
+def test_sweep_writes_table_and_repeats_no_job(sweep, tmp_path):
     arguments = ["stage=pretrain", "classifier.hidden=4,0,8", "optimizer.lr=1e-3,0.1"]
     result = sweep(*arguments)
     assert result.returncode == 1
@@ -87,40 +88,40 @@ def test_a_sweep_ends_in_a_table_and_again_does_nothing_twice(sweep, tmp_path):
     assert markdown[0] == "|  | hidden | lr | mIoU | 95% interval | boundary | seconds | run |"
     assert len(markdown) == 8
     assert f"| 5 | 0 | 0.001 |  |  |  |  | failed: {reason} |" in markdown
-    assert len(made(tmp_path, "runs/shapes/rgb/samples/*/index.json")) == 1
+    assert len(times_of(tmp_path, "runs/shapes/rgb/samples/*/index.json")) == 1
 
-    work = "runs/shapes/rgb/*/*/[!ce]*.[jns]*"  # all but config.yaml and environment.json, of jobs that are not done
-    before = made(tmp_path, work)
+    work = "runs/shapes/rgb/*/*/[!ce]*.[jns]*"  # config.yaml and environment.json change with each try of a failed job
+    before = times_of(tmp_path, work)
     assert len(before) > 12
     again = sweep("optimizer.lr=1e-3,0.1", *arguments[:2], "num_workers=0")
     assert again.returncode == 1
     assert "epoch 1" not in again.stdout
-    assert made(tmp_path, work) == before
+    assert times_of(tmp_path, work) == before
     assert sorted((row["miou"], row["seconds"]) for row in listed(tmp_path)) == sorted(
         (row["miou"], row["seconds"]) for row in rows
     )
 
 
-def test_each_job_takes_the_samples_and_the_pretrained_model_of_its_own(sweep, tmp_path):
+def test_each_job_uses_its_own_samples_and_start(sweep, tmp_path):
     result = sweep("stage=train", "sampler.n=5,6", "batch_size=6", "augment.crop=32", "trainer.limit_train_batches=1")
     assert result.returncode == 0, result.stderr
     assert {row["sampler.n"] for row in listed(tmp_path)} == {"5", "6"}
     samples, starts = [
-        [json.loads(path.read_text())["identity"][of] for path in made(tmp_path, f"runs/shapes/rgb/{stage}/*/run.json")]
-        for stage, of in (("pretrain", "samples"), ("train", "start"))
+        [json.loads(path.read_text())["identity"][key] for path in times_of(tmp_path, f"runs/*/*/{stage}/*/run.json")]
+        for stage, key in (("pretrain", "samples"), ("train", "start"))
     ]
     assert len(set(samples)) == len(set(starts)) == 2
 
 
-def test_jobs_that_name_no_samples_share_what_the_first_one_made(sweep, tmp_path):
+def test_jobs_without_sampler_share_one_store(sweep, tmp_path):
     quick = ("batch_size=6", "augment.crop=32", "trainer.limit_train_batches=1")
     assert sweep("stage=train", "optimizer.lr=0.1,0.2", *quick).returncode == 0
     for record in ("samples/*/index.json", "pretrain/*/run.json"):
-        assert len(made(tmp_path, f"runs/shapes/rgb/{record}")) == 1
+        assert len(times_of(tmp_path, f"runs/shapes/rgb/{record}")) == 1
     assert len({row["run"] for row in listed(tmp_path)}) == 2
 
 
-def test_a_bug_is_a_failed_job_with_its_traceback(sweep, tmp_path, monkeypatch):
+def test_bug_fails_one_job_with_a_traceback(sweep, tmp_path, monkeypatch):
     def broken(cfg):
         if cfg.seed == 1:
             raise KeyError("a bug | of\nours")
@@ -140,7 +141,7 @@ def test_a_bug_is_a_failed_job_with_its_traceback(sweep, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
+def test_stopping_a_job_stops_the_sweep(sweep, tmp_path, monkeypatch, stop):
     seen = []
 
     def stopped(cfg):
@@ -155,7 +156,7 @@ def test_who_stops_a_sweep_stops_all_of_it(sweep, tmp_path, monkeypatch, stop):
 
 
 @pytest.mark.parametrize(("width", "terminal"), [(60, True), (80, True), (200, True), (60, False)])
-def test_a_narrow_terminal_or_a_log_cuts_no_figure_and_no_reason(tmp_path, monkeypatch, width, terminal):
+def test_narrow_table_keeps_metrics_and_reasons(tmp_path, monkeypatch, width, terminal):
     screen = Console(width=width, force_terminal=terminal, color_system=None, file=io.StringIO())
     monkeypatch.setattr(table, "console", screen)
     overrides = [[f"cnn={cnn}", "classifier.hidden=256", f"optimizer.lr={lr}"] for cnn, lr in CHOICES]
@@ -172,7 +173,7 @@ def test_a_narrow_terminal_or_a_log_cuts_no_figure_and_no_reason(tmp_path, monke
     assert ("12.3" in text) == (width > 80 or not terminal)
 
 
-def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch, capsys):
+def test_second_process_waits_for_the_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     cfg, order = config("train", *RGB, "stage=pretrain"), []
 
@@ -188,11 +189,11 @@ def test_a_run_is_one_process_s_at_a_time(tmp_path, monkeypatch, capsys):
         run.mark_finished({"miou": None})
     other.join()
     assert order == [True]
-    assert "waiting for another process, which is at" in capsys.readouterr().out
+    assert "waiting for another process that works on" in capsys.readouterr().out
     assert not list((tmp_path / "pretrain").glob(".*"))
 
 
-def test_several_processes_are_refused_before_any_job(sweep, tmp_path):
+def test_several_devices_are_refused_before_jobs(sweep, tmp_path):
     result = sweep("stage=pretrain", "trainer.devices=2", "cnn=rgb,sqn", "seed=range(0,2)", "data.name='it s'")
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
@@ -203,19 +204,19 @@ def test_several_processes_are_refused_before_any_job(sweep, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_nodes_count_too():
+def test_several_nodes_are_refused():
     cfg = config("train", "+trainer.num_nodes=2", "trainer.accelerator=cpu")
     with pytest.raises(Exception, match=r"num_nodes=2 asks for 2; give trainer=default .*: python train.py seed=0$"):
         refuse_several_processes(cfg, ["seed=0"])
 
 
-def test_a_search_without_m_is_refused(run_script, tmp_path):
+def test_search_without_m_is_refused(run_script, tmp_path):
     result = run_script("train.py", *TINY, "search=optuna", cwd=tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "search=optuna goes with -m" in result.stderr
+    assert "search=optuna needs -m" in result.stderr
 
 
-def test_the_command_instead_runs_each_job(tmp_path):
+def test_one_by_one_command_runs_each_job(tmp_path):
     command = one_by_one(["a=1,2", "b='x y'", "c=range(3,5)"])
     assert command.startswith("for s1 in a=1 a=2; do for s2 in c=3 c=4; do python train.py ")
     shown = command.replace("python train.py", "printf '%s;'").replace("; done; done", "; echo; done; done")
@@ -224,11 +225,11 @@ def test_the_command_instead_runs_each_job(tmp_path):
     assert one_by_one(["lr=interval(1,2)"]) is None
 
 
-def test_the_same_settings_have_the_same_folder():
+def test_same_settings_give_same_sweep_name():
     def name(*arguments):
         flag, named, *same = stable_sweep_name(arguments)
         assert flag == "-m"
-        assert same == [one for one in arguments if one not in ("-m", "--multirun")]
+        assert same == [text for text in arguments if text not in ("-m", "--multirun")]
         return named
 
     assert name("-m", "a=1,2", "b=3") == name("b=3", "--multirun", "a=1,2", "overwrite=true", "hydra/launcher=joblib")
@@ -238,7 +239,7 @@ def test_the_same_settings_have_the_same_folder():
     assert (flag, named[:2], named[3:]) == ("-m", ["--config-dir", "conf"], ["a=1,2", "b=3"])
 
 
-def test_ranking_and_columns():
+def test_jobs_are_ranked_with_differing_columns():
     records = [
         JobRecord(0, ["cnn=vgg", "optimizer.lr=0.00012345678", "+x.lr=1"], FAILED, "why | so"),
         JobRecord(1, ["cnn=vgg", "optimizer.lr=0.1", "+x.lr=2"], PRUNED, "given up"),
@@ -249,20 +250,20 @@ def test_ranking_and_columns():
     ranked = table.rank_jobs(records)
     assert [record.number for record in ranked] == [4, 3, 2, 1, 0]
     assert table.differing_settings(ranked)[-1] == {"optimizer.lr": "0.00012345678", "x.lr": "1"}
-    header, *rows = table._cells(ranked)
+    header, *rows = table.cells(ranked)
     assert header == ["", "optimizer.lr", "x.lr", "mIoU", "boundary", "seconds", "run"]
     assert rows[0] == ["1", "0.3", "", "0.200", "", "", "better"]
     assert rows[-1] == ["5", "0.000123", "1", "", "", "", "failed: why | so"]
 
 
-def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
+def test_repeated_jobs_have_a_mean(tmp_path, capsys):
     def record(number, lr, fold, miou):
         overrides = ["data=voc", f"optimizer.lr={lr}", f"data.val_group={fold}", f"seed={number % 2}"]
         return JobRecord(number, overrides, FAILED if miou is None else DONE, None if miou else "so", miou)
 
     records = [record(0, 0.1, "a", 0.4), record(1, 0.1, "b", 0.5), record(2, 0.1, "c", 0.6)]
     records += [record(3, 0.2, "a", 0.7), record(4, 0.2, "b", 0.6), record(5, 0.2, "c", None)]
-    records += [record(6, 0.3, "a", 0.9)]  # one is no mean
+    records += [record(6, 0.3, "a", 0.9)]  # a single job has no mean
     table.show_sweep(table.rank_jobs(records), tmp_path)
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[9:] == [
@@ -275,13 +276,13 @@ def test_jobs_that_only_repeat_one_another_have_a_mean(tmp_path, capsys):
     assert "means over data.val_group and seed" in capsys.readouterr().out
 
 
-def test_where_nothing_repeats_there_is_no_mean(tmp_path, capsys):
+def test_jobs_without_repeats_have_no_mean(tmp_path, capsys):
     records = [JobRecord(number, [f"optimizer.lr={number}"], DONE, miou=0.5) for number in range(3)]
     table.show_sweep(records, tmp_path)
     assert "mean" not in capsys.readouterr().out + (tmp_path / "table.md").read_text()
 
 
-def test_the_hyperparameters_of_a_sweep_have_columns_of_their_own(sweep, tmp_path):
+def test_swept_settings_are_tensorboard_columns(sweep, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -289,24 +290,24 @@ def test_the_hyperparameters_of_a_sweep_have_columns_of_their_own(sweep, tmp_pat
     seen = []
     for events in tmp_path.glob("runs/shapes/rgb/events/*"):
         metadata = EventAccumulator(str(events)).Reload().SummaryMetadata("_hparams_/session_start_info")
-        found = HParamsPluginData.FromString(metadata.plugin_data.content).session_start_info.hparams
-        seen.append((found["classifier.hidden"].number_value, found["optimizer.weight_decay"].number_value))
-        assert "bootstrap" not in found
+        values = HParamsPluginData.FromString(metadata.plugin_data.content).session_start_info.hparams
+        seen.append((values["classifier.hidden"].number_value, values["optimizer.weight_decay"].number_value))
+        assert "bootstrap" not in values
     assert sorted(seen) == [(4, 0.5), (8, 0.5)]
 
 
 @pytest.mark.slow
-def test_two_jobs_at_once_by_joblib(tmp_path):
-    """The documented example of a launcher; jobs that need the same input share it."""
+def test_joblib_runs_two_jobs_at_once(tmp_path):
+    """Run the documented example of a launcher; jobs that need the same input share it."""
     command = [sys.executable, str(ROOT / "train.py"), "-m", *TINY, "stage=pretrain", "classifier.hidden=4,8,0"]
     command += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert [row["status"] for row in listed(tmp_path)] == ["done", "done", "failed"]
-    assert len(made(tmp_path, "runs/shapes/rgb/samples/*/index.json")) == 1
+    assert len(times_of(tmp_path, "runs/shapes/rgb/samples/*/index.json")) == 1
 
 
-def test_an_input_that_is_still_missing_when_it_was_made(monkeypatch):
+def test_input_missing_after_its_stage_raises(monkeypatch):
     monkeypatch.setattr(jobs, "compose_stage", lambda stage: stage)
     done = []
 
@@ -316,10 +317,10 @@ def test_an_input_that_is_still_missing_when_it_was_made(monkeypatch):
             raise MissingInputError("no samples that fit", "extract")
 
     with pytest.raises(MissingInputError, match="no samples that fit"):
-        jobs._run_with_input("pretrain", run)
+        jobs.run_with_input("pretrain", run)
     assert done == ["pretrain", "extract", "pretrain"]
 
 
-def test_a_bug_in_the_table_ends_the_sweep():
-    with pytest.raises(ZeroDivisionError), table._exit_on_error():
+def test_bug_in_the_table_ends_the_sweep():
+    with pytest.raises(ZeroDivisionError), table.exit_on_error():
         1 / 0  # noqa: B018

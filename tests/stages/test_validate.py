@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.small_runs import RGB, config, only, run
 from PIL import Image
-from small_runs import RGB, config, only, run
 
 from hypercolumns.data import ImageMaskPair, checks, quarantine, shapes
 from hypercolumns.errors import ArgumentError, BadDataError, HypercolumnsError, UnreadableError
@@ -25,7 +25,7 @@ BAD = {"train_00001", "train_00004", "val_00002"}
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """The folder of a set in VOC's layout, of 8 train and 4 val images."""
+    """The folder of a valid data set in VOC's layout, with 8 train and 4 val images."""
     root = tmp_path_factory.mktemp("sound")
     layout = shapes(root, train_images=8, val_images=4).splits["train"][0].image.parents[1]
     (layout / "classes.txt").write_text("background\ndisc\nbox\ntriangle\nstar\nring\nmoon\n")
@@ -39,7 +39,7 @@ def files(root, id):
 
 @pytest.fixture
 def root(sound, tmp_path, monkeypatch):
-    """The same, with four files of three images that can't be used."""
+    """A copy of the data set in the working directory; four damaged files make three images unusable."""
     monkeypatch.chdir(tmp_path)
     root = shutil.copytree(sound, tmp_path / "data")
     image, _ = files(root, "train_00001")
@@ -57,8 +57,8 @@ def root(sound, tmp_path, monkeypatch):
 
 def settings(root, *more):
     classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
-    own = ["data=voc", f"data.root={root}", f"data.classes={classes}", "data.name=mine", "num_workers=0"]
-    return [*(one for one in RGB if not one.startswith("data")), *own, *more]
+    data = ["data=voc", f"data.root={root}", f"data.classes={classes}", "data.name=mine", "num_workers=0"]
+    return [*(text for text in RGB if not text.startswith("data")), *data, *more]
 
 
 def listed(path):
@@ -67,8 +67,8 @@ def listed(path):
 
 
 class TestValidate:
-    def test_all_that_is_wrong_is_in_one_report(self, root, tmp_path, monkeypatch, capsys):
-        monkeypatch.setattr(model, "backbone", None)  # for none is needed
+    def test_report_lists_every_problem(self, root, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(model, "backbone", None)  # the stage must not build a backbone
         with pytest.raises(
             BadDataError, match=r"data mine: 3 of 12 images can't be used; .*offenders\.csv lists"
         ) as end:
@@ -87,36 +87,36 @@ class TestValidate:
             "can't be decoded (",
             "does not exist",
             "is empty;",
-            "2 pixels have labels that are no class (9);",
+            "2 pixels have labels that are not a class (9);",
         ]
         printed = capsys.readouterr().out
         for row, beginning in zip(rows, beginnings, strict=True):
             assert row["problem"].startswith(beginning)
             assert f"{row['split']}: {row['file']} {row['problem']}\n" in printed
 
-    def test_what_is_found_is_shown_also_if_it_cant_be_written(self, root, tmp_path, capsys):
+    def test_problems_are_printed_without_a_report(self, root, tmp_path, capsys):
         (tmp_path / "runs").touch()
         with pytest.raises(HypercolumnsError, match="can't be written"):
             run("validate", base=settings(root))
         assert f"train: {files(root, 'train_00004')[0]} is empty; " in capsys.readouterr().out
 
-    def test_the_rest_is_summarised(self, root, tmp_path, capsys):
+    def test_summary_counts_the_usable_images(self, root, tmp_path, capsys):
         with pytest.raises(BadDataError):
             run("validate", base=settings(root))
         folder = tmp_path / "runs" / "mine" / "validate"
         counts, within, void, sizes = np.zeros(7, int), np.zeros(7, int), 0, []
         for number in (0, 2, 3, 5, 6, 7):
             with Image.open(files(root, f"train_{number:05}")[1]) as mask:
-                found = np.bincount(np.array(mask).ravel(), minlength=256)
+                labels = np.bincount(np.array(mask).ravel(), minlength=256)
                 sizes.append((mask.width * mask.height, *mask.size))
-            counts, within, void = counts + found[:7], within + (found[:7] > 0), void + found[IGNORE_INDEX]
+            counts, within, void = counts + labels[:7], within + (labels[:7] > 0), void + labels[IGNORE_INDEX]
         of_train = read_json(folder / "summary.json")["splits"]["train"]
         assert (of_train["images"], of_train["usable"], of_train["without_labels"]) == (8, 6, 0)
         assert of_train["absent"] == ["moon"]
         assert of_train["void"] == {"pixels": void, "share": void / (void + counts.sum()), "images": 6}
-        assert [one["pixels"] for one in of_train["classes"].values()] == counts.tolist()
-        assert [one["images"] for one in of_train["classes"].values()] == within.tolist()
-        assert sum(one["share"] for one in of_train["classes"].values()) == pytest.approx(1)
+        assert [row["pixels"] for row in of_train["classes"].values()] == counts.tolist()
+        assert [row["images"] for row in of_train["classes"].values()] == within.tolist()
+        assert sum(row["share"] for row in of_train["classes"].values()) == pytest.approx(1)
         sizes = sorted(sizes)
         shown = {"smallest": sizes[0][1:], "median": sizes[3][1:], "largest": sizes[-1][1:]}
         assert of_train["sizes"] == {"distinct": 6} | {name: list(size) for name, size in shown.items()}
@@ -124,10 +124,10 @@ class TestValidate:
         assert [int(row["pixels"]) for row in rows if row["split"] == "train"] == [*counts, void]
         assert [row["class"] for row in rows if row["split"] == "train"][-2:] == ["moon", ""]
         printed = capsys.readouterr().out
-        assert "train: 6 of 8 images can be used, of 6 sizes from" in printed
-        assert "warning: val has no pixel of moon" in printed
+        assert "train: 6 of 8 images can be used, in 6 sizes from" in printed
+        assert "warning: val has no pixels of moon" in printed
 
-    def test_nothing_can_be_used(self, root, tmp_path, capsys):
+    def test_set_without_usable_images_is_summarised(self, root, tmp_path, capsys):
         (root / "VOCdevkit" / "VOC2012" / "classes.txt").write_text("background\n")
         with pytest.raises(BadDataError, match="12 of 12 images can't be used"):
             run("validate", base=settings(root))
@@ -135,7 +135,7 @@ class TestValidate:
         assert (of_val["usable"], of_val["sizes"], of_val["absent"]) == (0, {"distinct": 0}, ["background"])
         assert "val: 0 of 4 images can be used\n" in capsys.readouterr().out
 
-    def test_what_is_sound_passes(self, sound, tmp_path, monkeypatch, run_script):
+    def test_valid_set_passes(self, sound, tmp_path, monkeypatch, run_script):
         done = run_script(
             "train.py", "stage=validate", *taken("validate", settings(sound, "data.val=train")), cwd=tmp_path
         )
@@ -143,7 +143,7 @@ class TestValidate:
         assert "warning: 8 images are in several splits: train_00000, " in done.stdout
         assert listed(tmp_path / "runs" / "mine" / "validate" / "offenders.csv") == []
 
-    def test_exit_code(self, root, tmp_path, run_script):
+    def test_exit_codes_of_bad_data_and_bad_settings(self, root, tmp_path, run_script):
         done = run_script("train.py", "stage=validate", *taken("validate", settings(root)), cwd=tmp_path)
         assert done.returncode == 1
         assert done.stderr.startswith("error: data mine: 3 of 12 images can't be used; ")
@@ -153,19 +153,19 @@ class TestValidate:
         )
         assert done.returncode == 2
 
-    def test_names_of_files_stay_what_they_are_and_on_their_line(self, tmp_path, monkeypatch, capsys):
+    def test_odd_file_names_stay_on_one_line(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "classes.txt").write_text("[red]<script>\n$\\frac$\n")
         for number, name in enumerate(["ok", "a\nerror: [red]x", "<b>"]):
             for place, suffix in (("images", ".png"), ("masks", ".png")):
                 (tmp_path / place).mkdir(exist_ok=True)
                 Image.new("L", (4, 3), 9 * number).save(tmp_path / place / f"{name}{suffix}")
-        own = ["data=folder", "data.images=images", "data.masks=masks", "data.classes=classes.txt", "num_workers=0"]
+        data = ["data=folder", "data.images=images", "data.masks=masks", "data.classes=classes.txt", "num_workers=0"]
         with pytest.raises(BadDataError, match="2 of 3 images"):
-            run("validate", base=[*(one for one in RGB if not one.startswith("data")), *own])
+            run("validate", base=[*(text for text in RGB if not text.startswith("data")), *data])
         lines = capsys.readouterr().out.splitlines()
         assert any(
-            ": masks/a\\nerror: [red]x.png 12 pixels have labels that are no class (9); " in line for line in lines
+            ": masks/a\\nerror: [red]x.png 12 pixels have labels that are not a class (9); " in line for line in lines
         )
         assert any("│ [red]<script> │" in line for line in lines)
         assert not any(line.startswith("error") for line in lines)
@@ -174,7 +174,7 @@ class TestValidate:
 
 
 class TestSkip:
-    def test_the_result_is_that_of_a_set_without_them(self, root, tmp_path):
+    def test_skip_equals_a_set_without_bad_images(self, root, tmp_path):
         smaller = shutil.copytree(root, tmp_path / "smaller")
         for split in ("train", "val"):
             path = smaller / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / f"{split}.txt"
@@ -192,7 +192,7 @@ class TestSkip:
         assert left.fingerprint() == fewer.fingerprint()
         assert [pair.id for pair in left.splits["val"]] == [pair.id for pair in fewer.splits["val"]]
 
-    def test_what_is_left_out_is_listed_and_looked_for_once(self, root, tmp_path, monkeypatch, capsys):
+    def test_skipped_images_are_listed_checked_once(self, root, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25"))
         checked = []
@@ -213,21 +213,21 @@ class TestSkip:
         assert {row["id"] for row in listed(listing)} == BAD - {"train_00001"}
         assert checked == [12, 1]
 
-    def test_what_stage_validate_found_is_not_looked_for_again(self, root, monkeypatch):
+    def test_checks_of_stage_validate_are_reused(self, root, monkeypatch):
         with pytest.raises(BadDataError):
             run("validate", base=settings(root))
         monkeypatch.setattr(quarantine, "check_pairs", None)
         images = image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25")))
         assert len(images.splits["train"]) == 6
         classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
-        classes.write_text(classes.read_text() + "sun\n")  # which makes other labels right
+        classes.write_text(classes.read_text() + "sun\n")  # more labels are valid now, so the checks must run again
         with pytest.raises(TypeError, match="not callable"):
             image_index(config("train", *settings(root, "data.on_bad=skip")))
 
     @pytest.mark.parametrize(
         "pairs", ["none", [], {"0": None}, {"0": [["a", "b", "c"]]}, {"0": [None]}, None, "cut"], ids=str
     )
-    def test_a_damaged_memory_is_none(self, root, pairs):
+    def test_damaged_checks_file_is_ignored(self, root, pairs):
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25"))
         images, _ = listed_images(cfg)
         folder = checks_dir(cfg, images)
@@ -239,7 +239,7 @@ class TestSkip:
         path.write_text(json.dumps(whole)[:-9] if pairs == "cut" else json.dumps(kept))
         assert quarantine.load_checks(folder, images) == {}
 
-    def test_an_interruption_loses_nothing(self, root, monkeypatch):
+    def test_interrupted_checks_are_kept(self, root, monkeypatch):
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25"))
         check_pairs, checked = quarantine.check_pairs, []
 
@@ -254,8 +254,8 @@ class TestSkip:
         assert len(image_index(cfg).splits["train"]) == 6
         assert checked == [12 - 5]
 
-    def test_the_share_that_is_allowed_is_allowed(self, sound, tmp_path, monkeypatch):
-        """0.29 * 100 is less than 29."""
+    def test_max_invalid_is_inclusive(self, sound, tmp_path, monkeypatch):
+        """In floating point, 0.29 * 100 is less than 29."""
         monkeypatch.chdir(tmp_path)
         cfg = config("train", *settings(sound))
         images, _ = listed_images(cfg)
@@ -267,12 +267,12 @@ class TestSkip:
         assert quarantine.drop_invalid(images, folder, max_invalid=0.29).splits["train"] == tuple(pairs[29:])
         with pytest.raises(
             ArgumentError,
-            match=r"^max_invalid=0\.28 is exceeded: 29 of 100 train .*: mend them, or raise the limit$",
+            match=r"^max_invalid=0\.28 is exceeded: 29 of 100 train .*: repair them, or raise the limit$",
         ):
             quarantine.drop_invalid(images, folder, max_invalid=0.28)
 
-    def test_a_fault_of_the_machine_is_not_remembered(self, root, monkeypatch):
-        """And leaves nothing out: the file may be as good as any."""
+    def test_machine_error_is_not_remembered(self, root, monkeypatch):
+        """An I/O error ends the command and quarantines nothing: the file may be valid."""
         broken, read = files(root, "train_00000")[0], checks.read_image
 
         def fail(path, size):
@@ -306,18 +306,18 @@ class TestSkip:
             ),
         ],
     )
-    def test_what_is_refused(self, root, override, message):
+    def test_wrong_skip_settings_are_refused(self, root, override, message):
         with pytest.raises(HypercolumnsError, match=message):
             run("extract", base=settings(root, "data.on_bad=skip", override))
 
-    def test_a_split_of_which_nothing_is_left(self, root):
+    def test_split_without_usable_images_is_refused(self, root):
         for number in range(4):
             files(root, f"val_{number:05}")[0].write_bytes(b"<html>")
-        message = r"4 of 4 val images can't be used, so there is nothing left: .*quarantine\.csv: mend them$"
+        message = r"4 of 4 val images can't be used, so the split is empty: .*quarantine\.csv: repair them$"
         with pytest.raises(HypercolumnsError, match=message):
             image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=1")))
 
-    def test_fewer_images_are_chosen_of_those_that_are_left(self, root):
+    def test_train_subset_counts_usable_images_only(self, root):
         skip = ["data.on_bad=skip", "data.max_invalid=0.25"]
         images = image_index(config("train", *settings(root, *skip, "data.train_subset=6")))
         assert len(images.splits["train"]) == 6

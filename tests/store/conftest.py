@@ -1,37 +1,14 @@
-"""A small store: two shards of train, one of val."""
+"""A small store: two shards of split train and one of split val."""
 
 import pytest
-import torch
+from helpers.sample_store import write
 
-from hypercolumns.store import ImageSamples, StoreWriter, writer
-
-SPLITS = {"train": 5, "val": 2}
-COUNTS = [3, 0, 4, 2, 1]  # samples of each image
-
-
-def make_image(number, count=None):
-    generator = torch.Generator().manual_seed(number)
-    count = COUNTS[number] if count is None else count
-    return ImageSamples(
-        f"image {number}",
-        (10 + number, 20),
-        torch.randint(0, 10, (count, 2), generator=generator),
-        torch.randint(0, 5, (count,), generator=generator),
-        torch.randn(count, 6, generator=generator) * 100 + 1000,
-    )
-
-
-def write(folder, fingerprint, make=make_image, splits=SPLITS):
-    """What stage extract does."""
-    with StoreWriter(folder, fingerprint, splits) as store:
-        for split in splits:
-            for shard in store.claims(split):
-                store.write(shard, [make(number) for number in store.images(shard)])
-        store.write_index()
+from hypercolumns.store import writer
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
+    """Limit shards to three images."""
     monkeypatch.setattr(writer, "MIN_SHARD_IMAGES", 3)
 
 
@@ -42,5 +19,6 @@ def fingerprint():
 
 @pytest.fixture
 def folder(tmp_path, fingerprint):
+    """Return the folder of a finished store."""
     write(tmp_path / "store", fingerprint)
     return tmp_path / "store"

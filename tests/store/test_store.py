@@ -1,3 +1,5 @@
+"""Reading and writing a store, also after a kill and by several processes."""
+
 import json
 import os
 import pickle
@@ -8,7 +10,7 @@ import sys
 import pytest
 import safetensors.torch
 import torch
-from store.conftest import COUNTS, SPLITS, make_image, write
+from helpers.sample_store import COUNTS, SPLITS, make_image, write
 
 from hypercolumns.cli.app import error_line
 from hypercolumns.errors import HypercolumnsError
@@ -20,19 +22,19 @@ def contents(folder):
 
 
 class TestReading:
-    def test_everything_comes_back(self, folder, fingerprint):
+    def test_samples_equal_those_written(self, folder, fingerprint):
         store = SampleStore(folder)
         assert store.fingerprint == fingerprint_of(folder) == fingerprint
         split = store.split("train")
         assert (len(split), len(store.split("val"))) == (10, 3)
-        for image, found in zip(map(make_image, range(5)), split.images(), strict=True):
-            assert (found.id, found.size) == (image.id, image.size)
-            assert torch.equal(found.positions.long(), image.positions)
-            assert torch.equal(found.labels.long(), image.labels)
-            assert torch.equal(found.features, image.features.half())
+        for image, stored in zip(map(make_image, range(5)), split.images(), strict=True):
+            assert (stored.id, stored.size) == (image.id, image.size)
+            assert torch.equal(stored.positions.long(), image.positions)
+            assert torch.equal(stored.labels.long(), image.labels)
+            assert torch.equal(stored.features, image.features.half())
 
     @pytest.mark.parametrize("rows", [[9, 0, 5, 5, 7, 2], [0, 1, 6, 7], [7], []])
-    def test_rows_are_fetched_in_the_order_asked_for(self, folder, rows):
+    def test_rows_are_fetched_in_requested_order(self, folder, rows):
         split = SampleStore(folder).split("train")
         images = [make_image(number) for number in range(5)]
         features, labels, (y, x) = split.fetch(torch.tensor(rows, dtype=torch.int64), with_coordinates=True)
@@ -40,16 +42,16 @@ class TestReading:
         assert (features.dtype, labels.dtype) == (torch.float16, torch.int64)
         assert torch.equal(features, torch.cat([image.features for image in images]).half()[rows])
         assert torch.equal(labels, torch.cat([image.labels for image in images])[rows])
-        middles = torch.cat([(image.positions + 0.5) / torch.tensor(image.size) for image in images])[rows]
-        assert torch.allclose(torch.stack([y, x], dim=1), middles)
+        centres = torch.cat([(image.positions + 0.5) / torch.tensor(image.size) for image in images])[rows]
+        assert torch.allclose(torch.stack([y, x], dim=1), centres)
 
-    def test_origins_are_where_samples_were_taken(self, folder):
+    def test_origins_give_image_row_and_column(self, folder):
         origins = SampleStore(folder).split("train").origins(torch.tensor([8, 0]))
         row, column = make_image(3).positions[1].tolist()
         first = make_image(0).positions[0].tolist()
         assert origins == [("image 3", row, column), ("image 0", *first)]
 
-    def test_statistics_are_those_of_what_is_stored(self, folder):
+    def test_statistics_equal_those_of_features(self, folder):
         mean, std = SampleStore(folder).split("train").statistics()
         everything = torch.cat([make_image(number).features for number in range(5)]).half().double()
         assert mean.dtype == torch.float64
@@ -72,58 +74,57 @@ class TestReading:
         assert tensors["images"].tolist() == [0, 0, 0, 2, 2, 2, 2]
         assert tensors["sums"].dtype == torch.float64
 
-    def test_the_features_stay_on_the_disk(self, folder):
+    def test_features_are_memory_mapped(self, folder):
         features = SampleStore(folder).split("train").tensors(0)["features"]
         with open("/proc/self/maps") as maps:
             mapped = [line for line in maps if "train-00000.safetensors" in line]
         starts = [range(*(int(end, 16) for end in line.split()[0].split("-"))) for line in mapped]
         assert any(features.data_ptr() in addresses for addresses in starts)
 
-    def test_another_process_maps_the_files_for_itself(self, folder):
+    def test_pickled_split_leaves_out_memory_maps(self, folder):
         split = SampleStore(folder).split("train")
+        unopened = pickle.dumps(split)
         mean, _ = split.statistics()
-        sent = pickle.loads(pickle.dumps(split))
-        assert sent._maps == {}
-        assert torch.equal(sent.statistics()[0], mean)
+        assert pickle.dumps(split) == unopened
+        assert torch.equal(pickle.loads(unopened).statistics()[0], mean)
 
-    def test_an_unfinished_store_is_refused(self, folder):
+    def test_unfinished_store_is_refused(self, folder):
         (folder / "index.json").unlink()
         with pytest.raises(HypercolumnsError, match="is not a finished store ") as caught:
             SampleStore(folder)
         assert re.search(r"is not a finished store .* stage=extract", error_line(caught.value))
 
-    def test_a_store_of_another_format_is_refused(self, folder):
+    def test_store_of_other_format_is_refused(self, folder):
         (folder / "index.json").write_text('{"format": 99}')
-        with pytest.raises(
-            HypercolumnsError, match=r"of format 99, this version reads 1; make the store anew"
-        ) as caught:
+        message = r"has format 99, but this version reads format 1; make the store again"
+        with pytest.raises(HypercolumnsError, match=message) as caught:
             SampleStore(folder)
-        assert re.search(r"make the store anew .*stage=extract .*overwrite=true", error_line(caught.value))
+        assert re.search(r"make the store again .*stage=extract .*overwrite=true", error_line(caught.value))
 
 
 class TestWriting:
-    def test_a_shard_is_there_only_with_its_sidecar(self, folder, fingerprint):
+    def test_shard_without_sidecar_is_missing(self, folder, fingerprint):
         with StoreWriter(folder, fingerprint, SPLITS) as store:
             assert store.missing("train") == []
             (folder / "train-00001.json").unlink()
             assert [shard.name for shard in StoreWriter(folder, fingerprint, SPLITS).missing("train")] == [
                 "train-00001"
             ]
-        assert not list(folder.glob(".*"))  # no locks, nothing temporary
+        assert not list(folder.glob(".*"))  # no lock files and no temporary files
 
-    def test_what_is_missing_is_made_again_and_nothing_else(self, folder, fingerprint):
+    def test_only_missing_shards_are_made_again(self, folder, fingerprint):
         before = contents(folder)
-        kept = (folder / "train-00000.safetensors").stat().st_mtime_ns
+        modified = (folder / "train-00000.safetensors").stat().st_mtime_ns
         for name in ("index.json", "train-00001.json", "val-00000.safetensors"):
             (folder / name).unlink()
         (folder / ".train-00001.safetensors.123.tmp").write_bytes(b"left by a kill")
         (folder / ".train-00001.safetensors.123d.tmp").mkdir()
         write(folder, fingerprint)
         assert contents(folder) == before
-        assert (folder / "train-00000.safetensors").stat().st_mtime_ns == kept
+        assert (folder / "train-00000.safetensors").stat().st_mtime_ns == modified
 
     @pytest.mark.parametrize("damage", ["cut", "other", "swapped", "no json"])
-    def test_a_damaged_shard_is_made_again(self, folder, fingerprint, damage):
+    def test_damaged_shard_is_made_again(self, folder, fingerprint, damage):
         before = contents(folder)
         tensors, sidecar = folder / "train-00001.safetensors", folder / "train-00001.json"
         if damage == "cut":
@@ -137,17 +138,17 @@ class TestWriting:
         write(folder, fingerprint)
         assert contents(folder) == before
 
-    def test_a_claim_is_for_one_writer_until_it_lets_go(self, tmp_path, fingerprint):
-        with StoreWriter(tmp_path, fingerprint, SPLITS) as one, StoreWriter(tmp_path, fingerprint, SPLITS) as two:
-            first, other = next(one.claims("train")), list(two.claims("train"))
-            assert [shard.name for shard in (first, *other)] == ["train-00000", "train-00001"]
-            assert list(two.claims("train")) == []
-            one.write(first, [make_image(number) for number in one.images(first)])
-            assert [shard.name for shard in two.missing("train")] == ["train-00001"]
-        with StoreWriter(tmp_path, fingerprint, SPLITS) as three:  # what `two` left
-            assert [shard.name for shard in three.claims("train")] == ["train-00001"]
+    def test_claim_excludes_other_writers(self, tmp_path, fingerprint):
+        with StoreWriter(tmp_path, fingerprint, SPLITS) as first, StoreWriter(tmp_path, fingerprint, SPLITS) as second:
+            shard, others = next(first.claims("train")), list(second.claims("train"))
+            assert [claimed.name for claimed in (shard, *others)] == ["train-00000", "train-00001"]
+            assert list(second.claims("train")) == []
+            first.write(shard, [make_image(number) for number in first.images(shard)])
+            assert [missing.name for missing in second.missing("train")] == ["train-00001"]
+        with StoreWriter(tmp_path, fingerprint, SPLITS) as third:  # claims what `second` has not written
+            assert [shard.name for shard in third.claims("train")] == ["train-00001"]
 
-    def test_the_claims_of_a_killed_process_are_free(self, tmp_path, fingerprint):
+    def test_claims_of_killed_process_are_released(self, tmp_path, fingerprint):
         code = f"""
 import sys, time
 from pathlib import Path
@@ -166,7 +167,7 @@ time.sleep(20)
                 other.wait()
                 assert [shard.name for shard in store.claims("train")] == ["train-00000"]
 
-    def test_clear_removes_the_store_and_nothing_else(self, folder, fingerprint):
+    def test_clear_removes_only_files_of_store(self, folder, fingerprint):
         (folder / "notes.json").write_text("mine")
         (folder / "cat-pictures.txt").write_text("mine")
         (folder / ".train-00001.safetensors.123d.tmp").mkdir()
@@ -174,39 +175,39 @@ time.sleep(20)
             store.clear()
         assert sorted(path.name for path in folder.iterdir()) == ["cat-pictures.txt", "fingerprint.json", "notes.json"]
 
-    def test_an_index_that_counts_otherwise_is_refused(self, folder):
+    def test_index_with_other_class_counts_is_refused(self, folder):
         index = json.loads((folder / INDEX).read_text())
         counts = index["splits"]["train"][0]["samples_per_class"]
         counts[0], counts[1] = counts[0] + 1, counts[1] - 1
         (folder / INDEX).write_text(json.dumps(index))
-        with pytest.raises(HypercolumnsError, match=r"it has not the samples of each class that index\.json lists"):
+        with pytest.raises(HypercolumnsError, match=r"its class counts differ from those in index\.json"):
             SampleStore(folder).split("train").fetch(torch.arange(3))
 
     @pytest.mark.parametrize("value", ["Infinity", "-1e999", "[]"])
-    def test_an_index_with_odd_numbers_is_one_line(self, folder, value):
+    def test_index_with_invalid_number_is_refused(self, folder, value):
         text = re.sub(r'"bytes": \d+', f'"bytes": {value}', (folder / INDEX).read_text())
         (folder / INDEX).write_text(text)
         with pytest.raises(HypercolumnsError, match=r"index\.json is damaged"):
             SampleStore(folder)
 
-    def test_a_split_without_samples_is_an_error(self, tmp_path, fingerprint):
+    def test_split_without_samples_is_refused(self, tmp_path, fingerprint):
         with pytest.raises(HypercolumnsError, match="no samples of the val split"):
             write(tmp_path, fingerprint, lambda number: make_image(number, 0 if number < 2 else 1))
         assert not (tmp_path / "index.json").exists()
 
-    def test_a_shard_without_samples_is_a_shard(self, tmp_path, fingerprint):
+    def test_shard_without_samples_is_valid(self, tmp_path, fingerprint):
         write(tmp_path, fingerprint, lambda number: make_image(number, 0 if number < 3 else 2), {"train": 5})
         split = SampleStore(tmp_path).split("train")
         assert len(split) == 4
         assert torch.equal(split.fetch(torch.tensor([2]))[0][0], make_image(4, 2).features[0].half())
         assert split.samples_per_class(5).sum() == 4
 
-    def test_a_fingerprint_that_json_spells_otherwise(self, tmp_path):
+    def test_fingerprint_is_compared_as_json(self, tmp_path):
         write(tmp_path, {"size": (1, 2)})
         assert SampleStore(tmp_path).fingerprint == {"size": [1, 2]}
         assert StoreWriter(tmp_path, {"size": (1, 2)}, SPLITS).missing("train") == []
 
-    def test_an_index_that_lost_something_is_written_anew(self, folder, fingerprint):
+    def test_incomplete_index_is_written_again(self, folder, fingerprint):
         before = contents(folder)
         for damage in ('{"format": 1}', "{", json.dumps({"format": 1, "fingerprint": fingerprint, "splits": {}})):
             (folder / "index.json").write_text(damage)
@@ -224,10 +225,11 @@ time.sleep(20)
         ]
 
     @pytest.mark.skipif(os.name != "posix", reason="needs a limit on the size of files")
-    def test_a_full_disk_is_one_line_and_what_is_complete_stays(self, tmp_path, fingerprint):
+    def test_full_disk_keeps_complete_shards(self, tmp_path, fingerprint):
         code = f"""
 import resource, signal, sys
-from store.conftest import *
+from helpers.sample_store import *
+from hypercolumns.store import StoreWriter, writer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 writer.MIN_SHARD_IMAGES = 3
 from pathlib import Path
@@ -254,8 +256,8 @@ except writer.HypercolumnsError as error:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs fork")
-def test_writers_side_by_side_make_what_one_makes(tmp_path, fingerprint):
-    """Four processes that start when they are told to, and race."""
+def test_concurrent_writers_make_same_store(tmp_path, fingerprint):
+    """Four processes start at the same moment and compete for the shards."""
     alone, together = tmp_path / "alone", tmp_path / "together"
     splits = {"train": 60, "val": 7}
     many = {"make": lambda number: make_image(number, 5), "splits": splits}
@@ -263,7 +265,8 @@ def test_writers_side_by_side_make_what_one_makes(tmp_path, fingerprint):
     code = f"""
 import os, sys, time
 from pathlib import Path
-from store.conftest import *
+from helpers.sample_store import *
+from hypercolumns.store import StoreWriter, writer
 writer.MIN_SHARD_IMAGES = 3
 start = time.time() + 0.2
 if all(os.fork() for _ in range(4)):
@@ -282,5 +285,5 @@ with StoreWriter(Path({str(together)!r}), {fingerprint!r}, {splits!r}) as store:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     each = sorted(path.stem for path in alone.glob("*.safetensors"))
-    assert sorted(done.stdout.split()) == each  # by one of them
+    assert sorted(done.stdout.split()) == each  # each shard was made exactly once
     assert contents(together) == contents(alone)

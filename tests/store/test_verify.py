@@ -1,4 +1,4 @@
-"""Every damage that can be thought of is found, named, and mended by making the shard again."""
+"""Damage to a store is found and named, and making the shard again repairs it."""
 
 import json
 import pickle
@@ -9,91 +9,94 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from store.conftest import make_image, write
+from helpers.sample_store import make_image, write
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.store import SampleStore, find_damage
 
 
-def found(folder):
-    """What is wrong, by whichever of opening and verifying says so."""
+def damages(folder):
+    """Return the damage that opening or verifying the store reports, one line each."""
     try:
         return find_damage(folder)
     except HypercolumnsError as error:
         return str(error).splitlines()
 
 
-def test_nothing_is_wrong_with_a_store_as_it_was_written(folder):
+def test_intact_store_has_no_damage(folder):
     assert find_damage(folder) == []
 
 
 @pytest.mark.parametrize("part", range(20))
-def test_a_shard_cut_short_is_named_without_reading_it(folder, part):
+def test_truncated_shard_is_named_without_reading(folder, part):
     shard = folder / "train-00001.safetensors"
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) * part // 20])
-    assert "train-00001.safetensors" in found(folder)[0]
+    assert "train-00001.safetensors" in damages(folder)[0]
     with pytest.raises(HypercolumnsError, match=r"train-00001\.safetensors has \d+ bytes, not"):
         SampleStore(folder).split("train")
 
 
 @pytest.mark.parametrize("flip", range(100))
-def test_a_flipped_bit_is_found_in_whichever_file(folder, flip):
+def test_flipped_bit_in_any_file_is_found(folder, flip):
     chance = random.Random(flip)
     path = chance.choice(sorted(folder.iterdir()))
     data = bytearray(path.read_bytes())
     data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
     path.write_bytes(data)
-    assert found(folder)
+    assert damages(folder)
     if path.name != "index.json":
-        assert path.stem in found(folder)[0]
+        assert path.stem in damages(folder)[0]
 
 
 @pytest.mark.parametrize(
     "name", ["train-00000.json", "train-00000.safetensors", "val-00000.json", "index.json", "fingerprint.json"]
 )
-def test_a_missing_file_is_named(folder, name):
+def test_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    assert name in found(folder)[0]
-    if name == "fingerprint.json":  # which reading does without
+    assert name in damages(folder)[0]
+    if name == "fingerprint.json":  # reading does not need this file
         return
     with pytest.raises(HypercolumnsError, match=name):
         [SampleStore(folder).split(split) for split in ("train", "val")]
 
 
-def swap(folder, one, other):
-    (folder / one).rename(folder / "third")
-    (folder / other).rename(folder / one)
-    (folder / "third").rename(folder / other)
+def swap(folder, first, second):
+    (folder / first).rename(folder / "third")
+    (folder / second).rename(folder / first)
+    (folder / "third").rename(folder / second)
 
 
 @pytest.fixture
 def even(tmp_path, fingerprint):
-    """A store with shards of one size, which their size does not tell apart."""
+    """Return a store whose train shards have the same size, so that their size does not distinguish them."""
     write(tmp_path / "even", fingerprint, lambda number: make_image(number, 4), {"train": 6, "val": 3})
     return tmp_path / "even"
 
 
-def test_swapped_shards(even):
+def test_swapped_shards_are_found(even):
     swap(even, "train-00000.safetensors", "train-00001.safetensors")
     assert [damage.split(".")[0] for damage in find_damage(even)] == ["train-00000", "train-00001"]
-    with pytest.raises(HypercolumnsError, match=r"train-00000\.safetensors belongs to another store or another place"):
+    with pytest.raises(HypercolumnsError, match=r"train-00000\.safetensors belongs to another store or is another"):
         SampleStore(even).split("train").statistics()
 
 
-def test_swapped_sidecars(even):
+def test_swapped_sidecars_are_found(even):
     swap(even, "train-00000.json", "train-00001.json")
-    assert find_damage(even) == ["train-00000.json is that of train-00001", "train-00001.json is that of train-00000"]
+    assert find_damage(even) == [
+        "train-00000.json is the sidecar of train-00001",
+        "train-00001.json is the sidecar of train-00000",
+    ]
 
 
-def test_shards_swapped_with_their_sidecars(even):
+def test_shards_swapped_with_sidecars_are_found(even):
     for suffix in ("json", "safetensors"):
         swap(even, f"train-00000.{suffix}", f"train-00001.{suffix}")
     assert len(find_damage(even)) == 2
 
 
 @pytest.mark.parametrize("with_sidecar", [False, True])
-def test_a_shard_of_another_store(even, tmp_path, with_sidecar):
+def test_shard_of_other_store_is_found(even, tmp_path, with_sidecar):
     other = tmp_path / "other"
     write(other, {"seed": 2}, lambda number: make_image(number, 4), {"train": 6, "val": 3})
     for suffix in ("json", "safetensors") if with_sidecar else ("safetensors",):
@@ -103,7 +106,7 @@ def test_a_shard_of_another_store(even, tmp_path, with_sidecar):
         SampleStore(even).split("train").statistics()
 
 
-def test_an_index_that_was_edited(folder):
+def test_edited_index_is_found(folder):
     index = json.loads((folder / "index.json").read_text())
     index["splits"]["train"][1]["rows"] += 1
     index["splits"]["train"][1]["samples_per_class"][0] += 1
@@ -128,11 +131,11 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_index_that_is_odd_is_one_line_for_every_use(folder, edit):
+def test_invalid_index_never_raises_other_errors(folder, edit):
     index = json.loads((folder / "index.json").read_text())
     EDITS[edit](index)
     (folder / "index.json").write_text(json.dumps(index))
-    assert found(folder)
+    assert damages(folder)
     try:
         for name in ("train", "val"):
             split = SampleStore(folder).split(name)
@@ -145,17 +148,17 @@ def test_an_index_that_is_odd_is_one_line_for_every_use(folder, edit):
 @pytest.mark.parametrize(
     "edit", [{"bytes": None}, {"rows": None}, {"sha256": None}, {"images": 3}, {"samples_per_class": "x"}]
 )
-def test_a_sidecar_that_is_odd_is_made_again(folder, fingerprint, edit):
+def test_invalid_sidecar_is_made_again(folder, fingerprint, edit):
     path = folder / "train-00001.json"
     whole = path.read_bytes()
     sidecar = json.loads(whole) | edit
     path.write_text(json.dumps({name: value for name, value in sidecar.items() if value is not None}))
-    assert found(folder)[0].startswith("train-00001.json lacks some of")
+    assert damages(folder)[0].startswith("train-00001.json lacks some of")
     write(folder, fingerprint)
     assert path.read_bytes() == whole
 
 
-def test_what_was_found_is_mended_by_making_it_again(folder, fingerprint):
+def test_making_shard_again_repairs_damage(folder, fingerprint):
     shard = folder / "train-00001.safetensors"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -178,17 +181,17 @@ def _without_the_first(tensors):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors["images"].fill_(3), "it has samples of no image"),
-        (lambda tensors: tensors["images"].fill_(-1), "it has samples of no image"),
-        (lambda tensors: tensors["labels"].fill_(77), "it has not the samples of each class that index.json lists"),
+        (lambda tensors: tensors["images"].fill_(3), "it has samples without an image"),
+        (lambda tensors: tensors["images"].fill_(-1), "it has samples without an image"),
+        (lambda tensors: tensors["labels"].fill_(77), "its class counts differ from those in index.json"),
         (lambda tensors: tensors.update(labels=tensors["labels"].int()), "its arrays are not those of a shard"),
         (lambda tensors: tensors.update(labels=tensors["labels"][1:]), "its arrays are not those of a shard"),
         (_without_features, "its arrays are not those of a shard"),
-        (_without_the_first, "it has not the 3 samples that index.json lists"),
+        (_without_the_first, "it does not hold the 3 samples listed in index.json"),
     ],
 )
-def test_a_shard_that_cannot_be_is_refused_where_it_is_read(folder, change, message):
-    """Nobody has verified it: no index error deep inside."""
+def test_invalid_shard_is_refused_on_reading(folder, change, message):
+    """Reading an unverified store raises no IndexError from deep inside."""
     path = folder / "train-00001.safetensors"
     with safetensors.safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -203,7 +206,7 @@ def test_a_shard_that_cannot_be_is_refused_where_it_is_read(folder, change, mess
         split.fetch(torch.arange(len(split)), with_coordinates=True)
 
 
-def test_a_shard_of_garbage_is_refused_where_it_is_read(folder):
+def test_shard_of_zeros_is_refused_on_reading(folder):
     path = folder / "train-00001.safetensors"
     path.write_bytes(bytes(path.stat().st_size))
     split = SampleStore(folder).split("train")
@@ -214,19 +217,21 @@ def test_a_shard_of_garbage_is_refused_where_it_is_read(folder):
 
 
 @pytest.mark.parametrize("images", [None, "abc", [1, 2], ["one"]])
-def test_a_sidecar_that_cannot_be_is_refused_where_it_is_read(folder, images):
+def test_invalid_sidecar_is_refused_on_reading(folder, images):
     path = folder / "train-00000.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"images": images}))
     with pytest.raises(HypercolumnsError, match=r"train-00000\.json is damaged \(it lists (no|1) images"):
         list(SampleStore(folder).split("train").images())
 
 
-def test_a_pickle_in_place_of_a_shard_or_an_index_is_not_opened(folder):
+def test_pickle_is_not_loaded(folder):
     for name in ("train-00000.safetensors", "index.json", "train-00000.json"):
         (folder / name).write_bytes(pickle.dumps(Executed()).ljust((folder / name).stat().st_size))
-        assert name in found(folder)[0] or "can't be read" in found(folder)[0]
+        assert name in damages(folder)[0] or "can't be read" in damages(folder)[0]
 
 
 class Executed:
+    """An object that fails the test when it is unpickled."""
+
     def __reduce__(self):
         return (pytest.fail, ("code in a file was executed",))

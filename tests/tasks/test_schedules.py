@@ -16,7 +16,7 @@ from hypercolumns.tasks import schedules
         (schedules.poly, {"power": 1, "warmup_fraction": 0.5}, [1 / 3, 2 / 3, 1, 0.5, 0]),
     ],
 )
-def test_schedules_by_hand(schedule, arguments, expected):
+def test_schedules_match_hand_computed_factors(schedule, arguments, expected):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
     scheduler = schedule(optimizer, 4, **arguments)
     for factor in expected:

@@ -5,8 +5,8 @@ from hypercolumns.samplers import UncertaintySampler
 from hypercolumns.tasks import SegmentationTask
 
 
-def test_the_model_in_training_says_where_it_is_unsure(segmenter):
-    """In an image and its box, without dropout or gradients, and it goes on training."""
+def test_sampler_sees_logits_of_current_model(segmenter):
+    """An uncertainty sampler gets the logits of each crop without dropout or gradients; the model keeps training."""
     segmenter.classifier = MLPClassifier(224, 3, hidden=8, dropout=0.9)
     images, masks = torch.rand(2, 3, 24, 30), torch.zeros(2, 24, 30, dtype=torch.int64)
     masks[1, :, 2:] = 255
@@ -15,14 +15,13 @@ def test_the_model_in_training_says_where_it_is_unsure(segmenter):
     task = SegmentationTask(
         segmenter.train(), None, None, UncertaintySampler(40, oversample_ratio=100, importance_sample_ratio=1)
     )
-    points, labels = task._sample(task.sampler, (images, masks, ["a", "b"], boxes))
+    points, labels = task.sample_points(task.sampler, (images, masks, ["a", "b"], boxes))
     assert segmenter.training
     assert all(parameter.grad is None for parameter in segmenter.parameters())
     highest = segmenter.eval()(images, boxes).topk(2, dim=1).values
     margins = (highest[:, 0] - highest[:, 1]).where(masks != 255, torch.inf)
-    for margin, found in zip(margins, points, strict=True):
-        assert len(found.unique(dim=0)) == 40
-        assert torch.allclose(margin[tuple(found.T)].sort().values, margin.flatten().sort().values[:40], atol=1e-5)
-    assert torch.equal(
-        labels, torch.stack([mask[tuple(found.T)] for mask, found in zip(masks, points, strict=True)]).flatten()
-    )
+    for margin, sampled in zip(margins, points, strict=True):
+        assert len(sampled.unique(dim=0)) == 40
+        assert torch.allclose(margin[tuple(sampled.T)].sort().values, margin.flatten().sort().values[:40], atol=1e-5)
+    expected = [mask[tuple(sampled.T)] for mask, sampled in zip(masks, points, strict=True)]
+    assert torch.equal(labels, torch.stack(expected).flatten())

@@ -1,3 +1,5 @@
+"""Overlays and legends: which colours are drawn, and how large they are."""
+
 import numpy as np
 from PIL import Image
 
@@ -11,7 +13,7 @@ def colours(picture):
     return {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3).tolist()}
 
 
-def test_the_legend_names_the_classes_that_occur():
+def test_legend_names_classes_that_occur():
     labels = np.array([[0, 2], [2, 255]], np.uint8)
     image = np.zeros((2, 2, 3), np.uint8)
     picture = overlay_with_legend(image, labels, ["a", "b", "c", "d"], PALETTE)
@@ -23,7 +25,7 @@ def test_the_legend_names_the_classes_that_occur():
     assert overlay_with_legend(image, labels, None, PALETTE).size == (2, 2)
 
 
-def test_text_grows_with_the_image():
+def test_legend_grows_with_large_images():
     def height(width):
         image = np.zeros((10, width, 3), np.uint8)
         return overlay_with_legend(image, image[..., 0], ["a"], PALETTE).height - 10
@@ -32,12 +34,12 @@ def test_text_grows_with_the_image():
     assert height(2880) == 4 * height(700)
 
 
-def test_many_names_take_several_lines():
+def test_narrow_legend_takes_more_lines():
     entries = [(f"class {number}", PALETTE[1]) for number in range(20)]
     assert legend(entries, 2000).height < legend(entries, 300).height
     assert isinstance(legend([], 100), Image.Image)
 
 
-def test_a_name_is_one_line():
+def test_line_break_in_name_is_escaped():
     plain, broken = (np.asarray(legend([(name, PALETTE[1])], 100)) for name in (r"<b>\n", "<b>\n"))
     assert (plain == broken).all()

@@ -1,3 +1,5 @@
+"""Panels of image, truth, prediction and errors: sizes, positions and colours."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -37,12 +39,12 @@ def colours(picture):
     return {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3).tolist()}
 
 
-def test_small_images_are_magnified_by_whole_numbers():
+def test_small_images_are_magnified_by_integers():
     image, truth, prediction, errors = pictures(panels([labelled()], CLASSES, PALETTE))
     assert colours(image) == {(100, 100, 100)}
     block = PANEL_SIDE // 4
     assert colours(truth[:block, :block]) == {VOID_COLOUR}
-    assert colours(truth[:block, block : 2 * block]) == {(116, 39, 39)}  # 0.6 * (128, 0, 0) + 0.4 * 100, cut
+    assert colours(truth[:block, block : 2 * block]) == {(116, 39, 39)}  # 0.6 * (128, 0, 0) + 0.4 * 100, truncated
     assert colours(prediction[:block, 2 * block : 3 * block]) == {(39, 116, 39)}
     assert colours(errors[:block, :block]) == {VOID_COLOUR}
     assert colours(errors[:block, block : 3 * block]) == {WRONG}
@@ -54,7 +56,7 @@ def test_large_images_are_shrunk():
     assert canvas.width == 4 * (PANEL_SIDE + GAP) + GAP
 
 
-def test_in_two_columns():
+def test_two_columns_put_errors_below():
     canvas = panels([labelled(4, 8)], CLASSES, PALETTE, columns=2, side=80)
     array = np.asarray(canvas)
     below = 2 * LINE + 40 + GAP + LINE  # the caption, a title and a picture, a gap and a title
@@ -63,7 +65,7 @@ def test_in_two_columns():
     assert {WRONG, VOID_COLOUR, (200, 200, 200)} == colours(errors)
 
 
-def test_without_an_image():
+def test_missing_image_leaves_three_pictures():
     canvas = panels([labelled(image=False)], CLASSES, PALETTE)
     assert canvas.width == 3 * (PANEL_SIDE + GAP) + GAP
     truth, _, errors = pictures(canvas, 3)
@@ -71,27 +73,29 @@ def test_without_an_image():
     assert VOID_COLOUR in colours(truth)
 
 
-def test_the_legend_names_what_is_there():
+def test_legend_shows_only_colours_that_occur():
     rows = [labelled(), labelled(3, 3)]
     canvas = panels(rows, CLASSES, PALETTE)
     legend = np.asarray(canvas)[-LINE - GAP :]
     for colour in (*PALETTE, VOID_COLOUR, WRONG):
         assert colour in colours(legend)
-    nothing = LabelledImage(None, torch.zeros(2, 2).byte(), torch.zeros(2, 2).byte(), "")
-    legend = np.asarray(panels([nothing], CLASSES, PALETTE))[-LINE - GAP :]
+    background = LabelledImage(None, torch.zeros(2, 2).byte(), torch.zeros(2, 2).byte(), "")
+    legend = np.asarray(panels([background], CLASSES, PALETTE))[-LINE - GAP :]
     assert PALETTE[1] not in colours(legend)
 
 
-def test_a_long_legend_is_broken_into_lines():
+def test_long_legend_is_wrapped():
     names = [f"a class with a long name, number {number}" for number in range(60)]
     truth = torch.arange(60, dtype=torch.uint8)[None]
-    one, many = (panels([LabelledImage(None, part, part, "")], names, voc_palette(60)) for part in (truth * 0, truth))
-    assert many.height > one.height
+    single, many = (
+        panels([LabelledImage(None, part, part, "")], names, voc_palette(60)) for part in (truth * 0, truth)
+    )
+    assert many.height > single.height
     legend = np.asarray(many)[-60 * LINE :]
     assert set(voc_palette(60)) <= colours(legend)
 
 
-def test_a_caption_is_one_line_whatever_the_name_of_its_file():
+def test_line_break_in_caption_is_escaped():
     plain, broken = (panels([replace(labelled(), caption=text)], CLASSES, PALETTE) for text in (r"a\n[b]", "a\n[b]"))
     assert (np.asarray(plain) == np.asarray(broken)).all()
 
@@ -100,5 +104,5 @@ def test_a_caption_is_one_line_whatever_the_name_of_its_file():
     ("count", "chosen", "numbers"),
     [(10, 4, [0, 3, 6, 9]), (10, 1, [0]), (3, 8, [0, 1, 2]), (10, 0, []), (0, 4, [])],
 )
-def test_evenly_spaced_has_both_ends(count, chosen, numbers):
+def test_evenly_spaced_includes_both_ends(count, chosen, numbers):
     assert evenly_spaced(count, chosen) == numbers

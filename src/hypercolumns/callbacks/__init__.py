@@ -1,4 +1,4 @@
-"""Lightning callbacks of our own."""
+"""Lightning callbacks."""
 
 from hypercolumns.callbacks.checkpoint import (
     AtomicCheckpointIO,

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written whole or not at all, wherever its folder is moved, and complete models."""
+"""Checkpoints that are written atomically, survive a move of the run's folder, and hold a complete model."""
 
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,10 @@ from hypercolumns.models.segmenter import Segmenter
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes each checkpoint whole or not at all; reads nothing but tensors and plain values."""
+    """Write checkpoints atomically, and load only tensors and plain values from them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:  # Python's, which says if it is full
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:  # unlike a path, reports a full disk
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -31,7 +31,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class RelocatableModelCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint; that one forgets what was best if its folder has been moved since."""
+    """Lightning's ModelCheckpoint, but with a best checkpoint that is still known after a move of its folder."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         moved = {name: self._here(state_dict[name]) for name in state_dict if name.endswith("_model_path")}
@@ -43,10 +43,13 @@ class RelocatableModelCheckpoint(ModelCheckpoint):
 
 
 class SelfContainedCheckpoint(Callback):
-    """Puts into each checkpoint what `Segmenter.load` needs beside the tensors of the module that is trained."""
+    """Add to each checkpoint what `Segmenter.load` needs in addition to the trained module's tensors.
+
+    Args:
+        segmenter: the segmenter whose tensors, all or some of them, are trained.
+    """
 
     def __init__(self, segmenter: Segmenter) -> None:
-        """The segmenter, of which some tensors or all are trained."""
         self.segmenter = segmenter
 
     @cached_property

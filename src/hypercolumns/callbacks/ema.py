@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, by Lightning's callback."""
+"""An exponential moving average of the weights, built on Lightning's callback."""
 
 from collections.abc import Sequence
 
@@ -9,24 +9,37 @@ from hypercolumns.errors import check_number
 
 
 class EMAWeightAveraging(WeightAveraging):
-    """After each step the average takes (1 - decay) of the weights; it is what is scored, kept as best and saved.
+    """Keep an exponential moving average (EMA) of the weights, and use it for validation and the saved model.
 
-    Its start is quick: after n steps the decay is no more than (1 + n) / (10 + n), so that short trainings don't score
-    the weights that they began with. What is not trained stays the same to the bit, and counters are counted.
+    After each step, average = decay * average + (1 - decay) * weights. After n steps the decay is at most
+    (1 + n) / (10 + n): the average of a short training would otherwise keep too much of the initial weights. Frozen
+    weights stay bitwise equal; integer buffers, such as counters, are copied.
 
-    A checkpoint holds the average as its `state_dict`, and beside it the weights that the training goes on with.
+    A checkpoint holds the average as its `state_dict`, and also the current weights, from which the training resumes.
+
+    Args:
+        decay: in [0, 1), such as 0.999; 0 disables averaging.
+
+    Raises:
+        ArgumentError: if `decay` is not a number in [0, 1).
     """
 
     def __init__(self, decay: float) -> None:
-        """decay: from 0, with which there is no average, to below 1, such as 0.999."""
         check_number("decay", decay, below=1)
         self.decay = decay
-        super().__init__(multi_avg_fn=self._average)
+        super().__init__(multi_avg_fn=self.update_averages)
 
-    def _average(self, averages: Sequence[Tensor], weights: Sequence[Tensor], steps: Tensor) -> None:
+    def update_averages(self, averages: Sequence[Tensor], weights: Sequence[Tensor], steps: Tensor) -> None:
+        """Update the averages in place.
+
+        Args:
+            averages: the averages.
+            weights: the current weights, one tensor per average.
+            steps: the number of steps so far, a scalar.
+        """
         share = 1 - min(self.decay, (1 + steps.item()) / (10 + steps.item()))
         for average, weight in zip(averages, weights, strict=True):
             if average.is_floating_point():
-                average.lerp_(weight, share)  # which leaves equals as they are; Lightning's own sum of shares does not
+                average.lerp_(weight, share)  # keeps equal values bitwise equal; Lightning's weighted sum does not
             else:
                 average.copy_(weight)

@@ -1,4 +1,4 @@
-"""A training's figures, epoch by epoch, as files in the folder of its run."""
+"""Write a training's metrics of each epoch to files in the run's folder."""
 
 import csv
 import time
@@ -17,23 +17,26 @@ LEADING = ("epoch", "step", "seconds", "train/learning_rate")
 
 
 class MetricsCSV(pl.Callback):
-    """Keeps `metrics.csv`, a row an epoch and a column for each figure, and the same as curves in `curves.png`.
+    """Write `metrics.csv`, with a row per epoch and a column per metric, and plot its curves in `curves.png`.
 
-    A training that goes on after an interruption goes on with its table, too.
+    A resumed training continues its table.
+
+    Args:
+        folder: the folder to write to.
+        plot: draws the curves of the table's rows to a path.
     """
 
     def __init__(self, folder: Path, plot: CurvePlot = save_curves) -> None:
-        """folder: to write to. plot: draws the curves of a table's rows to a path."""
         self.table, self.picture, self.plot = folder / "metrics.csv", folder / "curves.png", plot
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)  # which a resumed epoch does not call
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call this hook for a resumed epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start, self._validated = time.monotonic(), False
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._validated = True  # Lightning keeps the figures of the last epoch that had some
+        self._validated = True  # Lightning keeps old metrics in an epoch without validation
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -45,16 +48,16 @@ class MetricsCSV(pl.Callback):
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
         for name, value in trainer.callback_metrics.items():
-            known = name in row or name == "train/loss"  # Lightning's are of the last step that was logged
+            known = name in row or name == "train/loss"  # Lightning's value is from the last logged step
             if not known and not value.isnan() and (self._validated or not name.startswith("val")):
                 row[name] = float(value)
         try:
             before = [old for old in read_metrics_csv(self.table) if int(old["epoch"]) < trainer.current_epoch]
         except (KeyError, ValueError) as error:
-            raise _no_table(self.table, error) from error
+            raise _invalid_table(self.table, error) from error
         rows = [*before, {name: str(value) for name, value in row.items()}]
         names = dict.fromkeys(name for row in rows for name in row if name not in LEADING)
-        columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # those of classes last
+        columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # metrics of single classes last
         with atomic_write(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
@@ -64,7 +67,7 @@ class MetricsCSV(pl.Callback):
         self._draw(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        with suppress(HypercolumnsError):  # the one that is raised says more
+        with suppress(HypercolumnsError):  # the training's own error says more
             self._draw(trainer)
 
     def _draw(self, trainer: pl.Trainer) -> None:
@@ -73,15 +76,15 @@ class MetricsCSV(pl.Callback):
 
 
 def read_metrics_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a `metrics.csv`, if there is one, without their empty cells."""
+    """Return the rows of a `metrics.csv` without their empty cells; an empty list if there is no such file."""
     if not path.is_file():
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
     except (AttributeError, ValueError, csv.Error) as error:
-        raise _no_table(path, error) from error
+        raise _invalid_table(path, error) from error
 
 
-def _no_table(path: Path, error: Exception) -> HypercolumnsError:
-    return HypercolumnsError(f"{path} is no table of a training ({summarize_error(error)}); remove it")
+def _invalid_table(path: Path, error: Exception) -> HypercolumnsError:
+    return HypercolumnsError(f"{path} is not a metrics table of a training ({summarize_error(error)}); remove it")

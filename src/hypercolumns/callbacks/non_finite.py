@@ -1,4 +1,4 @@
-"""To end a training whose numbers have run away."""
+"""Stop a training that has diverged."""
 
 from typing import Any
 
@@ -8,21 +8,25 @@ from torch import Tensor
 from hypercolumns.data import ResumableDataModule
 from hypercolumns.errors import HypercolumnsError
 
-MAX_SHOWN = 8  # names of a batch in a message
+MAX_SHOWN = 8  # names of images or samples listed in a message
 REMEDY = (
-    "lower the learning rate, clip the gradients or, instead of 16-bit numbers, use 32-bit ones; if it comes with "
-    "every setting, look at these images"
+    "lower the learning rate, clip the gradients, or use 32-bit instead of 16-bit precision; if no setting helps, look "
+    "at these images"
 )
 
 
 class TerminateOnNonFinite(pl.Callback):
-    """Raises HypercolumnsError for a loss that is not finite, before the step, and for weights that are not.
+    """Raise HypercolumnsError if a loss or a weight is not finite.
 
-    No such state gets into a checkpoint: those that are there are good.
+    The loss is checked before each optimiser step, and the weights before each checkpoint, so every existing checkpoint
+    has finite weights.
+
+    Args:
+        data: names the images or samples of a batch, for the message.
+        remedy: the advice at the end of the message.
     """
 
     def __init__(self, data: ResumableDataModule, remedy: str = REMEDY) -> None:
-        """data: can say what a batch holds. remedy: what the message tells people to do."""
         self.data, self.remedy = data, remedy
 
     def on_train_batch_start(
@@ -35,7 +39,7 @@ class TerminateOnNonFinite(pl.Callback):
             raise self._non_finite_error(trainer, f"the loss is {float(loss.detach())}")
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        # A step that began with a finite loss can spoil the weights.
+        # A finite loss can still have gradients that make the weights non-finite.
         for name, parameter in pl_module.named_parameters():
             if not parameter.isfinite().all():
                 raise self._non_finite_error(trainer, f"{name} is not finite")
@@ -45,6 +49,6 @@ class TerminateOnNonFinite(pl.Callback):
         shown = ", ".join(names[:MAX_SHOWN])
         more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
         return HypercolumnsError(
-            f"{what} in epoch {trainer.current_epoch + 1}, step {self._step + 1}, of {shown}{more}; "
-            f"checkpoints of before are kept; {self.remedy}"
+            f"{what} in epoch {trainer.current_epoch + 1}, step {self._step + 1}, on {shown}{more}; "
+            f"earlier checkpoints are kept; {self.remedy}"
         )

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of the val images: predictions, and the confusion matrix."""
+"""Show predictions of val images and the confusion matrix in TensorBoard."""
 
 import heapq
 import math
@@ -20,33 +20,40 @@ from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, pane
 from hypercolumns.visualization.plots import confusion_picture
 
 PanelDrawer = Callable[..., Image.Image]  # such as `visualization.panels.panels`
-PANEL_SIDE = 300  # of a picture, in pixels: TensorBoard shows four of them in a card of about 400
+PANEL_SIDE = 300  # longest side of a picture in pixels; TensorBoard shows four of them in a card about 400 wide
 
 
 class LabellingTask(Protocol):
-    """What must be known of a task."""
+    """The attributes of a task that `PredictionPanels` reads."""
 
     classes: tuple[str, ...]
-    palette: Palette  # of one that labels images
-    confusion: MulticlassConfusionMatrix  # of a validation; reset at its end
+    palette: Palette  # needed only if the validation step returns labels
+    confusion: MulticlassConfusionMatrix  # of the current validation; the task resets it at the end
 
 
 class PredictionPanels(pl.Callback):
-    """Adds pictures of `fixed` val images, the same in every epoch, of the `worst` ones, and the confusion matrix.
+    """Log pictures of some val images and the confusion matrix to TensorBoard after each validation.
 
-    For a task whose validation step returns the labels (B, H, W) of a batch of images; of one that returns none, only
-    the confusion matrix.
+    The task's validation step must return the predicted labels (B, H, W) of its batch of images. A task that returns
+    None gets only the confusion matrix.
+
+    Args:
+        fixed: the number of evenly spread images, the same in every epoch; 0 for none.
+        worst: the number of images with the lowest mIoU; 0 for none.
+        draw: draws an image, its labels and a legend, such as `visualization.panels.panels`.
+
+    Raises:
+        ArgumentError: if a number is negative or not an integer.
     """
 
     def __init__(self, fixed: int = 4, worst: int = 4, draw: PanelDrawer = panels) -> None:
-        """fixed, worst: how many images of each kind; 0 for none. draw: makes the picture of one of them."""
         check_int("fixed", fixed, minimum=0)
         check_int("worst", worst, minimum=0)
         self.fixed, self.worst, self.draw = fixed, worst, draw
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._fixed: list[LabelledImage] = []
-        self._worst: list[tuple[float, str, LabelledImage]] = []  # a heap, the best of them first
+        self._worst: list[tuple[float, str, LabelledImage]] = []  # a heap; the best of them comes first
 
     def on_validation_batch_end(
         self,
@@ -67,23 +74,23 @@ class PredictionPanels(pl.Callback):
             full = len(self._worst) == self.worst
             if fixed or (bad and (not full or -miou > self._worst[0][0])):
                 pixels = (image * 255).round().byte().cpu()
-                kept = LabelledImage(pixels, mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
+                labelled = LabelledImage(pixels, mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
                 if fixed:
-                    self._fixed.append(kept)
+                    self._fixed.append(labelled)
                 if bad:
-                    (heapq.heappushpop if full else heapq.heappush)(self._worst, (-miou, id, kept))
+                    (heapq.heappushpop if full else heapq.heappush)(self._worst, (-miou, id, labelled))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # The task resets its confusion matrix after this.
         task = cast(LabellingTask, pl_module)
-        counts = task.confusion.compute()  # of all processes
+        counts = task.confusion.compute()  # summed over all ranks, so every rank must call it
         if not trainer.is_global_zero or not isinstance(trainer.logger, ImageTensorBoardLogger):
             return
         classes = task.classes
         pictures = {"confusion": confusion_picture(counts.reshape(len(classes), -1), classes)}
         for number, labelled in enumerate(self._fixed, 1):
             pictures[f"fixed_{number}"] = self._picture(labelled, task)
-        for number, (_, _, labelled) in enumerate(sorted(self._worst, key=lambda one: -one[0]), 1):
+        for number, (_, _, labelled) in enumerate(sorted(self._worst, key=lambda entry: -entry[0]), 1):
             pictures[f"worst_{number}"] = self._picture(labelled, task)
         for name, picture in pictures.items():
             trainer.logger.log_picture(f"val_images/{name}", encode_png(picture), trainer.global_step)

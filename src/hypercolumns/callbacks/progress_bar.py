@@ -1,4 +1,4 @@
-"""Progress of a training, and of scoring, with the figures that matter."""
+"""Show the progress and the main metrics of a training or a scoring."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ from hypercolumns.runtime.progress import ProgressBar
 
 
 class TrainingProgressBar(pl.Callback):
-    """One bar over all epochs, with the time that is left, and a line at the end of each epoch."""
+    """Show one progress bar over all epochs, and print a line with the metrics after each epoch."""
 
     _bar: ProgressBar | None = None
 
@@ -29,13 +29,13 @@ class TrainingProgressBar(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._bar is not None:
-            self._bar.advance(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {_figures(trainer)}")
+            self._bar.advance(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {_format_metrics(trainer)}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._bar is not None:
             took = time.monotonic() - self._start
             epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self._bar.say(f"{epoch}: {_figures(trainer, self._validated)}  ({took:.1f} s)")
+            self._bar.say(f"{epoch}: {_format_metrics(trainer, self._validated)}  ({took:.1f} s)")
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin(ProgressBar("score images", int(sum(trainer.num_test_batches))))
@@ -70,11 +70,11 @@ class TrainingProgressBar(pl.Callback):
             self._bar = None
 
 
-def _figures(trainer: pl.Trainer, validated: bool = True) -> str:
-    """What tasks log with `prog_bar`; that of val only if it is of this epoch."""
-    figures = {
+def _format_metrics(trainer: pl.Trainer, validated: bool = True) -> str:
+    """Format the metrics that the task logs with `prog_bar=True`; skip val metrics of an earlier epoch."""
+    metrics = {
         name: value
         for name, value in trainer.progress_bar_metrics.items()
         if isinstance(value, float) and (validated or not name.startswith("val"))
     }
-    return "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    return "  ".join(f"{name} {value:.3f}" for name, value in metrics.items())

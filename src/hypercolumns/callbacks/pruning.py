@@ -1,4 +1,4 @@
-"""Ending a trial of a search early when it has no hope."""
+"""Stop unpromising trials of a search early."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import pytorch_lightning as pl
 
-ShouldPrune = Callable[[int, float], bool]  # from an epoch (from 0) and its metric, the higher the better
+ShouldPrune = Callable[[int, float], bool]  # takes an epoch, counted from 0, and its metric; higher is better
 
 
 class PrunedError(Exception):
-    """A training was given up: its metric was worse than that of other trials."""
+    """The search stopped a trial, because its metric was worse than that of other trials."""
 
 
 class PrunableStage(NamedTuple):
-    """The stage of a trial that may be ended early, and the decision."""
+    """The stage of a trial that may be stopped early, and the function that decides."""
 
     stage: str
     should_prune: ShouldPrune
@@ -26,7 +26,7 @@ _prunable: ContextVar[PrunableStage | None] = ContextVar("prunable", default=Non
 
 @contextmanager
 def search_trial(stage: str, should_prune: ShouldPrune) -> Iterator[None]:
-    """Inside, trainings of `stage` may be pruned; those of the stages before it are not."""
+    """Let the search stop trainings of `stage` inside the `with` block; trainings of other stages run to the end."""
     token = _prunable.set(PrunableStage(stage, should_prune))
     try:
         yield
@@ -39,16 +39,14 @@ class SearchPruning(pl.Callback):
 
     It raises PrunedError before the next epoch. The checkpoint of the epoch is already written by then, so the same
     settings can be resumed later.
+
+    Args:
+        stage: the stage that trains.
+        monitor: the metric that selects the best epoch.
+        minimise: whether a lower metric is better.
     """
 
     def __init__(self, stage: str, monitor: str, minimise: bool) -> None:
-        """The callback of one training.
-
-        Args:
-            stage: the stage that trains.
-            monitor: the metric that tells its best epoch.
-            minimise: whether a lower metric is better.
-        """
         prunable = _prunable.get()
         self.should_prune = prunable.should_prune if prunable and prunable.stage == stage else None
         self.monitor, self.minimise = monitor, minimise
@@ -63,4 +61,4 @@ class SearchPruning(pl.Callback):
         epoch, self._validated_epoch = self._validated_epoch, None
         metric = float(trainer.callback_metrics[self.monitor])
         if self.should_prune(epoch, -metric if self.minimise else metric):
-            raise PrunedError(f"given up after epoch {epoch + 1}, {self.monitor} {metric:.3f}")
+            raise PrunedError(f"stopped by the search after epoch {epoch + 1} with {self.monitor} {metric:.3f}")

@@ -1,4 +1,4 @@
-"""The checkpoints that an interrupted training goes on from."""
+"""Checkpoints from which an interrupted training resumes."""
 
 import time
 from pathlib import Path
@@ -19,9 +19,9 @@ NEW, LAST, PREVIOUS = "new.ckpt", "last.ckpt", "previous.ckpt"
 
 
 def resume_point(folder: Path) -> Path | None:
-    """The newest checkpoint of `ResumeCheckpoint` in the folder that is not damaged.
+    """Return the newest undamaged checkpoint of `ResumeCheckpoint` in a folder; None if there is none.
 
-    Says so if one is, and puts it aside: it must not become the previous one in place of a good one.
+    A damaged checkpoint is reported and renamed, because it would otherwise replace the good one as `previous.ckpt`.
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
@@ -31,37 +31,42 @@ def resume_point(folder: Path) -> Path | None:
             aside = path.with_suffix(".damaged")
             path.replace(aside)
             console.print(
-                f"{path} is damaged ({damage}) and now {aside.name}; going on from what was before it", markup=False
+                f"{path} is damaged ({damage}) and was renamed to {aside.name}; resuming from the checkpoint before it",
+                markup=False,
             )
     return None
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Keeps the last two states of a training, `last.ckpt` and the one before it, to go on from.
+    """Save the last two states of a training, `last.ckpt` and `previous.ckpt`, to resume from.
 
-    They are saved at the end of each epoch and, within one, after a step: every so many minutes, and when a signal asks
-    to stop (Ctrl-C, SIGTERM, SIGUSR1), which then ends the training. A second signal, or one while images are scored,
-    ends it at once, without what came after the last checkpoint.
+    A checkpoint is saved at the end of each epoch, after a step once `minutes` have passed, and after the step in which
+    a stop signal arrives (Ctrl-C, SIGTERM, SIGUSR1); the training then stops. A second signal, or a signal during
+    validation, stops the training at once and loses the steps since the last checkpoint.
+
+    Args:
+        folder: the folder to save to.
+        minutes: how many minutes of work an interruption may lose.
+        data: the data module; its position within the epoch is saved too.
 
     Attributes:
-        began: whether the training has, so that the checkpoint it goes on from is taken over.
+        began: whether the training has started, and so has accepted the checkpoint from which it resumes.
     """
 
     def __init__(self, folder: Path, minutes: float, data: ResumableDataModule) -> None:
-        """The folder to save to, how many minutes of work may be lost, and the data whose position is saved too."""
         self.folder, self.minutes, self.data, self.began = folder, minutes, data, False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = True
         self._signal, self._can_wait, self._saved = 0, True, time.monotonic()
-        handle_stop_signals(self._stop)  # Lightning brings back the handlers of before
+        handle_stop_signals(self._stop)  # Lightning restores the earlier handlers at the end
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         done = batch_idx + 1
         if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:
-            return  # the end of the epoch saves; within a step, gradients are being added up
+            return  # the end of the epoch saves anyway; gradients are still being accumulated within a step
         due = time.monotonic() - self._saved > self.minutes * 60
         stop_signal, due_on_any_rank = max_over_ranks(self._signal, int(due), device=pl_module.device)
         if stop_signal or due_on_any_rank:
@@ -95,11 +100,11 @@ class ResumeCheckpoint(Checkpoint):
         if self._signal or not self._can_wait:
             raise KeyboardInterrupt(number)
         self._signal = number
-        console.print("stopping after this step; once more stops at once")
+        console.print("stopping after this step; a second signal stops at once")
 
 
 def max_over_ranks(*numbers: int, device: torch.device) -> list[int]:
-    """The maximum of each number over all ranks."""
+    """Return the maximum of each number over all ranks."""
     if not distributed.is_initialized():
         return list(numbers)
     reduced = torch.tensor(numbers, device=device)

@@ -1,4 +1,4 @@
-"""How fast a training goes."""
+"""Measure the speed of a training."""
 
 import time
 from typing import Any
@@ -7,10 +7,10 @@ import pytorch_lightning as pl
 
 
 class Throughput(pl.Callback):
-    """Logs, once an epoch, the images or samples that a second of training took, reading included, scoring not."""
+    """Log the images or samples per second of each epoch; data loading counts, validation does not."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)  # which a resumed epoch does not call
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call this hook for a resumed epoch
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._count, self._start, self._end = 0, time.perf_counter(), time.perf_counter()

@@ -1,1 +1,1 @@
-"""The command line: both entry points run through it."""
+"""The command line of both entry points, `train.py` and `predict.py`."""

@@ -1,4 +1,4 @@
-"""What both entry points share: how they start, and how they end."""
+"""Start and end of both entry points: arguments, signals, error lines and exit codes."""
 
 import functools
 import os
@@ -18,20 +18,20 @@ from hypercolumns.runtime import signals
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
-NOT_RESUMABLE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # stages that keep nothing before their end
+NOT_RESUMABLE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # they write nothing before their end
 
 
 def run(main: Callable[[], object]) -> None:
     """Run a Hydra application on the command line's arguments.
 
-    A fault that the user can mend ends in one line and exit code 2; a bug keeps its traceback.
+    An error that the user can fix prints one line and exits with code 2; a bug keeps its traceback.
     """
     sys.argv[1:] = stable_sweep_name(quote_paths(sys.argv[1:]))
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, "256")  # of torch's 1024: each new size of image fills them, with up to 1 GB
+        os.environ.setdefault(cache, "256")  # torch's 1024 takes up to 1 GB: each new image size adds entries
     signals.handle_stop_signals(signals.exit_on_signal)
-    threading.excepthook = _say_unless_handed_on
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors, where it would print them and exit
+    threading.excepthook = _print_thread_error
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its errors and exit otherwise, instead of raising them
     try:
         main()
     except Exception as error:
@@ -39,16 +39,17 @@ def run(main: Callable[[], object]) -> None:
         raise
     except KeyboardInterrupt as interruption:
         again = " without overwrite" if "overwrite=true" in map(str.lower, sys.argv) else ""
-        anew = not is_sweep(sys.argv) and any(f"stage={stage}" in sys.argv for stage in NOT_RESUMABLE)
-        print(f"interrupted; the same command{again} {'starts anew' if anew else 'goes on from here'}", file=sys.stderr)
+        starts_over = not is_sweep(sys.argv) and any(f"stage={stage}" in sys.argv for stage in NOT_RESUMABLE)
+        outcome = "starts over" if starts_over else "resumes from here"
+        print(f"interrupted; the same command{again} {outcome}", file=sys.stderr)
         number = interruption.args[0] if interruption.args else signal.SIGINT
-        sys.exit(128 + number)  # as a shell says it
+        sys.exit(128 + number)  # the exit code by which shells report a signal
 
 
 def exits_on_user_error(task: Task) -> Task:
-    """Decorate what Hydra runs, so that a fault ends it before Hydra adds words of its own.
+    """Decorate a Hydra task: exit on an error that the user can fix, before Hydra adds its own output.
 
-    The jobs of a sweep see to their faults themselves.
+    A job of a sweep raises the error, and the sweep handles it.
     """
 
     @functools.wraps(task)
@@ -64,14 +65,17 @@ def exits_on_user_error(task: Task) -> Task:
 
 
 def exit_on_user_error(error: Exception) -> None:
-    """If the user can mend it, print what to do in one line and exit with code 2, or 1 if it was looked for."""
+    """Print an error that the user can fix as one line and exit; return if the error is a bug.
+
+    The exit code is 1 for a `BadDataError`, the result of a check that the user asked for, and 2 otherwise.
+    """
     line = error_line(error)
     if line is not None:
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1 if isinstance(error, BadDataError) else 2)
 
 
-def _say_unless_handed_on(failed: threading.ExceptHookArgs) -> None:
-    """Print a thread's traceback, unless the disk is full: TensorBoard's writer raises that in the main thread too."""
+def _print_thread_error(failed: threading.ExceptHookArgs) -> None:
+    """Print a thread's traceback, unless the disk is full: TensorBoard's writer re-raises that in the main thread."""
     if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in DISK_FULL):
         threading.__excepthook__(failed)

@@ -1,4 +1,4 @@
-"""Arguments as people type them: paths with any character, and sweeps with a name."""
+"""Prepare command-line arguments for Hydra: quote paths and name sweeps."""
 
 import os
 import re
@@ -8,45 +8,52 @@ from hypercolumns.io.files import short_hash
 from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 from hypercolumns.settings.schema import SETTINGS
 
-PATH_SETTINGS = {one.name for one in SETTINGS if one.path} | {one.name for one in PREDICT_SETTINGS if one.path}
+PATH_SETTINGS = {
+    *(setting.name for setting in SETTINGS if setting.path),
+    *(setting.name for setting in PREDICT_SETTINGS if setting.path),
+}
 MULTIRUN_FLAGS = ("-m", "--multirun")
-NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings with which a sweep is still the same one
+NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings that do not change a sweep's identity
 
 
 def stable_sweep_name(arguments: Sequence[str]) -> list[str]:
-    """The arguments, and if they start a sweep a name for it: the same for the same settings, in whatever order.
+    """Add a job name to the arguments of a sweep: a hash of its settings, whatever their order.
 
-    -m comes first then, wherever it was: Hydra wants the settings side by side.
+    `-m` moves to the front, because Hydra expects the settings next to each other. Other arguments are unchanged.
     """
     if not is_sweep(arguments):
         return list(arguments)
-    others = [one for one in arguments if one not in MULTIRUN_FLAGS]
-    if any(one.startswith("hydra.job.name=") for one in others):
+    others = [argument for argument in arguments if argument not in MULTIRUN_FLAGS]
+    if any(argument.startswith("hydra.job.name=") for argument in others):
         return [MULTIRUN_FLAGS[0], *others]
     naming = sorted(
-        one for one in others if not one.startswith(("-", *NOT_NAMING)) or one.startswith("search.storage=")
+        argument
+        for argument in others
+        if not argument.startswith(("-", *NOT_NAMING)) or argument.startswith("search.storage=")
     )
-    first = next((place for place, one in enumerate(others) if "=" in one and not one.startswith("-")), len(others))
-    name = f"hydra.job.name='{short_hash(naming)}'"  # in quotes, for some would be numbers
+    settings = (i for i, argument in enumerate(others) if "=" in argument and not argument.startswith("-"))
+    first = next(settings, len(others))
+    name = f"hydra.job.name='{short_hash(naming)}'"  # Hydra would read some hashes as numbers without the quotes
     return [MULTIRUN_FLAGS[0], *others[:first], name, *others[first:]]
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
-    """Whether the arguments start a sweep."""
+    """Whether the arguments contain the flag that starts a sweep (`-m` or `--multirun`)."""
     return any(flag in arguments for flag in MULTIRUN_FLAGS)
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with values that are paths (or a pattern) quoted for Hydra, so that any file name can be typed.
+    """Quote the values of path and pattern settings for Hydra, so that users can type any file name.
 
-    Left alone are null, what is quoted already, and lists and sweeps (a,b after -m) unless a file has just that name.
+    Values stay unquoted if they are null or already quoted, and if they are a list or a sweep (a,b after -m), unless a
+    file has exactly that name.
     """
     sweep = is_sweep(arguments)
     quoted = []
     for argument in arguments:
         setting, equals, value = argument.partition("=")
         if equals and setting.lstrip("+") in PATH_SETTINGS and not _is_for_hydra(value, sweep):
-            if setting == "runs":  # where Hydra, too, makes a folder
+            if setting == "runs":  # Hydra makes a folder there too, and does not expand ~
                 value = os.path.expanduser(value)
             escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
             argument = f"{setting}='{escaped}'".replace("${", "\\${")

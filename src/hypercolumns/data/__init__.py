@@ -1,7 +1,7 @@
 """Images with masks, and sampled hypercolumns, as Lightning data modules.
 
-The names are imported when they are first asked for, so that a module of this package that needs no Lightning can be
-imported without it.
+The public names are imported on first access, so importing a module of this package that does not need Lightning does
+not load Lightning.
 """
 
 import importlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hypercolumns.data.subsets import take_train_subset as take_train_subset
     from hypercolumns.data.transforms import Augmentation as Augmentation
 
-MODULES = {  # of the public names
+MODULES = {  # public name -> the module that defines it
     "Augmentation": "hypercolumns.data.transforms",
     "Batch": "hypercolumns.data.modules.image_data",
     "DatasetIndex": "hypercolumns.data.index",
@@ -61,7 +61,7 @@ __all__ = [*MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name."""
+    """Import a public name on first access."""
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(MODULES[name]), name)
@@ -70,5 +70,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names too, imported or not."""
+    """List the public names as well, imported or not."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Batch samplers over the rows of a store."""
+"""Batch samplers over the rows of a store. A row is one sample."""
 
 import math
 from collections.abc import Iterator
@@ -13,11 +13,21 @@ from hypercolumns.data.shuffling import shuffled_rows
 from hypercolumns.runtime import randomness
 
 
-class SampleBatchSampler(Sampler[Any]):  # of Tensor, which DataLoader's types don't foresee
-    """The mini-batches of an epoch, or what one of several processes takes of each, as row numbers in ascending order.
+class SampleBatchSampler(Sampler[Any]):  # DataLoader's type hints do not allow batches that are tensors
+    """Batch sampler over shuffled rows that yields this rank's part of each mini-batch.
 
-    Together the processes take every row exactly once, in the steps that a single one would take; no two of their parts
-    differ by more than one row. A part ascends for the sake of the disk: which rows it has is what the order is for.
+    Together the ranks take every row once per epoch, in the same number of steps as a single process. The parts of a
+    mini-batch differ by at most one row. The shuffled order decides which rows share a batch. Within a batch the row
+    numbers are sorted, because the disk reads ascending rows faster.
+
+    Args:
+        rows: the number of rows of the store.
+        batch_size: the largest number of rows in a mini-batch, over all ranks together.
+        seed: the seed of the shuffled order; None takes the rows in the order on disk.
+        epoch: the number of the epoch. Each epoch has another shuffled order.
+        rank: the rank of this process.
+        world_size: the number of ranks.
+        done: the number of batches to skip at the start, which were taken before an interruption.
     """
 
     def __init__(
@@ -30,27 +40,16 @@ class SampleBatchSampler(Sampler[Any]):  # of Tensor, which DataLoader's types d
         world_size: int = 1,
         done: int = 0,
     ) -> None:
-        """Say which.
-
-        Args:
-            rows: of the store.
-            batch_size: the most rows of a batch, of all processes together.
-            seed: of the order; None for the order on disk.
-            epoch: its number; each has an order of its own.
-            rank: of this process.
-            world_size: how many processes there are.
-            done: batches at the start that are left out, for they were taken before an interruption.
-        """
         self.rows, self.seed, self.epoch, self.done = rows, seed, epoch, done
         self.rank, self.world_size = rank, world_size
         self.steps = math.ceil(rows / batch_size)
 
     def __len__(self) -> int:
-        """The number of batches of the whole epoch."""
+        """Return the number of batches of the whole epoch, skipped ones included."""
         return self.steps
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches, (N,) int64."""
+        """Yield the row numbers of each batch, (N,) int64."""
         pieces = self.steps * self.world_size
         for step in range(self.done, self.steps):
             piece = step * self.world_size + self.rank
@@ -63,11 +62,21 @@ class SampleBatchSampler(Sampler[Any]):  # of Tensor, which DataLoader's types d
 
 
 class GroupedBatchSampler(Sampler[Any]):
-    """Batches that draw from at most `images` images each.
+    """Batch sampler whose batches draw from at most `images` images each.
 
     Images with rows are shuffled and cut into groups. Each group's rows are shuffled and batched as in
     `SampleBatchSampler`. Small groups give small batches, even empty ones on some ranks, so epochs may differ by a few
-    steps. The memory grows with the number of images, not with that of rows.
+    steps. The memory grows with the number of images, not with the number of rows.
+
+    Args:
+        rows: (I,) int64, the number of rows of each image, in the order of the store.
+        images: the largest number of images in a mini-batch.
+        batch_size: the largest number of rows in a mini-batch, over all ranks together.
+        seed: the seed of the order of the images, and of the rows in each group.
+        epoch: the number of the epoch. Each epoch has another shuffled order.
+        rank: the rank of this process.
+        world_size: the number of ranks.
+        done: the number of batches to skip at the start, which were taken before an interruption.
     """
 
     def __init__(
@@ -81,18 +90,6 @@ class GroupedBatchSampler(Sampler[Any]):
         world_size: int = 1,
         done: int = 0,
     ) -> None:
-        """Say which.
-
-        Args:
-            rows: (I,) int64 of each image, in the order of the store.
-            images: the most of a batch.
-            batch_size: the most rows of a batch, of all processes together.
-            seed: of the order of images, and of the rows in a group.
-            epoch: its number; each has an order of its own.
-            rank: of this process.
-            world_size: how many processes there are.
-            done: batches at the start that are left out.
-        """
         order = torch.randperm(len(rows), generator=randomness.generator(seed, "images", epoch))
         self.groups = order[rows[order] > 0].split(images)
         self.stops = rows.cumsum(0)
@@ -106,11 +103,11 @@ class GroupedBatchSampler(Sampler[Any]):
             self.batches.append(batches)
 
     def __len__(self) -> int:
-        """The number of batches of the whole epoch."""
+        """Return the number of batches of the whole epoch, skipped ones included."""
         return sum(map(len, self.batches))
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches, (N,) int64, each in ascending order."""
+        """Yield the ascending row numbers of each batch, (N,) int64."""
         for group, batches in zip(self.groups, self.batches, strict=True):
             images = group.sort().values
             edges = zip(self.starts[images].tolist(), self.stops[images].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Check the files of a data set: which can't be used, and what the others hold."""
+"""Check the files of a data set: find those that can't be used, and count the pixels of each class in the others."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,16 +29,16 @@ from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime.progress import ProgressBar
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
-MAX_LISTED_PROBLEMS = 10  # in a message
+MAX_LISTED_PROBLEMS = 10  # longest list in a message
 
 
 class FileProblem(NamedTuple):
     """A file that can't be used.
 
     Attributes:
-        file: its path.
-        problem: what is wrong.
-        lasting: whether it is so as long as the file stays as it is; not if the system did not let it be read.
+        file: the path.
+        problem: what is wrong with the file.
+        lasting: true if the problem lasts until the file changes; false if the operating system refused to read it.
     """
 
     file: str
@@ -47,7 +47,14 @@ class FileProblem(NamedTuple):
 
 
 class ProblemRow(NamedTuple):
-    """A file that can't be used, and where it is listed."""
+    """A row of the table of files that can't be used.
+
+    Attributes:
+        split: the split that lists the file.
+        id: the id of the image-mask pair.
+        file: the path.
+        problem: what is wrong with the file.
+    """
 
     split: str
     id: str
@@ -56,12 +63,12 @@ class ProblemRow(NamedTuple):
 
 
 class FileCheck(NamedTuple):
-    """What the check of a pair found.
+    """The result of checking an image-mask pair.
 
     Attributes:
-        problems: none if it can be used.
-        size: (height, width), () if it can't.
-        pixels: of each class, and of void; [] if it can't.
+        problems: the problems found; empty if the pair can be used.
+        size: (height, width) of the image; empty if the pair can't be used.
+        pixels: the number of pixels of each class, then of void pixels; empty if the pair can't be used.
     """
 
     problems: list[FileProblem]
@@ -70,32 +77,46 @@ class FileCheck(NamedTuple):
 
 
 class FileCheckDataset(Dataset[FileCheck]):
-    """Decodes pairs as the stages do."""
+    """Dataset of the checks of image-mask pairs. A check decodes both files as the stages do.
+
+    Args:
+        pairs: the pairs to check.
+        palette: the colours of the classes, for masks in colour.
+        classes: the number of classes.
+    """
 
     def __init__(self, pairs: Sequence[ImageMaskPair], palette: Palette, classes: int) -> None:
-        """The pairs to check."""
         self.pairs, self.palette, self.classes = pairs, palette, classes
 
     def __len__(self) -> int:
-        """The number of pairs."""
+        """Return the number of pairs."""
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> FileCheck:
-        """Check one; it raises nothing."""
+        """Check a pair. Problems with its files are returned, not raised."""
         pair, counts = self.pairs[index], []
 
-        def of_mask() -> PixelShape:
+        def count_labels() -> PixelShape:
             labels = read_mask(pair.mask, self.palette, self.classes)
-            found = torch.bincount(labels.flatten(), minlength=IGNORE_INDEX + 1).tolist()
-            counts.extend([*found[: self.classes], found[IGNORE_INDEX]])
+            by_label = torch.bincount(labels.flatten(), minlength=IGNORE_INDEX + 1).tolist()
+            counts.extend([*by_label[: self.classes], by_label[IGNORE_INDEX]])
             return tuple(labels.shape)
 
-        problems, size = _problems(pair, of_mask, lambda size: tuple(read_image(pair.image, size).shape[1:]))
+        problems, size = _problems(pair, count_labels, lambda size: tuple(read_image(pair.image, size).shape[1:]))
         return FileCheck(problems, () if problems else size, [] if problems else counts)
 
 
 def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_workers: int) -> Iterator[FileCheck]:
-    """Check pairs of the set, in order, in that many processes; 0 does so in this one."""
+    """Decode image-mask pairs and check them.
+
+    Args:
+        images: the data set, for its classes and colours.
+        pairs: the pairs to check.
+        num_workers: the number of worker processes; 0 decodes in this process.
+
+    Yields:
+        The result for each pair, in order.
+    """
     yield from DataLoader(
         FileCheckDataset(pairs, images.palette, len(images.classes)),
         batch_size=None,
@@ -105,10 +126,11 @@ def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_worker
 
 
 def check_headers(images: DatasetIndex) -> None:
-    """Raise InvalidFileError naming the files that are missing, empty, no images, too large or of unequal sizes.
+    """Check the first bytes of every file without decoding it, which takes a few tenths of a millisecond per pair.
 
-    Likewise those of a kind that is not read. It reads the first bytes of each file, some tenths of a millisecond a
-    pair, and decodes nothing.
+    Raises:
+        InvalidFileError: if files are missing, empty, not images, of an unsupported kind or too large, or if a mask and
+            its image differ in size. The message names the files.
     """
     problems = []
     with ProgressBar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
@@ -117,29 +139,34 @@ def check_headers(images: DatasetIndex) -> None:
             bar.advance()
     if problems:
         raise InvalidFileError(
-            f"data {images.name}: {len(problems)} files can't be used: {format_problems(problems)}. Mend them or take "
-            f"them out"
+            f"data {images.name}: {len(problems)} files can't be used: {format_problems(problems)}. Repair "
+            f"or remove them"
         )
 
 
 def format_problems(problems: Sequence[FileProblem]) -> str:
-    """The first ten, and how many more there are."""
+    """List the first ten problems and the number of the others."""
     more = f"; and {len(problems) - MAX_LISTED_PROBLEMS} more" if len(problems) > MAX_LISTED_PROBLEMS else ""
     return "; ".join(f"{problem.file} {problem.problem}" for problem in problems[:MAX_LISTED_PROBLEMS]) + more
 
 
 def problem_rows(images: DatasetIndex, problems: Mapping[str, Sequence[Sequence[FileProblem]]]) -> list[ProblemRow]:
-    """A row for each problem, given those of each pair of each split."""
+    """List the problems of a data set as rows of a table.
+
+    Args:
+        images: the data set.
+        problems: for each split, the problems of each of its pairs, in order.
+    """
     return [
         ProblemRow(split, pair.id, problem.file, problem.problem)
         for split, pairs in images.splits.items()
-        for pair, found in zip(pairs, problems[split], strict=True)
-        for problem in found
+        for pair, pair_problems in zip(pairs, problems[split], strict=True)
+        for problem in pair_problems
     ]
 
 
 def write_problems(path: Path, rows: Sequence[ProblemRow]) -> None:
-    """Write the files that can't be used as CSV, a line each."""
+    """Write the files that can't be used to a CSV file, one row per problem."""
     write_csv(path, ProblemRow._fields, [[escape_control_chars(cell) for cell in row] for row in rows])
 
 
@@ -148,7 +175,11 @@ def _problems(
     read_mask_size: Callable[[], PixelShape],
     read_image_size: Callable[[PixelShape | None], PixelShape],
 ) -> tuple[list[FileProblem], PixelShape]:
-    """What is wrong with a pair, by functions that raise HypercolumnsError, and the size of its image."""
+    """Collect the problems of a pair, and the size of its image.
+
+    `read_mask_size` returns (height, width) of the mask. `read_image_size` returns that of the image, given the mask's
+    size if it is known. Both raise HypercolumnsError if the file can't be used.
+    """
     problems: list[FileProblem] = []
     of_mask: PixelShape | None = None
     of_image: PixelShape = ()

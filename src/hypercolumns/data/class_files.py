@@ -8,21 +8,30 @@ from hypercolumns.labels import IGNORE_INDEX, Palette, is_class_name, voc_palett
 
 
 def read_ids(path: Path, name: str) -> list[str]:
-    """The images that a split's list names, one a line; raises ArgumentError, which begins with `name`, if none."""
+    """Read the image ids of a split from a text file, one per line.
+
+    Raises:
+        ArgumentError: if the file can't be read or is empty; the message begins with `name`.
+    """
     ids = read_lines(path, name)
     if not ids:
-        raise ArgumentError(f"{name}: {path} lists no images; write one a line, its name without suffix")
+        raise ArgumentError(f"{name}: {path} lists no images; write one name per line, without suffix")
     return ids
 
 
 def read_classes(path: str | Path) -> list[str]:
-    """Class names from a file, one a line, in the order of their indices."""
+    """Read the class names from a text file, one per line, in the order of the class indices.
+
+    Raises:
+        ArgumentError: if the file can't be read, the number of names is not from 1 to 255, a name contains control
+            characters, or a name occurs twice.
+    """
     names = read_lines(expand_path("classes", path), "classes")
     if not 0 < len(names) <= IGNORE_INDEX:
-        raise ArgumentError(f"classes={path} holds {len(names)} names; expected 1 to {IGNORE_INDEX}, one a line")
-    unfit = [name for name in names if not is_class_name(name)]
-    if unfit:
-        raise ArgumentError(f"classes={path} holds {shorten_list(unfit)}, with control characters; take them out")
+        raise ArgumentError(f"classes={path} holds {len(names)} names; expected 1 to {IGNORE_INDEX}, one per line")
+    invalid = [name for name in names if not is_class_name(name)]
+    if invalid:
+        raise ArgumentError(f"classes={path} holds control characters in {shorten_list(invalid)}; remove them")
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ArgumentError(f"classes={path} holds {shorten_list(doubled)} twice; give each class its own name")
@@ -30,14 +39,21 @@ def read_classes(path: str | Path) -> list[str]:
 
 
 def read_palette(path: str | Path | None, classes: int) -> Palette:
-    """Colours from a file, `R G B` one a line, in the order of the classes; Pascal VOC's if there is no file."""
+    """Read the colours of the classes from a text file, one `R G B` per line, in the order of the class indices.
+
+    Without a file (`path` is None) the colours are Pascal VOC's.
+
+    Raises:
+        ArgumentError: if the file can't be read, a line is not a colour, a colour occurs twice, or the number of
+            colours is not `classes`.
+    """
     if path is None:
         return voc_palette(classes)
     lines = read_lines(expand_path("palette", path), "palette")
     colours = [tuple(int(part) if part.isdecimal() else -1 for part in line.split()) for line in lines]
     for line, colour in zip(lines, colours, strict=True):
         if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
-            raise ArgumentError(f"palette={path}: {line} is no colour; expected R G B, each from 0 to 255")
+            raise ArgumentError(f"palette={path}: {line} is not a colour; expected R G B, each from 0 to 255")
     if len(colours) != classes or len(set(colours)) != classes:
         raise ArgumentError(
             f"palette={path} holds {len(set(colours))} different colours; expected one for each of {classes} classes"

@@ -1,4 +1,4 @@
-"""The index of a data set: which images, masks and classes it has."""
+"""The index of a data set: the paths of its images and masks, its splits and its classes."""
 
 import hashlib
 import os
@@ -22,7 +22,13 @@ from hypercolumns.labels import Palette
 
 @dataclass(frozen=True)
 class ImageMaskPair:
-    """An image and its mask."""
+    """An image and its mask.
+
+    Attributes:
+        id: the image's path below the folder of images, without suffix.
+        image: the image file.
+        mask: the mask file.
+    """
 
     id: str
     image: Path
@@ -34,10 +40,10 @@ class DatasetIndex:
     """Images with masks, in the splits `train` and `val`.
 
     Attributes:
-        name: of the folder for its runs.
-        classes: their names, in the order of the indices in the masks.
-        palette: their colours.
-        splits: the pairs of each split, in order.
+        name: the name in messages, and of the folder of the runs on this data set.
+        classes: the class names, in the order of the class indices in the masks.
+        palette: the colours of the classes, in the same order.
+        splits: the image-mask pairs of each split, in order.
     """
 
     name: str
@@ -46,7 +52,11 @@ class DatasetIndex:
     splits: Mapping[str, tuple[ImageMaskPair, ...]]
 
     def fingerprint(self) -> dict[str, object]:
-        """What identifies the set, wherever it lies: classes, colours, a hash of all ids and files of each split."""
+        """Identify the data set by its content, wherever it is stored.
+
+        Returns:
+            The class names, the colours and, for each split, a hash of all ids and file contents.
+        """
         classes = {"classes": list(self.classes), "palette": [list(colour) for colour in self.palette]}
         return classes | {split: _hash(pairs) for split, pairs in self.splits.items()}
 
@@ -54,59 +64,80 @@ class DatasetIndex:
 def make_index(
     name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[ImageMaskPair]]
 ) -> DatasetIndex:
-    """Make an index; its lists are checked, but not its files.
+    """Make an index after checking its lists; the files themselves are not opened.
 
-    Raises HypercolumnsError for an empty split, a doubled id, or one that leads out of the folder or is not UTF-8.
+    Args:
+        name: the data set's name, which must be usable as a folder name.
+        classes: the class names, in the order of the class indices.
+        palette: the colours of the classes, in the same order.
+        splits: the image-mask pairs of each split, in order.
+
+    Returns:
+        The index.
+
+    Raises:
+        HypercolumnsError: if a split is empty, or if an id occurs twice in a split, points outside the data set's
+            folder, is not a normalised path, or is not UTF-8.
     """
     check_folder_name("name", name)
     for split, pairs in splits.items():
         if not pairs:
-            raise HypercolumnsError(f"data {name}: the {split} split has no images; it needs one at least")
+            raise HypercolumnsError(f"data {name}: the {split} split has no images; it needs at least one")
         counts = Counter(pair.id for pair in pairs)
-        doubled = sorted(id for id, count in counts.items() if count > 1)
-        if doubled:
+        repeated = sorted(id for id, count in counts.items() if count > 1)
+        if repeated:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists {shorten_list(doubled)} twice; list each image once"
+                f"data {name}: the {split} split lists {shorten_list(repeated)} twice; list each image once"
             )
         outside = [id for id in counts if PurePath(id).is_absolute() or ".." in PurePath(id).parts]
         if outside:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists {shorten_list(outside)}, out of its folder; names must lie in "
-                f"that, without a slash at their start and without .."
+                f"data {name}: the {split} split lists {shorten_list(outside)}, outside its folder; names must be "
+                f"relative to the folder, without a leading slash and without .."
             )
-        crooked = [id for id in counts if PurePath(id).as_posix() != id]
-        if crooked:
+        irregular = [id for id in counts if PurePath(id).as_posix() != id]
+        if irregular:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists {shorten_list(crooked)}; write "
-                f"{PurePath(crooked[0]).as_posix()} and so on, for an image must have one name"
+                f"data {name}: the {split} split lists {shorten_list(irregular)}; write "
+                f"{PurePath(irregular[0]).as_posix()} and so on: an image must have only one name"
             )
-        foreign = [id for id in counts if not _is_utf8(id)]
-        if foreign:
+        not_utf8 = [id for id in counts if not _is_utf8(id)]
+        if not_utf8:
             raise HypercolumnsError(
-                f"data {name}: names of the {split} split are not UTF-8 ({shorten_list(foreign)}); rename the files"
+                f"data {name}: names of the {split} split are not UTF-8 ({shorten_list(not_utf8)}); rename the files"
             )
     return DatasetIndex(name, tuple(classes), palette, {split: tuple(pairs) for split, pairs in splits.items()})
 
 
 def check_present(images: DatasetIndex) -> None:
-    """Raise HypercolumnsError naming the files that are missing."""
+    """Raise HypercolumnsError if image or mask files are missing; the message names them."""
     for split, pairs in images.splits.items():
         missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not os.path.isfile(path)]
         if missing:
             raise HypercolumnsError(
                 f"data {images.name}: {len(missing)} files of the {split} split are missing: {shorten_list(missing)}; "
-                f"add them or take their images off the list"
+                f"add them or remove their images from the list"
             )
 
 
 def read_example(pair: ImageMaskPair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
-    """Read an image (3, H, W) and its mask (H, W), see `read_pair`.
+    """Read an image and its mask as `read_pair` does, and distinguish invalid files from unreadable ones.
 
-    Raises InvalidFileError if a file can't be used, UnreadableError if the system does not let it be read.
+    Args:
+        pair: the files to read.
+        palette: the colours of the classes, for masks in colour.
+        classes: the number of classes.
+
+    Returns:
+        The image (3, H, W) and the mask (H, W), both uint8. The mask holds class indices, or 255 for void.
+
+    Raises:
+        InvalidFileError: if a file is missing or its content can't be used, or the sizes differ.
+        UnreadableError: if the operating system refuses to read a file.
     """
     try:
         return read_pair(pair.image, pair.mask, palette, classes)
-    except UnreadableError:  # the file may be sound
+    except UnreadableError:  # the file may be valid, so the error must not become an InvalidFileError
         raise
     except HypercolumnsError as error:
         raise InvalidFileError(str(error)) from error

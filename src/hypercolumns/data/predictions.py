@@ -1,4 +1,4 @@
-"""Ready-made masks beside the true ones."""
+"""Predicted masks from files, paired with the ground truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,38 +15,50 @@ from hypercolumns.labels import IGNORE_INDEX, Palette
 
 
 class PredictionDataset(Dataset[Example]):
-    """Predicted class indices (H, W), in place of the image, and the true ones (H, W); both int64."""
+    """Examples whose image is a predicted mask: class indices (H, W) int64 in place of the pixels.
+
+    Args:
+        pairs: the files. The `image` of a pair is the predicted mask, its `mask` the ground truth.
+        palette: the colours of the classes, for masks in colour.
+        classes: the number of classes.
+    """
 
     def __init__(self, pairs: Sequence[ImageMaskPair], palette: Palette, classes: int) -> None:
-        """The pairs, whose `image` is a predicted mask."""
         self.pairs, self.palette, self.classes = pairs, palette, classes
 
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of pairs."""
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Example:
-        """Read one; raises HypercolumnsError if its files can't be used."""
+        """Read a predicted and a true mask.
+
+        Raises:
+            HypercolumnsError: if a file can't be used, the sizes differ, or a labelled pixel has no prediction.
+        """
         pair = self.pairs[index]
         labels, mask = (read_mask(path, self.palette, self.classes) for path in (pair.image, pair.mask))
         if labels.shape != mask.shape:
             raise HypercolumnsError(
                 f"{pair.image} is {labels.shape[1]}x{labels.shape[0]}, the true mask {pair.mask} is "
-                f"{mask.shape[1]}x{mask.shape[0]}; a prediction is scored at the original size"
+                f"{mask.shape[1]}x{mask.shape[0]}; a prediction must have the original size"
             )
-        undecided = int(((labels == IGNORE_INDEX) & (mask != IGNORE_INDEX)).sum())
-        if undecided:
+        unpredicted = int(((labels == IGNORE_INDEX) & (mask != IGNORE_INDEX)).sum())
+        if unpredicted:
             raise HypercolumnsError(
-                f"{pair.image}: {undecided} pixels that have a class in truth are void ({IGNORE_INDEX}); a prediction "
-                f"must name a class for each of them"
+                f"{pair.image}: {unpredicted} pixels are void ({IGNORE_INDEX}) but labelled in the true mask; a "
+                f"prediction must give a class to each of them"
             )
         return Example(labels.long(), mask.long(), pair.id, full_image_box(mask.shape[-2:])[0])
 
 
 def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
-    """A pair of each PNG below `masks` and the file of the same name below `predictions`.
+    """Pair each PNG below `masks` with the file of the same name below `predictions`.
 
-    Raises ArgumentError if a folder is not there, or there are no masks.
+    The predictions need not exist: reading the pair raises the error.
+
+    Raises:
+        ArgumentError: if one of the folders does not exist, or `masks` contains no PNG.
     """
     for name, folder in (("predictions", predictions), ("masks", masks)):
         if not folder.is_dir():

@@ -1,7 +1,8 @@
-"""Leave images that can't be used out of a data set, after decoding each of them once.
+"""Exclude the images that can't be used from a data set, after decoding every image once.
 
-The results of the checks lie in a folder and hold as long as the files keep their sizes and times. A file that the
-system did not let be read is not remembered, and its image not left out: it may be as good as any.
+The results of the checks are saved in a folder, and stay valid while the files keep their sizes and modification times.
+A file that the operating system refuses to read may be valid. Its image is therefore not excluded, and the result is
+not saved.
 """
 
 import hashlib
@@ -26,29 +27,29 @@ from hypercolumns.io.files import read_json, write_json
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console, track
 
-KnownProblems = Mapping[str, Sequence[FileProblem]]  # of each pair, by its files' signature
+KnownProblems = Mapping[str, Sequence[FileProblem]]  # signature of a pair's files -> its problems
 CHECKS = "checks.json"
 QUARANTINE = "quarantine.csv"
-VERSION = 1  # of what `io.images` takes for good: raised with it
+VERSION = 1  # raised whenever `io.images` changes which files it accepts
 
 
 def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_invalid: float = 0.05) -> DatasetIndex:
-    """Leave out the images that can't be used, and list them in `folder`/quarantine.csv.
+    """Exclude the images that can't be used from a data set, and list them in `folder`/quarantine.csv.
 
-    The first process decodes the files that no earlier call has decoded.
+    Rank 0 decodes the files that no earlier call has decoded; the other ranks wait for the results.
 
     Args:
         images: the data set.
-        folder: of the results of earlier checks, and of the list.
-        num_workers: processes that decode; 0 decodes in this one.
-        max_invalid: the largest fraction of a split that may be left out.
+        folder: the folder of the list and of the saved results.
+        num_workers: the number of worker processes that decode; 0 decodes in this process.
+        max_invalid: the largest fraction of a split that may be excluded, in [0, 1].
 
     Returns:
-        The data set without them.
+        The data set without the images that can't be used.
 
     Raises:
-        ArgumentError: if more of a split than `max_invalid` can't be used.
-        HypercolumnsError: if nothing is left of a split, or the system does not let a file be read.
+        ArgumentError: if more than the fraction `max_invalid` of a split can't be used.
+        HypercolumnsError: if no image of a split can be used, or the operating system refuses to read a file.
     """
     check_fraction("max_invalid", max_invalid)
     with distributed.rank_zero_first():
@@ -60,35 +61,53 @@ def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_i
     path = folder / QUARANTINE
     if distributed.is_rank_zero():
         write_problems(path, problem_rows(images, problems))
-    kept, counts = {}, []
+    valid_pairs, counts = {}, []
     for split, pairs in images.splits.items():
-        kept[split] = tuple(pair for pair, found in zip(pairs, problems[split], strict=True) if not found)
-        invalid = len(pairs) - len(kept[split])
+        valid_pairs[split] = tuple(
+            pair for pair, pair_problems in zip(pairs, problems[split], strict=True) if not pair_problems
+        )
+        invalid = len(pairs) - len(valid_pairs[split])
         counts.append(f"{invalid} of {len(pairs)} {split}")
         listed = f"{format_problems(list(itertools.chain(*problems[split])))}. All are in {path}"
-        if not kept[split]:
+        if not valid_pairs[split]:
             raise HypercolumnsError(
-                f"data {images.name}: {counts[-1]} images can't be used, so there is nothing left: {listed}: mend them"
+                f"data {images.name}: {counts[-1]} images can't be used, so the split is empty: {listed}: repair them"
             )
         if invalid / len(pairs) > max_invalid:
             raise ArgumentError(
                 f"max_invalid={max_invalid} is exceeded: {counts[-1]} images of {images.name} can't be used: {listed}: "
-                f"mend them, or raise the limit"
+                f"repair them, or raise the limit"
             )
-    if kept != images.splits:
+    if valid_pairs != images.splits:
         console.print(f"left out: {' and '.join(counts)} images, listed in {escape_control_chars(path)}", markup=False)
-    return replace(images, splits=kept)
+    return replace(images, splits=valid_pairs)
 
 
 def check_files(
     images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_workers: int, description: str
 ) -> Iterator[FileCheck]:
-    """Check pairs of a set, in order, and show the progress under a description."""
+    """Check image-mask pairs as `check_pairs` does, and show the progress.
+
+    Args:
+        images: the data set, for its classes and colours.
+        pairs: the pairs to check.
+        num_workers: the number of worker processes; 0 decodes in this process.
+        description: the text next to the progress bar.
+
+    Returns:
+        The result for each pair, in order.
+    """
     return track(check_pairs(images, pairs, num_workers), description, len(pairs))
 
 
 def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> None:
-    """Keep the problems found for the next command, those that last as long as their files."""
+    """Save the results of the checks for the next command.
+
+    Args:
+        folder: the folder of the saved results.
+        images: the data set, for its classes and colours.
+        known: the problems of each pair. Pairs with a problem that may vanish by itself are not saved.
+    """
     pairs = {
         signature: [[problem.file, problem.problem] for problem in problems]
         for signature, problems in known.items()
@@ -98,7 +117,7 @@ def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> Non
 
 
 def load_checks(folder: Path, images: DatasetIndex) -> dict[str, list[FileProblem]]:
-    """The problems that were kept; {} if they were found by other settings or the file is damaged."""
+    """Load the saved results; {} if there are none, they are damaged, or the classes or versions have changed."""
     try:
         saved = read_json(folder / CHECKS)
         if saved["how"] != _check_version(images):
@@ -112,20 +131,20 @@ def load_checks(folder: Path, images: DatasetIndex) -> dict[str, list[FileProble
 
 
 def file_signature(pair: ImageMaskPair) -> str:
-    """A hash of a pair's paths, sizes and times, which changes when one of its files does."""
+    """Hash the paths, sizes and modification times of a pair's files, so that a changed file changes the signature."""
     digest = hashlib.sha256()
     for path in (pair.image, pair.mask):
         try:
             status = path.stat()
             when = [status.st_size, status.st_mtime_ns]
-        except (OSError, ValueError):  # it is not there, or can't be
+        except (OSError, ValueError):  # the file is missing, or the path is not a valid one
             when = []
         digest.update(repr([str(path.absolute()), when]).encode())
     return digest.hexdigest()[:32]
 
 
 def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
-    """Check the pairs that no earlier call has checked, or that have changed since."""
+    """Check the pairs that have no saved result for the present state of their files."""
     pairs = {file_signature(pair): pair for pair in itertools.chain(*images.splits.values())}
     before = load_checks(folder, images)
     new = {signature: pair for signature, pair in pairs.items() if signature not in before}
@@ -135,13 +154,13 @@ def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
             checks = check_files(images, [*new.values()], num_workers, "check images")
             for signature, check in zip(new, checks, strict=True):
                 known[signature] = check.problems
-        finally:  # also of Ctrl-C, after which the same command goes on from here
+        finally:  # an interrupted check goes on from here when the same command runs again
             save_checks(folder, images, known)
-        passing = [problem for problem in itertools.chain(*known.values()) if not problem.lasting]
-        if passing:
+        transient = [problem for problem in itertools.chain(*known.values()) if not problem.lasting]
+        if transient:
             raise HypercolumnsError(
-                f"data {images.name}: {len(passing)} files can't be read, so it is not known which images to leave "
-                f"out: {format_problems(passing)}"
+                f"data {images.name}: {len(transient)} files can't be read, so it is not known which images to leave "
+                f"out: {format_problems(transient)}"
             )
 
 
@@ -150,6 +169,6 @@ def _saved_problem(file: str, problem: str) -> FileProblem:
 
 
 def _check_version(images: DatasetIndex) -> list[object]:
-    """What decides whether a file is good, besides the file."""
+    """List everything except the files themselves that decides whether a file can be used."""
     palette = [list(colour) for colour in images.palette]
     return [VERSION, __version__, len(images.classes), palette, Image.MAX_IMAGE_PIXELS]

@@ -3,11 +3,11 @@
     python -m hypercolumns.data.scribbles SOURCE TARGET --scribbles
     python -m hypercolumns.data.scribbles SOURCE TARGET --points 1
 
-SOURCE holds VOCdevkit/VOC<year>. TARGET is made like it, for `data.root=TARGET`: its images, lists and other masks are
-links to those of SOURCE. Each connected region of a class gets some points, or one curve. A curve is a pixel wide and
-as long as the region's larger side, and wanders at random inside the region.
+SOURCE must contain VOCdevkit/VOC<year>. TARGET gets the same layout, for `data.root=TARGET`. Its images, lists and
+other masks are links to the files of SOURCE. In each connected region of a class, some points or one curve stay
+labelled. A curve is one pixel wide and as long as the larger side of the region's bounding box, and turns at random.
 
-H, W: of a mask; N: pixels of a region, (row, column) each
+Shapes: (H, W) a mask; (N, 2) the pixels of a region, (M, 2) those that keep their label, as (row, column).
 """
 
 import argparse
@@ -29,15 +29,20 @@ from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]
 PixelIndices = NDArray[np.intp]
-Choose = Callable[[PixelIndices, np.random.Generator], PixelIndices]  # the pixels of a region that keep their label
+Choose = Callable[[PixelIndices, np.random.Generator], PixelIndices]  # (N, 2) -> (M, 2)
 TURN = 2 * math.pi
-BEND = 0.3  # of a scribble from one pixel to the next, in radians; a standard deviation
-TRIES = 20  # of directions for each of its pixels
+BEND = 0.3  # standard deviation of a scribble's turn from one pixel to the next, in radians
+TRIES = 20  # directions tried for each pixel of a scribble
 PALETTE = voc_palette(IGNORE_INDEX)
 
 
 class LabelCount(NamedTuple):
-    """How many labelled pixels the train masks have: those that were kept, and all of the source."""
+    """Numbers of labelled pixels in the train masks.
+
+    Attributes:
+        kept: labelled pixels in the sparse masks.
+        total: labelled pixels in the source's masks.
+    """
 
     kept: int
     total: int
@@ -52,22 +57,23 @@ def make_sparse_set(
     min_region: int = 1,
     seed: int = 0,
 ) -> LabelCount:
-    """Make a data set like `source` whose train masks keep the chosen pixels alone.
+    """Make a copy of a data set whose train masks keep only chosen pixels labelled.
 
     Args:
-        source: the folder that holds VOCdevkit/VOC<year>.
-        target: the folder to make; it may exist, but not with a VOCdevkit/VOC<year>.
-        choose: which pixels (M, 2) of a region (N, 2) keep their label, see `draw_scribble` and `draw_points`.
-        year: of the folder's name.
+        source: the folder that contains VOCdevkit/VOC<year>.
+        target: the folder to make. It may exist, but must not contain VOCdevkit/VOC<year>.
+        choose: a function that returns the pixels (M, 2) of a region (N, 2) that keep their label, such as
+            `draw_scribble`.
+        year: selects the folder VOC<year>.
         train: the list of the images whose masks are changed, a file of ImageSets/Segmentation without its suffix.
-        min_region: regions of fewer pixels are left void.
-        seed: of the random choices; those of an image depend on it and on the image's id.
+        min_region: the smallest number of pixels of a region; smaller regions become void.
+        seed: the seed of the random choices. The choices in an image depend on the seed and the image's id alone.
 
     Returns:
-        The labelled pixels that are left, and those that there were.
+        The numbers of labelled pixels after and before.
 
     Raises:
-        HypercolumnsError: if the source isn't there or the target is already, or a list or a mask can't be read.
+        HypercolumnsError: if the source does not exist, the target already exists, or a list or mask can't be read.
     """
     layout, copy = _link_layout(source, target, year)
     kept = total = 0
@@ -75,23 +81,23 @@ def make_sparse_set(
         mask = read_mask(layout / "SegmentationClass" / f"{name}.png", PALETTE, IGNORE_INDEX).numpy()
         random = np.random.default_rng(randomness.derive_seed(seed, name))
         sparse = sparse_mask(mask, choose, random, min_region)
-        (copy / "SegmentationClass" / f"{name}.png").unlink()  # a link; the mask itself stays as it is
+        (copy / "SegmentationClass" / f"{name}.png").unlink()  # removes the link, not the source's mask
         write_mask(copy / "SegmentationClass" / f"{name}.png", sparse, PALETTE)
         kept, total = kept + int((sparse != IGNORE_INDEX).sum()), total + int((mask != IGNORE_INDEX).sum())
     return LabelCount(kept, total)
 
 
 def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_region: int = 1) -> Mask:
-    """Keep the labels of the chosen pixels of each region, and make all others void.
+    """Keep the labels of chosen pixels of each connected region, and make all other pixels void.
 
     Args:
         mask: (H, W) uint8 class indices, 255 for void.
-        choose: which pixels (M, 2) of a region (N, 2) keep their label.
-        random: what the choice is drawn from.
-        min_region: regions of fewer pixels are left void.
+        choose: a function that returns the pixels (M, 2) of a region (N, 2) that keep their label.
+        random: the random generator, which is passed to `choose`.
+        min_region: the smallest number of pixels of a region; smaller regions become void.
 
     Returns:
-        (H, W) uint8.
+        The sparse mask, (H, W) uint8.
     """
     sparse = np.full_like(mask, IGNORE_INDEX)
     for region in connected_regions(mask):
@@ -102,12 +108,12 @@ def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_reg
 
 
 def connected_regions(mask: Mask) -> list[PixelIndices]:
-    """The pixels (N, 2) of each region of one class, whose pixels are linked by their sides."""
+    """Find the 4-connected regions of each class; returns the pixels (N, 2) of each region."""
     numbers, alike = np.arange(mask.size).reshape(mask.shape), [np.diff(mask, axis=axis) == 0 for axis in (0, 1)]
     ends = np.concatenate([numbers[1:][alike[0]], numbers[:, 1:][alike[1]]])
     starts = np.concatenate([numbers[:-1][alike[0]], numbers[:, :-1][alike[1]]])
     lowest, before = numbers.ravel(), None
-    while before is None or (lowest != before).any():  # each pixel learns the lowest number of its region
+    while before is None or (lowest != before).any():  # propagate the lowest pixel number to the whole region
         before = lowest.copy()
         for side in (ends, starts):
             np.minimum.at(lowest, before[side], np.minimum(before[ends], before[starts]))
@@ -119,14 +125,14 @@ def connected_regions(mask: Mask) -> list[PixelIndices]:
 
 
 def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelIndices:
-    """Draw a curve (M, 2) that wanders inside a region (N, 2); a pixel may come more than once."""
+    """Draw a random curve (M, 2) inside a region (N, 2); a pixel may occur more than once."""
     corner, sides = region.min(0) - 1, np.ptp(region, axis=0)
     inside = np.zeros(sides + 3, bool)
     inside[tuple((region - corner).T)] = True
     y, x = map(float, random.choice(region) - corner)
     angle, curve = random.uniform(0, TURN), [(round(y), round(x))]
     for _ in range(sides.max()):
-        for tries in range(TRIES):  # any direction, if it would leave the region straight ahead
+        for tries in range(TRIES):  # after a step out of the region, try any direction
             turned = random.uniform(0, TURN) if tries else angle + random.normal(0, BEND)
             ahead = y + math.sin(turned), x + math.cos(turned)
             if inside[pixel := (round(ahead[0]), round(ahead[1]))]:
@@ -138,22 +144,31 @@ def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelInd
 
 
 def draw_points(region: PixelIndices, random: np.random.Generator, count: int) -> PixelIndices:
-    """Draw `count` pixels of a region (N, 2) without replacement; all of them, if there are no more."""
+    """Draw pixels of a region without replacement.
+
+    Args:
+        region: (N, 2) pixels.
+        random: the random generator.
+        count: the number of pixels to draw.
+
+    Returns:
+        (min(count, N), 2) pixels.
+    """
     points: PixelIndices = random.permutation(region)[:count]
     return points
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the data set that the command line names."""
+    """Make a sparse data set from the command line's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path, help="a new folder")
+    parser.add_argument("source", type=Path, help="the folder that contains VOCdevkit/VOC<year>")
+    parser.add_argument("target", type=Path, help="the folder to make")
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--points", type=int, metavar="N", help="of each region")
-    kind.add_argument("--scribbles", action="store_true")
+    kind.add_argument("--points", type=int, metavar="N", help="keep N random pixels of each region")
+    kind.add_argument("--scribbles", action="store_true", help="keep a random curve in each region")
     parser.add_argument("--year", default="2012")
     parser.add_argument("--train", default="train", help="the list of the images whose masks are changed")
-    parser.add_argument("--min-region", type=int, default=1, metavar="PIXELS", help="smaller regions are left void")
+    parser.add_argument("--min-region", type=int, default=1, metavar="PIXELS", help="make smaller regions void")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     choose: Choose = draw_scribble if options.scribbles else partial(draw_points, count=options.points)
@@ -163,15 +178,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except HypercolumnsError as error:
         parser.error(str(error))
-    print(f"{kept:,} of {total:,} labelled pixels are left ({kept / max(total, 1):.3%}), in {options.target}")
+    print(f"{options.target} keeps {kept:,} of {total:,} labelled pixels ({kept / max(total, 1):.3%})")
 
 
 def _link_layout(source: Path, target: Path, year: str) -> tuple[Path, Path]:
-    """Make VOC<year> and its SegmentationClass folders of links; returns the source's VOC<year>, and the new one."""
+    """Make a VOC<year> folder of links to the source's files; returns the source's VOC<year> and the new one."""
     layout = (source / "VOCdevkit" / f"VOC{year}").resolve()
     copy = target / "VOCdevkit" / layout.name
     if copy.exists():
-        raise HypercolumnsError(f"target={target} holds {copy} already; give another folder, or remove it")
+        raise HypercolumnsError(f"target={target} already holds {copy}; give another folder, or remove it")
     if not layout.is_dir():
         raise HypercolumnsError(f"source={source} must hold the folder {layout}")
     (copy / "SegmentationClass").mkdir(parents=True)

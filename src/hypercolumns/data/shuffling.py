@@ -1,9 +1,10 @@
-"""The order in which an epoch takes the rows of a store: a function of (seed, epoch), worked out piece by piece.
+"""The shuffled order of a store's rows in an epoch, a function of (seed, epoch) that is computed piece by piece.
 
-Neighbouring rows come from the same image, so a mini-batch must take its rows from all over. But a store may be larger
-than memory: then what is read from the disk for one row should serve its neighbours too, and no list of all rows should
-be held. So runs of neighbouring rows are put in a random order, and then the rows within buffers of 16,384 such runs. A
-store of up to SHUFFLE_BUFFER rows is a single buffer: all its orders are as likely.
+Neighbouring rows come from the same image, so a mini-batch must take its rows from the whole store. A store may be
+larger than memory, though. Then one read from the disk should serve neighbouring rows too, and a list of all rows may
+not fit. Shuffling therefore has two levels. First, runs of RUN_LENGTH neighbouring rows are put into a random order.
+Then the rows are shuffled within buffers of up to 16,384 runs that follow each other in that order. A store of up to
+SHUFFLE_BUFFER rows is a single buffer, in which all orders are equally likely.
 """
 
 import itertools
@@ -15,16 +16,27 @@ from torch import Tensor
 
 from hypercolumns.runtime import randomness
 
-RUN_LENGTH = 64  # neighbouring rows: 192 kB where they have 1504 channels, about what a disk reads at once
+RUN_LENGTH = 64  # rows; with 1504 channels 192 kB, about what a disk reads at once
 SHUFFLE_BUFFER = 1 << 20  # rows
 FEISTEL_ROUNDS = 6
 
 
 def shuffled_rows(rows: int, seed: int, epoch: int, start: int, stop: int) -> Tensor:
-    """The rows (stop - start,) int64 at the places from `start` to before `stop` of a random order of `rows` rows."""
+    """Compute a slice of the shuffled order of all rows.
+
+    Args:
+        rows: the number of rows of the store.
+        seed: the seed of the order.
+        epoch: the number of the epoch. Each epoch has another order.
+        start: the first place of the slice in the shuffled order.
+        stop: the place after the last of the slice.
+
+    Returns:
+        The row numbers (stop - start,) int64 at these places.
+    """
     edges = _edges(rows)
     parts = [
-        _buffer(rows, seed, epoch, number)[max(start - first, 0) : stop - first]
+        buffer_rows(rows, seed, epoch, number)[max(start - first, 0) : stop - first]
         for number, (first, last) in enumerate(itertools.pairwise(edges))
         if first < stop and start < last
     ]
@@ -32,10 +44,19 @@ def shuffled_rows(rows: int, seed: int, epoch: int, start: int, stop: int) -> Te
 
 
 def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
-    """Where a random permutation of the numbers below `count` sends these (N,) int64, without listing it.
+    """Apply a random permutation of the integers below `count` without storing it.
 
-    A Feistel network on the least even number of bits that holds them, walked until the result is below `count` again
-    (Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA 2002).
+    The permutation is a Feistel network on the smallest even number of bits that can represent the integers, applied
+    repeatedly until the result is below `count` again (Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA
+    2002).
+
+    Args:
+        numbers: (N,) int64 from 0 to `count` - 1.
+        count: the number of permuted integers.
+        seed: the seed of the permutation.
+
+    Returns:
+        (N,) int64, the image of each number.
     """
     half = max(1, math.ceil((count - 1).bit_length() / 2))
     keys = [randomness.derive_seed(seed, "round", number) for number in range(FEISTEL_ROUNDS)]
@@ -51,14 +72,24 @@ def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _edges(rows: int) -> list[int]:
-    """The places at which buffers start, and the end: buffers of equal size in runs; the last one has the odd rows."""
+    """List the places where the buffers start, and the end. Rows that do not fill a run belong to the last buffer."""
     buffers = math.ceil(rows / SHUFFLE_BUFFER)
     return [rows // RUN_LENGTH * number // buffers * RUN_LENGTH for number in range(buffers)] + [rows]
 
 
 @lru_cache(maxsize=2)
-def _buffer(rows: int, seed: int, epoch: int, number: int) -> Tensor:
-    """The rows of one buffer, in their order."""
+def buffer_rows(rows: int, seed: int, epoch: int, number: int) -> Tensor:
+    """Compute the rows of one buffer in their shuffled order. The last two results are cached.
+
+    Args:
+        rows: the number of rows of the store.
+        seed: the seed of the order.
+        epoch: the number of the epoch.
+        number: the number of the buffer.
+
+    Returns:
+        The row numbers, int64.
+    """
     edges = _edges(rows)
     first, last = edges[number] // RUN_LENGTH, edges[number + 1] // RUN_LENGTH
     runs = feistel_permutation(
@@ -71,7 +102,7 @@ def _buffer(rows: int, seed: int, epoch: int, number: int) -> Tensor:
 
 
 def _mix(numbers: Tensor, key: int) -> Tensor:
-    """A hash of each number (int64, wrapping), by the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
+    """Hash each number (int64, wrapping) by the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
     mixed = numbers ^ key
     for factor in (-4658895280553007687, -7723592293110705685):  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
         mixed = (mixed ^ (mixed >> 30)) * factor

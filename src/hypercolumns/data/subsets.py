@@ -1,4 +1,4 @@
-"""Subsets of an index: leave-one-group-out folds, and fewer images to train on."""
+"""Subsets of a data set: leave-one-group-out folds and smaller train splits."""
 
 from collections import Counter
 from dataclasses import replace
@@ -12,7 +12,12 @@ from hypercolumns.runtime import randomness
 
 
 class UnknownGroupError(ArgumentError):
-    """There is no such group of images; `groups` are those that there are."""
+    """The group of images does not exist.
+
+    Args:
+        message: the text of the error.
+        groups: the names of the groups that exist.
+    """
 
     def __init__(self, message: str, groups: list[str]) -> None:
         super().__init__(message)
@@ -20,39 +25,40 @@ class UnknownGroupError(ArgumentError):
 
 
 def hold_out(images: DatasetIndex, group_pattern: str | None, val_group: str | int | None) -> DatasetIndex:
-    """Split the train split in two: one group to validate on, and all others to train on, in their order.
+    """Divide the train split into a group to validate on and the other groups to train on.
 
-    The set's own val split has no part in it, so that choices that are made on folds have not seen it. Without
-    `group_pattern` the set is as it is.
+    The data set's own val split is dropped, so choices made on the folds are made without it.
 
     Args:
-        images: the set.
-        group_pattern: a regular expression; ids that agree in what it finds are of one group, see `group_ids`.
-        val_group: the group to validate on, by what the expression finds.
+        images: the data set.
+        group_pattern: a regular expression that determines the group of an image id, see `group_ids`. If it and
+            `val_group` are None, the data set is returned unchanged.
+        val_group: the name of the group to validate on, see `group_name`.
 
     Returns:
-        The set with the splits `train` and `val` of the two parts.
+        A data set whose splits `train` and `val` are the two parts of the train split, in its order.
 
     Raises:
-        UnknownGroupError: if no image is of `val_group`.
-        ArgumentError: if only one of the two is given, or all images are of one group.
+        UnknownGroupError: if no image belongs to `val_group`.
+        ArgumentError: if `val_group` is given without `group_pattern`, the pattern is invalid or does not match every
+            id, or all images belong to one group.
     """
     if group_pattern is None and val_group is None:
         return images
     if group_pattern is None:
-        raise ArgumentError(f"val_group={val_group} goes with group_pattern=<a regular expression on ids>")
+        raise ArgumentError(f"val_group={val_group} needs group_pattern=<a regular expression on ids>")
     pairs = images.splits["train"]
     names = [group_name(group) for group in group_ids([pair.id for pair in pairs], group_pattern, "group_pattern")]
     known = sorted(set(names))
     if len(known) == 1:
         raise ArgumentError(
             f"group_pattern={group_pattern} finds {known[0]} in all {len(pairs)} ids of the train split of "
-            f"{images.name}; it must find something else in some, or nothing is left to train on"
+            f"{images.name}; it must find at least two groups, or nothing is left to train on"
         )
     if str(val_group) not in known:
         raise UnknownGroupError(
             f"val_group={val_group} must be one of the groups that group_pattern={group_pattern} finds in the train "
-            f"split of {images.name}, which are {', '.join(known)}",
+            f"split of {images.name}: {', '.join(known)}",
             known,
         )
     splits = {
@@ -63,18 +69,18 @@ def hold_out(images: DatasetIndex, group_pattern: str | None, val_group: str | i
 
 
 def take_train_subset(images: DatasetIndex, train_subset: int | None, subset_seed: int = 0) -> DatasetIndex:
-    """Keep only some images of the train split, in its order.
+    """Keep a random subset of the train split.
 
     Args:
-        images: the set.
-        train_subset: how many to keep; None for all.
-        subset_seed: chooses which; a smaller subset is part of a larger one.
+        images: the data set.
+        train_subset: the number of images to keep; None keeps all.
+        subset_seed: the seed of the choice. With the same seed, a smaller subset is part of a larger one.
 
     Returns:
-        The set with the smaller train split.
+        The data set with the smaller train split, in its former order.
 
     Raises:
-        ArgumentError: if there are fewer images.
+        ArgumentError: if `train_subset` is not a whole number from 1 to the number of train images.
     """
     pairs = images.splits["train"]
     if train_subset is None:
@@ -82,8 +88,8 @@ def take_train_subset(images: DatasetIndex, train_subset: int | None, subset_see
     is_int = isinstance(train_subset, int) and not isinstance(train_subset, bool)
     if not is_int or not 1 <= train_subset <= len(pairs):
         raise ArgumentError(
-            f"train_subset={train_subset} must be a whole number from 1 to {len(pairs)}, which is how many images the "
-            f"train split of {images.name} has, or null for all"
+            f"train_subset={train_subset} must be a whole number from 1 to {len(pairs)}, the number of images in the "
+            f"train split of {images.name}, or null for all"
         )
     check_int("subset_seed", subset_seed, minimum=0)
     order = torch.randperm(len(pairs), generator=randomness.generator(subset_seed, "limit"))
@@ -92,6 +98,6 @@ def take_train_subset(images: DatasetIndex, train_subset: int | None, subset_see
 
 
 def shared_ids(images: DatasetIndex) -> list[str]:
-    """The ids that more than one split has."""
+    """List the ids that occur in more than one split."""
     counts = Counter(pair.id for pairs in images.splits.values() for pair in pairs)
     return [id for id, count in counts.items() if count > 1]

@@ -1,4 +1,4 @@
-"""Augmentation, by torchvision's transforms v2: image and mask together, void where there is no image."""
+"""Augmentation of images together with their masks, by torchvision's transforms v2. Padding is void in the mask."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,41 +13,54 @@ from hypercolumns.errors import ArgumentError, check_fraction, check_int
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runtime import randomness
 
-BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 9  # standard deviations, and the side of the kernel, in pixels
-GREY = 128  # what padding of images is filled with; its pixels are void
+BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 9  # range of the standard deviation, and the kernel size, in pixels
+GREY = 128  # fill value of padded image pixels, which are void in the mask
 
 
 def resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
-    """A mask (H, W) at another size: each pixel takes the label at its centre, so that it stays in line with the image.
+    """Resize a mask (H, W) to `size` = (height, width) by exact nearest-neighbour interpolation.
 
-    (What torchvision does with masks is off by up to half a pixel.)
+    Each new pixel takes the label at its centre, as in the resized image. Torchvision's own resizing of masks is off by
+    up to half a pixel.
     """
     return v2.functional.resize(mask[None], list(size), v2.InterpolationMode.NEAREST_EXACT, antialias=False)[0]
 
 
 class RandomScale(v2.Transform):
-    """Enlarge or shrink by a factor drawn uniformly, in its logarithm, from a range."""
+    """Scale by a random factor from [low, high], drawn log-uniformly."""
 
     def __init__(self, low: float, high: float) -> None:
-        """low, high: the range of the factor."""
         super().__init__()
         self.low, self.high = low, high
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """The new size of these inputs, which all have one size."""
+        """Draw the new size of the inputs, which all have the same size."""
         factor = self.low * (self.high / self.low) ** torch.rand(1).item()
         height, width = v2.functional.get_size(flat_inputs[0])
         return {"size": [max(round(height * factor), 1), max(round(width * factor), 1)]}
 
     def transform(self, inpt: Any, params: Mapping[str, Any]) -> Any:
-        """Resize; images bilinearly and antialiased, masks by nearest neighbour."""
+        """Resize an image bilinearly with antialiasing, a mask by nearest neighbour."""
         if isinstance(inpt, Mask):
             return Mask(resize_mask(inpt.as_subclass(Tensor), params["size"]))
         return v2.functional.resize(inpt, params["size"], antialias=True)
 
 
 class Augmentation:
-    """Random scale, crop, flip, colour jitter, grayscale and blur, each by its argument; off by default."""
+    """Random scale, crop, flip, colour jitter, grayscale and blur, in this order; all are off by default.
+
+    Args:
+        scale: (low, high), the range of the random scale factor; None for no scaling.
+        crop: the side or (height, width) of a random crop, in pixels. Smaller images are padded, with void in the mask.
+        flip: the probability of a horizontal flip.
+        color_jitter: the strength of random changes of brightness, contrast, saturation and (a quarter of it) hue, from
+            0 to 2.
+        grayscale: the probability of conversion to greyscale.
+        gaussian_blur: the probability of a Gaussian blur with a random standard deviation of 0.1 to 2 pixels.
+
+    Raises:
+        ArgumentError: if an argument is outside its range.
+    """
 
     def __init__(
         self,
@@ -58,16 +71,6 @@ class Augmentation:
         grayscale: float = 0.0,
         gaussian_blur: float = 0.0,
     ) -> None:
-        """Say what is done.
-
-        Args:
-            scale: the range of a random enlargement; None for none.
-            crop: side or (height, width) of a random crop; smaller images are padded, with void in the mask.
-            flip: the probability of a horizontal flip.
-            color_jitter: the strength of random changes of brightness, contrast, saturation and (a quarter of it) hue.
-            grayscale: the probability that an image loses its colours.
-            gaussian_blur: the probability of a Gaussian blur, of a standard deviation of 0.1 to 2 pixels.
-        """
         steps: list[Any] = []
         check_fraction("flip", flip)
         check_fraction("color_jitter", color_jitter, maximum=2.0)
@@ -77,7 +80,7 @@ class Augmentation:
             check_int("crop", side, minimum=1)
         if scale is not None:
             if isinstance(scale, int | float | str) or len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-                raise ArgumentError(f"scale={scale} must be [least,most], both above 0, or null")
+                raise ArgumentError(f"scale={scale} must be [low,high] with 0 < low <= high, or null")
             steps.append(RandomScale(*scale))
         if crop is not None:
             steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={Image: GREY, Mask: IGNORE_INDEX}))
@@ -92,9 +95,16 @@ class Augmentation:
         self.transform = v2.Compose(steps) if steps else None
 
     def __call__(self, image: Tensor, mask: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Change an image (3, H, W) uint8 and its mask (H, W) alike, by random numbers that `seed` decides.
+        """Apply the same random changes to an image and its mask.
 
-        The third is the box (4,) of the whole image around what is left of it, see `coordinates`.
+        Args:
+            image: (3, H, W) uint8.
+            mask: (H, W) uint8 class indices, 255 for void.
+            seed: the seed of the random changes.
+
+        Returns:
+            The changed image, the changed mask, and the box (4,) of the whole image in pixels of the changed image:
+            (top, left, height, width), see `coordinates`.
         """
         if self.transform is None:
             return image, mask, full_image_box(image.shape[-2:])[0]

@@ -1,4 +1,4 @@
-"""Scoring a split image by image, how sure the figures are, and comparing two of them."""
+"""Score a split image by image, estimate confidence intervals, and compare two evaluations."""
 
 from hypercolumns.evaluation.bootstrap import BOOTSTRAP_SAMPLES, LEVEL, intervals, resampling_groups
 from hypercolumns.evaluation.comparison import compare

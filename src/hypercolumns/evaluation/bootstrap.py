@@ -1,9 +1,9 @@
-"""How sure a figure is: the bootstrap over images, or over groups of images that are not independent.
+"""Confidence intervals of metrics by the bootstrap over images, or over groups of images that are not independent.
 
-The images (or groups) of an evaluation are drawn anew, as many as there are and with replacement, and all figures are
-worked out of each draw; the middle 95 % of them are the interval (Efron, Bootstrap Methods, Annals of Statistics 1979).
+Each bootstrap sample draws as many images (or groups) as the evaluation has, with replacement, and gives one value of
+each metric. The middle 95 % of these values are the interval (Efron, Bootstrap Methods, Annals of Statistics 1979).
 
-    R draws, N images, C classes
+Shapes: R bootstrap samples, N images, C classes.
 """
 
 from collections.abc import Sequence
@@ -18,34 +18,53 @@ from hypercolumns.evaluation.metrics import class_sums, metrics_from_class_sums
 from hypercolumns.runtime import randomness
 
 LEVEL = 0.95
-BOOTSTRAP_SAMPLES = 1000  # where nothing else is asked for
+BOOTSTRAP_SAMPLES = 1000  # default
 
 
 def resampling_groups(ids: Sequence[str], group_pattern: str | None) -> Tensor:
-    """The group (N,) int64 of each image, numbered from 0, see `data.groups`; without a pattern, each is its own."""
+    """Number the groups of images that are resampled as a whole.
+
+    Args:
+        ids: the image ids.
+        group_pattern: a regular expression that determines the group of an id, see `data.groups.group_ids`. None: every
+            image is a group.
+
+    Returns:
+        The group of each image, (N,) int64, numbered from 0.
+    """
     if group_pattern is None:
         return torch.arange(len(ids))
-    found = group_ids(ids, group_pattern, "group_pattern")
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(found))}
-    return torch.tensor([numbers[group] for group in found], dtype=torch.int64)
+    groups = group_ids(ids, group_pattern, "group_pattern")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return torch.tensor([numbers[group] for group in groups], dtype=torch.int64)
 
 
 def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, seed: int) -> dict[str, Tensor]:
-    """All figures of R draws of the groups: (R,), those of classes (R, C); those named `boundary_...` are of the band.
+    """Compute all metrics of R bootstrap samples.
 
-    A function of the seed, the groups and the counts: two evaluations of the same images are drawn alike, so that their
-    figures can be compared draw by draw.
+    The draws depend only on the seed and the number of groups. Two evaluations of the same images are therefore
+    resampled alike, and their metrics can be compared draw by draw.
+
+    Args:
+        evaluation: the confusion matrices of the images.
+        groups: (N,) int64, the group of each image, numbered from 0.
+        bootstrap_samples: R.
+        seed: the seed of the draws.
+
+    Returns:
+        By name, float64: metrics of all classes together (R,), per-class metrics (R, C). Metrics named `boundary_...`
+        are those of the boundary band. NaN where a class does not occur in a draw.
     """
     units = int(groups.max()) + 1
     sums = torch.stack(
-        [part for one in (evaluation.all_pixels, evaluation.boundary) for part in class_sums(one)], dim=1
+        [part for counts in (evaluation.all_pixels, evaluation.boundary) for part in class_sums(counts)], dim=1
     )
-    of_units = torch.zeros(units, *sums.shape[1:], dtype=torch.float64).index_add_(0, groups, sums.double())
+    unit_sums = torch.zeros(units, *sums.shape[1:], dtype=torch.float64).index_add_(0, groups, sums.double())
     generator = randomness.generator(seed, "bootstrap")
     drawn = torch.stack(
         [
             torch.bincount(torch.randint(units, (units,), generator=generator), minlength=units).double()
-            @ of_units.flatten(1)
+            @ unit_sums.flatten(1)
             for _ in range(bootstrap_samples)
         ]
     ).unflatten(1, sums.shape[1:])
@@ -54,23 +73,33 @@ def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, see
 
 
 def percentile_interval(values: Tensor) -> Tensor:
-    """The ends (2, ...) of the middle 95 % of values (R, ...); NaNs, where a class was not drawn, are left out."""
+    """Return the ends (2, ...) of the middle 95 % of values (R, ...), ignoring NaN (a class that was not drawn)."""
     return values.nanquantile(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=values.dtype), dim=0)
 
 
 def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]:
-    """The ends [low, high] of the interval of each figure, those of classes by name; None where all draws are NaN."""
+    """Return the interval [low, high] of each metric, of per-class metrics by class name; None if all draws are NaN."""
     ends: dict[str, Any] = {}
     for name, drawn in values.items():
-        between = percentile_interval(drawn)
-        ends[name] = dict(zip(classes, map(_ends, between.T), strict=True)) if drawn.ndim == 2 else _ends(between)
+        interval = percentile_interval(drawn)
+        ends[name] = dict(zip(classes, map(_ends, interval.T), strict=True)) if drawn.ndim == 2 else _ends(interval)
     return ends
 
 
 def intervals(
     evaluation: Evaluation, group_pattern: str | None, bootstrap_samples: int, seed: int
 ) -> dict[str, Any] | None:
-    """What `metrics.json` says of how sure its figures are; None where there are no two groups to draw from."""
+    """Compute the entry `intervals` of `metrics.json`.
+
+    Args:
+        evaluation: the confusion matrices of the images.
+        group_pattern: see `resampling_groups`.
+        bootstrap_samples: the number of draws; 0: no intervals.
+        seed: the seed of the draws.
+
+    Returns:
+        The items of `describe` and `as_json`. None if there are no draws or fewer than two groups to draw from.
+    """
     groups = resampling_groups(evaluation.ids, group_pattern)
     if not bootstrap_samples or len(groups.unique()) < 2:
         return None
@@ -79,7 +108,17 @@ def intervals(
 
 
 def describe(groups: Tensor, group_pattern: str | None, drawn: dict[str, Tensor]) -> dict[str, Any]:
-    """What intervals were made by; in `draws_lacking_a_class` the means are over fewer classes than in all images."""
+    """Describe how intervals were made.
+
+    Args:
+        groups: (N,) int64, the group of each image.
+        group_pattern: the pattern that determined the groups, or None.
+        drawn: the metrics of the draws, see `resample`.
+
+    Returns:
+        JSON values. `draws_lacking_a_class` counts the draws that lack a class of the whole evaluation, so their means
+        are over fewer classes.
+    """
     iou = drawn["per_class_iou"]
     lacking = (iou.isnan() & ~iou.isnan().all(0)).any(1)
     return {

@@ -1,4 +1,4 @@
-"""Two evaluations of the same images: how they differ, and how sure that is."""
+"""Compare two evaluations of the same images, with confidence intervals of the differences."""
 
 from typing import Any
 
@@ -17,18 +17,34 @@ COMPARED = (
 def compare(
     evaluation: Evaluation, baseline: Evaluation, group_pattern: str | None, bootstrap_samples: int, seed: int
 ) -> dict[str, Any]:
-    """The figures of both, and the difference, evaluation less baseline, with its interval.
+    """Compare two evaluations metric by metric.
 
-    Both are drawn alike (see `bootstrap`), so what makes an image hard for both does not widen the interval of the
-    difference. A difference is None for a class that one of them lacks. Raises HypercolumnsError if they are not of the
-    same images, masks, classes and boundary width.
+    Both evaluations are resampled alike (see `bootstrap.resample`), so images that are hard for both do not widen the
+    interval of the difference.
+
+    Args:
+        evaluation: the first evaluation.
+        baseline: the second one, of the same images, masks, classes and boundary width. The images may be in another
+            order.
+        group_pattern: see `bootstrap.resampling_groups`.
+        bootstrap_samples: the number of draws; 0: no intervals.
+        seed: the seed of the draws.
+
+    Returns:
+        JSON values: the metrics of both, `difference` = evaluation - baseline, and the intervals of the differences. A
+        difference is None if one of its metrics is.
+
+    Raises:
+        HypercolumnsError: if the evaluations are not comparable.
     """
     baseline = _same_order(evaluation, baseline)
     groups = resampling_groups(evaluation.ids, group_pattern)
     ends: dict[str, Any] | None = None
     if bootstrap_samples and len(groups.unique()) > 1:
-        ours, theirs = (resample(one, groups, bootstrap_samples, seed) for one in (evaluation, baseline))
-        differences = {name: ours[name] - theirs[name] for name in ours}
+        first_drawn, second_drawn = (
+            resample(counts, groups, bootstrap_samples, seed) for counts in (evaluation, baseline)
+        )
+        differences = {name: first_drawn[name] - second_drawn[name] for name in first_drawn}
         ends = describe(groups, group_pattern, differences) | as_json(differences, evaluation.classes)
     first, second = evaluation.figures(), baseline.figures()
     return {
@@ -42,37 +58,38 @@ def compare(
 
 
 def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
-    """The baseline with its images in the evaluation's order; raises HypercolumnsError if they can't be compared."""
+    """Return the baseline in the image order of the evaluation; raises HypercolumnsError if they are not comparable."""
     if evaluation.classes != baseline.classes:
         raise HypercolumnsError(
-            f"the evaluation has the classes {', '.join(evaluation.classes)}, the baseline "
+            f"the evaluation has the classes {', '.join(evaluation.classes)}, but the baseline has "
             f"{', '.join(baseline.classes)}; only evaluations of the same classes can be compared"
         )
     if evaluation.boundary_width != baseline.boundary_width:
         raise HypercolumnsError(
-            f"the evaluation has boundaries of {evaluation.boundary_width} pixels, the baseline of "
+            f"the evaluation has boundary_width={evaluation.boundary_width}, but the baseline has boundary_width="
             f"{baseline.boundary_width}; evaluate one of them again with the other's boundary_width"
         )
     differing = sorted(set(evaluation.ids) ^ set(baseline.ids))
     if differing:
         raise HypercolumnsError(
-            f"the evaluation has {len(evaluation.ids)} images, the baseline {len(baseline.ids)}; {len(differing)} of "
-            f"them are in one alone, such as {differing[0]}; evaluate both on the same images"
+            f"the evaluation has {len(evaluation.ids)} images, and the baseline has {len(baseline.ids)}; "
+            f"{len(differing)} images are in only one of them, such as {differing[0]}; evaluate both on the same images"
         )
     numbers = {id: number for number, id in enumerate(baseline.ids)}
     baseline = baseline.take([numbers[id] for id in evaluation.ids])
     pairs = ((evaluation.all_pixels, baseline.all_pixels), (evaluation.boundary, baseline.boundary))
-    other = torch.stack([(one.sum(2) != another.sum(2)).any(1) for one, another in pairs]).any(0)
-    if other.any():
-        first = evaluation.ids[int(other.int().argmax())]
+    changed = torch.stack([(counts.sum(2) != others.sum(2)).any(1) for counts, others in pairs]).any(0)
+    if changed.any():
+        first = evaluation.ids[int(changed.int().argmax())]
         raise HypercolumnsError(
-            f"the masks of {int(other.sum())} images differ, such as that of {first}; evaluate both on the same masks"
+            f"the two evaluations used different masks for {int(changed.sum())} images, such as {first}; evaluate both "
+            f"on the same masks"
         )
     return baseline
 
 
 def _difference(value: Any, other: Any) -> Any:
-    """Of two figures, or of each class's."""
+    """Subtract two metrics, or per-class metrics class by class."""
     if isinstance(value, dict):
         return {name: _difference(value[name], other[name]) for name in value}
     return None if value is None or other is None else value - other

@@ -1,6 +1,6 @@
-"""How the images of a split were labelled: what is kept of an evaluation, and what can be said from it.
+"""The result of an evaluation: a confusion matrix per image, from which all metrics follow.
 
-N images, C classes
+Shapes: N images, C classes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,13 +17,19 @@ from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion, s
 from hypercolumns.io.files import atomic_write
 from hypercolumns.labels import IGNORE_INDEX, boundary_band
 
-REMEDY = "remove it, and run the command that made it again"
-BOUNDARY_WIDTH = 3  # pixels, where nothing else is asked for
+REMEDY = "remove it, and rerun the command that wrote it"
+BOUNDARY_WIDTH = 3  # pixels; default
 
 
 @dataclass(frozen=True)
 class ImageConfusion:
-    """The pixels of one image: of all of it, and of the band along the true boundaries; both (C, C), truth by row."""
+    """The confusion matrices of one image, (C, C) int64 on the CPU, with a row for each true class.
+
+    Attributes:
+        id: the image id.
+        all_pixels: the counts of all pixels, without void.
+        boundary: the counts of the pixels near true boundaries.
+    """
 
     id: str
     all_pixels: Tensor
@@ -32,13 +38,13 @@ class ImageConfusion:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A confusion matrix of each image, of all its pixels and of those near a true boundary.
+    """Two confusion matrices per image: one of all its pixels, one of the pixels near true boundaries.
 
     Attributes:
-        classes: their names.
-        ids: of the images.
-        all_pixels: (N, C, C) int64, truth by row, void left out.
-        boundary: the same of the pixels within `boundary_width` of a true boundary.
+        classes: the names of the classes.
+        ids: the image ids.
+        all_pixels: (N, C, C) int64, a row for each true class, without void pixels.
+        boundary: (N, C, C) int64, only the pixels within `boundary_width` of a true boundary.
         boundary_width: in pixels, see `labels.boundary_band`.
     """
 
@@ -50,17 +56,26 @@ class Evaluation:
 
     @classmethod
     def of(cls, counts: Iterable[ImageConfusion], classes: Sequence[str], boundary_width: int) -> "Evaluation":
-        """The evaluation of these images."""
+        """Collect the counts of images.
+
+        Args:
+            counts: the confusion matrices of each image; there may be no images.
+            classes: the names of the classes.
+            boundary_width: the width, in pixels, that the counts were made with.
+
+        Returns:
+            The evaluation, with the images in the given order.
+        """
         counts = list(counts)
-        none = torch.zeros(0, len(classes), len(classes), dtype=torch.int64)
+        empty = torch.zeros(0, len(classes), len(classes), dtype=torch.int64)
         all_pixels, boundary = (
-            torch.stack(parts) if parts else none
-            for parts in ([one.all_pixels for one in counts], [one.boundary for one in counts])
+            torch.stack(parts) if parts else empty
+            for parts in ([image.all_pixels for image in counts], [image.boundary for image in counts])
         )
-        return cls(tuple(classes), tuple(one.id for one in counts), all_pixels, boundary, boundary_width)
+        return cls(tuple(classes), tuple(image.id for image in counts), all_pixels, boundary, boundary_width)
 
     def figures(self) -> dict[str, Any]:
-        """What `metrics.json` says of all images together; `boundary_...` is of the band along true boundaries."""
+        """Return the metrics of all images together, as in `metrics.json`; `boundary_...` is the boundary band."""
         near = segmentation_metrics(self.boundary.sum(0)).as_dict(self.classes)
         return {
             "images": len(self.ids),
@@ -70,12 +85,12 @@ class Evaluation:
         }
 
     def worst(self, count: int) -> list[int]:
-        """The numbers of the images with the lowest mIoU of their own, worst first; those all of void are left out."""
+        """Return the indices of the images with the lowest mIoU, worst first, without images that are all void."""
         miou = metrics_from_confusion(self.all_pixels)["miou"]
         return [int(index) for index in miou.argsort(stable=True) if not miou[index].isnan()][:count]
 
     def take(self, indices: Sequence[int]) -> "Evaluation":
-        """The evaluation of some of the images."""
+        """Return the evaluation of the images with these indices, in this order."""
         chosen = list(indices)
         return Evaluation(
             self.classes,
@@ -99,7 +114,11 @@ class Evaluation:
 
     @classmethod
     def load(cls, path: Path) -> "Evaluation":
-        """Read a file that `save` wrote; raises HypercolumnsError if it is missing, damaged or something else."""
+        """Read a file that `save` wrote.
+
+        Raises:
+            HypercolumnsError: if the file is missing, damaged or not an evaluation.
+        """
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 evaluation = cls(
@@ -109,15 +128,26 @@ class Evaluation:
                     torch.from_numpy(arrays["boundary"]),
                     int(arrays["boundary_width"]),
                 )
-        except Exception as error:  # of a file that is anything at all
-            raise HypercolumnsError(f"{path} holds no evaluation, or is damaged; {REMEDY}") from error
+        except Exception as error:  # NumPy raises many types for files of other kinds
+            raise HypercolumnsError(f"{path} is missing, damaged or not an evaluation; {REMEDY}") from error
         shape = (len(evaluation.ids), len(evaluation.classes), len(evaluation.classes))
         if evaluation.all_pixels.shape != shape or evaluation.boundary.shape != shape:
-            raise HypercolumnsError(f"{path} holds no evaluation (its shapes differ); {REMEDY}")
+            raise HypercolumnsError(f"{path} is not an evaluation (the shapes of its arrays do not match); {REMEDY}")
         return evaluation
 
 
 def count_image(id: str, labels: Tensor, mask: Tensor, classes: int, boundary_width: int) -> ImageConfusion:
-    """The counts of one image, from predicted and true class indices (H, W)."""
+    """Count the pixels of one image by true and predicted class.
+
+    Args:
+        id: the image id.
+        labels: (H, W), predicted class indices.
+        mask: (H, W), true class indices, 255 for void.
+        classes: the number of classes.
+        boundary_width: how near to a true boundary, in pixels, the pixels of the boundary band lie.
+
+    Returns:
+        The confusion matrices of all pixels and of the boundary band, on the CPU.
+    """
     near = torch.where(boundary_band(mask, boundary_width), mask.long(), IGNORE_INDEX)
     return ImageConfusion(id, confusion(labels, mask, classes).cpu(), confusion(labels, near, classes).cpu())

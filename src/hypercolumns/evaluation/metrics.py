@@ -1,6 +1,7 @@
-"""Segmentation figures from one confusion matrix over a whole split.
+"""Segmentation metrics from a confusion matrix over a whole split.
 
-Not `torchmetrics.segmentation.MeanIoU`, which averages over images: mIoU here is what Pascal VOC means by it.
+The mIoU is that of Pascal VOC: the IoU of each class over all images. `torchmetrics.segmentation.MeanIoU` averages over
+images instead.
 """
 
 import math
@@ -14,15 +15,15 @@ from hypercolumns.labels import IGNORE_INDEX
 
 
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
-    """Count the pixels of one image by true and predicted class; pixels without a true class (255) do not count.
+    """Count pixels by true and predicted class, without void pixels (255 in the mask).
 
     Args:
         labels: predicted class indices, of any shape and integer type.
-        mask: true class indices of the same shape.
-        classes: how many there are.
+        mask: true class indices, of the same shape.
+        classes: the number of classes.
 
     Returns:
-        The confusion matrix (classes, classes) int64, truth by row, where `labels` are.
+        The confusion matrix (classes, classes) int64 with a row for each true class, on the device of `labels`.
     """
     truth, predicted = mask.flatten().long(), labels.flatten().long()
     valid = truth != IGNORE_INDEX
@@ -32,18 +33,18 @@ def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SegmentationMetrics:
-    """What a confusion matrix says; shares in [0, 1], None where there is nothing to divide by.
+    """The metrics of a confusion matrix, in [0, 1]; None where the denominator is 0.
 
     Attributes:
-        miou: mean of the IoU of the classes that occur in truth or prediction.
-        pixel_accuracy: share of pixels that are right.
-        mean_accuracy: mean of the share that is right of each class, of those that occur in truth.
-        frequency_weighted_iou: IoU weighted by how many pixels each class has in truth.
+        miou: mean IoU of the classes that occur in truth or prediction.
+        pixel_accuracy: fraction of the pixels that are correct.
+        mean_accuracy: mean accuracy of the classes that occur in truth.
+        frequency_weighted_iou: mean IoU weighted by the number of true pixels of each class.
         per_class_iou: IoU of each class: intersection over union of truth and prediction.
-        per_class_accuracy: share of each class's pixels that are right.
-        pixels: how many were scored.
+        per_class_accuracy: fraction of each class's true pixels that are correct.
+        pixels: the number of pixels, without void.
         baseline_miou: the mIoU of predicting the most frequent class everywhere.
-        baseline_class: the index of that class.
+        baseline_class: the index of the most frequent class.
     """
 
     miou: float | None
@@ -57,7 +58,7 @@ class SegmentationMetrics:
     baseline_class: int | None
 
     def as_dict(self, classes: Sequence[str]) -> dict[str, object]:
-        """For `metrics.json`: the figures, those of classes by name."""
+        """Return the metrics for `metrics.json`, those of each class by class name."""
         return {
             "miou": self.miou,
             "pixel_accuracy": self.pixel_accuracy,
@@ -74,21 +75,34 @@ class SegmentationMetrics:
 
 
 def metrics_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
-    """The figures of confusion matrices (..., classes, classes), truth by row: see `SegmentationMetrics`.
+    """Compute the metrics of confusion matrices, see `SegmentationMetrics`.
 
-    Those of everything are (...,), `per_class_iou` and `per_class_accuracy` are (..., classes), all float64; NaN where
-    there is nothing to divide by.
+    Args:
+        confusion: (..., classes, classes), a row for each true class.
+
+    Returns:
+        By name, float64: `per_class_iou` and `per_class_accuracy` (..., classes), the other metrics (...,). NaN where
+        the denominator is 0.
     """
     return metrics_from_class_sums(*class_sums(confusion.double()))
 
 
 def class_sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of confusion matrices (..., C, C): the pixels (..., C) of each class that are right, true and predicted."""
+    """Count the correct, true and predicted pixels (..., C) of each class in confusion matrices (..., C, C)."""
     return confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
 
 
 def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:
-    """The figures of `metrics_from_confusion`, from each class's pixels (..., classes): right, true and predicted."""
+    """Compute the metrics of `metrics_from_confusion` from sums over confusion matrices.
+
+    Args:
+        right: (..., classes) float, the number of correct pixels of each class.
+        truth: (..., classes) float, the number of true pixels of each class.
+        predicted: (..., classes) float, the number of predicted pixels of each class.
+
+    Returns:
+        As `metrics_from_confusion`.
+    """
     iou, accuracy = right / (truth + predicted - right), right / truth
     total = truth.sum(-1)
     return {
@@ -102,17 +116,17 @@ def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> 
 
 
 def segmentation_metrics(confusion: Tensor) -> SegmentationMetrics:
-    """The figures of a confusion matrix (classes, classes), integer, truth by row."""
+    """Compute the metrics of one integer confusion matrix (classes, classes) with a row for each true class."""
     classes = math.isqrt(confusion.numel())
-    confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics squeezes that of a single class
+    confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics squeezes the matrix of a single class
     truth = confusion.sum(1)
     total, most_frequent = truth.sum(), int(truth.argmax())
-    found = {
+    metrics = {
         name: tuple(map(float_or_none, values)) if values.ndim else float_or_none(values)
         for name, values in metrics_from_confusion(confusion).items()
     }
     return SegmentationMetrics(
-        **found,  # type: ignore[arg-type]
+        **metrics,  # type: ignore[arg-type]
         pixels=int(total),
         baseline_miou=float_or_none(truth[most_frequent] / total / (truth > 0).sum()),
         baseline_class=most_frequent if total else None,
@@ -120,5 +134,5 @@ def segmentation_metrics(confusion: Tensor) -> SegmentationMetrics:
 
 
 def float_or_none(value: Tensor) -> float | None:
-    """A figure as a float, or None for NaN."""
+    """Convert a scalar tensor to a float, and NaN to None."""
     return None if torch.isnan(value) else float(value)

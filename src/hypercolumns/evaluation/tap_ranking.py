@@ -1,9 +1,9 @@
-"""How well subsets of taps tell the classes of samples apart, by linear probes of the same number of components.
+"""Rank subsets of taps by how well linear probes on their features separate the classes.
 
-The features of a subset are standardised, reduced to their leading principal components, and classified by logistic
-regression. So a tap is judged by what it says of a pixel, not by how many channels it says it in.
+A probe standardises the features of a subset, reduces them to their leading principal components, and classifies these
+by logistic regression. All probes see the same number of components, so a tap does not gain from having more channels.
 
-N samples, D channels of all taps, S of those of a subset, d components, C classes. Taps go by their number.
+Shapes: N samples, D channels of all taps, S channels of a subset, d components, C classes. Taps are given by index.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -21,19 +21,27 @@ from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import track
 from hypercolumns.store import Samples
 
-Subset = tuple[int, ...]  # ascending
+Subset = tuple[int, ...]  # indices of taps, ascending
 
-CHUNK = 4096  # samples that are float32 at once
-BLOCK = 512  # columns of the correlations that are summed at once
-OVERSAMPLING, ITERATIONS = 16, 4  # more components than are asked for, and passes over the matrix, make them exact
-MIN_VARIANCE = 1e-6  # of a component that is scaled up to 1; of less, nothing but rounding is left
-PENALTY = 1e-4  # times the squared weights, so that there is a best probe where classes can be separated
-STEPS = 30  # of L-BFGS; with more, the ranking stays as it is
+CHUNK = 4096  # samples converted to float32 at once
+BLOCK = 512  # columns of the correlation matrix summed at once
+# Additional components and power iterations make the leading components of the randomized SVD exact.
+OVERSAMPLING, ITERATIONS = 16, 4
+MIN_VARIANCE = 1e-6  # components of less variance are rounding errors and are not scaled up to a variance of 1
+PENALTY = 1e-4  # factor of the squared weights; without it, separable classes would have no best probe
+STEPS = 30  # iterations of L-BFGS; more of them do not change the ranking
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """A subset, the components its features were reduced to, and how its probe did on the val samples, in [0, 1]."""
+    """The result of one linear probe.
+
+    Attributes:
+        subset: the taps.
+        components: the number of principal components that the probe saw.
+        miou: mIoU on the val samples, in [0, 1].
+        accuracy: fraction of the val samples that are correct, in [0, 1].
+    """
 
     subset: Subset
     components: int
@@ -42,9 +50,19 @@ class ProbeResult:
 
 
 class LinearProbes:
-    """Scores subsets of taps by probes that are fitted to some samples and scored on others.
+    """Score subsets of taps by linear probes that are fitted to the train samples and scored on the val samples.
 
-    Holds the samples, as float16, and the correlations of all channels, (D, D) float32.
+    The object holds the samples as float16, and the correlations of all channels, (D, D) float32.
+
+    Args:
+        train: the samples that probes are fitted to.
+        val: the samples that probes are scored on.
+        statistics: mean and standard deviation of all channels, (D,) each.
+        channels: the number of channels of each tap, in the order of the taps.
+        classes: C.
+        components: the number of principal components, d. A subset with fewer channels has as many components as
+            channels.
+        seed: the seed of the randomized SVD.
     """
 
     def __init__(
@@ -57,17 +75,6 @@ class LinearProbes:
         components: int,
         seed: int,
     ) -> None:
-        """The probes on these samples.
-
-        Args:
-            train: what they are fitted to.
-            val: what they are scored on.
-            statistics: mean and standard deviation of all channels, (D,).
-            channels: of each tap, in their order.
-            classes: how many there are.
-            components: d, principal components of each subset that has as many channels.
-            seed: of the search for principal components.
-        """
         self.train, self.val = train, val
         self.mean, self.std = (values.float() for values in statistics)
         self.columns = torch.arange(sum(channels)).split(list(channels))
@@ -75,7 +82,7 @@ class LinearProbes:
         self.correlations = correlations(train.features, self.mean, self.std)
 
     def score(self, subset: Subset) -> ProbeResult:
-        """How well the taps of a subset tell the classes of the val samples apart."""
+        """Fit a probe to the train samples of a subset of taps, and score it on the val samples."""
         columns = torch.cat([self.columns[tap] for tap in subset])
         with randomness.seeded(self.seed, "components", *subset):
             projection = principal_components(self.correlations[columns[:, None], columns], self.components)
@@ -85,40 +92,68 @@ class LinearProbes:
         return ProbeResult(subset, projection.shape[1], figures.miou or 0.0, figures.pixel_accuracy or 0.0)
 
     def _project(self, samples: Samples, columns: Tensor, projection: Tensor) -> Tensor:
-        """The features of these columns, standardised and projected, (N, d) float32."""
+        """Standardise and project the features of some columns: (N, d) float32."""
         mean, std = self.mean[columns], self.std[columns]
         chunks = samples.features.split(CHUNK)
         return torch.cat([standardize(chunk[:, columns].float(), mean, std) @ projection for chunk in chunks])
 
 
 def correlations(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """The correlations (D, D) float32 of the channels of features (N, D), a chunk of samples at a time."""
+    """Compute the correlations of channels, a chunk of samples at a time.
+
+    Args:
+        features: (N, D).
+        mean: (D,), the mean of each channel.
+        std: (D,), the standard deviation of each channel.
+
+    Returns:
+        (D, D) float32.
+    """
     sums = torch.zeros(features.shape[1], features.shape[1])
     for chunk in track(features.split(CHUNK), "rank_taps correlations"):
         rows = standardize(chunk.float(), mean, std)
-        for block in even_slices(len(sums), BLOCK):  # on and below the diagonal: half the work
+        for block in even_slices(
+            len(sums), BLOCK
+        ):  # the matrix is symmetric: summing the lower triangle halves the work
             sums[block.start :, block] += rows[:, block.start :].T @ rows[:, block]
     return (sums.tril() + sums.tril(-1).T) / len(features)
 
 
 def principal_components(correlations: Tensor, count: int) -> Tensor:
-    """The projection (S, d) on the principal components of most variance, each scaled to a variance of 1.
+    """Compute the projection on the principal components of largest variance, each scaled to a variance of 1.
 
-    d is `count`, or S if that is less. By subspace iteration from a random start (Halko et al., arXiv:0909.4061),
-    several times faster than all eigenvectors of `correlations` (S, S).
+    A randomized SVD with subspace iteration (Halko et al., arXiv:0909.4061) is several times faster than computing all
+    eigenvectors.
+
+    Args:
+        correlations: (S, S).
+        count: the number of components; S if it is larger.
+
+    Returns:
+        (S, d), with d = min(count, S).
     """
-    kept = min(count, len(correlations))
-    sought = min(kept + OVERSAMPLING, len(correlations))
-    vectors, variances, _ = torch.svd_lowrank(correlations, q=sought, niter=ITERATIONS)
-    return vectors[:, :kept] / variances[:kept].clamp(min=MIN_VARIANCE).sqrt()
+    components = min(count, len(correlations))
+    rank = min(components + OVERSAMPLING, len(correlations))
+    vectors, variances, _ = torch.svd_lowrank(correlations, q=rank, niter=ITERATIONS)
+    return vectors[:, :components] / variances[:components].clamp(min=MIN_VARIANCE).sqrt()
 
 
 def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """Logistic regression of labels (N,) on features (N, d): weight (C, d) and bias (C,), by L-BFGS on all samples."""
+    """Fit a multinomial logistic regression with L-BFGS on all samples at once.
+
+    Args:
+        features: (N, d) float32.
+        labels: (N,) int64, class indices.
+        classes: C.
+        steps: the maximum number of iterations.
+
+    Returns:
+        Weight (C, d) and bias (C,).
+    """
     weight = torch.zeros(classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(classes, 1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
-    columns = features.T.contiguous()  # samples last: twice as fast
+    columns = features.T.contiguous()  # twice as fast with the samples in the last dimension
 
     def loss() -> Tensor:
         optimizer.zero_grad()
@@ -133,14 +168,16 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = ST
 
 @dataclass(frozen=True)
 class SubsetConstraints:
-    """Which subsets may be chosen.
+    """Decide which subsets of taps may be chosen.
 
     Attributes:
-        channels: of each tap; those of layers of the network first, from shallow to deep, then context taps.
-        layers: how many are layers of the network; there is at least one in every subset.
-        from_deepest: the context taps that are made from the deepest layer, which stands beside them in every subset.
-        max_taps: taps in a subset; None: any number.
-        max_channels: channels in a subset; None: any number.
+        channels: the number of channels of each tap: first the layers of the network, shallow to deep, then the context
+            taps.
+        layers: the number of taps that are layers of the network. Every subset has at least one of them.
+        from_deepest: the indices of the context taps that are computed from the deepest layer. A subset with one of
+            them also has the deepest layer.
+        max_taps: the maximum number of taps in a subset; None: no limit.
+        max_channels: the maximum number of channels in a subset; None: no limit.
     """
 
     channels: Sequence[int]
@@ -150,7 +187,7 @@ class SubsetConstraints:
     max_channels: int | None = None
 
     def total_channels(self, subset: Subset) -> int:
-        """The channels of a subset."""
+        """Return the number of channels of a subset."""
         return sum(self.channels[tap] for tap in subset)
 
     def allow(self, subset: Subset) -> bool:
@@ -164,27 +201,39 @@ class SubsetConstraints:
         )
 
     def larger(self, subset: Subset) -> list[Subset]:
-        """The subset with each other tap in turn, and with the deepest layer where that tap needs it, if allowed."""
-        found = []
+        """Return the allowed subsets with one more tap, plus the deepest layer if the new tap is computed from it."""
+        candidates = []
         for tap in range(len(self.channels)):
             if tap not in subset:
-                needed = {self.layers - 1} if tap in self.from_deepest else set()
-                found.append(tuple(sorted({*subset, tap} | needed)))
-        return [larger for larger in found if self.allow(larger)]
+                required = {self.layers - 1} if tap in self.from_deepest else set()
+                candidates.append(tuple(sorted({*subset, tap} | required)))
+        return [candidate for candidate in candidates if self.allow(candidate)]
 
 
 class SelectionStep(NamedTuple):
-    """A step of a forward selection: the subsets that were not tried before, and the best one, to go on from."""
+    """A step of a forward selection.
+
+    Attributes:
+        new: the results of the subsets that no earlier step had tried.
+        kept: the best result of the step; the next step adds a tap to its subset.
+    """
 
     new: list[ProbeResult]
     kept: ProbeResult
 
 
 def forward_selection(constraints: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
-    """Add tap by tap, each time the one that makes the best subset, as long as the constraints allow one.
+    """Add one tap at a time, each time the one that gives the best subset, until the constraints allow no further tap.
 
-    Of n taps it tries about n^2 / 2 subsets in all, where there are 2^n. It goes on when no tap improves the score, for
-    two may together.
+    For n taps, this tries about n^2 / 2 of the 2^n subsets. The selection also goes on if no single tap improves the
+    score, because two taps together may. Of equally good subsets, the one with fewer channels is kept.
+
+    Args:
+        constraints: the subsets that may be chosen.
+        score: scores a subset; called once for each subset.
+
+    Returns:
+        The steps, in order.
     """
     tried: dict[Subset, ProbeResult] = {}
     steps: list[SelectionStep] = []

@@ -1,4 +1,4 @@
-"""A segmenter as a program of torch.export, and whether what is written of it agrees with it."""
+"""Trace a segmenter with torch.export, and check that an exported file agrees with the segmenter."""
 
 import contextlib
 import json
@@ -19,18 +19,20 @@ from hypercolumns.models.segmenter import Segmenter
 
 InputKind = Literal["uint8", "float"]
 
-TRACED_SIZE = (2, 75, 98)  # of a size at which no network's maps are single cells
-CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1))  # images and their sizes, also such as networks are too large for
-MAX_DIFFERENCE = 1e-4  # difference of logits, of their range
-MIN_AGREEMENT = 0.999  # labels that are the same
+# Sizes are (images, height, width).
+TRACED_SIZE = (2, 75, 98)  # large enough that no network has a map of a single cell
+CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1))  # some are below the minimum size of a network, to check padding
+MAX_DIFFERENCE = 1e-4  # of logits, relative to their range
+MIN_AGREEMENT = 0.999  # fraction of equal labels
 
 
 class Agreement(NamedTuple):
-    """How a file agrees with the model that it was made of, on images of noise.
+    """How well an exported file agrees with its model on images of noise.
 
     Attributes:
-        labels: the share of pixels that get the same label, in [0, 1].
-        logits: the largest difference of two logits, relative to their range; None for a file that gives labels.
+        labels: the fraction of pixels with the same label, in [0, 1].
+        logits: the largest absolute difference of the logits, divided by their range. None for a file that outputs
+            labels.
     """
 
     labels: float
@@ -38,14 +40,23 @@ class Agreement(NamedTuple):
 
 
 def metadata(segmenter: Segmenter) -> dict[str, str]:
-    """What goes with a file: the names of the classes and their colours, as JSON."""
+    """Return the metadata of an exported file: the JSON texts `classes` (names) and `palette` (colours)."""
     return {"classes": json.dumps(segmenter.classes), "palette": json.dumps(segmenter.palette)}
 
 
 def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> ExportedProgram:
-    """Trace a segmenter for images of any number and size.
+    """Trace a segmenter for batches of any number of images of any size.
+
+    Args:
+        segmenter: the model; it is copied.
+        input: the type of the images, "uint8" or "float" in [0, 1].
+        output: "labels" or "logits".
+
+    Returns:
+        A program on the CPU that takes images (B, 3, H, W), with B, H and W from 1 on.
 
     Raises:
+        ArgumentError: for an unknown `input` or `output`.
         HypercolumnsError: for a network that can't be exported.
     """
     for name, value, known in (("input", input, InputKind), ("output", output, OutputKind)):
@@ -55,18 +66,18 @@ def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> 
     images, height, width = TRACED_SIZE
     example = torch.zeros(images, 3, height, width, dtype=torch.uint8 if input == "uint8" else torch.float32)
     free = Dim.DYNAMIC(min=1)
-    alike = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    any_size = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # a size of 1 is not special
     try:
-        with torch.no_grad(), alike, quiet():  # where a size of 1 is like all others
+        with torch.no_grad(), any_size, quiet():
             program = torch.export.export(graph, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
-    except Exception as error:  # torch's words, or the network's own
+    except Exception as error:  # torch or the network may raise anything
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise HypercolumnsError(
             f"{segmenter.backbone.network} with these taps can't be exported ({reason}); try other taps or "
             f"another network"
         ) from error
-    # While it was traced, torch noted of which sizes it assumed something: how it would lay out the network's maps in
-    # memory, which the graph does not say. `check_agreement` runs the file on sizes that these notes would refuse.
+    # Tracing recorded guards on the sizes. They concern how torch lays out the maps in memory, and the graph does not
+    # depend on that. `check_agreement` runs the file on sizes that the guards would reject.
     program._guards_code.clear()
     for symbol, sizes in program.range_constraints.items():
         program.range_constraints[symbol] = ValueRanges(1, sizes.upper)
@@ -80,20 +91,21 @@ def check_agreement(
     output: OutputKind,
     path: str | Path,
 ) -> Agreement:
-    """Run what is written of a segmenter, and the segmenter, on images of noise.
+    """Compare an exported file with its segmenter on images of noise.
 
     Args:
-        segmenter: what it is of.
-        run: from images to labels or logits.
-        input: of `run`.
-        output: of `run`.
-        path: of the file, for the message.
+        segmenter: the model that was exported.
+        run: runs the file on images (B, 3, H, W) on the CPU; returns labels (B, H, W) or logits (B, classes, H, W).
+        input: the type of images that `run` takes.
+        output: what `run` returns.
+        path: the path of the file, for the message.
 
     Returns:
-        How they agree.
+        How well the two agree.
 
     Raises:
-        HypercolumnsError: if they do not.
+        HypercolumnsError: if fewer than `MIN_AGREEMENT` of the labels are equal, or if logits differ by more than
+            `MAX_DIFFERENCE`.
     """
     generator = torch.Generator().manual_seed(0)
     device = segmenter.backbone.device
@@ -106,28 +118,29 @@ def check_agreement(
         for count, *size in CHECKED_SIZES:
             images = torch.randint(0, 256, (count, 3, *size), generator=generator, dtype=torch.uint8)
             with torch.inference_mode():
-                found = run(images if input == "uint8" else images / 255)
+                exported = run(images if input == "uint8" else images / 255)
                 logits = segmenter(images.to(device)).float().cpu()
-            labels = found.long() if output == "labels" else found.argmax(1)
+            labels = exported.long() if output == "labels" else exported.argmax(1)
             same, total = same + int((labels == logits.argmax(1)).sum()), total + labels.numel()
             ranges.append((float(logits.min()), float(logits.max())))
             if output == "logits":
-                differences.append(float((found - logits).abs().max()))
+                differences.append(float((exported - logits).abs().max()))
     finally:
         segmenter.train(mode)
     extent = max(high for _, high in ranges) - min(low for low, _ in ranges)
     agreement = Agreement(same / total, max(differences) / extent if differences else None)
     if agreement.labels < MIN_AGREEMENT or not (agreement.logits is None or agreement.logits <= MAX_DIFFERENCE):
         raise HypercolumnsError(
-            f"{path} was not written: what would have been does something else than the model (labels alike: "
-            f"{agreement.labels:.2%}, logits differ by {agreement.logits} of their range); use the model itself"
+            f"{path} was not written: the exported program does not agree with the model (equal labels: "
+            f"{agreement.labels:.2%}, largest difference of logits relative to their range: {agreement.logits}); use "
+            f"the model itself"
         )
     return agreement
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without warnings that say nothing of the model."""
+    """Suppress a warning of torch.export that does not concern the model."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
         yield

@@ -1,6 +1,6 @@
-"""A segmenter as a graph for images of any size, which torch.export can follow: no branch depends on a size.
+"""A segmenter that torch.export can trace once for images of any size: no branch depends on a size.
 
-Shapes: as for `Segmenter`; sizes are symbolic while it is exported, and a tensor of 1 cell is nothing special.
+Shapes: as for `Segmenter`. Sizes are symbolic during the export, and no size is treated specially, not even 1.
 """
 
 import copy
@@ -23,24 +23,31 @@ from hypercolumns.models.taps import RegularGrid, Tap
 
 OutputKind = Literal["labels", "logits"]
 
-HIGH_RES_STRIDE = (
-    2.0  # pixels: cells that are closer are projected row by row, as their projection would be as large as the image
-)
+# Stride in pixels. Maps with a smaller stride are projected row by row: a whole projected map would have about as many
+# cells as the image has pixels.
+HIGH_RES_STRIDE = 2.0
 
 
 class ExportableSegmenter(nn.Module):
-    """From images (B, 3, H, W), uint8 or float in [0, 1], to labels (B, H, W) uint8 or logits (B, classes, H, W)."""
+    """Map images to labels or logits, like `Segmenter`, in a way that torch.export can trace.
+
+    The module holds copies of the segmenter's parts, in evaluation mode, on the CPU.
+
+    Args:
+        segmenter: the model.
+        output: "labels" or "logits".
+
+    Raises:
+        HypercolumnsError: if the cell centres of a tap are not regular and the model depends on them, see
+            `HypercolumnExtractor.check_regular`.
+    """
 
     def __init__(self, segmenter: Segmenter, output: OutputKind) -> None:
-        """Of a copy of the segmenter's parts, in evaluation mode, on the CPU.
-
-        Raises HypercolumnsError if only a look at an image tells where the cells of a tap are centred.
-        """
         super().__init__()
         segmenter.extractor.check_regular()
         self.output = output
         extractor = copy.deepcopy(segmenter.extractor).cpu()
-        self._extractor = (extractor,)  # in a tuple: its backbone is a part of this module, not it
+        self._extractor = (extractor,)  # nn.Module does not register a tuple; the backbone is registered below
         self.backbone = extractor.backbone
         self.classifier = copy.deepcopy(segmenter.classifier).cpu()
         self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
@@ -52,7 +59,14 @@ class ExportableSegmenter(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
+        """Predict every pixel of the images.
+
+        Args:
+            images: (B, 3, H, W), uint8 or float in [0, 1].
+
+        Returns:
+            Labels (B, H, W) uint8, or logits (B, classes, H, W).
+        """
         size = height, width = images.shape[2], images.shape[3]
         seen = as_float(images)
         extractor = self._extractor[0]
@@ -79,26 +93,32 @@ class ExportableSegmenter(nn.Module):
             normalised_coordinates(torch.arange(side), torch.arange(side), full_image_box((side, side))).y
             for side in size
         )
-        found = scan_rows(groups, self.bias, self._head, PixelCoordinates(y, x))
-        return found[..., 0] if self.output == "labels" else found.permute(0, 3, 1, 2)
+        pixels = scan_rows(groups, self.bias, self._head, PixelCoordinates(y, x))
+        return pixels[..., 0] if self.output == "labels" else pixels.permute(0, 3, 1, 2)
 
     def _head(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
         logits = self.classifier.head(hidden, where)
         return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.output == "labels" else logits
 
     def _taps(self, deepest: Tensor) -> list[Tap]:
-        """The backbone's taps, context taps of this deepest map: by themselves they would run the network to count."""
+        """Return the backbone's taps.
+
+        Context taps take their numbers of cells from `deepest`: by default they would run the network to count them.
+        """
         counts = (lambda _: deepest.shape[2]), (lambda _: deepest.shape[3])
         return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
 
 
 def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
-    """The numbers of the taps, grouped by where cells are centred in images of every size; low resolutions first.
+    """Group the taps whose cells are centred alike in images of every size, lowest resolution first.
 
-    With each group, whether its columns of cells are always centred on columns of the next group.
+    Returns:
+        For each group, the indices of its taps, and whether its columns of cells are always centred on columns of the
+        next group.
     """
     backbone = extractor.backbone
-    # Along an axis that is longer by a period, every map has a period more of cells: these sizes stand for all.
+    # An image that is longer by one `shift_period` has a fixed number of additional cells in each map. Sizes over one
+    # period therefore represent all sizes.
     sizes = range(backbone.min_side, backbone.min_side + max(backbone.shift_period))
     counts = [*zip(*(backbone.map_sizes(size, size) for size in sizes), strict=True)]
     grids = [
@@ -117,7 +137,7 @@ def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
         grid = grids[group[0]]
         return None if grid is None else (grid[0][1], [count for _, count in grid[1]])
 
-    groups.sort(key=lambda group: -math.inf if (found := columns(group)) is None else -found[0].stride)
+    groups.sort(key=lambda group: -math.inf if (regular := columns(group)) is None else -regular[0].stride)
     nested = [
         extractor.is_exact and low is not None and higher is not None and _among(*low, *higher)
         for low, higher in itertools.pairwise(map(columns, groups))
@@ -126,17 +146,24 @@ def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
 
 
 def _regular(tap: Tap) -> tuple[RegularGrid, RegularGrid] | None:
-    """The geometry of a tap of equally distant cells, without their receptive-field extent: it does not matter here."""
+    """Return the grids of a tap without their receptive-field extents; None if an axis is not regular."""
     y, x = (RegularGrid(axis.stride, axis.offset) if isinstance(axis, RegularGrid) else None for axis in tap.axes)
     return None if y is None or x is None else (y, x)
 
 
-def _among(low: RegularGrid, few: Sequence[int], high: RegularGrid, many: Sequence[int]) -> bool:
-    """Whether each cell of `low` is centred on one of `high`, given their numbers in images of the same sizes."""
-    whole = [(low.offset - high.offset) / high.stride, low.stride / high.stride]
-    if whole[0] < 0 or any(number % 1 for number in whole):
+def _among(low: RegularGrid, low_cells: Sequence[int], high: RegularGrid, high_cells: Sequence[int]) -> bool:
+    """Whether each cell of `low` is centred on a cell of `high`, for images of every size.
+
+    Args:
+        low: the grid of the lower resolution.
+        low_cells: its number of cells, in images of several sizes.
+        high: the grid of the higher resolution.
+        high_cells: its number of cells, in images of the same sizes.
+    """
+    offset, stride = (low.offset - high.offset) / high.stride, low.stride / high.stride  # in cells of `high`
+    if offset < 0 or offset % 1 or stride % 1:
         return False
     return all(
-        low.offset + low.stride * (one - 1) <= high.offset + high.stride * (other - 1)
-        for one, other in zip(few, many, strict=True)
+        low.offset + low.stride * (low_count - 1) <= high.offset + high.stride * (high_count - 1)
+        for low_count, high_count in zip(low_cells, high_cells, strict=True)
     )

@@ -1,8 +1,8 @@
-"""Files of torch.export, which run without this package.
+"""Export a segmenter to a file of torch.export, which runs without this package.
 
-They take images (B, 3, H, W) of any number and size, uint8 or float in [0, 1], and give labels (B, H, W) uint8 or
-logits (B, classes, H, W) float32, of the pixels of the images as they came. The names of the classes and their colours
-go with them, as JSON. See docs/serving.md.
+The file takes images (B, 3, H, W), uint8 or float in [0, 1], for any B, H and W, and outputs labels (B, H, W) uint8 or
+logits (B, classes, H, W) float32 for the pixels of the original images. The names and colours of the classes are stored
+in it as JSON. See docs/export.md.
 """
 
 from pathlib import Path
@@ -25,26 +25,27 @@ from hypercolumns.models.segmenter import Segmenter
 def export_torch(
     segmenter: Segmenter, path: str | Path, input: InputKind = "uint8", output: OutputKind = "labels"
 ) -> Agreement:
-    """Write a `.pt2`, for `torch.export.load(path).module()`, and check what was written against the segmenter.
+    """Write a `.pt2` file, and check it against the segmenter.
 
-    Its extra files `classes` and `palette` are JSON.
+    `torch.export.load(path).module()` loads the file. Its extra files `classes` and `palette` are JSON.
 
     Args:
         segmenter: the model.
-        path: of the file; where there is one, it is replaced.
-        input: the type of images that it takes, "uint8" or "float" in [0, 1].
-        output: what it gives, "labels" or "logits".
+        path: the file to write; an existing file is replaced.
+        input: the type of images that the file takes, "uint8" or "float" in [0, 1].
+        output: what the file outputs, "labels" or "logits".
 
     Returns:
-        How it agrees with the segmenter.
+        How well the file agrees with the segmenter.
 
     Raises:
-        HypercolumnsError: for a network that can't be exported, a file that can't be written, and one that does
-            something else than the segmenter; then there is no file.
+        ArgumentError: for an unknown `input` or `output`.
+        HypercolumnsError: if the network can't be exported, the file can't be written, or it does not agree with the
+            segmenter. Nothing is written then.
     """
     program = make_program(segmenter, input, output)
     with atomic_write(Path(path)) as temporary, quiet():
-        with temporary.open("wb") as file:  # torch would warn of the name
+        with temporary.open("wb") as file:  # torch warns about a path that does not end in .pt2
             torch.export.save(program, file, extra_files=metadata(segmenter))
         with temporary.open("rb") as file:
             module = torch.export.load(file).module()

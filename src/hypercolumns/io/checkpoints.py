@@ -1,4 +1,4 @@
-"""Files that torch.save wrote: weights and checkpoints."""
+"""Load weights and checkpoints written by `torch.save`, without executing code."""
 
 import warnings
 import zipfile
@@ -11,29 +11,32 @@ from hypercolumns.errors import is_out_of_memory, summarize_error
 
 
 def find_corruption(path: Path) -> str | None:
-    """What is wrong with a file in torch's zip format, by the checksums in it, which torch leaves aside; or None."""
+    """Describe the damage of a file in torch's zip format by its checksums, which torch ignores; None if undamaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
             broken = None if packed else archive.testzip()
         if packed:
-            return f"{packed[0]} is compressed, as torch.save does not"
-    except Exception as error:  # of a file that is anything at all
+            return f"{packed[0]} is compressed, but torch.save writes no compressed entries"
+    except Exception as error:  # a damaged file can raise anything
         return summarize_error(error)
     return broken and f"the checksum of {broken} differs"
 
 
 def load_plain(path: Path) -> Any:
-    """Its tensors and plain values, on the CPU; nothing in it is executed. Raises ValueError if it can't be read."""
+    """Load a file's tensors and plain values to the CPU, without executing code.
+
+    Raises:
+        ValueError: if the file can't be read.
+    """
     try:
-        damage = (
-            find_corruption(path) if zipfile.is_zipfile(path) else None
-        )  # torch's format of before has no checksums
+        # torch's legacy format has no checksums
+        damage = find_corruption(path) if zipfile.is_zipfile(path) else None
         if damage:
             raise ValueError(damage)
-        with warnings.catch_warnings(action="ignore"):  # of odd files, which are refused anyhow
+        with warnings.catch_warnings(action="ignore"):  # torch warns about odd files, which are rejected anyway
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler met, or zipfile
+    except Exception as error:  # the unpickler and zipfile can raise anything
         if is_out_of_memory(error):
             raise
         raise ValueError(summarize_error(error)) from error

@@ -1,4 +1,4 @@
-"""Image and mask files: reading and writing."""
+"""Read and write image and mask files."""
 
 import errno
 import io
@@ -19,53 +19,69 @@ from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
 from hypercolumns.io.files import atomic_write
 from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, colour_table
 
-PixelShape = tuple[int, ...]  # height, width; () of a file that can't be used
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's, of 8 bits a channel
-# Pillow's names of how a PNG holds what a mask can be. Grey of fewer than 8 bits is left out: whether 1 of 15 means the
-# label 1, or 17 of 255, programs that write it don't agree.
+PixelShape = tuple[int, ...]  # height, width; () for a file that can't be used
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes with at most 8 bits per channel
+# Pillow's names of the PNG pixel layouts that a mask may have. Grey with fewer than 8 bits is excluded: programs
+# disagree whether the value 1 of 15 means label 1 or grey level 17 of 255.
 MASK_MODES = ("P", "P;1", "P;2", "P;4", "L", "I;16B", "RGB")
-CLIPPED_MODES = ("LA;16B",)  # and of a PNG of which Pillow would read 8 bits of 16, grey in its MODES
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # no other decoder sees a file; its contents say which, not its name
-MASK_FORMATS = ("PNG",)  # others may lose or change labels
-BAD_PATH_ERRORS = (
+CLIPPED_MODES = ("LA;16B",)  # a 16-bit PNG layout that Pillow reads as 8-bit LA, one of MODES
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # the file's contents decide, not its name; no other decoder runs
+MASK_FORMATS = ("PNG",)  # other formats may lose or change labels
+BAD_PATH_ERRORS = (  # caused by an invalid path, or by contents that make a decoder seek to an invalid offset
     errno.ENAMETOOLONG,
     errno.ELOOP,
     errno.EINVAL,
-)  # a path that is none; contents that send a decoder nowhere
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
-MAX_PIXELS_VARIABLE = "HYPERCOLUMNS_MAX_PIXELS"  # in the environment, which processes that this one starts inherit
+)
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+MAX_PIXELS_VARIABLE = "HYPERCOLUMNS_MAX_PIXELS"  # an environment variable, because child processes inherit it
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def set_max_pixels(max_pixels: int) -> None:
-    """Refuse images of more pixels than that, here and in processes that are started from now on.
+    """Limit the number of pixels of an image, in this process and in processes that it starts from now on.
 
-    Raises ArgumentError unless it is a whole number of at least 1.
+    Raises:
+        ArgumentError: unless `max_pixels` is an integer of at least 1.
     """
     check_int("max_pixels", max_pixels, minimum=1)
     os.environ[MAX_PIXELS_VARIABLE] = str(max_pixels)
     Image.MAX_IMAGE_PIXELS = max_pixels
 
 
-if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # as `set_max_pixels` writes it; what else is there is not ours
+if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # other values do not come from `set_max_pixels`
     Image.MAX_IMAGE_PIXELS = int(os.environ[MAX_PIXELS_VARIABLE])
 
 
 def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
-    """An image file as (3, H, W) uint8 RGB; see `as_rgb` for how it is turned and `size`.
+    """Read an image file as RGB (3, H, W) uint8.
 
-    Raises HypercolumnsError if it is missing, can't be decoded as a whole or has too many pixels.
+    Args:
+        path: the file.
+        size: the mask's (height, width), which may decide the rotation, see `as_rgb`; None without a mask.
+
+    Raises:
+        HypercolumnsError: if the file is missing, can't be decoded completely or has too many pixels.
     """
     with _opened(path, FORMATS) as image:
         return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
 
 
 def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> Image.Image:
-    """An image in RGB, upright by its EXIF orientation; what is transparent lies over white.
+    """Convert an image to RGB: apply the EXIF rotation and blend transparent pixels over white.
 
-    It is left as it lies, unturned, if `size` (height, width), that of its mask, is its size only then: masks are drawn
-    by programs that heed EXIF and by others. Of 16 bits a channel in RGB, Pillow gives the higher 8. Raises
-    HypercolumnsError for other images of more than 8 bits, for nobody knows what their range means.
+    If the mask's size matches the image only without its EXIF rotation, the rotation is not applied: some annotation
+    tools ignore EXIF. Pillow keeps the higher 8 bits of RGB images with 16 bits per channel.
+
+    Args:
+        image: the image, not decoded yet if it comes from a file.
+        name: the image's name, for messages.
+        size: the mask's (height, width); None without a mask.
+
+    Returns:
+        The image in mode RGB.
+
+    Raises:
+        HypercolumnsError: for other images with more than 8 bits per channel, because their value range is unknown.
     """
     _check_kind(image, name)
     image.load()
@@ -73,7 +89,7 @@ def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> 
         upright = ImageOps.exif_transpose(image)
     except MemoryError:
         raise
-    except Exception:  # Pillow's, of damaged EXIF data: then it is as it lies, to which everybody else shows it
+    except Exception:  # Pillow fails on damaged EXIF data; other programs show such an image unrotated, too
         upright = image
     if size is not None and (upright.height, upright.width) != size == (image.height, image.width):
         upright = image
@@ -84,14 +100,25 @@ def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> 
 
 
 def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
-    """A mask, a PNG, as (H, W) uint8 class indices, 255 for void.
+    """Read a mask from a PNG file as class indices.
 
-    Palette and grey files of 8 or 16 bits hold the indices; an RGB file holds the colours of `palette` (and VOC's
-    colour of void). Raises HypercolumnsError for any other kind of file, a colour that is not in the palette, a label
-    that is neither a class nor void.
+    Palette and grey files (8 or 16 bits) contain the indices themselves. RGB files contain the colours of `palette`, or
+    VOC's colour for void.
+
+    Args:
+        path: the file.
+        palette: the colours of the classes, for RGB files.
+        classes: the number of classes.
+
+    Returns:
+        (H, W) uint8 class indices, 255 for void.
+
+    Raises:
+        HypercolumnsError: if the file has another format, a colour is not in the palette, or a label is neither a class
+            nor void.
     """
     with _opened(path, MASK_FORMATS) as image:
-        image.verify()  # the checksums, which Pillow leaves aside when it decodes
+        image.verify()  # checks the checksums, which Pillow ignores when it decodes
     with _opened(path, MASK_FORMATS) as image:
         _check_mask_kind(image, path)
         image.load()
@@ -100,16 +127,26 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
     if outside.size:
         count = int(np.isin(labels, outside).sum())
         raise HypercolumnsError(
-            f"{path}: {count} pixels have labels that are no class ({', '.join(map(str, outside[:5]))}); expected "
-            f"0 to {classes - 1}, or {IGNORE_INDEX} for void: correct the mask, or name all classes"
+            f"{path}: {count} pixels have labels that are not a class ({', '.join(map(str, outside[:5]))}); expected "
+            f"0 to {classes - 1}, or {IGNORE_INDEX} for void: correct the mask, or list all classes"
         )
     return torch.from_numpy(labels.astype(np.uint8, copy=False))
 
 
 def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) -> tuple[Tensor, Tensor]:
-    """An image (3, H, W) and its mask (H, W), as `read_image` and `read_mask` give them.
+    """Read an image and its mask.
 
-    Raises HypercolumnsError also if their sizes differ.
+    Args:
+        image: the image file.
+        mask: the mask file.
+        palette: the colours of the classes, for RGB masks.
+        classes: the number of classes.
+
+    Returns:
+        The image (3, H, W) uint8 and the class indices (H, W) uint8.
+
+    Raises:
+        HypercolumnsError: if a file can't be used, or if the sizes differ.
     """
     labels = read_mask(mask, palette, classes)
     pixels = read_image(image, labels.shape)
@@ -118,7 +155,17 @@ def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) 
 
 
 def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: PixelShape) -> None:
-    """Raise HypercolumnsError unless an image and its mask have the same size."""
+    """Check that an image and its mask have the same size.
+
+    Args:
+        image: the image file.
+        image_size: the image's (height, width).
+        mask: the mask file.
+        mask_size: the mask's (height, width).
+
+    Raises:
+        HypercolumnsError: if the sizes differ.
+    """
     if tuple(image_size) != tuple(mask_size):
         raise HypercolumnsError(
             f"{mask} is {mask_size[1]}x{mask_size[0]}, its image {image} is {image_size[1]}x{image_size[0]}; they must "
@@ -127,37 +174,64 @@ def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: Pixe
 
 
 def mask_size(path: Path) -> PixelShape:
-    """(height, width) of a mask, by the first bytes of its file alone; raises HypercolumnsError if they are wrong."""
+    """Read the (height, width) of a mask from the file's header alone.
+
+    Raises:
+        HypercolumnsError: if the file can't be used as a mask, as far as the header shows.
+    """
     with _opened(path, MASK_FORMATS) as image:
         _check_mask_kind(image, path)
         return image.height, image.width
 
 
 def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
-    """(height, width) of an image, likewise; turned by its EXIF orientation only where that makes it `size`."""
+    """Read the (height, width) of an image from the file's header alone.
+
+    Args:
+        path: the file.
+        size: the mask's (height, width). The EXIF rotation is applied only if the result has this size.
+
+    Returns:
+        The image's (height, width).
+
+    Raises:
+        HypercolumnsError: if the file can't be used as an image, as far as the header shows.
+    """
     with _opened(path, FORMATS) as image:
         _check_kind(image, path)
-        own = image.height, image.width
-        if own != size and own[::-1] == size and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
+        stored = image.height, image.width
+        if stored != size and stored[::-1] == size and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
             return size
-        return own
+        return stored
 
 
 def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour]) -> None:
-    """Write (H, W) uint8 class indices as a palette PNG, whole or not at all."""
+    """Write class indices as a palette PNG, atomically.
+
+    Args:
+        path: the file.
+        labels: (H, W) uint8 class indices, 255 for void.
+        palette: the colours of the classes.
+    """
     image = Image.fromarray(labels)
     image.putpalette([value for colour in colour_table(palette) for value in colour])
     write_image(path, image)
 
 
 def write_image(path: Path, image: Image.Image, quality: int = 75) -> None:
-    """Write an image file in the format of its suffix, whole or not at all; `quality` is that of a JPEG, up to 95."""
+    """Write an image file atomically, in the format of the file name's suffix.
+
+    Args:
+        path: the file.
+        image: the image.
+        quality: the JPEG quality, up to 95.
+    """
     with atomic_write(path) as temporary:
         image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()], quality=quality)
 
 
 def encode_png(picture: NDArray[np.uint8]) -> bytes:
-    """A picture (H, W, 3) as the contents of a PNG file, compressed in a hurry: for looking at."""
+    """Encode a picture (H, W, 3) uint8 as the contents of a PNG file, with fast, light compression."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG", compress_level=1)
     return file.getvalue()
@@ -165,48 +239,62 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
 
 @contextmanager
 def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
-    """A file of one of these formats, its header read; raises HypercolumnsError for it, and for what `load` meets."""
+    """Open an image file and read its header.
+
+    Yields:
+        The image; its pixels are not decoded yet.
+
+    Raises:
+        HypercolumnsError: if the file has none of the formats or too many pixels, or if decoding it inside the `with`
+            block fails.
+        UnreadableError: if the system can't read the file.
+    """
     max_pixels = Image.MAX_IMAGE_PIXELS
     too_large = (
-        f"than max_pixels={max_pixels}: they could fill the memory; scale it down, or set max_pixels higher if it is "
-        f"right"
+        f"than max_pixels={max_pixels}: they could fill the memory; scale the image down, or set max_pixels higher if "
+        f"the size is correct"
     )
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to read a pipe could take for ever
-            raise HypercolumnsError(f"{path} is not a file; replace it or take it out")
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block forever
+            raise HypercolumnsError(f"{path} is not a file; replace it or leave it out")
         with Image.open(path, formats=formats) as image:
-            if max_pixels is not None and image.width * image.height > max_pixels:  # Pillow lets twice as many pass
+            # Pillow itself raises only above twice the limit
+            if max_pixels is not None and image.width * image.height > max_pixels:
                 raise HypercolumnsError(f"{path} claims {image.width}x{image.height} pixels, more {too_large}")
             yield image
     except (HypercolumnsError, MemoryError):
         raise
     except (FileNotFoundError, NotADirectoryError):
         leads = f" is a link to {os.readlink(path)}, which" if path.is_symlink() else ""
-        raise HypercolumnsError(f"{path}{leads} does not exist; put it there or take it out") from None
+        raise HypercolumnsError(f"{path}{leads} does not exist; add it or leave it out") from None
     except UnidentifiedImageError:
         kind = "is empty" if not path.stat().st_size else f"is not an image that can be read ({', '.join(formats)})"
-        raise HypercolumnsError(f"{path} {kind}; replace it or take it out") from None
+        raise HypercolumnsError(f"{path} {kind}; replace it or leave it out") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        claimed = re.search(r"\d+", str(error))  # the first number that Pillow says
+        claimed = re.search(r"\d+", str(error))  # the first number in Pillow's message is the number of pixels
         raise HypercolumnsError(
             f"{path} claims {claimed[0] if claimed else 'too many'} pixels, more {too_large}"
         ) from None
-    except Exception as error:  # decoders raise anything
+    except Exception as error:  # decoders can raise anything
         if isinstance(error, OSError) and error.errno is not None and error.errno not in BAD_PATH_ERRORS:
             raise UnreadableError(
-                f"{path} can't be read ({error.strerror}), which need not be its fault: allow it, or mend the disk or "
-                f"the machine, and run the command again"
+                f"{path} can't be read ({error.strerror}), but may be a valid file: make it readable, or repair the "
+                f"disk or the machine, and run the command again"
             ) from error
-        raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or take it out") from error
+        raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or leave it out") from error
 
 
 def _check_kind(image: Image.Image, name: object) -> None:
-    """Raise HypercolumnsError for an image of a kind that is not read; a file's must not be loaded yet."""
+    """Check that an image's pixel format is supported; the pixels of a file must not be decoded yet.
+
+    Raises:
+        HypercolumnsError: if the pixel format is not supported.
+    """
     kind = _kind(image)
     if image.mode not in MODES or kind in CLIPPED_MODES:
         unread = kind if kind in CLIPPED_MODES else image.mode
         raise HypercolumnsError(
-            f"{name} is of a kind that is not read ({unread}), such as of more than 8 bits a channel; "
+            f"{name} has an unsupported pixel format ({unread}), for example more than 8 bits per channel; "
             f"convert it to 8-bit RGB or grey"
         )
 
@@ -215,23 +303,32 @@ def _check_mask_kind(image: Image.Image, path: Path) -> None:
     kind = _kind(image)
     if kind not in MASK_MODES:
         raise HypercolumnsError(
-            f"{path}: a mask must be a palette PNG or an 8-bit grey one of class indices, or RGB in the palette's "
-            f"colours; this one is {kind}: convert it"
+            f"{path}: a mask must be a PNG with class indices (palette, or grey with 8 or 16 bits) or with the "
+            f"palette's colours (8-bit RGB); this file is {kind}: convert it"
         )
 
 
 def _kind(image: Image.Image) -> str:
-    """How a PNG that is not loaded yet holds its pixels, in Pillow's name; of others something else, or the mode."""
+    """Return Pillow's name of the pixel layout of a PNG that is not decoded yet; for other images, often the mode."""
     return str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else image.mode
 
 
 def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) colours to (H, W) class indices."""
+    """Map colours (H, W, 3) uint8 to class indices (H, W) uint8.
+
+    Args:
+        rgb: the colours.
+        palette: the colours of the classes.
+        path: the mask file, for the message.
+
+    Raises:
+        HypercolumnsError: if a colour is not in the palette.
+    """
     codes = rgb.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     table = {_code(colour): index for index, colour in reversed(list(enumerate(palette)))}
     table.setdefault(_code(VOID_COLOUR), IGNORE_INDEX)
-    found, inverse = np.unique(codes, return_inverse=True)
-    unknown = [code for code in found.tolist() if code not in table]
+    used, inverse = np.unique(codes, return_inverse=True)
+    unknown = [code for code in used.tolist() if code not in table]
     if unknown:
         row, column = np.argwhere(codes == unknown[0])[0].tolist()
         red, green, blue = rgb[row, column].tolist()
@@ -240,7 +337,7 @@ def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> N
             f"{row}, column {column}; an RGB mask must hold the classes' colours exactly: correct it or save class "
             f"indices instead"
         )
-    return np.array([table[code] for code in found.tolist()], np.uint8)[inverse].reshape(rgb.shape[:2])
+    return np.array([table[code] for code in used.tolist()], np.uint8)[inverse].reshape(rgb.shape[:2])
 
 
 def _code(colour: Colour) -> int:

@@ -1,4 +1,4 @@
-"""Tables as CSV files."""
+"""Write tables as CSV files."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,13 @@ from hypercolumns.io.files import atomic_write
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table; None is an empty cell."""
+    """Write a table as CSV, atomically.
+
+    Args:
+        path: the file.
+        header: the names of the columns.
+        rows: the cells of each row; None is written as an empty cell.
+    """
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)

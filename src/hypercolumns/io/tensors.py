@@ -1,4 +1,4 @@
-"""Writing named tensors to a file."""
+"""Write named tensors to a file."""
 
 import shutil
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from hypercolumns.io.files import atomic_write
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
+    """Write a safetensors file atomically.
 
-    safetensors (0.8.0) writes to a file of a random name beside the one that it is given, and a kill leaves that: its
-    folder is therefore one of ours, which `remove_temporaries` knows.
+    safetensors (0.8.0) first writes to a random file name in the folder of its target, and a kill leaves that file
+    behind. The target therefore lies in a temporary folder, which `remove_temporaries` recognises.
 
     Args:
-        path: of the file.
-        tensors: by name.
-        metadata: of the file's header.
+        path: the file.
+        tensors: the tensors by name.
+        metadata: the metadata in the file's header.
 
     Raises:
-        HypercolumnsError: if it can't be written.
+        HypercolumnsError: if the file can't be written.
     """
     with atomic_write(path) as temporary:
         folder = temporary.with_name(f"{temporary.stem}d.tmp")

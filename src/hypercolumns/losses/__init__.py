@@ -1,4 +1,4 @@
-"""What a training step minimises: losses of logits (N, classes) against labels (N,), void left out."""
+"""Losses of logits (N, classes) against labels (N,). Pixels with the ignore index 255 (void) do not count."""
 
 from hypercolumns.losses.base import ClassWeights, Loss, balanced_weights
 from hypercolumns.losses.cross_entropy import CrossEntropy, cross_entropy

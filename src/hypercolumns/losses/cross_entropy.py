@@ -1,4 +1,4 @@
-"""Cross-entropy, its classes weighted and its labels smoothed if that is asked for."""
+"""Cross-entropy with optional class weights and label smoothing."""
 
 from collections.abc import Callable
 
@@ -11,10 +11,18 @@ from hypercolumns.losses.base import MIN_COUNT, ClassWeights, Loss, balanced_wei
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of logits (N, classes) against labels (N,), void left out; 0 where all is void.
+    """Compute the mean cross-entropy of the pixels that are not void, weighted by class.
 
-    `class_weights`: a weight for each class, or "batch" for weights inverse to the classes' counts among these labels.
-    `label_smoothing`: the share of a label that is spread over all classes (Szegedy et al., arXiv:1512.00567).
+    Args:
+        logits: (N, classes) float.
+        labels: (N,) int64 class indices, 255 for void.
+        class_weights: (classes,) float; "batch" for weights inverse to the classes' counts among `labels`; None for no
+            weights.
+        label_smoothing: the share of a label that is distributed over all classes, in [0, 1] (Szegedy et al.,
+            arXiv:1512.00567).
+
+    Returns:
+        The weighted mean, a scalar; 0 if all labels are void.
     """
     losses, total = _sums(logits, labels, class_weights, label_smoothing)
     return losses / total.clamp(min=MIN_COUNT)
@@ -27,7 +35,7 @@ def _sums(
     label_smoothing: float,
     add: Callable[[Tensor], Tensor] = lambda counts: counts,
 ) -> tuple[Tensor, Tensor]:
-    """The sum of the losses, and that of the weights of the labels; `add` sums class counts over the ranks."""
+    """Sum the losses and the weights of the labels. `add` sums class counts over the ranks."""
     valid = labels != IGNORE_INDEX
     if isinstance(class_weights, str):
         class_weights = balanced_weights(add(torch.bincount(labels[valid], minlength=logits.shape[1])))
@@ -38,22 +46,24 @@ def _sums(
 
 
 def _sum_over_ranks(tensor: Tensor) -> Tensor:
-    """The sum of a tensor over all ranks, in place."""
+    """Sum a tensor over all ranks, in place."""
     distributed.all_reduce(tensor)
     return tensor
 
 
 class CrossEntropy(Loss):
-    """`cross_entropy` with its class weights, on the device of the module that it is part of.
+    """Module of `cross_entropy`, with the class weights as a buffer.
 
-    With several processes it is that of the labels of all of them; the mean over the processes of its gradients, which
-    is what data-parallel training takes, is the gradient of that.
+    In data-parallel training the value is the mean over the labels of all ranks. The mean of the ranks' gradients is
+    the gradient of that value.
+
+    Args:
+        label_smoothing: the share of a label that is distributed over all classes, in [0, 1], see `cross_entropy`.
     """
 
     supports_ddp = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
-        """label_smoothing: see `cross_entropy`; from 0 to 1."""
         super().__init__()
         check_fraction("label_smoothing", label_smoothing)
         self.label_smoothing = label_smoothing
@@ -74,5 +84,5 @@ class CrossEntropy(Loss):
         losses, label_weight = _sums(logits, labels, weights, self.label_smoothing, _sum_over_ranks)
         all_losses, total = _sum_over_ranks(torch.stack([losses.detach().double(), label_weight.double()]))
         loss: Tensor = losses * (distributed.get_world_size() / total.clamp(min=MIN_COUNT)).float()
-        value: Tensor = (all_losses / total.clamp(min=MIN_COUNT)).float()  # for the log
+        value: Tensor = (all_losses / total.clamp(min=MIN_COUNT)).float()  # the loss over all ranks, for the log
         return loss + (value - loss.detach())

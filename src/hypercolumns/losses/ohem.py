@@ -1,4 +1,4 @@
-"""Online hard example mining: the cross-entropy of the pixels that the model gets most wrong."""
+"""Online hard example mining: the cross-entropy of the pixels with the highest loss."""
 
 import math
 
@@ -14,15 +14,21 @@ from hypercolumns.losses.cross_entropy import CrossEntropy
 class OHEMCrossEntropy(Loss):
     """Mean cross-entropy of the hardest pixels of a batch (Shrivastava et al., CVPR 2016, arXiv:1604.03540).
 
-    The share `keep_ratio` of the labelled pixels with the highest loss is kept, and every pixel whose class has a
-    probability below `threshold`: early in training nearly all pixels are hard, and none of them is left out. Class
-    weights do not decide which pixels are kept; they weigh the mean.
+    The loss keeps the fraction `keep_ratio` of the labelled pixels with the highest cross-entropy. It also keeps every
+    pixel whose true class has a probability below `threshold`. Early in training nearly all pixels are hard, and
+    the threshold keeps all of them. Class weights weight the mean, but do not influence which pixels are kept.
+
+    Args:
+        keep_ratio: the fraction of the labelled pixels to keep, in (0, 1]; 1 keeps all pixels.
+        threshold: the probability of the true class below which a pixel is always kept, in [0, 1]; 0 adds no pixel.
+
+    Raises:
+        ArgumentError: if an argument is outside its range.
     """
 
-    supports_ddp = False  # which pixels are hardest in a whole batch, no process knows by itself
+    supports_ddp = False  # a rank does not know which pixels are hardest in the whole batch
 
     def __init__(self, keep_ratio: float = 0.25, threshold: float = 0.0) -> None:
-        """keep_ratio: in (0, 1]; 1 keeps all pixels. threshold: in [0, 1]; 0 adds no pixel to that share."""
         super().__init__()
         check_fraction("keep_ratio", keep_ratio)
         check_fraction("threshold", threshold)
@@ -32,7 +38,7 @@ class OHEMCrossEntropy(Loss):
         self.loss = CrossEntropy()
 
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """See `Loss`; weights "batch" are inverse to the counts among the pixels that are kept."""
+        """See `Loss`. Weights "batch" are inverse to the classes' counts among the kept pixels."""
         return self.loss.set_class_weights(class_weights)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Losses of a whole batch's overlap of prediction and truth, class by class, by segmentation_models_pytorch.
+"""Region losses by segmentation_models_pytorch: the overlap of prediction and ground truth over a batch, per class.
 
-That library has both, over points as over images, with void left out; kornia's Lovasz loss and MONAI's Dice know no
-void that is not a class. It is an optional extra. Each class counts alike, so they have no weights of classes.
+The library is an optional extra. It offers both losses, for points as well as for images, and can exclude void pixels.
+kornia's Lovasz loss and MONAI's Dice loss can ignore a label only if it is a class. All classes count equally in both
+losses, so there are no class weights.
 """
 
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from hypercolumns.losses.base import ClassWeights, Loss
 
 
 class _Region(Loss):
-    supports_ddp = False  # an overlap over all pixels is no mean of those over parts of them
+    supports_ddp = False  # the overlap over a batch is not the mean of the overlaps over its parts
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """loss: of logits (B, classes, H, W) against labels (B, H, W), none of them void."""
+        """Wrap a loss of logits (B, classes, H, W) against labels (B, H, W) without void."""
         super().__init__()
         self.loss = loss
 
@@ -31,29 +32,34 @@ class _Region(Loss):
         labelled = labels != IGNORE_INDEX
         if not labelled.any():
             return logits.sum() * 0
-        # as one image a pixel high
+        # The library expects images: pass the pixels as one image that is one pixel high.
         return self.loss(logits[labelled].float().T[None, :, None], labels[labelled][None, None])
 
 
 class Dice(_Region):
-    """1 - Dice coefficient of the probabilities of each class (Milletari et al., arXiv:1606.04797), its mean.
+    """Dice loss: 1 - Dice coefficient, averaged over classes (Milletari et al., arXiv:1606.04797).
 
-    A class without labelled pixels in the batch counts as 0 in that mean.
+    The Dice coefficient compares a class's probabilities with its labels. A class without labelled pixels in the batch
+    contributes 0 to the average.
+
+    Raises:
+        HypercolumnsError: if segmentation_models_pytorch is not installed.
     """
 
     def __init__(self) -> None:
-        """Raises HypercolumnsError if the library is not installed."""
         super().__init__(_library().DiceLoss("multiclass"))
 
 
 class Lovasz(_Region):
-    """Lovasz-Softmax, the convex surrogate of 1 - IoU (Berman et al., arXiv:1705.08790), over the classes of a batch.
+    """Lovasz-Softmax loss, the convex surrogate of 1 - IoU (Berman et al., arXiv:1705.08790), averaged over classes.
 
-    That of a batch, not of an image: the metric is over all images too.
+    The loss is computed over the whole batch rather than per image, because the mIoU is computed over all images too.
+
+    Raises:
+        HypercolumnsError: if segmentation_models_pytorch is not installed.
     """
 
     def __init__(self) -> None:
-        """Raises HypercolumnsError if the library is not installed."""
         super().__init__(_library().LovaszLoss("multiclass"))
 
 
@@ -62,7 +68,7 @@ def _library() -> Any:
         from segmentation_models_pytorch import losses
     except ImportError as error:
         raise HypercolumnsError(
-            "the losses Dice and Lovasz come with segmentation-models-pytorch, which is not installed: "
+            "the losses Dice and Lovasz need segmentation-models-pytorch, which is not installed: run "
             "uv sync --extra losses, or pip install '.[losses]'; or use CrossEntropy"
         ) from error
     return losses

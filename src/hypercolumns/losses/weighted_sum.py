@@ -1,4 +1,4 @@
-"""Several losses together."""
+"""Weighted sums of losses."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,16 +9,23 @@ from hypercolumns.losses.base import ClassWeights, Loss
 
 
 class WeightedSum(Loss):
-    """The sum of losses, each times its weight; weights of classes are for those that have such."""
+    """The weighted sum of several losses. Class weights apply to the losses that support them.
+
+    Args:
+        losses: the losses by name.
+        weights: the factor of each loss, by the same names; at least 0, and at least one above 0.
+
+    Raises:
+        ArgumentError: if a weight is missing, superfluous or negative, or all weights are 0.
+    """
 
     def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
-        """Both by the same names; the weights must be 0 or more, and not all 0."""
         super().__init__()
-        right = all(isinstance(one, int | float) and one >= 0 for one in weights.values()) and any(weights.values())
-        if losses.keys() != weights.keys() or not right:
+        numbers = all(isinstance(weight, int | float) and weight >= 0 for weight in weights.values())
+        if losses.keys() != weights.keys() or not numbers or not any(weights.values()):
             raise ArgumentError(
                 f"weights={dict(weights)} must have a number of at least 0 for each of "
-                f"{', '.join(losses)}, and one above 0"
+                f"{', '.join(losses)}, and at least one above 0"
             )
         self.losses, self.factors = nn.ModuleDict(losses), dict(weights)
 

@@ -1,8 +1,8 @@
-"""Cutting images into windows that a backbone sees one after the other.
+"""Cut images into windows that a backbone processes one after the other.
 
-A window's maps are made from the part of the image that its pixels depend on: the cells around them, and what those
-cells see (their receptive fields), from a start at which the network's layers are in step with those of the whole
-image. So they are the maps of the whole image.
+The maps of a window equal the same part of the maps of the whole image. To that end, the backbone processes the window
+with margins: they contain the receptive fields of all cells that the window's pixels are interpolated from. Each crop
+starts at a multiple of the network's shift period, so that its cells coincide with cells of the whole image.
 """
 
 import math
@@ -24,7 +24,13 @@ _Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # see
 
 
 class ImageWindow(NamedTuple):
-    """A rectangle of an image's pixels, and the maps that their hypercolumns are interpolated from."""
+    """A rectangle of pixels, and the maps that their hypercolumns are interpolated from.
+
+    Attributes:
+        rows: of the image's pixels.
+        columns: of the image's pixels.
+        maps: one for each tap; their centres are in pixels of the image.
+    """
 
     rows: slice
     columns: slice
@@ -32,9 +38,9 @@ class ImageWindow(NamedTuple):
 
 
 def window_margins(backbone: Backbone) -> tuple[int, int] | None:
-    """How many pixels more than its own a window needs, at most, along y and x; None if it needs all."""
+    """Return how many pixels the margins of a window take at most, along y and x; None if it needs the whole image."""
     if any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules()):
-        return None  # its statistics are of the whole image
+        return None  # BatchNorm in training takes its statistics from the whole image
     margins = []
     for axis, period in enumerate(backbone.shift_period):
         taps = _regular(backbone, axis)
@@ -45,9 +51,18 @@ def window_margins(backbone: Backbone) -> tuple[int, int] | None:
 
 
 def window_sides(area: ImageSize, margins: tuple[int, int], limit: int) -> tuple[int, int]:
-    """The most pixels, along y and x, of a window without its margins.
+    """Choose the size of the windows.
 
-    Windows are squares, or strips as wide as the image where it is narrow. A limit near the margins can't be kept.
+    Windows are squares, or strips that span the image's shorter side if it is short. If `limit` is so small that it
+    leaves little beyond the margins, the windows exceed it.
+
+    Args:
+        area: (height, width) of the images.
+        margins: see `window_margins`.
+        limit: pixels of a window with its margins.
+
+    Returns:
+        The maximum height and width of a window without its margins, in pixels.
     """
     short = min(area)
     sides = (math.isqrt(limit),) * 2 if short * short > limit else (short, limit // short)
@@ -60,15 +75,15 @@ def window_sides(area: ImageSize, margins: tuple[int, int], limit: int) -> tuple
 
 @dataclass(frozen=True)
 class WindowedImages:
-    """Images that are too large for a backbone to see at once.
+    """Images that are too large for a backbone to process at once.
 
     Attributes:
-        backbone: one with margins, see `window_margins`.
-        seen: the images as it sees them, (B, 3, h, w).
+        backbone: one for which `window_margins` is not None.
+        seen: (B, 3, h, w), the images at the size at which the backbone sees them.
         size: (height, width) of the images themselves.
-        scales: of their height and width, by which they were resized.
-        sides: the most pixels, along y and x, of a window without its margins.
-        located: of each tap, where the cells of the whole image's map are centred; its values are none.
+        scales: of height and width, by which the images were resized for the backbone.
+        sides: the maximum height and width of a window without its margins, in pixels of `seen`.
+        located: one map without channels for each tap, with the centres of the cells of the whole image.
     """
 
     backbone: Backbone
@@ -79,28 +94,30 @@ class WindowedImages:
     located: Sequence[FeatureMap]
 
     def windows(self, boxes: Tensor) -> Iterator[ImageWindow]:
-        """The windows, one after the other; `boxes` (B, 4) in pixels of `seen`."""
+        """Yield the windows one after the other; `boxes` (B, 4) are in pixels of `seen`."""
         local_count = len(self._local())
         global_maps = list(self.located[local_count:])
         if global_maps:
             size = (self.seen.shape[-2], self.seen.shape[-1])
             deepest = self.seen.new_empty(len(self.seen), 0, 1, 1, dtype=torch.float32)
-            if any(make.is_global and make.from_deepest for make in self.backbone.contexts):
+            if any(context.is_global and context.from_deepest for context in self.backbone.contexts):
                 deepest = self._deepest()
-            made = self.backbone.global_maps(deepest, size, boxes)
-            global_maps = [one._replace(values=values) for one, values in zip(global_maps, made, strict=True)]
+            values = self.backbone.global_maps(deepest, size, boxes)
+            global_maps = [
+                tap_map._replace(values=map_values) for tap_map, map_values in zip(global_maps, values, strict=True)
+            ]
         for rows, columns, maps in self._local_parts():
-            window = ImageWindow(rows, columns, [*(one for one, _ in maps), *global_maps])
+            window = ImageWindow(rows, columns, [*(tap_map for tap_map, _ in maps), *global_maps])
             del maps
             yield window
-            del window  # before the next one is made
+            del window  # frees the memory before the next window is computed
 
     def _local(self) -> Sequence[FeatureMap]:
-        """Of the local taps, where the cells of the whole image's maps are centred."""
+        """Return the part of `located` that belongs to the local taps, which come before the global ones."""
         return self.located[: len([tap for tap in self.backbone.taps if not tap.is_global])]
 
     def _deepest(self) -> Tensor:
-        """The deepest map of the whole image, put together from windows."""
+        """Assemble the deepest map of the whole image from windows."""
         where = self.backbone.deepest(self._local())
         whole: Tensor | None = None
         for _, _, maps in self._local_parts():
@@ -108,43 +125,53 @@ class WindowedImages:
             if whole is None:
                 whole = part.values.new_empty(*part.values.shape[:2], len(where.row_centres), len(where.column_centres))
             whole[:, :, rows, columns] = part.values
-            del maps, part  # before the next window's are made
+            del maps, part  # frees the memory before the next window is computed
         assert whole is not None, "there is at least one window"
         return whole
 
     def _local_parts(self) -> Iterator[_Part]:
-        """Of each window its rows and columns, its local maps, and which cells of the whole image's those are."""
+        """Yield the rows and columns of each window, its local maps, and their place in the whole image's maps."""
         local, height, width = self._local(), *self.size
         for rows in even_slices(height, max(math.floor(self.sides[0] / self.scales[0]), 1)):
-            down = self._span(0, rows, [one.row_centres for one in local], height)
+            down = self._span(0, rows, [tap_map.row_centres for tap_map in local], height)
             for columns in even_slices(width, max(math.floor(self.sides[1] / self.scales[1]), 1)):
-                across = self._span(1, columns, [one.column_centres for one in local], width)
+                across = self._span(1, columns, [tap_map.column_centres for tap_map in local], width)
                 maps = self.backbone.local_maps(as_float(self.seen[..., down.pixels, across.pixels]))
                 parts = [
                     (
                         FeatureMap(
-                            values[:, :, own_rows, own_columns],
-                            one.row_centres[these_rows],
-                            one.column_centres[these_columns],
+                            values[:, :, crop_rows, crop_columns],
+                            tap_map.row_centres[map_rows],
+                            tap_map.column_centres[map_columns],
                         ),
-                        (these_rows, these_columns),
+                        (map_rows, map_columns),
                     )
-                    for values, one, (own_rows, these_rows), (own_columns, these_columns) in zip(
+                    for values, tap_map, (crop_rows, map_rows), (crop_columns, map_columns) in zip(
                         maps, local, down.cells, across.cells, strict=True
                     )
                 ]
                 del maps
                 yield rows, columns, parts
-                del parts  # before the next window's are made
+                del parts  # frees the memory before the next window is computed
 
-    def _span(self, axis: int, own: slice, centres: Sequence[Tensor], size: int) -> "_Span":
-        """For the pixels `own` of the `size` of the image along the axis."""
+    def _span(self, axis: int, window: slice, centres: Sequence[Tensor], size: int) -> "_Span":
+        """Find the crop that a window needs along one axis.
+
+        Args:
+            axis: 0 for y, 1 for x.
+            window: pixels of the image.
+            centres: (cells,) of the whole image's map, one for each local tap.
+            size: how many pixels the image has along the axis.
+
+        Returns:
+            The crop, and the cells that the window uses.
+        """
         length, min_side = self.seen.shape[axis - 2], self.backbone.min_side
         taps = _regular(self.backbone, axis)
-        assert taps is not None, "only what has margins is cut"
-        # Points may lie between pixels; and the windows together have all cells, even one centred beyond the border.
+        assert taps is not None, "only backbones with margins are cut"
+        # Points may lie between pixels. The infinite ends include cells that are centred outside of the image.
         ends = torch.tensor(
-            [own.start - 0.5 if own.start else -torch.inf, own.stop - 0.5 if own.stop < size else torch.inf]
+            [window.start - 0.5 if window.start else -torch.inf, window.stop - 0.5 if window.stop < size else torch.inf]
         )
         needed = [cells_used(ends, line) for line in centres]
         period = self.backbone.shift_period[axis]
@@ -168,20 +195,26 @@ class WindowedImages:
 
 
 class _Span(NamedTuple):
-    """What a window needs along one axis: pixels; of each tap, cells among those of the pixels and among all."""
+    """What a window needs along one axis.
+
+    Attributes:
+        pixels: the crop of the images as the backbone sees them.
+        cells: for each local tap, the cells that the window uses: their slice of the crop's map, and their slice of the
+            whole image's map.
+    """
 
     pixels: slice
     cells: list[tuple[slice, slice]]
 
 
 def _regular(backbone: Backbone, axis: int) -> list[tuple[RegularGrid, tuple[float, float]]] | None:
-    """The geometry along an axis of each local tap, and its receptive-field extent; None if one has none."""
-    found = []
+    """Return the grid and the receptive-field extent of each local tap along an axis; None if any tap lacks them."""
+    grids = []
     for tap in backbone.taps:
         if tap.is_global:
             continue
         geometry = tap.axes[axis]
         if not isinstance(geometry, RegularGrid) or geometry.rf_extent is None:
             return None
-        found.append((geometry, geometry.rf_extent))
-    return found
+        grids.append((geometry, geometry.rf_extent))
+    return grids

@@ -1,11 +1,11 @@
-"""Hypercolumns: alignment, dense and at points. The only place that says how pixels lie among the cells of a map.
+"""Hypercolumns, dense and at points: where the cells of a map are centred, and bilinear interpolation between them.
 
 The hypercolumn at a pixel is the concatenation, over the taps, of each tap's map interpolated bilinearly at that pixel
-(Hariharan et al., CVPR 2015, arXiv:1411.5752).
+(Hariharan et al., CVPR 2015, arXiv:1411.5752). No other module defines the alignment of maps and pixels.
 
 Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, N points.
-Coordinates: points are (y, x) in pixels of the image, (0, 0) the centre of the top left pixel; they may be fractional,
-and may lie outside, where the border's value continues.
+Coordinates: points are (y, x) in pixels of the image, (0, 0) being the centre of the top left pixel. They may be
+fractional, and may lie outside of the image, where the value at the border continues.
 """
 
 from collections.abc import Sequence
@@ -23,25 +23,41 @@ Alignment = Literal["exact", "half_pixel", "corners"]
 
 
 class FeatureMap(NamedTuple):
-    """A map (B, C, h, w) of an image, and the pixel coordinates where its rows and columns of cells are centred."""
+    """The map of a tap, with the positions of its cells.
+
+    Attributes:
+        values: (B, C, h, w).
+        row_centres: (h,) float64, rising: the centres of the rows of cells, in pixels of the image.
+        column_centres: (w,) float64, rising: the centres of the columns of cells.
+    """
 
     values: Tensor
-    row_centres: Tensor  # (h,) float64, rising
-    column_centres: Tensor  # (w,) float64, rising
+    row_centres: Tensor
+    column_centres: Tensor
 
 
 def check_alignment(alignment: str) -> None:
-    """Raise ArgumentError unless it is one of `exact`, `half_pixel` and `corners`."""
+    """Raise ArgumentError unless `alignment` is `exact`, `half_pixel` or `corners`."""
     if alignment not in get_args(Alignment):
         raise ArgumentError(f"alignment={alignment} is not known; choose one of {', '.join(get_args(Alignment))}")
 
 
 def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment) -> Tensor:
-    """Where `cells` cells over an axis of `size` pixels are taken to be centred: (cells,) float64, rising.
+    """Return the centres of a map's cells along one axis, in pixels of the image.
 
-    - exact: at the centres of their receptive fields, which the geometry knows;
-    - half_pixel: the map stretched over the image, edges on edges (`align_corners=False`);
-    - corners: the map stretched over the image, first and last centres on each other (`align_corners=True`).
+    Args:
+        geometry: the positions of the cells; used by `exact` only.
+        cells: how many cells the map has along the axis.
+        size: how many pixels the image has along the axis.
+        alignment: one of
+
+            - exact: the cells are centred at the centres of their receptive fields;
+            - half_pixel: the map is stretched over the image, edges on edges (`align_corners=False`);
+            - corners: the map is stretched over the image, with the first and last centres of the cells on the first
+              and last centres of the pixels (`align_corners=True`).
+
+    Returns:
+        (cells,) float64, rising.
     """
     match alignment:
         case "exact":
@@ -55,12 +71,22 @@ def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment
 
 
 def ratio(length: int | torch.SymInt, other: int | torch.SymInt) -> Tensor:
-    """Of two lengths, which may be symbolic, float64: of numbers that are no tensors an export keeps but float32."""
+    """Divide two lengths, which may be symbolic, as float64 tensors: an export keeps plain numbers as float32 only."""
     return torch.full((), length, dtype=torch.float64) / torch.full((), other, dtype=torch.float64)
 
 
 def locate_maps(taps: Sequence[Tap], maps: Sequence[Tensor], size: ImageSize, alignment: Alignment) -> list[FeatureMap]:
-    """The taps' maps (B, C, h, w) of images of `size` = (height, width), with their centres."""
+    """Add the positions of the cells to the maps.
+
+    Args:
+        taps: of the maps.
+        maps: (B, C_l, h_l, w_l), one for each tap.
+        size: (height, width) of the images.
+        alignment: see `cell_centres`.
+
+    Returns:
+        The maps with their centres.
+    """
     return [
         FeatureMap(values, *tap_centres(tap, (values.shape[2], values.shape[3]), size, alignment))
         for tap, values in zip(taps, maps, strict=True)
@@ -68,9 +94,16 @@ def locate_maps(taps: Sequence[Tap], maps: Sequence[Tensor], size: ImageSize, al
 
 
 def tap_centres(tap: Tap, cells: ImageSize, size: ImageSize, alignment: Alignment) -> tuple[Tensor, Tensor]:
-    """Where (h, w) cells of a tap are taken to be centred along y (h,) and x (w,), in an image of that size.
+    """Return the centres of a tap's cells along y and x, in pixels of the image.
 
-    The alignment is one of layers with their image; a map of the image as a whole is where it is.
+    Args:
+        tap: the tap. If it is global, its own positions are used with every alignment.
+        cells: (h, w) of its map.
+        size: (height, width) of the image.
+        alignment: see `cell_centres`.
+
+    Returns:
+        (h,) and (w,) float64, rising.
     """
     rows, columns = (
         cell_centres(geometry, count, length, "exact" if tap.is_global else alignment)
@@ -80,9 +113,17 @@ def tap_centres(tap: Tap, cells: ImageSize, size: ImageSize, alignment: Alignmen
 
 
 def bilinear_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices of the two cells around each pixel coordinate, and the weight of the second: (int64, int64, float64).
+    """Return the two cells around each pixel along one axis, and the weight of the second.
 
-    Linear between centres; before the first and after the last the border's cell has all the weight.
+    The weights are linear between centres. Before the first centre and after the last, the border's cell has all the
+    weight.
+
+    Args:
+        pixels: coordinates, of any shape.
+        centres: (cells,) float64, rising.
+
+    Returns:
+        The indices of both cells (int64) and the weight of the second (float64), each of the shape of `pixels`.
     """
     if torch.compiler.is_exporting():
         return _exportable_neighbours(pixels, centres)
@@ -95,7 +136,10 @@ def bilinear_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor
 
 
 def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`bilinear_neighbours` for a graph of any number of centres: one, or doubled ones at the end, too."""
+    """Do the same as `bilinear_neighbours` in an exported graph, for any number of centres.
+
+    One centre alone, and equal centres at the end, are allowed too.
+    """
     inside = pixels.double().clamp(centres[0], centres[-1])
     low = (centres <= inside[:, None]).sum(1) - 1
     high = (low + 1).clamp(max=centres.shape[0] - 1)
@@ -104,13 +148,13 @@ def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Ten
 
 
 def cells_used(pixels: Tensor, centres: Tensor) -> slice:
-    """The cells that these pixels are interpolated from."""
+    """Return the slice of cells that the interpolation at these pixels reads."""
     low, high, _ = bilinear_neighbours(pixels, centres)
     return slice(int(low.min()), int(high.max()) + 1)
 
 
 def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
-    """Linear interpolation along one axis, as a (len(pixels), len(centres)) matrix; each row sums to 1. float64."""
+    """Return linear interpolation along one axis as a matrix (pixels, centres), float64; each row sums to 1."""
     low, high, weight = bilinear_neighbours(pixels, centres)
     matrix = torch.zeros(len(pixels), len(centres), dtype=torch.float64)
     matrix.scatter_add_(1, low[:, None], (1 - weight)[:, None])
@@ -118,7 +162,16 @@ def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
 
 
 def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
-    """The hypercolumns of the pixels on these rows (H,) and columns (W,), as (B, D, H, W): all of it in memory."""
+    """Compute the hypercolumns of a grid of pixels; the result holds all of them in memory.
+
+    Args:
+        maps: one for each tap.
+        rows: (H,), pixel coordinates.
+        columns: (W,), pixel coordinates.
+
+    Returns:
+        (B, D, H, W), of the maps' dtype.
+    """
     upsampled = []
     for values, row_centres, column_centres in maps:
         vertical = interpolation_matrix(rows, row_centres).to(values)
@@ -128,21 +181,22 @@ def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def at(maps: Sequence[FeatureMap], points: Tensor) -> Tensor:
-    """The hypercolumns at `points` (B, N, 2), as (B, N, D); cost N x D, whatever the size of the image."""
-    points = points.cpu()  # where there is float64, unlike on some accelerators
-    return torch.cat([_at(one, points) for one in maps], dim=-1)
+    """Compute the hypercolumns at points (B, N, 2): (B, N, D). The cost, N x D, does not depend on the image's size."""
+    points = points.cpu()  # some accelerators lack float64
+    return torch.cat([_at(tap_map, points) for tap_map in maps], dim=-1)
 
 
-def _at(one: FeatureMap, points: Tensor) -> Tensor:
-    batch, channels, height, width = one.values.shape
-    top, bottom, down = bilinear_neighbours(points[..., 0].contiguous(), one.row_centres)
-    left, right, across = bilinear_neighbours(points[..., 1].contiguous(), one.column_centres)
+def _at(tap_map: FeatureMap, points: Tensor) -> Tensor:
+    values = tap_map.values
+    batch, channels, height, width = values.shape
+    top, bottom, down = bilinear_neighbours(points[..., 0].contiguous(), tap_map.row_centres)
+    left, right, across = bilinear_neighbours(points[..., 1].contiguous(), tap_map.column_centres)
     corners = torch.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right], -1)
     weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], -1)
     first_cell = torch.arange(batch)[:, None, None] * (height * width)
     return F.embedding_bag(
-        (corners + first_cell).reshape(-1, 4).to(one.values.device),
-        one.values.permute(0, 2, 3, 1).reshape(-1, channels),
-        per_sample_weights=weights.reshape(-1, 4).to(one.values),
+        (corners + first_cell).reshape(-1, 4).to(values.device),
+        values.permute(0, 2, 3, 1).reshape(-1, channels),
+        per_sample_weights=weights.reshape(-1, 4).to(values),
         mode="sum",
     ).reshape(batch, -1, channels)

@@ -1,4 +1,4 @@
-"""Hypercolumns of images: dense, at points, or window by window where the images are large."""
+"""Hypercolumns of images: dense, at points, or window by window for large images."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,16 +29,18 @@ from hypercolumns.models.taps import RegularGrid, Tap
 __all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow"]
 
 MAX_WINDOW_PIXELS = 1_000_000
-EXTRACTION_SETTINGS = ("alignment", "resize")  # the arguments that decide what hypercolumns of a backbone are
+EXTRACTION_SETTINGS = ("alignment", "resize")  # the arguments that change the values of hypercolumns
 
 
 class HypercolumnExtractor(nn.Module):
     """Backbone features aligned with the pixels of the image (Hariharan et al., CVPR 2015).
 
     Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; D is `backbone.channels`; points are (B, N, 2) as (y, x)
-    in pixels, (0, 0) the centre of the top left one; boxes are (B, 4), see `coordinates`: where the images lie whose
-    crops these are. Without boxes they are no crops.
+    in pixels, (0, 0) being the centre of the top left pixel. If the images are crops, `boxes` (B, 4) say where the
+    whole images lie, see `hypercolumns.coordinates`; None means that the images are no crops.
 
+    >>> import torch
+    >>> from hypercolumns import Backbone, HypercolumnExtractor
     >>> extractor = HypercolumnExtractor(Backbone("squeezenet1_0", ["features.0", "features.3.squeeze"])).eval()
     >>> images = torch.rand(1, 3, 40, 50)
     >>> extractor(images).shape
@@ -46,11 +48,16 @@ class HypercolumnExtractor(nn.Module):
     >>> extractor.at(images, torch.tensor([[[0.0, 0.0], [20.5, 30.0]]])).shape
     torch.Size([1, 2, 112])
 
-    Attributes:
-        backbone: gives the maps.
-        alignment: how pixels lie among the cells of a map, see `alignment.cell_centres`.
-        resize: (height, width) that the backbone sees every image at; None for the image's own size.
-        max_window_pixels: how many pixels of an image the backbone sees at once.
+    Args:
+        backbone: computes the feature maps.
+        alignment: where the cells of a map are taken to be centred, see `alignment.cell_centres`.
+        resize: (height, width) at which the backbone sees every image; None: the image's own size. The hypercolumns
+            belong to the pixels of the image itself in both cases.
+        max_window_pixels: how many pixels of an image the backbone sees at once. Larger images are processed window by
+            window, with the same result.
+
+    Raises:
+        ArgumentError: for an unknown alignment.
     """
 
     def __init__(
@@ -60,19 +67,6 @@ class HypercolumnExtractor(nn.Module):
         resize: ImageSize | None = None,
         max_window_pixels: int = MAX_WINDOW_PIXELS,
     ) -> None:
-        """Put hypercolumns on a backbone.
-
-        Args:
-            backbone: gives the maps.
-            alignment: how pixels lie among the cells of a map, see `alignment.cell_centres`.
-            resize: (height, width) that the backbone sees every image at; None for the image's own size. Hypercolumns
-                are those of the pixels of the image itself either way.
-            max_window_pixels: how many pixels of an image the backbone sees at once; of larger images it sees one
-                window after the other. What comes out is the same.
-
-        Raises:
-            ArgumentError: for an unknown alignment.
-        """
         super().__init__()
         check_alignment(alignment)
         self.backbone = backbone
@@ -81,7 +75,10 @@ class HypercolumnExtractor(nn.Module):
         self.max_window_pixels = max_window_pixels
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """The hypercolumns of every pixel, (B, D, H, W): all of them in memory, so of small images."""
+        """Compute the hypercolumn of every pixel, (B, D, H, W).
+
+        The result holds all of them in memory, which suits small images only.
+        """
         result: Tensor | None = None
         for rows, columns, maps in self.windows(images, boxes):
             part = dense(maps, torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop))
@@ -90,30 +87,30 @@ class HypercolumnExtractor(nn.Module):
             if result is None:
                 result = part.new_empty(*part.shape[:2], *images.shape[2:])
             result[:, :, rows, columns] = part
-            del maps  # before the next window's are made
+            del maps  # frees the memory before the next window is computed
         assert result is not None, "there is at least one window"
         return result
 
     def at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """The hypercolumns at points, which may lie between pixels and beyond the border.
+        """Compute the hypercolumns at points, which may lie between pixels or outside of the image.
 
         Args:
             images: (B, 3, H, W).
-            points: (B, N, 2).
+            points: (B, N, 2) as (y, x) in pixels.
             boxes: (B, 4), of crops.
 
         Returns:
             (B, N, D) float, on the device of the backbone's maps.
 
         Raises:
-            ArgumentError: if there are points of another number of images.
+            ArgumentError: if `points` is not of shape (B, N, 2).
         """
         if points.ndim != 3 or len(points) != len(images) or points.shape[2] != 2:
             raise ArgumentError(
                 f"points must be ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
             )
         points = points.cpu().double()
-        # A point beyond the border belongs to the window at that border.
+        # A point outside of the image belongs to the window at the nearest border.
         inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
         result: Tensor | None = None
         for rows, columns, maps in self.windows(images, boxes):
@@ -122,33 +119,35 @@ class HypercolumnExtractor(nn.Module):
             if within.all():
                 return at(maps, points)
             if result is None:
-                result = maps[0].values.new_zeros(*points.shape[:2], sum(one.values.shape[1] for one in maps))
+                result = maps[0].values.new_zeros(*points.shape[:2], sum(tap_map.values.shape[1] for tap_map in maps))
             for image, chosen in enumerate(within):
-                found = at(
+                hypercolumns = at(
                     [FeatureMap(values[image : image + 1], *where) for values, *where in maps],
                     points[image : image + 1, chosen],
                 )
-                result[image, chosen.to(result.device)] = found[0]
-            del maps  # before the next window's are made
+                result[image, chosen.to(result.device)] = hypercolumns[0]
+            del maps  # frees the memory before the next window is computed
         assert result is not None, "there is at least one window"
         return result
 
     def windows(
         self, images: Tensor, boxes: Tensor | None = None, resize: ImageSize | None = None
     ) -> Iterator[ImageWindow]:
-        """The windows that together are the images.
+        """Cut the images into windows and compute the feature maps of each.
 
-        Images of up to `max_window_pixels`, as the backbone sees them, are one window; of larger ones the windows are
-        about as large as that, margins included. If there are global taps the backbone sees each window twice, first
-        for these. A network with operations on the whole image can't be cut: it sees all at once, with a warning.
+        Images of up to `max_window_pixels`, at the size at which the backbone sees them, form one window. Larger images
+        are cut into windows of about `max_window_pixels`, margins included. With global taps, the backbone processes
+        each window twice: first for the global maps, then for the window's own maps. A network with operations on the
+        whole image cannot be cut: it processes the image at once, with a warning.
 
         Args:
             images: (B, 3, H, W).
-            boxes: (B, 4) of crops, in pixels of the images.
-            resize: in place of the extractor's own.
+            boxes: (B, 4), of crops, in pixels of `images`.
+            resize: replaces the extractor's `resize`.
 
         Yields:
-            A rectangle, and its maps, whose centres are in pixels of the images.
+            Rectangles that cover the images exactly once, with their feature maps. The maps' centres are in pixels of
+            `images`.
         """
         backbone, resize = self.backbone, resize or self.resize
         size = (images.shape[-2], images.shape[-1])
@@ -169,8 +168,8 @@ class HypercolumnExtractor(nn.Module):
                 yield from WindowedImages(backbone, seen, size, scales, sides, located).windows(boxes)
                 return
             warnings.warn(
-                f"network={backbone.network} depends on the whole image, or on much of it, so that one of "
-                f"{area[1]}x{area[0]} pixels can't be cut into windows: memory grows with its size",
+                f"network={backbone.network}: its maps depend on the whole image or on much of it, so an image of "
+                f"{area[1]}x{area[0]} pixels can't be cut into windows; memory grows with the image's size",
                 stacklevel=2,
             )
         maps = self.locate(backbone(as_float(seen), boxes), area, scales)
@@ -183,44 +182,48 @@ class HypercolumnExtractor(nn.Module):
         scales: Sequence[float | Tensor],
         taps: Sequence[Tap] | None = None,
     ) -> list[FeatureMap]:
-        """The backbone's maps with their centres.
+        """Add the positions of the cells to the backbone's maps.
 
         Args:
-            maps: (B, C_l, h_l, w_l), of images of `area`.
-            area: (height, width) of the images as the backbone sees them.
-            scales: by which the images' height and width were resized for it.
-            taps: in place of the backbone's own.
+            maps: (B, C_l, h_l, w_l), one for each tap.
+            area: (height, width) at which the backbone saw the images.
+            scales: of height and width, by which the images were resized for the backbone.
+            taps: the taps of `maps`; None: all taps of the backbone.
 
         Returns:
-            The maps, their centres in pixels of the images themselves.
+            The maps with their centres in pixels of the images before resizing.
         """
         located = locate_maps(self.backbone.taps if taps is None else taps, maps, area, self.alignment)
-        return [_in_image(one, scales) for one in located]
+        return [_in_image(tap_map, scales) for tap_map in located]
 
     @property
     def is_exact(self) -> bool:
-        """Whether cells are taken to be centred where their receptive fields are."""
+        """Whether cells are centred at the centres of their receptive fields (`alignment="exact"`)."""
         return self.alignment == "exact"
 
     def check_regular(self) -> None:
-        """Raise HypercolumnsError if it takes a look at an image to tell where the cells of a tap are centred."""
+        """Check that the cells' positions follow from the image's size by a formula, as an export requires.
+
+        Raises:
+            HypercolumnsError: naming the first tap whose cells' positions have to be measured for each image size.
+        """
         for tap in self.backbone.taps[: len(self.backbone.tap_modules)]:
             regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
             if not regular and (self.is_exact or self.backbone.contexts):
                 raise HypercolumnsError(
-                    f"tap {tap.name} can't be exported: where its cells lie differs from size to size of images; "
-                    f"choose other taps, or alignment=half_pixel without context taps"
+                    f"tap {tap.name} can't be exported: the positions of its cells do not follow from the image's size "
+                    f"by a formula; choose other taps, or alignment=half_pixel without context taps"
                 )
 
     def settings(self) -> dict[str, object]:
-        """The arguments, besides the backbone, that decide what hypercolumns are: `SETTINGS`, by name, for JSON."""
+        """Return the `EXTRACTION_SETTINGS` by name, as JSON-compatible values."""
         return {"alignment": self.alignment, "resize": None if self.resize is None else list(self.resize)}
 
 
-def _in_image(one: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:
-    """The same map, its centres in pixels of an image that was resized by these scales."""
+def _in_image(tap_map: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:
+    """Convert the map's centres from pixels of the resized image to pixels of the image itself."""
     rows, columns = (
         (centres + 0.5) / scale - 0.5
-        for centres, scale in zip((one.row_centres, one.column_centres), scales, strict=True)
+        for centres, scale in zip((tap_map.row_centres, tap_map.column_centres), scales, strict=True)
     )
-    return FeatureMap(one.values, rows, columns)
+    return FeatureMap(tap_map.values, rows, columns)

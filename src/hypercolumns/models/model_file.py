@@ -1,4 +1,4 @@
-"""Files that hold a complete model: a JSON header, which says what it is, and its tensors."""
+"""Files that hold a complete model: a JSON header, which describes the architecture, and the tensors."""
 
 import hashlib
 import json
@@ -21,16 +21,16 @@ from hypercolumns.models.backbones.networks import libraries
 from hypercolumns.models.classifiers import KINDS, Classifier
 from hypercolumns.models.extractor import EXTRACTION_SETTINGS, HypercolumnExtractor
 
-HEADER = "hypercolumns"  # where both kinds of files keep the header
-DIGEST = "sha256"  # in the header of a safetensors file, of all else in it; checkpoints have checksums of their own
+HEADER = "hypercolumns"  # the key of the header, in the metadata of safetensors files and in checkpoints
+DIGEST = "sha256"  # the header's key for the hash of a safetensors file; checkpoints have their own checksums
 FORMAT = 1
-MAX_HEADER_LENGTH = 1_000_000  # characters; real ones have some thousands
-TRAINED = "segmenter."  # what precedes the names of a segmenter's tensors in a module that trains all of it
-MODEL_FILE = "model.safetensors"  # in the folder of a run
+MAX_HEADER_LENGTH = 1_000_000  # characters; real headers have some thousands
+TRAINED = "segmenter."  # prefix of the segmenter's tensors in the state dict of a LightningModule that trains it
+MODEL_FILE = "model.safetensors"  # in a run's folder
 EXPECTED = f"pass the {MODEL_FILE} of a finished run, its folder, or one of its checkpoints"
 
 HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", "classes", "palette", "versions"}
-MAX_RESIZE = 1 << 16  # pixels of a side that a model file may have images resized to
+MAX_RESIZE = 1 << 16  # maximum side in pixels of `resize` in a model file
 
 Header = Mapping[str, Any]
 M = TypeVar("M", bound=nn.Module)
@@ -43,14 +43,17 @@ def make_header(
     classes: Sequence[str],
     palette: Palette,
 ) -> Header:
-    """Say what the tensors of a model are of, as JSON can.
+    """Describe the architecture of a model as JSON-compatible values.
 
     Args:
-        backbone: the model's.
-        extractor_settings: what `HypercolumnExtractor.settings` gives.
-        classifier: the model's.
-        classes: their names.
-        palette: their colours.
+        backbone: of the model.
+        extractor_settings: the result of `HypercolumnExtractor.settings`.
+        classifier: of the model.
+        classes: the names of the classes.
+        palette: the colours of the classes.
+
+    Returns:
+        The header.
     """
     return {
         "format": FORMAT,
@@ -64,16 +67,22 @@ def make_header(
 
 
 def write_model(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Write one self-contained safetensors file, whole or not at all."""
+    """Write one self-contained safetensors file. It appears only once it is complete.
+
+    Args:
+        path: of the file.
+        header: see `make_header`.
+        tensors: the state dict, on the CPU.
+    """
     text = json.dumps({**header, DIGEST: _digest(header, tensors)})
     save_tensors(path, tensors, {HEADER: text})
 
 
 def find_model(path: Path) -> Path:
-    """The file that a path means, which may be a run's folder.
+    """Return the path of a model file; a folder stands for the model file in it.
 
     Raises:
-        ArgumentError: if there is none; the message begins with the path.
+        ArgumentError: if there is no such file; the message begins with the path.
     """
     file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
@@ -83,15 +92,18 @@ def find_model(path: Path) -> Path:
 
 
 def load_model(path: Path, make: Callable[..., M]) -> M:
-    """Make a model of a file, or of the one in a run's folder, in evaluation mode.
+    """Load a model from a file, or from the model file in a run's folder.
 
     Args:
         path: of the file or the folder.
-        make: called with the extractor, the classifier, the classes and the palette; its state dict is that of the
-            file.
+        make: creates the model from the extractor, the classifier, the classes and the palette. The file's tensors must
+            match the model's state dict.
+
+    Returns:
+        The model, in evaluation mode on the CPU.
 
     Raises:
-        ArgumentError: if it is missing, damaged, or something else; the message begins with the path.
+        ArgumentError: if the file is missing, damaged, or no model; the message begins with the path.
     """
     path = find_model(path)
     header, tensors = read_model(path)
@@ -101,16 +113,16 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         kind = KINDS[classifier_header.pop("kind")]
         backbone = Backbone(**backbone_header, weights=_below("backbone.body.", tensors))
         classes = header["classes"]
-        with torch.device("meta"):  # so that nothing large is made before it is known to fit
+        with torch.device("meta"):  # a false header allocates nothing before its sizes are checked
             classifier: Any = kind(backbone.channels, len(classes), **classifier_header)
-        of_classifier = _below("classifier.", tensors)
-        classifier.load_state_dict({name: one.float() for name, one in of_classifier.items()}, assign=True)
+        classifier_tensors = _below("classifier.", tensors)
+        classifier.load_state_dict({name: tensor.float() for name, tensor in classifier_tensors.items()}, assign=True)
         settings = {name: header[name] for name in EXTRACTION_SETTINGS}
         settings["resize"] = tuple(settings["resize"]) if settings["resize"] else None
         extractor = HypercolumnExtractor(backbone, **settings)
         model = make(extractor, classifier, classes, tuple((r, g, b) for r, g, b in header["palette"]))
         model.load_state_dict(tensors)
-    except Exception as error:  # of a header that may say anything
+    except Exception as error:  # the header may say anything, so any error is possible
         if is_out_of_memory(error):
             raise
         raise ArgumentError(
@@ -121,13 +133,20 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
 
 
 def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
-    """The header and the tensors of a file that `write_model` wrote, or of a checkpoint with a `checkpoint_entry`.
+    """Read the header and the tensors of a model, without executing anything from the file.
 
-    Nothing in it is executed. Raises ArgumentError, which begins with the path, if it is damaged or something else.
+    Args:
+        path: of a file that `write_model` wrote, or of a checkpoint with a `checkpoint_entry`.
+
+    Returns:
+        The header and the tensors by their names in `Segmenter`'s state dict.
+
+    Raises:
+        ArgumentError: if the file is damaged or no model; the message begins with the path.
     """
     try:
         header, tensors = _read_checkpoint(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
-    except Exception as error:  # of a file that is anything at all
+    except Exception as error:  # the file may hold anything, so any error is possible
         if is_out_of_memory(error):
             raise
         raise ArgumentError(f"{path} is not a model of this program ({summarize_error(error)}); {EXPECTED}") from error
@@ -135,7 +154,12 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def checkpoint_entry(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What makes a Lightning checkpoint a complete model: the header, and the tensors that its module lacks."""
+    """Return the entry that makes a Lightning checkpoint a complete model.
+
+    Args:
+        header: see `make_header`.
+        tensors: the tensors of the model that the checkpoint's own state dict lacks.
+    """
     return {HEADER: {"header": json.dumps(header), "tensors": dict(tensors)}}
 
 
@@ -143,10 +167,10 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if HEADER not in metadata:
-            raise ValueError("tensors without the description of a model")
+            raise ValueError("it holds tensors, but no description of a model")
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     header = _header(metadata[HEADER])
-    if DIGEST in header and header.pop(DIGEST) != _digest(header, tensors):  # earlier versions wrote none
+    if DIGEST in header and header.pop(DIGEST) != _digest(header, tensors):  # files of earlier versions have no hash
         raise ValueError("it has changed since it was written: its sha256 differs")
     return header, tensors
 
@@ -154,11 +178,11 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
 def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
     checkpoint = checkpoints.load_plain(path)
     if HEADER not in checkpoint:
-        raise ValueError("a checkpoint without the description of a model, as earlier versions wrote them")
+        raise ValueError("the checkpoint has no description of a model; earlier versions wrote none")
     header, tensors = _header(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
-    trained = {name.removeprefix(TRAINED): one for name, one in checkpoint["state_dict"].items()}
-    parts = ("backbone.", "classifier.")  # a module has other things besides, such as its metrics
-    return header, {**tensors, **{name: one for name, one in trained.items() if name.startswith(parts)}}
+    trained = {name.removeprefix(TRAINED): tensor for name, tensor in checkpoint["state_dict"].items()}
+    parts = ("backbone.", "classifier.")  # the LightningModule has other tensors too, such as those of its metrics
+    return header, {**tensors, **{name: tensor for name, tensor in trained.items() if name.startswith(parts)}}
 
 
 def _header(text: str) -> dict[str, Any]:
@@ -171,39 +195,40 @@ def _header(text: str) -> dict[str, Any]:
 
 
 def _check_header(header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError for what the parts of a segmenter would take, and stumble over later or never end with."""
+    """Raise ValueError for values that constructors accept, but that fail later or exhaust the time or the memory."""
     unknown = set(header) - HEADER_KEYS
     if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))} is unknown")
+        raise ValueError(f"unknown keys in the header: {', '.join(sorted(unknown))}")
     classes, palette, resize = header["classes"], header["palette"], header["resize"]
     if not isinstance(classes, list) or not all(map(is_class_name, classes)) or len(set(classes)) != len(classes):
         raise ValueError("classes must be different names")
-    colours = isinstance(palette, list) and all(isinstance(one, list) and len(one) == 3 for one in palette)
-    if not colours or len(palette) != len(classes) or not all(part in range(256) for one in palette for part in one):
+    colours = isinstance(palette, list) and all(isinstance(rgb, list) and len(rgb) == 3 for rgb in palette)
+    if not colours or len(palette) != len(classes) or not all(value in range(256) for rgb in palette for value in rgb):
         raise ValueError("palette must be the colours of the classes, [red, green, blue] from 0 to 255")
     sides = resize if isinstance(resize, list) else []
     if resize is not None and not (
-        len(sides) == 2 and all(type(one) is int and 0 < one <= MAX_RESIZE for one in sides)
+        len(sides) == 2 and all(type(side) is int and 0 < side <= MAX_RESIZE for side in sides)
     ):
         raise ValueError(f"resize={resize} must be [height, width], up to {MAX_RESIZE}, or null")
     hidden = header["classifier"].get("hidden")
     if isinstance(hidden, list) and len(hidden) > len(tensors):
-        raise ValueError("the classifier has more layers than there are tensors")
-    spread = [name for name, one in tensors.items() if one.nbytes > one.untyped_storage().nbytes()]
-    if spread:  # which could be of any size
-        raise ValueError(f"{spread[0]} is larger than what the file holds of it")
-    strange = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if strange:
-        raise ValueError(f"{strange[0]} has numbers that are not finite")
+        raise ValueError("the classifier has more hidden layers than the file has tensors")
+    # A checkpoint may store an expanded tensor: a few bytes that stand for a tensor of any size.
+    expanded = [name for name, tensor in tensors.items() if tensor.nbytes > tensor.untyped_storage().nbytes()]
+    if expanded:
+        raise ValueError(f"{expanded[0]} is larger than the data that the file holds for it")
+    not_finite = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if not_finite:
+        raise ValueError(f"{not_finite[0]} has numbers that are not finite")
 
 
 def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the module at that path (with its full stop), named as it names them."""
+    """Return the tensors whose names start with `path` (with its full stop), without that prefix in their names."""
     return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
 
 
 def _digest(header: Header, tensors: Mapping[str, Tensor]) -> str:
-    """The sha256 of all that a file says."""
+    """Return the sha256 of the header and of all tensors with their names, dtypes and shapes."""
     digest = hashlib.sha256(json.dumps(header).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())

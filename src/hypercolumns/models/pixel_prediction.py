@@ -1,4 +1,4 @@
-"""What is decided at pixels, given the probabilities of their classes."""
+"""Per-pixel predictions from class probabilities: label, confidence and entropy."""
 
 import math
 from typing import Literal, NamedTuple
@@ -6,17 +6,17 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Detail = Literal["labels", "certainty", "probabilities"]  # what is computed of pixels; each adds to the one before
+Detail = Literal["labels", "certainty", "probabilities"]  # each adds to the detail before it
 
 
 class PixelPrediction(NamedTuple):
-    """What was decided at every pixel of images, and how sure that is.
+    """The predicted class of every pixel, and how certain the model is of it.
 
     Attributes:
         labels: (B, H, W) uint8, the most probable classes.
-        confidence: (B, H, W), their probabilities.
-        entropy: (B, H, W), that of all classes' probabilities, as a share of its maximum, log(classes).
-        probabilities: (B, classes, H, W), where they were asked for.
+        confidence: (B, H, W), the probabilities of these classes.
+        entropy: (B, H, W) in [0, 1], the entropy of the class probabilities divided by log(classes), its maximum.
+        probabilities: (B, classes, H, W), or None if they were not requested.
     """
 
     labels: Tensor
@@ -26,7 +26,15 @@ class PixelPrediction(NamedTuple):
 
 
 def certainty(probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of probabilities (..., classes): the most probable class, its probability, and the entropy, each (..., 1)."""
+    """Reduce class probabilities to the most probable class, its probability, and the normalised entropy.
+
+    Args:
+        probabilities: (..., classes), float.
+
+    Returns:
+        Three tensors (..., 1): the class (int64), its probability, and the entropy divided by log(classes). With one
+        class the entropy is 0.
+    """
     entropy = torch.special.entr(probabilities).sum(-1, keepdim=True) / math.log(max(probabilities.shape[-1], 2))
     confidence, labels = probabilities.max(-1, keepdim=True)
     return labels, confidence, entropy

@@ -1,4 +1,4 @@
-"""From pictures to labels: a segmenter for images one at a time, in any of their usual forms."""
+"""Prediction for single images: paths, PIL images, arrays or tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,25 +27,31 @@ ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What was predicted of an image.
+    """The prediction for one image, as `SegmentationPredictor.predict` returns it.
 
-    >>> prediction = Prediction(np.zeros((4, 6), np.uint8), np.full((4, 6, 3), 90, np.uint8), ("sky",), ((0, 0, 255),))
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from hypercolumns import Prediction
+    >>> image = np.full((4, 6, 3), 90, np.uint8)
+    >>> prediction = Prediction(np.zeros((4, 6), np.uint8), image, classes=("sky",), palette=((0, 0, 255),))
     >>> prediction.overlay(opacity=1.0, legend=False).getpixel((0, 0))
     (0, 0, 255)
-    >>> prediction.save("sky.png")
-    >>> with Image.open("sky.png") as mask:
-    ...     mask.mode
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     prediction.save(f"{folder}/sky.png")
+    ...     with Image.open(f"{folder}/sky.png") as mask:
+    ...         mask.mode
     'P'
 
     Attributes:
-        labels: (H, W) uint8, the index of each pixel's class.
-        image: (H, W, 3) uint8, what was predicted.
+        labels: (H, W) uint8, class indices.
+        image: (H, W, 3) uint8, the input image.
         classes: the names of the classes.
-        palette: their colours.
-        confidence: (H, W) float32, the probability of the label; None unless asked for, see
-            `SegmentationPredictor.predict`.
-        entropy: (H, W) float32, that of all classes' probabilities, as a share of its maximum; None unless asked for.
-        probabilities: (classes, H, W) float32; None unless asked for.
+        palette: the colours of the classes.
+        confidence: (H, W) float32, the probability of the label; None with `detail="labels"`.
+        entropy: (H, W) float32 in [0, 1], the entropy of the class probabilities divided by log(classes), its maximum;
+            None with `detail="labels"`.
+        probabilities: (classes, H, W) float32; None unless `detail="probabilities"`.
     """
 
     labels: NDArray[np.uint8]
@@ -57,39 +63,51 @@ class Prediction:
     probabilities: NDArray[np.float32] | None = None
 
     def overlay(self, opacity: float = 0.5, legend: bool = True) -> Image.Image:
-        """The image under the colours of its classes, above their names if `legend`; an opacity of 0 shows none."""
+        """Draw the classes' colours over the image.
+
+        Args:
+            opacity: of the colours, in [0, 1]; 0 shows the image alone.
+            legend: add the names of the classes below the image.
+
+        Returns:
+            An RGB image, (H, W) without the legend.
+        """
         check_fraction("opacity", opacity)
         return overlay_with_legend(self.image, self.labels, self.classes if legend else None, self.palette, opacity)
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as a palette PNG, whole or not at all."""
+        """Write the labels as a palette PNG. The file appears only once it is complete."""
         write_mask(Path(path), self.labels, self.palette)
 
 
 class SegmentationPredictor:
-    """A trained segmenter for single images.
+    """Predict single images with a segmenter, on the segmenter's device.
 
-    >>> predictor = SegmentationPredictor.load("model.safetensors")
-    >>> predictor.classes
-    ('ground', 'cat', 'dog')
-    >>> prediction = predictor.predict("street.jpg")  # or a PIL image, an array, a tensor
+    >>> import numpy as np
+    >>> from hypercolumns import Backbone, HypercolumnExtractor, MLPClassifier, SegmentationPredictor, Segmenter
+    >>> backbone = Backbone("rgb", ["image"])
+    >>> classifier = MLPClassifier(backbone.channels, classes=2, hidden=4)
+    >>> segmenter = Segmenter(HypercolumnExtractor(backbone), classifier, ["sky", "ground"])
+    >>> predictor = SegmentationPredictor(segmenter)  # or SegmentationPredictor.load("model.safetensors")
+    >>> image = np.zeros((30, 44, 3), np.uint8)  # or a path, a PIL image, a tensor
+    >>> prediction = predictor.predict(image)
     >>> prediction.labels.shape, prediction.labels.dtype
     ((30, 44), dtype('uint8'))
-    >>> predictor.predict("street.jpg", detail="probabilities").probabilities.shape
-    (3, 30, 44)
-    >>> prediction.overlay(opacity=0.4).save("overlay.png")
+    >>> predictor.predict(image, detail="probabilities").probabilities.shape
+    (2, 30, 44)
+    >>> prediction.overlay(opacity=0.4, legend=False).size
+    (44, 30)
 
-    Attributes:
-        segmenter: what predicts.
+    Args:
+        segmenter: the model. Each prediction switches it to evaluation mode and back to its mode before.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
-        """Predict with a segmenter, on the device that it is on; its mode stays as it is."""
         self.segmenter = segmenter
 
     @classmethod
     def load(cls, path: str | Path) -> "SegmentationPredictor":
-        """Read a model: see `Segmenter.load`."""
+        """Load a model file, see `Segmenter.load`."""
         return cls(Segmenter.load(path))
 
     @property
@@ -108,18 +126,24 @@ class SegmentationPredictor:
 
         Args:
             image: a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
-            adaptive: see `Segmenter.labels`; for labels alone.
+            adaptive: classify a coarse grid and refine it only where needed (approximate); only with `detail="labels"`.
             tta: average the probabilities of several views.
-            detail: what to compute: "labels" is cheapest; "certainty" adds confidence and entropy, and "probabilities"
-                those of all classes, which are held in memory.
+            detail: what to compute. "labels" is cheapest; "certainty" adds confidence and entropy; "probabilities" adds
+                the probabilities of all classes, which are held in memory.
+
+        Returns:
+            Arrays of the image's own size.
 
         Raises:
-            HypercolumnsError: if the image is none, or `adaptive` is given with `tta` or with more than labels.
+            HypercolumnsError: if `image` is not an image, `detail` is not known, or `adaptive` is combined with `tta`
+                or with a `detail` other than "labels".
         """
         if detail not in ("labels", "certainty", "probabilities"):
             raise ArgumentError(f"detail={detail} is not known; choose one of labels, certainty, probabilities")
         if adaptive is not None and detail != "labels":
-            raise ArgumentError(f"detail={detail} takes the probabilities of all pixels; leave out adaptive")
+            raise ArgumentError(
+                f"detail={detail} needs the probabilities of all pixels, which adaptive skips; leave out adaptive"
+            )
         pixels = as_tensor(image)
         batch = pixels[None].to(self.segmenter.backbone.device)
         values: list[NDArray[np.float32]] = []
@@ -127,19 +151,21 @@ class SegmentationPredictor:
             if detail == "labels":
                 labels = self.segmenter.labels(batch, adaptive, tta)[0]
             elif detail == "certainty":
-                found = self.segmenter.predict_pixels(batch, tta)
-                labels, values = found.labels[0], [_as_array(one[0]) for one in (found.confidence, found.entropy)]
+                pixel_prediction = self.segmenter.predict_pixels(batch, tta)
+                labels = pixel_prediction.labels[0]
+                values = [_as_array(pixel_prediction.confidence[0]), _as_array(pixel_prediction.entropy[0])]
             else:
                 probabilities = self.segmenter.class_probabilities(batch, tta)[0]
-                decided = [one[..., 0] for one in certainty(probabilities.movedim(0, -1))]
-                labels, values = decided[0].byte(), [_as_array(one) for one in (*decided[1:], probabilities)]
+                best, confidence, entropy = (part[..., 0] for part in certainty(probabilities.movedim(0, -1)))
+                labels = best.byte()
+                values = [_as_array(part) for part in (confidence, entropy, probabilities)]
         if pixels.is_floating_point():
             pixels = (pixels * 255).round().clamp(0, 255).byte()
         shown = pixels.permute(1, 2, 0).cpu().numpy()
         return Prediction(labels.cpu().numpy(), shown, self.classes, self.segmenter.palette, *values)
 
     def logits(self, image: ImageLike) -> Tensor:
-        """The logits of an image (see `predict`), (classes, H, W) float32, on the CPU."""
+        """Compute the logits of an image in any form that `predict` takes: (classes, H, W) float32, on the CPU."""
         batch = as_tensor(image)[None].to(self.segmenter.backbone.device)
         with self.segmenter.predicting():
             logits: Tensor = self.segmenter(batch)
@@ -152,7 +178,17 @@ def _as_array(values: Tensor) -> NDArray[np.float32]:
 
 
 def as_tensor(image: ImageLike) -> Tensor:
-    """An image in any form that `SegmentationPredictor.predict` takes, as (3, H, W), uint8 or float in [0, 1]."""
+    """Convert an image to a tensor.
+
+    Args:
+        image: in any form that `SegmentationPredictor.predict` takes.
+
+    Returns:
+        (3, H, W), uint8 or float32 in [0, 1].
+
+    Raises:
+        HypercolumnsError: if `image` is not an image, has another shape, or holds values out of range.
+    """
     if isinstance(image, str | Path):
         image = read_image(Path(image))
     elif isinstance(image, Image.Image):

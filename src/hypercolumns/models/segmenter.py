@@ -1,4 +1,4 @@
-"""The complete model: hypercolumns and a classifier, from a batch of images to logits and labels."""
+"""The complete model: from a batch of images to logits and labels."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +19,16 @@ from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 
 
 class Segmenter(nn.Module):
-    """Semantic segmentation by hypercolumns, of batches of images; of single ones see `SegmentationPredictor`.
+    """Segment batches of images with hypercolumns and a pixel classifier.
 
-    Shapes: images are (B, 3, H, W), uint8 or float in [0, 1], logits (B, classes, H, W), points (B, N, 2) as (y, x) in
-    pixels. Boxes are (B, 4), see `coordinates`: where the images lie whose crops these are; without them they are none.
+    `SegmentationPredictor` does the same for single images.
 
+    Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; logits are (B, classes, H, W); points are (B, N, 2) as
+    (y, x) in pixels. If the images are crops, `boxes` (B, 4) say where the whole images lie, see
+    `hypercolumns.coordinates`; None means that the images are no crops.
+
+    >>> import tempfile, torch
+    >>> from hypercolumns import Backbone, HypercolumnExtractor, MLPClassifier, Segmenter
     >>> backbone = Backbone("squeezenet1_0", ["features.0", "features.3.squeeze"])
     >>> classifier = MLPClassifier(backbone.channels, 3, hidden=8)
     >>> segmenter = Segmenter(HypercolumnExtractor(backbone), classifier, ["ground", "cat", "dog"])
@@ -34,15 +39,26 @@ class Segmenter(nn.Module):
     torch.uint8
     >>> segmenter.predict_pixels(images).confidence.shape
     torch.Size([2, 40, 50])
-    >>> segmenter.save("model.safetensors")
-    >>> Segmenter.load("model.safetensors").classes
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     segmenter.save(f"{folder}/model.safetensors")
+    ...     Segmenter.load(folder).classes
     ('ground', 'cat', 'dog')
 
+    Args:
+        extractor: computes the hypercolumns. The logits belong to the pixels of the given images, also if
+            `extractor.resize` makes the backbone see the images at another size.
+        classifier: takes hypercolumns of the extractor's length.
+        classes: the names of the classes, in the order of the classifier's outputs.
+        palette: the colours of the classes; None: the colours of Pascal VOC.
+
     Attributes:
-        backbone: gives the maps.
-        classifier: of hypercolumns.
-        classes: their names; `palette`, their colours.
-        extractor: makes hypercolumns of the backbone's maps; no part of the state dict, which has the backbone.
+        backbone: the extractor's backbone.
+        classifier: the pixel classifier.
+        classes: the names of the classes.
+        palette: the colours of the classes.
+
+    Raises:
+        HypercolumnsError: for more than 255 classes.
     """
 
     def __init__(
@@ -52,41 +68,36 @@ class Segmenter(nn.Module):
         classes: Sequence[str],
         palette: Palette | None = None,
     ) -> None:
-        """Put the parts together.
-
-        Args:
-            extractor: gives the hypercolumns of images. Logits are those of the pixels of the images themselves,
-                whatever size its backbone sees them at.
-            classifier: of hypercolumns as long as the extractor's.
-            classes: the names, in the order of the classifier's outputs.
-            palette: their colours; Pascal VOC's by default.
-
-        Raises:
-            HypercolumnsError: for more than 255 classes.
-        """
         super().__init__()
         self.backbone = extractor.backbone
         self.classifier = classifier
-        # In a tuple, so that it is not taken for a part of this module: model files name the backbone's tensors once.
+        # The tuple hides the extractor from nn.Module: its backbone would appear twice in the state dict otherwise.
         self._extractor = (extractor,)
         if len(classes) > IGNORE_INDEX:
-            raise HypercolumnsError(
-                f"{len(classes)} classes are more than the {IGNORE_INDEX} that a mask can tell apart"
-            )
+            raise HypercolumnsError(f"{len(classes)} classes are more than the {IGNORE_INDEX} that a mask can hold")
         self.classes = tuple(classes)
         self.palette = palette or voc_palette(len(self.classes))
 
     @property
     def extractor(self) -> HypercolumnExtractor:
-        """What makes hypercolumns of the backbone's maps."""
+        """The hypercolumn extractor; not in the state dict, which holds the tensors of `backbone` once."""
         return self._extractor[0]
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """The logits of every pixel: (B, classes, H, W)."""
+        """Compute the logits of every pixel, (B, classes, H, W)."""
         return self._classify(images, self.classifier.head, boxes).permute(0, 3, 1, 2)
 
     def logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """The logits at points (B, N, 2), as (B, N, classes)."""
+        """Compute the logits at points.
+
+        Args:
+            images: (B, 3, H, W).
+            points: (B, N, 2) as (y, x) in pixels; may lie between pixels.
+            boxes: (B, 4), of crops.
+
+        Returns:
+            (B, N, classes).
+        """
         where = normalised_coordinates(
             points[..., 0], points[..., 1], full_image_box(images.shape[-2:]) if boxes is None else boxes
         )
@@ -94,7 +105,16 @@ class Segmenter(nn.Module):
         return logits
 
     def predict_logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """`logits_at` as in prediction, without dropout and gradients, float32, on the CPU."""
+        """Compute the logits at points in evaluation mode, without gradients.
+
+        Args:
+            images: (B, 3, H, W), on any device.
+            points: (B, N, 2) as (y, x) in pixels; may lie between pixels.
+            boxes: (B, 4), of crops.
+
+        Returns:
+            (B, N, classes) float32, on the CPU.
+        """
         with self.predicting():
             logits = self.logits_at(images.to(self.backbone.device), points, boxes)
         return logits.float().cpu()
@@ -102,12 +122,13 @@ class Segmenter(nn.Module):
     def labels(
         self, images: Tensor, adaptive: AdaptiveSettings | None = None, tta: TestTimeAugmentation = NO_TTA
     ) -> Tensor:
-        """Predict the class of every pixel without storing the logits; no gradients.
+        """Predict the class of every pixel, without gradients and without storing the logits.
 
         Args:
             images: (B, 3, H, W).
             adaptive: classify a coarse grid and refine it only where needed (approximate).
-            tta: average the probabilities of several views; takes the memory of `class_probabilities`.
+            tta: average the probabilities of several views. This holds all probabilities in memory, as
+                `class_probabilities` does.
 
         Returns:
             (B, H, W) uint8.
@@ -118,7 +139,9 @@ class Segmenter(nn.Module):
         with torch.no_grad():
             if tta != NO_TTA:
                 if adaptive is not None:
-                    raise HypercolumnsError("adaptive classifies one view of an image; leave out either it or tta")
+                    raise HypercolumnsError(
+                        "adaptive classifies one view of an image, tta several; leave out one of the two"
+                    )
                 return self.class_probabilities(images, tta).argmax(1).to(torch.uint8)
             if adaptive is not None:
                 return self._adaptive_labels(images, adaptive)
@@ -128,18 +151,21 @@ class Segmenter(nn.Module):
     def predict_pixels(
         self, images: Tensor, tta: TestTimeAugmentation = NO_TTA, probabilities: bool = False
     ) -> PixelPrediction:
-        """Predict labels and how sure they are, in half precision; no gradients.
-
-        Of one view, only what is returned is held for all pixels; several take the memory of `class_probabilities`.
+        """Predict the labels with their confidence and entropy, without gradients.
 
         Args:
             images: (B, 3, H, W).
-            tta: average the probabilities of several views.
-            probabilities: whether to return those of all classes, too.
+            tta: average the probabilities of several views. This holds all probabilities in memory, as
+                `class_probabilities` does.
+            probabilities: also return the probabilities of all classes.
+
+        Returns:
+            Labels as uint8; confidence, entropy and probabilities as float16.
         """
 
-        def decide(found: Tensor) -> Tensor:  # half precision holds every label exactly
-            return torch.cat([*certainty(found), *([found] if probabilities else [])], -1).half()
+        def decide(scores: Tensor) -> Tensor:
+            # float16 represents every label exactly, so that one tensor can hold labels and scores.
+            return torch.cat([*certainty(scores), *([scores] if probabilities else [])], -1).half()
 
         with torch.no_grad():
             if tta == NO_TTA:
@@ -153,20 +179,28 @@ class Segmenter(nn.Module):
         )
 
     def class_probabilities(self, images: Tensor, tta: TestTimeAugmentation = NO_TTA) -> Tensor:
-        """The probability of each class at every pixel, (B, classes, H, W), the mean over the views; no gradients."""
+        """Compute the class probabilities of every pixel, averaged over the views of `tta`, without gradients.
+
+        Args:
+            images: (B, 3, H, W).
+            tta: the views; the default is one view, the image as it is.
+
+        Returns:
+            (B, classes, H, W) float32; the classes sum to 1.
+        """
         total: Tensor | None = None
         with torch.no_grad():
             for size, flipped in tta.of(self.extractor.resize or (images.shape[-2], images.shape[-1])):
                 logits = self._classify(images.flip(-1) if flipped else images, self.classifier.head, resize=size)
-                found = logits.float().softmax(-1)
-                found = found.flip(2) if flipped else found
-                total = found if total is None else total.add_(found)
+                scores = logits.float().softmax(-1)
+                scores = scores.flip(2) if flipped else scores
+                total = scores if total is None else total.add_(scores)
         assert total is not None, "there is at least one view"
         return total.div_(len(tta)).permute(0, 3, 1, 2)
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
-        """Inside, it is in evaluation mode and without gradients; then in the mode that it was in."""
+        """Use evaluation mode and no gradients inside the `with` block, and restore the mode afterwards."""
         mode = self.training
         self.eval()
         try:
@@ -176,26 +210,30 @@ class Segmenter(nn.Module):
             self.train(mode)
 
     def save(self, path: str | Path) -> None:
-        """Write one self-contained safetensors file: weights, and what they are of in a JSON header."""
+        """Write one self-contained safetensors file: the weights, and the architecture in a JSON header."""
         model_file.write_model(Path(path), self.header(), self.tensors())
 
     @classmethod
     def load(cls, path: str | Path) -> "Segmenter":
-        """Read a file that `save` wrote, by its path or that of its folder, or a checkpoint of a training.
+        """Load a model, in evaluation mode on the CPU. Nothing from the file is executed, nothing is downloaded.
 
-        Nothing in it is imported or executed, and nothing is downloaded.
+        Args:
+            path: a file that `save` wrote, a folder with a `model.safetensors`, or a checkpoint of a training.
+
+        Returns:
+            The model.
 
         Raises:
-            ArgumentError: if it is missing, damaged, or something else; the message begins with the path.
+            ArgumentError: if the file is missing, damaged, or no model; the message begins with the path.
         """
         return model_file.load_model(Path(path), cls)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that has been learnt, on the CPU."""
+        """Return the state dict: detached, contiguous, on the CPU."""
         return {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
 
     def header(self) -> model_file.Header:
-        """What the tensors are of, as JSON can say it."""
+        """Describe the architecture as JSON-compatible values: the header of a model file."""
         return model_file.make_header(
             self.backbone, self.extractor.settings(), self.classifier, self.classes, self.palette
         )
@@ -207,7 +245,17 @@ class Segmenter(nn.Module):
         boxes: Tensor | None = None,
         resize: ImageSize | None = None,
     ) -> Tensor:
-        """`head` of the first layer of every pixel, (B, H, W, ...); `resize` in place of the extractor's."""
+        """Apply the first layer and `head` to every pixel, window by window.
+
+        Args:
+            images: (B, 3, H, W).
+            head: see `Classifier.head`.
+            boxes: (B, 4), of crops.
+            resize: replaces the extractor's `resize`.
+
+        Returns:
+            (B, H, W, C) for the C values that `head` returns at each pixel.
+        """
         weight, bias = self.classifier.folded_first_layer()
         bound = _bind_coordinates(head, full_image_box(images.shape[-2:]) if boxes is None else boxes)
         parameters = self.classifier.head_parameters()
@@ -220,7 +268,7 @@ class Segmenter(nn.Module):
             if whole is None:
                 whole = part.new_empty(len(images), *images.shape[-2:], part.shape[-1])
             whole[:, rows, columns] = part
-            del maps  # before the next window's are made
+            del maps  # frees the memory before the next window is computed
         assert whole is not None, "there is at least one window"
         return whole
 
@@ -229,15 +277,15 @@ class Segmenter(nn.Module):
         head = _bind_coordinates(self.classifier.head, full_image_box(images.shape[-2:]))
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in self.extractor.windows(images):
-            for image, own in enumerate(labels[:, rows, columns]):
-                of_image = [one._replace(values=one.values[image : image + 1]) for one in maps]
-                own.copy_(adaptive_labels(of_image, rows, columns, *first_layer, head, adaptive))
-                del of_image
-            del maps  # before the next window's are made
+            for index, window_labels in enumerate(labels[:, rows, columns]):
+                image_maps = [tap_map._replace(values=tap_map.values[index : index + 1]) for tap_map in maps]
+                window_labels.copy_(adaptive_labels(image_maps, rows, columns, *first_layer, head, adaptive))
+                del image_maps
+            del maps  # frees the memory before the next window is computed
         return labels
 
 
 def _bind_coordinates(head: Callable[[Tensor, PixelCoordinates], Tensor], boxes: Tensor) -> Head:
-    """`head` as `classify` calls it: by the rows and columns of pixels, whose coordinates it is told."""
-    boxes = boxes.cpu()  # where rows and columns are
+    """Wrap `head` for `classify`: turn the pixels' rows and columns into normalised coordinates."""
+    boxes = boxes.cpu()  # rows and columns are on the CPU
     return lambda hidden, rows, columns: head(hidden, normalised_coordinates(rows, columns, boxes))

@@ -1,4 +1,4 @@
-"""What a tap is: a map of activations that knows where its cells are centred in the image."""
+"""Taps: the feature maps of a backbone, and where their cells are centred in the image."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class CellGrid(Protocol):
-    """Where the cells of a map lie along one axis. Pixel coordinates: the centre of the first pixel is 0."""
+    """The positions of a map's cells along one axis, in pixels; 0 is the centre of the first pixel."""
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """The pixel coordinates of the centres of a map's cells, (cells,) float64 and rising, for `size` pixels."""
+        """Return the cells' centres for an image of `size` pixels along the axis: (cells,) float64, rising."""
         ...
 
 
@@ -19,7 +19,11 @@ class CellGrid(Protocol):
 class RegularGrid:
     """Cells at equal distances: cell k is centred at `offset + stride * k`, for images of any size.
 
-    `rf_extent` is how many pixels before and after its centre a cell depends on; None: on all of the image.
+    Attributes:
+        stride: pixels from cell to cell.
+        offset: the centre of the first cell, in pixels.
+        rf_extent: how many pixels before and after its centre a cell depends on (the receptive field); None: a cell
+            depends on the whole image.
     """
 
     stride: float
@@ -33,9 +37,13 @@ class RegularGrid:
 
 @dataclass(frozen=True)
 class Tap:
-    """A place where a backbone is tapped: its channels, and its geometry along y and along x.
+    """One feature map of a backbone.
 
-    `is_global` is true of maps of the image as a whole: a window of a large image takes all of their cells.
+    Attributes:
+        name: the first module of the tap, or the name of a context tap.
+        channels: of the map.
+        axes: the positions of the map's cells along y and along x.
+        is_global: whether the map describes the image as a whole. Every window of a large image uses all its cells.
     """
 
     name: str

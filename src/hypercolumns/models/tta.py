@@ -1,4 +1,4 @@
-"""Test-time augmentation: the views of an image that a prediction is averaged over."""
+"""Test-time augmentation: average the prediction over several views of an image."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,25 +6,37 @@ from dataclasses import dataclass
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, check_bool
 
-MAX_SCALE = 8.0  # times as many pixels on a side
+MAX_SCALE = 8.0  # of an image's height and width
 
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """Each image at several scales, and each of them flipped left to right as well if `flip`.
+    """The views of an image: several scales, each also mirrored if `flip`.
 
-    The CNN sees the views; hypercolumns are read at the pixels of the image itself, so nothing has to be resized back.
+    The backbone sees the views. Hypercolumns are interpolated at the pixels of the image itself, so no prediction has
+    to be resized back.
 
-    >>> len(TestTimeAugmentation(scales=(0.75, 1.0), flip=True))
+    >>> from hypercolumns import TestTimeAugmentation
+    >>> tta = TestTimeAugmentation(scales=(0.75, 1.0), flip=True)
+    >>> len(tta)
     4
+    >>> list(tta.of((40, 60)))
+    [((30, 45), False), ((30, 45), True), ((40, 60), False), ((40, 60), True)]
+
+    Attributes:
+        scales: factors of the height and width at which the backbone would see the image otherwise; above 0, up to 8.
+        flip: add each view mirrored left to right.
+
+    Raises:
+        ArgumentError: for scales out of range or given twice, and a `flip` that is no bool.
     """
 
-    __test__ = False  # it is no test, whatever pytest makes of the name
+    __test__ = False  # pytest would collect the class by its name otherwise
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ArgumentError for values out of range."""
+        """Check the values and sort the scales."""
         check_bool("flip", self.flip)
         numbers = all(isinstance(scale, int | float) and not isinstance(scale, bool) for scale in self.scales)
         if not self.scales or not numbers or not all(0 < scale <= MAX_SCALE for scale in self.scales):
@@ -32,16 +44,20 @@ class TestTimeAugmentation:
                 f"scales={list(self.scales)} must be a list of numbers above 0 and up to {MAX_SCALE:g}, such as "
                 f"[0.75,1,1.25]"
             )
-        object.__setattr__(self, "scales", tuple(sorted(map(float, self.scales))))  # one spelling of the same views
+        object.__setattr__(self, "scales", tuple(sorted(map(float, self.scales))))  # equal views compare equal
         if len(set(self.scales)) < len(self.scales):
             raise ArgumentError(f"scales={list(self.scales)} names a scale twice; give each of them once")
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of views."""
         return len(self.scales) * (1 + self.flip)
 
     def of(self, size: ImageSize) -> Iterator[tuple[ImageSize, bool]]:
-        """The (height, width) of each view of an image that the CNN would see at `size`, and whether it is flipped."""
+        """Yield the (height, width) of each view, and whether it is mirrored.
+
+        Args:
+            size: (height, width) at which the backbone sees the image at scale 1.
+        """
         for scale in self.scales:
             for flipped in (False, True)[: 1 + self.flip]:
                 yield (max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)), flipped

@@ -1,4 +1,4 @@
-"""Prediction of many images: what is read, what is written, and what is done already."""
+"""Predict many images into a folder: read the inputs, write the outputs, skip images that are already predicted."""
 
 from hypercolumns.prediction.batches import batch_frames, predict_batch
 from hypercolumns.prediction.class_fractions import CLASS_FRACTIONS

@@ -1,4 +1,4 @@
-"""From frames to what is predicted of them."""
+"""Batch frames by size and predict each batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -14,12 +14,12 @@ def batch_frames(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Fram
     """Group frames for prediction.
 
     Args:
-        frames: with an image, or without one.
-        batch_size: the most images of a batch.
+        frames: frames with or without an image, in order.
+        batch_size: the maximum number of images in a batch.
 
     Yields:
-        Batches of images of one size that follow each other, as soon as they are complete; and each frame without an
-        image alone, at once: it does not end a batch.
+        Batches of consecutive images of the same size, as soon as each batch is complete. A frame without an image is
+        yielded at once, in a separate list; the images before and after it may still share a batch.
     """
     batch: list[Frame] = []
     for frame in frames:
@@ -41,12 +41,13 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
     """Predict images of one size together, on the segmenter's device.
 
     Args:
-        segmenter: in evaluation mode.
-        batch: at least one frame, each with an image.
-        options: see `Segmenter.labels` and `Segmenter.predict_pixels`; which one is asked depends on the outputs.
+        segmenter: the model, in evaluation mode.
+        batch: at least one frame; each has an image (3, H, W) of the same size.
+        options: `options.detail` decides whether `Segmenter.labels` or `Segmenter.predict_pixels` is called;
+            `adaptive`, `tta` and `bf16` are passed on.
 
     Returns:
-        The prediction of each frame, in order, on the CPU.
+        The prediction of each frame, in the order of the batch, on the CPU.
     """
     device = segmenter.backbone.device
     images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]

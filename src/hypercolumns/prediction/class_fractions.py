@@ -1,4 +1,4 @@
-"""The fraction of pixels that each class has: a table of images, and a line about all of them."""
+"""Report which fraction of the pixels each class takes: a table with a row per image, and one line for all images."""
 
 import csv
 import io
@@ -13,12 +13,12 @@ CLASS_FRACTIONS = "class_fractions.csv"
 
 
 def write_class_fractions(path: Path, pixels: Mapping[str, Sequence[int]], classes: Sequence[str]) -> None:
-    """Write a CSV file with a row for each image: its name, its number of pixels, and each class's fraction of them.
+    """Write a CSV file with one row per image: its name, its number of pixels, and the fraction of each class.
 
     Args:
-        path: of the file, which is written whole or not at all.
-        pixels: the number of pixels of each class, by the name of the image.
-        classes: their names.
+        path: the file to write; the write is atomic.
+        pixels: for each image name, the number of pixels of each class.
+        classes: the names of the classes.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -26,11 +26,11 @@ def write_class_fractions(path: Path, pixels: Mapping[str, Sequence[int]], class
     for name, counts in pixels.items():
         writer.writerow([name, sum(counts), *(f"{count / sum(counts):.6f}" for count in counts)])
     with atomic_write(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")  # names of files
+        temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")  # file names may not be UTF-8
 
 
 def describe_class_fractions(pixels: Mapping[str, Sequence[int]], classes: Sequence[str]) -> str:
-    """Say how the pixels of all images are divided among the classes, the largest first."""
+    """Describe in one line which fraction of all pixels each class takes, largest first."""
     total = np.sum([*pixels.values()], axis=0)
     fractions = sorted(zip(total / total.sum(), classes, strict=True), reverse=True)
     listed = ", ".join(f"{name} {fraction:.1%}" for fraction, name in fractions if fraction)

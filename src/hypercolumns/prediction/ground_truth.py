@@ -1,4 +1,4 @@
-"""True masks that predictions are compared with as they are made."""
+"""Compare predictions with true masks while the images are being predicted."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,24 +13,25 @@ from hypercolumns.prediction.sources import Source
 
 
 class GroundTruth:
-    """A folder of true masks, <name>.png for each image, and the counts of those that were compared."""
+    """A folder of true masks, and the confusion matrices of the predictions that were compared with them.
+
+    The mask of the image `name` is `<name>.png`.
+
+    Args:
+        masks: the folder.
+        sources: the images that will be predicted. The masks of video frames are not looked for until `compare`.
+        classes: the names of the classes.
+        palette: the colour of each class, to read RGB masks.
+
+    Raises:
+        ArgumentError: if `masks` is not a folder, or the mask of an image is missing.
+    """
 
     def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
-        """Look for the masks.
-
-        Args:
-            masks: their folder.
-            sources: what will be predicted; masks of a video's frames are looked for as they are compared.
-            classes: their names.
-            palette: by which masks in RGB are understood.
-
-        Raises:
-            ArgumentError: if a mask is missing.
-        """
         self.folder, self.classes, self.palette = masks, classes, palette
         self._counts: dict[str, ImageConfusion] = {}
         if not masks.is_dir():
-            raise ArgumentError(f"masks={masks} is not a folder; name that of the true masks, or leave out masks")
+            raise ArgumentError(f"masks={masks} is not a folder; give the folder of the true masks, or leave out masks")
         missing = [source.name for source in sources if not source.video and not self._path(source.name).is_file()]
         if missing:
             raise ArgumentError(
@@ -39,18 +40,22 @@ class GroundTruth:
             )
 
     def compare(self, name: str, labels: Tensor) -> None:
-        """Count the labels (H, W) of an image; raises HypercolumnsError if its mask does not fit or can't be read."""
+        """Add the predicted labels (H, W) of an image to the counts.
+
+        Raises:
+            HypercolumnsError: if the mask can't be read or has another size than the image.
+        """
         path = self._path(name)
         truth = read_mask(path, self.palette, len(self.classes))
         if truth.shape != labels.shape:
             raise HypercolumnsError(
-                f"{path} is {truth.shape[1]}x{truth.shape[0]}, its image {labels.shape[1]}x{labels.shape[0]}; they "
-                f"must have the same size"
+                f"the mask {path} is {truth.shape[1]}x{truth.shape[0]}, but its image is "
+                f"{labels.shape[1]}x{labels.shape[0]}; both must have the same size"
             )
         self._counts[name] = count_image(name, labels, truth, len(self.classes), BOUNDARY_WIDTH)
 
     def evaluation(self) -> Evaluation:
-        """The counts of the images that were compared, by name."""
+        """Return the counts of all compared images, sorted by image name."""
         return Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
 
     def _path(self, name: str) -> Path:

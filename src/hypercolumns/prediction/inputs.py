@@ -1,4 +1,4 @@
-"""Which images are to be predicted, and reading them: files, or the frames of videos."""
+"""Find the images to predict, and read them from image files and videos."""
 
 import glob
 import itertools
@@ -19,15 +19,28 @@ from hypercolumns.prediction.sources import Frame, Origin, Source
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")
-FRAME_DIGITS = 6  # of a frame's number
+FRAME_DIGITS = 6  # minimum digits of the frame number in the name of an output
 
 
 def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
-    """What a file, a folder, a pattern, a list of files or the URL of a stream means; see `name_outputs` for the names.
+    """Find the images and videos that the setting `images` refers to.
 
-    A folder means the images in it and in its folders, a pattern also videos, but no outputs of this program; a text
-    file has the path of an image or a video on each line. Links that lead nowhere are kept: who reads them names them.
-    Raises ArgumentError if there is none, and HypercolumnsError if a path can't be one.
+    Args:
+        images: one of the following.
+            - An image or a video.
+            - A folder: the images in it and in its subfolders.
+            - A glob pattern: the images and videos that match.
+            - A text file with the path of an image or a video on each line.
+            - The URL of a stream.
+        suffixes: the suffixes of the files that will be written for each image; see `name_outputs`.
+
+    Returns:
+        The sources without duplicates. A folder or a pattern gives them sorted by path, without the files that this
+        program wrote. Broken links are kept: reading one gives an error that names the link.
+
+    Raises:
+        ArgumentError: if nothing is found.
+        HypercolumnsError: if a path is malformed (a null byte, an unknown user), or the text file can't be read.
     """
     if "://" in images:
         return [Source(images, "stream", True)]
@@ -37,14 +50,15 @@ def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
         unique.setdefault(Path(os.path.abspath(path)), path)
     if not unique:
         raise ArgumentError(
-            f"images={images} is neither an image, nor a folder with images ({' '.join(SUFFIXES)}), nor a pattern "
-            f"that matches any, nor a .txt that lists some"
+            f"images={images}: no images found; give an image or a video, a folder that contains images "
+            f"({' '.join(SUFFIXES)}), a pattern that matches some, or a .txt file with a path on each line"
         )
     above = os.path.abspath(given) if given.is_dir() else os.path.commonpath([path.parent for path in unique])
     below = [path.relative_to(above).as_posix() for path in unique]
     names = name_outputs(below, suffixes)
     folders = {parent.as_posix() for name in names for parent in Path(name).parents}
-    names = [whole if name in folders else name for name, whole in zip(names, below, strict=True)]  # of a video
+    # The frames of a video are written into a folder of its name, which must not hold the outputs of other images.
+    names = [whole if name in folders else name for name, whole in zip(names, below, strict=True)]
     return [
         Source(str(path), name, path.suffix.lower() in VIDEOS)
         for path, name in zip(unique.values(), names, strict=True)
@@ -61,7 +75,11 @@ def _paths(given: Path) -> list[Path]:
 
 
 def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    """The names of files without their suffixes, but where two of these, with one of `suffixes`, would be the same."""
+    """Choose the base name of each input's outputs: its path without the suffix, unless two outputs would collide.
+
+    Inputs whose outputs (base name + one of `suffixes`) would have the same path keep their own suffix: `a.jpg` and
+    `a.png` give `a.jpg.png` and `a.png.png`.
+    """
     stems = [name.removesuffix(Path(name).suffix) for name in names]
     chosen = list(stems)
     while True:
@@ -70,10 +88,10 @@ def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
             for suffix in suffixes:
                 outputs.setdefault(f"{name}{suffix}", []).append(number)
         clashing = {number for numbers in outputs.values() if len(numbers) > 1 for number in numbers}
-        mended = [names[number] if number in clashing else name for number, name in enumerate(chosen)]
-        if mended == chosen:
+        resolved = [names[number] if number in clashing else name for number, name in enumerate(chosen)]
+        if resolved == chosen:
             return chosen
-        chosen = mended
+        chosen = resolved
 
 
 def read_frames(
@@ -83,13 +101,13 @@ def read_frames(
 
     Args:
         sources: files and videos.
-        wanted: called with the name of an image's outputs and its origin; whether to decode it.
-        frame_stride: keep every n-th frame of a video, named by its number in it.
-        workers: decoding threads; up to `workers + 1` images are decoded ahead, with 0 each when it is asked for.
+        wanted: called with the name of an image's outputs and its origin; returns whether to decode the image.
+        frame_stride: yield every n-th frame of a video. A frame is named by its number among all frames.
+        workers: decoding threads for image files. Up to `workers + 1` images are decoded ahead; 0 decodes on demand.
 
     Yields:
-        One `Frame` per image. Without an image, its `problem` says why it can't be read; that is empty if it was not
-        wanted.
+        One `Frame` per image. If the image can't be read, `image` is None and `problem` says why; if it was not wanted,
+        `image` is None and `problem` is empty.
     """
     for video, group in itertools.groupby(sources, lambda source: source.video):
         if video:
@@ -112,7 +130,7 @@ def _read_if_wanted(chosen: tuple[Frame, bool]) -> Frame:
 
 
 def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], frame_stride: int) -> Iterator[Frame]:
-    import av  # an optional extra
+    import av  # part of the extra `video`, which only videos need
 
     file = source.origin()
     try:
@@ -129,5 +147,5 @@ def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], fr
                     image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
                 yield Frame(name, source, origin, image)
     except (av.FFmpegError, IndexError) as error:
-        reason = "it has no pictures" if isinstance(error, IndexError) else error.strerror
+        reason = "no video stream in the file" if isinstance(error, IndexError) else error.strerror
         yield Frame(source.name, source, file, problem=f"{source.path} can't be read as a video ({reason})")

@@ -1,8 +1,14 @@
-"""What has been predicted into a folder, image by image, so that a second run skips it and nothing else is replaced.
+"""The record of the predictions in an output folder, one entry per image.
 
-A file of JSON lines. The first says what decides the predictions. Before an image's files are written a line says so,
-for they may then be left by a kill; after them another says which they are, and what of. Each line is written in one
-go, and one that was cut off does not count.
+The record lets a second run skip finished images and protects files that this program did not write. It is a file of
+JSON lines:
+
+1. The first line holds the settings that decide the predictions.
+2. Before the outputs of an image are written, a line without pixel counts marks them as begun. After a kill, the next
+   run therefore knows which files may be incomplete.
+3. After the outputs are written, a second line lists them, the input that they were made from, and the pixel counts.
+
+Each line is written with a single system call. A truncated line is ignored. The last line of an image counts.
 """
 
 import functools
@@ -25,9 +31,13 @@ MANIFEST = "predictions.jsonl"
 
 @dataclass
 class ManifestEntry:
-    """What is known of an image: what it was, its outputs (name -> settings that made it), its pixels of each class.
+    """The record of one image.
 
-    Without pixels it was only begun, or is of other settings: the outputs are files of ours that don't count.
+    Attributes:
+        origin: the input that the outputs were made from; None if its file could not be examined.
+        outputs: the name of each output and the settings that made it.
+        pixels: the number of pixels of each class. None: the outputs are not valid, because writing them was only begun
+            or because they were made with other settings. This program wrote the files, so it may replace them.
     """
 
     origin: Origin | None
@@ -36,27 +46,29 @@ class ManifestEntry:
 
 
 class PredictionManifest:
-    """The record of a folder, to which nobody else writes between `with` and its end; nothing is, before `start`.
+    """The record of the predictions in an output folder. Use it as a context manager.
+
+    The constructor locks the folder against other processes; leaving the `with` block unlocks it. The record is not
+    written before `start`.
+
+    Args:
+        out: the folder of the outputs; it is created if necessary.
+        settings: the settings that decide the predictions, as JSON values.
+        outputs: the name of each requested output, and the settings that decide its file.
+        overwrite: ignore earlier predictions: an image is done only once `add` has been called for it.
 
     Attributes:
         out: the folder of the outputs.
-        outputs: those that are requested, name -> the settings that make it.
-        is_new: whether nothing had been predicted into it.
+        outputs: the name of each requested output, and the settings that decide its file.
+        is_new: whether the folder had no record.
+
+    Raises:
+        ArgumentError: if `out` holds predictions made with other settings and `overwrite` is False, if another process
+            is writing to the folder, or if it can't be written.
+        HypercolumnsError: if the record is not valid.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], outputs: Mapping[str, Any], overwrite: bool) -> None:
-        """Open it.
-
-        Args:
-            out: the folder of the outputs.
-            settings: what decides the predictions.
-            outputs: see the class.
-            overwrite: count only as done what is added from now on.
-
-        Raises:
-            ArgumentError: if `out` has predictions that were made with other settings, or somebody is writing some.
-            HypercolumnsError: if its record can't be read.
-        """
         self.out, self.outputs, self._settings, self._overwrite = out, dict(outputs), settings, overwrite
         self._path = out / MANIFEST
         self._entries: dict[str, ManifestEntry] = {}
@@ -71,15 +83,15 @@ class PredictionManifest:
             raise
 
     def __enter__(self) -> "PredictionManifest":
-        """Begin."""
+        """Return the manifest itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let others write."""
+        """Unlock the folder."""
         release_lock(self._lock)
 
     def start(self) -> None:
-        """Write what is known, and remove what a kill has left of outputs that were begun."""
+        """Rewrite the record with one line per image, and delete the temporary files that a killed run left behind."""
         begun = {name: entry.outputs for name, entry in self._entries.items() if entry.pixels is None}
         files = (self.path(name, output) for name in begun for output in begun[name] if output in OUTPUTS)
         remove_temporaries(self._path, *files)
@@ -88,31 +100,35 @@ class PredictionManifest:
             temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
     def path(self, name: str, output: str) -> Path:
-        """The file of an output of an image."""
+        """Return the path of one output of an image."""
         return self.out / f"{name}{OUTPUTS[output].suffix}"
 
     def missing(self, name: str, origin: Origin | None) -> list[str]:
-        """The outputs that are requested of an image, and are not there or were made otherwise."""
+        """Return the requested outputs of an image that do not exist, or that another input or other settings made."""
         if not self._is_of(name, origin):
             return list(self.outputs)
-        made = self._entries[name].outputs
-        current = {output for output, settings in self.outputs.items() if made.get(output) == settings}
+        recorded = self._entries[name].outputs
+        current = {output for output, settings in self.outputs.items() if recorded.get(output) == settings}
         return [
             output for output in self.outputs if output not in current or not os.path.isfile(self.path(name, output))
         ]
 
     def is_done(self, name: str, origin: Origin | None) -> bool:
-        """Whether all that is requested of an image is there."""
+        """Whether all requested outputs of an image exist and are valid; never true for a stream."""
         return self._is_of(name, origin) and not self.missing(name, origin)
 
     def pixels(self, name: str) -> list[int]:
-        """Of each class, of an image that is done."""
+        """Return the number of pixels of each class, for an image that is done."""
         pixels = self._entries[name].pixels
-        assert pixels is not None, "it is done"
+        assert pixels is not None, "the image is done"
         return pixels
 
     def check(self, name: str, origin: Origin | None) -> None:
-        """Raise HypercolumnsError if outputs of another image, or files of somebody else, would be replaced."""
+        """Check that writing the outputs of an image replaces neither another image's outputs nor foreign files.
+
+        Raises:
+            HypercolumnsError: if an output exists that the record does not list, or the name belongs to another input.
+        """
         if self._overwrite:
             return
         entry = self._entries.get(name)
@@ -120,30 +136,41 @@ class PredictionManifest:
             existing = [path for output in self.outputs if os.path.exists(path := self.path(name, output))]
             if existing:
                 raise HypercolumnsError(
-                    f"{existing[0]} is there, and {MANIFEST} does not list it; choose another out, or replace it by "
-                    f"overwrite=true"
+                    f"{existing[0]} exists, but {MANIFEST} does not list it; choose another out, or replace the file "
+                    f"with overwrite=true"
                 )
         elif entry.origin is not None and (
             origin is None or entry.origin["source"] != origin["source"] or (STREAM in origin and entry.pixels)
         ):
             raise ArgumentError(
-                f"out={self.out} holds what was predicted of {entry.origin['source']} under the name {name}; choose "
-                f"another folder, or replace it by overwrite=true"
+                f"out={self.out} already holds the prediction of {entry.origin['source']} under the name {name}; "
+                f"choose another folder, or replace the prediction with overwrite=true"
             )
 
     def check_sources(self, sources: Iterable[Source]) -> None:
-        """Check the images that are there, as `check` does; a video's frames are checked as they come."""
+        """Call `check` for every image file that exists. Video frames are not known yet and are checked one by one."""
         for source in sources:
             if not source.video and (origin := source.origin()) is not None:
                 self.check(source.name, origin)
 
     def begin(self, name: str, origin: Origin | None) -> None:
-        """The files of an image will be written now."""
+        """Record that the outputs of an image are about to be written."""
         before = self._entries.get(name, ManifestEntry(origin))
         self._append(name, ManifestEntry(origin, dict.fromkeys([*before.outputs, *self.outputs])))
 
     def add(self, name: str, origin: Origin | None, pixels: Iterable[int]) -> None:
-        """All files of an image are written; others of it that were made of another image or otherwise are removed."""
+        """Record that all requested outputs of an image are written.
+
+        If the earlier outputs of this name are not valid any more, those that were not requested again are deleted.
+
+        Args:
+            name: the name of the image's outputs.
+            origin: the input that they were made from.
+            pixels: the number of pixels of each class.
+
+        Raises:
+            HypercolumnsError: if the record can't be written.
+        """
         before = self._entries.get(name, ManifestEntry(origin))
         same = before.pixels is not None and before.origin == origin
         if not same:
@@ -154,7 +181,7 @@ class PredictionManifest:
         self._append(name, self._entries[name])
 
     def _is_of(self, name: str, origin: Origin | None) -> bool:
-        """Whether the outputs of a name are of this image, and count."""
+        """Whether the recorded outputs of a name are valid and were made from this input."""
         entry = self._entries.get(name)
         if entry is None or entry.pixels is None or (self._overwrite and name not in self._added):
             return False
@@ -167,10 +194,10 @@ class PredictionManifest:
         if not self._overwrite:
             now = self._settings
             changed = [name for name in {**now, **before} if now.get(name) != before.get(name)]
-            differences = ", ".join(f"{name} {before.get(name)} there, {now.get(name)} now" for name in changed)
+            differences = ", ".join(f"{name}: {before.get(name)} before, {now.get(name)} now" for name in changed)
             raise ArgumentError(
-                f"out={self.out} holds predictions made otherwise ({differences}); choose another folder, or replace "
-                f"them by overwrite=true"
+                f"out={self.out} holds predictions made with other settings ({differences}); choose another folder, or "
+                f"replace the predictions with overwrite=true"
             )
         for entry in self._entries.values():
             entry.pixels = None
@@ -188,13 +215,13 @@ class PredictionManifest:
 
 
 def without_outputs(paths: Sequence[Path]) -> list[Path]:
-    """The paths of files, but those of outputs by the record of a folder that they are in."""
+    """Leave out the files that the record of a parent folder lists as outputs."""
 
     @functools.cache
     def outputs(folder: Path) -> frozenset[Path]:
         try:
             entries = _parse(folder / MANIFEST)[1] if (folder / MANIFEST).is_file() else {}
-        except (HypercolumnsError, OSError):  # it is a file of somebody else
+        except (HypercolumnsError, OSError):  # another program wrote this file
             entries = {}
         names = ((name, output) for name, entry in entries.items() for output in entry.outputs if output in OUTPUTS)
         return frozenset(folder / f"{name}{OUTPUTS[output].suffix}" for name, output in names)
@@ -217,7 +244,7 @@ def _locked(out: Path) -> BaseFileLock:
         lock.acquire(timeout=0)
     except Timeout:
         raise ArgumentError(
-            f"out={out} is being written by another process; wait for its end, or choose another folder"
+            f"out={out} is being written by another process; wait until it ends, or choose another folder"
         ) from None
     except OSError as error:
         raise ArgumentError(f"out={out} can't be written ({error}); choose another folder") from error
@@ -225,15 +252,17 @@ def _locked(out: Path) -> BaseFileLock:
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
-    """The settings, and what is known of each image: the last line of it counts."""
+    """Read the settings and the entry of each image; the last line of an image counts."""
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             lines.append(json.loads(line))
-        except ValueError:  # the process was killed as it wrote it
+        except ValueError:  # a kill truncated the line
             continue
     try:
         settings, *images = lines
         return dict(settings), {image.pop("name"): ManifestEntry(**image) for image in images}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HypercolumnsError(f"{path} is not the record of predictions; remove it, or choose another out") from error
+        raise HypercolumnsError(
+            f"{path} is not a valid record of predictions; remove it, or choose another out"
+        ) from error

@@ -1,4 +1,4 @@
-"""How images are predicted, and what is written of each."""
+"""Options of a prediction run: how to predict, which outputs to write, and how to draw them."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -14,18 +14,19 @@ from hypercolumns.prediction.outputs import OUTPUTS, RenderStyle
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What to predict, how to write it, and how much to do at once.
+    """How to predict, which outputs to write, and how many images to process at once.
 
     Attributes:
-        outputs: the files to write of each image, names of `OUTPUTS`.
-        class_fractions: whether to write a table of the fraction of each image's pixels that each class has.
-        opacity: of the classes' colours in overlays, from 0 to 1.
-        legend: whether overlays name the classes.
-        adaptive: classify a coarse grid and refine it; for labels of a single view only. None: classify all pixels.
-        tta: the views of an image that are averaged.
-        bf16: whether to compute in bfloat16.
-        batch_size: the most images of one size that are predicted together.
-        num_workers: threads that read images, and as many that write outputs; with 0 neither happens ahead.
+        outputs: the files to write for each image, as keys of `OUTPUTS`.
+        class_fractions: whether to write a table with the fraction of each image's pixels that each class takes.
+        opacity: opacity of the class colours in overlays, from 0 to 1.
+        legend: whether overlays have a legend with the class names.
+        adaptive: classify a coarse grid and refine it only where needed (approximate); gives only labels, of a single
+            view. None: classify all pixels.
+        tta: the views of an image whose probabilities are averaged.
+        bf16: whether to compute under bfloat16 autocast.
+        batch_size: the maximum number of images of one size that are predicted together.
+        num_workers: the number of reading threads, and also of writing threads. 0: read and write in the main thread.
         frame_stride: predict every n-th frame of a video.
 
     Raises:
@@ -45,38 +46,36 @@ class PredictOptions:
     frame_stride: int = 1
 
     def __post_init__(self) -> None:
-        """Check the values that no other class checks, and those that go together."""
+        """Check the values, and that they go together."""
         check_fraction("opacity", self.opacity)
         check_int("batch_size", self.batch_size, minimum=1)
         check_int("num_workers", self.num_workers, minimum=0)
         check_int("frame_stride", self.frame_stride, minimum=1)
         unknown = set(self.outputs) - set(OUTPUTS)
         if unknown:
-            raise ArgumentError(f"outputs={sorted(unknown)} must be some of {', '.join(OUTPUTS)}")
+            raise ArgumentError(f"outputs={sorted(unknown)} are unknown; choose from {', '.join(OUTPUTS)}")
         uncertain = [name for name in self.outputs if OUTPUTS[name].detail != "labels"]
         if self.adaptive is not None and (uncertain or self.tta != NO_TTA):
             other = f"the output {uncertain[0]}" if uncertain else "tta"
-            raise ArgumentError(
-                f"adaptive=true classifies some pixels only, of one view; leave out adaptive, or {other}"
-            )
+            raise ArgumentError(f"adaptive=true predicts only labels, of a single view; leave out adaptive, or {other}")
 
     @property
     def detail(self) -> Detail:
-        """What must be predicted of each image, for all outputs together."""
+        """The most detailed prediction that any of the outputs needs."""
         kinds = {OUTPUTS[name].detail for name in self.outputs}
         if "probabilities" in kinds:
             return "probabilities"
         return "certainty" if "certainty" in kinds else "labels"
 
     def output_settings(self) -> dict[str, Any]:
-        """The outputs by name, each with the settings that decide its file beside the prediction."""
+        """Return each output with the settings, other than those of the prediction, that decide its file."""
         settings: dict[str, Any] = dict.fromkeys(self.outputs, True)
         if "overlay" in settings:
             settings["overlay"] = [self.opacity, self.legend]
         return settings
 
     def fingerprint(self) -> dict[str, Any]:
-        """The settings that decide what is predicted, as plain JSON values."""
+        """Return the settings that decide the predictions, as JSON values."""
         return {
             "adaptive": False if self.adaptive is None else list(astuple(self.adaptive)),
             "tta": [list(self.tta.scales), self.tta.flip],
@@ -84,5 +83,5 @@ class PredictOptions:
         }
 
     def style(self, classes: Sequence[str], palette: Palette) -> RenderStyle:
-        """How outputs show these classes."""
+        """Return the style in which outputs show these classes."""
         return RenderStyle(classes, palette, self.opacity, self.legend)

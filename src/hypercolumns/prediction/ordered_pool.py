@@ -1,4 +1,4 @@
-"""Work in threads whose results come in order, and never more than a few ahead."""
+"""Apply a function in threads, with results in the order of the items and a bounded number of items in flight."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +11,14 @@ Result = TypeVar("Result")
 
 
 class OrderedPool(Generic[Item, Result]):
-    """Apply a function to items in threads, from `with` to its end; results come in the order of the items.
+    """Thread pool that returns the results in the order of the items. Use it as a context manager.
 
-    At most `workers` items are worked at ahead of the result that is given out. With 0 workers there are no threads:
-    each item is worked at when it is submitted.
+    Leaving the `with` block waits for all submitted items, also after an error.
+
+    Args:
+        function: called with each item, in a thread.
+        workers: the number of threads, and of items that may be unfinished when `submit` returns. With 0 there are no
+            threads: `submit` calls the function.
     """
 
     def __init__(self, function: Callable[[Item], Result], workers: int) -> None:
@@ -23,39 +27,44 @@ class OrderedPool(Generic[Item, Result]):
         self._waiting: deque[Future[Result]] = deque()
 
     def __enter__(self) -> "OrderedPool[Item, Result]":
-        """Give the pool."""
+        """Return the pool itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what was submitted, after an error too."""
+        """Wait for the submitted items, also after an error."""
         if self._executor is not None:
             self._executor.shutdown(wait=True)
 
     def submit(self, item: Item) -> list[Result]:
-        """Begin with an item; returns the oldest result if more than `workers` are waiting, else none."""
+        """Start an item.
+
+        Returns:
+            The oldest pending result, in a list, if more than `workers` results are pending; otherwise an empty list.
+            With 0 workers, the result of this item.
+        """
         if self._executor is None:
             return [self._function(item)]
         self._waiting.append(self._executor.submit(self._function, item))
         return [self._waiting.popleft().result()] if len(self._waiting) > self._workers else []
 
     def drain(self) -> Iterator[Result]:
-        """Yield the results that are left."""
+        """Yield the pending results."""
         while self._waiting:
             yield self._waiting.popleft().result()
 
 
 def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Yield the function of each item, in order, computed ahead in threads.
+    """Map a function over items with threads that work ahead.
 
     Args:
-        function: called in a thread.
-        items: taken at most `workers` ahead of the results.
-        workers: the number of threads; with 0 the function is called as results are asked for.
+        function: called with each item, in a thread.
+        items: the inputs; at most `workers` of them are taken ahead of the one whose result is yielded.
+        workers: the number of threads; with 0 the function is called when its result is requested.
 
     Yields:
-        The results.
+        The results, in the order of the items.
     """
     with OrderedPool(function, workers) as pool:
         for item in items:

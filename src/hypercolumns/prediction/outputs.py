@@ -1,4 +1,4 @@
-"""What can be written of a prediction: each output is a suffix and a function that writes one image's file."""
+"""The kinds of output files. Each has a suffix and a function that writes the file of one image."""
 
 import importlib.util
 import json
@@ -18,25 +18,38 @@ from hypercolumns.models.pixel_prediction import Detail
 from hypercolumns.prediction.sources import Frame
 from hypercolumns.visualization.overlays import overlay_with_legend
 
-MAX_JPEG_SIDE = 65_500  # pixels of a JPEG's side
+MAX_JPEG_SIDE = 65_500  # pixels; libjpeg can't write longer sides
 JPEG_QUALITY = 90
 
 
 class ImagePrediction(NamedTuple):
-    """An image, and what was predicted of it.
+    """The prediction for one image, on the CPU.
 
-    It has those parts of a `models.pixel_prediction.PixelPrediction` that were asked for.
+    Attributes:
+        frame: the image.
+        labels: (H, W) uint8, class indices.
+        confidence: (H, W) float16, the probability of the label. None if only labels were predicted.
+        entropy: (H, W) float16, the entropy of the class probabilities divided by its maximum, in [0, 1]. None if only
+            labels were predicted.
+        probabilities: (classes, H, W) float16. None unless they were requested.
     """
 
     frame: Frame
-    labels: NDArray[np.uint8]  # (H, W)
-    confidence: NDArray[np.float16] | None = None  # (H, W)
-    entropy: NDArray[np.float16] | None = None  # (H, W)
-    probabilities: NDArray[np.float16] | None = None  # (classes, H, W)
+    labels: NDArray[np.uint8]
+    confidence: NDArray[np.float16] | None = None
+    entropy: NDArray[np.float16] | None = None
+    probabilities: NDArray[np.float16] | None = None
 
 
 class RenderStyle(NamedTuple):
-    """What classes are called, and how they look."""
+    """How outputs show the classes.
+
+    Attributes:
+        classes: the names of the classes.
+        palette: the colour of each class.
+        opacity: opacity of the class colours in overlays, from 0 to 1.
+        legend: whether overlays have a legend with the class names.
+    """
 
     classes: Sequence[str]
     palette: Palette
@@ -45,21 +58,28 @@ class RenderStyle(NamedTuple):
 
 
 class OutputSpec(NamedTuple):
-    """A file of each image: how it ends, how it is written, and what must be predicted and installed for it."""
+    """A kind of output file.
+
+    Attributes:
+        suffix: the end of the file's name, including the extension.
+        write: writes the file of one image to a path.
+        detail: what must be predicted for it.
+        package: the optional package that it needs; None: no optional package.
+    """
 
     suffix: str
     write: Callable[[Path, ImagePrediction, RenderStyle], None]
     detail: Detail = "labels"
-    package: str | None = None  # an optional extra
+    package: str | None = None
 
 
 def _mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """A palette PNG of class indices."""
+    """Write the class indices as a palette PNG."""
     write_mask(path, prediction.labels, style.palette)
 
 
 def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """The image under the classes' colours."""
+    """Write the image with the class colours over it, as a JPEG."""
     classes = style.classes if style.legend else None
     picture = overlay_with_legend(
         prediction.frame.pixels.permute(1, 2, 0).numpy(), prediction.labels, classes, style.palette, style.opacity
@@ -70,29 +90,29 @@ def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> Non
 
 
 def _color_mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """The classes' colours, as an RGB PNG."""
+    """Write the class colours as an RGB PNG."""
     write_image(path, Image.fromarray(colourise(prediction.labels, style.palette)))
 
 
 def _confidence(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """The probability of the predicted class: a grey PNG, 255 where it is 1."""
+    """Write the probability of the predicted class as a grey PNG: 0 to 255 stand for 0 to 1."""
     _write_grey(path, prediction.confidence)
 
 
 def _entropy(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """The entropy of the probabilities: a grey PNG, 255 where all classes are equally probable."""
+    """Write the entropy of the class probabilities as a grey PNG: 255 where all classes are equally probable."""
     _write_grey(path, prediction.entropy)
 
 
 def _probabilities(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """The probabilities (classes, H, W) float16 and the names of the classes, for `numpy.load`."""
+    """Write the probabilities (classes, H, W) float16 and the class names as an `.npz` file."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         arrays = {"probabilities": prediction.probabilities, "classes": np.array(style.classes)}
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _coco(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """The pixels of each class that occurs, run-length encoded as in COCO's results."""
+    """Write the mask of each class that occurs, run-length encoded, in the COCO results format."""
     from pycocotools import mask as coco
 
     segments = []
@@ -124,7 +144,16 @@ OUTPUTS = {
 
 
 def check_package(package: str, extra: str, what: str) -> None:
-    """Raise HypercolumnsError unless the package of an optional extra is installed, which `what` needs."""
+    """Check that the package of an optional extra is installed.
+
+    Args:
+        package: the name under which the package is imported.
+        extra: the extra of this project that installs it.
+        what: the setting or output that needs it, for the message.
+
+    Raises:
+        HypercolumnsError: if the package is missing; the message says how to install it.
+    """
     if importlib.util.find_spec(package) is None:
         raise HypercolumnsError(
             f"{what} needs {package}; install it with: uv sync --extra {extra}, or pip install '.[{extra}]'"
@@ -132,5 +161,5 @@ def check_package(package: str, extra: str, what: str) -> None:
 
 
 def _write_grey(path: Path, values: NDArray[np.float16] | None) -> None:
-    assert values is not None, "it was asked for"
+    assert values is not None, "options.detail covers the output"
     write_image(path, Image.fromarray(np.rint(values.astype(np.float32) * 255).astype(np.uint8)))

@@ -1,4 +1,4 @@
-"""The prediction of many images into one folder: read, skip or predict, write, record."""
+"""Predict many images into one folder: read, skip or predict, write, record."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -26,17 +26,17 @@ from hypercolumns.prediction.outputs import OUTPUTS, ImagePrediction
 from hypercolumns.prediction.sources import Frame, Origin, Source
 from hypercolumns.runtime.progress import ProgressBar, console
 
-MAX_NAME_BYTES = 255  # of a file, on common file systems
+MAX_NAME_BYTES = 255  # limit of common file systems
 
 
 @dataclass
 class RunSummary:
-    """What a run did.
+    """The result of a prediction run.
 
     Attributes:
-        names: of the images that are done.
-        done_before: how many of them an earlier run had done.
-        problems: what went wrong with others, a line each.
+        names: the names of the images that are predicted now, including those from earlier runs.
+        done_before: the number of images in `names` that an earlier run had predicted.
+        problems: one line for each image that could not be read, predicted or scored.
     """
 
     names: list[str] = field(default_factory=list)
@@ -45,10 +45,16 @@ class RunSummary:
 
 
 class PredictionRun:
-    """Predicts images into the folder of a manifest, and does not do again what that says is done.
+    """Predict images into the folder of a manifest, and skip those that the manifest lists as done.
+
+    Args:
+        segmenter: the model, in evaluation mode, on the device that predicts.
+        options: the options; their `output_settings()` must be the outputs of the manifest.
+        manifest: the record of the folder, within its `with` block and after `start`.
+        ground_truth: the true masks to compare the predictions with; None: compare nothing.
 
     Attributes:
-        summary: what has been done so far.
+        summary: the result so far.
     """
 
     def __init__(
@@ -58,30 +64,25 @@ class PredictionRun:
         manifest: PredictionManifest,
         ground_truth: GroundTruth | None = None,
     ) -> None:
-        """Prepare a run.
-
-        Args:
-            segmenter: on the device that predicts.
-            options: whose outputs are those of the manifest.
-            manifest: started, in its `with`.
-            ground_truth: true masks that each prediction is compared with; none by default.
-        """
         self.segmenter, self.options, self.manifest, self.ground_truth = segmenter, options, manifest, ground_truth
         self.style = options.style(segmenter.classes, segmenter.palette)
         self.summary = RunSummary()
 
     def run(self, sources: Sequence[Source]) -> RunSummary:
-        """Predict the images of these sources; the class fractions are written even if it is stopped.
+        """Predict the images of these sources.
 
-        An image that can't be read is among the summary's problems, and does not stop the others.
+        An image that can't be read becomes a problem in the summary; the run goes on with the other images. The class
+        fractions are reported even if the run is interrupted.
 
         Raises:
-            HypercolumnsError: if an output can't be written, or a file of somebody else would be replaced.
+            HypercolumnsError: if an output can't be written, or writing it would replace a file that this program did
+                not write.
         """
         try:
             self._predict(sources)
             if self.summary.done_before:
-                console.print(f"done before: {self.summary.done_before} (overwrite=true does them again)", markup=False)
+                skipped = f"skipped: {self.summary.done_before} predicted before (overwrite=true predicts them again)"
+                console.print(skipped, markup=False)
         finally:
             self._report_class_fractions()
         return self.summary
@@ -91,14 +92,14 @@ class PredictionRun:
         total = None if any(source.video for source in sources) else len(sources)
         frames = read_frames(sources, self._must_read, self.options.frame_stride, workers)
         with ProgressBar("predict", total) as bar, OrderedPool(self._write, workers) as writers:
-            for batch in batch_frames(frames, self.options.batch_size):  # read
-                if batch[0].image is None:  # skip
+            for batch in batch_frames(frames, self.options.batch_size):
+                if batch[0].image is None:
                     self._skip(batch[0])
                     bar.advance()
                     continue
                 self._begin(batch)
-                for prediction in predict_batch(self.segmenter, batch, self.options):  # predict
-                    for written in writers.submit(prediction):  # write
+                for prediction in predict_batch(self.segmenter, batch, self.options):
+                    for written in writers.submit(prediction):
                         self._note(written)
                         bar.advance()
             for written in writers.drain():
@@ -109,14 +110,15 @@ class PredictionRun:
         return not self._name_problem(name) and not self.manifest.is_done(name, origin)
 
     def _name_problem(self, name: str) -> str:
-        """What is wrong if an output's name is longer than file systems take; nothing otherwise."""
+        """Describe the problem if the file name of an output is too long for the file system; otherwise return ''."""
         files = (self.manifest.path(name, output).name for output in self.manifest.outputs)
         longest = max(files, key=len, default="")
-        too_long = len(os.fsencode(longest)) > MAX_NAME_BYTES
-        return f"{longest} is too long for a file's name; rename the image" if too_long else ""
+        if len(os.fsencode(longest)) <= MAX_NAME_BYTES:
+            return ""
+        return f"{longest} has more than {MAX_NAME_BYTES} bytes, too long for a file name; rename the image"
 
     def _skip(self, frame: Frame) -> None:
-        """Note an image that can't be predicted, or was predicted before: its mask is then compared from its file."""
+        """Note an image that can't be predicted or is done; if it is done, compare the mask from its file."""
         problem = frame.problem or self._name_problem(frame.name)
         if problem:
             self.summary.problems.append(problem)
@@ -133,14 +135,14 @@ class PredictionRun:
             self.manifest.begin(frame.name, frame.origin)
 
     def _write(self, prediction: ImagePrediction) -> ImagePrediction:
-        """Write the outputs of an image that are missing; runs in a thread."""
+        """Write the missing outputs of an image; runs in a writer thread."""
         frame = prediction.frame
         for output in self.manifest.missing(frame.name, frame.origin):
             OUTPUTS[output].write(self.manifest.path(frame.name, output), prediction, self.style)
         return prediction
 
     def _note(self, prediction: ImagePrediction) -> None:
-        """Note that the outputs of an image are written, and compare its labels."""
+        """Record that the outputs of an image are written, and compare its labels with the truth."""
         frame = prediction.frame
         pixels = np.bincount(prediction.labels.ravel(), minlength=len(self.style.classes))
         self.manifest.add(frame.name, frame.origin, pixels.tolist())
@@ -156,7 +158,7 @@ class PredictionRun:
             self.summary.problems.append(str(error))
 
     def _report_class_fractions(self) -> None:
-        """Write and print the class fractions of the images that are done, if there are any."""
+        """Write and print the class fractions of the images that are done."""
         pixels = {name: self.manifest.pixels(name) for name in sorted(self.summary.names)}
         if not pixels:
             return

@@ -1,4 +1,4 @@
-"""What is predicted: images of files, or of videos."""
+"""The inputs of a prediction: image files, videos, and the images read from them."""
 
 import os
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-Origin = dict[str, Any]  # what says that an image is the one that was seen before; `source` is its file or URL
-STREAM = "stream"  # is in the origin of what is new each time
+Origin = dict[str, Any]  # identifies an input: `source` is its path or URL, the other items change if its content does
+STREAM = "stream"  # key in the origin of a stream, whose content is new in every run
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Source:
     """An image file, or a video whose frames are images.
 
     Attributes:
-        path: of the file, or the URL of a stream.
-        name: of its outputs, without suffix; of a video, that of the folder for those of its frames.
-        video: whether it is one.
+        path: the path of the file, or the URL of a stream.
+        name: the base name of its outputs, without a suffix. For a video, the folder of its frames' outputs.
+        video: whether it is a video or a stream.
     """
 
     path: str
@@ -25,7 +25,7 @@ class Source:
     video: bool
 
     def origin(self) -> Origin | None:
-        """What tells this file from another one of its name; None if it is not there."""
+        """Identify the content of the file by its path, size and modification time; None if it does not exist."""
         if "://" in self.path:
             return {"source": self.path, STREAM: True}
         try:
@@ -37,7 +37,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """An image (3, H, W) uint8 that was read, or the problem why it could not be."""
+    """One input image, read or not.
+
+    Attributes:
+        name: the base name of its outputs, without a suffix.
+        source: the file or video that it comes from.
+        origin: identifies the input; None if the file does not exist.
+        image: (3, H, W) uint8 RGB. None if it was not read.
+        problem: why the image can't be read; empty if it was read, or did not need to be.
+    """
 
     name: str
     source: Source
@@ -47,6 +55,6 @@ class Frame:
 
     @property
     def pixels(self) -> Tensor:
-        """The image, where there is one."""
-        assert self.image is not None, "it was read"
+        """The image of a frame that was read, (3, H, W) uint8."""
+        assert self.image is not None, "the image was read"
         return self.image

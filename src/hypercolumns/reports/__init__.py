@@ -1,1 +1,1 @@
-"""Tables and views that a person reads, in the terminal and as files."""
+"""Reports for people: tables in the terminal, CSV files, and views for TensorBoard."""

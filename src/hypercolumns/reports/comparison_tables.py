@@ -1,4 +1,4 @@
-"""Tables of a comparison of two evaluations."""
+"""Tables that compare two evaluations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,16 @@ from hypercolumns.runtime.progress import console
 
 
 class ComparisonRow(NamedTuple):
-    """A figure of a comparison, of a class or (None) of all, and the ends of the difference's interval."""
+    """One metric of a comparison.
+
+    Attributes:
+        figure: the name of the metric in `comparison.json`.
+        of_class: the class; None for a metric of all classes together.
+        baseline: the value of the baseline; None if it is not defined.
+        evaluation: the value of the evaluation; None if it is not defined.
+        difference: evaluation - baseline; None if one of them is not defined.
+        ends: the interval [low, high] of the difference; None if there is none.
+    """
 
     figure: str
     of_class: str | None
@@ -30,19 +39,19 @@ class ComparisonRow(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name that a person reads."""
+        """The name to display."""
         if self.of_class is None:
             return self.figure.replace("_", " ").replace("miou", "mIoU").replace("iou", "IoU")
         return f"{CLASS_FIGURES[self.figure]} of {self.of_class}"
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval of the difference excludes 0."""
         return self.ends is not None and not self.ends[0] <= 0 <= self.ends[1]
 
 
 def comparison_rows(result: Mapping[str, Any]) -> list[ComparisonRow]:
-    """The figures of a comparison one by one."""
+    """Return a row for each metric of a comparison, and for each class of a per-class metric."""
     parts = [result["baseline"], result["evaluation"], result["difference"], result["intervals"] or {}]
     rows = []
     for figure, difference in result["difference"].items():
@@ -55,7 +64,7 @@ def comparison_rows(result: Mapping[str, Any]) -> list[ComparisonRow]:
 
 
 def comparison_table(result: Mapping[str, Any]) -> Table:
-    """A comparison as a table: all together, then the IoU of each class; in bold where the interval leaves out 0."""
+    """Build the table of a comparison: overall metrics, then the IoU of each class; bold if the interval excludes 0."""
     ends = result["intervals"]
     table = Table(title=f"{result['images']} images", title_justify="left")
     for name in ("", "baseline", "evaluation", "difference", *([f"{ends['level']:.0%} interval"] if ends else [])):
@@ -73,17 +82,23 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
 
 
 def print_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path) -> None:
-    """Print a comparison, and what it comes to in a sentence."""
+    """Print the table of a comparison and a summary of the mIoU.
+
+    Args:
+        result: the result of `evaluation.compare`.
+        evaluation: the folder of the evaluation, for the summary.
+        baseline: the folder of the baseline, for the summary.
+    """
     console.print(comparison_table(result))
     difference, ends = result["difference"]["miou"], result["intervals"]
-    line = f"mIoU of {evaluation} less that of {baseline}: {format_number(difference, '+')}"
+    line = f"mIoU of {evaluation} minus mIoU of {baseline}: {format_number(difference, '+')}"
     if ends and ends["miou"]:
         line += f" ({ends['level']:.0%} interval {format_interval(ends['miou'], '+')}, {describe_bootstrap(ends)})"
     console.print(line, markup=False)
 
 
 def write_comparison(path: Path, result: Mapping[str, Any]) -> None:
-    """A comparison as CSV."""
+    """Write a comparison as a CSV file with a row for each metric."""
     rows = (
         [row.name, row.baseline, row.evaluation, row.difference, *(row.ends or NO_INTERVAL)]
         for row in comparison_rows(result)

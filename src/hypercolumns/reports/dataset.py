@@ -1,4 +1,4 @@
-"""What a person sees of a set of images: those that can't be used, and what the others hold."""
+"""Summarise a data set: files that can't be used, and the classes and sizes of the other images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +14,15 @@ from hypercolumns.errors import escape_control_chars
 from hypercolumns.io.tables import write_csv
 from hypercolumns.runtime.progress import console
 
-MAX_SHOWN = 20  # problems, in the terminal
+MAX_SHOWN = 20  # problems printed to the terminal
 
 
 def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
-    """What there is of each class in each split, as CSV; void comes last, as no class, its share that of all pixels."""
+    """Write a CSV file with the pixels and images of each class in each split.
+
+    Void is the last row of a split, with an empty class. Its share refers to all pixels, the share of a class to the
+    labelled ones.
+    """
     rows: list[list[Any]] = []
     for split, of_split in summary["splits"].items():
         rows += [[split, name, *of_class.values()] for name, of_class in of_split["classes"].items()]
@@ -27,16 +31,16 @@ def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
 
 
 def summarise(images: DatasetIndex, checks: Mapping[str, Sequence[FileCheck]]) -> dict[str, Any]:
-    """What the images of each split hold that can be used."""
-    return {"data": images.name, "splits": {split: _of_split(images, found) for split, found in checks.items()}}
+    """Summarise the usable images of each split, as JSON values."""
+    return {"data": images.name, "splits": {split: _of_split(images, results) for split, results in checks.items()}}
 
 
 def _of_split(images: DatasetIndex, checks: Sequence[FileCheck]) -> dict[str, Any]:
-    usable = [one for one in checks if not one.problems]
-    pixels = np.array([one.pixels for one in usable], np.int64).reshape(len(usable), len(images.classes) + 1)
+    usable = [check for check in checks if not check.problems]
+    pixels = np.array([check.pixels for check in usable], np.int64).reshape(len(usable), len(images.classes) + 1)
     counts, within = pixels.sum(0).tolist(), (pixels > 0).sum(0).tolist()
     labelled, everything = max(sum(counts[:-1]), 1), max(sum(counts), 1)
-    sizes = sorted((height * width, width, height) for height, width in (one.size for one in usable))
+    sizes = sorted((height * width, width, height) for height, width in (check.size for check in usable))
     middle = {"smallest": 0, "median": len(sizes) // 2, "largest": -1} if sizes else {}
     return {
         "images": len(checks),
@@ -53,24 +57,35 @@ def _of_split(images: DatasetIndex, checks: Sequence[FileCheck]) -> dict[str, An
 
 
 def print_dataset(summary: Mapping[str, Any], problems: Sequence[ProblemRow], shared: Sequence[str]) -> None:
-    """Print what was found, most important last."""
+    """Print the summary of a data set, most important last.
+
+    Args:
+        summary: the result of `summarise`.
+        problems: the files that can't be used.
+        shared: the ids of images that are in several splits.
+    """
     splits = summary["splits"]
-    table = Table(title=Text(f"{summary['data']}: share of labelled pixels, and images with it"), title_justify="left")
+    table = Table(
+        title=Text(f"{summary['data']}: share of labelled pixels and number of images per class"), title_justify="left"
+    )
     table.add_column("class")
     for split in splits:
         table.add_column(f"{split} share", justify="right")
         table.add_column(f"{split} images", justify="right")
     for name in next(iter(splits.values()))["classes"]:
-        table.add_row(Text(escape_control_chars(name)), *_cells(of["classes"][name] for of in splits.values()))
+        table.add_row(
+            Text(escape_control_chars(name)), *_cells(content["classes"][name] for content in splits.values())
+        )
     table.add_section()
-    table.add_row("void", *_cells(of["void"] for of in splits.values()))
+    table.add_row("void", *_cells(content["void"] for content in splits.values()))
     console.print(table)
-    for split, of in splits.items():
-        _say(f"{split}: {of['usable']} of {of['images']} images can be used{_sizes(of['sizes'])}")
-        if of["without_labels"]:
-            _say(f"{split}: {of['without_labels']} images are all void, so nothing is trained or scored on them")
-        if of["absent"]:
-            _say(f"warning: {split} has no pixel of {', '.join(of['absent'])}")
+    for split, content in splits.items():
+        usable = f"{content['usable']} of {content['images']}"
+        _say(f"{split}: {usable} images can be used{_sizes(content['sizes'])}")
+        if unlabelled := content["without_labels"]:
+            _say(f"{split}: {unlabelled} images have no labelled pixels; nothing is trained or scored on them")
+        if content["absent"]:
+            _say(f"warning: {split} has no pixels of {', '.join(content['absent'])}")
     if shared:
         _say(f"warning: {len(shared)} images are in several splits: {', '.join(shared[:MAX_SHOWN])}")
     for row in problems[:MAX_SHOWN]:
@@ -84,12 +99,12 @@ def _sizes(sizes: Mapping[str, Any]) -> str:
         return ""
     smallest, median, largest = (f"{width}x{height}" for width, height in list(sizes.values())[1:])
     if sizes["distinct"] == 1:
-        return f", all of {smallest}"
-    return f", of {sizes['distinct']} sizes from {smallest} to {largest}, {median} in the middle"
+        return f", all {smallest}"
+    return f", in {sizes['distinct']} sizes from {smallest} to {largest}, median {median}"
 
 
 def _cells(of_splits: Any) -> list[str]:
-    return [cell for one in of_splits for cell in (f"{one['share']:.2%}", f"{one['images']:,}")]
+    return [cell for counts in of_splits for cell in (f"{counts['share']:.2%}", f"{counts['images']:,}")]
 
 
 def _say(line: str) -> None:

@@ -20,7 +20,7 @@ from hypercolumns.runtime.progress import console
 
 
 def metrics_table(figures: Mapping[str, Any], title: str) -> Table:
-    """The figures of `metrics.json` as a table: each class, then all together."""
+    """Build the table of the metrics in `metrics.json`: each class, then all classes together."""
     ends = figures.get("intervals")
     table = Table(title=Text(title), title_justify="left")
     table.add_column("class")
@@ -53,12 +53,18 @@ def metrics_table(figures: Mapping[str, Any], title: str) -> Table:
 
 
 def print_metrics(figures: Mapping[str, Any], title: str, paths: Mapping[str, Path]) -> None:
-    """Print the table, if images were scored, and where the files are."""
+    """Print the metrics of a run and the paths of its files.
+
+    Args:
+        figures: the content of `metrics.json`. If no images were scored, it has only metrics of samples.
+        title: what was scored, such as "train: 100 val images of voc2012".
+        paths: the files of the run, by the name to print.
+    """
     if "per_class_iou" in figures:
         console.print(metrics_table(figures, title))
         absent = [name for name, iou in figures["per_class_iou"].items() if iou is None]
         if absent:
-            console.print(f"n/a: {', '.join(absent)}, in no mask and no prediction", markup=False)
+            console.print(f"n/a: {', '.join(absent)} (in no mask and in no prediction)", markup=False)
         if ends := figures.get("intervals"):
             console.print(f"{ends['level']:.0%} intervals: {describe_bootstrap(ends)}", markup=False)
     else:
@@ -69,13 +75,19 @@ def print_metrics(figures: Mapping[str, Any], title: str, paths: Mapping[str, Pa
 
 
 def write_confusion(path: Path, counts: Tensor, classes: Sequence[str]) -> None:
-    """A confusion matrix (C, C) as CSV: a row of pixel counts for each true class, a column for each predicted one."""
+    """Write a confusion matrix as a CSV file.
+
+    Args:
+        path: the file to write.
+        counts: (C, C), pixel counts with a row for each true class and a column for each predicted class.
+        classes: the names of the classes.
+    """
     rows = ([name, *row] for name, row in zip(classes, counts.tolist(), strict=True))
     write_csv(path, ["true \\ predicted", *classes], rows)
 
 
 def write_class_metrics(path: Path, figures: Mapping[str, Any]) -> None:
-    """The figures of each class, and of all together, as CSV, each with the ends of its interval."""
+    """Write the metrics of each class, and their means, as a CSV file, each with the ends of its interval."""
     ends = figures["intervals"] or {}
     rows = []
     for of_class in figures["per_class_iou"]:

@@ -1,6 +1,6 @@
-"""Some samples of a store for TensorBoard's projector, each with a picture of where it was taken.
+"""Show some samples of a store in TensorBoard's projector, each with a thumbnail of its surroundings in the image.
 
-They lie in `embedding/` in the store's folder: what it writes is a view, which nothing else reads.
+The view is the folder `embedding/` in the store's folder. Only TensorBoard reads it.
 """
 
 import random
@@ -25,9 +25,9 @@ from hypercolumns.samplers.quotas import allocate_evenly
 from hypercolumns.store import SampleStore, Split
 
 FOLDER = "embedding"
-THUMBNAIL_SIDE = 48  # of a thumbnail, in pixels; 1,000 of them make a sprite of 1536x1536
-BORDER = 3  # of a thumbnail, in the colour of the class
-SURROUNDINGS = 6  # a thumbnail shows a sixth of the image's shorter side
+THUMBNAIL_SIDE = 48  # pixels; 1,000 thumbnails make a sprite of 1536x1536
+BORDER = 3  # pixels in the colour of the class
+SURROUNDINGS = 6  # a thumbnail shows 1/6 of the image's shorter side, or THUMBNAIL_SIDE pixels if that is more
 
 
 def write_projector(
@@ -38,18 +38,17 @@ def write_projector(
     resize: tuple[int, int] | None,
     remedy: str = "free some space",
 ) -> None:
-    """Write a view of some training samples, as many of each class as can be, unless it is there already.
+    """Write a view of some training samples, spread evenly over the classes, unless it exists already.
 
-    The features are standardised by the mean and standard deviation of all training samples, as the classifier sees
-    them.
+    The features are standardised by the mean and standard deviation of all training samples, as for the classifier.
 
     Args:
         store: the samples.
-        images: what they were taken from, for the thumbnails.
-        count: how many samples are shown.
-        seed: decides which ones.
-        resize: (height, width) of the images that the positions of the samples are in; None for their own.
-        remedy: what the message tells people to do if the view can't be written.
+        images: the data set that they were taken from, for the thumbnails.
+        count: the number of samples to show.
+        seed: the seed of their choice.
+        resize: the (height, width) that images were resized to before the samples were taken; None: not resized.
+        remedy: what the error message advises if the view can't be written.
 
     Raises:
         HypercolumnsError: if the view can't be written.
@@ -60,7 +59,7 @@ def write_projector(
         return
     lock = FileLock(store.folder / f".{FOLDER}.lock")
     with lock:
-        if _points(folder) != points:  # nor has another process written it meanwhile
+        if _points(folder) != points:  # another process may have written it meanwhile
             remove_projector(store.folder)
             temporary = store.folder / f".{FOLDER}.tmp"
             try:
@@ -69,14 +68,14 @@ def write_projector(
             except OSError as error:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise HypercolumnsError(
-                    f"{folder} can't be written ({error}); the samples are all there, it only shows some of them: "
+                    f"{folder} can't be written ({error}); the samples are complete, only their view is missing: "
                     f"{remedy}"
                 ) from error
         release_lock(lock)
 
 
 def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resize: tuple[int, int] | None) -> None:
-    """Write a view of these rows to a new folder."""
+    """Write a view of the samples in some rows to a new folder."""
     mean, std = split.statistics()
     features, labels, _ = split.fetch(rows)
     rounded = standardize(features.double(), mean, std).numpy().round(4)
@@ -97,22 +96,31 @@ def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resiz
 
 
 def remove_projector(folder: Path) -> None:
-    """Remove the view of the store in a folder, if there is one, whole or begun."""
+    """Delete the view in a store's folder, complete or incomplete; do nothing if there is none."""
     temporary = folder / f".{FOLDER}.tmp"
     if temporary.is_dir():
         shutil.rmtree(temporary)
     if (folder / FOLDER).is_dir():
-        (folder / FOLDER).rename(temporary)  # so that a half of it never passes for a view
+        (folder / FOLDER).rename(temporary)  # a kill must not leave half a view under this name
         shutil.rmtree(temporary)
 
 
 def choose_rows(split: Split, count: int, seed: int) -> Tensor:
-    """`count` rows of the split, ascending: as many of each class as can be, at random within a class; all if fewer."""
+    """Choose samples at random, spread evenly over the classes.
+
+    Args:
+        split: the samples.
+        count: the number of samples; if the split has fewer, all are chosen.
+        seed: the seed of the choice.
+
+    Returns:
+        The rows of the samples, int64, ascending.
+    """
     chosen = []
     for label, quota in enumerate(allocate_evenly(split.counts.sum(0).tolist(), count)):
         before = torch.cat([torch.zeros(1, dtype=torch.int64), split.counts[:, label].cumsum(0)])
-        chance = random.Random(randomness.derive_seed(seed, "embedding", label))
-        which = torch.tensor(sorted(chance.sample(range(int(before[-1])), quota)), dtype=torch.int64)
+        generator = random.Random(randomness.derive_seed(seed, "embedding", label))
+        which = torch.tensor(sorted(generator.sample(range(int(before[-1])), quota)), dtype=torch.int64)
         for number in (torch.searchsorted(before, which, right=True) - 1).unique().tolist():
             here = which[(which >= before[number]) & (which < before[number + 1])] - before[number]
             of_class = (split.tensors(number)["labels"] == label).nonzero()[:, 0]
@@ -121,7 +129,17 @@ def choose_rows(split: Split, count: int, seed: int) -> Tensor:
 
 
 def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Tensor:
-    """The surroundings of a pixel of an image (3, H, W) uint8, framed in a colour, as (3, S, S) in [0, 1]."""
+    """Cut out the surroundings of a pixel, with a coloured border.
+
+    Args:
+        image: (3, H, W) uint8.
+        row: the row of the pixel.
+        column: the column of the pixel.
+        border: the RGB colour of the border, 0 to 255.
+
+    Returns:
+        (3, S, S) float in [0, 1], with S = `THUMBNAIL_SIDE`.
+    """
     half = max(THUMBNAIL_SIDE, min(image.shape[1:]) // SURROUNDINGS) // 2
     rows = torch.arange(row - half, row + half).clamp(0, image.shape[1] - 1)
     columns = torch.arange(column - half, column + half).clamp(0, image.shape[2] - 1)
@@ -135,11 +153,11 @@ def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Te
 
 
 def _points(folder: Path) -> int | None:
-    """How many samples the view in a folder shows, if there is one."""
-    found = list(folder.glob("*/*/metadata.tsv"))
-    return len(found[0].read_text(encoding="utf-8").splitlines()) - 1 if found else None
+    """Return the number of samples that the view in a folder shows; None if there is no view."""
+    tables = list(folder.glob("*/*/metadata.tsv"))
+    return len(tables[0].read_text(encoding="utf-8").splitlines()) - 1 if tables else None
 
 
 def _field(text: str) -> str:
-    """A name, as a field of a table of tab-separated values."""
+    """Replace whitespace, such as tabs and line breaks, by single spaces, for a table of tab-separated values."""
     return " ".join(text.split())

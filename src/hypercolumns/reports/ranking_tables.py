@@ -1,4 +1,4 @@
-"""Tables of a ranking of taps."""
+"""Tables of the ranking of taps."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from hypercolumns.runtime.progress import console
 
 
 class RankingRow(TypedDict):
-    """A subset of taps that was tried, as `ranking.json` has it.
+    """A subset of taps that was tried, as in `ranking.json`.
 
     Attributes:
-        taps: of each tap, its modules.
-        channels: of all its taps.
-        components: how many principal components the linear probe saw.
-        miou: of the probe.
-        accuracy: of the probe.
-        difference: its mIoU less that of all taps together.
-        step: of the selection, in which it was new; None if it was in none.
-        kept: whether it is the best of its step.
-        is_all: whether it is all taps together.
+        taps: the modules of each tap.
+        channels: the total number of channels.
+        components: the number of principal components that the linear probe saw.
+        miou: the mIoU of the probe on the val samples, in [0, 1].
+        accuracy: the accuracy of the probe on the val samples, in [0, 1].
+        difference: its mIoU minus the mIoU of all taps together.
+        step: the first step of the selection that tried it, from 1; None if no step did.
+        kept: whether it is the best subset of a step.
+        is_all: whether it consists of all taps.
     """
 
     taps: list[list[str]]
@@ -40,10 +40,14 @@ class RankingRow(TypedDict):
 
 
 def ranking_table(rows: Sequence[RankingRow], title: str) -> Table:
-    """The subsets that were tried, best first: single taps, the best of each step (in bold: of all), all taps (dim)."""
+    """Build the table of the most informative subsets, in the order of `rows`.
+
+    The table has the subsets of the first step, the best subset of each step (the best of all is bold) and all taps
+    together (dim).
+    """
     table = Table(title=Text(title), title_justify="left")
     table.add_column("taps", overflow="fold")
-    for name in ("channels", "components", "mIoU", "accuracy", "less all"):
+    for name in ("channels", "components", "mIoU", "accuracy", "vs. all taps"):
         table.add_column(name, justify="right")
     for row in rows:
         if row["step"] == 1 or row["kept"] or row["is_all"]:
@@ -55,19 +59,24 @@ def ranking_table(rows: Sequence[RankingRow], title: str) -> Table:
 
 
 def chosen_subset(rows: Sequence[RankingRow]) -> RankingRow:
-    """The best subset that the constraints allow; that of all taps, which comes of no step, may break them."""
+    """Return the best subset that a step of the selection tried.
+
+    All taps together may violate the constraints; then no step tried them, and they are not chosen.
+    """
     return next(row for row in rows if row["step"] is not None)
 
 
 def print_ranking(rows: Sequence[RankingRow], title: str) -> None:
-    """Print a ranking of taps."""
+    """Print the ranking of taps."""
     table = ranking_table(rows, title)
     console.print(table)
-    console.print(f"{table.row_count} of the {len(rows)} subsets that were tried; ranking.csv has all", markup=False)
+    console.print(
+        f"shown: {table.row_count} of the {len(rows)} subsets that were tried; ranking.csv lists all", markup=False
+    )
 
 
 def write_ranking(path: Path, rows: Sequence[RankingRow]) -> None:
-    """A ranking of taps as CSV, all that was tried."""
+    """Write all subsets that were tried as a CSV file."""
     header = "channels components miou accuracy difference step kept".split()
 
     def line(row: RankingRow) -> list[object]:
@@ -78,13 +87,13 @@ def write_ranking(path: Path, rows: Sequence[RankingRow]) -> None:
 
 
 def taps_value(taps: Sequence[Sequence[str]]) -> str:
-    """Taps, each a list of modules, as a value of `cnn.taps`."""
+    """Format taps, each a list of modules, as a value of the setting `cnn.taps`."""
     groups = (modules[0] if len(modules) == 1 else f"[{','.join(modules)}]" for modules in taps)
     return f"[{','.join(groups)}]"
 
 
 def _short_name(modules: Sequence[str]) -> str:
-    """A tap in a word: its module, or what its modules are parts of."""
+    """Return a short name of a tap: its module, or the module that contains all of its modules."""
     levels = zip(*(module.split(".") for module in modules), strict=False)
     common = itertools.takewhile(lambda names: len(set(names)) == 1, levels)
     return ".".join(names[0] for names in common) or modules[0]

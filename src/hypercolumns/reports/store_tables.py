@@ -1,4 +1,4 @@
-"""Tables of what a store of samples holds."""
+"""Tables of the samples in a store."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from hypercolumns.store import SampleStore
 
 
 def print_store(store: SampleStore, classes: Sequence[str]) -> None:
-    """Print how many samples of each class a store holds, its size, and where it is."""
+    """Print the number of samples per class in a store, its size and its folder."""
     splits = {name: store.split(name) for name in store.index_entries}
-    table = Table(title=f"samples of {' and '.join(splits)}", title_justify="left")
+    table = Table(title=f"samples per class in {' and '.join(splits)}", title_justify="left")
     table.add_column("class")
     for name in splits:
         table.add_column(name, justify="right")
     counts = [split.samples_per_class(len(classes)).tolist() for split in splits.values()]
-    for name, *of_class in zip(classes, *counts, strict=True):
-        table.add_row(Text(name), *(f"{count:,}" for count in of_class))
+    for name, *class_counts in zip(classes, *counts, strict=True):
+        table.add_row(Text(name), *(f"{count:,}" for count in class_counts))
     table.add_section()
     table.add_row("all", *(f"{len(split):,}" for split in splits.values()))
     table.add_row("size", *(filesize.decimal(split.bytes) for split in splits.values()))
@@ -30,9 +30,10 @@ def print_store(store: SampleStore, classes: Sequence[str]) -> None:
 
 
 def print_absent_classes(store: SampleStore, classes: Sequence[str]) -> None:
-    """Print which classes a store has no samples of, if there are such, and what comes of it."""
-    for split, what in (("train", "not learnt"), ("val", "n/a in figures of the samples")):
+    """Print the classes without samples in a split, and the consequence."""
+    consequences = (("train", "the model can't learn them"), ("val", "their metrics on the samples are n/a"))
+    for split, consequence in consequences:
         counts = store.split(split).samples_per_class(len(classes)).tolist()
         absent = [name for name, count in zip(classes, counts, strict=True) if not count]
         if absent:
-            console.print(f"no samples of {', '.join(absent)} in {split}: {what}", markup=False)
+            console.print(f"no samples of {', '.join(absent)} in {split}: {consequence}", markup=False)

@@ -1,1 +1,1 @@
-"""Runs: one folder for each run of a stage, from its identity to its figures."""
+"""Runs: one folder for each run of a stage, with its identity, model and metrics."""

@@ -1,4 +1,4 @@
-"""What a run was made with: the command, the versions, the commit, the machine."""
+"""Record how a run was made: its command, package versions, commit and machine."""
 
 import os
 import platform
@@ -17,12 +17,12 @@ from hypercolumns.io.files import write_json
 
 @dataclass(frozen=True)
 class RunOrigin:
-    """What a run is made with.
+    """The config, command and device of a run.
 
     Attributes:
         config: every setting, as YAML.
-        command: as it was typed.
-        device: that it runs on.
+        command: the command line as the user typed it.
+        device: the device that the run uses.
     """
 
     config: str
@@ -38,7 +38,7 @@ class RunOrigin:
 
 
 def environment(command: str, device: torch.device) -> dict[str, Any]:
-    """For `environment.json`: all that is needed, beside the config and the data, to make a run again."""
+    """Return the contents of `environment.json`: what reproducing a run needs in addition to its config and data."""
     packages = ["hypercolumns", *(re.split(r"[^\w.-]", line)[0] for line in requires("hypercolumns") or ())]
     return {
         "command": command,
@@ -53,12 +53,12 @@ def environment(command: str, device: torch.device) -> dict[str, Any]:
         },
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: found for name in packages if (found := _version(name)) is not None},
+        "versions": {name: installed for name in packages if (installed := _version(name)) is not None},
     }
 
 
 def _version(package: str) -> str | None:
-    """Of a package that may be optional, and not there."""
+    """Return a package's version, or None if the package is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -66,7 +66,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str | None:
-    """The name of the CPU, where the system tells it."""
+    """Return the CPU's name, or None if the system does not report one."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -74,9 +74,12 @@ def _processor() -> str | None:
 
 
 def commit(file: Path) -> dict[str, Any] | None:
-    """The commit of the checkout that tracks `file`, and whether tracked files differ from it; None if none does."""
+    """Return the commit of the Git checkout that tracks `file`, and whether tracked files have changed since.
+
+    Returns None if no checkout tracks the file.
+    """
     try:
-        _git(file, "ls-files", "--error-unmatch", file.name)  # a package installed into somebody else's checkout is not
+        _git(file, "ls-files", "--error-unmatch", file.name)  # fails for a package installed inside another checkout
         return {
             "commit": _git(file, "rev-parse", "HEAD").strip(),
             "changed": bool(_git(file, "status", "--porcelain", "-uno").strip()),
@@ -86,7 +89,7 @@ def commit(file: Path) -> dict[str, Any] | None:
 
 
 def changes(file: Path) -> str:
-    """By what the checkout that tracks `file` differs from its commit, as `git apply` takes it; empty if by nothing."""
+    """Return the uncommitted changes of the checkout that tracks `file`, as a patch for `git apply`; empty if none."""
     try:
         _git(file, "ls-files", "--error-unmatch", file.name)
         return _git(file, "diff", "--binary", "--no-ext-diff", "--no-color", "HEAD", "--", ":/")
@@ -96,5 +99,5 @@ def changes(file: Path) -> str:
 
 def _git(file: Path, *arguments: str) -> str:
     command = ["git", "-C", str(file.parent), *arguments]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=10)
-    return done.stdout.decode(errors="surrogateescape")  # files may be in any encoding
+    completed = subprocess.run(command, capture_output=True, check=True, timeout=10)
+    return completed.stdout.decode(errors="surrogateescape")  # files may have any encoding

@@ -1,5 +1,5 @@
-"""The files in a run's folder that others than the run itself read or write."""
+"""Names of the files in a run's folder that other modules read or write too."""
 
-RUN_FILE = "run.json"  # its identity, and when it was finished
-METRICS = "metrics.json"  # its figures
-COUNTS = "images.npz"  # the pixels of each image that was scored, see `evaluation.Evaluation`
+RUN_FILE = "run.json"  # the run's identity, and when it finished
+METRICS = "metrics.json"  # the run's metrics
+COUNTS = "images.npz"  # a confusion matrix per scored image, see `evaluation.Evaluation`

@@ -1,4 +1,4 @@
-"""Training to the end, from wherever the last command stopped."""
+"""Train to the end, resuming where the last command stopped."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,20 +14,23 @@ from hypercolumns.runtime import distributed
 
 
 def checkpoints_dir(folder: Path) -> Path:
-    """Where a run keeps its checkpoints: best.ckpt, last.ckpt and previous.ckpt."""
+    """Return the folder of a run's checkpoints: best.ckpt, last.ckpt and previous.ckpt."""
     return folder / "checkpoints"
 
 
 def fit(
     task: pl.LightningModule, data: ResumableDataModule, folder: Path, make_trainer: Callable[[], pl.Trainer]
 ) -> None:
-    """Train a task, going on from the run's last checkpoint if there is one; leave it with its best epoch's weights.
+    """Train a task, resuming from the run's last checkpoint if there is one, and load the best epoch's weights.
 
     Args:
-        task: trains some or all of a segmenter.
-        data: its batches.
-        folder: of the run.
-        make_trainer: makes the trainer, if there is anything left to train.
+        task: the task to train; it holds the weights of the best epoch afterwards.
+        data: the batches.
+        folder: the run's folder.
+        make_trainer: builds the trainer; called only if the training is not complete yet.
+
+    Raises:
+        HypercolumnsError: if a checkpoint is missing, damaged or of another training, or if no epoch was validated.
     """
     fitted = checkpoints_dir(folder) / "fitted"
     if not fitted.is_file():
@@ -41,14 +44,14 @@ def fit(
 
 
 def best_epoch(folder: Path, monitor: str) -> dict[str, Any]:
-    """The best epoch of a training: its number (from 0), and its value of the monitored metric.
+    """Return the number of a training's best epoch, counted from 0, and its value of the monitored metric.
 
     Args:
-        folder: of the run.
-        monitor: the metric, such as `val/miou`.
+        folder: the run's folder.
+        monitor: the metric's name, such as `val/miou`.
 
     Returns:
-        `best_epoch`, and the value by the metric's name without `val/`.
+        The number under `best_epoch`, and the value under the metric's name without `val/`.
     """
     checkpoint = _best_checkpoint(folder)
     callback = next(state for state in checkpoint["callbacks"].values() if state.get("monitor") == monitor)
@@ -56,29 +59,34 @@ def best_epoch(folder: Path, monitor: str) -> dict[str, Any]:
 
 
 def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule, data: ResumableDataModule) -> None:
-    """Train, going on from a checkpoint; raises HypercolumnsError if it is none of this training."""
+    """Train from a checkpoint, or from the beginning if `start` is None.
+
+    Raises:
+        HypercolumnsError: if the checkpoint belongs to another training.
+    """
     try:
         trainer.fit(task, data, ckpt_path=start, weights_only=True)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        last = next(one for one in trainer.callbacks if isinstance(one, ResumeCheckpoint))  # type: ignore[attr-defined]
-        if start is None or last.began or is_out_of_memory(error):
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        resume = next(callback for callback in callbacks if isinstance(callback, ResumeCheckpoint))
+        if start is None or resume.began or is_out_of_memory(error):
             raise
         raise HypercolumnsError(
-            f"{start} is no checkpoint of this training ({summarize_error(error)}); remove it, and the same command "
-            f"goes on without it"
+            f"{start} is not a checkpoint of this training ({summarize_error(error)}); remove it, and the same command "
+            f"continues without it"
         ) from error
 
 
 def _best_checkpoint(folder: Path) -> dict[str, Any]:
     path, fitted = (checkpoints_dir(folder) / name for name in ("best.ckpt", "fitted"))
     if not path.is_file() and fitted.is_file():
-        raise HypercolumnsError(f"{path} is missing; overwrite=true trains anew")
+        raise HypercolumnsError(f"{path} is missing; overwrite=true trains from the beginning")
     if not path.is_file():
-        raise HypercolumnsError("no epoch was scored, so there is no best one; check trainer.limit_val_batches")
+        raise HypercolumnsError("no epoch was scored, so there is no best epoch; check trainer.limit_val_batches")
     try:
         checkpoint: dict[str, Any] = checkpoints.load_plain(path)
         if not {"state_dict", "callbacks", "epoch"} <= {*checkpoint}:
-            raise ValueError("it is no checkpoint of a training")
+            raise ValueError("it is not a training checkpoint")
     except (OSError, TypeError, ValueError) as error:
-        raise HypercolumnsError(f"{path} is damaged ({error}); overwrite=true trains anew") from error
+        raise HypercolumnsError(f"{path} is damaged ({error}); overwrite=true trains from the beginning") from error
     return checkpoint

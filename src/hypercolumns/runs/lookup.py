@@ -1,4 +1,4 @@
-"""Finding what earlier stages made."""
+"""Find the stores and models that earlier stages made."""
 
 import json
 from collections.abc import Mapping
@@ -11,13 +11,14 @@ from hypercolumns.store import INDEX, fingerprint_of
 
 
 def finished_stores(parent: Path) -> list[tuple[Path, Identity]]:
-    """The finished stores in a folder and what decided their contents, the newest first."""
+    """Return the finished stores in a folder with their identities, newest first."""
     stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [(path.parent, found) for path in stores if (found := fingerprint_of(path.parent)) is not None]
+    identities = [(path.parent, fingerprint_of(path.parent)) for path in stores]
+    return [(folder, identity) for folder, identity in identities if identity is not None]
 
 
 def finished_models(parent: Path) -> list[tuple[Path, Identity]]:
-    """The finished runs with a model in a folder and their identities, the newest first."""
+    """Return the finished runs in a folder that have a model, with their identities, newest first."""
     runs = [Run(path.parent) for path in parent.glob(f"*/{RUN_FILE}") if not path.parent.is_symlink()]
     finished = [run for run in runs if run.finished and run.model.is_file()]
     finished.sort(key=lambda run: run.finished or "", reverse=True)
@@ -25,7 +26,16 @@ def finished_models(parent: Path) -> list[tuple[Path, Identity]]:
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs, with both values, for every entry of `wanted`."""
+    """Describe the entries of `wanted` that `found` lacks or has with another value.
+
+    Args:
+        found: the identity of a store or run.
+        wanted: the entries that this command needs.
+        prefix: the text before an entry's name, for nested entries.
+
+    Returns:
+        One text per difference, with both values.
+    """
     lines = []
     for name, value in wanted.items():
         other = found.get(name)
@@ -37,7 +47,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
 
 
 def is_vacant(folder: Path) -> bool:
-    """Whether a folder holds nothing but what is there when a store has just been begun."""
+    """Whether a folder holds only hidden files and `config.yaml`, as a store does before its first shard."""
     return all(path.name == "config.yaml" or path.name.startswith(".") for path in folder.iterdir())
 
 

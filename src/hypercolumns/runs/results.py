@@ -1,4 +1,4 @@
-"""The end of a run: its metrics, tables and pictures, and what a person sees."""
+"""Write and print the results of a run: metrics, tables and pictures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,20 +28,21 @@ from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, pane
 from hypercolumns.visualization.plots import confusion_picture
 
 FINAL_METRICS = "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()
-MAX_PANELS = 4  # images of each kind in panels.png
+MAX_PANELS = 4  # evenly spread images in panels.png, and as many of the worst
 
 
 @dataclass(frozen=True)
 class Results:
-    """How the results of a run are scored and written.
+    """Score a run's images and write the results.
 
     Attributes:
-        scorer: scores its images.
-        make_logger: makes a logger that writes to a folder.
-        columns: of TensorBoard's table of hyperparameters.
-        per_class: whether metrics.csv has a row for each class; that of a training has its epochs.
+        scorer: scores the images.
+        make_logger: builds a logger that writes to a folder.
+        columns: the columns of TensorBoard's table of hyperparameters.
+        per_class: whether to write `metrics.csv` with one row per class; a training's `metrics.csv` has its epochs
+            instead.
         confusion_picture: draws a confusion matrix, (classes, classes) int64.
-        panels: draws images beside their labels.
+        panels: draws images next to their labels.
     """
 
     scorer: Scorer
@@ -52,14 +53,14 @@ class Results:
     panels: Callable[..., Image.Image] = panels
 
     def write(self, run: Run, about: Mapping[str, Any], scored: ScoredImages | None) -> None:
-        """Write a run's metrics, tables and pictures, to its folder and for TensorBoard, and mark it as finished.
+        """Write a run's metrics, tables, pictures and event files, and mark the run as finished.
 
-        The first process does so, the others nothing.
+        Only rank zero writes.
 
         Args:
             run: the run.
-            about: what goes into `metrics.json` before the metrics.
-            scored: its images, if any were scored.
+            about: the entries of `metrics.json` before the metrics.
+            scored: the scored images; None if there are none.
         """
         if not distributed.is_rank_zero():
             return
@@ -73,7 +74,7 @@ class Results:
             evaluation.save(run.counts)
             write_confusion(run.folder / "confusion.csv", counts, evaluation.classes)
             confusion = self.confusion_picture(counts, evaluation.classes)
-            pictures = {"confusion": encode_png(confusion), "panels": encode_png(np.asarray(self._panels(scored)))}
+            pictures = {"confusion": encode_png(confusion), "panels": encode_png(np.asarray(self.draw_panels(scored)))}
             for name, picture in pictures.items():
                 with atomic_write(run.folder / f"{name}.png") as temporary:
                     temporary.write_bytes(picture)
@@ -83,7 +84,7 @@ class Results:
         run.mark_finished(metrics)
 
     def refresh_intervals(self, run: Run) -> None:
-        """Bring the intervals of a run that was finished before in line with the settings, in the first process."""
+        """Recompute the confidence intervals of a finished run with the current settings, on rank zero."""
         if distributed.is_rank_zero() and run.counts.is_file():
             metrics = read_json(run.metrics)
             intervals = self.scorer.intervals(Evaluation.load(run.counts))
@@ -102,8 +103,8 @@ class Results:
                 logger.log_picture(f"final_images/{name}", picture)
         logger.finalize("success")
 
-    def _panels(self, scored: ScoredImages) -> Image.Image:
-        """A picture of some images, evenly spread, and of the worst."""
+    def draw_panels(self, scored: ScoredImages) -> Image.Image:
+        """Draw some evenly spread images, and those with the lowest mIoU."""
         evaluation = scored.evaluation
         miou = metrics_from_confusion(evaluation.all_pixels)["miou"]
         chosen = [(index, "") for index in evenly_spaced(len(evaluation.ids), MAX_PANELS)]
@@ -124,8 +125,8 @@ class ValImages:
 
     Attributes:
         images: the data set.
-        limit: how many of its val images, evenly spread; 0 for none.
-        val_group: the group of train images that is validated on, in place of the set's own val images; None for those.
+        limit: the number of val images to score, evenly spread; 0 for none.
+        val_group: the group of train images that replaces the data set's own val images; None keeps the latter.
     """
 
     images: DatasetIndex
@@ -133,16 +134,16 @@ class ValImages:
     val_group: str | None = None
 
     def chosen(self) -> list[int]:
-        """The numbers of the images."""
+        """Return the indices of the images in the val split."""
         return evenly_spaced(len(self.images.splits["val"]), self.limit)
 
     def dataset(self) -> ImageDataset:
-        """The images and their masks."""
+        """Return the images and their masks as a dataset."""
         pairs = self.images.splits["val"]
         return ImageDataset([pairs[index] for index in self.chosen()], self.images.palette, len(self.images.classes))
 
     def describe(self) -> dict[str, Any]:
-        """What is written of them in `metrics.json`."""
+        """Return the entry of `metrics.json` that describes the images."""
         pairs = self.images.splits["val"]
         return {
             "data": self.images.name,
@@ -156,17 +157,17 @@ class ValImages:
 def score_and_write(
     run: Run, val: ValImages, results: Results, stage: str, monitor: str, load: Callable[[Path], Segmenter]
 ) -> None:
-    """Score a trained run's model on val images, and write all there is to see of it.
+    """Score a trained run's model on val images, write the results and print them.
 
-    A run that is finished already, with as many images or more, is only shown.
+    A run whose results already cover as many images is not scored again.
 
     Args:
         run: the run, with its model.
         val: the images to score.
-        results: how they are scored and written.
-        stage: that trained the model.
-        monitor: the metric that told its best epoch.
-        load: reads the model, and sets it up for this machine.
+        results: scores the images and writes the results.
+        stage: the stage that trained the model.
+        monitor: the metric that selected the best epoch.
+        load: reads the model from a file and sets it up for this machine.
     """
     if not _is_scored(run, val.limit, results.scorer.boundary_width):
         scored = None
@@ -183,16 +184,16 @@ def score_and_write(
 
 
 def print_results(run: Run, title: str) -> None:
-    """Print a finished run's metrics and where its files are."""
+    """Print a finished run's metrics and the paths of its files."""
     metrics = read_json(run.metrics)
     files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
     print_metrics(metrics, title, {name: path for name, path in files.items() if path.is_file()})
 
 
 def _is_scored(run: Run, limit: int, boundary_width: int) -> bool:
-    """Whether a run has the metrics that are asked for, of `limit` images or more."""
+    """Whether a run has metrics of at least `limit` images, measured with this boundary width."""
     if not run.scored:
         return False
     metrics = read_json(run.metrics)
-    kept = run.counts.is_file() and metrics.get("boundary_width") == boundary_width
-    return bool(metrics["images"] >= limit and (kept or not metrics["images"]))
+    has_counts = run.counts.is_file() and metrics.get("boundary_width") == boundary_width
+    return bool(metrics["images"] >= limit and (has_counts or not metrics["images"]))

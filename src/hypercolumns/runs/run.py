@@ -1,10 +1,10 @@
 """A run: the folder of a stage's result, and what identifies it.
 
     <runs>/<data>/<cnn>/samples/<key>/          a store of samples
-    <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest leads to the last finished one
-    <runs>/<data>/<cnn>/events/<stage>-<key>/   what TensorBoard reads of that run
+    <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest links to the last finished run
+    <runs>/<data>/<cnn>/events/<stage>-<key>/   the run's event files, for TensorBoard
 
-A key is a hash of all that decides the contents, the identity, which is written beside them.
+A key is a hash of the identity: everything that decides the contents. The folder also contains the identity itself.
 """
 
 import os
@@ -32,16 +32,16 @@ class Run:
     """The folder of one run of a stage.
 
     Attributes:
-        folder: of the run.
-        model: the file of its model.
-        metrics: the file of its figures.
-        events: the folder of what TensorBoard reads; not in that of the run, or `latest` would be a run there too.
-        counts: the file of the pixels of each image that was scored, see `evaluation.Evaluation`.
+        folder: the run's folder.
+        model: the file with the model.
+        metrics: the file with the metrics.
+        events: the folder of the event files. It lies outside the run's folder, because TensorBoard would list `latest`
+            as another run.
+        counts: the file with a confusion matrix per scored image, see `evaluation.Evaluation`.
         panels: the picture of some predictions.
     """
 
     def __init__(self, folder: Path) -> None:
-        """The run in `folder`."""
         self.folder = folder
         self.events = folder.parent.parent / "events" / f"{folder.parent.name}-{folder.name}"
         self.model = folder / "model.safetensors"
@@ -52,15 +52,18 @@ class Run:
     @classmethod
     @contextmanager
     def begin(cls, parent: Path, identity: Identity, origin: RunOrigin, overwrite: bool = False) -> Iterator["Run"]:
-        """The run of that identity in `parent`, new, unfinished or finished.
+        """Open the run with this identity, and lock it inside the `with` block.
 
-        Inside, it is this command's alone; others that want the same run wait, and find it finished.
+        Other commands that open the same run wait for the lock, and find the run finished.
 
         Args:
             parent: the folder of all runs of the stage.
-            identity: all that decides the run's result.
-            origin: what is written beside it of what it is made with.
-            overwrite: whether to begin it anew in any case.
+            identity: everything that decides the run's result.
+            origin: how the run is made; an unfinished run writes this to its folder.
+            overwrite: whether to remove an existing run and start again.
+
+        Yields:
+            The run, which may be new, unfinished or finished.
         """
         run = cls(parent / short_hash(identity))
         with run._alone() if distributed.is_rank_zero() else nullcontext():
@@ -76,7 +79,7 @@ class Run:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            console.print(f"waiting for another process, which is at {self.folder}", markup=False)
+            console.print(f"waiting for another process that works on {self.folder}", markup=False)
             lock.acquire()
         try:
             yield
@@ -85,7 +88,7 @@ class Run:
 
     def _prepare(self, identity: Identity, origin: RunOrigin, overwrite: bool) -> None:
         if overwrite and self.folder.exists():
-            aside = self.folder.with_name(f".{self.folder.name}.old")  # a kill must not leave half a finished run
+            aside = self.folder.with_name(f".{self.folder.name}.old")  # a kill during rmtree must not leave half a run
             shutil.rmtree(aside, ignore_errors=True)
             self.folder.replace(aside)
             shutil.rmtree(aside)
@@ -98,43 +101,43 @@ class Run:
 
     @property
     def miou(self) -> float | None:
-        """Its figure, if images were scored."""
+        """The mIoU, or None if no images were scored."""
         miou: float | None = read_json(self.metrics)["miou"]
         return miou
 
     @property
     def identity(self) -> Identity:
-        """All that decides its result."""
+        """Everything that decides the run's result."""
         return dict(self._load_run_file()["identity"])
 
     @property
     def finished(self) -> str | None:
-        """When it was finished, if it is."""
+        """When the run finished (ISO 8601, UTC); None if it has not."""
         when: str | None = self._load_run_file()["finished"] if (self.folder / RUN_FILE).is_file() else None
         return when
 
     @property
     def scored(self) -> bool:
-        """Whether its figures are there, too."""
+        """Whether the run is finished and its metrics are complete."""
         return bool(self.finished and self.metrics.is_file() and isinstance(read_json(self.metrics).get("images"), int))
 
     def _load_run_file(self) -> dict[str, Any]:
         path = self.folder / RUN_FILE
         contents = read_json(path)
         if not isinstance(contents.get("identity"), dict) or not isinstance(contents.get("finished", 0), str | None):
-            raise HypercolumnsError(f"{path} is no record of a run; remove it and run the command again")
+            raise HypercolumnsError(f"{path} is not a run record; remove it and run the command again")
         return contents
 
     def save(self, segmenter: Segmenter) -> None:
-        """Write the model, in the first process; in all of them it is there when this returns."""
+        """Write the model on rank zero; on every rank, the file exists when this returns."""
         if distributed.is_rank_zero():
             remove_temporaries(self.model)
             segmenter.save(self.model)
         distributed.barrier()
 
-    def mark_finished(self, figures: Mapping[str, object]) -> None:
-        """Write the figures; if the run was not finished before, mark it as finished and make it the latest."""
-        write_json(self.metrics, figures)
+    def mark_finished(self, metrics: Mapping[str, object]) -> None:
+        """Write the metrics, mark the run as finished and link `latest` to it; a finished run gets only the metrics."""
+        write_json(self.metrics, metrics)
         if self.finished:
             return
         now = datetime.now(UTC).isoformat()
@@ -144,6 +147,6 @@ class Run:
         try:
             temporary.symlink_to(self.folder.name, target_is_directory=True)
             temporary.replace(self.folder.parent / "latest")
-        except OSError as error:  # no links on this system, or a folder in its place
+        except OSError as error:  # the system has no links, or `latest` is a folder
             temporary.unlink(missing_ok=True)
-            console.print(f"latest does not lead to {self.folder} ({error})", markup=False)
+            console.print(f"latest could not be linked to {self.folder} ({error})", markup=False)

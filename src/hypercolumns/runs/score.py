@@ -1,4 +1,4 @@
-"""Scoring images at their own resolution, by one process or several."""
+"""Score images at their original resolution, on one rank or several."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,13 @@ ImageLookup = Callable[[int], tuple[Tensor | None, Tensor, Tensor]]
 
 
 class ScoredImages(NamedTuple):
-    """An evaluation, and what it takes to look at its images.
+    """An evaluation, and access to its images for drawing them.
 
-    `lookup` gives, of the image of a number, its pixels (3, H, W) uint8 if there are any, its true and its predicted
-    class indices (H, W).
+    Attributes:
+        evaluation: the confusion matrices.
+        lookup: returns, for the index of an image, the pixels (3, H, W) uint8 or None, the true class indices (H, W)
+            and the predicted class indices (H, W).
+        palette: the colours of the classes.
     """
 
     evaluation: Evaluation
@@ -37,15 +40,16 @@ class ScoredImages(NamedTuple):
 
 @dataclass(frozen=True)
 class Scorer:
-    """How images are scored.
+    """Score a model's predictions of images.
 
     Attributes:
-        machine: that labels them.
-        num_workers: processes that read them.
-        boundary_width: of the band along true boundaries that boundary IoU is measured in, in pixels.
-        bootstrap_samples: draws for the intervals of metrics; 0 for none.
-        group_pattern: a regular expression on ids; images that agree in its match are drawn together.
-        seed: of the draws.
+        machine: the device and ranks that run the model.
+        num_workers: the number of processes that read images.
+        boundary_width: the width in pixels of the band along true boundaries in which boundary IoU is measured.
+        bootstrap_samples: the number of bootstrap draws for the confidence intervals; 0 for no intervals.
+        group_pattern: a regular expression on image ids; images with the same match are drawn together. None draws each
+            image independently.
+        seed: the seed of the draws.
     """
 
     machine: Machine
@@ -56,18 +60,18 @@ class Scorer:
     seed: int
 
     def intervals(self, evaluation: Evaluation) -> dict[str, Any] | None:
-        """The intervals of an evaluation's metrics, as JSON can say them; None for none."""
+        """Return the confidence intervals of an evaluation's metrics for JSON; None without draws or two groups."""
         return intervals(evaluation, self.group_pattern, self.bootstrap_samples, self.seed)
 
     def score(
         self, labeller: nn.Module, dataset: ImageDataset | PredictionDataset, classes: Sequence[str]
     ) -> Evaluation:
-        """Count how a model labels each image of a dataset.
+        """Compute a confusion matrix for each image of a dataset.
 
-        Several processes that run this very command share the images; each of them returns the counts of all.
+        The ranks share the images; each rank returns the evaluation of all of them.
 
         Args:
-            labeller: from images (B, 3, H, W) to class indices (B, H, W).
+            labeller: maps images (B, 3, H, W) to class indices (B, H, W).
             dataset: images with their true masks.
             classes: the names of the classes.
 
@@ -75,20 +79,21 @@ class Scorer:
             The evaluation, in the order of the dataset.
 
         Raises:
-            HypercolumnsError: in all processes, for a file that can't be used, and for fewer images than processes.
+            HypercolumnsError: on every rank, if a file can't be used on any of them, or if there are fewer images than
+                ranks.
         """
         ids = [pair.id for pair in dataset.pairs]
-        resampling_groups(ids, self.group_pattern)  # before the work, not after it
+        resampling_groups(ids, self.group_pattern)  # fails before the scoring if the pattern does not fit
         trainer = self.machine.trainer(TrainingProgressBar(), precision=self.machine.precision)
         if trainer.world_size > len(ids):
             raise HypercolumnsError(
                 f"trainer.devices={self.machine.devices}: {trainer.world_size} processes can't share {len(ids)} "
                 f"images; use at most {len(ids)}"
             )
-        own = range(trainer.global_rank, len(ids), trainer.world_size)
+        on_this_rank = range(trainer.global_rank, len(ids), trainer.world_size)
         loader: DataLoader[Example] = DataLoader(
             dataset,
-            batch_sampler=[[index] for index in own],
+            batch_sampler=[[index] for index in on_this_rank],
             num_workers=self.num_workers,
             collate_fn=collate,
             worker_init_fn=ignore_signals_in_worker,
@@ -108,9 +113,12 @@ class Scorer:
         """Score a model on the images of a dataset.
 
         Args:
-            labeller: from images (B, 3, H, W) to class indices (B, H, W).
-            dataset: some images of `images`, at their own size.
-            images: whose classes and palette count.
+            labeller: maps images (B, 3, H, W) to class indices (B, H, W).
+            dataset: images of `images`, at their original size.
+            images: the data set, which provides the classes and the palette.
+
+        Returns:
+            The evaluation, and a lookup that predicts an image again when it is drawn.
         """
         device = self.machine.device()
 
@@ -124,12 +132,24 @@ class Scorer:
 
 
 def _of_all_ranks(trainer: pl.Trainer, counts: list[ImageConfusion], problem: str | None) -> list[ImageConfusion]:
-    """The counts of all processes; raises HypercolumnsError if one of them met a problem."""
+    """Gather the counts of all ranks.
+
+    Args:
+        trainer: the trainer that ran on every rank.
+        counts: this rank's counts.
+        problem: the message of this rank's error; None if it had none.
+
+    Returns:
+        The counts of all ranks.
+
+    Raises:
+        HypercolumnsError: if any rank had an error.
+    """
     parts: list[Any] = [(counts, problem)]
     if trainer.world_size > 1:
         parts *= trainer.world_size
         torch.distributed.all_gather_object(parts, (counts, problem))
-    for _, met in parts:
-        if met is not None:
-            raise HypercolumnsError(met)
+    for _, message in parts:
+        if message is not None:
+            raise HypercolumnsError(message)
     return [count for part, _ in parts for count in part]

@@ -1,1 +1,1 @@
-"""The running process: randomness, signals, progress, and process groups."""
+"""The running process: randomness, signals, progress and distributed ranks."""

@@ -1,4 +1,4 @@
-"""Where a job runs: on which device, and in how many processes."""
+"""Devices, ranks and process groups."""
 
 import atexit
 import os
@@ -19,20 +19,20 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.runtime.progress import console
 from hypercolumns.runtime.signals import handle_stop_signals, raise_interrupt
 
-EXIT_TIMEOUT = 5  # seconds that a process may take to end after the one that started it
+EXIT_TIMEOUT = 5  # seconds that a child process may take to exit before it is killed
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a command runs: arguments of Lightning's Trainer, of which None are left to it.
+    """The devices that a command uses, as arguments of Lightning's Trainer; None leaves Lightning's default.
 
     Attributes:
         accelerator: `cpu`, `gpu`, `auto` and so on.
-        devices: how many of them, a process for each.
-        precision: of the numbers that are computed with.
-        num_nodes: how many machines.
-        strategy: how processes share the work, such as `ddp`.
+        devices: the number of devices or their indices; each device gets one process.
+        precision: the floating-point precision, such as `32-true` or `bf16-mixed`.
+        num_nodes: the number of machines.
+        strategy: how ranks share the work, such as `ddp`.
     """
 
     accelerator: str = "auto"
@@ -42,18 +42,21 @@ class Machine:
     strategy: str | None = None
 
     def device(self) -> torch.device:
-        """The device of this process."""
+        """Return the device of this process."""
         return self.trainer().strategy.root_device
 
     def trainer(self, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
-        """A trainer on this machine for inference, which writes nothing and ends at a signal.
+        """Build a trainer for inference, which writes no files and stops at once on a signal.
 
         Args:
-            callbacks: of Lightning.
-            settings: further arguments of the trainer, such as `precision`.
+            callbacks: Lightning callbacks.
+            settings: more arguments of Lightning's Trainer, such as `precision`.
+
+        Returns:
+            The trainer.
 
         Raises:
-            HypercolumnsError: for a machine that is not there.
+            HypercolumnsError: if Lightning rejects the settings, for example because a device does not exist.
         """
         chosen = {name: value for name, value in vars(self).items() if name != "precision" and value is not None}
         try:
@@ -67,18 +70,19 @@ class Machine:
                 use_distributed_sampler=False,
                 **settings,
             )
-        except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:  # RuntimeError: of SLURM
+        # RuntimeError comes from Lightning's SLURM environment
+        except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
             raise _invalid_trainer(error) from error
 
 
 def launch(machine: Machine) -> None:
-    """Launch the process group that the machine asks for, unless torchrun or SLURM already has.
+    """Launch the process group that the machine's settings ask for, unless torchrun or SLURM already has.
 
-    Each child process re-runs this command up to this point and is ended with its parent. Returns in all processes when
-    all are here; only the first of them prints from then on.
+    Each child process re-runs this command up to this point and is ended with its parent. The call returns on all ranks
+    after a barrier; from then on only rank zero prints.
 
     Raises:
-        HypercolumnsError: for a machine that is not there, or a precision that it lacks.
+        HypercolumnsError: if a device does not exist or does not support the precision.
     """
     if not distributed.is_initialized():
         _launch(machine)
@@ -87,39 +91,46 @@ def launch(machine: Machine) -> None:
 
 def _launch(machine: Machine) -> None:
     trainer = machine.trainer()
-    _check_precision(str(machine.precision), trainer.strategy.root_device)
+    check_precision(str(machine.precision), trainer.strategy.root_device)
     if trainer.world_size == 1:
-        # Lightning takes it from what torchrun and srun set, even for a command that works by itself
+        # Lightning reads the rank from torchrun's and srun's variables even if this command uses one process
         rank_zero_only.rank = 0  # type: ignore[attr-defined]
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and distributed.is_torchelastic_launched():
             raise HypercolumnsError(
                 f"torchrun started {os.environ['WORLD_SIZE']} processes, but trainer.devices={machine.devices} "
-                f"means one that works by itself; add trainer=ddp"
+                f"asks for one process; add trainer=ddp"
             )
         return
     launcher = trainer.strategy.launcher
-    assert launcher is not None  # as always where there are several processes
+    assert launcher is not None  # strategies with several processes always have a launcher
     try:
         launcher.launch(trainer.strategy.setup_environment)
-    except ValueError as error:  # torchrun or SLURM started another number of them
+    except ValueError as error:  # torchrun or SLURM started a different number of processes
         raise _invalid_trainer(error) from error
     if isinstance(launcher, _SubprocessScriptLauncher):
-        atexit.register(_end, launcher.procs)
+        atexit.register(end_processes, launcher.procs)
 
 
-def _check_precision(precision: str, device: torch.device) -> None:
-    if precision.startswith("16") and device.type == "cpu":  # Lightning would take another one
+def check_precision(precision: str, device: torch.device) -> None:
+    """Check that a device supports a precision.
+
+    Raises:
+        HypercolumnsError: if the device does not support the precision.
+    """
+    if precision.startswith("16") and device.type == "cpu":  # Lightning would silently use another precision
         raise HypercolumnsError(f"trainer.precision={precision} is for GPUs; on a CPU use bf16-mixed or 32-true")
     if (
         precision.startswith("bf16")
         and device.type == "cuda"
         and not torch.cuda.is_bf16_supported(including_emulation=False)
     ):
-        raise HypercolumnsError(f"trainer.precision={precision}: this GPU has no bf16; use 16-mixed or 32-true")
+        raise HypercolumnsError(
+            f"trainer.precision={precision}: this GPU does not support bf16; use 16-mixed or 32-true"
+        )
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """See the processes end that were started here, by force if one does not: it waits for this one."""
+def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait for the child processes to exit, and kill a child that does not: it may be waiting for this process."""
     for process in processes:
         try:
             process.wait(EXIT_TIMEOUT)
@@ -128,18 +139,18 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the only one, or the one of several that writes files and speaks."""
+    """Whether this is the only process or rank zero, which alone writes files and prints."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
 def is_distributed() -> bool:
-    """Whether there are others."""
+    """Whether the process group has more than one rank."""
     return distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """The first process does what is inside, and then the others: they find what it has made."""
+    """Run the `with` block on rank zero first, then on the other ranks, which can use the files that it made."""
     if not is_rank_zero():
         barrier()
     try:
@@ -150,21 +161,21 @@ def rank_zero_first() -> Iterator[None]:
 
 
 def broadcast_from_rank_zero(find: Callable[[], Found]) -> Found:
-    """What the first process finds, in all of them."""
-    found = [find() if is_rank_zero() else None]
+    """Call `find` on rank zero and return its result on all ranks."""
+    result = [find() if is_rank_zero() else None]
     if is_distributed():
-        distributed.broadcast_object_list(found)
-    return cast(Found, found[0])
+        distributed.broadcast_object_list(result)
+    return cast(Found, result[0])
 
 
 def barrier() -> None:
-    """Until all processes are here: what the first one has written, the others then find."""
+    """Wait until all ranks get here, so that files of rank zero exist for the others; no-op in a single process."""
     if distributed.is_initialized():
         distributed.barrier()
 
 
 class _Interruptible(pl.Callback):
-    """Ends at once when a signal asks to, in place of Lightning, which would wait and let other processes do so."""
+    """Stop at once on a signal; Lightning's handlers would wait, and leave the stop to other processes."""
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         handle_stop_signals(raise_interrupt)
@@ -172,7 +183,7 @@ class _Interruptible(pl.Callback):
 
 @contextmanager
 def interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Turn Lightning's way to end on Ctrl-C into Python's."""
+    """Turn the SystemExit that Lightning raises on Ctrl-C back into KeyboardInterrupt."""
     try:
         yield
     except SystemExit as error:
@@ -182,4 +193,4 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def _invalid_trainer(error: Exception) -> HypercolumnsError:
-    return HypercolumnsError(f"trainer: its settings are not right ({' '.join(str(error).split())})")
+    return HypercolumnsError(f"invalid trainer settings: {' '.join(str(error).split())}")

@@ -1,4 +1,4 @@
-"""Progress of a loop: a bar in a terminal, a line now and then elsewhere."""
+"""Progress of a loop: a bar in a terminal, occasional lines elsewhere."""
 
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -14,22 +14,28 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 class ProgressBar:
-    """The progress of some steps, from `with` to its end; `total` of them, if that is known.
+    """Show the progress of a loop inside a `with` block.
 
-    In a terminal it shows the time taken and the time left; elsewhere it prints a line now and then, at least `every`
-    seconds apart and rarer with time, and one at the end unless `summary` is False.
+    A terminal shows a bar with the elapsed and the remaining time. Elsewhere, lines are printed: at least `every`
+    seconds apart, less often as time goes by, and once at the end.
+
+    Args:
+        description: the text before the bar.
+        total: the number of steps; None if unknown.
+        done: the number of steps done before, for a resumed loop.
+        every: the minimum number of seconds between two lines.
+        summary: whether to print a line at the end.
     """
 
     def __init__(
         self, description: str, total: int | None = None, done: int = 0, every: float = 10.0, summary: bool = True
     ) -> None:
-        """The bar of steps of which `done` were done before."""
         self.description, self.total, self.done = description, total, done
         self.every, self.summary = every, summary
         self._bar: Progress | None = None
 
     def __enter__(self) -> "ProgressBar":
-        """Begin."""
+        """Start the clock, and the bar in a terminal."""
         self._start = self._last = time.monotonic()
         if console.is_terminal:
             times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
@@ -40,7 +46,7 @@ class ProgressBar:
         return self
 
     def advance(self, note: str = "") -> None:
-        """One step more is done; `note` says how it goes."""
+        """Count one step as done; `note` is shown after the progress."""
         self.done += 1
         now = time.monotonic()
         if self._bar is not None:
@@ -50,14 +56,14 @@ class ProgressBar:
             self.say(f"{self.description}: {self.done}/{total}, {now - self._start:.0f} s{note and '  ' + note}")
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar if there is one."""
+        """Print a line, above the bar in a terminal."""
         console.print(line, markup=False)
         self._last = time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End."""
+        """Stop the bar, or print the last line if no error was raised."""
         if self._bar is not None:
             self._bar.stop()
         elif self.summary and error is None:
@@ -65,7 +71,16 @@ class ProgressBar:
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """The items, one by one, while the progress is shown; `total` of them if they have no length."""
+    """Iterate over items and show the progress.
+
+    Args:
+        items: the items.
+        description: the text before the bar.
+        total: the number of items; None for `len(items)` if they have a length, unknown otherwise.
+
+    Yields:
+        The items.
+    """
     if total is None:
         total = len(items) if isinstance(items, Sized) else None
     with ProgressBar(description, total) as bar:

@@ -1,4 +1,4 @@
-"""The signals that ask a program to stop: Ctrl-C, the end of a session, and those of a cluster's queue."""
+"""Handle the signals that ask a program to stop, from Ctrl-C, the end of a session or a cluster's scheduler."""
 
 import os
 import signal
@@ -6,34 +6,33 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-STOPPING = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
-)  # Windows lacks the last one
+# Windows has no SIGUSR1
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
-    """From now on these signals are for `handler`; but where they don't arrive, in other threads, nothing changes."""
+    """Install `handler` for all stop signals; do nothing outside the main thread, where Python forbids it."""
     if threading.current_thread() is threading.main_thread():
         for number in STOPPING:
             signal.signal(number, handler)
 
 
 def exit_on_signal(number: int, frame: FrameType | None) -> None:
-    """Handle a signal while nothing is begun: a library that is being imported may swallow KeyboardInterrupt."""
-    os.write(2, b"interrupted before anything was begun\n")
+    """Exit at once on a signal, before any work has started; an import could swallow a KeyboardInterrupt."""
+    os.write(2, b"interrupted before any work was started\n")
     os._exit(128 + number)
 
 
 def raise_interrupt(number: int, frame: FrameType | None) -> None:
-    """Handle a signal as Python handles Ctrl-C: by KeyboardInterrupt, which here holds the number of the signal."""
+    """Raise KeyboardInterrupt with the signal's number on a signal, as Python does on Ctrl-C."""
     raise KeyboardInterrupt(number)
 
 
 def ignore_signals_in_worker(worker: int) -> None:
-    """Start a worker of a DataLoader: what a signal means the parent decides, and a step needs its workers to end.
+    """Make a DataLoader worker ignore stop signals: the parent handles them, and needs its workers to finish a step.
 
-    So signals to the whole group don't reach a worker, and of those to all processes SIGTERM alone, by which the parent
-    ends it. If the parent is killed, torch sees to it that the worker ends.
+    The worker leaves the process group, so signals to the group do not reach it. It ignores all stop signals except
+    SIGTERM, with which the parent ends its workers. If the parent is killed, torch ends the worker.
     """
     if os.name == "posix":
         os.setsid()

@@ -1,4 +1,4 @@
-"""Which pixels of a mask become samples."""
+"""Samplers, which choose the pixels of a mask that become training samples."""
 
 from hypercolumns.samplers.balanced import BalancedSampler
 from hypercolumns.samplers.boundary import BoundarySampler

@@ -1,4 +1,4 @@
-"""As many pixels of each class as can be."""
+"""The sampler that balances the classes of an image."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,17 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class BalancedSampler(Sampler):
-    """n pixels of the image, shared among its classes as evenly as can be, in the order of the classes.
+    """Sample `n` pixels of an image, divided among its classes as evenly as possible, in the order of the classes.
 
-    A class that has fewer gives all it has, and the others the rest. What is left over by dividing goes to the most
-    frequent classes, see `allocate_evenly`; so where n is less than the number of classes, the rarest give none.
+    All pixels of a class with too few are taken, and the other classes fill up. The remainder of the division goes to
+    the most frequent classes, see `allocate_evenly`. If `n` is smaller than the number of classes, the rarest classes
+    therefore get no sample.
+
+    Args:
+        n: the number of pixels per image.
     """
 
     def __init__(self, n: int = 500) -> None:
-        """n: pixels an image."""
         check_int("n", n, minimum=1)
         self.n = n
 

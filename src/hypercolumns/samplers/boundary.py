@@ -1,4 +1,4 @@
-"""Many pixels where labels change."""
+"""The sampler that prefers pixels near label boundaries."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,18 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class BoundarySampler(Sampler):
-    """n pixels of the image: a share of them near boundaries, the rest elsewhere, each as likely as others there.
+    """Sample `n` pixels of an image, a fraction of them near label boundaries.
 
-    Near is within `width` pixels of another label, which may be void, as in evaluation. Where there are too few pixels
-    of one kind, more are taken of the other.
+    Both parts are drawn uniformly. If one part has too few pixels, the other fills up.
+
+    Args:
+        n: the number of pixels per image.
+        share: the fraction of `n`, in [0, 1], drawn near boundaries.
+        width: the largest distance of a pixel near a boundary from another label, in pixels. Void counts as a label, as
+            in evaluation.
     """
 
     def __init__(self, n: int = 500, share: float = 0.5, width: int = 3) -> None:
-        """n: pixels an image; share: of them near boundaries; width: of what is near, in pixels."""
         check_int("n", n, minimum=1)
         check_fraction("share", share)
         check_int("width", width, minimum=1)

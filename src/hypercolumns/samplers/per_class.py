@@ -1,4 +1,4 @@
-"""The same number of pixels of each class (the original's sampler)."""
+"""The sampler of the original implementation, which takes the same number of pixels of each class."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,15 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class PerClassSampler(Sampler):
-    """n pixels of each class in the image, in the order of the classes; fewer of a class that has fewer."""
+    """Sample `n` pixels of each class in an image, in the order of the classes.
+
+    All pixels of a class with fewer than `n` are taken.
+
+    Args:
+        n: the number of pixels per class and image.
+    """
 
     def __init__(self, n: int = 3) -> None:
-        """n: pixels a class."""
         check_int("n", n, minimum=1)
         self.n = n
 

@@ -1,12 +1,13 @@
-"""Sharing out a number of pixels among classes."""
+"""Division of a number of pixels among classes."""
 
 from collections.abc import Sequence
 
 
 def allocate_evenly(available: Sequence[int], count: int) -> list[int]:
-    """`count` shared out among parts as evenly as can be, no part getting more than it has.
+    """Divide `count` among parts as evenly as possible, giving no part more than is available in it.
 
-    What is left over by dividing goes to the parts that have most; of those that have as many, to the later ones.
+    The remainder of the division goes to the parts with the most available; among equal parts, to the later ones. If
+    less than `count` is available, each part gets all of its own.
     """
     shares, left = [0] * len(available), count
     for rank, index in enumerate(sorted(range(len(available)), key=available.__getitem__)):

@@ -1,4 +1,4 @@
-"""What every sampler does."""
+"""The base class of the samplers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -7,28 +7,42 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-LogitsAt = Callable[[Tensor], Tensor]  # a model's at points (N, 2) of the image, row and column: (N, classes)
+LogitsAt = Callable[[Tensor], Tensor]  # pixels (N, 2) as (row, column) -> a model's logits (N, classes)
 
 
 class Sampler(ABC):
-    """Chooses pixels of a mask.
+    """A choice of pixels of a mask.
 
     Attributes:
-        needs_logits: whether it must be given `logits`.
+        needs_logits: whether the sampler must be called with `logits`.
     """
 
     needs_logits: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
-        """Choose among the pixels of `mask` (H, W), integer class indices, that are not void (255).
+        """Choose labelled pixels of a mask.
 
-        Returns (N, 2) int64, row and column of each, no pixel twice; the same for the same state of the generator and
-        the same logits.
+        Args:
+            mask: (H, W) integer class indices, 255 for void.
+            generator: the source of randomness. The same state and the same logits give the same pixels.
+            logits: computes a model's logits at pixels of the image; required if `needs_logits` is true.
+
+        Returns:
+            (N, 2) int64, the row and column of each pixel; no pixel occurs twice and none is void.
         """
         ...
 
 
 def draw_without_replacement(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """N of these pixels (P, 2), without replacement, each as likely; all of them in random order if P <= n."""
+    """Draw pixels uniformly without replacement.
+
+    Args:
+        pixels: (P, 2) int64.
+        n: the number of pixels to draw.
+        generator: the source of randomness.
+
+    Returns:
+        (min(n, P), 2) int64, in random order.
+    """
     return pixels[torch.randperm(len(pixels), generator=generator)[:n]]

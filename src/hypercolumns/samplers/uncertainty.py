@@ -1,4 +1,4 @@
-"""Many pixels where a model is unsure."""
+"""The sampler that prefers pixels where a model is uncertain."""
 
 import torch
 from torch import Tensor
@@ -9,23 +9,22 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class UncertaintySampler(Sampler):
-    """n pixels of the image, most of them where the two highest logits are close.
+    """Sample `n` pixels of an image, most of them where the two highest logits are close.
 
-    As PointRend trains (Kirillov et al., arXiv:1912.08193, section 3.1): of `oversample_ratio` * n candidates, drawn
-    with equal chances, the `importance_sample_ratio` * n most uncertain are taken; the rest is drawn, with equal
-    chances, from all others.
+    This is the training-time sampling of PointRend (Kirillov et al., arXiv:1912.08193, section 3.1). First,
+    `oversample_ratio` * n candidates are drawn uniformly. The `importance_sample_ratio` * n most uncertain candidates
+    are taken. The other samples are drawn uniformly from all remaining pixels.
+
+    Args:
+        n: the number of pixels per image.
+        oversample_ratio: the number of candidates per sample, k in the paper.
+        importance_sample_ratio: the fraction of `n`, in [0, 1], taken where the model is least certain; beta in the
+            paper.
     """
 
     needs_logits = True
 
     def __init__(self, n: int = 500, oversample_ratio: int = 3, importance_sample_ratio: float = 0.75) -> None:
-        """Set the numbers.
-
-        Args:
-            n: pixels an image.
-            oversample_ratio: k of the paper, candidates a pixel.
-            importance_sample_ratio: beta of the paper, the fraction of `n` taken where the model is least sure.
-        """
         check_int("n", n, minimum=1)
         check_int("oversample_ratio", oversample_ratio, minimum=1)
         check_fraction("importance_sample_ratio", importance_sample_ratio)
@@ -34,14 +33,16 @@ class UncertaintySampler(Sampler):
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """See `Sampler`."""
-        assert logits is not None, "who calls a sampler that needs a model has one"
+        assert logits is not None, "UncertaintySampler must be called with logits"
         pixels = draw_without_replacement((mask != IGNORE_INDEX).nonzero(), mask.numel(), generator)
         if len(pixels) <= self.n:
             return pixels
-        found = logits(pixels[: self.oversample_ratio * self.n])
-        highest = found.topk(min(2, found.shape[1])).values
-        order = (highest[:, 0] - highest[:, -1]).argsort(stable=True)  # where they are equal, chance has decided
-        unsure = order[: round(self.importance_sample_ratio * self.n)]
+        values = logits(pixels[: self.oversample_ratio * self.n])
+        highest = values.topk(min(2, values.shape[1])).values
+        order = (highest[:, 0] - highest[:, -1]).argsort(stable=True)  # ties keep the random order of `pixels`
+        uncertain = order[: round(self.importance_sample_ratio * self.n)]
         others = torch.ones(len(pixels), dtype=torch.bool)
-        others[unsure] = False
-        return torch.cat([pixels[unsure], draw_without_replacement(pixels[others], self.n - len(unsure), generator)])
+        others[uncertain] = False
+        return torch.cat(
+            [pixels[uncertain], draw_without_replacement(pixels[others], self.n - len(uncertain), generator)]
+        )

@@ -1,4 +1,4 @@
-"""Every pixel as likely as every other."""
+"""The sampler that draws all labelled pixels with equal probability."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,13 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class UniformSampler(Sampler):
-    """n pixels of the image, each pixel as likely; fewer where the image has fewer that are not void."""
+    """Sample `n` labelled pixels of an image uniformly; all of them if the image has fewer.
+
+    Args:
+        n: the number of pixels per image.
+    """
 
     def __init__(self, n: int = 500) -> None:
-        """n: pixels an image."""
         check_int("n", n, minimum=1)
         self.n = n
 

@@ -1,1 +1,1 @@
-"""From a config to plain objects."""
+"""Check the settings of a command, and build plain objects from its config."""

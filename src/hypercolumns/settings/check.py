@@ -1,4 +1,4 @@
-"""Checks of a config, before any work."""
+"""Check a config before any work starts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,19 +13,19 @@ from hypercolumns.settings.compose import PARTS, plain
 from hypercolumns.settings.schema import FITTING, SETTINGS, not_taken, setting_of, stages_of
 
 OWN_TARGETS = {"cnn": "hypercolumns.models.backbones.Backbone", "trainer": "pytorch_lightning.Trainer"}
-SAMPLES_GROUPS = ("extract", "model", "sampler")  # in stage train they only say which samples a sweep job's model is of
+SAMPLES_GROUPS = ("extract", "model", "sampler")  # stage train uses them only to select the pretrained model in a sweep
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the settings of a stage that no class checks.
+    """Check the settings of a stage, except for those that the classes check themselves.
 
     Raises:
-        HypercolumnsError: for the first setting that can't be.
+        HypercolumnsError: for the first invalid setting.
     """
     _check_options()
     _check_taken(cfg)
     if "cnn" in cfg:
-        plain(cfg.cnn)  # raises where cnn.model is missing, before any image is read or drawn
+        plain(cfg.cnn)  # raises an error if cnn.model is missing, before any image is read or drawn
     for setting in SETTINGS:
         group, _, entry = setting.name.rpartition(".")
         parent = OmegaConf.select(cfg, group) if group else cfg
@@ -37,15 +37,16 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def _check_options() -> None:
-    """Raise HypercolumnsError if a chosen option is what other options share, and no whole one."""
+    """Raise HypercolumnsError if a chosen option only holds settings that other options share (`_name.yaml`)."""
     for group, option in HydraConfig.get().runtime.choices.items() if HydraConfig.initialized() else ():
         if str(option).rpartition("/")[2].startswith("_"):
-            raise HypercolumnsError(f"{group}={option} is a part that other options share; choose one of those")
+            raise HypercolumnsError(f"{group}={option} only holds settings shared by other options; choose one of them")
 
 
 def _check_taken(cfg: DictConfig) -> None:
-    """Raise HypercolumnsError for a setting of the command line that the command's stage does not take."""
-    stage = compose.commanded_stage()  # which may run others first, with those of the settings that they take
+    """Raise HypercolumnsError if the command line sets something that the command's stage does not use."""
+    # The stage may differ from cfg.stage: a command may run other stages first, with the settings that they take.
+    stage = compose.commanded_stage()
     for override in compose.overrides():
         name = setting_of(override)
         if stage not in stages_of(name):
@@ -53,9 +54,9 @@ def _check_taken(cfg: DictConfig) -> None:
         group = name.partition(".")[0]
         used = compose.is_sweep_job() or (group == "sampler" and cfg.get("pixels") == "sampler")
         if stage == "train" and group in SAMPLES_GROUPS and not used:
-            also = ", or pixels=sampler" if group == "sampler" else ""
+            also = ", or set pixels=sampler" if group == "sampler" else ""
             raise HypercolumnsError(
-                f"{name} says in stage=train only which samples the model of a sweep's job (-m) is pretrained on; "
+                f"{name} has no effect in stage=train, except in a sweep (-m), where it selects the pretrained model; "
                 f"leave it out{also}"
             )
 
@@ -64,19 +65,19 @@ def _check_epochs(cfg: DictConfig) -> None:
     if cfg.trainer.max_epochs % cfg.trainer.check_val_every_n_epoch:
         raise HypercolumnsError(
             f"trainer.max_epochs={cfg.trainer.max_epochs} must be a multiple of "
-            f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}: the last epochs would not be "
-            f"scored, and could not be the best"
+            f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}, otherwise the last epochs are not "
+            f"validated and can't be chosen as the best; change one of the two"
         )
 
 
 def _check_kinds(cfg: DictConfig) -> None:
-    """Raise HypercolumnsError unless each part is what its `kind` says, by which results are identified.
+    """Raise HypercolumnsError unless the `_target_` of each part is that of its `kind`.
 
-    A kind is the name of an option of the part's group, whose file says what is built.
+    The kind is the name of the file of the part's group that has this `_target_`. Results are identified by it.
     """
     for group, target in OWN_TARGETS.items():
         if group in cfg and cfg[group]._target_ != target:
-            raise HypercolumnsError(f"{group}._target_={cfg[group]._target_} can't be set; it is {target}")
+            raise HypercolumnsError(f"{group}._target_={cfg[group]._target_} can't be changed; leave it at {target}")
     for group in PARTS:
         for name, part in _parts(group, plain(cfg.get(group))):
             kind, target = part.get("kind"), part["_target_"]
@@ -84,19 +85,19 @@ def _check_kinds(cfg: DictConfig) -> None:
             if declared is None or declared == target:
                 continue
             if kind is None:
-                wrong = f"{target} has no kind; add one, the name of the file of conf/{group} that says this _target_"
+                wrong = f"{target} has no kind; add one, the name of the file in conf/{group} that has this _target_"
             elif not declared:
-                wrong = f"kind={kind} has no _target_ in a file conf/{group}/{kind}.yaml; leave the kind of another be"
+                wrong = f"kind={kind} has no _target_ in a file conf/{group}/{kind}.yaml; add it, or leave kind as is"
             else:
                 wrong = (
-                    f"kind={kind} is {declared}, not {target}; write a file for it, such as conf/{group}/mine.yaml "
-                    f"with kind: mine, and choose that, {group}=mine"
+                    f"kind={kind} is {declared}, not {target}; write a file for the latter, such as "
+                    f"conf/{group}/mine.yaml with kind: mine, and choose it, {group}=mine"
                 )
-            raise HypercolumnsError(f"{name}: {wrong}: results are identified by the kind")
+            raise HypercolumnsError(f"{name}: {wrong} (results are identified by the kind)")
 
 
 def _parts(name: str, settings: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The part of that name, and those that it is made of."""
+    """Yield the name and the settings of a part, and of all parts inside it."""
     if isinstance(settings, dict):
         if "_target_" in settings:
             yield name, settings
@@ -105,7 +106,7 @@ def _parts(name: str, settings: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _target_of(group: str, kind: str) -> str | None:
-    """What the file of a kind builds; empty if it does not say, or there is none; None where no files are known."""
+    """Return the `_target_` in the file of a kind; "" if there is none, None if the config files are not known."""
     if not HydraConfig.initialized():
         return None
     for source in HydraConfig.get().runtime.config_sources:

@@ -1,5 +1,6 @@
-"""Composing configs, and making objects of their parts."""
+"""Compose configs, and build objects from their parts."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,32 +14,37 @@ from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
-from hypercolumns.settings.schema import stages_named, taken
+from hypercolumns.settings.schema import SETTINGS, stages_named, taken
 
-PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")  # groups whose options are parts of ours
-INPUTS = ("samples", "init_from")  # settings that name what an earlier stage made
+# Groups whose options name a class or function that builds them (`_target_`).
+PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")
+PATHS = {setting.name for setting in SETTINGS if setting.path}  # their values get quotes on the command line
+INPUTS = ("samples", "init_from")  # settings that name the result of an earlier stage
 
 
 def plain(cfg: Any) -> Any:
-    """A part of a config as plain dicts, lists and values."""
+    """Convert a part of a config to plain dicts, lists and values."""
     return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
 
 
 def part(group: str, settings: Any, **more: Any) -> Any:
-    """Make the object that the settings of a group describe.
+    """Build the object that the settings of a group describe.
 
     Args:
-        group: the group's name, which errors name.
-        settings: its entries, `_target_` among them.
-        more: further arguments.
+        group: the name of the group, used in error messages.
+        settings: the entries of the group, including `_target_`.
+        more: further arguments of the target.
+
+    Returns:
+        The object that `_target_` returns.
 
     Raises:
-        HypercolumnsError: for a wrong argument, by the name of its setting.
+        HypercolumnsError: for an invalid argument; the message begins with the name of the setting.
     """
-    own = _without_kinds(plain(settings))
+    arguments = _without_kinds(plain(settings))
     with setting_prefix(f"{group}."):
         try:
-            return instantiate(OmegaConf.create({group: own})[group], _convert_="all", **more)
+            return instantiate(OmegaConf.create({group: arguments})[group], _convert_="all", **more)
         except InstantiationException as error:
             if isinstance(error.__cause__, HypercolumnsError):
                 raise error.__cause__ from error
@@ -46,7 +52,7 @@ def part(group: str, settings: Any, **more: Any) -> Any:
 
 
 def _without_kinds(settings: Any) -> Any:
-    """Settings as arguments: a part's `kind` names it in identities alone."""
+    """Remove the `kind` of each part, as only identities use it."""
     if not isinstance(settings, dict):
         return settings
     is_part = "_target_" in settings
@@ -54,65 +60,72 @@ def _without_kinds(settings: Any) -> Any:
 
 
 def overrides() -> list[str]:
-    """The settings on the command line; none where there is no command line."""
+    """Return the overrides on the command line; [] without a command line."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def commanded_stage() -> str:
-    """The stage that the command line names; in the job of a sweep, its own."""
+    """Return the stage that the command line, or the job of a sweep, names."""
     return stages_named(overrides())[0]
 
 
 def is_sweep_job() -> bool:
-    """Whether this is one of the jobs that a command with -m runs."""
+    """Return whether this is a job of a sweep, that is, of a command with -m."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def compose_stage(stage: str, **inputs: str) -> DictConfig:
-    """Compose the config of a stage from those settings of this command that it takes.
+    """Compose the config of a stage from the command line's settings that this stage takes.
 
     Args:
-        stage: the stage's name.
-        inputs: settings that name what it starts from, with their values.
+        stage: the name of the stage.
+        inputs: settings that name the stage's input, with their values; they override the command line.
     """
-    own = [override for override in overrides() if not override.startswith("stage=")]
-    config = compose(HydraConfig.get().job.config_name, overrides=[*taken(stage, own), f"stage={stage}"])
+    others = [override for override in overrides() if not override.startswith("stage=")]
+    config = compose(HydraConfig.get().job.config_name, overrides=[*taken(stage, others), f"stage={stage}"])
     config.update(inputs)
     return config
 
 
 def command_line(settings: list[str]) -> str:
-    """The command that starts train.py with these settings, as it can be pasted into a shell."""
-    return shlex.join(["python", "train.py", *settings])
+    """Return the shell command that starts train.py with these settings."""
+    return shlex.join(["python", "train.py", *map(_without_quotes, settings)])
+
+
+def _without_quotes(setting: str) -> str:
+    """Drop the quotes that the command line put around a plain path for Hydra; pasted, it gets them again."""
+    name, _, value = setting.partition("=")
+    quoted = re.fullmatch(r"'([^'\\$,\[\]]+)'", value)
+    return f"{name}={quoted[1]}" if quoted and name in PATHS and quoted[1] not in ("null", "???") else setting
 
 
 def command(stage: str, *changed: str) -> str:
-    """The command that runs another stage with those settings of this command that it takes.
+    """Return the shell command that runs another stage with the settings of this command that it takes.
 
     Args:
         stage: the other stage.
-        changed: settings that it gets in place of this command's.
+        changed: overrides that replace those of this command.
     """
-    left_out = ("stage=", *(f"{name}=" for name in INPUTS), *(f"{one.partition('=')[0]}=" for one in changed))
+    left_out = ("stage=", *(f"{name}=" for name in INPUTS), *(f"{change.partition('=')[0]}=" for change in changed))
     others = [override for override in overrides() if not override.startswith(left_out)]
     return command_line([f"stage={stage}", *taken(stage, others), *changed])
 
 
 def local_path(cfg: DictConfig, setting: str) -> Path:
-    """The folder that a setting names.
+    """Return the folder that a setting names.
 
     Raises:
-        HypercolumnsError: for a URL.
+        HypercolumnsError: if the setting is a URL.
     """
     if "://" in str(cfg[setting]):
         raise HypercolumnsError(
-            f"{setting}={cfg[setting]} is a URL; files are read in place, samples through memory maps, which need a "
-            f"file system: copy the folder to a disk of this machine, or mount it, and give {setting}=<that folder>"
+            f"{setting}={cfg[setting]} is a URL, but files are read in place (samples through memory maps) from "
+            f"a file system; copy the folder to a disk of this machine, or mount it, and give {setting}=<that folder>"
         )
     return expand_path(setting, cfg[setting])
 
 
 def write_config(cfg: DictConfig, path: Path) -> None:
-    """Write every setting, as YAML."""
+    """Write all settings as YAML."""
     with atomic_write(path) as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)

@@ -1,4 +1,4 @@
-"""From a config to images, and to batches of them."""
+"""Build data sets and data modules from a config."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,16 @@ from hypercolumns.settings.compose import part, plain
 
 @dataclass(frozen=True)
 class Subset:
-    """Which images of a data set are used: settings that all data sets have."""
+    """The images of a data set to use: the settings that all data sets share.
+
+    Attributes:
+        group_pattern: a regular expression that finds the group of an image in its id; None: no groups.
+        val_group: the group of train images to validate on; None: the val split.
+        train_subset: the number of train images to use; None: all.
+        subset_seed: the seed that chooses the images of the subset.
+        on_bad: `error` to stop at unusable images, `skip` to leave them out.
+        max_invalid: the largest fraction of a split that `skip` may leave out.
+    """
 
     group_pattern: str | None = None
     val_group: str | int | None = None
@@ -39,9 +48,9 @@ class Subset:
 
 
 def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, Subset]:
-    """The images that the config names, as they are listed, and which of them to use.
+    """Return the index of the data set that the config names, unchecked, and the choice of images to use.
 
-    The first process fetches or draws them if they are not there.
+    If the images do not exist, the process of rank 0 downloads or draws them.
     """
     set_max_pixels(cfg.max_pixels)
     settings = plain(cfg.data)
@@ -63,12 +72,13 @@ def _read_index(settings: dict[str, Any]) -> DatasetIndex:
 
 
 def image_index(cfg: DictConfig) -> DatasetIndex:
-    """The images that the config names, all of which can be used, as far as can be told quickly.
+    """Return the index of the images that the config selects, after a check of their files.
 
-    With `data.on_bad=skip` they have all been decoded once, and what can't be used is left out.
+    The check reads only the headers of the files. With `data.on_bad=skip` it decodes every file once, and unusable
+    images are left out.
 
     Raises:
-        HypercolumnsError: if something is wrong with the list or, without `data.on_bad=skip`, with the files.
+        HypercolumnsError: if the list of images or, without `data.on_bad=skip`, a file is invalid.
     """
     images, subset = listed_images(cfg)
     images = _hold_out(images, subset)
@@ -81,7 +91,7 @@ def image_index(cfg: DictConfig) -> DatasetIndex:
     if shared:
         console.print(
             f"warning: data {images.name}: {len(shared)} images are in several splits, such as "
-            f"{escape_control_chars(shared[0])}; figures of the val images tell nothing about new ones then",
+            f"{escape_control_chars(shared[0])}; metrics on val then say nothing about new images",
             markup=False,
         )
     with setting_prefix("data."):
@@ -95,21 +105,25 @@ def _hold_out(images: DatasetIndex, subset: Subset) -> DatasetIndex:
     except HypercolumnsError as error:
         if isinstance(error.__cause__, UnknownGroupError):
             groups = ",".join(error.__cause__.groups)
-            raise HypercolumnsError(f"{error}; all of them: -m data.val_group={groups}") from error
+            raise HypercolumnsError(f"{error}; one job for each of them: -m data.val_group={groups}") from error
         raise
 
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:
-    """The setting `resize`, (height, width)."""
+    """Return the setting `resize` as (height, width) in pixels; None: no resizing."""
     return None if cfg.resize is None else (cfg.resize[0], cfg.resize[1])
 
 
 def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
-    """The images as batches to train on, and to validate on."""
+    """Build the data module of stage train, with its augmentation.
+
+    Raises:
+        HypercolumnsError: if `resize` is combined with a random scale or crop.
+    """
     if cfg.resize is not None and cfg.augment and (cfg.augment.crop is not None or cfg.augment.scale is not None):
         raise HypercolumnsError(
-            "resize and augment.crop or augment.scale don't go together, for the backbone sees all images at one size; "
-            "set augment.crop=null augment.scale=null, or resize=null"
+            "resize and augment.crop or augment.scale don't go together, because the backbone sees all images at one "
+            "size; set augment.crop=null augment.scale=null, or resize=null"
         )
     with setting_prefix("augment."):
         augmentation = Augmentation(**plain(cfg.augment or {}))
@@ -117,27 +131,28 @@ def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
 
 
 def images_to_sample(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
-    """The images as stage extract samples them, with the augmentation of their copies."""
-    colours = extract_augmentation(cfg)
-    colours.pop("augmentations", None)
+    """Build the data module of stage extract, with the augmentation of the copies that it samples."""
+    settings = extract_augmentation(cfg)
+    settings.pop("augmentations", None)
     return ImageDataModule(
         images,
         num_workers=cfg.num_workers,
         resize=resize(cfg),
-        augmentation=Augmentation(**colours),
+        augmentation=Augmentation(**settings),
         seed=cfg.seed,
     )
 
 
 def extract_augmentation(cfg: DictConfig) -> dict[str, Any]:
-    """The settings `extract`: how many copies of each train image, and how their colours differ; {} for none."""
+    """Return the checked settings `extract`; {} if stage extract samples the unchanged images."""
     settings: dict[str, Any] = plain(cfg.extract)
     with setting_prefix("extract."):
         check_int("augmentations", settings["augmentations"], minimum=0)
-        Augmentation(**{name: value for name, value in settings.items() if name != "augmentations"})  # raises
+        # Raises an error for invalid values.
+        Augmentation(**{name: value for name, value in settings.items() if name != "augmentations"})
     return settings if settings["augmentations"] else {}
 
 
 def checks_dir(cfg: DictConfig, images: DatasetIndex) -> Path:
-    """The folder of what is found out about a set of images: the cnn has no part in it."""
+    """Return the folder for the results of file checks of a data set, <runs>/<data>/validate."""
     return expand_path("runs", str(cfg.runs)) / images.name / "validate"

@@ -1,6 +1,6 @@
-"""docs/settings.md, made from the declarations: `python -m hypercolumns.settings.docs_page`.
+"""Generate docs/settings.md: `python -m hypercolumns.settings.docs_page`, in the root of a checkout.
 
-Defaults and their meanings come from `conf/`, the stages that take a setting from `settings.schema`.
+Defaults and meanings come from the YAML files in `conf/`, the stages that take a setting from `settings.schema`.
 """
 
 import re
@@ -11,55 +11,58 @@ from hypercolumns.settings.schema import STAGES, stages_of
 
 LINE = re.compile(r"^( *)([\w.]+):(?: +(?!#)(.*?))?(?: +# (.*))?$")
 SKIPPED = ("_target_", "_partial_", "kind", "defaults", "hydra", "stage")
+COMMANDS = ("# @package ", "# python ", "# torchrun --")  # beginnings of comments that do not describe the file
 INTRODUCTION = """# Settings
 
-Every setting of `train.py`, by the file of `conf/` that has its default. Any can be set on the command line,
-`name=value`; `--help stage=<stage>` prints those of a stage. This page is made from the declarations, by
-`python -m hypercolumns.settings.docs_page`.
+The settings of `train.py` with their defaults, grouped by the file in `conf/` that defines them. Set any of them on the
+command line as `name=value`. Choose a file of a group as `group=file`, for example `cnn=resnet18`. A stage refuses
+settings that it does not use. `python train.py --help stage=<stage>` prints the settings of one stage. The settings of
+`predict.py` are in the [last section](#predictyaml).
+
+This page is generated. After a change in `conf/`, run `python -m hypercolumns.settings.docs_page`.
 """
 
 
 def page(conf: Path) -> str:
-    """The page.
+    """Return the page in Markdown: for each file of `conf`, a table of its settings.
 
-    Args:
-        conf: the folder of the configs.
-
-    Returns:
-        Markdown: a table for each file, of its settings with their defaults, meanings and stages.
+    A row gives the name of a setting, its default, its meaning and, for `train.py`, the stages that take it.
     """
     files = [
         conf / "train.yaml",
         *sorted(conf.glob("base/*.yaml")),
-        *(conf / "stage" / f"{one}.yaml" for one in STAGES),
+        *(conf / "stage" / f"{stage}.yaml" for stage in STAGES),
     ]
     groups = "cnn classifier sampler loss optimizer scheduler data trainer callbacks search".split()
     files += [path for group in groups for path in sorted((conf / group).glob("*.yaml"))]
+    files += [conf / "predict.yaml"]
     return "\n".join([INTRODUCTION, *(section for path in files for section in _section(path, conf))])
 
 
 def _section(path: Path, conf: Path) -> Iterator[str]:
-    """The table of a file, if it has settings."""
+    """Yield the lines of a file's heading, description and table; nothing if the file has no settings."""
     group = path.parent.name if path.parent.name not in ("conf", "base", "stage") else ""
     lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [row for row in _settings(lines, "" if "# @package _global_" in lines else group)]
+    rows = list(_settings(lines, "" if "# @package _global_" in lines else group))
     if not rows:
         return
-    about = [line[2:] for line in lines if line.startswith("# ") and not line.startswith(("# @package", "# python"))]
+    description = [line[2:] for line in lines if line.startswith("# ") and not line.startswith(COMMANDS)]
     yield f"## {path.relative_to(conf).as_posix()}\n"
-    if about:
-        yield " ".join(about) + "\n"
-    yield "| setting | default | meaning | stages |\n|---|---|---|---|"
+    if description:
+        yield _escaped(" ".join(description)) + "\n"
+    of_train = path.name != "predict.yaml"  # predict.py has no stages
+    yield "| setting | default | meaning |" + " stages |" * of_train + "\n|---|---|---|" + "---|" * of_train
     for name, default, meaning in rows:
-        stages = ", ".join(stages_of(name))
-        yield f"| `{name}` | `{default}` | {meaning} | {stages} |".replace("|  |", "| |")
+        shown = {"": "", "???": "no default"}.get(default, f"`{default}`")
+        cells = [f"`{name}`", shown, _escaped(meaning), *[", ".join(stages_of(name))] * of_train]
+        yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
     yield ""
 
 
 def _settings(lines: list[str], group: str) -> Iterator[tuple[str, str, str]]:
-    """Of each setting in a YAML file its name, default and meaning."""
+    """Yield the name, the default and the meaning of each setting in the lines of a YAML file."""
     path: list[tuple[int, str]] = []
-    hidden = -1  # the indentation of a part that is left out
+    hidden = -1  # the indentation of an entry that is skipped together with its children
     for line in lines:
         match = LINE.match(line)
         if line.lstrip().startswith(("#", "-")) or match is None:
@@ -76,11 +79,16 @@ def _settings(lines: list[str], group: str) -> Iterator[tuple[str, str, str]]:
         path.append((depth, key))
         if default or meaning:
             name = ".".join([*([group] if group else []), *(key for _, key in path)])
-            yield name, (default or "").replace("|", "\\|"), (meaning or "").replace("|", "\\|")
+            yield name, (default or "").replace("|", "\\|"), meaning or ""
+
+
+def _escaped(text: str) -> str:
+    """Escape what a Markdown table would take for a cell's end or for HTML."""
+    return text.replace("|", "\\|").replace("<", "\\<")
 
 
 def main() -> None:
-    """Write the page of the checkout that the command is run in."""
+    """Write docs/settings.md in the current folder, the root of a checkout."""
     Path("docs/settings.md").write_text(page(Path("conf")), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The settings of a run as TensorBoard's table of hyperparameters shows them."""
+"""Format the settings of a run for TensorBoard's table of hyperparameters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +11,16 @@ from hypercolumns.settings.schema import SETTINGS, decides, setting_of
 
 
 def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that have a column, each as a number or in a word; those that are off are left out.
+    """Return the columns of a run: the settings that have a column, without those that are off.
 
-    Numbers on the command line, which a sweep may be over, have a column each if they decide the result.
+    Each number on the command line also gets a column if results depend on it, as a sweep may vary it.
 
     Args:
         cfg: the config.
         also: further columns.
+
+    Returns:
+        A number or a short text by the name of the column.
     """
     columns = {
         setting.column: plain(OmegaConf.select(cfg, setting.name)) for setting in SETTINGS if setting.column is not None
@@ -31,14 +34,16 @@ def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def words(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns as TensorBoard can show them."""
-    found = {name: _word(value) for name, value in columns.items()}
-    return {name: word for name, word in found.items() if word not in (None, "none", "")}
+    """Convert the values of columns to numbers or short texts; leave out None, "none" and ""."""
+    texts = {name: _word(value) for name, value in columns.items()}
+    return {name: text for name, text in texts.items() if text not in (None, "none", "")}
 
 
 def _word(value: Any) -> Any:
-    """A part by its kind and its settings, without what is off."""
+    """Describe a part by its kind and its settings that are not off; return other values unchanged, lists as text."""
     if isinstance(value, Mapping):
-        rest = [f"{name}={_word(one)}" for name, one in value.items() if one and name[0] != "_" and name != "kind"]
+        rest = [
+            f"{name}={_word(entry)}" for name, entry in value.items() if entry and name[0] != "_" and name != "kind"
+        ]
         return " ".join([str(value.get("kind", "")), *rest]).strip()
     return str(value) if isinstance(value, list) else value

@@ -1,6 +1,6 @@
-"""What identifies a run or a store: all that decides what is in it, and nothing else.
+"""Identities of runs and stores: every setting that decides their contents, and nothing else.
 
-A part is said by its `kind`, never by an import path, so that code may move.
+A part of the config is identified by its `kind` instead of an import path. Code can therefore move.
 """
 
 from pathlib import Path
@@ -25,13 +25,22 @@ from hypercolumns.settings.schema import MISSING, SETTINGS
 
 
 def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -> Identity:
-    """What the stages must agree on, from a store to the model trained last."""
+    """Return what all stages must agree on, from the store to the final model.
+
+    Args:
+        cfg: the config of a stage.
+        images: the data set.
+        backbone: the backbone that the config describes.
+
+    Returns:
+        The fingerprints of the data and of the backbone, and the settings of the extractor.
+    """
     extraction = model.extractor(cfg, backbone, resize(cfg)).settings()
     return {"data": images.fingerprint(), "cnn": backbone.fingerprint(), **extraction}
 
 
 def sample_settings(cfg: DictConfig) -> Identity:
-    """What decides the samples of a store, besides the shared settings."""
+    """Return what decides the samples of a store in addition to the shared settings."""
     sampler: type[Sampler] = get_class(cfg.sampler._target_)
     guide = {"model": _hash(cfg.model)} if sampler.needs_logits else {}
     augmentation = {"augmentation": settings} if (settings := extract_augmentation(cfg)) else {}
@@ -39,14 +48,22 @@ def sample_settings(cfg: DictConfig) -> Identity:
 
 
 def store_identity(cfg: DictConfig, shared: Identity) -> Identity:
-    """All that decides the contents of the store that stage extract makes with these settings."""
-    # The device and the number of threads decide how sums of floats are rounded.
+    """Return everything that decides the contents of the store that stage extract writes.
+
+    Args:
+        cfg: the config of stage extract.
+        shared: the result of `shared_settings`.
+
+    Returns:
+        The identity of the store.
+    """
+    # The device and the number of threads change how sums of floats are rounded.
     rounding = {"device": machine(cfg).device().type, "threads": torch.get_num_threads()}
     return shared | sample_settings(cfg) | rounding
 
 
 def result_settings(cfg: DictConfig, stage: str) -> Identity:
-    """The settings whose values decide the result of a stage, without those that change nothing here."""
+    """Return the settings that decide the result of a stage, without those that have no effect in this config."""
     settings = {
         setting.name: identified(plain(cfg[setting.name]))
         for setting in SETTINGS
@@ -64,24 +81,36 @@ def result_settings(cfg: DictConfig, stage: str) -> Identity:
 
 
 def identified(settings: Any) -> Any:
-    """A part of a config as what identifies a result: its `kind` and its settings, but no import path (`_target_`)."""
+    """Remove import paths (`_target_`) from a part of a config; its `kind` and its settings remain."""
     if isinstance(settings, dict):
         return {name: identified(value) for name, value in settings.items() if not name.startswith("_")}
     return [identified(value) for value in settings] if isinstance(settings, list) else settings
 
 
 def classifier_shape(classifier: dict[str, Any]) -> Identity:
-    """Of a classifier's settings, those that decide which weights it has."""
+    """Return the settings of a classifier that decide the names and shapes of its weights (all but dropout)."""
     return {name: value for name, value in identified(classifier).items() if name != "dropout"}
 
 
 def stage_dir(cfg: DictConfig, images: DatasetIndex, what: str) -> Path:
-    """The folder of all stores (`what` is samples) or of all runs of a stage."""
+    """Return the folder of all runs of a stage, or of all stores.
+
+    Args:
+        cfg: the config.
+        images: the data set.
+        what: the name of the stage, or "samples".
+
+    Returns:
+        <runs>/<data>/<cnn>/<what>.
+    """
     return local_path(cfg, "runs") / images.name / str(cfg.cnn.name) / what
 
 
 def _hash(model: str | None) -> str | None:
-    """Of the file that the setting `model` names; None if there is none, with which only stage extract is at fault."""
+    """Return the hash of the file that the setting `model` names; None if there is none.
+
+    Only stage extract needs the file, and reports that it is missing.
+    """
     path = expand_path("model", model) if model else None
     if path is None or not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""What predicting takes of a config, without Lightning."""
+"""Set up inference from a config, without importing Lightning."""
 
 import logging
 import warnings
@@ -17,18 +17,18 @@ EXPECTED_WARNINGS = (
     ".*does not have many workers.*",
     ".*eval mode at the start of training.*",
     ".*LeafSpec.*",
-    ".*could not find the monitored key.*",  # training says so itself, at the end
+    ".*could not find the monitored key.*",  # training ends with an error that says so
     ".*smaller than the logging interval.*",
-    ".*your dataloader is not resumable.*",  # the data modules see to it
-    ".*when logging on epoch level in distributed setting.*",  # of figures that are the same in all processes
+    ".*your dataloader is not resumable.*",  # the data modules restore their position themselves
+    ".*when logging on epoch level in distributed setting.*",  # the metrics are the same on all ranks
     ".*Checkpoint directory .* exists and is not empty.*",
-    "Glyph .* missing from font.*",  # of a class's name, in a plot
+    "Glyph .* missing from font.*",  # a class name in a plot
 )
 
 
 def quiet_libraries() -> None:
-    """Silence Lightning's hints and warnings about things that are as they should be, unless hydra.verbose asks."""
-    for library in ("PIL", "matplotlib"):  # they log every chunk of every PNG, and every font
+    """Silence hints and warnings of libraries about intended behaviour, unless hydra.verbose is set."""
+    for library in ("PIL", "matplotlib"):  # their debug logs list every chunk of every PNG, and every font
         logging.getLogger(library).setLevel(logging.INFO)
     if HydraConfig.initialized() and HydraConfig.get().verbose:
         return
@@ -36,12 +36,16 @@ def quiet_libraries() -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # for `io.images` makes an error of it
-    warnings.filterwarnings("ignore", module="PIL")  # what else a damaged file makes it say, beside our own words
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `io.images` raises an error instead
+    warnings.filterwarnings("ignore", module="PIL")  # damaged files raise errors of ours
 
 
 def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
-    """The settings `tta`."""
+    """Build the test-time augmentation from the settings `tta`.
+
+    Raises:
+        HypercolumnsError: if the settings are invalid.
+    """
     settings = plain(cfg.tta)
     if not isinstance(settings, dict) or set(settings) - {"scales", "flip"}:
         raise HypercolumnsError(f"tta={settings} must be tta.scales=[...] and tta.flip=true or false")
@@ -53,14 +57,14 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
 
 
 def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
-    """Set what changes a segmenter's speed and memory, but not what it does."""
+    """Apply the settings that change the speed and the memory of a segmenter, but not its results."""
     segmenter.extractor.max_window_pixels = cfg.max_window_pixels
     if cfg.compile:
         segmenter.backbone.body.compile()
 
 
 def load_for_inference(cfg: DictConfig, path: Path) -> Segmenter:
-    """Load a finished model, and set it up as the settings say."""
+    """Load a finished model and apply the settings for speed and memory."""
     segmenter = Segmenter.load(path)
     configure_inference(segmenter, cfg)
     return segmenter

@@ -1,4 +1,4 @@
-"""From a config to the machine that a stage runs on."""
+"""Read the machine that a stage runs on from a config."""
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -9,12 +9,12 @@ from hypercolumns.settings.compose import command_line, overrides, plain
 
 
 def machine(cfg: DictConfig) -> Machine:
-    """Where the stage runs: the settings `trainer` that choose a machine; the CPU for a stage without them."""
+    """Return the devices and processes that the settings `trainer` choose; the CPU for a stage without a trainer."""
     settings = plain(cfg.get("trainer")) or {"accelerator": "cpu"}
     return Machine(**{name: settings[name] for name in Machine.__dataclass_fields__ if name in settings})
 
 
 def origin(cfg: DictConfig) -> RunOrigin:
-    """What is written beside a result of what it was made with."""
+    """Return the config, the command line and the device, which a run records with its results."""
     device = machine(cfg).device() if "trainer" in cfg else torch.device("cpu")
     return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command_line(overrides()), device)

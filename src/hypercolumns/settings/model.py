@@ -1,4 +1,4 @@
-"""From a config to backbones, classifiers and finished models."""
+"""Build backbones, classifiers, samplers and segmenters from a config."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ from hypercolumns.settings.machine import machine
 
 
 def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
-    """The backbone that the config names.
+    """Build the backbone that the config describes.
 
     Args:
         cfg: the config.
-        like: a backbone whose weights and normalisation it gets, in place of those that the config names.
+        like: a backbone whose weights and normalisation replace those of the config; None: use the config.
 
     Raises:
-        HypercolumnsError: if `like` is of another network.
+        HypercolumnsError: if `like` has another network.
     """
     settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
     if like is None:
@@ -36,12 +36,12 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
     if like.network != settings["network"]:
         raise HypercolumnsError(
             f"init_from={cfg.init_from} does not fit: cnn.network is {like.network}, this command has "
-            f"{settings['network']}; choose another model, or its cnn"
+            f"{settings['network']}; choose another model, or the cnn of this one"
         )
     make = get_class(settings.pop("_target_"))
-    own = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
+    normalisation = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
     with setting_prefix("cnn."):
-        copied: Backbone = make(**settings | own | {"weights": like.body.state_dict()})
+        copied: Backbone = make(**settings | normalisation | {"weights": like.body.state_dict()})
     return copied
 
 
@@ -51,71 +51,97 @@ def _new_backbone(cfg: DictConfig, settings: dict[str, Any]) -> Backbone:
     except HypercolumnsError as error:
         if "model" not in cfg.cnn:
             raise
-        # The setting that names a network of timm.
+        # cnn=timm names its network by cnn.model.
         raise HypercolumnsError(str(error).replace("cnn.network=timm/", "cnn.model=", 1)) from error
     return network
 
 
 def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
-    """A new classifier, its weights decided by the seed."""
+    """Build a new classifier.
+
+    Args:
+        cfg: the config; its seed decides the weights.
+        channels: the length of a hypercolumn.
+        classes: the number of classes.
+
+    Returns:
+        A classifier with random weights, not yet standardised.
+    """
     with randomness.seeded(cfg.seed, "classifier"):
         new: Classifier = part("classifier", cfg.classifier, channels=channels, classes=classes)
     return new
 
 
 def sampler(cfg: DictConfig) -> Sampler:
-    """The sampler of pixels."""
-    made: Sampler = part("sampler", cfg.sampler)
-    return made
+    """Build the sampler that chooses pixels."""
+    sampler: Sampler = part("sampler", cfg.sampler)
+    return sampler
 
 
 def finished_model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
-    """The model that the setting `model` names.
+    """Load the model that the setting `model` names.
 
     Raises:
-        HypercolumnsError: unless it has the classes of the images.
+        HypercolumnsError: if its classes are not those of the images.
     """
     path = expand_path("model", cfg.model)
     with setting_prefix("model="):
         segmenter = Segmenter.load(path)
     if segmenter.classes != images.classes:
         raise HypercolumnsError(
-            f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} "
-            f"{', '.join(images.classes)}; give data.classes=<a file of the model's classes> if the masks hold those"
+            f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} has "
+            f"{', '.join(images.classes)}; give data.classes=<a file of the model's classes> if the masks use those"
         )
     configure_inference(segmenter, cfg)
     return segmenter
 
 
 def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
-    """The model that tells a sampler, in stage extract, where it is unsure."""
+    """Load the model whose uncertainty guides the sampler in stage extract.
+
+    Raises:
+        HypercolumnsError: if the settings name no model, or its classes are not those of the images.
+    """
     if cfg.model is None:
         raise HypercolumnsError(
-            f"sampler={cfg.sampler.kind} asks a model which pixels to take; give model=<the model.safetensors "
+            f"sampler={cfg.sampler.kind} needs a trained model to choose pixels; give model=<the model.safetensors "
             f"of a finished run>, or choose another sampler"
         )
     return finished_model(cfg, images).to(machine(cfg).device())
 
 
 def extractor(cfg: DictConfig, backbone: Backbone, resize: tuple[int, int] | None = None) -> HypercolumnExtractor:
-    """The hypercolumns of a backbone.
+    """Build the extractor of a backbone's hypercolumns.
 
     Args:
         cfg: the config.
         backbone: the backbone.
-        resize: (height, width) at which it sees the images; None: at their own.
+        resize: (height, width) in pixels to which images are resized for the backbone; None: no resizing.
+
+    Returns:
+        An extractor with the alignment and the window size of the config.
     """
     limit = {"max_window_pixels": cfg.max_window_pixels} if "max_window_pixels" in cfg else {}
     return HypercolumnExtractor(backbone, cfg.alignment, resize, **limit)
 
 
 def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, images: DatasetIndex) -> Segmenter:
-    """The model of these parts, with the classes and colours of the images."""
+    """Build the complete model.
+
+    Args:
+        cfg: the config.
+        backbone: the backbone.
+        classifier: a classifier of the backbone's hypercolumns.
+        images: the data set, which gives the classes and their colours.
+
+    Returns:
+        The segmenter, which shares the backbone and the classifier.
+    """
     return Segmenter(extractor(cfg, backbone, resize(cfg)), classifier, images.classes, images.palette)
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:
-    """What a model is, in the words of settings: for comparison with a command's."""
+    """Describe a model by the names of settings, for a comparison with the settings of a command."""
     head = segmenter.classifier
     return {
         "cnn": segmenter.backbone.fingerprint(),

@@ -1,4 +1,4 @@
-"""From the config of predict.py to the options of a prediction."""
+"""Check the config of predict.py and read its options."""
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -11,25 +11,27 @@ from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 
 
 def check_predict_settings(cfg: DictConfig) -> None:
-    """Check the settings of a prediction, before any work.
+    """Check the settings of a prediction before any work starts.
 
     Raises:
-        HypercolumnsError: for a value that can't be, nothing to write, and masks without predicted masks.
+        HypercolumnsError: if a value is invalid, no output is selected, or `masks` is given without `outputs.mask`.
     """
     for setting in PREDICT_SETTINGS:
         if setting.check is not None:
             setting.check(setting.name, OmegaConf.select(cfg, setting.name))
     if not any(cfg.outputs.values()):
-        raise HypercolumnsError(f"nothing is wanted: set one of {', '.join(f'outputs.{name}' for name in cfg.outputs)}")
+        raise HypercolumnsError(
+            f"no output is selected; set one of {', '.join(f'outputs.{name}' for name in cfg.outputs)}"
+        )
     if cfg.masks is not None and not cfg.outputs.mask:
-        raise HypercolumnsError("masks= compares them with the masks that are written; leave outputs.mask=true")
+        raise HypercolumnsError("masks= is compared with the predicted masks; leave outputs.mask=true")
 
 
 def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
     """Read the options of a prediction on a device from checked settings.
 
     Raises:
-        HypercolumnsError: for options that don't go together, and an output whose package is not installed.
+        HypercolumnsError: if options can't be combined, or the package that an output needs is not installed.
     """
     outputs = tuple(name for name in OUTPUTS if cfg.outputs[name])
     for name in outputs:
@@ -52,7 +54,11 @@ def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name, `auto` for an accelerator if there is one; raises HypercolumnsError if it can't be."""
+    """Return the device of a name; `auto` is an accelerator if there is one, else the CPU.
+
+    Raises:
+        HypercolumnsError: if the device can't be used.
+    """
     if name == "meta":
         raise HypercolumnsError("device=meta holds no values; try device=auto")
     if name == "auto":
@@ -67,7 +73,7 @@ def find_device(name: str) -> torch.device:
 
 
 def use_bf16(precision: int | str, device: torch.device) -> bool:
-    """Whether to predict in bf16: `auto` does on GPUs that compute in it."""
+    """Return whether to predict in bfloat16; `auto` does on GPUs that support it."""
     if str(precision) == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return str(precision) == "bf16"

@@ -1,4 +1,4 @@
-"""Every setting of predict.py, one line each: how it is checked, and whether it is a path."""
+"""The declarations of all settings of predict.py: their checks, and which are paths."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,12 +10,13 @@ PRECISIONS = ("auto", "32", "bf16")
 
 
 class PredictSetting(NamedTuple):
-    """A setting of predict.py.
+    """The declaration of a setting of predict.py.
 
     Attributes:
-        name: with the name of its group.
-        check: called with its name and value, raises ArgumentError; None where what is made of it is checked.
-        path: whether its value is a path, which is taken as it is typed.
+        name: the name on the command line, with its group (`outputs.mask`).
+        check: called with the name and the value; raises ArgumentError for an invalid value. None: the class or
+            function that uses the value checks it.
+        path: whether the value is a path, which the command line passes on without parsing.
     """
 
     name: str
@@ -27,17 +28,17 @@ def check_path(name: str, value: object) -> None:
     """Check a setting that must be a path.
 
     Raises:
-        ArgumentError: unless it is a text that is not empty.
+        ArgumentError: if the value is empty or not a text.
     """
     if not isinstance(value, str) or not value:
-        raise ArgumentError(f"{name}={value} must be a path; several go on the lines of a .txt")
+        raise ArgumentError(f"{name}={value} must be a path; for several, give a .txt file with one path per line")
 
 
 def check_precision(name: str, value: object) -> None:
     """Check the setting `precision`.
 
     Raises:
-        ArgumentError: unless it is one of `PRECISIONS`.
+        ArgumentError: if the value is not one of `PRECISIONS`.
     """
     if str(value) not in PRECISIONS:
         raise ArgumentError(f"{name}={value} must be {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")

@@ -1,8 +1,8 @@
-"""Every setting of train.py, one line each: which stages take it, what it decides, and how it is checked.
+"""The declarations of all settings of train.py: the stages that take them, what they decide, and their checks.
 
-A default and its meaning stand in `conf/`. All else is derived from a setting's line here: the checks, the identity of
-runs, the columns of TensorBoard's table, which values are taken as they are typed, which stages refuse it, and
-docs/settings.md.
+The default and the meaning of a setting stand in `conf/`. Everything else is derived from its declaration here: the
+checks, the identity of runs, the columns of TensorBoard's table, the paths that the command line quotes, the stages
+that refuse it, and docs/settings.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,39 +29,40 @@ from hypercolumns.settings.value_checks import (
 
 Config = Mapping[str, Any]
 
-MISSING = object()  # the neutral value of a setting that has none
+MISSING = object()  # stands for the neutral value of a setting without one
 
 COMPARE, EVALUATE, VALIDATE = ("compare",), ("evaluate",), ("validate",)
 EXTRACT, PRETRAIN, TRAIN, RANK = ("extract",), ("pretrain",), ("train",), ("rank_taps",)
-FITTING = (*PRETRAIN, *TRAIN)  # stages that train
-SAMPLED = (*EXTRACT, *FITTING, *RANK, "verify")  # stages that make a store of samples, or find one
+FITTING = (*PRETRAIN, *TRAIN)  # stages that train a model
+SAMPLED = (*EXTRACT, *FITTING, *RANK, "verify")  # stages that write a store of samples, or look for one
 SCORING = (*FITTING, *EVALUATE)  # stages that score images
-ON_MACHINE = (*EXTRACT, *FITTING, *EVALUATE)  # stages that several processes can share
+ON_MACHINE = (*EXTRACT, *FITTING, *EVALUATE)  # stages that can run in several processes
 IMAGES = (*SAMPLED, *EVALUATE, *VALIDATE)  # stages that read images
 EVERY = (*IMAGES, *COMPARE)
 IN_ALL = (*EXTRACT, *FITTING)  # stages that stage=all runs
 STAGES = ("all", *EVERY)
 
-# What a setting decides where it is not, by its value, a part of the identity of a stage's runs.
-NOTHING = ("nothing",)  # where things lie, how fast it goes, what is shown
-FEATURES = ("features",)  # the hypercolumns, which are identified by what they are made of
-INPUT = ("input",)  # which store or model a stage takes, which is identified by its contents
-SCORES = ("scores",)  # how a finished run is scored, which is written beside its scores
+# Values of `Setting.decides` for settings whose own values are not part of the identity of a stage's runs.
+NOTHING = ("nothing",)  # the setting changes only locations, speed or output on the screen
+FEATURES = ("features",)  # decides the hypercolumns; fingerprints of data and CNN stand in the identity instead
+INPUT = ("input",)  # decides which store or model a stage reads; a hash of its contents stands in the identity instead
+SCORES = ("scores",)  # decides how a finished run is scored; the value is written next to the scores
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its default and its meaning.
+    """The declaration of a setting, or of an entry of a group (`optimizer.lr`) that differs from its group.
 
     Attributes:
-        name: as on the command line; the entries of a group need a line only if more is to be said of them.
-        stages: that take it; empty for an entry: those of its group. What extract, pretrain or train takes, all does.
-        decides: the stages whose results its value decides, or what else it decides.
-        check: raises ArgumentError for a value that can't be.
-        neutral: the value at which it changes nothing, and is left out of identities.
-        when: whether it has an effect at all with the other settings; where not, it is left out of identities.
-        path: whether its value is a path or a pattern, which is taken as it is typed.
-        column: its name in TensorBoard's table of hyperparameters, if it has a column.
+        name: the name on the command line.
+        stages: the stages that take the setting; empty for an entry with the stages of its group. Stage all also takes
+            what extract, pretrain or train take.
+        decides: the stages whose results depend on the value, or one of NOTHING, FEATURES, INPUT and SCORES.
+        check: called with the name and the value; raises ArgumentError for an invalid value.
+        neutral: the value that has no effect; identities leave it out. MISSING if every value has an effect.
+        when: whether the setting has an effect, given all settings; identities leave it out otherwise. None: always.
+        path: whether the value is a path or a pattern, which the command line passes on without parsing.
+        column: the name of its column in TensorBoard's table of hyperparameters; None: no column.
     """
 
     name: str
@@ -75,12 +76,12 @@ class Setting:
 
 
 def trains_backbone(cfg: Config) -> bool:
-    """Whether stage train trains the backbone too."""
+    """Return whether stage train also trains the backbone."""
     return bool(cfg["cnn"]["trainable"])
 
 
 def samples_pixels(cfg: Config) -> bool:
-    """Whether the sampler chooses the pixels of stage train."""
+    """Return whether the sampler chooses the pixels that stage train trains on."""
     return bool(cfg["pixels"] == "sampler")
 
 
@@ -92,7 +93,7 @@ SETTINGS = (
     Setting("overwrite", (*ON_MACHINE, *RANK), NOTHING, check_bool),
     Setting("last_stage", ("all",), NOTHING, one_of("pretrain", "train")),
     Setting("seed", (*SAMPLED, *EVALUATE, *COMPARE), (*FITTING, *RANK), at_least(0), column="seed"),
-    # images
+    # Images.
     Setting("data", IMAGES, FEATURES),
     Setting("data.root", (), FEATURES, path=True),
     Setting("data.classes", (), FEATURES, path=True),
@@ -108,7 +109,7 @@ SETTINGS = (
     Setting("data.on_bad", (), FEATURES, one_of("error", "skip")),
     Setting("max_pixels", IMAGES, NOTHING, at_least(1)),
     Setting("num_workers", IMAGES, NOTHING, at_least(0)),
-    # hypercolumns
+    # Hypercolumns.
     Setting("cnn", (*SAMPLED, *EVALUATE), FEATURES),
     Setting("cnn.name", (), FEATURES, check_folder_name, column="cnn"),
     Setting("cnn.weights", SAMPLED, FEATURES, path=True),
@@ -122,20 +123,20 @@ SETTINGS = (
     Setting("resize", SAMPLED, FEATURES, check_image_size, column="resize"),
     Setting("max_window_pixels", ON_MACHINE, NOTHING, at_least(1)),
     Setting("compile", ON_MACHINE, NOTHING, check_bool),
-    # samples
+    # Samples.
     Setting("sampler", SAMPLED, TRAIN, when=samples_pixels, column="sampler"),
     Setting("extract", SAMPLED, INPUT, check_needed_group),
     Setting("samples", (*EXTRACT, *PRETRAIN, *RANK, "verify"), INPUT, path=True),
     Setting("model", (*SAMPLED, *EVALUATE), INPUT, path=True),
     Setting("embedding", EXTRACT, NOTHING, at_least(0)),
-    # the machine
+    # Machine.
     Setting("trainer", ON_MACHINE, FITTING),
     Setting("trainer.precision", SCORING, FITTING),
     Setting("trainer.accelerator", (), NOTHING),
     Setting("trainer.devices", (), NOTHING),
     Setting("trainer.num_nodes", (), NOTHING),
     Setting("trainer.strategy", (), NOTHING),
-    # training
+    # Training.
     Setting("trainer.max_epochs", FITTING, FITTING, at_least(1), column="epochs"),
     Setting("trainer.log_every_n_steps", FITTING, NOTHING, at_least(1)),
     Setting("trainer.gradient_clip_val", FITTING, FITTING, optional(check_number)),
@@ -170,7 +171,7 @@ SETTINGS = (
     Setting("augment.grayscale", (), TRAIN, neutral=0.0),
     Setting("augment.gaussian_blur", (), TRAIN, neutral=0.0),
     Setting("wise_ft_alpha", TRAIN, TRAIN, optional(check_fraction), neutral=None, column="wise_ft_alpha"),
-    # scores
+    # Scores.
     Setting("boundary_width", SCORING, SCORES, at_least(1)),
     Setting("bootstrap_samples", (*SCORING, *COMPARE), SCORES, at_least(0)),
     Setting("group_pattern", (*SCORING, *COMPARE), SCORES, optional(check_pattern), path=True),
@@ -190,11 +191,7 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 def stages_of(name: str) -> tuple[str, ...]:
-    """The stages that take a setting; all of them if nothing is known of it.
-
-    Args:
-        name: of a setting, or of an entry of a group.
-    """
+    """Return the stages that take a setting or an entry of a group; all stages if it is not declared."""
     while name:
         setting = BY_NAME.get(name)
         if setting is not None and setting.stages:
@@ -204,9 +201,10 @@ def stages_of(name: str) -> tuple[str, ...]:
 
 
 def decides(name: str, stage: str) -> bool:
-    """Whether the value of a setting, or of an entry of a group, decides the results of a stage.
+    """Return whether the results of a stage depend on the value of a setting or of an entry of a group.
 
-    That of the CNN and of the samples does in each stage that takes it: through the store, if not by itself.
+    The settings of the groups cnn, extract and sampler decide the results of every stage that takes them, if only
+    through the store that the stage reads.
     """
     while name:
         setting = BY_NAME.get(name)
@@ -218,21 +216,21 @@ def decides(name: str, stage: str) -> bool:
 
 
 def stages_named(arguments: list[str]) -> list[str]:
-    """The stages that a command line names, several in a sweep over them; `all` where it names none."""
+    """Return the stages that a command line names: several in a sweep over stages, `all` if it names none."""
     named = [argument.partition("=")[2] for argument in arguments if argument.startswith("stage=")]
     return named[-1].split(",") if named else ["all"]
 
 
 def setting_of(override: str) -> str:
-    """The name of the setting that an override sets, such as `optimizer.lr` of `++optimizer.lr=1e-3`."""
+    """Return the name of the setting that an override sets, such as `optimizer.lr` for `++optimizer.lr=1e-3`."""
     return override.lstrip("+~").partition("=")[0].partition("@")[0]
 
 
 def taken(stage: str, overrides: list[str]) -> list[str]:
-    """Those overrides that a stage takes."""
+    """Keep the overrides of settings that a stage takes."""
     return [override for override in overrides if stage in stages_of(setting_of(override))]
 
 
 def not_taken(name: str, stage: str) -> str:
-    """What a user is told of a setting that a stage does not take."""
+    """Return the error message for a setting that a stage does not take."""
     return f"{name} is not a setting of stage={stage}, but of {', '.join(stages_of(name))}; leave it out here"

@@ -1,4 +1,4 @@
-"""Which store and which model a stage starts from."""
+"""Find the store or the model that a stage starts from."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,31 +16,51 @@ from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.identity import sample_settings, stage_dir
 from hypercolumns.store import SampleStore, fingerprint_of
 
-SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")  # an experiment may have a sampler of its own
+SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")  # an experiment may choose a sampler
 
 
 def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Identity) -> Path:
-    """Where stage extract writes: the folder that `samples` names, or else one named by the fingerprint.
+    """Return the folder that stage extract writes to: the one that `samples` names, or one named by the fingerprint.
+
+    Args:
+        cfg: the config of stage extract.
+        images: the data set.
+        fingerprint: everything that decides the contents of the store.
+
+    Returns:
+        The folder, which need not exist yet.
 
     Raises:
-        HypercolumnsError: if another store is there, or files of another kind, unless the former may be overwritten.
+        HypercolumnsError: if the folder holds another store and `overwrite` is false, or files that are no store.
     """
     if cfg.samples is None:
         return stage_dir(cfg, images, "samples") / short_hash(fingerprint)
     folder = local_path(cfg, "samples")
-    found = fingerprint_of(folder) if folder.is_dir() else None
-    if found is None and folder.exists() and not (folder.is_dir() and is_vacant(folder)):
+    existing = fingerprint_of(folder) if folder.is_dir() else None
+    if existing is None and folder.exists() and not (folder.is_dir() and is_vacant(folder)):
         raise HypercolumnsError(f"samples={folder} holds other files; name a new folder for the store, or an empty one")
-    if found is not None and not cfg.overwrite:
-        _refuse_unless_fits(f"samples={folder}", found, fingerprint)
+    if existing is not None and not cfg.overwrite:
+        _refuse_unless_fits(f"samples={folder}", existing, fingerprint)
     return folder
 
 
 def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> SampleStore:
-    """The store that `samples` names, or else the newest finished one that fits.
+    """Find the store that `samples` names, or the newest finished store that fits the settings.
 
-    A command that names a sampler or a seed means the store made with them, if there is one; the job of a sweep in any
-    case.
+    If the command line sets a sampler or a seed, a store made with them is preferred; a job of a sweep accepts no
+    other.
+
+    Args:
+        cfg: the config of the stage.
+        images: the data set.
+        shared: the result of `identity.shared_settings`, which the store must agree with.
+
+    Returns:
+        The store, opened for reading.
+
+    Raises:
+        HypercolumnsError: if the store that `samples` names does not fit.
+        MissingInputError: if there is no store that fits.
     """
     if cfg.get("samples") is not None:
         folder = local_path(cfg, "samples")
@@ -50,37 +70,58 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Sampl
     parent = stage_dir(cfg, images, "samples")
     candidates = finished_stores(parent)
     if _names_samples():
-        meant = {"augmentation": None} | shared | sample_settings(cfg)
-        if cfg.model is None:  # which stage pretrain need not name again
-            meant.pop("model", None)
-        own = [folder for folder, found in candidates if not differences(found, meant)]
-        if own:
-            return SampleStore(own[0])
-        if compose.is_sweep_job():  # whose result must not depend on what other jobs have made
-            raise MissingInputError(f"no samples in {parent} of this sampler and seed", "extract")
-    return SampleStore(_newest(candidates, shared, f"samples in {parent}", "extract"))
+        required = {"augmentation": None} | shared | sample_settings(cfg)
+        if cfg.model is None:  # stage pretrain need not name the model that guided stage extract
+            required.pop("model", None)
+        matching = [folder for folder, fingerprint in candidates if not differences(fingerprint, required)]
+        if matching:
+            return SampleStore(matching[0])
+        if compose.is_sweep_job():  # the result must not depend on the stores that other jobs have made
+            raise MissingInputError(f"no store of samples in {parent} has this sampler and seed", "extract")
+    return SampleStore(_newest(candidates, shared, f"store of samples in {parent}", "extract"))
 
 
 def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Identity) -> Run:
-    """The newest finished run of stage pretrain that fits."""
+    """Find the newest finished run of stage pretrain that fits.
+
+    Args:
+        cfg: the config of stage train.
+        images: the data set.
+        wanted: settings that the run's identity must agree with.
+
+    Returns:
+        The run.
+
+    Raises:
+        MissingInputError: if there is none.
+    """
     parent = stage_dir(cfg, images, "pretrain")
     return Run(_newest(finished_models(parent), wanted, f"pretrained model in {parent}", "pretrain"))
 
 
 def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Identity:
-    """The store and the seed that a sweep job requires of a pretrained model, if it names a sampler or a seed."""
+    """Return what a job of a sweep requires of its pretrained model in addition to the shared settings.
+
+    Args:
+        cfg: the config of the job.
+        images: the data set.
+        shared: the result of `identity.shared_settings`.
+
+    Returns:
+        The store and the seed, if the job sets a sampler or a seed; else {}.
+    """
     if not (compose.is_sweep_job() and _names_samples()):
         return {}
     return {"samples": short_hash(find_store(cfg, images, shared).fingerprint), "seed": cfg.seed}
 
 
 def _names_samples() -> bool:
-    """Whether the command says which samples it means."""
+    """Return whether the command line sets something that decides the samples."""
     return any(override.lstrip("+").startswith(SAMPLES_PREFIXES) for override in compose.overrides())
 
 
 def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Identity, what: str, stage: str) -> Path:
-    """The first candidate that fits, or an error that says why the first one does not, and which stage makes one."""
+    """Return the first candidate that fits; raise MissingInputError, with the stage that makes one, if none does."""
     newest = None
     for folder, identity in candidates:
         differing = differences(identity, wanted)
@@ -88,10 +129,10 @@ def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Identity,
             return folder
         newest = newest or (folder, differing)
     why = f" (the newest one, {newest[0].name}: {'; '.join(newest[1])})" if newest else ""
-    raise MissingInputError(f"no {what} that fits{why}; make it first: {compose.command(stage)}", stage)
+    raise MissingInputError(f"no {what} that fits{why}; make one first: {compose.command(stage)}", stage)
 
 
 def _refuse_unless_fits(what: str, found: Identity, wanted: Identity) -> None:
     differing = differences(found, wanted)
     if differing:
-        raise HypercolumnsError(f"{what} does not fit: {'; '.join(differing)}; choose another or change the settings")
+        raise HypercolumnsError(f"{what} does not fit: {'; '.join(differing)}; choose another, or change the settings")

@@ -1,4 +1,4 @@
-"""From a config to what a training takes: loss, optimizer, trainer."""
+"""Build the loss, the optimizer and the trainer from a config."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
@@ -44,17 +44,20 @@ from hypercolumns.settings.schema import samples_pixels
 from hypercolumns.tasks.param_groups import ParamGroupConfig
 
 NON_FINITE_REMEDY = (
-    "lower optimizer.lr, set trainer.gradient_clip_val=1 or, with 16-bit numbers, trainer.precision=32-true; if it "
-    "comes with every setting, look at these images"
+    "lower optimizer.lr, set trainer.gradient_clip_val=1 or, with 16-bit numbers, trainer.precision=32-true; if "
+    "nothing helps, look at these images"
 )
 
 
 def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
-    """The loss weights of classes that the setting `class_weights` asks for.
+    """Build the class weights of the loss from the setting `class_weights`.
 
     Args:
         cfg: the config.
         count: returns the number of training pixels or samples of each class, (classes,) int64; called only if needed.
+
+    Returns:
+        None for equal weights, "batch" for weights from each batch, or weights (classes,) float32.
     """
     if cfg.class_weights == "none":
         return None
@@ -66,34 +69,37 @@ def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
 
 
 def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
-    """The loss that the config names.
+    """Build the loss that the config describes.
 
     Args:
         cfg: the config.
         count: as for `class_weights`.
 
+    Returns:
+        The loss, with its class weights.
+
     Raises:
-        HypercolumnsError: if the loss takes no weights of classes but is given some, or can't be shared by processes
-            but is.
+        HypercolumnsError: if the loss has no class weights but `class_weights` is set, or several processes share a
+            batch of a loss that does not support it.
     """
     weights = class_weights(cfg, count)
-    made: Loss = part("loss", cfg.loss)
-    what = f"loss={cfg.loss.kind}"
-    if not made.set_class_weights(weights) and weights is not None:
+    loss: Loss = part("loss", cfg.loss)
+    name = f"loss={cfg.loss.kind}"
+    if not loss.set_class_weights(weights) and weights is not None:
         raise HypercolumnsError(
-            f"class_weights={cfg.class_weights}: in {what} all classes count alike by themselves; use "
-            f"class_weights=none, or a loss with cross-entropy in it"
+            f"class_weights={cfg.class_weights}: {name} always weighs all classes equally; use "
+            f"class_weights=none, or a loss that includes cross-entropy"
         )
-    if distributed.is_distributed() and not made.supports_ddp:
+    if distributed.is_distributed() and not loss.supports_ddp:
         raise HypercolumnsError(
-            f"{what} is no sum over pixels, so several processes can't share a batch and give what one would; use "
+            f"{name} is not a sum over pixels, so several processes can't compute it from their parts of a batch; use "
             f"trainer.devices=1, or loss=cross_entropy"
         )
-    return made
+    return loss
 
 
 def optimization(cfg: DictConfig) -> dict[str, Any]:
-    """What the tasks take of the groups optimizer and scheduler: `optimizer`, `scheduler` and `param_groups`."""
+    """Return the arguments `optimizer`, `scheduler` and `param_groups` of a training task."""
     settings = plain(cfg.optimizer)
     with setting_prefix("optimizer."):
         groups = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
@@ -105,51 +111,54 @@ def optimization(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _make_optimizer(make: Callable[..., Optimizer], groups: Iterable[dict[str, Any]]) -> Optimizer:
-    """The optimizer of groups of parameters; raises HypercolumnsError if it refuses its settings."""
+    """Build the optimizer of parameter groups; raise HypercolumnsError if it refuses its settings."""
     try:
         return make(groups)
     except (TypeError, ValueError) as error:
         settings = make.keywords if isinstance(make, partial) else {}
-        said = "".join(f"{name}={value}, " for name, value in settings.items())
-        raise HypercolumnsError(f"optimizer: its settings are not right ({said}{summarize_error(error)})") from error
+        given = "".join(f"{name}={value}, " for name, value in settings.items())
+        raise HypercolumnsError(f"optimizer: invalid settings ({given}{summarize_error(error)})") from error
 
 
 def _make_scheduler(make: Callable[..., LambdaLR], optimizer: Optimizer, steps: int) -> LambdaLR:
-    """The schedule of an optimizer; raises HypercolumnsError if it refuses its settings."""
+    """Build the learning rate schedule; raise HypercolumnsError if it refuses its settings."""
     with setting_prefix("scheduler."):
         return make(optimizer, steps)
 
 
 def check_training(cfg: DictConfig) -> None:
-    """Build what a training takes of its settings, before any work.
+    """Check the settings of the loss, the optimizer and the scheduler by building them, before any work starts.
 
     Raises:
-        HypercolumnsError: for settings that can't be.
+        HypercolumnsError: if a setting is invalid.
     """
     loss(cfg, lambda: torch.ones(1))
     optimization(cfg)
 
 
 def pixel_sampler(cfg: DictConfig) -> Sampler | None:
-    """What chooses the pixels of stage train, by the setting `pixels`; None for all pixels."""
+    """Build the sampler of the pixels that stage train trains on; None for all pixels."""
     if cfg.pixels == "all":
         return None
     return sampler(cfg) if samples_pixels(cfg) else UniformSampler(cfg.pixels)
 
 
 def logger(cfg: DictConfig, events: Path) -> Any:
-    """The logger of a run, which writes to the folder `events`."""
+    """Build the logger of a run, which writes to the folder `events`."""
     return instantiate(cfg.logger, save_dir=str(events))
 
 
 def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Segmenter) -> pl.Trainer:
-    """The trainer of a run.
+    """Build the trainer of a run, with all its callbacks.
 
     Args:
         cfg: the config.
-        run: whose folders it writes to.
-        data: whose position in an epoch checkpoints hold.
-        segmenter: which checkpoints hold as a whole.
+        run: the run, to whose folders the trainer writes.
+        data: the data module, whose position within an epoch is saved in checkpoints.
+        segmenter: the complete model, which is saved in checkpoints.
+
+    Returns:
+        The trainer, ready to fit.
     """
     callbacks: list[Any] = [part(f"callbacks.{name}", callback) for name, callback in (cfg.callbacks or {}).items()]
     if cfg.ema is not None:
@@ -173,48 +182,48 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
         enable_version_counter=False,
     )
     last = ResumeCheckpoint(checkpoints_dir(run.folder), cfg.checkpoint_minutes, data)
-    callbacks += [best, last]  # in this order, so that the last one knows the best
-    made: pl.Trainer = instantiate(
+    callbacks += [best, last]  # in this order, as `last` saves the state of `best`
+    trainer: pl.Trainer = instantiate(
         cfg.trainer,
         logger=logger(cfg, run.events),
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run.folder),
-        reload_dataloaders_every_n_epochs=1,  # the order of an epoch is a function of its number
-        use_distributed_sampler=False,  # the data modules see to it
+        reload_dataloaders_every_n_epochs=1,  # each epoch's order depends on its number
+        use_distributed_sampler=False,  # the data modules share the batches among ranks
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=False,
         _convert_="all",
     )
-    announce_batches(cfg, made)
-    return made
+    announce_batches(cfg, trainer)
+    return trainer
 
 
 def announce_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
-    """Say what a step is where several processes share it.
+    """Print how several processes share the batches; nothing with one process.
 
     Raises:
-        HypercolumnsError: if they can't.
+        HypercolumnsError: if a batch is smaller than the number of processes.
     """
     if trainer.world_size == 1:
         return
     if cfg.batch_size < trainer.world_size:
         raise HypercolumnsError(
-            f"batch_size={cfg.batch_size} is of all processes, too little for {trainer.world_size} processes; "
+            f"batch_size={cfg.batch_size} counts all processes together, too few for {trainer.world_size} processes; "
             f"use batch_size={trainer.world_size} or more, or fewer processes"
         )
-    what = "samples" if cfg.stage == "pretrain" else "images"
+    unit = "samples" if cfg.stage == "pretrain" else "images"
     steps = trainer.accumulate_grad_batches
     console.print(
-        f"{cfg.stage}: {trainer.world_size} processes share batches of {cfg.batch_size} {what}, "
+        f"{cfg.stage}: {trainer.world_size} processes share batches of {cfg.batch_size} {unit}, "
         f"{cfg.batch_size / trainer.world_size:g} each"
-        f"{f', {steps} batches a step' if steps > 1 else ''}; learning rate {cfg.optimizer.lr:g}"
+        f"{f', {steps} batches per step' if steps > 1 else ''}; learning rate {cfg.optimizer.lr:g}"
     )
 
 
 def scorer(cfg: DictConfig) -> Scorer:
-    """How the stage scores images."""
+    """Build the scorer of images from the settings."""
     return Scorer(
         machine=machine(cfg),
         num_workers=cfg.num_workers,
@@ -226,10 +235,10 @@ def scorer(cfg: DictConfig) -> Scorer:
 
 
 def results(cfg: DictConfig, columns: Mapping[str, Any]) -> Results:
-    """How the results of a stage are scored and written.
+    """Build the object that scores the results of a stage and writes them.
 
     Args:
         cfg: the config.
-        columns: of TensorBoard's table of hyperparameters.
+        columns: the columns of TensorBoard's table of hyperparameters.
     """
     return Results(scorer(cfg), partial(logger, cfg), columns, per_class=cfg.stage == "evaluate")

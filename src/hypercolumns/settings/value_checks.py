@@ -1,31 +1,32 @@
-"""Checks of the values of settings, for the lines of `schema`."""
+"""Checks of the values of settings, used by the declarations in `schema`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from hypercolumns.errors import HypercolumnsError, check_fraction, check_int, check_number, is_int
 
-Check = Callable[[str, Any], None]  # of a setting's name and value; raises HypercolumnsError for a wrong one
-MAX_LR = 1e30  # no optimizer takes more; float32 ends at 3e38
+# Takes the name and the value of a setting; raises HypercolumnsError if the value is invalid.
+Check = Callable[[str, Any], None]
+MAX_LR = 1e30  # leaves optimizers room for multiples of it below the float32 maximum, 3e38
 
 
 def optional(check: Check) -> Check:
-    """The same check, which lets null pass."""
+    """Extend a check to accept null (None) as well."""
     return lambda name, value: None if value is None else check(name, value)
 
 
 def at_least(minimum: int) -> Check:
-    """A check for an integer of at least `minimum`."""
+    """Return a check that the value is an integer of at least `minimum`."""
     return lambda name, value: check_int(name, value, minimum)
 
 
 def below(limit: float) -> Check:
-    """A check for a number from 0 up to, but not including, `limit`."""
+    """Return a check that the value is a number from 0 to below `limit`."""
     return lambda name, value: check_number(name, value, below=limit)
 
 
 def one_of(*values: str) -> Check:
-    """A check for one of some words."""
+    """Return a check that the value is one of `values`."""
 
     def check(name: str, value: object) -> None:
         if value not in values:
@@ -35,29 +36,29 @@ def one_of(*values: str) -> Check:
 
 
 def check_group(name: str, value: object) -> None:
-    """Check that a group of settings is one.
+    """Check that a group of settings is a mapping, or null.
 
     Raises:
-        HypercolumnsError: for a single value.
+        HypercolumnsError: if it is a single value.
     """
     if value and not isinstance(value, Mapping):
         raise HypercolumnsError(f"{name}={value} is a group of settings; set one of them, {name}.<name>=...")
 
 
 def check_needed_group(name: str, value: object) -> None:
-    """Check that a group of settings is one, and not null.
+    """Check that a group of settings is a mapping.
 
     Raises:
-        HypercolumnsError: for a single value, and null.
+        HypercolumnsError: if it is a single value or null.
     """
     check_group(name, value or "null")
 
 
 def check_callbacks(name: str, value: Any) -> None:
-    """Check that each callback is a group of settings.
+    """Check that each callback is a mapping of settings.
 
     Raises:
-        HypercolumnsError: for a single value.
+        HypercolumnsError: if a callback is a single value.
     """
     for entry, settings in (value or {}).items():
         if not isinstance(settings, Mapping):
@@ -68,31 +69,31 @@ def check_callbacks(name: str, value: Any) -> None:
 
 
 def check_metric_of_val(name: str, value: object) -> None:
-    """Check the metric that tells the best epoch.
+    """Check the name of the metric that chooses the best epoch.
 
     Raises:
-        HypercolumnsError: unless it is one of the val images.
+        HypercolumnsError: if it is null or not a validation metric.
     """
     if value is None:
-        raise HypercolumnsError(f"{name}=null: a training needs a figure to tell its best epoch by, such as val/loss")
+        raise HypercolumnsError(f"{name}=null: training needs a metric that chooses the best epoch, such as val/loss")
     if not str(value).startswith("val/"):
-        raise HypercolumnsError(f"{name}={value} must be a figure of the val images, such as val/loss")
+        raise HypercolumnsError(f"{name}={value} must be a validation metric, such as val/loss")
 
 
 def check_optimizer_number(name: str, value: object) -> None:
-    """Check a learning rate, or another number that an optimizer multiplies with.
+    """Check a learning rate, a weight decay or a momentum.
 
     Raises:
-        ArgumentError: unless it is a number from 0 to below `MAX_LR`.
+        ArgumentError: if it is not a number from 0 to below `MAX_LR`.
     """
     check_number(name, value, below=MAX_LR)
 
 
 def check_image_size(name: str, value: object) -> None:
-    """Check the size that images are shown to a network at.
+    """Check the size to which images are resized for the network.
 
     Raises:
-        HypercolumnsError: unless it is [height, width], or null.
+        HypercolumnsError: if it is neither [height, width] nor null.
     """
     sides = value if isinstance(value, list) else []
     if value is not None and not (len(sides) == 2 and all(is_int(side, 1) for side in sides)):
@@ -100,10 +101,10 @@ def check_image_size(name: str, value: object) -> None:
 
 
 def check_class_weights(name: str, value: object) -> None:
-    """Check how the loss weights classes.
+    """Check the class weights of the loss.
 
     Raises:
-        HypercolumnsError: unless it is a word or a fraction that is known.
+        HypercolumnsError: if the value is neither none, balanced or batch nor a number from 0 to 1.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         check_fraction(name, value)
@@ -115,20 +116,20 @@ def check_class_weights(name: str, value: object) -> None:
 
 
 def check_pixels(name: str, value: object) -> None:
-    """Check which pixels of an image are trained on.
+    """Check the choice of the pixels that are trained on.
 
     Raises:
-        HypercolumnsError: unless it is a number of pixels, all, or sampler.
+        HypercolumnsError: if the value is neither a number of pixels nor all or sampler.
     """
     if value not in ("all", "sampler") and not is_int(value, 1):
-        raise HypercolumnsError(f"{name}={value} must be all, a number of pixels an image, or sampler")
+        raise HypercolumnsError(f"{name}={value} must be all, a number of pixels per image, or sampler")
 
 
 def check_number_of_images(name: str, value: object) -> None:
-    """Check how many images are scored.
+    """Check the number of images to score.
 
     Raises:
-        HypercolumnsError: unless it is a number, or all.
+        HypercolumnsError: if the value is neither a number of at least 0 nor all.
     """
     if value != "all" and not is_int(value, 0):
         raise HypercolumnsError(f"{name}={value} must be all, or a number of images (0 for none)")

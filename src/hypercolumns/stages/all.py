@@ -1,4 +1,4 @@
-"""Stage all: extract, pretrain and, unless it is told to end before, train."""
+"""Stage all: extract, pretrain and, unless `last_stage` ends it earlier, train."""
 
 from omegaconf import DictConfig
 
@@ -12,7 +12,10 @@ from hypercolumns.store import INDEX
 
 
 def run_all(cfg: DictConfig) -> Run:
-    """Run each stage on what the one before made, with a config of its own, composed of the same overrides."""
+    """Run each stage on the result of the one before, and return the last run.
+
+    The config of each stage is composed from the overrides of this command that the stage takes.
+    """
     check_settings(cfg)
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()
     samples = cfg.samples if finished else extract(compose_stage("extract"))

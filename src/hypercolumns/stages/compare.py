@@ -1,4 +1,4 @@
-"""Stage compare: two evaluations of the same images."""
+"""Stage compare: compare two evaluations of the same images."""
 
 from pathlib import Path
 
@@ -18,12 +18,19 @@ from hypercolumns.settings.machine import origin
 
 
 def compare_runs(cfg: DictConfig) -> Path:
-    """Print and write how the run `evaluation` differs from the run `baseline`; returns the folder of the result."""
+    """Compare the run `evaluation` with the run `baseline`, and print and write the result.
+
+    Returns:
+        The folder of the result.
+
+    Raises:
+        HypercolumnsError: if a setting does not name a scored run, or the runs scored different images.
+    """
     check_settings(cfg)
     quiet_libraries()
     if cfg.evaluation is None or cfg.baseline is None:
         raise HypercolumnsError(
-            "stage=compare needs evaluation=<the folder of a run that was scored> and baseline=<that of another>"
+            "stage=compare needs evaluation=<the folder of a scored run> and baseline=<the folder of another one>"
         )
     files = {setting: _counts(cfg, setting) for setting in ("evaluation", "baseline")}
     evaluation, baseline = map(Evaluation.load, files.values())
@@ -34,8 +41,8 @@ def compare_runs(cfg: DictConfig) -> Path:
     key = short_hash([compared, cfg.group_pattern, cfg.bootstrap_samples, cfg.seed])
     folder = local_path(cfg, "runs") / "comparisons" / key
     write_json(folder / "comparison.json", {"compared": compared, **result})
-    made_with = origin(cfg)
-    write_json(folder / "environment.json", environment(made_with.command, made_with.device))
+    run_origin = origin(cfg)
+    write_json(folder / "environment.json", environment(run_origin.command, run_origin.device))
     write_comparison(folder / "comparison.csv", result)
     print_comparison(result, files["evaluation"].parent, files["baseline"].parent)
     console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)
@@ -43,13 +50,13 @@ def compare_runs(cfg: DictConfig) -> Path:
 
 
 def _counts(cfg: DictConfig, setting: str) -> Path:
-    """The counts in the folder that a setting names."""
+    """Return the file of confusion counts in the folder that a setting names."""
     folder = local_path(cfg, setting)
     folder = folder.parent if folder.is_file() else folder
     counts = Run(folder).counts
     if not counts.is_file():
         raise HypercolumnsError(
-            f"{setting}={cfg[setting]} holds no {counts.name}; give the folder of a run that scored images: of stage "
-            f"evaluate, pretrain or train, or the out= of predict.py with masks="
+            f"{setting}={cfg[setting]} holds no {counts.name}; give the folder of a run that scored images (of stage "
+            f"evaluate, pretrain or train), or the folder out= of predict.py with masks="
         )
     return counts

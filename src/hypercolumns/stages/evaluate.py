@@ -1,4 +1,4 @@
-"""Stage evaluate: a finished model, or ready-made masks, against the true masks of a split."""
+"""Stage evaluate: score a finished model, or predicted masks, against the true masks of a split."""
 
 import dataclasses
 from collections.abc import Callable
@@ -31,19 +31,19 @@ from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.model import finished_model
 from hypercolumns.tasks import LabelPredictor
 
-ALL = "given"  # in place of a split, where masks are in a folder
+ALL = "given"  # the name of the only split, if `masks` names a folder
 
 
 class Subject(NamedTuple):
-    """What is evaluated.
+    """The model or the masks to evaluate.
 
     Attributes:
-        images: with the split alone that is scored.
-        split: its name.
+        images: the data set, reduced to the split that is scored.
+        split: the name of the split.
         cnn: the name of the folder for the run.
-        about: what decides the result besides the images.
-        name: for people.
-        score: scores it.
+        about: what decides the result in addition to the images.
+        name: the path of the model or the masks, for messages and tables.
+        score: scores the images with a scorer.
     """
 
     images: DatasetIndex
@@ -55,20 +55,22 @@ class Subject(NamedTuple):
 
 
 def evaluate(cfg: DictConfig) -> Run:
-    """Score, and write all there is to see of it; returns the run.
+    """Score a model or masks, write the results, and return the run.
 
     Raises:
-        HypercolumnsError: if the settings name no model and no predictions, or both, or what does not fit the data.
+        HypercolumnsError: if the settings name neither a model nor predictions, or both, or if they do not fit the
+            data.
     """
     check_settings(cfg)
     quiet_libraries()
     distributed.launch(machine(cfg))
     if (cfg.model is None) == (cfg.predictions is None):
         raise HypercolumnsError(
-            "stage=evaluate needs model=<the model.safetensors of a finished run>, or predictions=<a folder of masks>"
+            "stage=evaluate needs either model=<the model.safetensors of a finished run>, or predictions=<a folder of "
+            "masks>"
         )
     if cfg.masks is not None and cfg.predictions is None:
-        raise HypercolumnsError("masks= goes with predictions=; a model is scored on the images and masks of data=")
+        raise HypercolumnsError("masks= needs predictions=; a model is scored on the images and masks of data=")
     subject = _model(cfg) if cfg.predictions is None else _masks(cfg)
     images, split, about = subject.images, subject.split, subject.about
     identity = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about}
@@ -130,19 +132,19 @@ def _masks(cfg: DictConfig) -> Subject:
 
 
 def _of_split(images: DatasetIndex, split: str) -> DatasetIndex:
-    """The images of one split alone."""
+    """Reduce a data set to one split."""
     if split not in images.splits:
         raise HypercolumnsError(f"split={split} is not known; choose one of {', '.join(images.splits)}")
     return dataclasses.replace(images, splits={split: images.splits[split]})
 
 
 def _mask_set(cfg: DictConfig, predictions: Path) -> DatasetIndex:
-    """The masks in the folder that `masks` names, each with the prediction of its name in place of an image."""
+    """Pair the true masks in the folder `masks` with the predicted masks of the same names."""
     set_max_pixels(cfg.max_pixels)
     pairs = mask_pairs(predictions, expand_path("masks", cfg.masks))
     if cfg.data.get("classes") is None and cfg.data.kind != "voc":
         raise HypercolumnsError(
-            "masks= needs the names of the classes: data.classes=<a file, one a line>, with data=voc or data=folder"
+            "masks= needs the names of the classes: data.classes=<a file, one per line>, with data=voc or data=folder"
         )
     with setting_prefix("data."):
         classes = list(CLASSES) if cfg.data.get("classes") is None else read_classes(cfg.data.classes)

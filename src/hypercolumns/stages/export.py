@@ -1,4 +1,4 @@
-"""Export a finished model, for use without this package: predict.py with the setting `export`."""
+"""Export a finished model for use without this package: predict.py with the setting `export`."""
 
 from omegaconf import DictConfig
 
@@ -13,10 +13,10 @@ FORMATS = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
 
 
 def export(cfg: DictConfig) -> None:
-    """Write <out>/model.onnx or <out>/model.pt2.
+    """Write <out>/model.onnx or <out>/model.pt2, and print how well it agrees with the model.
 
     Raises:
-        HypercolumnsError: for an unknown format, and if the file is there and may not be overwritten.
+        HypercolumnsError: if the format is unknown, or the file exists and `overwrite` is false.
     """
     if cfg.export not in FORMATS:
         raise HypercolumnsError(f"export={cfg.export} is not known; choose one of {', '.join(FORMATS)}")
@@ -25,11 +25,13 @@ def export(cfg: DictConfig) -> None:
     if path.exists():
         check_bool("overwrite", cfg.overwrite)
         if not cfg.overwrite:
-            raise HypercolumnsError(f"{path} is there already; choose another out=, or replace it by overwrite=true")
+            raise HypercolumnsError(f"{path} exists already; choose another out=, or set overwrite=true")
     with setting_prefix("model="):
         segmenter = Segmenter.load(expand_path("model", cfg.model))
     with setting_prefix("export_"):
         agreement = write(segmenter, path, cfg.export_input, cfg.export_output)
-    console.print(f"{path}: {agreement.labels:.2%} of the labels are the model's own, on images of noise", markup=False)
+    console.print(
+        f"{path}: {agreement.labels:.2%} of the labels agree with the model's, on images of noise", markup=False
+    )
     if agreement.logits is not None:
-        console.print(f"logits differ by {agreement.logits:.1e} of their range at most", markup=False)
+        console.print(f"logits differ by at most {agreement.logits:.1e} of their range", markup=False)

@@ -1,4 +1,4 @@
-"""Stage extract: images and masks in, a store of sampled hypercolumns out."""
+"""Stage extract: sample the hypercolumns of images with masks into a store."""
 
 import functools
 import itertools
@@ -33,14 +33,13 @@ from hypercolumns.settings.machine import machine
 from hypercolumns.settings.stage_inputs import store_folder
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreInUseError, StoreWriter
 
-SECONDS_BETWEEN_LOOKS = 0.5  # at what other processes have done
+POLL_SECONDS = 0.5  # between checks for shards that other processes write
 
 
 def extract(cfg: DictConfig) -> Path:
-    """Make the store that the config asks for, or what is missing of it; returns its folder.
+    """Write the store that the config describes, or the missing part of it, and return its folder.
 
-    Several processes may do so at once, started together or not, and share the work; each returns when the store is
-    finished.
+    Several processes, started together or separately, share the work. Each returns when the store is finished.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -76,17 +75,17 @@ def extract(cfg: DictConfig) -> Path:
 
 
 def _clear(writer: StoreWriter) -> None:
-    """Remove the store that is there; raises HypercolumnsError if another process is writing to it."""
+    """Remove the existing store; raise HypercolumnsError if another process is writing to it."""
     try:
         writer.clear()
     except StoreInUseError as error:
         raise HypercolumnsError(
-            f"overwrite=true: {error}, and start others beside it without overwrite=true"
+            f"overwrite=true: {error}, and start further processes without overwrite=true"
         ) from error
 
 
 def _copies(batches: ImageDataModule, split: str, augmentations: int) -> StackDataset[Any]:
-    """The copies that samples of a split are taken from: augmented ones of train images, else the image as it is."""
+    """Return the copies of each image that are sampled: augmented ones of train images, or the image itself."""
     if split != "train" or not augmentations:
         return StackDataset(batches.dataset(split))
     return StackDataset(*(batches.augmented(split, epoch) for epoch in range(augmentations)))
@@ -99,7 +98,7 @@ def _extract_split(
     num_workers: int,
     sample: Callable[[Sequence[Example]], ImageSamples],
 ) -> None:
-    """Write the shards of a split that are missing, and wait for those that other processes are writing."""
+    """Write the missing shards of a split, and wait for the shards that other processes are writing."""
     waiting = False
     while missing := writer.missing(split):
         claims = writer.claims(split)
@@ -112,13 +111,16 @@ def _extract_split(
             if not waiting:
                 console.print(f"extract {split}: waiting for other processes to write {len(missing)} shards")
             waiting = True
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
 
 
 def _claimed(
     writer: StoreWriter, claims: Iterator[Shard], split: str, copies: StackDataset[Any], num_workers: int, total: int
 ) -> Iterator[tuple[Shard, Iterator[Sequence[Example]]]]:
-    """Each shard with the copies of its images; workers read ahead, so it is claimed once their reading reaches it."""
+    """Yield each shard with the copies of its images.
+
+    Workers load images ahead, so a shard is claimed as soon as they reach it.
+    """
     claimed: deque[Shard] = deque()
 
     def indices() -> Iterator[int]:
@@ -146,7 +148,10 @@ def _sample(
     guide: Segmenter | None,
     seed: int,
 ) -> ImageSamples:
-    """The samples of one image; a function of its copies, the seed and the model that guides the sampler alone."""
+    """Sample one image.
+
+    The result depends only on its copies, the seed and the model that guides the sampler.
+    """
     positions, labels, features = [], [], []
     for number, (image, mask, image_id, _) in enumerate(copies):
         logits = None if guide is None else functools.partial(_predicted, guide, image)
@@ -157,15 +162,15 @@ def _sample(
         with torch.inference_mode():
             hypercolumns = extractor.at(image[None].to(extractor.backbone.device), points[None])[0]
         features.append(hypercolumns.half().cpu())
-    found = torch.cat(features)
+    all_features = torch.cat(features)
     first = copies[0]
-    _refuse_unless_finite(found, extractor.backbone.taps, first.id)
+    _refuse_unless_finite(all_features, extractor.backbone.taps, first.id)
     size = (first.mask.shape[0], first.mask.shape[1])
-    return ImageSamples(first.id, size, torch.cat(positions), torch.cat(labels), found)
+    return ImageSamples(first.id, size, torch.cat(positions), torch.cat(labels), all_features)
 
 
 def _predicted(guide: Segmenter, image: Tensor, points: Tensor) -> Tensor:
-    """The guide's logits at points (N, 2) of an image, (N, classes)."""
+    """Predict the guide's logits (N, classes) at points (N, 2), row and column, of an image (3, H, W)."""
     return guide.predict_logits_at(image[None], points[None])[0]
 
 

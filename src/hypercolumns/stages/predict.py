@@ -28,20 +28,25 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
 from hypercolumns.settings.predict import check_predict_settings, find_device, predict_options
 
-MAX_SHOWN = 20  # problems that are printed
+MAX_SHOWN = 20  # failed images that are printed
 
 
 def predict(cfg: DictConfig) -> int:
-    """Write what is wanted of each image, and score it where there are true masks; returns how many images failed.
+    """Write the selected outputs of each image, and score the masks if true masks are given.
 
-    Or, if the setting `export` asks for it, write the model for use without this package. What the same command has
-    written before is not done again. Raises HypercolumnsError for settings that can't be, and for a file that can't be
-    written.
+    With the setting `export`, export the model instead. Outputs that the same command has written before are kept.
+
+    Returns:
+        The number of images that failed.
+
+    Raises:
+        HypercolumnsError: if a setting is invalid, or a file can't be written.
     """
     quiet_libraries()
     set_max_pixels(cfg.max_pixels)
     if cfg.export is not None:
-        from hypercolumns.stages.export import export  # which asks for more of torch than predictions need
+        # Imported here, as it loads parts of torch that predictions do not need.
+        from hypercolumns.stages.export import export
 
         export(cfg)
         return 0
@@ -49,7 +54,7 @@ def predict(cfg: DictConfig) -> int:
     device = find_device(cfg.device)
     options = predict_options(cfg, device)
     with setting_prefix("model="):
-        model = model_file.find_model(expand_path("model", cfg.model)).resolve()  # what `latest` leads to now
+        model = model_file.find_model(expand_path("model", cfg.model)).resolve()  # follows the link `latest` now
         segmenter = Segmenter.load(model).to(device)
     configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[name].suffix for name in options.outputs])
@@ -73,7 +78,7 @@ def predict(cfg: DictConfig) -> int:
 
 
 def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], masks: Path | None) -> None:
-    """Raise HypercolumnsError if `out` is a run's folder, or an image or a true mask would be replaced by an output."""
+    """Raise HypercolumnsError if `out` is the folder of a run, or an output would replace an input or a true mask."""
     if (out / RUN_FILE).is_file():
         raise HypercolumnsError(
             f"out={out} is the folder of a run, whose files would be replaced; choose another folder"
@@ -87,7 +92,7 @@ def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], mas
 
 
 def _clear_tables(cfg: DictConfig, manifest: PredictionManifest) -> None:
-    """Remove the tables of an earlier prediction; raise HypercolumnsError if somebody else's would be replaced."""
+    """Remove the tables of an earlier prediction; raise HypercolumnsError if other files would be replaced."""
     fractions, metrics, counts = (manifest.out / name for name in (CLASS_FRACTIONS, METRICS, COUNTS))
     if not manifest.is_new:
         if metrics.is_file() and "boundary_width" in read_json(metrics):
@@ -103,7 +108,7 @@ def _clear_tables(cfg: DictConfig, manifest: PredictionManifest) -> None:
 
 
 def _write_metrics(out: Path, evaluation: Evaluation, evaluated: dict[str, str]) -> None:
-    """Write the figures of all images that were compared, and print them."""
+    """Write the metrics of all scored images, and print them."""
     evaluation.save(out / COUNTS)
     uncertainty = {"intervals": intervals(evaluation, None, BOOTSTRAP_SAMPLES, 0)}
     write_json(out / METRICS, evaluation.figures() | uncertainty | {"evaluated": evaluated})
@@ -117,4 +122,4 @@ def _print_problems(summary: RunSummary) -> None:
     more = len(summary.problems) - MAX_SHOWN
     shown = [*summary.problems[:MAX_SHOWN], *([f"and {more} more"] if more > 0 else [])]
     lines = "\n  ".join([f"{len(summary.problems)} images failed:", *shown])
-    console.print(lines.encode("utf-8", "replace").decode(), markup=False)  # file names may be anything
+    console.print(lines.encode("utf-8", "replace").decode(), markup=False)  # UTF-8 can't encode every file name

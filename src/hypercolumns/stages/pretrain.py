@@ -1,4 +1,4 @@
-"""Stage pretrain: sampled hypercolumns in, a pixel classifier out, and with it a complete model."""
+"""Stage pretrain: train the pixel classifier of a complete model on sampled hypercolumns."""
 
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from hypercolumns.tasks import PixelClassificationTask
 
 
 def pretrain(cfg: DictConfig) -> Run:
-    """Train the classifier, and score the complete model on as many val images as was asked for; returns the run."""
+    """Train the classifier, score the complete model on `val_images` val images, and return the run."""
     check_settings(cfg)
     quiet_libraries()
     launch(machine(cfg))
@@ -43,17 +43,19 @@ def pretrain(cfg: DictConfig) -> Run:
         if not run.model.is_file():
             console.print(f"pretrain: from the samples in {store.folder}", markup=False)
             print_absent_classes(store, images.classes)
-            run.save(_trained(cfg, store, images, backbone, run))
-        decided = store.fingerprint
-        sampled: dict[str, Any] = {name: decided[name] for name in ("sampler", "augmentation") if name in decided}
+            run.save(_train(cfg, store, images, backbone, run))
+        fingerprint = store.fingerprint
+        sampled: dict[str, Any] = {
+            name: fingerprint[name] for name in ("sampler", "augmentation") if name in fingerprint
+        }
         results = training.results(cfg, hyperparameters(cfg, sampled))
         val = ValImages(images, limit, cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
 
 
-def _trained(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: Backbone, run: Run) -> Segmenter:
-    """The complete model, its classifier trained on the samples."""
+def _train(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: Backbone, run: Run) -> Segmenter:
+    """Build the complete model and train its classifier on the samples of a store."""
     split = store.split("train")
     mean, std = split.statistics()
     classifier = model.classifier(cfg, len(mean), len(images.classes))

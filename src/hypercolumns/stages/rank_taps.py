@@ -1,4 +1,4 @@
-"""Stage rank_taps: a store with many taps in, which of them to use out."""
+"""Stage rank_taps: rank the taps of a store, to choose the ones to use."""
 
 import shlex
 from typing import Any
@@ -32,11 +32,11 @@ from hypercolumns.store import Samples, SampleStore, Split
 
 
 def rank_taps(cfg: DictConfig) -> Run:
-    """Rank the taps of the store that stage pretrain would take, alone and together; returns the run.
+    """Rank the taps of the store that stage pretrain would use, alone and in combination, and return the run.
 
-    See `evaluation.tap_ranking` for what a tap is judged by. Each tap is tried alone, then each beside the best one,
-    and so on: see `forward_selection`. A context tap that is made from the deepest layer is tried with that beside it,
-    even alone, and all taps together are what the others are compared with.
+    Linear probes score subsets of taps (see `evaluation.tap_ranking`). Forward selection tries each tap alone, then
+    each in addition to the best one, and so on. A context tap that is computed from the deepest layer is always tried
+    together with that layer. All taps together are the reference for the differences in the table.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -60,7 +60,7 @@ def rank_taps(cfg: DictConfig) -> Run:
         )
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
         chosen = [f"cnn.taps={ranking_tables.taps_value(ranking_tables.chosen_subset(rows)['taps'])}"]
-        if cfg.cnn.get("context"):  # which the choice holds, as far as it is good
+        if cfg.cnn.get("context"):  # the chosen taps already include context taps
             chosen.append("cnn.context=[]")
         console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)
         console.print(f"{'command':>9}  {command('all', *chosen)}", markup=False)
@@ -68,19 +68,19 @@ def rank_taps(cfg: DictConfig) -> Run:
 
 
 def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[RankingRow]:
-    """What was tried, best first."""
-    constraints = _constraints(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
-    if not constraints.larger(()):
+    """Return a row for each subset that was tried, best first."""
+    limits = constraints(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
+    if not limits.larger(()):
         raise HypercolumnsError(
-            f"rank.max_channels={constraints.max_channels} allows none of the taps; the narrowest layer has "
-            f"{min(constraints.channels[: constraints.layers])} channels"
+            f"rank.max_channels={limits.max_channels} allows none of the taps; the narrowest layer has "
+            f"{min(limits.channels[: limits.layers])} channels, so give at least that number"
         )
-    train, val = (_some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
+    train, val = (some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
     statistics = store.split("train").statistics()
-    probes = LinearProbes(train, val, statistics, constraints.channels, classes, cfg.rank.components, cfg.seed)
-    steps = forward_selection(constraints, probes.score)
+    probes = LinearProbes(train, val, statistics, limits.channels, classes, cfg.rank.components, cfg.seed)
+    steps = forward_selection(limits, probes.score)
     tried = {trial.subset: (number, trial) for number, step in enumerate(steps, start=1) for trial in step.new}
-    everything = tuple(range(len(constraints.channels)))
+    everything = tuple(range(len(limits.channels)))
     of_all = tried[everything][1] if everything in tried else probes.score(everything)
     tried.setdefault(everything, (0, of_all))
     kept = [step.kept for step in steps]
@@ -89,7 +89,7 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     def row(number: int, trial: ProbeResult) -> RankingRow:
         return {
             "taps": [names[tap] for tap in trial.subset],
-            "channels": constraints.total_channels(trial.subset),
+            "channels": limits.total_channels(trial.subset),
             "components": trial.components,
             "miou": trial.miou,
             "accuracy": trial.accuracy,
@@ -102,15 +102,33 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     return sorted((row(*trial) for trial in tried.values()), key=lambda row: (-row["miou"], row["channels"]))
 
 
-def _constraints(backbone: Backbone, max_taps: int | None, max_channels: int | None) -> SubsetConstraints:
-    """Which subsets of a backbone's taps could be a `cnn.taps` with the same features."""
+def constraints(backbone: Backbone, max_taps: int | None, max_channels: int | None) -> SubsetConstraints:
+    """Describe which subsets of a backbone's taps may be chosen.
+
+    Args:
+        backbone: the backbone of the store.
+        max_taps: the largest number of taps in a subset; None: no limit.
+        max_channels: the largest number of channels of a subset; None: no limit.
+
+    Returns:
+        The constraints. A subset that they allow can be used as `cnn.taps`, and then gives the same features.
+    """
     layers = len(backbone.tap_modules)
     from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
     return SubsetConstraints([tap.channels for tap in backbone.taps], layers, from_deepest, max_taps, max_channels)
 
 
-def _some(split: Split, count: int, seed: int) -> Samples:
-    """So many samples of a split, chosen at random; all if there are fewer."""
+def some(split: Split, count: int, seed: int) -> Samples:
+    """Fetch random samples of a split.
+
+    Args:
+        split: the split of a store.
+        count: the number of samples; all samples if there are fewer.
+        seed: decides which samples are chosen.
+
+    Returns:
+        The samples, in their order in the store.
+    """
     rows = torch.arange(min(count, len(split)))
     chosen = feistel_permutation(rows, len(split), randomness.derive_seed(seed, "rank"))
     return split.fetch(chosen.sort().values)

@@ -1,4 +1,4 @@
-"""Stage train: images and a pretrained classifier in, the complete model out."""
+"""Stage train: train the complete model on images, starting from a pretrained classifier."""
 
 import hashlib
 from collections.abc import Mapping
@@ -42,11 +42,12 @@ from hypercolumns.settings.stage_inputs import find_pretrained, sweep_requiremen
 from hypercolumns.tasks import SegmentationTask
 
 SCRATCH = "scratch"
-STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200  # what mean and std come from, where there are no samples
+# Training images, and pixels of each, from which a new classifier takes mean and standard deviation.
+STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200
 
 
 def train(cfg: DictConfig) -> Run:
-    """Train the segmenter and score it on the val images; returns the run."""
+    """Train the segmenter, score it on the val images, and return the run."""
     check_settings(cfg)
     quiet_libraries()
     distributed.launch(machine(cfg))
@@ -68,21 +69,32 @@ def train(cfg: DictConfig) -> Run:
     with Run.begin(stage_dir(cfg, images, "train"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
             console.print(f"train: from {start or SCRATCH}", markup=False)
-            run.save(_trained(cfg, images, backbone, start, run))
+            run.save(trained(cfg, images, backbone, start, run))
         results = training.results(cfg, hyperparameters(cfg, {}))
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
 
 
-def _trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: Run) -> Segmenter:
-    """The complete model, trained on the images."""
+def trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: Run) -> Segmenter:
+    """Build the complete model and train it.
+
+    Args:
+        cfg: the config of stage train.
+        images: the data set.
+        backbone: the backbone, which `cnn.trainable` trains or freezes.
+        start: the model file whose classifier training starts from; None: a new classifier.
+        run: the run, to whose folder checkpoints and logs are written.
+
+    Returns:
+        The trained model; with `wise_ft_alpha`, its average with the initial one.
+    """
     batches = data.image_data(cfg, images)
     classifier = (
-        _new_classifier(cfg, backbone, batches) if start is None else _classifier_of(start, backbone, images, cfg)
+        new_classifier(cfg, backbone, batches) if start is None else _classifier_of(start, backbone, images, cfg)
     )
     segmenter = model.segmenter(cfg, backbone, classifier, images)
-    averages = cfg.wise_ft_alpha not in (None, 1)  # 1: the trained weights alone
+    averages = cfg.wise_ft_alpha not in (None, 1)  # 1 means the trained weights alone
     initial = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if averages else {}
     configure_inference(segmenter, cfg)
     if distributed.is_distributed():
@@ -97,26 +109,31 @@ def _trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: P
     )
     fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter))
     if averages:
-        _average_with_initial(segmenter, initial, cfg.wise_ft_alpha)
+        average_with_initial(segmenter, initial, cfg.wise_ft_alpha)
     return segmenter
 
 
-def _average_with_initial(segmenter: Segmenter, initial: Mapping[str, Tensor], alpha: float) -> None:
-    """Average the weights with those that the training began with, WiSE-FT.
+def average_with_initial(segmenter: Segmenter, initial: Mapping[str, Tensor], alpha: float) -> None:
+    """Average the trained weights with the initial ones in place (WiSE-FT).
 
     Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022), equation 1.
+
+    Args:
+        segmenter: the trained model; its floating-point tensors become (1 - alpha) * initial + alpha * trained.
+        initial: the state dict before training.
+        alpha: the share of the trained weights, from 0 to 1.
     """
     for name, tensor in segmenter.state_dict().items():
-        if tensor.is_floating_point():  # not a count of batches
+        if tensor.is_floating_point():  # not BatchNorm's counter of batches
             tensor.lerp_(initial[name].to(tensor), 1 - alpha)
 
 
 def _named_start(cfg: DictConfig) -> Path | None:
-    """The model that `init_from` names, if it names one."""
+    """Return the model file that `init_from` names; None if it names none."""
     if cfg.wise_ft_alpha is not None and cfg.init_from == SCRATCH:
         raise HypercolumnsError(
-            f"wise_ft_alpha={cfg.wise_ft_alpha} averages with the weights of a trained model, and with "
-            f"init_from=scratch there is none; use wise_ft_alpha=null, or leave out init_from=scratch"
+            f"wise_ft_alpha={cfg.wise_ft_alpha} averages the weights with those of a trained model, but "
+            f"init_from=scratch gives none; use wise_ft_alpha=null, or leave out init_from=scratch"
         )
     if cfg.init_from in (None, SCRATCH):
         return None
@@ -125,23 +142,33 @@ def _named_start(cfg: DictConfig) -> Path | None:
 
 
 def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
-    """A classifier with the weights of a model's; refused if the model does not fit."""
+    """Copy the classifier of a model file; raise HypercolumnsError if the model does not fit the config."""
     with setting_prefix("init_from=" if cfg.init_from else "the pretrained model "):
         start = Segmenter.load(path)
     classifier = model.classifier(cfg, start.backbone.channels, len(start.classes))
     wanted = model.segmenter(cfg, backbone, classifier, images)
     differing = differences(model.settings_of(start), model.settings_of(wanted))
     if differing:
-        named = "init_from=" if cfg.init_from else "the pretrained model "
-        raise HypercolumnsError(f"{named}{path} does not fit: {'; '.join(differing)}; choose another model")
+        prefix = "init_from=" if cfg.init_from else "the pretrained model "
+        raise HypercolumnsError(f"{prefix}{path} does not fit: {'; '.join(differing)}; choose another model")
     classifier.load_state_dict(start.classifier.state_dict())
     mean, std = (classifier.get_buffer(name).clone() for name in ("mean", "std"))
-    classifier.set_statistics(mean, std)  # a file may hold a std of 0
+    classifier.set_statistics(mean, std)  # replaces a std of 0, which a file may hold
     return classifier
 
 
-def _new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule) -> Classifier:
-    """A new classifier, standardised by pixels of some training images: labelled ones, where an image has enough."""
+def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule) -> Classifier:
+    """Build a classifier with random weights that standardises hypercolumns by the statistics of training images.
+
+    Args:
+        cfg: the config of stage train.
+        backbone: the backbone, which computes the hypercolumns.
+        batches: the data module, whose train images are measured.
+
+    Returns:
+        The classifier. Its mean and standard deviation come from 200 pixels of each of up to 100 images; the pixels
+        are labelled ones if the image has enough of them, else any.
+    """
     extractor = model.extractor(cfg, backbone)
     dataset = batches.dataset("train")
     generator = randomness.generator(cfg.seed, "statistics")
@@ -151,7 +178,7 @@ def _new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModul
     for index in track(order.tolist(), "measure mean and std"):
         image, mask, image_id, _ = dataset[index]
         if (mask != IGNORE_INDEX).sum() < STATISTICS_PIXELS:
-            mask = torch.zeros_like(mask)  # any pixels, for these need no labels
+            mask = torch.zeros_like(mask)  # makes any pixel eligible, as statistics need no labels
         points = sampler(mask, randomness.generator(cfg.seed, "statistics", image_id))
         with torch.inference_mode():
             values = extractor.at(image[None].to(backbone.device), points[None])[0].double()
@@ -163,7 +190,7 @@ def _new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModul
 
 
 def _class_counts(batches: ImageDataModule) -> Tensor:
-    """The number of pixels of each class in the train split, (classes,) int64."""
+    """Count the pixels of each class in the train split; returns (classes,) int64."""
     loader: DataLoader[Example] = DataLoader(
         batches.dataset("train"),
         batch_size=None,

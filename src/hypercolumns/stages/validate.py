@@ -1,4 +1,4 @@
-"""Stage validate: whether all images and masks of a set can be used, and what they hold."""
+"""Stage validate: check every image and mask of a data set, and summarise their contents."""
 
 import itertools
 from pathlib import Path
@@ -17,9 +17,13 @@ from hypercolumns.settings.inference import quiet_libraries
 
 
 def validate(cfg: DictConfig) -> Path:
-    """Decode all pairs of all splits, and print and write what is found; returns the folder of the report.
+    """Decode all images and masks of all splits, and print and write a report. No network is needed.
 
-    Neither the network nor its weights have a part in it. Raises BadDataError if a file can't be used.
+    Returns:
+        The folder of the report.
+
+    Raises:
+        BadDataError: if a file can't be used.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -30,7 +34,7 @@ def validate(cfg: DictConfig) -> Path:
     by_split = {split: list(itertools.islice(in_order, len(of))) for split, of in images.splits.items()}
     problems = problem_rows(images, {split: [check.problems for check in of] for split, of in by_split.items()})
     summary, shared = dataset.summarise(images, by_split), shared_ids(images)
-    dataset.print_dataset(summary, problems, shared)  # before it is written, which may not be possible
+    dataset.print_dataset(summary, problems, shared)  # printed first, as writing the report may fail
     folder = checks_dir(cfg, images)
     of_pairs = zip(pairs, checks, strict=True)
     quarantine.save_checks(
@@ -44,6 +48,6 @@ def validate(cfg: DictConfig) -> Path:
         bad = sum(of["images"] - of["usable"] for of in summary["splits"].values())
         raise BadDataError(
             f"data {images.name}: {bad} of {len(pairs)} images can't be used; {folder / 'offenders.csv'} lists their "
-            f"problems: mend them, take them out, or leave them out by data.on_bad=skip"
+            f"problems; repair or remove the files, or set data.on_bad=skip to leave them out"
         )
     return folder

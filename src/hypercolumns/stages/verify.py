@@ -1,4 +1,4 @@
-"""Stage verify: whether a store of samples is as it was written."""
+"""Stage verify: check a store of samples for damage."""
 
 from pathlib import Path
 
@@ -18,12 +18,15 @@ MAX_NAMED = 5
 
 
 def verify(cfg: DictConfig) -> Path:
-    """Read all of a store and hold it against its sidecars; returns its folder.
+    """Compare every shard of a store with its sidecar.
 
-    It is the one that `samples` names, whatever it was made from, or else the one that stage pretrain would take.
+    The store is the one that `samples` names, or the one that stage pretrain would use.
+
+    Returns:
+        The folder of the store.
 
     Raises:
-        StoreError: naming what is damaged.
+        StoreError: if a file is damaged; the message names the first five.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -38,5 +41,5 @@ def verify(cfg: DictConfig) -> Path:
         raise StoreError(f"{folder} is damaged: {', '.join(damage[:MAX_NAMED])}{more}; {REPAIR}")
     store = SampleStore(folder)
     rows = sum(len(store.split(split)) for split in store.index_entries)
-    console.print(f"verify: {rows:,} samples in {folder} are as they were written", markup=False)
+    console.print(f"verify: {rows:,} samples in {folder} are unchanged", markup=False)
     return folder

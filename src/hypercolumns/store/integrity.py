@@ -1,4 +1,4 @@
-"""Whether a store is as it was written."""
+"""Integrity check of a store."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,23 +11,33 @@ Track = Callable[[Iterable[Shard]], Iterable[Shard]]
 
 
 def find_damage(folder: Path, track: Track = iter) -> list[str]:
-    """Read every byte of a finished store; returns what is wrong, one entry a damaged shard, none if nothing is.
+    """Read every byte of a finished store and list the damage.
 
-    The index is held against the sidecars, and the sidecars against the shards: by the fingerprint, the size and the
-    sha256 of each. `track` may show the progress. Raises StoreError if there is no finished store.
+    The fingerprint, size and sha256 of every file are compared: those of the sidecars with the index, and those of the
+    shards with the sidecars.
+
+    Args:
+        folder: the folder of the store.
+        track: wraps the shards, for example to show the progress.
+
+    Returns:
+        A description of each damage, at most one for each shard; empty for an intact store.
+
+    Raises:
+        StoreError: if the folder does not contain a finished store.
     """
     store = SampleStore(folder)
     entries = {
         Shard(folder, split, number): entry
-        for split, of_split in store.index_entries.items()
-        for number, entry in enumerate(of_split)
+        for split, split_entries in store.index_entries.items()
+        for number, entry in enumerate(split_entries)
     }
     listed = {shard.sidecar.name for shard in entries}
-    found = [
+    damages = [
         f"{path.name} is not in {INDEX}" for path in sorted(folder.glob("*-?????.json")) if path.name not in listed
     ]
     if fingerprint_of(folder) != store.fingerprint:
-        found.append(f"{FINGERPRINT} does not agree with {INDEX}")
+        damages.append(f"{FINGERPRINT} does not agree with {INDEX}")
     for shard in track(list(entries)):
         damage = shard.find_damage(store.fingerprint)
         if damage is None and shard.index_entry() != entries[shard]:
@@ -35,5 +45,5 @@ def find_damage(folder: Path, track: Track = iter) -> list[str]:
         if damage is None and file_hash(shard.file) != entries[shard]["sha256"]:
             damage = f"{shard.file.name} has changed since it was written (its sha256 differs)"
         if damage is not None:
-            found.append(damage)
-    return found
+            damages.append(damage)
+    return damages

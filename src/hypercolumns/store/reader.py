@@ -1,4 +1,4 @@
-"""Reading a finished store, through memory maps."""
+"""The reader of finished stores, which maps their files into memory."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from hypercolumns.store.shard import (
 
 
 def fingerprint_of(folder: Path) -> dict[str, Any] | None:
-    """What decides the contents of the store in a folder, finished or not; None if there is none that can be read."""
+    """Read the fingerprint of a store, finished or not; None if the folder has no readable fingerprint."""
     try:
         return read_json(folder / FINGERPRINT)
     except HypercolumnsError:
@@ -31,7 +31,13 @@ def fingerprint_of(folder: Path) -> dict[str, Any] | None:
 
 
 class Samples(NamedTuple):
-    """Features (N, D) float16, labels (N,) int64, and the coordinates (N,) float32 of their pixels, if asked for."""
+    """A batch of samples.
+
+    Attributes:
+        features: (N, D) float16 hypercolumns.
+        labels: (N,) int64 class indices.
+        coordinates: the normalised coordinates (N,) float32 of the samples' pixels; empty (0,) unless requested.
+    """
 
     features: Tensor
     labels: Tensor
@@ -39,16 +45,21 @@ class Samples(NamedTuple):
 
 
 class SampleStore:
-    """A finished store.
+    """A finished store, opened for reading.
+
+    Args:
+        folder: the folder of the store.
 
     Attributes:
-        folder: of the store.
-        fingerprint: all that decided its contents.
-        index_entries: what the index says of each shard of each split.
+        folder: the folder of the store.
+        fingerprint: everything that determined the store's content.
+        index_entries: the index's description of each shard, in order, for each split.
+
+    Raises:
+        StoreError: if the store is unfinished, of another format version, or its index is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open it; raises StoreError if it is not a finished store."""
         self.folder = folder
         path = folder / INDEX
         if not path.is_file():
@@ -56,7 +67,7 @@ class SampleStore:
         index = read_json(path)
         if index.get("format") != FORMAT:
             raise StoreError(
-                f"{path} is of format {index.get('format')}, this version reads {FORMAT}; make the store anew"
+                f"{path} has format {index.get('format')}, but this version reads format {FORMAT}; make the store again"
             )
         try:
             self.fingerprint: dict[str, Any] = dict(index["fingerprint"])
@@ -66,11 +77,15 @@ class SampleStore:
             }
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise StoreError(
-                f"{path} is damaged ({error!r}); remove it and finish the store, which writes it anew"
+                f"{path} is damaged ({error!r}); remove it and finish the store, which writes it again"
             ) from error
 
     def split(self, name: str) -> "Split":
-        """The samples of a split; raises StoreError if files of its shards are missing or cut short."""
+        """Return a split after checking its files.
+
+        Raises:
+            StoreError: if the store has no such split, or if files of its shards are missing or truncated.
+        """
         if name not in self._splits:
             raise StoreError(f"{self.folder / INDEX} lists no {name} split; finish the store with it")
         self._splits[name].check()
@@ -78,19 +93,29 @@ class SampleStore:
 
 
 class Split:
-    """The samples of one split of a store, by row number.
+    """The samples of one split of a store, accessed by row number.
 
-    Its memory does not grow with the rows. It can be sent to other processes, which map the files for themselves.
+    The memory does not grow with the number of rows. A split can be pickled and sent to other processes, which map the
+    files themselves.
+
+    Args:
+        folder: the folder of the store.
+        name: the name of the split.
+        entries: the index's description of each shard.
+        fingerprint: the fingerprint of the store.
 
     Attributes:
-        shards: its shards, in order.
-        counts: (shards, classes) int64, the samples of each class in each shard.
-        bytes: of all its shards.
-        channels: D.
+        shards: the shards, in order.
+        counts: (shards, classes) int64, the number of samples of each class in each shard.
+        bytes: the size of all shards together.
+        channels: D, the number of channels of a hypercolumn.
+
+    Raises:
+        ValueError: if an entry contradicts itself or the first entry. An entry with missing or mistyped fields raises
+            other errors, see `SampleStore`.
     """
 
     def __init__(self, folder: Path, name: str, entries: Sequence[dict[str, Any]], fingerprint: Fingerprint) -> None:
-        """The shards that the index lists; raises whatever comes of an entry that is not as it should be."""
         self.shards = [Shard(folder, name, number) for number in range(len(entries))]
         self.counts = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(entry["samples_per_class"], dtype=torch.int64) for entry in entries], batch_first=True
@@ -99,29 +124,33 @@ class Split:
         self.channels = int(entries[0]["channels"])
         for entry in entries:
             if entry["rows"] != sum(entry["samples_per_class"]) or entry["channels"] != self.channels:
-                raise ValueError(f"rows or channels of {entry['shard']}")
+                raise ValueError(f"inconsistent rows or channels of {entry['shard']}")
         self._index_entries, self._fingerprint = entries, fingerprint
         self._starts = torch.tensor([0, *(int(entry["rows"]) for entry in entries)]).cumsum(0)
         self._maps: dict[int, dict[str, Tensor]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the maps, which would be copied."""
+        """Leave out the memory maps, because pickling would copy their content."""
         return self.__dict__ | {"_maps": {}}
 
     def __len__(self) -> int:
-        """The number of samples."""
+        """Return the number of samples."""
         return int(self._starts[-1])
 
     def samples_per_class(self, classes: int) -> Tensor:
-        """(classes,) int64."""
+        """Count the samples of each class, (classes,) int64."""
         return torch.nn.functional.pad(self.counts.sum(0), (0, classes - self.counts.shape[1]))
 
     def samples_per_image(self) -> Tensor:
-        """(I,) int64, of all its images, in the order of their rows."""
+        """Count the samples of each image, (I,) int64, in the order of their rows."""
         return torch.cat([self._rows_of_images(number) for number in range(len(self.shards))])
 
     def check(self) -> None:
-        """Raise StoreError unless every shard and sidecar is there, at its size."""
+        """Check that every shard and sidecar exists, and that each shard has the size given in the index.
+
+        Raises:
+            StoreError: if a file is missing or has another size.
+        """
         for shard, entry in zip(self.shards, self._index_entries, strict=True):
             if not shard.sidecar.is_file():
                 raise StoreError(f"{shard.sidecar} is missing; {REPAIR}")
@@ -130,79 +159,98 @@ class Split:
                 raise StoreError(f"{shard.file} has {size} bytes, not {entry['bytes']}; {REPAIR}")
 
     def start(self, number: int) -> int:
-        """The first row of a shard."""
+        """Return the first row of a shard."""
         return int(self._starts[number])
 
     def tensors(self, number: int) -> dict[str, Tensor]:
-        """The tensors of a shard (see `Shard.load`)."""
+        """Load the tensors of a shard, see `Shard.load`, and compare their sizes and class counts with the index.
+
+        Raises:
+            StoreError: if the shard can't be read or does not agree with the index.
+        """
         if number not in self._maps:
-            found, entry = self.shards[number].load(self._fingerprint), self._index_entries[number]
-            if found["features"].shape != (entry["rows"], self.channels):
-                raise self.shards[number].damage_error(f"it has not the {entry['rows']} samples that {INDEX} lists")
-            counts = found["labels"].bincount(minlength=self.counts.shape[1])
+            tensors, entry = self.shards[number].load(self._fingerprint), self._index_entries[number]
+            if tensors["features"].shape != (entry["rows"], self.channels):
+                raise self.shards[number].damage_error(
+                    f"it does not hold the {entry['rows']} samples listed in {INDEX}"
+                )
+            counts = tensors["labels"].bincount(minlength=self.counts.shape[1])
             if not torch.equal(counts, self.counts[number]):
-                raise self.shards[number].damage_error(f"it has not the samples of each class that {INDEX} lists")
-            self._maps[number] = found
+                raise self.shards[number].damage_error(f"its class counts differ from those in {INDEX}")
+            self._maps[number] = tensors
         return self._maps[number]
 
     def fetch(self, rows: Tensor, with_coordinates: bool = False) -> Samples:
-        """The samples of these rows (N,), in their order, fastest if it ascends; on request with coordinates."""
+        """Read samples by row number. Ascending rows are read fastest.
+
+        Args:
+            rows: (N,) int64 row numbers, in any order.
+            with_coordinates: compute the samples' normalised coordinates too.
+
+        Returns:
+            The samples, in the order of `rows`.
+
+        Raises:
+            StoreError: if a shard is damaged.
+        """
         if (rows.diff() < 0).any():
             ascending, order = rows.sort()
             back = order.argsort()
-            found = self.fetch(ascending, with_coordinates)
-            own = PixelCoordinates(*(one[back] for one in found.coordinates)) if with_coordinates else found.coordinates
-            return Samples(found.features[back], found.labels[back], own)
+            samples = self.fetch(ascending, with_coordinates)
+            coordinates = samples.coordinates
+            if with_coordinates:
+                coordinates = PixelCoordinates(*(values[back] for values in coordinates))
+            return Samples(samples.features[back], samples.labels[back], coordinates)
         features = torch.empty(len(rows), self.channels, dtype=torch.float16)
         labels = torch.empty(len(rows), dtype=torch.uint8)
         counts = torch.searchsorted(rows, self._starts).diff()
-        of_shard = counts.tolist()
+        per_shard = counts.tolist()
         local = rows - torch.repeat_interleave(self._starts[:-1], counts)
-        parts = zip(*(one.split(of_shard) for one in (local, features, labels)), strict=True)
-        middles = [torch.empty(0, 2)]
-        for number, (which, to_features, to_labels) in enumerate(parts):
-            if of_shard[number]:
+        parts = zip(*(values.split(per_shard) for values in (local, features, labels)), strict=True)
+        centres = [torch.empty(0, 2)]
+        for number, (shard_rows, to_features, to_labels) in enumerate(parts):
+            if per_shard[number]:
                 tensors = self.tensors(number)
-                torch.index_select(tensors["features"], 0, which, out=to_features)
-                torch.index_select(tensors["labels"], 0, which, out=to_labels)
+                torch.index_select(tensors["features"], 0, shard_rows, out=to_features)
+                torch.index_select(tensors["labels"], 0, shard_rows, out=to_labels)
                 if with_coordinates:
-                    sizes = tensors["sizes"][self._images_of(number, which)]
-                    middles.append((tensors["positions"][which] + 0.5) / sizes)
-        return Samples(features, labels.long(), PixelCoordinates(*torch.cat(middles).unbind(1)))
+                    sizes = tensors["sizes"][self._images_of(number, shard_rows)]
+                    centres.append((tensors["positions"][shard_rows] + 0.5) / sizes)
+        return Samples(features, labels.long(), PixelCoordinates(*torch.cat(centres).unbind(1)))
 
     def origins(self, rows: Tensor) -> list[tuple[str, int, int]]:
-        """Image, row and column where each of these samples (N,) was taken."""
+        """Look up where the samples (N,) were taken: the image's id, the pixel's row and its column."""
         ids = functools.cache(lambda number: self._ids(number))
-        found = []
+        origins = []
         numbers = torch.searchsorted(self._starts, rows, right=True) - 1
         for number, row in zip(numbers.tolist(), rows.tolist(), strict=True):
             tensors, local = self.tensors(number), row - self.start(number)
             y, x = tensors["positions"][local].tolist()
-            found.append((ids(number)[int(self._images_of(number, torch.tensor(local)))], y, x))
-        return found
+            origins.append((ids(number)[int(self._images_of(number, torch.tensor(local)))], y, x))
+        return origins
 
     def _rows_of_images(self, number: int) -> Tensor:
-        """How many samples each image of a shard has, (I,) int64."""
+        """Count the samples of each image of a shard, (I,) int64."""
         return self._images_of(number, slice(None)).bincount(minlength=len(self.tensors(number)["sizes"]))
 
     def _images_of(self, number: int, rows: Tensor | slice) -> Tensor:
-        """The numbers in a shard of the images that these rows of it are of, (N,) int64."""
+        """Look up the images of a shard's rows, as numbers (N,) int64 within the shard."""
         tensors = self.tensors(number)
         images = tensors["images"][rows].long()
         if ((images < 0) | (images >= len(tensors["sizes"]))).any():
-            raise self.shards[number].damage_error("it has samples of no image")
+            raise self.shards[number].damage_error("it has samples without an image")
         return images
 
     def _ids(self, number: int) -> list[str]:
-        """Of the images of a shard."""
+        """Read the ids of a shard's images."""
         ids, images = self.shards[number].ids(), len(self.tensors(number)["sizes"])
         if len(ids) != images:
             sidecar = self.shards[number].sidecar
-            raise StoreError(f"{sidecar} is damaged (it lists {len(ids)} images of {images}); {REPAIR}")
+            raise StoreError(f"{sidecar} is damaged (it lists {len(ids)} images, its shard holds {images}); {REPAIR}")
         return ids
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel, (D,) float64."""
+        """Compute the mean and the standard deviation of each channel, both (D,) float64."""
         sums, squares = torch.zeros(self.channels).double(), torch.zeros(self.channels).double()
         for number in range(len(self.shards)):
             sums += self.tensors(number)["sums"]
@@ -211,15 +259,15 @@ class Split:
         return mean, (squares / len(self) - mean.square()).clamp(min=0).sqrt()
 
     def images(self) -> Iterator[ImageSamples]:
-        """The samples image by image."""
+        """Yield the samples of one image after another."""
         for number in range(len(self.shards)):
             tensors, ids = self.tensors(number), self._ids(number)
             for image, (id, size) in enumerate(zip(ids, tensors["sizes"].tolist(), strict=True)):
-                here = tensors["images"] == image
+                in_image = tensors["images"] == image
                 yield ImageSamples(
                     id,
                     (size[0], size[1]),
-                    tensors["positions"][here],
-                    tensors["labels"][here],
-                    tensors["features"][here],
+                    tensors["positions"][in_image],
+                    tensors["labels"][in_image],
+                    tensors["features"][in_image],
                 )

@@ -1,4 +1,4 @@
-"""One shard of a store: its files, and what may be wrong with them."""
+"""One shard of a store: its files and their checks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from hypercolumns.io.tensors import save_tensors
 INDEX = "index.json"
 FINGERPRINT = "fingerprint.json"
 FORMAT = 1
-REPAIR = "remove the shard and its sidecar (.json) and write the store again, which makes only what is missing"
+REPAIR = "remove the shard and its sidecar (.json) and write the store again, which makes only the missing shards"
 Fingerprint = Mapping[str, Any]
-ARRAYS = {
+ARRAYS = {  # tensor of the safetensors file -> dtype
     "features": torch.float16,
     "labels": torch.uint8,
     "images": torch.int32,
@@ -27,7 +27,7 @@ ARRAYS = {
     "sums": torch.float64,
     "squares": torch.float64,
 }
-SIDECAR = {  # what it says, and of which type
+SIDECAR = {  # field of the JSON file -> type
     "shard": str,
     "rows": int,
     "channels": int,
@@ -44,10 +44,10 @@ class ImageSamples(NamedTuple):
     """The samples of one image.
 
     Attributes:
-        id: of the image.
-        size: (height, width) of the image that the positions refer to.
-        positions: (N, 2) row and column.
-        labels: (N,) class indices.
+        id: the image's id.
+        size: (height, width) of the image to which the positions refer, in pixels.
+        positions: (N, 2) integers, the row and column of each sample's pixel.
+        labels: (N,) integers, the class indices.
         features: (N, D) hypercolumns.
     """
 
@@ -60,7 +60,13 @@ class ImageSamples(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard `number` of a split of the store in `folder`."""
+    """A shard of a store. The shard's files need not exist.
+
+    Attributes:
+        folder: the folder of the store.
+        split: the split of the images.
+        number: the number of the shard in its split, from 0.
+    """
 
     folder: Path
     split: str
@@ -68,7 +74,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What its files are called, without suffix."""
+        """The name of the files, without suffix."""
         return f"{self.split}-{self.number:05d}"
 
     @property
@@ -78,16 +84,16 @@ class Shard:
 
     @property
     def sidecar(self) -> Path:
-        """The JSON file that says what is in it."""
+        """The JSON file that describes the shard."""
         return self.folder / f"{self.name}.json"
 
     @property
     def lock(self) -> Path:
-        """The file that the process that makes the shard holds locked."""
+        """The lock file, locked by the process that writes the shard."""
         return self.folder / f".{self.name}.lock"
 
     def write(self, images: Sequence[ImageSamples], fingerprint: Fingerprint) -> None:
-        """Write the samples of these images, in their order, then the sidecar."""
+        """Write the shard with the samples of the images, in order, and then the sidecar."""
         features = torch.cat([image.features.half() for image in images])
         labels = torch.cat([image.labels for image in images]).to(torch.uint8)
         counts = torch.tensor([len(image.labels) for image in images])
@@ -115,16 +121,23 @@ class Shard:
         write_json(self.sidecar, sidecar)
 
     def load(self, fingerprint: Fingerprint) -> dict[str, Tensor]:
-        """Its tensors as memory maps; raises StoreError if it can't be read or is not this one.
+        """Map the tensors of the shard into memory.
 
-        features (N, D) float16, labels (N,) uint8, images (N,) int32: the number of each sample's image in the shard,
-        positions (N, 2) int32: row and column, sizes (I, 2) int32: height and width, sums and squares (D,) float64: of
-        the features and of their squares.
+        Args:
+            fingerprint: the fingerprint of the store.
+
+        Returns:
+            `features` (N, D) float16; `labels` (N,) uint8; `images` (N,) int32, the number of each sample's image
+            within the shard; `positions` (N, 2) int32, rows and columns; `sizes` (I, 2) int32, heights and widths of
+            the images; `sums` and `squares` (D,) float64, the sums of the features and of their squares.
+
+        Raises:
+            StoreError: if the file can't be read, is damaged, or belongs to another store or shard.
         """
         try:
             with safe_open(self.file, framework="pt") as file:
                 if file.metadata() != self._header(fingerprint):
-                    raise StoreError(f"{self.file} belongs to another store or another place in it; {REPAIR}")
+                    raise StoreError(f"{self.file} belongs to another store or is another shard; {REPAIR}")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
             raise StoreError(f"{self.file} can't be read ({error}); {REPAIR}") from error
@@ -133,18 +146,22 @@ class Shard:
         return tensors
 
     def damage_error(self, damage: str) -> StoreError:
-        """The error for contents that can't be."""
+        """Make the error for invalid content of the shard."""
         return StoreError(f"{self.file} is damaged ({damage}); {REPAIR}")
 
     def ids(self) -> list[str]:
-        """Those of its images, in order; raises StoreError if the sidecar does not hold them."""
+        """Read the ids of the images, in order, from the sidecar.
+
+        Raises:
+            StoreError: if the sidecar does not contain them.
+        """
         images = read_json(self.sidecar).get("images")
-        if not isinstance(images, list) or not all(isinstance(one, str) for one in images):
+        if not isinstance(images, list) or not all(isinstance(id, str) for id in images):
             raise StoreError(f"{self.sidecar} is damaged (it lists no images); {REPAIR}")
         return images
 
     def find_damage(self, fingerprint: Fingerprint) -> str | None:
-        """What is wrong with it, as far as can be told without reading the samples; None if nothing."""
+        """Describe what is wrong with the shard, without reading the samples; None if nothing is wrong."""
         if not self.sidecar.is_file():
             return f"{self.sidecar.name} is missing"
         try:
@@ -154,7 +171,7 @@ class Shard:
         if not all(isinstance(sidecar.get(name), kind) for name, kind in SIDECAR.items()):
             return f"{self.sidecar.name} lacks some of {', '.join(SIDECAR)}"
         if sidecar["shard"] != self.name:
-            return f"{self.sidecar.name} is that of {sidecar['shard']}"
+            return f"{self.sidecar.name} is the sidecar of {sidecar['shard']}"
         if sidecar["fingerprint"] != fingerprint:
             return f"{self.sidecar.name} belongs to another store"
         if not self.file.is_file():
@@ -163,18 +180,18 @@ class Shard:
         return None if size == sidecar["bytes"] else f"{self.file.name} has {size} bytes, not {sidecar['bytes']}"
 
     def index_entry(self) -> dict[str, Any]:
-        """What the index says of it: its sidecar without the images and the fingerprint, and the sidecar's own hash."""
+        """Make the index's description: the sidecar's hash, and its fields except the images and the fingerprint."""
         sidecar = read_json(self.sidecar)
-        kept = {name: value for name, value in sidecar.items() if name not in ("images", "fingerprint")}
-        return kept | {"sidecar_sha256": file_hash(self.sidecar)}
+        fields = {name: value for name, value in sidecar.items() if name not in ("images", "fingerprint")}
+        return fields | {"sidecar_sha256": file_hash(self.sidecar)}
 
     def _header(self, fingerprint: Fingerprint) -> dict[str, str]:
-        """What the file says of itself: one entry, for safetensors leaves the order of several to chance."""
+        """Make the file's metadata: a single entry, because safetensors writes several entries in random order."""
         return {"hypercolumns": f"{short_hash(fingerprint)} {self.name}"}
 
 
 def _is_shard(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether these are the arrays of a shard, as far as their types and shapes tell."""
+    """Whether the tensors have the names, dtypes and shapes of a shard."""
     if {name: tensor.dtype for name, tensor in tensors.items()} != ARRAYS or tensors["features"].ndim != 2:
         return False
     (rows, channels), images = tensors["features"].shape, len(tensors["sizes"])

@@ -1,4 +1,4 @@
-"""Writing a store: by one process or several, in one go or after a kill."""
+"""The writer of stores, which may run in several processes and resume after a kill."""
 
 import json
 import math
@@ -15,19 +15,20 @@ from hypercolumns.io.files import read_json, release_lock, remove, remove_tempor
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, ImageSamples, Shard
 
 OWN_FILE = re.compile(r"\.?(index|fingerprint|\w+-\d{5})\.(safetensors|json|lock|.*\.tmp)")
-MIN_SHARD_IMAGES = 32  # of a shard; what a kill can cost
-MAX_SHARDS = 8192  # of a split; what a folder, and the memory maps of a process, hold with ease
+MIN_SHARD_IMAGES = 32  # images in a shard, or more in large splits; a killed process loses at most one shard
+MAX_SHARDS = 8192  # shards of a split, to limit the files in a folder and the memory maps of a process
 
 
 class StoreInUseError(HypercolumnsError):
-    """A store can't be removed, for another process is writing to it."""
+    """The store can't be removed, because another process is writing to it."""
 
 
 class StoreWriter:
-    """Writes what is missing of a store, beside other processes that do the same.
+    """Writer of a store's missing shards, alone or together with other processes.
 
-    Which images a shard holds is decided by their number alone, and what it holds by the fingerprint; so it does not
-    matter who makes it. Processes share the work by locks, which end with the process that holds them.
+    The number of images in a split determines the images of each shard, and the fingerprint determines the content. It
+    therefore does not matter which process makes a shard. Processes share the work by locks. The operating system
+    releases a lock when its process ends.
 
         with StoreWriter(folder, fingerprint, {"train": 367, "val": 101}) as writer:
             while writer.missing("train"):
@@ -35,18 +36,16 @@ class StoreWriter:
                     writer.write(shard, samples_of(writer.images(shard)))
             ...
             writer.write_index()
+
+    Args:
+        folder: the folder of the store, which need not exist.
+        fingerprint: everything that determines the store's content, as values that JSON can represent.
+        images: the number of images in each split.
     """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any], images: Mapping[str, int]) -> None:
-        """The store in `folder`, which need not exist.
-
-        Args:
-            folder: of the store.
-            fingerprint: all that decides its contents.
-            images: their number in each split.
-        """
         self.folder = folder
-        self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))  # as it will be read again
+        self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))  # JSON turns tuples into lists
         self._images: dict[Shard, range] = {}
         for split, count in images.items():
             each = max(MIN_SHARD_IMAGES, math.ceil(count / MAX_SHARDS))
@@ -57,27 +56,30 @@ class StoreWriter:
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
-        """Nothing is claimed yet."""
+        """Return the writer, which has claimed no shard yet."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """What is claimed and not written is for others to claim."""
+        """Release the shards that were claimed but not written, so that other processes can claim them."""
         for lock in self._locks.values():
             lock.release()
 
     def images(self, shard: Shard) -> range:
-        """The numbers in the split of the images of a shard."""
+        """Return the images of a shard, as numbers within the split."""
         return self._images[shard]
 
     def missing(self, split: str) -> list[Shard]:
-        """The shards of the split that are not complete."""
+        """List the shards of the split that are not complete."""
         return [shard for shard in self._images if shard.split == split and not self._is_complete(shard)]
 
     def claims(self, split: str) -> Iterator[Shard]:
-        """The missing shards that no other process is making, each when it is asked for and then for this one alone."""
-        self._write_unless_there(FINGERPRINT, self.fingerprint)
+        """Yield the missing shards that no other process is making.
+
+        A shard is locked just before it is yielded; from then on no other process can claim it.
+        """
+        self._write_if_changed(FINGERPRINT, self.fingerprint)
         for shard in self.missing(split):
             lock = FileLock(shard.lock, blocking=False)
             try:
@@ -85,19 +87,23 @@ class StoreWriter:
             except Timeout:
                 continue
             self._locks[shard] = lock
-            if self._is_complete(shard):  # by another process, a moment ago
-                self._give_back(shard)
+            if self._is_complete(shard):  # another process has completed it since `missing` looked
+                self._release(shard)
                 continue
             remove_temporaries(shard.file, shard.sidecar)
             yield shard
 
     def write(self, shard: Shard, images: Sequence[ImageSamples]) -> None:
-        """Write a claimed shard: the samples of its images, in their order."""
+        """Write a claimed shard from the samples of its images, in order, and release its lock."""
         shard.write(images, self.fingerprint)
-        self._give_back(shard)
+        self._release(shard)
 
     def write_index(self) -> None:
-        """Write the index, when nothing is missing; raises HypercolumnsError if a split has no samples."""
+        """Write the index. All shards must be complete.
+
+        Raises:
+            HypercolumnsError: if a split has no samples.
+        """
         splits: dict[str, list[dict[str, Any]]] = {}
         for shard in self._images:
             splits.setdefault(shard.split, []).append(shard.index_entry())
@@ -105,14 +111,16 @@ class StoreWriter:
             if not sum(entry["rows"] for entry in entries):
                 raise HypercolumnsError(f"no samples of the {split} split: all pixels of its masks are void (255)")
         index = {"format": FORMAT, "fingerprint": self.fingerprint, "splits": splits}
-        self._write_unless_there(FINGERPRINT, self.fingerprint)
-        self._write_unless_there(INDEX, index)
+        self._write_if_changed(FINGERPRINT, self.fingerprint)
+        self._write_if_changed(INDEX, index)
 
     def clear(self) -> None:
-        """Remove the shards and the index that are there, of this store or another, and no other files.
+        """Remove the files of the store in the folder, whatever its fingerprint; other files stay.
 
-        Raises StoreInUseError if another process is making a shard. One that is between two shards is not seen: it
-        makes again what it finds missing.
+        A process that is between two shards goes unnoticed. It makes the removed shards again.
+
+        Raises:
+            StoreInUseError: if another process is making a shard.
         """
         for lock in self.folder.glob(".*.lock"):
             try:
@@ -120,7 +128,8 @@ class StoreWriter:
                     pass
             except Timeout:
                 raise StoreInUseError(f"another process is writing to {self.folder}; wait for it or stop it") from None
-        write_json(self.folder / FINGERPRINT, self.fingerprint)  # from here on it is this one, unfinished
+        # Written first: if the removal is interrupted, the folder holds this store, unfinished.
+        write_json(self.folder / FINGERPRINT, self.fingerprint)
         (self.folder / INDEX).unlink(missing_ok=True)
         for path in self.folder.iterdir():
             if OWN_FILE.fullmatch(path.name) and path.name != FINGERPRINT:
@@ -132,16 +141,16 @@ class StoreWriter:
             self._complete.add(shard)
         return shard in self._complete
 
-    def _give_back(self, shard: Shard) -> None:
-        """Let go of a shard that is complete."""
+    def _release(self, shard: Shard) -> None:
+        """Release the lock of a complete shard."""
         release_lock(self._locks.pop(shard))
 
-    def _write_unless_there(self, name: str, value: object) -> None:
-        """Write a JSON file, if it does not say so already; all processes would write the same."""
+    def _write_if_changed(self, name: str, value: object) -> None:
+        """Write a JSON file unless it already holds the value. All processes write the same value."""
         path = self.folder / name
         try:
-            there = read_json(path) == value
-        except HypercolumnsError:  # it is missing, or damaged
-            there = False
-        if not there:
+            is_written = read_json(path) == value
+        except HypercolumnsError:  # the file is missing or damaged
+            is_written = False
+        if not is_written:
             write_json(path, value)

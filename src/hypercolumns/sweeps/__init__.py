@@ -1,1 +1,1 @@
-"""Sweeps: many jobs from one command, and the tables that they end in."""
+"""Sweeps: run many jobs from one command, and collect their results in a table."""

@@ -1,8 +1,8 @@
-"""The jobs of a sweep (`python train.py -m`): each makes its input if that is missing, and records what it came to.
+"""The jobs of a sweep (`python train.py -m`): each runs the stages that make its input, if missing, and then its own.
 
-    <runs>/sweeps/<name>/jobs/<number>.json   a job's record, written by itself, in whatever process it ran
+    <runs>/sweeps/<name>/jobs/<number>.json   the record of a job, written by the process that ran the job
 
-A job that fails says so in its record, and the others go on.
+The record of a failed job gives the reason. The other jobs continue.
 """
 
 import shlex
@@ -28,22 +28,25 @@ from hypercolumns.settings.compose import command_line, compose_stage
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import machine
 
-Stages = Callable[[DictConfig], Any]  # runs the stage that a config names
+Stages = Callable[[DictConfig], Any]  # runs the stage that a config names, and returns its result
 DONE, PRUNED, FAILED = "done", "pruned", "failed"
 
 
 class JobRecord(NamedTuple):
-    """What a job came to.
+    """The result of a job.
 
     Attributes:
-        number: of the job in its sweep, from 0.
-        overrides: its settings, as on the command line.
-        status: done, pruned or failed.
-        reason: why it is not done, in one line.
-        miou: its figure, and `interval` the ends of that one's interval, if images were scored.
-        level: of the interval, such as 0.95.
-        seconds: that its epochs took, those before an interruption included.
-        folder: of its run; of a store in stage extract.
+        number: the number of the job in its sweep, from 0.
+        overrides: the settings of the job, as on the command line.
+        status: `done`, `pruned` or `failed`.
+        reason: why the job is not done, in one line; None if it is done.
+        miou: the mIoU on the val images; None if no images were scored, as for the other metrics.
+        interval: the ends [low, high] of the interval of `miou`.
+        level: the level of the interval, such as 0.95.
+        boundary_miou: the mIoU near true boundaries.
+        seconds: the time that all epochs took, including those before an interruption.
+        folder: the folder of the run, or of the store in stage extract; None if the job is not done.
+        model: the path of the model; None if there is none.
     """
 
     number: int
@@ -59,29 +62,29 @@ class JobRecord(NamedTuple):
     model: str | None = None
 
     def settings(self) -> dict[str, str]:
-        """Its settings by name."""
+        """Return the values of the settings by name, as text."""
         split = (override.lstrip("+").partition("=") for override in self.overrides)
         return {name: value for name, _, value in split}
 
     def write(self, sweep: Path) -> None:
-        """Put it where `read_records` finds it."""
+        """Write the record into the folder of a sweep, where `read_records` finds it."""
         write_json(_jobs(sweep) / f"{self.number}.json", self._asdict())
 
 
 def read_records(sweep: Path) -> list[JobRecord]:
-    """All that there are, by number."""
+    """Read the records of all jobs of a sweep, in the order of their numbers."""
     records = [JobRecord(**read_json(path)) for path in _jobs(sweep).glob("*.json")]
     return sorted(records, key=lambda record: record.number)
 
 
 def read_record(sweep: Path, number: int) -> JobRecord | None:
-    """That of a job, if there is one."""
+    """Read the record of a job; None if there is none."""
     path = _jobs(sweep) / f"{number}.json"
     return JobRecord(**read_json(path)) if path.is_file() else None
 
 
 def clear_records(sweep: Path) -> None:
-    """Remove those of an earlier time."""
+    """Remove the records of an earlier sweep from its folder."""
     for path in _jobs(sweep).glob("*.json"):
         path.unlink()
 
@@ -91,60 +94,69 @@ def _jobs(sweep: Path) -> Path:
 
 
 def run_job(cfg: DictConfig, run: Stages) -> Any:
-    """Run a job's stage and record what it came to; returns what the stage does, None if it does not reach its end."""
+    """Run the stage of a job and write the record; returns the result of the stage, or None if it did not finish."""
     job = HydraConfig.get()
     sweep, number, overrides = Path(job.sweep.dir), int(job.job.num), list(job.overrides.task)
     console.print(f"job {number}: {shlex.join(overrides)}", markup=False)
-    made, status, reason = None, DONE, None
-    (_jobs(sweep) / f"{number}.json").unlink(missing_ok=True)  # of an earlier time
+    result, status, reason = None, DONE, None
+    (_jobs(sweep) / f"{number}.json").unlink(missing_ok=True)  # the record of an earlier attempt
     try:
         refuse_several_processes(cfg, overrides)
-        made = _run_with_input(cfg, run)
+        result = run_with_input(cfg, run)
     except PrunedError as pruned:
         status, reason = PRUNED, str(pruned)
     except Exception as error:
         status, reason = FAILED, error_line(error)
-        if reason is None:  # a bug
+        if reason is None:  # an error that the user can't mend, that is, a bug
             traceback.print_exc()
             reason = traceback.format_exception_only(error)[-1].strip()
         print(f"job {number} failed: {reason}", file=sys.stderr)
-    JobRecord(number, overrides, status, reason, **_figures(made)).write(sweep)
-    return made
+    JobRecord(number, overrides, status, reason, **figures(result)).write(sweep)
+    return result
 
 
-def _run_with_input(cfg: DictConfig, run: Stages) -> Any:
-    """Run a stage; first those that make its input, with the same settings, if there is none."""
-    made: set[str] = set()
+def run_with_input(cfg: DictConfig, run: Stages) -> Any:
+    """Run a stage, after the stages that make its input, with the same settings, if the input is missing.
+
+    Raises:
+        MissingInputError: if the input is still missing after the stage that makes it has run.
+    """
+    attempted: set[str] = set()
     while True:
         try:
             return run(cfg)
         except MissingInputError as missing:
-            if missing.stage in made:
+            if missing.stage in attempted:
                 raise
-            made.add(missing.stage)
-            _run_with_input(compose_stage(missing.stage), run)
+            attempted.add(missing.stage)
+            run_with_input(compose_stage(missing.stage), run)
 
 
-def _figures(made: Any) -> dict[str, Any]:
-    """What a record says of a run, or of the folder that a stage made."""
-    if not isinstance(made, Run):
-        return {"folder": str(made)} if isinstance(made, Path) else {}
-    figures = read_json(made.metrics)
-    intervals = figures.get("intervals") or {}
-    took = [float(epoch["seconds"]) for epoch in read_metrics_csv(made.folder / "metrics.csv") if "seconds" in epoch]
+def figures(result: Any) -> dict[str, Any]:
+    """Return the fields of a record that describe the result of a stage: a run or a folder; {} for None."""
+    if not isinstance(result, Run):
+        return {"folder": str(result)} if isinstance(result, Path) else {}
+    metrics = read_json(result.metrics)
+    intervals = metrics.get("intervals") or {}
+    epochs = read_metrics_csv(result.folder / "metrics.csv")
+    seconds = [float(epoch["seconds"]) for epoch in epochs if "seconds" in epoch]
     return {
-        "miou": figures["miou"],
+        "miou": metrics["miou"],
         "interval": intervals.get("miou"),
         "level": intervals.get("level"),
-        "boundary_miou": figures.get("boundary_miou"),
-        "seconds": round(sum(took), 3) if took else None,
-        "folder": str(made.folder),
-        "model": str(made.model) if made.model.is_file() else None,
+        "boundary_miou": metrics.get("boundary_miou"),
+        "seconds": round(sum(seconds), 3) if seconds else None,
+        "folder": str(result.folder),
+        "model": str(result.model) if result.model.is_file() else None,
     }
 
 
 def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise HypercolumnsError, with the command to use instead, if a job of a sweep is to be several processes."""
+    """Check that a job of a sweep runs in one process.
+
+    Raises:
+        HypercolumnsError: if the settings ask for several; the message gives the command to use instead.
+    """
     quiet_libraries()
     where = machine(cfg)
     trainer = where.trainer()
@@ -160,7 +172,7 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def one_by_one(overrides: Sequence[str]) -> str | None:
-    """The jobs of a sweep as loops of a shell; None if they can't be listed."""
+    """Write a sweep as nested shell loops over its values; None if the values can't be listed."""
     loops: list[str] = []
     settings = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -170,7 +182,7 @@ def one_by_one(overrides: Sequence[str]) -> str | None:
         if isinstance(value, Sweep):
             loops.append(f"s{len(loops) + 1}")
             settings.append(f'"${loops[-1]}"')
-            values = (f"{override.get_key_element()}={one}" for one in override.sweep_string_iterator())
+            values = (f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())
             loops[-1] = f"for {loops[-1]} in {shlex.join(values)}; do "
         else:
             settings.append(shlex.quote(str(override.input_line)))

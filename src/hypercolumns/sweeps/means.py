@@ -1,4 +1,4 @@
-"""The mean over those jobs of a sweep that only repeat one another: with other folds of the data, or other seeds."""
+"""Means over the jobs of a sweep that repeat one another with another fold of the data or another seed."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 from hypercolumns.sweeps.jobs import JobRecord
 
-REPEATED_SETTINGS = ("data.val_group", "seed")  # settings
+REPEATED_SETTINGS = ("data.val_group", "seed")  # the settings in which repetitions differ
 
 
 class RepeatedMean(NamedTuple):
-    """Of jobs that agree in all settings but `REPEATED_SETTINGS`.
+    """The mean mIoU of jobs that agree in all settings except `REPEATED_SETTINGS`.
 
     Attributes:
-        settings: of the first of them.
-        miou: the mean of those that have a figure.
-        deviation: the standard deviation of one of them (with n - 1).
-        done: how many have a figure.
-        jobs: how many there are.
+        settings: the settings of the first of these jobs.
+        miou: the mean over the jobs that have an mIoU.
+        deviation: the sample standard deviation (with n - 1) of these mIoUs.
+        done: the number of jobs that have an mIoU.
+        jobs: the number of jobs.
     """
 
     settings: dict[str, str]
@@ -28,14 +28,14 @@ class RepeatedMean(NamedTuple):
 
 
 def repeated_means(records: Sequence[JobRecord]) -> list[RepeatedMean]:
-    """The best first; none where nothing repeats, or fewer than two of a kind have a figure."""
+    """Group the jobs that repeat one another, and average each group with at least two mIoUs; best first."""
     kinds: dict[frozenset[tuple[str, str]], list[JobRecord]] = {}
     for record in records:
         others = {name: value for name, value in record.settings().items() if name not in REPEATED_SETTINGS}
         kinds.setdefault(frozenset(others.items()), []).append(record)
-    found = []
+    means = []
     for jobs in kinds.values():
         figures = [job.miou for job in jobs if job.miou is not None]
         if len(figures) > 1:
-            found.append(RepeatedMean(jobs[0].settings(), mean(figures), stdev(figures), len(figures), len(jobs)))
-    return sorted(found, key=lambda one: -one.miou)
+            means.append(RepeatedMean(jobs[0].settings(), mean(figures), stdev(figures), len(figures), len(jobs)))
+    return sorted(means, key=lambda repeated: -repeated.miou)

@@ -1,11 +1,11 @@
-"""A search for good settings by Optuna: jobs one at a time, each chosen by what those before it came to.
+"""Search for good settings with Optuna, which chooses the settings of each job by the results of earlier jobs.
 
-    <runs>/sweeps/<name>/study.db         Optuna's trials, unless `search.storage` names another place
-    <runs>/sweeps/<name>/<number>.lock    held while a process runs the trial of that number
-    <runs>/sweeps/<name>/jobs/            the jobs' records, see `sweeps`
+    <runs>/sweeps/<name>/study.db         Optuna's trials, unless `search.storage` names another database
+    <runs>/sweeps/<name>/<number>.lock    locked while a process runs the trial of that number
+    <runs>/sweeps/<name>/jobs/            the records of the jobs, see `sweeps.jobs`
 
-Several processes may search at once. A trial that is running by the storage, but whose lock is free, was interrupted:
-its settings are tried again, and its run, which is keyed by them, goes on from its checkpoint.
+Each process runs one job at a time, and several processes may share a search. A trial was interrupted if Optuna lists
+it as running but its lock is free. Its settings are then tried again, and its run continues from its checkpoint.
 """
 
 import importlib
@@ -28,23 +28,33 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.sweeps.jobs import DONE, FAILED, PRUNED, JobRecord, clear_records, read_record
 
-Launch = Callable[[list[str], int], object]  # of a job's settings and its number
-SECONDS_BETWEEN_LOOKS = 1.0  # at trials that other processes run
+Launch = Callable[[list[str], int], object]  # runs a job, given its overrides and its number
+POLL_SECONDS = 1.0  # between checks of the trials that other processes run
 EXAMPLE = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))' classifier.hidden=256,512"
 
 
 def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> None:
-    """Run trials until there are `search.trials` of them, those of earlier commands and other processes counted."""
+    """Run trials until `search.trials` are finished, including those of earlier commands and other processes.
+
+    Args:
+        cfg: the config of the command.
+        overrides: the overrides on the command line, fixed ones and those to choose from.
+        launch: runs a job, given its overrides and its number.
+
+    Raises:
+        HypercolumnsError: if a setting is invalid or can't be combined with a search.
+    """
     check_int("search.trials", cfg.search.trials, minimum=1)
     check_int("seed", cfg.seed, minimum=0)
     if cfg.overwrite:
         raise HypercolumnsError(
-            f"overwrite=true does not go with search=optuna; to search anew remove the folder {cfg.hydra.sweep.dir}"
+            f"overwrite=true can't be combined with search=optuna; to start a new search, remove the folder "
+            f"{cfg.hydra.sweep.dir}"
         )
     if "basic_launcher" not in cfg.hydra.launcher._target_:
         raise HypercolumnsError(
-            "search=optuna runs its jobs one at a time, so hydra/launcher does not go with it; to search in several "
-            "processes start the same command several times"
+            "search=optuna runs its jobs one at a time, so hydra/launcher can't be combined with it; to search in "
+            "several processes, start the same command several times"
         )
     quiet_libraries()
     trials = Trials(cfg, distributions(overrides))
@@ -52,22 +62,26 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
     while trials.missing():
         trial = trials.begin()
         if trial is None:  # other processes run the last ones
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
             continue
         job = [*fixed, *(f"{name}={value}" for name, value in trial.params.items())]
         with search_trial(cfg.last_stage if cfg.stage == "all" else cfg.stage, trials.judge(trial)):
             try:
                 launch(job, trial.number)
-            except HydraException as error:  # values that don't go together, which no job has seen
+            except HydraException as error:  # the values can't be composed, so the job never started
                 JobRecord(trial.number, job, FAILED, " ".join(str(error).split())).write(trials.folder)
         trials.end(trial.number)
 
 
 class Trials:
-    """The trials of a study, in storage that processes share."""
+    """The trials of an Optuna study, whose storage several processes share.
+
+    Args:
+        cfg: the config of the command.
+        space: the distribution from which Optuna chooses each setting, by name.
+    """
 
     def __init__(self, cfg: DictConfig, space: dict[str, Any]) -> None:
-        """Those that are there already, and `cfg.search.trials` in the end."""
         self.optuna, self.cfg, self.space = _optuna(), cfg, space
         self.folder = Path(cfg.hydra.sweep.dir)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -79,16 +93,16 @@ class Trials:
                 clear_records(self.folder)
 
     def missing(self) -> int:
-        """How many trials are to be finished yet."""
+        """Return how many trials are not finished yet."""
         return int(self.cfg.search.trials) - sum(map(self._counts, self.study.trials))
 
     def begin(self) -> Any:
-        """The next trial, which is this process's now; None if others run all that are missing."""
+        """Start the next trial in this process; returns None if other processes run all that are missing."""
         with self._choosing:
             running = self._running_elsewhere()
             if self.missing() <= running:
                 return None
-            # The seed is of the trial, so that a search that was interrupted goes on as it would have.
+            # Each trial has its own seed, so an interrupted search continues as if it had not been interrupted.
             seed = randomness.derive_seed(self.cfg.seed, "search", len(self.study.trials)) % 2**32
             self.study.sampler = instantiate(self.cfg.search.sampler, seed=seed)
             trial = self.study.ask(self.space)
@@ -97,20 +111,26 @@ class Trials:
         return trial
 
     def end(self, number: int) -> None:
-        """Tell the study what the job's record says, and let go of the trial."""
+        """Report the record of a job to the study, and release the trial.
+
+        Raises:
+            HypercolumnsError: if the job left no record, or its record has no mIoU.
+        """
         record = read_record(self.folder, number)
         if record is None:
             raise HypercolumnsError(f"job {number} left no record in {self.folder}; run the command again")
         self._tell(record)
         release_lock(self._running.pop(number))
         if record.status == DONE and record.miou is None:
-            raise HypercolumnsError("a search needs a mIoU to go by: stage pretrain (val_images not 0), train or all")
+            raise HypercolumnsError(
+                "a search needs the mIoU of its jobs; use stage pretrain (with val_images not 0), train or all"
+            )
 
     def judge(self, trial: Any) -> Callable[[int, float], bool]:
-        """Whether to give up the trial, whose figure at some epoch is told."""
+        """Return a function that reports a metric of an epoch and returns whether to stop the trial."""
 
-        def judge(epoch: int, figure: float) -> bool:
-            trial.report(figure, epoch)
+        def judge(epoch: int, metric: float) -> bool:
+            trial.report(metric, epoch)
             return bool(trial.should_prune())
 
         return judge
@@ -125,7 +145,7 @@ class Trials:
             self.study.tell(record.number, state=state.FAIL)
 
     def _running_elsewhere(self) -> int:
-        """How many trials other processes run; those that nobody runs any more are ended, and will be tried again."""
+        """Count the trials that other processes run, and enqueue the settings of interrupted trials again."""
         state = self.optuna.trial.TrialState
         count = 0
         for trial in self.study.get_trials(deepcopy=False, states=[state.RUNNING]):
@@ -135,9 +155,9 @@ class Trials:
             except Timeout:
                 count += 1
                 continue
-            if self.study.trials[trial.number].state == state.RUNNING:  # nor has it just ended
+            if self.study.trials[trial.number].state == state.RUNNING:  # it has not ended since
                 record = read_record(self.folder, trial.number)
-                if record is not None:  # it was interrupted after its end
+                if record is not None:  # its process was interrupted after the job ended
                     self._tell(record)
                 else:
                     self.study.tell(trial.number, state=state.FAIL)
@@ -147,7 +167,7 @@ class Trials:
         return count
 
     def _counts(self, trial: Any) -> bool:
-        """Whether a trial is one of those that are asked for: its job came to an end, and was not interrupted."""
+        """Return whether a trial counts as finished: its job left a record, so it was not interrupted."""
         return trial.state.is_finished() and read_record(self.folder, trial.number) is not None
 
     def _lock(self, number: int) -> FileLock:
@@ -167,23 +187,27 @@ class Trials:
                 direction="maximize",
                 pruner=pruner,
             )
-        except Exception as error:  # whatever SQLAlchemy and the database's driver raise
+        except Exception as error:  # SQLAlchemy and the database drivers raise many kinds
             raise HypercolumnsError(f"search.storage={url} can't be used ({' '.join(str(error).split())})") from error
 
 
 def distributions(overrides: Sequence[Override]) -> dict[str, Any]:
-    """What Optuna is to choose from for each setting; raises HypercolumnsError if there is nothing to choose."""
+    """Return the distribution from which Optuna chooses each setting, by name.
+
+    Raises:
+        HypercolumnsError: if no override is a sweep, or an override has no values to choose from.
+    """
     optuna = _optuna()
     sweeps = [override for override in overrides if override.is_sweep_override()]
     if not sweeps:
         raise HypercolumnsError(f"search=optuna needs settings to choose from, {EXAMPLE}")
-    found = {}
+    space = {}
     for override in sweeps:
         try:
-            found[override.get_key_element()] = _distribution(optuna.distributions, override)
+            space[override.get_key_element()] = _distribution(optuna.distributions, override)
         except ValueError as error:
             raise HypercolumnsError(f"{override.input_line}: there is nothing to choose from ({error})") from error
-    return found
+    return space
 
 
 def _distribution(of: Any, override: Override) -> Any:
@@ -204,12 +228,12 @@ def _distribution(of: Any, override: Override) -> Any:
 
 
 def examples(overrides: Sequence[Override]) -> list[list[str]]:
-    """Jobs that are to be composed before any is run: one with each value that can be chosen, and with each end."""
+    """List jobs that cover every value of a choice and both ends of an interval, to compose them before the search."""
     sweeps = {override.get_key_element(): _values(override) for override in overrides if override.is_sweep_override()}
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-    usual = {name: values[0] for name, values in sweeps.items()}
-    chosen = [usual | {name: value} for name, values in sweeps.items() for value in values]
-    return [[*fixed, *(f"{name}={value}" for name, value in one.items())] for one in chosen]
+    first = {name: values[0] for name, values in sweeps.items()}
+    jobs = [first | {name: value} for name, values in sweeps.items() for value in values]
+    return [[*fixed, *(f"{name}={value}" for name, value in job.items())] for job in jobs]
 
 
 def _values(override: Override) -> list[str]:

@@ -1,4 +1,4 @@
-"""All jobs of a sweep in one table: in the terminal, as CSV and as Markdown."""
+"""Show all jobs of a sweep in one table: in the terminal, as CSV and as Markdown."""
 
 import csv
 import os
@@ -27,17 +27,20 @@ ORDER = (DONE, "pruned", FAILED)
 
 
 class SweepTable(Callback):
-    """Hydra calls it before the first job of a sweep and after the last; it ends with exit code 1 if one failed."""
+    """A Hydra callback that checks a sweep before its first job and shows its table after the last.
+
+    The command ends with exit code 1 if a job failed.
+    """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Refuse what can't be a sweep; where jobs run elsewhere, each looks at its own machine."""
-        with _exit_on_error():
+        """Refuse settings for several processes; a launcher for other machines leaves this check to each job."""
+        with exit_on_error():
             if "basic_launcher" in config.hydra.launcher._target_:
                 refuse_several_processes(config, list(config.hydra.overrides.task))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Show and write the table."""
-        with _exit_on_error():
+        """Print and write the table."""
+        with exit_on_error():
             records = rank_jobs(read_records(Path(config.hydra.sweep.dir)))
             show_sweep(records, Path(config.hydra.sweep.dir))
         if any(record.status == FAILED for record in records):
@@ -45,8 +48,8 @@ class SweepTable(Callback):
 
 
 @contextmanager
-def _exit_on_error() -> Iterator[None]:
-    """Let a fault end the program; Hydra would make it a warning."""
+def exit_on_error() -> Iterator[None]:
+    """Let an error end the program, as Hydra would turn it into a warning."""
     try:
         yield
     except Exception as error:
@@ -55,7 +58,7 @@ def _exit_on_error() -> Iterator[None]:
 
 
 def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
-    """The best first, then those without a figure, those that were given up, and those that failed."""
+    """Sort jobs by mIoU, best first, then those without an mIoU, then pruned, then failed ones."""
 
     def rank(record: JobRecord) -> tuple[int, float, int]:
         return ORDER.index(record.status), 1.0 if record.miou is None else -record.miou, record.number
@@ -64,21 +67,21 @@ def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
 
 
 def differing_settings(records: Sequence[JobRecord]) -> list[dict[str, str]]:
-    """Of each job, the settings in which the jobs differ."""
+    """Return, for each job, the settings in which the jobs differ."""
     return _differing([record.settings() for record in records])
 
 
-def _differing(each: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    names = dict.fromkeys(name for one in each for name in one)
-    differing = [name for name in names if len({one.get(name, "") for one in each}) > 1]
-    return [{name: one.get(name, "") for name in differing} for one in each]
+def _differing(jobs: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    names = dict.fromkeys(name for settings in jobs for name in settings)
+    differing = [name for name in names if len({settings.get(name, "") for settings in jobs}) > 1]
+    return [{name: settings.get(name, "") for name in differing} for settings in jobs]
 
 
 def show_sweep(records: Sequence[JobRecord], sweep: Path) -> None:
-    """Print the table of ranked records and write it to the sweep's folder, and say what to look at next."""
+    """Print the table of ranked records, write it to the folder of the sweep, and print the paths of the results."""
     _write_csv(sweep / "table.csv", records)
     repeated = _mean_cells(repeated_means(records))
-    _write_markdown(sweep / "table.md", [_cells(records), repeated])
+    _write_markdown(sweep / "table.md", [cells(records), repeated])
     _print(records)
     if repeated:
         _print_means(repeated)
@@ -94,67 +97,75 @@ def show_sweep(records: Sequence[JobRecord], sweep: Path) -> None:
 
 
 def _print(records: Sequence[JobRecord]) -> None:
-    """Print the table, without its less important columns if the terminal is too narrow, the reasons below it."""
-    header, *rows = _cells(records, reasons=False)
-    kept = list(range(len(header)))
+    """Print the table, and below it the reasons of jobs that are not done.
+
+    Less important columns are left out if the terminal is too narrow.
+    """
+    header, *rows = cells(records, reasons=False)
+    shown = list(range(len(header)))
     less_important = [header.index(name) for name in ("seconds", "boundary") if name in header]
     less_important += [index for index, name in enumerate(header) if name.endswith("interval")]
     while True:
         table = Table(title=f"{len(records)} jobs", title_justify="left")
-        for index in kept:
+        for index in shown:
             table.add_column(Text(header[index]), justify="left" if index == len(header) - 1 else "right", no_wrap=True)
         for record, row in zip(records, rows, strict=True):
             style = {DONE: "", FAILED: "red"}.get(record.status, "dim")
-            table.add_row(*(Text(row[index]) for index in kept), style=style)
+            table.add_row(*(Text(row[index]) for index in shown), style=style)
         if not console.is_terminal or _width(table) <= console.width or not less_important:
             break
-        kept.remove(less_important.pop(0))
+        shown.remove(less_important.pop(0))
     _print_whole(table)
     for place, record in enumerate(records, 1):
         if record.reason is not None:
             console.print(f"{place:>9}  {record.status}: {record.reason}", markup=False)
 
 
-def _cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]:
-    """The table as people read it: a header, then a row for each record."""
-    own = differing_settings(records)
-    names = list(own[0]) if own else []
+def cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]:
+    """Return the table with short names and numbers: a header, then a row for each record.
+
+    Args:
+        records: the ranked records.
+        reasons: whether the last column gives the reason of jobs that are not done.
+    """
+    differing = differing_settings(records)
+    names = list(differing[0]) if differing else []
     level = next((record.level for record in records if record.level), None)
     between = [f"{level:.0%} interval"] if level else []
     rows = [["", *map(_short_name(names), names), "mIoU", *between, "boundary", "seconds", "run"]]
-    for place, (record, one) in enumerate(zip(records, own, strict=True), 1):
+    for place, (record, settings) in enumerate(zip(records, differing, strict=True), 1):
         ends = " to ".join(map(format_number, record.interval)) if record.interval else ""
         figures = ["" if value is None else format_number(value) for value in (record.miou, record.boundary_miou)]
-        row = [f"{place}", *map(_short_value, one.values()), figures[0], *([ends] if level else []), figures[1]]
+        row = [f"{place}", *map(_short_value, settings.values()), figures[0], *([ends] if level else []), figures[1]]
         row.append("" if record.seconds is None else f"{record.seconds:.1f}")
         row.append(_result(record) if reasons or record.reason is None else record.status)
         rows.append(row)
     return rows
 
 
-def _mean_cells(found: Sequence[RepeatedMean]) -> list[list[str]]:
-    """The table of means: a header, then a row for each; nothing where there are none."""
-    own = _differing(
-        [{name: one.settings[name] for name in one.settings if name not in REPEATED_SETTINGS} for one in found]
+def _mean_cells(means: Sequence[RepeatedMean]) -> list[list[str]]:
+    """Return the table of means: a header, then a row for each mean; [] if there are none."""
+    differing = _differing(
+        [{name: mean.settings[name] for name in mean.settings if name not in REPEATED_SETTINGS} for mean in means]
     )
-    names = list(own[0]) if own else []
+    names = list(differing[0]) if differing else []
     rows = [
         [
-            *map(_short_value, one.values()),
-            format_number(of.miou),
-            format_number(of.deviation),
-            f"{of.done} of {of.jobs}",
+            *map(_short_value, settings.values()),
+            format_number(mean.miou),
+            format_number(mean.deviation),
+            f"{mean.done} of {mean.jobs}",
         ]
-        for one, of in zip(own, found, strict=True)
+        for settings, mean in zip(differing, means, strict=True)
     ]
     return [[*map(_short_name(names), names), "mean mIoU", "deviation", "jobs"], *rows] if rows else []
 
 
-def _print_means(cells: Sequence[Sequence[str]]) -> None:
+def _print_means(mean_cells: Sequence[Sequence[str]]) -> None:
     table = Table(title=f"means over {' and '.join(REPEATED_SETTINGS)}", title_justify="left")
-    for name in cells[0]:
+    for name in mean_cells[0]:
         table.add_column(Text(name), justify="right", no_wrap=True)
-    for row in cells[1:]:
+    for row in mean_cells[1:]:
         table.add_row(*map(Text, row))
     _print_whole(table)
 
@@ -164,7 +175,7 @@ def _width(table: Table) -> int:
 
 
 def _print_whole(table: Table) -> None:
-    """Print a table at the width that it takes: too wide, it is folded by the terminal, but no figure is cut."""
+    """Print a table at its full width; a narrow terminal folds its lines, but no number is cut off."""
     table.width = _width(table)
     console.print(table, soft_wrap=True)
 
@@ -176,7 +187,7 @@ def _result(record: JobRecord) -> str:
 
 
 def _short_name(names: Sequence[str]) -> Any:
-    """The last part of a setting's name, where that tells it from the others."""
+    """Return a function that shortens the name of a setting to its last part, if no other name ends with it."""
     last = [name.rpartition(".")[2] for name in names]
     return lambda name: short if last.count(short := name.rpartition(".")[2]) == 1 else name
 
@@ -189,23 +200,23 @@ def _short_value(value: str) -> str:
 
 
 def _write_csv(path: Path, records: Sequence[JobRecord]) -> None:
-    own = differing_settings(records)
-    names = list(own[0]) if own else []
+    differing = differing_settings(records)
+    names = list(differing[0]) if differing else []
     figures = "miou miou_low miou_high boundary_miou seconds run reason".split()
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["rank", "job", "status", *names, *figures])
-        for place, (record, one) in enumerate(zip(records, own, strict=True), 1):
+        for place, (record, settings) in enumerate(zip(records, differing, strict=True), 1):
             ends = record.interval or (None, None)
             values = [record.miou, *ends, record.boundary_miou, record.seconds, record.folder, record.reason]
-            writer.writerow([place, record.number, record.status, *one.values(), *values])
+            writer.writerow([place, record.number, record.status, *settings.values(), *values])
 
 
 def _write_markdown(path: Path, tables: Sequence[list[list[str]]]) -> None:
     written = []
     for header, *rows in filter(None, tables):
         lines = [[_escaped(cell) for cell in row] for row in (header, ["---"] * len(header), *rows)]
-        written.append("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+        written.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(written), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The LightningModules: what a training step is, and how images are scored."""
+"""LightningModules for training and scoring."""
 
 from hypercolumns.tasks.evaluation_task import EvaluationTask, LabelPredictor
 from hypercolumns.tasks.pixel_classification import PixelClassificationTask

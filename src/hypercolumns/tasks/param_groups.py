@@ -1,4 +1,4 @@
-"""Groups of parameters: which learn at another rate than the classifier, and which without weight decay."""
+"""Parameter groups for the optimiser: learning rates per layer, and exclusions from weight decay."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from hypercolumns.errors import ArgumentError, check_bool, check_fraction, check
 from hypercolumns.models.backbones import Backbone
 
 CLASSIFIER, BACKBONE = "classifier", "backbone"
-MAX_LR = 1e30  # a rate: what optimisers make of it, such as ten times as much, must be a float32 yet
+MAX_LR = 1e30  # a larger learning rate could overflow float32 in the optimiser's arithmetic
 
 
 class ParamGroup(NamedTuple):
-    """Parameters with options of their own; `factor` is what their rate is multiplied by."""
+    """A parameter group: the options that the optimiser takes, and the factor that scales its learning rate."""
 
     options: dict[str, Any]
     factor: float = 1.0
@@ -22,14 +22,17 @@ class ParamGroup(NamedTuple):
 
 @dataclass(frozen=True)
 class ParamGroupConfig:
-    """How layers differ in what the optimiser does to them.
+    """Learning rates and weight decay by layer.
 
     Attributes:
-        backbone_lr: the learning rate of the backbone's layers; None for that of the classifier.
-        layer_decay: what the rate of the layers of a tap is, of that of the tap after it, from above 0 to 1; None for
-            1. The last tap's have the backbone's rate: the nearer to the image, the more general is what layers see,
-            and the less there is to change (Howard and Ruder, arXiv:1801.06146).
+        backbone_lr: the learning rate of the backbone's layers; None uses the classifier's.
+        layer_decay: layer-wise learning-rate decay, in (0, 1]; None disables it. The layers of each tap learn at this
+            fraction of the rate of the next deeper tap, and the layers of the deepest tap at the backbone's rate.
+            Shallow layers hold more general features and need less change (Howard and Ruder, arXiv:1801.06146).
         no_decay_norm_and_bias: exclude biases and normalisation parameters from weight decay.
+
+    Raises:
+        ArgumentError: if a value is invalid.
     """
 
     backbone_lr: float | None = None
@@ -37,7 +40,7 @@ class ParamGroupConfig:
     no_decay_norm_and_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ArgumentError for values that can't be."""
+        """Check the values."""
         if self.backbone_lr is not None:
             check_number("backbone_lr", self.backbone_lr, below=MAX_LR)
         if self.layer_decay is not None:
@@ -47,10 +50,10 @@ class ParamGroupConfig:
         check_bool("no_decay_norm_and_bias", self.no_decay_norm_and_bias)
 
     def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[ParamGroup]:
-        """The parameters that are trained, in groups with names, the classifier's first.
+        """Group the trainable parameters of a classifier and a backbone, the classifier's groups first.
 
-        All in one without a name where nothing differs. The order is that of the modules: an optimiser's state, which a
-        checkpoint holds, is by number.
+        The groups have names, except a single group. The order of the parameters follows the modules, because the
+        optimiser state in a checkpoint refers to parameters by number.
         """
         by_name: dict[tuple[str, bool], ParamGroup] = {}
         for name, factor, parameter in self._each(classifier, backbone):
@@ -69,7 +72,7 @@ class ParamGroupConfig:
         return groups
 
     def _each(self, classifier: nn.Module, backbone: Backbone | None) -> Iterator[tuple[str, float, nn.Parameter]]:
-        """The name of its layer, the factor of its rate and each parameter."""
+        """Yield the group name, the learning-rate factor and the tensor of each trainable parameter."""
         if backbone is not None:
             layers = [] if self.layer_decay is None else backbone.tap_parameters()
             depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}

@@ -1,4 +1,4 @@
-"""Stage pretrain: a classifier of sampled hypercolumns."""
+"""The task of stage pretrain: train a classifier on sampled hypercolumns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,8 +27,18 @@ SampleBatch = tuple[Tensor, Tensor, PixelCoordinates]
 class PixelClassificationTask(pl.LightningModule):
     """Train a classifier on batches of (hypercolumns (N, D), labels (N,), coordinates of N pixels).
 
-    Logs train/loss, val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. All but the losses are of
-    the samples, which are not spread over the images as pixels are: no figures of segmentation.
+    Logs train/loss, val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. The metrics are computed
+    over the samples, whose distribution differs from that of all pixels, so they are not comparable to segmentation
+    metrics.
+
+    Args:
+        classifier: the classifier to train.
+        classes: the names of the classes.
+        optimizer: builds the optimiser from parameter groups.
+        scheduler: builds the learning-rate schedule from the optimiser and the number of steps.
+        loss: the training loss; None for cross-entropy.
+        seed: the seed of dropout.
+        param_groups: learning rates and weight decay by layer.
     """
 
     def __init__(
@@ -41,7 +51,6 @@ class PixelClassificationTask(pl.LightningModule):
         seed: int = 0,
         param_groups: ParamGroupConfig = UNIFORM,
     ) -> None:
-        """The classifier, how to train it, and the seed of what chance there is in a step (dropout)."""
         super().__init__()
         self.classifier, self.make_optimizer, self.make_scheduler = classifier, optimizer, scheduler
         self.classes, self.seed = tuple(classes), seed
@@ -50,7 +59,7 @@ class PixelClassificationTask(pl.LightningModule):
         self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Return the loss of one batch."""
         hypercolumns, labels, coordinates = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             logits = self.classifier(hypercolumns.float(), coordinates)
@@ -61,7 +70,7 @@ class PixelClassificationTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: SampleBatch, batch_idx: int) -> None:
-        """Count one batch."""
+        """Update the confusion matrix and the loss with one batch."""
         hypercolumns, labels, coordinates = batch
         logits = self.classifier(hypercolumns.float(), coordinates)
         self.confusion.update(logits.argmax(1), labels)
@@ -69,15 +78,15 @@ class PixelClassificationTask(pl.LightningModule):
         self.log("val/loss", self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of all validation samples."""
-        figures = segmentation_metrics(self.confusion.compute())
+        """Log the metrics over all validation samples."""
+        metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
-        self.log("val/sample_miou", figures.miou or 0.0, prog_bar=True)
-        self.log("val/sample_accuracy", figures.pixel_accuracy or 0.0)
-        log_classes(self, "val_sample_iou", self.classes, figures.per_class_iou)
+        self.log("val/sample_miou", metrics.miou or 0.0, prog_bar=True)
+        self.log("val/sample_accuracy", metrics.pixel_accuracy or 0.0)
+        log_classes(self, "val_sample_iou", self.classes, metrics.per_class_iou)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser and its schedule."""
+        """Return the optimiser and its schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
         groups = self.param_groups.groups(self.classifier)
         return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)

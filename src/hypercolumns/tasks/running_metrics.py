@@ -1,4 +1,4 @@
-"""The metrics that the tasks update step by step, summed over all processes; the only ones that need torchmetrics."""
+"""Metrics that tasks update at each step and torchmetrics reduces over all ranks."""
 
 import torch
 from torch import Tensor
@@ -9,34 +9,33 @@ from hypercolumns.labels import IGNORE_INDEX
 
 
 def confusion_metric(classes: int) -> MulticlassConfusionMatrix:
-    """Counts pixels (int64) by true class (rows) and predicted class (columns), over all updates; void is ignored.
+    """Return a metric that accumulates a confusion matrix, int64, with true classes as rows; void is ignored.
 
-    `update(labels, mask)` takes class indices of any shape.
+    Its `update(labels, mask)` takes predicted and true class indices of any shape.
     """
     return MulticlassConfusionMatrix(num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False)
 
 
 class WeightedMean(Metric):
-    """The mean of figures by their weights, over all updates in all processes; NaN if one of them is.
+    """Weighted mean over all updates on all ranks; NaN if any value is NaN.
 
-    torchmetrics' MeanMetric would look for NaN at every step, for which a GPU must wait, or forget the weights, and
-    Lightning's `log` with sync_dist rounds the mean number of what processes have seen.
+    torchmetrics' MeanMetric either checks for NaN at every step, which makes the GPU wait, or loses the weights.
+    Lightning's `log` with sync_dist rounds the mean of the ranks' batch sizes.
     """
 
     total: Tensor
     weight: Tensor
 
     def __init__(self) -> None:
-        """Nothing has been seen."""
         super().__init__()
         for name in ("total", "weight"):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
 
-    def update(self, figure: Tensor, weight: float) -> None:
-        """Count a figure, such as the mean over `weight` samples."""
-        self.total += figure.detach() * weight
+    def update(self, value: Tensor, weight: float) -> None:
+        """Add a value, such as the mean over `weight` samples."""
+        self.total += value.detach() * weight
         self.weight += weight
 
     def compute(self) -> Tensor:
-        """The mean."""
+        """Return the weighted mean, a scalar."""
         return self.total / self.weight

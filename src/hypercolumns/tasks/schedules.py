@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a training: warm-up, then constant, cosine or polynomial decay."""
+"""Learning-rate schedules: linear warm-up, then constant, cosine or polynomial decay."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,27 +13,56 @@ SchedulerFactory = Callable[[Optimizer, int], LambdaLR]
 
 
 def constant(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0) -> LambdaLR:
-    """The rate as it is; rising linearly to it during the first `warmup_fraction` (a share of all `steps`)."""
+    """Keep the learning rate constant after a linear warm-up.
+
+    Args:
+        optimizer: the optimiser; its learning rate is the base rate.
+        steps: the number of steps of the training.
+        warmup_fraction: the fraction of the steps, in [0, 1], in which the rate rises linearly to the base rate.
+
+    Returns:
+        The schedule, which must advance at every step.
+    """
     return LambdaLR(optimizer, _Constant(steps, warmup_fraction, 1))
 
 
 def cosine(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, min_lr_ratio: float = 0.0) -> LambdaLR:
-    """From the rate down to `min_lr_ratio` times it, along half a cosine (Loshchilov and Hutter, arXiv:1608.03983)."""
+    """Decay the learning rate along half a cosine after a linear warm-up (Loshchilov and Hutter, arXiv:1608.03983).
+
+    Args:
+        optimizer: the optimiser; its learning rate is the base rate.
+        steps: the number of steps of the training.
+        warmup_fraction: the fraction of the steps, in [0, 1], in which the rate rises linearly to the base rate.
+        min_lr_ratio: the final rate as a fraction of the base rate, in [0, 1].
+
+    Returns:
+        The schedule, which must advance at every step.
+    """
     check_fraction("min_lr_ratio", min_lr_ratio)
     return LambdaLR(optimizer, _Cosine(steps, warmup_fraction, min_lr_ratio))
 
 
 def poly(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, power: float = 0.9) -> LambdaLR:
-    """From the rate down to 0 by (1 - progress)^power (Chen et al., DeepLab, arXiv:1606.00915)."""
+    """Decay the learning rate to 0 as (1 - progress)^power after a linear warm-up (DeepLab, arXiv:1606.00915).
+
+    Args:
+        optimizer: the optimiser; its learning rate is the base rate.
+        steps: the number of steps of the training.
+        warmup_fraction: the fraction of the steps, in [0, 1], in which the rate rises linearly to the base rate.
+        power: the exponent, in [0, 100].
+
+    Returns:
+        The schedule, which must advance at every step.
+    """
     check_fraction("power", power, maximum=100)
     return LambdaLR(optimizer, _Poly(steps, warmup_fraction, power))
 
 
 class _Factor(ABC):
-    """What the rate is multiplied by at a step.
+    """The factor of the learning rate at each step.
 
-    A scheduler's state holds the attributes, so a training that goes on keeps the length that it began with, whatever
-    the length of the epoch it goes on in.
+    The attributes are part of the scheduler's state: a resumed training keeps its original number of steps, even if it
+    resumes in a shorter epoch.
     """
 
     def __init__(self, steps: int, warmup_fraction: float, parameter: float) -> None:
@@ -47,7 +76,7 @@ class _Factor(ABC):
 
     @abstractmethod
     def _decay(self, progress: float) -> float:
-        """The factor after the warm-up, at a progress from 0 to 1."""
+        """Return the factor after the warm-up, at a progress in [0, 1]."""
 
 
 class _Constant(_Factor):

@@ -1,4 +1,4 @@
-"""Stage train: the complete model, on images."""
+"""The task of stage train: train the complete model on images."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +30,16 @@ ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
 class SegmentationTask(pl.LightningModule):
     """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
 
-    Logs train/loss, and of whole validation images val/loss, val/miou, val/pixel_accuracy and the IoU of each class.
+    Logs train/loss, and over whole validation images val/loss, val/miou, val/pixel_accuracy and the IoU of each class.
+
+    Args:
+        segmenter: the segmenter to train: its classifier, and the trainable layers of its backbone.
+        optimizer: builds the optimiser from parameter groups.
+        scheduler: builds the learning-rate schedule from the optimiser and the number of steps.
+        sampler: chooses the training pixels of each image; None trains on all pixels.
+        loss: the training loss; None for cross-entropy.
+        seed: the seed of sampling and dropout.
+        param_groups: learning rates and weight decay by layer.
     """
 
     def __init__(
@@ -43,17 +52,6 @@ class SegmentationTask(pl.LightningModule):
         seed: int = 0,
         param_groups: ParamGroupConfig = UNIFORM,
     ) -> None:
-        """The segmenter, how to train it, and the seed of sampling and dropout.
-
-        Args:
-            segmenter: what is trained: its classifier, and what of its backbone is trainable.
-            optimizer: makes the optimiser of some parameters.
-            scheduler: makes the schedule of its learning rate.
-            sampler: of the pixels of an image that are trained on; all of them by default.
-            loss: of its logits; cross-entropy by default.
-            seed: of all chance in a step.
-            param_groups: how layers differ in what the optimiser does to them.
-        """
         super().__init__()
         self.segmenter, self.make_optimizer, self.make_scheduler = segmenter, optimizer, scheduler
         self.sampler, self.seed = sampler, seed
@@ -63,23 +61,23 @@ class SegmentationTask(pl.LightningModule):
         self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """Return the loss of one batch."""
         images, masks, ids, boxes = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             if self.sampler is None:
                 logits, labels = self.segmenter(images, boxes).movedim(1, -1).flatten(0, -2), masks.flatten()
             else:
-                points, labels = self._sample(self.sampler, batch)
+                points, labels = self.sample_points(self.sampler, batch)
                 logits = self.segmenter.logits_at(images, points, boxes).flatten(0, -2)
         loss: Tensor = self.loss(logits, labels)
-        counted = sum(map(bool, ids))  # not those that only fill up a step
+        counted = sum(map(bool, ids))  # a filler, for a rank without images in this step, has an empty id
         self.log("train/loss", loss, prog_bar=True, batch_size=counted)
         self.epoch_loss.update(loss, counted)
         self.log("train/epoch_loss", self.epoch_loss, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """Count one batch; returns its labels (B, H, W) uint8."""
+        """Update the metrics with one batch and return its predicted labels (B, H, W) uint8."""
         images, masks, _, _ = batch
         logits = self.segmenter(images)
         labels: Tensor = logits.argmax(1)
@@ -90,21 +88,21 @@ class SegmentationTask(pl.LightningModule):
         return labels.byte()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of all validation images."""
-        figures = segmentation_metrics(self.confusion.compute())
+        """Log the metrics over all validation images."""
+        metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
-        self.log("val/miou", figures.miou or 0.0, prog_bar=True)
-        self.log("val/pixel_accuracy", figures.pixel_accuracy or 0.0)
-        log_classes(self, "val_iou", self.classes, figures.per_class_iou)
+        self.log("val/miou", metrics.miou or 0.0, prog_bar=True)
+        self.log("val/pixel_accuracy", metrics.pixel_accuracy or 0.0)
+        log_classes(self, "val_iou", self.classes, metrics.per_class_iou)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser and its schedule."""
+        """Return the optimiser and its schedule."""
         steps = int(self.trainer.estimated_stepping_batches)
         groups = self.param_groups.groups(self.segmenter.classifier, self.segmenter.backbone)
         return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)
 
-    def _sample(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Points (B, N, 2) and their labels (B * N,); an image with fewer samples is filled up with void."""
+    def sample_points(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Sample training pixels: points (B, N, 2) and labels (B * N,), int64; void pads images with fewer samples."""
         images, masks, ids, boxes = batch
         points = [
             sampler(
@@ -123,5 +121,5 @@ class SegmentationTask(pl.LightningModule):
         return filled, labels.flatten().to(masks.device)
 
     def _logits(self, image: Tensor, box: Tensor, points: Tensor) -> Tensor:
-        """The logits that the model has by now at points (N, 2) of an image, for a sampler to choose by."""
+        """Predict logits (N, C) at points (N, 2) of an image with the current weights, for samplers that need them."""
         return self.segmenter.predict_logits_at(image[None], points[None], box[None])[0]

@@ -1,1 +1,1 @@
-"""Pictures of labels, predictions and figures."""
+"""Pictures of labels and predictions, and plots of metrics."""

@@ -1,4 +1,4 @@
-"""An image under the colours of its classes, and the legend that names them."""
+"""Draw class colours over an image, and a legend that names the classes."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,12 @@ from hypercolumns.labels import IGNORE_INDEX, Colour, Palette, overlay
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-FONT_SIZE = 15  # pixels; a legend's measures are in proportion
-GAP = 6  # between pictures, and around what a legend says
+# Lengths in pixels.
+FONT_SIZE = 15
+GAP = 6  # between pictures, and around the text of a legend
 LINE = 22  # height of a line of text
-MIN_WIDTH = 160  # a legend of few pixels could not be read
-PARTS = 48  # of an image's longer side, at most, is the text beneath it high
+MIN_WIDTH = 160  # a narrower legend would be illegible
+PARTS = 48  # the legend of a large image has a font size of 1/PARTS of the longer side
 
 
 def overlay_with_legend(
@@ -25,9 +26,17 @@ def overlay_with_legend(
     palette: Palette,
     opacity: float = 0.5,
 ) -> Image.Image:
-    """An RGB image (H, W, 3) uint8 under the colours of its labels (H, W), above the names of those that occur.
+    """Draw the class colours over an image, and below it a legend of the classes that occur.
 
-    Without `classes` there are no names, and the picture is of the image's own size.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) uint8, class indices, 255 for void.
+        classes: the names of the classes. None: no legend, and the picture has the size of the image.
+        palette: the colour of each class.
+        opacity: opacity of the class colours, from 0 to 1.
+
+    Returns:
+        An RGB picture.
     """
     picture = Image.fromarray(overlay(image, labels, palette, opacity))
     if classes is None:
@@ -39,17 +48,26 @@ def overlay_with_legend(
 
 
 def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0) -> Image.Image:
-    """Names beside their colours, in as many lines as the width asks for; `scale` magnifies text and all."""
+    """Draw names next to squares of their colours, wrapped into lines.
+
+    Args:
+        entries: the names and their colours.
+        width: the width of the picture, in pixels.
+        scale: magnifies the text and all distances.
+
+    Returns:
+        An RGB picture, as high as the lines need.
+    """
     square, gap, line = (round(length * scale) for length in (FONT_SIZE, GAP, LINE))
     font = ImageFont.load_default(square)
-    entries = [(escape_control_chars(name), colour) for name, colour in entries]  # a name may hold line breaks
+    entries = [(escape_control_chars(name), colour) for name, colour in entries]  # a name may contain line breaks
     positions, left, row = [], gap, 0
     for name, _ in entries:
-        needed = square + gap + int(font.getlength(name)) + 2 * gap
-        if left > gap and left + needed > width:
+        length = square + gap + int(font.getlength(name)) + 2 * gap
+        if left > gap and left + length > width:
             left, row = gap, row + 1
         positions.append((left, row * line))
-        left += needed
+        left += length
     picture = Image.new("RGB", (width, (row + 1) * line + gap), "white")
     brush = ImageDraw.Draw(picture)
     edge = round(3 * scale)
@@ -60,7 +78,7 @@ def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0
 
 
 def stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
-    """One above the other, on white."""
+    """Stack pictures vertically on a white canvas of this width, in pixels."""
     canvas = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
     top = 0
     for picture in pictures:

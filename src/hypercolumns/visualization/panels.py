@@ -1,4 +1,4 @@
-"""Pictures of what a model makes of images: image, truth, prediction and errors side by side, with a legend."""
+"""Draw images, truth, predictions and errors side by side, with a legend."""
 
 import math
 from collections.abc import Sequence
@@ -15,16 +15,23 @@ from hypercolumns.visualization.overlays import FONT_SIZE, GAP, LINE, Font, lege
 
 Pixels = NDArray[np.uint8]
 
-PANEL_SIDE = 400  # of a picture, in pixels, at most; small images are magnified by a whole number
+PANEL_SIDE = 400  # maximum side of a picture, in pixels; small images are magnified by an integer factor
 TITLES = ("image", "truth", "prediction", "errors")
-OPACITY = 0.6  # of the classes' colours
-FADED = 0.35  # what is left of the image where there is no error
+OPACITY = 0.6  # of the class colours
+FADED = 0.35  # opacity of the image behind the errors
 WRONG: Colour = (226, 30, 30)
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image (3, H, W) uint8, if there is one, its true and its predicted class indices (H, W), and a caption."""
+    """An image with its true and predicted labels.
+
+    Attributes:
+        image: (3, H, W) uint8 RGB. None: only labels are drawn.
+        truth: (H, W) integer, true class indices, 255 for void.
+        predicted: (H, W) integer, predicted class indices.
+        caption: a line of text above the pictures.
+    """
 
     image: Tensor | None
     truth: Tensor
@@ -33,7 +40,7 @@ class LabelledImage:
 
 
 def evenly_spaced(count: int, chosen: int) -> list[int]:
-    """So many of the numbers from 0 to count - 1, evenly spread from the first to the last; all if there are fewer."""
+    """Choose `chosen` of the numbers 0 to count - 1, evenly spaced from first to last; all if there are fewer."""
     chosen = min(chosen, count)
     return [round(number * (count - 1) / max(chosen - 1, 1)) for number in range(chosen)]
 
@@ -41,12 +48,20 @@ def evenly_spaced(count: int, chosen: int) -> list[int]:
 def panels(
     rows: Sequence[LabelledImage], classes: Sequence[str], palette: Palette, columns: int = 4, side: int = PANEL_SIDE
 ) -> Image.Image:
-    """A picture of some images, each under its caption, and a legend of the classes that occur in them.
+    """Draw images, truth, predictions and errors, with captions and a legend of the classes that occur.
 
-    The four pictures of an image stand `columns` in a line, none of them longer than `side` pixels.
+    Args:
+        rows: the images, at least one.
+        classes: the names of the classes.
+        palette: the colour of each class.
+        columns: how many of the four pictures of an image are drawn side by side; the others follow below.
+        side: the maximum width and height of a picture, in pixels.
+
+    Returns:
+        An RGB picture.
     """
     font = ImageFont.load_default(FONT_SIZE)
-    # A file's name may hold line breaks.
+    # A file name may contain line breaks.
     rows = [replace(row, caption=escape_control_chars(row.caption)) for row in rows]
     blocks = [_block(row, palette, columns, side, font) for row in rows]
     present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
@@ -57,7 +72,7 @@ def panels(
 
 
 def _block(labelled: LabelledImage, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
-    """The pictures of one image, under its caption."""
+    """Draw the caption and the pictures of one image."""
     pictures = _pictures(labelled, palette, side)
     titled = list(zip(pictures, TITLES[-len(pictures) :], strict=True))
     column = max(pictures[0].width, *(math.ceil(font.getlength(title)) for _, title in titled)) + GAP
@@ -96,7 +111,7 @@ def _pictures(labelled: LabelledImage, palette: Palette, side: int) -> list[Imag
 
 
 def _errors(pixels: Pixels, truth: Pixels, predicted: Pixels) -> Pixels:
-    """The image in faded grey, void in its colour, and what is wrong in red."""
+    """Draw wrong pixels in red and void in its colour over the faded grey image."""
     grey = pixels.mean(-1, keepdims=True) * FADED + 255 * (1 - FADED)
     errors = np.where((truth == IGNORE_INDEX)[..., None], VOID_COLOUR, grey.repeat(3, -1))
     wrong = (truth != predicted) & (truth != IGNORE_INDEX)

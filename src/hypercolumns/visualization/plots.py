@@ -1,4 +1,4 @@
-"""Plots: a confusion matrix, and the curves of a training."""
+"""Plots of a confusion matrix and of training curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,25 +17,30 @@ from hypercolumns.io.files import atomic_write
 
 DPI = 100
 STYLES = ("-", "--", ":", "-.")
-MAX_NUMBERED = 40  # classes; of more, the cells are too small to hold numbers
-PLAIN: Any = {"text.parse_math": False}  # a $ in the name of a class is a $
-PER_CLASS = "_iou/"  # in the names of figures of one class
+MAX_NUMBERED = 40  # classes; with more, the cells are too small for numbers
+PLAIN: Any = {"text.parse_math": False}  # a $ in the name of a class must not start a formula
+PER_CLASS = "_iou/"  # in the names of per-class metrics
 
 
 def confusion_picture(confusion: Tensor, classes: Sequence[str]) -> NDArray[np.uint8]:
-    """A confusion matrix (C, C), truth by row, as a picture (H, W, 3): of each true class, what it was taken for."""
+    """Draw a confusion matrix (C, C) with a row for each true class, normalised by row, as RGB (H, W, 3) uint8."""
     canvas = FigureCanvasAgg(_confusion(confusion, classes))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Write a training's figures, a row an epoch as in `metrics.csv`, as a PNG: losses, scores, the IoU of classes."""
+    """Plot the metrics of a training as a PNG file: losses, validation metrics and per-class IoU.
+
+    Args:
+        path: the file to write. Nothing is written if there are no such metrics.
+        rows: a row for each epoch, with the columns of `metrics.csv`.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    of_classes = [name for name in names if PER_CLASS in name]
+    per_class = [name for name in names if PER_CLASS in name]
     losses = [name for name in names if name in ("train/epoch_loss", "val/loss")]
     others = [name for name in names if name.startswith("val/") and name not in losses]
-    groups = {"loss": losses, "val": others, "IoU of each class": of_classes}
+    groups = {"loss": losses, "val": others, "IoU of each class": per_class}
     groups = {title: figures for title, figures in groups.items() if figures}
     if not groups:
         return
@@ -50,7 +55,7 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, str]], title: str, names: Se
     lines, labels = [], []
     for number, name in enumerate(names):
         points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
-        style = STYLES[number // 10 % len(STYLES)]  # there are ten colours
+        style = STYLES[number // 10 % len(STYLES)]  # matplotlib's colours repeat after ten lines
         label = name.partition("/")[2] if PER_CLASS in name else name
         lines += axes.plot(*zip(*points, strict=True), style, marker=".")
         labels.append(label)
@@ -68,7 +73,7 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, str]], title: str, names: Se
 def _confusion(confusion: Tensor, classes: Sequence[str]) -> Figure:
     counts = confusion.double().cpu().numpy()
     with np.errstate(invalid="ignore"):
-        fractions = counts / counts.sum(1, keepdims=True)  # NaN, and left white, for a class that is not there
+        fractions = counts / counts.sum(1, keepdims=True)  # NaN, drawn white, for a class without true pixels
     side = min(max(5.0, 2.2 + 0.42 * len(classes)), 24.0)
     figure = Figure(figsize=(side, side), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()

@@ -1,10 +1,10 @@
-"""Context taps against slow references; what is made of them with all other taps is tested with the segmenter."""
+"""Context taps compared with slow references. Their use together with other taps is tested with the segmenter."""
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import FIRES
-from maps import ALIGNMENTS
+from helpers.maps import ALIGNMENTS
+from helpers.networks import FIRES
 
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import HypercolumnsError
@@ -21,7 +21,7 @@ def backbone():
     return Backbone("squeezenet1_0", ["features.0", FIRES[0], *contexts]).eval()
 
 
-def test_taps_of_the_whole_come_last(backbone):
+def test_global_taps_come_last(backbone):
     names = [
         "features.0",
         "features.3.expand1x1",
@@ -38,8 +38,8 @@ def test_taps_of_the_whole_come_last(backbone):
 
 
 @pytest.mark.parametrize("size", [(90, 131), (30, 24), (21, 21)])
-def test_maps_are_means_of_the_deepest_map_centred_where_its_cells_are(backbone, size):
-    """By loops. A mean of cells that hold their own coordinates is the coordinate of the mean's centre."""
+def test_maps_and_centres_equal_means_by_loops(backbone, size):
+    """The centre of a mean of cells is the mean of the cells' coordinates."""
     maps = backbone(torch.rand(2, 3, *size))
     deepest, height, width = maps[1], *maps[1].shape[2:]
     rows, columns = (
@@ -67,30 +67,30 @@ def test_maps_are_means_of_the_deepest_map_centred_where_its_cells_are(backbone,
                     )
                 assert torch.allclose(cells[..., i, j], deepest[part].mean((-2, -1)), atol=1e-6)
                 inside = n // 2 <= i < height - n // 2 and n // 2 <= j < width - n // 2
-                if kind == "pyramid" or inside:  # at the border a window's cells are centred as if it went on
+                if kind == "pyramid" or inside:  # at the border, a local mean is centred as if the map continued
                     centre = torch.stack([centres[0][i], centres[1][j]])
                     assert torch.allclose(coordinates[part].mean((-2, -1))[0], centre)
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
 @pytest.mark.parametrize(("size", "resize"), [((40, 57), None), ((9, 5), None), ((40, 57), (64, 33)), ((1, 1), None)])
-def test_coordinates_are_those_of_the_image_itself(backbone, alignment, size, resize):
-    """Whatever the alignment of layers, where the network's input is padded or resized too; and also of a crop."""
+def test_coordinates_are_those_of_the_pixels(backbone, alignment, size, resize):
+    """The coordinates do not depend on alignment, padding or resizing; a crop's refer to its whole image."""
     (window,) = HypercolumnExtractor(backbone, alignment, resize).windows(torch.rand(2, 3, *size))
     rows, columns = (torch.arange(side) for side in size)
     expected = torch.stack(torch.meshgrid((rows + 0.5) / size[0], (columns + 0.5) / size[1], indexing="ij"))
-    found = dense(window.maps[4:5], rows, columns)
-    assert torch.allclose(found, expected.expand(2, -1, -1, -1), atol=1e-5)
+    coordinates = dense(window.maps[4:5], rows, columns)
+    assert torch.allclose(coordinates, expected.expand(2, -1, -1, -1), atol=1e-5)
 
     boxes = torch.tensor([[-3.0, -4.0, 80.0, 100.0], [5.0, 0.0, 10.0, 57.0]])
     (window,) = HypercolumnExtractor(backbone, alignment, resize).windows(torch.rand(2, 3, *size), boxes)
-    found = dense(window.maps[4:5], rows, columns)
-    assert torch.allclose(found[0, 0, :, 0], (rows + 3.5) / 80, atol=1e-5)
-    assert torch.allclose(found[0, 1, 0], (columns + 4.5) / 100, atol=1e-5)
-    assert torch.allclose(found[1, 0, :, 0], (rows - 4.5) / 10, atol=1e-5)
+    coordinates = dense(window.maps[4:5], rows, columns)
+    assert torch.allclose(coordinates[0, 0, :, 0], (rows + 3.5) / 80, atol=1e-5)
+    assert torch.allclose(coordinates[0, 1, 0], (columns + 4.5) / 100, atol=1e-5)
+    assert torch.allclose(coordinates[1, 0, :, 0], (rows - 4.5) / 10, atol=1e-5)
 
 
-def test_at_points_as_dense(backbone):
+def test_hypercolumns_at_points_equal_dense(backbone):
     images = torch.rand(2, 3, 47, 66)
     placed = locate_maps(backbone.taps, backbone(images, full_image_box(images.shape[-2:])), (47, 66), "exact")
     points = torch.cartesian_prod(torch.arange(0, 47, 5), torch.arange(0, 66, 7))
@@ -101,50 +101,52 @@ def test_at_points_as_dense(backbone):
 @pytest.mark.parametrize(
     "name", ["pyramid:0", "pyramid:", "pyramid:x", "local_mean:4", "local_mean:1", "pool:3", "local_mean:-3"]
 )
-def test_what_is_nearly_a_context_tap_is_refused(name):
-    with pytest.raises(HypercolumnsError, match=rf"^taps names {name}, which is no context tap; such are pyramid"):
+def test_invalid_context_tap_raises(name):
+    with pytest.raises(
+        HypercolumnsError, match=rf"^taps names {name}, which is not a context tap; choose one like pyramid"
+    ):
         Backbone("squeezenet1_0", ["features.0", name])
 
 
 @pytest.mark.parametrize("taps", [["coordinates"], ["pyramid:1", "features.0"]])
-def test_modules_come_first(taps):
+def test_context_tap_before_modules_raises(taps):
     with pytest.raises(HypercolumnsError, match="must name modules of the network first, and then context taps"):
         Backbone("squeezenet1_0", taps)
 
 
-def test_context_comes_after_whatever_taps_there_are():
-    apart = Backbone("rgb", ["image"], context=["coordinates", "local_mean:3"])
+def test_context_equals_context_taps_in_taps():
+    separate = Backbone("rgb", ["image"], context=["coordinates", "local_mean:3"])
     together = Backbone("rgb", ["image", "local_mean:3", "coordinates"])
-    assert [tap.name for tap in apart.taps] == ["image", "local_mean:3", "coordinates"]
-    assert apart.fingerprint() == together.fingerprint()
+    assert [tap.name for tap in separate.taps] == ["image", "local_mean:3", "coordinates"]
+    assert separate.fingerprint() == together.fingerprint()
 
 
 @pytest.mark.parametrize("context", ["pyramid:6", ["image"], ["pyramid:2", 3], 6])
-def test_context_is_a_list_of_context_taps(context):
+def test_invalid_context_raises(context):
     with pytest.raises(HypercolumnsError, match=r"^context=.* must be a list of context taps, such as \[pyramid:6"):
         Backbone("rgb", ["image"], context=context)
 
 
-def test_a_context_tap_is_named_once():
+def test_context_tap_given_twice_raises():
     with pytest.raises(HypercolumnsError, match=r"^taps and context name pyramid:2 twice; name it once"):
         Backbone("rgb", ["image", "pyramid:2"], context=["pyramid:2"])
 
 
-def test_modules_are_no_context_taps():
+def test_parse_returns_none_for_modules():
     assert parse("features.0") is None
     assert parse("layer1.0.add") is None
 
 
 @pytest.mark.parametrize(("length", "parts"), [(7, 3), (6, 6), (13, 5), (1, 1), (2, 6)])
-def test_the_means_of_an_export_are_those_of_pooling(length, parts):
-    """Where there are fewer cells than parts, the last cell is the rest of them too."""
+def test_mean_matrix_equals_adaptive_pooling(length, parts):
+    """With fewer cells than parts, the last cell also fills the remaining parts."""
     values = torch.arange(length).double() ** 2
     expected = F.adaptive_avg_pool1d(values[None], min(length, parts))[0]
-    found = mean_matrix(length, parts) @ values
-    assert torch.allclose(found[: len(expected)], expected)
-    assert (found[len(expected) :] == values[-1]).all()
+    means = mean_matrix(length, parts) @ values
+    assert torch.allclose(means[: len(expected)], expected)
+    assert (means[len(expected) :] == values[-1]).all()
 
 
-def test_a_window_of_cells_that_see_the_whole_image_sees_it_too():
+def test_local_mean_keeps_unlimited_extent():
     axes = (RegularGrid(8, 3.5, None), RegularGrid(8, 3.5, None))
     assert parse("local_mean:3").tap(Tap("deepest", 5, axes), None) == Tap("local_mean:3", 5, axes)

@@ -1,7 +1,7 @@
-"""What every backbone of conf/cnn says of itself, and that it is so.
+"""The contract of every backbone in conf/cnn: its taps match a table computed by hand, and measured gradients.
 
-The table is worked out by hand. A convolution or pooling of kernel k, stride s and padding p moves the first centre by
-(k - 1) / 2 - p cells of what it sees, and multiplies the stride by s.
+A convolution or pooling with kernel k, stride s and padding p moves the first centre by (k - 1) / 2 - p cells of its
+input, and multiplies the stride by s.
 """
 
 import copy
@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from conftest import ROOT
-from small_runs import config
+from helpers.paths import ROOT
+from helpers.small_runs import config
 from torch import nn
 from torchvision.ops import SqueezeExcitation
 
@@ -22,14 +22,23 @@ from hypercolumns.settings.model import backbone
 
 
 class Expected(NamedTuple):
+    """The expected taps of a backbone.
+
+    Attributes:
+        channels: of all taps.
+        centres: (offset, stride) of the local taps, for an image with odd sides.
+        min_side: see `Backbone`.
+        rf_extents: of a cell to either side; None for the whole image.
+    """
+
     channels: list[int]
-    centres: list[tuple[float, float]]  # (offset, stride) of layers, of an image of odd sides
+    centres: list[tuple[float, float]]
     min_side: int = 1
-    rf_extents: list[float | None] | None = None  # of a cell to either side
+    rf_extents: list[float | None] | None = None
 
 
 def from_zero(*strides):
-    """An odd kernel k at stride 2, padded by (k - 1) / 2 on both sides, moves nothing."""
+    """Return centres with offset 0: odd kernels k, padded by (k - 1) / 2 on both sides, move no first centre."""
     return [(0, stride) for stride in strides]
 
 
@@ -42,7 +51,7 @@ EXPECTED = {
         21,
         [3, 9, 13, 29, 45, 77],
     ),
-    # The same, and context taps: see test_context.
+    # The same network with context taps, which test_context.py covers.
     "sqn_context": Expected(
         [96, 128, 128, 256, 384, 512, 512, 512, 512, 512, 2],
         [(3, 2), (5, 4), (5, 4), (9, 8), (9, 8), (17, 16), (17, 16)],
@@ -80,13 +89,13 @@ EXPECTED = {
     "convnext_tiny": Expected(
         [96, 192, 384, 768], [(1.5, 4), (3.5, 8), (7.5, 16), (15.5, 32)], 32, [37.5, 111.5, 547.5, 843.5]
     ),
-    # The way around a block of stride 2 averages 2x2, the way through it moves nothing: the mean of + 4 / 2 and 0 is 1.
+    # The shortcut of a block with stride 2 averages 2x2 cells, its main path moves nothing: the mean of 2 and 0 is 1.
     "timm/test_resnet": Expected([32, 32, 48, 192, 96], [(0, 2), (0, 4), (1, 8), (3, 16), (7, 32)], 1),
-    # Padded by TensorFlow's rule: on both sides alike where the size is odd, else more at the end.
+    # Padded by TensorFlow's rule: equally on both sides for odd sizes, more at the end for even sizes.
     "timm/tf_mobilenetv3_small_minimal_100": Expected([16, 16, 24, 48, 576], from_zero(2, 4, 8, 16, 32), 1),
 }
-LARGE = ("vgg16", "resnet50", "efficientnet_b0", "sqn_many")  # and much like smaller ones
-ODD, EVEN = (65, 97), (128, 70)  # the first however often they are halved (and rounded up)
+LARGE = ("vgg16", "resnet50", "efficientnet_b0", "sqn_many")  # slow, and similar to smaller networks in the table
+ODD, EVEN = (65, 97), (128, 70)  # the sides of ODD stay odd when they are halved again and again (and rounded up)
 
 
 def make(name):
@@ -100,17 +109,21 @@ def make(name):
     params=[pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in EXPECTED],
 )
 def named(request):
-    """The name of a backbone, and the backbone with random weights."""
+    """Return the name of a backbone, and the backbone with random weights."""
     return request.param, make(request.param)
 
 
 def linear(backbone, kernel_line):
-    """A copy of the network in which maps are weighted sums of pixels, by `kernel_line(k)` along each axis of a kernel.
+    """Copy a backbone so that its maps become weighted sums of pixels.
 
-    Max pooling averages; what normalises, activates, scales or gates does nothing.
+    Every kernel is the outer product of `kernel_line(height)` and `kernel_line(width)`. Max pooling becomes average
+    pooling. Normalisation, activations, layer scales and gates become the identity.
     """
-    body = copy.deepcopy(backbone.body)
-    nothing = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, SqueezeExcitation)
+    twin = copy.deepcopy(backbone)
+    twin.get_buffer("mean").zero_()
+    twin.get_buffer("std").fill_(1)
+    body = twin.body
+    identities = (nn.BatchNorm2d, nn.LayerNorm, SqueezeExcitation)
     for path, layer in list(body.named_modules()):
         if isinstance(layer, nn.Conv2d):
             across, down = (kernel_line(side) for side in layer.kernel_size[::-1])
@@ -119,47 +132,50 @@ def linear(backbone, kernel_line):
             nn.init.constant_(layer.weight, 1 / layer.in_features)
         elif isinstance(layer, nn.MaxPool2d):
             replace(body, path, nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode))
-        elif isinstance(layer, nothing) or "activation" in type(layer).__module__:
+        elif isinstance(layer, identities) or "activation" in type(layer).__module__:
             replace(body, path, nn.Identity())
         if getattr(layer, "bias", None) is not None:
             nn.init.zeros_(layer.bias)
     for name, parameter in body.named_parameters():
         if name.endswith("layer_scale"):
             nn.init.ones_(parameter)
-    return body.eval()
+    return twin.eval()
 
 
 def replace(body, path, layer):
-    """Put another layer there, unless what it was in is gone."""
+    """Replace a layer, unless the module that holds it has become an identity."""
     above = path.rpartition(".")[0]
     if not isinstance(body.get_submodule(above), nn.Identity):
         body.set_submodule(path, layer)
 
 
 def middle(side):
-    """A kernel that sees no more than it must to be centred as it is: borders stay out of sight."""
+    """Return a kernel that reads only its central cells, so that the border of a map has no influence."""
     line = torch.zeros(side)
     line[(side - 1) // 2] += 0.5
     line[side // 2] += 0.5
     return line
 
 
-def gradients(backbone, body, image):
-    """Of each map but that of coordinates, a cell in its middle, and how much of it each pixel (H, W) makes up."""
-    local = backbone._local_maps(body, image.requires_grad_())
+def gradients(backbone, image):
+    """Yield the index of a cell in the middle of each map, and each pixel's share (H, W) of that cell's value.
+
+    It stops at the map of coordinates, which does not depend on the image's values.
+    """
+    local = backbone.local_maps(image.requires_grad_())
     for cells in [*local, *backbone.global_maps(backbone.deepest(local), image.shape[2:])]:
         if not cells.requires_grad:
             return
-        place = cells.shape[2] // 2, cells.shape[3] // 2
-        (gradient,) = torch.autograd.grad(cells[0, :, *place].sum(), image, retain_graph=True)
-        yield place, gradient[0].sum(0) / gradient.sum()
+        index = cells.shape[2] // 2, cells.shape[3] // 2
+        (gradient,) = torch.autograd.grad(cells[0, :, *index].sum(), image, retain_graph=True)
+        yield index, gradient[0].sum(0) / gradient.sum()
 
 
-def test_the_table_has_every_file():
+def test_table_covers_every_file_of_conf_cnn():
     assert {name.partition("/")[0] for name in EXPECTED} == {path.stem for path in ROOT.glob("conf/cnn/[!_]*.yaml")}
 
 
-def test_taps_are_as_worked_out_by_hand(named):
+def test_taps_match_values_by_hand(named):
     name, backbone = named
     expected = EXPECTED[name]
     assert [tap.channels for tap in backbone.taps] == expected.channels
@@ -175,8 +191,8 @@ def test_taps_are_as_worked_out_by_hand(named):
             assert [axis.rf_extent for axis in tap.axes] == [None if extent is None else (extent, extent)] * 2
 
 
-def test_padding_that_depends_on_the_size():
-    """By TensorFlow's rule, at sides that are even however often they are halved: + 1, + 2, + 4, + 8, + 16."""
+def test_size_dependent_padding_is_measured():
+    """By TensorFlow's rule, for sides that stay even when halved, the centres move by + 1, + 2, + 4, + 8, + 16."""
     backbone = make("timm/tf_mobilenetv3_small_minimal_100")
     firsts = [
         float(tap.axes[0].centres(128 // stride, 128)[0])
@@ -184,47 +200,48 @@ def test_padding_that_depends_on_the_size():
     ]
     assert firsts == pytest.approx([1, 3, 7, 15, 31])
     twin = copy.deepcopy(backbone)
-    measured = {tap.axes[0].maps.args[0].__self__ for tap in twin.taps}  # networks; they keep no weights of another
+    # The grids of a copy hold the network that they measure; it must have no weights.
+    measured = {tap.axes[0].maps.args[0].__self__ for tap in twin.taps}
     assert all(values.is_meta for network in measured for values in network.state_dict().values())
 
 
-def test_cells_are_centred_where_their_gradient_is(named):
+def test_centres_equal_means_of_gradients(named):
     _, backbone = named
-    body = linear(backbone, middle)
+    averaging = linear(backbone, middle)
     for size in (ODD, EVEN):
         pixels = [torch.arange(side, dtype=torch.float32) for side in size]
-        for tap, cells, (place, share) in zip(
-            backbone.taps, backbone.map_sizes(*size), gradients(backbone, body, torch.ones(1, 3, *size)), strict=False
+        for tap, cells, (index, share) in zip(
+            backbone.taps, backbone.map_sizes(*size), gradients(averaging, torch.ones(1, 3, *size)), strict=False
         ):
             reach = int(tap.name.removeprefix("local_mean:")) // 2 if tap.name.startswith("local_mean:") else 0
             at_border = min(min(n // 2, n - 1 - n // 2) for n in cells) < reach
             if tap.is_global or at_border or (reach and size == EVEN):
-                continue  # the border, which sees less, is in sight; see test_context
+                continue  # a mean at the border covers fewer cells; test_context.py covers this case
             for axis in (0, 1):
-                centre = tap.axes[axis].centres(cells[axis], size[axis])[place[axis]]
-                found = float(share.sum(1 - axis) @ pixels[axis])
-                assert found == pytest.approx(float(centre), abs=0.1 if reach else 1e-3), tap
+                centre = tap.axes[axis].centres(cells[axis], size[axis])[index[axis]]
+                mean = float(share.sum(1 - axis) @ pixels[axis])
+                assert mean == pytest.approx(float(centre), abs=0.1 if reach else 1e-3), tap
 
 
-def test_cells_see_as_far_as_they_say(named):
-    """As their gradient is not zero: along one axis, of a thin image."""
+def test_rf_extent_equals_extent_of_gradient(named):
+    """Along one axis of a thin image: a cell depends on the pixels where its gradient is not zero."""
     _, backbone = named
-    body = linear(backbone, torch.ones)
+    averaging = linear(backbone, torch.ones)
     of_layers = backbone.taps[: len(backbone.tap_modules)]
     local = [
         tap for tap in of_layers if isinstance(tap.axes[1], RegularGrid) and max(tap.axes[1].rf_extent or (99,)) < 60
     ]
     image = torch.ones(1, 3, 32, 160)
-    for tap, (place, share) in zip(backbone.taps, gradients(backbone, body, image), strict=False):
+    for tap, (index, share) in zip(backbone.taps, gradients(averaging, image), strict=False):
         if tap in local:
             axis = tap.axes[1]
-            centre = axis.offset + axis.stride * place[1]
+            centre = axis.offset + axis.stride * index[1]
             seen = share.sum(0).nonzero()
             assert (centre - int(seen.min()), int(seen.max()) - centre) == axis.rf_extent
 
 
 @pytest.mark.parametrize("size", [(53, 75)])
-def test_maps_are_as_declared_and_dense_is_sparse(named, size):
+def test_map_shapes_and_dense_equals_points(named, size):
     _, backbone = named
     torch.manual_seed(0)
     classifier = MLPClassifier(backbone.channels, 3, hidden=8)

@@ -1,18 +1,20 @@
+"""Centres and extents of receptive fields, for small networks that are worked out by hand."""
+
 import pytest
 import torch
-from conftest import vgg_weights
+from helpers.networks import vgg_weights
 from torch import nn
 from torch.fx import symbolic_trace
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones._receptive_field import MeasuredGrid, cell_grids, shift_periods
+from hypercolumns.models.backbones.receptive_field import MeasuredGrid, cell_grids, shift_periods
 from hypercolumns.models.taps import RegularGrid
 
 MOBILENET = {"network": "mobilenet_v3_large", "taps": ["features.0", "features.3.block.0", "features.6.add"]}
 
 
-def test_what_squeeze_and_excitation_follows_sees_the_whole_image():
+def test_extent_is_unlimited_after_squeeze_excite():
     mobilenet = Backbone(**MOBILENET)
     assert [[axis.rf_extent is None for axis in tap.axes] for tap in mobilenet.taps] == [
         [False] * 2,
@@ -22,7 +24,7 @@ def test_what_squeeze_and_excitation_follows_sees_the_whole_image():
     assert [tap.axes[0].stride for tap in mobilenet.taps] == [2, 4, 8]
 
 
-def test_gates_are_no_part_of_what_a_cell_is_the_mean_of():
+def test_gates_do_not_move_centres():
     class Gated(nn.Module):
         def __init__(self):
             super().__init__()
@@ -40,12 +42,12 @@ def test_gates_are_no_part_of_what_a_cell_is_the_mean_of():
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (torch.sin, "some operation of it is not known to average"),
-        (lambda x: x + x.flip((2, 3)), "some operation of it mixes what is far apart"),
-        (torch.round, "some operation of it hides what a cell sees"),
+        (torch.sin, "one of its operations is not known to average its inputs"),
+        (lambda x: x + x.flip((2, 3)), "one of its operations mixes distant parts of a map"),
+        (torch.round, "one of its operations has no gradient"),
     ],
 )
-def test_operations_that_are_refused(operation, message):
+def test_unknown_operations_raise(operation, message):
     class Layer(nn.Module):
         def forward(self, x):
             return operation(x)
@@ -55,14 +57,14 @@ def test_operations_that_are_refused(operation, message):
 
 
 def one_map(*layers):
-    """The geometries of the last layer's map, and the periods of a network of these layers."""
+    """Return the grids of the last layer's map along y and x, and the shift periods, for a sequence of layers."""
     network = symbolic_trace(nn.Sequential(*layers)).to("meta")
     ((along_y, along_x),) = cell_grids(lambda image: [network(image)], 4)
     return along_y, along_x, shift_periods(network)
 
 
-def test_axes_that_differ():
-    """A network that treats the axes differently, and pads on one side only; by hand."""
+def test_axes_and_padding_can_differ():
+    """The network treats the axes differently, and pads on one side only."""
     along_y, along_x, period = one_map(
         nn.ZeroPad2d((0, 2, 0, 0)), nn.Conv2d(3, 4, (1, 3), stride=(1, 2)), nn.MaxPool2d((2, 1))
     )
@@ -71,18 +73,17 @@ def test_axes_that_differ():
     assert period == (2, 2)
 
 
-def test_a_fine_map_after_a_coarse_one_is_in_step_with_the_coarse_one():
+def test_shift_period_includes_inner_coarse_maps():
     along_y, _, period = one_map(nn.MaxPool2d(8), nn.Conv2d(3, 4, 1), nn.Upsample(scale_factor=4, mode="bilinear"))
     assert along_y.stride == 2.0
     assert period == (8, 8)
 
 
 @pytest.mark.parametrize(("size", "centres"), [(28, [5.5, 13.5, 21.5]), (20, [3.5, 9.5, 15.5]), (16, [3.5, 7.5, 11.5])])
-def test_pyramid_grid(size, centres):
-    """3 cells, each the mean of its share of 7, 5 and 4 cells of 4 pixels; by hand.
+def test_pooling_to_fixed_grid_by_hand(size, centres):
+    """Each of 3 cells is the mean of its part of 7, 5 or 4 smaller cells; small cell k is centred at 1.5 + 4 k.
 
-    Of 7: cells 0-2, 2-4 and 4-6, of 5: cells 0-1, 1-3 and 3-4, of 4: cells 0-1, 1-2 and 2-3; cell k is centred at
-    1.5 + 4 k.
+    The parts of 7 cells are cells 0-2, 2-4 and 4-6; of 5 cells 0-1, 1-3 and 3-4; of 4 cells 0-1, 1-2 and 2-3.
     """
     along_y, along_x, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
     assert isinstance(along_y, MeasuredGrid)
@@ -90,20 +91,22 @@ def test_pyramid_grid(size, centres):
     assert along_x.centres(3, size).tolist() == pytest.approx(centres)
 
 
-def test_cells_that_are_all_at_one_place():
-    """3 means of a single cell."""
+def test_equal_centres_raise():
+    """All 3 cells are the mean of one single cell."""
     along_y, _, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
-    with pytest.raises(HypercolumnsError, match=r"the places .* in an image of 4 pixels a side; choose another"):
+    with pytest.raises(
+        HypercolumnsError, match=r"the positions .* for an image with a side of 4 pixels; choose another"
+    ):
         along_y.centres(3, 4)
 
 
-def test_global_pooling_is_centred_in_the_image():
+def test_global_pooling_is_centred_in_image():
     along_y, _, _ = one_map(nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1))
     assert along_y.centres(1, 40).tolist() == pytest.approx([19.5])
     assert along_y.centres(1, 90).tolist() == pytest.approx([44.5])
 
 
-def test_a_backbone_with_a_pyramid_grid():
+def test_backbone_with_pooling_to_fixed_grid():
     backbone = Backbone("vgg11", ["features.8", "avgpool"], vgg_weights())
     assert isinstance(backbone.taps[0].axes[0], RegularGrid)
     assert len(backbone.taps[1].axes[0].centres(7, 224)) == 7

@@ -1,4 +1,4 @@
-"""Networks of timm: found by name, refused with what to do instead. What holds for all backbones: test_contract.py."""
+"""Networks of timm: names, weights and error messages. The contract of all backbones is in test_contract.py."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import torch
 
 from hypercolumns import SegmentationPredictor, Segmenter
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone, _timm
+from hypercolumns.models.backbones import IMAGENET_MEAN, Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 
@@ -17,10 +17,11 @@ NAME = "timm/test_resnet.r160_in1k"
 
 
 def random(name, **settings):
+    """Build a backbone with the maps that timm lists, and with random weights unless a file is given."""
     return Backbone(name, None, mean=None, std=None, **settings).eval()
 
 
-def test_maps_are_those_that_timm_gives():
+def test_default_maps_equal_features_only_of_timm():
     backbone = random(NAME)
     reference = timm.create_model("test_resnet", features_only=True).eval()
     reference.load_state_dict(backbone.body.state_dict(), strict=False)
@@ -30,12 +31,12 @@ def test_maps_are_those_that_timm_gives():
             assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_taps_by_name():
+def test_modules_can_be_tapped_by_name():
     backbone = Backbone(NAME, ["bn1", "layer2.0.bn2"])
     assert [tap.name for tap in backbone.taps] == ["bn1", "layer2.0.bn2"]
 
 
-def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
+def test_model_file_needs_timm_but_no_weights(tmp_path, monkeypatch):
     backbone = random(NAME)
     segmenter = Segmenter(
         HypercolumnExtractor(backbone), MLPClassifier(backbone.channels, 2, hidden=4), ["a", "b"]
@@ -45,12 +46,12 @@ def test_a_model_file_brings_all_but_the_package(tmp_path, monkeypatch):
     image = torch.rand(3, 40, 50)
     assert torch.equal(SegmentationPredictor.load(path).logits(image), SegmentationPredictor(segmenter).logits(image))
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(HypercolumnsError, match=r"not installed; .* uv sync --extra timm, or pip install"):
+    with pytest.raises(HypercolumnsError, match=r"not installed; .* uv sync --extra timm or pip install"):
         Segmenter.load(path)
 
 
-def test_buffers_that_no_file_holds_are_made():
-    """The filters of anti-aliased networks."""
+def test_buffers_outside_state_dict_are_created():
+    """The filters of anti-aliased networks are such buffers."""
     backbone = Backbone("timm/resnetblur18", ["layer1", "layer2"])
     twin = Backbone("timm/resnetblur18", ["layer1", "layer2"], weights=backbone.body.state_dict())
     images = torch.rand(1, 3, 40, 40)
@@ -58,14 +59,17 @@ def test_buffers_that_no_file_holds_are_made():
 
 
 class TestWeights:
-    def test_pretrained_ones_bring_their_normalisation(self, monkeypatch):
-        state = timm.create_model("test_resnet").state_dict()
-        monkeypatch.setattr(_timm, "pretrained", lambda model: state)
+    def test_pretrained_replaces_mean_and_std(self, monkeypatch):
+        create, pretrained = timm.create_model, timm.create_model("test_resnet")
+        monkeypatch.setattr(
+            timm, "create_model", lambda *args, **more: pretrained if more.get("pretrained") else create(*args, **more)
+        )
+        state = pretrained.state_dict()
         backbone = Backbone(NAME, None, "pretrained", mean=IMAGENET_MEAN)
         assert backbone.mean.flatten().tolist() == backbone.std.flatten().tolist() == [0.5] * 3
         assert torch.equal(backbone.body.get_parameter("conv1.0.weight"), state["conv1.0.weight"])
 
-    def test_a_file_takes_the_normalisation_that_is_given(self, tmp_path):
+    def test_file_uses_given_mean_and_std(self, tmp_path):
         path = tmp_path / "weights.pth"
         state = timm.create_model("test_resnet").state_dict()
         torch.save(state, path)
@@ -74,17 +78,22 @@ class TestWeights:
         assert backbone.mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
         assert torch.equal(backbone.body.get_parameter("conv1.0.weight"), state["conv1.0.weight"])
 
-    def test_a_failed_download_never_falls_back(self, monkeypatch):
-        def fail(*_, pretrained=False, **__):
-            raise OSError("no route to host")
+    def test_failed_download_raises(self, monkeypatch):
+        """The backbone does not fall back to random weights."""
+        create = timm.create_model
+
+        def fail(*args, pretrained=False, **more):
+            if pretrained:
+                raise OSError("no route to host")
+            return create(*args, **more)
 
         monkeypatch.setattr(timm, "create_model", fail)
         with pytest.raises(
             HypercolumnsError, match=r"^weights=pretrained .* \(no route to host\); pass the path of a file, or null"
         ):
-            _timm.pretrained("test_resnet")
+            Backbone(NAME, None, "pretrained")
 
-    def test_those_of_torchvision_are_refused(self):
+    def test_torchvision_weights_raise(self):
         with pytest.raises(HypercolumnsError, match=r"IMAGENET1K_V1 is neither a file nor pretrained, timm's own"):
             random(NAME, weights="IMAGENET1K_V1")
 
@@ -94,22 +103,25 @@ class TestWeights:
     [
         ("resnet81", "^network=timm/resnet81 is not one of timm's .* did you mean resnet18 or"),
         ("hf-hub:someone/something", "^network=timm/hf-hub:someone/something is not one of timm's"),
-        ("resnet18.mine", "timm's resnet18 has no weights mine; choose resnet18, or one of resnet18.a1_in1k"),
+        ("resnet18.mine", "timm's resnet18 has no weights called mine; choose resnet18, or one of resnet18.a1_in1k"),
         (
             "test_vit",
-            "^network=timm/test_vit can't be a backbone: it does not give maps of images of every size .*choose",
+            "^network=timm/test_vit can't be a backbone: it does not compute maps for images of every size .*choose",
         ),
-        ("test_mambaout", "^network=timm/test_mambaout can't be a backbone: stages.0 gives .*, not .batch, channels"),
-        ("mobilevit_xxs", "^network=timm/mobilevit_xxs can't be a backbone: where its cells lie can't be found"),
-        ("hrnet_w18_small", "^network=timm/hrnet_w18_small: timm lists no maps of modules of it"),
+        ("test_mambaout", "^network=timm/test_mambaout can't be a backbone: stages.0 returns .*, not .batch, channels"),
+        (
+            "mobilevit_xxs",
+            "^network=timm/mobilevit_xxs can't be a backbone: the positions of its cells can't be determined",
+        ),
+        ("hrnet_w18_small", "^network=timm/hrnet_w18_small: timm lists no modules as its feature maps"),
     ],
 )
-def test_what_can_not_be_used(model, message):
+def test_unusable_models_raise(model, message):
     with pytest.raises(HypercolumnsError, match=message):
         random(f"timm/{model}")
 
 
 @pytest.mark.slow
-def test_it_is_not_imported_unasked():
+def test_stages_do_not_import_timm():
     code = "import sys, train, predict, hypercolumns.stages; assert 'timm' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,3 +1,5 @@
+"""The grid classifier compared with single MLPs, whose logits are interpolated by `grid_sample`."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,8 +17,8 @@ def make(size, hidden, dropout=0.0):
 
 
 def slow(classifier, x, y_places, x_places):
-    """Each pixel by itself: all K x K classifiers, as MLPs, and their logits interpolated by `grid_sample`."""
-    size, found = classifier.size, []
+    """Compute the logits of each pixel by itself, from one MLP for each of the K x K last layers."""
+    size, logits = classifier.size, []
     mlps = []
     for number in range(size * size):
         mlp = MLPClassifier(5, 3, classifier.hidden).double()
@@ -26,33 +28,33 @@ def slow(classifier, x, y_places, x_places):
             state[name] = state[name][number * 3 : number * 3 + 3]
         mlp.load_state_dict(state)
         mlps.append(mlp)
-    for one, y, x_ in zip(x, y_places, x_places, strict=True):
-        grid = torch.stack([mlp(one, PixelCoordinates(y, x_)) for mlp in mlps], 1).view(1, 3, size, size)
+    for pixel, y, x_ in zip(x, y_places, x_places, strict=True):
+        grid = torch.stack([mlp(pixel, PixelCoordinates(y, x_)) for mlp in mlps], 1).view(1, 3, size, size)
         where = torch.stack([2 * x_ - 1, 2 * y - 1]).double().view(1, 1, 1, 2)
-        found.append(F.grid_sample(grid, where, padding_mode="border", align_corners=False).flatten())
-    return torch.stack(found)
+        logits.append(F.grid_sample(grid, where, padding_mode="border", align_corners=False).flatten())
+    return torch.stack(logits)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("hidden", [[], [7], [7, 6]])
-def test_logits_are_those_of_k_x_k_classifiers_interpolated(size, hidden):
+def test_logits_equal_interpolated_mlps(size, hidden):
     classifier = make(size, hidden)
     x, y_places, x_places = torch.randn(200, 5).double(), torch.rand(200), torch.rand(200)
     y_places[:4], x_places[:4] = torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 1.0, 1.0])
-    y_places[4], x_places[4] = -0.3, 1.4  # of a point beyond the border
+    y_places[4], x_places[4] = -0.3, 1.4  # a point outside of the image
     expected = slow(classifier, x, y_places, x_places)
     assert torch.allclose(classifier(x, PixelCoordinates(y_places, x_places)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_of_an_image_as_of_its_pixels_and_with_their_gradients(size):
+def test_image_and_gradients_equal_single_pixels(size):
     classifier = make(size, [7])
     x = torch.randn(2, 9, 11, 5).double().requires_grad_()
     y_places, x_places = torch.rand(2, 9, 1), torch.rand(2, 1, 11)
     of_image = classifier(x, PixelCoordinates(y_places, x_places))
-    expanded = PixelCoordinates(*(one.expand(2, 9, 11).flatten() for one in (y_places, x_places)))
+    expanded = PixelCoordinates(*(places.expand(2, 9, 11).flatten() for places in (y_places, x_places)))
     one_by_one = [
-        classifier(x.flatten(0, 2)[n : n + 1], PixelCoordinates(*(one[n : n + 1] for one in expanded)))
+        classifier(x.flatten(0, 2)[n : n + 1], PixelCoordinates(*(places[n : n + 1] for places in expanded)))
         for n in range(2 * 9 * 11)
     ]
     assert torch.allclose(of_image.flatten(0, 2), torch.cat(one_by_one))
@@ -64,14 +66,14 @@ def test_of_an_image_as_of_its_pixels_and_with_their_gradients(size):
         assert torch.allclose(mine, other)
 
 
-def test_one_cell_is_an_mlp():
+def test_size_one_equals_mlp():
     grid, mlp = make(1, [7]), MLPClassifier(5, 3, [7]).double()
     mlp.load_state_dict(grid.state_dict())
     x, anywhere = torch.randn(20, 5).double(), PixelCoordinates(torch.rand(20), torch.rand(20))
     assert torch.allclose(grid(x, anywhere), mlp(x, anywhere))
 
 
-def test_no_pixels_no_logits():
+def test_no_pixels_give_no_logits():
     nowhere = PixelCoordinates(torch.empty(0), torch.empty(0))
     assert make(3, [7])(torch.empty(0, 5).double(), nowhere).shape == (0, 3)
 
@@ -79,8 +81,8 @@ def test_no_pixels_no_logits():
 @pytest.mark.parametrize(
     "kind", [lambda: MLPClassifier(5, 3, [7, 6]), lambda: MLPClassifier(5, 3, []), lambda: GridClassifier(5, 3, 3, [7])]
 )
-def test_it_can_be_exported(kind):
-    """By torch.export, for any number of pixels: nothing in a head depends on the values of its input."""
+def test_heads_can_be_exported(kind):
+    """torch.export accepts any number of pixels: control flow does not depend on the input's values."""
     classifier = kind().eval()
     points = torch.export.Dim("points")
     arguments = torch.randn(6, 5), PixelCoordinates(torch.rand(6), torch.rand(6))
@@ -90,7 +92,7 @@ def test_it_can_be_exported(kind):
     assert torch.allclose(exported(*others), classifier(*others), atol=1e-6)
 
 
-def test_settings_build_it_again_and_odd_ones_are_refused():
+def test_settings_rebuild_classifier():
     classifier = make(4, [7, 5], dropout=0.25)
     assert str(GridClassifier(5, 3, **classifier.settings())) == str(classifier.float())
     with pytest.raises(HypercolumnsError, match=r"^size=0 must be a whole number of at least 1"):

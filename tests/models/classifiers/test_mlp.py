@@ -1,3 +1,5 @@
+"""The MLP classifier, and the standardisation that all classifiers share."""
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ ANYWHERE = PixelCoordinates(torch.tensor(0.5), torch.tensor(0.5))
 
 
 @pytest.mark.parametrize("hidden", [7, [], [7, 5]])
-def test_forward_is_its_definition_and_folding_changes_nothing(hidden):
+def test_forward_and_folding_equal_definition(hidden):
     torch.manual_seed(0)
     classifier = MLPClassifier(10, 4, hidden).double()
     mean, std = torch.randn(10).double(), torch.rand(10).double()
@@ -24,8 +26,8 @@ def test_forward_is_its_definition_and_folding_changes_nothing(hidden):
     assert torch.allclose(classifier.head(F.linear(x, weight, bias), ANYWHERE), y)
 
 
-def test_a_channel_that_does_not_vary_is_taken_to_vary_as_the_others_on_average():
-    """Its filter may be trained later: what it learns in a step must not be divided by 1e-5."""
+def test_constant_channel_gets_average_std():
+    """A later update of such a channel's filter must not be divided by 1e-5."""
     classifier = MLPClassifier(3, 4, []).double()
     classifier.set_statistics(torch.zeros(3).double(), torch.tensor([2.0, 0.0, 4.0]).double())
     assert torch.allclose(
@@ -35,18 +37,18 @@ def test_a_channel_that_does_not_vary_is_taken_to_vary_as_the_others_on_average(
     assert torch.allclose(classifier.folded_first_layer()[0], classifier.first.weight, rtol=1e-4)
 
 
-def test_no_relu_on_the_logits():
+def test_logits_can_be_negative():
     torch.manual_seed(0)
     assert (MLPClassifier(10, 4)(torch.randn(100, 10), ANYWHERE) < 0).any()
 
 
-def test_settings_build_it_again():
+def test_settings_rebuild_classifier():
     classifier = MLPClassifier(10, 4, [7, 5], dropout=0.25)
     twin = MLPClassifier(10, 4, **classifier.settings())
     assert str(twin) == str(classifier)
 
 
-def test_standardisation_is_saved_but_not_trained():
+def test_mean_and_std_are_saved_but_not_trained():
     classifier = MLPClassifier(10, 4)
     assert {"mean", "std"} <= classifier.state_dict().keys()
     assert not {"mean", "std"} & dict(classifier.named_parameters()).keys()

@@ -1,20 +1,25 @@
+"""Adaptive subdivision on scenes with known labels, and the classification of points."""
+
 import pytest
 import torch
-from maps import TAPS, everywhere, make_classifier, make_maps
+from helpers.maps import TAPS, everywhere, make_classifier, make_maps
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.alignment import locate_maps
 from hypercolumns.models.engine import AdaptiveSettings, adaptive_labels, classify
-from hypercolumns.models.engine.adaptive import _subdivide
+from hypercolumns.models.engine.adaptive import subdivide
 from hypercolumns.models.engine.points import PointClassifier
 
 
-def of_scene(scene, looked_at=None):
-    """A function that gives confident logits of a scene of labels (H, W), continued beyond its border."""
+def of_scene(scene, classified=None):
+    """Return a function that computes confident logits of a scene of labels (H, W), continued beyond its border.
+
+    The function appends the pixels that it is called with to `classified`.
+    """
 
     def logits(rows, columns):
-        if looked_at is not None:
-            looked_at.extend(zip(rows.tolist(), columns.tolist(), strict=True))
+        if classified is not None:
+            classified.extend(zip(rows.tolist(), columns.tolist(), strict=True))
         rows, columns = rows.clamp(max=scene.shape[0] - 1), columns.clamp(max=scene.shape[1] - 1)
         return torch.nn.functional.one_hot(scene[rows, columns].long(), 5).float() * 10
 
@@ -25,46 +30,46 @@ def lengths(size, start):
     return [max(-(-(side - 1) // start), 1) * start + 1 for side in size]
 
 
-def test_it_looks_closer_at_edges_only():
-    """By hand: 9x9 pixels, a grid of distance 4, and an edge at column 6."""
+def test_only_blocks_at_edges_are_split():
+    """By hand: 9x9 pixels, a grid with stride 4, and an edge at column 6."""
     scene = torch.zeros(9, 9)
     scene[:, 6:] = 1
-    looked_at = []
-    labels = _subdivide(of_scene(scene, looked_at), (9, 9), AdaptiveSettings(4, 0.0))
+    classified = []
+    labels = subdivide(of_scene(scene, classified), (9, 9), AdaptiveSettings(4, 0.0))
     assert torch.equal(labels, scene.to(torch.uint8))
-    assert len(looked_at) == len(set(looked_at))
-    # The blocks of columns 4 to 8 are split, then those of columns 4 to 6: never columns 1, 2, 3 and 7.
-    assert {column for _, column in looked_at} == {0, 4, 5, 6, 8}
-    assert [sum(column == c for _, c in looked_at) for column in (0, 4, 5, 6, 8)] == [3, 9, 9, 9, 5]
+    assert len(classified) == len(set(classified))
+    # The blocks of columns 4 to 8 are split, then the blocks of columns 4 to 6. Columns 1, 2, 3 and 7 are never needed.
+    assert {column for _, column in classified} == {0, 4, 5, 6, 8}
+    assert [sum(column == c for _, c in classified) for column in (0, 4, 5, 6, 8)] == [3, 9, 9, 9, 5]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (37, 53), (64, 65)])
 @pytest.mark.parametrize("start", [1, 2, 8])
-def test_large_regions_are_found_whole(size, start):
+def test_large_regions_are_exact(size, start):
     rows, columns = torch.meshgrid(*(torch.arange(side) for side in size), indexing="ij")
     scene = ((rows + 2 * columns) // 40) % 5
-    labels = _subdivide(of_scene(scene), lengths(size, start), AdaptiveSettings(start, 0.0))[: size[0], : size[1]]
+    labels = subdivide(of_scene(scene), lengths(size, start), AdaptiveSettings(start, 0.0))[: size[0], : size[1]]
     assert torch.equal(labels.long(), scene)
 
 
-def test_a_close_decision_is_looked_at():
-    """An island between the grid's pixels is found only where one of these was in doubt."""
+def test_block_with_small_margin_is_split():
+    """An island between the grid's pixels is found only if a corner of its block has a small margin."""
     scene = torch.zeros(17, 17)
     scene[3:6, 3:6] = 1
 
     def logits(rows, columns):
-        found = of_scene(scene)(rows, columns)
-        found[(rows == 8) & (columns == 8), 2] = 9.7  # ahead by 0.3
-        return found
+        confident = of_scene(scene)(rows, columns)
+        confident[(rows == 8) & (columns == 8), 2] = 9.7  # the margin at this pixel is 0.3
+        return confident
 
-    assert not _subdivide(logits, (17, 17), AdaptiveSettings(8, 0.2)).any()
-    assert torch.equal(_subdivide(logits, (17, 17), AdaptiveSettings(8, 0.4)), scene.to(torch.uint8))
+    assert not subdivide(logits, (17, 17), AdaptiveSettings(8, 0.2)).any()
+    assert torch.equal(subdivide(logits, (17, 17), AdaptiveSettings(8, 0.4)), scene.to(torch.uint8))
 
 
 @pytest.mark.parametrize("size", [(37, 53), (5, 3), (1, 1), (16, 64)])
 @pytest.mark.parametrize("classes", [1, 3])
-def test_an_endless_margin_gives_the_dense_labels(size, classes):
-    """Every pixel is then looked at, by the points' way."""
+def test_infinite_margin_equals_dense_labels(size, classes):
+    """With an infinite margin, every pixel is classified as a point."""
     maps = make_maps(size, batch=1)
     placed = locate_maps(TAPS, maps, size, "exact")
     weight, bias, rest = make_classifier([6], classes=classes)
@@ -76,8 +81,8 @@ def test_an_endless_margin_gives_the_dense_labels(size, classes):
     assert torch.equal(labels.long(), dense)
 
 
-def test_points_are_the_same_whichever_way_they_are_projected():
-    """Few points are gathered first; when all have been asked for, all taps but the finest are projected first."""
+def test_point_logits_equal_dense_in_both_orders():
+    """Taps are interpolated first for few points, and projected first once enough points have been requested."""
     size = (37, 53)
     placed = locate_maps(TAPS, make_maps(size, batch=1), size, "exact")
     weight, bias, rest = make_classifier([6])
@@ -89,12 +94,12 @@ def test_points_are_the_same_whichever_way_they_are_projected():
             rows, columns = torch.randint(0, 37, (count,)), torch.randint(0, 53, (count,))
             assert torch.allclose(points(rows, columns), dense[rows, columns], atol=1e-10)
             projected.append([len(group.grid.rows) for group in points.projected])
-    # The maps of 2x6, 9x13 and 37x53 cells, of which the second is two.
+    # The maps have 2x6, 9x13 (two maps) and 37x53 cells.
     assert projected == [[], [], [9, 2], [9, 2], [9, 2, 37]]
 
 
-def test_points_are_told_where_they_are():
-    """Their rows and columns, not their positions among those."""
+def test_head_gets_rows_and_columns_of_points():
+    """The head gets pixel coordinates, not indices into the rectangle."""
     size = (37, 53)
     placed = locate_maps(TAPS, make_maps(size, batch=1), size, "exact")
     weight, bias, rest = make_classifier([6])
@@ -117,6 +122,6 @@ def test_points_are_told_where_they_are():
         ({"margin": float("nan")}, "^margin=nan must be a number"),
     ],
 )
-def test_settings_out_of_range_are_refused(settings, message):
+def test_settings_out_of_range_raise(settings, message):
     with pytest.raises(HypercolumnsError, match=message):
         AdaptiveSettings(**settings)

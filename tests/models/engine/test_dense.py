@@ -1,7 +1,9 @@
+"""Dense classification compared with upsampling, concatenating and classifying: values, gradients and memory."""
+
 import pytest
 import torch
 import torch.nn.functional as F
-from maps import ALIGNMENTS, PYRAMID, SIZES, TAPS, Anywhere, everywhere, make_classifier, make_maps
+from helpers.maps import ALIGNMENTS, PYRAMID, SIZES, TAPS, Anywhere, everywhere, make_classifier, make_maps
 from torch import nn
 
 from hypercolumns.models.alignment import at, dense, locate_maps
@@ -10,7 +12,7 @@ from hypercolumns.models.engine import classify
 
 
 def naive(placed, rows, columns, weight, bias, rest):
-    """The slow, obvious way: upsample all, concatenate, 1x1 convolutions."""
+    """Compute the reference: upsample all maps, concatenate them, and apply the layers to every pixel."""
     return rest(F.linear(dense(placed, rows, columns).permute(0, 2, 3, 1), weight, bias))
 
 
@@ -18,7 +20,7 @@ def naive(placed, rows, columns, weight, bias, rest):
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
 @pytest.mark.parametrize("hidden", [[], [6], [6, 5]])
 def test_classify_equals_concatenate_and_classify(size, alignment, hidden):
-    """In value and in every gradient, whatever the blocks and the tiles."""
+    """Values and all gradients are equal for every size of blocks and tiles."""
     maps = make_maps(size, pyramid=True)
     placed = locate_maps((*TAPS, PYRAMID), maps, size, alignment)
     weight, bias, rest = make_classifier(hidden, channels=20)
@@ -34,7 +36,7 @@ def test_classify_equals_concatenate_and_classify(size, alignment, hidden):
             assert torch.allclose(mine, theirs, atol=1e-9)
 
 
-def test_classify_at_rows_and_columns_of_ones_choice():
+def test_fractional_rows_and_columns():
     size = (20, 30)
     placed = locate_maps(TAPS, make_maps(size), size, "exact")
     weight, bias, rest = torch.randn(4, 14).double(), torch.randn(4).double(), Anywhere()
@@ -44,7 +46,7 @@ def test_classify_at_rows_and_columns_of_ones_choice():
     assert torch.allclose(chosen.flatten(1, 2), at(placed, points) @ weight.T + bias)
 
 
-def test_what_follows_the_first_layer_is_told_where_the_pixels_are():
+def test_head_gets_rows_and_columns_of_pixels():
     size = (37, 53)
     placed = locate_maps(TAPS, make_maps(size), size, "exact")
     weight, bias, _ = make_classifier([6])
@@ -57,8 +59,8 @@ def test_what_follows_the_first_layer_is_told_where_the_pixels_are():
 
 
 @pytest.mark.parametrize("tap", [0, 1])
-def test_classify_of_one_tap(tap):
-    """One that is projected after it was interpolated, or before."""
+def test_one_tap_in_either_order(tap):
+    """Tap 0 is projected after the interpolation, tap 1 before it."""
     size = (20, 30)
     placed = locate_maps(TAPS[tap : tap + 1], make_maps(size)[tap : tap + 1], size, "exact")
     weight, bias, rest = make_classifier([6], channels=TAPS[tap].channels)
@@ -66,7 +68,7 @@ def test_classify_of_one_tap(tap):
     assert torch.allclose(classify(placed, *everywhere(size), weight, bias, rest), reference, atol=1e-10)
 
 
-def test_classify_of_labels_holds_no_logits():
+def test_labels_are_computed_tile_by_tile():
     size = (20, 30)
     placed = locate_maps(TAPS, make_maps(size), size, "exact")
     weight, bias, rest = make_classifier([6])
@@ -76,14 +78,14 @@ def test_classify_of_labels_holds_no_logits():
         shapes.append(hidden.shape[1:3])
         return rest(hidden).argmax(-1, keepdim=True).to(torch.uint8)
 
-    found = classify(placed, *everywhere(size), weight, bias, labels, block=(8, 16), tile=32)
-    assert found.dtype == torch.uint8
-    assert torch.equal(found[..., 0].long(), naive(placed, *everywhere(size), weight, bias, rest).argmax(-1))
+    result = classify(placed, *everywhere(size), weight, bias, labels, block=(8, 16), tile=32)
+    assert result.dtype == torch.uint8
+    assert torch.equal(result[..., 0].long(), naive(placed, *everywhere(size), weight, bias, rest).argmax(-1))
     assert max(height * width for height, width in shapes) <= 32
 
 
 def test_dropout_is_the_same_in_the_backward_pass():
-    """With dropout, the output is linear in the last layer's weight: its gradient says which units were dropped."""
+    """With the same units dropped, the output is linear in the last layer's weight, so gradient . weight = output."""
     torch.manual_seed(0)
     size = (20, 30)
     placed = locate_maps(TAPS, make_maps(size), size, "exact")
@@ -96,18 +98,18 @@ def test_dropout_is_the_same_in_the_backward_pass():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_no_gradient_where_none_is_wanted():
+def test_gradient_of_weight_alone():
     size = (20, 30)
     placed = locate_maps(TAPS, [m.detach() for m in make_maps(size)], size, "exact")
     weight, bias, _ = make_classifier([6])
     output = classify(placed, *everywhere(size), weight, bias.detach(), Anywhere())
     reference = naive(placed, *everywhere(size), weight, bias, Anywhere())
-    (ours,), (theirs,) = (torch.autograd.grad(one.sum(), weight) for one in (output, reference))
+    (ours,), (theirs,) = (torch.autograd.grad(result.sum(), weight) for result in (output, reference))
     assert torch.allclose(ours, theirs, atol=1e-9)
 
 
-def test_nothing_of_hidden_by_height_by_width_is_kept_for_the_backward_pass():
-    """Autograd saves the maps and the weights, no more."""
+def test_backward_saves_no_full_resolution_hidden():
+    """Autograd saves no tensor that is larger than the largest map."""
     size = (40, 60)
     maps = make_maps(size)
     weight, bias, rest = make_classifier([50])
@@ -124,10 +126,10 @@ DEVICES = [
 
 
 def on_device(device, size):
-    """Maps and a classifier in single precision."""
+    """Return maps and a classifier in single precision on a device."""
     maps = [m.detach().to(device).requires_grad_() for m in make_maps(size, torch.float32)]
     weight, bias, rest = make_classifier([6], dtype=torch.float32)
-    weight, bias = (one.detach().to(device).requires_grad_() for one in (weight, bias))
+    weight, bias = (tensor.detach().to(device).requires_grad_() for tensor in (weight, bias))
     return locate_maps(TAPS, maps, size, "exact"), weight, bias, rest.to(device)
 
 
@@ -135,7 +137,7 @@ def on_device(device, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_single_precision_on_every_device(device, size):
     placed, weight, bias, rest = on_device(device, size)
-    tensors = [*(one.values for one in placed), weight, bias, *rest.parameters()]
+    tensors = [*(tap_map.values for tap_map in placed), weight, bias, *rest.parameters()]
     reference = naive(placed, *everywhere(size), weight, bias, rest)
     ours = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
     assert (ours - reference).abs().max() <= 1e-5 * (reference.max() - reference.min())
@@ -147,10 +149,10 @@ def test_single_precision_on_every_device(device, size):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_mixed_precision_is_near_full_precision(device):
-    """Forwards and backwards under bfloat16 autocast; gradients in the parameters' own precision."""
+    """Under bfloat16 autocast, in both passes; gradients have the parameters' own precision."""
     size = (20, 30)
     placed, weight, bias, rest = on_device(device, size)
-    tensors = [*(one.values for one in placed), weight, bias, *rest.parameters()]
+    tensors = [*(tap_map.values for tap_map in placed), weight, bias, *rest.parameters()]
     reference = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))
     with torch.autocast(device, torch.bfloat16):
         mixed = classify(placed, *everywhere(size), weight, bias, rest, list(rest.parameters()))

@@ -1,4 +1,4 @@
-"""A folder of images beside a folder of masks."""
+"""Data sets that consist of a folder of images and a folder of masks."""
 
 from pathlib import Path
 
@@ -23,30 +23,36 @@ def folder(
     val_fraction: float = 0.2,
     split_seed: int = 0,
 ) -> DatasetIndex:
-    """Images and masks that bear the same names, such as `images/a/1.jpg` and `masks/a/1.png`.
+    """Index images and masks that have the same names, such as `images/a/1.jpg` and `masks/a/1.png`.
 
     Args:
-        images: the folder of images, searched with its subfolders and those that links lead to.
+        images: the folder of images. Subfolders and links to folders are searched too.
         masks: the folder of masks, all `.png`.
-        classes: a file of class names, one a line.
-        palette: a file of the classes' colours, `R G B` one a line; Pascal VOC's by default.
-        name: of the folder for the runs.
-        train: a file that lists the names, without suffix, of the images to train on; with `val`, instead of a split
-            by chance.
-        val: likewise, to validate on.
-        val_fraction: the fraction of images, in (0, 1), that a split by chance sets aside for val.
-        split_seed: of that split.
+        classes: a text file of class names, one per line, in the order of the class indices.
+        palette: a text file of the classes' colours, one `R G B` per line; Pascal VOC's colours by default.
+        name: the data set's name, which is also the name of the folder of its runs.
+        train: a text file that lists the images to train on, as paths below `images` without suffix. Give it together
+            with `val`, or leave out both for a random split.
+        val: a text file in the same format, listing the images to validate on.
+        val_fraction: the fraction of the images, in (0, 1), that the random split assigns to val.
+        split_seed: the seed of the random split.
+
+    Returns:
+        The index of both splits. The files of the masks are not checked.
 
     Raises:
-        ArgumentError: if one of the first three is missing, a file or folder is not there or does not fit.
+        ArgumentError: if `images`, `masks` or `classes` is None, if a folder or text file does not exist or its content
+            is invalid, if two images would share a mask, if only one of `train` and `val` is given, or if there are too
+            few images for a random split.
+        HypercolumnsError: if a split is empty or lists an invalid id, see `make_index`.
     """
     if images is None or masks is None or classes is None:
         missing = "images" if images is None else "masks" if masks is None else "classes"
         raise ArgumentError(f"{missing}=None must be given: images=<folder>, masks=<folder> and classes=<file>")
     images, masks = expand_path("images", images), expand_path("masks", masks)
-    for argument, place in (("images", images), ("masks", masks)):
-        if not place.is_dir():
-            raise ArgumentError(f"{argument}={place} is not a folder")
+    for argument, path in (("images", images), ("masks", masks)):
+        if not path.is_dir():
+            raise ArgumentError(f"{argument}={path} is not a folder")
     pairs: dict[str, ImageMaskPair] = {}
     for path in sorted(walk_files(images)):
         if path.suffix.lower() not in SUFFIXES:
@@ -56,12 +62,12 @@ def folder(
             raise ArgumentError(f"images: {path} and {pairs[stem].image} would have the same mask; rename one")
         pairs[stem] = ImageMaskPair(stem, path, masks / f"{stem}.png")
     if (train is None) != (val is None):
-        raise ArgumentError("train and val go together: list both splits, or neither for one by chance")
+        raise ArgumentError("train and val go together: give both lists, or neither for a random split")
     if train is None or val is None:
         if len(pairs) < 2:
             raise ArgumentError(
-                f"images={images} has {len(pairs)} images ({' '.join(SUFFIXES)}); two are needed at least, for "
-                f"train and for val: add some, or name another folder"
+                f"images={images} has {len(pairs)} images ({' '.join(SUFFIXES)}); expected at least two, one for train "
+                f"and one for val: add some, or name another folder"
             )
         splits = _split(list(pairs.values()), val_fraction, split_seed)
     else:
@@ -89,6 +95,6 @@ def _listed(pairs: dict[str, ImageMaskPair], path: str | Path, split: str, image
     if unknown:
         raise ArgumentError(
             f"{split}={path} lists {len(unknown)} names without an image in {images}, such as {unknown[0]}; "
-            f"names are relative to that folder, without suffix"
+            f"names must be relative to that folder, without suffix"
         )
     return [pairs[name] for name in names]

@@ -1,8 +1,8 @@
-"""A synthetic set in VOC's layout: textured shapes, of which a pixel's colour tells only half.
+"""A synthetic data set of textured shapes in VOC's layout, in which colour alone does not identify the class.
 
-Each class has a shape and a texture of its own, but shares its two colours with another class. Each object's colours
-are shifted at random, as are its size, place and rotation, and it may lie over others. So colour alone leaves each
-class with its double; texture and shape, which it takes a pixel's surroundings to see, tell them apart.
+Each class has its own shape and texture, but shares its two colours with another class. The colour shift, size,
+position and rotation of each object are random, and objects may overlap. Colour thus narrows the class down to two
+candidates. Only texture and shape separate the two, so a classifier needs the context of the pixel.
 """
 
 import math
@@ -24,26 +24,26 @@ from hypercolumns.runtime.progress import track
 Array = NDArray[np.float64]
 Texture = Callable[[Array, Array], Array]
 
-VERSION = 1  # of the recipe below, in the name of the folder: pictures by another one are not taken for these
+VERSION = 1  # part of the folder's name, so images drawn by a different version of this file are not reused
 CLASSES = ("background", "disc", "box", "triangle", "star", "ring")
 CORNERS = {"box": [1.0] * 4, "triangle": [1.0] * 3, "star": [1.0, 0.5] * 5}
-TEXTURES: dict[str, Texture] = {  # at coordinates in units of the texture's period; values in [0, 1]
+TEXTURES: dict[str, Texture] = {  # (u, v) in texture periods -> [0, 1]
     "disc": lambda u, v: ((u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.09).astype(float),  # dots
     "box": lambda u, v: (v % 1 < 0.5).astype(float),  # stripes
     "triangle": lambda u, v: (np.floor(2 * u) + np.floor(2 * v)) % 2,  # chequers
     "star": lambda u, v: np.zeros_like(u),  # plain
     "ring": lambda u, v: ((u % 1 < 0.25) | (v % 1 < 0.25)).astype(float),  # a grid of lines
 }
-SIDES = (96, 160)  # of the images, in pixels
-RADII = (14, 44)  # of the objects
-PERIODS = (5, 9)  # of the textures
-HOLE = 0.4  # of the radius of a ring
-BORDER = 3  # side of the square that an outline is widened with: a pixel of void on either side
-SHIFT = 0.15  # of an object's colours, per channel, at most
-COLOURS = np.array(  # (dark, light) in RGB: of background and ring, disc and box, triangle and star
+SIDES = (96, 160)  # range of the images' height and width, in pixels
+RADII = (14, 44)  # range of the objects' radii, in pixels
+PERIODS = (5, 9)  # range of the textures' periods, in pixels
+HOLE = 0.4  # radius of a ring's hole, relative to the radius of the ring
+BORDER = 3  # side of the square filters that put one pixel of void on both sides of an outline
+SHIFT = 0.15  # largest random shift of an object's colours, per channel
+COLOURS = np.array(  # (dark, light) in RGB, for background and ring, disc and box, triangle and star
     [[[0.25, 0.45, 0.35], [0.55, 0.75, 0.6]], [[0.5, 0.2, 0.2], [0.9, 0.6, 0.4]], [[0.2, 0.25, 0.55], [0.5, 0.65, 0.9]]]
 )
-SHARED = (0, 1, 1, 2, 2, 0)  # which of these colours each class has
+SHARED = (0, 1, 1, 2, 2, 0)  # index into COLOURS, for each class
 
 
 def shapes(
@@ -53,14 +53,17 @@ def shapes(
     train_images: int = 240,
     val_images: int = 40,
 ) -> DatasetIndex:
-    """The set of that seed and size, drawn on first use.
+    """Index the synthetic data set, drawing its images on first use.
 
     Args:
-        root: the folder in which the set gets a folder of its own, in VOC's layout.
-        name: of the folder for the runs.
-        seed: of everything in the pictures.
-        train_images: how many there are to train on.
-        val_images: how many there are to validate on.
+        root: the folder in which a subfolder for this seed and size is made, in VOC's layout.
+        name: the data set's name, which is also the name of the folder of its runs.
+        seed: the seed of all images.
+        train_images: the number of images to train on.
+        val_images: the number of images to validate on.
+
+    Returns:
+        The index of both splits.
     """
     check_int("train_images", train_images, minimum=1)
     check_int("val_images", val_images, minimum=1)
@@ -83,7 +86,7 @@ def shapes(
 
 
 def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One picture (H, W, 3) uint8 and its labels (H, W) uint8, 255 along the outlines."""
+    """Draw an image (H, W, 3) uint8 and its labels (H, W) uint8, which are 255 (void) along the outlines."""
     height, width = random.integers(*SIDES, size=2, endpoint=True)
     y, x = np.mgrid[:height, :width].astype(float)
     picture = _ground(random, x, y)
@@ -106,13 +109,13 @@ def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uin
 
 
 def _colours(random: np.random.Generator, label: int) -> tuple[Array, Array]:
-    """The two colours of an object, dark and light in any order."""
+    """Draw the two colours of an object, dark and light in random order."""
     dark, light = (COLOURS[SHARED[label]] + random.uniform(-SHIFT, SHIFT, size=3)).clip(0, 1)
     return (dark, light) if random.random() < 0.5 else (light, dark)
 
 
 def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
-    """A background (H, W, 3): two random colours flowing into each other in soft waves."""
+    """Draw a background (H, W, 3) that blends two random colours in smooth waves."""
     angle, phase = random.uniform(0, 2 * math.pi, size=2)
     wave = np.sin((x * math.cos(angle) + y * math.sin(angle)) / random.uniform(12, 30) + phase)
     texture = 0.5 + 0.5 * wave[..., None]
@@ -122,15 +125,15 @@ def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
 
 
 def _shape(kind: str, size: tuple[int, int], centre: tuple[float, float], radius: float, angle: float) -> Image.Image:
-    """A shape, white on black, on a canvas of (height, width)."""
+    """Draw a shape in white on a black canvas of `size` = (height, width)."""
     canvas = Image.new("L", (size[1], size[0]))
     brush = ImageDraw.Draw(canvas)
     if kind in CORNERS:
         turns = [angle + 2 * math.pi * number / len(CORNERS[kind]) for number in range(len(CORNERS[kind]))]
-        reaches = [radius * distance for distance in CORNERS[kind]]
-        points = zip(turns, reaches, strict=True)
+        distances = [radius * distance for distance in CORNERS[kind]]
+        points = zip(turns, distances, strict=True)
         brush.polygon(
-            [(centre[0] + reach * math.cos(turn), centre[1] + reach * math.sin(turn)) for turn, reach in points],
+            [(centre[0] + away * math.cos(turn), centre[1] + away * math.sin(turn)) for turn, away in points],
             fill=255,
         )
     else:

@@ -1,4 +1,4 @@
-"""Pascal VOC's layout, with VOC's classes or any others."""
+"""Data sets in Pascal VOC's layout, with VOC's classes or others."""
 
 import tarfile
 from pathlib import Path
@@ -17,7 +17,7 @@ CLASSES = (
 
 
 class DatasetNotFoundError(ArgumentError):
-    """A data set is not in its folder."""
+    """The data set is not in the given folder."""
 
 
 def voc(
@@ -30,21 +30,25 @@ def voc(
     val: str = "val",
     download: bool = False,
 ) -> DatasetIndex:
-    """The images of a folder in Pascal VOC's layout.
+    """Index a data set in Pascal VOC's layout.
 
     Args:
-        root: the folder that holds `VOCdevkit`.
-        year: which `VOCdevkit/VOC<year>`.
-        name: of the folder for the runs; `voc<year>` by default.
-        classes: a file of class names, one a line; VOC's 21 by default.
-        palette: a file of the classes' colours, `R G B` one a line; VOC's by default.
-        train: the split to train on, a file `ImageSets/Segmentation/<train>.txt`.
-        val: the split to validate on.
-        download: fetch VOC itself through torchvision, which checks it by its checksum, if it is not there.
+        root: the folder that contains `VOCdevkit`.
+        year: selects the folder `VOCdevkit/VOC<year>`.
+        name: the data set's name, which is also the name of the folder of its runs; `voc<year>` by default.
+        classes: a text file of class names, one per line; VOC's 21 classes by default.
+        palette: a text file of the classes' colours, one `R G B` per line; VOC's colours by default.
+        train: the list of the images to train on, `ImageSets/Segmentation/<train>.txt`.
+        val: the list of the images to validate on, `ImageSets/Segmentation/<val>.txt`.
+        download: download Pascal VOC itself if the folder does not exist; torchvision verifies its checksum.
+
+    Returns:
+        The index of both splits. The files of the images and masks are not checked.
 
     Raises:
-        DatasetNotFoundError: if there is no such folder, and it is not fetched or can't be.
-        ArgumentError: if a split of it is not there.
+        DatasetNotFoundError: if the folder does not exist, or the download fails.
+        ArgumentError: if the file of a split, of the classes or of the palette does not exist or is invalid.
+        HypercolumnsError: if a split lists an invalid id, see `make_index`.
     """
     root, year = expand_path("root", root), str(year)
     if download and _find(root, year) is None:
@@ -52,10 +56,10 @@ def voc(
             torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)
         except (OSError, RuntimeError, ValueError, EOFError, tarfile.TarError) as error:
             reason = " ".join(str(error).split())
-            if reason.startswith("File not found or corrupted"):  # which is all that torchvision says
-                reason = "what came is not that file: its checksum differs; remove it"
+            if reason.startswith("File not found or corrupted"):  # it was just downloaded, so it is not missing
+                reason = "the checksum of the downloaded file is wrong; remove the file"
             raise DatasetNotFoundError(
-                f"download=true: Pascal VOC {year} could not be fetched into {root} ({reason}); download it by hand"
+                f"download=true: Pascal VOC {year} could not be downloaded into {root} ({reason}); download it by hand"
             ) from error
     folder = _find(root, year)
     if folder is None:
@@ -64,14 +68,29 @@ def voc(
             f"the folder that holds VOCdevkit"
         )
     names = list(CLASSES) if classes is None else read_classes(classes)
-    images = read_layout(folder, name or f"voc{year}", names, train, val, palette)
-    return images
+    return read_layout(folder, name or f"voc{year}", names, train, val, palette)
 
 
 def read_layout(
     folder: Path, name: str, classes: list[str], train: str, val: str, palette: str | Path | None = None
 ) -> DatasetIndex:
-    """The images of `folder`, which holds JPEGImages, SegmentationClass and ImageSets/Segmentation."""
+    """Index the images of a `VOC<year>` folder.
+
+    Args:
+        folder: the folder that contains JPEGImages, SegmentationClass and ImageSets/Segmentation.
+        name: the data set's name, which is also the name of the folder of its runs.
+        classes: the class names, in the order of the class indices.
+        train: the list of the images to train on, a file of ImageSets/Segmentation without its suffix.
+        val: the list of the images to validate on, a file of the same folder without its suffix.
+        palette: a text file of the classes' colours, one `R G B` per line; VOC's colours by default.
+
+    Returns:
+        The index of both splits. The files of the images and masks are not checked.
+
+    Raises:
+        ArgumentError: if the file of a split or of the palette does not exist or is invalid.
+        HypercolumnsError: if a split lists an invalid id, see `make_index`.
+    """
     splits = {}
     for split, listed in (("train", train), ("val", val)):
         path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
@@ -88,6 +107,6 @@ def read_layout(
 
 
 def _find(root: Path, year: str) -> Path | None:
-    """The folder of that year, if it is there; VOC 2011's archive has a folder of its own around it."""
+    """Find the folder of a year; None if there is none. VOC 2011's archive wraps it in a folder `TrainVal`."""
     candidates = (root / "VOCdevkit" / f"VOC{year}", root / "TrainVal" / "VOCdevkit" / f"VOC{year}")
     return next((folder for folder in candidates if folder.is_dir()), None)

@@ -1,4 +1,4 @@
-"""Images with masks: the dataset and its Lightning data module."""
+"""The dataset and the Lightning data module of images with masks."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,14 @@ from hypercolumns.runtime.signals import ignore_signals_in_worker
 
 
 class Example(NamedTuple):
-    """An image (3, H, W) float in [0, 1], its mask (H, W) int64, 255 for void, and its box (4,), see `coordinates`."""
+    """An image with its mask.
+
+    Attributes:
+        image: (3, H, W) float32 in [0, 1].
+        mask: (H, W) int64 class indices, 255 for void.
+        id: the image's id; empty for a filler.
+        box: (4,) float32, the box of the whole image in pixels of this crop, see `coordinates`.
+    """
 
     image: Tensor
     mask: Tensor
@@ -30,7 +37,14 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (B, 3, H, W) float in [0, 1] and masks (B, H, W) int64 of one size, and their boxes (B, 4)."""
+    """Images of the same size, with their masks.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in [0, 1].
+        masks: (B, H, W) int64 class indices, 255 for void.
+        ids: the images' ids; an empty string for a filler.
+        boxes: (B, 4) float32, the box of each whole image in pixels of its crop, see `coordinates`.
+    """
 
     images: Tensor
     masks: Tensor
@@ -40,13 +54,27 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Filler:
-    """The index of an image that fills a step of a process without images of its own, and counts for nothing."""
+    """An image that keeps a rank busy in a step without images for it; all of its pixels are void.
+
+    Attributes:
+        index: the index of the image.
+    """
 
     index: int
 
 
 class ImageDataset(Dataset[Example]):
-    """The examples of some pairs; augmented ones differ from epoch to epoch, by (seed, epoch, id) alone."""
+    """Dataset of images with masks. The augmentation of an example depends on (seed, epoch, id) alone.
+
+    Args:
+        pairs: the files of the images and masks.
+        palette: the colours of the classes, for masks in colour.
+        classes: the number of classes.
+        resize: (height, width) that each image and mask is resized to, whatever its aspect ratio; None for no resizing.
+        augmentation: the random changes; None for none.
+        seed: the seed of the augmentation.
+        epoch: the number of the epoch. Each epoch has another augmentation.
+    """
 
     def __init__(
         self,
@@ -58,18 +86,18 @@ class ImageDataset(Dataset[Example]):
         seed: int = 0,
         epoch: int = 0,
     ) -> None:
-        """The pairs' examples, image and mask squeezed to `resize` (height, width) if that is given."""
         self.pairs, self.palette, self.classes = pairs, palette, classes
         self.resize, self.augmentation, self.seed, self.epoch = resize, augmentation, seed, epoch
 
     def __len__(self) -> int:
-        """The number of examples."""
+        """Return the number of examples."""
         return len(self.pairs)
 
     def __getitem__(self, item: int | Filler) -> Example:
-        """Read one; of a filler the image alone, all void and without id.
+        """Read an example; the mask of a `Filler` is void and its id empty.
 
-        Raises HypercolumnsError if its files can't be used.
+        Raises:
+            HypercolumnsError: if the files can't be used.
         """
         pair = self.pairs[item.index if isinstance(item, Filler) else item]
         image, mask = read_example(pair, self.palette, self.classes)
@@ -85,30 +113,28 @@ class ImageDataset(Dataset[Example]):
 
 
 class ImageBatchSampler(Sampler[Any]):
-    """The images of the steps of an epoch, or what one of several processes takes of each step.
+    """Batch sampler that yields this rank's images of each step of an epoch.
 
-    Where a step has fewer images than there are processes, those left without take a `Filler`: all must take part in
-    every step.
+    In a step with fewer images than ranks, the ranks without an image get a `Filler`, because all ranks must take part
+    in every step.
+
+    Args:
+        order: the indices of the images, in the order of the epoch.
+        batch_size: the largest number of images in a step, over all ranks together.
+        rank: the rank of this process.
+        processes: the number of ranks.
+        done: the number of steps to skip at the start, which were taken before an interruption.
     """
 
     def __init__(self, order: Sequence[int], batch_size: int, rank: int = 0, processes: int = 1, done: int = 0) -> None:
-        """Say which.
-
-        Args:
-            order: of the images of the epoch.
-            batch_size: the most images of a step, of all processes together.
-            rank: of this process.
-            processes: how many there are.
-            done: steps at the start that are left out, for they were taken before an interruption.
-        """
         self.order, self.batch_size, self.rank, self.processes, self.done = order, batch_size, rank, processes, done
 
     def __len__(self) -> int:
-        """The number of steps of the whole epoch."""
+        """Return the number of steps of the whole epoch, skipped ones included."""
         return math.ceil(len(self.order) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int | Filler]]:
-        """The images of each step."""
+        """Yield the images of this rank in each step."""
         for start in range(self.done * self.batch_size, len(self.order), self.batch_size):
             step = self.order[start : start + self.batch_size]
             first, last = (len(step) * number // self.processes for number in (self.rank, self.rank + 1))
@@ -116,9 +142,19 @@ class ImageBatchSampler(Sampler[Any]):
 
 
 class ImageDataModule(ResumableDataModule):
-    """Batches of training images of one size, and whole validation images one at a time.
+    """Data module of images with masks, whose ranks share the images.
 
-    Several processes share them.
+    Training batches hold images of the same size. Validation batches hold one whole image each.
+
+    Args:
+        image_set: the index of the data set.
+        batch_size: the largest number of images in a training step, over all ranks together. Above 1, the images must
+            have the same size, by `resize` or a random crop.
+        num_workers: the number of worker processes that read; 0 reads in this process.
+        resize: (height, width) that training images are resized to, whatever their aspect ratio; None for no resizing.
+            Validation images keep their own size.
+        augmentation: the random changes of the training images; None for none.
+        seed: the seed of the order and of the augmentation.
     """
 
     def __init__(
@@ -130,17 +166,6 @@ class ImageDataModule(ResumableDataModule):
         augmentation: Augmentation | None = None,
         seed: int = 0,
     ) -> None:
-        """Say how.
-
-        Args:
-            image_set: the images.
-            batch_size: images a training step, of all processes together; above 1 they must have one size, by `resize`
-                or a crop.
-            num_workers: processes that read; 0 reads in this one.
-            resize: (height, width) that training images are squeezed to; validation images keep their own size.
-            augmentation: of the training images.
-            seed: of order and augmentation.
-        """
         super().__init__()
         check_int("batch_size", batch_size, minimum=1)
         check_int("num_workers", num_workers, minimum=0)
@@ -148,26 +173,30 @@ class ImageDataModule(ResumableDataModule):
         self.resize, self.augmentation, self.seed = resize, augmentation, seed
 
     def dataset(self, split: str) -> ImageDataset:
-        """The examples of a split as they are, but for `resize`."""
+        """Make the dataset of a split without augmentation, but with `resize`."""
         return ImageDataset(
             self.image_set.splits[split], self.image_set.palette, len(self.image_set.classes), resize=self.resize
         )
 
     def augmented(self, split: str, epoch: int) -> ImageDataset:
-        """The examples of a split, augmented as in that epoch."""
+        """Make the dataset of a split with the augmentation of an epoch."""
         dataset = self.dataset(split)
         dataset.augmentation, dataset.seed, dataset.epoch = self.augmentation, self.seed, epoch
         return dataset
 
     def train_dataloader(self) -> DataLoader[Example]:
-        """The training images of the trainer's epoch; reload it every epoch."""
+        """Make the loader of the trainer's current epoch; reload it every epoch."""
         epoch, done = self.start
         dataset = self.augmented("train", epoch)
         order = torch.randperm(len(dataset), generator=randomness.generator(self.seed, "order", epoch)).tolist()
         return self._loader(dataset, ImageBatchSampler(order, self.batch_size, *self.share, done))
 
     def val_dataloader(self) -> DataLoader[Example]:
-        """The validation images at their own size, each in one of the processes."""
+        """Make the loader of the validation images at their own size; each image goes to one of the ranks.
+
+        Raises:
+            HypercolumnsError: if there are fewer validation images than ranks.
+        """
         dataset = self.dataset("val")
         dataset.resize = None
         rank, processes = self.share
@@ -193,7 +222,11 @@ class ImageDataModule(ResumableDataModule):
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Examples of one size as a batch; raises HypercolumnsError if their sizes differ."""
+    """Stack examples into a batch.
+
+    Raises:
+        HypercolumnsError: if the sizes of the examples differ.
+    """
     sizes = {tuple(example.mask.shape) for example in examples}
     if len(sizes) > 1:
         raise HypercolumnsError(

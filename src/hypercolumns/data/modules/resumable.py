@@ -1,4 +1,4 @@
-"""What the data modules share: epochs that go on where a checkpoint was saved, and are shared by processes."""
+"""The base class of the data modules: training that resumes within an epoch, and batches shared by ranks."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -7,52 +7,70 @@ import pytorch_lightning as pl
 
 
 class TrainingPosition(NamedTuple):
-    """Where in a training: the number of the epoch, and of the batches that were taken of it."""
+    """A position in a training.
+
+    Attributes:
+        epoch: the number of the epoch, from 0.
+        batches: the number of batches already taken from that epoch.
+    """
 
     epoch: int = 0
     batches: int = 0
 
 
 class ProcessShare(NamedTuple):
-    """What a process takes: the number `rank` of `processes` parts."""
+    """The part of each batch that a process takes.
+
+    Attributes:
+        rank: the rank of the process.
+        processes: the number of ranks.
+    """
 
     rank: int = 0
     processes: int = 1
 
 
 class ResumableDataModule(pl.LightningDataModule, ABC):
-    """A data module whose checkpoints say where the training was.
+    """A data module that saves the position of the training in checkpoints, and resumes from it.
 
     Attributes:
-        position: where the training goes on after the checkpoint that is saved next, or was loaded.
+        position: the position saved in the next checkpoint, or loaded from the last one.
     """
 
     def __init__(self) -> None:
-        """At the start."""
         super().__init__()
         self.position = TrainingPosition()
 
     def state_dict(self) -> dict[str, Any]:
-        """Called by Lightning."""
+        """Return the position of the training."""
         return self.position._asdict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Called by Lightning, before it asks for batches."""
+        """Restore the position of the training. Lightning calls it before it asks for batches."""
         self.position = TrainingPosition(**state_dict)
 
     @abstractmethod
     def names(self, batch: Any, epoch: int, step: int) -> list[str]:
-        """For people: what a training batch of this process holds, which was that of a step of an epoch."""
+        """Name the content of a training batch of this rank, for messages.
+
+        Args:
+            batch: the batch.
+            epoch: the number of the epoch that the batch comes from.
+            step: the number of the batch in the epoch.
+
+        Returns:
+            The images or samples, such as "image 2007_000032".
+        """
         ...
 
     @property
     def start(self) -> TrainingPosition:
-        """The epoch whose batches Lightning asks for, and how many of them were taken before an interruption."""
-        # the trainer's number is that of the checkpoint only after Lightning has asked for the first time
+        """The epoch whose batches Lightning asks for, and the number of its batches taken before an interruption."""
+        # Lightning asks for the first loader before the trainer's epoch is restored from the checkpoint.
         epoch = max(self.trainer.current_epoch if self.trainer else 0, self.position.epoch)
         return TrainingPosition(epoch, self.position.batches if epoch == self.position.epoch else 0)
 
     @property
     def share(self) -> ProcessShare:
-        """That of this process."""
+        """The part of each batch that this process takes."""
         return ProcessShare(self.trainer.global_rank, self.trainer.world_size) if self.trainer else ProcessShare()

@@ -1,4 +1,4 @@
-"""Sampled hypercolumns: the Lightning data module."""
+"""The Lightning data module of sampled hypercolumns."""
 
 from typing import Any
 
@@ -13,25 +13,37 @@ from hypercolumns.store import Samples, SampleStore, Split
 
 
 class SampleDataset(Dataset[Samples]):
-    """The samples of a split; batches are fetched whole."""
+    """The samples of a split, fetched in whole batches.
+
+    Args:
+        split: the split of a store.
+        with_coordinates: fetch the samples' normalised coordinates too.
+    """
 
     def __init__(self, split: Split, with_coordinates: bool = False) -> None:
-        """The samples of `split`; on request with coordinates."""
         self.split, self.with_coordinates = split, with_coordinates
 
     def __len__(self) -> int:
-        """The number of samples."""
+        """Return the number of samples."""
         return len(self.split)
 
     def __getitems__(self, rows: Tensor) -> Samples:
-        """The samples of these rows (N,)."""
+        """Fetch the samples of the rows (N,) int64."""
         return self.split.fetch(rows, self.with_coordinates)
 
 
 class SampleDataModule(ResumableDataModule):
-    """Mini-batches of samples; in training mixed over all images, by an order that (seed, epoch) decides.
+    """Data module of sampled hypercolumns, whose ranks share each mini-batch.
 
-    Several processes share each of them.
+    Training batches are shuffled over all images. The order depends on the seed and the epoch alone.
+
+    Args:
+        store: the store of samples.
+        batch_size: the largest number of samples in a mini-batch, over all ranks together.
+        num_workers: the number of worker processes that read; 0 reads in this process.
+        seed: the seed of the shuffled order.
+        images_per_batch: the largest number of images in a training batch; None for no limit.
+        with_coordinates: give the samples' normalised coordinates in each batch, see `Samples`.
     """
 
     def __init__(
@@ -43,10 +55,6 @@ class SampleDataModule(ResumableDataModule):
         images_per_batch: int | None = None,
         with_coordinates: bool = False,
     ) -> None:
-        """The samples of `store`, in batches of at most `batch_size`, in training from at most `images_per_batch`.
-
-        Batches have coordinates, where in their images samples are, only if `with_coordinates` is set.
-        """
         super().__init__()
         check_int("batch_size", batch_size, minimum=1)
         check_int("num_workers", num_workers, minimum=0)
@@ -56,12 +64,12 @@ class SampleDataModule(ResumableDataModule):
         self.store, self.batch_size, self.num_workers, self.seed = store, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader[Samples]:
-        """Every training sample once, in the order of the trainer's epoch; reload it every epoch."""
+        """Make the loader of the trainer's current epoch, which takes every sample once; reload it every epoch."""
         split = self.store.split("train")
         return self._loader(split, self._batches(split, *self.start))
 
     def val_dataloader(self) -> DataLoader[Samples]:
-        """Every validation sample once."""
+        """Make the loader of the validation samples, in the order on disk."""
         split = self.store.split("val")
         return self._loader(split, SampleBatchSampler(len(split), self.batch_size, None, 0, *self.share))
 
@@ -71,21 +79,22 @@ class SampleDataModule(ResumableDataModule):
         return [f"sample {row}" for row in rows.tolist()]
 
     def _batches(self, split: Split, epoch: int, done: int) -> SampleBatchSampler | GroupedBatchSampler:
-        """The batches of an epoch of training, but for those that are done."""
-        where = (self.batch_size, self.seed, epoch, *self.share, done)
+        """Make the batch sampler of a training epoch that skips the first `done` batches."""
+        common = (self.batch_size, self.seed, epoch, *self.share, done)
         if self.images_per_batch is None:
-            return SampleBatchSampler(len(split), *where)
-        return GroupedBatchSampler(split.samples_per_image(), self.images_per_batch, *where)
+            return SampleBatchSampler(len(split), *common)
+        return GroupedBatchSampler(split.samples_per_image(), self.images_per_batch, *common)
 
     def _loader(self, split: Split, batches: SampleBatchSampler | GroupedBatchSampler) -> DataLoader[Samples]:
         return DataLoader(
             SampleDataset(split, self.with_coordinates),
             batch_sampler=batches,
             num_workers=self.num_workers,
-            collate_fn=_as_it_is,
+            collate_fn=keep_batch,
             worker_init_fn=ignore_signals_in_worker,
         )
 
 
-def _as_it_is(batch: Any) -> Any:
+def keep_batch(batch: Any) -> Any:
+    """Return a batch unchanged, because `SampleDataset` fetches whole batches."""
     return batch

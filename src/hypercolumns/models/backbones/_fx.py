@@ -1,4 +1,4 @@
-"""Cutting a network's graph at its taps: by torch.fx, which traces it."""
+"""Cut a network at its taps with torch.fx, which traces the network into a graph."""
 
 import copy
 import difflib
@@ -13,21 +13,24 @@ from torch.fx import GraphModule, Node
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import networks
 
-MAX_NAMES = 40  # of a network's modules in a message
+MAX_NAMES = 40  # maximum number of module names in a message
 
-TapModules = Sequence[Sequence[str]]  # of each tap of a network, the paths of its modules
+TapModules = Sequence[Sequence[str]]  # the paths of each tap's modules
 
 
 def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
-    """Cut a network off after its last tap: the graph returns what the taps' modules give, by their names.
+    """Trace a network and cut it off after its last tap.
 
     Args:
         name: of the network, see `Backbone`.
-        network: the whole of it.
-        tap_modules: the modules that are tapped.
+        network: the whole network; it is put into evaluation mode.
+        tap_modules: the paths of each tap's modules.
+
+    Returns:
+        The graph, in evaluation mode; it returns the outputs of the tapped modules by their paths.
 
     Raises:
-        ArgumentError: if the network lacks one of them, or can't be traced.
+        ArgumentError: if the network lacks one of the modules, or cannot be traced.
     """
     from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -36,14 +39,14 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
     modules = [module for tap in tap_modules for module in tap]
     try:
         body: GraphModule = create_feature_extractor(network, modules, **settings)
-    except Exception as error:  # whatever the network's own code raises when it is traced
+    except Exception as error:  # the network's own code may raise any error while it is traced
         raise _tracing_error(name, network, modules, settings, error) from error
     for layer in body.modules():
         if isinstance(getattr(layer, "inplace", None), bool):
-            # Else the ReLU after a tap would overwrite it.
+            # The ReLU after a tap would overwrite the tap's map otherwise.
             layer.inplace = False  # type: ignore[assignment]
     for mode in (True, False):
-        body.train(mode)  # which changes the graph
+        body.train(mode)  # selects the mode's own graph
         for node in body.graph.nodes:
             if node.kwargs.get("inplace"):
                 node.update_kwarg("inplace", False)
@@ -53,7 +56,16 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
 
 
 def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapModules, images: Tensor) -> list[Tensor]:
-    """The map of each tap of the network, given what it gives of its modules."""
+    """Run the network and return the map of each tap, concatenating the outputs of its modules.
+
+    Args:
+        body: returns the outputs of the tapped modules by their paths.
+        tap_modules: the paths of each tap's modules.
+        images: (B, 3, H, W), normalised.
+
+    Returns:
+        (B, C_l, h_l, w_l), one for each tap.
+    """
     outputs = body(images)
     return [
         torch.cat([outputs[module] for module in modules], dim=1) if len(modules) > 1 else outputs[modules[0]]
@@ -62,14 +74,14 @@ def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapMod
 
 
 def without_values(body: GraphModule) -> GraphModule:
-    """A copy on the meta device, in evaluation mode: for shapes."""
-    empty: dict[int, Tensor] = {id(one): nn.Parameter(one.to("meta"), False) for one in body.parameters()}
-    twin: GraphModule = copy.deepcopy(body, empty | {id(one): one.to("meta") for one in body.buffers()})
+    """Copy the network to the meta device, in evaluation mode: the copy computes shapes, and holds no values."""
+    empty: dict[int, Tensor] = {id(tensor): nn.Parameter(tensor.to("meta"), False) for tensor in body.parameters()}
+    twin: GraphModule = copy.deepcopy(body, empty | {id(tensor): tensor.to("meta") for tensor in body.buffers()})
     return twin.eval()
 
 
 def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tensor]:
-    """The modules, and the parameters outside of them, that these taps are made with."""
+    """Return the modules, and the tensors outside of modules, that the maps of these taps depend on."""
     outputs: Any = body.graph.output_node().args[0]
     waiting: list[Node] = [outputs[module] for tap in tap_modules for module in tap]
     used: dict[Node, None] = {}
@@ -82,19 +94,19 @@ def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tens
 
 
 def parameters_by_tap(body: GraphModule, tap_modules: TapModules) -> list[list[nn.Parameter]]:
-    """Group the parameters by tap: see `Backbone.tap_parameters`."""
-    found: dict[int, None] = {}
+    """Group the parameters by tap, see `Backbone.tap_parameters`."""
+    grouped: dict[int, None] = {}
     groups = []
     for count in range(1, len(tap_modules) + 1):
-        used = {id(one): one for part in used_by(body, tap_modules[:count]) for one in _parameters(part)}
-        groups.append([one for number, one in used.items() if number not in found])
-        found |= dict.fromkeys(used)
-    groups[-1] += [one for one in body.parameters() if id(one) not in found]
+        used = {id(param): param for part in used_by(body, tap_modules[:count]) for param in _parameters(part)}
+        groups.append([param for key, param in used.items() if key not in grouped])
+        grouped |= dict.fromkeys(used)
+    groups[-1] += [param for param in body.parameters() if id(param) not in grouped]
     return groups
 
 
 def _parameters(part: nn.Module | Tensor) -> list[nn.Parameter]:
-    """Of a module, or of a tensor that may be one."""
+    """Return the parameters of a module, or the tensor itself if it is a parameter."""
     if isinstance(part, nn.Module):
         return list(part.parameters())
     return [part] if isinstance(part, nn.Parameter) else []
@@ -103,7 +115,7 @@ def _parameters(part: nn.Module | Tensor) -> list[nn.Parameter]:
 def _tracing_error(
     name: str, network: nn.Module, modules: Sequence[str], settings: dict[str, Any], error: Exception
 ) -> ArgumentError:
-    """The error for a network that can't be cut at these modules: it lacks one, or can't be traced."""
+    """Return the error for a failed trace: it names the missing module, or else what torch.fx could not trace."""
     from torchvision.models.feature_extraction import get_graph_node_names
 
     try:
@@ -111,7 +123,7 @@ def _tracing_error(
     except Exception:
         known = []
     for module in modules if known else ():
-        if not any(f"{one}.".startswith(f"{module}.") for one in known):
+        if not any(f"{name_in_graph}.".startswith(f"{module}.") for name_in_graph in known):
             similar = known
             if len(known) > MAX_NAMES:
                 similar = difflib.get_close_matches(module, known, MAX_NAMES, cutoff=0)
@@ -123,7 +135,10 @@ def _tracing_error(
 
 
 def _spare_memory(body: GraphModule) -> None:
-    """Let ReLU come after max pooling, with which it commutes, and overwrite what nothing else asks for."""
+    """Move each ReLU behind the max pooling that follows, and run it in place where nothing else reads its input.
+
+    ReLU and max pooling commute, and the pooled map is smaller.
+    """
     layers = dict(body.named_modules())
 
     def input_of(node: Node) -> Any:
@@ -139,7 +154,7 @@ def _spare_memory(body: GraphModule) -> None:
             pool.replace_all_uses_with(relu)
             relu.args = (pool,)
             pool.append(relu)
-    # A module may be called several times; and only some layers' output is their own: Dropout's, say, is its input.
+    # A module may be called several times. Only some layers return new memory: Dropout, for example, returns its input.
     calls = [node for node in body.graph.nodes if applies(node, nn.ReLU)]
     shared = {
         call.target

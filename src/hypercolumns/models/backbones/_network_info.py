@@ -1,4 +1,4 @@
-"""What follows from a network and its taps, whatever the weights: derived by running it without values."""
+"""Properties of a network and its taps that do not depend on the weights, found by running it on the meta device."""
 
 import bisect
 import functools
@@ -10,36 +10,44 @@ from torch import nn
 from torch.fx import GraphModule
 
 from hypercolumns.models.backbones import _fx, networks
-from hypercolumns.models.backbones._receptive_field import Maps, cell_grids, shift_periods
+from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, shift_periods
 from hypercolumns.models.taps import Tap
 
-CANDIDATE_SIDES = [2**power for power in range(10)]  # between which the least one is sought
+CANDIDATE_SIDES = [2**power for power in range(10)]  # pixels; the first that works bounds the search for min_side
 HashableTapModules = tuple[tuple[str, ...], ...]
 
 
 class NetworkInfo(NamedTuple):
-    """What is derived; see `Backbone`."""
+    """Properties of a network and its taps.
+
+    Attributes:
+        min_side: see `Backbone`.
+        shift_period: see `Backbone`.
+        layers: the taps on modules of the network, without context taps.
+    """
 
     min_side: int
     shift_period: tuple[int, int]
     layers: tuple[Tap, ...]
 
 
-CACHE: dict[
-    tuple[str, Callable[[], nn.Module] | None, HashableTapModules], NetworkInfo
-] = {}  # stages build the same ones often
+# Stages build the same backbones often. The constructor in the key tells apart networks of one name in `networks.OWN`.
+CACHE: dict[tuple[str, Callable[[], nn.Module] | None, HashableTapModules], NetworkInfo] = {}
 
 
 def network_info(network: str, skeleton: GraphModule, tap_modules: HashableTapModules) -> NetworkInfo:
-    """Derive what follows from a network and its taps, once.
+    """Derive the properties of a network and its taps, or return them from the cache.
 
     Args:
-        network: its name.
-        skeleton: the network up to its last tap, without values (on the meta device).
-        tap_modules: the modules of each tap.
+        network: the name of the network.
+        skeleton: the network up to its last tap, on the meta device.
+        tap_modules: the paths of each tap's modules.
+
+    Returns:
+        The properties.
 
     Raises:
-        ArgumentError: if the network can't be a backbone.
+        ArgumentError: if the network cannot be a backbone.
     """
     key = network, networks.OWN.get(network), tap_modules
     if key not in CACHE:
@@ -48,12 +56,22 @@ def network_info(network: str, skeleton: GraphModule, tap_modules: HashableTapMo
 
 
 def map_shapes(skeleton: GraphModule, tap_modules: HashableTapModules, height: int, width: int) -> list[torch.Size]:
-    """The shapes of the maps of one image of that size."""
+    """Compute the shapes of the maps for one image.
+
+    Args:
+        skeleton: the network up to its last tap, on the meta device.
+        tap_modules: the paths of each tap's modules.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Returns:
+        (1, C_l, h_l, w_l), one for each tap.
+    """
     return [cells.shape for cells in _maps(skeleton, tap_modules)(torch.empty(1, 3, height, width, device="meta"))]
 
 
 def _maps(skeleton: GraphModule, tap_modules: HashableTapModules) -> Maps:
-    # By `forward`: a call would print what is wrong with it before it raises.
+    # Calling the GraphModule itself would print a traceback before it raises; `forward` does not.
     return functools.partial(_fx.run_body, skeleton.forward, tap_modules)
 
 
@@ -63,25 +81,27 @@ def _derive(network: str, skeleton: GraphModule, tap_modules: HashableTapModules
     try:
         small, large = shapes(side, side), shapes(2 * side + 13, 3 * side + 17)
     except Exception as error:
-        raise networks.unusable(network, "it does not give maps of images of every size", error) from error
-    for modules, one, other in zip(tap_modules, small, large, strict=True):
-        if len(one) != 4 or one[1] != other[1]:
-            shape = f"{modules[0]} gives {(*other,)}, not (batch, channels, height, width)"
-            raise networks.unusable(network, shape)
+        raise networks.unusable(network, "it does not compute maps for images of every size", error) from error
+    for modules, small_shape, large_shape in zip(tap_modules, small, large, strict=True):
+        if len(small_shape) != 4 or small_shape[1] != large_shape[1]:
+            reason = f"{modules[0]} returns {(*large_shape,)}, not (batch, channels, height, width)"
+            raise networks.unusable(network, reason)
     try:
         axes = cell_grids(_maps(skeleton, tap_modules), side)
     except Exception as error:
-        raise networks.unusable(network, "where its cells lie can't be found", error) from error
+        raise networks.unusable(network, "the positions of its cells can't be determined", error) from error
     layers = [Tap(modules[0], shape[1], both) for modules, shape, both in zip(tap_modules, small, axes, strict=True)]
     return NetworkInfo(side, shift_periods(skeleton), tuple(layers))
 
 
 def _min_side(shapes: Callable[[int, int], list[torch.Size]]) -> int:
-    def takes(side: int) -> bool:
+    """Find the smallest side of a square image for which every map has cells."""
+
+    def works(side: int) -> bool:
         try:
             return all(0 not in shape for shape in shapes(side, side))
-        except Exception:  # torch's words, or the network's own, for what is too small
+        except Exception:  # torch and the networks raise many kinds of errors for images that are too small
             return False
 
-    enough = next((side for side in CANDIDATE_SIDES if takes(side)), CANDIDATE_SIDES[-1])
-    return bisect.bisect_left(range(enough), True, lo=enough // 2 + 1, key=takes)
+    enough = next((side for side in CANDIDATE_SIDES if works(side)), CANDIDATE_SIDES[-1])
+    return bisect.bisect_left(range(enough), True, lo=enough // 2 + 1, key=works)

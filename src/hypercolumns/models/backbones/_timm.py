@@ -1,4 +1,4 @@
-"""Networks of timm, an optional package: found by name in it, tapped where it says their maps are."""
+"""Networks of timm, an optional package: models by name, their listed feature maps, and their pretrained weights."""
 
 import difflib
 import importlib
@@ -13,13 +13,17 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 
 def build(model: str) -> nn.Module:
-    """The whole model of that name with random weights, or ArgumentError if timm has none."""
+    """Build the whole model with random weights; raise ArgumentError if timm does not have it."""
     network: nn.Module = _create(model)
     return network
 
 
 def default_taps(model: str) -> list[str]:
-    """The modules whose outputs timm lists as the maps of a model (`features_only`); ArgumentError if none."""
+    """Return the modules that timm lists as the feature maps of a model (`features_only`).
+
+    Raises:
+        ArgumentError: if timm lists none, or its feature maps are not outputs of modules.
+    """
     try:
         with torch.device("meta"):
             taps: list[str] = _create(model, features_only=True).feature_info.module_name()
@@ -28,26 +32,26 @@ def default_taps(model: str) -> list[str]:
             network.get_submodule(tap)
     except HypercolumnsError:
         raise
-    except Exception as error:  # whatever timm raises about a model that has no maps
+    except Exception as error:  # timm raises many kinds of errors for a model without feature maps
         raise ArgumentError(
-            f"network=timm/{model}: timm lists no maps of modules of it ({_reason(error)}); name modules as taps, or "
-            f"choose another model"
+            f"network=timm/{model}: timm lists no modules as its feature maps ({_reason(error)}); name modules as "
+            f"taps, or choose another model"
         ) from error
     return taps
 
 
 def tracing() -> dict[str, Any]:
-    """What torch.fx must not look into, by timm's own account, as arguments of torchvision's tracer."""
+    """Return the modules and functions that torch.fx must not trace, as arguments of torchvision's tracer."""
     _timm()
     layers = importlib.import_module("timm.layers")
     return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
 
 
 def pretrained(model: str) -> Mapping[str, Tensor]:
-    """The state dict of a model's pretrained weights, downloaded by timm unless it has them."""
+    """Return the state dict of a model's pretrained weights, which timm downloads unless they are in its cache."""
     try:
         state: Mapping[str, Tensor] = _create(model, pretrained=True).state_dict()
-    except Exception as error:  # whatever timm raises, or what it downloads with
+    except Exception as error:  # timm and its download libraries raise many kinds of errors
         raise ArgumentError(
             f"weights=pretrained of timm's {model} could not be downloaded ({_reason(error)}); pass the path of a "
             f"file, or null for random weights"
@@ -56,7 +60,7 @@ def pretrained(model: str) -> Mapping[str, Tensor]:
 
 
 def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and std of the images that a model's pretrained weights take."""
+    """Return the mean and std of the input that a model's pretrained weights were trained with."""
     _check(model)
     config = _timm().get_pretrained_cfg(model)
     return tuple(config.mean), tuple(config.std)
@@ -73,9 +77,9 @@ def _create(model: str, **settings: Any) -> Any:
 
 
 def _check(model: str) -> None:
-    """Raise ArgumentError unless timm has the model, and weights of its tag (what follows a full stop)."""
+    """Raise ArgumentError unless timm has the model, and weights of its tag (the part after the full stop)."""
     timm = _timm()
-    if not timm.is_model(model):  # the names of files and repositories are not
+    if not timm.is_model(model):  # also refuses names of files and of repositories, which create_model would load
         names = timm.list_models()
         similar = difflib.get_close_matches(model.partition(".")[0], names, n=3)
         raise ArgumentError(
@@ -86,8 +90,8 @@ def _check(model: str) -> None:
     tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
     if tag and tag not in tags:
         raise ArgumentError(
-            f"network=timm/{model}: timm's {architecture} has no weights {tag}; choose {architecture}, or one of "
-            f"{', '.join(f'{architecture}.{one}' for one in tags) or 'none'}"
+            f"network=timm/{model}: timm's {architecture} has no weights called {tag}; choose {architecture}, or one "
+            f"of {', '.join(f'{architecture}.{known}' for known in tags) or 'none'}"
         )
 
 
@@ -96,6 +100,6 @@ def _timm() -> ModuleType:
         return importlib.import_module("timm")
     except ImportError as error:
         raise HypercolumnsError(
-            "networks of timm need timm, which is not installed; in the project's folder, uv sync --extra timm, "
-            "or pip install '.[timm]'"
+            "networks of timm need timm, which is not installed; in the project's folder, run uv sync --extra timm or "
+            "pip install '.[timm]'"
         ) from error

@@ -1,4 +1,4 @@
-"""A convolutional network that gives one map per tap."""
+"""The backbone: a convolutional network that returns one feature map for each tap."""
 
 import copy
 import functools
@@ -13,9 +13,10 @@ from torch.fx import GraphModule
 
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import ArgumentError
-from hypercolumns.models.backbones import _fx, _weights, networks
+from hypercolumns.models.backbones import _fx, networks
 from hypercolumns.models.backbones._network_info import map_shapes, network_info
 from hypercolumns.models.backbones.context import check_context, split_taps
+from hypercolumns.models.backbones.weights import assign_weights, load_weights
 from hypercolumns.runtime import randomness
 
 T = TypeVar("T")
@@ -26,25 +27,52 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Images, uint8 or float in [0, 1], as float in [0, 1]."""
+    """Convert images from uint8 to float in [0, 1]; float images are returned as they are."""
     return images / 255 if images.dtype == torch.uint8 else images
 
 
 class Backbone(nn.Module):
     """A network cut off after its last tap, with the normalisation of its input.
 
+    >>> import torch
+    >>> from hypercolumns import Backbone
     >>> backbone = Backbone("squeezenet1_0", ["features.0", "features.3.squeeze"])
     >>> [tuple(values.shape) for values in backbone(torch.rand(1, 3, 40, 50))]
     [(1, 96, 17, 22), (1, 16, 8, 11)]
     >>> backbone.channels
     112
 
+    Args:
+        network: a name in torchvision.models, `timm/<name>` for a network of timm, or `rgb` for the image itself.
+        taps: modules of the network, by path (`features.0`), in the order of the network. A list of modules is one tap,
+            the concatenation of their outputs. The map is the module's own output, before any ReLU that follows. After
+            the modules, context taps such as `pyramid:6`, `local_mean:3` and `coordinates` may be named, see
+            `backbones.context`; global context taps are moved to the end. None: the feature maps that timm lists for
+            its network.
+        weights: the name of torchvision weights, `pretrained` for timm's, the path of a file, a state dict, or None for
+            random weights.
+        trainable: how many taps are trained, counted from the deepest one. 0 freezes all layers with their BatchNorm
+            statistics; n trains the layers of the last n taps, except layers that an earlier tap uses; "all" trains
+            every layer.
+        mean: (3,), of the input's channels, for images in [0, 1]. Weights given by name replace it with their own mean.
+            None: the mean for timm's pretrained weights.
+        std: (3,), of the input's channels; replaced in the same way as `mean`.
+        seed: of random weights.
+        context: more context taps, added to those in `taps`.
+
     Attributes:
-        taps: what each map is and where its cells are centred; derived from the network.
-        min_side: the least height and width of an image that the network takes; derived too.
-        shift_period: by how many pixels, along y and x, an image can be shifted so that its maps shift with it; derived
-            too.
-        trainable: how many of the last taps' layers are trained, or "all".
+        network: the name of the network.
+        body: the traced network, which returns the outputs of the tapped modules.
+        tap_modules: the paths of each tap's modules.
+        contexts: the context taps.
+        taps: the name, the channels and the positions of the cells of each map.
+        min_side: the minimum height and width of an image that the network accepts.
+        shift_period: (along y, along x), in pixels: if an image is shifted by a multiple of it, all maps shift by whole
+            cells.
+        trainable: as given.
+
+    Raises:
+        ArgumentError: for an unknown network, tap or setting, and for weights that do not fit.
     """
 
     def __init__(
@@ -58,28 +86,6 @@ class Backbone(nn.Module):
         seed: int = 0,
         context: Sequence[str] | None = None,
     ) -> None:
-        """Build the network and load its weights.
-
-        Args:
-            network: a name in torchvision.models, `timm/<name>` for one of timm's, or `rgb` for the image itself.
-            taps: modules of the network, by path (`features.0`), in the order of the network; a list of modules is one
-                tap, the concatenation of their outputs. A tap is what the module gives, before what comes after it.
-                None for the maps that timm lists for a network of its own. After the modules there may be context taps,
-                such as `pyramid:6`, `local_mean:3` and `coordinates`, see `backbones.context`; those of the whole image
-                are put last.
-            weights: the name of torchvision weights, `pretrained` for timm's, the path of a file, a state dict, or None
-                for random weights.
-            trainable: 0 freezes all (statistics of BatchNorm too), n trains the layers of the last n taps, i.e. those
-                that come after the tap before them, "all" trains all.
-            mean: of the input's channels, for images in [0, 1]; weights by name bring their own. None: what timm's
-                pretrained weights take.
-            std: likewise.
-            seed: of random weights.
-            context: more context taps, which come after `taps`, whichever those are.
-
-        Raises:
-            ArgumentError: for an unknown network, tap or setting, and weights that don't fit.
-        """
         super().__init__()
         if isinstance(network, str) and taps is None:
             taps = networks.default_taps(network)
@@ -97,7 +103,7 @@ class Backbone(nn.Module):
         self.train(self.training)
 
     def _build(self, seed: int | None) -> GraphModule:
-        """The network up to its last tap, with random weights by this seed; None: to load weights into."""
+        """Build the network up to its last tap: with random weights, or to load weights into if `seed` is None."""
         if seed is None:
             return _fx.cut(self.network, networks.build_blank(self.network), self.tap_modules)
         with randomness.seeded(seed, "backbone"):
@@ -109,52 +115,70 @@ class Backbone(nn.Module):
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
     ) -> tuple[Sequence[float], Sequence[float]]:
-        """Load weights, if there are any; the mean and std of the input that go with them, else those given."""
+        """Load the weights, if any; return the mean and std of the input: those of the weights, or those given."""
         if isinstance(weights, str):
-            state, normalisation = _weights.load(self.network, weights)
-            _weights.assign(self.body, state, f"weights={weights}")
+            state, normalisation = load_weights(self.network, weights)
+            assign_weights(self.body, state, f"weights={weights}")
             mean, std = normalisation or (mean, std)
         elif weights is not None:
-            _weights.assign(self.body, weights, "weights (a state dict)")
+            assign_weights(self.body, weights, "weights (a state dict)")
         for layer in self.body.modules():
             if isinstance(layer, nn.Conv2d):
-                layer.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+                layer.to(memory_format=torch.channels_last)  # makes convolutions twice as fast on a CPU
         if mean is None or std is None:
             return networks.default_normalisation(self.network)
         return mean, std
 
     def _derive(self) -> None:
-        """Set what follows from the network and its taps: `min_side`, `shift_period` and `taps`."""
-        self._skeleton = [_fx.without_values(self.body)]  # in a list, so that it is not taken for a part of this module
+        """Set `min_side`, `shift_period` and `taps`, which follow from the network and its tapped modules."""
+        # The list hides the skeleton from nn.Module: its tensors would appear in the state dict otherwise.
+        self._skeleton = [_fx.without_values(self.body)]
         self.min_side, self.shift_period, layers = network_info(self.network, self._skeleton[0], self.tap_modules)
         counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
-        self.taps = (*layers, *(make.tap(layers[-1], counts) for make in self.contexts))
+        self.taps = (*layers, *(context.tap(layers[-1], counts) for context in self.contexts))
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> list[Tensor]:
-        """The maps (B, C_l, h_l, w_l) of images (B, 3, H, W) in [0, 1], with H and W at least `min_side`: see `pad`.
+        """Compute the map of each tap.
 
-        What layers of the network make is laid out with its channels last. `boxes` are those of crops, see
-        `coordinates`.
+        Args:
+            images: (B, 3, H, W), float in [0, 1], with H and W at least `min_side` (see `pad`).
+            boxes: (B, 4), of crops, see `hypercolumns.coordinates`.
+
+        Returns:
+            (B, C_l, h_l, w_l), one for each of `taps`. Maps of the network's layers are in channels_last memory format.
         """
         local = self.local_maps(images)
         return [*local, *self.global_maps(self.deepest(local), (images.shape[2], images.shape[3]), boxes)]
 
     def local_maps(self, images: Tensor) -> list[Tensor]:
-        """The maps of all taps but the global ones, which are last (see `Tap.is_global`)."""
+        """Compute the maps of the local taps, which come first; the global ones (`Tap.is_global`) come last."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         return self._local_maps(self.body, (images - mean) / std)
 
     def deepest(self, local: Sequence[T]) -> T:
-        """Of the local maps, or what there is of each, that of the last module: context taps are made from it."""
+        """Return the item of the last tapped module, whose map the context taps are computed from.
+
+        Args:
+            local: one item for each local tap: its map, for example.
+        """
         return local[len(self.tap_modules) - 1]
 
     def global_maps(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor | None = None) -> list[Tensor]:
-        """The maps of the images as a whole, of `size` = (height, width), from the deepest map of all of them."""
+        """Compute the maps of the global taps.
+
+        Args:
+            deepest: (B, C, h, w), the map of the last tapped module for the whole images.
+            size: (height, width) of the images.
+            boxes: (B, 4), of crops, see `hypercolumns.coordinates`.
+
+        Returns:
+            (B, C_l, h_l, w_l), one for each global tap.
+        """
         boxes = full_image_box(size) if boxes is None else boxes
-        return [make(deepest, size, boxes) for make in self.contexts if make.is_global]
+        return [context(deepest, size, boxes) for context in self.contexts if context.is_global]
 
     def pad(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W), continued at the bottom and the right by their last pixels to at least `min_side`."""
+        """Pad images (B, 3, H, W) to at least `min_side` by repeating the last row and the last column."""
         rows, columns = (
             torch.arange(torch.sym_max(side, self.min_side), device=images.device).clamp(max=side - 1)
             for side in images.shape[-2:]
@@ -163,66 +187,69 @@ class Backbone(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device of the backbone."""
         return self.get_buffer("mean").device
 
     @property
     def channels(self) -> int:
-        """D, the length of a hypercolumn."""
+        """The length D of a hypercolumn: the sum of the taps' channels."""
         return sum(tap.channels for tap in self.taps)
 
     def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """(h_l, w_l) of the maps of an image of that size."""
+        """Return (h_l, w_l) of each tap's map for an image of this size in pixels."""
         images = torch.empty(1, 3, height, width, device="meta")
         local = self._local_maps(self._skeleton[0].forward, images)
         maps = [*local, *self.global_maps(self.deepest(local), (height, width))]
         return [(cells.shape[2], cells.shape[3]) for cells in maps]
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As for any module, but what is frozen stays in evaluation mode: statistics of BatchNorm don't move."""
+        """Set the mode; frozen layers stay in evaluation mode, so that their BatchNorm statistics do not change."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def synchronize_batch_norm(self) -> None:
-        """Let trained layers of BatchNorm take their statistics over the batches of all processes, on GPUs.
+        """Replace the trained BatchNorm layers by SyncBatchNorm, which takes statistics over the batches of all ranks.
 
-        Raises ArgumentError if there are some for which torch can't do that.
+        Raises:
+            ArgumentError: if a trained BatchNorm layer is not on a GPU or is not a plain `nn.BatchNorm2d`.
         """
         frozen = {id(part) for module in self._frozen for part in module.modules()}
         for name, layer in list(self.body.named_modules()):
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and id(layer) not in frozen:
                 if type(layer) is not nn.BatchNorm2d or layer.weight.device.type != "cuda":
                     raise ArgumentError(
-                        f"trainable={self.trainable}: {self.network} has layers of BatchNorm ({name}), which several "
-                        f"processes can train on GPUs alone, and only plain ones; train none, or in one process"
+                        f"trainable={self.trainable}: {self.network} has trained BatchNorm layers ({name}); with "
+                        f"several processes, only plain nn.BatchNorm2d layers on GPUs can be trained; train none of "
+                        f"them, or use one process"
                     )
                 self.body.set_submodule(name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
-        """A copy in the same mode: a copy of a traced network alone would be in training mode."""
+        """Copy the backbone and keep its mode: a copied GraphModule alone would be in training mode."""
         twin = type(self).__new__(type(self))
-        memo |= {id(self): twin, id(self._skeleton): self._skeleton}  # which never changes
+        memo |= {id(self): twin, id(self._skeleton): self._skeleton}  # copies can share the skeleton: it never changes
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin.train(self.training)
 
     def tap_parameters(self) -> list[list[nn.Parameter]]:
         """Group the parameters by tap, shallow to deep.
 
-        Group i holds those that tap i uses and no earlier tap does; those that no tap uses go to the last group.
+        Group i holds the parameters that tap i uses and no earlier tap does; parameters that no tap uses go to the last
+        group.
         """
         return _fx.parameters_by_tap(self.body, self.tap_modules)
 
     def fingerprint(self) -> dict[str, object]:
-        """What decides the values of the maps: network, taps, normalisation and a hash of the weights."""
+        """Return all that determines the maps, for JSON: network, taps, normalisation and a hash of the weights."""
         digest = hashlib.sha256()
         for name, tensor in self.body.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return {
             "network": self.network,
-            "taps": [*(list(modules) for modules in self.tap_modules), *([make.name] for make in self.contexts)],
+            "taps": [*(list(modules) for modules in self.tap_modules), *([context.name] for context in self.contexts)],
             "weights": digest.hexdigest()[:16],
             "mean": [round(value, 6) for value in self.get_buffer("mean").flatten().tolist()],
             "std": [round(value, 6) for value in self.get_buffer("std").flatten().tolist()],
@@ -230,17 +257,18 @@ class Backbone(nn.Module):
 
     def _local_maps(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
         maps, size = _fx.run_body(body, self.tap_modules, images), (images.shape[2], images.shape[3])
-        return [*maps, *(make(maps[-1], size, full_image_box(size)) for make in self.contexts if not make.is_global)]
+        box = full_image_box(size)
+        return [*maps, *(context(maps[-1], size, box) for context in self.contexts if not context.is_global)]
 
-    def _count(self, found: dict[int, int], axis: int, size: int) -> int:
-        """How many cells the deepest map has along an axis of `size` pixels; `found` are those worked out before."""
-        if size not in found:
+    def _count(self, cache: dict[int, int], axis: int, size: int) -> int:
+        """Return how many cells the deepest map has along an axis of `size` pixels; `cache` holds earlier results."""
+        if size not in cache:
             sides = (size, self.min_side) if axis == 0 else (self.min_side, size)
-            found[size] = map_shapes(self._skeleton[0], self.tap_modules, *sides)[-1][axis + 2]
-        return found[size]
+            cache[size] = map_shapes(self._skeleton[0], self.tap_modules, *sides)[-1][axis + 2]
+        return cache[size]
 
     def _freeze(self) -> None:
-        """Set `requires_grad` of the parameters, and `_frozen`, the modules that stay in evaluation mode."""
+        """Set `requires_grad` of the parameters, and collect in `_frozen` the modules that stay in evaluation mode."""
         count = len(self.tap_modules) if self.trainable == "all" else self.trainable
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(self.tap_modules):
             raise ArgumentError(
@@ -254,9 +282,9 @@ class Backbone(nn.Module):
 
 
 def _of_channels(name: str, values: Sequence[float]) -> Tensor:
-    """A number for each channel of the input, (3, 1, 1); raises ArgumentError for anything else."""
+    """Convert one number for each channel to a tensor (3, 1, 1); raise ArgumentError for anything else."""
     wrong = isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 3
-    if wrong or not all(type(one) in (int, float) and math.isfinite(one) and (one or name == "mean") for one in values):
-        positive = "" if name == "mean" else ", none of them 0"
-        raise ArgumentError(f"{name}={values} must be [red,green,blue], numbers{positive}")
+    if wrong or not all(type(x) in (int, float) and math.isfinite(x) and (x or name == "mean") for x in values):
+        nonzero = "" if name == "mean" else ", none of them 0"
+        raise ArgumentError(f"{name}={values} must be three numbers, [red,green,blue]{nonzero}")
     return torch.tensor(values, dtype=torch.float32)[:, None, None]

@@ -1,13 +1,14 @@
-"""Context taps: maps made from the deepest map, or from where an image's pixels are. Taps like the others.
+"""Context taps: maps computed from the deepest map, or from the positions of the pixels. They are used like other taps.
 
-The deepest map is that of the last layer that is tapped. In a backbone's `context`, or in its `taps` after the layers:
+The deepest map is the map of the last tapped module. These names are allowed in a backbone's `context`, and in its
+`taps` after the modules:
 
-- `pyramid:n` the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
-- `local_mean:n` the mean of the n x n cells around each cell of it (Mostajabi et al., arXiv:1412.0774);
-- `coordinates` how far down and across the image a pixel is, from 0 to 1.
+- `pyramid:n`: the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
+- `local_mean:n`: the mean of the n x n cells around each cell of the deepest map (Mostajabi et al., arXiv:1412.0774);
+- `coordinates`: the normalised y and x of a pixel, from 0 to 1.
 
-The parts of a crop are smaller than those of the image that it is from: a model that is trained on crops
-(`augment.crop`) sees a pyramid of other scales than in prediction.
+The parts of a crop are smaller than the parts of its image. A model that is trained on crops (`augment.crop`) therefore
+sees a pyramid of other scales in training than in prediction.
 """
 
 import re
@@ -24,18 +25,18 @@ from hypercolumns.coordinates import normalised_coordinates
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
-Count = Callable[[int], int]  # of cells along an axis of so many pixels
+Count = Callable[[int], int]  # from an image's pixels along an axis to a map's cells
 
 
 @dataclass(frozen=True)
 class ContextTap(ABC):
-    """A context tap.
+    """A map that is computed from the deepest map or from the positions of the pixels.
 
     Attributes:
-        name: as in a backbone's `taps`.
-        pattern: of its names, a regular expression; its groups are numbers, which follow the name in the constructor.
+        name: the name in a backbone's `taps` or `context`.
+        pattern: a regular expression for such names. Its groups are numbers; the constructor takes them after the name.
         is_global: see `Tap`.
-        from_deepest: whether it is made from the deepest map.
+        from_deepest: whether the map is computed from the deepest map.
     """
 
     name: str
@@ -45,21 +46,39 @@ class ContextTap(ABC):
 
     @abstractmethod
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """What it is above the deepest tap, which has so many cells along y and x of an image."""
+        """Describe the map as a tap.
+
+        Args:
+            deepest: the tap of the deepest map.
+            counts: how many cells the deepest map has along y and along x, as functions of the image's size.
+        """
         ...
 
     @abstractmethod
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
-        """Its map, of the deepest one (B, C, h, w) of images of `size` = (height, width), in boxes (see `coordinates`).
+        """Compute the map.
 
-        Where it is not `is_global`, these may be windows of images: it must not ask where they lie.
+        A tap that is not global may be given windows of images: its map must not depend on `size` and `boxes`.
+
+        Args:
+            deepest: (B, C, h, w), the deepest map. If `from_deepest` is false, only its batch size, device and dtype
+                may be used.
+            size: (height, width) of the images.
+            boxes: (B, 4) or (1, 4), of crops, see `hypercolumns.coordinates`.
+
+        Returns:
+            (B, channels, rows, columns).
         """
         ...
 
 
 @dataclass(frozen=True)
 class PyramidMean(ContextTap):
-    """The means of n x n equal parts of the deepest map, or of its single cells where it has fewer."""
+    """The means of n x n equal parts of the deepest map; along an axis with fewer than n cells, each cell is a part.
+
+    Attributes:
+        side: n.
+    """
 
     side: int
     pattern: ClassVar[str] = r"pyramid:([1-9]\d*)"
@@ -80,7 +99,12 @@ class PyramidMean(ContextTap):
 
 @dataclass(frozen=True)
 class PooledGrid:
-    """Equal parts of an axis of a map: each is centred at the mean of its cells' centres."""
+    """Equal parts of an axis of a map. Each part is centred at the mean of its cells' centres.
+
+    Attributes:
+        geometry: the positions of the map's cells.
+        count: how many cells the map has, as a function of the image's size.
+    """
 
     geometry: CellGrid
     count: Count
@@ -91,13 +115,13 @@ class PooledGrid:
         centres = self.geometry.centres(count, size)
         if torch.compiler.is_exporting():
             return mean_matrix(count, cells) @ centres
-        return F.adaptive_avg_pool1d(centres[None], cells)[0]  # as the map itself
+        return F.adaptive_avg_pool1d(centres[None], cells)[0]  # the pooling that makes the map, applied to the centres
 
 
 def mean_matrix(length: int, parts: int) -> Tensor:
-    """What `adaptive_avg_pool1d` does to an axis of any `length`, as a matrix (parts, length), float64.
+    """Return `adaptive_avg_pool1d` over an axis of `length` cells as a matrix (parts, length), float64.
 
-    Where there are fewer cells than parts, each is a part, and the last one is the rest of them too.
+    With fewer cells than parts, each cell is a part, and the last cell fills the remaining parts.
     """
     part = torch.arange(parts)[:, None].clamp(max=length - 1)
     count = part[-1] + 1
@@ -109,7 +133,11 @@ def mean_matrix(length: int, parts: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LocalMean(ContextTap):
-    """The mean of the n x n cells around each cell of the deepest map, those of them that there are."""
+    """The mean of the n x n cells around each cell of the deepest map; cells beyond the border are left out.
+
+    Attributes:
+        side: n, odd.
+    """
 
     side: int
     pattern: ClassVar[str] = r"local_mean:([3579]|[1-9]\d*[13579])"
@@ -133,7 +161,10 @@ class LocalMean(ContextTap):
 
 @dataclass(frozen=True)
 class CoordinateMap(ContextTap):
-    """2 x 2 cells at the corners of the image: between them bilinear interpolation is the coordinate itself."""
+    """The normalised coordinates at the corners of the image, as 2 x 2 cells.
+
+    Bilinear interpolation between the corners gives the coordinates of every pixel.
+    """
 
     pattern: ClassVar[str] = "coordinates"
     from_deepest: ClassVar[bool] = False
@@ -152,7 +183,7 @@ class CoordinateMap(ContextTap):
 
 @dataclass(frozen=True)
 class ImageEdges:
-    """Two cells, at the edges of the image."""
+    """Two cells, centred at the edges of the image."""
 
     def centres(self, cells: int, size: int) -> Tensor:
         """See `CellGrid`."""
@@ -160,7 +191,8 @@ class ImageEdges:
 
 
 def _edges(size: int) -> Tensor:
-    """The pixel coordinates of both edges of an axis, (2,) float64; by `torch.tensor` an export would fix the size."""
+    """Return the pixel coordinates of both edges of an axis, (2,) float64."""
+    # `torch.tensor` would make the size a constant in an export.
     return torch.arange(2, dtype=torch.float64) * size - 0.5
 
 
@@ -168,39 +200,57 @@ KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
 
 
 def parse(name: object) -> ContextTap | None:
-    """The context tap of that name; None if it is not one; raises ArgumentError if it nearly is."""
+    """Create the context tap of this name.
+
+    Args:
+        name: such as `pyramid:6`, or the path of a module.
+
+    Returns:
+        The context tap; None for the path of a module.
+
+    Raises:
+        ArgumentError: for a name with a colon that is not a context tap.
+    """
     for kind in KINDS:
-        if found := re.fullmatch(kind.pattern, str(name)):
-            return kind(str(name), *map(int, found.groups()))
-    if ":" in str(name):  # which no module's path has
+        if match := re.fullmatch(kind.pattern, str(name)):
+            return kind(str(name), *map(int, match.groups()))
+    if ":" in str(name):  # no module's path contains a colon
         raise ArgumentError(
-            f"taps names {name}, which is no context tap; such are pyramid:6, local_mean:3 (odd) and coordinates"
+            f"taps names {name}, which is not a context tap; choose one like pyramid:6, local_mean:3 (odd number) or "
+            f"coordinates"
         )
     return None
 
 
 def split_taps(taps: Sequence[str | Sequence[str]]) -> tuple[tuple[tuple[str, ...], ...], tuple[ContextTap, ...]]:
-    """The modules of each tap of a network, and the context taps, the global ones last.
+    """Separate the modules of a network from the context taps.
+
+    Args:
+        taps: paths of modules (a list for one tap of several modules), then names of context taps.
+
+    Returns:
+        The paths of each tap's modules, and the context taps, with the global ones last.
 
     Raises:
-        ArgumentError: unless `taps` names modules first and then context taps, each of these once.
+        ArgumentError: unless `taps` names modules first and then context taps, each context tap once.
     """
     groups = [(tap,) if isinstance(tap, str) else tuple(tap) for tap in taps]
     contexts = [parse(group[0]) if len(group) == 1 else None for group in groups]
-    layers = tuple(group for group, one in zip(groups, contexts, strict=True) if one is None)
-    if not layers or any(one is not None for one in contexts[: len(layers)]):
+    layers = tuple(group for group, context in zip(groups, contexts, strict=True) if context is None)
+    if not layers or any(context is not None for context in contexts[: len(layers)]):
         raise ArgumentError(
-            f"taps={[*taps]} must name modules of the network first, and then context taps, which are made from the "
-            f"last of them"
+            f"taps={[*taps]} must name modules of the network first, and then context taps, which are computed from "
+            f"the last module's map"
         )
-    names = [one.name for one in contexts if one is not None]
+    names = [context.name for context in contexts if context is not None]
     if doubled := [name for name in names if names.count(name) > 1]:
         raise ArgumentError(f"taps and context name {doubled[0]} twice; name it once")
-    return layers, tuple(sorted((one for one in contexts if one is not None), key=lambda one: one.is_global))
+    named = [context for context in contexts if context is not None]
+    return layers, tuple(sorted(named, key=lambda context: context.is_global))
 
 
 def check_context(names: Sequence[str] | None) -> Sequence[str]:
-    """The names of context taps, none for None; raises ArgumentError unless it is a list of them."""
+    """Return the names unchanged, or () for None; raise ArgumentError unless they are a list of context taps."""
     names = () if names is None else names
     if isinstance(names, str) or not isinstance(names, Sequence) or any(parse(name) is None for name in names):
         raise ArgumentError(f"context={names} must be a list of context taps, such as [pyramid:6,local_mean:3]")

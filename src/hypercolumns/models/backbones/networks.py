@@ -1,4 +1,4 @@
-"""Networks by name: torchvision's, timm's, and our own."""
+"""Networks by name: those of torchvision, of timm, and our own."""
 
 import difflib
 import inspect
@@ -13,16 +13,16 @@ from hypercolumns.models.backbones import _timm
 
 
 def rgb() -> nn.Module:
-    """No network at all: its one module, `image`, gives the normalised image. The baseline of per-pixel colour."""
+    """Build the identity: its module `image` returns the normalised image. It is the per-pixel colour baseline."""
     return nn.Sequential(OrderedDict(image=nn.Identity()))
 
 
 OWN = {"rgb": rgb}
-TIMM = "timm/"  # what the names of timm's networks begin with
+TIMM = "timm/"  # prefix of the names of timm's networks
 
 
 def build(name: str) -> nn.Module:
-    """The network of that name with random weights, or ArgumentError if there is none."""
+    """Build a network by name, with random weights; raise ArgumentError if the name is unknown."""
     if name in OWN:
         return OWN[name]()
     model = of_timm(name)
@@ -40,41 +40,43 @@ def build(name: str) -> nn.Module:
             f"which torchvision.models.list_models() lists, or {TIMM}<model> for one of timm's"
         ) from None
     none = [part for part in ("weights", "weights_backbone") if part in inspect.signature(make).parameters]
-    network: nn.Module = make(**dict.fromkeys(none))  # else it would download those of its backbone
+    network: nn.Module = make(**dict.fromkeys(none))  # some builders download weights for their backbone otherwise
     return network
 
 
 def build_blank(name: str) -> nn.Module:
-    """The network of that name to load weights into: without values (on the meta device), if weights bring them all."""
+    """Build a network to load weights into: on the meta device if its state dict holds all its tensors."""
     try:
         with torch.device("meta"):
             blank = build(name)
-    except NotImplementedError:  # its code computes sizes by tensors
+    except NotImplementedError:  # the network's code computes sizes with tensors, which need values
         return build(name)
-    brought = blank.state_dict()
-    return blank if all(buffer in brought for buffer, _ in blank.named_buffers()) else build(name)
+    state = blank.state_dict()
+    return blank if all(buffer in state for buffer, _ in blank.named_buffers()) else build(name)
 
 
 def of_timm(name: str) -> str | None:
-    """The name in timm of a network, or None if it is not timm's."""
+    """Return the name of a network in timm, or None if it is not a network of timm."""
     return name.removeprefix(TIMM) if name.startswith(TIMM) else None
 
 
 def libraries(name: str) -> list[str]:
-    """The packages whose versions say what a network of that name is."""
+    """Return the packages whose versions determine the architecture of a network."""
     return ["torch", "torchvision"] + (["timm"] if of_timm(name) is not None else [])
 
 
 def default_taps(name: str) -> list[str]:
-    """The modules that are tapped where none are named: those that timm lists; else ArgumentError."""
+    """Return the modules that timm lists as feature maps; raise ArgumentError for networks of other libraries."""
     model = of_timm(name)
     if model is None:
-        raise ArgumentError(f"taps={None} can't be: only timm lists maps of its networks; name modules of {name}")
+        raise ArgumentError(
+            f"taps=None is for networks of timm, which lists their feature maps; name modules of {name}"
+        )
     return _timm.default_taps(model)
 
 
 def default_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and std of a network's input where none are given: of timm's weights; else ArgumentError."""
+    """Return the mean and std for timm's pretrained weights; raise ArgumentError for networks of other libraries."""
     model = of_timm(name)
     if model is None:
         raise ArgumentError(f"mean and std of {name} can't be null: give one number for each channel")
@@ -82,12 +84,21 @@ def default_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ..
 
 
 def tracing(name: str) -> dict[str, Any]:
-    """What torch.fx must know to trace a network, as arguments of torchvision's tracer."""
+    """Return the arguments that torchvision's tracer needs for a network."""
     return {} if of_timm(name) is None else _timm.tracing()
 
 
 def unusable(name: str, why: str, error: Exception | None = None) -> ArgumentError:
-    """The error for a network that can't be a backbone."""
+    """Return the error for a network that cannot be a backbone.
+
+    Args:
+        name: of the network.
+        why: what is wrong, as a clause.
+        error: the cause; its first line is added to the message.
+
+    Returns:
+        The error, to be raised.
+    """
     reason = "" if error is None else f" ({str(error).partition(chr(10))[0] or type(error).__name__})"
     return ArgumentError(
         f"network={name} can't be a backbone: {why}{reason}; choose a convolutional network that takes images of any "

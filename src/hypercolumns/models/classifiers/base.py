@@ -1,4 +1,4 @@
-"""What every classifier does, and what is the same in all: standardisation, and layers with ReLU between them."""
+"""The base class of pixel classifiers: standardisation, and linear layers with ReLU between them."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -18,36 +18,45 @@ EPSILON = 1e-5
 
 
 def standardize(hypercolumns: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Hypercolumns (..., D) less their mean (D,), divided by their standard deviation (D,) + 1e-5."""
+    """Standardise hypercolumns channel by channel: `(hypercolumns - mean) / (std + 1e-5)`.
+
+    Args:
+        hypercolumns: (..., D).
+        mean: (D,).
+        std: (D,), standard deviations.
+
+    Returns:
+        (..., D).
+    """
     return (hypercolumns - mean) / (std + EPSILON)
 
 
 class Classifier(nn.Module, ABC):
-    """Standardisation, linear layers with ReLU and dropout between them, and what a subclass makes of their output.
+    """Standardisation, then linear layers with ReLU and dropout between them. Subclasses turn their output into logits.
 
-    Works on the last dimension, so the same weights classify samples (N, D) and images (B, H, W, D). Its first layer
-    can be applied by whoever knows a cheaper way (`engine.classify`): `folded_first_layer()` gives it, with the
-    standardisation in it, and `head` is what follows it.
+    It works on the last dimension: the same weights classify samples (N, D) and images (B, H, W, D). The classifier
+    comes in two parts, so that `engine.classify` can apply the first layer in a cheaper way: `folded_first_layer` is
+    the first layer with the standardisation folded in, and `head` is the rest.
+
+    Args:
+        channels: D, the length of a hypercolumn.
+        outputs: how many outputs the last layer has.
+        hidden: the width of the hidden layer, or a list of widths; [] makes the classifier linear.
+        dropout: the dropout probability after each hidden layer, in [0, 1).
 
     Attributes:
-        kind: its name in model files.
-        needs_coordinates: whether `head` looks at them; others may be given empty ones.
+        kind: the name of the class in model files.
+        needs_coordinates: whether `head` uses the coordinates; if not, they may be empty tensors.
         first: the first layer.
-        rest: the others.
+        rest: the other layers.
+        mean: (D,), subtracted from hypercolumns; 0 until `set_statistics` is called.
+        std: (D,), divides hypercolumns; 1 until `set_statistics` is called.
     """
 
     kind: ClassVar[str]
     needs_coordinates: ClassVar[bool] = False
 
     def __init__(self, channels: int, outputs: int, hidden: int | Sequence[int], dropout: float) -> None:
-        """Build the layers, with standardisation by mean 0 and std 1.
-
-        Args:
-            channels: D, the length of a hypercolumn.
-            outputs: of the last layer.
-            hidden: the width of the hidden layer, or of each; none ([]) makes the classifier linear.
-            dropout: the share of each hidden layer that is dropped in training, in [0, 1).
-        """
         super().__init__()
         self.hidden = list(hidden) if isinstance(hidden, Sequence) and not isinstance(hidden, str) else [hidden]
         for width in self.hidden:
@@ -68,39 +77,43 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
-        """Logits (..., classes) of pixels at these coordinates, given the first layer's output (..., K).
+        """Compute logits (..., classes) from the first layer's output (..., K) and the pixels' coordinates.
 
-        That may be overwritten.
+        `hidden` may be overwritten.
         """
         ...
 
     @abstractmethod
     def settings(self) -> dict[str, object]:
-        """The arguments, besides channels and classes, that build this classifier again."""
+        """Return the constructor's arguments other than channels and classes, as JSON-compatible values."""
         ...
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """The parameters that `head` uses: all but those of the first layer."""
+        """Return the parameters that `head` uses: all except those of the first layer."""
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("first.")]
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Set the mean and the standard deviation, (D,), that hypercolumns have; they are divided by std + 1e-5.
+        """Set the statistics of the standardisation.
 
-        A channel that did not vary is taken to vary as the others do on average. SqueezeNet 1.0 has one, with a filter
-        of zeros, and once the filter is trained a division by 1e-5 would make what it learns in a step 100,000 times
-        as large, and ruin the model.
+        A channel with a standard deviation of at most 1e-5 gets the average standard deviation of the other channels.
+        SqueezeNet 1.0 has such a channel, with a filter of zeros. Once that filter is trained, a division by 1e-5 would
+        make each update 100,000 times as large and ruin the model.
+
+        Args:
+            mean: (D,), of the hypercolumns.
+            std: (D,), standard deviations of the hypercolumns.
         """
         varying = std > EPSILON
-        usual = std[varying].mean() if varying.any() else torch.ones_like(std[0])
+        average = std[varying].mean() if varying.any() else torch.ones_like(std[0])
         self.get_buffer("mean").copy_(mean)
-        self.get_buffer("std").copy_(torch.where(varying, std, usual))
+        self.get_buffer("std").copy_(torch.where(varying, std, average))
 
     def forward(self, hypercolumns: Tensor, coordinates: PixelCoordinates) -> Tensor:
-        """Hypercolumns (..., D) of pixels at these coordinates (...) to logits (..., classes)."""
+        """Compute logits (..., classes) from hypercolumns (..., D) and the pixels' coordinates."""
         standard = standardize(hypercolumns, self.get_buffer("mean"), self.get_buffer("std"))
         return self.head(self.first(standard), coordinates)
 
     def folded_first_layer(self) -> tuple[Tensor, Tensor]:
-        """The first layer on raw hypercolumns: weight (K, D) and bias (K,), with gradients."""
+        """Return the first layer for raw hypercolumns: weight (K, D) and bias (K,), with gradients."""
         weight = self.first.weight / (self.get_buffer("std") + EPSILON)
         return weight, F.linear(-self.get_buffer("mean"), weight, self.first.bias)

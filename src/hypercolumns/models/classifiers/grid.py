@@ -11,18 +11,30 @@ from hypercolumns.errors import check_int
 from hypercolumns.models.classifiers.base import Classifier
 from hypercolumns.models.classifiers.pointwise import Pointwise, pointwise
 
-NEIGHBOURS = 4  # last layers that a pixel's logits come from
+NEIGHBOURS = 4  # how many last layers contribute to the logits of a pixel
 
 
 class GridClassifier(Classifier):
-    """K x K last layers, spread over the image, above hidden layers that they share.
+    """A grid of `size` x `size` last layers over the image, with shared hidden layers.
 
-    Each is centred in its cell of a K x K grid on the whole image. The logits of a pixel are those of the four around
-    it, interpolated bilinearly; beyond the outermost centres the nearest ones' values continue. The paper lays the grid
-    over the box of a detected object; here it lies over the image.
+    Each last layer is centred in its cell of the grid, which covers the whole image. The logits of a pixel are
+    interpolated bilinearly between the four last layers around it. Outside of the outermost centres, the value at the
+    border continues. The paper lays the grid over the box of a detected object; here it covers the image.
 
-    >>> GridClassifier(channels=112, classes=3, size=5, hidden=64).settings()
-    {'size': 5, 'hidden': [64], 'dropout': 0.0}
+    >>> import torch
+    >>> from hypercolumns import GridClassifier
+    >>> from hypercolumns.coordinates import PixelCoordinates
+    >>> classifier = GridClassifier(channels=112, classes=3, size=5, hidden=64)
+    >>> where = PixelCoordinates(y=torch.tensor([0.1, 0.9]), x=torch.tensor([0.5, 0.5]))
+    >>> classifier(torch.rand(2, 112), where).shape
+    torch.Size([2, 3])
+
+    Args:
+        channels: D, the length of a hypercolumn.
+        classes: the number of classes.
+        size: last layers along each side of the grid; 1 makes the classifier an MLP.
+        hidden: the width of the hidden layer, or a list of widths; [] for none.
+        dropout: the dropout probability after each hidden layer, in [0, 1).
     """
 
     kind = "grid"
@@ -31,24 +43,23 @@ class GridClassifier(Classifier):
     def __init__(
         self, channels: int, classes: int, size: int = 3, hidden: int | Sequence[int] = 512, dropout: float = 0.0
     ) -> None:
-        """K is `size`, of which 1 makes it an MLP; all else as for `Classifier`."""
         check_int("size", size, minimum=1)
         self.size, self.classes = size, classes
         super().__init__(channels, size * size * classes, hidden, dropout)
 
     def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
         """See `Classifier`."""
-        # In units of the grid, 0 the centre of the first cell.
-        y, x = ((place * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for place in coordinates)
+        # Positions in units of the grid; 0 is the centre of its first cell.
+        y, x = ((position * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for position in coordinates)
         last = self.rest[-1] if len(self.rest) else None
         hidden = self.rest[:-1](hidden)
         every = range(self.size)
-        few = hidden.device.type == "cpu" and hidden.numel() and not torch.compiler.is_exporting()
-        if self.size**2 <= NEIGHBOURS or not few:
+        by_neighbours = hidden.device.type == "cpu" and hidden.numel() and not torch.compiler.is_exporting()
+        if self.size**2 <= NEIGHBOURS or not by_neighbours:
             return self._logits(hidden, last, y, x, every, every)
-        # On a CPU it is faster to ask only those that count, for all pixels between the same four together.
+        # On a CPU it is faster to apply only the four last layers around a pixel, to all pixels between them at once.
         shape = hidden.shape[:-1]
-        tops, lefts = (place.floor().clamp(max=self.size - 2).expand(shape) for place in (y, x))
+        tops, lefts = (position.floor().clamp(max=self.size - 2).expand(shape) for position in (y, x))
         y, x = y.expand(shape), x.expand(shape)
         logits: Tensor | None = None
         for top, left in itertools.product(*(edges.unique().int().tolist() for edges in (tops, lefts))):
@@ -65,19 +76,31 @@ class GridClassifier(Classifier):
         return {"size": self.size, "hidden": self.hidden, "dropout": self.dropout}
 
     def _logits(self, hidden: Tensor, last: object, y: Tensor, x: Tensor, rows: range, columns: range) -> Tensor:
-        """The logits (..., classes) of pixels for which only the last layers in these rows and columns count."""
+        """Interpolate the logits of the last layers in some rows and columns of the grid.
+
+        Args:
+            hidden: (..., K), the input of the last layers; their output if there are no hidden layers.
+            last: the module of all last layers; None if there are no hidden layers.
+            y: (...), positions in units of the grid; 0 is the centre of the first cell.
+            x: (...), positions along x in the same units.
+            rows: of the grid, adjacent.
+            columns: of the grid, adjacent.
+
+        Returns:
+            (..., classes).
+        """
         every = range(self.size)
-        chosen: slice | list[int] = slice(None)  # of all of them; a list would put a constant into an export's graph
+        chosen: slice | list[int] = slice(None)  # a list of all would put a constant into the graph of an export
         if rows != every or columns != every:
             chosen = [row * self.size + column for row in rows for column in columns]
         if isinstance(last, Pointwise):
-            parts = (one.unflatten(0, (-1, self.classes))[chosen].flatten(0, 1) for one in (last.weight, last.bias))
+            parts = (each.unflatten(0, (-1, self.classes))[chosen].flatten(0, 1) for each in (last.weight, last.bias))
             logits = pointwise(hidden, *parts).unflatten(-1, (-1, self.classes))
-        else:  # there are no hidden layers: it is those logits already
+        else:  # without hidden layers, `hidden` holds the logits of all last layers
             logits = hidden.unflatten(-1, (-1, self.classes))[..., chosen, :]
         down, across = (
-            (1 - (place[..., None] - torch.arange(centres.start, centres.stop).to(place)).abs()).clamp(min=0)
-            for place, centres in ((y, rows), (x, columns))
+            (1 - (position[..., None] - torch.arange(centres.start, centres.stop).to(position)).abs()).clamp(min=0)
+            for position, centres in ((y, rows), (x, columns))
         )
         weights = (down[..., :, None] * across[..., None, :]).flatten(-2).to(logits)
         interpolated: Tensor = (weights[..., None] * logits).sum(-2)

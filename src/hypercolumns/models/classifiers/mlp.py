@@ -1,4 +1,4 @@
-"""A multi-layer perceptron: the same at every place of an image."""
+"""A multi-layer perceptron that is the same at every pixel."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,24 @@ from hypercolumns.models.classifiers.base import Classifier
 class MLPClassifier(Classifier):
     """Linear layers with ReLU and dropout between them; without hidden layers, logistic regression.
 
-    >>> MLPClassifier(channels=112, classes=3, hidden=[64, 32]).settings()
+    >>> from hypercolumns import MLPClassifier
+    >>> classifier = MLPClassifier(channels=112, classes=3, hidden=[64, 32])
+    >>> weight, bias = classifier.folded_first_layer()
+    >>> weight.shape, bias.shape
+    (torch.Size([64, 112]), torch.Size([64]))
+    >>> classifier.settings()
     {'hidden': [64, 32], 'dropout': 0.0}
+
+    Args:
+        channels: D, the length of a hypercolumn.
+        classes: the number of classes.
+        hidden: the width of the hidden layer, or a list of widths; [] for none.
+        dropout: the dropout probability after each hidden layer, in [0, 1).
     """
 
     kind = "mlp"
 
     def __init__(self, channels: int, classes: int, hidden: int | Sequence[int] = 512, dropout: float = 0.0) -> None:
-        """See `Classifier`; `classes` is the number of classes."""
         super().__init__(channels, classes, hidden, dropout)
 
     def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:

@@ -1,4 +1,4 @@
-"""Layers on the channels of every pixel."""
+"""Layers that act on each pixel's channels."""
 
 import torch
 import torch.nn.functional as F
@@ -6,10 +6,18 @@ from torch import Tensor, nn
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` on the last dimension: (..., C) to (..., K).
+    """Compute `x @ weight.T + bias` on the last dimension.
 
-    On a CPU it is computed as a convolution, which torch gives to oneDNN: MKL, to which it gives `linear`, is half as
-    fast on AMD's processors.
+    On a CPU it runs as a convolution, which torch dispatches to oneDNN. `F.linear` is dispatched to MKL, which is half
+    as fast on AMD's processors.
+
+    Args:
+        x: (..., C).
+        weight: (K, C).
+        bias: (K,).
+
+    Returns:
+        (..., K).
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting() or not x.numel():
         return F.linear(x, weight, bias)
@@ -19,16 +27,16 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Pointwise(nn.Linear):
-    """`nn.Linear`, by `pointwise`."""
+    """`nn.Linear` computed by `pointwise`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(..., in_features) to (..., out_features)."""
+        """Map (..., in_features) to (..., out_features)."""
         return pointwise(input, self.weight, self.bias)
 
 
 class ReLU(nn.Module):
-    """`nn.ReLU` that overwrites its input where no gradient will ask for it."""
+    """`nn.ReLU` that overwrites its input if no gradient is needed."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Any shape."""
+        """Apply ReLU to a tensor of any shape."""
         return F.relu(input, inplace=not input.requires_grad)

@@ -1,4 +1,4 @@
-"""Classifying hypercolumns without building them: every pixel, points, and only where it matters."""
+"""Classify hypercolumns without building them: every pixel, at points, or adaptively."""
 
 from hypercolumns.models.engine.adaptive import AdaptiveSettings, adaptive_labels
 from hypercolumns.models.engine.dense import Head, classify

@@ -1,10 +1,10 @@
-"""Bilinear interpolation of many channels, by sums of weighted rows.
+"""Bilinear interpolation of many channels, computed as sums of weighted rows.
 
-`embedding_bag` sums weighted rows at the speed of the memory: several times faster than `interpolate`, or than products
-with the matrices of an interpolation. Its own backward pass is made for words, not for pixels; here the transposed
-interpolation is one more sum of weighted rows, along one axis after the other.
+`embedding_bag` sums weighted rows at the speed of the memory, which is several times faster than `interpolate` or
+products with interpolation matrices. Its own backward pass is built for words, not for pixels. The backward pass here
+uses `embedding_bag` too: it sums weighted rows along one axis after the other.
 
-Shapes: a table (B, T, C) holds the cells of some grids, one grid after the other, each row by row.
+Shapes: a table (B, T, C) holds the cells of some grids, one grid after the other, each in row-major order.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,28 @@ from hypercolumns.models.alignment import bilinear_neighbours, cells_used, inter
 
 
 class CellCentres(NamedTuple):
-    """Where rows and columns of cells are centred: pixel coordinates (h,) and (w,), float64, rising."""
+    """The centres of a map's cells, in pixels.
+
+    Attributes:
+        rows: (h,) float64, rising.
+        columns: (w,) float64, rising.
+    """
 
     rows: Tensor
     columns: Tensor
 
 
 class Interpolation:
-    """From the cells of some grids to the pixels of a rectangle, summed over the grids."""
+    """Interpolate from the cells of some grids to pixels of a rectangle, and sum over the grids.
+
+    Args:
+        grids: the centres of each grid's cells.
+        rows: (H,), pixel coordinates of the rectangle.
+        columns: (W,), pixel coordinates of the rectangle.
+        like: has the device and the precision of the tables.
+    """
 
     def __init__(self, grids: Sequence[CellCentres], rows: Tensor, columns: Tensor, like: Tensor) -> None:
-        """For pixels on `rows` (H,) and `columns` (W,), and tables of the device and the precision of `like`."""
         self.grids, self.rows, self.columns = grids, rows, columns
         self._device = like.device
         self._dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
@@ -44,11 +55,20 @@ class Interpolation:
             weight[0].extend((1 - down, 1 - down, down, down))
             index[1].extend((left, right, left, right))
             weight[1].extend((1 - across, across, 1 - across, across))
-        self._index = [torch.stack(one, dim=1).to(self._device) for one in index]
-        self._weight = [torch.stack(one, dim=1).to(self._dtype).to(self._device) for one in weight]
+        self._index = [torch.stack(parts, dim=1).to(self._device) for parts in index]
+        self._weight = [torch.stack(parts, dim=1).to(self._dtype).to(self._device) for parts in weight]
 
     def __call__(self, table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """The pixels at these positions among the rows and columns, which broadcast: (B, T, C) to (B, ..., C)."""
+        """Interpolate at some pixels of the rectangle.
+
+        Args:
+            table: (B, T, C).
+            rows: indices into the rectangle's rows.
+            columns: indices into the rectangle's columns; broadcast with `rows`.
+
+        Returns:
+            (B, ..., C), where ... is the shape that `rows` and `columns` broadcast to.
+        """
         batch, cells, channels = table.shape
         index = self._index[0][rows] + self._index[1][columns]
         weight = self._weight[0][rows] * self._weight[1][columns]
@@ -62,7 +82,13 @@ class Interpolation:
         ).view(batch, *shape, channels)
 
     def add_gradient(self, total: Tensor, gradient: Tensor, rows: slice) -> None:
-        """Add the gradient (B, len, W, C) of the pixels on these rows to that of the table, (B, T, C)."""
+        """Add the gradient of some rows of pixels to the gradient of the table.
+
+        Args:
+            total: (B, T, C), the gradient of the table; changed in place.
+            gradient: (B, rows, W, C), of the pixels.
+            rows: of the rectangle.
+        """
         batch, height, width, channels = gradient.shape
         lines = self._across.sum(gradient.reshape(batch * height, width, channels))
         lines = lines.view(batch, height, -1, channels)
@@ -70,21 +96,21 @@ class Interpolation:
         for grid, first in zip(self.grids, self._firsts, strict=True):
             width = len(grid.columns)
             part = lines[:, :, left : left + width].reshape(batch, height, width * channels)
-            own = cells_used(self.rows[rows], grid.rows)
-            matrix = interpolation_matrix(self.rows[rows], grid.rows)[:, own]
+            used = cells_used(self.rows[rows], grid.rows)
+            matrix = interpolation_matrix(self.rows[rows], grid.rows)[:, used]
             cells = _SparseMatrix(matrix.T, self._device, self._dtype).sum(part).view(batch, -1, channels)
-            total[:, first + own.start * width : first + own.stop * width] += cells
+            total[:, first + used.start * width : first + used.stop * width] += cells
             left += width
 
     @property
     def _firsts(self) -> list[int]:
-        """The row of the table that each grid starts at."""
+        """The row of the table at which each grid starts."""
         sizes = [len(grid.rows) * len(grid.columns) for grid in self.grids]
         return [sum(sizes[:number]) for number, _ in enumerate(sizes)]
 
     @cached_property
     def _across(self) -> "_SparseMatrix":
-        """From a line of pixels to the cells of all grids on it."""
+        """The transposed interpolation along x: from a line of pixels to a line of cells of each grid."""
         matrices = [interpolation_matrix(self.columns, grid.columns) for grid in self.grids]
         return _SparseMatrix(torch.cat(matrices, dim=1).T, self._device, self._dtype)
 
@@ -100,7 +126,7 @@ class _SparseMatrix:
         self.weights = matrix[rows, columns].to(dtype).to(device)
 
     def sum(self, x: Tensor) -> Tensor:
-        """The matrix times each of x (N, m, C): (N, n, C)."""
+        """Multiply the matrix with each of `x` (N, m, C): (N, n, C)."""
         copies, columns, channels = x.shape
         copy = torch.arange(copies, device=x.device)[:, None]
         return F.embedding_bag(

@@ -1,8 +1,8 @@
-"""Run a function of an image tile by tile, and its backward pass likewise.
+"""Apply a function to an image tile by tile, in the forward and in the backward pass.
 
-What a tile holds for a moment (here: the hidden layer of a classifier) never exists for the whole image: backwards it
-is computed once more, a tile at a time. `torch.utils.checkpoint` around each tile would not do: the gradient of what
-the tiles are cut from is as large as all of it, once for each tile.
+Intermediate activations (here: the hidden layer of a classifier) exist for one tile at a time; the backward pass
+recomputes them. `torch.utils.checkpoint` for each tile would not help: autograd would allocate a gradient as large as
+the full feature maps for every tile.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,37 +17,53 @@ Area = tuple[slice, slice]
 
 
 class Tile(Protocol):
-    """A part of a block."""
+    """A part of a block.
 
-    rows: slice  # of the output
+    Attributes:
+        rows: of the output.
+        columns: of the output.
+    """
+
+    rows: slice
     columns: slice
 
     def gather(self, tables: Sequence[Tensor]) -> list[Tensor]:
-        """What the tile takes from the block's tables; linear."""
+        """Read what the tile needs from the block's tables. This is a linear function of the tables."""
         ...
 
     def add_gradients(self, totals: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """The transpose of `gather`: add the gradients of what it returned to those of the tables."""
+        """Apply the transpose of `gather`: add the gradients of its results to the gradients of the tables."""
         ...
 
     def output(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        """The output of the tile, (B, height, width, C)."""
+        """Compute the output of the tile, (B, height, width, C)."""
         ...
 
 
 class Block(Protocol):
-    """A part of the image: what its tiles have in common is made once."""
+    """A part of the image, made of tiles that share feature tables.
 
-    areas: Sequence[Area]  # the rows and columns that it needs of each map
+    Attributes:
+        areas: the rows and columns that the block needs of each map.
+        tiles: the block's tiles.
+    """
+
+    areas: Sequence[Area]
     tiles: Sequence[Tile]
 
     def feature_tables(
         self, crops: Sequence[Tensor], inputs: Sequence[Tensor], scratch: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
-        """What the tiles gather from, made from these parts of the maps.
+        """Compute the tables that the tiles gather from.
 
-        Where no gradient is wanted, `scratch` are the tables of the block before, if there was one: what was made for
-        it may be overwritten, for memory that is at hand is faster than new memory.
+        Args:
+            crops: the parts of the maps in `areas`.
+            inputs: see `run_tiles`.
+            scratch: the previous block's tables, empty for the first block. Their memory may be reused, which is faster
+                than allocating. None in the backward pass, where nothing may be overwritten.
+
+        Returns:
+            The tables, of shapes that the block defines.
         """
         ...
 
@@ -59,11 +75,19 @@ def run_tiles(
     inputs: Sequence[Tensor],
     parameters: Sequence[Tensor],
 ) -> Tensor:
-    """The outputs of all tiles, put together into (B, H, W, C) with `size` = (H, W).
+    """Compute the outputs of all tiles and assemble them.
 
-    `maps` are (B, C_l, h_l, w_l), of which blocks are given the parts that they need; `inputs` are given whole. Both
-    get gradients, and so do `parameters`, the leaves that the tiles use besides. Random numbers drawn in `output` are
-    drawn alike in the backward pass.
+    Maps, inputs and parameters get gradients. `Tile.output` draws the same random numbers again in the backward pass.
+
+    Args:
+        blocks: cover the image.
+        size: (H, W) of the output.
+        maps: (B, C_l, h_l, w_l); each block is given the parts that it needs.
+        inputs: further tensors, given to blocks and tiles as they are.
+        parameters: leaf tensors that `Tile.output` uses although they are not among its arguments.
+
+    Returns:
+        (B, H, W, C).
     """
     counts = len(maps), len(inputs)
     output: Tensor = _Tiles.apply(blocks, size, counts, *maps, *inputs, *parameters)
@@ -122,18 +146,18 @@ class _Tiles(torch.autograd.Function):
                         gathered = tile.gather(tables)
                     for part in gathered:
                         part.requires_grad_()
-                    found = torch.autograd.grad(
+                    part_gradients = torch.autograd.grad(
                         tile.output(gathered, inputs),
                         [*gathered, *wanted],
                         gradient[:, tile.rows, tile.columns],
                         allow_unused=True,
                     )
-                    tile.add_gradients(of_tables, found[: len(gathered)])
-                    _add(of_wanted, found[len(gathered) :])
+                    tile.add_gradients(of_tables, part_gradients[: len(gathered)])
+                    _add(of_wanted, part_gradients[len(gathered) :])
                 through = [number for number, table in enumerate(tables) if table.requires_grad]
                 if through:
                     crops = _wanted(crops)
-                    found = torch.autograd.grad(
+                    part_gradients = torch.autograd.grad(
                         [tables[number] for number in through],
                         [*crops, *wanted],
                         [of_tables[number] for number in through],
@@ -143,8 +167,8 @@ class _Tiles(torch.autograd.Function):
                         None if total is None else total[:, :, rows, columns]
                         for total, (rows, columns) in zip(of_maps, block.areas, strict=True)
                     ]
-                    _add(crop_totals, found[: len(crops)])
-                    _add(of_wanted, found[len(crops) :])
+                    _add(crop_totals, part_gradients[: len(crops)])
+                    _add(of_wanted, part_gradients[len(crops) :])
         return None, None, None, *totals
 
 
@@ -152,7 +176,7 @@ _T = TypeVar("_T")
 
 
 def _parts(tensors: Sequence[_T], counts: tuple[int, int]) -> tuple[Sequence[_T], Sequence[_T], Sequence[_T]]:
-    """The maps, the inputs and the parameters."""
+    """Split the tensors into maps, inputs and parameters; `counts` are the numbers of maps and inputs."""
     maps, inputs = counts
     return tensors[:maps], tensors[maps : maps + inputs], tensors[maps + inputs :]
 
@@ -165,15 +189,15 @@ def _wanted(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor.requires_grad]
 
 
-def _add(totals: Sequence[Tensor | None], found: Sequence[Tensor | None]) -> None:
-    """Add what was found, one for each total that is wanted, to the totals."""
-    for total, part in zip([total for total in totals if total is not None], found, strict=True):
+def _add(totals: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:
+    """Add the gradients to the totals; there is one gradient for each total that is not None."""
+    for total, part in zip([total for total in totals if total is not None], gradients, strict=True):
         if part is not None:
             total += part
 
 
 def _random_state(device: str) -> list[Tensor]:
-    """The state of the CPU's generator, and of the accelerator's if that is the device."""
+    """Return the state of the CPU's random generator, and of the accelerator's if `device` is one."""
     return [torch.get_rng_state()] + ([] if device == "cpu" else [torch.get_device_module(device).get_rng_state()])
 
 

@@ -1,8 +1,8 @@
 """Classify hypercolumns without building them.
 
-Interpolation is linear and so commutes with a classifier's first layer: weight . concat(up(F_l)) = sum_l up(weight_l
-F_l). Each tap is projected at its own resolution, and K projected channels are interpolated instead of D; only where
-pixels are fewer than a map's cells is it the other way round.
+Interpolation is linear, so it commutes with a classifier's first layer: weight . concat(up(F_l)) = sum_l up(weight_l
+F_l). Each tap is projected at its own resolution, and K projected channels are interpolated instead of D. Only a map
+with at least as many cells as there are pixels is interpolated first and projected afterwards.
 
 Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, K outputs of the first layer.
 """
@@ -19,11 +19,11 @@ from hypercolumns.models.engine import _tiles
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.slices import even_slices
 
-Head = Callable[[Tensor, Tensor, Tensor], Tensor]  # of the first layer's output, and of the pixels' rows and columns
+Head = Callable[[Tensor, Tensor, Tensor], Tensor]  # the first layer's output, rows and columns of pixels to logits
 
-MAX_BLOCK_WIDTH = 512  # pixels of a block
-CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; the projections of a block, and all that is made of a tile, fit the cache
-ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # enough work at a time to keep it busy
+MAX_BLOCK_WIDTH = 512  # pixels
+CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; a block's projections, and a tile's activations, fit the cache
+ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # pixels; enough work at a time to keep an accelerator busy
 
 
 def classify(
@@ -37,13 +37,25 @@ def classify(
     block: tuple[int, int] | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """`head(weight . hypercolumn + bias, ...)` of the pixels on rows (H,) and columns (W,): (B, H, W, classes).
+    """Compute `head(weight . hypercolumn + bias, rows, columns)` for a grid of pixels.
 
-    `weight` is (K, D), `bias` (K,); `head(hidden, rows, columns)` maps (B, h, w, K) of the pixels on these rows
-    (1, h, 1) and columns (1, 1, w) to (B, h, w, classes), and may overwrite `hidden`; `parameters` are those of `head`.
-    The taps are projected a block of pixels at a time, `block` = (height, width), and all else that has K channels
-    exists a tile of about `tile` pixels at a time, in the backward pass too. But for rounding the result does not
-    depend on either.
+    The taps are projected for one block of pixels at a time. All other activations with K channels exist for one tile
+    at a time, in the backward pass too. Except for rounding, the result depends neither on `block` nor on `tile`.
+
+    Args:
+        maps: one for each tap.
+        rows: (H,), pixel coordinates.
+        columns: (W,), pixel coordinates.
+        weight: (K, D), of the first layer.
+        bias: (K,), of the first layer.
+        head: maps the first layer's output (B, h, w, K) of the pixels on rows (1, h, 1) and columns (1, 1, w) to
+            (B, h, w, classes). It may overwrite its first argument.
+        parameters: leaf tensors that `head` uses and that need gradients.
+        block: (height, width) of a block, in pixels; None: chosen for the device.
+        tile: about how many pixels a tile has; None: chosen for the device.
+
+    Returns:
+        (B, H, W, classes), of the dtype that `head` returns.
     """
     on_cpu = maps[0].values.device.type == "cpu"
     if block is None:
@@ -51,30 +63,30 @@ def classify(
         block = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // width, 1), width
     height, width = block
     lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // min(width, len(columns)), 1)
-    members = group_by_grid(maps)
-    # Low-resolution maps have fewer cells than pixels: they are projected before they are interpolated, others after.
-    low_res = [group for group in members if _cells(maps[group[0]]) < len(rows) * len(columns)]
-    high_res = [[number] for group in members if group not in low_res for number in group]
+    groups = group_by_grid(maps)
+    # Maps with fewer cells than there are pixels are projected before they are interpolated, others afterwards.
+    low_res = [group for group in groups if _count_cells(maps[group[0]]) < len(rows) * len(columns)]
+    high_res = [[number] for group in groups if group not in low_res for number in group]
     blocks = [
         _Block(maps, low_res, high_res, rows, columns, (down, across), lines, head)
         for down in even_slices(len(rows), height)
         for across in even_slices(len(columns), width)
     ]
     size = len(rows), len(columns)
-    return _tiles.run_tiles(blocks, size, [one.values for one in maps], [weight, bias], parameters)
+    return _tiles.run_tiles(blocks, size, [tap_map.values for tap_map in maps], [weight, bias], parameters)
 
 
-def _cells(one: FeatureMap) -> int:
-    return len(one.row_centres) * len(one.column_centres)
+def _count_cells(tap_map: FeatureMap) -> int:
+    return len(tap_map.row_centres) * len(tap_map.column_centres)
 
 
 def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
-    """The numbers of the maps, those together whose cells are centred alike."""
+    """Group the indices of the maps by the centres of their cells: maps of a group have equal centres."""
     groups: list[list[int]] = []
-    for number, one in enumerate(maps):
+    for number, tap_map in enumerate(maps):
         for group in groups:
-            if torch.equal(maps[group[0]].row_centres, one.row_centres) and torch.equal(
-                maps[group[0]].column_centres, one.column_centres
+            if torch.equal(maps[group[0]].row_centres, tap_map.row_centres) and torch.equal(
+                maps[group[0]].column_centres, tap_map.column_centres
             ):
                 group.append(number)
                 break
@@ -84,18 +96,18 @@ def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
 
 
 def _reused(scratch: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """A tensor of that shape in the memory of the first one that may be overwritten, if there is enough."""
+    """Return a tensor in the memory of the first of `scratch`, if that is large enough, else in new memory."""
     count = math.prod(shape)
     if scratch and scratch[0].untyped_storage().nbytes() >= count * like.element_size():
         return scratch[0].resize_(shape)
-    return like.new_empty(count * 5 // 4).resize_(shape)  # with room for a block that touches some more cells
+    return like.new_empty(count * 5 // 4).resize_(shape)  # the spare quarter serves blocks that touch some more cells
 
 
 class _Block:
-    """See `_tiles.Block`.
+    """A block of pixels, see `_tiles.Block`.
 
-    Its feature tables are the projections of the low-resolution maps, if there are any, one after the other; then each
-    high-resolution map as it is.
+    Its first feature table holds the projections of all low-resolution maps, one after the other, if there are any. A
+    table for each high-resolution map follows, which holds the map's values.
     """
 
     def __init__(
@@ -110,18 +122,18 @@ class _Block:
         head: Head,
     ) -> None:
         self.low_res, self.high_res, self.head = low_res, high_res, head
-        self.channels = [one.values.shape[1] for one in maps]
+        self.channels = [tap_map.values.shape[1] for tap_map in maps]
         down, across = area
         rows, columns = rows[down], columns[across]
         self.rows, self.columns = rows[None, :, None], columns[None, None]
         areas: dict[int, _tiles.Area] = {}
         for group in (*low_res, *high_res):
-            one = maps[group[0]]
-            areas |= dict.fromkeys(group, (cells_used(rows, one.row_centres), cells_used(columns, one.column_centres)))
+            _, row_centres, column_centres = maps[group[0]]
+            areas |= dict.fromkeys(group, (cells_used(rows, row_centres), cells_used(columns, column_centres)))
         self.areas: Sequence[_tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
         grids = [
-            CellCentres(one.row_centres[own_rows], one.column_centres[own_columns])
-            for one, (own_rows, own_columns) in zip(maps, self.areas, strict=True)
+            CellCentres(tap_map.row_centres[map_rows], tap_map.column_centres[map_columns])
+            for tap_map, (map_rows, map_columns) in zip(maps, self.areas, strict=True)
         ]
         like = maps[0].values
         tables = [[group[0] for group in low_res], *high_res] if low_res else high_res
@@ -138,7 +150,7 @@ class _Block:
         weight, bias = inputs
         parts = weight.split(self.channels, dim=1)
         cells = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in crops]
-        # The weights of an interpolation sum to 1, so that the bias can ride with any one of the low-resolution maps.
+        # The weights of an interpolation sum to 1, so the bias can be added to any one low-resolution map.
         projected = [
             add(
                 pointwise(cells[number], parts[number], bias if number == self.low_res[0][0] else None)
@@ -155,7 +167,7 @@ class _Block:
         return [torch.cat(projected, dim=1, out=_reused(scratch, shape, projected[0])), *high_res]
 
     def hidden(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        """The first layer's output (B, height, width, K), of what was gathered from the tables."""
+        """Compute the first layer's output (B, height, width, K) from the values gathered from the tables."""
         weight, bias = inputs
         parts = weight.split(self.channels, dim=1)
         low_res, high_res = (gathered[:1], gathered[1:]) if self.low_res else ((), gathered)
@@ -167,7 +179,7 @@ class _Block:
 
 
 class _Tile:
-    """See `_tiles.Tile`."""
+    """A band of rows of a block, see `_tiles.Tile`."""
 
     def __init__(self, block: _Block, band: slice, top: int, columns: slice) -> None:
         self.block, self.band = block, band
@@ -191,7 +203,7 @@ class _Tile:
 
 
 def add(terms: Iterable[Tensor]) -> Tensor:
-    """Their sum, in the place of the first."""
+    """Sum the terms in place: the first term is overwritten."""
     total, *others = terms
     for term in others:
         total += term

@@ -10,42 +10,47 @@ from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.engine.dense import Head, add, group_by_grid
 
-CHUNK = 4096  # points; what is made of them stays in the cache
+CHUNK = 4096  # points; their activations fit the cache
 
 
 class PointClassifier:
-    """`head(weight . hypercolumn + bias)` at pixels of one image; called again and again, it gets cheaper.
+    """Classify pixels of one image on demand, switching each tap to the cheaper order of operations.
 
-    A tap's cells are gathered first and projected after, which costs a projection a point, until it has been asked for
-    more points than the tap has cells: then all cells are projected, once, and their projections gathered.
+    At first, the features of a tap are interpolated at the requested points and then projected. Once more points have
+    been requested than the tap has cells, the whole map is projected once, and later points are interpolated from the
+    projection.
+
+    Args:
+        maps: of one image, one for each tap.
+        rows: (H,), pixel coordinates of the rectangle in which the points lie.
+        columns: (W,), pixel coordinates of the rectangle.
+        weight: (K, D), of the first layer.
+        bias: (K,), of the first layer.
+        head: maps the first layer's output (N, K) of pixels on rows (N,) and columns (N,) to logits (N, classes).
     """
 
     def __init__(
         self, maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, head: Head
     ) -> None:
-        """For pixels on `rows` and `columns` of one image; all else as for `classify`.
-
-        `head` is given (N, K) of N pixels, and their rows (N,) and columns (N,).
-        """
         self.rows, self.columns, self.bias, self.head = rows, columns, bias, head
-        self.asked = 0
-        parts = weight.split([one.values.shape[1] for one in maps], dim=1)
+        self.requested = 0  # points
+        parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
         self.waiting = [
             _TapProjection([maps[n] for n in numbers], [parts[n] for n in numbers], rows, columns)
             for numbers in group_by_grid(maps)
         ]
         self.projected: list[_TapProjection] = []
-        self.table: tuple[Tensor, Interpolation] | None = None  # of the projected groups
+        self.table: tuple[Tensor, Interpolation] | None = None  # for the projected groups
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The logits (N, classes) at pixels given by their positions (N,) among the rows and among the columns."""
-        self.asked += len(rows)
-        self._project([group for group in self.waiting if len(group.cells[0][0]) < self.asked])
+        """Compute the logits (N, classes) of pixels, given as indices (N,) into the rectangle's rows and columns."""
+        self.requested += len(rows)
+        self._project([group for group in self.waiting if len(group.cells[0][0]) < self.requested])
         chunks = zip(rows.split(CHUNK), columns.split(CHUNK), strict=True)
         return torch.cat([self._logits(*chunk) for chunk in chunks])
 
     def _project(self, groups: Sequence["_TapProjection"]) -> None:
-        """Move these groups from those that wait to those that are projected."""
+        """Project these groups' maps, and move the groups from `waiting` to `projected`."""
         if groups:
             self.waiting = [group for group in self.waiting if group not in groups]
             self.projected += groups
@@ -68,14 +73,14 @@ class PointClassifier:
 
 
 class _TapProjection:
-    """Maps on one grid: each as a table, and its part of the weight."""
+    """Maps with equal centres: each as a table (1, cells, C_l), with its part (K, C_l) of the weight."""
 
     def __init__(self, maps: Sequence[FeatureMap], parts: Sequence[Tensor], rows: Tensor, columns: Tensor) -> None:
-        self.cells = [one.values.permute(0, 2, 3, 1).flatten(1, 2) for one in maps]
+        self.cells = [tap_map.values.permute(0, 2, 3, 1).flatten(1, 2) for tap_map in maps]
         self.parts = parts
         self.grid = CellCentres(maps[0].row_centres, maps[0].column_centres)
         self.interpolation = Interpolation([self.grid], rows, columns, maps[0].values)
 
     def project(self, inputs: Sequence[Tensor]) -> Tensor:
-        """The sum of the projections of inputs (1, N, C_l), of each map: (1, N, K)."""
+        """Project one input (1, N, C_l) for each map, and sum the projections: (1, N, K)."""
         return add(pointwise(x, part) for x, part in zip(inputs, self.parts, strict=True))

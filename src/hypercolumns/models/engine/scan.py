@@ -1,8 +1,8 @@
-"""`dense.classify` as a graph that can be exported: of images of any size, a row of pixels at a time.
+"""Classify hypercolumns in a graph that can be exported: for images of any size, one row of pixels at a time.
 
-The rows are the steps of a `scan`, which torch.export and ONNX both know, so that what has K channels at every pixel
-exists of one row only. Two rows at a time are a little faster for small images, and slower for wide ones, of which they
-do not fit the cache.
+The rows are the steps of a `scan`, an operator of both torch.export and ONNX. Activations with K channels therefore
+exist for one row of pixels only. Two rows at a time are a little faster for small images, and slower for wide images,
+where two rows do not fit the cache.
 
 Shapes: as in `dense`; images have H rows and W columns of pixels.
 """
@@ -23,11 +23,15 @@ ScanHead = Callable[[Tensor, PixelCoordinates], Tensor]  # see `Classifier.head`
 
 
 class TapGroup(NamedTuple):
-    """Maps whose cells are centred alike, and of each its part (K, C_l) of the first layer's weight.
+    """Maps whose cells have equal centres, with their parts of the first layer's weight.
 
-    High-resolution ones are projected a row of pixels at a time, others as they are. The columns of nested ones are
-    centred on columns of the next group: interpolating from these is the same, and there is less to be done at every
-    pixel.
+    Attributes:
+        maps: of one or more taps.
+        parts: (K, C_l), for each map.
+        high_res: whether the maps are projected after the interpolation, one row of pixels at a time; others are
+            projected before it.
+        nested: whether every column of cells is centred on a column of the next group. Such a group is interpolated
+            along x to the next group's columns and added there, which gives the same result with less work per pixel.
     """
 
     maps: Sequence[FeatureMap]
@@ -37,13 +41,25 @@ class TapGroup(NamedTuple):
 
 
 class _GridProjection(NamedTuple):
-    """What is interpolated, and the cells around each row and each column of pixels, see `bilinear_neighbours`.
+    """A group's values, and the cells around each row and each column of pixels, see `bilinear_neighbours`.
 
-    The columns of a nested grid are interpolated at those of the next one.
+    The columns of a nested group are interpolated at the next group's columns of cells instead of pixels.
+
+    Attributes:
+        table: (B, h, w, C) for a high-resolution group, (B, h, w, K) for others.
+        weight: (K, C) for a high-resolution group, None for others.
+        bias: (K,) for the first group, None for others.
+        top: the index of the row of cells above each row of pixels.
+        bottom: the index of the row of cells below.
+        down: the weight of the row below.
+        left: the index of the column of cells to the left of each column.
+        right: the index of the column of cells to the right.
+        across: the weight of the column to the right.
+        nested: see `TapGroup`.
     """
 
-    table: Tensor  # (B, h, w, C) of a high-resolution group, else (B, h, w, K)
-    weight: Tensor | None  # (K, C) of a high-resolution group
+    table: Tensor
+    weight: Tensor | None
     bias: Tensor | None
     top: Tensor
     bottom: Tensor
@@ -55,9 +71,16 @@ class _GridProjection(NamedTuple):
 
 
 def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: PixelCoordinates) -> Tensor:
-    """`head(weight . hypercolumn + bias, coordinates)` of all pixels of images: (B, H, W, classes).
+    """Compute `head(weight . hypercolumn + bias, coordinates)` for all pixels of images.
 
-    `bias` is (K,); `where` are the coordinates of rows (H,) and of columns (W,).
+    Args:
+        groups: the maps, with their parts of the weight.
+        bias: (K,), of the first layer.
+        head: see `Classifier.head`.
+        where: the normalised coordinates of the rows (H,) and of the columns (W,).
+
+    Returns:
+        (B, H, W, classes).
     """
     height, width = where.y.shape[0], where.x.shape[0]
     columns = [
@@ -65,8 +88,8 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
         for group, following in zip(groups, [*groups[1:], groups[-1]], strict=True)
     ]
     grids = [
-        _project_group(group, torch.arange(height), own, bias if number == 0 else None)
-        for number, (group, own) in enumerate(zip(groups, columns, strict=True))
+        _project_group(group, torch.arange(height), targets, bias if number == 0 else None)
+        for number, (group, targets) in enumerate(zip(groups, columns, strict=True))
     ]
 
     def classified(step: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,23 +108,27 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
         hidden = add(terms)
         return step + 1, head(hidden, PixelCoordinates(where.y.index_select(0, row)[:, None], where.x))
 
-    # ONNX's exporter expects as many values that are carried from row to row as there are inputs: one.
-    _, found = scan(classified, torch.zeros(1), torch.arange(height)[:, None])
-    pixels: Tensor = found[:, :, 0].movedim(0, 1)  # of (H, B, 1, W, classes)
+    # ONNX's exporter expects as many values carried from row to row as there are inputs. There is one input, the row's
+    # index, so a step counter is carried along.
+    _, logits = scan(classified, torch.zeros(1), torch.arange(height)[:, None])
+    pixels: Tensor = logits[:, :, 0].movedim(0, 1)  # logits are (H, B, 1, W, classes)
     return pixels
 
 
 def _project_group(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _GridProjection:
-    """For these rows and columns; a bias is added to the projection, as the weights of a pixel's cells sum to 1."""
-    (one, *_), parts = group.maps, group.parts
-    cells = [each.values.permute(0, 2, 3, 1) for each in group.maps]
+    """Project the maps of a low-resolution group, and find the cells around `rows` and `columns`.
+
+    A bias may be added before the interpolation, as the weights of a pixel's cells sum to 1.
+    """
+    (first, *_), parts = group.maps, group.parts
+    cells = [tap_map.values.permute(0, 2, 3, 1) for tap_map in group.maps]
     if group.high_res:
         table, weight = torch.cat(cells, dim=-1), torch.cat([*parts], dim=1)
     else:
         biases = [bias, *[None] * (len(parts) - 1)]
-        table, weight = add(F.linear(*each) for each in zip(cells, parts, biases, strict=True)), None
-    top, bottom, down = bilinear_neighbours(rows, one.row_centres)
-    left, right, across = bilinear_neighbours(columns, one.column_centres)
+        table, weight = add(F.linear(*layer) for layer in zip(cells, parts, biases, strict=True)), None
+    top, bottom, down = bilinear_neighbours(rows, first.row_centres)
+    left, right, across = bilinear_neighbours(columns, first.column_centres)
     return _GridProjection(
         table, weight, bias, top, bottom, down.to(table), left, right, across.to(table), group.nested
     )

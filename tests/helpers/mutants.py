@@ -1,17 +1,17 @@
-"""Changing bytes of a valid file, and reading the mutant in a process of its own.
+"""Changing bytes of a valid file, and reading the mutant in a separate process.
 
-What the program makes of a mutant is
+Reading a mutant has one of these outcomes:
 
-    same      what it makes of the valid file
-    other     something else, where no checksum can tell: pixels, names
-    refused   HypercolumnsError, the one-line message
+    same      the content of the valid file
+    other     other content, which no checksum covers: pixels, names
+    refused   a HypercolumnsError with a message of one line
 
-and, all of them failures,
+These outcomes are failures:
 
-    exception    any other
-    hang         nothing after `patience` seconds
-    crash        the process ended, or wanted 4 GB more than it had
-    wrong        something else, though the file has checksums
+    exception    any other exception
+    hang         no result after `patience` seconds
+    crash        the process ended, or asked for 4 GB of memory more than before
+    wrong        other content, although checksums cover the file
 """
 
 import multiprocessing
@@ -26,21 +26,31 @@ from typing import NamedTuple
 from hypercolumns.errors import HypercolumnsError
 
 FAILURES = ("exception", "hang", "crash", "wrong")
-ENDS = ("hang", "crash")  # of the process that reads
-MEMORY = 4 << 30  # more than before, that a reader may ask for
-EDGE = 512  # bytes at either end, with half of the mutations: headers lie there
+ENDS = ("hang", "crash")  # outcomes after which the next mutant needs a new process
+MEMORY = 4 << 30  # bytes that a reader may allocate on top of what it has
+EDGE = 512  # half of the mutations hit this many bytes at either end, where headers lie
 WAYS = ("flip", "cut", "insert", "delete", "swap")
 
 
 class Outcome(NamedTuple):
-    """What came of a mutant: one of the words above, and the message, if there is one."""
+    """The outcome of reading a mutant: one of the words above, and the message of its error, if any."""
 
     result: str
     reason: str
 
 
 def try_mutants(name, valid_file, count, patience=20):
-    """The outcomes of so many mutants; they are read in one process, and after a failure in a new one."""
+    """Read mutants of a valid file in a process, which is replaced after a hang or a crash.
+
+    Args:
+        name: of the kind of file; it seeds the mutations.
+        valid_file: the `ValidFile`, which is restored in the end.
+        count: number of mutants.
+        patience: seconds that reading one mutant may take.
+
+    Returns:
+        A list of `count` outcomes.
+    """
     valid, expected, outcomes = valid_file.path.read_bytes(), valid_file.read(), []
     while len(outcomes) < count:
         numbers = range(len(outcomes), count)
@@ -55,7 +65,7 @@ def try_mutants(name, valid_file, count, patience=20):
 
 @contextmanager
 def reading(*arguments):
-    """A process that reads mutants, and the connection that their outcomes come by; it is killed in the end."""
+    """Yield a process that runs `read_mutants` and the connection for its outcomes; kill the process at the end."""
     results, sender = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=read_mutants, args=(*arguments, sender))
     process.start()
@@ -69,6 +79,7 @@ def reading(*arguments):
 
 
 def receive(process, results, patience):
+    """Return the next outcome; a hang or a crash if none arrives."""
     try:
         return results.recv() if results.poll(patience) else Outcome("hang", f"after {patience} s")
     except EOFError:
@@ -77,7 +88,7 @@ def receive(process, results, patience):
 
 
 def read_mutants(valid_file, name, valid, expected, numbers, results):
-    """Read mutants and send what came of each."""
+    """Write and read the mutants with these numbers, and send the outcome of each to `results`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -88,7 +99,7 @@ def read_mutants(valid_file, name, valid, expected, numbers, results):
 
 
 def outcome(valid_file, expected):
-    """What the program makes of the file as it is now."""
+    """Return the outcome of reading the file in its present state."""
     try:
         if valid_file.read() == expected:
             return Outcome("same", "")
@@ -102,7 +113,7 @@ def outcome(valid_file, expected):
 
 
 def mutate(valid, chance):
-    """Other bytes than these, by one of the ways."""
+    """Return a copy of the bytes that was changed in one of `WAYS`."""
     while True:
         data = bytearray(valid)
         mutate_in_place(data, chance)
@@ -128,6 +139,6 @@ def mutate_in_place(data, chance):
 
 
 def place(data, chance):
-    """A position in the file: half of the time near an end."""
+    """Return a random position in the data; half of the positions are near an end."""
     at = chance.randrange(min(EDGE, len(data)) if chance.random() < 0.5 else len(data))
     return at if chance.random() < 0.5 else len(data) - 1 - at

@@ -1,4 +1,4 @@
-"""Small valid files of each kind that the program reads, and what its own functions make of them."""
+"""Small valid files of each kind that the program reads, and the functions that read them."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from hypercolumns.evaluation import Evaluation
 from hypercolumns.io.images import read_image, read_mask, write_mask
 from hypercolumns.labels import voc_palette
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.models.backbones import _weights as weights_module
+from hypercolumns.models.backbones.weights import load_weights
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.model_file import TRAINED
@@ -32,12 +32,12 @@ NAMES = [f"2007_{number:06d}" for number in range(6)]
 
 
 class ValidFile(NamedTuple):
-    """A file, and how the program reads it.
+    """A file and the way in which the program reads it.
 
     Attributes:
         path: of the file.
-        read: what the program makes of it, as something that can be compared.
-        checked: whether checksums cover it, so that other content must be refused.
+        read: reads the file and returns its content as a value that can be compared.
+        checked: whether checksums cover the file; other content must then be refused.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class ValidFile(NamedTuple):
 
 
 def hash_tensor(tensor):
-    """A hash of a tensor's type, shape and values."""
+    """Return a hash of the dtype, shape and values of a tensor."""
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -57,7 +57,7 @@ def hash_tensors(tensors):
 
 
 def mask_and_picture():
-    """Labels in blocks, and their classes as greys with noise."""
+    """Return a mask of square blocks and a picture of the classes as noisy greys."""
     chance = np.random.default_rng(0)
     mask = np.kron(chance.integers(0, 3, (6, 8)), np.ones((8, 8))).astype(np.uint8)
     picture = Image.fromarray((mask[..., None] * 80 + chance.integers(0, 60, (48, 64, 3))).astype(np.uint8))
@@ -89,7 +89,7 @@ def colour_mask(folder):
 
 
 def split_list(folder):
-    """Of a set in Pascal VOC's layout, which is read as a whole."""
+    """Return the split list of a data set in Pascal VOC's layout; reading it reads the whole index of the set."""
     mask, picture = mask_and_picture()
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / name).mkdir(parents=True)
@@ -141,7 +141,7 @@ def weights(folder):
     path = folder / "weights.pth"
     torch.manual_seed(0)
     torch.save({f"features.{number}.weight": torch.randn(8, 3, 3, 3) for number in range(3)}, path)
-    return ValidFile(path, lambda: hash_tensors(weights_module.load("squeezenet1_0", str(path))[0]), True)
+    return ValidFile(path, lambda: hash_tensors(load_weights("squeezenet1_0", str(path))[0]), True)
 
 
 def evaluation(folder):
@@ -158,7 +158,13 @@ def evaluation(folder):
 
 
 def store_file(folder, name, verify):
-    """A file of a store of samples; the store is read as a whole, by stage verify or without."""
+    """Return one file of a sample store; reading it reads the whole store.
+
+    Args:
+        folder: of the store.
+        name: of the file.
+        verify: whether the store is verified first, as by stage verify.
+    """
     with StoreWriter(folder, {"seed": 1, "cnn": {"network": "none"}}, {"train": 40, "val": 5}) as writer:
         for split in ("train", "val"):
             for shard in writer.claims(split):
@@ -174,7 +180,7 @@ def store_file(folder, name, verify):
 
 
 def image_samples(number):
-    """Random ones of an image."""
+    """Return random samples of an image."""
     generator, count = torch.Generator().manual_seed(number), 1 + number % 4
     return ImageSamples(
         f"image {number}",
@@ -186,7 +192,7 @@ def image_samples(number):
 
 
 def read_store(folder):
-    """All that stage pretrain reads of a store."""
+    """Return everything that stage pretrain reads from a store, as hashes and ids."""
     store, contents = SampleStore(folder), []
     for name in store.index_entries:
         split = store.split(name)

@@ -1,4 +1,4 @@
-"""Maps of made-up taps, for the tests of what is made of them."""
+"""Random feature maps of made-up taps, and classifiers for them."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from hypercolumns.models.taps import RegularGrid, Tap
 
 
 class Grid:
-    """Three cells, wherever the image ends: a pyramid grid."""
+    """A grid of three cells for any image size, like the grid of a pyramid tap."""
 
     def centres(self, cells, size):
         return torch.tensor([0.1, 0.4, 0.8], dtype=torch.float64) * size
@@ -23,11 +23,12 @@ TAPS = (
     Tap("deep", 5, (RegularGrid(16, 7.5), RegularGrid(8, 3.5))),
 )
 PYRAMID = Tap("pyramid", 6, (Grid(), Grid()))
-SIZES = [(37, 53), (5, 3), (1, 1), (16, 64)]  # odd, smaller than the deepest stride, one pixel, whole strides
+SIZES = [(37, 53), (5, 3), (1, 1), (16, 64)]  # odd, below the deepest stride, one pixel, multiples of the strides
 ALIGNMENTS = ["exact", "half_pixel", "corners"]
 
 
 def make_maps(size, dtype=torch.float64, batch=2, pyramid=False):
+    """Return a random map (batch, channels, h, w) for each tap of `TAPS`, and of `PYRAMID` if asked, with gradients."""
     generator = torch.Generator().manual_seed(0)
     shapes = [
         (
@@ -42,19 +43,27 @@ def make_maps(size, dtype=torch.float64, batch=2, pyramid=False):
 
 
 def everywhere(size):
-    """All rows and all columns."""
+    """Return the indices of all rows and all columns of an image."""
     return torch.arange(size[0]), torch.arange(size[1])
 
 
 class Anywhere(nn.Sequential):
-    """Layers that are the same everywhere: what follows the first layer in `classify`."""
+    """Layers that ignore the position of a pixel, to follow the first layer in `classify`."""
 
     def forward(self, hidden, rows=None, columns=None):
         return super().forward(hidden)
 
 
 def make_classifier(hidden, channels=14, classes=3, dtype=torch.float64, dropout=0.0):
-    """The first layer's weight and bias, and what follows it."""
+    """Return the weight and the bias of the first layer, and a module of the layers after it.
+
+    Args:
+        hidden: the sizes of the hidden layers.
+        channels: of the input.
+        classes: of the output.
+        dtype: of all parameters.
+        dropout: probability of dropout before each layer; 0 leaves it out.
+    """
     generator = torch.Generator().manual_seed(2)
     widths = [*hidden, classes]
     weight = torch.randn(widths[0], channels, generator=generator, dtype=dtype).requires_grad_()

@@ -1,4 +1,4 @@
-"""Weights of a backbone: torchvision's by name, timm's, or a file."""
+"""Weights of a backbone: named weights of torchvision, pretrained weights of timm, or a file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,16 +15,23 @@ from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import _timm, networks
 
 PRETRAINED = "pretrained"
-MAX_SHOWN = 3  # names of tensors in a message
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+MAX_SHOWN = 3  # maximum number of tensor names in a message
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of the input's channels
 
 
-def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
-    """The state dict that `weights` means for a network, and the input normalisation if the weights say it.
+def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
+    """Load the weights of a network.
 
-    `weights` is the name of torchvision weights (`IMAGENET1K_V1`) or, for timm's networks, `pretrained`, which these
-    libraries download, or the path of a file: a state dict saved by torch or as safetensors. Raises ArgumentError
-    where it is none of them, or can't be had.
+    Args:
+        network: the name of the network, see `Backbone`.
+        weights: the name of torchvision weights (`IMAGENET1K_V1`), `pretrained` for networks of timm, or the path of a
+            state dict saved by torch.save or as safetensors. Named weights are downloaded by their library.
+
+    Returns:
+        The state dict, and the normalisation of the input that belongs to named weights; None for a file.
+
+    Raises:
+        ArgumentError: if `weights` is neither a known name nor a readable file, or the download fails.
     """
     model = networks.of_timm(network)
     if model is not None and weights == PRETRAINED:
@@ -54,7 +61,7 @@ def load(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisatio
 
 
 def _of_torchvision(network: str) -> Mapping[str, Any]:
-    """The weights of a network of torchvision, by name."""
+    """Return the weights that torchvision has for a network, by name."""
     import torchvision.models
 
     return torchvision.models.get_model_weights(network).__members__
@@ -70,13 +77,13 @@ def _load_file(path: Path) -> Mapping[str, Tensor]:
         raise ArgumentError(f"weights={path} holds a {type(state).__name__}; {expected}")
     others = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]
     if others or not state:
-        there = f"things that are no plain tensors with names, such as {_some(others)}" if others else "nothing"
-        raise ArgumentError(f"weights={path} holds {there}; {expected}")
+        content = f"entries that are not named dense tensors, such as {_some(others)}" if others else "nothing"
+        raise ArgumentError(f"weights={path} holds {content}; {expected}")
     return state
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a tensor of numbers, all of which are there."""
+    """Whether the value is a dense tensor of real numbers on the CPU, neither quantised nor on the meta device."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
         return False
     return not (value.is_quantized or value.is_complex())
@@ -86,10 +93,16 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_SHOWN]) + (" and others" if len(names) > MAX_SHOWN else "")
 
 
-def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Make the part of `state` that `module` has its own; a dict of a full network or of its `features` alone will do.
+def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load the tensors that `module` has from a state dict; ignore the others, such as those of later layers.
 
-    Raises ArgumentError, naming keys, if anything that the module has is missing or of another shape.
+    Args:
+        module: the network up to its last tap.
+        state: of the full network, or of its `features` alone.
+        source: what the weights are, for messages.
+
+    Raises:
+        ArgumentError: if a tensor is missing, has another shape, or holds values that are not finite.
     """
     wanted, given = module.state_dict(), state
     if not any(key in state for key in wanted):
@@ -101,7 +114,7 @@ def assign(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         if key in state and state[key].shape != tensor.shape
     ]
     if missing or reshaped:
-        unknown = [key for key in given if key not in wanted]  # which in itself is no fault: layers after the last tap
+        unknown = [key for key in given if key not in wanted]  # no fault by itself: layers after the last tap
         problems = [
             f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",
             f"it has {_some(unknown)} instead" if missing and unknown else "",

@@ -5,19 +5,27 @@ import time
 
 
 def wait_for(folder, pattern, process):
-    """Until a file of that pattern is in the folder, or the process has ended."""
+    """Wait until the folder has a file that matches the pattern, or the process has ended."""
     while process.poll() is None and not any(folder.glob(pattern)):
         time.sleep(0.01)
 
 
 def seconds_of_writing(folder):
-    """From the first file in a folder to the last one."""
+    """Return the seconds between the first and the last modification of the files in a folder."""
     times = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     return max(times) - min(times)
 
 
 def kill_while_writing(folder, pattern, process, moment, number):
-    """Send a signal so many seconds after the first file of that pattern; the exit code."""
+    """Send a signal to a process `moment` seconds after its first file, and return the exit code.
+
+    Args:
+        folder: where the process writes.
+        pattern: glob pattern of the files in the folder.
+        process: the running process.
+        moment: seconds between the first file and the signal.
+        number: the signal.
+    """
     wait_for(folder, pattern, process)
     time.sleep(moment)
     process.send_signal(number)

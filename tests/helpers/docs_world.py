@@ -1,0 +1,73 @@
+"""The folder in which the docs' commands run: everything that they name, tiny."""
+
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+
+from helpers.networks import FIRES
+from hypercolumns.data.datasets.shapes import CLASSES, draw
+from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.labels import voc_palette
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.extractor import HypercolumnExtractor
+from hypercolumns.models.segmenter import Segmenter
+
+SPLITS = {"train": [f"{group}_{i:04}" for group in "abc" for i in range(4)], "val": [f"d_{i:04}" for i in range(4)]}
+
+
+def make_world(place: Path) -> None:
+    """Write labelled images in both layouts, photos, a video and a model into a folder."""
+    write_voc(place / "data")
+    write_voc(place / "my_data")
+    for path in (place / "classes.txt", place / "my_data" / "classes.txt"):
+        path.write_text("\n".join(CLASSES) + "\n")
+    for number in range(10):
+        write_pair(place / "images", place / "masks", f"image_{number}", number)
+        if number < 3:
+            write_image(place / "photos" / f"photo_{number}.jpg", Image.open(place / "images" / f"image_{number}.jpg"))
+    shutil.copy(place / "photos" / "photo_0.jpg", place / "photo.jpg")
+    write_video(place / "video.mp4")
+    torch.manual_seed(0)
+    backbone = Backbone("squeezenet1_0", ["features.0", FIRES[0]])
+    classifier = MLPClassifier(backbone.channels, len(CLASSES), hidden=8)
+    Segmenter(HypercolumnExtractor(backbone), classifier, list(CLASSES)).save(place / "model.safetensors")
+
+
+def write_voc(root: Path) -> None:
+    folder = root / "VOCdevkit" / "VOC2012"
+    lists = folder / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for number, stem in enumerate(stem for stems in SPLITS.values() for stem in stems):
+        write_pair(folder / "JPEGImages", folder / "SegmentationClass", stem, number)
+    for split, stems in SPLITS.items():
+        (lists / f"{split}.txt").write_text("\n".join(stems) + "\n")
+
+
+def write_pair(images: Path, masks: Path, stem: str, seed: int) -> None:
+    picture, labels = draw(np.random.default_rng(seed))
+    write_image(images / f"{stem}.jpg", Image.fromarray(picture))
+    write_mask(masks / f"{stem}.png", labels, voc_palette(len(CLASSES)))
+
+
+def write_video(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for value in range(0, 200, 20):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), value, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def random_weights(weights: torchvision.models.WeightsEnum, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+    """Return random weights in place of those that torchvision would download."""
+    models = torchvision.models
+    (network,) = [n for n in models.list_models(models) if models.get_model_weights(n) is type(weights)]
+    torch.manual_seed(0)
+    return models.get_model(network, weights=None).state_dict()

@@ -1,0 +1,48 @@
+"""Stage all, which runs the other stages one after another, on a tiny data set.
+
+These tests have no command line: stage all gets only the settings of the config.
+"""
+
+import json
+
+import pytest
+from helpers.small_runs import RGB, config
+
+from hypercolumns import HypercolumnsError
+from hypercolumns.settings import compose
+from hypercolumns.settings.schema import taken
+from hypercolumns.stages import all as all_stages
+from hypercolumns.stages import run_stage
+
+pytestmark = pytest.mark.usefixtures("place")
+
+
+def compose_stage(overrides, stage, inputs):
+    others = [override for override in overrides if not override.startswith("stage=")]
+    composed = config("train", *taken(stage, others), f"stage={stage}")
+    composed.update(inputs)
+    return composed
+
+
+def test_named_store_is_made_once_then_read(place, monkeypatch):
+    overrides = [*RGB, "stage=all", "samples=mine", "trainer.max_epochs=1", "data.train_images=6"]
+    monkeypatch.setattr(compose, "overrides", lambda: overrides)
+    monkeypatch.setattr(all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs))
+    run_stage(config("train", *overrides))
+    before = {path: path.stat().st_mtime_ns for path in (place / "mine").iterdir()}
+    assert (place / "mine" / "index.json").is_file()
+    assert not (place / "runs/shapes/rgb/samples").exists()
+    overrides.append("sampler.n=5")  # only stage extract reads this, and the store exists
+    run_stage(config("train", *overrides))
+    assert {path: path.stat().st_mtime_ns for path in (place / "mine").iterdir()} == before
+
+
+def test_last_stage_pretrain_skips_train(place, monkeypatch):
+    overrides = [*RGB, "stage=all", "last_stage=pretrain", "trainer.max_epochs=1", "data.train_images=12"]
+    monkeypatch.setattr(compose, "overrides", lambda: overrides)
+    monkeypatch.setattr(all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs))
+    miou = run_stage(config("train", *overrides))
+    assert miou == json.loads((place / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())["miou"]
+    assert not (place / "runs/shapes/rgb/train").exists()
+    with pytest.raises(HypercolumnsError, match=r"last_stage=extract must be pretrain or train"):
+        run_stage(config("train", *overrides, "last_stage=extract"))

@@ -1,0 +1,181 @@
+"""Every command, snippet and link of the README and the docs."""
+
+import doctest
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import torch
+import torchvision
+from helpers.docs_world import make_world, random_weights
+from helpers.markdown import Block, anchors, blocks, commands, links, substitute
+from helpers.paths import ROOT
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+import hypercolumns
+from hypercolumns.cli.paths import quote_paths
+from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.schema import stages_named, taken
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"])
+OWN_TEST = {"extending.md"}  # tests/test_extending.py runs these pages in a copy of the project
+RUN = [
+    page for page in PAGES if page.name not in OWN_TEST and any(b.language in ("bash", "python") for b in blocks(page))
+]
+LANGUAGES = {"bash", "python", "text", "console", "yaml", "diff", "bibtex", "toml", "{toctree}", "{eval-rst}"}
+TINY = [
+    "trainer.max_epochs=1",
+    "classifier.hidden=8",
+    "num_workers=0",
+    "bootstrap_samples=20",
+    "embedding=0",
+    "pixels=200",
+    "rank.samples=500",
+]
+TINY_SHAPES = ["data.train_images=6", "data.val_images=2"]
+NO_COMMAND = ("pip", "uv", "git", "pre-commit", "sbatch", "tensorboard", "torchrun", "source")  # only with a need
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(scope="session")
+def world_once(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("docs")
+    make_world(place)
+    return place
+
+
+@pytest.fixture
+def world(world_once, tmp_path, monkeypatch) -> Path:
+    """The folder that the pages' commands run in; ImageNet weights are random there."""
+    shutil.copytree(world_once, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", random_weights)
+    return tmp_path
+
+
+class Reader:
+    """Do what a page says, in a folder, block by block."""
+
+    def __init__(self, run_script, world: Path, monkeypatch):
+        self.run_script, self.world, self.monkeypatch = run_script, world, monkeypatch
+        self.variables: dict[str, str] = {}
+        self.names: dict[str, object] = {"__name__": "snippet"}
+
+    def follow(self, block: Block) -> None:
+        if block.language == "python":
+            self.python(block)
+        elif block.language == "bash":
+            for words in commands(block.text):
+                assigned = re.fullmatch(r"(\w+)=(.*)", words[0], re.DOTALL) if len(words) == 1 else None
+                if assigned:
+                    self.variables[assigned[1]] = assigned[2]
+                else:
+                    self.command(substitute(words, self.variables), block.needs)
+
+    def python(self, block: Block) -> None:
+        if ">>>" in block.text:
+            example = doctest.DocTestParser().get_doctest(block.text, self.names, "snippet", None, block.line)
+            assert block.needs or doctest.DocTestRunner().run(example, clear_globs=False).failed == 0
+            return
+        code = compile("\n" * (block.line - 1) + block.text, "snippet", "exec")
+        if not block.needs:
+            exec(code, self.names)
+
+    def command(self, words: list[str], needs: str | None) -> None:
+        if words[:2] == ["uv", "run"]:
+            words = ["python"] * words[2].endswith(".py") + words[2:]
+        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):  # variables for one command
+            words = words[1:]
+        if words[0] == "pytest":
+            assert all((ROOT / word).exists() for word in words if word.endswith(".py"))
+        elif words[0] != "python":
+            assert needs, f"{words}: a command that is not ours needs `<!-- needs: ... -->`"
+            assert words[0] in NO_COMMAND
+        elif words[1] == "-m":
+            if not needs:
+                self.monkeypatch.setattr(sys, "argv", words[2:])
+                runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        elif words[1] in ("train.py", "predict.py"):
+            self.ours(words[1], words[2:], needs)
+        else:
+            assert (ROOT / words[1]).is_file(), f"{words[1]} does not exist"
+            assert needs or words[1].startswith("benchmarks/"), "CI runs only the benchmarks"
+
+    def ours(self, script: str, settings: list[str], needs: str | None) -> None:
+        if needs and "--help" not in settings:
+            if "-m" in settings:
+                settings = [first_of_sweep(setting) for setting in quote_paths(settings) if setting != "-m"]
+            with self.monkeypatch.context() as patch:
+                patch.setattr("hypercolumns.stages.run_stage", check_settings)
+                patch.setattr("hypercolumns.stages.predict.predict", lambda cfg: 0)
+                result = self.run_script(script, *settings, cwd=self.world)
+        else:
+            result = self.run_script(script, *self.tiny(script, settings), cwd=self.world)
+        assert result.returncode == 0, f"{script} {settings}: {result.stderr[-2000:]}"
+
+    def tiny(self, script: str, settings: list[str]) -> list[str]:
+        """Add what makes a command of train.py quick."""
+        if script == "predict.py" or "--help" in settings:
+            return settings
+        shapes = TINY_SHAPES if {"data=shapes", "experiment=demo"} & set(settings) else []
+        given = {setting.partition("=")[0] for setting in settings} - {"trainer.max_epochs"}
+        more = [setting for setting in [*TINY, *shapes] if setting.partition("=")[0] not in given]
+        return [*settings, *taken(stages_named(settings)[0], more)]
+
+
+def first_of_sweep(setting: str) -> str:
+    if setting.startswith("-") or "=" not in setting:
+        return setting
+    parsed = OverridesParser.create().parse_override(setting)
+    return (
+        f"{parsed.get_key_element()}={next(iter(parsed.sweep_string_iterator()))}"
+        if parsed.is_sweep_override()
+        else setting
+    )
+
+
+@pytest.mark.slow(seconds=30)
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_commands_and_snippets_run(page, run_script, world, monkeypatch):
+    reader = Reader(run_script, world, monkeypatch)
+    for block in blocks(page):
+        try:
+            reader.follow(block)
+        except BaseException as error:
+            error.add_note(f"{name(page)}:{block.line}")
+            raise
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    dead = []
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file = page.parent / unquote(path) if path else page
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            dead.append(target)
+    assert not dead
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_blocks_name_their_language(page):
+    assert {block.language for block in blocks(page)} <= LANGUAGES
+
+
+@pytest.mark.parametrize("public", [n for n in hypercolumns.__all__ if n != "__version__"])
+def test_public_name_has_a_doctest_that_runs(public, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    examples = [test for test in doctest.DocTestFinder().find(getattr(hypercolumns, public), public) if test.examples]
+    assert examples, "its docstring has no example"
+    for example in examples:
+        assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example).failed == 0
