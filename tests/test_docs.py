@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ import torchvision
 from helpers.docs_world import make_world, random_weights
 from helpers.markdown import Block, anchors, blocks, commands, links, substitute
 from helpers.paths import ROOT
+from helpers.quick import quick_pictures
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import hypercolumns
@@ -36,6 +38,7 @@ TINY = [
     "pixels=200",
     "rank.samples=500",
 ]
+FEW = {"trainer.max_epochs": 1, "search.trials": 2}  # in place of what a page says
 TINY_SHAPES = ["data.train_images=6", "data.val_images=2"]
 NO_COMMAND = ("pip", "uv", "git", "pre-commit", "sbatch", "tensorboard", "torchrun", "source")  # only with a need
 
@@ -52,12 +55,13 @@ def world_once(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def world(world_once, tmp_path, monkeypatch) -> Path:
+def world(world_once, tmp_path, monkeypatch) -> Iterator[Path]:
     """The folder that the pages' commands run in; ImageNet weights are random there."""
     shutil.copytree(world_once, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", random_weights)
-    return tmp_path
+    with quick_pictures():
+        yield tmp_path
 
 
 class Reader:
@@ -125,9 +129,10 @@ class Reader:
         if script == "predict.py" or "--help" in settings:
             return settings
         shapes = TINY_SHAPES if {"data=shapes", "experiment=demo"} & set(settings) else []
-        given = {setting.partition("=")[0] for setting in settings} - {"trainer.max_epochs"}
+        given = {setting.partition("=")[0] for setting in settings}
         more = [setting for setting in [*TINY, *shapes] if setting.partition("=")[0] not in given]
-        return [*settings, *taken(stages_named(settings)[0], more)]
+        short = [f"{key}={FEW[key]}" if (key := setting.partition("=")[0]) in FEW else setting for setting in settings]
+        return [*short, *taken(stages_named(settings)[0], more)]
 
 
 def first_of_sweep(setting: str) -> str:

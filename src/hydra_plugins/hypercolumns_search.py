@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
-    """Choose the settings of each job from the results of the jobs before it."""
+    """A sweeper that lets Optuna choose the settings of each job by the results of earlier jobs."""
 
     def __init__(self, **basic_sweeper_settings: Any) -> None:
-        """Ignore the settings of Hydra's basic sweeper: they stay in the config node that names this class."""
+        """Ignore the settings of Hydra's basic sweeper, which Hydra passes because they stay in the config."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Store the config and build the launcher; Hydra calls this before `sweep`."""
@@ -24,8 +24,9 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        """Run the search over the settings of the command line; Hydra calls this."""
-        from hypercolumns.sweeps.search import examples, search  # imports torch, but every command loads this plugin
+        """Run the search over the settings on the command line; Hydra calls this."""
+        # Every command loads this plugin, and most do not need this module, which imports torch.
+        from hypercolumns.sweeps.search import examples, search
 
         assert self.config is not None
         assert self.hydra_context is not None

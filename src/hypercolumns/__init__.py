@@ -49,5 +49,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names too, imported or not."""
+    """List all names of the module, and the public names that are not imported yet."""
     return sorted({*globals(), *__all__})

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 OUT_OF_MEMORY = (
     r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory|CU\w+_STATUS_ALLOC_FAILED"
 )
-MAX_LISTED_NAMES = 10  # names listed in a message
-MAX_REASON = 200  # characters quoted of a library's error text; some texts run over many lines
+MAX_LISTED_NAMES = 10  # maximum number of names in a message
+MAX_REASON = 200  # maximum number of characters quoted from a library's error; some errors have many lines
 
 
 class HypercolumnsError(Exception):
@@ -28,7 +28,7 @@ class HypercolumnsError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        """Keep the message on one line; cut one that a DataLoader worker re-raised down to the original message."""
+        """Escape line breaks in the message; of an error that a DataLoader worker raised, keep the original message."""
         if message.startswith(f"Caught {type(self).__name__} in "):
             lines = [line for line in message.splitlines() if line.strip()]
             message = lines[-1].removeprefix(f"{__name__}.{type(self).__name__}: ")
@@ -38,7 +38,7 @@ class HypercolumnsError(Exception):
 class ArgumentError(HypercolumnsError):
     """A wrong argument of a function or class. The message begins with the argument's name.
 
-    Code that takes an argument from a setting adds the rest of the setting's name in front, with `setting_prefix`.
+    If the argument comes from a setting, `setting_prefix` adds the first part of the setting's name to the message.
     """
 
 
@@ -50,7 +50,7 @@ def setting_prefix(prefix: str) -> Iterator[None]:
         prefix: the text before the argument's name, such as `classifier.`.
 
     Raises:
-        HypercolumnsError: if an ArgumentError is raised inside.
+        HypercolumnsError: if an ArgumentError is raised inside the `with` block.
     """
     try:
         yield
@@ -59,7 +59,7 @@ def setting_prefix(prefix: str) -> Iterator[None]:
 
 
 class MissingInputError(HypercolumnsError):
-    """The input of a stage does not exist yet; the attribute `stage` names the stage that makes it."""
+    """The input of a stage does not exist yet. The attribute `stage` names the stage that makes this input."""
 
     def __init__(self, message: str, stage: str) -> None:
         super().__init__(message)
@@ -79,14 +79,14 @@ class StoreError(HypercolumnsError):
 
 
 class UnreadableError(HypercolumnsError):
-    """A file that could not be read for a system reason (permissions, I/O error).
+    """The operating system could not read a file, for example because of its permissions or an I/O error.
 
-    The file may be valid, so it is never quarantined.
+    The file can be valid, so its image is never excluded from a data set.
     """
 
 
 def summarize_error(error: BaseException) -> str:
-    """Shorten a library's error text to one line, to be quoted in brackets in a message of the project."""
+    """Shorten the text of a library's error to one line, which a message of the project quotes in brackets."""
     if isinstance(error, pickle.UnpicklingError):  # torch's own text advises loading the file without the safety check
         return "torch.save did not write it, or it holds Python objects, which are not loaded: they could run code"
     if isinstance(error, HypercolumnsError):
@@ -106,7 +106,7 @@ def class_names(error: BaseException) -> set[str]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that main or GPU memory ran out; the file being read is then not to blame."""
+    """Whether an error means that main memory or GPU memory ran out."""
     return bool({"MemoryError", "OutOfMemoryError"} & class_names(error) or re.search(OUT_OF_MEMORY, str(error)))
 
 
@@ -137,10 +137,10 @@ def check_number(name: str, value: object, minimum: float = 0.0, below: float | 
         name: the argument's name, for the message.
         value: the argument's value.
         minimum: the smallest valid value.
-        below: the value must be smaller than this; None allows any, infinity included.
+        below: the value must be smaller than this; None for no upper limit, so infinity is valid.
 
     Raises:
-        ArgumentError: unless the value is a number within the limits; NaN and bools are not.
+        ArgumentError: unless the value is a number within the limits. NaN and bools are no valid numbers.
     """
     maximum = math.inf if below is None else below
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -171,7 +171,9 @@ def check_folder_name(name: str, value: object) -> None:
         ArgumentError: unless the value is a printable string without path separators, and neither `.` nor `..`.
     """
     if not isinstance(value, str) or not value.isprintable() or value in ("", ".", "..") or set(value) & set("/\\"):
-        raise ArgumentError(f"{name}={value!r} must be a folder name without slashes (put a number in quotes)")
+        raise ArgumentError(
+            f"{name}={value!r} must be a folder name without slashes, and not . or .. (put a number in quotes)"
+        )
 
 
 def check_pattern(name: str, value: object) -> None:
@@ -201,12 +203,12 @@ def check_bool(name: str, value: object) -> None:
 def escape_control_chars(text: object) -> str:
     """Escape the unprintable characters of a text as in a Python string literal, so that it stays on one line.
 
-    A file name may contain any character except a slash and a null byte.
+    File names can contain any character except a slash and a null byte.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
 
 
 def shorten_list(items: Sequence[str]) -> str:
-    """Join the first ten names, and append how many more there are."""
+    """Join up to ten names, and append the number of the others, if there are any."""
     more = f" and {len(items) - MAX_LISTED_NAMES} more" if len(items) > MAX_LISTED_NAMES else ""
     return ", ".join(items[:MAX_LISTED_NAMES]) + more

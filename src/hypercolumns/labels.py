@@ -17,7 +17,7 @@ Palette = tuple[Colour, ...]
 
 
 def voc_palette(classes: int) -> Palette:
-    """Return Pascal VOC's colours of class indices 0 to classes - 1, which spread the index's bits over R, G and B."""
+    """Return Pascal VOC's colours of class indices 0 to classes - 1; R, G and B share the bits of an index."""
     palette = []
     for index in range(classes):
         colour = [0, 0, 0]
@@ -37,7 +37,7 @@ def is_class_name(name: object) -> bool:
 
 
 def colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
-    """Return the colours of all 256 labels, (256, 3) uint8 RGB: void has VOC's colour, unused labels are black."""
+    """Return the colours of all 256 labels, (256, 3) uint8 RGB. Void has VOC's colour; labels of no class are black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     table[IGNORE_INDEX] = VOID_COLOUR
@@ -58,7 +58,7 @@ def overlay(
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8 class indices.
         palette: the colours of the classes.
-        opacity: the opacity of the colours, in [0, 1].
+        opacity: the opacity of the colours, from 0 (only the image is visible) to 1.
 
     Returns:
         The blended picture, (H, W, 3) uint8 RGB.
@@ -70,15 +70,15 @@ def overlay(
 def boundary_band(mask: Tensor, width: int) -> Tensor:
     """Mark the pixels near label boundaries.
 
-    This is the trimap of Kohli et al., Robust Higher Order Potentials (IJCV 2009), in which boundary metrics are
-    measured.
+    Boundary metrics are measured over these pixels, the trimap of Kohli et al., Robust Higher Order Potentials (IJCV
+    2009).
 
     Args:
         mask: (H, W) class indices; void counts as a label.
-        width: the largest distance from a pixel with another label, in pixels; a diagonal step counts as one.
+        width: a pixel is marked if a pixel with another label is at most this many steps away, straight or diagonal.
 
     Returns:
-        (H, W) bool, true near a boundary.
+        (H, W) bool, true for the marked pixels.
     """
     labels, width = mask[None].float(), min(width, max(mask.shape))
     tall, wide = (2 * width + 1, 1), (1, 2 * width + 1)

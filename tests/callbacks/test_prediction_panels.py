@@ -1,4 +1,4 @@
-"""The choice of logged val images. The trainer and the task are stand-ins with the attributes that are read."""
+"""The choice of logged val images, tested with stand-ins for the trainer and the task."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ from hypercolumns.tasks.running_metrics import confusion_metric
 def shown(tmp_path, monkeypatch):
     """Return a function that validates images of 10 pixels, given each image's number of wrong pixels (None: all void).
 
-    It returns the captions of the drawn images and the names of the logged pictures.
+    The function returns the captions of the drawn images and the names of the logged pictures.
     """
     captions, added = [], []
 

@@ -107,7 +107,7 @@ def test_error_line_escapes_line_breaks():
         ),
         (
             ["data=folder", "data.val_fraction=x", "data.images=."],
-            "error: data.masks=None must be given: images=<folder>",
+            "error: data.masks=None must be a path; the data set needs images and masks",
         ),
         (["data=shapes", "data.root=/dev/null"], "error: /dev/null/shapes"),
         (["data=shaps"], "error: data=shaps is not known; did you mean shapes? choose one of"),
@@ -124,12 +124,18 @@ def test_error_line_escapes_line_breaks():
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=abc"], "error: optimizer.lr=abc must be a number"),
         (["stage=train", "data=shapes", "cnn=rgb", "optimizer.lr=-1"], "error: optimizer.lr=-1 must be a number"),
         (["data=shapes", "cnn=rgb", "trainer.accelerator=abacus"], "error: invalid trainer settings: "),
-        (["data=shapes", "cnn=rgb", "augment=5"], "error: augment=5 is a group of settings; set one of them, augment."),
-        (["data=shapes", "cnn=rgb", "stage=rank_taps", "rank=x"], "error: rank=x is a group of settings; set one of"),
+        (
+            ["data=shapes", "cnn=rgb", "augment=5"],
+            "error: augment=5 must be a group of settings; set them one by one, augment.",
+        ),
+        (
+            ["data=shapes", "cnn=rgb", "stage=rank_taps", "rank=x"],
+            "error: rank=x must be a group of settings; set them one by",
+        ),
         (
             ["stage=train", "data=shapes", "cnn=rgb", "callbacks.prediction_panels=5"],
-            "error: callbacks.prediction_panels=5 is a group of settings; set one of them, "
-            "callbacks.prediction_panels.<name>=..., or leave it out, ~callbacks.prediction_panels",
+            "error: callbacks.prediction_panels=5 must be a group of settings; set them one by one, "
+            "callbacks.prediction_panels.<name>=..., or leave out the callback, ~callbacks.prediction_panels",
         ),
         (
             ["data=shapes", "cnn=rgb", "trainer.log_every_n_steps=x"],
@@ -141,7 +147,7 @@ def test_error_line_escapes_line_breaks():
         ),
         (
             ["data=shapes", "cnn=null"],
-            "error: a settings group, such as data or optimizer, must name one of its files; --help lists them",
+            "error: a part of the config, such as data or optimizer, must be set to the name of a file; --help lists",
         ),
         (["data=shapes", "cnn=rgb", "trainer.devices=abc"], "error: invalid trainer settings: "),
         (
@@ -187,7 +193,7 @@ def test_invalid_user_config_is_one_line(run_script, tmp_path, text, line):
     [
         (
             MemoryError("Unable to allocate 7 GiB"),
-            r"out of memory \(Unable to allocate 7 GiB\); lower batch_size or max_window_pixels",
+            r"out of memory \(Unable to allocate 7 GiB\); lower batch_size, max_window_pixels",
         ),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried"),
@@ -212,7 +218,7 @@ def test_invalid_user_config_is_one_line(run_script, tmp_path, text, line):
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "runs"),
-            r"runs: Read-only file system; make it accessible, or choose",
+            r"runs: Read-only file system; make it accessible, or set",
         ),
     ],
 )
@@ -240,7 +246,7 @@ def test_missing_data_names_the_searched_folder(run_script, tmp_path):
     result = run_script("train.py", "cnn.weights=null", cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert "looked for the folder data/VOCdevkit/VOC2012" in result.stderr
+    assert "the folder data/VOCdevkit/VOC2012 does not exist" in result.stderr
     assert "data.download=true" in result.stderr
     assert "data=shapes" in result.stderr
 
@@ -256,7 +262,7 @@ def test_help_prints_stages_and_usage(run_script, script, words, tmp_path):
 
 
 def test_predict_without_model_exits_with_code_2(tmp_path):
-    """Run in a subprocess, as users do."""
+    """The script runs in a subprocess, as a user would run it."""
     command = [sys.executable, str(ROOT / "predict.py"), "images=x.jpg"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2

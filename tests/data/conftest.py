@@ -14,7 +14,7 @@ def save_image_and_mask(image, mask, value=1):
 
 
 def save_voc(root):
-    """Save images a, b and c in VOC's layout, with the lists train, val and odd; return `root`."""
+    """Save images a, b and c in VOC's layout, with the lists train, val and odd, below `root`; return `root`."""
     layout = root / "VOCdevkit" / "VOC2012"
     for name in ("a", "b", "c"):
         save_image_and_mask(layout / "JPEGImages" / f"{name}.jpg", layout / "SegmentationClass" / f"{name}.png")
@@ -34,11 +34,11 @@ def make_pair():
 
 @pytest.fixture
 def root(tmp_path):
-    """Return a data set in VOC's layout that the test may change."""
+    """Return the folder of a data set in VOC's layout, which the test may change."""
     return save_voc(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def shared_root(tmp_path_factory):
-    """Return a data set in VOC's layout that the tests of a module share, and to which they only add lists."""
+    """Return the folder of a data set in VOC's layout. The tests of a module share it, and only add lists to it."""
     return save_voc(tmp_path_factory.mktemp("shared"))

@@ -60,7 +60,7 @@ def test_grouped_ranks_take_every_row_once(images, world_size):
 
 
 def test_groups_differ_between_epochs():
-    """The images of a group and the batches change with the seed and the epoch."""
+    """The images that share a batch, and the batches, change with the seed and the epoch."""
     epochs = [
         [tuple(rows.tolist()) for rows in GroupedBatchSampler(ROWS, 2, 8, seed, epoch)]
         for seed, epoch in [(0, 0), (0, 0), (0, 1), (1, 0)]
@@ -72,7 +72,7 @@ def test_groups_differ_between_epochs():
 
 
 def test_all_pairs_of_images_are_equally_likely():
-    """Each epoch makes two of the 10 pairs of 5 images. A pair occurs in a fifth of the epochs, within 5 deviations."""
+    """An epoch makes two of the 10 pairs of 5 images. Each pair occurs in a fifth of the epochs (5 sigma)."""
     together = torch.zeros(5, 5)
     for epoch in range(1000):
         for group in GroupedBatchSampler(torch.ones(5, dtype=torch.int64), 2, 2, 0, epoch).groups:

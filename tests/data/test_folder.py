@@ -44,12 +44,12 @@ def test_listed_split_keeps_order(settings, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": None}, "^images=None must be given: images=<folder>, masks=<folder> and classes=<file>"),
+        ({"images": None}, "^images=None must be a path; the data set needs images and masks"),
         ({"masks": "nowhere"}, "^masks=nowhere is not a folder"),
-        ({"masks": "~nosuchuser/m"}, r"^masks=~nosuchuser/m: there is no user of that name; write the full"),
+        ({"masks": "~nosuchuser/m"}, r"^masks=~nosuchuser/m: the user after ~ does not exist; write the full"),
         ({"val_fraction": 1.5}, r"^val_fraction=1\.5 must be a number from 0 to 1"),
         ({"val_fraction": "abc"}, r"^val_fraction=abc must be a number from 0 to 1"),
-        ({"val_fraction": 1.0}, r"^val_fraction=1\.0 must lie between 0 and 1"),
+        ({"val_fraction": 1.0}, r"^val_fraction=1\.0 must be above 0 and below 1"),
         ({"train": "x.txt"}, "^train and val go together"),
     ],
 )
@@ -75,7 +75,7 @@ def test_two_images_for_one_mask_are_refused(settings, tmp_path):
 def test_missing_masks_are_listed(settings, tmp_path):
     for name in ("2", "deep/1"):
         (tmp_path / "masks" / f"{name}.png").unlink()
-    message = r"2 files can't be used: .*(2|deep/1)\.png does not exist; .*\.png does not exist; .* out\. Repair"
+    message = r"2 files can't be used: .*(2|deep/1)\.png does not exist; .*\.png does not exist; .* out\. Repair these"
     with pytest.raises(HypercolumnsError, match=message):
         check_headers(folder(**settings))
 
@@ -94,7 +94,9 @@ def test_folder_with_too_few_images_is_refused(settings, tmp_path):
     with pytest.raises(HypercolumnsError, match=r"^images=.* has 0 images \(\.jpg .*\); expected at least two"):
         folder(**settings)
     (tmp_path / "images" / "1.jpg").touch()
-    with pytest.raises(HypercolumnsError, match=r"^images=.* has 1 images .* one for train and one for val: add some"):
+    with pytest.raises(
+        HypercolumnsError, match=r"^images=.* has 1 images .* one for train and one for val: add images"
+    ):
         folder(**settings)
 
 

@@ -20,7 +20,7 @@ def test_missing_files_are_listed(root):
     (layout / "SegmentationClass" / "c.png").symlink_to("gone.png")
     message = (
         r"data voc2012: 3 files can't be used: .*b\.png does not exist; .*a\.jpg does not exist; "
-        r".*c\.png is a link to gone\.png, which does not exist; add it or leave it out\. Repair "
+        r".*c\.png is a link to gone\.png, which does not exist; add the file or leave it out\. Repair "
     )
     with pytest.raises(InvalidFileError, match=message) as caught:
         check_headers(voc(root))
@@ -33,7 +33,8 @@ def test_many_missing_files_are_counted(root):
     layout = root / "VOCdevkit" / "VOC2012"
     (layout / "ImageSets" / "Segmentation" / "train.txt").write_text("".join(f"{n:02}\n" for n in range(30)))
     with pytest.raises(
-        HypercolumnsError, match=r"60 files can't .*/04\.jpg does not exist; add it or .* out; and 50 more\. Repair"
+        HypercolumnsError,
+        match=r"60 files can't .*/04\.jpg does not exist; add the file or .* out; and 50 more\. Repair",
     ):
         check_headers(voc(root))
 
@@ -42,14 +43,14 @@ def test_many_missing_files_are_counted(root):
     ("spoil", "message"),
     [
         (lambda image, mask: image.write_bytes(b""), r"a\.jpg is empty; replace it"),
-        (lambda image, mask: mask.write_bytes(b"<html>"), r"a\.png is not an image that can be read \(PNG\)"),
+        (lambda image, mask: mask.write_bytes(b"<html>"), r"a\.png is not an image in a supported format \(PNG\)"),
         (
             lambda image, mask: Image.new("L", (6, 5)).save(mask),
-            r"a\.png is 6x5, its image .*a\.jpg is 6x4; they must",
+            r"a\.png is 6x5, but its image .*a\.jpg is 6x4; both must",
         ),
         (
             lambda image, mask: Image.new("L", (4, 6)).save(mask),
-            r"a\.png is 4x6, its image .*a\.jpg is 6x4; they must",
+            r"a\.png is 4x6, but its image .*a\.jpg is 6x4; both must",
         ),
         (lambda image, mask: Image.new("RGBA", (6, 4)).save(mask), r"a\.png a mask must be .* this file is RGBA"),
         (

@@ -87,7 +87,7 @@ class TestAugmentation:
 
     @pytest.mark.parametrize("flip", [0.0, 1.0])
     def test_box_gives_coordinates_in_whole_image(self, flip):
-        """The coordinates of a crop's pixels point to their labels in the image, mirrored if it was flipped."""
+        """The coordinates of a crop's pixels point to their labels in the image, mirrored if the crop was flipped."""
         for seed in range(5):
             _, mask, box = Augmentation(scale=(1.5, 1.5), crop=(11, 13), flip=flip)(IMAGE, MASK, seed)
             rows, columns = torch.meshgrid(torch.arange(11), torch.arange(13), indexing="ij")
@@ -97,7 +97,7 @@ class TestAugmentation:
 
     @pytest.mark.parametrize("size", [(15, 23), (13, 21), (30, 45), (40, 60)])
     def test_resized_mask_is_aligned_with_image(self, size):
-        """The mask holds the column numbers, and so does the image. On average they do not shift against each other."""
+        """Both the mask and the image hold the column numbers. After resizing, their mean difference is near 0."""
         mask = torch.arange(30, dtype=torch.uint8).expand(20, 30)
         image = resize(mask[None].float(), list(size), antialias=True)[0]
         shift = resize_mask(mask, size).float() - image

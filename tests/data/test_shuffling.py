@@ -28,7 +28,7 @@ def test_feistel_permutation_is_a_permutation(count):
 
 
 def test_feistel_permutation_is_uniform():
-    """Over 1,000 seeds each of 5 numbers takes each of 5 places equally often: chi-square, 16 degrees of freedom."""
+    """Over 1,000 seeds each of 5 numbers takes each of 5 places equally often (chi-square, 16 degrees of freedom)."""
     counts = torch.zeros(5, 5)
     for seed in range(1000):
         counts[torch.arange(5), feistel_permutation(torch.arange(5), 5, seed)] += 1

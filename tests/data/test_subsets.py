@@ -54,7 +54,11 @@ def test_group_name_joins_capturing_groups(images):
         (None, "0001TP", r"^val_group=0001TP needs group_pattern=<a regular expression"),
         (DRIVE, None, r"^val_group=None must be one of .*: 0001TP, 0006R0, 0016E5$"),
         (DRIVE, "0001", r"^val_group=0001 must be one of the groups that .* finds in the train split of drives: 0"),
-        ("^00", "00", r"^group_pattern=\^00 finds 00 in all 5 ids of the train split of drives; it must find at least"),
+        (
+            "^00",
+            "00",
+            r"^group_pattern=\^00 finds the same group, 00, in all 5 ids of the train split of drives; it must",
+        ),
         ("^0001", "0001", r"^group_pattern=\^0001 does not match image id 0016E5_1; it must match every id"),
         ("(", "0001", r"^group_pattern=\( is not a regular expression"),
         (5, "5", r"^group_pattern=5 must be a regular expression, given as text in quotes"),
@@ -81,7 +85,7 @@ def test_each_fold_has_its_own_samples_and_model(tmp_path, monkeypatch):
     run("pretrain", *settings, "data.val_group=1")
     metrics = json.loads((tmp_path / "runs/shapes/rgb/pretrain/latest/metrics.json").read_text())
     assert metrics["evaluated"]["val_group"] == "1"
-    with pytest.raises(HypercolumnsError, match=r"no store of samples .* that fits .*data\.train is"):
+    with pytest.raises(HypercolumnsError, match=r"no store of samples .* fits this command .*data\.train is"):
         run("pretrain", *settings, "data.val_group=2")
 
 
@@ -98,7 +102,9 @@ def test_train_subset_is_taken_from_fold(tmp_path, monkeypatch):
 def test_unknown_fold_error_lists_all_folds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = config("train", "data=shapes", "data.train_images=3", "data.val_images=1", r"data.group_pattern='\d$'")
-    message = r"^data\.val_group=None must be one of .*: 0, 1, 2; one job for each of them: -m data\.val_group=0,1,2$"
+    message = (
+        r"^data\.val_group=None must be one of .*: 0, 1, 2; to run a job for each group: -m data\.val_group=0,1,2$"
+    )
     with pytest.raises(HypercolumnsError, match=message):
         image_index(cfg)
     cfg.data.update({"group_pattern": None, "val_group": "0"})
@@ -143,7 +149,7 @@ def test_subset_changes_fingerprint_of_train_only(ten):
 
 @pytest.mark.parametrize("count", [0, -1, 9, 1.5, True])
 def test_invalid_subset_size_is_refused(ten, count):
-    message = rf"^train_subset={count} must be a whole number from 1 to 8, .* train split of folder, or null"
+    message = rf"^train_subset={count} must be a whole number from 1 to 8 .* train split of folder\), or null"
     with pytest.raises(HypercolumnsError, match=message):
         take_train_subset(folder(**ten), count, 0)
 

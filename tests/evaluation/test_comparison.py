@@ -11,7 +11,7 @@ from hypercolumns.evaluation import Evaluation, compare, count_image, intervals
 
 
 def pair_of_evaluations(images=12, better=0.1):
-    """Label the same masks by two models; the errors of the first are a subset of those of the second."""
+    """Evaluate two imaginary models on the same masks; the wrong pixels of the first are wrong in the second, too."""
     random = np.random.default_rng(0)
     counts = ([], [])
     for number in range(images):

@@ -15,7 +15,7 @@ VOID = 255
 
 
 def near_a_boundary(truth, width):
-    """Mark each pixel with another label within `width` pixels."""
+    """Mark each pixel that has a pixel of another label within `width` pixels."""
     near = np.zeros(truth.shape, bool)
     for y, x in np.ndindex(*truth.shape):
         around = truth[max(y - width, 0) : y + width + 1, max(x - width, 0) : x + width + 1]
@@ -24,7 +24,7 @@ def near_a_boundary(truth, width):
 
 
 def reference(pairs, classes, chosen):
-    """Compute the metrics over the pixels of all images that `chosen` selects."""
+    """Compute the metrics over the pixels that `chosen` selects in the masks of all images."""
     truth = np.concatenate([mask[chosen(mask) & (mask != VOID)] for _, mask in pairs])
     predicted = np.concatenate([labels[chosen(mask) & (mask != VOID)] for labels, mask in pairs])
     iou, accuracy, weights = [], [], []
@@ -53,7 +53,7 @@ def reference(pairs, classes, chosen):
 
 @st.composite
 def images(draw):
-    """Draw images of blocks or noise, from 1x1 on; some classes may be absent, some or all pixels void."""
+    """Draw a number of classes and (labels, mask) pairs; classes can be absent, and some or all pixels void."""
     classes = draw(st.integers(1, 7))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     pairs = []
@@ -132,7 +132,8 @@ def test_saved_evaluation_loads_equal(tmp_path):
 def test_damaged_file_is_refused(tmp_path, content):
     (tmp_path / "images.npz").write_bytes(content)
     with pytest.raises(
-        HypercolumnsError, match=r"images\.npz is missing, damaged or not an evaluation; remove it, and rerun"
+        HypercolumnsError,
+        match=r"images\.npz is missing, damaged or not an evaluation; remove it if it exists, and rerun",
     ):
         Evaluation.load(tmp_path / "images.npz")
 
@@ -147,6 +148,6 @@ def test_file_with_mismatched_shapes_is_refused(tmp_path):
     labels = torch.zeros(1, 2, dtype=torch.uint8)
     evaluation = Evaluation.of([count_image("a", labels, labels, 2, 1)], "xy", 1)
     replace(evaluation, ids=("a", "b")).save(tmp_path / "images.npz")
-    message = r"images\.npz is not an evaluation \(the shapes of its arrays do not match\); remove it, and"
+    message = r"images\.npz is not an evaluation \(the shapes of its arrays do not match\); remove it if it exists"
     with pytest.raises(HypercolumnsError, match=message):
         Evaluation.load(tmp_path / "images.npz")

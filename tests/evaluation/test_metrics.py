@@ -12,7 +12,7 @@ from hypercolumns.tasks.running_metrics import confusion_metric
 
 
 def test_metrics_equal_values_by_hand():
-    """Classes 0, 1 and 2 occur; 3 is predicted but never true; 4 does not occur at all."""
+    """Classes 0, 1 and 2 occur; 3 is predicted but never true; 4 is only predicted on a void pixel."""
     truth = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 255])
     predicted = torch.tensor([0, 0, 0, 1, 1, 1, 3, 2, 4])
     confusion = confusion_metric(5)
@@ -76,7 +76,7 @@ def test_as_dict_names_the_classes():
 
 @given(st.integers(1, 6), st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_confusion_equals_torchmetrics(classes, height, width, seed):
-    """The labels are uint8, as a model predicts them."""
+    """The labels are uint8, as those of a model are."""
     random = np.random.default_rng(seed)
     truth = torch.from_numpy(random.choice([*range(classes), 255], (height, width)).astype(np.uint8))
     predicted = torch.from_numpy(random.integers(0, classes, (height, width)).astype(np.uint8))

@@ -54,7 +54,7 @@ MODELS = {
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """Export a model once per session; returns the path and the agreement that the export reported."""
+    """Export a model once per session, and return the path and the reported agreement."""
 
     @functools.cache
     def write(model, format, inputs, outputs):

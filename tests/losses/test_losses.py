@@ -178,7 +178,7 @@ def test_every_loss_of_void_is_zero(make):
     ("make", "message"),
     [
         (lambda: CrossEntropy(1.5), r"label_smoothing=1\.5 must be a number from 0 to 1"),
-        (lambda: OHEMCrossEntropy(keep_ratio=0), r"keep_ratio=0 must be a share of the pixels above 0"),
+        (lambda: OHEMCrossEntropy(keep_ratio=0), r"keep_ratio=0 must be above 0 and at most 1"),
         (lambda: OHEMCrossEntropy(threshold=2), r"threshold=2 must be a number from 0 to 1"),
         (
             lambda: WeightedSum({"a": CrossEntropy()}, {"b": 1}),

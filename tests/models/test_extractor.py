@@ -131,7 +131,7 @@ def test_network_that_cannot_be_cut_warns():
     image = torch.rand(1, 3, 100, 120)
     with pytest.warns(
         UserWarning,
-        match="mobilenet_v3_large: its maps depend on the whole image or on much of it, so an image of 120x100",
+        match="mobilenet_v3_large can't process an image of 120x100 pixels in windows, because its maps",
     ):
         (window,) = cut(backbone, 64 * 64).windows(image)
     assert torch.equal(window.maps[1].values, backbone(image)[1])
@@ -141,7 +141,7 @@ def test_batch_norm_in_training_is_not_cut():
     backbone = Backbone("resnet18", ["bn1", "layer1.0.add"], trainable="all")
     image = torch.rand(1, 3, 200, 200)
     assert len(list(cut(backbone.eval()).windows(image))) > 1
-    with pytest.warns(UserWarning, match="can't be cut into windows"):
+    with pytest.warns(UserWarning, match="can't process an image of .* in windows"):
         assert len(list(cut(backbone.train()).windows(image))) == 1
 
 
@@ -159,7 +159,7 @@ def test_points_between_windows_equal_whole_image(sqn):
 
 
 def test_points_of_wrong_shape_raise(sqn):
-    with pytest.raises(HypercolumnsError, match=r"^points must be \(1, N, 2\) for 1 images, not \(2, 5, 2\)"):
+    with pytest.raises(HypercolumnsError, match=r"^points must have the shape \(1, N, 2\) for 1 images, not \(2"):
         HypercolumnExtractor(sqn).at(torch.rand(1, 3, 40, 40), torch.zeros(2, 5, 2))
 
 

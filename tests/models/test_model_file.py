@@ -61,7 +61,7 @@ def load(path, header, segmenter):
 
 def is_one_line(message):
     return (
-        re.match(r"\S+ (is not a model of this program|does not hold what its header says) \(", message)
+        re.match(r"\S+ can't be (read|loaded) as a model \(", message)
         and "model.safetensors" in message
         and len(message.splitlines()) == 1
     )

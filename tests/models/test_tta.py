@@ -74,7 +74,7 @@ def test_no_tta_equals_plain_prediction(segmenter):
 
 
 def test_adaptive_with_tta_raises(segmenter):
-    with pytest.raises(HypercolumnsError, match="adaptive classifies one view"):
+    with pytest.raises(HypercolumnsError, match="adaptive can't be combined with tta"):
         predict(segmenter, images()[0], AdaptiveSettings(), TestTimeAugmentation(flip=True))
 
 

@@ -51,7 +51,7 @@ def test_images_setting_finds_sources(place):
 
 
 def test_own_outputs_are_not_found_as_images(place):
-    """Files of other programs in the same folder are found, as is a folder with a foreign predictions.jsonl."""
+    """Files of other programs are found, also next to outputs and next to a predictions.jsonl of another program."""
     (place / "photos/out/deep").mkdir(parents=True)
     with PredictionManifest(place / "photos/out", {}, {"mask": True}, overwrite=False) as manifest:
         manifest.start()
@@ -80,8 +80,8 @@ def test_links_are_followed_and_broken_ones_named(place):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a\0.jpg", r"images=a\\x00\.jpg contains a null byte, .*; remove it"),
-        ("~nosuchuser/a.jpg", r"images=~nosuchuser/a\.jpg: there is no user of that name; write the full path"),
+        ("a\0.jpg", r"images=a\\x00\.jpg contains a null byte, .*; remove this byte"),
+        ("~nosuchuser/a.jpg", r"images=~nosuchuser/a\.jpg: the user after ~ does not exist; write the full path"),
     ],
 )
 def test_malformed_path_is_refused(place, line, message):

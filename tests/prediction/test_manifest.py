@@ -58,7 +58,7 @@ def test_each_output_is_tracked_separately(tmp_path):
     changed = {**ORIGIN, "modified": 6}
     with opened(tmp_path) as manifest:
         write(manifest, "a", changed)
-        assert not (tmp_path / "a.overlay.jpg").exists()  # the earlier image made it
+        assert not (tmp_path / "a.overlay.jpg").exists()  # it was made from the earlier image
     with opened(tmp_path, BOTH) as manifest:
         assert manifest.missing("a", changed) == ["overlay"]
 
@@ -70,7 +70,7 @@ def test_overwritten_outputs_are_removed(tmp_path):
     with opened(tmp_path, MASK, other, overwrite=True) as manifest:
         assert not manifest.is_done("a", ORIGIN)
         write(manifest, "a")
-        assert not (tmp_path / "a.overlay.jpg").exists()  # the other model made it
+        assert not (tmp_path / "a.overlay.jpg").exists()  # it was made with the other model
     with opened(tmp_path, BOTH, other) as manifest:
         assert manifest.missing("a", ORIGIN) == ["overlay"]
         manifest.check("a", ORIGIN)
@@ -149,6 +149,19 @@ def test_foreign_files_are_not_replaced(tmp_path):
         manifest.check("a", ORIGIN)
 
 
+def test_foreign_file_next_to_done_mask_is_kept(tmp_path):
+    with opened(tmp_path) as manifest:
+        write(manifest, "a")
+    (tmp_path / "a.overlay.jpg").touch()
+    with (
+        opened(tmp_path, BOTH) as manifest,
+        pytest.raises(HypercolumnsError, match=r"a\.overlay\.jpg exists, but predictions\.jsonl does not list it"),
+    ):
+        manifest.check("a", ORIGIN)
+    with opened(tmp_path, BOTH, overwrite=True) as manifest:
+        manifest.check("a", ORIGIN)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]\n", "no record", "{}\n{}\n"])
 def test_invalid_record_is_refused(tmp_path, text):
     (tmp_path / "predictions.jsonl").write_text(text)
@@ -170,7 +183,7 @@ def test_changed_settings_are_named(tmp_path):
 def test_second_writer_is_refused(tmp_path):
     with (
         opened(tmp_path),
-        pytest.raises(HypercolumnsError, match="is being written by another process; wait until it ends"),
+        pytest.raises(HypercolumnsError, match="is being written by another process; wait until that process ends"),
     ):
         opened(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.jsonl"]

@@ -55,7 +55,7 @@ def test_second_run_predicts_nothing_again(segmenter, photos, workers):
     assert summary.names == ["a", "b", "c"]
     assert summary.done_before == 0
     (problem,) = summary.problems
-    assert "bad.png is not an image that can be read" in problem
+    assert "bad.png is not an image in a supported format" in problem
     for name in summary.names:
         with Image.open(photos.with_name("out") / f"{name}.png") as mask:
             expected = SegmentationPredictor(segmenter).predict(photos / f"{name}.png").labels

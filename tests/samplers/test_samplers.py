@@ -109,7 +109,7 @@ def by_nearness(near, far):
 
 
 def of_candidates(candidates):
-    """Return each pixel's probability if the 2 least certain of some candidates are taken, and 1 of the other pixels.
+    """Return each pixel's probability if the 2 least certain candidates are taken, then 1 of the other pixels.
 
     A labelled pixel with margin m is among the 2 least certain if at most one of the m - 1 pixels with a smaller margin
     is a candidate too.

@@ -3,34 +3,16 @@
 The tests run dozens of stages. Slow work that other tests check, such as drawing plots, is cached or skipped here.
 """
 
-import functools
 import shutil
-from importlib import import_module
 
-import numpy as np
 import pytest
+from helpers.quick import quick_pictures
 from helpers.small_runs import run
 
-from hypercolumns.callbacks import MetricsCSV
-from hypercolumns.runs.results import Results
-from hypercolumns.settings import training
-from hypercolumns.visualization.panels import panels
 
-shapes = import_module("hypercolumns.data.datasets.shapes")
-draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
-
-
-@pytest.fixture(scope="module", autouse=True)  # a session scope would also patch the tests that a worker runs later
+@pytest.fixture(scope="module", autouse=True)  # a session scope would reach the tests of drawing itself
 def quick():
-    """Draw each image of the set once a session, skip the plots and shrink the panels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shapes, "draw", lambda generator: draw(*generator.bit_generator.seed_seq.entropy))
-        patch.setattr(training, "MetricsCSV", functools.partial(MetricsCSV, plot=lambda *_: None))
-        pictures = {
-            "confusion_picture": lambda *_: np.zeros((2, 2, 3), np.uint8),
-            "panels": functools.partial(panels, side=40),
-        }
-        patch.setattr(training, "Results", functools.partial(Results, **pictures))
+    with quick_pictures():
         yield
 
 

@@ -119,7 +119,7 @@ def test_full_disk_is_reported_in_one_line(extract, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(projector, "SummaryWriter", full_disk)
-    message = r"embedding can't be written .* the samples are complete, .*: free some space, or set embedding=0$"
+    message = r"embedding can't be written .* the samples themselves are complete; free some space, or set embedding=0$"
     with pytest.raises(HypercolumnsError, match=message):
         extract("embedding=20")
 

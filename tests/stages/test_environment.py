@@ -55,7 +55,8 @@ def test_commit_without_git_is_none(tmp_path, monkeypatch):
 
 def test_command_line_is_quoted_for_a_shell():
     overrides = ["data.root='a b'", "model=it's", "scale=[1,2]"]
-    assert shlex.split(command_line(overrides)) == ["python", "train.py", *overrides]
+    typed = ["data.root=a b", *overrides[1:]]
+    assert shlex.split(command_line(overrides)) == ["python", "train.py", *typed]
 
 
 def test_environment_records_versions_and_device():

@@ -136,7 +136,7 @@ class TestModel:
 
     def test_conflicting_inputs_are_refused(self):
         for settings in ([], [f"model={MODEL}", "predictions=predicted"]):
-            with pytest.raises(HypercolumnsError, match=r"stage=evaluate needs either model=.*, or predictions="):
+            with pytest.raises(HypercolumnsError, match=r"stage=evaluate needs either model=.* or predictions="):
                 run("evaluate", *settings)
         with pytest.raises(HypercolumnsError, match="masks= needs predictions="):
             run("evaluate", f"model={MODEL}", "masks=m")
@@ -157,7 +157,7 @@ class TestModel:
 
     def test_wrong_settings_are_refused(self):
         for setting, message in (
-            ("tta=1", r"tta=1 must be tta\.scales=\[\.\.\.\] and tta\.flip="),
+            ("tta=1", r"tta=1 must be a group .*; set tta\.scales=\[\.\.\.\] or tta\.flip="),
             ("+tta.foo=1", "tta=.* must be"),
             ("trainer.precision=foo", "invalid trainer settings"),
             ("bootstrap_samples=-1", "bootstrap_samples=-1 must be a whole number of at least 0"),
@@ -202,7 +202,7 @@ class TestMasks:
                 ["predictions=predicted", "masks=predicted/..", "data=voc"],
                 "have labels that are not a class|are missing",
             ),
-            (["predictions=predicted", "data=folder"], "masks= needs the names of the classes: data.classes="),
+            (["predictions=predicted", "data=folder"], "masks= needs the names of the classes; give data.classes="),
             (["predictions=predicted", "data=shapes"], "masks= needs the names of the classes"),
         ):
             with pytest.raises(HypercolumnsError, match=message):
@@ -217,11 +217,11 @@ class TestMasks:
             (lambda labels: None, r"1 files of the val split are missing: .*val_00001\.png"),
             (
                 lambda labels: labels[:-1],
-                r"val_00001\.png is \d+x\d+, the true mask .* is \d+x\d+; a prediction must have",
+                r"val_00001\.png is \d+x\d+, but the true mask .* is \d+x\d+; predict masks",
             ),
             (
                 lambda labels: np.full_like(labels, 255),
-                r"pixels are void \(255\) but labelled in the true mask; a prediction",
+                r"pixels are void \(255\) in this file, but labelled in the true mask; predict",
             ),
             (lambda labels: labels + 6, r"have labels that are not a class"),
         ],

@@ -80,7 +80,7 @@ def test_augmentations_change_only_colours(place):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("extract=2", "extract=2 is a group of settings; set one of them, extract.<name>=..."),
+        ("extract=2", "extract=2 must be a group of settings; set them one by one, extract.<name>=..."),
         ("extract.augmentations=-1", r"extract\.augmentations=-1 must be a whole number of at least 0"),
         ("extract.grayscale=2", r"extract\.grayscale=2 must be a number from 0 to 1"),
     ],
@@ -165,7 +165,7 @@ def test_named_folder_is_completed_or_refused(place):
     assert contents(only(place, "runs/shapes/rgb/samples/*")) == whole
     (place / "my samples" / "index.json").unlink()
     with pytest.raises(
-        HypercolumnsError, match=r"samples=my samples does not fit: sampler\.n is 30, this command has 4"
+        HypercolumnsError, match=r"samples=my samples does not fit this command: sampler\.n is 30, this command has 4"
     ):
         run("extract", "samples=my samples", "sampler.n=4")
     (place / "my samples" / "val-00000.json").unlink()
@@ -200,7 +200,7 @@ def test_folder_with_other_files_is_refused(place):
     (place / "photos").mkdir()
     (place / "photos" / "cat.jpg").write_bytes(b"a cat")
     for overwrite in ("overwrite=false", "overwrite=true"):
-        with pytest.raises(HypercolumnsError, match="samples=photos holds other files; name a new folder"):
+        with pytest.raises(HypercolumnsError, match="samples=photos exists but is no store; name a new or"):
             run("extract", "samples=photos", overwrite)
     assert [path.name for path in (place / "photos").iterdir()] == ["cat.jpg"]
 
@@ -252,7 +252,7 @@ def test_uncertainty_takes_least_certain_pixels(place):
     sampled = margins[tuple(stored.positions.long().T)]
     assert sampled.max() <= margins.flatten().sort().values[19] + 1e-5
 
-    message = r"samples=by a does not fit: model is \"\w+\", this command has \"\w+\""
+    message = r"samples=by a does not fit this command: model is \"\w+\", this command has \"\w+\""
     with pytest.raises(HypercolumnsError, match=message):
         run("extract", *settings, "model=b", "samples=by a")
     run("extract", *few, "model=a", "samples=of no model")  # other samplers ignore the model

@@ -112,7 +112,7 @@ def test_full_disk_keeps_complete_shards(monkeypatch, tmp_path):
     settings = [f"samples={tmp_path / 'store'}"]
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", full_disk)
-        message = r"train-00001\.safetensors can't be written .*No space left.*the same command resumes from there"
+        message = r"train-00001\.safetensors can't be written .*No space left.*run the same command again"
         with pytest.raises(HypercolumnsError, match=message):
             run("extract", *settings)
     first = Shard(tmp_path / "store", "train", 0)
@@ -149,7 +149,7 @@ def test_class_missing_from_a_split_is_reported(tmp_path, capsys, absent):
         assert "no samples of [red]dog[/] in train: the model can't learn them" in printed
         assert figures["per_class_iou"]["[red]dog[/]"] is not None
     else:
-        assert "no samples of [red]dog[/] in val: their metrics on the samples are n/a" in printed
+        assert "no samples of [red]dog[/] in val: their metrics on the val samples are n/a" in printed
         predicted = figures["per_class_iou"]["[red]dog[/]"]
         assert predicted in (0, None)
         assert predicted == 0 or "n/a: [red]dog[/] (in no mask and in no prediction)" in printed
@@ -162,15 +162,15 @@ def test_damaged_best_checkpoint_is_refused(capsys):
     best = last_checkpoints("pretrain") / "best.ckpt"
     damage(best)
     (best.parents[1] / "model.safetensors").unlink()
-    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(the checksum of .*; overwrite=true"):
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(the contents of .*; add overwrite=true"):
         run("pretrain", *settings)
     assert run("pretrain", *settings, "overwrite=true") is None
     (best.parents[1] / "model.safetensors").unlink()
     torch.save({"epoch": 1}, best)
-    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(it is not a training checkpoint\)"):
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is damaged \(it is not the checkpoint of a training\)"):
         run("pretrain", *settings)
     best.unlink()
-    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is missing; overwrite=true trains from the beginning"):
+    with pytest.raises(HypercolumnsError, match=r"best\.ckpt is missing; add overwrite=true to train again from"):
         run("pretrain", *settings)
 
 
@@ -223,7 +223,9 @@ def test_invalid_metrics_csv_is_refused(monkeypatch, content):
             run("pretrain", *settings, "overwrite=true")
     record = max(Path("runs/shapes/rgb/pretrain").glob("*/run.json"), key=os.path.getmtime)
     record.with_name("metrics.csv").write_bytes(content)
-    with pytest.raises(HypercolumnsError, match=r"metrics\.csv is not a metrics table of a training \(.*\); remove it"):
+    with pytest.raises(
+        HypercolumnsError, match=r"metrics\.csv is not the table of a training's epochs \(.*\); remove it"
+    ):
         run("pretrain", *settings)
 
 

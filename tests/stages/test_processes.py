@@ -76,7 +76,7 @@ def test_two_processes_give_the_results_of_one(tmp_path, monkeypatch):
                 assert values == pytest.approx(other_curves[name], rel=1e-5)
     done = subprocess.run(command("two", "train", "batch_size=1"), cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.decode().startswith("error: batch_size=1 counts all processes together, too few for 2 processes")
+    assert done.stderr.decode().startswith("error: batch_size=1 is too small: 2 processes share each batch, ")
 
 
 @pytest.mark.slow(seconds=75)
@@ -145,7 +145,7 @@ def test_child_processes_end_with_their_parent(monkeypatch):
 
 def test_batch_smaller_than_world_size_is_refused(monkeypatch):
     cfg = config("train", "stage=pretrain", "batch_size=3", "trainer=ddp", "trainer.accelerator=cpu")
-    with pytest.raises(HypercolumnsError, match="batch_size=3 counts all processes together, too few for 4 processes"):
+    with pytest.raises(HypercolumnsError, match="batch_size=3 is too small: 4 processes share each batch, "):
         announce_batches(cfg, type("Trainer", (), {"world_size": 4, "accumulate_grad_batches": 1})())
 
 

@@ -132,7 +132,7 @@ def test_limits_exclude_larger_subsets(rank, tmp_path):
         ),
         ("rank.components=null", "rank.components=None must be a whole number of at least 1"),
         ("rank.max_taps=0", "rank.max_taps=0 must be a whole number of at least 1"),
-        ("alignment=corners", "samples=.*store does not fit: alignment is"),
+        ("alignment=corners", "samples=.*store does not fit this command: alignment is"),
     ],
 )
 def test_wrong_settings_are_refused(rank, override, message):

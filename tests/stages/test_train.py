@@ -163,15 +163,15 @@ def test_wise_ft_skips_integer_buffers():
         ("pixels=some", "pixels=some must be all, a number of pixels per image, or sampler"),
         (
             "class_weights=heavy",
-            "class_weights=heavy is not known; choose one of none, balanced, batch, or a number",
+            "class_weights=heavy is not known; choose none, balanced, batch, or a number",
         ),
         ("class_weights=1.5", "class_weights=1.5 must be a number from 0 to 1"),
         (["loss=lovasz", "class_weights=batch"], "class_weights=batch: loss=lovasz always weighs all classes equally"),
         ("loss.label_smoothing=2", r"loss\.label_smoothing=2 must be a number from 0 to 1"),
         ("resize=5", r"resize=5 must be \[height,width\]"),
         ("init_from=nowhere", "init_from=nowhere is not a file"),
-        ("augment.crop=null", "can't be one batch; crop or resize them, or use batches of one image"),
-        ("resize=[32,32]", "resize and augment.crop or augment.scale don't go together"),
+        ("augment.crop=null", "can't form one batch; crop or resize them to one size, or use"),
+        ("resize=[32,32]", "resize can't be combined with augment.crop or augment.scale"),
         ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
         ("optimizer.lr=fast", "optimizer.lr=fast must be a number of at least 0"),
         ("optimizer.lr=1e38", r"optimizer\.lr=1e\+38 must be a number of at least 0 and below 1e\+30"),
@@ -188,7 +188,7 @@ def test_wise_ft_skips_integer_buffers():
         ("cnn.trainable=true", "cnn.trainable=True must be a number of taps"),
         ("trainer.max_epochs=0", r"trainer\.max_epochs=0 must be a whole number of at least 1"),
         ("trainer.max_epochs=abc", r"trainer\.max_epochs=abc must be a whole number of at least 1"),
-        ("trainer.limit_val_batches=0", "no epoch was scored"),
+        ("trainer.limit_val_batches=0", "no epoch was validated"),
         (
             ["trainer.max_epochs=4", "trainer.check_val_every_n_epoch=3"],
             r"trainer\.max_epochs=4 must be a multiple of trainer\.check_val_every_n_epoch=3, otherwise ",
@@ -214,7 +214,9 @@ def test_wrong_val_images_is_refused(images):
 
 
 def test_init_from_of_another_network_is_refused(sqn):
-    message = r"init_from=mine does not fit: cnn\.network is squeezenet1_0, this command has rgb; choose another"
+    message = (
+        r"init_from=mine does not fit this command: cnn\.network is squeezenet1_0, this command has rgb; choose another"
+    )
     with pytest.raises(HypercolumnsError, match=message):
         backbone(config("train", *RGB, "stage=train", "init_from=mine"), sqn)
 

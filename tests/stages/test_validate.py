@@ -267,7 +267,7 @@ class TestSkip:
         assert quarantine.drop_invalid(images, folder, max_invalid=0.29).splits["train"] == tuple(pairs[29:])
         with pytest.raises(
             ArgumentError,
-            match=r"^max_invalid=0\.28 is exceeded: 29 of 100 train .*: repair them, or raise the limit$",
+            match=r"^max_invalid=0\.28 is exceeded: 29 of 100 train .*; repair them, or raise max_invalid$",
         ):
             quarantine.drop_invalid(images, folder, max_invalid=0.28)
 
@@ -313,7 +313,7 @@ class TestSkip:
     def test_split_without_usable_images_is_refused(self, root):
         for number in range(4):
             files(root, f"val_{number:05}")[0].write_bytes(b"<html>")
-        message = r"4 of 4 val images can't be used, so the split is empty: .*quarantine\.csv: repair them$"
+        message = r"4 of 4 val images can't be used, so the split is empty: .*quarantine\.csv lists .*; repair them$"
         with pytest.raises(HypercolumnsError, match=message):
             image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=1")))
 

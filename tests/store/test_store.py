@@ -96,7 +96,7 @@ class TestReading:
 
     def test_store_of_other_format_is_refused(self, folder):
         (folder / "index.json").write_text('{"format": 99}')
-        message = r"has format 99, but this version reads format 1; make the store again"
+        message = r"has format 99, but this version of the program reads format 1; make the store again"
         with pytest.raises(HypercolumnsError, match=message) as caught:
             SampleStore(folder)
         assert re.search(r"make the store again .*stage=extract .*overwrite=true", error_line(caught.value))

@@ -77,7 +77,7 @@ def even(tmp_path, fingerprint):
 def test_swapped_shards_are_found(even):
     swap(even, "train-00000.safetensors", "train-00001.safetensors")
     assert [damage.split(".")[0] for damage in find_damage(even)] == ["train-00000", "train-00001"]
-    with pytest.raises(HypercolumnsError, match=r"train-00000\.safetensors belongs to another store or is another"):
+    with pytest.raises(HypercolumnsError, match=r"train-00000\.safetensors belongs to another store or another shard"):
         SampleStore(even).split("train").statistics()
 
 
@@ -111,7 +111,7 @@ def test_edited_index_is_found(folder):
     index["splits"]["train"][1]["rows"] += 1
     index["splits"]["train"][1]["samples_per_class"][0] += 1
     (folder / "index.json").write_text(json.dumps(index))
-    assert find_damage(folder) == ["train-00001.json does not agree with the index"]
+    assert find_damage(folder) == ["train-00001.json does not agree with index.json"]
 
 
 EDITS = {
@@ -153,7 +153,7 @@ def test_invalid_sidecar_is_made_again(folder, fingerprint, edit):
     whole = path.read_bytes()
     sidecar = json.loads(whole) | edit
     path.write_text(json.dumps({name: value for name, value in sidecar.items() if value is not None}))
-    assert damages(folder)[0].startswith("train-00001.json lacks some of")
+    assert damages(folder)[0].startswith("train-00001.json lacks one of the fields shard, ")
     write(folder, fingerprint)
     assert path.read_bytes() == whole
 
@@ -184,9 +184,15 @@ def _without_the_first(tensors):
         (lambda tensors: tensors["images"].fill_(3), "it has samples without an image"),
         (lambda tensors: tensors["images"].fill_(-1), "it has samples without an image"),
         (lambda tensors: tensors["labels"].fill_(77), "its class counts differ from those in index.json"),
-        (lambda tensors: tensors.update(labels=tensors["labels"].int()), "its arrays are not those of a shard"),
-        (lambda tensors: tensors.update(labels=tensors["labels"][1:]), "its arrays are not those of a shard"),
-        (_without_features, "its arrays are not those of a shard"),
+        (
+            lambda tensors: tensors.update(labels=tensors["labels"].int()),
+            "its tensors do not have the names, types and shapes of a shard",
+        ),
+        (
+            lambda tensors: tensors.update(labels=tensors["labels"][1:]),
+            "its tensors do not have the names, types and shapes of a shard",
+        ),
+        (_without_features, "its tensors do not have the names, types and shapes of a shard"),
         (_without_the_first, "it does not hold the 3 samples listed in index.json"),
     ],
 )

@@ -68,7 +68,7 @@ def test_layer_decay_lowers_rates_towards_image(backbone, classifier):
 
 
 def test_layer_decay_without_backbone_lr(backbone, classifier):
-    """The deepest tap then learns at the classifier's rate."""
+    """Without `backbone_lr`, the deepest tap learns at the classifier's rate."""
     by_name = groups(optimizer(ParamGroupConfig(layer_decay=0.1).groups(classifier, backbone)))
     assert by_name["backbone_3"]["lr"] == 1e-3
     assert by_name["backbone_1"]["lr"] == pytest.approx(1e-5)
@@ -99,7 +99,7 @@ def test_frozen_parameters_are_in_no_group(classifier):
 
 
 def test_every_parameter_belongs_to_one_tap(backbone):
-    """This includes parameters outside torch's layers, such as ConvNeXt's `layer_scale`."""
+    """Parameters outside torch's layers, such as ConvNeXt's `layer_scale`, belong to a tap, too."""
     convnext = Backbone("convnext_tiny", ["features.1.0.block.0", "features.1.0"], trainable="all")
     for network in (backbone, convnext):
         layers = network.tap_parameters()
@@ -130,7 +130,7 @@ def test_groups_are_deterministic(backbone, classifier):
         ({"backbone_lr": "slow"}, r"backbone_lr=slow must be a number of at least 0"),
         ({"backbone_lr": 1e38}, r"backbone_lr=1e\+38 must be a number of at least 0 and below 1e\+30"),
         ({"layer_decay": 1.5}, r"layer_decay=1\.5 must be a number from 0 to 1"),
-        ({"layer_decay": 0}, r"layer_decay=0 must be above 0, or null; the backbone's trainable=n freezes layers"),
+        ({"layer_decay": 0}, r"layer_decay=0 must be above 0 and at most 1, or null; to freeze shallow layers, set"),
         ({"no_decay_norm_and_bias": "some"}, r"no_decay_norm_and_bias=some must be true or false"),
     ],
 )

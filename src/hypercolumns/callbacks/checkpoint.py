@@ -19,7 +19,8 @@ class AtomicCheckpointIO(CheckpointIO):
     """Write checkpoints atomically, and load only tensors and plain values from them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:  # unlike a path, reports a full disk
+        # Given a path instead of an open file, torch.save would not report a full disk.
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
@@ -31,7 +32,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class RelocatableModelCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, but with a best checkpoint that is still known after a move of its folder."""
+    """Lightning's ModelCheckpoint, but a resumed training still finds the best checkpoint if its folder has moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         moved = {name: self._here(state_dict[name]) for name in state_dict if name.endswith("_model_path")}
@@ -43,10 +44,12 @@ class RelocatableModelCheckpoint(ModelCheckpoint):
 
 
 class SelfContainedCheckpoint(Callback):
-    """Add to each checkpoint what `Segmenter.load` needs in addition to the trained module's tensors.
+    """Complete each checkpoint, so that `Segmenter.load` can load the model from it.
+
+    Lightning saves the tensors of the task. This callback adds the segmenter's other tensors and its settings.
 
     Args:
-        segmenter: the segmenter whose tensors, all or some of them, are trained.
+        segmenter: the complete model; the task trains all or some of its tensors.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:

@@ -11,14 +11,16 @@ from hypercolumns.errors import check_number
 class EMAWeightAveraging(WeightAveraging):
     """Keep an exponential moving average (EMA) of the weights, and use it for validation and the saved model.
 
-    After each step, average = decay * average + (1 - decay) * weights. After n steps the decay is at most
-    (1 + n) / (10 + n): the average of a short training would otherwise keep too much of the initial weights. Frozen
-    weights stay bitwise equal; integer buffers, such as counters, are copied.
+    The average starts with the weights after the first step. After each later step, average = d * average +
+    (1 - d) * weights, where d = min(decay, (1 + n) / (10 + n)) and n is the number of steps before this one. With
+    `decay` alone, the average of a short training would keep too much of the first weights. Frozen weights and their
+    average are bitwise equal. Integer buffers, such as counters, are copied.
 
-    A checkpoint holds the average as its `state_dict`, and also the current weights, from which the training resumes.
+    A checkpoint holds the average in `state_dict`, and the current weights in `current_model_state`. A training resumes
+    from the current weights.
 
     Args:
-        decay: in [0, 1), such as 0.999; 0 disables averaging.
+        decay: in [0, 1), such as 0.999; at 0, the average equals the current weights.
 
     Raises:
         ArgumentError: if `decay` is not a number in [0, 1).
@@ -33,13 +35,13 @@ class EMAWeightAveraging(WeightAveraging):
         """Update the averages in place.
 
         Args:
-            averages: the averages.
-            weights: the current weights, one tensor per average.
-            steps: the number of steps so far, a scalar.
+            averages: the averages of the weights and buffers.
+            weights: the current weights and buffers, in the same order.
+            steps: the number of steps before this one, a scalar.
         """
         share = 1 - min(self.decay, (1 + steps.item()) / (10 + steps.item()))
         for average, weight in zip(averages, weights, strict=True):
             if average.is_floating_point():
-                average.lerp_(weight, share)  # keeps equal values bitwise equal; Lightning's weighted sum does not
+                average.lerp_(weight, share)  # keeps equal values bitwise equal; a weighted sum would not
             else:
                 average.copy_(weight)

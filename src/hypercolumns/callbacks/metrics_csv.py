@@ -1,4 +1,4 @@
-"""Write a training's metrics of each epoch to files in the run's folder."""
+"""Write the metrics of each epoch of a training to the run's folder, as a table and as curves."""
 
 import csv
 import time
@@ -17,13 +17,13 @@ LEADING = ("epoch", "step", "seconds", "train/learning_rate")
 
 
 class MetricsCSV(pl.Callback):
-    """Write `metrics.csv`, with a row per epoch and a column per metric, and plot its curves in `curves.png`.
+    """Write `metrics.csv`, with a row per epoch and a column per metric, and plot it in `curves.png` at the end.
 
-    A resumed training continues its table.
+    A resumed training continues the table. The row of an epoch that is trained again is replaced.
 
     Args:
         folder: the folder to write to.
-        plot: draws the curves of the table's rows to a path.
+        plot: draws the rows of the table as curves, to a file.
     """
 
     def __init__(self, folder: Path, plot: CurvePlot = save_curves) -> None:
@@ -36,7 +36,7 @@ class MetricsCSV(pl.Callback):
         self._start, self._validated = time.monotonic(), False
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._validated = True  # Lightning keeps old metrics in an epoch without validation
+        self._validated = True  # in an epoch without validation, Lightning keeps old val metrics
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -48,7 +48,7 @@ class MetricsCSV(pl.Callback):
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
         for name, value in trainer.callback_metrics.items():
-            known = name in row or name == "train/loss"  # Lightning's value is from the last logged step
+            known = name in row or name == "train/loss"  # train/loss is that of the last logged step, not of the epoch
             if not known and not value.isnan() and (self._validated or not name.startswith("val")):
                 row[name] = float(value)
         try:
@@ -76,7 +76,7 @@ class MetricsCSV(pl.Callback):
 
 
 def read_metrics_csv(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a `metrics.csv` without their empty cells; an empty list if there is no such file."""
+    """Read the rows of a `metrics.csv`, as {column: text} without empty cells; an empty list if there is no file."""
     if not path.is_file():
         return []
     try:
@@ -87,4 +87,6 @@ def read_metrics_csv(path: Path) -> list[dict[str, str]]:
 
 
 def _invalid_table(path: Path, error: Exception) -> HypercolumnsError:
-    return HypercolumnsError(f"{path} is not a metrics table of a training ({summarize_error(error)}); remove it")
+    return HypercolumnsError(
+        f"{path} is not the table of a training's epochs ({summarize_error(error)}); remove it and rerun the command"
+    )

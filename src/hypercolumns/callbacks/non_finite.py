@@ -11,18 +11,18 @@ from hypercolumns.errors import HypercolumnsError
 MAX_SHOWN = 8  # names of images or samples listed in a message
 REMEDY = (
     "lower the learning rate, clip the gradients, or use 32-bit instead of 16-bit precision; if no setting helps, look "
-    "at these images"
+    "at the images or samples named here"
 )
 
 
 class TerminateOnNonFinite(pl.Callback):
-    """Raise HypercolumnsError if a loss or a weight is not finite.
+    """Raise HypercolumnsError if a loss or a weight is NaN or infinite.
 
-    The loss is checked before each optimiser step, and the weights before each checkpoint, so every existing checkpoint
-    has finite weights.
+    The loss is checked before each backward pass, and the weights before a checkpoint is written, so all weights in
+    checkpoints are finite.
 
     Args:
-        data: names the images or samples of a batch, for the message.
+        data: the data module, which names the images or samples of a batch for the message.
         remedy: the advice at the end of the message.
     """
 
@@ -39,7 +39,7 @@ class TerminateOnNonFinite(pl.Callback):
             raise self._non_finite_error(trainer, f"the loss is {float(loss.detach())}")
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        # A finite loss can still have gradients that make the weights non-finite.
+        # Even if the loss is finite, its gradients can make the weights NaN or infinite.
         for name, parameter in pl_module.named_parameters():
             if not parameter.isfinite().all():
                 raise self._non_finite_error(trainer, f"{name} is not finite")

@@ -20,27 +20,28 @@ from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, pane
 from hypercolumns.visualization.plots import confusion_picture
 
 PanelDrawer = Callable[..., Image.Image]  # such as `visualization.panels.panels`
-PANEL_SIDE = 300  # longest side of a picture in pixels; TensorBoard shows four of them in a card about 400 wide
+PANEL_SIDE = 300  # maximum side of a picture, in pixels; a TensorBoard card, about 400 wide, shows two in a row
 
 
 class LabellingTask(Protocol):
-    """The attributes of a task that `PredictionPanels` reads."""
+    """The attributes that `PredictionPanels` reads from a task."""
 
     classes: tuple[str, ...]
     palette: Palette  # needed only if the validation step returns labels
-    confusion: MulticlassConfusionMatrix  # of the current validation; the task resets it at the end
+    confusion: MulticlassConfusionMatrix  # of the current validation; the task resets it afterwards
 
 
 class PredictionPanels(pl.Callback):
-    """Log pictures of some val images and the confusion matrix to TensorBoard after each validation.
+    """Log the confusion matrix and pictures of some val images to TensorBoard after each validation.
 
-    The task's validation step must return the predicted labels (B, H, W) of its batch of images. A task that returns
-    None gets only the confusion matrix.
+    The pictures need the predicted labels (B, H, W), which the task's validation step must return. If it returns None,
+    only the confusion matrix is logged. With several ranks, the pictures show images of rank zero. Without an
+    `ImageTensorBoardLogger`, nothing is logged.
 
     Args:
-        fixed: the number of evenly spread images, the same in every epoch; 0 for none.
-        worst: the number of images with the lowest mIoU; 0 for none.
-        draw: draws an image, its labels and a legend, such as `visualization.panels.panels`.
+        fixed: the number of evenly spread val batches, each of one image, to show in every epoch; 0 for none.
+        worst: the number of images to show whose mIoU is lowest; 0 for none.
+        draw: draws an image with its true and its predicted labels; called like `visualization.panels.panels`.
 
     Raises:
         ArgumentError: if a number is negative or not an integer.
@@ -53,7 +54,7 @@ class PredictionPanels(pl.Callback):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._fixed: list[LabelledImage] = []
-        self._worst: list[tuple[float, str, LabelledImage]] = []  # a heap; the best of them comes first
+        self._worst: list[tuple[float, str, LabelledImage]] = []  # a heap, whose first entry has the highest mIoU
 
     def on_validation_batch_end(
         self,
@@ -81,7 +82,7 @@ class PredictionPanels(pl.Callback):
                     (heapq.heappushpop if full else heapq.heappush)(self._worst, (-miou, id, labelled))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # The task resets its confusion matrix after this.
+        # Lightning calls this hook before the task's hook, which resets the confusion matrix.
         task = cast(LabellingTask, pl_module)
         counts = task.confusion.compute()  # summed over all ranks, so every rank must call it
         if not trainer.is_global_zero or not isinstance(trainer.logger, ImageTensorBoardLogger):

@@ -1,4 +1,4 @@
-"""Show the progress and the main metrics of a training or a scoring."""
+"""Show the progress of a training with its main metrics, or of the scoring of images."""
 
 import time
 from typing import Any
@@ -9,7 +9,10 @@ from hypercolumns.runtime.progress import ProgressBar
 
 
 class TrainingProgressBar(pl.Callback):
-    """Show one progress bar over all epochs, and print a line with the metrics after each epoch."""
+    """Show the progress of a training, or of the scoring of images by `Trainer.test`.
+
+    A training has one bar for all epochs, and prints a line with its metrics after each epoch.
+    """
 
     _bar: ProgressBar | None = None
 
@@ -71,7 +74,7 @@ class TrainingProgressBar(pl.Callback):
 
 
 def _format_metrics(trainer: pl.Trainer, validated: bool = True) -> str:
-    """Format the metrics that the task logs with `prog_bar=True`; skip val metrics of an earlier epoch."""
+    """Format the metrics that the task logs with `prog_bar=True`, without val metrics if `validated` is false."""
     metrics = {
         name: value
         for name, value in trainer.progress_bar_metrics.items()

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import pytorch_lightning as pl
 
-ShouldPrune = Callable[[int, float], bool]  # takes an epoch, counted from 0, and its metric; higher is better
+# Takes an epoch, counted from 0, and its metric (higher is better), and returns whether to stop the trial.
+ShouldPrune = Callable[[int, float], bool]
 
 
 class PrunedError(Exception):
-    """The search stopped a trial, because its metric was worse than that of other trials."""
+    """The search stopped a trial early, because of its metric."""
 
 
 class PrunableStage(NamedTuple):
-    """The stage of a trial that may be stopped early, and the function that decides."""
+    """The stage of a trial that the search can stop early, and the function that decides whether to stop it."""
 
     stage: str
     should_prune: ShouldPrune
@@ -35,10 +36,11 @@ def search_trial(stage: str, should_prune: ShouldPrune) -> Iterator[None]:
 
 
 class SearchPruning(pl.Callback):
-    """Report the monitored metric to the search after each epoch; stop the trial if the search says so.
+    """Report the monitored metric of each validated epoch to the search, and stop the trial if the search says so.
 
-    It raises PrunedError before the next epoch. The checkpoint of the epoch is already written by then, so the same
-    settings can be resumed later.
+    To stop the trial, the callback raises PrunedError at the start of the next epoch. The checkpoint of the reported
+    epoch exists by then, so the same settings can be resumed later. Outside the `with` block of `search_trial`, or if
+    the block names another stage, the callback does nothing.
 
     Args:
         stage: the stage that trains.

@@ -21,7 +21,8 @@ NEW, LAST, PREVIOUS = "new.ckpt", "last.ckpt", "previous.ckpt"
 def resume_point(folder: Path) -> Path | None:
     """Return the newest undamaged checkpoint of `ResumeCheckpoint` in a folder; None if there is none.
 
-    A damaged checkpoint is reported and renamed, because it would otherwise replace the good one as `previous.ckpt`.
+    A damaged checkpoint is reported and renamed. A damaged `last.ckpt` would otherwise become `previous.ckpt` at the
+    next checkpoint, in place of an undamaged one.
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
@@ -31,7 +32,8 @@ def resume_point(folder: Path) -> Path | None:
             aside = path.with_suffix(".damaged")
             path.replace(aside)
             console.print(
-                f"{path} is damaged ({damage}) and was renamed to {aside.name}; resuming from the checkpoint before it",
+                f"{path} is damaged ({damage}), so it was renamed to {aside.name}; the training resumes from the "
+                f"checkpoint before it or, if there is none, starts again",
                 markup=False,
             )
     return None
@@ -40,17 +42,17 @@ def resume_point(folder: Path) -> Path | None:
 class ResumeCheckpoint(Checkpoint):
     """Save the last two states of a training, `last.ckpt` and `previous.ckpt`, to resume from.
 
-    A checkpoint is saved at the end of each epoch, after a step once `minutes` have passed, and after the step in which
-    a stop signal arrives (Ctrl-C, SIGTERM, SIGUSR1); the training then stops. A second signal, or a signal during
-    validation, stops the training at once and loses the steps since the last checkpoint.
+    A checkpoint is saved at the end of each epoch, and after a step if the last checkpoint is more than `minutes` old.
+    After a stop signal (Ctrl-C, SIGTERM, SIGUSR1), the training finishes its step, saves a checkpoint and stops. A
+    second signal, or a signal during validation, stops it at once and loses the steps since the last checkpoint.
 
     Args:
         folder: the folder to save to.
-        minutes: how many minutes of work an interruption may lose.
-        data: the data module; its position within the epoch is saved too.
+        minutes: the time between two checkpoints within an epoch, in minutes. A kill loses about this much work.
+        data: the data module, whose position within the epoch is part of each checkpoint.
 
     Attributes:
-        began: whether the training has started, and so has accepted the checkpoint from which it resumes.
+        began: whether the training has started. If it resumes, Lightning has then loaded its checkpoint without error.
     """
 
     def __init__(self, folder: Path, minutes: float, data: ResumableDataModule) -> None:
@@ -66,7 +68,7 @@ class ResumeCheckpoint(Checkpoint):
     ) -> None:
         done = batch_idx + 1
         if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:
-            return  # the end of the epoch saves anyway; gradients are still being accumulated within a step
+            return  # on_train_epoch_end saves after the last batch; accumulated gradients can't be saved
         due = time.monotonic() - self._saved > self.minutes * 60
         stop_signal, due_on_any_rank = max_over_ranks(self._signal, int(due), device=pl_module.device)
         if stop_signal or due_on_any_rank:

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 
 class ImageTensorBoardLogger(TensorBoardLogger):
-    """Lightning's TensorBoardLogger with pictures. It skips NaNs and the epoch number, which would add a chart."""
+    """Lightning's TensorBoardLogger, but it can log pictures, and leaves out NaN values and the number of the epoch."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         shown = {name: value for name, value in metrics.items() if name != "epoch" and not math.isnan(value)}
@@ -21,12 +21,12 @@ class ImageTensorBoardLogger(TensorBoardLogger):
         """Log a picture.
 
         Args:
-            name: the picture's name; TensorBoard groups names by the part before the slash.
+            name: the picture's name; TensorBoard shows pictures together whose names are equal up to the slash.
             picture: the contents of a PNG file.
             step: the training step.
         """
         with Image.open(io.BytesIO(picture)) as opened:
             width, height = opened.size
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=picture)
-        experiment: Any = self.experiment  # its add_image would compress the picture again
+        experiment: Any = self.experiment  # `experiment.add_image` would compress the picture again
         experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 
 class Throughput(pl.Callback):
-    """Log the images or samples per second of each epoch; data loading counts, validation does not."""
+    """Log how many images or samples an epoch trains on per second; the time includes data loading, not validation."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call this hook for a resumed epoch

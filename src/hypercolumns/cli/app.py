@@ -18,17 +18,18 @@ from hypercolumns.runtime import signals
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
-NOT_RESUMABLE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # they write nothing before their end
+NOT_RESUMABLE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # stages that write nothing before they end
 
 
 def run(main: Callable[[], object]) -> None:
     """Run a Hydra application on the command line's arguments.
 
-    An error that the user can fix prints one line and exits with code 2; a bug keeps its traceback.
+    An error that the user can fix ends the program with one line and the exit code of `exit_on_user_error`, an
+    interruption with one line and 128 + the signal's number. A bug keeps its traceback.
     """
     sys.argv[1:] = stable_sweep_name(quote_paths(sys.argv[1:]))
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, "256")  # torch's 1024 takes up to 1 GB: each new image size adds entries
+        os.environ.setdefault(cache, "256")  # torch's 1024 entries take up to 1 GB: each new image size adds some
     signals.handle_stop_signals(signals.exit_on_signal)
     threading.excepthook = _print_thread_error
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its errors and exit otherwise, instead of raising them
@@ -49,7 +50,7 @@ def run(main: Callable[[], object]) -> None:
 def exits_on_user_error(task: Task) -> Task:
     """Decorate a Hydra task: exit on an error that the user can fix, before Hydra adds its own output.
 
-    A job of a sweep raises the error, and the sweep handles it.
+    In a job of a sweep, the error is raised instead, and the sweep handles it.
     """
 
     @functools.wraps(task)
@@ -65,7 +66,7 @@ def exits_on_user_error(task: Task) -> Task:
 
 
 def exit_on_user_error(error: Exception) -> None:
-    """Print an error that the user can fix as one line and exit; return if the error is a bug.
+    """Print the error as one line and exit if the user can fix it; return if it is a bug.
 
     The exit code is 1 for a `BadDataError`, the result of a check that the user asked for, and 2 otherwise.
     """
@@ -76,6 +77,6 @@ def exit_on_user_error(error: Exception) -> None:
 
 
 def _print_thread_error(failed: threading.ExceptHookArgs) -> None:
-    """Print a thread's traceback, unless the disk is full: TensorBoard's writer re-raises that in the main thread."""
+    """Print a thread's traceback, except for a full disk: TensorBoard raises that error again in the main thread."""
     if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in DISK_FULL):
         threading.__excepthook__(failed)

@@ -1,4 +1,4 @@
-"""Turn exceptions into one line that says what to fix."""
+"""Turn an exception into one line that says what to fix."""
 
 import difflib
 import errno
@@ -30,15 +30,15 @@ from hypercolumns.errors import (
 )
 from hypercolumns.settings.schema import not_taken, setting_of, stages_named, stages_of
 
-REMEDIES = {  # what the user can type, by error class: the library does not know the settings
+REMEDIES = {  # what the user can type, by class of error; the library does not know the command's settings
     InvalidFileError: "stage=validate lists all invalid files; data.on_bad=skip leaves their images out",
     StoreError: "run stage=extract with the same settings to complete the store, or with overwrite=true to rebuild it",
 }
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 RESUME = "and the same command resumes from here"
 LESS_MEMORY = (
-    "lower batch_size or max_window_pixels (pixels per forward pass of the CNN), in stage train also augment.crop or "
-    "pixels; trainer.precision=bf16-mixed (predict.py: precision=bf16) halves the memory"
+    "lower batch_size, max_window_pixels (pixels that the CNN processes at once) or, in stage train, augment.crop or "
+    "pixels; trainer.precision=bf16-mixed (in predict.py precision=bf16) halves the memory"
 )
 WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"
 
@@ -46,7 +46,7 @@ WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus 
 def error_line(error: BaseException) -> str | None:
     """Return the line that tells the user what to fix, or None if the error is a bug of the program.
 
-    Line breaks and other control characters, which file names may contain, are escaped as in Python.
+    Line breaks and other control characters, which file names can contain, are escaped as in Python.
     """
     line = _describe(error)
     return line and escape_control_chars(line)
@@ -72,14 +72,18 @@ def _describe(error: BaseException) -> str | None:
         return f"invalid {group}settings: {' '.join(str(innermost).split())}"
     if isinstance(innermost, OSError) and innermost.filename and innermost.errno not in DISK_FULL:
         refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
-        remedy = "; make it accessible, or choose another path (runs=, out=, data.root=)" if refused else ""
+        remedy = "; make it accessible, or set another path (runs, out, data.root)" if refused else ""
         return f"{innermost.filename}: {innermost.strerror}{remedy}"
     if str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
-        return "a settings group, such as data or optimizer, must name one of its files; --help lists them"
+        return (
+            "a part of the config, such as data or optimizer, must be set to the name of a file; --help lists the files"
+        )
     if isinstance(innermost, HydraException | OmegaConfBaseException):
         return _describe_hydra(str(error))
     if "YAMLError" in class_names(innermost):  # includes tags that name Python objects, which are never built
-        return f"a config file can't be read ({' '.join(str(innermost).split())}); use settings with plain values only"
+        return (
+            f"a config file can't be read ({' '.join(str(innermost).split())}); correct it, and use only plain values"
+        )
     if isinstance(innermost, UnicodeDecodeError) and (file := _config_being_read(innermost)):
         return f"{file} can't be read ({innermost}); save it as UTF-8"
     if "MisconfigurationException" in class_names(innermost):
@@ -125,7 +129,7 @@ def _describe_machine(error: BaseException) -> str | None:
 
 
 def _describe_lightning(message: str) -> str:
-    """Put Lightning's message on one line, and name the setting."""
+    """Put a message of Lightning on one line; name the setting `monitor` if its metric is unknown."""
     unknown = re.search(r"\(monitor='([^']*)'\).*returned metrics: \[(.*?)\]", message, re.DOTALL)
     if unknown:
         metrics = sorted(name for name in re.findall(r"'([^']*)'", unknown[2]) if name.startswith("val/"))
@@ -134,7 +138,7 @@ def _describe_lightning(message: str) -> str:
 
 
 def _config_being_read(error: BaseException) -> str | None:
-    """Return the config file that Hydra was reading when the error was raised; None if it was reading none.
+    """Return the config file that Hydra was reading when the error was raised; None if Hydra was not reading a file.
 
     The error itself does not name the file.
     """
@@ -145,7 +149,7 @@ def _config_being_read(error: BaseException) -> str | None:
 
 
 def _describe_hydra(message: str) -> str:
-    """Put Hydra's message on one line, without its internal details."""
+    """Put a message of Hydra on one line, without internal details."""
     unmatched = re.match(r"(?:In '(\w+)/[^']*': )?Could not override '([^'@]+)'", message)
     if unmatched and (line := _of_other_stage(unmatched[1] or unmatched[2])) is not None:
         return line

@@ -13,13 +13,14 @@ PATH_SETTINGS = {
     *(setting.name for setting in PREDICT_SETTINGS if setting.path),
 }
 MULTIRUN_FLAGS = ("-m", "--multirun")
-NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # settings that do not change a sweep's identity
+NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # beginnings of arguments that are not hashed
 
 
 def stable_sweep_name(arguments: Sequence[str]) -> list[str]:
-    """Add a job name to the arguments of a sweep: a hash of its settings, whatever their order.
+    """Name a sweep: add `hydra.job.name`, a hash of the settings that does not depend on their order.
 
-    `-m` moves to the front, because Hydra expects the settings next to each other. Other arguments are unchanged.
+    The flag `-m` moves to the front, because Hydra expects the settings next to each other. A job name among the
+    arguments is kept. The arguments of a command that is not a sweep stay as they are.
     """
     if not is_sweep(arguments):
         return list(arguments)
@@ -45,15 +46,15 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 def quote_paths(arguments: Sequence[str]) -> list[str]:
     """Quote the values of path and pattern settings for Hydra, so that users can type any file name.
 
-    Values stay unquoted if they are null or already quoted, and if they are a list or a sweep (a,b after -m), unless a
-    file has exactly that name.
+    A value stays unquoted if it is null, empty or already quoted. So does a list, or a,b in a sweep, unless a file has
+    exactly that name.
     """
     sweep = is_sweep(arguments)
     quoted = []
     for argument in arguments:
         setting, equals, value = argument.partition("=")
         if equals and setting.lstrip("+") in PATH_SETTINGS and not _is_for_hydra(value, sweep):
-            if setting == "runs":  # Hydra makes a folder there too, and does not expand ~
+            if setting == "runs":  # Hydra also makes a folder in runs, but does not expand ~
                 value = os.path.expanduser(value)
             escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
             argument = f"{setting}='{escaped}'".replace("${", "\\${")

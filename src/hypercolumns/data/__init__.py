@@ -1,7 +1,6 @@
-"""Images with masks, and sampled hypercolumns, as Lightning data modules.
+"""Data sets of images with masks, and Lightning data modules for these images and for stores of samples.
 
-The public names are imported on first access, so importing a module of this package that does not need Lightning does
-not load Lightning.
+A public name is imported when it is first used. Lightning is therefore loaded only with the names that need it.
 """
 
 import importlib
@@ -70,5 +69,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names as well, imported or not."""
+    """List the names of the module, including public names that are not imported yet."""
     return sorted({*globals(), *__all__})

@@ -13,21 +13,21 @@ from hypercolumns.data.shuffling import shuffled_rows
 from hypercolumns.runtime import randomness
 
 
-class SampleBatchSampler(Sampler[Any]):  # DataLoader's type hints do not allow batches that are tensors
-    """Batch sampler over shuffled rows that yields this rank's part of each mini-batch.
+class SampleBatchSampler(Sampler[Any]):  # Any, because DataLoader's type hints do not allow tensors as batches
+    """Batch sampler that yields this rank's part of each mini-batch of rows, shuffled or in the order on disk.
 
-    Together the ranks take every row once per epoch, in the same number of steps as a single process. The parts of a
-    mini-batch differ by at most one row. The shuffled order decides which rows share a batch. Within a batch the row
-    numbers are sorted, because the disk reads ascending rows faster.
+    Together the ranks take every row once per epoch, in the same number of steps as a single process. The ranks' parts
+    of a mini-batch differ in size by at most one row. The shuffled order decides which rows share a mini-batch. Within
+    a part the row numbers ascend, because the disk reads ascending rows faster.
 
     Args:
         rows: the number of rows of the store.
         batch_size: the largest number of rows in a mini-batch, over all ranks together.
         seed: the seed of the shuffled order; None takes the rows in the order on disk.
-        epoch: the number of the epoch. Each epoch has another shuffled order.
+        epoch: the number of the epoch. Each epoch has a different shuffled order.
         rank: the rank of this process.
         world_size: the number of ranks.
-        done: the number of batches to skip at the start, which were taken before an interruption.
+        done: the number of batches to skip at the start, because they were taken before an interruption.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class SampleBatchSampler(Sampler[Any]):  # DataLoader's type hints do not allow 
         self.steps = math.ceil(rows / batch_size)
 
     def __len__(self) -> int:
-        """Return the number of batches of the whole epoch, skipped ones included."""
+        """Return the number of batches of the whole epoch, including the skipped batches."""
         return self.steps
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the row numbers of each batch, (N,) int64."""
+        """Yield the ascending row numbers of this rank's part of each mini-batch, (N,) int64."""
         pieces = self.steps * self.world_size
         for step in range(self.done, self.steps):
             piece = step * self.world_size + self.rank
@@ -58,25 +58,26 @@ class SampleBatchSampler(Sampler[Any]):  # DataLoader's type hints do not allow 
                 yield torch.arange(start, stop)
             else:
                 rows = shuffled_rows(self.rows, self.seed, self.epoch, start, stop)
-                yield torch.from_numpy(np.sort(rows.numpy()))  # several times faster than torch's sort
+                yield torch.from_numpy(np.sort(rows.numpy()))  # NumPy sorts several times faster than torch
 
 
 class GroupedBatchSampler(Sampler[Any]):
-    """Batch sampler whose batches draw from at most `images` images each.
+    """Batch sampler whose mini-batches take rows from at most `images` images each.
 
-    Images with rows are shuffled and cut into groups. Each group's rows are shuffled and batched as in
-    `SampleBatchSampler`. Small groups give small batches, even empty ones on some ranks, so epochs may differ by a few
-    steps. The memory grows with the number of images, not with the number of rows.
+    The images that have rows are shuffled and divided into sets of up to `images` images. The rows of each set are
+    shuffled and batched as in `SampleBatchSampler`. A set with few rows gives small batches, which may be empty on some
+    ranks. The number of steps may differ by a few from epoch to epoch. The memory grows with the number of images, not
+    with the number of rows.
 
     Args:
         rows: (I,) int64, the number of rows of each image, in the order of the store.
         images: the largest number of images in a mini-batch.
         batch_size: the largest number of rows in a mini-batch, over all ranks together.
-        seed: the seed of the order of the images, and of the rows in each group.
-        epoch: the number of the epoch. Each epoch has another shuffled order.
+        seed: the seed of the order of the images, and of the order of the rows in each set.
+        epoch: the number of the epoch. Each epoch has a different shuffled order.
         rank: the rank of this process.
         world_size: the number of ranks.
-        done: the number of batches to skip at the start, which were taken before an interruption.
+        done: the number of batches to skip at the start, because they were taken before an interruption.
     """
 
     def __init__(
@@ -103,11 +104,11 @@ class GroupedBatchSampler(Sampler[Any]):
             self.batches.append(batches)
 
     def __len__(self) -> int:
-        """Return the number of batches of the whole epoch, skipped ones included."""
+        """Return the number of batches of the whole epoch, including the skipped batches."""
         return sum(map(len, self.batches))
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the ascending row numbers of each batch, (N,) int64."""
+        """Yield the ascending row numbers of this rank's part of each mini-batch, (N,) int64."""
         for group, batches in zip(self.groups, self.batches, strict=True):
             images = group.sort().values
             edges = zip(self.starts[images].tolist(), self.stops[images].tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Check the files of a data set: find those that can't be used, and count the pixels of each class in the others."""
+"""Checks of the files of a data set, which decode the files or read only their headers."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,16 +29,17 @@ from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime.progress import ProgressBar
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
-MAX_LISTED_PROBLEMS = 10  # longest list in a message
+MAX_LISTED_PROBLEMS = 10  # problems listed in a message
 
 
 class FileProblem(NamedTuple):
-    """A file that can't be used.
+    """A reason why a file can't be used.
 
     Attributes:
-        file: the path.
+        file: the path of the file.
         problem: what is wrong with the file.
-        lasting: true if the problem lasts until the file changes; false if the operating system refused to read it.
+        lasting: true if the problem lasts until the file changes; false if the operating system refused to read the
+            file, which may then be valid.
     """
 
     file: str
@@ -52,7 +53,7 @@ class ProblemRow(NamedTuple):
     Attributes:
         split: the split that lists the file.
         id: the id of the image-mask pair.
-        file: the path.
+        file: the path of the image or mask.
         problem: what is wrong with the file.
     """
 
@@ -77,7 +78,7 @@ class FileCheck(NamedTuple):
 
 
 class FileCheckDataset(Dataset[FileCheck]):
-    """Dataset of the checks of image-mask pairs. A check decodes both files as the stages do.
+    """Dataset whose items are the checks of image-mask pairs. A check decodes both files, as the stages do.
 
     Args:
         pairs: the pairs to check.
@@ -93,7 +94,7 @@ class FileCheckDataset(Dataset[FileCheck]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> FileCheck:
-        """Check a pair. Problems with its files are returned, not raised."""
+        """Check a pair. A problem with a file is part of the result, not an error."""
         pair, counts = self.pairs[index], []
 
         def count_labels() -> PixelShape:
@@ -110,7 +111,7 @@ def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_worker
     """Decode image-mask pairs and check them.
 
     Args:
-        images: the data set, for its classes and colours.
+        images: the data set; only its classes and colours are used.
         pairs: the pairs to check.
         num_workers: the number of worker processes; 0 decodes in this process.
 
@@ -126,11 +127,13 @@ def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_worker
 
 
 def check_headers(images: DatasetIndex) -> None:
-    """Check the first bytes of every file without decoding it, which takes a few tenths of a millisecond per pair.
+    """Check the header of every file of a data set, without decoding the file.
+
+    This takes a few tenths of a millisecond per pair.
 
     Raises:
         InvalidFileError: if files are missing, empty, not images, of an unsupported kind or too large, or if a mask and
-            its image differ in size. The message names the files.
+            its image differ in size. The message names the first ten files.
     """
     problems = []
     with ProgressBar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
@@ -140,12 +143,12 @@ def check_headers(images: DatasetIndex) -> None:
     if problems:
         raise InvalidFileError(
             f"data {images.name}: {len(problems)} files can't be used: {format_problems(problems)}. Repair "
-            f"or remove them"
+            f"these files, or remove their images from the data set"
         )
 
 
 def format_problems(problems: Sequence[FileProblem]) -> str:
-    """List the first ten problems and the number of the others."""
+    """Format problems for a message: the first ten, and the number of the others."""
     more = f"; and {len(problems) - MAX_LISTED_PROBLEMS} more" if len(problems) > MAX_LISTED_PROBLEMS else ""
     return "; ".join(f"{problem.file} {problem.problem}" for problem in problems[:MAX_LISTED_PROBLEMS]) + more
 
@@ -166,7 +169,7 @@ def problem_rows(images: DatasetIndex, problems: Mapping[str, Sequence[Sequence[
 
 
 def write_problems(path: Path, rows: Sequence[ProblemRow]) -> None:
-    """Write the files that can't be used to a CSV file, one row per problem."""
+    """Write a CSV file with one row per problem."""
     write_csv(path, ProblemRow._fields, [[escape_control_chars(cell) for cell in row] for row in rows])
 
 
@@ -175,10 +178,10 @@ def _problems(
     read_mask_size: Callable[[], PixelShape],
     read_image_size: Callable[[PixelShape | None], PixelShape],
 ) -> tuple[list[FileProblem], PixelShape]:
-    """Collect the problems of a pair, and the size of its image.
+    """Collect the problems of a pair, and the (height, width) of its image: () if the image can't be used.
 
-    `read_mask_size` returns (height, width) of the mask. `read_image_size` returns that of the image, given the mask's
-    size if it is known. Both raise HypercolumnsError if the file can't be used.
+    `read_mask_size` returns the mask's (height, width). `read_image_size` takes this size, or None if the mask can't be
+    used, and returns the image's (height, width). Both raise HypercolumnsError if their file can't be used.
     """
     problems: list[FileProblem] = []
     of_mask: PixelShape | None = None

@@ -1,4 +1,4 @@
-"""Text files that list a data set's images, classes or colours."""
+"""Readers of the text files that list a data set's images, classes or colours."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ def read_ids(path: Path, name: str) -> list[str]:
     """Read the image ids of a split from a text file, one per line.
 
     Raises:
-        ArgumentError: if the file can't be read or is empty; the message begins with `name`.
+        ArgumentError: if the file can't be read or lists no id; the message begins with `name`.
     """
     ids = read_lines(path, name)
     if not ids:
-        raise ArgumentError(f"{name}: {path} lists no images; write one name per line, without suffix")
+        raise ArgumentError(f"{name}: {path} lists no images; write one image per line, by its name without suffix")
     return ids
 
 
@@ -28,20 +28,26 @@ def read_classes(path: str | Path) -> list[str]:
     """
     names = read_lines(expand_path("classes", path), "classes")
     if not 0 < len(names) <= IGNORE_INDEX:
-        raise ArgumentError(f"classes={path} holds {len(names)} names; expected 1 to {IGNORE_INDEX}, one per line")
+        raise ArgumentError(
+            f"classes={path} holds {len(names)} class names; expected 1 to {IGNORE_INDEX}, one per line"
+        )
     invalid = [name for name in names if not is_class_name(name)]
     if invalid:
-        raise ArgumentError(f"classes={path} holds control characters in {shorten_list(invalid)}; remove them")
+        raise ArgumentError(
+            f"classes={path} holds names with control characters ({shorten_list(invalid)}); remove these characters"
+        )
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise ArgumentError(f"classes={path} holds {shorten_list(doubled)} twice; give each class its own name")
+        raise ArgumentError(
+            f"classes={path} repeats class names ({shorten_list(doubled)}); give each class a different name"
+        )
     return names
 
 
 def read_palette(path: str | Path | None, classes: int) -> Palette:
-    """Read the colours of the classes from a text file, one `R G B` per line, in the order of the class indices.
+    """Read the colours of the classes from a text file; without a file (`path` is None) they are Pascal VOC's.
 
-    Without a file (`path` is None) the colours are Pascal VOC's.
+    The file has one line `R G B` per class, each number from 0 to 255, in the order of the class indices.
 
     Raises:
         ArgumentError: if the file can't be read, a line is not a colour, a colour occurs twice, or the number of
@@ -56,6 +62,7 @@ def read_palette(path: str | Path | None, classes: int) -> Palette:
             raise ArgumentError(f"palette={path}: {line} is not a colour; expected R G B, each from 0 to 255")
     if len(colours) != classes or len(set(colours)) != classes:
         raise ArgumentError(
-            f"palette={path} holds {len(set(colours))} different colours; expected one for each of {classes} classes"
+            f"palette={path} holds {len(colours)} lines with {len(set(colours))} different colours; expected "
+            f"{classes} lines, with a different colour for each class"
         )
     return tuple((red, green, blue) for red, green, blue in colours)

@@ -1,4 +1,4 @@
-"""Groups of images by their ids, such as the frames of one drive or the pictures of one patient."""
+"""Groups of images, such as the frames of one drive, found by a regular expression on the images' ids."""
 
 import re
 from collections.abc import Sequence
@@ -9,20 +9,21 @@ ImageGroup = tuple[str | None, ...]
 
 
 def group_ids(ids: Sequence[str], pattern: str, name: str) -> list[ImageGroup]:
-    """Determine the group of each image by a regular expression on its id.
+    """Determine the group of each image from its id, by a regular expression.
 
-    The group is the tuple of the pattern's capturing groups or, if the pattern has none, the whole match.
+    The group is the tuple of the texts that the pattern's capturing groups match; a capturing group that takes no part
+    in the match gives None. A pattern without capturing groups gives a tuple of one text, the whole match.
 
     Args:
         ids: the ids of the images.
-        pattern: the regular expression, which may match anywhere in an id.
-        name: the argument's name in the error message.
+        pattern: the regular expression. The match may begin anywhere in an id.
+        name: what error messages call the pattern, such as `group_pattern`.
 
     Returns:
         The group of each id, in the same order.
 
     Raises:
-        ArgumentError: if the pattern is not a valid regular expression, or does not match an id.
+        ArgumentError: if the pattern is not a valid regular expression, or does not match every id.
     """
     check_pattern(name, pattern)
     matches = [re.search(pattern, id) for id in ids]
@@ -33,5 +34,5 @@ def group_ids(ids: Sequence[str], pattern: str, name: str) -> list[ImageGroup]:
 
 
 def group_name(group: ImageGroup) -> str:
-    """Join the parts of a group by hyphens, for display and for `val_group`."""
+    """Name a group as in `val_group`: its parts, joined by hyphens. A part that is None becomes an empty text."""
     return "-".join(part or "" for part in group)

@@ -1,4 +1,4 @@
-"""The index of a data set: the paths of its images and masks, its splits and its classes."""
+"""The index of a data set: its classes, its splits, and the files of its images and masks."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ from hypercolumns.labels import Palette
 
 @dataclass(frozen=True)
 class ImageMaskPair:
-    """An image and its mask.
+    """The files of an image and its mask.
 
     Attributes:
         id: the image's path below the folder of images, without suffix.
@@ -37,10 +37,10 @@ class ImageMaskPair:
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """Images with masks, in the splits `train` and `val`.
+    """A data set: its classes, and the image-mask pairs of its splits `train` and `val`.
 
     Attributes:
-        name: the name in messages, and of the folder of the runs on this data set.
+        name: the name of the data set, and of the folder of its runs.
         classes: the class names, in the order of the class indices in the masks.
         palette: the colours of the classes, in the same order.
         splits: the image-mask pairs of each split, in order.
@@ -52,10 +52,11 @@ class DatasetIndex:
     splits: Mapping[str, tuple[ImageMaskPair, ...]]
 
     def fingerprint(self) -> dict[str, object]:
-        """Identify the data set by its content, wherever it is stored.
+        """Describe the content of the data set, independently of where it is stored.
 
         Returns:
-            The class names, the colours and, for each split, a hash of all ids and file contents.
+            The class names as `classes`, the colours as `palette` and, under the name of each split, a hash of its ids
+            and of the contents of its files.
         """
         classes = {"classes": list(self.classes), "palette": [list(colour) for colour in self.palette]}
         return classes | {split: _hash(pairs) for split, pairs in self.splits.items()}
@@ -64,7 +65,7 @@ class DatasetIndex:
 def make_index(
     name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[ImageMaskPair]]
 ) -> DatasetIndex:
-    """Make an index after checking its lists; the files themselves are not opened.
+    """Make the index of a data set after checking the lists of its splits. The files are not opened.
 
     Args:
         name: the data set's name, which must be usable as a folder name.
@@ -76,8 +77,9 @@ def make_index(
         The index.
 
     Raises:
-        HypercolumnsError: if a split is empty, or if an id occurs twice in a split, points outside the data set's
-            folder, is not a normalised path, or is not UTF-8.
+        ArgumentError: if `name` can't be the name of a folder.
+        HypercolumnsError: if a split is empty, or if an id occurs twice in a split, leads out of the folder of images,
+            is not a normalised path, or is not UTF-8.
     """
     check_folder_name("name", name)
     for split, pairs in splits.items():
@@ -87,41 +89,42 @@ def make_index(
         repeated = sorted(id for id, count in counts.items() if count > 1)
         if repeated:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists {shorten_list(repeated)} twice; list each image once"
+                f"data {name}: the {split} split repeats images ({shorten_list(repeated)}); list each image once"
             )
         outside = [id for id in counts if PurePath(id).is_absolute() or ".." in PurePath(id).parts]
         if outside:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists {shorten_list(outside)}, outside its folder; names must be "
-                f"relative to the folder, without a leading slash and without .."
+                f"data {name}: the {split} split lists paths out of the folder of images ({shorten_list(outside)}); "
+                f"write paths relative to this folder, without a leading slash and without .."
             )
         irregular = [id for id in counts if PurePath(id).as_posix() != id]
         if irregular:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists {shorten_list(irregular)}; write "
-                f"{PurePath(irregular[0]).as_posix()} and so on: an image must have only one name"
+                f"data {name}: the {split} split lists paths that are not normalised ({shorten_list(irregular)}); "
+                f"leave out ./ and extra slashes, as in {PurePath(irregular[0]).as_posix()}"
             )
         not_utf8 = [id for id in counts if not _is_utf8(id)]
         if not_utf8:
             raise HypercolumnsError(
-                f"data {name}: names of the {split} split are not UTF-8 ({shorten_list(not_utf8)}); rename the files"
+                f"data {name}: image names of the {split} split are not UTF-8 ({shorten_list(not_utf8)}); rename "
+                f"the files"
             )
     return DatasetIndex(name, tuple(classes), palette, {split: tuple(pairs) for split, pairs in splits.items()})
 
 
 def check_present(images: DatasetIndex) -> None:
-    """Raise HypercolumnsError if image or mask files are missing; the message names them."""
+    """Raise HypercolumnsError if image or mask files are missing; the message names the first ten."""
     for split, pairs in images.splits.items():
         missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not os.path.isfile(path)]
         if missing:
             raise HypercolumnsError(
                 f"data {images.name}: {len(missing)} files of the {split} split are missing: {shorten_list(missing)}; "
-                f"add them or remove their images from the list"
+                f"add these files, or remove their images from the split"
             )
 
 
 def read_example(pair: ImageMaskPair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
-    """Read an image and its mask as `read_pair` does, and distinguish invalid files from unreadable ones.
+    """Read an image and its mask by `read_pair`, but distinguish invalid files from files that can't be read now.
 
     Args:
         pair: the files to read.
@@ -132,7 +135,7 @@ def read_example(pair: ImageMaskPair, palette: Palette, classes: int) -> tuple[T
         The image (3, H, W) and the mask (H, W), both uint8. The mask holds class indices, or 255 for void.
 
     Raises:
-        InvalidFileError: if a file is missing or its content can't be used, or the sizes differ.
+        InvalidFileError: if a file is missing or its content can't be used, or image and mask differ in size.
         UnreadableError: if the operating system refuses to read a file.
     """
     try:

@@ -1,4 +1,4 @@
-"""Predicted masks from files, paired with the ground truth."""
+"""Predicted masks in files, paired with the true masks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,12 @@ from hypercolumns.labels import IGNORE_INDEX, Palette
 
 
 class PredictionDataset(Dataset[Example]):
-    """Examples whose image is a predicted mask: class indices (H, W) int64 in place of the pixels.
+    """Dataset of predicted masks with their true masks.
+
+    The `image` of an example holds the predicted class indices, (H, W) int64.
 
     Args:
-        pairs: the files. The `image` of a pair is the predicted mask, its `mask` the ground truth.
+        pairs: the files. The `image` of a pair is the predicted mask, and the `mask` is the true mask.
         palette: the colours of the classes, for masks in colour.
         classes: the number of classes.
     """
@@ -31,39 +33,40 @@ class PredictionDataset(Dataset[Example]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Example:
-        """Read a predicted and a true mask.
+        """Read a predicted mask and its true mask.
 
         Raises:
-            HypercolumnsError: if a file can't be used, the sizes differ, or a labelled pixel has no prediction.
+            HypercolumnsError: if a file can't be used, the two masks differ in size, or the prediction is void at a
+                pixel that is labelled in the true mask.
         """
         pair = self.pairs[index]
         labels, mask = (read_mask(path, self.palette, self.classes) for path in (pair.image, pair.mask))
         if labels.shape != mask.shape:
             raise HypercolumnsError(
-                f"{pair.image} is {labels.shape[1]}x{labels.shape[0]}, the true mask {pair.mask} is "
-                f"{mask.shape[1]}x{mask.shape[0]}; a prediction must have the original size"
+                f"the predicted mask {pair.image} is {labels.shape[1]}x{labels.shape[0]}, but the true mask "
+                f"{pair.mask} is {mask.shape[1]}x{mask.shape[0]}; predict masks of the size of the true masks"
             )
         unpredicted = int(((labels == IGNORE_INDEX) & (mask != IGNORE_INDEX)).sum())
         if unpredicted:
             raise HypercolumnsError(
-                f"{pair.image}: {unpredicted} pixels are void ({IGNORE_INDEX}) but labelled in the true mask; a "
-                f"prediction must give a class to each of them"
+                f"{pair.image}: {unpredicted} pixels are void ({IGNORE_INDEX}) in this file, but labelled in the "
+                f"true mask; predict a class for every labelled pixel"
             )
         return Example(labels.long(), mask.long(), pair.id, full_image_box(mask.shape[-2:])[0])
 
 
 def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
-    """Pair each PNG below `masks` with the file of the same name below `predictions`.
+    """Pair each `.png` file below `masks` with the file of the same relative path below `predictions`.
 
-    The predictions need not exist: reading the pair raises the error.
+    The file below `predictions` need not exist yet: reading the pair raises an error if it is missing.
 
     Raises:
         ArgumentError: if one of the folders does not exist, or `masks` contains no PNG.
     """
-    for name, folder in (("predictions", predictions), ("masks", masks)):
+    for name, folder, kind in (("predictions", predictions, "predicted"), ("masks", masks, "true")):
         if not folder.is_dir():
-            raise ArgumentError(f"{name}={folder} is not a folder")
+            raise ArgumentError(f"{name}={folder} is not a folder; give the folder of the {kind} masks")
     names = sorted(path.relative_to(masks) for path in walk_files(masks) if path.suffix == ".png")
     if not names:
-        raise ArgumentError(f"masks={masks} holds no .png files")
+        raise ArgumentError(f"masks={masks} holds no .png files; give the folder of the true masks")
     return [ImageMaskPair(name.with_suffix("").as_posix(), predictions / name, masks / name) for name in names]

@@ -1,8 +1,8 @@
-"""Exclude the images that can't be used from a data set, after decoding every image once.
+"""Exclude from a data set the images that can't be used. To find them, every image and mask is decoded once.
 
-The results of the checks are saved in a folder, and stay valid while the files keep their sizes and modification times.
-A file that the operating system refuses to read may be valid. Its image is therefore not excluded, and the result is
-not saved.
+The results of these checks are saved in a folder. The result for a file is valid until the file's size or modification
+time changes. A file that the operating system refuses to read may be valid. Its result is therefore not saved, and the
+command ends with an error.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ from hypercolumns.runtime.progress import console, track
 KnownProblems = Mapping[str, Sequence[FileProblem]]  # signature of a pair's files -> its problems
 CHECKS = "checks.json"
 QUARANTINE = "quarantine.csv"
-VERSION = 1  # raised whenever `io.images` changes which files it accepts
+VERSION = 1  # to be increased when a change of `io.images` accepts other files than before
 
 
 def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_invalid: float = 0.05) -> DatasetIndex:
-    """Exclude the images that can't be used from a data set, and list them in `folder`/quarantine.csv.
+    """Exclude from a data set the images that can't be used, and list them in `folder`/quarantine.csv.
 
-    Rank 0 decodes the files that no earlier call has decoded; the other ranks wait for the results.
+    Rank 0 decodes the files for which no result is saved. The other ranks wait for the results.
 
     Args:
         images: the data set.
@@ -68,15 +68,15 @@ def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_i
         )
         invalid = len(pairs) - len(valid_pairs[split])
         counts.append(f"{invalid} of {len(pairs)} {split}")
-        listed = f"{format_problems(list(itertools.chain(*problems[split])))}. All are in {path}"
+        listed = f"{format_problems(list(itertools.chain(*problems[split])))}. {path} lists all of these files"
         if not valid_pairs[split]:
             raise HypercolumnsError(
-                f"data {images.name}: {counts[-1]} images can't be used, so the split is empty: {listed}: repair them"
+                f"data {images.name}: {counts[-1]} images can't be used, so the split is empty: {listed}; repair them"
             )
         if invalid / len(pairs) > max_invalid:
             raise ArgumentError(
-                f"max_invalid={max_invalid} is exceeded: {counts[-1]} images of {images.name} can't be used: {listed}: "
-                f"repair them, or raise the limit"
+                f"max_invalid={max_invalid} is exceeded: {counts[-1]} images of {images.name} can't be used: {listed}; "
+                f"repair them, or raise max_invalid"
             )
     if valid_pairs != images.splits:
         console.print(f"left out: {' and '.join(counts)} images, listed in {escape_control_chars(path)}", markup=False)
@@ -89,24 +89,24 @@ def check_files(
     """Check image-mask pairs as `check_pairs` does, and show the progress.
 
     Args:
-        images: the data set, for its classes and colours.
+        images: the data set; only its classes and colours are used.
         pairs: the pairs to check.
         num_workers: the number of worker processes; 0 decodes in this process.
         description: the text next to the progress bar.
 
     Returns:
-        The result for each pair, in order.
+        An iterator of the results, one per pair, in order.
     """
     return track(check_pairs(images, pairs, num_workers), description, len(pairs))
 
 
 def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> None:
-    """Save the results of the checks for the next command.
+    """Save the results of checks, so that later commands need not repeat the checks.
 
     Args:
         folder: the folder of the saved results.
-        images: the data set, for its classes and colours.
-        known: the problems of each pair. Pairs with a problem that may vanish by itself are not saved.
+        images: the data set; only its classes and colours are used.
+        known: the problems of each checked pair. A pair is not saved if one of its problems is not `lasting`.
     """
     pairs = {
         signature: [[problem.file, problem.problem] for problem in problems]
@@ -117,7 +117,10 @@ def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> Non
 
 
 def load_checks(folder: Path, images: DatasetIndex) -> dict[str, list[FileProblem]]:
-    """Load the saved results; {} if there are none, they are damaged, or the classes or versions have changed."""
+    """Load the saved results: the problems of each checked pair, by `file_signature`.
+
+    Returns {} if no results are saved, or they are damaged, or the result of `_check_version` has changed.
+    """
     try:
         saved = read_json(folder / CHECKS)
         if saved["how"] != _check_version(images):
@@ -137,14 +140,14 @@ def file_signature(pair: ImageMaskPair) -> str:
         try:
             status = path.stat()
             when = [status.st_size, status.st_mtime_ns]
-        except (OSError, ValueError):  # the file is missing, or the path is not a valid one
+        except (OSError, ValueError):  # the file is missing, or its path is invalid
             when = []
         digest.update(repr([str(path.absolute()), when]).encode())
     return digest.hexdigest()[:32]
 
 
 def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
-    """Check the pairs that have no saved result for the present state of their files."""
+    """Check the pairs without a saved result for the present state of their files, and save the results."""
     pairs = {file_signature(pair): pair for pair in itertools.chain(*images.splits.values())}
     before = load_checks(folder, images)
     new = {signature: pair for signature, pair in pairs.items() if signature not in before}
@@ -154,13 +157,13 @@ def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
             checks = check_files(images, [*new.values()], num_workers, "check images")
             for signature, check in zip(new, checks, strict=True):
                 known[signature] = check.problems
-        finally:  # an interrupted check goes on from here when the same command runs again
+        finally:  # after an interruption, the next command does not repeat these checks
             save_checks(folder, images, known)
         transient = [problem for problem in itertools.chain(*known.values()) if not problem.lasting]
         if transient:
             raise HypercolumnsError(
-                f"data {images.name}: {len(transient)} files can't be read, so it is not known which images to leave "
-                f"out: {format_problems(transient)}"
+                f"data {images.name}: {len(transient)} files can't be read, so the check is incomplete: "
+                f"{format_problems(transient)}"
             )
 
 
@@ -169,6 +172,6 @@ def _saved_problem(file: str, problem: str) -> FileProblem:
 
 
 def _check_version(images: DatasetIndex) -> list[object]:
-    """List everything except the files themselves that decides whether a file can be used."""
+    """List what decides whether a file can be used, apart from the file's contents."""
     palette = [list(colour) for colour in images.palette]
     return [VERSION, __version__, len(images.classes), palette, Image.MAX_IMAGE_PIXELS]

@@ -1,13 +1,14 @@
-"""Make a data set whose train masks hold only scribbles or points, and void elsewhere.
+"""Copy a data set in VOC's layout, and keep the labels of its train masks only at scribbles or points.
 
     python -m hypercolumns.data.scribbles SOURCE TARGET --scribbles
     python -m hypercolumns.data.scribbles SOURCE TARGET --points 1
 
-SOURCE must contain VOCdevkit/VOC<year>. TARGET gets the same layout, for `data.root=TARGET`. Its images, lists and
-other masks are links to the files of SOURCE. In each connected region of a class, some points or one curve stay
-labelled. A curve is one pixel wide and as long as the larger side of the region's bounding box, and turns at random.
+SOURCE must contain VOCdevkit/VOC<year>. TARGET gets the same layout; `data.root=TARGET` trains on it. The images, the
+lists and the other masks in TARGET are links to the files of SOURCE. In each connected region of a class, some random
+points or one random curve keep their label, and all other pixels become void. A curve is one pixel wide and about as
+long as the larger side of the region's bounding box, or shorter if it gets stuck.
 
-Shapes: (H, W) a mask; (N, 2) the pixels of a region, (M, 2) those that keep their label, as (row, column).
+Shapes: (H, W) a mask; (N, 2) the pixels of a region; (M, 2) the pixels that keep their label. A pixel is (row, column).
 """
 
 import argparse
@@ -29,7 +30,9 @@ from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]
 PixelIndices = NDArray[np.intp]
-Choose = Callable[[PixelIndices, np.random.Generator], PixelIndices]  # (N, 2) -> (M, 2)
+Choose = Callable[
+    [PixelIndices, np.random.Generator], PixelIndices
+]  # region (N, 2), random generator -> pixels (M, 2) of it that keep their label
 TURN = 2 * math.pi
 BEND = 0.3  # standard deviation of a scribble's turn from one pixel to the next, in radians
 TRIES = 20  # directions tried for each pixel of a scribble
@@ -37,11 +40,11 @@ PALETTE = voc_palette(IGNORE_INDEX)
 
 
 class LabelCount(NamedTuple):
-    """Numbers of labelled pixels in the train masks.
+    """Numbers of labelled pixels in the train masks of a sparse copy and of its source.
 
     Attributes:
-        kept: labelled pixels in the sparse masks.
-        total: labelled pixels in the source's masks.
+        kept: labelled pixels in the train masks of the copy.
+        total: labelled pixels in the train masks of the source.
     """
 
     kept: int
@@ -57,23 +60,25 @@ def make_sparse_set(
     min_region: int = 1,
     seed: int = 0,
 ) -> LabelCount:
-    """Make a copy of a data set whose train masks keep only chosen pixels labelled.
+    """Copy a data set. In the train masks of the copy, only some pixels keep their label.
 
     Args:
         source: the folder that contains VOCdevkit/VOC<year>.
-        target: the folder to make. It may exist, but must not contain VOCdevkit/VOC<year>.
-        choose: a function that returns the pixels (M, 2) of a region (N, 2) that keep their label, such as
+        target: the folder for the copy. It may exist, but must not contain VOCdevkit/VOC<year>.
+        choose: a function that chooses the pixels (M, 2) of a region (N, 2) that keep their label, such as
             `draw_scribble`.
         year: selects the folder VOC<year>.
-        train: the list of the images whose masks are changed, a file of ImageSets/Segmentation without its suffix.
-        min_region: the smallest number of pixels of a region; smaller regions become void.
+        train: the name of the list of the images whose masks are changed: a file of ImageSets/Segmentation, without its
+            suffix.
+        min_region: a region with fewer pixels becomes void.
         seed: the seed of the random choices. The choices in an image depend on the seed and the image's id alone.
 
     Returns:
-        The numbers of labelled pixels after and before.
+        The numbers of labelled pixels in the train masks of the copy and of the source.
 
     Raises:
-        HypercolumnsError: if the source does not exist, the target already exists, or a list or mask can't be read.
+        HypercolumnsError: if `source` does not contain VOCdevkit/VOC<year>, or `target` contains it already, or the
+            list or a mask can't be read.
     """
     layout, copy = _link_layout(source, target, year)
     kept = total = 0
@@ -88,13 +93,13 @@ def make_sparse_set(
 
 
 def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_region: int = 1) -> Mask:
-    """Keep the labels of chosen pixels of each connected region, and make all other pixels void.
+    """Keep the labels of some pixels of each connected region, and make all other pixels void.
 
     Args:
         mask: (H, W) uint8 class indices, 255 for void.
-        choose: a function that returns the pixels (M, 2) of a region (N, 2) that keep their label.
-        random: the random generator, which is passed to `choose`.
-        min_region: the smallest number of pixels of a region; smaller regions become void.
+        choose: a function that chooses the pixels (M, 2) of a region (N, 2) that keep their label.
+        random: the random generator that `choose` gets.
+        min_region: a region with fewer pixels becomes void.
 
     Returns:
         The sparse mask, (H, W) uint8.
@@ -108,7 +113,7 @@ def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_reg
 
 
 def connected_regions(mask: Mask) -> list[PixelIndices]:
-    """Find the 4-connected regions of each class; returns the pixels (N, 2) of each region."""
+    """Find the 4-connected regions of each class, not of void; returns the pixels (N, 2) of each region."""
     numbers, alike = np.arange(mask.size).reshape(mask.shape), [np.diff(mask, axis=axis) == 0 for axis in (0, 1)]
     ends = np.concatenate([numbers[1:][alike[0]], numbers[:, 1:][alike[1]]])
     starts = np.concatenate([numbers[:-1][alike[0]], numbers[:, :-1][alike[1]]])
@@ -132,7 +137,7 @@ def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelInd
     y, x = map(float, random.choice(region) - corner)
     angle, curve = random.uniform(0, TURN), [(round(y), round(x))]
     for _ in range(sides.max()):
-        for tries in range(TRIES):  # after a step out of the region, try any direction
+        for tries in range(TRIES):  # if the first direction leads out of the region, try random ones
             turned = random.uniform(0, TURN) if tries else angle + random.normal(0, BEND)
             ahead = y + math.sin(turned), x + math.cos(turned)
             if inside[pixel := (round(ahead[0]), round(ahead[1]))]:
@@ -152,23 +157,25 @@ def draw_points(region: PixelIndices, random: np.random.Generator, count: int) -
         count: the number of pixels to draw.
 
     Returns:
-        (min(count, N), 2) pixels.
+        (min(count, N), 2) pixels, in random order.
     """
     points: PixelIndices = random.permutation(region)[:count]
     return points
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make a sparse data set from the command line's arguments."""
+    """Run `make_sparse_set` with the arguments of the command line, or with `arguments`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the folder that contains VOCdevkit/VOC<year>")
-    parser.add_argument("target", type=Path, help="the folder to make")
+    parser.add_argument("target", type=Path, help="the folder for the copy")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--points", type=int, metavar="N", help="keep N random pixels of each region")
     kind.add_argument("--scribbles", action="store_true", help="keep a random curve in each region")
     parser.add_argument("--year", default="2012")
-    parser.add_argument("--train", default="train", help="the list of the images whose masks are changed")
-    parser.add_argument("--min-region", type=int, default=1, metavar="PIXELS", help="make smaller regions void")
+    parser.add_argument("--train", default="train", help="name of the list of the images whose masks are changed")
+    parser.add_argument(
+        "--min-region", type=int, default=1, metavar="PIXELS", help="make regions with fewer pixels void"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     choose: Choose = draw_scribble if options.scribbles else partial(draw_points, count=options.points)
@@ -182,13 +189,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _link_layout(source: Path, target: Path, year: str) -> tuple[Path, Path]:
-    """Make a VOC<year> folder of links to the source's files; returns the source's VOC<year> and the new one."""
+    """Link a copy of a VOC<year> folder, without its masks.
+
+    Returns:
+        The VOC<year> folder below `source`, and the copy below `target`.
+    """
     layout = (source / "VOCdevkit" / f"VOC{year}").resolve()
     copy = target / "VOCdevkit" / layout.name
     if copy.exists():
-        raise HypercolumnsError(f"target={target} already holds {copy}; give another folder, or remove it")
+        raise HypercolumnsError(f"target={target} already holds {copy}; give another target, or remove this folder")
     if not layout.is_dir():
-        raise HypercolumnsError(f"source={source} must hold the folder {layout}")
+        raise HypercolumnsError(
+            f"source={source} does not hold VOCdevkit/{layout.name}; give the folder that holds VOCdevkit"
+        )
     (copy / "SegmentationClass").mkdir(parents=True)
     for path in [*layout.iterdir(), *(layout / "SegmentationClass").iterdir()]:
         if path.name != "SegmentationClass":

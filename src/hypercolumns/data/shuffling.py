@@ -1,10 +1,11 @@
-"""The shuffled order of a store's rows in an epoch, a function of (seed, epoch) that is computed piece by piece.
+"""The shuffled order of a store's rows in an epoch, computed a slice at a time from the seed and the epoch's number.
 
-Neighbouring rows come from the same image, so a mini-batch must take its rows from the whole store. A store may be
-larger than memory, though. Then one read from the disk should serve neighbouring rows too, and a list of all rows may
-not fit. Shuffling therefore has two levels. First, runs of RUN_LENGTH neighbouring rows are put into a random order.
-Then the rows are shuffled within buffers of up to 16,384 runs that follow each other in that order. A store of up to
-SHUFFLE_BUFFER rows is a single buffer, in which all orders are equally likely.
+A row is one sample. Neighbouring rows come from the same image, so a mini-batch must take its rows from all over the
+store. But a store may be larger than memory, and so may a list of its row numbers. Each read from the disk should then
+yield several rows of the next mini-batches. The shuffling therefore has two levels. First, the store is cut into runs
+of RUN_LENGTH neighbouring rows, and the runs are put into a random order. Then this order is cut into buffers of up to
+16,384 runs, and the rows of each buffer are shuffled. A store of up to SHUFFLE_BUFFER rows is a single buffer, in which
+all orders are equally likely.
 """
 
 import itertools
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from hypercolumns.runtime import randomness
 
-RUN_LENGTH = 64  # rows; with 1504 channels 192 kB, about what a disk reads at once
-SHUFFLE_BUFFER = 1 << 20  # rows
+RUN_LENGTH = 64  # rows; 192 kB with 1504 channels, about as much as a disk reads at once
+SHUFFLE_BUFFER = 1 << 20  # rows in a buffer
 FEISTEL_ROUNDS = 6
 
 
@@ -27,12 +28,12 @@ def shuffled_rows(rows: int, seed: int, epoch: int, start: int, stop: int) -> Te
     Args:
         rows: the number of rows of the store.
         seed: the seed of the order.
-        epoch: the number of the epoch. Each epoch has another order.
-        start: the first place of the slice in the shuffled order.
-        stop: the place after the last of the slice.
+        epoch: the number of the epoch. Each epoch has a different order.
+        start: the position in the shuffled order at which the slice starts, from 0.
+        stop: the position after the end of the slice.
 
     Returns:
-        The row numbers (stop - start,) int64 at these places.
+        The row numbers at these positions, (stop - start,) int64.
     """
     edges = _edges(rows)
     parts = [
@@ -44,11 +45,11 @@ def shuffled_rows(rows: int, seed: int, epoch: int, start: int, stop: int) -> Te
 
 
 def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
-    """Apply a random permutation of the integers below `count` without storing it.
+    """Apply a random permutation of the integers 0 to `count` - 1, without a table of all integers.
 
-    The permutation is a Feistel network on the smallest even number of bits that can represent the integers, applied
-    repeatedly until the result is below `count` again (Black and Rogaway, Ciphers with Arbitrary Finite Domains, CT-RSA
-    2002).
+    The permutation is a Feistel network on the smallest even number of bits that can represent these integers. The
+    network is applied repeatedly until the result is below `count` (Black and Rogaway, Ciphers with Arbitrary Finite
+    Domains, CT-RSA 2002).
 
     Args:
         numbers: (N,) int64 from 0 to `count` - 1.
@@ -56,7 +57,7 @@ def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
         seed: the seed of the permutation.
 
     Returns:
-        (N,) int64, the image of each number.
+        (N,) int64, the integer that each number is mapped to.
     """
     half = max(1, math.ceil((count - 1).bit_length() / 2))
     keys = [randomness.derive_seed(seed, "round", number) for number in range(FEISTEL_ROUNDS)]
@@ -72,7 +73,10 @@ def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _edges(rows: int) -> list[int]:
-    """List the places where the buffers start, and the end. Rows that do not fill a run belong to the last buffer."""
+    """List the positions at which the buffers start, then `rows`.
+
+    The rows at the end of the store that do not fill a run belong to the last buffer.
+    """
     buffers = math.ceil(rows / SHUFFLE_BUFFER)
     return [rows // RUN_LENGTH * number // buffers * RUN_LENGTH for number in range(buffers)] + [rows]
 
@@ -85,10 +89,10 @@ def buffer_rows(rows: int, seed: int, epoch: int, number: int) -> Tensor:
         rows: the number of rows of the store.
         seed: the seed of the order.
         epoch: the number of the epoch.
-        number: the number of the buffer.
+        number: the number of the buffer, from 0.
 
     Returns:
-        The row numbers, int64.
+        (N,) int64, the numbers of the N rows in the buffer.
     """
     edges = _edges(rows)
     first, last = edges[number] // RUN_LENGTH, edges[number + 1] // RUN_LENGTH
@@ -102,7 +106,7 @@ def buffer_rows(rows: int, seed: int, epoch: int, number: int) -> Tensor:
 
 
 def _mix(numbers: Tensor, key: int) -> Tensor:
-    """Hash each number (int64, wrapping) by the finaliser of SplitMix64 (Steele et al., OOPSLA 2014)."""
+    """Hash int64 numbers with a key, by the finaliser of SplitMix64 (Steele et al., OOPSLA 2014); overflow wraps."""
     mixed = numbers ^ key
     for factor in (-4658895280553007687, -7723592293110705685):  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
         mixed = (mixed ^ (mixed >> 30)) * factor

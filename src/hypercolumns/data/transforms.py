@@ -1,4 +1,4 @@
-"""Augmentation of images together with their masks, by torchvision's transforms v2. Padding is void in the mask."""
+"""Augmentation of images together with their masks, by torchvision's transforms v2."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,48 +13,49 @@ from hypercolumns.errors import ArgumentError, check_fraction, check_int
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runtime import randomness
 
-BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 9  # range of the standard deviation, and the kernel size, in pixels
-GREY = 128  # fill value of padded image pixels, which are void in the mask
+BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 9  # pixels: range of a blur's standard deviation; side of its kernel
+GREY = 128  # value of the pixels that padding adds to an image; in the mask they are void
 
 
 def resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     """Resize a mask (H, W) to `size` = (height, width) by exact nearest-neighbour interpolation.
 
-    Each new pixel takes the label at its centre, as in the resized image. Torchvision's own resizing of masks is off by
-    up to half a pixel.
+    Each pixel of the result takes the label at its centre in the original mask, so the mask stays aligned with the
+    resized image. Torchvision's default interpolation of masks is off by up to half a pixel.
     """
     return v2.functional.resize(mask[None], list(size), v2.InterpolationMode.NEAREST_EXACT, antialias=False)[0]
 
 
 class RandomScale(v2.Transform):
-    """Scale by a random factor from [low, high], drawn log-uniformly."""
+    """Scale an image, its mask and its box by the same random factor, drawn log-uniformly from [low, high]."""
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
         self.low, self.high = low, high
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the new size of the inputs, which all have the same size."""
+        """Draw the factor, and compute the scaled (height, width) from the size that all inputs share."""
         factor = self.low * (self.high / self.low) ** torch.rand(1).item()
         height, width = v2.functional.get_size(flat_inputs[0])
         return {"size": [max(round(height * factor), 1), max(round(width * factor), 1)]}
 
     def transform(self, inpt: Any, params: Mapping[str, Any]) -> Any:
-        """Resize an image bilinearly with antialiasing, a mask by nearest neighbour."""
+        """Resize an image bilinearly with antialiasing, a mask by nearest neighbour, and scale the edges of a box."""
         if isinstance(inpt, Mask):
             return Mask(resize_mask(inpt.as_subclass(Tensor), params["size"]))
         return v2.functional.resize(inpt, params["size"], antialias=True)
 
 
 class Augmentation:
-    """Random scale, crop, flip, colour jitter, grayscale and blur, in this order; all are off by default.
+    """Random scaling, crop, flip, colour jitter, greyscale and blur, in this order; all are off by default.
 
     Args:
         scale: (low, high), the range of the random scale factor; None for no scaling.
-        crop: the side or (height, width) of a random crop, in pixels. Smaller images are padded, with void in the mask.
+        crop: the (height, width) of a random crop in pixels, or the side of a square one; None for no crop. Smaller
+            images are padded in grey, and their masks with void.
         flip: the probability of a horizontal flip.
-        color_jitter: the strength of random changes of brightness, contrast, saturation and (a quarter of it) hue, from
-            0 to 2.
+        color_jitter: the strength of random changes of brightness, contrast and saturation, from 0 to 2. The hue
+            changes with a quarter of this strength.
         grayscale: the probability of conversion to greyscale.
         gaussian_blur: the probability of a Gaussian blur with a random standard deviation of 0.1 to 2 pixels.
 
@@ -80,7 +81,7 @@ class Augmentation:
             check_int("crop", side, minimum=1)
         if scale is not None:
             if isinstance(scale, int | float | str) or len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-                raise ArgumentError(f"scale={scale} must be [low,high] with 0 < low <= high, or null")
+                raise ArgumentError(f"scale={scale} must be [low,high] with 0 < low <= high, or null for no scaling")
             steps.append(RandomScale(*scale))
         if crop is not None:
             steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={Image: GREY, Mask: IGNORE_INDEX}))
@@ -103,8 +104,8 @@ class Augmentation:
             seed: the seed of the random changes.
 
         Returns:
-            The changed image, the changed mask, and the box (4,) of the whole image in pixels of the changed image:
-            (top, left, height, width), see `coordinates`.
+            The changed image (3, H', W') and mask (H', W'), both uint8, and the crop box (4,) float32: where the whole
+            image lies, as (top, left, height, width) in pixels of the changed image, see `coordinates`.
         """
         if self.transform is None:
             return image, mask, full_image_box(image.shape[-2:])[0]

@@ -1,7 +1,8 @@
 """Confidence intervals of metrics by the bootstrap over images, or over groups of images that are not independent.
 
 Each bootstrap sample draws as many images (or groups) as the evaluation has, with replacement, and gives one value of
-each metric. The middle 95 % of these values are the interval (Efron, Bootstrap Methods, Annals of Statistics 1979).
+each metric. The interval holds the middle 95 % of the values of all bootstrap samples (Efron, Bootstrap Methods, Annals
+of Statistics 1979).
 
 Shapes: R bootstrap samples, N images, C classes.
 """
@@ -18,11 +19,11 @@ from hypercolumns.evaluation.metrics import class_sums, metrics_from_class_sums
 from hypercolumns.runtime import randomness
 
 LEVEL = 0.95
-BOOTSTRAP_SAMPLES = 1000  # default
+BOOTSTRAP_SAMPLES = 1000  # by default
 
 
 def resampling_groups(ids: Sequence[str], group_pattern: str | None) -> Tensor:
-    """Number the groups of images that are resampled as a whole.
+    """Return the group of each image. The bootstrap draws groups as a whole.
 
     Args:
         ids: the image ids.
@@ -30,7 +31,10 @@ def resampling_groups(ids: Sequence[str], group_pattern: str | None) -> Tensor:
             image is a group.
 
     Returns:
-        The group of each image, (N,) int64, numbered from 0.
+        The number of each image's group, from 0, (N,) int64.
+
+    Raises:
+        ArgumentError: if `group_pattern` is not a valid regular expression, or does not match an id.
     """
     if group_pattern is None:
         return torch.arange(len(ids))
@@ -40,20 +44,21 @@ def resampling_groups(ids: Sequence[str], group_pattern: str | None) -> Tensor:
 
 
 def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, seed: int) -> dict[str, Tensor]:
-    """Compute all metrics of R bootstrap samples.
+    """Compute the metrics of R bootstrap samples.
 
-    The draws depend only on the seed and the number of groups. Two evaluations of the same images are therefore
-    resampled alike, and their metrics can be compared draw by draw.
+    The draws depend only on the seed and the number of groups. With the same seed and groups, the same images of two
+    evaluations are therefore drawn, and the metrics of the two can be compared draw by draw.
 
     Args:
         evaluation: the confusion matrices of the images.
-        groups: (N,) int64, the group of each image, numbered from 0.
+        groups: (N,) int64, the number of each image's group, from 0.
         bootstrap_samples: R.
         seed: the seed of the draws.
 
     Returns:
-        By name, float64: metrics of all classes together (R,), per-class metrics (R, C). Metrics named `boundary_...`
-        are those of the boundary band. NaN where a class does not occur in a draw.
+        The metrics by name, float64: (R,) for all classes together, (R, C) for each class. The metrics of the boundary
+        band are named `boundary_...`. A value is NaN if it is not defined, such as the IoU of a class that a bootstrap
+        sample lacks.
     """
     units = int(groups.max()) + 1
     sums = torch.stack(
@@ -73,12 +78,21 @@ def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, see
 
 
 def percentile_interval(values: Tensor) -> Tensor:
-    """Return the ends (2, ...) of the middle 95 % of values (R, ...), ignoring NaN (a class that was not drawn)."""
+    """Return the ends (2, ...) of the middle 95 % of the R values (R, ...). NaN values are left out."""
     return values.nanquantile(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=values.dtype), dim=0)
 
 
 def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]:
-    """Return the interval [low, high] of each metric, of per-class metrics by class name; None if all draws are NaN."""
+    """Compute the interval of each metric, for a JSON file.
+
+    Args:
+        values: the metrics of the bootstrap samples, see `resample`.
+        classes: the names of the classes.
+
+    Returns:
+        By metric, [low, high]; for per-class metrics, a dictionary of [low, high] by class. None instead of an interval
+        if all values are NaN.
+    """
     ends: dict[str, Any] = {}
     for name, drawn in values.items():
         interval = percentile_interval(drawn)
@@ -94,11 +108,15 @@ def intervals(
     Args:
         evaluation: the confusion matrices of the images.
         group_pattern: see `resampling_groups`.
-        bootstrap_samples: the number of draws; 0: no intervals.
+        bootstrap_samples: the number of bootstrap samples; 0: no intervals.
         seed: the seed of the draws.
 
     Returns:
-        The items of `describe` and `as_json`. None if there are no draws or fewer than two groups to draw from.
+        A dictionary with the items of `describe` and of `as_json`. None if there are no bootstrap samples, or fewer
+        than two groups to draw from.
+
+    Raises:
+        ArgumentError: see `resampling_groups`.
     """
     groups = resampling_groups(evaluation.ids, group_pattern)
     if not bootstrap_samples or len(groups.unique()) < 2:
@@ -108,16 +126,16 @@ def intervals(
 
 
 def describe(groups: Tensor, group_pattern: str | None, drawn: dict[str, Tensor]) -> dict[str, Any]:
-    """Describe how intervals were made.
+    """Describe how intervals were made, for a JSON file.
 
     Args:
-        groups: (N,) int64, the group of each image.
-        group_pattern: the pattern that determined the groups, or None.
-        drawn: the metrics of the draws, see `resample`.
+        groups: (N,) int64, the number of each image's group.
+        group_pattern: the pattern that determined the groups; None: every image is a group.
+        drawn: the metrics of the bootstrap samples, see `resample`.
 
     Returns:
-        JSON values. `draws_lacking_a_class` counts the draws that lack a class of the whole evaluation, so their means
-        are over fewer classes.
+        JSON values. `draws_lacking_a_class` counts the bootstrap samples that lack a class that others have. Their mean
+        metrics, such as the mIoU, are means over fewer classes.
     """
     iou = drawn["per_class_iou"]
     lacking = (iou.isnan() & ~iou.isnan().all(0)).any(1)

@@ -19,23 +19,24 @@ def compare(
 ) -> dict[str, Any]:
     """Compare two evaluations metric by metric.
 
-    Both evaluations are resampled alike (see `bootstrap.resample`), so images that are hard for both do not widen the
-    interval of the difference.
+    Each bootstrap sample draws the same images from both evaluations. Images that are hard for both models therefore do
+    not widen the intervals of the differences.
 
     Args:
         evaluation: the first evaluation.
-        baseline: the second one, of the same images, masks, classes and boundary width. The images may be in another
-            order.
+        baseline: the second evaluation, with the same images in any order, and the same masks, classes and boundary
+            width.
         group_pattern: see `bootstrap.resampling_groups`.
-        bootstrap_samples: the number of draws; 0: no intervals.
+        bootstrap_samples: the number of bootstrap samples; 0: no intervals.
         seed: the seed of the draws.
 
     Returns:
-        JSON values: the metrics of both, `difference` = evaluation - baseline, and the intervals of the differences. A
-        difference is None if one of its metrics is.
+        JSON values: the metrics of both, `difference` = evaluation - baseline, and the `intervals` of the differences.
+        A difference is None if either value is None. `intervals` is None if there are no bootstrap samples, or fewer
+        than two groups to draw from.
 
     Raises:
-        HypercolumnsError: if the evaluations are not comparable.
+        HypercolumnsError: if the images, masks, classes or boundary widths differ, or if `group_pattern` is invalid.
     """
     baseline = _same_order(evaluation, baseline)
     groups = resampling_groups(evaluation.ids, group_pattern)
@@ -58,7 +59,7 @@ def compare(
 
 
 def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
-    """Return the baseline in the image order of the evaluation; raises HypercolumnsError if they are not comparable."""
+    """Sort the baseline's images like the evaluation's; raise HypercolumnsError if the two can't be compared."""
     if evaluation.classes != baseline.classes:
         raise HypercolumnsError(
             f"the evaluation has the classes {', '.join(evaluation.classes)}, but the baseline has "

@@ -1,4 +1,4 @@
-"""The result of an evaluation: a confusion matrix per image, from which all metrics follow.
+"""The result of an evaluation: confusion matrices of each image, from which all metrics follow.
 
 Shapes: N images, C classes.
 """
@@ -17,18 +17,18 @@ from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion, s
 from hypercolumns.io.files import atomic_write
 from hypercolumns.labels import IGNORE_INDEX, boundary_band
 
-REMEDY = "remove it, and rerun the command that wrote it"
-BOUNDARY_WIDTH = 3  # pixels; default
+REMEDY = "remove it if it exists, and rerun the command that writes it"
+BOUNDARY_WIDTH = 3  # pixels, by default
 
 
 @dataclass(frozen=True)
 class ImageConfusion:
-    """The confusion matrices of one image, (C, C) int64 on the CPU, with a row for each true class.
+    """The two confusion matrices of one image, each (C, C) int64 on the CPU, with a row for each true class.
 
     Attributes:
         id: the image id.
-        all_pixels: the counts of all pixels, without void.
-        boundary: the counts of the pixels near true boundaries.
+        all_pixels: the matrix of all pixels, without void pixels.
+        boundary: the matrix of the pixels near boundaries of the true mask, without void pixels.
     """
 
     id: str
@@ -38,14 +38,14 @@ class ImageConfusion:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Two confusion matrices per image: one of all its pixels, one of the pixels near true boundaries.
+    """Two confusion matrices per image: of all pixels, and of the pixels near boundaries of the true mask.
 
     Attributes:
         classes: the names of the classes.
         ids: the image ids.
         all_pixels: (N, C, C) int64, a row for each true class, without void pixels.
-        boundary: (N, C, C) int64, only the pixels within `boundary_width` of a true boundary.
-        boundary_width: in pixels, see `labels.boundary_band`.
+        boundary: (N, C, C) int64, the same for the boundary band alone, see `labels.boundary_band`.
+        boundary_width: the width of the boundary band, in pixels.
     """
 
     classes: tuple[str, ...]
@@ -56,12 +56,12 @@ class Evaluation:
 
     @classmethod
     def of(cls, counts: Iterable[ImageConfusion], classes: Sequence[str], boundary_width: int) -> "Evaluation":
-        """Collect the counts of images.
+        """Make an evaluation from the confusion matrices of images.
 
         Args:
-            counts: the confusion matrices of each image; there may be no images.
+            counts: the confusion matrices of each image; can be empty.
             classes: the names of the classes.
-            boundary_width: the width, in pixels, that the counts were made with.
+            boundary_width: the `boundary_width` with which `count_image` made the matrices, in pixels.
 
         Returns:
             The evaluation, with the images in the given order.
@@ -75,7 +75,10 @@ class Evaluation:
         return cls(tuple(classes), tuple(image.id for image in counts), all_pixels, boundary, boundary_width)
 
     def figures(self) -> dict[str, Any]:
-        """Return the metrics of all images together, as in `metrics.json`; `boundary_...` is the boundary band."""
+        """Return the metrics of all images together, as in `metrics.json`.
+
+        The metrics of the boundary band have names that begin with `boundary_`.
+        """
         near = segmentation_metrics(self.boundary.sum(0)).as_dict(self.classes)
         return {
             "images": len(self.ids),
@@ -85,7 +88,10 @@ class Evaluation:
         }
 
     def worst(self, count: int) -> list[int]:
-        """Return the indices of the images with the lowest mIoU, worst first, without images that are all void."""
+        """Return the indices of the `count` images of lowest mIoU, lowest first.
+
+        Images that are all void are left out.
+        """
         miou = metrics_from_confusion(self.all_pixels)["miou"]
         return [int(index) for index in miou.argsort(stable=True) if not miou[index].isnan()][:count]
 
@@ -144,7 +150,7 @@ def count_image(id: str, labels: Tensor, mask: Tensor, classes: int, boundary_wi
         labels: (H, W), predicted class indices.
         mask: (H, W), true class indices, 255 for void.
         classes: the number of classes.
-        boundary_width: how near to a true boundary, in pixels, the pixels of the boundary band lie.
+        boundary_width: the width of the boundary band, in pixels, see `labels.boundary_band`.
 
     Returns:
         The confusion matrices of all pixels and of the boundary band, on the CPU.

@@ -1,7 +1,7 @@
-"""Segmentation metrics from a confusion matrix over a whole split.
+"""Segmentation metrics from confusion matrices.
 
-The mIoU is that of Pascal VOC: the IoU of each class over all images. `torchmetrics.segmentation.MeanIoU` averages over
-images instead.
+With the confusion matrix of a whole split, the mIoU is that of Pascal VOC: the mean of the IoU of each class over the
+pixels of all images. `torchmetrics.segmentation.MeanIoU` computes another number: the mean over images of their IoU.
 """
 
 import math
@@ -15,7 +15,7 @@ from hypercolumns.labels import IGNORE_INDEX
 
 
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
-    """Count pixels by true and predicted class, without void pixels (255 in the mask).
+    """Count pixels by true and predicted class. Pixels that are void (255) in the mask are not counted.
 
     Args:
         labels: predicted class indices, of any shape and integer type.
@@ -33,18 +33,18 @@ def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SegmentationMetrics:
-    """The metrics of a confusion matrix, in [0, 1]; None where the denominator is 0.
+    """The metrics of a confusion matrix. Fractions are in [0, 1], or None if their denominator is 0.
 
     Attributes:
         miou: mean IoU of the classes that occur in truth or prediction.
         pixel_accuracy: fraction of the pixels that are correct.
-        mean_accuracy: mean accuracy of the classes that occur in truth.
-        frequency_weighted_iou: mean IoU weighted by the number of true pixels of each class.
-        per_class_iou: IoU of each class: intersection over union of truth and prediction.
+        mean_accuracy: mean of `per_class_accuracy` over the classes that occur in truth.
+        frequency_weighted_iou: mean IoU, each class weighted by its number of true pixels.
+        per_class_iou: IoU of each class: intersection over union of its true and its predicted pixels.
         per_class_accuracy: fraction of each class's true pixels that are correct.
         pixels: the number of pixels, without void.
-        baseline_miou: the mIoU of predicting the most frequent class everywhere.
-        baseline_class: the index of the most frequent class.
+        baseline_miou: the mIoU of predicting the most frequent true class everywhere.
+        baseline_class: the index of the most frequent true class; None if there are no pixels.
     """
 
     miou: float | None
@@ -58,7 +58,7 @@ class SegmentationMetrics:
     baseline_class: int | None
 
     def as_dict(self, classes: Sequence[str]) -> dict[str, object]:
-        """Return the metrics for `metrics.json`, those of each class by class name."""
+        """Return the metrics as in `metrics.json`; each per-class metric is a dictionary by class name."""
         return {
             "miou": self.miou,
             "pixel_accuracy": self.pixel_accuracy,
@@ -81,19 +81,19 @@ def metrics_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
         confusion: (..., classes, classes), a row for each true class.
 
     Returns:
-        By name, float64: `per_class_iou` and `per_class_accuracy` (..., classes), the other metrics (...,). NaN where
-        the denominator is 0.
+        The metrics by name, float64: `per_class_iou` and `per_class_accuracy` (..., classes), the others (...,). NaN
+        where the denominator is 0.
     """
     return metrics_from_class_sums(*class_sums(confusion.double()))
 
 
 def class_sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count the correct, true and predicted pixels (..., C) of each class in confusion matrices (..., C, C)."""
+    """Return the numbers of correct, true and predicted pixels of each class, (..., C), from matrices (..., C, C)."""
     return confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
 
 
 def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:
-    """Compute the metrics of `metrics_from_confusion` from sums over confusion matrices.
+    """Compute the metrics of `metrics_from_confusion` from the pixel counts of each class.
 
     Args:
         right: (..., classes) float, the number of correct pixels of each class.
@@ -101,7 +101,7 @@ def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> 
         predicted: (..., classes) float, the number of predicted pixels of each class.
 
     Returns:
-        As `metrics_from_confusion`.
+        See `metrics_from_confusion`; the dtype is that of the arguments.
     """
     iou, accuracy = right / (truth + predicted - right), right / truth
     total = truth.sum(-1)
@@ -118,7 +118,7 @@ def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> 
 def segmentation_metrics(confusion: Tensor) -> SegmentationMetrics:
     """Compute the metrics of one integer confusion matrix (classes, classes) with a row for each true class."""
     classes = math.isqrt(confusion.numel())
-    confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics squeezes the matrix of a single class
+    confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics returns a scalar for a single class
     truth = confusion.sum(1)
     total, most_frequent = truth.sum(), int(truth.argmax())
     metrics = {

@@ -3,7 +3,8 @@
 A probe standardises the features of a subset, reduces them to their leading principal components, and classifies these
 by logistic regression. All probes see the same number of components, so a tap does not gain from having more channels.
 
-Shapes: N samples, D channels of all taps, S channels of a subset, d components, C classes. Taps are given by index.
+Shapes: N samples, D channels of all taps, S channels of a subset, d components, C classes.
+A tap is given by its index.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -23,13 +24,13 @@ from hypercolumns.store import Samples
 
 Subset = tuple[int, ...]  # indices of taps, ascending
 
-CHUNK = 4096  # samples converted to float32 at once
-BLOCK = 512  # columns of the correlation matrix summed at once
-# Additional components and power iterations make the leading components of the randomized SVD exact.
+CHUNK = 4096  # samples that are converted to float32 at once
+BLOCK = 512  # columns of the correlation matrix that are summed at once
+# The randomized SVD computes this many additional components and power iterations, to get the leading components right.
 OVERSAMPLING, ITERATIONS = 16, 4
 MIN_VARIANCE = 1e-6  # components of less variance are rounding errors and are not scaled up to a variance of 1
-PENALTY = 1e-4  # factor of the squared weights; without it, separable classes would have no best probe
-STEPS = 30  # iterations of L-BFGS; more of them do not change the ranking
+PENALTY = 1e-4  # factor of the squared weights; without this term, the loss of separable classes would have no minimum
+STEPS = 30  # iterations of L-BFGS; more iterations do not change the ranking
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ProbeResult:
     """The result of one linear probe.
 
     Attributes:
-        subset: the taps.
+        subset: the indices of the taps.
         components: the number of principal components that the probe saw.
         miou: mIoU on the val samples, in [0, 1].
         accuracy: fraction of the val samples that are correct, in [0, 1].
@@ -57,7 +58,7 @@ class LinearProbes:
     Args:
         train: the samples that probes are fitted to.
         val: the samples that probes are scored on.
-        statistics: mean and standard deviation of all channels, (D,) each.
+        statistics: the mean and the standard deviation of each channel over training samples, (D,) each.
         channels: the number of channels of each tap, in the order of the taps.
         classes: C.
         components: the number of principal components, d. A subset with fewer channels has as many components as
@@ -92,7 +93,7 @@ class LinearProbes:
         return ProbeResult(subset, projection.shape[1], figures.miou or 0.0, figures.pixel_accuracy or 0.0)
 
     def _project(self, samples: Samples, columns: Tensor, projection: Tensor) -> Tensor:
-        """Standardise and project the features of some columns: (N, d) float32."""
+        """Standardise the features of these columns, and project them on the components: (N, d) float32."""
         mean, std = self.mean[columns], self.std[columns]
         chunks = samples.features.split(CHUNK)
         return torch.cat([standardize(chunk[:, columns].float(), mean, std) @ projection for chunk in chunks])
@@ -112,25 +113,25 @@ def correlations(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     sums = torch.zeros(features.shape[1], features.shape[1])
     for chunk in track(features.split(CHUNK), "rank_taps correlations"):
         rows = standardize(chunk.float(), mean, std)
-        for block in even_slices(
-            len(sums), BLOCK
-        ):  # the matrix is symmetric: summing the lower triangle halves the work
+        # The matrix is symmetric, so only its lower triangle is summed.
+        for block in even_slices(len(sums), BLOCK):
             sums[block.start :, block] += rows[:, block.start :].T @ rows[:, block]
     return (sums.tril() + sums.tril(-1).T) / len(features)
 
 
 def principal_components(correlations: Tensor, count: int) -> Tensor:
-    """Compute the projection on the principal components of largest variance, each scaled to a variance of 1.
+    """Compute the projection on the principal components of largest variance.
 
+    Each component is scaled to a variance of 1, unless its variance is below `MIN_VARIANCE`.
     A randomized SVD with subspace iteration (Halko et al., arXiv:0909.4061) is several times faster than computing all
     eigenvectors.
 
     Args:
         correlations: (S, S).
-        count: the number of components; S if it is larger.
+        count: the maximum number of components.
 
     Returns:
-        (S, d), with d = min(count, S).
+        The projection, (S, d), with d = min(count, S).
     """
     components = min(count, len(correlations))
     rank = min(components + OVERSAMPLING, len(correlations))
@@ -139,7 +140,7 @@ def principal_components(correlations: Tensor, count: int) -> Tensor:
 
 
 def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """Fit a multinomial logistic regression with L-BFGS on all samples at once.
+    """Fit a multinomial logistic regression with L-BFGS, each step on all samples.
 
     Args:
         features: (N, d) float32.
@@ -168,14 +169,14 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = ST
 
 @dataclass(frozen=True)
 class SubsetConstraints:
-    """Decide which subsets of taps may be chosen.
+    """Constraints that a subset of taps must meet to be tried.
 
     Attributes:
-        channels: the number of channels of each tap: first the layers of the network, shallow to deep, then the context
-            taps.
-        layers: the number of taps that are layers of the network. Every subset has at least one of them.
-        from_deepest: the indices of the context taps that are computed from the deepest layer. A subset with one of
-            them also has the deepest layer.
+        channels: the number of channels of each tap. The taps are the layers of the network, shallow to deep, followed
+            by the context taps.
+        layers: the number of taps that are layers of the network. A subset must have at least one of these taps.
+        from_deepest: the indices of the context taps that are computed from the deepest layer. A subset with such a
+            context tap must have the deepest layer, too.
         max_taps: the maximum number of taps in a subset; None: no limit.
         max_channels: the maximum number of channels in a subset; None: no limit.
     """
@@ -191,7 +192,7 @@ class SubsetConstraints:
         return sum(self.channels[tap] for tap in subset)
 
     def allow(self, subset: Subset) -> bool:
-        """Whether a subset may be chosen."""
+        """Whether a subset meets the constraints."""
         deepest = self.layers - 1
         return (
             any(tap < self.layers for tap in subset)
@@ -201,7 +202,7 @@ class SubsetConstraints:
         )
 
     def larger(self, subset: Subset) -> list[Subset]:
-        """Return the allowed subsets with one more tap, plus the deepest layer if the new tap is computed from it."""
+        """Return the allowed subsets with one tap more (and the deepest layer, if the new tap is computed from it)."""
         candidates = []
         for tap in range(len(self.channels)):
             if tap not in subset:
@@ -214,8 +215,9 @@ class SelectionStep(NamedTuple):
     """A step of a forward selection.
 
     Attributes:
-        new: the results of the subsets that no earlier step had tried.
-        kept: the best result of the step; the next step adds a tap to its subset.
+        new: the results of the subsets that this step was the first to try.
+        kept: the best result of all subsets of the step, including those tried before. The next step adds a tap to
+            the subset of this result.
     """
 
     new: list[ProbeResult]
@@ -223,17 +225,17 @@ class SelectionStep(NamedTuple):
 
 
 def forward_selection(constraints: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
-    """Add one tap at a time, each time the one that gives the best subset, until the constraints allow no further tap.
+    """Add taps one by one, each time the tap that gives the highest mIoU, until the constraints allow no further tap.
 
-    For n taps, this tries about n^2 / 2 of the 2^n subsets. The selection also goes on if no single tap improves the
-    score, because two taps together may. Of equally good subsets, the one with fewer channels is kept.
+    For n taps, this tries about n^2 / 2 of the 2^n subsets. If no single tap improves the mIoU, the selection goes on:
+    two more taps together can improve it. Of subsets with equal mIoU, the one with the fewest channels is kept.
 
     Args:
-        constraints: the subsets that may be chosen.
-        score: scores a subset; called once for each subset.
+        constraints: the constraints that subsets must meet.
+        score: scores a subset; called once for each subset that is tried.
 
     Returns:
-        The steps, in order.
+        The steps, in order. Empty if the constraints allow no subset.
     """
     tried: dict[Subset, ProbeResult] = {}
     steps: list[SelectionStep] = []

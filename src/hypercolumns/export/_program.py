@@ -22,12 +22,12 @@ InputKind = Literal["uint8", "float"]
 # Sizes are (images, height, width).
 TRACED_SIZE = (2, 75, 98)  # large enough that no network has a map of a single cell
 CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1))  # some are below the minimum size of a network, to check padding
-MAX_DIFFERENCE = 1e-4  # of logits, relative to their range
-MIN_AGREEMENT = 0.999  # fraction of equal labels
+MAX_DIFFERENCE = 1e-4  # between logits, relative to their range
+MIN_AGREEMENT = 0.999  # fraction of pixels with equal labels
 
 
 class Agreement(NamedTuple):
-    """How well an exported file agrees with its model on images of noise.
+    """The agreement of an exported file with its model on images of noise.
 
     Attributes:
         labels: the fraction of pixels with the same label, in [0, 1].
@@ -53,11 +53,11 @@ def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> 
         output: "labels" or "logits".
 
     Returns:
-        A program on the CPU that takes images (B, 3, H, W), with B, H and W from 1 on.
+        A program on the CPU that takes images (B, 3, H, W), with any B, H and W of at least 1.
 
     Raises:
-        ArgumentError: for an unknown `input` or `output`.
-        HypercolumnsError: for a network that can't be exported.
+        ArgumentError: if `input` or `output` is unknown.
+        HypercolumnsError: if the network can't be exported.
     """
     for name, value, known in (("input", input, InputKind), ("output", output, OutputKind)):
         if value not in get_args(known):
@@ -66,18 +66,18 @@ def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> 
     images, height, width = TRACED_SIZE
     example = torch.zeros(images, 3, height, width, dtype=torch.uint8 if input == "uint8" else torch.float32)
     free = Dim.DYNAMIC(min=1)
-    any_size = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # a size of 1 is not special
+    any_size = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # treat a size of 1 as any other
     try:
         with torch.no_grad(), any_size, quiet():
             program = torch.export.export(graph, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
-    except Exception as error:  # torch or the network may raise anything
+    except Exception as error:  # torch and the network can raise any type
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise HypercolumnsError(
             f"{segmenter.backbone.network} with these taps can't be exported ({reason}); try other taps or "
             f"another network"
         ) from error
-    # Tracing recorded guards on the sizes. They concern how torch lays out the maps in memory, and the graph does not
-    # depend on that. `check_agreement` runs the file on sizes that the guards would reject.
+    # Tracing has recorded guards on the sizes. They only concern how torch lays out maps in memory, on which the graph
+    # does not depend, so they are removed. `check_agreement` runs the file on sizes that the guards would reject.
     program._guards_code.clear()
     for symbol, sizes in program.range_constraints.items():
         program.range_constraints[symbol] = ValueRanges(1, sizes.upper)
@@ -96,16 +96,16 @@ def check_agreement(
     Args:
         segmenter: the model that was exported.
         run: runs the file on images (B, 3, H, W) on the CPU; returns labels (B, H, W) or logits (B, classes, H, W).
-        input: the type of images that `run` takes.
-        output: what `run` returns.
+        input: the type of the images that `run` takes, "uint8" or "float" in [0, 1].
+        output: what `run` returns, "labels" or "logits".
         path: the path of the file, for the message.
 
     Returns:
-        How well the two agree.
+        The agreement of the file with the segmenter.
 
     Raises:
-        HypercolumnsError: if fewer than `MIN_AGREEMENT` of the labels are equal, or if logits differ by more than
-            `MAX_DIFFERENCE`.
+        HypercolumnsError: if the agreement of the labels is below `MIN_AGREEMENT`, or if the difference of the logits
+            is above `MAX_DIFFERENCE` or NaN.
     """
     generator = torch.Generator().manual_seed(0)
     device = segmenter.backbone.device
@@ -130,10 +130,10 @@ def check_agreement(
     extent = max(high for _, high in ranges) - min(low for low, _ in ranges)
     agreement = Agreement(same / total, max(differences) / extent if differences else None)
     if agreement.labels < MIN_AGREEMENT or not (agreement.logits is None or agreement.logits <= MAX_DIFFERENCE):
+        logits = "" if agreement.logits is None else f", logits that differ by {agreement.logits:.2g} of their range"
         raise HypercolumnsError(
-            f"{path} was not written: the exported program does not agree with the model (equal labels: "
-            f"{agreement.labels:.2%}, largest difference of logits relative to their range: {agreement.logits}); use "
-            f"the model itself"
+            f"{path} was not written: the exported program does not agree with the model "
+            f"({agreement.labels:.2%} equal labels{logits}); use the model itself"
         )
     return agreement
 

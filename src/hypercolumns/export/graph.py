@@ -1,6 +1,6 @@
 """A segmenter that torch.export can trace once for images of any size: no branch depends on a size.
 
-Shapes: as for `Segmenter`. Sizes are symbolic during the export, and no size is treated specially, not even 1.
+Shapes: see `Segmenter`. Sizes are symbols during the export, and a size of 1 is treated as any other.
 """
 
 import copy
@@ -23,8 +23,8 @@ from hypercolumns.models.taps import RegularGrid, Tap
 
 OutputKind = Literal["labels", "logits"]
 
-# Stride in pixels. Maps with a smaller stride are projected row by row: a whole projected map would have about as many
-# cells as the image has pixels.
+# Maps with a stride below this, in pixels, are interpolated first and then projected, one row of pixels at a time. If a
+# whole map was projected first, the result would have about as many cells as the image has pixels.
 HIGH_RES_STRIDE = 2.0
 
 
@@ -38,7 +38,7 @@ class ExportableSegmenter(nn.Module):
         output: "labels" or "logits".
 
     Raises:
-        HypercolumnsError: if the cell centres of a tap are not regular and the model depends on them, see
+        HypercolumnsError: if the segmenter needs the cell centres of a tap that is not regular, see
             `HypercolumnExtractor.check_regular`.
     """
 
@@ -47,7 +47,7 @@ class ExportableSegmenter(nn.Module):
         segmenter.extractor.check_regular()
         self.output = output
         extractor = copy.deepcopy(segmenter.extractor).cpu()
-        self._extractor = (extractor,)  # nn.Module does not register a tuple; the backbone is registered below
+        self._extractor = (extractor,)  # a tuple is not registered by nn.Module; the backbone is registered below
         self.backbone = extractor.backbone
         self.classifier = copy.deepcopy(segmenter.classifier).cpu()
         self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
@@ -65,7 +65,7 @@ class ExportableSegmenter(nn.Module):
             images: (B, 3, H, W), uint8 or float in [0, 1].
 
         Returns:
-            Labels (B, H, W) uint8, or logits (B, classes, H, W).
+            Labels (B, H, W) uint8, or logits (B, classes, H, W) float32.
         """
         size = height, width = images.shape[2], images.shape[3]
         seen = as_float(images)
@@ -101,23 +101,24 @@ class ExportableSegmenter(nn.Module):
         return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.output == "labels" else logits
 
     def _taps(self, deepest: Tensor) -> list[Tap]:
-        """Return the backbone's taps.
+        """Return the backbone's taps, with context taps that need no further run of the network.
 
-        Context taps take their numbers of cells from `deepest`: by default they would run the network to count them.
+        The context taps in `backbone.taps` run the network to count the cells of the deepest map. The returned ones
+        read the numbers from `deepest`, which is that map.
         """
         counts = (lambda _: deepest.shape[2]), (lambda _: deepest.shape[3])
         return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
 
 
 def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
-    """Group the taps whose cells are centred alike in images of every size, lowest resolution first.
+    """Group the taps whose cells have equal centres in images of every size. The lowest resolution comes first.
 
     Returns:
-        For each group, the indices of its taps, and whether its columns of cells are always centred on columns of the
-        next group.
+        For each group, the indices of its taps, and the value of `TapGroup.nested`: whether the columns of its cells
+        are centred on columns of the next group in images of every size. Always False unless the alignment is exact.
     """
     backbone = extractor.backbone
-    # An image that is longer by one `shift_period` has a fixed number of additional cells in each map. Sizes over one
+    # If an image grows by one `shift_period`, each of its maps grows by a fixed number of cells. The sizes within one
     # period therefore represent all sizes.
     sizes = range(backbone.min_side, backbone.min_side + max(backbone.shift_period))
     counts = [*zip(*(backbone.map_sizes(size, size) for size in sizes), strict=True)]
@@ -146,7 +147,7 @@ def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
 
 
 def _regular(tap: Tap) -> tuple[RegularGrid, RegularGrid] | None:
-    """Return the grids of a tap without their receptive-field extents; None if an axis is not regular."""
+    """Return a tap's grids along y and x, without receptive-field extents; None if an axis is not a `RegularGrid`."""
     y, x = (RegularGrid(axis.stride, axis.offset) if isinstance(axis, RegularGrid) else None for axis in tap.axes)
     return None if y is None or x is None else (y, x)
 
@@ -156,9 +157,9 @@ def _among(low: RegularGrid, low_cells: Sequence[int], high: RegularGrid, high_c
 
     Args:
         low: the grid of the lower resolution.
-        low_cells: its number of cells, in images of several sizes.
+        low_cells: the number of cells of `low` in images of several sizes.
         high: the grid of the higher resolution.
-        high_cells: its number of cells, in images of the same sizes.
+        high_cells: the number of cells of `high` in images of the same sizes.
     """
     offset, stride = (low.offset - high.offset) / high.stride, low.stride / high.stride  # in cells of `high`
     if offset < 0 or offset % 1 or stride % 1:

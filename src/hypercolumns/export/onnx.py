@@ -1,8 +1,8 @@
 """Export a segmenter to an ONNX file, which runs without this package.
 
 The file takes images (B, 3, H, W), uint8 or float in [0, 1], for any B, H and W, and outputs labels (B, H, W) uint8 or
-logits (B, classes, H, W) float32 for the pixels of the original images. The names and colours of the classes are stored
-in it as JSON. See docs/export.md.
+logits (B, classes, H, W) float32 for every pixel of the images. The names and colours of the classes are in the file,
+too, as JSON texts. See docs/export.md.
 """
 
 import importlib
@@ -32,8 +32,8 @@ def export_onnx(
 ) -> Agreement:
     """Write an ONNX file, and check it against the segmenter.
 
-    The input of the model is called `images`, its output `labels` or `logits`. The metadata entries `classes` and
-    `palette` are JSON.
+    The file's input is called `images`, its output `labels` or `logits`. The metadata entries `classes` and `palette`
+    are JSON texts.
 
     Args:
         segmenter: the model.
@@ -42,12 +42,12 @@ def export_onnx(
         output: what the file outputs, "labels" or "logits".
 
     Returns:
-        How well the file agrees with the segmenter.
+        The agreement of the file with the segmenter.
 
     Raises:
-        ArgumentError: for an unknown `input` or `output`.
-        HypercolumnsError: if the optional packages are missing, the network can't be exported, the file can't be
-            written, or it does not agree with the segmenter. Nothing is written then.
+        ArgumentError: if `input` or `output` is unknown.
+        HypercolumnsError: if the optional packages are missing, if the network can't be exported, if the file can't be
+            written, or if the file does not agree with the segmenter. An existing file is kept in all these cases.
     """
     onnxruntime = _packages()
     program = make_program(segmenter, input, output)
@@ -55,10 +55,10 @@ def export_onnx(
     try:
         with torch.no_grad(), quiet():
             exported = torch.onnx.export(program, **names, opset_version=OPSET, dynamo=True, verbose=False)
-    except Exception as error:  # raised for operations that ONNX lacks
+    except Exception as error:  # torch raises many types, for example if ONNX lacks an operation
         reason = " ".join(str(error).split())[:200]
         raise HypercolumnsError(
-            f"{segmenter.backbone.network} can't be written as ONNX ({reason}); try torch.export"
+            f"{segmenter.backbone.network} can't be written as ONNX ({reason}); try torch.export instead (export=torch)"
         ) from error
     assert exported is not None, "torch returns the program if it is not given a path"
     _tidy(exported.model, output)
@@ -78,7 +78,7 @@ def export_onnx(
 
 
 def _packages() -> Any:
-    """Import onnxruntime; raises HypercolumnsError if a package that the export needs is missing."""
+    """Import and return onnxruntime, after checking that all packages that the export needs are installed."""
     try:
         for name in ("onnx", "onnxscript"):
             importlib.import_module(name)
@@ -86,12 +86,12 @@ def _packages() -> Any:
     except ImportError as error:
         raise HypercolumnsError(
             f"the export to ONNX needs {error.name}, which is not installed; run pip install 'hypercolumns[onnx]' or "
-            f"uv sync --extra onnx (the export to torch.export needs no further package)"
+            f"uv sync --extra onnx, or export to torch.export instead (export=torch)"
         ) from error
 
 
 def _tidy(model: Any, output: OutputKind) -> None:
-    """Name the symbolic sizes, and remove unused nodes: onnxruntime warns about them when it loads the file."""
+    """Name the symbolic sizes, and remove unused nodes, about which onnxruntime would warn when it loads the file."""
     ir, passes = importlib.import_module("onnx_ir"), importlib.import_module("onnx_ir.passes.common")
     classes = [] if output == "labels" else [model.graph.outputs[0].shape[1]]
     model.graph.inputs[0].shape = ir.Shape(["batch", 3, "height", "width"])

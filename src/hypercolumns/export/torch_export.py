@@ -1,8 +1,8 @@
 """Export a segmenter to a file of torch.export, which runs without this package.
 
 The file takes images (B, 3, H, W), uint8 or float in [0, 1], for any B, H and W, and outputs labels (B, H, W) uint8 or
-logits (B, classes, H, W) float32 for the pixels of the original images. The names and colours of the classes are stored
-in it as JSON. See docs/export.md.
+logits (B, classes, H, W) float32 for every pixel of the images. The names and colours of the classes are in the file,
+too, as JSON texts. See docs/export.md.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def export_torch(
 ) -> Agreement:
     """Write a `.pt2` file, and check it against the segmenter.
 
-    `torch.export.load(path).module()` loads the file. Its extra files `classes` and `palette` are JSON.
+    `torch.export.load(path).module()` loads the file. The extra files `classes` and `palette` are JSON texts.
 
     Args:
         segmenter: the model.
@@ -36,12 +36,12 @@ def export_torch(
         output: what the file outputs, "labels" or "logits".
 
     Returns:
-        How well the file agrees with the segmenter.
+        The agreement of the file with the segmenter.
 
     Raises:
-        ArgumentError: for an unknown `input` or `output`.
-        HypercolumnsError: if the network can't be exported, the file can't be written, or it does not agree with the
-            segmenter. Nothing is written then.
+        ArgumentError: if `input` or `output` is unknown.
+        HypercolumnsError: if the network can't be exported, if the file can't be written, or if the file does not agree
+            with the segmenter. An existing file is kept in all these cases.
     """
     program = make_program(segmenter, input, output)
     with atomic_write(Path(path)) as temporary, quiet():

@@ -1,4 +1,4 @@
-"""Load weights and checkpoints written by `torch.save`, without executing code."""
+"""Load the weights and checkpoints that `torch.save` wrote, without executing code from the files."""
 
 import warnings
 import zipfile
@@ -11,7 +11,11 @@ from hypercolumns.errors import is_out_of_memory, summarize_error
 
 
 def find_corruption(path: Path) -> str | None:
-    """Describe the damage of a file in torch's zip format by its checksums, which torch ignores; None if undamaged."""
+    """Check a file in torch's zip format by its checksums, which torch ignores.
+
+    Returns:
+        A description of the damage; None if the file is undamaged.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
@@ -20,21 +24,21 @@ def find_corruption(path: Path) -> str | None:
             return f"{packed[0]} is compressed, but torch.save writes no compressed entries"
     except Exception as error:  # a damaged file can raise anything
         return summarize_error(error)
-    return broken and f"the checksum of {broken} differs"
+    return broken and f"the contents of {broken} do not match their checksum"
 
 
 def load_plain(path: Path) -> Any:
-    """Load a file's tensors and plain values to the CPU, without executing code.
+    """Load to the CPU the tensors and plain values of a file that `torch.save` wrote, without executing code.
 
     Raises:
-        ValueError: if the file can't be read.
+        ValueError: if the file can't be read, is damaged, or holds other objects.
     """
     try:
-        # torch's legacy format has no checksums
+        # a file in torch's legacy format is not a zip file, and has no checksums
         damage = find_corruption(path) if zipfile.is_zipfile(path) else None
         if damage:
             raise ValueError(damage)
-        with warnings.catch_warnings(action="ignore"):  # torch warns about odd files, which are rejected anyway
+        with warnings.catch_warnings(action="ignore"):  # torch warns about some files before it rejects them
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler and zipfile can raise anything
         if is_out_of_memory(error):

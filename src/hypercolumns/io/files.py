@@ -20,40 +20,40 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file atomically.
 
-    Neither a kill nor a power cut leaves half a file: the contents are flushed to disk before the rename, and the
-    rename before this returns.
+    The `with` block writes a temporary file, which is flushed to disk and then renamed to `path`. Neither a kill nor a
+    power cut can therefore leave half a file at `path`. When the `with` statement ends, the renaming is flushed, too.
 
     Yields:
-        A temporary path in the same folder. It is renamed to `path` on success, and deleted on failure.
+        The path of the temporary file, in the folder of `path`. The file is deleted if an error is raised.
 
     Raises:
         HypercolumnsError: if the file can't be written, for example because the disk is full.
     """
-    token = secrets.token_hex(4)  # process ids are not unique across nodes that share the folder
+    token = secrets.token_hex(4)  # process ids are not unique if several machines share the folder
     temporary = path.with_name(f".{_short(path.name)}.{token}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner can read
+        temporary.chmod(0o666 & ~_umask())  # safetensors writes files that only their owner can read
         _flush(temporary)
         temporary.replace(path)
         if os.name == "posix":  # other systems can't open a folder
             _flush(path.parent)
     except (OSError, SafetensorError, RuntimeError) as error:
-        cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save hides the original error
+        cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save hides the first error
         if not isinstance(cause, OSError | SafetensorError):
             raise
         raise HypercolumnsError(
-            f"{path} can't be written ({cause}); no existing file has changed: free some space or make it writable, "
-            f"and the same command resumes from there"
+            f"{path} can't be written ({cause}), but no existing file has changed; free some space on the disk or make "
+            f"the folder writable, and run the same command again"
         ) from error
     finally:
-        with suppress(OSError):  # the error being raised says more
+        with suppress(OSError):  # an error raised above says more
             temporary.unlink(missing_ok=True)
 
 
 def remove_temporaries(*paths: Path) -> None:
-    """Remove the temporary files that killed writers of these paths left behind; no process may be writing them now."""
+    """Remove the temporary files that killed writers of `paths` left. Call it only while no process writes `paths`."""
     names: dict[Path, set[str]] = {}
     for path in paths:
         names.setdefault(path.parent, set()).add(_short(path.name))
@@ -72,8 +72,8 @@ def remove(path: Path) -> None:
 
 
 def release_lock(lock: BaseFileLock) -> None:
-    """Release a lock and remove its file; a process that has just opened the file notices the removal and retries."""
-    with suppress(PermissionError):  # Windows can't remove an open file, and the file does no harm
+    """Release a lock and remove its file. A process that waits for the lock notices this, and makes a new file."""
+    with suppress(PermissionError):  # Windows can't remove an open file; keeping it does no harm
         Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
 
@@ -82,30 +82,30 @@ def expand_path(name: str, path: str | Path) -> Path:
     """Expand `~` or `~user` in a path.
 
     Raises:
-        ArgumentError: if the path contains a null byte or the user does not exist; `name` is the argument's name.
+        ArgumentError: about the argument `name`, if the path contains a null byte or the user does not exist.
     """
     if "\0" in str(path):
-        raise ArgumentError(f"{name}={path} contains a null byte, which no file name can contain; remove it")
+        raise ArgumentError(f"{name}={path} contains a null byte, which no file name can contain; remove this byte")
     try:
         return Path(path).expanduser()
     except RuntimeError:
         raise ArgumentError(
-            f"{name}={path}: there is no user of that name; write the full path, or ./{path} if the file name really "
+            f"{name}={path}: the user after ~ does not exist; write the full path, or ./{path} if the name of the file "
             f"begins with ~"
         ) from None
 
 
 def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Walk a folder recursively in sorted order, following links to folders.
+    """Walk a folder and its subfolders, in the order of the names in each folder.
 
-    A link to a folder that contains the link is not followed.
+    Links to folders are followed, except a link to a folder that contains the link.
 
     Args:
         folder: the folder.
-        above: the real paths of the folders that contain it; for the recursion.
+        above: for the recursion, the resolved paths of the folders that contain `folder`.
 
     Yields:
-        The paths of all entries that are not folders.
+        The paths of all files, and of links that lead nowhere.
 
     Raises:
         HypercolumnsError: if a folder can't be read.
@@ -128,14 +128,14 @@ def read_lines(path: Path, name: str) -> list[str]:
     """Read the lines of a text file, stripped and without blank lines.
 
     Raises:
-        ArgumentError: if the file can't be read as UTF-8; `name` is the argument's name.
+        ArgumentError: about the argument `name`, if the file can't be read as UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
         raise ArgumentError(f"{name}: {path} can't be read as text ({error}){remedy}") from error
-    # splitlines would also split at rarer line breaks, which file names may contain
+    # splitlines would also split at other line breaks, which file names can contain
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
@@ -167,12 +167,12 @@ def file_hash(path: Path) -> str:
 
 
 def short_hash(value: object) -> str:
-    """Return a short hash of a JSON value; equal values have equal hashes, whatever the order of their keys."""
+    """Return ten hexadecimal digits of the SHA-256 of a JSON value; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _short(name: str) -> str:
-    """Return a file name, or its hash if a suffix could exceed the limit of 255 bytes."""
+    """Return a file name, or the hash of a name so long that a suffix could exceed the limit of 255 bytes."""
     return name if len(os.fsencode(name)) < 200 else hashlib.sha256(os.fsencode(name)).hexdigest()
 
 

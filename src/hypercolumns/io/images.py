@@ -19,14 +19,14 @@ from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
 from hypercolumns.io.files import atomic_write
 from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, colour_table
 
-PixelShape = tuple[int, ...]  # height, width; () for a file that can't be used
+PixelShape = tuple[int, ...]  # (height, width), or () for a file that can't be used
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes with at most 8 bits per channel
-# Pillow's names of the PNG pixel layouts that a mask may have. Grey with fewer than 8 bits is excluded: programs
+# Pillow's names of the PNG pixel layouts that are accepted for masks. Grey with fewer than 8 bits is excluded: programs
 # disagree whether the value 1 of 15 means label 1 or grey level 17 of 255.
 MASK_MODES = ("P", "P;1", "P;2", "P;4", "L", "I;16B", "RGB")
-CLIPPED_MODES = ("LA;16B",)  # a 16-bit PNG layout that Pillow reads as 8-bit LA, one of MODES
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # the file's contents decide, not its name; no other decoder runs
-MASK_FORMATS = ("PNG",)  # other formats may lose or change labels
+CLIPPED_MODES = ("LA;16B",)  # a PNG layout with 16 bits, which Pillow reads as mode LA with 8 bits
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # a file's contents decide, not its name; no other decoder runs
+MASK_FORMATS = ("PNG",)  # other formats can change labels
 BAD_PATH_ERRORS = (  # caused by an invalid path, or by contents that make a decoder seek to an invalid offset
     errno.ENAMETOOLONG,
     errno.ELOOP,
@@ -38,7 +38,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def set_max_pixels(max_pixels: int) -> None:
-    """Limit the number of pixels of an image, in this process and in processes that it starts from now on.
+    """Limit the number of pixels of each image that this process, or a process that it starts from now on, reads.
 
     Raises:
         ArgumentError: unless `max_pixels` is an integer of at least 1.
@@ -57,7 +57,7 @@ def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
 
     Args:
         path: the file.
-        size: the mask's (height, width), which may decide the rotation, see `as_rgb`; None without a mask.
+        size: the (height, width) of the image's mask, for `as_rgb`; None without a mask.
 
     Raises:
         HypercolumnsError: if the file is missing, can't be decoded completely or has too many pixels.
@@ -69,19 +69,20 @@ def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
 def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> Image.Image:
     """Convert an image to RGB: apply the EXIF rotation and blend transparent pixels over white.
 
-    If the mask's size matches the image only without its EXIF rotation, the rotation is not applied: some annotation
-    tools ignore EXIF. Pillow keeps the higher 8 bits of RGB images with 16 bits per channel.
+    Some annotation tools ignore EXIF. The rotation is therefore not applied if the mask has the image's size before the
+    rotation, but not its size after the rotation. RGB images with 16 bits per channel keep the higher 8 bits.
 
     Args:
-        image: the image, not decoded yet if it comes from a file.
+        image: the image. An image from a file must not be decoded yet.
         name: the image's name, for messages.
-        size: the mask's (height, width); None without a mask.
+        size: the (height, width) of the image's mask; None without a mask.
 
     Returns:
         The image in mode RGB.
 
     Raises:
-        HypercolumnsError: for other images with more than 8 bits per channel, because their value range is unknown.
+        HypercolumnsError: if the pixel format is not supported, such as grey with more than 8 bits, whose value range
+            is unknown.
     """
     _check_kind(image, name)
     image.load()
@@ -89,7 +90,7 @@ def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> 
         upright = ImageOps.exif_transpose(image)
     except MemoryError:
         raise
-    except Exception:  # Pillow fails on damaged EXIF data; other programs show such an image unrotated, too
+    except Exception:  # Pillow fails on damaged EXIF data; other programs show such an image unrotated
         upright = image
     if size is not None and (upright.height, upright.width) != size == (image.height, image.width):
         upright = image
@@ -102,8 +103,8 @@ def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> 
 def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
     """Read a mask from a PNG file as class indices.
 
-    Palette and grey files (8 or 16 bits) contain the indices themselves. RGB files contain the colours of `palette`, or
-    VOC's colour for void.
+    Palette files, and grey files with 8 or 16 bits, contain the indices themselves. RGB files contain the colours of
+    `palette`, and VOC's colour for void.
 
     Args:
         path: the file.
@@ -114,8 +115,8 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
         (H, W) uint8 class indices, 255 for void.
 
     Raises:
-        HypercolumnsError: if the file has another format, a colour is not in the palette, or a label is neither a class
-            nor void.
+        HypercolumnsError: if the file is not such a PNG or can't be decoded, a colour is not in the palette, or a label
+            is neither a class nor void.
     """
     with _opened(path, MASK_FORMATS) as image:
         image.verify()  # checks the checksums, which Pillow ignores when it decodes
@@ -127,8 +128,9 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
     if outside.size:
         count = int(np.isin(labels, outside).sum())
         raise HypercolumnsError(
-            f"{path}: {count} pixels have labels that are not a class ({', '.join(map(str, outside[:5]))}); expected "
-            f"0 to {classes - 1}, or {IGNORE_INDEX} for void: correct the mask, or list all classes"
+            f"{path}: {count} pixels have labels that are not a class ({', '.join(map(str, outside[:5]))}); the "
+            f"classes have labels 0 to {classes - 1}, and void has {IGNORE_INDEX}: correct the mask, or list all "
+            f"classes in the text file that data.classes names"
         )
     return torch.from_numpy(labels.astype(np.uint8, copy=False))
 
@@ -146,7 +148,7 @@ def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) 
         The image (3, H, W) uint8 and the class indices (H, W) uint8.
 
     Raises:
-        HypercolumnsError: if a file can't be used, or if the sizes differ.
+        HypercolumnsError: if a file can't be used, or if the image and the mask have different sizes.
     """
     labels = read_mask(mask, palette, classes)
     pixels = read_image(image, labels.shape)
@@ -164,12 +166,12 @@ def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: Pixe
         mask_size: the mask's (height, width).
 
     Raises:
-        HypercolumnsError: if the sizes differ.
+        HypercolumnsError: if the image and the mask have different sizes.
     """
     if tuple(image_size) != tuple(mask_size):
         raise HypercolumnsError(
-            f"{mask} is {mask_size[1]}x{mask_size[0]}, its image {image} is {image_size[1]}x{image_size[0]}; they must "
-            f"have the same size"
+            f"{mask} is {mask_size[1]}x{mask_size[0]}, but its image {image} is {image_size[1]}x{image_size[0]}; both "
+            f"must have the same size"
         )
 
 
@@ -177,7 +179,7 @@ def mask_size(path: Path) -> PixelShape:
     """Read the (height, width) of a mask from the file's header alone.
 
     Raises:
-        HypercolumnsError: if the file can't be used as a mask, as far as the header shows.
+        HypercolumnsError: if the header shows that the file can't be used as a mask.
     """
     with _opened(path, MASK_FORMATS) as image:
         _check_mask_kind(image, path)
@@ -189,13 +191,14 @@ def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
 
     Args:
         path: the file.
-        size: the mask's (height, width). The EXIF rotation is applied only if the result has this size.
+        size: the (height, width) of the image's mask; None without a mask.
 
     Returns:
-        The image's (height, width).
+        The size after the EXIF rotation if this is the mask's size, and the size before the rotation is not; else the
+        size before the rotation.
 
     Raises:
-        HypercolumnsError: if the file can't be used as an image, as far as the header shows.
+        HypercolumnsError: if the header shows that the file can't be used as an image.
     """
     with _opened(path, FORMATS) as image:
         _check_kind(image, path)
@@ -219,19 +222,19 @@ def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour])
 
 
 def write_image(path: Path, image: Image.Image, quality: int = 75) -> None:
-    """Write an image file atomically, in the format of the file name's suffix.
+    """Write an image file atomically, in the format that the suffix of its name stands for.
 
     Args:
         path: the file.
         image: the image.
-        quality: the JPEG quality, up to 95.
+        quality: the quality of a JPEG file, up to 95; a PNG file is the same at any quality.
     """
     with atomic_write(path) as temporary:
         image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()], quality=quality)
 
 
 def encode_png(picture: NDArray[np.uint8]) -> bytes:
-    """Encode a picture (H, W, 3) uint8 as the contents of a PNG file, with fast, light compression."""
+    """Encode a picture (H, W, 3) uint8 as the contents of a PNG file, with light and therefore fast compression."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG", compress_level=1)
     return file.getvalue()
@@ -245,18 +248,18 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
         The image; its pixels are not decoded yet.
 
     Raises:
-        HypercolumnsError: if the file has none of the formats or too many pixels, or if decoding it inside the `with`
-            block fails.
-        UnreadableError: if the system can't read the file.
+        HypercolumnsError: if the file is missing, has none of the formats or too many pixels, or if decoding it inside
+            the `with` block fails.
+        UnreadableError: if the operating system can't read the file.
     """
     max_pixels = Image.MAX_IMAGE_PIXELS
     too_large = (
-        f"than max_pixels={max_pixels}: they could fill the memory; scale the image down, or set max_pixels higher if "
+        f"than max_pixels={max_pixels}: it could fill the memory; scale the image down, or set max_pixels higher if "
         f"the size is correct"
     )
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block forever
-            raise HypercolumnsError(f"{path} is not a file; replace it or leave it out")
+            raise HypercolumnsError(f"{path} is not a file; replace it by an image or leave it out")
         with Image.open(path, formats=formats) as image:
             # Pillow itself raises only above twice the limit
             if max_pixels is not None and image.width * image.height > max_pixels:
@@ -266,10 +269,10 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
         raise
     except (FileNotFoundError, NotADirectoryError):
         leads = f" is a link to {os.readlink(path)}, which" if path.is_symlink() else ""
-        raise HypercolumnsError(f"{path}{leads} does not exist; add it or leave it out") from None
+        raise HypercolumnsError(f"{path}{leads} does not exist; add the file or leave it out") from None
     except UnidentifiedImageError:
-        kind = "is empty" if not path.stat().st_size else f"is not an image that can be read ({', '.join(formats)})"
-        raise HypercolumnsError(f"{path} {kind}; replace it or leave it out") from None
+        fault = "not an image in a supported format ({})".format(", ".join(formats)) if path.stat().st_size else "empty"
+        raise HypercolumnsError(f"{path} is {fault}; replace it or leave it out") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         claimed = re.search(r"\d+", str(error))  # the first number in Pillow's message is the number of pixels
         raise HypercolumnsError(
@@ -285,17 +288,12 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
 
 
 def _check_kind(image: Image.Image, name: object) -> None:
-    """Check that an image's pixel format is supported; the pixels of a file must not be decoded yet.
-
-    Raises:
-        HypercolumnsError: if the pixel format is not supported.
-    """
+    """Raise HypercolumnsError if an image has an unsupported pixel format; an image file must not be decoded yet."""
     kind = _kind(image)
     if image.mode not in MODES or kind in CLIPPED_MODES:
         unread = kind if kind in CLIPPED_MODES else image.mode
         raise HypercolumnsError(
-            f"{name} has an unsupported pixel format ({unread}), for example more than 8 bits per channel; "
-            f"convert it to 8-bit RGB or grey"
+            f"{name} has an unsupported pixel format ({unread}); convert it to RGB or grey with 8 bits per channel"
         )
 
 
@@ -304,12 +302,12 @@ def _check_mask_kind(image: Image.Image, path: Path) -> None:
     if kind not in MASK_MODES:
         raise HypercolumnsError(
             f"{path}: a mask must be a PNG with class indices (palette, or grey with 8 or 16 bits) or with the "
-            f"palette's colours (8-bit RGB); this file is {kind}: convert it"
+            f"colours of the classes (8-bit RGB), but the pixel format of this file is {kind}; convert it"
         )
 
 
 def _kind(image: Image.Image) -> str:
-    """Return Pillow's name of the pixel layout of a PNG that is not decoded yet; for other images, often the mode."""
+    """Return Pillow's name of the pixel layout in an undecoded PNG file; for another image, some other description."""
     return str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else image.mode
 
 

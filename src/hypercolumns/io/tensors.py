@@ -14,7 +14,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """Write a safetensors file atomically.
 
     safetensors (0.8.0) first writes to a random file name in the folder of its target, and a kill leaves that file
-    behind. The target therefore lies in a temporary folder, which `remove_temporaries` recognises.
+    behind. The target therefore lies in a temporary folder, which `remove_temporaries` removes.
 
     Args:
         path: the file.

@@ -6,26 +6,26 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-# (classes,) float; "batch" for weights inverse to the classes' counts in the batch; None for no weights
+# (classes,) float, or "batch" for weights inverse to the classes' counts in each batch, or None for no weights
 ClassWeights = Tensor | Literal["batch"] | None
-MIN_COUNT = 1e-12  # smallest divisor of a mean, so that an empty mean is 0
+MIN_COUNT = 1e-12  # smallest divisor of a mean, so that the mean over no pixels is 0
 
 
 class Loss(nn.Module, ABC):
-    """A loss of the classified pixels of a batch."""
+    """A loss of the logits of a batch of pixels against the pixels' labels."""
 
     @property
     @abstractmethod
     def supports_ddp(self) -> bool:
         """Whether the loss works with data-parallel training.
 
-        It does if the mean of the ranks' gradients is the gradient over the whole batch.
+        It works if the mean of the ranks' gradients is the gradient of the loss over all ranks' pixels.
         """
         ...
 
     @abstractmethod
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """Set the class weights; returns whether the loss supports class weights."""
+        """Set the class weights if the loss supports class weights; returns whether it does."""
         ...
 
     @abstractmethod
@@ -43,10 +43,10 @@ class Loss(nn.Module, ABC):
 
 
 def balanced_weights(counts: Tensor, power: float = 1.0) -> Tensor:
-    """Compute class weights inversely proportional to a power of the classes' counts.
+    """Compute class weights that are inversely proportional to a power of the classes' pixel counts.
 
-    The weights are scaled so that the mean weight of a pixel is 1. With `power` = 1 all classes have the same total
-    weight, with `power` = 0 all pixels have the same weight.
+    The weights are scaled so that the mean weight of a pixel is 1. With `power` = 1, all classes that have pixels get
+    the same total weight. With `power` = 0, all pixels get the same weight.
 
     Args:
         counts: (classes,) integers, the number of pixels of each class.

@@ -11,7 +11,7 @@ from hypercolumns.losses.base import MIN_COUNT, ClassWeights, Loss, balanced_wei
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights, label_smoothing: float = 0.0) -> Tensor:
-    """Compute the mean cross-entropy of the pixels that are not void, weighted by class.
+    """Compute the mean cross-entropy of the pixels that are not void, with optional class weights.
 
     Args:
         logits: (N, classes) float.
@@ -35,7 +35,10 @@ def _sums(
     label_smoothing: float,
     add: Callable[[Tensor], Tensor] = lambda counts: counts,
 ) -> tuple[Tensor, Tensor]:
-    """Sum the losses and the weights of the labels. `add` sums class counts over the ranks."""
+    """Sum the weighted losses of the labelled pixels, and the weights of these pixels; returns both sums.
+
+    `add` replaces this rank's class counts by their sum over the ranks. The default keeps this rank's counts.
+    """
     valid = labels != IGNORE_INDEX
     if isinstance(class_weights, str):
         class_weights = balanced_weights(add(torch.bincount(labels[valid], minlength=logits.shape[1])))
@@ -52,13 +55,13 @@ def _sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 class CrossEntropy(Loss):
-    """Module of `cross_entropy`, with the class weights as a buffer.
+    """Mean cross-entropy of the pixels that are not void, with optional class weights, see `cross_entropy`.
 
-    In data-parallel training the value is the mean over the labels of all ranks. The mean of the ranks' gradients is
-    the gradient of that value.
+    In data-parallel training the value is the mean over the pixels of all ranks. The mean of the ranks' gradients is
+    the gradient of this value.
 
     Args:
-        label_smoothing: the share of a label that is distributed over all classes, in [0, 1], see `cross_entropy`.
+        label_smoothing: the share of a label that is distributed over all classes, in [0, 1].
     """
 
     supports_ddp = True

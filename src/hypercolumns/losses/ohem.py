@@ -14,13 +14,14 @@ from hypercolumns.losses.cross_entropy import CrossEntropy
 class OHEMCrossEntropy(Loss):
     """Mean cross-entropy of the hardest pixels of a batch (Shrivastava et al., CVPR 2016, arXiv:1604.03540).
 
-    The loss keeps the fraction `keep_ratio` of the labelled pixels with the highest cross-entropy. It also keeps every
-    pixel whose true class has a probability below `threshold`. Early in training nearly all pixels are hard, and
-    the threshold keeps all of them. Class weights weight the mean, but do not influence which pixels are kept.
+    A fraction `keep_ratio` of the labelled pixels is kept: those with the highest cross-entropy. If more pixels have a
+    probability of the true class below `threshold`, all of these are kept instead. This happens early in training, when
+    nearly all pixels are hard. Class weights change the weights in the mean, but not which pixels are kept.
 
     Args:
-        keep_ratio: the fraction of the labelled pixels to keep, in (0, 1]; 1 keeps all pixels.
-        threshold: the probability of the true class below which a pixel is always kept, in [0, 1]; 0 adds no pixel.
+        keep_ratio: the smallest fraction of the labelled pixels to keep, in (0, 1]; 1 keeps all labelled pixels.
+        threshold: a labelled pixel whose true class has a probability below this is always kept. In [0, 1]; 0 turns
+            this rule off.
 
     Raises:
         ArgumentError: if an argument is outside its range.
@@ -33,12 +34,12 @@ class OHEMCrossEntropy(Loss):
         check_fraction("keep_ratio", keep_ratio)
         check_fraction("threshold", threshold)
         if not keep_ratio:
-            raise ArgumentError("keep_ratio=0 must be a share of the pixels above 0, such as 0.25")
+            raise ArgumentError("keep_ratio=0 must be above 0 and at most 1, such as 0.25")
         self.keep_ratio, self.threshold = keep_ratio, threshold
         self.loss = CrossEntropy()
 
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """See `Loss`. Weights "batch" are inverse to the classes' counts among the kept pixels."""
+        """See `Loss`. With "batch", the weights are inverse to the classes' counts among the kept pixels."""
         return self.loss.set_class_weights(class_weights)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Region losses by segmentation_models_pytorch: the overlap of prediction and ground truth over a batch, per class.
+"""Region losses, which measure the overlap of prediction and ground truth of each class over a batch.
 
-The library is an optional extra. It offers both losses, for points as well as for images, and can exclude void pixels.
-kornia's Lovasz loss and MONAI's Dice loss can ignore a label only if it is a class. All classes count equally in both
-losses, so there are no class weights.
+Both losses come from segmentation_models_pytorch, an optional extra. It offers both for points as well as for images,
+and can exclude void pixels. kornia's Lovasz loss and MONAI's Dice loss can ignore a label only if the label is a class.
+All classes count equally in both losses, so class weights are not supported.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class _Region(Loss):
         labelled = labels != IGNORE_INDEX
         if not labelled.any():
             return logits.sum() * 0
-        # The library expects images: pass the pixels as one image that is one pixel high.
+        # The library expects images, so the pixels are passed as one image that is one pixel high.
         return self.loss(logits[labelled].float().T[None, :, None], labels[labelled][None, None])
 
 
@@ -69,6 +69,6 @@ def _library() -> Any:
     except ImportError as error:
         raise HypercolumnsError(
             "the losses Dice and Lovasz need segmentation-models-pytorch, which is not installed: run "
-            "uv sync --extra losses, or pip install '.[losses]'; or use CrossEntropy"
+            "uv sync --extra losses, or pip install '.[losses]'; or choose CrossEntropy"
         ) from error
     return losses

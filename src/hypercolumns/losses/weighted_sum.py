@@ -13,10 +13,10 @@ class WeightedSum(Loss):
 
     Args:
         losses: the losses by name.
-        weights: the factor of each loss, by the same names; at least 0, and at least one above 0.
+        weights: the factor of each loss, by the same names. Each is at least 0, and at least one is above 0.
 
     Raises:
-        ArgumentError: if a weight is missing, superfluous or negative, or all weights are 0.
+        ArgumentError: if a weight is missing, superfluous, negative or not a number, or all weights are 0.
     """
 
     def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
@@ -24,8 +24,8 @@ class WeightedSum(Loss):
         numbers = all(isinstance(weight, int | float) and weight >= 0 for weight in weights.values())
         if losses.keys() != weights.keys() or not numbers or not any(weights.values()):
             raise ArgumentError(
-                f"weights={dict(weights)} must have a number of at least 0 for each of "
-                f"{', '.join(losses)}, and at least one above 0"
+                f"weights={dict(weights)} must have a number of at least 0 for each of {', '.join(losses)}, and "
+                f"for no other name; at least one number must be above 0"
             )
         self.losses, self.factors = nn.ModuleDict(losses), dict(weights)
 

@@ -1,4 +1,4 @@
-"""The model: backbones, hypercolumns and classifiers, as plain PyTorch."""
+"""The model in plain PyTorch: backbones, hypercolumns and classifiers."""
 
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier, GridClassifier, MLPClassifier

@@ -1,8 +1,9 @@
-"""Cut images into windows that a backbone processes one after the other.
+"""Cut large images into windows, and compute the feature maps of one window at a time.
 
-The maps of a window equal the same part of the maps of the whole image. To that end, the backbone processes the window
-with margins: they contain the receptive fields of all cells that the window's pixels are interpolated from. Each crop
-starts at a multiple of the network's shift period, so that its cells coincide with cells of the whole image.
+A window's maps equal the corresponding parts of the whole image's maps. To that end, the backbone processes a crop: the
+window with margins. The crop contains the receptive fields of all cells that the window's pixels are interpolated from.
+It starts at a multiple of the network's shift period, so that the cells of the crop's maps coincide with cells of the
+whole image's maps.
 """
 
 import math
@@ -20,16 +21,16 @@ from hypercolumns.models.backbones import Backbone, as_float
 from hypercolumns.models.slices import even_slices
 from hypercolumns.models.taps import RegularGrid
 
-_Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # see `WindowedImages._local_parts`
+_Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # an item of `WindowedImages._local_parts`
 
 
 class ImageWindow(NamedTuple):
-    """A rectangle of pixels, and the maps that their hypercolumns are interpolated from.
+    """A rectangle of an image, and the maps that the hypercolumns of its pixels are interpolated from.
 
     Attributes:
-        rows: of the image's pixels.
-        columns: of the image's pixels.
-        maps: one for each tap; their centres are in pixels of the image.
+        rows: the rectangle's rows of pixels.
+        columns: the rectangle's columns of pixels.
+        maps: one for each tap. The centres of their cells are in pixels of the whole image.
     """
 
     rows: slice
@@ -38,7 +39,12 @@ class ImageWindow(NamedTuple):
 
 
 def window_margins(backbone: Backbone) -> tuple[int, int] | None:
-    """Return how many pixels the margins of a window take at most, along y and x; None if it needs the whole image."""
+    """Compute how many pixels the margins add to a window at most.
+
+    Returns:
+        The pixels of both margins together, along y and along x; None if images can't be cut into windows, because a
+        local map depends on the whole image or its cells have no regular grid.
+    """
     if any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules()):
         return None  # BatchNorm in training takes its statistics from the whole image
     margins = []
@@ -53,13 +59,14 @@ def window_margins(backbone: Backbone) -> tuple[int, int] | None:
 def window_sides(area: ImageSize, margins: tuple[int, int], limit: int) -> tuple[int, int]:
     """Choose the size of the windows.
 
-    Windows are squares, or strips that span the image's shorter side if it is short. If `limit` is so small that it
-    leaves little beyond the margins, the windows exceed it.
+    With its margins, a window is a square of about `limit` pixels. If the image's shorter side is no longer than the
+    side of that square, the window is a strip that spans the shorter side. Along an axis that is cut, a window without
+    margins is at least as long as both margins together, even if the window with margins then exceeds `limit`.
 
     Args:
-        area: (height, width) of the images.
+        area: (height, width) of the images as the backbone sees them.
         margins: see `window_margins`.
-        limit: pixels of a window with its margins.
+        limit: how many pixels a window with its margins should have at most.
 
     Returns:
         The maximum height and width of a window without its margins, in pixels.
@@ -79,11 +86,12 @@ class WindowedImages:
 
     Attributes:
         backbone: one for which `window_margins` is not None.
-        seen: (B, 3, h, w), the images at the size at which the backbone sees them.
-        size: (height, width) of the images themselves.
-        scales: of height and width, by which the images were resized for the backbone.
+        seen: (B, 3, h, w), the images as the backbone sees them, after resizing and padding.
+        size: (height, width) of the images before resizing and padding.
+        scales: the factors by which the images' height and width were resized.
         sides: the maximum height and width of a window without its margins, in pixels of `seen`.
-        located: one map without channels for each tap, with the centres of the cells of the whole image.
+        located: one map without values for each tap, with the centres of all cells of the whole image. The centres are
+            in pixels before resizing.
     """
 
     backbone: Backbone
@@ -94,7 +102,7 @@ class WindowedImages:
     located: Sequence[FeatureMap]
 
     def windows(self, boxes: Tensor) -> Iterator[ImageWindow]:
-        """Yield the windows one after the other; `boxes` (B, 4) are in pixels of `seen`."""
+        """Compute and yield one window at a time; `boxes` are crop boxes (B, 4) in pixels of `seen`."""
         local_count = len(self._local())
         global_maps = list(self.located[local_count:])
         if global_maps:
@@ -113,11 +121,11 @@ class WindowedImages:
             del window  # frees the memory before the next window is computed
 
     def _local(self) -> Sequence[FeatureMap]:
-        """Return the part of `located` that belongs to the local taps, which come before the global ones."""
+        """Return the items of `located` that belong to local taps. They come before the items of global taps."""
         return self.located[: len([tap for tap in self.backbone.taps if not tap.is_global])]
 
     def _deepest(self) -> Tensor:
-        """Assemble the deepest map of the whole image from windows."""
+        """Compute the deepest map (see `Backbone.deepest`) of the whole images, window by window."""
         where = self.backbone.deepest(self._local())
         whole: Tensor | None = None
         for _, _, maps in self._local_parts():
@@ -130,7 +138,12 @@ class WindowedImages:
         return whole
 
     def _local_parts(self) -> Iterator[_Part]:
-        """Yield the rows and columns of each window, its local maps, and their place in the whole image's maps."""
+        """Yield the local maps of each window.
+
+        Yields:
+            The window's rows and columns of pixels, and a pair for each local tap: the window's map, and the rows and
+            columns of cells that this map takes up in the whole image's map.
+        """
         local, height, width = self._local(), *self.size
         for rows in even_slices(height, max(math.floor(self.sides[0] / self.scales[0]), 1)):
             down = self._span(0, rows, [tap_map.row_centres for tap_map in local], height)
@@ -155,21 +168,22 @@ class WindowedImages:
                 del parts  # frees the memory before the next window is computed
 
     def _span(self, axis: int, window: slice, centres: Sequence[Tensor], size: int) -> "_Span":
-        """Find the crop that a window needs along one axis.
+        """Find the pixels that the backbone has to process for a window, along one axis.
 
         Args:
             axis: 0 for y, 1 for x.
-            window: pixels of the image.
-            centres: (cells,) of the whole image's map, one for each local tap.
-            size: how many pixels the image has along the axis.
+            window: the window's pixels along the axis, before resizing.
+            centres: the centres (cells,) of the whole image's map for each local tap, in pixels before resizing.
+            size: how many pixels the image has along the axis, before resizing.
 
         Returns:
             The crop, and the cells that the window uses.
         """
         length, min_side = self.seen.shape[axis - 2], self.backbone.min_side
         taps = _regular(self.backbone, axis)
-        assert taps is not None, "only backbones with margins are cut"
-        # Points may lie between pixels. The infinite ends include cells that are centred outside of the image.
+        assert taps is not None, "images are cut only if `window_margins` is not None"
+        # Points may lie half a pixel beyond the centres of a window's outermost pixels. At the border of the image,
+        # infinite ends include the cells that are centred outside of the image.
         ends = torch.tensor(
             [window.start - 0.5 if window.start else -torch.inf, window.stop - 0.5 if window.stop < size else torch.inf]
         )
@@ -195,11 +209,11 @@ class WindowedImages:
 
 
 class _Span(NamedTuple):
-    """What a window needs along one axis.
+    """The crop for a window along one axis, and the cells that the window uses.
 
     Attributes:
-        pixels: the crop of the images as the backbone sees them.
-        cells: for each local tap, the cells that the window uses: their slice of the crop's map, and their slice of the
+        pixels: the crop, a slice of `WindowedImages.seen`.
+        cells: for each local tap, the cells that the window uses: as a slice of the crop's map, and as a slice of the
             whole image's map.
     """
 
@@ -208,7 +222,7 @@ class _Span(NamedTuple):
 
 
 def _regular(backbone: Backbone, axis: int) -> list[tuple[RegularGrid, tuple[float, float]]] | None:
-    """Return the grid and the receptive-field extent of each local tap along an axis; None if any tap lacks them."""
+    """Return the grid and `rf_extent` of each local tap along an axis; None if a tap has no regular grid or extent."""
     grids = []
     for tap in backbone.taps:
         if tap.is_global:

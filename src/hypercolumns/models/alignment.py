@@ -1,11 +1,12 @@
-"""Hypercolumns, dense and at points: where the cells of a map are centred, and bilinear interpolation between them.
+"""Hypercolumns of pixels and points, interpolated bilinearly between the centres of the maps' cells.
 
 The hypercolumn at a pixel is the concatenation, over the taps, of each tap's map interpolated bilinearly at that pixel
 (Hariharan et al., CVPR 2015, arXiv:1411.5752). No other module defines the alignment of maps and pixels.
 
 Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, N points.
-Coordinates: points are (y, x) in pixels of the image, (0, 0) being the centre of the top left pixel. They may be
-fractional, and may lie outside of the image, where the value at the border continues.
+Coordinates: points are (y, x) in pixels of the image, (0, 0) being the centre of the top left pixel. Points may lie
+between pixels or outside of the image. Beyond the outermost centres of a map, the values of the outermost cells
+continue.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,12 @@ Alignment = Literal["exact", "half_pixel", "corners"]
 
 
 class FeatureMap(NamedTuple):
-    """The map of a tap, with the positions of its cells.
+    """The feature map of a tap, with the centres of the map's cells.
 
     Attributes:
         values: (B, C, h, w).
-        row_centres: (h,) float64, rising: the centres of the rows of cells, in pixels of the image.
-        column_centres: (w,) float64, rising: the centres of the columns of cells.
+        row_centres: (h,) float64, rising: the y of each row of cells, in pixels of the image.
+        column_centres: (w,) float64, rising: the x of each column of cells, in pixels of the image.
     """
 
     values: Tensor
@@ -46,15 +47,15 @@ def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment
     """Return the centres of a map's cells along one axis, in pixels of the image.
 
     Args:
-        geometry: the positions of the cells; used by `exact` only.
+        geometry: the positions of the cells; used only if `alignment` is `exact`.
         cells: how many cells the map has along the axis.
         size: how many pixels the image has along the axis.
         alignment: one of
 
             - exact: the cells are centred at the centres of their receptive fields;
             - half_pixel: the map is stretched over the image, edges on edges (`align_corners=False`);
-            - corners: the map is stretched over the image, with the first and last centres of the cells on the first
-              and last centres of the pixels (`align_corners=True`).
+            - corners: the map is stretched over the image, so that the first and the last cell are centred on the
+              first and the last pixel (`align_corners=True`).
 
     Returns:
         (cells,) float64, rising.
@@ -71,15 +72,18 @@ def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment
 
 
 def ratio(length: int | torch.SymInt, other: int | torch.SymInt) -> Tensor:
-    """Divide two lengths, which may be symbolic, as float64 tensors: an export keeps plain numbers as float32 only."""
+    """Divide two lengths as float64 tensors, because an export keeps plain numbers only as float32.
+
+    The lengths may be symbolic.
+    """
     return torch.full((), length, dtype=torch.float64) / torch.full((), other, dtype=torch.float64)
 
 
 def locate_maps(taps: Sequence[Tap], maps: Sequence[Tensor], size: ImageSize, alignment: Alignment) -> list[FeatureMap]:
-    """Add the positions of the cells to the maps.
+    """Combine feature maps with the centres of their cells, in pixels of the image.
 
     Args:
-        taps: of the maps.
+        taps: the taps that the maps belong to.
         maps: (B, C_l, h_l, w_l), one for each tap.
         size: (height, width) of the images.
         alignment: see `cell_centres`.
@@ -97,7 +101,7 @@ def tap_centres(tap: Tap, cells: ImageSize, size: ImageSize, alignment: Alignmen
     """Return the centres of a tap's cells along y and x, in pixels of the image.
 
     Args:
-        tap: the tap. If it is global, its own positions are used with every alignment.
+        tap: the tap. The cells of a global tap are centred as with `exact`, whatever `alignment` is.
         cells: (h, w) of its map.
         size: (height, width) of the image.
         alignment: see `cell_centres`.
@@ -113,17 +117,18 @@ def tap_centres(tap: Tap, cells: ImageSize, size: ImageSize, alignment: Alignmen
 
 
 def bilinear_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the two cells around each pixel along one axis, and the weight of the second.
+    """Find the two cells around each pixel along one axis, and the weight of the second cell.
 
-    The weights are linear between centres. Before the first centre and after the last, the border's cell has all the
-    weight.
+    The weights of both cells sum to 1 and change linearly between the two centres. Beyond the outermost centres, the
+    outermost cell has the weight 1.
 
     Args:
-        pixels: coordinates, of any shape.
+        pixels: coordinates along the axis, of any shape (in an export: of one dimension).
         centres: (cells,) float64, rising.
 
     Returns:
-        The indices of both cells (int64) and the weight of the second (float64), each of the shape of `pixels`.
+        The indices (int64) of the first and of the second cell, and the weight of the second cell (float64), each of
+        the shape of `pixels`.
     """
     if torch.compiler.is_exporting():
         return _exportable_neighbours(pixels, centres)
@@ -136,9 +141,9 @@ def bilinear_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor
 
 
 def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Do the same as `bilinear_neighbours` in an exported graph, for any number of centres.
+    """Do the same as `bilinear_neighbours` for pixels (N,), in a graph that serves any number of centres.
 
-    One centre alone, and equal centres at the end, are allowed too.
+    There may be only one centre, and the last centres may be equal (see `context.mean_matrix`).
     """
     inside = pixels.double().clamp(centres[0], centres[-1])
     low = (centres <= inside[:, None]).sum(1) - 1
@@ -148,7 +153,7 @@ def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Ten
 
 
 def cells_used(pixels: Tensor, centres: Tensor) -> slice:
-    """Return the slice of cells that the interpolation at these pixels reads."""
+    """Return the slice of cells that the pixels are interpolated from, along one axis."""
     low, high, _ = bilinear_neighbours(pixels, centres)
     return slice(int(low.min()), int(high.max()) + 1)
 
@@ -162,12 +167,12 @@ def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
 
 
 def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
-    """Compute the hypercolumns of a grid of pixels; the result holds all of them in memory.
+    """Compute the hypercolumns of a grid of pixels as one tensor, which holds all of them in memory.
 
     Args:
         maps: one for each tap.
-        rows: (H,), pixel coordinates.
-        columns: (W,), pixel coordinates.
+        rows: (H,), the y of the grid's rows, in pixels.
+        columns: (W,), the x of the grid's columns, in pixels.
 
     Returns:
         (B, D, H, W), of the maps' dtype.
@@ -181,7 +186,10 @@ def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def at(maps: Sequence[FeatureMap], points: Tensor) -> Tensor:
-    """Compute the hypercolumns at points (B, N, 2): (B, N, D). The cost, N x D, does not depend on the image's size."""
+    """Compute the hypercolumns (B, N, D) at points (B, N, 2).
+
+    The cost of the interpolation grows with N x D, not with the size of the image.
+    """
     points = points.cpu()  # some accelerators lack float64
     return torch.cat([_at(tap_map, points) for tap_map in maps], dim=-1)
 

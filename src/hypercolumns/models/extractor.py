@@ -29,15 +29,15 @@ from hypercolumns.models.taps import RegularGrid, Tap
 __all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow"]
 
 MAX_WINDOW_PIXELS = 1_000_000
-EXTRACTION_SETTINGS = ("alignment", "resize")  # the arguments that change the values of hypercolumns
+EXTRACTION_SETTINGS = ("alignment", "resize")  # arguments of the extractor that change the hypercolumns' values
 
 
 class HypercolumnExtractor(nn.Module):
-    """Backbone features aligned with the pixels of the image (Hariharan et al., CVPR 2015).
+    """Extract hypercolumns: feature maps of a backbone, interpolated at pixels (Hariharan et al., CVPR 2015).
 
     Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; D is `backbone.channels`; points are (B, N, 2) as (y, x)
-    in pixels, (0, 0) being the centre of the top left pixel. If the images are crops, `boxes` (B, 4) say where the
-    whole images lie, see `hypercolumns.coordinates`; None means that the images are no crops.
+    in pixels, (0, 0) being the centre of the top left pixel. If the images are crops of larger images, the crop boxes
+    `boxes` (B, 4) say where the larger images lie, see `hypercolumns.coordinates`; None: the images are not crops.
 
     >>> import torch
     >>> from hypercolumns import Backbone, HypercolumnExtractor
@@ -50,11 +50,11 @@ class HypercolumnExtractor(nn.Module):
 
     Args:
         backbone: computes the feature maps.
-        alignment: where the cells of a map are taken to be centred, see `alignment.cell_centres`.
-        resize: (height, width) at which the backbone sees every image; None: the image's own size. The hypercolumns
-            belong to the pixels of the image itself in both cases.
-        max_window_pixels: how many pixels of an image the backbone sees at once. Larger images are processed window by
-            window, with the same result.
+        alignment: the rule for the centres of a map's cells, see `alignment.cell_centres`.
+        resize: (height, width) to which every image is resized for the backbone; None: no resizing. Hypercolumns
+            are computed for the pixels before resizing.
+        max_window_pixels: images with more pixels after resizing are processed window by window, with the same result;
+            see `windows` for the exceptions.
 
     Raises:
         ArgumentError: for an unknown alignment.
@@ -75,9 +75,9 @@ class HypercolumnExtractor(nn.Module):
         self.max_window_pixels = max_window_pixels
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """Compute the hypercolumn of every pixel, (B, D, H, W).
+        """Compute the hypercolumns of all pixels: (B, D, H, W).
 
-        The result holds all of them in memory, which suits small images only.
+        The result holds all hypercolumns in memory; use this method for small images only.
         """
         result: Tensor | None = None
         for rows, columns, maps in self.windows(images, boxes):
@@ -97,17 +97,17 @@ class HypercolumnExtractor(nn.Module):
         Args:
             images: (B, 3, H, W).
             points: (B, N, 2) as (y, x) in pixels.
-            boxes: (B, 4), of crops.
+            boxes: (B, 4), crop boxes; None: the images are not crops.
 
         Returns:
-            (B, N, D) float, on the device of the backbone's maps.
+            (B, N, D) float, on the backbone's device.
 
         Raises:
             ArgumentError: if `points` is not of shape (B, N, 2).
         """
         if points.ndim != 3 or len(points) != len(images) or points.shape[2] != 2:
             raise ArgumentError(
-                f"points must be ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
+                f"points must have the shape ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
             )
         points = points.cpu().double()
         # A point outside of the image belongs to the window at the nearest border.
@@ -133,21 +133,21 @@ class HypercolumnExtractor(nn.Module):
     def windows(
         self, images: Tensor, boxes: Tensor | None = None, resize: ImageSize | None = None
     ) -> Iterator[ImageWindow]:
-        """Cut the images into windows and compute the feature maps of each.
+        """Cut the images into windows, and yield each window with its feature maps.
 
-        Images of up to `max_window_pixels`, at the size at which the backbone sees them, form one window. Larger images
-        are cut into windows of about `max_window_pixels`, margins included. With global taps, the backbone processes
-        each window twice: first for the global maps, then for the window's own maps. A network with operations on the
-        whole image cannot be cut: it processes the image at once, with a warning.
+        Images that have at most `max_window_pixels` after resizing form one window. Larger images are cut into windows
+        of about `max_window_pixels`, margins included. If a global tap is computed from the deepest map (`pyramid`),
+        the backbone processes each window twice: first for the deepest map of the whole image, then for the window's
+        own maps. If the network can't process images in windows, because its maps depend on the whole image, a larger
+        image forms one window too, with a warning.
 
         Args:
             images: (B, 3, H, W).
-            boxes: (B, 4), of crops, in pixels of `images`.
-            resize: replaces the extractor's `resize`.
+            boxes: (B, 4), crop boxes in pixels of `images`; None: the images are not crops.
+            resize: (height, width), used instead of the extractor's `resize`; None: the extractor's.
 
         Yields:
-            Rectangles that cover the images exactly once, with their feature maps. The maps' centres are in pixels of
-            `images`.
+            Windows that together cover each pixel exactly once. The centres of their maps are in pixels of `images`.
         """
         backbone, resize = self.backbone, resize or self.resize
         size = (images.shape[-2], images.shape[-1])
@@ -168,8 +168,9 @@ class HypercolumnExtractor(nn.Module):
                 yield from WindowedImages(backbone, seen, size, scales, sides, located).windows(boxes)
                 return
             warnings.warn(
-                f"network={backbone.network}: its maps depend on the whole image or on much of it, so an image of "
-                f"{area[1]}x{area[0]} pixels can't be cut into windows; memory grows with the image's size",
+                f"network={backbone.network} can't process an image of {area[1]}x{area[0]} pixels in windows, because "
+                f"its maps depend on the whole image or on much of it, so memory grows with the image's size; if "
+                f"memory runs out, set resize or choose another network",
                 stacklevel=2,
             )
         maps = self.locate(backbone(as_float(seen), boxes), area, scales)
@@ -182,12 +183,12 @@ class HypercolumnExtractor(nn.Module):
         scales: Sequence[float | Tensor],
         taps: Sequence[Tap] | None = None,
     ) -> list[FeatureMap]:
-        """Add the positions of the cells to the backbone's maps.
+        """Combine the backbone's maps with the centres of their cells.
 
         Args:
             maps: (B, C_l, h_l, w_l), one for each tap.
-            area: (height, width) at which the backbone saw the images.
-            scales: of height and width, by which the images were resized for the backbone.
+            area: (height, width) of the images as the backbone saw them.
+            scales: the factors by which the images' height and width were resized for the backbone.
             taps: the taps of `maps`; None: all taps of the backbone.
 
         Returns:
@@ -202,26 +203,26 @@ class HypercolumnExtractor(nn.Module):
         return self.alignment == "exact"
 
     def check_regular(self) -> None:
-        """Check that the cells' positions follow from the image's size by a formula, as an export requires.
+        """Check that an exported program can compute the centres of all cells for images of any size.
 
         Raises:
-            HypercolumnsError: naming the first tap whose cells' positions have to be measured for each image size.
+            HypercolumnsError: if a tap's centres have to be measured for each image size; the message names the tap.
         """
         for tap in self.backbone.taps[: len(self.backbone.tap_modules)]:
             regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
             if not regular and (self.is_exact or self.backbone.contexts):
                 raise HypercolumnsError(
-                    f"tap {tap.name} can't be exported: the positions of its cells do not follow from the image's size "
-                    f"by a formula; choose other taps, or alignment=half_pixel without context taps"
+                    f"tap {tap.name} can't be exported: no formula gives the centres of its cells for all image sizes; "
+                    f"train a model without this tap, or one with alignment=half_pixel and without context taps"
                 )
 
     def settings(self) -> dict[str, object]:
-        """Return the `EXTRACTION_SETTINGS` by name, as JSON-compatible values."""
+        """Return the values of `EXTRACTION_SETTINGS` by name, JSON-compatible."""
         return {"alignment": self.alignment, "resize": None if self.resize is None else list(self.resize)}
 
 
 def _in_image(tap_map: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:
-    """Convert the map's centres from pixels of the resized image to pixels of the image itself."""
+    """Convert the map's centres from pixels of the resized image to pixels before resizing."""
     rows, columns = (
         (centres + 0.5) / scale - 0.5
         for centres, scale in zip((tap_map.row_centres, tap_map.column_centres), scales, strict=True)

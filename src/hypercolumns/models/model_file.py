@@ -25,9 +25,9 @@ HEADER = "hypercolumns"  # the key of the header, in the metadata of safetensors
 DIGEST = "sha256"  # the header's key for the hash of a safetensors file; checkpoints have their own checksums
 FORMAT = 1
 MAX_HEADER_LENGTH = 1_000_000  # characters; real headers have some thousands
-TRAINED = "segmenter."  # prefix of the segmenter's tensors in the state dict of a LightningModule that trains it
+TRAINED = "segmenter."  # prefix of the segmenter's tensors in the state dict of the LightningModule that trains it
 MODEL_FILE = "model.safetensors"  # in a run's folder
-EXPECTED = f"pass the {MODEL_FILE} of a finished run, its folder, or one of its checkpoints"
+EXPECTED = f"pass the {MODEL_FILE} of a finished run, the run's folder, or one of the run's checkpoints"
 
 HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", "classes", "palette", "versions"}
 MAX_RESIZE = 1 << 16  # maximum side in pixels of `resize` in a model file
@@ -46,9 +46,9 @@ def make_header(
     """Describe the architecture of a model as JSON-compatible values.
 
     Args:
-        backbone: of the model.
+        backbone: the model's backbone.
         extractor_settings: the result of `HypercolumnExtractor.settings`.
-        classifier: of the model.
+        classifier: the model's classifier.
         classes: the names of the classes.
         palette: the colours of the classes.
 
@@ -67,7 +67,7 @@ def make_header(
 
 
 def write_model(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Write one self-contained safetensors file. It appears only once it is complete.
+    """Write a model as one self-contained safetensors file, which appears at `path` only when it is complete.
 
     Args:
         path: of the file.
@@ -79,10 +79,10 @@ def write_model(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> No
 
 
 def find_model(path: Path) -> Path:
-    """Return the path of a model file; a folder stands for the model file in it.
+    """Return the path of a model file: `path` itself, or the `model.safetensors` in it if `path` is a folder.
 
     Raises:
-        ArgumentError: if there is no such file; the message begins with the path.
+        ArgumentError: if there is no file at that path; the message begins with `path`.
     """
     file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
@@ -96,14 +96,14 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
 
     Args:
         path: of the file or the folder.
-        make: creates the model from the extractor, the classifier, the classes and the palette. The file's tensors must
-            match the model's state dict.
+        make: creates the model from the extractor, the classifier, the classes and the palette. The model's state dict
+            must match the file's tensors.
 
     Returns:
         The model, in evaluation mode on the CPU.
 
     Raises:
-        ArgumentError: if the file is missing, damaged, or no model; the message begins with the path.
+        ArgumentError: if the file is missing, is damaged or holds no model; the message begins with the path.
     """
     path = find_model(path)
     header, tensors = read_model(path)
@@ -113,7 +113,7 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         kind = KINDS[classifier_header.pop("kind")]
         backbone = Backbone(**backbone_header, weights=_below("backbone.body.", tensors))
         classes = header["classes"]
-        with torch.device("meta"):  # a false header allocates nothing before its sizes are checked
+        with torch.device("meta"):  # large sizes in a false header allocate no memory
             classifier: Any = kind(backbone.channels, len(classes), **classifier_header)
         classifier_tensors = _below("classifier.", tensors)
         classifier.load_state_dict({name: tensor.float() for name, tensor in classifier_tensors.items()}, assign=True)
@@ -126,8 +126,7 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         if is_out_of_memory(error):
             raise
         raise ArgumentError(
-            f"{path} does not hold what its header says ({summarize_error(error)}); "
-            f"pass a {MODEL_FILE} that this program wrote"
+            f"{path} can't be loaded as a model ({summarize_error(error)}); pass a {MODEL_FILE} that this program wrote"
         ) from error
     return model.eval()
 
@@ -139,26 +138,26 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
         path: of a file that `write_model` wrote, or of a checkpoint with a `checkpoint_entry`.
 
     Returns:
-        The header and the tensors by their names in `Segmenter`'s state dict.
+        The header, and the tensors by their names in the state dict of `Segmenter`.
 
     Raises:
-        ArgumentError: if the file is damaged or no model; the message begins with the path.
+        ArgumentError: if the file is damaged or holds no model; the message begins with the path.
     """
     try:
         header, tensors = _read_checkpoint(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
     except Exception as error:  # the file may hold anything, so any error is possible
         if is_out_of_memory(error):
             raise
-        raise ArgumentError(f"{path} is not a model of this program ({summarize_error(error)}); {EXPECTED}") from error
+        raise ArgumentError(f"{path} can't be read as a model ({summarize_error(error)}); {EXPECTED}") from error
     return header, tensors
 
 
 def checkpoint_entry(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the entry that makes a Lightning checkpoint a complete model.
+    """Return a dictionary that makes a Lightning checkpoint a complete model when merged into the checkpoint.
 
     Args:
         header: see `make_header`.
-        tensors: the tensors of the model that the checkpoint's own state dict lacks.
+        tensors: the tensors of the model that the checkpoint's state dict lacks.
     """
     return {HEADER: {"header": json.dumps(header), "tensors": dict(tensors)}}
 
@@ -167,18 +166,18 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if HEADER not in metadata:
-            raise ValueError("it holds tensors, but no description of a model")
+            raise ValueError("the file holds tensors, but no header that describes a model")
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     header = _header(metadata[HEADER])
     if DIGEST in header and header.pop(DIGEST) != _digest(header, tensors):  # files of earlier versions have no hash
-        raise ValueError("it has changed since it was written: its sha256 differs")
+        raise ValueError("the file has changed since it was written: its sha256 is not the one in its header")
     return header, tensors
 
 
 def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
     checkpoint = checkpoints.load_plain(path)
     if HEADER not in checkpoint:
-        raise ValueError("the checkpoint has no description of a model; earlier versions wrote none")
+        raise ValueError("the checkpoint has no header that describes a model; earlier versions wrote none")
     header, tensors = _header(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
     trained = {name.removeprefix(TRAINED): tensor for name, tensor in checkpoint["state_dict"].items()}
     parts = ("backbone.", "classifier.")  # the LightningModule has other tensors too, such as those of its metrics
@@ -187,48 +186,48 @@ def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 def _header(text: str) -> dict[str, Any]:
     if len(text) > MAX_HEADER_LENGTH:
-        raise ValueError(f"its description has {len(text)} characters, more than {MAX_HEADER_LENGTH}")
+        raise ValueError(f"the header has {len(text)} characters, but at most {MAX_HEADER_LENGTH} are allowed")
     header = json.loads(text)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError("a header of an unknown format")
+        raise ValueError(f"the header is not of format {FORMAT}, the only one that this version reads")
     return header
 
 
 def _check_header(header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError for values that constructors accept, but that fail later or exhaust the time or the memory."""
+    """Raise ValueError for values that constructors accept, but that would fail later or take excessive resources."""
     unknown = set(header) - HEADER_KEYS
     if unknown:
-        raise ValueError(f"unknown keys in the header: {', '.join(sorted(unknown))}")
+        raise ValueError(f"the header has unknown keys: {', '.join(sorted(unknown))}")
     classes, palette, resize = header["classes"], header["palette"], header["resize"]
     if not isinstance(classes, list) or not all(map(is_class_name, classes)) or len(set(classes)) != len(classes):
-        raise ValueError("classes must be different names")
+        raise ValueError("the header's classes must be different, valid class names")
     colours = isinstance(palette, list) and all(isinstance(rgb, list) and len(rgb) == 3 for rgb in palette)
     if not colours or len(palette) != len(classes) or not all(value in range(256) for rgb in palette for value in rgb):
-        raise ValueError("palette must be the colours of the classes, [red, green, blue] from 0 to 255")
+        raise ValueError("the header's palette must hold [red, green, blue], from 0 to 255, for each class")
     sides = resize if isinstance(resize, list) else []
     if resize is not None and not (
         len(sides) == 2 and all(type(side) is int and 0 < side <= MAX_RESIZE for side in sides)
     ):
-        raise ValueError(f"resize={resize} must be [height, width], up to {MAX_RESIZE}, or null")
+        raise ValueError(f"the header's resize={resize} must be null, or [height, width] from 1 to {MAX_RESIZE} pixels")
     hidden = header["classifier"].get("hidden")
     if isinstance(hidden, list) and len(hidden) > len(tensors):
-        raise ValueError("the classifier has more hidden layers than the file has tensors")
+        raise ValueError("the header's classifier has more hidden layers than the file has tensors")
     # A checkpoint may store an expanded tensor: a few bytes that stand for a tensor of any size.
     expanded = [name for name, tensor in tensors.items() if tensor.nbytes > tensor.untyped_storage().nbytes()]
     if expanded:
-        raise ValueError(f"{expanded[0]} is larger than the data that the file holds for it")
+        raise ValueError(f"tensor {expanded[0]} is larger than the data that the file holds for it")
     not_finite = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if not_finite:
-        raise ValueError(f"{not_finite[0]} has numbers that are not finite")
+        raise ValueError(f"tensor {not_finite[0]} has values that are not finite")
 
 
 def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names start with `path` (with its full stop), without that prefix in their names."""
+    """Return the tensors whose names start with `path`, such as `classifier.`, without this prefix in the names."""
     return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
 
 
 def _digest(header: Header, tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of the header and of all tensors with their names, dtypes and shapes."""
+    """Return the sha256 of the header, and of the names, dtypes, shapes and values of all tensors."""
     digest = hashlib.sha256(json.dumps(header).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())

@@ -49,7 +49,7 @@ class Prediction:
         classes: the names of the classes.
         palette: the colours of the classes.
         confidence: (H, W) float32, the probability of the label; None with `detail="labels"`.
-        entropy: (H, W) float32 in [0, 1], the entropy of the class probabilities divided by log(classes), its maximum;
+        entropy: (H, W) float32 in [0, 1], the entropy of the class probabilities divided by its maximum, log(classes);
             None with `detail="labels"`.
         probabilities: (classes, H, W) float32; None unless `detail="probabilities"`.
     """
@@ -66,17 +66,17 @@ class Prediction:
         """Draw the classes' colours over the image.
 
         Args:
-            opacity: of the colours, in [0, 1]; 0 shows the image alone.
-            legend: add the names of the classes below the image.
+            opacity: of the colours, in [0, 1]; with 0, only the image is visible.
+            legend: add the colours and names of the classes that occur, below the image.
 
         Returns:
-            An RGB image, (H, W) without the legend.
+            An RGB picture. Without a legend, it has the size of the image.
         """
         check_fraction("opacity", opacity)
         return overlay_with_legend(self.image, self.labels, self.classes if legend else None, self.palette, opacity)
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as a palette PNG. The file appears only once it is complete."""
+        """Write the labels as a palette PNG. The file appears at `path` only when it is complete."""
         write_mask(Path(path), self.labels, self.palette)
 
 
@@ -99,7 +99,7 @@ class SegmentationPredictor:
     (44, 30)
 
     Args:
-        segmenter: the model. Each prediction switches it to evaluation mode and back to its mode before.
+        segmenter: the model. Each prediction puts it into evaluation mode, and restores its previous mode afterwards.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -126,23 +126,25 @@ class SegmentationPredictor:
 
         Args:
             image: a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
-            adaptive: classify a coarse grid and refine it only where needed (approximate); only with `detail="labels"`.
-            tta: average the probabilities of several views.
-            detail: what to compute. "labels" is cheapest; "certainty" adds confidence and entropy; "probabilities" adds
-                the probabilities of all classes, which are held in memory.
+            adaptive: predict by adaptive subdivision (faster, approximate), which excludes `tta` and any `detail` other
+                than "labels". None: classify every pixel.
+            tta: the views over which class probabilities are averaged; the default is the image alone.
+            detail: what to compute. "labels" is the fastest. "certainty" adds confidence and entropy. "probabilities"
+                also adds the probabilities of all classes, which take the most memory.
 
         Returns:
-            Arrays of the image's own size.
+            The prediction, with arrays of the image's height and width.
 
         Raises:
-            HypercolumnsError: if `image` is not an image, `detail` is not known, or `adaptive` is combined with `tta`
-                or with a `detail` other than "labels".
+            HypercolumnsError: if `image` is not in one of these forms or its file can't be read, if `detail` is not
+                known, or if `adaptive` is combined with `tta` or with a `detail` other than "labels".
         """
         if detail not in ("labels", "certainty", "probabilities"):
             raise ArgumentError(f"detail={detail} is not known; choose one of labels, certainty, probabilities")
         if adaptive is not None and detail != "labels":
             raise ArgumentError(
-                f"detail={detail} needs the probabilities of all pixels, which adaptive skips; leave out adaptive"
+                f"detail={detail} needs the class probabilities of all pixels, but adaptive prediction skips pixels; "
+                f"leave out adaptive"
             )
         pixels = as_tensor(image)
         batch = pixels[None].to(self.segmenter.backbone.device)
@@ -187,20 +189,24 @@ def as_tensor(image: ImageLike) -> Tensor:
         (3, H, W), uint8 or float32 in [0, 1].
 
     Raises:
-        HypercolumnsError: if `image` is not an image, has another shape, or holds values out of range.
+        HypercolumnsError: if `image` has a type, shape, dtype or values that `SegmentationPredictor.predict` does not
+            take, or if its file can't be read.
     """
     if isinstance(image, str | Path):
         image = read_image(Path(image))
     elif isinstance(image, Image.Image):
         image = np.array(as_rgb(image, "the image"))
+    given = image
     if isinstance(image, np.ndarray) and image.ndim == 3:
         image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
     if not (isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel()):
-        kind = f"of shape {(*image.shape,)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
-        raise HypercolumnsError(f"{EXPECTED}; this one is {kind}")
+        fault = f"the type {type(given).__name__}"
+        if isinstance(given, np.ndarray | Tensor):
+            fault = f"the shape {(*given.shape,)}"
+        raise HypercolumnsError(f"{EXPECTED}; the given image has {fault}")
     if image.dtype == torch.uint8:
         return image
     if not image.is_floating_point() or not 0 <= image.min() <= image.max() <= 1:
-        values = f"{image.dtype} from {image.min()} to {image.max()}".removeprefix("torch.")
-        raise HypercolumnsError(f"{EXPECTED}; this one holds {values}")
+        values = f"{image.dtype} values from {image.min()} to {image.max()}".removeprefix("torch.")
+        raise HypercolumnsError(f"{EXPECTED}; the given image has {values}")
     return image.float()

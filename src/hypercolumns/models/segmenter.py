@@ -1,4 +1,4 @@
-"""The complete model: from a batch of images to logits and labels."""
+"""The complete model, which computes logits and labels for a batch of images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,8 +24,8 @@ class Segmenter(nn.Module):
     `SegmentationPredictor` does the same for single images.
 
     Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; logits are (B, classes, H, W); points are (B, N, 2) as
-    (y, x) in pixels. If the images are crops, `boxes` (B, 4) say where the whole images lie, see
-    `hypercolumns.coordinates`; None means that the images are no crops.
+    (y, x) in pixels. If the images are crops of larger images, the crop boxes `boxes` (B, 4) say where the larger
+    images lie, see `hypercolumns.coordinates`; None: the images are not crops.
 
     >>> import tempfile, torch
     >>> from hypercolumns import Backbone, HypercolumnExtractor, MLPClassifier, Segmenter
@@ -45,9 +45,9 @@ class Segmenter(nn.Module):
     ('ground', 'cat', 'dog')
 
     Args:
-        extractor: computes the hypercolumns. The logits belong to the pixels of the given images, also if
-            `extractor.resize` makes the backbone see the images at another size.
-        classifier: takes hypercolumns of the extractor's length.
+        extractor: computes the hypercolumns. Logits and labels belong to the pixels of the given images, even if
+            `extractor.resize` resizes the images for the backbone.
+        classifier: classifies hypercolumns of length `extractor.backbone.channels`.
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes; None: the colours of Pascal VOC.
 
@@ -74,26 +74,28 @@ class Segmenter(nn.Module):
         # The tuple hides the extractor from nn.Module: its backbone would appear twice in the state dict otherwise.
         self._extractor = (extractor,)
         if len(classes) > IGNORE_INDEX:
-            raise HypercolumnsError(f"{len(classes)} classes are more than the {IGNORE_INDEX} that a mask can hold")
+            raise HypercolumnsError(
+                f"{len(classes)} classes are more than a mask can hold; use at most {IGNORE_INDEX} classes"
+            )
         self.classes = tuple(classes)
         self.palette = palette or voc_palette(len(self.classes))
 
     @property
     def extractor(self) -> HypercolumnExtractor:
-        """The hypercolumn extractor; not in the state dict, which holds the tensors of `backbone` once."""
+        """The hypercolumn extractor. It is not a submodule, so the state dict holds the backbone's tensors once."""
         return self._extractor[0]
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """Compute the logits of every pixel, (B, classes, H, W)."""
+        """Compute the logits of all pixels: (B, classes, H, W)."""
         return self._classify(images, self.classifier.head, boxes).permute(0, 3, 1, 2)
 
     def logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """Compute the logits at points.
+        """Compute the logits at points, which may lie between pixels.
 
         Args:
             images: (B, 3, H, W).
-            points: (B, N, 2) as (y, x) in pixels; may lie between pixels.
-            boxes: (B, 4), of crops.
+            points: (B, N, 2) as (y, x) in pixels.
+            boxes: (B, 4), crop boxes; None: the images are not crops.
 
         Returns:
             (B, N, classes).
@@ -105,12 +107,12 @@ class Segmenter(nn.Module):
         return logits
 
     def predict_logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """Compute the logits at points in evaluation mode, without gradients.
+        """Compute the logits at points, which may lie between pixels, in evaluation mode and without gradients.
 
         Args:
             images: (B, 3, H, W), on any device.
-            points: (B, N, 2) as (y, x) in pixels; may lie between pixels.
-            boxes: (B, 4), of crops.
+            points: (B, N, 2) as (y, x) in pixels.
+            boxes: (B, 4), crop boxes; None: the images are not crops.
 
         Returns:
             (B, N, classes) float32, on the CPU.
@@ -122,13 +124,13 @@ class Segmenter(nn.Module):
     def labels(
         self, images: Tensor, adaptive: AdaptiveSettings | None = None, tta: TestTimeAugmentation = NO_TTA
     ) -> Tensor:
-        """Predict the class of every pixel, without gradients and without storing the logits.
+        """Predict the class of every pixel, without gradients.
 
         Args:
             images: (B, 3, H, W).
-            adaptive: classify a coarse grid and refine it only where needed (approximate).
-            tta: average the probabilities of several views. This holds all probabilities in memory, as
-                `class_probabilities` does.
+            adaptive: predict by adaptive subdivision (faster, approximate); None: classify every pixel.
+            tta: the views over which class probabilities are averaged. With any value but the default, the class
+                probabilities of all pixels are held in memory.
 
         Returns:
             (B, H, W) uint8.
@@ -140,7 +142,7 @@ class Segmenter(nn.Module):
             if tta != NO_TTA:
                 if adaptive is not None:
                     raise HypercolumnsError(
-                        "adaptive classifies one view of an image, tta several; leave out one of the two"
+                        "adaptive can't be combined with tta: it classifies only one view; leave out one of the two"
                     )
                 return self.class_probabilities(images, tta).argmax(1).to(torch.uint8)
             if adaptive is not None:
@@ -151,20 +153,20 @@ class Segmenter(nn.Module):
     def predict_pixels(
         self, images: Tensor, tta: TestTimeAugmentation = NO_TTA, probabilities: bool = False
     ) -> PixelPrediction:
-        """Predict the labels with their confidence and entropy, without gradients.
+        """Predict the class of every pixel, with its confidence and entropy, without gradients.
 
         Args:
             images: (B, 3, H, W).
-            tta: average the probabilities of several views. This holds all probabilities in memory, as
-                `class_probabilities` does.
-            probabilities: also return the probabilities of all classes.
+            tta: the views over which class probabilities are averaged. With any value but the default, the class
+                probabilities of all pixels are held in memory.
+            probabilities: return the probabilities of all classes too.
 
         Returns:
-            Labels as uint8; confidence, entropy and probabilities as float16.
+            The labels as uint8, and the confidence, the entropy and any probabilities as float16.
         """
 
         def decide(scores: Tensor) -> Tensor:
-            # float16 represents every label exactly, so that one tensor can hold labels and scores.
+            # One tensor can hold labels and scores, because float16 represents every label exactly.
             return torch.cat([*certainty(scores), *([scores] if probabilities else [])], -1).half()
 
         with torch.no_grad():
@@ -183,7 +185,7 @@ class Segmenter(nn.Module):
 
         Args:
             images: (B, 3, H, W).
-            tta: the views; the default is one view, the image as it is.
+            tta: the views; the default is a single view, the unchanged image.
 
         Returns:
             (B, classes, H, W) float32; the classes sum to 1.
@@ -200,7 +202,7 @@ class Segmenter(nn.Module):
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
-        """Use evaluation mode and no gradients inside the `with` block, and restore the mode afterwards."""
+        """Put the model into evaluation mode, without gradients, for a `with` block; then restore the previous mode."""
         mode = self.training
         self.eval()
         try:
@@ -215,16 +217,16 @@ class Segmenter(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> "Segmenter":
-        """Load a model, in evaluation mode on the CPU. Nothing from the file is executed, nothing is downloaded.
+        """Load a model without executing anything from the file, and without downloading anything.
 
         Args:
-            path: a file that `save` wrote, a folder with a `model.safetensors`, or a checkpoint of a training.
+            path: a file that `save` wrote, a folder with a `model.safetensors`, or a checkpoint of a run.
 
         Returns:
-            The model.
+            The model, in evaluation mode on the CPU.
 
         Raises:
-            ArgumentError: if the file is missing, damaged, or no model; the message begins with the path.
+            ArgumentError: if the file is missing, is damaged or holds no model; the message begins with the path.
         """
         return model_file.load_model(Path(path), cls)
 
@@ -245,13 +247,13 @@ class Segmenter(nn.Module):
         boxes: Tensor | None = None,
         resize: ImageSize | None = None,
     ) -> Tensor:
-        """Apply the first layer and `head` to every pixel, window by window.
+        """Apply the classifier's first layer, and then `head`, to every pixel, window by window.
 
         Args:
             images: (B, 3, H, W).
             head: see `Classifier.head`.
-            boxes: (B, 4), of crops.
-            resize: replaces the extractor's `resize`.
+            boxes: (B, 4), crop boxes; None: the images are not crops.
+            resize: (height, width), used instead of the extractor's `resize`; None: the extractor's.
 
         Returns:
             (B, H, W, C) for the C values that `head` returns at each pixel.
@@ -286,6 +288,6 @@ class Segmenter(nn.Module):
 
 
 def _bind_coordinates(head: Callable[[Tensor, PixelCoordinates], Tensor], boxes: Tensor) -> Head:
-    """Wrap `head` for `classify`: turn the pixels' rows and columns into normalised coordinates."""
+    """Wrap a classifier's `head` for `classify`, which gives rows and columns instead of normalised coordinates."""
     boxes = boxes.cpu()  # rows and columns are on the CPU
     return lambda hidden, rows, columns: head(hidden, normalised_coordinates(rows, columns, boxes))

@@ -8,22 +8,22 @@ from torch import Tensor
 
 
 class CellGrid(Protocol):
-    """The positions of a map's cells along one axis, in pixels; 0 is the centre of the first pixel."""
+    """The centres of a map's cells along one axis, in pixels of the image; 0 is the centre of the first pixel."""
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """Return the cells' centres for an image of `size` pixels along the axis: (cells,) float64, rising."""
+        """Return the centres (cells,) float64, rising, for an image of `size` pixels along the axis."""
         ...
 
 
 @dataclass(frozen=True)
 class RegularGrid:
-    """Cells at equal distances: cell k is centred at `offset + stride * k`, for images of any size.
+    """Equally spaced cells along one axis: cell k is centred at `offset + stride * k`, for images of any size.
 
     Attributes:
-        stride: pixels from cell to cell.
+        stride: the distance in pixels between the centres of neighbouring cells.
         offset: the centre of the first cell, in pixels.
-        rf_extent: how many pixels before and after its centre a cell depends on (the receptive field); None: a cell
-            depends on the whole image.
+        rf_extent: (before, after), how many pixels a cell's receptive field reaches before and after the cell's centre;
+            None: the receptive field may span the whole image.
     """
 
     stride: float
@@ -40,10 +40,11 @@ class Tap:
     """One feature map of a backbone.
 
     Attributes:
-        name: the first module of the tap, or the name of a context tap.
-        channels: of the map.
-        axes: the positions of the map's cells along y and along x.
-        is_global: whether the map describes the image as a whole. Every window of a large image uses all its cells.
+        name: the path of the tap's first module, or the name of the context tap.
+        channels: the number of channels of the map.
+        axes: the centres of the map's cells along y and along x.
+        is_global: whether the map describes the image as a whole. If so, each window of a large image uses all cells of
+            the map, and not only the cells near the window.
     """
 
     name: str

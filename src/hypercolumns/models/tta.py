@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, check_bool
 
-MAX_SCALE = 8.0  # of an image's height and width
+MAX_SCALE = 8.0  # maximum factor of an image's height and width
 
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """The views of an image: several scales, each also mirrored if `flip`.
+    """The views of an image over which a prediction is averaged: the image at each scale, with mirror images if `flip`.
 
-    The backbone sees the views. Hypercolumns are interpolated at the pixels of the image itself, so no prediction has
-    to be resized back.
+    The backbone processes the views. Hypercolumns are interpolated at the pixels of the original image, so predictions
+    need no resizing.
 
     >>> from hypercolumns import TestTimeAugmentation
     >>> tta = TestTimeAugmentation(scales=(0.75, 1.0), flip=True)
@@ -24,11 +24,13 @@ class TestTimeAugmentation:
     [((30, 45), False), ((30, 45), True), ((40, 60), False), ((40, 60), True)]
 
     Attributes:
-        scales: factors of the height and width at which the backbone would see the image otherwise; above 0, up to 8.
-        flip: add each view mirrored left to right.
+        scales: factors for the height and width at which the backbone sees the image without augmentation. Each is
+            above 0 and at most 8.
+        flip: add a view mirrored left to right at each scale.
 
     Raises:
-        ArgumentError: for scales out of range or given twice, and a `flip` that is no bool.
+        ArgumentError: if there is no scale, a scale is given twice or is not a number above 0 and at most 8, or `flip`
+            is no bool.
     """
 
     __test__ = False  # pytest would collect the class by its name otherwise
@@ -44,19 +46,20 @@ class TestTimeAugmentation:
                 f"scales={list(self.scales)} must be a list of numbers above 0 and up to {MAX_SCALE:g}, such as "
                 f"[0.75,1,1.25]"
             )
-        object.__setattr__(self, "scales", tuple(sorted(map(float, self.scales))))  # equal views compare equal
+        # Settings with the same scales in another order are equal, because the scales are sorted.
+        object.__setattr__(self, "scales", tuple(sorted(map(float, self.scales))))
         if len(set(self.scales)) < len(self.scales):
-            raise ArgumentError(f"scales={list(self.scales)} names a scale twice; give each of them once")
+            raise ArgumentError(f"scales={list(self.scales)} names a scale twice; name each scale once")
 
     def __len__(self) -> int:
         """Return the number of views."""
         return len(self.scales) * (1 + self.flip)
 
     def of(self, size: ImageSize) -> Iterator[tuple[ImageSize, bool]]:
-        """Yield the (height, width) of each view, and whether it is mirrored.
+        """Yield the (height, width) of each view in pixels, and whether the view is mirrored.
 
         Args:
-            size: (height, width) at which the backbone sees the image at scale 1.
+            size: (height, width) of the view at scale 1.
         """
         for scale in self.scales:
             for flipped in (False, True)[: 1 + self.flip]:

@@ -1,4 +1,4 @@
-"""Predict many images into a folder: read the inputs, write the outputs, skip images that are already predicted."""
+"""Predict many images and write the results to a folder; skip images that an earlier run predicted."""
 
 from hypercolumns.prediction.batches import batch_frames, predict_batch
 from hypercolumns.prediction.class_fractions import CLASS_FRACTIONS

@@ -1,4 +1,4 @@
-"""Batch frames by size and predict each batch."""
+"""Collect consecutive frames of equal size in batches, and predict each batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,15 +11,15 @@ from hypercolumns.prediction.sources import Frame
 
 
 def batch_frames(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Frame]]:
-    """Group frames for prediction.
+    """Collect consecutive frames of equal size in batches.
 
     Args:
-        frames: frames with or without an image, in order.
-        batch_size: the maximum number of images in a batch.
+        frames: the frames, in order. The `image` of a frame can be None.
+        batch_size: the maximum number of frames in a batch.
 
     Yields:
-        Batches of consecutive images of the same size, as soon as each batch is complete. A frame without an image is
-        yielded at once, in a separate list; the images before and after it may still share a batch.
+        Lists of frames whose images have the same size, each list as soon as it is complete. A frame without an image
+        is yielded at once, as a list of one; it does not end the batch of the frames before it.
     """
     batch: list[Frame] = []
     for frame in frames:
@@ -42,12 +42,12 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
 
     Args:
         segmenter: the model, in evaluation mode.
-        batch: at least one frame; each has an image (3, H, W) of the same size.
-        options: `options.detail` decides whether `Segmenter.labels` or `Segmenter.predict_pixels` is called;
-            `adaptive`, `tta` and `bf16` are passed on.
+        batch: at least one frame; all have images (3, H, W) of the same size.
+        options: `detail` decides what is predicted; `adaptive`, `tta` and `bf16` decide how. The other options are not
+            used.
 
     Returns:
-        The prediction of each frame, in the order of the batch, on the CPU.
+        One prediction for each frame, in the order of the batch, on the CPU.
     """
     device = segmenter.backbone.device
     images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]

@@ -1,4 +1,4 @@
-"""Report which fraction of the pixels each class takes: a table with a row per image, and one line for all images."""
+"""Fractions of the pixels that each class takes: a CSV file with a row per image, and a line about all images."""
 
 import csv
 import io
@@ -13,12 +13,12 @@ CLASS_FRACTIONS = "class_fractions.csv"
 
 
 def write_class_fractions(path: Path, pixels: Mapping[str, Sequence[int]], classes: Sequence[str]) -> None:
-    """Write a CSV file with one row per image: its name, its number of pixels, and the fraction of each class.
+    """Write a CSV file with a row per image: name, number of pixels, and the fraction of pixels that each class takes.
 
     Args:
-        path: the file to write; the write is atomic.
+        path: the file to write.
         pixels: for each image name, the number of pixels of each class.
-        classes: the names of the classes.
+        classes: the names of the classes, in the order of the counts.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -26,11 +26,12 @@ def write_class_fractions(path: Path, pixels: Mapping[str, Sequence[int]], class
     for name, counts in pixels.items():
         writer.writerow([name, sum(counts), *(f"{count / sum(counts):.6f}" for count in counts)])
     with atomic_write(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")  # file names may not be UTF-8
+        # A file name can contain bytes that are not UTF-8.
+        temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")
 
 
 def describe_class_fractions(pixels: Mapping[str, Sequence[int]], classes: Sequence[str]) -> str:
-    """Describe in one line which fraction of all pixels each class takes, largest first."""
+    """Return a line with the fraction of all pixels that each predicted class takes, largest fraction first."""
     total = np.sum([*pixels.values()], axis=0)
     fractions = sorted(zip(total / total.sum(), classes, strict=True), reverse=True)
     listed = ", ".join(f"{name} {fraction:.1%}" for fraction, name in fractions if fraction)

@@ -13,49 +13,54 @@ from hypercolumns.prediction.sources import Source
 
 
 class GroundTruth:
-    """A folder of true masks, and the confusion matrices of the predictions that were compared with them.
+    """Compare predictions with the true masks in a folder, and collect the confusion matrices.
 
-    The mask of the image `name` is `<name>.png`.
+    The true mask of an image is the file `<name>.png`, where `name` is `Frame.name`.
 
     Args:
-        masks: the folder.
-        sources: the images that will be predicted. The masks of video frames are not looked for until `compare`.
+        masks: the folder of the true masks.
+        sources: the inputs that will be predicted. The constructor checks that the masks of all image files exist;
+            `compare` finds out whether the mask of a video frame exists.
         classes: the names of the classes.
         palette: the colour of each class, to read RGB masks.
 
     Raises:
-        ArgumentError: if `masks` is not a folder, or the mask of an image is missing.
+        ArgumentError: if `masks` is not a folder, or does not contain the mask of each image file.
     """
 
     def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
         self.folder, self.classes, self.palette = masks, classes, palette
         self._counts: dict[str, ImageConfusion] = {}
         if not masks.is_dir():
-            raise ArgumentError(f"masks={masks} is not a folder; give the folder of the true masks, or leave out masks")
+            raise ArgumentError(
+                f"masks={masks} is not a folder; give the folder of the true masks, or leave out masks= to predict "
+                f"without scoring"
+            )
         missing = [source.name for source in sources if not source.video and not self._path(source.name).is_file()]
         if missing:
             raise ArgumentError(
-                f"masks={masks} lacks {len(missing)} masks, such as {missing[0]}.png; "
-                f"add them, or leave out masks to predict without scoring"
+                f"masks={masks} does not contain the masks of {len(missing)} images, such as the mask "
+                f"{missing[0]}.png; add the masks to the folder, or leave out masks= to predict without scoring"
             )
 
     def compare(self, name: str, labels: Tensor) -> None:
-        """Add the predicted labels (H, W) of an image to the counts.
+        """Compare the predicted labels (H, W) of an image with its true mask, and keep the confusion matrices.
 
         Raises:
-            HypercolumnsError: if the mask can't be read or has another size than the image.
+            HypercolumnsError: if the mask is missing or invalid (see `io.images.read_mask`), or if its size is not that
+                of the image.
         """
         path = self._path(name)
         truth = read_mask(path, self.palette, len(self.classes))
         if truth.shape != labels.shape:
             raise HypercolumnsError(
                 f"the mask {path} is {truth.shape[1]}x{truth.shape[0]}, but its image is "
-                f"{labels.shape[1]}x{labels.shape[0]}; both must have the same size"
+                f"{labels.shape[1]}x{labels.shape[0]}; replace the mask with one of the image's size"
             )
         self._counts[name] = count_image(name, labels, truth, len(self.classes), BOUNDARY_WIDTH)
 
     def evaluation(self) -> Evaluation:
-        """Return the counts of all compared images, sorted by image name."""
+        """Return the evaluation of all images that `compare` has compared, sorted by name."""
         return Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
 
     def _path(self, name: str) -> Path:

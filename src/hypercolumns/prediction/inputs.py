@@ -1,4 +1,4 @@
-"""Find the images to predict, and read them from image files and videos."""
+"""Find the images to predict, and read them from image files, videos and streams."""
 
 import glob
 import itertools
@@ -19,28 +19,30 @@ from hypercolumns.prediction.sources import Frame, Origin, Source
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")
-FRAME_DIGITS = 6  # minimum digits of the frame number in the name of an output
+FRAME_DIGITS = 6  # a frame's number is padded with zeros to this length in the names of outputs
 
 
 def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
-    """Find the images and videos that the setting `images` refers to.
+    """Find the image files, videos or stream that the setting `images` refers to.
 
     Args:
         images: one of the following.
-            - An image or a video.
-            - A folder: the images in it and in its subfolders.
-            - A glob pattern: the images and videos that match.
-            - A text file with the path of an image or a video on each line.
+            - An image file or a video.
+            - A folder: the image files in the folder and its subfolders, but no videos.
+            - A glob pattern: the image files and videos that match the pattern.
+            - A text file (`.txt` or `.lst`) with the path of an image file or a video on each line.
             - The URL of a stream.
         suffixes: the suffixes of the files that will be written for each image; see `name_outputs`.
 
     Returns:
-        The sources without duplicates. A folder or a pattern gives them sorted by path, without the files that this
-        program wrote. Broken links are kept: reading one gives an error that names the link.
+        One source for each file. The files of a text file keep the order of the lines; the files of a folder or a
+        pattern are sorted by path, without the outputs of earlier predictions. A broken link is kept: `read_frames`
+        reports it as a problem.
 
     Raises:
         ArgumentError: if nothing is found.
-        HypercolumnsError: if a path is malformed (a null byte, an unknown user), or the text file can't be read.
+        HypercolumnsError: if a path contains a null byte or the `~` of an unknown user, or if the text file or a folder
+            can't be read.
     """
     if "://" in images:
         return [Source(images, "stream", True)]
@@ -51,13 +53,14 @@ def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
     if not unique:
         raise ArgumentError(
             f"images={images}: no images found; give an image or a video, a folder that contains images "
-            f"({' '.join(SUFFIXES)}), a pattern that matches some, or a .txt file with a path on each line"
+            f"({' '.join(SUFFIXES)}), a pattern that matches images or videos, or a .txt file with a path on each line"
         )
     above = os.path.abspath(given) if given.is_dir() else os.path.commonpath([path.parent for path in unique])
     below = [path.relative_to(above).as_posix() for path in unique]
     names = name_outputs(below, suffixes)
     folders = {parent.as_posix() for name in names for parent in Path(name).parents}
-    # The frames of a video are written into a folder of its name, which must not hold the outputs of other images.
+    # Outputs for the frames of `clip.mp4` are written to the folder `clip`. If another input (`clip/a.jpg`) has outputs
+    # in that folder, the folder for the frames is `clip.mp4` instead.
     names = [whole if name in folders else name for name, whole in zip(names, below, strict=True)]
     return [
         Source(str(path), name, path.suffix.lower() in VIDEOS)
@@ -75,10 +78,10 @@ def _paths(given: Path) -> list[Path]:
 
 
 def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    """Choose the base name of each input's outputs: its path without the suffix, unless two outputs would collide.
+    """Choose the base name of each input's outputs: the input's path, without its suffix where this is unambiguous.
 
-    Inputs whose outputs (base name + one of `suffixes`) would have the same path keep their own suffix: `a.jpg` and
-    `a.png` give `a.jpg.png` and `a.png.png`.
+    An output is named by the base name and one of `suffixes`. Inputs whose outputs would have the same name keep their
+    own suffix: with `suffixes` = (".png",), the outputs of `a.jpg` and `a.png` are `a.jpg.png` and `a.png.png`.
     """
     stems = [name.removesuffix(Path(name).suffix) for name in names]
     chosen = list(stems)
@@ -97,17 +100,19 @@ def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
 def read_frames(
     sources: Iterable[Source], wanted: Callable[[str, Origin | None], bool], frame_stride: int = 1, workers: int = 2
 ) -> Iterator[Frame]:
-    """Yield the input images in order, decoding only those that still need a prediction.
+    """Read the input images in order; decode only those that `wanted` accepts.
 
     Args:
-        sources: files and videos.
-        wanted: called with the name of an image's outputs and its origin; returns whether to decode the image.
-        frame_stride: yield every n-th frame of a video. A frame is named by its number among all frames.
-        workers: decoding threads for image files. Up to `workers + 1` images are decoded ahead; 0 decodes on demand.
+        sources: image files, videos and streams.
+        wanted: called with the name of an image's outputs and the image's origin; returns whether to decode the image.
+        frame_stride: n, to yield only every n-th frame of a video. The name of a frame holds its number among all
+            frames, from 0.
+        workers: the number of threads that decode image files, and of image files that are decoded ahead of the yielded
+            one. 0: an image file is decoded when it is requested.
 
     Yields:
-        One `Frame` per image. If the image can't be read, `image` is None and `problem` says why; if it was not wanted,
-        `image` is None and `problem` is empty.
+        One `Frame` per image. `image` is None if the image is not wanted or can't be read; `problem` says why it can't
+        be read. A video that can't be read gives one such frame, after the frames that could be read.
     """
     for video, group in itertools.groupby(sources, lambda source: source.video):
         if video:
@@ -130,7 +135,7 @@ def _read_if_wanted(chosen: tuple[Frame, bool]) -> Frame:
 
 
 def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], frame_stride: int) -> Iterator[Frame]:
-    import av  # part of the extra `video`, which only videos need
+    import av  # the package is only installed with the extra `video`
 
     file = source.origin()
     try:
@@ -148,4 +153,5 @@ def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], fr
                 yield Frame(name, source, origin, image)
     except (av.FFmpegError, IndexError) as error:
         reason = "no video stream in the file" if isinstance(error, IndexError) else error.strerror
-        yield Frame(source.name, source, file, problem=f"{source.path} can't be read as a video ({reason})")
+        problem = f"{source.path} can't be read as a video ({reason}); replace it, or leave it out"
+        yield Frame(source.name, source, file, problem=problem)

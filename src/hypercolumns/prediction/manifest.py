@@ -1,14 +1,16 @@
-"""The record of the predictions in an output folder, one entry per image.
+"""The record of the predictions in an output folder, with an entry for each image.
 
-The record lets a second run skip finished images and protects files that this program did not write. It is a file of
-JSON lines:
+With the record, a second run can skip finished images, and does not replace files of other programs. The record is a
+file of JSON lines:
 
 1. The first line holds the settings that decide the predictions.
-2. Before the outputs of an image are written, a line without pixel counts marks them as begun. After a kill, the next
-   run therefore knows which files may be incomplete.
-3. After the outputs are written, a second line lists them, the input that they were made from, and the pixel counts.
+2. A line without pixel counts is appended before the outputs of an image are written. If the run is killed before all
+   outputs are written, the next run knows that their files are not those of another program.
+3. A line with pixel counts is appended after the outputs are written. It also holds the outputs' names and the input
+   that they were made from.
 
-Each line is written with a single system call. A truncated line is ignored. The last line of an image counts.
+Each line is appended with a single system call. A line that a kill truncated is ignored. If several lines are about the
+same image, the last one counts.
 """
 
 import functools
@@ -31,13 +33,14 @@ MANIFEST = "predictions.jsonl"
 
 @dataclass
 class ManifestEntry:
-    """The record of one image.
+    """The entry of one image in the record.
 
     Attributes:
-        origin: the input that the outputs were made from; None if its file could not be examined.
-        outputs: the name of each output and the settings that made it.
-        pixels: the number of pixels of each class. None: the outputs are not valid, because writing them was only begun
-            or because they were made with other settings. This program wrote the files, so it may replace them.
+        origin: identifies the input that the outputs were made from; None if the input could not be examined.
+        outputs: the name of each output, and the settings that decided its file.
+        pixels: the number of pixels of each class. None: the outputs are not valid, because their writing was begun but
+            not finished, or because they were made with other settings. The next run replaces such files, as they are
+            not those of another program.
     """
 
     origin: Origin | None
@@ -48,24 +51,25 @@ class ManifestEntry:
 class PredictionManifest:
     """The record of the predictions in an output folder. Use it as a context manager.
 
-    The constructor locks the folder against other processes; leaving the `with` block unlocks it. The record is not
-    written before `start`.
+    The constructor locks the folder against other processes; leaving the `with` block unlocks the folder. Call `start`
+    first, and then `begin` and `add` for each image.
 
     Args:
         out: the folder of the outputs; it is created if necessary.
         settings: the settings that decide the predictions, as JSON values.
         outputs: the name of each requested output, and the settings that decide its file.
-        overwrite: ignore earlier predictions: an image is done only once `add` has been called for it.
+        overwrite: whether to predict all images again and replace existing files, also those of other programs. An
+            image is then done only after `add` has been called for it in this run.
 
     Attributes:
         out: the folder of the outputs.
         outputs: the name of each requested output, and the settings that decide its file.
-        is_new: whether the folder had no record.
+        is_new: whether the folder had no record when the manifest was opened.
 
     Raises:
         ArgumentError: if `out` holds predictions made with other settings and `overwrite` is False, if another process
-            is writing to the folder, or if it can't be written.
-        HypercolumnsError: if the record is not valid.
+            is writing to the folder, or if the folder can't be written.
+        HypercolumnsError: if the folder has a file of the record's name that is not a valid record.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], outputs: Mapping[str, Any], overwrite: bool) -> None:
@@ -91,7 +95,7 @@ class PredictionManifest:
         release_lock(self._lock)
 
     def start(self) -> None:
-        """Rewrite the record with one line per image, and delete the temporary files that a killed run left behind."""
+        """Write the record with the entries of earlier runs, and delete the temporary files that a killed run left."""
         begun = {name: entry.outputs for name, entry in self._entries.items() if entry.pixels is None}
         files = (self.path(name, output) for name in begun for output in begun[name] if output in OUTPUTS)
         remove_temporaries(self._path, *files)
@@ -100,11 +104,15 @@ class PredictionManifest:
             temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
     def path(self, name: str, output: str) -> Path:
-        """Return the path of one output of an image."""
+        """Return the path of an output (a key of `OUTPUTS`) of the image with this name."""
         return self.out / f"{name}{OUTPUTS[output].suffix}"
 
     def missing(self, name: str, origin: Origin | None) -> list[str]:
-        """Return the requested outputs of an image that do not exist, or that another input or other settings made."""
+        """Return the names of the requested outputs of an image that must be written.
+
+        These are all requested outputs if the record has no valid entry for this input. Otherwise they are the outputs
+        whose files do not exist or were made with other settings.
+        """
         if not self._is_of(name, origin):
             return list(self.outputs)
         recorded = self._entries[name].outputs
@@ -114,7 +122,7 @@ class PredictionManifest:
         ]
 
     def is_done(self, name: str, origin: Origin | None) -> bool:
-        """Whether all requested outputs of an image exist and are valid; never true for a stream."""
+        """Whether all requested outputs of an image exist and are valid; always False for a frame of a stream."""
         return self._is_of(name, origin) and not self.missing(name, origin)
 
     def pixels(self, name: str) -> list[int]:
@@ -124,23 +132,29 @@ class PredictionManifest:
         return pixels
 
     def check(self, name: str, origin: Origin | None) -> None:
-        """Check that writing the outputs of an image replaces neither another image's outputs nor foreign files.
+        """Check that the outputs of an image replace neither outputs of another image nor files of other programs.
+
+        With `overwrite`, nothing is refused.
 
         Raises:
-            HypercolumnsError: if an output exists that the record does not list, or the name belongs to another input.
+            HypercolumnsError: if a file of a requested output exists that the record does not list, or if the entry of
+                this name is of another input or of an earlier stream.
         """
         if self._overwrite:
             return
         entry = self._entries.get(name)
-        if entry is None:
-            existing = [path for output in self.outputs if os.path.exists(path := self.path(name, output))]
-            if existing:
-                raise HypercolumnsError(
-                    f"{existing[0]} exists, but {MANIFEST} does not list it; choose another out, or replace the file "
-                    f"with overwrite=true"
-                )
-        elif entry.origin is not None and (
-            origin is None or entry.origin["source"] != origin["source"] or (STREAM in origin and entry.pixels)
+        recorded = entry.outputs if entry is not None else {}
+        unrecorded = (self.path(name, output) for output in self.outputs if output not in recorded)
+        foreign = [path for path in unrecorded if os.path.exists(path)]  # Path.exists raises for overlong names
+        if foreign:
+            raise HypercolumnsError(
+                f"{foreign[0]} exists, but {MANIFEST} does not list it; choose another out=, or replace the file "
+                f"with overwrite=true"
+            )
+        if (
+            entry is not None
+            and entry.origin is not None
+            and (origin is None or entry.origin["source"] != origin["source"] or (STREAM in origin and entry.pixels))
         ):
             raise ArgumentError(
                 f"out={self.out} already holds the prediction of {entry.origin['source']} under the name {name}; "
@@ -148,7 +162,7 @@ class PredictionManifest:
             )
 
     def check_sources(self, sources: Iterable[Source]) -> None:
-        """Call `check` for every image file that exists. Video frames are not known yet and are checked one by one."""
+        """Call `check` for every image file that exists. Frames of videos are left out, as they are not known yet."""
         for source in sources:
             if not source.video and (origin := source.origin()) is not None:
                 self.check(source.name, origin)
@@ -161,11 +175,12 @@ class PredictionManifest:
     def add(self, name: str, origin: Origin | None, pixels: Iterable[int]) -> None:
         """Record that all requested outputs of an image are written.
 
-        If the earlier outputs of this name are not valid any more, those that were not requested again are deleted.
+        If the previous entry of this name is not valid or is of another input, the outputs that it lists and that are
+        not requested now are deleted.
 
         Args:
             name: the name of the image's outputs.
-            origin: the input that they were made from.
+            origin: identifies the input that the outputs were made from.
             pixels: the number of pixels of each class.
 
         Raises:
@@ -181,7 +196,10 @@ class PredictionManifest:
         self._append(name, self._entries[name])
 
     def _is_of(self, name: str, origin: Origin | None) -> bool:
-        """Whether the recorded outputs of a name are valid and were made from this input."""
+        """Whether the entry of a name is valid and of this input; always False for a frame of a stream.
+
+        With `overwrite`, only the entries that `add` has made in this run are valid.
+        """
         entry = self._entries.get(name)
         if entry is None or entry.pixels is None or (self._overwrite and name not in self._added):
             return False
@@ -215,13 +233,13 @@ class PredictionManifest:
 
 
 def without_outputs(paths: Sequence[Path]) -> list[Path]:
-    """Leave out the files that the record of a parent folder lists as outputs."""
+    """Return the paths without the files that the record of one of their parent folders lists as outputs."""
 
     @functools.cache
     def outputs(folder: Path) -> frozenset[Path]:
         try:
             entries = _parse(folder / MANIFEST)[1] if (folder / MANIFEST).is_file() else {}
-        except (HypercolumnsError, OSError):  # another program wrote this file
+        except (HypercolumnsError, OSError):  # unreadable, or of another program
             entries = {}
         names = ((name, output) for name, entry in entries.items() for output in entry.outputs if output in OUTPUTS)
         return frozenset(folder / f"{name}{OUTPUTS[output].suffix}" for name, output in names)
@@ -244,7 +262,7 @@ def _locked(out: Path) -> BaseFileLock:
         lock.acquire(timeout=0)
     except Timeout:
         raise ArgumentError(
-            f"out={out} is being written by another process; wait until it ends, or choose another folder"
+            f"out={out} is being written by another process; wait until that process ends, or choose another folder"
         ) from None
     except OSError as error:
         raise ArgumentError(f"out={out} can't be written ({error}); choose another folder") from error
@@ -252,7 +270,7 @@ def _locked(out: Path) -> BaseFileLock:
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
-    """Read the settings and the entry of each image; the last line of an image counts."""
+    """Read the settings and the entry of each image; if an image has several lines, the last one counts."""
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -264,5 +282,5 @@ def _parse(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
         return dict(settings), {image.pop("name"): ManifestEntry(**image) for image in images}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HypercolumnsError(
-            f"{path} is not a valid record of predictions; remove it, or choose another out"
+            f"{path} is not a valid record of predictions; remove it, or choose another out="
         ) from error

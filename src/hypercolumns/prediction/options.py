@@ -14,24 +14,24 @@ from hypercolumns.prediction.outputs import OUTPUTS, RenderStyle
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How to predict, which outputs to write, and how many images to process at once.
+    """The options of a prediction run.
 
     Attributes:
-        outputs: the files to write for each image, as keys of `OUTPUTS`.
+        outputs: the outputs to write for each image, as keys of `OUTPUTS`.
         class_fractions: whether to write a table with the fraction of each image's pixels that each class takes.
         opacity: opacity of the class colours in overlays, from 0 to 1.
         legend: whether overlays have a legend with the class names.
-        adaptive: classify a coarse grid and refine it only where needed (approximate); gives only labels, of a single
-            view. None: classify all pixels.
-        tta: the views of an image whose probabilities are averaged.
+        adaptive: the settings of adaptive prediction, which is approximate, and gives only labels of a single view.
+            None: classify all pixels.
+        tta: the views of an image whose probabilities are averaged; the default is the image alone.
         bf16: whether to compute under bfloat16 autocast.
-        batch_size: the maximum number of images of one size that are predicted together.
-        num_workers: the number of reading threads, and also of writing threads. 0: read and write in the main thread.
-        frame_stride: predict every n-th frame of a video.
+        batch_size: the maximum number of images of one size that are predicted together, at least 1.
+        num_workers: the number of threads that read, and of threads that write. 0: the main thread reads and writes.
+        frame_stride: n, to predict only every n-th frame of a video, at least 1.
 
     Raises:
-        ArgumentError: if a number is out of range, an output is unknown, or `adaptive` is combined with several views
-            or with outputs that need more than labels.
+        ArgumentError: if an output is unknown, if `opacity`, `batch_size`, `num_workers` or `frame_stride` is out of
+            its range, or if `adaptive` is combined with several views or with an output that needs more than labels.
     """
 
     outputs: tuple[str, ...] = ("mask", "overlay")
@@ -46,7 +46,7 @@ class PredictOptions:
     frame_stride: int = 1
 
     def __post_init__(self) -> None:
-        """Check the values, and that they go together."""
+        """Check each value, and the combination of `adaptive` with the others."""
         check_fraction("opacity", self.opacity)
         check_int("batch_size", self.batch_size, minimum=1)
         check_int("num_workers", self.num_workers, minimum=0)
@@ -57,18 +57,18 @@ class PredictOptions:
         uncertain = [name for name in self.outputs if OUTPUTS[name].detail != "labels"]
         if self.adaptive is not None and (uncertain or self.tta != NO_TTA):
             other = f"the output {uncertain[0]}" if uncertain else "tta"
-            raise ArgumentError(f"adaptive=true predicts only labels, of a single view; leave out adaptive, or {other}")
+            raise ArgumentError(f"adaptive=true predicts only labels of a single view; leave out adaptive, or {other}")
 
     @property
     def detail(self) -> Detail:
-        """The most detailed prediction that any of the outputs needs."""
+        """The least detailed prediction that suffices for all outputs."""
         kinds = {OUTPUTS[name].detail for name in self.outputs}
         if "probabilities" in kinds:
             return "probabilities"
         return "certainty" if "certainty" in kinds else "labels"
 
     def output_settings(self) -> dict[str, Any]:
-        """Return each output with the settings, other than those of the prediction, that decide its file."""
+        """Return, for each output, the drawing options that decide its file, or True if there are none."""
         settings: dict[str, Any] = dict.fromkeys(self.outputs, True)
         if "overlay" in settings:
             settings["overlay"] = [self.opacity, self.legend]
@@ -83,5 +83,5 @@ class PredictOptions:
         }
 
     def style(self, classes: Sequence[str], palette: Palette) -> RenderStyle:
-        """Return the style in which outputs show these classes."""
+        """Return the names and colours of the classes, with these options for overlays."""
         return RenderStyle(classes, palette, self.opacity, self.legend)

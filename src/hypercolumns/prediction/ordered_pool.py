@@ -1,4 +1,4 @@
-"""Apply a function in threads, with results in the order of the items and a bounded number of items in flight."""
+"""Apply a function to items in threads: results in the order of the items, and a bounded number of pending items."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +17,8 @@ class OrderedPool(Generic[Item, Result]):
 
     Args:
         function: called with each item, in a thread.
-        workers: the number of threads, and of items that may be unfinished when `submit` returns. With 0 there are no
-            threads: `submit` calls the function.
+        workers: the number of threads, and the maximum number of pending results: those of submitted items that
+            neither `submit` nor `drain` has returned. 0: no threads; `submit` calls the function.
     """
 
     def __init__(self, function: Callable[[Item], Result], workers: int) -> None:
@@ -38,11 +38,11 @@ class OrderedPool(Generic[Item, Result]):
             self._executor.shutdown(wait=True)
 
     def submit(self, item: Item) -> list[Result]:
-        """Start an item.
+        """Submit an item to the threads; wait for the oldest pending result if there are too many.
 
         Returns:
-            The oldest pending result, in a list, if more than `workers` results are pending; otherwise an empty list.
-            With 0 workers, the result of this item.
+            A list with the oldest pending result, if more than `workers` results are pending; otherwise an empty list.
+            With 0 workers: a list with the result of this item.
         """
         if self._executor is None:
             return [self._function(item)]
@@ -50,7 +50,7 @@ class OrderedPool(Generic[Item, Result]):
         return [self._waiting.popleft().result()] if len(self._waiting) > self._workers else []
 
     def drain(self) -> Iterator[Result]:
-        """Yield the pending results."""
+        """Yield the pending results, in the order of the items."""
         while self._waiting:
             yield self._waiting.popleft().result()
 
@@ -61,7 +61,7 @@ def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], work
     Args:
         function: called with each item, in a thread.
         items: the inputs; at most `workers` of them are taken ahead of the one whose result is yielded.
-        workers: the number of threads; with 0 the function is called when its result is requested.
+        workers: the number of threads. 0: no threads; the function is called when its result is requested.
 
     Yields:
         The results, in the order of the items.

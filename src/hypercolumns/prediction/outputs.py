@@ -18,7 +18,7 @@ from hypercolumns.models.pixel_prediction import Detail
 from hypercolumns.prediction.sources import Frame
 from hypercolumns.visualization.overlays import overlay_with_legend
 
-MAX_JPEG_SIDE = 65_500  # pixels; libjpeg can't write longer sides
+MAX_JPEG_SIDE = 65_500  # pixels; libjpeg can't write a picture with a longer side
 JPEG_QUALITY = 90
 
 
@@ -26,7 +26,7 @@ class ImagePrediction(NamedTuple):
     """The prediction for one image, on the CPU.
 
     Attributes:
-        frame: the image.
+        frame: the image that was predicted.
         labels: (H, W) uint8, class indices.
         confidence: (H, W) float16, the probability of the label. None if only labels were predicted.
         entropy: (H, W) float16, the entropy of the class probabilities divided by its maximum, in [0, 1]. None if only
@@ -42,7 +42,7 @@ class ImagePrediction(NamedTuple):
 
 
 class RenderStyle(NamedTuple):
-    """How outputs show the classes.
+    """The names and colours of the classes in outputs, and the options of overlays.
 
     Attributes:
         classes: the names of the classes.
@@ -63,8 +63,8 @@ class OutputSpec(NamedTuple):
     Attributes:
         suffix: the end of the file's name, including the extension.
         write: writes the file of one image to a path.
-        detail: what must be predicted for it.
-        package: the optional package that it needs; None: no optional package.
+        detail: the least detailed prediction that the file can be made from.
+        package: the optional package that writing the file needs; None: no optional package.
     """
 
     suffix: str
@@ -79,7 +79,7 @@ def _mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
 
 
 def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the image with the class colours over it, as a JPEG."""
+    """Write the image with the class colours over it as a JPEG, shrunk if a side exceeds `MAX_JPEG_SIDE`."""
     classes = style.classes if style.legend else None
     picture = overlay_with_legend(
         prediction.frame.pixels.permute(1, 2, 0).numpy(), prediction.labels, classes, style.palette, style.opacity
@@ -100,7 +100,10 @@ def _confidence(path: Path, prediction: ImagePrediction, style: RenderStyle) -> 
 
 
 def _entropy(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the entropy of the class probabilities as a grey PNG: 255 where all classes are equally probable."""
+    """Write the entropy of the class probabilities as a grey PNG.
+
+    0 to 255 stand for 0 to the maximum, which is reached if all classes are equally probable.
+    """
     _write_grey(path, prediction.entropy)
 
 
@@ -112,7 +115,7 @@ def _probabilities(path: Path, prediction: ImagePrediction, style: RenderStyle) 
 
 
 def _coco(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the mask of each class that occurs, run-length encoded, in the COCO results format."""
+    """Write a run-length encoded mask of each predicted class, in the COCO results format."""
     from pycocotools import mask as coco
 
     segments = []
@@ -144,12 +147,12 @@ OUTPUTS = {
 
 
 def check_package(package: str, extra: str, what: str) -> None:
-    """Check that the package of an optional extra is installed.
+    """Check that a package of an optional extra of this project is installed.
 
     Args:
         package: the name under which the package is imported.
-        extra: the extra of this project that installs it.
-        what: the setting or output that needs it, for the message.
+        extra: the extra that installs the package.
+        what: the setting that needs the package, with its value, for the message.
 
     Raises:
         HypercolumnsError: if the package is missing; the message says how to install it.
@@ -161,5 +164,5 @@ def check_package(package: str, extra: str, what: str) -> None:
 
 
 def _write_grey(path: Path, values: NDArray[np.float16] | None) -> None:
-    assert values is not None, "options.detail covers the output"
+    assert values is not None, "PredictOptions.detail covers all outputs"
     write_image(path, Image.fromarray(np.rint(values.astype(np.float32) * 255).astype(np.uint8)))

@@ -1,4 +1,4 @@
-"""Predict many images into one folder: read, skip or predict, write, record."""
+"""Predict many images: read each, skip it or predict it, and write and record its outputs."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -34,8 +34,8 @@ class RunSummary:
     """The result of a prediction run.
 
     Attributes:
-        names: the names of the images that are predicted now, including those from earlier runs.
-        done_before: the number of images in `names` that an earlier run had predicted.
+        names: the names of the images that this run predicted, or skipped because an earlier run had predicted them.
+        done_before: the number of images in `names` that this run skipped.
         problems: one line for each image that could not be read, predicted or scored.
     """
 
@@ -45,13 +45,13 @@ class RunSummary:
 
 
 class PredictionRun:
-    """Predict images into the folder of a manifest, and skip those that the manifest lists as done.
+    """Predict images, and write their outputs to the folder of a manifest. Images that are already done are skipped.
 
     Args:
         segmenter: the model, in evaluation mode, on the device that predicts.
-        options: the options; their `output_settings()` must be the outputs of the manifest.
+        options: the options; their `output_settings()` must be the `outputs` of the manifest.
         manifest: the record of the folder, within its `with` block and after `start`.
-        ground_truth: the true masks to compare the predictions with; None: compare nothing.
+        ground_truth: the true masks to compare the predictions with; needs the output `mask`. None: compare nothing.
 
     Attributes:
         summary: the result so far.
@@ -71,18 +71,17 @@ class PredictionRun:
     def run(self, sources: Sequence[Source]) -> RunSummary:
         """Predict the images of these sources.
 
-        An image that can't be read becomes a problem in the summary; the run goes on with the other images. The class
-        fractions are reported even if the run is interrupted.
+        An image that can't be read or scored becomes a problem in the summary, and the run goes on with the other
+        images. The class fractions are reported even if the run is interrupted.
 
         Raises:
-            HypercolumnsError: if an output can't be written, or writing it would replace a file that this program did
-                not write.
+            HypercolumnsError: if an output can't be written, or `PredictionManifest.check` refuses to replace a file.
         """
         try:
             self._predict(sources)
             if self.summary.done_before:
-                skipped = f"skipped: {self.summary.done_before} predicted before (overwrite=true predicts them again)"
-                console.print(skipped, markup=False)
+                skipped = f"skipped {self.summary.done_before} images that are predicted already"
+                console.print(f"{skipped} (overwrite=true predicts them again)", markup=False)
         finally:
             self._report_class_fractions()
         return self.summary
@@ -110,15 +109,18 @@ class PredictionRun:
         return not self._name_problem(name) and not self.manifest.is_done(name, origin)
 
     def _name_problem(self, name: str) -> str:
-        """Describe the problem if the file name of an output is too long for the file system; otherwise return ''."""
+        """Return the problem if the file name of an output is too long for the file system; otherwise ''."""
         files = (self.manifest.path(name, output).name for output in self.manifest.outputs)
         longest = max(files, key=len, default="")
         if len(os.fsencode(longest)) <= MAX_NAME_BYTES:
             return ""
-        return f"{longest} has more than {MAX_NAME_BYTES} bytes, too long for a file name; rename the image"
+        return f"the output name {longest} has more than {MAX_NAME_BYTES} bytes; give the image a shorter name"
 
     def _skip(self, frame: Frame) -> None:
-        """Note an image that can't be predicted or is done; if it is done, compare the mask from its file."""
+        """Record an image that is not predicted in this run: as a problem, or as done before.
+
+        The mask of an image that is done is read from its file, and compared with the truth.
+        """
         problem = frame.problem or self._name_problem(frame.name)
         if problem:
             self.summary.problems.append(problem)
@@ -135,14 +137,14 @@ class PredictionRun:
             self.manifest.begin(frame.name, frame.origin)
 
     def _write(self, prediction: ImagePrediction) -> ImagePrediction:
-        """Write the missing outputs of an image; runs in a writer thread."""
+        """Write the missing outputs of an image. This runs in a writer thread if there are any."""
         frame = prediction.frame
         for output in self.manifest.missing(frame.name, frame.origin):
             OUTPUTS[output].write(self.manifest.path(frame.name, output), prediction, self.style)
         return prediction
 
     def _note(self, prediction: ImagePrediction) -> None:
-        """Record that the outputs of an image are written, and compare its labels with the truth."""
+        """Record that the outputs of an image are written, and compare the labels with the truth."""
         frame = prediction.frame
         pixels = np.bincount(prediction.labels.ravel(), minlength=len(self.style.classes))
         self.manifest.add(frame.name, frame.origin, pixels.tolist())
@@ -158,7 +160,7 @@ class PredictionRun:
             self.summary.problems.append(str(error))
 
     def _report_class_fractions(self) -> None:
-        """Write and print the class fractions of the images that are done."""
+        """Print the class fractions of the images in the summary; write the table if the options ask for it."""
         pixels = {name: self.manifest.pixels(name) for name in sorted(self.summary.names)}
         if not pixels:
             return

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-Origin = dict[str, Any]  # identifies an input: `source` is its path or URL, the other items change if its content does
-STREAM = "stream"  # key in the origin of a stream, whose content is new in every run
+Origin = dict[str, Any]  # JSON values that identify an input and its content; `source` is the path or URL
+STREAM = "stream"  # key in the origin of a stream; the content of a stream is new in every run
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class Source:
 
     Attributes:
         path: the path of the file, or the URL of a stream.
-        name: the base name of its outputs, without a suffix. For a video, the folder of its frames' outputs.
-        video: whether it is a video or a stream.
+        name: the path of the outputs below the output folder, without the suffixes of the outputs. For a video or a
+            stream: the folder for the outputs of its frames.
+        video: whether the source is a video or a stream.
     """
 
     path: str
@@ -25,7 +26,10 @@ class Source:
     video: bool
 
     def origin(self) -> Origin | None:
-        """Identify the content of the file by its path, size and modification time; None if it does not exist."""
+        """Identify the input and its content; None if the file can't be examined.
+
+        A stream is identified by its URL, a file by its path, size and modification time.
+        """
         if "://" in self.path:
             return {"source": self.path, STREAM: True}
         try:
@@ -37,14 +41,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """One input image, read or not.
+    """An input image that was read, that was skipped, or that can't be read.
 
     Attributes:
-        name: the base name of its outputs, without a suffix.
-        source: the file or video that it comes from.
-        origin: identifies the input; None if the file does not exist.
-        image: (3, H, W) uint8 RGB. None if it was not read.
-        problem: why the image can't be read; empty if it was read, or did not need to be.
+        name: the path of the outputs below the output folder, without the suffixes of the outputs.
+        source: the file, video or stream that holds the image.
+        origin: identifies the image; None if the file can't be examined.
+        image: (3, H, W) uint8 RGB. None if the image was not read.
+        problem: why the image can't be read; empty if it was read or skipped.
     """
 
     name: str
@@ -55,6 +59,6 @@ class Frame:
 
     @property
     def pixels(self) -> Tensor:
-        """The image of a frame that was read, (3, H, W) uint8."""
+        """The image, (3, H, W) uint8 RGB; only for a frame that was read."""
         assert self.image is not None, "the image was read"
         return self.image

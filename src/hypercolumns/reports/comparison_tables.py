@@ -23,11 +23,11 @@ class ComparisonRow(NamedTuple):
 
     Attributes:
         figure: the name of the metric in `comparison.json`.
-        of_class: the class; None for a metric of all classes together.
+        of_class: the name of the class; None for a metric of all classes together.
         baseline: the value of the baseline; None if it is not defined.
         evaluation: the value of the evaluation; None if it is not defined.
-        difference: evaluation - baseline; None if one of them is not defined.
-        ends: the interval [low, high] of the difference; None if there is none.
+        difference: evaluation - baseline; None if either value is not defined.
+        ends: the interval [low, high] of the difference; None if the difference has no interval.
     """
 
     figure: str
@@ -39,7 +39,7 @@ class ComparisonRow(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name to display."""
+        """The name of the metric in tables."""
         if self.of_class is None:
             return self.figure.replace("_", " ").replace("miou", "mIoU").replace("iou", "IoU")
         return f"{CLASS_FIGURES[self.figure]} of {self.of_class}"
@@ -64,7 +64,10 @@ def comparison_rows(result: Mapping[str, Any]) -> list[ComparisonRow]:
 
 
 def comparison_table(result: Mapping[str, Any]) -> Table:
-    """Build the table of a comparison: overall metrics, then the IoU of each class; bold if the interval excludes 0."""
+    """Build the table of a comparison: metrics of all classes together, then the IoU of each class.
+
+    A row is bold if the interval of its difference excludes 0.
+    """
     ends = result["intervals"]
     table = Table(title=f"{result['images']} images", title_justify="left")
     for name in ("", "baseline", "evaluation", "difference", *([f"{ends['level']:.0%} interval"] if ends else [])):
@@ -82,12 +85,12 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
 
 
 def print_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path) -> None:
-    """Print the table of a comparison and a summary of the mIoU.
+    """Print the table of a comparison, and a line with the difference of the mIoU.
 
     Args:
         result: the result of `evaluation.compare`.
-        evaluation: the folder of the evaluation, for the summary.
-        baseline: the folder of the baseline, for the summary.
+        evaluation: the folder of the evaluation, for the line.
+        baseline: the folder of the baseline, for the line.
     """
     console.print(comparison_table(result))
     difference, ends = result["difference"]["miou"], result["intervals"]
@@ -98,7 +101,7 @@ def print_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path
 
 
 def write_comparison(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a comparison as a CSV file with a row for each metric."""
+    """Write a comparison as a CSV file, with the rows of `comparison_rows`."""
     rows = (
         [row.name, row.baseline, row.evaluation, row.difference, *(row.ends or NO_INTERVAL)]
         for row in comparison_rows(result)

@@ -20,8 +20,8 @@ MAX_SHOWN = 20  # problems printed to the terminal
 def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
     """Write a CSV file with the pixels and images of each class in each split.
 
-    Void is the last row of a split, with an empty class. Its share refers to all pixels, the share of a class to the
-    labelled ones.
+    The last row of each split is about void pixels, and has no class name. The share of a class is a fraction of the
+    labelled pixels; the share of void is a fraction of all pixels.
     """
     rows: list[list[Any]] = []
     for split, of_split in summary["splits"].items():
@@ -31,7 +31,15 @@ def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
 
 
 def summarise(images: DatasetIndex, checks: Mapping[str, Sequence[FileCheck]]) -> dict[str, Any]:
-    """Summarise the usable images of each split, as JSON values."""
+    """Summarise the sizes and classes of the images that can be used, split by split, as JSON values.
+
+    Args:
+        images: the data set.
+        checks: for each split, the result of the check of each image-mask pair.
+
+    Returns:
+        The name of the data set, and by split the numbers of images and pixels, the image sizes and the classes.
+    """
     return {"data": images.name, "splits": {split: _of_split(images, results) for split, results in checks.items()}}
 
 
@@ -57,7 +65,7 @@ def _of_split(images: DatasetIndex, checks: Sequence[FileCheck]) -> dict[str, An
 
 
 def print_dataset(summary: Mapping[str, Any], problems: Sequence[ProblemRow], shared: Sequence[str]) -> None:
-    """Print the summary of a data set, most important last.
+    """Print the summary of a data set, the most important lines last.
 
     Args:
         summary: the result of `summarise`.
@@ -83,7 +91,7 @@ def print_dataset(summary: Mapping[str, Any], problems: Sequence[ProblemRow], sh
         usable = f"{content['usable']} of {content['images']}"
         _say(f"{split}: {usable} images can be used{_sizes(content['sizes'])}")
         if unlabelled := content["without_labels"]:
-            _say(f"{split}: {unlabelled} images have no labelled pixels; nothing is trained or scored on them")
+            _say(f"{split}: {unlabelled} images have no labelled pixels; they are neither trained on nor scored")
         if content["absent"]:
             _say(f"warning: {split} has no pixels of {', '.join(content['absent'])}")
     if shared:

@@ -20,7 +20,7 @@ from hypercolumns.runtime.progress import console
 
 
 def metrics_table(figures: Mapping[str, Any], title: str) -> Table:
-    """Build the table of the metrics in `metrics.json`: each class, then all classes together."""
+    """Build the table of the metrics in `metrics.json`: a row for each class, then rows for all classes together."""
     ends = figures.get("intervals")
     table = Table(title=Text(title), title_justify="left")
     table.add_column("class")
@@ -56,9 +56,9 @@ def print_metrics(figures: Mapping[str, Any], title: str, paths: Mapping[str, Pa
     """Print the metrics of a run and the paths of its files.
 
     Args:
-        figures: the content of `metrics.json`. If no images were scored, it has only metrics of samples.
-        title: what was scored, such as "train: 100 val images of voc2012".
-        paths: the files of the run, by the name to print.
+        figures: the content of `metrics.json`. Without scored images, it has only metrics of the val samples.
+        title: the images that were scored, such as "train: 100 val images of voc2012".
+        paths: the files of the run, by the name that is printed before the path.
     """
     if "per_class_iou" in figures:
         console.print(metrics_table(figures, title))
@@ -87,7 +87,7 @@ def write_confusion(path: Path, counts: Tensor, classes: Sequence[str]) -> None:
 
 
 def write_class_metrics(path: Path, figures: Mapping[str, Any]) -> None:
-    """Write the metrics of each class, and their means, as a CSV file, each with the ends of its interval."""
+    """Write a CSV file of metrics and the ends of their intervals: a row for each class, and a row for the means."""
     ends = figures["intervals"] or {}
     rows = []
     for of_class in figures["per_class_iou"]:

@@ -1,6 +1,6 @@
-"""Show some samples of a store in TensorBoard's projector, each with a thumbnail of its surroundings in the image.
+"""Show some samples of a store in TensorBoard's projector, each with a thumbnail of the image around the sample.
 
-The view is the folder `embedding/` in the store's folder. Only TensorBoard reads it.
+The view of the samples is the folder `embedding/` in the store's folder. Only TensorBoard reads that folder.
 """
 
 import random
@@ -38,17 +38,18 @@ def write_projector(
     resize: tuple[int, int] | None,
     remedy: str = "free some space",
 ) -> None:
-    """Write a view of some training samples, spread evenly over the classes, unless it exists already.
+    """Write a view of some training samples, spread evenly over the classes.
 
-    The features are standardised by the mean and standard deviation of all training samples, as for the classifier.
+    An existing view with this number of samples is kept. The features are standardised by the mean and standard
+    deviation of all training samples, as for the classifier.
 
     Args:
-        store: the samples.
-        images: the data set that they were taken from, for the thumbnails.
-        count: the number of samples to show.
-        seed: the seed of their choice.
+        store: the store of samples.
+        images: the data set that the samples were taken from, for the thumbnails.
+        count: the number of samples to show; all training samples if there are fewer.
+        seed: the seed of the random choice of samples.
         resize: the (height, width) that images were resized to before the samples were taken; None: not resized.
-        remedy: what the error message advises if the view can't be written.
+        remedy: what to do if the view can't be written, for the error message.
 
     Raises:
         HypercolumnsError: if the view can't be written.
@@ -59,7 +60,7 @@ def write_projector(
         return
     lock = FileLock(store.folder / f".{FOLDER}.lock")
     with lock:
-        if _points(folder) != points:  # another process may have written it meanwhile
+        if _points(folder) != points:  # another process can have written the view meanwhile
             remove_projector(store.folder)
             temporary = store.folder / f".{FOLDER}.tmp"
             try:
@@ -68,14 +69,14 @@ def write_projector(
             except OSError as error:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise HypercolumnsError(
-                    f"{folder} can't be written ({error}); the samples are complete, only their view is missing: "
-                    f"{remedy}"
+                    f"{folder} can't be written ({error}), so the view of the samples is missing; the samples "
+                    f"themselves are complete; {remedy}"
                 ) from error
         release_lock(lock)
 
 
 def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resize: tuple[int, int] | None) -> None:
-    """Write a view of the samples in some rows to a new folder."""
+    """Write a view of the samples with these row numbers to a new folder."""
     mean, std = split.statistics()
     features, labels, _ = split.fetch(rows)
     rounded = standardize(features.double(), mean, std).numpy().round(4)
@@ -101,7 +102,7 @@ def remove_projector(folder: Path) -> None:
     if temporary.is_dir():
         shutil.rmtree(temporary)
     if (folder / FOLDER).is_dir():
-        (folder / FOLDER).rename(temporary)  # a kill must not leave half a view under this name
+        (folder / FOLDER).rename(temporary)  # so that a kill does not leave half a view under this name
         shutil.rmtree(temporary)
 
 
@@ -114,7 +115,7 @@ def choose_rows(split: Split, count: int, seed: int) -> Tensor:
         seed: the seed of the choice.
 
     Returns:
-        The rows of the samples, int64, ascending.
+        The row numbers of the samples in the split, int64, ascending.
     """
     chosen = []
     for label, quota in enumerate(allocate_evenly(split.counts.sum(0).tolist(), count)):
@@ -131,11 +132,13 @@ def choose_rows(split: Split, count: int, seed: int) -> Tensor:
 def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Tensor:
     """Cut out the surroundings of a pixel, with a coloured border.
 
+    Outside the image, the nearest pixels of the image are repeated.
+
     Args:
-        image: (3, H, W) uint8.
+        image: (3, H, W) uint8 RGB.
         row: the row of the pixel.
         column: the column of the pixel.
-        border: the RGB colour of the border, 0 to 255.
+        border: the colour of the border, three values (R, G, B) from 0 to 255.
 
     Returns:
         (3, S, S) float in [0, 1], with S = `THUMBNAIL_SIDE`.
@@ -159,5 +162,5 @@ def _points(folder: Path) -> int | None:
 
 
 def _field(text: str) -> str:
-    """Replace whitespace, such as tabs and line breaks, by single spaces, for a table of tab-separated values."""
+    """Replace runs of whitespace by single spaces: a field of a TSV file must not contain tabs or line breaks."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Tables of the ranking of taps."""
+"""Tables of a ranking of subsets of taps."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from hypercolumns.runtime.progress import console
 
 
 class RankingRow(TypedDict):
-    """A subset of taps that was tried, as in `ranking.json`.
+    """One of the subsets of taps that were tried, as in `ranking.json`.
 
     Attributes:
-        taps: the modules of each tap.
+        taps: for each tap, the names of its modules, or the name of the context tap.
         channels: the total number of channels.
         components: the number of principal components that the linear probe saw.
         miou: the mIoU of the probe on the val samples, in [0, 1].
         accuracy: the accuracy of the probe on the val samples, in [0, 1].
-        difference: its mIoU minus the mIoU of all taps together.
-        step: the first step of the selection that tried it, from 1; None if no step did.
-        kept: whether it is the best subset of a step.
-        is_all: whether it consists of all taps.
+        difference: `miou` minus the mIoU of all taps together.
+        step: the number of the selection step that tried the subset first, from 1; None if no step tried the subset.
+        kept: whether the subset is the best of a step.
+        is_all: whether the subset consists of all taps.
     """
 
     taps: list[list[str]]
@@ -40,10 +40,10 @@ class RankingRow(TypedDict):
 
 
 def ranking_table(rows: Sequence[RankingRow], title: str) -> Table:
-    """Build the table of the most informative subsets, in the order of `rows`.
+    """Build the table of the most important subsets, in the order of `rows`.
 
-    The table has the subsets of the first step, the best subset of each step (the best of all is bold) and all taps
-    together (dim).
+    These are the subsets of the first step, the best subset of each step, and all taps together. The chosen subset is
+    bold; all taps together are dim.
     """
     table = Table(title=Text(title), title_justify="left")
     table.add_column("taps", overflow="fold")
@@ -59,9 +59,9 @@ def ranking_table(rows: Sequence[RankingRow], title: str) -> Table:
 
 
 def chosen_subset(rows: Sequence[RankingRow]) -> RankingRow:
-    """Return the best subset that a step of the selection tried.
+    """Return the best subset that a step of the selection tried, from rows that are sorted best first.
 
-    All taps together may violate the constraints; then no step tried them, and they are not chosen.
+    If all taps together violate the constraints, no step has tried them, and they can't be the chosen subset.
     """
     return next(row for row in rows if row["step"] is not None)
 
@@ -76,7 +76,7 @@ def print_ranking(rows: Sequence[RankingRow], title: str) -> None:
 
 
 def write_ranking(path: Path, rows: Sequence[RankingRow]) -> None:
-    """Write all subsets that were tried as a CSV file."""
+    """Write a CSV file with a row for each subset that was tried."""
     header = "channels components miou accuracy difference step kept".split()
 
     def line(row: RankingRow) -> list[object]:
@@ -93,7 +93,7 @@ def taps_value(taps: Sequence[Sequence[str]]) -> str:
 
 
 def _short_name(modules: Sequence[str]) -> str:
-    """Return a short name of a tap: its module, or the module that contains all of its modules."""
+    """Return a short name of a tap: the module that contains all its modules or, if there is none, its first module."""
     levels = zip(*(module.split(".") for module in modules), strict=False)
     common = itertools.takewhile(lambda names: len(set(names)) == 1, levels)
     return ".".join(names[0] for names in common) or modules[0]

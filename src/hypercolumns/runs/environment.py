@@ -30,7 +30,7 @@ class RunOrigin:
     device: torch.device
 
     def write(self, folder: Path) -> None:
-        """Write `config.yaml`, `environment.json` and, if the checkout differs from its commit, `changes.patch`."""
+        """Write `config.yaml`, `environment.json` and, if the code differs from its Git commit, `changes.patch`."""
         (folder / "config.yaml").write_text(self.config, encoding="utf-8")
         write_json(folder / "environment.json", environment(self.command, self.device))
         if patch := changes(Path(__file__)):
@@ -38,7 +38,7 @@ class RunOrigin:
 
 
 def environment(command: str, device: torch.device) -> dict[str, Any]:
-    """Return the contents of `environment.json`: what reproducing a run needs in addition to its config and data."""
+    """Describe the command, code, packages and device of a run, for `environment.json`."""
     packages = ["hypercolumns", *(re.split(r"[^\w.-]", line)[0] for line in requires("hypercolumns") or ())]
     return {
         "command": command,
@@ -58,7 +58,7 @@ def environment(command: str, device: torch.device) -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
-    """Return a package's version, or None if the package is not installed."""
+    """Return the version of a package; None if the package is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -66,7 +66,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str | None:
-    """Return the CPU's name, or None if the system does not report one."""
+    """Return the name of the CPU; None if the system does not report its name."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -74,12 +74,14 @@ def _processor() -> str | None:
 
 
 def commit(file: Path) -> dict[str, Any] | None:
-    """Return the commit of the Git checkout that tracks `file`, and whether tracked files have changed since.
+    """Identify the commit of the Git checkout that tracks `file`.
 
-    Returns None if no checkout tracks the file.
+    Returns:
+        The hash under `commit`, and under `changed` whether tracked files of the checkout differ from the commit. None
+        if no checkout tracks the file, or Git fails.
     """
     try:
-        _git(file, "ls-files", "--error-unmatch", file.name)  # fails for a package installed inside another checkout
+        _git(file, "ls-files", "--error-unmatch", file.name)  # fails if the checkout does not track the file
         return {
             "commit": _git(file, "rev-parse", "HEAD").strip(),
             "changed": bool(_git(file, "status", "--porcelain", "-uno").strip()),
@@ -89,7 +91,7 @@ def commit(file: Path) -> dict[str, Any] | None:
 
 
 def changes(file: Path) -> str:
-    """Return the uncommitted changes of the checkout that tracks `file`, as a patch for `git apply`; empty if none."""
+    """Return the uncommitted changes of the Git checkout that tracks `file`, as a patch; "" if there are none."""
     try:
         _git(file, "ls-files", "--error-unmatch", file.name)
         return _git(file, "diff", "--binary", "--no-ext-diff", "--no-color", "HEAD", "--", ":/")
@@ -100,4 +102,4 @@ def changes(file: Path) -> str:
 def _git(file: Path, *arguments: str) -> str:
     command = ["git", "-C", str(file.parent), *arguments]
     completed = subprocess.run(command, capture_output=True, check=True, timeout=10)
-    return completed.stdout.decode(errors="surrogateescape")  # files may have any encoding
+    return completed.stdout.decode(errors="surrogateescape")  # a patch can contain files of any encoding

@@ -1,4 +1,4 @@
-"""Train to the end, resuming where the last command stopped."""
+"""Train a task to the end; a training that was interrupted resumes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,16 +21,20 @@ def checkpoints_dir(folder: Path) -> Path:
 def fit(
     task: pl.LightningModule, data: ResumableDataModule, folder: Path, make_trainer: Callable[[], pl.Trainer]
 ) -> None:
-    """Train a task, resuming from the run's last checkpoint if there is one, and load the best epoch's weights.
+    """Train a task to the end, and load the weights of its best epoch.
+
+    The training resumes from the run's last checkpoint, if there is one. A training that an earlier call has completed
+    is not repeated.
 
     Args:
-        task: the task to train; it holds the weights of the best epoch afterwards.
-        data: the batches.
+        task: the task to train.
+        data: the data module with the batches.
         folder: the run's folder.
         make_trainer: builds the trainer; called only if the training is not complete yet.
 
     Raises:
-        HypercolumnsError: if a checkpoint is missing, damaged or of another training, or if no epoch was validated.
+        HypercolumnsError: if the last checkpoint belongs to another training, if the checkpoint of the best epoch is
+            missing or damaged, or if no epoch was validated.
     """
     fitted = checkpoints_dir(folder) / "fitted"
     if not fitted.is_file():
@@ -44,14 +48,17 @@ def fit(
 
 
 def best_epoch(folder: Path, monitor: str) -> dict[str, Any]:
-    """Return the number of a training's best epoch, counted from 0, and its value of the monitored metric.
+    """Return the number of a training's best epoch, and the monitored metric of this epoch.
 
     Args:
         folder: the run's folder.
         monitor: the metric's name, such as `val/miou`.
 
     Returns:
-        The number under `best_epoch`, and the value under the metric's name without `val/`.
+        The number, counted from 0, under `best_epoch`, and the metric under its name without `val/`.
+
+    Raises:
+        HypercolumnsError: if the checkpoint of the best epoch is missing or damaged.
     """
     checkpoint = _best_checkpoint(folder)
     callback = next(state for state in checkpoint["callbacks"].values() if state.get("monitor") == monitor)
@@ -73,20 +80,22 @@ def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule,
             raise
         raise HypercolumnsError(
             f"{start} is not a checkpoint of this training ({summarize_error(error)}); remove it, and the same command "
-            f"continues without it"
+            f"resumes from the checkpoint before it or, if there is none, starts again"
         ) from error
 
 
 def _best_checkpoint(folder: Path) -> dict[str, Any]:
     path, fitted = (checkpoints_dir(folder) / name for name in ("best.ckpt", "fitted"))
     if not path.is_file() and fitted.is_file():
-        raise HypercolumnsError(f"{path} is missing; overwrite=true trains from the beginning")
+        raise HypercolumnsError(f"{path} is missing; add overwrite=true to train again from the beginning")
     if not path.is_file():
-        raise HypercolumnsError("no epoch was scored, so there is no best epoch; check trainer.limit_val_batches")
+        raise HypercolumnsError("no epoch was validated, so no epoch is the best one; check trainer.limit_val_batches")
     try:
         checkpoint: dict[str, Any] = checkpoints.load_plain(path)
         if not {"state_dict", "callbacks", "epoch"} <= {*checkpoint}:
-            raise ValueError("it is not a training checkpoint")
+            raise ValueError("it is not the checkpoint of a training")
     except (OSError, TypeError, ValueError) as error:
-        raise HypercolumnsError(f"{path} is damaged ({error}); overwrite=true trains from the beginning") from error
+        raise HypercolumnsError(
+            f"{path} is damaged ({error}); add overwrite=true to train again from the beginning"
+        ) from error
     return checkpoint

@@ -1,4 +1,4 @@
-"""Find the stores and models that earlier stages made."""
+"""Find the stores and models that earlier stages have made."""
 
 import json
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from hypercolumns.store import INDEX, fingerprint_of
 
 
 def finished_stores(parent: Path) -> list[tuple[Path, Identity]]:
-    """Return the finished stores in a folder with their identities, newest first."""
+    """Return (folder, fingerprint) of each finished store in `parent`, newest first."""
     stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
     identities = [(path.parent, fingerprint_of(path.parent)) for path in stores]
     return [(folder, identity) for folder, identity in identities if identity is not None]
 
 
 def finished_models(parent: Path) -> list[tuple[Path, Identity]]:
-    """Return the finished runs in a folder that have a model, with their identities, newest first."""
+    """Return (folder, identity) of each finished run in `parent` that has a model, newest first."""
     runs = [Run(path.parent) for path in parent.glob(f"*/{RUN_FILE}") if not path.parent.is_symlink()]
     finished = [run for run in runs if run.finished and run.model.is_file()]
     finished.sort(key=lambda run: run.finished or "", reverse=True)
@@ -26,15 +26,15 @@ def finished_models(parent: Path) -> list[tuple[Path, Identity]]:
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Describe the entries of `wanted` that `found` lacks or has with another value.
+    """Describe the entries of `wanted` that are missing in `found`, or have another value there.
 
     Args:
-        found: the identity of a store or run.
+        found: the identity of a store or a run.
         wanted: the entries that this command needs.
-        prefix: the text before an entry's name, for nested entries.
+        prefix: the text before the name of an entry, such as `sampler.` for the entries of `sampler`.
 
     Returns:
-        One text per difference, with both values.
+        One text per entry, such as `sampler.n is 30, this command has 4`.
     """
     lines = []
     for name, value in wanted.items():
@@ -47,7 +47,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
 
 
 def is_vacant(folder: Path) -> bool:
-    """Whether a folder holds only hidden files and `config.yaml`, as a store does before its first shard."""
+    """Whether a folder is empty except for hidden files and `config.yaml`, as a store is before its first shard."""
     return all(path.name == "config.yaml" or path.name.startswith(".") for path in folder.iterdir())
 
 

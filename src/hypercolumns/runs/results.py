@@ -28,19 +28,19 @@ from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, pane
 from hypercolumns.visualization.plots import confusion_picture
 
 FINAL_METRICS = "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()
-MAX_PANELS = 4  # evenly spread images in panels.png, and as many of the worst
+MAX_PANELS = 4  # panels.png shows this many evenly spread images, and this many with the lowest mIoU
 
 
 @dataclass(frozen=True)
 class Results:
-    """Score a run's images and write the results.
+    """Write the results of a run: metrics, tables, pictures and event files.
 
     Attributes:
-        scorer: scores the images.
-        make_logger: builds a logger that writes to a folder.
-        columns: the columns of TensorBoard's table of hyperparameters.
-        per_class: whether to write `metrics.csv` with one row per class; a training's `metrics.csv` has its epochs
-            instead.
+        scorer: scores the run's images, and computes the confidence intervals.
+        make_logger: builds a logger that writes to the given folder.
+        columns: the entries of the run in TensorBoard's table of hyperparameters, by name.
+        per_class: whether to write the metrics of each class to `metrics.csv`. False for a training, whose
+            `metrics.csv` holds the metrics of each epoch.
         confusion_picture: draws a confusion matrix, (classes, classes) int64.
         panels: draws images next to their labels.
     """
@@ -59,8 +59,8 @@ class Results:
 
         Args:
             run: the run.
-            about: the entries of `metrics.json` before the metrics.
-            scored: the scored images; None if there are none.
+            about: the first entries of `metrics.json`, which describe the run.
+            scored: the scored images; None if no images were scored.
         """
         if not distributed.is_rank_zero():
             return
@@ -84,7 +84,10 @@ class Results:
         run.mark_finished(metrics)
 
     def refresh_intervals(self, run: Run) -> None:
-        """Recompute the confidence intervals of a finished run with the current settings, on rank zero."""
+        """Recompute the confidence intervals of a finished run with the current settings.
+
+        Only rank zero does, and only if the run has scored images.
+        """
         if distributed.is_rank_zero() and run.counts.is_file():
             metrics = read_json(run.metrics)
             intervals = self.scorer.intervals(Evaluation.load(run.counts))
@@ -104,7 +107,7 @@ class Results:
         logger.finalize("success")
 
     def draw_panels(self, scored: ScoredImages) -> Image.Image:
-        """Draw some evenly spread images, and those with the lowest mIoU."""
+        """Draw up to four evenly spread images, and up to four with the lowest mIoU."""
         evaluation = scored.evaluation
         miou = metrics_from_confusion(evaluation.all_pixels)["miou"]
         chosen = [(index, "") for index in evenly_spaced(len(evaluation.ids), MAX_PANELS)]
@@ -125,8 +128,9 @@ class ValImages:
 
     Attributes:
         images: the data set.
-        limit: the number of val images to score, evenly spread; 0 for none.
-        val_group: the group of train images that replaces the data set's own val images; None keeps the latter.
+        limit: the maximum number of val images to score, evenly spread; 0 for none.
+        val_group: the name of the group of images that is the val split of `images`, for messages and `metrics.json`.
+            None if the val split is the data set's own.
     """
 
     images: DatasetIndex
@@ -134,16 +138,16 @@ class ValImages:
     val_group: str | None = None
 
     def chosen(self) -> list[int]:
-        """Return the indices of the images in the val split."""
+        """Return the indices, within the val split, of the images to score."""
         return evenly_spaced(len(self.images.splits["val"]), self.limit)
 
     def dataset(self) -> ImageDataset:
-        """Return the images and their masks as a dataset."""
+        """Return a dataset of the images to score, with their masks."""
         pairs = self.images.splits["val"]
         return ImageDataset([pairs[index] for index in self.chosen()], self.images.palette, len(self.images.classes))
 
     def describe(self) -> dict[str, Any]:
-        """Return the entry of `metrics.json` that describes the images."""
+        """Describe the images to score, for the entry `evaluated` of `metrics.json`."""
         pairs = self.images.splits["val"]
         return {
             "data": self.images.name,
@@ -157,12 +161,12 @@ class ValImages:
 def score_and_write(
     run: Run, val: ValImages, results: Results, stage: str, monitor: str, load: Callable[[Path], Segmenter]
 ) -> None:
-    """Score a trained run's model on val images, write the results and print them.
+    """Score the model of a run on val images, write the results and print them.
 
-    A run whose results already cover as many images is not scored again.
+    If the run has results of at least `val.limit` images, with the same boundary width, it is not scored again.
 
     Args:
-        run: the run, with its model.
+        run: the run, whose folder holds the model.
         val: the images to score.
         results: scores the images and writes the results.
         stage: the stage that trained the model.
@@ -184,14 +188,14 @@ def score_and_write(
 
 
 def print_results(run: Run, title: str) -> None:
-    """Print a finished run's metrics and the paths of its files."""
+    """Print the metrics of a finished run, and the paths of its model, metrics and panels."""
     metrics = read_json(run.metrics)
     files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
     print_metrics(metrics, title, {name: path for name, path in files.items() if path.is_file()})
 
 
 def _is_scored(run: Run, limit: int, boundary_width: int) -> bool:
-    """Whether a run has metrics of at least `limit` images, measured with this boundary width."""
+    """Whether a run has metrics of at least `limit` images, measured with the given boundary width."""
     if not run.scored:
         return False
     metrics = read_json(run.metrics)

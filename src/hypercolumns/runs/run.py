@@ -4,7 +4,8 @@
     <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest links to the last finished run
     <runs>/<data>/<cnn>/events/<stage>-<key>/   the run's event files, for TensorBoard
 
-A key is a hash of the identity: everything that decides the contents. The folder also contains the identity itself.
+A key is a hash of the identity of a run or a store: everything that decides the contents of its folder. A JSON file in
+the folder holds the whole identity.
 """
 
 import os
@@ -37,8 +38,8 @@ class Run:
         metrics: the file with the metrics.
         events: the folder of the event files. It lies outside the run's folder, because TensorBoard would list `latest`
             as another run.
-        counts: the file with a confusion matrix per scored image, see `evaluation.Evaluation`.
-        panels: the picture of some predictions.
+        counts: the file with the confusion matrices of each scored image, see `evaluation.Evaluation`.
+        panels: the file with pictures of some predictions.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,13 +55,13 @@ class Run:
     def begin(cls, parent: Path, identity: Identity, origin: RunOrigin, overwrite: bool = False) -> Iterator["Run"]:
         """Open the run with this identity, and lock it inside the `with` block.
 
-        Other commands that open the same run wait for the lock, and find the run finished.
+        Another command that opens the same run waits until the block ends.
 
         Args:
             parent: the folder of all runs of the stage.
             identity: everything that decides the run's result.
-            origin: how the run is made; an unfinished run writes this to its folder.
-            overwrite: whether to remove an existing run and start again.
+            origin: the config, command and device, which are written to the folder unless the run is finished.
+            overwrite: whether to remove a run that exists, finished or not, and start again.
 
         Yields:
             The run, which may be new, unfinished or finished.
@@ -101,7 +102,7 @@ class Run:
 
     @property
     def miou(self) -> float | None:
-        """The mIoU, or None if no images were scored."""
+        """The mIoU; None if no images were scored."""
         miou: float | None = read_json(self.metrics)["miou"]
         return miou
 
@@ -112,31 +113,31 @@ class Run:
 
     @property
     def finished(self) -> str | None:
-        """When the run finished (ISO 8601, UTC); None if it has not."""
+        """The time at which the run finished (ISO 8601, UTC); None if it has not finished."""
         when: str | None = self._load_run_file()["finished"] if (self.folder / RUN_FILE).is_file() else None
         return when
 
     @property
     def scored(self) -> bool:
-        """Whether the run is finished and its metrics are complete."""
+        """Whether the run is finished, and its metrics include the number of scored images."""
         return bool(self.finished and self.metrics.is_file() and isinstance(read_json(self.metrics).get("images"), int))
 
     def _load_run_file(self) -> dict[str, Any]:
         path = self.folder / RUN_FILE
         contents = read_json(path)
         if not isinstance(contents.get("identity"), dict) or not isinstance(contents.get("finished", 0), str | None):
-            raise HypercolumnsError(f"{path} is not a run record; remove it and run the command again")
+            raise HypercolumnsError(f"{path} is not the record of a run; remove it and run the command again")
         return contents
 
     def save(self, segmenter: Segmenter) -> None:
-        """Write the model on rank zero; on every rank, the file exists when this returns."""
+        """Write the model on rank zero, and make the other ranks wait until the file is complete."""
         if distributed.is_rank_zero():
             remove_temporaries(self.model)
             segmenter.save(self.model)
         distributed.barrier()
 
     def mark_finished(self, metrics: Mapping[str, object]) -> None:
-        """Write the metrics, mark the run as finished and link `latest` to it; a finished run gets only the metrics."""
+        """Write the metrics and, unless the run is already finished, mark it as finished and link `latest` to it."""
         write_json(self.metrics, metrics)
         if self.finished:
             return

@@ -24,12 +24,12 @@ ImageLookup = Callable[[int], tuple[Tensor | None, Tensor, Tensor]]
 
 
 class ScoredImages(NamedTuple):
-    """An evaluation, and access to its images for drawing them.
+    """An evaluation, and its images and labels, for drawing them.
 
     Attributes:
-        evaluation: the confusion matrices.
-        lookup: returns, for the index of an image, the pixels (3, H, W) uint8 or None, the true class indices (H, W)
-            and the predicted class indices (H, W).
+        evaluation: the confusion matrices of each image.
+        lookup: takes the index of an image in the evaluation. It returns the pixels (3, H, W) uint8, or None without an
+            image file, the true class indices (H, W) and the predicted class indices (H, W).
         palette: the colours of the classes.
     """
 
@@ -40,16 +40,16 @@ class ScoredImages(NamedTuple):
 
 @dataclass(frozen=True)
 class Scorer:
-    """Score a model's predictions of images.
+    """Score predictions of images, those of a model or masks from files.
 
     Attributes:
         machine: the device and ranks that run the model.
         num_workers: the number of processes that read images.
-        boundary_width: the width in pixels of the band along true boundaries in which boundary IoU is measured.
-        bootstrap_samples: the number of bootstrap draws for the confidence intervals; 0 for no intervals.
-        group_pattern: a regular expression on image ids; images with the same match are drawn together. None draws each
-            image independently.
-        seed: the seed of the draws.
+        boundary_width: how far from a true boundary a pixel counts in the boundary metrics, in pixels.
+        bootstrap_samples: the number of bootstrap samples for the confidence intervals; 0 for no intervals.
+        group_pattern: a regular expression that determines the group of an image id, see `data.groups.group_ids`.
+            Bootstrap samples draw whole groups. None: they draw single images.
+        seed: the seed of the bootstrap.
     """
 
     machine: Machine
@@ -60,35 +60,38 @@ class Scorer:
     seed: int
 
     def intervals(self, evaluation: Evaluation) -> dict[str, Any] | None:
-        """Return the confidence intervals of an evaluation's metrics for JSON; None without draws or two groups."""
+        """Return the confidence intervals of an evaluation's metrics, for JSON.
+
+        None if `bootstrap_samples` is 0, or if there are fewer than two groups.
+        """
         return intervals(evaluation, self.group_pattern, self.bootstrap_samples, self.seed)
 
     def score(
         self, labeller: nn.Module, dataset: ImageDataset | PredictionDataset, classes: Sequence[str]
     ) -> Evaluation:
-        """Compute a confusion matrix for each image of a dataset.
+        """Count the pixels of each image of a dataset by true and predicted class.
 
-        The ranks share the images; each rank returns the evaluation of all of them.
+        The ranks share the images, and each rank returns the evaluation of all images.
 
         Args:
-            labeller: maps images (B, 3, H, W) to class indices (B, H, W).
-            dataset: images with their true masks.
+            labeller: maps the dataset's images to class indices (B, H, W); `nn.Identity` for a `PredictionDataset`.
+            dataset: images (3, H, W), or predicted class indices (H, W), with their true masks.
             classes: the names of the classes.
 
         Returns:
             The evaluation, in the order of the dataset.
 
         Raises:
-            HypercolumnsError: on every rank, if a file can't be used on any of them, or if there are fewer images than
-                ranks.
+            HypercolumnsError: if `group_pattern` does not match every id, if there are fewer images than ranks, or if
+                a rank can't use a file; every rank then raises.
         """
         ids = [pair.id for pair in dataset.pairs]
-        resampling_groups(ids, self.group_pattern)  # fails before the scoring if the pattern does not fit
+        resampling_groups(ids, self.group_pattern)  # raises before the scoring if the pattern does not match
         trainer = self.machine.trainer(TrainingProgressBar(), precision=self.machine.precision)
         if trainer.world_size > len(ids):
             raise HypercolumnsError(
                 f"trainer.devices={self.machine.devices}: {trainer.world_size} processes can't share {len(ids)} "
-                f"images; use at most {len(ids)}"
+                f"images; use at most {len(ids)} processes"
             )
         on_this_rank = range(trainer.global_rank, len(ids), trainer.world_size)
         loader: DataLoader[Example] = DataLoader(
@@ -114,8 +117,8 @@ class Scorer:
 
         Args:
             labeller: maps images (B, 3, H, W) to class indices (B, H, W).
-            dataset: images of `images`, at their original size.
-            images: the data set, which provides the classes and the palette.
+            dataset: some images of the data set, at their original size.
+            images: the data set, which has the classes and the palette.
 
         Returns:
             The evaluation, and a lookup that predicts an image again when it is drawn.
@@ -132,18 +135,18 @@ class Scorer:
 
 
 def _of_all_ranks(trainer: pl.Trainer, counts: list[ImageConfusion], problem: str | None) -> list[ImageConfusion]:
-    """Gather the counts of all ranks.
+    """Gather the confusion matrices of the images of all ranks.
 
     Args:
         trainer: the trainer that ran on every rank.
-        counts: this rank's counts.
-        problem: the message of this rank's error; None if it had none.
+        counts: the confusion matrices of this rank's images.
+        problem: the message of an error on this rank; None if there was no error.
 
     Returns:
-        The counts of all ranks.
+        The confusion matrices of all images.
 
     Raises:
-        HypercolumnsError: if any rank had an error.
+        HypercolumnsError: if there was an error on any rank.
     """
     parts: list[Any] = [(counts, problem)]
     if trainer.world_size > 1:

@@ -25,14 +25,14 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Machine:
-    """The devices that a command uses, as arguments of Lightning's Trainer; None leaves Lightning's default.
+    """The devices that a command uses, as arguments of Lightning's Trainer.
 
     Attributes:
-        accelerator: `cpu`, `gpu`, `auto` and so on.
-        devices: the number of devices or their indices; each device gets one process.
+        accelerator: the kind of device, such as `cpu`, `gpu` or `auto`.
+        devices: the number of devices of each machine, their indices, or `auto`; each device has one process.
         precision: the floating-point precision, such as `32-true` or `bf16-mixed`.
-        num_nodes: the number of machines.
-        strategy: how ranks share the work, such as `ddp`.
+        num_nodes: the number of machines; None for Lightning's default.
+        strategy: how ranks share the work, such as `ddp`; None for Lightning's default.
     """
 
     accelerator: str = "auto"
@@ -46,11 +46,11 @@ class Machine:
         return self.trainer().strategy.root_device
 
     def trainer(self, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
-        """Build a trainer for inference, which writes no files and stops at once on a signal.
+        """Build a trainer for inference, which writes no files and stops at once on a stop signal.
 
         Args:
             callbacks: Lightning callbacks.
-            settings: more arguments of Lightning's Trainer, such as `precision`.
+            settings: more arguments of Lightning's Trainer. The machine's `precision` is used only if it is among them.
 
         Returns:
             The trainer.
@@ -76,13 +76,15 @@ class Machine:
 
 
 def launch(machine: Machine) -> None:
-    """Launch the process group that the machine's settings ask for, unless torchrun or SLURM already has.
+    """Start one process per device of the machine, and connect the processes.
 
-    Each child process re-runs this command up to this point and is ended with its parent. The call returns on all ranks
-    after a barrier; from then on only rank zero prints.
+    Processes that torchrun or SLURM has started are only connected. Otherwise this process starts children, which run
+    the same command up to this call, and which end with this process. The call returns when all processes are
+    connected; from then on, only rank zero prints.
 
     Raises:
-        HypercolumnsError: if a device does not exist or does not support the precision.
+        HypercolumnsError: if a device does not exist or does not support the precision, or if torchrun or SLURM has
+            started another number of processes than the machine has devices.
     """
     if not distributed.is_initialized():
         _launch(machine)
@@ -105,7 +107,7 @@ def _launch(machine: Machine) -> None:
     assert launcher is not None  # strategies with several processes always have a launcher
     try:
         launcher.launch(trainer.strategy.setup_environment)
-    except ValueError as error:  # torchrun or SLURM started a different number of processes
+    except ValueError as error:  # torchrun or SLURM has started another number of processes
         raise _invalid_trainer(error) from error
     if isinstance(launcher, _SubprocessScriptLauncher):
         atexit.register(end_processes, launcher.procs)
@@ -130,7 +132,7 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait for the child processes to exit, and kill a child that does not: it may be waiting for this process."""
+    """Wait 5 seconds for each child process to exit, then kill it: a child could wait for this process forever."""
     for process in processes:
         try:
             process.wait(EXIT_TIMEOUT)
@@ -139,7 +141,7 @@ def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the only process or rank zero, which alone writes files and prints."""
+    """Whether this process is rank zero, or the only one. No other rank writes files or prints."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
@@ -150,7 +152,7 @@ def is_distributed() -> bool:
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """Run the `with` block on rank zero first, then on the other ranks, which can use the files that it made."""
+    """Run the `with` block on rank zero first, then on the other ranks, which find the files that rank zero wrote."""
     if not is_rank_zero():
         barrier()
     try:
@@ -169,13 +171,13 @@ def broadcast_from_rank_zero(find: Callable[[], Found]) -> Found:
 
 
 def barrier() -> None:
-    """Wait until all ranks get here, so that files of rank zero exist for the others; no-op in a single process."""
+    """Wait until all ranks have made this call; a single process does not wait."""
     if distributed.is_initialized():
         distributed.barrier()
 
 
 class _Interruptible(pl.Callback):
-    """Stop at once on a signal; Lightning's handlers would wait, and leave the stop to other processes."""
+    """Stop `Trainer.test` at once on a stop signal; Lightning's own handler would finish the batch first."""
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         handle_stop_signals(raise_interrupt)

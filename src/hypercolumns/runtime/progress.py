@@ -1,4 +1,4 @@
-"""Progress of a loop: a bar in a terminal, occasional lines elsewhere."""
+"""Show the progress of a loop: a bar in a terminal, occasional lines elsewhere."""
 
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -16,15 +16,15 @@ console = Console(highlight=False, soft_wrap=True)
 class ProgressBar:
     """Show the progress of a loop inside a `with` block.
 
-    A terminal shows a bar with the elapsed and the remaining time. Elsewhere, lines are printed: at least `every`
-    seconds apart, less often as time goes by, and once at the end.
+    In a terminal, a bar shows the elapsed and the remaining time. Elsewhere, a line is printed now and then: the time
+    between two lines is at least `every` seconds, and at least a tenth of the elapsed time.
 
     Args:
-        description: the text before the bar.
-        total: the number of steps; None if unknown.
-        done: the number of steps done before, for a resumed loop.
-        every: the minimum number of seconds between two lines.
-        summary: whether to print a line at the end.
+        description: the text before the progress.
+        total: the number of steps; None if it is unknown.
+        done: the number of steps that an earlier command has done, for a resumed loop.
+        every: the minimum time between two lines, in seconds.
+        summary: whether to print a last line when the loop is done; a terminal never shows it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ProgressBar:
         self._bar: Progress | None = None
 
     def __enter__(self) -> "ProgressBar":
-        """Start the clock, and the bar in a terminal."""
+        """Start the clock and, in a terminal, the bar."""
         self._start = self._last = time.monotonic()
         if console.is_terminal:
             times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
@@ -46,7 +46,7 @@ class ProgressBar:
         return self
 
     def advance(self, note: str = "") -> None:
-        """Count one step as done; `note` is shown after the progress."""
+        """Count one more step as done. If the progress is shown now, `note` is shown after it."""
         self.done += 1
         now = time.monotonic()
         if self._bar is not None:
@@ -56,14 +56,14 @@ class ProgressBar:
             self.say(f"{self.description}: {self.done}/{total}, {now - self._start:.0f} s{note and '  ' + note}")
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar in a terminal."""
+        """Print a line; in a terminal, it stands above the bar."""
         console.print(line, markup=False)
         self._last = time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the bar, or print the last line if no error was raised."""
+        """Stop the bar. Without a bar, print the last line if `summary` is true and no error was raised."""
         if self._bar is not None:
             self._bar.stop()
         elif self.summary and error is None:
@@ -75,8 +75,8 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
 
     Args:
         items: the items.
-        description: the text before the bar.
-        total: the number of items; None for `len(items)` if they have a length, unknown otherwise.
+        description: the text before the progress.
+        total: the number of items. None: `len(items)`, or unknown if `items` has no length.
 
     Yields:
         The items.

@@ -1,4 +1,4 @@
-"""Random seeds derived from their purpose, so that order, workers and interruptions do not change results."""
+"""Random seeds for single purposes. Results do not depend on the order of work, on workers or on interruptions."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 
 def derive_seed(seed: int, *purpose: int | str) -> int:
-    """Derive a seed in [0, 2^63) that depends only on `seed` and every part of `purpose`."""
+    """Hash `seed` and the parts of `purpose`, such as ("pixels", epoch, id), to a seed in [0, 2^63)."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -20,8 +20,8 @@ def generator(seed: int, *purpose: int | str) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, *purpose: int | str) -> Iterator[None]:
-    """Seed torch's generators with `derive_seed(seed, *purpose)` inside; restore the CPU generator afterwards."""
-    # For a GPU that is not in use, torch.manual_seed only records the caller, which takes longer than many a step.
+    """Seed torch's generators with `derive_seed(seed, *purpose)`; restore the CPU generator after the `with` block."""
+    # While no GPU is in use, torch.manual_seed records its caller for later, which takes longer than many steps.
     in_use = torch.cuda.is_initialized() or torch.backends.mps.is_available()
     seed_generators = torch.manual_seed if in_use else torch.default_generator.manual_seed
     with torch.random.fork_rng(devices=[]):

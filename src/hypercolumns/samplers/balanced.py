@@ -10,11 +10,11 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class BalancedSampler(Sampler):
-    """Sample `n` pixels of an image, divided among its classes as evenly as possible, in the order of the classes.
+    """Sample `n` labelled pixels of an image, divided among its classes as evenly as possible.
 
-    All pixels of a class with too few are taken, and the other classes fill up. The remainder of the division goes to
-    the most frequent classes, see `allocate_evenly`. If `n` is smaller than the number of classes, the rarest classes
-    therefore get no sample.
+    If a class has too few pixels, all of them are taken, and the other classes fill up. The remainder of the division
+    goes to the most frequent classes, see `allocate_evenly`. If `n` is smaller than the number of classes in the image,
+    the rarest classes therefore get no sample. The samples are in the order of the class indices.
 
     Args:
         n: the number of pixels per image.

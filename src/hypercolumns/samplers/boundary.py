@@ -9,15 +9,15 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class BoundarySampler(Sampler):
-    """Sample `n` pixels of an image, a fraction of them near label boundaries.
+    """Sample `n` labelled pixels of an image, a fraction of them near label boundaries and the others far from them.
 
-    Both parts are drawn uniformly. If one part has too few pixels, the other fills up.
+    Both parts are drawn uniformly. If too few pixels are near boundaries, or too few are far, the other part fills up.
 
     Args:
         n: the number of pixels per image.
         share: the fraction of `n`, in [0, 1], drawn near boundaries.
-        width: the largest distance of a pixel near a boundary from another label, in pixels. Void counts as a label, as
-            in evaluation.
+        width: a pixel is near a boundary if another label occurs within this many pixels of it. Void counts as a
+            label, as in evaluation.
     """
 
     def __init__(self, n: int = 500, share: float = 0.5, width: int = 3) -> None:

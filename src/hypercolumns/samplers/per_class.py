@@ -1,4 +1,4 @@
-"""The sampler of the original implementation, which takes the same number of pixels of each class."""
+"""The sampler of the original implementation. It takes the same number of pixels of each class."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class PerClassSampler(Sampler):
-    """Sample `n` pixels of each class in an image, in the order of the classes.
+    """Sample `n` pixels of each class in an image.
 
-    All pixels of a class with fewer than `n` are taken.
+    If a class has fewer than `n` pixels, all of them are taken. The samples are in the order of the class indices.
 
     Args:
         n: the number of pixels per class and image.

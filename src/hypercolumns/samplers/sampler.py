@@ -11,7 +11,7 @@ LogitsAt = Callable[[Tensor], Tensor]  # pixels (N, 2) as (row, column) -> a mod
 
 
 class Sampler(ABC):
-    """A choice of pixels of a mask.
+    """A rule that chooses which labelled pixels of a mask are sampled.
 
     Attributes:
         needs_logits: whether the sampler must be called with `logits`.
@@ -25,8 +25,9 @@ class Sampler(ABC):
 
         Args:
             mask: (H, W) integer class indices, 255 for void.
-            generator: the source of randomness. The same state and the same logits give the same pixels.
-            logits: computes a model's logits at pixels of the image; required if `needs_logits` is true.
+            generator: the random generator. The same mask, logits and state of the generator give the same pixels.
+            logits: a function that computes a model's logits at pixels of the image. It must be given if `needs_logits`
+                is true.
 
         Returns:
             (N, 2) int64, the row and column of each pixel; no pixel occurs twice and none is void.
@@ -40,7 +41,7 @@ def draw_without_replacement(pixels: Tensor, n: int, generator: torch.Generator)
     Args:
         pixels: (P, 2) int64.
         n: the number of pixels to draw.
-        generator: the source of randomness.
+        generator: the random generator.
 
     Returns:
         (min(n, P), 2) int64, in random order.

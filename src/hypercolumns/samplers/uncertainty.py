@@ -9,17 +9,18 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class UncertaintySampler(Sampler):
-    """Sample `n` pixels of an image, most of them where the two highest logits are close.
+    """Sample `n` labelled pixels of an image, and prefer pixels whose two highest logits are close.
 
     This is the training-time sampling of PointRend (Kirillov et al., arXiv:1912.08193, section 3.1). First,
-    `oversample_ratio` * n candidates are drawn uniformly. The `importance_sample_ratio` * n most uncertain candidates
-    are taken. The other samples are drawn uniformly from all remaining pixels.
+    `oversample_ratio` * n candidates are drawn uniformly. The `importance_sample_ratio` * n candidates with the closest
+    logits are taken. The other samples are drawn uniformly from all remaining labelled pixels. If the image has at most
+    `n` labelled pixels, all are taken.
 
     Args:
         n: the number of pixels per image.
         oversample_ratio: the number of candidates per sample, k in the paper.
-        importance_sample_ratio: the fraction of `n`, in [0, 1], taken where the model is least certain; beta in the
-            paper.
+        importance_sample_ratio: the fraction of `n`, in [0, 1], that is taken from the candidates by their logits; beta
+            in the paper.
     """
 
     needs_logits = True

@@ -9,7 +9,7 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class UniformSampler(Sampler):
-    """Sample `n` labelled pixels of an image uniformly; all of them if the image has fewer.
+    """Sample `n` labelled pixels of an image uniformly, or all labelled pixels if there are fewer.
 
     Args:
         n: the number of pixels per image.

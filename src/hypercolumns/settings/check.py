@@ -13,11 +13,14 @@ from hypercolumns.settings.compose import PARTS, plain
 from hypercolumns.settings.schema import FITTING, SETTINGS, not_taken, setting_of, stages_of
 
 OWN_TARGETS = {"cnn": "hypercolumns.models.backbones.Backbone", "trainer": "pytorch_lightning.Trainer"}
-SAMPLES_GROUPS = ("extract", "model", "sampler")  # stage train uses them only to select the pretrained model in a sweep
+# In stage train, these settings only select the pretrained model of a job of a sweep, unless pixels=sampler.
+SAMPLES_GROUPS = ("extract", "model", "sampler")
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the settings of a stage, except for those that the classes check themselves.
+    """Check the settings of a stage.
+
+    Settings for which the schema has no check are checked later, by the classes that take them as arguments.
 
     Raises:
         HypercolumnsError: for the first invalid setting.
@@ -25,7 +28,7 @@ def check_settings(cfg: DictConfig) -> None:
     _check_options()
     _check_taken(cfg)
     if "cnn" in cfg:
-        plain(cfg.cnn)  # raises an error if cnn.model is missing, before any image is read or drawn
+        plain(cfg.cnn)  # raises an error if cnn.model is missing; later, images would be read or drawn first
     for setting in SETTINGS:
         group, _, entry = setting.name.rpartition(".")
         parent = OmegaConf.select(cfg, group) if group else cfg
@@ -37,15 +40,17 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def _check_options() -> None:
-    """Raise HypercolumnsError if a chosen option only holds settings that other options share (`_name.yaml`)."""
+    """Raise HypercolumnsError if a chosen file (`_name.yaml`) only holds settings that other files share."""
     for group, option in HydraConfig.get().runtime.choices.items() if HydraConfig.initialized() else ():
         if str(option).rpartition("/")[2].startswith("_"):
-            raise HypercolumnsError(f"{group}={option} only holds settings shared by other options; choose one of them")
+            raise HypercolumnsError(
+                f"{group}={option} only holds settings that other options share; choose one of the other options"
+            )
 
 
 def _check_taken(cfg: DictConfig) -> None:
     """Raise HypercolumnsError if the command line sets something that the command's stage does not use."""
-    # The stage may differ from cfg.stage: a command may run other stages first, with the settings that they take.
+    # The stage of the command may differ from cfg.stage, as the command may run other stages before its own.
     stage = compose.commanded_stage()
     for override in compose.overrides():
         name = setting_of(override)
@@ -71,9 +76,10 @@ def _check_epochs(cfg: DictConfig) -> None:
 
 
 def _check_kinds(cfg: DictConfig) -> None:
-    """Raise HypercolumnsError unless the `_target_` of each part is that of its `kind`.
+    """Raise HypercolumnsError if a part has another `_target_` than the file that its `kind` names.
 
-    The kind is the name of the file of the part's group that has this `_target_`. Results are identified by it.
+    Results are identified by the kind of a part, so the kind must determine the `_target_`. Kind `uniform` of the group
+    sampler names conf/sampler/uniform.yaml.
     """
     for group, target in OWN_TARGETS.items():
         if group in cfg and cfg[group]._target_ != target:
@@ -85,9 +91,9 @@ def _check_kinds(cfg: DictConfig) -> None:
             if declared is None or declared == target:
                 continue
             if kind is None:
-                wrong = f"{target} has no kind; add one, the name of the file in conf/{group} that has this _target_"
+                wrong = f"{target} has no kind; add kind: <the name of the file in conf/{group} that has this _target_>"
             elif not declared:
-                wrong = f"kind={kind} has no _target_ in a file conf/{group}/{kind}.yaml; add it, or leave kind as is"
+                wrong = f"kind={kind} needs a file conf/{group}/{kind}.yaml with a _target_; write it, or restore kind"
             else:
                 wrong = (
                     f"kind={kind} is {declared}, not {target}; write a file for the latter, such as "
@@ -97,7 +103,7 @@ def _check_kinds(cfg: DictConfig) -> None:
 
 
 def _parts(name: str, settings: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name and the settings of a part, and of all parts inside it."""
+    """Yield the name and the entries of each part, that is, of each dict with a `_target_`, in `settings`."""
     if isinstance(settings, dict):
         if "_target_" in settings:
             yield name, settings
@@ -106,7 +112,10 @@ def _parts(name: str, settings: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _target_of(group: str, kind: str) -> str | None:
-    """Return the `_target_` in the file of a kind; "" if there is none, None if the config files are not known."""
+    """Return the `_target_` in conf/<group>/<kind>.yaml.
+
+    Return "" if the file does not exist or has no `_target_`, and None without Hydra, which knows the folders.
+    """
     if not HydraConfig.initialized():
         return None
     for source in HydraConfig.get().runtime.config_sources:

@@ -16,14 +16,14 @@ from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
 from hypercolumns.settings.schema import SETTINGS, stages_named, taken
 
-# Groups whose options name a class or function that builds them (`_target_`).
+# Groups of settings whose `_target_` names the class or function to call with them.
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")
-PATHS = {setting.name for setting in SETTINGS if setting.path}  # their values get quotes on the command line
+PATHS = {setting.name for setting in SETTINGS if setting.path}  # quotes protect their values from Hydra's parser
 INPUTS = ("samples", "init_from")  # settings that name the result of an earlier stage
 
 
 def plain(cfg: Any) -> Any:
-    """Convert a part of a config to plain dicts, lists and values."""
+    """Convert a config to plain dicts, lists and values; return anything else unchanged."""
     return OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
 
 
@@ -52,7 +52,7 @@ def part(group: str, settings: Any, **more: Any) -> Any:
 
 
 def _without_kinds(settings: Any) -> Any:
-    """Remove the `kind` of each part, as only identities use it."""
+    """Return the settings without the `kind` of each part, which is no argument of the `_target_`."""
     if not isinstance(settings, dict):
         return settings
     is_part = "_target_" in settings
@@ -65,7 +65,7 @@ def overrides() -> list[str]:
 
 
 def commanded_stage() -> str:
-    """Return the stage that the command line, or the job of a sweep, names."""
+    """Return the stage that this command, or this job of a sweep, names; all by default."""
     return stages_named(overrides())[0]
 
 
@@ -75,11 +75,12 @@ def is_sweep_job() -> bool:
 
 
 def compose_stage(stage: str, **inputs: str) -> DictConfig:
-    """Compose the config of a stage from the command line's settings that this stage takes.
+    """Compose the config of a stage, with those overrides of the command line that the stage takes.
 
     Args:
         stage: the name of the stage.
-        inputs: settings that name the stage's input, with their values; they override the command line.
+        inputs: the values of settings that name the stage's input, such as `samples`; they replace values of the
+            command line.
     """
     others = [override for override in overrides() if not override.startswith("stage=")]
     config = compose(HydraConfig.get().job.config_name, overrides=[*taken(stage, others), f"stage={stage}"])
@@ -93,18 +94,20 @@ def command_line(settings: list[str]) -> str:
 
 
 def _without_quotes(setting: str) -> str:
-    """Drop the quotes that the command line put around a plain path for Hydra; pasted, it gets them again."""
+    """Drop the quotes around a path in an override. `cli.paths` added them, and adds them again to a pasted command."""
     name, _, value = setting.partition("=")
     quoted = re.fullmatch(r"'([^'\\$,\[\]]+)'", value)
     return f"{name}={quoted[1]}" if quoted and name in PATHS and quoted[1] not in ("null", "???") else setting
 
 
 def command(stage: str, *changed: str) -> str:
-    """Return the shell command that runs another stage with the settings of this command that it takes.
+    """Return the shell command that runs another stage with the settings of this command.
+
+    Settings that the other stage does not take, and settings that name an input of this command, are left out.
 
     Args:
         stage: the other stage.
-        changed: overrides that replace those of this command.
+        changed: overrides to add; they replace overrides of the same settings.
     """
     left_out = ("stage=", *(f"{name}=" for name in INPUTS), *(f"{change.partition('=')[0]}=" for change in changed))
     others = [override for override in overrides() if not override.startswith(left_out)]
@@ -112,20 +115,21 @@ def command(stage: str, *changed: str) -> str:
 
 
 def local_path(cfg: DictConfig, setting: str) -> Path:
-    """Return the folder that a setting names.
+    """Return the folder that a setting names, with `~` expanded.
 
     Raises:
-        HypercolumnsError: if the setting is a URL.
+        HypercolumnsError: if the value is a URL.
     """
     if "://" in str(cfg[setting]):
         raise HypercolumnsError(
-            f"{setting}={cfg[setting]} is a URL, but files are read in place (samples through memory maps) from "
-            f"a file system; copy the folder to a disk of this machine, or mount it, and give {setting}=<that folder>"
+            f"{setting}={cfg[setting]} is a URL, but must be a folder of a file system, where files are read in place "
+            f"(samples through memory maps); copy the folder to a disk of this machine, or mount it, and give "
+            f"{setting}=<that folder>"
         )
     return expand_path(setting, cfg[setting])
 
 
 def write_config(cfg: DictConfig, path: Path) -> None:
-    """Write all settings as YAML."""
+    """Write the config as YAML, with all interpolations resolved."""
     with atomic_write(path) as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)

@@ -28,11 +28,11 @@ from hypercolumns.settings.compose import part, plain
 
 @dataclass(frozen=True)
 class Subset:
-    """The images of a data set to use: the settings that all data sets share.
+    """The settings, common to all data sets, that choose which of the images are used.
 
     Attributes:
-        group_pattern: a regular expression that finds the group of an image in its id; None: no groups.
-        val_group: the group of train images to validate on; None: the val split.
+        group_pattern: a regular expression that finds the group of an image in its id; None if `val_group` is None.
+        val_group: the group of train images to validate on instead of the val split; None: the val split.
         train_subset: the number of train images to use; None: all.
         subset_seed: the seed that chooses the images of the subset.
         on_bad: `error` to stop at unusable images, `skip` to leave them out.
@@ -48,9 +48,9 @@ class Subset:
 
 
 def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, Subset]:
-    """Return the index of the data set that the config names, unchecked, and the choice of images to use.
+    """Return the index of all images of the data set, and the settings that choose which of them are used.
 
-    If the images do not exist, the process of rank 0 downloads or draws them.
+    The files are not checked. If images have to be downloaded or drawn first, rank 0 does this.
     """
     set_max_pixels(cfg.max_pixels)
     settings = plain(cfg.data)
@@ -65,20 +65,21 @@ def _read_index(settings: dict[str, Any]) -> DatasetIndex:
         images: DatasetIndex = part("data", settings)
     except HypercolumnsError as error:
         if isinstance(error.__cause__, DatasetNotFoundError):
-            fetch = "" if settings.get("download") else "data.download=true fetches it, "
-            raise HypercolumnsError(f"{error} ({fetch}data=shapes needs no data)") from error
+            fetch = "" if settings.get("download") else "data.download=true downloads Pascal VOC, "
+            raise HypercolumnsError(f"{error} ({fetch}data=shapes needs no files)") from error
         raise
     return images
 
 
 def image_index(cfg: DictConfig) -> DatasetIndex:
-    """Return the index of the images that the config selects, after a check of their files.
+    """Return the index of the images that the config selects, after checking their files.
 
-    The check reads only the headers of the files. With `data.on_bad=skip` it decodes every file once, and unusable
-    images are left out.
+    The check reads only the headers of the files. With `data.on_bad=skip`, it decodes every file once, and leaves out
+    images that can't be used.
 
     Raises:
-        HypercolumnsError: if the list of images or, without `data.on_bad=skip`, a file is invalid.
+        HypercolumnsError: if a setting or the list of images is invalid, a file can't be used, or `data.on_bad=skip`
+            would leave out too many images.
     """
     images, subset = listed_images(cfg)
     images = _hold_out(images, subset)
@@ -91,7 +92,7 @@ def image_index(cfg: DictConfig) -> DatasetIndex:
     if shared:
         console.print(
             f"warning: data {images.name}: {len(shared)} images are in several splits, such as "
-            f"{escape_control_chars(shared[0])}; metrics on val then say nothing about new images",
+            f"{escape_control_chars(shared[0])}; metrics on val do not show how well a model predicts new images",
             markup=False,
         )
     with setting_prefix("data."):
@@ -105,7 +106,7 @@ def _hold_out(images: DatasetIndex, subset: Subset) -> DatasetIndex:
     except HypercolumnsError as error:
         if isinstance(error.__cause__, UnknownGroupError):
             groups = ",".join(error.__cause__.groups)
-            raise HypercolumnsError(f"{error}; one job for each of them: -m data.val_group={groups}") from error
+            raise HypercolumnsError(f"{error}; to run a job for each group: -m data.val_group={groups}") from error
         raise
 
 
@@ -122,7 +123,7 @@ def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
     """
     if cfg.resize is not None and cfg.augment and (cfg.augment.crop is not None or cfg.augment.scale is not None):
         raise HypercolumnsError(
-            "resize and augment.crop or augment.scale don't go together, because the backbone sees all images at one "
+            "resize can't be combined with augment.crop or augment.scale, because resize gives all images the same "
             "size; set augment.crop=null augment.scale=null, or resize=null"
         )
     with setting_prefix("augment."):
@@ -148,7 +149,7 @@ def extract_augmentation(cfg: DictConfig) -> dict[str, Any]:
     settings: dict[str, Any] = plain(cfg.extract)
     with setting_prefix("extract."):
         check_int("augmentations", settings["augmentations"], minimum=0)
-        # Raises an error for invalid values.
+        # Augmentation raises an error if a value is invalid.
         Augmentation(**{name: value for name, value in settings.items() if name != "augmentations"})
     return settings if settings["augmentations"] else {}
 

@@ -24,7 +24,7 @@ This page is generated. After a change in `conf/`, run `python -m hypercolumns.s
 
 
 def page(conf: Path) -> str:
-    """Return the page in Markdown: for each file of `conf`, a table of its settings.
+    """Return the page in Markdown, with a table for each file of `conf` that has settings.
 
     A row gives the name of a setting, its default, its meaning and, for `train.py`, the stages that take it.
     """
@@ -83,7 +83,7 @@ def _settings(lines: list[str], group: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _escaped(text: str) -> str:
-    """Escape what a Markdown table would take for a cell's end or for HTML."""
+    """Escape the characters that would end a cell of a Markdown table or begin an HTML tag."""
     return text.replace("|", "\\|").replace("<", "\\<")
 
 

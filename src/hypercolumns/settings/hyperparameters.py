@@ -11,16 +11,17 @@ from hypercolumns.settings.schema import SETTINGS, decides, setting_of
 
 
 def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a run: the settings that have a column, without those that are off.
+    """Return a run's entries in TensorBoard's table of hyperparameters: one for each setting that has a column.
 
-    Each number on the command line also gets a column if results depend on it, as a sweep may vary it.
+    A number on the command line also gets a column if the stage's result depends on it, because a sweep may vary it.
+    Settings with the value None, "none" or "" are left out.
 
     Args:
         cfg: the config.
-        also: further columns.
+        also: the values of further columns, by name.
 
     Returns:
-        A number or a short text by the name of the column.
+        The values, each a number, a bool or a short text, by the name of the column.
     """
     columns = {
         setting.column: plain(OmegaConf.select(cfg, setting.name)) for setting in SETTINGS if setting.column is not None
@@ -34,13 +35,16 @@ def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def words(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the values of columns to numbers or short texts; leave out None, "none" and ""."""
+    """Convert mappings and lists in the values of columns to short texts; leave out None, "none" and ""."""
     texts = {name: _word(value) for name, value in columns.items()}
     return {name: text for name, text in texts.items() if text not in (None, "none", "")}
 
 
 def _word(value: Any) -> Any:
-    """Describe a part by its kind and its settings that are not off; return other values unchanged, lists as text."""
+    """Convert a part to text, its kind and its settings other than null, 0 and false, and a list to text.
+
+    Other values are returned unchanged.
+    """
     if isinstance(value, Mapping):
         rest = [
             f"{name}={_word(entry)}" for name, entry in value.items() if entry and name[0] != "_" and name != "kind"

@@ -1,6 +1,6 @@
 """Identities of runs and stores: every setting that decides their contents, and nothing else.
 
-A part of the config is identified by its `kind` instead of an import path. Code can therefore move.
+A part of the config is identified by its `kind` and not by an import path, so code can move between modules.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ from hypercolumns.settings.schema import MISSING, SETTINGS
 
 
 def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -> Identity:
-    """Return what all stages must agree on, from the store to the final model.
+    """Return the part of an identity on which all stages must agree, from the store to the final model.
 
     Args:
         cfg: the config of a stage.
@@ -40,7 +40,7 @@ def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -
 
 
 def sample_settings(cfg: DictConfig) -> Identity:
-    """Return what decides the samples of a store in addition to the shared settings."""
+    """Return the settings that decide the samples of a store, in addition to the shared settings."""
     sampler: type[Sampler] = get_class(cfg.sampler._target_)
     guide = {"model": _hash(cfg.model)} if sampler.needs_logits else {}
     augmentation = {"augmentation": settings} if (settings := extract_augmentation(cfg)) else {}
@@ -63,7 +63,10 @@ def store_identity(cfg: DictConfig, shared: Identity) -> Identity:
 
 
 def result_settings(cfg: DictConfig, stage: str) -> Identity:
-    """Return the settings that decide the result of a stage, without those that have no effect in this config."""
+    """Return the settings that decide the result of a stage, as the schema declares.
+
+    Settings that have no effect in this config are left out.
+    """
     settings = {
         setting.name: identified(plain(cfg[setting.name]))
         for setting in SETTINGS
@@ -81,7 +84,7 @@ def result_settings(cfg: DictConfig, stage: str) -> Identity:
 
 
 def identified(settings: Any) -> Any:
-    """Remove import paths (`_target_`) from a part of a config; its `kind` and its settings remain."""
+    """Return a part of a config without Hydra's entries (`_target_`); the `kind` and the settings remain."""
     if isinstance(settings, dict):
         return {name: identified(value) for name, value in settings.items() if not name.startswith("_")}
     return [identified(value) for value in settings] if isinstance(settings, list) else settings
@@ -101,15 +104,15 @@ def stage_dir(cfg: DictConfig, images: DatasetIndex, what: str) -> Path:
         what: the name of the stage, or "samples".
 
     Returns:
-        <runs>/<data>/<cnn>/<what>.
+        The path <runs>/<data>/<cnn>/<what>, which need not exist.
     """
     return local_path(cfg, "runs") / images.name / str(cfg.cnn.name) / what
 
 
 def _hash(model: str | None) -> str | None:
-    """Return the hash of the file that the setting `model` names; None if there is none.
+    """Hash the file that the setting `model` names; return None if `model` is null or the file does not exist.
 
-    Only stage extract needs the file, and reports that it is missing.
+    Only stage extract needs the file. It raises an error if the file does not exist.
     """
     path = expand_path("model", model) if model else None
     if path is None or not path.exists():

@@ -17,12 +17,12 @@ EXPECTED_WARNINGS = (
     ".*does not have many workers.*",
     ".*eval mode at the start of training.*",
     ".*LeafSpec.*",
-    ".*could not find the monitored key.*",  # training ends with an error that says so
+    ".*could not find the monitored key.*",  # training ends with an error that names the key
     ".*smaller than the logging interval.*",
     ".*your dataloader is not resumable.*",  # the data modules restore their position themselves
     ".*when logging on epoch level in distributed setting.*",  # the metrics are the same on all ranks
     ".*Checkpoint directory .* exists and is not empty.*",
-    "Glyph .* missing from font.*",  # a class name in a plot
+    "Glyph .* missing from font.*",  # plots show class names, in any script
 )
 
 
@@ -37,7 +37,7 @@ def quiet_libraries() -> None:
     for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message)
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `io.images` raises an error instead
-    warnings.filterwarnings("ignore", module="PIL")  # damaged files raise errors of ours
+    warnings.filterwarnings("ignore", module="PIL")  # `io.images` raises an error for damaged files
 
 
 def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
@@ -48,7 +48,9 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
     """
     settings = plain(cfg.tta)
     if not isinstance(settings, dict) or set(settings) - {"scales", "flip"}:
-        raise HypercolumnsError(f"tta={settings} must be tta.scales=[...] and tta.flip=true or false")
+        raise HypercolumnsError(
+            f"tta={settings} must be a group of the settings scales and flip; set tta.scales=[...] or tta.flip=true"
+        )
     scales = settings.get("scales", [1.0])
     with setting_prefix("tta."):
         return TestTimeAugmentation(
@@ -64,7 +66,7 @@ def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
 
 
 def load_for_inference(cfg: DictConfig, path: Path) -> Segmenter:
-    """Load a finished model and apply the settings for speed and memory."""
+    """Load a finished model, and apply the settings that change its speed and memory."""
     segmenter = Segmenter.load(path)
     configure_inference(segmenter, cfg)
     return segmenter

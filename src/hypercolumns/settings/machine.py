@@ -9,7 +9,7 @@ from hypercolumns.settings.compose import command_line, overrides, plain
 
 
 def machine(cfg: DictConfig) -> Machine:
-    """Return the devices and processes that the settings `trainer` choose; the CPU for a stage without a trainer."""
+    """Return the devices and processes that the settings `trainer` choose; the CPU if the stage takes no `trainer`."""
     settings = plain(cfg.get("trainer")) or {"accelerator": "cpu"}
     return Machine(**{name: settings[name] for name in Machine.__dataclass_fields__ if name in settings})
 

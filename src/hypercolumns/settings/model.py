@@ -25,18 +25,21 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
 
     Args:
         cfg: the config.
-        like: a backbone whose weights and normalisation replace those of the config; None: use the config.
+        like: a backbone whose weights and normalisation replace those of the config; None: keep those of the config.
+
+    Returns:
+        A new backbone.
 
     Raises:
-        HypercolumnsError: if `like` has another network.
+        HypercolumnsError: if a setting is invalid, or `like` has another network than the config.
     """
     settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
     if like is None:
         return _new_backbone(cfg, settings)
     if like.network != settings["network"]:
         raise HypercolumnsError(
-            f"init_from={cfg.init_from} does not fit: cnn.network is {like.network}, this command has "
-            f"{settings['network']}; choose another model, or the cnn of this one"
+            f"init_from={cfg.init_from} does not fit this command: cnn.network is {like.network}, this command has "
+            f"{settings['network']}; choose another model, or the cnn=... of the model"
         )
     make = get_class(settings.pop("_target_"))
     normalisation = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
@@ -51,7 +54,7 @@ def _new_backbone(cfg: DictConfig, settings: dict[str, Any]) -> Backbone:
     except HypercolumnsError as error:
         if "model" not in cfg.cnn:
             raise
-        # cnn=timm names its network by cnn.model.
+        # In cnn=timm, the user sets cnn.model and not cnn.network.
         raise HypercolumnsError(str(error).replace("cnn.network=timm/", "cnn.model=", 1)) from error
     return network
 
@@ -73,7 +76,7 @@ def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
 
 
 def sampler(cfg: DictConfig) -> Sampler:
-    """Build the sampler that chooses pixels."""
+    """Build the sampler that the config describes."""
     sampler: Sampler = part("sampler", cfg.sampler)
     return sampler
 
@@ -82,7 +85,7 @@ def finished_model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     """Load the model that the setting `model` names.
 
     Raises:
-        HypercolumnsError: if its classes are not those of the images.
+        HypercolumnsError: if the model can't be loaded, or its classes are not those of the data set.
     """
     path = expand_path("model", cfg.model)
     with setting_prefix("model="):
@@ -90,7 +93,8 @@ def finished_model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     if segmenter.classes != images.classes:
         raise HypercolumnsError(
             f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} has "
-            f"{', '.join(images.classes)}; give data.classes=<a file of the model's classes> if the masks use those"
+            f"{', '.join(images.classes)}; choose another model or, if the masks use the classes of the model, give "
+            f"data.classes=<a file that lists them>"
         )
     configure_inference(segmenter, cfg)
     return segmenter
@@ -100,7 +104,7 @@ def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     """Load the model whose uncertainty guides the sampler in stage extract.
 
     Raises:
-        HypercolumnsError: if the settings name no model, or its classes are not those of the images.
+        HypercolumnsError: if `model` is null, or the classes of the model are not those of the data set.
     """
     if cfg.model is None:
         raise HypercolumnsError(
@@ -135,13 +139,13 @@ def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, image
         images: the data set, which gives the classes and their colours.
 
     Returns:
-        The segmenter, which shares the backbone and the classifier.
+        The segmenter, which contains the given backbone and classifier, not copies.
     """
     return Segmenter(extractor(cfg, backbone, resize(cfg)), classifier, images.classes, images.palette)
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:
-    """Describe a model by the names of settings, for a comparison with the settings of a command."""
+    """Return the settings that a model was built with (cnn, extractor, classes, classifier), to compare models."""
     head = segmenter.classifier
     return {
         "cnn": segmenter.backbone.fingerprint(),

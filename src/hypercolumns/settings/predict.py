@@ -24,14 +24,17 @@ def check_predict_settings(cfg: DictConfig) -> None:
             f"no output is selected; set one of {', '.join(f'outputs.{name}' for name in cfg.outputs)}"
         )
     if cfg.masks is not None and not cfg.outputs.mask:
-        raise HypercolumnsError("masks= is compared with the predicted masks; leave outputs.mask=true")
+        raise HypercolumnsError(
+            "outputs.mask=false leaves no predicted masks to compare with those of masks=; set outputs.mask=true, or "
+            "leave out masks="
+        )
 
 
 def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
     """Read the options of a prediction on a device from checked settings.
 
     Raises:
-        HypercolumnsError: if options can't be combined, or the package that an output needs is not installed.
+        HypercolumnsError: if two options can't be combined, or the package that an output needs is not installed.
     """
     outputs = tuple(name for name in OUTPUTS if cfg.outputs[name])
     for name in outputs:
@@ -54,13 +57,13 @@ def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of a name; `auto` is an accelerator if there is one, else the CPU.
+    """Return the device with this name; `auto` is an accelerator if there is one, otherwise the CPU.
 
     Raises:
         HypercolumnsError: if the device can't be used.
     """
     if name == "meta":
-        raise HypercolumnsError("device=meta holds no values; try device=auto")
+        raise HypercolumnsError("device=meta can't be used (its tensors hold no values); try device=auto")
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator or torch.device("cpu")
@@ -73,7 +76,7 @@ def find_device(name: str) -> torch.device:
 
 
 def use_bf16(precision: int | str, device: torch.device) -> bool:
-    """Return whether to predict in bfloat16; `auto` does on GPUs that support it."""
+    """Return whether to predict in bfloat16. Precision `auto` chooses bfloat16 on GPUs that support it."""
     if str(precision) == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return str(precision) == "bf16"

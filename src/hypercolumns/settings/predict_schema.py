@@ -1,4 +1,4 @@
-"""The declarations of all settings of predict.py: their checks, and which are paths."""
+"""The declarations of all settings of predict.py: the checks of their values, and which values are paths."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +13,10 @@ class PredictSetting(NamedTuple):
     """The declaration of a setting of predict.py.
 
     Attributes:
-        name: the name on the command line, with its group (`outputs.mask`).
-        check: called with the name and the value; raises ArgumentError for an invalid value. None: the class or
-            function that uses the value checks it.
-        path: whether the value is a path, which the command line passes on without parsing.
+        name: the name on the command line, such as `outputs.mask`.
+        check: called with the name and the value; raises ArgumentError for an invalid value. None: the function or
+            class that takes the value as an argument checks the value.
+        path: whether the value is a path, which Hydra must not parse.
     """
 
     name: str
@@ -28,10 +28,10 @@ def check_path(name: str, value: object) -> None:
     """Check a setting that must be a path.
 
     Raises:
-        ArgumentError: if the value is empty or not a text.
+        ArgumentError: if the value is empty or not a string.
     """
     if not isinstance(value, str) or not value:
-        raise ArgumentError(f"{name}={value} must be a path; for several, give a .txt file with one path per line")
+        raise ArgumentError(f"{name}={value} must be a path; to give several images, list their paths in a .txt file")
 
 
 def check_precision(name: str, value: object) -> None:

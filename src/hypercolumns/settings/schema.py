@@ -1,8 +1,8 @@
 """The declarations of all settings of train.py: the stages that take them, what they decide, and their checks.
 
 The default and the meaning of a setting stand in `conf/`. Everything else is derived from its declaration here: the
-checks, the identity of runs, the columns of TensorBoard's table, the paths that the command line quotes, the stages
-that refuse it, and docs/settings.md.
+checks, the identity of runs, the columns of TensorBoard's table, the paths that Hydra must not parse, the stages that
+refuse the setting, and docs/settings.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ from hypercolumns.settings.value_checks import (
 
 Config = Mapping[str, Any]
 
-MISSING = object()  # stands for the neutral value of a setting without one
+MISSING = object()  # the `neutral` of settings that have no neutral value
 
 COMPARE, EVALUATE, VALIDATE = ("compare",), ("evaluate",), ("validate",)
 EXTRACT, PRETRAIN, TRAIN, RANK = ("extract",), ("pretrain",), ("train",), ("rank_taps",)
@@ -51,18 +51,22 @@ SCORES = ("scores",)  # decides how a finished run is scored; the value is writt
 
 @dataclass(frozen=True)
 class Setting:
-    """The declaration of a setting, or of an entry of a group (`optimizer.lr`) that differs from its group.
+    """The declaration of a setting (`seed`), of a group of settings (`optimizer`) or of a group's entry.
+
+    An entry, such as `optimizer.lr`, needs a declaration only if it differs from the declaration of its group.
 
     Attributes:
         name: the name on the command line.
-        stages: the stages that take the setting; empty for an entry with the stages of its group. Stage all also takes
-            what extract, pretrain or train take.
+        stages: the stages that take the setting; empty: the stages that take its group. Stage all is not listed: it
+            takes every setting that extract, pretrain or train takes.
         decides: the stages whose results depend on the value, or one of NOTHING, FEATURES, INPUT and SCORES.
-        check: called with the name and the value; raises ArgumentError for an invalid value.
-        neutral: the value that has no effect; identities leave it out. MISSING if every value has an effect.
-        when: whether the setting has an effect, given all settings; identities leave it out otherwise. None: always.
-        path: whether the value is a path or a pattern, which the command line passes on without parsing.
-        column: the name of its column in TensorBoard's table of hyperparameters; None: no column.
+        check: called with the name and the value; raises HypercolumnsError for an invalid value. None: no check here.
+        neutral: the value without effect. Identities leave out a setting that has this value. MISSING: every value has
+            an effect.
+        when: takes all settings, and returns whether this setting has an effect. Identities leave out a setting without
+            effect. None: the setting always has an effect.
+        path: whether the value is a path or a pattern, which Hydra must not parse.
+        column: the name of the setting's column in TensorBoard's table of hyperparameters; None: no column.
     """
 
     name: str
@@ -76,7 +80,7 @@ class Setting:
 
 
 def trains_backbone(cfg: Config) -> bool:
-    """Return whether stage train also trains the backbone."""
+    """Return whether stage train trains the backbone, and not only the classifier."""
     return bool(cfg["cnn"]["trainable"])
 
 
@@ -191,7 +195,7 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 def stages_of(name: str) -> tuple[str, ...]:
-    """Return the stages that take a setting or an entry of a group; all stages if it is not declared."""
+    """Return the stages that take a setting or an entry of a group; all stages if neither is declared."""
     while name:
         setting = BY_NAME.get(name)
         if setting is not None and setting.stages:
@@ -203,8 +207,8 @@ def stages_of(name: str) -> tuple[str, ...]:
 def decides(name: str, stage: str) -> bool:
     """Return whether the results of a stage depend on the value of a setting or of an entry of a group.
 
-    The settings of the groups cnn, extract and sampler decide the results of every stage that takes them, if only
-    through the store that the stage reads.
+    The settings of the groups cnn, extract and sampler decide the results of every stage that takes them, because they
+    at least decide which store the stage reads.
     """
     while name:
         setting = BY_NAME.get(name)
@@ -216,7 +220,7 @@ def decides(name: str, stage: str) -> bool:
 
 
 def stages_named(arguments: list[str]) -> list[str]:
-    """Return the stages that a command line names: several in a sweep over stages, `all` if it names none."""
+    """Return the stages that a command line names: several in a sweep over stages, ["all"] by default."""
     named = [argument.partition("=")[2] for argument in arguments if argument.startswith("stage=")]
     return named[-1].split(",") if named else ["all"]
 
@@ -227,7 +231,7 @@ def setting_of(override: str) -> str:
 
 
 def taken(stage: str, overrides: list[str]) -> list[str]:
-    """Keep the overrides of settings that a stage takes."""
+    """Return those of the overrides whose settings a stage takes."""
     return [override for override in overrides if stage in stages_of(setting_of(override))]
 
 

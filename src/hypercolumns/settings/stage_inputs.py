@@ -16,11 +16,13 @@ from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.identity import sample_settings, stage_dir
 from hypercolumns.store import SampleStore, fingerprint_of
 
-SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")  # an experiment may choose a sampler
+SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")  # experiments are included: one may set a sampler
 
 
 def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Identity) -> Path:
-    """Return the folder that stage extract writes to: the one that `samples` names, or one named by the fingerprint.
+    """Return the folder of the store that stage extract writes.
+
+    The setting `samples` names the folder. If `samples` is null, the folder is named by the hash of the fingerprint.
 
     Args:
         cfg: the config of stage extract.
@@ -31,14 +33,15 @@ def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Identity) -
         The folder, which need not exist yet.
 
     Raises:
-        HypercolumnsError: if the folder holds another store and `overwrite` is false, or files that are no store.
+        HypercolumnsError: if `samples` names a store with another fingerprint and `overwrite` is false, or names a file
+            or a folder with other files.
     """
     if cfg.samples is None:
         return stage_dir(cfg, images, "samples") / short_hash(fingerprint)
     folder = local_path(cfg, "samples")
     existing = fingerprint_of(folder) if folder.is_dir() else None
     if existing is None and folder.exists() and not (folder.is_dir() and is_vacant(folder)):
-        raise HypercolumnsError(f"samples={folder} holds other files; name a new folder for the store, or an empty one")
+        raise HypercolumnsError(f"samples={folder} exists but is no store; name a new or an empty folder for the store")
     if existing is not None and not cfg.overwrite:
         _refuse_unless_fits(f"samples={folder}", existing, fingerprint)
     return folder
@@ -47,8 +50,8 @@ def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Identity) -
 def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> SampleStore:
     """Find the store that `samples` names, or the newest finished store that fits the settings.
 
-    If the command line sets a sampler or a seed, a store made with them is preferred; a job of a sweep accepts no
-    other.
+    If the command line sets something that decides the samples, such as a sampler or a seed, a store with the same
+    samples is preferred to newer stores. A job of a sweep then accepts no other store.
 
     Args:
         cfg: the config of the stage.
@@ -59,8 +62,8 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Sampl
         The store, opened for reading.
 
     Raises:
-        HypercolumnsError: if the store that `samples` names does not fit.
-        MissingInputError: if there is no store that fits.
+        HypercolumnsError: if the store that `samples` names does not fit the settings.
+        MissingInputError: if no finished store fits the settings.
     """
     if cfg.get("samples") is not None:
         folder = local_path(cfg, "samples")
@@ -77,38 +80,43 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Sampl
         if matching:
             return SampleStore(matching[0])
         if compose.is_sweep_job():  # the result must not depend on the stores that other jobs have made
-            raise MissingInputError(f"no store of samples in {parent} has this sampler and seed", "extract")
+            raise MissingInputError(
+                f"no store of samples in {parent} has the sampler and the seed of this command; make one first: "
+                f"{compose.command('extract')}",
+                "extract",
+            )
     return SampleStore(_newest(candidates, shared, f"store of samples in {parent}", "extract"))
 
 
 def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Identity) -> Run:
-    """Find the newest finished run of stage pretrain that fits.
+    """Find the newest finished run of stage pretrain whose settings fit.
 
     Args:
         cfg: the config of stage train.
         images: the data set.
-        wanted: settings that the run's identity must agree with.
+        wanted: the entries that the run's identity must contain.
 
     Returns:
         The run.
 
     Raises:
-        MissingInputError: if there is none.
+        MissingInputError: if no finished run fits.
     """
     parent = stage_dir(cfg, images, "pretrain")
     return Run(_newest(finished_models(parent), wanted, f"pretrained model in {parent}", "pretrain"))
 
 
 def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Identity:
-    """Return what a job of a sweep requires of its pretrained model in addition to the shared settings.
+    """Return what a job of a sweep requires in its pretrained run's identity, in addition to the shared settings.
 
     Args:
-        cfg: the config of the job.
+        cfg: the config of a command, which may be a job of a sweep.
         images: the data set.
         shared: the result of `identity.shared_settings`.
 
     Returns:
-        The store and the seed, if the job sets a sampler or a seed; else {}.
+        The entries `samples` (the hash of the store's fingerprint) and `seed`, if the command is a job of a sweep and
+        sets something that decides the samples; otherwise {}.
     """
     if not (compose.is_sweep_job() and _names_samples()):
         return {}
@@ -116,23 +124,35 @@ def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Identity) 
 
 
 def _names_samples() -> bool:
-    """Return whether the command line sets something that decides the samples."""
+    """Return whether the command line sets something that decides the samples of a store."""
     return any(override.lstrip("+").startswith(SAMPLES_PREFIXES) for override in compose.overrides())
 
 
 def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Identity, what: str, stage: str) -> Path:
-    """Return the first candidate that fits; raise MissingInputError, with the stage that makes one, if none does."""
+    """Return the folder of the first candidate whose identity fits `wanted`.
+
+    Args:
+        candidates: folders with their identities, newest first.
+        wanted: the entries that the identity must contain.
+        what: what is searched and where, for the message.
+        stage: the stage that makes a candidate.
+
+    Raises:
+        MissingInputError: if no candidate fits; the message gives the command that makes one.
+    """
     newest = None
     for folder, identity in candidates:
         differing = differences(identity, wanted)
         if not differing:
             return folder
         newest = newest or (folder, differing)
-    why = f" (the newest one, {newest[0].name}: {'; '.join(newest[1])})" if newest else ""
-    raise MissingInputError(f"no {what} that fits{why}; make one first: {compose.command(stage)}", stage)
+    why = f" (in the newest, {newest[0].name}: {'; '.join(newest[1])})" if newest else ""
+    raise MissingInputError(f"no {what} fits this command{why}; make one first: {compose.command(stage)}", stage)
 
 
 def _refuse_unless_fits(what: str, found: Identity, wanted: Identity) -> None:
     differing = differences(found, wanted)
     if differing:
-        raise HypercolumnsError(f"{what} does not fit: {'; '.join(differing)}; choose another, or change the settings")
+        raise HypercolumnsError(
+            f"{what} does not fit this command: {'; '.join(differing)}; choose another store, or change the settings"
+        )

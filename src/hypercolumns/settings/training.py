@@ -54,10 +54,10 @@ def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
 
     Args:
         cfg: the config.
-        count: returns the number of training pixels or samples of each class, (classes,) int64; called only if needed.
+        count: counts the training pixels or samples of each class, (classes,) int64; called only if weights need it.
 
     Returns:
-        None for equal weights, "batch" for weights from each batch, or weights (classes,) float32.
+        None for equal weights, "batch" for weights that each batch computes, or the weights (classes,) float32.
     """
     if cfg.class_weights == "none":
         return None
@@ -79,8 +79,8 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
         The loss, with its class weights.
 
     Raises:
-        HypercolumnsError: if the loss has no class weights but `class_weights` is set, or several processes share a
-            batch of a loss that does not support it.
+        HypercolumnsError: if the loss takes no class weights and `class_weights` is not none, or if several processes
+            share each batch and the loss can't be computed from parts of a batch.
     """
     weights = class_weights(cfg, count)
     loss: Loss = part("loss", cfg.loss)
@@ -99,7 +99,7 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
 
 
 def optimization(cfg: DictConfig) -> dict[str, Any]:
-    """Return the arguments `optimizer`, `scheduler` and `param_groups` of a training task."""
+    """Return the arguments `optimizer`, `scheduler` and `param_groups` of a training task, by name."""
     settings = plain(cfg.optimizer)
     with setting_prefix("optimizer."):
         groups = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
@@ -111,17 +111,19 @@ def optimization(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _make_optimizer(make: Callable[..., Optimizer], groups: Iterable[dict[str, Any]]) -> Optimizer:
-    """Build the optimizer of parameter groups; raise HypercolumnsError if it refuses its settings."""
+    """Build the optimizer of parameter groups; raise HypercolumnsError if `make` refuses the settings."""
     try:
         return make(groups)
     except (TypeError, ValueError) as error:
         settings = make.keywords if isinstance(make, partial) else {}
         given = "".join(f"{name}={value}, " for name, value in settings.items())
-        raise HypercolumnsError(f"optimizer: invalid settings ({given}{summarize_error(error)})") from error
+        raise HypercolumnsError(
+            f"optimizer: invalid settings ({given}{summarize_error(error)}); change one of them"
+        ) from error
 
 
 def _make_scheduler(make: Callable[..., LambdaLR], optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Build the learning rate schedule; raise HypercolumnsError if it refuses its settings."""
+    """Build the learning rate schedule; raise HypercolumnsError if `make` refuses the settings."""
     with setting_prefix("scheduler."):
         return make(optimizer, steps)
 
@@ -144,7 +146,7 @@ def pixel_sampler(cfg: DictConfig) -> Sampler | None:
 
 
 def logger(cfg: DictConfig, events: Path) -> Any:
-    """Build the logger of a run, which writes to the folder `events`."""
+    """Build the logger of a run, which writes event files to the folder `events`."""
     return instantiate(cfg.logger, save_dir=str(events))
 
 
@@ -189,7 +191,7 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run.folder),
-        reload_dataloaders_every_n_epochs=1,  # each epoch's order depends on its number
+        reload_dataloaders_every_n_epochs=1,  # each epoch needs a new loader, as its number decides the order
         use_distributed_sampler=False,  # the data modules share the batches among ranks
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -201,17 +203,17 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
 
 
 def announce_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
-    """Print how several processes share the batches; nothing with one process.
+    """Print how several processes share the batches. With one process, print nothing.
 
     Raises:
-        HypercolumnsError: if a batch is smaller than the number of processes.
+        HypercolumnsError: if `batch_size` is smaller than the number of processes.
     """
     if trainer.world_size == 1:
         return
     if cfg.batch_size < trainer.world_size:
         raise HypercolumnsError(
-            f"batch_size={cfg.batch_size} counts all processes together, too few for {trainer.world_size} processes; "
-            f"use batch_size={trainer.world_size} or more, or fewer processes"
+            f"batch_size={cfg.batch_size} is too small: {trainer.world_size} processes share each batch, and each must "
+            f"get a part; use batch_size={trainer.world_size} or more, or fewer processes"
         )
     unit = "samples" if cfg.stage == "pretrain" else "images"
     steps = trainer.accumulate_grad_batches
@@ -223,7 +225,7 @@ def announce_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
 
 
 def scorer(cfg: DictConfig) -> Scorer:
-    """Build the scorer of images from the settings."""
+    """Build the object that scores a model on images."""
     return Scorer(
         machine=machine(cfg),
         num_workers=cfg.num_workers,
@@ -235,7 +237,7 @@ def scorer(cfg: DictConfig) -> Scorer:
 
 
 def results(cfg: DictConfig, columns: Mapping[str, Any]) -> Results:
-    """Build the object that scores the results of a stage and writes them.
+    """Build the object that scores the model of a stage and writes the results.
 
     Args:
         cfg: the config.

@@ -11,7 +11,7 @@ MAX_LR = 1e30  # leaves optimizers room for multiples of it below the float32 ma
 
 
 def optional(check: Check) -> Check:
-    """Extend a check to accept null (None) as well."""
+    """Return a check that accepts None (null), and passes every other value to `check`."""
     return lambda name, value: None if value is None else check(name, value)
 
 
@@ -36,35 +36,35 @@ def one_of(*values: str) -> Check:
 
 
 def check_group(name: str, value: object) -> None:
-    """Check that a group of settings is a mapping, or null.
+    """Check that the value of a group of settings is a mapping, null or another empty value.
 
     Raises:
-        HypercolumnsError: if it is a single value.
+        HypercolumnsError: if the value is not empty and not a mapping.
     """
     if value and not isinstance(value, Mapping):
-        raise HypercolumnsError(f"{name}={value} is a group of settings; set one of them, {name}.<name>=...")
+        raise HypercolumnsError(f"{name}={value} must be a group of settings; set them one by one, {name}.<name>=...")
 
 
 def check_needed_group(name: str, value: object) -> None:
-    """Check that a group of settings is a mapping.
+    """Check that the value of a group of settings is a mapping with entries.
 
     Raises:
-        HypercolumnsError: if it is a single value or null.
+        HypercolumnsError: if the value is empty or not a mapping.
     """
     check_group(name, value or "null")
 
 
 def check_callbacks(name: str, value: Any) -> None:
-    """Check that each callback is a mapping of settings.
+    """Check that the settings of each callback are a mapping.
 
     Raises:
-        HypercolumnsError: if a callback is a single value.
+        HypercolumnsError: if the value of a callback is not a mapping.
     """
     for entry, settings in (value or {}).items():
         if not isinstance(settings, Mapping):
             raise HypercolumnsError(
-                f"{name}.{entry}={settings} is a group of settings; set one of them, {name}.{entry}.<name>=..., or "
-                f"leave it out, ~{name}.{entry}"
+                f"{name}.{entry}={settings} must be a group of settings; set them one by one, "
+                f"{name}.{entry}.<name>=..., or leave out the callback, ~{name}.{entry}"
             )
 
 
@@ -72,7 +72,7 @@ def check_metric_of_val(name: str, value: object) -> None:
     """Check the name of the metric that chooses the best epoch.
 
     Raises:
-        HypercolumnsError: if it is null or not a validation metric.
+        HypercolumnsError: if the name is null or does not begin with `val/`.
     """
     if value is None:
         raise HypercolumnsError(f"{name}=null: training needs a metric that chooses the best epoch, such as val/loss")
@@ -84,7 +84,7 @@ def check_optimizer_number(name: str, value: object) -> None:
     """Check a learning rate, a weight decay or a momentum.
 
     Raises:
-        ArgumentError: if it is not a number from 0 to below `MAX_LR`.
+        ArgumentError: if the value is not a number from 0 to below `MAX_LR`.
     """
     check_number(name, value, below=MAX_LR)
 
@@ -93,7 +93,7 @@ def check_image_size(name: str, value: object) -> None:
     """Check the size to which images are resized for the network.
 
     Raises:
-        HypercolumnsError: if it is neither [height, width] nor null.
+        HypercolumnsError: if the size is neither [height, width] nor null.
     """
     sides = value if isinstance(value, list) else []
     if value is not None and not (len(sides) == 2 and all(is_int(side, 1) for side in sides)):
@@ -104,14 +104,14 @@ def check_class_weights(name: str, value: object) -> None:
     """Check the class weights of the loss.
 
     Raises:
-        HypercolumnsError: if the value is neither none, balanced or batch nor a number from 0 to 1.
+        HypercolumnsError: if the value is not `none`, `balanced`, `batch` or a number from 0 to 1.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         check_fraction(name, value)
     elif value not in ("none", "balanced", "batch"):
         raise HypercolumnsError(
-            f"{name}={value} is not known; choose one of none, balanced, batch, or a number from 0 (none) to 1 "
-            f"(balanced)"
+            f"{name}={value} is not known; choose none, balanced, batch, or a number from 0 (the same as none) to 1 "
+            f"(the same as balanced)"
         )
 
 
@@ -119,7 +119,7 @@ def check_pixels(name: str, value: object) -> None:
     """Check the choice of the pixels that are trained on.
 
     Raises:
-        HypercolumnsError: if the value is neither a number of pixels nor all or sampler.
+        HypercolumnsError: if the value is not `all`, `sampler` or an integer of at least 1.
     """
     if value not in ("all", "sampler") and not is_int(value, 1):
         raise HypercolumnsError(f"{name}={value} must be all, a number of pixels per image, or sampler")
@@ -129,7 +129,7 @@ def check_number_of_images(name: str, value: object) -> None:
     """Check the number of images to score.
 
     Raises:
-        HypercolumnsError: if the value is neither a number of at least 0 nor all.
+        HypercolumnsError: if the value is not `all` or an integer of at least 0.
     """
     if value != "all" and not is_int(value, 0):
         raise HypercolumnsError(f"{name}={value} must be all, or a number of images (0 for none)")

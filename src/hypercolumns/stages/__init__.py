@@ -1,4 +1,4 @@
-"""The stages of train.py and the task of predict.py, one module each: from a config to files on disk."""
+"""The stages of train.py, and predict.py's task. The function of each module turns a config into files on disk."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -18,7 +18,7 @@ def stage_function(stage: str) -> Callable[[DictConfig], Any]:
 
 
 def run_stage(cfg: DictConfig) -> float | None:
-    """Run the stage that the config names, and return its mIoU on the val images; None if it has none."""
+    """Run the stage that the config names, and return the mIoU of its run; None if the stage scores no images."""
     from hypercolumns.settings.compose import is_sweep_job  # imported here, as predict.py does not need it
 
     if is_sweep_job():
@@ -26,7 +26,7 @@ def run_stage(cfg: DictConfig) -> float | None:
 
         result = run_job(cfg, _run)
     elif cfg.get("search") is not None:
-        raise HypercolumnsError("search=optuna needs -m: python train.py -m search=optuna ...")
+        raise HypercolumnsError("search=optuna needs -m; start it as python train.py -m search=optuna ...")
     else:
         result = _run(cfg)
     miou: float | None = getattr(result, "miou", None)

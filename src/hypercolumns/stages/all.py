@@ -12,9 +12,9 @@ from hypercolumns.store import INDEX
 
 
 def run_all(cfg: DictConfig) -> Run:
-    """Run each stage on the result of the one before, and return the last run.
+    """Run each stage on the result of the stage before it, and return the run of the last stage.
 
-    The config of each stage is composed from the overrides of this command that the stage takes.
+    The config of a stage is composed from those overrides of this command that the stage takes.
     """
     check_settings(cfg)
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()

@@ -21,16 +21,18 @@ def compare_runs(cfg: DictConfig) -> Path:
     """Compare the run `evaluation` with the run `baseline`, and print and write the result.
 
     Returns:
-        The folder of the result.
+        The folder to which the result is written.
 
     Raises:
-        HypercolumnsError: if a setting does not name a scored run, or the runs scored different images.
+        HypercolumnsError: if `evaluation` or `baseline` does not name a scored run, or the runs can't be compared, for
+            example because they scored different images.
     """
     check_settings(cfg)
     quiet_libraries()
     if cfg.evaluation is None or cfg.baseline is None:
         raise HypercolumnsError(
-            "stage=compare needs evaluation=<the folder of a scored run> and baseline=<the folder of another one>"
+            "stage=compare needs evaluation=<the folder of a scored run> and baseline=<the folder of another scored "
+            "run>"
         )
     files = {setting: _counts(cfg, setting) for setting in ("evaluation", "baseline")}
     evaluation, baseline = map(Evaluation.load, files.values())
@@ -50,13 +52,17 @@ def compare_runs(cfg: DictConfig) -> Path:
 
 
 def _counts(cfg: DictConfig, setting: str) -> Path:
-    """Return the file of confusion counts in the folder that a setting names."""
+    """Return the file with the images' confusion matrices in the folder that a setting names.
+
+    Raises:
+        HypercolumnsError: if the folder has no such file.
+    """
     folder = local_path(cfg, setting)
     folder = folder.parent if folder.is_file() else folder
     counts = Run(folder).counts
     if not counts.is_file():
         raise HypercolumnsError(
-            f"{setting}={cfg[setting]} holds no {counts.name}; give the folder of a run that scored images (of stage "
-            f"evaluate, pretrain or train), or the folder out= of predict.py with masks="
+            f"{setting}={cfg[setting]} holds no {counts.name}; give the folder of a run that scored images (stage "
+            f"evaluate, pretrain or train), or the folder that predict.py wrote (out=) when it scored images (masks=)"
         )
     return counts

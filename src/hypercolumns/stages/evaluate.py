@@ -31,18 +31,18 @@ from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.model import finished_model
 from hypercolumns.tasks import LabelPredictor
 
-ALL = "given"  # the name of the only split, if `masks` names a folder
+ALL = "given"  # if `masks` names a folder, all of its masks form one split, with this name
 
 
 class Subject(NamedTuple):
-    """The model or the masks to evaluate.
+    """The model or the predicted masks to evaluate, and the images to evaluate them on.
 
     Attributes:
         images: the data set, reduced to the split that is scored.
         split: the name of the split.
-        cnn: the name of the folder for the run.
-        about: what decides the result in addition to the images.
-        name: the path of the model or the masks, for messages and tables.
+        cnn: the folder <cnn> in the path of the run, <runs>/<data>/<cnn>/evaluate.
+        about: the settings that decide the result in addition to the images, by name.
+        name: the path of the model or of the predicted masks, for messages and tables.
         score: scores the images with a scorer.
     """
 
@@ -55,22 +55,25 @@ class Subject(NamedTuple):
 
 
 def evaluate(cfg: DictConfig) -> Run:
-    """Score a model or masks, write the results, and return the run.
+    """Score a model or predicted masks, write the results, and return the run.
 
     Raises:
-        HypercolumnsError: if the settings name neither a model nor predictions, or both, or if they do not fit the
-            data.
+        HypercolumnsError: unless exactly one of `model` and `predictions` is set, or if the model or the predicted
+            masks do not fit the data set.
     """
     check_settings(cfg)
     quiet_libraries()
     distributed.launch(machine(cfg))
     if (cfg.model is None) == (cfg.predictions is None):
         raise HypercolumnsError(
-            "stage=evaluate needs either model=<the model.safetensors of a finished run>, or predictions=<a folder of "
-            "masks>"
+            "stage=evaluate needs either model=<the model.safetensors of a finished run> or predictions=<a folder of "
+            "predicted masks>, and not both"
         )
     if cfg.masks is not None and cfg.predictions is None:
-        raise HypercolumnsError("masks= needs predictions=; a model is scored on the images and masks of data=")
+        raise HypercolumnsError(
+            "masks= needs predictions=<a folder of predicted masks>; to score a model, leave out masks= and choose the "
+            "images and masks by data="
+        )
     subject = _model(cfg) if cfg.predictions is None else _masks(cfg)
     images, split, about = subject.images, subject.split, subject.about
     identity = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about}
@@ -132,7 +135,7 @@ def _masks(cfg: DictConfig) -> Subject:
 
 
 def _of_split(images: DatasetIndex, split: str) -> DatasetIndex:
-    """Reduce a data set to one split."""
+    """Reduce a data set to one split; raise HypercolumnsError if the data set does not have the split."""
     if split not in images.splits:
         raise HypercolumnsError(f"split={split} is not known; choose one of {', '.join(images.splits)}")
     return dataclasses.replace(images, splits={split: images.splits[split]})
@@ -144,7 +147,8 @@ def _mask_set(cfg: DictConfig, predictions: Path) -> DatasetIndex:
     pairs = mask_pairs(predictions, expand_path("masks", cfg.masks))
     if cfg.data.get("classes") is None and cfg.data.kind != "voc":
         raise HypercolumnsError(
-            "masks= needs the names of the classes: data.classes=<a file, one per line>, with data=voc or data=folder"
+            "masks= needs the names of the classes; give data.classes=<a file with a name per line>, with data=voc or "
+            "data=folder"
         )
     with setting_prefix("data."):
         classes = list(CLASSES) if cfg.data.get("classes") is None else read_classes(cfg.data.classes)

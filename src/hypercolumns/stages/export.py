@@ -13,10 +13,10 @@ FORMATS = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
 
 
 def export(cfg: DictConfig) -> None:
-    """Write <out>/model.onnx or <out>/model.pt2, and print how well it agrees with the model.
+    """Write <out>/model.onnx or <out>/model.pt2, and print how well its predictions agree with the model's.
 
     Raises:
-        HypercolumnsError: if the format is unknown, or the file exists and `overwrite` is false.
+        HypercolumnsError: if a setting is invalid, or the file exists and `overwrite` is false.
     """
     if cfg.export not in FORMATS:
         raise HypercolumnsError(f"export={cfg.export} is not known; choose one of {', '.join(FORMATS)}")

@@ -33,13 +33,13 @@ from hypercolumns.settings.machine import machine
 from hypercolumns.settings.stage_inputs import store_folder
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreInUseError, StoreWriter
 
-POLL_SECONDS = 0.5  # between checks for shards that other processes write
+POLL_SECONDS = 0.5  # time between two checks whether other processes have written their shards
 
 
 def extract(cfg: DictConfig) -> Path:
-    """Write the store that the config describes, or the missing part of it, and return its folder.
+    """Write the store that the config describes, or its missing shards, and return the folder of the store.
 
-    Several processes, started together or separately, share the work. Each returns when the store is finished.
+    Several processes, started together or separately, share the work. Each process returns when the store is finished.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -85,7 +85,10 @@ def _clear(writer: StoreWriter) -> None:
 
 
 def _copies(batches: ImageDataModule, split: str, augmentations: int) -> StackDataset[Any]:
-    """Return the copies of each image that are sampled: augmented ones of train images, or the image itself."""
+    """Return a dataset with a tuple of examples for each image: the copies of the image to sample.
+
+    They are `augmentations` augmented copies for an image of the train split, and otherwise the image alone.
+    """
     if split != "train" or not augmentations:
         return StackDataset(batches.dataset(split))
     return StackDataset(*(batches.augmented(split, epoch) for epoch in range(augmentations)))
@@ -117,9 +120,9 @@ def _extract_split(
 def _claimed(
     writer: StoreWriter, claims: Iterator[Shard], split: str, copies: StackDataset[Any], num_workers: int, total: int
 ) -> Iterator[tuple[Shard, Iterator[Sequence[Example]]]]:
-    """Yield each shard with the copies of its images.
+    """Yield each claimed shard with an iterator that gives the copies of each of its images.
 
-    Workers load images ahead, so a shard is claimed as soon as they reach it.
+    Worker processes load images ahead, so a shard may be claimed before the shards in front of it are written.
     """
     claimed: deque[Shard] = deque()
 
@@ -148,9 +151,9 @@ def _sample(
     guide: Segmenter | None,
     seed: int,
 ) -> ImageSamples:
-    """Sample one image.
+    """Sample the pixels of an image, in each of its copies.
 
-    The result depends only on its copies, the seed and the model that guides the sampler.
+    The random choices depend on the seed, the image's id and the number of the copy, not on other images.
     """
     positions, labels, features = [], [], []
     for number, (image, mask, image_id, _) in enumerate(copies):
@@ -170,7 +173,7 @@ def _sample(
 
 
 def _predicted(guide: Segmenter, image: Tensor, points: Tensor) -> Tensor:
-    """Predict the guide's logits (N, classes) at points (N, 2), row and column, of an image (3, H, W)."""
+    """Predict the logits (N, classes) of the model `guide` at points (N, 2), row and column, of an image (3, H, W)."""
     return guide.predict_logits_at(image[None], points[None])[0]
 
 
@@ -182,5 +185,5 @@ def _refuse_unless_finite(features: Tensor, taps: Sequence[Tap], image: str) -> 
         if not part.isfinite().all():
             raise HypercolumnsError(
                 f"image {image}: tap {tap.name} gives values that are not finite or exceed float16; "
-                f"check cnn.weights and the normalisation of the input"
+                f"check cnn.weights and the normalisation of the input, cnn.mean and cnn.std"
             )

@@ -28,16 +28,17 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
 from hypercolumns.settings.predict import check_predict_settings, find_device, predict_options
 
-MAX_SHOWN = 20  # failed images that are printed
+MAX_SHOWN = 20  # failed images that are printed with their problems
 
 
 def predict(cfg: DictConfig) -> int:
-    """Write the selected outputs of each image, and score the masks if true masks are given.
+    """Write the selected outputs of each image, and score the predicted masks if true masks are given.
 
-    With the setting `export`, export the model instead. Outputs that the same command has written before are kept.
+    Outputs that the same command wrote earlier are kept, unless `overwrite` is true. With the setting `export`, the
+    model is exported instead, and no images are predicted.
 
     Returns:
-        The number of images that failed.
+        The number of images that could not be predicted.
 
     Raises:
         HypercolumnsError: if a setting is invalid, or a file can't be written.
@@ -45,7 +46,7 @@ def predict(cfg: DictConfig) -> int:
     quiet_libraries()
     set_max_pixels(cfg.max_pixels)
     if cfg.export is not None:
-        # Imported here, as it loads parts of torch that predictions do not need.
+        # Imported here, because the module loads parts of torch that predictions do not need.
         from hypercolumns.stages.export import export
 
         export(cfg)
@@ -54,7 +55,7 @@ def predict(cfg: DictConfig) -> int:
     device = find_device(cfg.device)
     options = predict_options(cfg, device)
     with setting_prefix("model="):
-        model = model_file.find_model(expand_path("model", cfg.model)).resolve()  # follows the link `latest` now
+        model = model_file.find_model(expand_path("model", cfg.model)).resolve()  # a run may replace the link `latest`
         segmenter = Segmenter.load(model).to(device)
     configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[name].suffix for name in options.outputs])
@@ -78,7 +79,7 @@ def predict(cfg: DictConfig) -> int:
 
 
 def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], masks: Path | None) -> None:
-    """Raise HypercolumnsError if `out` is the folder of a run, or an output would replace an input or a true mask."""
+    """Raise HypercolumnsError if `out` is the folder of a run, or an output would replace an image or a true mask."""
     if (out / RUN_FILE).is_file():
         raise HypercolumnsError(
             f"out={out} is the folder of a run, whose files would be replaced; choose another folder"
@@ -88,11 +89,16 @@ def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], mas
     if masks is not None:
         read |= {(masks / f"{source.name}.png").resolve() for source in sources}
     if read & written:
-        raise HypercolumnsError(f"out={out} would overwrite the image {min(read & written)}; choose another folder")
+        raise HypercolumnsError(f"out={out} would overwrite the input {min(read & written)}; choose another folder")
 
 
 def _clear_tables(cfg: DictConfig, manifest: PredictionManifest) -> None:
-    """Remove the tables of an earlier prediction; raise HypercolumnsError if other files would be replaced."""
+    """Remove the tables that an earlier prediction wrote to this folder.
+
+    Raises:
+        HypercolumnsError: if the folder holds no earlier prediction but a file with a table's name, and `overwrite` is
+            false.
+    """
     fractions, metrics, counts = (manifest.out / name for name in (CLASS_FRACTIONS, METRICS, COUNTS))
     if not manifest.is_new:
         if metrics.is_file() and "boundary_width" in read_json(metrics):

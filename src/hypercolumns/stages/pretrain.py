@@ -41,7 +41,7 @@ def pretrain(cfg: DictConfig) -> Run:
     identity = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "pretrain")}
     with Run.begin(stage_dir(cfg, images, "pretrain"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
-            console.print(f"pretrain: from the samples in {store.folder}", markup=False)
+            console.print(f"pretrain: train on the samples in {store.folder}", markup=False)
             print_absent_classes(store, images.classes)
             run.save(_train(cfg, store, images, backbone, run))
         fingerprint = store.fingerprint

@@ -1,4 +1,4 @@
-"""Stage rank_taps: rank the taps of a store, to choose the ones to use."""
+"""Stage rank_taps: rank the taps of a store, to choose the taps of a model."""
 
 import shlex
 from typing import Any
@@ -34,9 +34,10 @@ from hypercolumns.store import Samples, SampleStore, Split
 def rank_taps(cfg: DictConfig) -> Run:
     """Rank the taps of the store that stage pretrain would use, alone and in combination, and return the run.
 
-    Linear probes score subsets of taps (see `evaluation.tap_ranking`). Forward selection tries each tap alone, then
-    each in addition to the best one, and so on. A context tap that is computed from the deepest layer is always tried
-    together with that layer. All taps together are the reference for the differences in the table.
+    Linear probes score subsets of taps (see `evaluation.tap_ranking`). Forward selection first tries each tap alone.
+    Each further step adds one tap to the best subset of the step before. A context tap that is computed from the
+    deepest layer is always tried together with that layer. The table shows the difference of each subset's mIoU from
+    that of all taps together.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -47,7 +48,7 @@ def rank_taps(cfg: DictConfig) -> Run:
     identity = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "rank_taps")}
     with Run.begin(stage_dir(cfg, images, "rank_taps"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.finished:
-            console.print(f"rank_taps: from the samples in {store.folder}", markup=False)
+            console.print(f"rank_taps: use the samples in {store.folder}", markup=False)
             rows = _rank(cfg, store, backbone, len(images.classes))
             ranking_tables.write_ranking(run.folder / "ranking.csv", rows)
             write_json(run.folder / "ranking.json", {"trials": rows})
@@ -68,12 +69,12 @@ def rank_taps(cfg: DictConfig) -> Run:
 
 
 def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[RankingRow]:
-    """Return a row for each subset that was tried, best first."""
+    """Score subsets of taps, and return a row of the table for each, best first."""
     limits = constraints(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
     if not limits.larger(()):
         raise HypercolumnsError(
             f"rank.max_channels={limits.max_channels} allows none of the taps; the narrowest layer has "
-            f"{min(limits.channels[: limits.layers])} channels, so give at least that number"
+            f"{min(limits.channels[: limits.layers])} channels, so set rank.max_channels to that number or more"
         )
     train, val = (some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
     statistics = store.split("train").statistics()
@@ -111,7 +112,7 @@ def constraints(backbone: Backbone, max_taps: int | None, max_channels: int | No
         max_channels: the largest number of channels of a subset; None: no limit.
 
     Returns:
-        The constraints. A subset that they allow can be used as `cnn.taps`, and then gives the same features.
+        The constraints. With an allowed subset as `cnn.taps`, a backbone gives the features that the probes saw.
     """
     layers = len(backbone.tap_modules)
     from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
@@ -123,7 +124,7 @@ def some(split: Split, count: int, seed: int) -> Samples:
 
     Args:
         split: the split of a store.
-        count: the number of samples; all samples if there are fewer.
+        count: the number of samples; if the split has fewer, all of them are fetched.
         seed: decides which samples are chosen.
 
     Returns:

@@ -42,7 +42,7 @@ from hypercolumns.settings.stage_inputs import find_pretrained, sweep_requiremen
 from hypercolumns.tasks import SegmentationTask
 
 SCRATCH = "scratch"
-# Training images, and pixels of each, from which a new classifier takes mean and standard deviation.
+# A new classifier takes mean and standard deviation from up to 100 train images, and 200 pixels of each.
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200
 
 
@@ -68,7 +68,7 @@ def train(cfg: DictConfig) -> Run:
     }
     with Run.begin(stage_dir(cfg, images, "train"), identity, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
-            console.print(f"train: from {start or SCRATCH}", markup=False)
+            console.print(f"train: start from {start or SCRATCH}", markup=False)
             run.save(trained(cfg, images, backbone, start, run))
         results = training.results(cfg, hyperparameters(cfg, {}))
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
@@ -83,18 +83,18 @@ def trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Pa
         cfg: the config of stage train.
         images: the data set.
         backbone: the backbone, which `cnn.trainable` trains or freezes.
-        start: the model file whose classifier training starts from; None: a new classifier.
+        start: a model file, whose classifier is trained further; None: train a new classifier.
         run: the run, to whose folder checkpoints and logs are written.
 
     Returns:
-        The trained model; with `wise_ft_alpha`, its average with the initial one.
+        The trained model. With `wise_ft_alpha`, its weights are averaged with the initial weights.
     """
     batches = data.image_data(cfg, images)
     classifier = (
         new_classifier(cfg, backbone, batches) if start is None else _classifier_of(start, backbone, images, cfg)
     )
     segmenter = model.segmenter(cfg, backbone, classifier, images)
-    averages = cfg.wise_ft_alpha not in (None, 1)  # 1 means the trained weights alone
+    averages = cfg.wise_ft_alpha not in (None, 1)  # with 1, the average is equal to the trained weights
     initial = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if averages else {}
     configure_inference(segmenter, cfg)
     if distributed.is_distributed():
@@ -124,16 +124,21 @@ def average_with_initial(segmenter: Segmenter, initial: Mapping[str, Tensor], al
         alpha: the share of the trained weights, from 0 to 1.
     """
     for name, tensor in segmenter.state_dict().items():
-        if tensor.is_floating_point():  # not BatchNorm's counter of batches
+        if tensor.is_floating_point():  # BatchNorm's counter of batches is an integer, and keeps its final value
             tensor.lerp_(initial[name].to(tensor), 1 - alpha)
 
 
 def _named_start(cfg: DictConfig) -> Path | None:
-    """Return the model file that `init_from` names; None if it names none."""
+    """Return the model file that `init_from` names; None if `init_from` is null or scratch.
+
+    Raises:
+        HypercolumnsError: if the file does not exist, or init_from=scratch is combined with `wise_ft_alpha`.
+    """
     if cfg.wise_ft_alpha is not None and cfg.init_from == SCRATCH:
         raise HypercolumnsError(
-            f"wise_ft_alpha={cfg.wise_ft_alpha} averages the weights with those of a trained model, but "
-            f"init_from=scratch gives none; use wise_ft_alpha=null, or leave out init_from=scratch"
+            f"wise_ft_alpha={cfg.wise_ft_alpha} averages the weights with those of the model that training starts "
+            f"from, but init_from=scratch starts without a model; use wise_ft_alpha=null, or leave out "
+            f"init_from=scratch"
         )
     if cfg.init_from in (None, SCRATCH):
         return None
@@ -150,24 +155,27 @@ def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: Di
     differing = differences(model.settings_of(start), model.settings_of(wanted))
     if differing:
         prefix = "init_from=" if cfg.init_from else "the pretrained model "
-        raise HypercolumnsError(f"{prefix}{path} does not fit: {'; '.join(differing)}; choose another model")
+        raise HypercolumnsError(
+            f"{prefix}{path} does not fit this command: {'; '.join(differing)}; choose another model, or change the "
+            f"settings"
+        )
     classifier.load_state_dict(start.classifier.state_dict())
     mean, std = (classifier.get_buffer(name).clone() for name in ("mean", "std"))
-    classifier.set_statistics(mean, std)  # replaces a std of 0, which a file may hold
+    classifier.set_statistics(mean, std)  # replaces standard deviations of 0, which a model file may hold
     return classifier
 
 
 def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule) -> Classifier:
-    """Build a classifier with random weights that standardises hypercolumns by the statistics of training images.
+    """Build a classifier with random weights, which standardises hypercolumns by the statistics of train images.
 
     Args:
         cfg: the config of stage train.
         backbone: the backbone, which computes the hypercolumns.
-        batches: the data module, whose train images are measured.
+        batches: the data module, which gives the train images.
 
     Returns:
-        The classifier. Its mean and standard deviation come from 200 pixels of each of up to 100 images; the pixels
-        are labelled ones if the image has enough of them, else any.
+        The classifier. Its mean and standard deviation come from 200 pixels of each of up to 100 images. The pixels
+        are labelled if the image has 200 labelled pixels; otherwise they may be void.
     """
     extractor = model.extractor(cfg, backbone)
     dataset = batches.dataset("train")

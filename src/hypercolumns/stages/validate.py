@@ -17,7 +17,7 @@ from hypercolumns.settings.inference import quiet_libraries
 
 
 def validate(cfg: DictConfig) -> Path:
-    """Decode all images and masks of all splits, and print and write a report. No network is needed.
+    """Decode all images and masks of all splits, and print and write a report.
 
     Returns:
         The folder of the report.

@@ -14,19 +14,19 @@ from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.store import REPAIR, SampleStore, find_damage
 
-MAX_NAMED = 5
+MAX_NAMED = 5  # damages that the error lists
 
 
 def verify(cfg: DictConfig) -> Path:
-    """Compare every shard of a store with its sidecar.
+    """Compare the files of a store with their hashes, and print the number of samples.
 
-    The store is the one that `samples` names, or the one that stage pretrain would use.
+    The store is the one that `samples` names or, if `samples` is null, the one that stage pretrain would use.
 
     Returns:
         The folder of the store.
 
     Raises:
-        StoreError: if a file is damaged; the message names the first five.
+        StoreError: if files are damaged; the message lists up to five of them.
     """
     check_settings(cfg)
     quiet_libraries()

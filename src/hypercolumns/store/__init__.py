@@ -1,9 +1,9 @@
 """Sampled hypercolumns on disk.
 
 A store is a folder. Each split of the images is divided into shards of consecutive images. A shard is a safetensors
-file with a JSON sidecar, which describes the shard's content and what it was made from. `index.json` lists all shards.
-The sidecar is written after its shard, and the index after all sidecars. A shard without a sidecar therefore counts as
-missing, and a store without an index as unfinished. Complete files are never written again.
+file with a JSON sidecar. The sidecar describes the shard's content, and holds the store's fingerprint. `index.json`
+lists all shards. A sidecar is written after its shard, and the index after all sidecars. A shard without a sidecar
+therefore counts as missing, and a store without an index as unfinished. A complete shard is never written again.
 
 Shapes: N samples, D channels, I images.
 """

@@ -13,15 +13,15 @@ Track = Callable[[Iterable[Shard]], Iterable[Shard]]
 def find_damage(folder: Path, track: Track = iter) -> list[str]:
     """Read every byte of a finished store and list the damage.
 
-    The fingerprint, size and sha256 of every file are compared: those of the sidecars with the index, and those of the
-    shards with the sidecars.
+    The fingerprint, every sidecar and the sha256 of every shard are compared with the index, and the size of every
+    shard with its sidecar.
 
     Args:
         folder: the folder of the store.
-        track: wraps the shards, for example to show the progress.
+        track: a function that wraps an iterable of the shards, for example to show the progress.
 
     Returns:
-        A description of each damage, at most one for each shard; empty for an intact store.
+        A description of each damage, at most one for each shard of the index; an empty list for an intact store.
 
     Raises:
         StoreError: if the folder does not contain a finished store.
@@ -34,16 +34,18 @@ def find_damage(folder: Path, track: Track = iter) -> list[str]:
     }
     listed = {shard.sidecar.name for shard in entries}
     damages = [
-        f"{path.name} is not in {INDEX}" for path in sorted(folder.glob("*-?????.json")) if path.name not in listed
+        f"{path.name} is not listed in {INDEX}"
+        for path in sorted(folder.glob("*-?????.json"))
+        if path.name not in listed
     ]
     if fingerprint_of(folder) != store.fingerprint:
         damages.append(f"{FINGERPRINT} does not agree with {INDEX}")
     for shard in track(list(entries)):
         damage = shard.find_damage(store.fingerprint)
         if damage is None and shard.index_entry() != entries[shard]:
-            damage = f"{shard.sidecar.name} does not agree with the index"
+            damage = f"{shard.sidecar.name} does not agree with {INDEX}"
         if damage is None and file_hash(shard.file) != entries[shard]["sha256"]:
-            damage = f"{shard.file.name} has changed since it was written (its sha256 differs)"
+            damage = f"{shard.file.name} has changed since it was written: its sha256 is not the one in {INDEX}"
         if damage is not None:
             damages.append(damage)
     return damages

@@ -23,7 +23,7 @@ from hypercolumns.store.shard import (
 
 
 def fingerprint_of(folder: Path) -> dict[str, Any] | None:
-    """Read the fingerprint of a store, finished or not; None if the folder has no readable fingerprint."""
+    """Read the fingerprint of a finished or unfinished store; None if the folder has no readable fingerprint."""
     try:
         return read_json(folder / FINGERPRINT)
     except HypercolumnsError:
@@ -36,7 +36,7 @@ class Samples(NamedTuple):
     Attributes:
         features: (N, D) float16 hypercolumns.
         labels: (N,) int64 class indices.
-        coordinates: the normalised coordinates (N,) float32 of the samples' pixels; empty (0,) unless requested.
+        coordinates: the normalised y and x of the samples' pixels, (N,) float32 each; if not requested, (0,) each.
     """
 
     features: Tensor
@@ -52,22 +52,27 @@ class SampleStore:
 
     Attributes:
         folder: the folder of the store.
-        fingerprint: everything that determined the store's content.
-        index_entries: the index's description of each shard, in order, for each split.
+        fingerprint: the record of everything that determined the store's content.
+        index_entries: for each split, the index's description of each shard, in order.
 
     Raises:
-        StoreError: if the store is unfinished, of another format version, or its index is damaged.
+        StoreError: if the folder holds no finished store, or this program does not read the store's format version, or
+            values in the index are damaged.
+        HypercolumnsError: if the index can't be read as JSON.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         path = folder / INDEX
         if not path.is_file():
-            raise StoreError(f"{folder} is not a finished store of samples (it has no {INDEX}); finish or replace it")
+            raise StoreError(
+                f"{folder} is not a finished store of samples (it has no {INDEX}); finish the store or make it again"
+            )
         index = read_json(path)
         if index.get("format") != FORMAT:
             raise StoreError(
-                f"{path} has format {index.get('format')}, but this version reads format {FORMAT}; make the store again"
+                f"{path} has format {index.get('format')}, but this version of the program reads format {FORMAT}; "
+                f"make the store again"
             )
         try:
             self.fingerprint: dict[str, Any] = dict(index["fingerprint"])
@@ -77,17 +82,17 @@ class SampleStore:
             }
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise StoreError(
-                f"{path} is damaged ({error!r}); remove it and finish the store, which writes it again"
+                f"{path} is damaged ({error!r}); remove this file and finish the store, which writes the file again"
             ) from error
 
     def split(self, name: str) -> "Split":
-        """Return a split after checking its files.
+        """Return a split, after checking the existence and size of its files.
 
         Raises:
-            StoreError: if the store has no such split, or if files of its shards are missing or truncated.
+            StoreError: if the store has no such split, or a file of the split is missing or a shard has a wrong size.
         """
         if name not in self._splits:
-            raise StoreError(f"{self.folder / INDEX} lists no {name} split; finish the store with it")
+            raise StoreError(f"{self.folder / INDEX} lists no {name} split; make the store again with this split")
         self._splits[name].check()
         return self._splits[name]
 
@@ -101,18 +106,18 @@ class Split:
     Args:
         folder: the folder of the store.
         name: the name of the split.
-        entries: the index's description of each shard.
+        entries: the index's description of each shard, in order.
         fingerprint: the fingerprint of the store.
 
     Attributes:
         shards: the shards, in order.
         counts: (shards, classes) int64, the number of samples of each class in each shard.
-        bytes: the size of all shards together.
+        bytes: the total size of the shards' files, in bytes.
         channels: D, the number of channels of a hypercolumn.
 
     Raises:
-        ValueError: if an entry contradicts itself or the first entry. An entry with missing or mistyped fields raises
-            other errors, see `SampleStore`.
+        ValueError: if the class counts of an entry do not add up to its rows, or the entries differ in their channels.
+            Missing or mistyped fields raise other errors. `SampleStore` turns all of them into a StoreError.
     """
 
     def __init__(self, folder: Path, name: str, entries: Sequence[dict[str, Any]], fingerprint: Fingerprint) -> None:
@@ -124,13 +129,13 @@ class Split:
         self.channels = int(entries[0]["channels"])
         for entry in entries:
             if entry["rows"] != sum(entry["samples_per_class"]) or entry["channels"] != self.channels:
-                raise ValueError(f"inconsistent rows or channels of {entry['shard']}")
+                raise ValueError(f"the rows or channels of {entry['shard']} are inconsistent")
         self._index_entries, self._fingerprint = entries, fingerprint
         self._starts = torch.tensor([0, *(int(entry["rows"]) for entry in entries)]).cumsum(0)
         self._maps: dict[int, dict[str, Tensor]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the memory maps, because pickling would copy their content."""
+        """Return the state to pickle, without the memory maps: pickling would copy their content."""
         return self.__dict__ | {"_maps": {}}
 
     def __len__(self) -> int:
@@ -149,17 +154,17 @@ class Split:
         """Check that every shard and sidecar exists, and that each shard has the size given in the index.
 
         Raises:
-            StoreError: if a file is missing or has another size.
+            StoreError: if a file is missing, or a shard does not have this size.
         """
         for shard, entry in zip(self.shards, self._index_entries, strict=True):
             if not shard.sidecar.is_file():
-                raise StoreError(f"{shard.sidecar} is missing; {REPAIR}")
+                raise StoreError(f"{shard.sidecar} is missing; write the store again, which makes this shard again")
             size = shard.file.stat().st_size if shard.file.is_file() else 0
             if size != entry["bytes"]:
-                raise StoreError(f"{shard.file} has {size} bytes, not {entry['bytes']}; {REPAIR}")
+                raise StoreError(f"{shard.file} has {size} bytes, not the {entry['bytes']} listed in {INDEX}; {REPAIR}")
 
     def start(self, number: int) -> int:
-        """Return the first row of a shard."""
+        """Return the row number of a shard's first sample."""
         return int(self._starts[number])
 
     def tensors(self, number: int) -> dict[str, Tensor]:
@@ -185,7 +190,7 @@ class Split:
 
         Args:
             rows: (N,) int64 row numbers, in any order.
-            with_coordinates: compute the samples' normalised coordinates too.
+            with_coordinates: whether to compute the normalised coordinates of the samples' pixels, too.
 
         Returns:
             The samples, in the order of `rows`.
@@ -219,7 +224,7 @@ class Split:
         return Samples(features, labels.long(), PixelCoordinates(*torch.cat(centres).unbind(1)))
 
     def origins(self, rows: Tensor) -> list[tuple[str, int, int]]:
-        """Look up where the samples (N,) were taken: the image's id, the pixel's row and its column."""
+        """Look up the origin of the samples with row numbers (N,): the image id, pixel row and pixel column of each."""
         ids = functools.cache(lambda number: self._ids(number))
         origins = []
         numbers = torch.searchsorted(self._starts, rows, right=True) - 1
@@ -234,7 +239,7 @@ class Split:
         return self._images_of(number, slice(None)).bincount(minlength=len(self.tensors(number)["sizes"]))
 
     def _images_of(self, number: int, rows: Tensor | slice) -> Tensor:
-        """Look up the images of a shard's rows, as numbers (N,) int64 within the shard."""
+        """Look up the image of each given row of a shard: its number within the shard, (N,) int64."""
         tensors = self.tensors(number)
         images = tensors["images"][rows].long()
         if ((images < 0) | (images >= len(tensors["sizes"]))).any():
@@ -242,7 +247,7 @@ class Split:
         return images
 
     def _ids(self, number: int) -> list[str]:
-        """Read the ids of a shard's images."""
+        """Read the ids of a shard's images, in order."""
         ids, images = self.shards[number].ids(), len(self.tensors(number)["sizes"])
         if len(ids) != images:
             sidecar = self.shards[number].sidecar
@@ -259,7 +264,7 @@ class Split:
         return mean, (squares / len(self) - mean.square()).clamp(min=0).sqrt()
 
     def images(self) -> Iterator[ImageSamples]:
-        """Yield the samples of one image after another."""
+        """Yield the samples of each image, in the order of the store."""
         for number in range(len(self.shards)):
             tensors, ids = self.tensors(number), self._ids(number)
             for image, (id, size) in enumerate(zip(ids, tensors["sizes"].tolist(), strict=True)):

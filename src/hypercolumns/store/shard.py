@@ -15,10 +15,10 @@ from hypercolumns.io.tensors import save_tensors
 
 INDEX = "index.json"
 FINGERPRINT = "fingerprint.json"
-FORMAT = 1
-REPAIR = "remove the shard and its sidecar (.json) and write the store again, which makes only the missing shards"
+FORMAT = 1  # version of the store's format
+REPAIR = "remove the shard and its sidecar (.json), and write the store again: only missing shards are made"
 Fingerprint = Mapping[str, Any]
-ARRAYS = {  # tensor of the safetensors file -> dtype
+ARRAYS = {  # tensor in the safetensors file -> dtype
     "features": torch.float16,
     "labels": torch.uint8,
     "images": torch.int32,
@@ -27,7 +27,7 @@ ARRAYS = {  # tensor of the safetensors file -> dtype
     "sums": torch.float64,
     "squares": torch.float64,
 }
-SIDECAR = {  # field of the JSON file -> type
+SIDECAR = {  # field of the sidecar -> type
     "shard": str,
     "rows": int,
     "channels": int,
@@ -45,7 +45,7 @@ class ImageSamples(NamedTuple):
 
     Attributes:
         id: the image's id.
-        size: (height, width) of the image to which the positions refer, in pixels.
+        size: (height, width) of the image after any resizing, in pixels. The positions refer to this size.
         positions: (N, 2) integers, the row and column of each sample's pixel.
         labels: (N,) integers, the class indices.
         features: (N, D) hypercolumns.
@@ -60,7 +60,7 @@ class ImageSamples(NamedTuple):
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard of a store. The shard's files need not exist.
+    """A shard of a store. Its files need not exist yet.
 
     Attributes:
         folder: the folder of the store.
@@ -74,12 +74,12 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """The name of the files, without suffix."""
+        """The name of the shard's files without suffix, such as `train-00003`."""
         return f"{self.split}-{self.number:05d}"
 
     @property
     def file(self) -> Path:
-        """The safetensors file."""
+        """The safetensors file, which holds the samples of the shard."""
         return self.folder / f"{self.name}.safetensors"
 
     @property
@@ -89,11 +89,11 @@ class Shard:
 
     @property
     def lock(self) -> Path:
-        """The lock file, locked by the process that writes the shard."""
+        """The lock file. The process that writes the shard holds its lock."""
         return self.folder / f".{self.name}.lock"
 
     def write(self, images: Sequence[ImageSamples], fingerprint: Fingerprint) -> None:
-        """Write the shard with the samples of the images, in order, and then the sidecar."""
+        """Write the samples of the images, in order, to the safetensors file, and then write the sidecar."""
         features = torch.cat([image.features.half() for image in images])
         labels = torch.cat([image.labels for image in images]).to(torch.uint8)
         counts = torch.tensor([len(image.labels) for image in images])
@@ -129,7 +129,8 @@ class Shard:
         Returns:
             `features` (N, D) float16; `labels` (N,) uint8; `images` (N,) int32, the number of each sample's image
             within the shard; `positions` (N, 2) int32, rows and columns; `sizes` (I, 2) int32, heights and widths of
-            the images; `sums` and `squares` (D,) float64, the sums of the features and of their squares.
+            the images; `sums` and `squares` (D,) float64, the sums of the features and of their squares over the
+            shard.
 
         Raises:
             StoreError: if the file can't be read, is damaged, or belongs to another store or shard.
@@ -137,23 +138,23 @@ class Shard:
         try:
             with safe_open(self.file, framework="pt") as file:
                 if file.metadata() != self._header(fingerprint):
-                    raise StoreError(f"{self.file} belongs to another store or is another shard; {REPAIR}")
+                    raise StoreError(f"{self.file} belongs to another store or another shard; {REPAIR}")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
             raise StoreError(f"{self.file} can't be read ({error}); {REPAIR}") from error
         if not _is_shard(tensors):
-            raise self.damage_error("its arrays are not those of a shard")
+            raise self.damage_error("its tensors do not have the names, types and shapes of a shard")
         return tensors
 
     def damage_error(self, damage: str) -> StoreError:
-        """Make the error for invalid content of the shard."""
+        """Make the error for invalid content of the shard, which `damage` describes."""
         return StoreError(f"{self.file} is damaged ({damage}); {REPAIR}")
 
     def ids(self) -> list[str]:
         """Read the ids of the images, in order, from the sidecar.
 
         Raises:
-            StoreError: if the sidecar does not contain them.
+            StoreError: if the sidecar does not contain the ids.
         """
         images = read_json(self.sidecar).get("images")
         if not isinstance(images, list) or not all(isinstance(id, str) for id in images):
@@ -161,7 +162,7 @@ class Shard:
         return images
 
     def find_damage(self, fingerprint: Fingerprint) -> str | None:
-        """Describe what is wrong with the shard, without reading the samples; None if nothing is wrong."""
+        """Describe what is wrong with the shard; None if nothing is wrong. The samples are not read."""
         if not self.sidecar.is_file():
             return f"{self.sidecar.name} is missing"
         try:
@@ -169,7 +170,7 @@ class Shard:
         except HypercolumnsError:
             return f"{self.sidecar.name} can't be read"
         if not all(isinstance(sidecar.get(name), kind) for name, kind in SIDECAR.items()):
-            return f"{self.sidecar.name} lacks some of {', '.join(SIDECAR)}"
+            return f"{self.sidecar.name} lacks one of the fields {', '.join(SIDECAR)}, or one has a wrong type"
         if sidecar["shard"] != self.name:
             return f"{self.sidecar.name} is the sidecar of {sidecar['shard']}"
         if sidecar["fingerprint"] != fingerprint:
@@ -177,10 +178,14 @@ class Shard:
         if not self.file.is_file():
             return f"{self.file.name} is missing"
         size = self.file.stat().st_size
-        return None if size == sidecar["bytes"] else f"{self.file.name} has {size} bytes, not {sidecar['bytes']}"
+        return (
+            None
+            if size == sidecar["bytes"]
+            else f"{self.file.name} has {size} bytes, not the {sidecar['bytes']} listed in its sidecar"
+        )
 
     def index_entry(self) -> dict[str, Any]:
-        """Make the index's description: the sidecar's hash, and its fields except the images and the fingerprint."""
+        """Describe the shard for the index: the sidecar's fields except `images` and `fingerprint`, and its sha256."""
         sidecar = read_json(self.sidecar)
         fields = {name: value for name, value in sidecar.items() if name not in ("images", "fingerprint")}
         return fields | {"sidecar_sha256": file_hash(self.sidecar)}

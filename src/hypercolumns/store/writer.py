@@ -1,4 +1,4 @@
-"""The writer of stores, which may run in several processes and resume after a kill."""
+"""The writer of stores. Several processes may write one store together, and a restarted process continues its work."""
 
 import json
 import math
@@ -14,9 +14,10 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, release_lock, remove, remove_temporaries, write_json
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, ImageSamples, Shard
 
+# files that `StoreWriter.clear` removes
 OWN_FILE = re.compile(r"\.?(index|fingerprint|\w+-\d{5})\.(safetensors|json|lock|.*\.tmp)")
-MIN_SHARD_IMAGES = 32  # images in a shard, or more in large splits; a killed process loses at most one shard
-MAX_SHARDS = 8192  # shards of a split, to limit the files in a folder and the memory maps of a process
+MIN_SHARD_IMAGES = 32  # images per shard, or more in very large splits; a killed process loses at most one shard
+MAX_SHARDS = 8192  # per split; limits the number of files in a folder and of memory maps in a process
 
 
 class StoreInUseError(HypercolumnsError):
@@ -26,26 +27,28 @@ class StoreInUseError(HypercolumnsError):
 class StoreWriter:
     """Writer of a store's missing shards, alone or together with other processes.
 
-    The number of images in a split determines the images of each shard, and the fingerprint determines the content. It
-    therefore does not matter which process makes a shard. Processes share the work by locks. The operating system
-    releases a lock when its process ends.
+    The number of images in a split determines which of them belong to each shard, and the fingerprint determines the
+    content of the shards. It therefore does not matter which process makes a shard. Processes share the work by locks.
+    When a process ends, the operating system releases its locks.
 
         with StoreWriter(folder, fingerprint, {"train": 367, "val": 101}) as writer:
             while writer.missing("train"):
                 for shard in writer.claims("train"):
                     writer.write(shard, samples_of(writer.images(shard)))
-            ...
+            ...  # the same for "val"
             writer.write_index()
 
     Args:
-        folder: the folder of the store, which need not exist.
+        folder: the folder of the store. It is made if it does not exist.
         fingerprint: everything that determines the store's content, as values that JSON can represent.
         images: the number of images in each split.
     """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any], images: Mapping[str, int]) -> None:
         self.folder = folder
-        self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))  # JSON turns tuples into lists
+        self.fingerprint: dict[str, Any] = json.loads(
+            json.dumps(fingerprint)
+        )  # as read back from JSON, which turns tuples into lists
         self._images: dict[Shard, range] = {}
         for split, count in images.items():
             each = max(MIN_SHARD_IMAGES, math.ceil(count / MAX_SHARDS))
@@ -56,7 +59,7 @@ class StoreWriter:
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
-        """Return the writer, which has claimed no shard yet."""
+        """Return the writer itself."""
         return self
 
     def __exit__(
@@ -67,17 +70,18 @@ class StoreWriter:
             lock.release()
 
     def images(self, shard: Shard) -> range:
-        """Return the images of a shard, as numbers within the split."""
+        """Return the numbers of a shard's images within the split, from 0."""
         return self._images[shard]
 
     def missing(self, split: str) -> list[Shard]:
-        """List the shards of the split that are not complete."""
+        """List the shards of a split that no process has completed yet."""
         return [shard for shard in self._images if shard.split == split and not self._is_complete(shard)]
 
     def claims(self, split: str) -> Iterator[Shard]:
-        """Yield the missing shards that no other process is making.
+        """Claim and yield the missing shards that no other process is making, one after another.
 
-        A shard is locked just before it is yielded; from then on no other process can claim it.
+        Each shard is locked just before it is yielded. No other process can claim it until `write` has written it, or
+        the `with` block ends.
         """
         self._write_if_changed(FINGERPRINT, self.fingerprint)
         for shard in self.missing(split):
@@ -87,7 +91,7 @@ class StoreWriter:
             except Timeout:
                 continue
             self._locks[shard] = lock
-            if self._is_complete(shard):  # another process has completed it since `missing` looked
+            if self._is_complete(shard):  # another process has completed the shard in the meantime
                 self._release(shard)
                 continue
             remove_temporaries(shard.file, shard.sidecar)
@@ -109,15 +113,17 @@ class StoreWriter:
             splits.setdefault(shard.split, []).append(shard.index_entry())
         for split, entries in splits.items():
             if not sum(entry["rows"] for entry in entries):
-                raise HypercolumnsError(f"no samples of the {split} split: all pixels of its masks are void (255)")
+                raise HypercolumnsError(
+                    f"no samples of the {split} split: all pixels of its masks are void (255); label some of them"
+                )
         index = {"format": FORMAT, "fingerprint": self.fingerprint, "splits": splits}
         self._write_if_changed(FINGERPRINT, self.fingerprint)
         self._write_if_changed(INDEX, index)
 
     def clear(self) -> None:
-        """Remove the files of the store in the folder, whatever its fingerprint; other files stay.
+        """Remove all files of a store from the folder, whatever the store's fingerprint. Other files stay.
 
-        A process that is between two shards goes unnoticed. It makes the removed shards again.
+        A process that is between two shards holds no lock and goes unnoticed. It continues to write shards.
 
         Raises:
             StoreInUseError: if another process is making a shard.
@@ -127,8 +133,10 @@ class StoreWriter:
                 with FileLock(lock, blocking=False):
                     pass
             except Timeout:
-                raise StoreInUseError(f"another process is writing to {self.folder}; wait for it or stop it") from None
-        # Written first: if the removal is interrupted, the folder holds this store, unfinished.
+                raise StoreInUseError(
+                    f"another process is writing to {self.folder}; wait until it ends, or stop it"
+                ) from None
+        # The fingerprint is written first: if the removal is interrupted, the folder holds this store, unfinished.
         write_json(self.folder / FINGERPRINT, self.fingerprint)
         (self.folder / INDEX).unlink(missing_ok=True)
         for path in self.folder.iterdir():
@@ -146,7 +154,7 @@ class StoreWriter:
         release_lock(self._locks.pop(shard))
 
     def _write_if_changed(self, name: str, value: object) -> None:
-        """Write a JSON file unless it already holds the value. All processes write the same value."""
+        """Write a JSON file unless it already holds the value, which is the same in all processes."""
         path = self.folder / name
         try:
             is_written = read_json(path) == value

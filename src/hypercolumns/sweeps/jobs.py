@@ -1,8 +1,8 @@
-"""The jobs of a sweep (`python train.py -m`): each runs the stages that make its input, if missing, and then its own.
+"""The jobs of a sweep (`python train.py -m`). A job first runs the stages that make its input, if the input is missing.
 
     <runs>/sweeps/<name>/jobs/<number>.json   the record of a job, written by the process that ran the job
 
-The record of a failed job gives the reason. The other jobs continue.
+If a job fails, its record gives the reason, and the sweep continues with the next job.
 """
 
 import shlex
@@ -39,14 +39,14 @@ class JobRecord(NamedTuple):
         number: the number of the job in its sweep, from 0.
         overrides: the settings of the job, as on the command line.
         status: `done`, `pruned` or `failed`.
-        reason: why the job is not done, in one line; None if it is done.
-        miou: the mIoU on the val images; None if no images were scored, as for the other metrics.
-        interval: the ends [low, high] of the interval of `miou`.
-        level: the level of the interval, such as 0.95.
-        boundary_miou: the mIoU near true boundaries.
-        seconds: the time that all epochs took, including those before an interruption.
-        folder: the folder of the run, or of the store in stage extract; None if the job is not done.
-        model: the path of the model; None if there is none.
+        reason: why the job failed or was pruned, in one line; None if the job is done.
+        miou: the mIoU on the scored images; None if no images were scored.
+        interval: the ends [low, high] of the interval of `miou`; None if there is no interval.
+        level: the confidence level of the interval, such as 0.95; None if there is no interval.
+        boundary_miou: the mIoU near true boundaries; None if no images were scored.
+        seconds: the time that all epochs took, including epochs before an interruption; None without training.
+        folder: the folder of the run or, in stage extract, of the store; None if the job is not done.
+        model: the path of the model that the job trained; None if it trained none.
     """
 
     number: int
@@ -62,7 +62,7 @@ class JobRecord(NamedTuple):
     model: str | None = None
 
     def settings(self) -> dict[str, str]:
-        """Return the values of the settings by name, as text."""
+        """Return the values in `overrides` as text, by the name of the setting."""
         split = (override.lstrip("+").partition("=") for override in self.overrides)
         return {name: value for name, _, value in split}
 
@@ -78,7 +78,7 @@ def read_records(sweep: Path) -> list[JobRecord]:
 
 
 def read_record(sweep: Path, number: int) -> JobRecord | None:
-    """Read the record of a job; None if there is none."""
+    """Read the record of a job; return None if the job has no record."""
     path = _jobs(sweep) / f"{number}.json"
     return JobRecord(**read_json(path)) if path.is_file() else None
 
@@ -94,7 +94,7 @@ def _jobs(sweep: Path) -> Path:
 
 
 def run_job(cfg: DictConfig, run: Stages) -> Any:
-    """Run the stage of a job and write the record; returns the result of the stage, or None if it did not finish."""
+    """Run a job and write its record. Return the result of the stage, or None if the job failed or was pruned."""
     job = HydraConfig.get()
     sweep, number, overrides = Path(job.sweep.dir), int(job.job.num), list(job.overrides.task)
     console.print(f"job {number}: {shlex.join(overrides)}", markup=False)
@@ -107,7 +107,7 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
         status, reason = PRUNED, str(pruned)
     except Exception as error:
         status, reason = FAILED, error_line(error)
-        if reason is None:  # an error that the user can't mend, that is, a bug
+        if reason is None:  # `error_line` knows no error of this kind, so it is a bug
             traceback.print_exc()
             reason = traceback.format_exception_only(error)[-1].strip()
         print(f"job {number} failed: {reason}", file=sys.stderr)
@@ -116,10 +116,10 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
 
 
 def run_with_input(cfg: DictConfig, run: Stages) -> Any:
-    """Run a stage, after the stages that make its input, with the same settings, if the input is missing.
+    """Run a stage. If its input is missing, first run the stage that makes the input, with the same settings.
 
     Raises:
-        MissingInputError: if the input is still missing after the stage that makes it has run.
+        MissingInputError: if the input is still missing after that stage has run.
     """
     attempted: set[str] = set()
     while True:
@@ -133,7 +133,7 @@ def run_with_input(cfg: DictConfig, run: Stages) -> Any:
 
 
 def figures(result: Any) -> dict[str, Any]:
-    """Return the fields of a record that describe the result of a stage: a run or a folder; {} for None."""
+    """Return the fields of a `JobRecord` that describe a stage's result, which is a run or a folder; {} for None."""
     if not isinstance(result, Run):
         return {"folder": str(result)} if isinstance(result, Path) else {}
     metrics = read_json(result.metrics)
@@ -155,7 +155,7 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Check that a job of a sweep runs in one process.
 
     Raises:
-        HypercolumnsError: if the settings ask for several; the message gives the command to use instead.
+        HypercolumnsError: if the settings ask for several processes; the message says what to run instead.
     """
     quiet_libraries()
     where = machine(cfg)
@@ -165,14 +165,17 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
         instead = one_by_one(overrides)
         nodes = where.num_nodes or 1
         raise HypercolumnsError(
-            f"-m runs each job in one process, and trainer.devices={where.devices}"
+            f"-m runs each job in one process, but trainer.devices={where.devices}"
             f"{f' trainer.num_nodes={nodes}' if nodes != 1 else ''} asks for {count}; "
             f"give trainer=default trainer.devices=1{f', or run the jobs without -m: {instead}' if instead else ''}"
         )
 
 
 def one_by_one(overrides: Sequence[str]) -> str | None:
-    """Write a sweep as nested shell loops over its values; None if the values can't be listed."""
+    """Return a sweep as a shell command with nested loops over the values.
+
+    Return None if the values can't be listed, as those of an interval.
+    """
     loops: list[str] = []
     settings = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):

@@ -1,4 +1,4 @@
-"""Means over the jobs of a sweep that repeat one another with another fold of the data or another seed."""
+"""Means over jobs of a sweep that differ only in the seed or in the group of images to validate on."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 from hypercolumns.sweeps.jobs import JobRecord
 
-REPEATED_SETTINGS = ("data.val_group", "seed")  # the settings in which repetitions differ
+REPEATED_SETTINGS = ("data.val_group", "seed")  # jobs that differ only in these settings repeat one another
 
 
 class RepeatedMean(NamedTuple):
     """The mean mIoU of jobs that agree in all settings except `REPEATED_SETTINGS`.
 
     Attributes:
-        settings: the settings of the first of these jobs.
+        settings: the settings of the first of these jobs, by name.
         miou: the mean over the jobs that have an mIoU.
-        deviation: the sample standard deviation (with n - 1) of these mIoUs.
+        deviation: the sample standard deviation (with n - 1) of the mIoU over these jobs.
         done: the number of jobs that have an mIoU.
         jobs: the number of jobs.
     """
@@ -28,7 +28,7 @@ class RepeatedMean(NamedTuple):
 
 
 def repeated_means(records: Sequence[JobRecord]) -> list[RepeatedMean]:
-    """Group the jobs that repeat one another, and average each group with at least two mIoUs; best first."""
+    """Return the mean of each set of jobs that repeat one another, if at least two have an mIoU; best mean first."""
     kinds: dict[frozenset[tuple[str, str]], list[JobRecord]] = {}
     for record in records:
         others = {name: value for name, value in record.settings().items() if name not in REPEATED_SETTINGS}

@@ -4,8 +4,9 @@
     <runs>/sweeps/<name>/<number>.lock    locked while a process runs the trial of that number
     <runs>/sweeps/<name>/jobs/            the records of the jobs, see `sweeps.jobs`
 
-Each process runs one job at a time, and several processes may share a search. A trial was interrupted if Optuna lists
-it as running but its lock is free. Its settings are then tried again, and its run continues from its checkpoint.
+Optuna calls a job a trial. Each process runs one job at a time, and several processes may share a search. If Optuna
+lists a trial as running but the lock of the trial is free, the trial was interrupted. Its settings are tried again in a
+new trial, which continues the same run from its checkpoint.
 """
 
 import importlib
@@ -29,16 +30,16 @@ from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.sweeps.jobs import DONE, FAILED, PRUNED, JobRecord, clear_records, read_record
 
 Launch = Callable[[list[str], int], object]  # runs a job, given its overrides and its number
-POLL_SECONDS = 1.0  # between checks of the trials that other processes run
+POLL_SECONDS = 1.0  # time between two checks whether trials of other processes have ended
 EXAMPLE = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))' classifier.hidden=256,512"
 
 
 def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> None:
-    """Run trials until `search.trials` are finished, including those of earlier commands and other processes.
+    """Run trials until `search.trials` trials are finished. Trials of earlier commands and other processes count.
 
     Args:
         cfg: the config of the command.
-        overrides: the overrides on the command line, fixed ones and those to choose from.
+        overrides: the overrides on the command line: fixed values, and sweeps for Optuna to choose values from.
         launch: runs a job, given its overrides and its number.
 
     Raises:
@@ -61,7 +62,7 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     while trials.missing():
         trial = trials.begin()
-        if trial is None:  # other processes run the last ones
+        if trial is None:  # other processes run the last trials
             time.sleep(POLL_SECONDS)
             continue
         job = [*fixed, *(f"{name}={value}" for name, value in trial.params.items())]
@@ -78,7 +79,7 @@ class Trials:
 
     Args:
         cfg: the config of the command.
-        space: the distribution from which Optuna chooses each setting, by name.
+        space: the distribution from which Optuna chooses values, by the name of the setting.
     """
 
     def __init__(self, cfg: DictConfig, space: dict[str, Any]) -> None:
@@ -93,11 +94,11 @@ class Trials:
                 clear_records(self.folder)
 
     def missing(self) -> int:
-        """Return how many trials are not finished yet."""
+        """Return how many of the `search.trials` trials are not finished yet."""
         return int(self.cfg.search.trials) - sum(map(self._counts, self.study.trials))
 
     def begin(self) -> Any:
-        """Start the next trial in this process; returns None if other processes run all that are missing."""
+        """Start a trial, lock it and return it; return None if other processes already run all missing trials."""
         with self._choosing:
             running = self._running_elsewhere()
             if self.missing() <= running:
@@ -111,10 +112,10 @@ class Trials:
         return trial
 
     def end(self, number: int) -> None:
-        """Report the record of a job to the study, and release the trial.
+        """Report the record of a trial's job to the study, and release the lock of the trial.
 
         Raises:
-            HypercolumnsError: if the job left no record, or its record has no mIoU.
+            HypercolumnsError: if the job left no record, or is done without an mIoU.
         """
         record = read_record(self.folder, number)
         if record is None:
@@ -127,7 +128,7 @@ class Trials:
             )
 
     def judge(self, trial: Any) -> Callable[[int, float], bool]:
-        """Return a function that reports a metric of an epoch and returns whether to stop the trial."""
+        """Return a function that reports an epoch and its metric to Optuna, and returns whether to stop the trial."""
 
         def judge(epoch: int, metric: float) -> bool:
             trial.report(metric, epoch)
@@ -155,9 +156,9 @@ class Trials:
             except Timeout:
                 count += 1
                 continue
-            if self.study.trials[trial.number].state == state.RUNNING:  # it has not ended since
+            if self.study.trials[trial.number].state == state.RUNNING:  # it has not ended since it was listed
                 record = read_record(self.folder, trial.number)
-                if record is not None:  # its process was interrupted after the job ended
+                if record is not None:  # the process was interrupted between the end of the job and `end`
                     self._tell(record)
                 else:
                     self.study.tell(trial.number, state=state.FAIL)
@@ -167,7 +168,7 @@ class Trials:
         return count
 
     def _counts(self, trial: Any) -> bool:
-        """Return whether a trial counts as finished: its job left a record, so it was not interrupted."""
+        """Return whether a trial counts as finished. An interrupted trial does not: its job left no record."""
         return trial.state.is_finished() and read_record(self.folder, trial.number) is not None
 
     def _lock(self, number: int) -> FileLock:
@@ -187,15 +188,15 @@ class Trials:
                 direction="maximize",
                 pruner=pruner,
             )
-        except Exception as error:  # SQLAlchemy and the database drivers raise many kinds
+        except Exception as error:  # SQLAlchemy and the database drivers raise many kinds of errors
             raise HypercolumnsError(f"search.storage={url} can't be used ({' '.join(str(error).split())})") from error
 
 
 def distributions(overrides: Sequence[Override]) -> dict[str, Any]:
-    """Return the distribution from which Optuna chooses each setting, by name.
+    """Return the distribution from which Optuna chooses values, by the name of the setting.
 
     Raises:
-        HypercolumnsError: if no override is a sweep, or an override has no values to choose from.
+        HypercolumnsError: if no override is a sweep, or Optuna can't choose from the values of a sweep.
     """
     optuna = _optuna()
     sweeps = [override for override in overrides if override.is_sweep_override()]
@@ -206,7 +207,9 @@ def distributions(overrides: Sequence[Override]) -> dict[str, Any]:
         try:
             space[override.get_key_element()] = _distribution(optuna.distributions, override)
         except ValueError as error:
-            raise HypercolumnsError(f"{override.input_line}: there is nothing to choose from ({error})") from error
+            raise HypercolumnsError(
+                f"{override.input_line}: Optuna can't choose from these values ({error}); give others, {EXAMPLE}"
+            ) from error
     return space
 
 
@@ -217,9 +220,9 @@ def _distribution(of: Any, override: Override) -> Any:
     if isinstance(value, RangeSweep):
         steps = list(value.range())
         if not steps:
-            raise ValueError("it has no values")
+            raise ValueError("the range is empty")
         if "log" in value.tags:
-            raise ValueError("a range has no logarithmic scale, only an interval has")
+            raise ValueError("only an interval can have a logarithmic scale, not a range")
         kind = of.IntDistribution if all(isinstance(step, int) for step in steps) else of.FloatDistribution
         return kind(min(steps), max(steps), step=abs(value.step))
     assert isinstance(value, IntervalSweep)
@@ -228,7 +231,10 @@ def _distribution(of: Any, override: Override) -> Any:
 
 
 def examples(overrides: Sequence[Override]) -> list[list[str]]:
-    """List jobs that cover every value of a choice and both ends of an interval, to compose them before the search."""
+    """Return the overrides of jobs with which the settings can be checked before a search.
+
+    The jobs cover every value of a choice, and both ends of an interval.
+    """
     sweeps = {override.get_key_element(): _values(override) for override in overrides if override.is_sweep_override()}
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     first = {name: values[0] for name, values in sweeps.items()}

@@ -27,19 +27,19 @@ ORDER = (DONE, "pruned", FAILED)
 
 
 class SweepTable(Callback):
-    """A Hydra callback that checks a sweep before its first job and shows its table after the last.
+    """A Hydra callback that checks a sweep before its first job and shows the table of all jobs after the last job.
 
     The command ends with exit code 1 if a job failed.
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Refuse settings for several processes; a launcher for other machines leaves this check to each job."""
+        """Refuse settings for several processes. With a launcher for other machines, each job checks this there."""
         with exit_on_error():
             if "basic_launcher" in config.hydra.launcher._target_:
                 refuse_several_processes(config, list(config.hydra.overrides.task))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Print and write the table."""
+        """Print and write the table of all jobs; exit with code 1 if a job failed."""
         with exit_on_error():
             records = rank_jobs(read_records(Path(config.hydra.sweep.dir)))
             show_sweep(records, Path(config.hydra.sweep.dir))
@@ -49,7 +49,7 @@ class SweepTable(Callback):
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Let an error end the program, as Hydra would turn it into a warning."""
+    """End the program at an error that the user can fix. Hydra would otherwise turn the error into a warning."""
     try:
         yield
     except Exception as error:
@@ -58,7 +58,7 @@ def exit_on_error() -> Iterator[None]:
 
 
 def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
-    """Sort jobs by mIoU, best first, then those without an mIoU, then pruned, then failed ones."""
+    """Sort jobs: first those that are done, by mIoU (best first, None last), then pruned jobs, then failed jobs."""
 
     def rank(record: JobRecord) -> tuple[int, float, int]:
         return ORDER.index(record.status), 1.0 if record.miou is None else -record.miou, record.number
@@ -67,7 +67,7 @@ def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
 
 
 def differing_settings(records: Sequence[JobRecord]) -> list[dict[str, str]]:
-    """Return, for each job, the settings in which the jobs differ."""
+    """Return, for each job, the values of the settings in which the jobs differ; "" if a job does not set one."""
     return _differing([record.settings() for record in records])
 
 
@@ -97,9 +97,9 @@ def show_sweep(records: Sequence[JobRecord], sweep: Path) -> None:
 
 
 def _print(records: Sequence[JobRecord]) -> None:
-    """Print the table, and below it the reasons of jobs that are not done.
+    """Print the table, and below it why jobs failed or were pruned.
 
-    Less important columns are left out if the terminal is too narrow.
+    If the terminal is too narrow, less important columns are left out.
     """
     header, *rows = cells(records, reasons=False)
     shown = list(range(len(header)))
@@ -122,11 +122,15 @@ def _print(records: Sequence[JobRecord]) -> None:
 
 
 def cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]:
-    """Return the table with short names and numbers: a header, then a row for each record.
+    """Return the cells of the table, with short names and numbers.
 
     Args:
         records: the ranked records.
-        reasons: whether the last column gives the reason of jobs that are not done.
+        reasons: whether the last column gives the status and the reason of a failed or pruned job; if not, it gives
+            only the status.
+
+    Returns:
+        A header, then a row for each record.
     """
     differing = differing_settings(records)
     names = list(differing[0]) if differing else []
@@ -144,7 +148,7 @@ def cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]
 
 
 def _mean_cells(means: Sequence[RepeatedMean]) -> list[list[str]]:
-    """Return the table of means: a header, then a row for each mean; [] if there are none."""
+    """Return the cells of the table of means: a header, then a row for each mean; [] without means."""
     differing = _differing(
         [{name: mean.settings[name] for name in mean.settings if name not in REPEATED_SETTINGS} for mean in means]
     )
@@ -175,7 +179,7 @@ def _width(table: Table) -> int:
 
 
 def _print_whole(table: Table) -> None:
-    """Print a table at its full width; a narrow terminal folds its lines, but no number is cut off."""
+    """Print a table at its full width. A narrow terminal wraps the lines, but no number is cut off."""
     table.width = _width(table)
     console.print(table, soft_wrap=True)
 
@@ -187,7 +191,7 @@ def _result(record: JobRecord) -> str:
 
 
 def _short_name(names: Sequence[str]) -> Any:
-    """Return a function that shortens the name of a setting to its last part, if no other name ends with it."""
+    """Return a function that shortens a name of `names` to its last part, unless another name ends with this part."""
     last = [name.rpartition(".")[2] for name in names]
     return lambda name: short if last.count(short := name.rpartition(".")[2]) == 1 else name
 

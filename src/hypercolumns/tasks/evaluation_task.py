@@ -1,4 +1,4 @@
-"""Score the predictions of images, one image at a time."""
+"""The task that scores predictions: it counts the pixels of each image by true and predicted class."""
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
@@ -10,14 +10,15 @@ from hypercolumns.tasks.segmentation import ImageBatch
 
 
 class EvaluationTask(pl.LightningModule):
-    """Predict batches of images and collect a confusion matrix per image in `counts`.
+    """Predict images, and collect the confusion matrices of each image in `counts`.
 
-    A batch is (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
+    A batch is (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)). To score masks that were predicted
+    before, give them (B, H, W) instead of the images, and `nn.Identity` as the labeller.
 
     Args:
-        labeller: maps images (B, 3, H, W) to class indices (B, H, W).
+        labeller: maps the images to class indices (B, H, W).
         classes: the number of classes.
-        boundary_width: the width of the band along true boundaries, in pixels.
+        boundary_width: how far from a true boundary a pixel still counts as near it, in pixels.
     """
 
     def __init__(self, labeller: nn.Module, classes: int, boundary_width: int) -> None:
@@ -26,19 +27,19 @@ class EvaluationTask(pl.LightningModule):
         self.counts: list[ImageConfusion] = []
 
     def test_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Count the pixels of each image in a batch."""
+        """Add the confusion matrices of each image of a batch to `counts`."""
         images, masks, ids, _ = batch
         for id, labels, mask in zip(ids, self.labeller(images), masks, strict=True):
             self.counts.append(count_image(id, labels, mask, self.classes, self.boundary_width))
 
 
 class LabelPredictor(nn.Module):
-    """Predict class indices of images with a segmenter and test-time augmentation."""
+    """Predict the class indices of images with a segmenter and test-time augmentation."""
 
     def __init__(self, segmenter: Segmenter, tta: TestTimeAugmentation) -> None:
         super().__init__()
         self.segmenter, self.tta = segmenter, tta
 
     def forward(self, images: Tensor) -> Tensor:
-        """Predict the classes (B, H, W) uint8 of images (B, 3, H, W)."""
+        """Predict the class indices (B, H, W) uint8 of images (B, 3, H, W)."""
         return self.segmenter.labels(images, tta=self.tta)

@@ -1,4 +1,4 @@
-"""Helpers shared by the tasks: optimiser and schedule, a step index per rank, and logging of per-class metrics."""
+"""Helpers of the training tasks: optimiser with schedule, step indices for seeds, and logging of per-class metrics."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from hypercolumns.tasks.param_groups import ParamGroup
 from hypercolumns.tasks.schedules import SchedulerFactory
 
-OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]  # takes parameter groups
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]  # takes the options of parameter groups
 
 
 def optimizer_with_schedule(
@@ -19,13 +19,13 @@ def optimizer_with_schedule(
 ) -> dict[str, Any]:
     """Build the return value of `LightningModule.configure_optimizers`.
 
-    The schedule advances at every step, and scales the learning rates of all groups by the same factor.
+    The schedule advances after every optimiser step, and scales the learning rates of all groups by the same factor.
 
     Args:
         groups: the parameter groups.
         make_optimizer: builds the optimiser from the groups' options.
-        make_scheduler: builds the schedule from the optimiser and the number of steps.
-        steps: the number of steps of the training.
+        make_scheduler: builds the schedule from the optimiser and `steps`.
+        steps: the number of optimiser steps of the whole training.
 
     Returns:
         The optimiser under `optimizer`, and Lightning's scheduler config under `lr_scheduler`.
@@ -38,20 +38,21 @@ def optimizer_with_schedule(
 
 
 def rank_step_index(batch_idx: int) -> int:
-    """Return a step index that is unique across ranks (`batch_idx * world_size + rank`), to seed dropout with."""
+    """Number a batch uniquely among the batches of all ranks in an epoch: `batch_idx * world_size + rank`."""
     if not distributed.is_initialized():
         return batch_idx
     return batch_idx * distributed.get_world_size() + distributed.get_rank()
 
 
 def log_classes(task: pl.LightningModule, group: str, classes: Sequence[str], values: Sequence[float | None]) -> None:
-    """Log a metric of each class as `group/class`.
+    """Log one metric for each class, under the name `<group>/<class name>`.
 
     Args:
         task: the task that logs.
-        group: the name before the slash.
+        group: the metric's name, such as `val_iou`.
         classes: the names of the classes.
-        values: one value per class. None is logged as NaN, because Lightning would otherwise keep the earlier value.
+        values: the metric of each class. None is logged as NaN: without a new value, Lightning would show the value of
+            an earlier epoch.
     """
     for name, value in zip(classes, values, strict=True):
         task.log(f"{group}/{name}", math.nan if value is None else value)

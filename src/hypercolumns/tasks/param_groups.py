@@ -1,4 +1,4 @@
-"""Parameter groups for the optimiser: learning rates per layer, and exclusions from weight decay."""
+"""Parameter groups for the optimiser, which give layers different learning rates and weight decay."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,12 @@ MAX_LR = 1e30  # a larger learning rate could overflow float32 in the optimiser'
 
 
 class ParamGroup(NamedTuple):
-    """A parameter group: the options that the optimiser takes, and the factor that scales its learning rate."""
+    """A parameter group of an optimiser.
+
+    Attributes:
+        options: the dict that torch's optimisers take, with `params` and the settings that are special to this group.
+        factor: the factor by which the group's learning rate is multiplied.
+    """
 
     options: dict[str, Any]
     factor: float = 1.0
@@ -22,17 +27,19 @@ class ParamGroup(NamedTuple):
 
 @dataclass(frozen=True)
 class ParamGroupConfig:
-    """Learning rates and weight decay by layer.
+    """Settings that give the layers of a model different learning rates and weight decay.
 
     Attributes:
-        backbone_lr: the learning rate of the backbone's layers; None uses the classifier's.
-        layer_decay: layer-wise learning-rate decay, in (0, 1]; None disables it. The layers of each tap learn at this
-            fraction of the rate of the next deeper tap, and the layers of the deepest tap at the backbone's rate.
-            Shallow layers hold more general features and need less change (Howard and Ruder, arXiv:1801.06146).
-        no_decay_norm_and_bias: exclude biases and normalisation parameters from weight decay.
+        backbone_lr: the learning rate of the backbone, in [0, 1e30); None for the classifier's rate.
+        layer_decay: a factor in (0, 1] between the learning rates of neighbouring taps. The layers of the deepest tap
+            have the backbone's rate, and the layers of every other tap have `layer_decay` times the rate of the next
+            deeper tap. Shallow layers hold more general features, so they need smaller changes (Howard and Ruder,
+            arXiv:1801.06146). None: all layers of the backbone have the same rate.
+        no_decay_norm_and_bias: whether to exclude parameters with at most one dimension from weight decay: biases, and
+            the scales and shifts of normalisation layers.
 
     Raises:
-        ArgumentError: if a value is invalid.
+        ArgumentError: if a value has another type or is outside its range.
     """
 
     backbone_lr: float | None = None
@@ -40,20 +47,24 @@ class ParamGroupConfig:
     no_decay_norm_and_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the type and the range of each value."""
         if self.backbone_lr is not None:
             check_number("backbone_lr", self.backbone_lr, below=MAX_LR)
         if self.layer_decay is not None:
             check_fraction("layer_decay", self.layer_decay)
         if self.layer_decay == 0:
-            raise ArgumentError("layer_decay=0 must be above 0, or null; the backbone's trainable=n freezes layers")
+            raise ArgumentError(
+                "layer_decay=0 must be above 0 and at most 1, or null; to freeze shallow layers, set the backbone's "
+                "trainable to the number of taps to train"
+            )
         check_bool("no_decay_norm_and_bias", self.no_decay_norm_and_bias)
 
     def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[ParamGroup]:
         """Group the trainable parameters of a classifier and a backbone, the classifier's groups first.
 
-        The groups have names, except a single group. The order of the parameters follows the modules, because the
-        optimiser state in a checkpoint refers to parameters by number.
+        Without `backbone_lr` and `layer_decay`, the backbone's parameters are in the classifier's group. Each group has
+        a name, unless there is only one. Parameters keep the order of the modules, because the optimiser state in a
+        checkpoint refers to parameters by number.
         """
         by_name: dict[tuple[str, bool], ParamGroup] = {}
         for name, factor, parameter in self._each(classifier, backbone):
@@ -72,7 +83,7 @@ class ParamGroupConfig:
         return groups
 
     def _each(self, classifier: nn.Module, backbone: Backbone | None) -> Iterator[tuple[str, float, nn.Parameter]]:
-        """Yield the group name, the learning-rate factor and the tensor of each trainable parameter."""
+        """Yield (name of the group, factor of the learning rate, parameter) for each trainable parameter."""
         if backbone is not None:
             layers = [] if self.layer_decay is None else backbone.tap_parameters()
             depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}

@@ -27,9 +27,9 @@ SampleBatch = tuple[Tensor, Tensor, PixelCoordinates]
 class PixelClassificationTask(pl.LightningModule):
     """Train a classifier on batches of (hypercolumns (N, D), labels (N,), coordinates of N pixels).
 
-    Logs train/loss, val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. The metrics are computed
-    over the samples, whose distribution differs from that of all pixels, so they are not comparable to segmentation
-    metrics.
+    The task logs train/loss of each step, train/epoch_loss, and over all val samples val/loss, val/sample_accuracy,
+    val/sample_miou and the IoU of each class. A sampler chose the samples, so these metrics are not comparable with
+    metrics over all pixels. val/loss is always the unweighted cross-entropy.
 
     Args:
         classifier: the classifier to train.
@@ -38,7 +38,7 @@ class PixelClassificationTask(pl.LightningModule):
         scheduler: builds the learning-rate schedule from the optimiser and the number of steps.
         loss: the training loss; None for cross-entropy.
         seed: the seed of dropout.
-        param_groups: learning rates and weight decay by layer.
+        param_groups: the learning rates and the weight decay of the layers.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PixelClassificationTask(pl.LightningModule):
         self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
+        """Log and return the loss of one batch."""
         hypercolumns, labels, coordinates = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             logits = self.classifier(hypercolumns.float(), coordinates)
@@ -70,7 +70,7 @@ class PixelClassificationTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: SampleBatch, batch_idx: int) -> None:
-        """Update the confusion matrix and the loss with one batch."""
+        """Add one batch to the confusion matrix and to the mean loss."""
         hypercolumns, labels, coordinates = batch
         logits = self.classifier(hypercolumns.float(), coordinates)
         self.confusion.update(logits.argmax(1), labels)
@@ -78,7 +78,7 @@ class PixelClassificationTask(pl.LightningModule):
         self.log("val/loss", self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics over all validation samples."""
+        """Log the metrics over all val samples."""
         metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
         self.log("val/sample_miou", metrics.miou or 0.0, prog_bar=True)
@@ -86,7 +86,7 @@ class PixelClassificationTask(pl.LightningModule):
         log_classes(self, "val_sample_iou", self.classes, metrics.per_class_iou)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser and its schedule."""
+        """Return the optimiser and its schedule, in the form that Lightning expects."""
         steps = int(self.trainer.estimated_stepping_batches)
         groups = self.param_groups.groups(self.classifier)
         return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)

@@ -1,4 +1,4 @@
-"""Metrics that tasks update at each step and torchmetrics reduces over all ranks."""
+"""Metrics over many steps. A task updates them at each step, and torchmetrics sums them over all ranks."""
 
 import torch
 from torch import Tensor
@@ -9,18 +9,20 @@ from hypercolumns.labels import IGNORE_INDEX
 
 
 def confusion_metric(classes: int) -> MulticlassConfusionMatrix:
-    """Return a metric that accumulates a confusion matrix, int64, with true classes as rows; void is ignored.
+    """Build a metric that accumulates a confusion matrix.
 
-    Its `update(labels, mask)` takes predicted and true class indices of any shape.
+    `update(labels, mask)` takes the predicted and the true class indices, two tensors of the same shape, and ignores
+    void pixels. `compute()` returns (classes, classes) int64, with a row for each true class.
     """
     return MulticlassConfusionMatrix(num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False)
 
 
 class WeightedMean(Metric):
-    """Weighted mean over all updates on all ranks; NaN if any value is NaN.
+    """Weighted mean of the values of all updates on all ranks; NaN if any value is NaN.
 
-    torchmetrics' MeanMetric either checks for NaN at every step, which makes the GPU wait, or loses the weights.
-    Lightning's `log` with sync_dist rounds the mean of the ranks' batch sizes.
+    Two existing means are unsuitable. torchmetrics' MeanMetric checks for NaN at every step, which makes the GPU wait;
+    without that check, it ignores the weights. Lightning's `log(sync_dist=True)` weights a step by the mean of the
+    ranks' batch sizes, rounded.
     """
 
     total: Tensor
@@ -32,7 +34,7 @@ class WeightedMean(Metric):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: float) -> None:
-        """Add a value, such as the mean over `weight` samples."""
+        """Add a scalar value, for example the mean over `weight` samples."""
         self.total += value.detach() * weight
         self.weight += weight
 

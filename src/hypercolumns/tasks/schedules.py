@@ -17,11 +17,11 @@ def constant(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0) -> 
 
     Args:
         optimizer: the optimiser; its learning rate is the base rate.
-        steps: the number of steps of the training.
-        warmup_fraction: the fraction of the steps, in [0, 1], in which the rate rises linearly to the base rate.
+        steps: the number of optimiser steps of the whole training.
+        warmup_fraction: the fraction of the steps, in [0, 1], during which the rate rises linearly to the base rate.
 
     Returns:
-        The schedule, which must advance at every step.
+        The schedule, which must advance after every optimiser step.
     """
     return LambdaLR(optimizer, _Constant(steps, warmup_fraction, 1))
 
@@ -31,38 +31,40 @@ def cosine(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, min_l
 
     Args:
         optimizer: the optimiser; its learning rate is the base rate.
-        steps: the number of steps of the training.
-        warmup_fraction: the fraction of the steps, in [0, 1], in which the rate rises linearly to the base rate.
+        steps: the number of optimiser steps of the whole training.
+        warmup_fraction: the fraction of the steps, in [0, 1], during which the rate rises linearly to the base rate.
         min_lr_ratio: the final rate as a fraction of the base rate, in [0, 1].
 
     Returns:
-        The schedule, which must advance at every step.
+        The schedule, which must advance after every optimiser step.
     """
     check_fraction("min_lr_ratio", min_lr_ratio)
     return LambdaLR(optimizer, _Cosine(steps, warmup_fraction, min_lr_ratio))
 
 
 def poly(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, power: float = 0.9) -> LambdaLR:
-    """Decay the learning rate to 0 as (1 - progress)^power after a linear warm-up (DeepLab, arXiv:1606.00915).
+    """Decay the learning rate as (1 - progress)^power after a linear warm-up (DeepLab, arXiv:1606.00915).
+
+    The progress grows from 0 after the warm-up to 1 at the end of the training.
 
     Args:
         optimizer: the optimiser; its learning rate is the base rate.
-        steps: the number of steps of the training.
-        warmup_fraction: the fraction of the steps, in [0, 1], in which the rate rises linearly to the base rate.
-        power: the exponent, in [0, 100].
+        steps: the number of optimiser steps of the whole training.
+        warmup_fraction: the fraction of the steps, in [0, 1], during which the rate rises linearly to the base rate.
+        power: the exponent, in [0, 100]; 0 keeps the rate constant.
 
     Returns:
-        The schedule, which must advance at every step.
+        The schedule, which must advance after every optimiser step.
     """
     check_fraction("power", power, maximum=100)
     return LambdaLR(optimizer, _Poly(steps, warmup_fraction, power))
 
 
 class _Factor(ABC):
-    """The factor of the learning rate at each step.
+    """The learning rate of each step, as a factor of the base rate.
 
-    The attributes are part of the scheduler's state: a resumed training keeps its original number of steps, even if it
-    resumes in a shorter epoch.
+    LambdaLR saves the attributes in its state, so a resumed training keeps its original number of steps. The number
+    that Lightning estimates is too small for a training that resumes within an epoch.
     """
 
     def __init__(self, steps: int, warmup_fraction: float, parameter: float) -> None:
@@ -76,7 +78,7 @@ class _Factor(ABC):
 
     @abstractmethod
     def _decay(self, progress: float) -> float:
-        """Return the factor after the warm-up, at a progress in [0, 1]."""
+        """Return the factor of the base rate when a fraction `progress` of the steps after the warm-up is done."""
 
 
 class _Constant(_Factor):

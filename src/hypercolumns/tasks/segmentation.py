@@ -30,16 +30,17 @@ ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
 class SegmentationTask(pl.LightningModule):
     """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
 
-    Logs train/loss, and over whole validation images val/loss, val/miou, val/pixel_accuracy and the IoU of each class.
+    The task logs train/loss of each step, train/epoch_loss, and over all val images val/loss, val/miou,
+    val/pixel_accuracy and the IoU of each class. val/loss is always the unweighted cross-entropy.
 
     Args:
-        segmenter: the segmenter to train: its classifier, and the trainable layers of its backbone.
+        segmenter: the segmenter, whose classifier and trainable backbone layers are trained.
         optimizer: builds the optimiser from parameter groups.
         scheduler: builds the learning-rate schedule from the optimiser and the number of steps.
-        sampler: chooses the training pixels of each image; None trains on all pixels.
+        sampler: chooses the training pixels of each image; None for all pixels.
         loss: the training loss; None for cross-entropy.
         seed: the seed of sampling and dropout.
-        param_groups: learning rates and weight decay by layer.
+        param_groups: the learning rates and the weight decay of the layers.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class SegmentationTask(pl.LightningModule):
         self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """Return the loss of one batch."""
+        """Log and return the loss of one batch."""
         images, masks, ids, boxes = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             if self.sampler is None:
@@ -70,14 +71,14 @@ class SegmentationTask(pl.LightningModule):
                 points, labels = self.sample_points(self.sampler, batch)
                 logits = self.segmenter.logits_at(images, points, boxes).flatten(0, -2)
         loss: Tensor = self.loss(logits, labels)
-        counted = sum(map(bool, ids))  # a filler, for a rank without images in this step, has an empty id
+        counted = sum(map(bool, ids))  # a rank without images in this step gets a filler with an empty id
         self.log("train/loss", loss, prog_bar=True, batch_size=counted)
         self.epoch_loss.update(loss, counted)
         self.log("train/epoch_loss", self.epoch_loss, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """Update the metrics with one batch and return its predicted labels (B, H, W) uint8."""
+        """Add one batch to the metrics, and return the predicted class indices (B, H, W) uint8."""
         images, masks, _, _ = batch
         logits = self.segmenter(images)
         labels: Tensor = logits.argmax(1)
@@ -88,7 +89,7 @@ class SegmentationTask(pl.LightningModule):
         return labels.byte()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics over all validation images."""
+        """Log the metrics over all val images."""
         metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
         self.log("val/miou", metrics.miou or 0.0, prog_bar=True)
@@ -96,13 +97,18 @@ class SegmentationTask(pl.LightningModule):
         log_classes(self, "val_iou", self.classes, metrics.per_class_iou)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser and its schedule."""
+        """Return the optimiser and its schedule, in the form that Lightning expects."""
         steps = int(self.trainer.estimated_stepping_batches)
         groups = self.param_groups.groups(self.segmenter.classifier, self.segmenter.backbone)
         return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)
 
     def sample_points(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Sample training pixels: points (B, N, 2) and labels (B * N,), int64; void pads images with fewer samples."""
+        """Sample the training pixels of each image of a batch.
+
+        Returns:
+            The points (B, N, 2) int64, as (row, column), on the CPU, and their labels (B * N,) int64. N is the largest
+            number of samples of an image. Images with fewer samples are filled up with points whose label is void.
+        """
         images, masks, ids, boxes = batch
         points = [
             sampler(
@@ -121,5 +127,5 @@ class SegmentationTask(pl.LightningModule):
         return filled, labels.flatten().to(masks.device)
 
     def _logits(self, image: Tensor, box: Tensor, points: Tensor) -> Tensor:
-        """Predict logits (N, C) at points (N, 2) of an image with the current weights, for samplers that need them."""
+        """Predict logits (N, classes) at points (N, 2) of an image with the current weights, for the sampler."""
         return self.segmenter.predict_logits_at(image[None], points[None], box[None])[0]

@@ -15,8 +15,8 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 FONT_SIZE = 15
 GAP = 6  # between pictures, and around the text of a legend
 LINE = 22  # height of a line of text
-MIN_WIDTH = 160  # a narrower legend would be illegible
-PARTS = 48  # the legend of a large image has a font size of 1/PARTS of the longer side
+MIN_WIDTH = 160  # a narrower legend would be hard to read
+PARTS = 48  # the font of a large image's legend has 1/PARTS of the image's longer side
 
 
 def overlay_with_legend(
@@ -26,17 +26,17 @@ def overlay_with_legend(
     palette: Palette,
     opacity: float = 0.5,
 ) -> Image.Image:
-    """Draw the class colours over an image, and below it a legend of the classes that occur.
+    """Draw the class colours over an image, and below the image a legend of the classes that occur in the labels.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8, class indices, 255 for void.
-        classes: the names of the classes. None: no legend, and the picture has the size of the image.
+        classes: the names of the classes. None: no legend.
         palette: the colour of each class.
         opacity: opacity of the class colours, from 0 to 1.
 
     Returns:
-        An RGB picture.
+        An RGB picture of the image's size; with a legend, it is higher, and at least `MIN_WIDTH` pixels wide.
     """
     picture = Image.fromarray(overlay(image, labels, palette, opacity))
     if classes is None:
@@ -53,14 +53,14 @@ def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0
     Args:
         entries: the names and their colours.
         width: the width of the picture, in pixels.
-        scale: magnifies the text and all distances.
+        scale: the factor by which the text and all distances are magnified.
 
     Returns:
-        An RGB picture, as high as the lines need.
+        An RGB picture, as high as the lines of the legend need.
     """
     square, gap, line = (round(length * scale) for length in (FONT_SIZE, GAP, LINE))
     font = ImageFont.load_default(square)
-    entries = [(escape_control_chars(name), colour) for name, colour in entries]  # a name may contain line breaks
+    entries = [(escape_control_chars(name), colour) for name, colour in entries]  # a name can contain line breaks
     positions, left, row = [], gap, 0
     for name, _ in entries:
         length = square + gap + int(font.getlength(name)) + 2 * gap
@@ -78,7 +78,7 @@ def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0
 
 
 def stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
-    """Stack pictures vertically on a white canvas of this width, in pixels."""
+    """Stack pictures vertically, flush left, on a white canvas of this width in pixels."""
     canvas = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
     top = 0
     for picture in pictures:

@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 PANEL_SIDE = 400  # maximum side of a picture, in pixels; small images are magnified by an integer factor
 TITLES = ("image", "truth", "prediction", "errors")
 OPACITY = 0.6  # of the class colours
-FADED = 0.35  # opacity of the image behind the errors
+FADED = 0.35  # opacity of the grey image behind the errors
 WRONG: Colour = (226, 30, 30)
 
 
@@ -27,7 +27,7 @@ class LabelledImage:
     """An image with its true and predicted labels.
 
     Attributes:
-        image: (3, H, W) uint8 RGB. None: only labels are drawn.
+        image: (3, H, W) uint8 RGB. None: the picture of the image is left out, and labels are drawn over white.
         truth: (H, W) integer, true class indices, 255 for void.
         predicted: (H, W) integer, predicted class indices.
         caption: a line of text above the pictures.
@@ -40,7 +40,11 @@ class LabelledImage:
 
 
 def evenly_spaced(count: int, chosen: int) -> list[int]:
-    """Choose `chosen` of the numbers 0 to count - 1, evenly spaced from first to last; all if there are fewer."""
+    """Choose evenly spaced numbers from 0 to count - 1.
+
+    Returns:
+        `chosen` ascending numbers with both ends; only 0 if `chosen` is 1; all numbers if `chosen` is above `count`.
+    """
     chosen = min(chosen, count)
     return [round(number * (count - 1) / max(chosen - 1, 1)) for number in range(chosen)]
 
@@ -54,14 +58,14 @@ def panels(
         rows: the images, at least one.
         classes: the names of the classes.
         palette: the colour of each class.
-        columns: how many of the four pictures of an image are drawn side by side; the others follow below.
+        columns: the number of an image's pictures that are drawn side by side; the other pictures follow below.
         side: the maximum width and height of a picture, in pixels.
 
     Returns:
         An RGB picture.
     """
     font = ImageFont.load_default(FONT_SIZE)
-    # A file name may contain line breaks.
+    # A caption can contain a file name, and a file name can contain line breaks.
     rows = [replace(row, caption=escape_control_chars(row.caption)) for row in rows]
     blocks = [_block(row, palette, columns, side, font) for row in rows]
     present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
@@ -111,7 +115,7 @@ def _pictures(labelled: LabelledImage, palette: Palette, side: int) -> list[Imag
 
 
 def _errors(pixels: Pixels, truth: Pixels, predicted: Pixels) -> Pixels:
-    """Draw wrong pixels in red and void in its colour over the faded grey image."""
+    """Draw wrong pixels in red, void pixels in `VOID_COLOUR`, and the other pixels of the image in pale grey."""
     grey = pixels.mean(-1, keepdims=True) * FADED + 255 * (1 - FADED)
     errors = np.where((truth == IGNORE_INDEX)[..., None], VOID_COLOUR, grey.repeat(3, -1))
     wrong = (truth != predicted) & (truth != IGNORE_INDEX)

@@ -17,9 +17,9 @@ from hypercolumns.io.files import atomic_write
 
 DPI = 100
 STYLES = ("-", "--", ":", "-.")
-MAX_NUMBERED = 40  # classes; with more, the cells are too small for numbers
-PLAIN: Any = {"text.parse_math": False}  # a $ in the name of a class must not start a formula
-PER_CLASS = "_iou/"  # in the names of per-class metrics
+MAX_NUMBERED = 40  # classes; with more classes, the fields of the matrix are too small for numbers
+PLAIN: Any = {"text.parse_math": False}  # otherwise a $ in the name of a class would start a formula
+PER_CLASS = "_iou/"  # a part of the names of per-class metrics
 
 
 def confusion_picture(confusion: Tensor, classes: Sequence[str]) -> NDArray[np.uint8]:
@@ -33,7 +33,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     """Plot the metrics of a training as a PNG file: losses, validation metrics and per-class IoU.
 
     Args:
-        path: the file to write. Nothing is written if there are no such metrics.
+        path: the file to write. Nothing is written if `rows` have none of these metrics.
         rows: a row for each epoch, with the columns of `metrics.csv`.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))

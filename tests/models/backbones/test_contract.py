@@ -25,10 +25,11 @@ class Expected(NamedTuple):
     """The expected taps of a backbone.
 
     Attributes:
-        channels: of all taps.
+        channels: the number of channels of each tap.
         centres: (offset, stride) of the local taps, for an image with odd sides.
         min_side: see `Backbone`.
-        rf_extents: of a cell to either side; None for the whole image.
+        rf_extents: for each local tap, how many pixels a receptive field reaches to either side of a cell's centre; an
+            item is None if the receptive field is the whole image. None: not compared.
     """
 
     channels: list[int]
@@ -160,7 +161,7 @@ def middle(side):
 def gradients(backbone, image):
     """Yield the index of a cell in the middle of each map, and each pixel's share (H, W) of that cell's value.
 
-    It stops at the map of coordinates, which does not depend on the image's values.
+    The map of `coordinates` and the maps after it are left out: `coordinates` does not depend on the image's values.
     """
     local = backbone.local_maps(image.requires_grad_())
     for cells in [*local, *backbone.global_maps(backbone.deepest(local), image.shape[2:])]:

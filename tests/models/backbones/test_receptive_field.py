@@ -42,9 +42,9 @@ def test_gates_do_not_move_centres():
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (torch.sin, "one of its operations is not known to average its inputs"),
-        (lambda x: x + x.flip((2, 3)), "one of its operations mixes distant parts of a map"),
-        (torch.round, "one of its operations has no gradient"),
+        (torch.sin, "an operation of the network can't be treated as a mean"),
+        (lambda x: x + x.flip((2, 3)), "an operation of the network mixes distant parts of a map"),
+        (torch.round, "an operation of the network has no gradient"),
     ],
 )
 def test_unknown_operations_raise(operation, message):
@@ -94,9 +94,7 @@ def test_pooling_to_fixed_grid_by_hand(size, centres):
 def test_equal_centres_raise():
     """All 3 cells are the mean of one single cell."""
     along_y, _, _ = one_map(nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(3))
-    with pytest.raises(
-        HypercolumnsError, match=r"the positions .* for an image with a side of 4 pixels; choose another"
-    ):
+    with pytest.raises(HypercolumnsError, match=r"the centres .* for an image with a side of 4 pixels; choose another"):
         along_y.centres(3, 4)
 
 

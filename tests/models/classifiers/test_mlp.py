@@ -27,7 +27,7 @@ def test_forward_and_folding_equal_definition(hidden):
 
 
 def test_constant_channel_gets_average_std():
-    """A later update of such a channel's filter must not be divided by 1e-5."""
+    """Otherwise, an update of the channel's filter would be divided by 1e-5."""
     classifier = MLPClassifier(3, 4, []).double()
     classifier.set_statistics(torch.zeros(3).double(), torch.tensor([2.0, 0.0, 4.0]).double())
     assert torch.allclose(

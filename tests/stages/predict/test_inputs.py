@@ -43,7 +43,7 @@ def test_bad_image_does_not_stop_the_others(photos, place, capsys):
     assert predict("images=photos", "out=out") == 2
     printed = capsys.readouterr().out
     assert "2 images failed:" in printed
-    assert "photos/b.jpg is not an image that can be read" in printed
+    assert "photos/b.jpg is not an image in a supported format" in printed
     assert "photos/c.png can't be decoded" in printed
     assert sum(name.endswith(".overlay.jpg") for name in files(place / "out")) == len(SIZES)
     (photos / "b.jpg").unlink()
@@ -71,10 +71,10 @@ def test_bad_images_are_refused_as_in_training(place, capsys, monkeypatch):
         [
             "  odd/cut.jpg can't be decoded (image file is truncated",
             "  odd/empty.png is empty; replace it",
-            "  odd/gif.png is not an image that can be read (JPEG, PNG, BMP, TIFF, WEBP); ",
-            "  odd/grey16.png has an unsupported pixel format (I;16), ",
+            "  odd/gif.png is not an image in a supported format (JPEG, PNG, BMP, TIFF, WEBP); ",
+            "  odd/grey16.png has an unsupported pixel format (I;16); ",
             "  odd/large.png claims 40x26 pixels, more than max_pixels=1000: ",
-            "  odd/line\\nbreak [red].png is not an image that can be read",
+            "  odd/line\\nbreak [red].png is not an image in a supported format",
         ],
         strict=True,
     ):
@@ -97,13 +97,13 @@ def test_image_that_disappeared_is_reported(photos, place, capsys):
         ("out=", "out= must be a path"),
         (
             "images=[a.jpg,b.jpg]",
-            r"images=\['a\.jpg', 'b\.jpg'\] must be a path; for several, give a \.txt file",
+            r"images=\['a\.jpg', 'b\.jpg'\] must be a path; to give several images, list their paths in a \.txt file",
         ),
         ("images=nothing", "images=nothing: no images found; give an image or a video"),
-        ("masks=nowhere", r"masks=nowhere is not a folder; give the folder of the true masks, or leave out masks"),
-        ("masks=photos", r"masks=photos lacks 1 masks, such as a\.png"),
+        ("masks=nowhere", r"masks=nowhere is not a folder; give the folder of the true masks, or leave out masks="),
+        ("masks=photos", r"masks=photos does not contain the masks of 1 images, such as the mask a\.png"),
         ("device=abacus", "device=abacus can't be used"),
-        ("device=meta", "device=meta holds no values; try device=auto"),
+        ("device=meta", r"device=meta can't be used \(.*\); try device=auto"),
         ("model=none", "model=none is not a file"),
         ("model=photos", r"model=photos is a folder without a model\.safetensors"),
         ("precision=64", "precision=64 must be auto, 32 or bf16"),
@@ -123,7 +123,7 @@ def test_wrong_settings_are_refused(photos, override, message):
 
 
 def test_scoring_needs_the_mask_output(photos):
-    with pytest.raises(HypercolumnsError, match=r"masks= is compared with .*; leave outputs\.mask=true"):
+    with pytest.raises(HypercolumnsError, match=r"outputs\.mask=false leaves no .*; set outputs\.mask=true"):
         predict("images=photos/a.jpg", "masks=photos", "outputs.mask=false")
 
 

@@ -37,7 +37,7 @@ def test_other_settings_need_overwrite(photos, place):
     with pytest.raises(HypercolumnsError, match=message):
         predict("images=photos/a.jpg", "out=out", "tta.flip=true")
     predict("images=photos/a.jpg", "out=out", "tta.flip=true", "overwrite=true")
-    predict("images=photos/a.jpg", "out=out", "tta.flip=true", "outputs.color_mask=true")  # replaces the old one
+    predict("images=photos/a.jpg", "out=out", "tta.flip=true", "outputs.color_mask=true")  # replaces the colour mask
     colours = np.array(Segmenter.load("model.safetensors").palette, np.uint8)[read(place / "out" / "a.png")]
     assert (read(place / "out" / "a.color_mask.png") == colours).all()
 
@@ -96,7 +96,7 @@ def test_write_failure_stops_then_resumes(photos, place, monkeypatch):
 
 def test_input_images_are_never_overwritten(photos):
     before = (photos / "x.png").read_bytes()
-    with pytest.raises(HypercolumnsError, match=r"out=photos would overwrite the image .*x\.png"):
+    with pytest.raises(HypercolumnsError, match=r"out=photos would overwrite the input .*x\.png"):
         predict("images=photos/x.png", "out=photos", "overwrite=true")
     assert (photos / "x.png").read_bytes() == before
 
@@ -126,7 +126,7 @@ def test_foreign_tables_are_not_replaced(photos, place, name, other):
 
 def test_true_masks_are_not_replaced(photos, place):
     predict("images=photos/a.jpg", "out=truth")
-    with pytest.raises(HypercolumnsError, match=r"out=truth would overwrite the image .*truth/a\.png"):
+    with pytest.raises(HypercolumnsError, match=r"out=truth would overwrite the input .*truth/a\.png"):
         predict("images=photos/a.jpg", "out=truth", "masks=truth", "overwrite=true")
 
 

@@ -1,4 +1,4 @@
-"""Data sets, one module for each layout."""
+"""Functions that index data sets, one module for each layout."""
 
 from hypercolumns.data.datasets.folder import folder
 from hypercolumns.data.datasets.shapes import shapes

@@ -1,8 +1,9 @@
 """A synthetic data set of textured shapes in VOC's layout, in which colour alone does not identify the class.
 
-Each class has its own shape and texture, but shares its two colours with another class. The colour shift, size,
-position and rotation of each object are random, and objects may overlap. Colour thus narrows the class down to two
-candidates. Only texture and shape separate the two, so a classifier needs the context of the pixel.
+Each class has its own shape and texture, but shares its two colours with another class. Colour therefore narrows the
+class of a pixel down to two candidates. Only texture and shape distinguish these two, so a classifier needs the
+surroundings of the pixel. The colour shift, size, position and rotation of each object are random, and objects may
+overlap.
 """
 
 import math
@@ -24,10 +25,11 @@ from hypercolumns.runtime.progress import track
 Array = NDArray[np.float64]
 Texture = Callable[[Array, Array], Array]
 
-VERSION = 1  # part of the folder's name, so images drawn by a different version of this file are not reused
+VERSION = 1  # part of the folder's name, so that images of another version of this module are not reused
 CLASSES = ("background", "disc", "box", "triangle", "star", "ring")
+# distance of each corner from the centre, relative to the radius
 CORNERS = {"box": [1.0] * 4, "triangle": [1.0] * 3, "star": [1.0, 0.5] * 5}
-TEXTURES: dict[str, Texture] = {  # (u, v) in texture periods -> [0, 1]
+TEXTURES: dict[str, Texture] = {  # coordinates (u, v) in periods of the texture -> blend of the two colours, in [0, 1]
     "disc": lambda u, v: ((u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.09).astype(float),  # dots
     "box": lambda u, v: (v % 1 < 0.5).astype(float),  # stripes
     "triangle": lambda u, v: (np.floor(2 * u) + np.floor(2 * v)) % 2,  # chequers
@@ -38,12 +40,13 @@ SIDES = (96, 160)  # range of the images' height and width, in pixels
 RADII = (14, 44)  # range of the objects' radii, in pixels
 PERIODS = (5, 9)  # range of the textures' periods, in pixels
 HOLE = 0.4  # radius of a ring's hole, relative to the radius of the ring
-BORDER = 3  # side of the square filters that put one pixel of void on both sides of an outline
-SHIFT = 0.15  # largest random shift of an object's colours, per channel
-COLOURS = np.array(  # (dark, light) in RGB, for background and ring, disc and box, triangle and star
+BORDER = 3  # side of the square filter that makes one pixel on each side of an outline void
+SHIFT = 0.15  # largest random shift of an object's colours, in each channel
+# (dark, light) RGB in [0, 1] for three pairs of classes: background and ring, disc and box, triangle and star
+COLOURS = np.array(
     [[[0.25, 0.45, 0.35], [0.55, 0.75, 0.6]], [[0.5, 0.2, 0.2], [0.9, 0.6, 0.4]], [[0.2, 0.25, 0.55], [0.5, 0.65, 0.9]]]
 )
-SHARED = (0, 1, 1, 2, 2, 0)  # index into COLOURS, for each class
+SHARED = (0, 1, 1, 2, 2, 0)  # index into COLOURS for each class
 
 
 def shapes(
@@ -53,17 +56,20 @@ def shapes(
     train_images: int = 240,
     val_images: int = 40,
 ) -> DatasetIndex:
-    """Index the synthetic data set, drawing its images on first use.
+    """Index the synthetic data set. Its images are drawn on first use.
 
     Args:
-        root: the folder in which a subfolder for this seed and size is made, in VOC's layout.
-        name: the data set's name, which is also the name of the folder of its runs.
+        root: the folder for the images. Each seed and number of images has its own subfolder, in VOC's layout.
+        name: the name of the data set, and of the folder of its runs.
         seed: the seed of all images.
         train_images: the number of images to train on.
         val_images: the number of images to validate on.
 
     Returns:
         The index of both splits.
+
+    Raises:
+        ArgumentError: if a number of images is below 1, or `seed` is below 0.
     """
     check_int("train_images", train_images, minimum=1)
     check_int("val_images", val_images, minimum=1)
@@ -86,7 +92,7 @@ def shapes(
 
 
 def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draw an image (H, W, 3) uint8 and its labels (H, W) uint8, which are 255 (void) along the outlines."""
+    """Draw an image (H, W, 3) uint8 and its labels (H, W) uint8, which are 255 (void) along outlines."""
     height, width = random.integers(*SIDES, size=2, endpoint=True)
     y, x = np.mgrid[:height, :width].astype(float)
     picture = _ground(random, x, y)
@@ -109,13 +115,13 @@ def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uin
 
 
 def _colours(random: np.random.Generator, label: int) -> tuple[Array, Array]:
-    """Draw the two colours of an object, dark and light in random order."""
+    """Choose the dark and the light colour of an object, (3,) RGB in [0, 1] each; returns them in random order."""
     dark, light = (COLOURS[SHARED[label]] + random.uniform(-SHIFT, SHIFT, size=3)).clip(0, 1)
     return (dark, light) if random.random() < 0.5 else (light, dark)
 
 
 def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
-    """Draw a background (H, W, 3) that blends two random colours in smooth waves."""
+    """Draw a background (H, W, 3) in [0, 1] that blends two random colours in smooth waves."""
     angle, phase = random.uniform(0, 2 * math.pi, size=2)
     wave = np.sin((x * math.cos(angle) + y * math.sin(angle)) / random.uniform(12, 30) + phase)
     texture = 0.5 + 0.5 * wave[..., None]

@@ -1,4 +1,4 @@
-"""Data sets in Pascal VOC's layout, with VOC's classes or others."""
+"""Data sets in Pascal VOC's layout, with VOC's classes or other classes."""
 
 import tarfile
 from pathlib import Path
@@ -17,7 +17,7 @@ CLASSES = (
 
 
 class DatasetNotFoundError(ArgumentError):
-    """The data set is not in the given folder."""
+    """An error for a data set that is not in the given folder, or can't be downloaded into it."""
 
 
 def voc(
@@ -35,18 +35,20 @@ def voc(
     Args:
         root: the folder that contains `VOCdevkit`.
         year: selects the folder `VOCdevkit/VOC<year>`.
-        name: the data set's name, which is also the name of the folder of its runs; `voc<year>` by default.
-        classes: a text file of class names, one per line; VOC's 21 classes by default.
+        name: the name of the data set, and of the folder of its runs; `voc<year>` by default.
+        classes: a text file of class names, one per line, in the order of the class indices; VOC's 21 classes by
+            default.
         palette: a text file of the classes' colours, one `R G B` per line; VOC's colours by default.
-        train: the list of the images to train on, `ImageSets/Segmentation/<train>.txt`.
-        val: the list of the images to validate on, `ImageSets/Segmentation/<val>.txt`.
-        download: download Pascal VOC itself if the folder does not exist; torchvision verifies its checksum.
+        train: the name of the list of the images to train on, `ImageSets/Segmentation/<train>.txt`.
+        val: the name of the list of the images to validate on, `ImageSets/Segmentation/<val>.txt`.
+        download: whether to download Pascal VOC into `root` if the folder `VOC<year>` does not exist. Torchvision
+            verifies the checksum of the archive.
 
     Returns:
         The index of both splits. The files of the images and masks are not checked.
 
     Raises:
-        DatasetNotFoundError: if the folder does not exist, or the download fails.
+        DatasetNotFoundError: if the folder `VOC<year>` does not exist, or the download fails.
         ArgumentError: if the file of a split, of the classes or of the palette does not exist or is invalid.
         HypercolumnsError: if a split lists an invalid id, see `make_index`.
     """
@@ -56,16 +58,17 @@ def voc(
             torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)
         except (OSError, RuntimeError, ValueError, EOFError, tarfile.TarError) as error:
             reason = " ".join(str(error).split())
-            if reason.startswith("File not found or corrupted"):  # it was just downloaded, so it is not missing
+            if reason.startswith("File not found or corrupted"):  # the file is not missing: it was just downloaded
                 reason = "the checksum of the downloaded file is wrong; remove the file"
             raise DatasetNotFoundError(
-                f"download=true: Pascal VOC {year} could not be downloaded into {root} ({reason}); download it by hand"
+                f"download=true: Pascal VOC {year} could not be downloaded into {root} ({reason}); "
+                f"download and unpack the archive there by hand"
             ) from error
     folder = _find(root, year)
     if folder is None:
         raise DatasetNotFoundError(
-            f"root={root} holds no Pascal VOC data: looked for the folder {root / 'VOCdevkit' / f'VOC{year}'}; give "
-            f"the folder that holds VOCdevkit"
+            f"root={root} holds no Pascal VOC data: the folder {root / 'VOCdevkit' / f'VOC{year}'} does not exist; "
+            f"give the folder that holds VOCdevkit"
         )
     names = list(CLASSES) if classes is None else read_classes(classes)
     return read_layout(folder, name or f"voc{year}", names, train, val, palette)
@@ -78,10 +81,10 @@ def read_layout(
 
     Args:
         folder: the folder that contains JPEGImages, SegmentationClass and ImageSets/Segmentation.
-        name: the data set's name, which is also the name of the folder of its runs.
+        name: the name of the data set, and of the folder of its runs.
         classes: the class names, in the order of the class indices.
-        train: the list of the images to train on, a file of ImageSets/Segmentation without its suffix.
-        val: the list of the images to validate on, a file of the same folder without its suffix.
+        train: the name of the list of the images to train on, `ImageSets/Segmentation/<train>.txt`.
+        val: the name of the list of the images to validate on, `ImageSets/Segmentation/<val>.txt`.
         palette: a text file of the classes' colours, one `R G B` per line; VOC's colours by default.
 
     Returns:
@@ -97,7 +100,7 @@ def read_layout(
         if not path.is_file():
             others = sorted(other.stem for other in path.parent.glob("*.txt"))
             raise ArgumentError(
-                f"{split}={listed}: {path} does not exist; the splits there are {', '.join(others) or 'none'}"
+                f"{split}={listed}: {path} does not exist; the lists in this folder are {', '.join(others) or 'none'}"
             )
         splits[split] = [
             ImageMaskPair(line, folder / "JPEGImages" / f"{line}.jpg", folder / "SegmentationClass" / f"{line}.png")
@@ -107,6 +110,6 @@ def read_layout(
 
 
 def _find(root: Path, year: str) -> Path | None:
-    """Find the folder of a year; None if there is none. VOC 2011's archive wraps it in a folder `TrainVal`."""
+    """Find the folder `VOC<year>`; None if there is none. The archive of VOC 2011 holds it in a folder `TrainVal`."""
     candidates = (root / "VOCdevkit" / f"VOC{year}", root / "TrainVal" / "VOCdevkit" / f"VOC{year}")
     return next((folder for folder in candidates if folder.is_dir()), None)

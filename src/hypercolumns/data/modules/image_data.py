@@ -26,8 +26,8 @@ class Example(NamedTuple):
     Attributes:
         image: (3, H, W) float32 in [0, 1].
         mask: (H, W) int64 class indices, 255 for void.
-        id: the image's id; empty for a filler.
-        box: (4,) float32, the box of the whole image in pixels of this crop, see `coordinates`.
+        id: the image's id; empty for a `Filler`.
+        box: (4,) float32, the crop box: where the whole image lies, in pixels of `image`, see `coordinates`.
     """
 
     image: Tensor
@@ -42,8 +42,8 @@ class Batch(NamedTuple):
     Attributes:
         images: (B, 3, H, W) float32 in [0, 1].
         masks: (B, H, W) int64 class indices, 255 for void.
-        ids: the images' ids; an empty string for a filler.
-        boxes: (B, 4) float32, the box of each whole image in pixels of its crop, see `coordinates`.
+        ids: the images' ids; an empty string for a `Filler`.
+        boxes: (B, 4) float32, the crop box of each image, see `coordinates`.
     """
 
     images: Tensor
@@ -54,10 +54,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Filler:
-    """An image that keeps a rank busy in a step without images for it; all of its pixels are void.
+    """A placeholder for a rank that gets no image in a step: its image is read, but its mask is void.
 
     Attributes:
-        index: the index of the image.
+        index: the index of the image in the dataset.
     """
 
     index: int
@@ -73,7 +73,7 @@ class ImageDataset(Dataset[Example]):
         resize: (height, width) that each image and mask is resized to, whatever its aspect ratio; None for no resizing.
         augmentation: the random changes; None for none.
         seed: the seed of the augmentation.
-        epoch: the number of the epoch. Each epoch has another augmentation.
+        epoch: the number of the epoch. Each epoch has a different augmentation.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ImageDataset(Dataset[Example]):
         return len(self.pairs)
 
     def __getitem__(self, item: int | Filler) -> Example:
-        """Read an example; the mask of a `Filler` is void and its id empty.
+        """Read the example at an index; the example of a `Filler` has a void mask and an empty id.
 
         Raises:
             HypercolumnsError: if the files can't be used.
@@ -123,18 +123,18 @@ class ImageBatchSampler(Sampler[Any]):
         batch_size: the largest number of images in a step, over all ranks together.
         rank: the rank of this process.
         processes: the number of ranks.
-        done: the number of steps to skip at the start, which were taken before an interruption.
+        done: the number of steps to skip at the start, because they were taken before an interruption.
     """
 
     def __init__(self, order: Sequence[int], batch_size: int, rank: int = 0, processes: int = 1, done: int = 0) -> None:
         self.order, self.batch_size, self.rank, self.processes, self.done = order, batch_size, rank, processes, done
 
     def __len__(self) -> int:
-        """Return the number of steps of the whole epoch, skipped ones included."""
+        """Return the number of steps of the whole epoch, including the skipped steps."""
         return math.ceil(len(self.order) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int | Filler]]:
-        """Yield the images of this rank in each step."""
+        """Yield a list per step: the indices of this rank's images, or a single `Filler` if the rank gets none."""
         for start in range(self.done * self.batch_size, len(self.order), self.batch_size):
             step = self.order[start : start + self.batch_size]
             first, last = (len(step) * number // self.processes for number in (self.rank, self.rank + 1))
@@ -142,14 +142,14 @@ class ImageBatchSampler(Sampler[Any]):
 
 
 class ImageDataModule(ResumableDataModule):
-    """Data module of images with masks, whose ranks share the images.
+    """Data module of images with masks. The ranks share the images of each training step, and the validation images.
 
     Training batches hold images of the same size. Validation batches hold one whole image each.
 
     Args:
         image_set: the index of the data set.
-        batch_size: the largest number of images in a training step, over all ranks together. Above 1, the images must
-            have the same size, by `resize` or a random crop.
+        batch_size: the largest number of images in a training step, over all ranks together. The images that a rank
+            gets in one step must have the same size; `resize` or a random crop ensures this.
         num_workers: the number of worker processes that read; 0 reads in this process.
         resize: (height, width) that training images are resized to, whatever their aspect ratio; None for no resizing.
             Validation images keep their own size.
@@ -185,14 +185,14 @@ class ImageDataModule(ResumableDataModule):
         return dataset
 
     def train_dataloader(self) -> DataLoader[Example]:
-        """Make the loader of the trainer's current epoch; reload it every epoch."""
+        """Make the loader of the training images for the current epoch. The trainer must call this every epoch."""
         epoch, done = self.start
         dataset = self.augmented("train", epoch)
         order = torch.randperm(len(dataset), generator=randomness.generator(self.seed, "order", epoch)).tolist()
         return self._loader(dataset, ImageBatchSampler(order, self.batch_size, *self.share, done))
 
     def val_dataloader(self) -> DataLoader[Example]:
-        """Make the loader of the validation images at their own size; each image goes to one of the ranks.
+        """Make the loader of the validation images at their own size. Each image goes to exactly one rank.
 
         Raises:
             HypercolumnsError: if there are fewer validation images than ranks.
@@ -202,7 +202,7 @@ class ImageDataModule(ResumableDataModule):
         rank, processes = self.share
         if processes > len(dataset):
             raise HypercolumnsError(
-                f"{processes} processes can't share {len(dataset)} val images; use at most {len(dataset)}"
+                f"{processes} processes can't share {len(dataset)} val images; use at most {len(dataset)} processes"
             )
         return self._loader(dataset, [[index] for index in range(rank, len(dataset), processes)])
 
@@ -225,13 +225,13 @@ def collate(examples: Sequence[Example]) -> Batch:
     """Stack examples into a batch.
 
     Raises:
-        HypercolumnsError: if the sizes of the examples differ.
+        HypercolumnsError: if the images differ in size.
     """
     sizes = {tuple(example.mask.shape) for example in examples}
     if len(sizes) > 1:
         raise HypercolumnsError(
-            f"images of different sizes ({', '.join(f'{w}x{h}' for h, w in sorted(sizes)[:3])}) can't be one batch; "
-            f"crop or resize them, or use batches of one image"
+            f"images of different sizes ({', '.join(f'{w}x{h}' for h, w in sorted(sizes)[:3])}) can't form one batch; "
+            f"crop or resize them to one size, or use batches of one image"
         )
     return Batch(
         torch.stack([example.image for example in examples]),

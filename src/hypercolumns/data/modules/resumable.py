@@ -1,4 +1,4 @@
-"""The base class of the data modules: training that resumes within an epoch, and batches shared by ranks."""
+"""The base class of the data modules, which resume a training within an epoch and share batches among ranks."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 
 class TrainingPosition(NamedTuple):
-    """A position in a training.
+    """The position that a training has reached.
 
     Attributes:
         epoch: the number of the epoch, from 0.
@@ -19,7 +19,7 @@ class TrainingPosition(NamedTuple):
 
 
 class ProcessShare(NamedTuple):
-    """The part of each batch that a process takes.
+    """The rank of a process and the number of ranks, which determine the process's part of each batch.
 
     Attributes:
         rank: the rank of the process.
@@ -34,7 +34,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC):
     """A data module that saves the position of the training in checkpoints, and resumes from it.
 
     Attributes:
-        position: the position saved in the next checkpoint, or loaded from the last one.
+        position: the position that the next checkpoint will save. Loading a checkpoint sets it.
     """
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class ResumableDataModule(pl.LightningDataModule, ABC):
         self.position = TrainingPosition()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of the training."""
+        """Return the position of the training, for a checkpoint."""
         return self.position._asdict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the position of the training. Lightning calls it before it asks for batches."""
+        """Restore the position of the training. Lightning calls this method before `train_dataloader`."""
         self.position = TrainingPosition(**state_dict)
 
     @abstractmethod
@@ -59,18 +59,18 @@ class ResumableDataModule(pl.LightningDataModule, ABC):
             step: the number of the batch in the epoch.
 
         Returns:
-            The images or samples, such as "image 2007_000032".
+            The name of each image or sample of the batch, such as "image 2007_000032".
         """
         ...
 
     @property
     def start(self) -> TrainingPosition:
-        """The epoch whose batches Lightning asks for, and the number of its batches taken before an interruption."""
+        """The current epoch, and the number of its batches that were taken before an interruption."""
         # Lightning asks for the first loader before the trainer's epoch is restored from the checkpoint.
         epoch = max(self.trainer.current_epoch if self.trainer else 0, self.position.epoch)
         return TrainingPosition(epoch, self.position.batches if epoch == self.position.epoch else 0)
 
     @property
     def share(self) -> ProcessShare:
-        """The part of each batch that this process takes."""
+        """The rank of this process and the number of ranks; rank 0 of 1 without a trainer."""
         return ProcessShare(self.trainer.global_rank, self.trainer.world_size) if self.trainer else ProcessShare()

@@ -13,11 +13,11 @@ from hypercolumns.store import Samples, SampleStore, Split
 
 
 class SampleDataset(Dataset[Samples]):
-    """The samples of a split, fetched in whole batches.
+    """Dataset of the samples of a split. It fetches a whole batch at a time.
 
     Args:
         split: the split of a store.
-        with_coordinates: fetch the samples' normalised coordinates too.
+        with_coordinates: whether to fetch the normalised coordinates of the samples' pixels, too.
     """
 
     def __init__(self, split: Split, with_coordinates: bool = False) -> None:
@@ -28,14 +28,14 @@ class SampleDataset(Dataset[Samples]):
         return len(self.split)
 
     def __getitems__(self, rows: Tensor) -> Samples:
-        """Fetch the samples of the rows (N,) int64."""
+        """Fetch the samples with the row numbers (N,) int64 as one batch."""
         return self.split.fetch(rows, self.with_coordinates)
 
 
 class SampleDataModule(ResumableDataModule):
     """Data module of sampled hypercolumns, whose ranks share each mini-batch.
 
-    Training batches are shuffled over all images. The order depends on the seed and the epoch alone.
+    Each epoch takes the training samples of all images in a different shuffled order, which depends on the seed.
 
     Args:
         store: the store of samples.
@@ -43,7 +43,7 @@ class SampleDataModule(ResumableDataModule):
         num_workers: the number of worker processes that read; 0 reads in this process.
         seed: the seed of the shuffled order.
         images_per_batch: the largest number of images in a training batch; None for no limit.
-        with_coordinates: give the samples' normalised coordinates in each batch, see `Samples`.
+        with_coordinates: whether batches hold the normalised coordinates of the samples' pixels, see `Samples`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class SampleDataModule(ResumableDataModule):
         self.store, self.batch_size, self.num_workers, self.seed = store, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader[Samples]:
-        """Make the loader of the trainer's current epoch, which takes every sample once; reload it every epoch."""
+        """Make the loader of the training samples for the current epoch. The trainer must call this every epoch."""
         split = self.store.split("train")
         return self._loader(split, self._batches(split, *self.start))
 
@@ -79,7 +79,7 @@ class SampleDataModule(ResumableDataModule):
         return [f"sample {row}" for row in rows.tolist()]
 
     def _batches(self, split: Split, epoch: int, done: int) -> SampleBatchSampler | GroupedBatchSampler:
-        """Make the batch sampler of a training epoch that skips the first `done` batches."""
+        """Make the batch sampler of a training epoch, without the first `done` batches."""
         common = (self.batch_size, self.seed, epoch, *self.share, done)
         if self.images_per_batch is None:
             return SampleBatchSampler(len(split), *common)

@@ -27,7 +27,7 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
         tap_modules: the paths of each tap's modules.
 
     Returns:
-        The graph, in evaluation mode; it returns the outputs of the tapped modules by their paths.
+        The graph, in evaluation mode. It returns a dictionary from the paths of the tapped modules to their outputs.
 
     Raises:
         ArgumentError: if the network lacks one of the modules, or cannot be traced.
@@ -56,10 +56,10 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
 
 
 def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapModules, images: Tensor) -> list[Tensor]:
-    """Run the network and return the map of each tap, concatenating the outputs of its modules.
+    """Run the network and return the map of each tap: the concatenated outputs of the tap's modules.
 
     Args:
-        body: returns the outputs of the tapped modules by their paths.
+        body: returns a dictionary from the paths of the tapped modules to their outputs.
         tap_modules: the paths of each tap's modules.
         images: (B, 3, H, W), normalised.
 
@@ -74,14 +74,14 @@ def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapMod
 
 
 def without_values(body: GraphModule) -> GraphModule:
-    """Copy the network to the meta device, in evaluation mode: the copy computes shapes, and holds no values."""
+    """Copy the network to the meta device, in evaluation mode. The copy computes shapes and holds no values."""
     empty: dict[int, Tensor] = {id(tensor): nn.Parameter(tensor.to("meta"), False) for tensor in body.parameters()}
     twin: GraphModule = copy.deepcopy(body, empty | {id(tensor): tensor.to("meta") for tensor in body.buffers()})
     return twin.eval()
 
 
 def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tensor]:
-    """Return the modules, and the tensors outside of modules, that the maps of these taps depend on."""
+    """Return the network's modules, and its tensors outside of modules, on which the maps of the taps depend."""
     outputs: Any = body.graph.output_node().args[0]
     waiting: list[Node] = [outputs[module] for tap in tap_modules for module in tap]
     used: dict[Node, None] = {}
@@ -115,7 +115,7 @@ def _parameters(part: nn.Module | Tensor) -> list[nn.Parameter]:
 def _tracing_error(
     name: str, network: nn.Module, modules: Sequence[str], settings: dict[str, Any], error: Exception
 ) -> ArgumentError:
-    """Return the error for a failed trace: it names the missing module, or else what torch.fx could not trace."""
+    """Return the error for a failed trace, which names a missing module, or what torch.fx could not trace."""
     from torchvision.models.feature_extraction import get_graph_node_names
 
     try:
@@ -128,14 +128,14 @@ def _tracing_error(
             if len(known) > MAX_NAMES:
                 similar = difflib.get_close_matches(module, known, MAX_NAMES, cutoff=0)
             return ArgumentError(
-                f"taps names {module}, which this network does not have; it has {', '.join(similar)}"
-                f"{f' and {len(known) - len(similar)} more' if len(similar) < len(known) else ''}"
+                f"taps names {module}, which is not a module of {name}; name modules among {', '.join(similar)}"
+                f"{f' and {len(known) - len(similar)} others' if len(similar) < len(known) else ''}"
             )
     return networks.unusable(name, "torch.fx can't trace it", error)
 
 
 def _spare_memory(body: GraphModule) -> None:
-    """Move each ReLU behind the max pooling that follows, and run it in place where nothing else reads its input.
+    """Move a ReLU behind a max pooling that alone reads the ReLU's output, and run ReLUs in place where possible.
 
     ReLU and max pooling commute, and the pooled map is smaller.
     """
@@ -154,7 +154,8 @@ def _spare_memory(body: GraphModule) -> None:
             pool.replace_all_uses_with(relu)
             relu.args = (pool,)
             pool.append(relu)
-    # A module may be called several times. Only some layers return new memory: Dropout, for example, returns its input.
+    # A ReLU module may be called several times, and runs in place only if each call allows it. A call allows it if its
+    # input is new memory, as convolutions and BatchNorm return; Dropout, for example, returns its own input.
     calls = [node for node in body.graph.nodes if applies(node, nn.ReLU)]
     shared = {
         call.target

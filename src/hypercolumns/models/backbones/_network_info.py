@@ -13,7 +13,7 @@ from hypercolumns.models.backbones import _fx, networks
 from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, shift_periods
 from hypercolumns.models.taps import Tap
 
-CANDIDATE_SIDES = [2**power for power in range(10)]  # pixels; the first that works bounds the search for min_side
+CANDIDATE_SIDES = [2**power for power in range(10)]  # pixels; the first side that works is an upper limit of min_side
 HashableTapModules = tuple[tuple[str, ...], ...]
 
 
@@ -31,7 +31,8 @@ class NetworkInfo(NamedTuple):
     layers: tuple[Tap, ...]
 
 
-# Stages build the same backbones often. The constructor in the key tells apart networks of one name in `networks.OWN`.
+# Stages build the same backbones often. The key includes the constructor of a network in `networks.OWN`, because that
+# table may get another constructor under the same name.
 CACHE: dict[tuple[str, Callable[[], nn.Module] | None, HashableTapModules], NetworkInfo] = {}
 
 
@@ -56,7 +57,7 @@ def network_info(network: str, skeleton: GraphModule, tap_modules: HashableTapMo
 
 
 def map_shapes(skeleton: GraphModule, tap_modules: HashableTapModules, height: int, width: int) -> list[torch.Size]:
-    """Compute the shapes of the maps for one image.
+    """Compute the shapes of the taps' maps for one image of a given size.
 
     Args:
         skeleton: the network up to its last tap, on the meta device.
@@ -71,7 +72,7 @@ def map_shapes(skeleton: GraphModule, tap_modules: HashableTapModules, height: i
 
 
 def _maps(skeleton: GraphModule, tap_modules: HashableTapModules) -> Maps:
-    # Calling the GraphModule itself would print a traceback before it raises; `forward` does not.
+    # If an error is raised, calling the GraphModule itself would print a traceback first; calling `forward` does not.
     return functools.partial(_fx.run_body, skeleton.forward, tap_modules)
 
 
@@ -84,18 +85,21 @@ def _derive(network: str, skeleton: GraphModule, tap_modules: HashableTapModules
         raise networks.unusable(network, "it does not compute maps for images of every size", error) from error
     for modules, small_shape, large_shape in zip(tap_modules, small, large, strict=True):
         if len(small_shape) != 4 or small_shape[1] != large_shape[1]:
-            reason = f"{modules[0]} returns {(*large_shape,)}, not (batch, channels, height, width)"
+            reason = (
+                f"{modules[0]} must return (batch, channels, height, width), with the same channels for all images, "
+                f"but returns {(*large_shape,)}"
+            )
             raise networks.unusable(network, reason)
     try:
         axes = cell_grids(_maps(skeleton, tap_modules), side)
     except Exception as error:
-        raise networks.unusable(network, "the positions of its cells can't be determined", error) from error
+        raise networks.unusable(network, "the centres of its maps' cells can't be determined", error) from error
     layers = [Tap(modules[0], shape[1], both) for modules, shape, both in zip(tap_modules, small, axes, strict=True)]
     return NetworkInfo(side, shift_periods(skeleton), tuple(layers))
 
 
 def _min_side(shapes: Callable[[int, int], list[torch.Size]]) -> int:
-    """Find the smallest side of a square image for which every map has cells."""
+    """Find the smallest side in pixels of a square image for which every map has at least one cell."""
 
     def works(side: int) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Networks of timm, an optional package: models by name, their listed feature maps, and their pretrained weights."""
+"""Networks of the optional package timm: models by name, with the feature maps and pretrained weights timm lists."""
 
 import difflib
 import importlib
@@ -13,16 +13,16 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 
 def build(model: str) -> nn.Module:
-    """Build the whole model with random weights; raise ArgumentError if timm does not have it."""
+    """Build a whole model of timm with random weights; raise ArgumentError if timm has no model of this name."""
     network: nn.Module = _create(model)
     return network
 
 
 def default_taps(model: str) -> list[str]:
-    """Return the modules that timm lists as the feature maps of a model (`features_only`).
+    """Return the paths of the modules whose outputs timm lists as the feature maps of a model (`features_only`).
 
     Raises:
-        ArgumentError: if timm lists none, or its feature maps are not outputs of modules.
+        ArgumentError: if timm has no such model or lists no feature maps for it, or if they are not outputs of modules.
     """
     try:
         with torch.device("meta"):
@@ -34,14 +34,14 @@ def default_taps(model: str) -> list[str]:
         raise
     except Exception as error:  # timm raises many kinds of errors for a model without feature maps
         raise ArgumentError(
-            f"network=timm/{model}: timm lists no modules as its feature maps ({_reason(error)}); name modules as "
-            f"taps, or choose another model"
+            f"network=timm/{model}: timm lists no modules as the feature maps of this model ({_reason(error)}); name "
+            f"modules in taps, or choose another model"
         ) from error
     return taps
 
 
 def tracing() -> dict[str, Any]:
-    """Return the modules and functions that torch.fx must not trace, as arguments of torchvision's tracer."""
+    """Return timm's modules and functions that torch.fx must not trace, as arguments of torchvision's tracer."""
     _timm()
     layers = importlib.import_module("timm.layers")
     return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
@@ -53,14 +53,14 @@ def pretrained(model: str) -> Mapping[str, Tensor]:
         state: Mapping[str, Tensor] = _create(model, pretrained=True).state_dict()
     except Exception as error:  # timm and its download libraries raise many kinds of errors
         raise ArgumentError(
-            f"weights=pretrained of timm's {model} could not be downloaded ({_reason(error)}); pass the path of a "
-            f"file, or null for random weights"
+            f"weights=pretrained of timm's {model} could not be loaded or downloaded ({_reason(error)}); pass the path "
+            f"of a file, or null for random weights"
         ) from error
     return state
 
 
 def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and std of the input that a model's pretrained weights were trained with."""
+    """Return the mean and std of the input channels with which a model's pretrained weights were trained."""
     _check(model)
     config = _timm().get_pretrained_cfg(model)
     return tuple(config.mean), tuple(config.std)
@@ -77,9 +77,9 @@ def _create(model: str, **settings: Any) -> Any:
 
 
 def _check(model: str) -> None:
-    """Raise ArgumentError unless timm has the model, and weights of its tag (the part after the full stop)."""
+    """Raise ArgumentError unless timm has the model, and has weights for the tag after a full stop in its name."""
     timm = _timm()
-    if not timm.is_model(model):  # also refuses names of files and of repositories, which create_model would load
+    if not timm.is_model(model):  # refuses files and repositories, which create_model would load
         names = timm.list_models()
         similar = difflib.get_close_matches(model.partition(".")[0], names, n=3)
         raise ArgumentError(
@@ -90,8 +90,8 @@ def _check(model: str) -> None:
     tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
     if tag and tag not in tags:
         raise ArgumentError(
-            f"network=timm/{model}: timm's {architecture} has no weights called {tag}; choose {architecture}, or one "
-            f"of {', '.join(f'{architecture}.{known}' for known in tags) or 'none'}"
+            f"network=timm/{model}: timm's {architecture} has no weights called {tag}; choose one of "
+            f"{', '.join([architecture, *(f'{architecture}.{known}' for known in tags)])}"
         )
 
 
@@ -100,6 +100,6 @@ def _timm() -> ModuleType:
         return importlib.import_module("timm")
     except ImportError as error:
         raise HypercolumnsError(
-            "networks of timm need timm, which is not installed; in the project's folder, run uv sync --extra timm or "
-            "pip install '.[timm]'"
+            "networks of timm need the package timm, which is not installed; in the project's folder, run "
+            "uv sync --extra timm or pip install '.[timm]'"
         ) from error

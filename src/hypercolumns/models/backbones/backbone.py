@@ -27,12 +27,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def as_float(images: Tensor) -> Tensor:
-    """Convert images from uint8 to float in [0, 1]; float images are returned as they are."""
+    """Convert uint8 images to float in [0, 1]; return float images unchanged."""
     return images / 255 if images.dtype == torch.uint8 else images
 
 
 class Backbone(nn.Module):
-    """A network cut off after its last tap, with the normalisation of its input.
+    """A network, cut off after its last tap, that normalises its input and returns the map of each tap.
 
     >>> import torch
     >>> from hypercolumns import Backbone
@@ -44,35 +44,36 @@ class Backbone(nn.Module):
 
     Args:
         network: a name in torchvision.models, `timm/<name>` for a network of timm, or `rgb` for the image itself.
-        taps: modules of the network, by path (`features.0`), in the order of the network. A list of modules is one tap,
-            the concatenation of their outputs. The map is the module's own output, before any ReLU that follows. After
-            the modules, context taps such as `pyramid:6`, `local_mean:3` and `coordinates` may be named, see
-            `backbones.context`; global context taps are moved to the end. None: the feature maps that timm lists for
-            its network.
-        weights: the name of torchvision weights, `pretrained` for timm's, the path of a file, a state dict, or None for
-            random weights.
-        trainable: how many taps are trained, counted from the deepest one. 0 freezes all layers with their BatchNorm
-            statistics; n trains the layers of the last n taps, except layers that an earlier tap uses; "all" trains
-            every layer.
-        mean: (3,), of the input's channels, for images in [0, 1]. Weights given by name replace it with their own mean.
-            None: the mean for timm's pretrained weights.
-        std: (3,), of the input's channels; replaced in the same way as `mean`.
-        seed: of random weights.
-        context: more context taps, added to those in `taps`.
+        taps: the paths of modules of the network (`features.0`), from shallow to deep. The map of a tap is the module's
+            output, before any ReLU that follows. A list of paths is one tap, whose map concatenates the modules'
+            outputs. Context taps (`pyramid:6`, see `backbones.context`) may follow the modules; the global ones are
+            moved to the end. None: the feature maps that timm lists; only for networks of timm.
+        weights: the name of torchvision weights, `pretrained` for timm's weights, the path of a file, a state dict, or
+            None for random weights.
+        trainable: how many taps are trained, counted from the deepest module. n trains the layers of the last n taps,
+            except layers that an earlier tap uses; "all" trains every layer; 0 trains none. The other layers are
+            frozen, with their BatchNorm statistics.
+        mean: (3,), the mean of the input's channels, for images in [0, 1]. It is ignored if `weights` is a name (not a
+            path), because named weights have a mean and a std.
+        std: (3,), the standard deviations of the input's channels; ignored in the same cases as `mean`. If `mean` or
+            `std` is None, both are those of timm's pretrained weights; only for networks of timm.
+        seed: the seed of random weights.
+        context: further context taps, after those in `taps`.
 
     Attributes:
         network: the name of the network.
         body: the traced network, which returns the outputs of the tapped modules.
         tap_modules: the paths of each tap's modules.
         contexts: the context taps.
-        taps: the name, the channels and the positions of the cells of each map.
-        min_side: the minimum height and width of an image that the network accepts.
+        taps: one `Tap` for each map, with the map's name, channels, and centres of cells.
+        min_side: the minimum height and width in pixels of an image that the network accepts.
         shift_period: (along y, along x), in pixels: if an image is shifted by a multiple of it, all maps shift by whole
             cells.
-        trainable: as given.
+        trainable: the argument `trainable`.
 
     Raises:
-        ArgumentError: for an unknown network, tap or setting, and for weights that do not fit.
+        ArgumentError: if the network or a tap is not known, a setting is not allowed, or the network can't load the
+            weights.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class Backbone(nn.Module):
         if isinstance(network, str) and taps is None:
             taps = networks.default_taps(network)
         if not isinstance(network, str) or not taps:
-            raise ArgumentError(f"network={network} and taps={taps} must name a network and modules of it")
+            raise ArgumentError(
+                f"network={network} and taps={taps} must be the name of a network and a list of its modules"
+            )
         self.network = network
         self.tap_modules, self.contexts = split_taps([*taps, *check_context(context)])
         self.trainable = trainable
@@ -103,7 +106,7 @@ class Backbone(nn.Module):
         self.train(self.training)
 
     def _build(self, seed: int | None) -> GraphModule:
-        """Build the network up to its last tap: with random weights, or to load weights into if `seed` is None."""
+        """Build the network up to its last tap, with random weights; if `seed` is None, `_load` must load weights."""
         if seed is None:
             return _fx.cut(self.network, networks.build_blank(self.network), self.tap_modules)
         with randomness.seeded(seed, "backbone"):
@@ -115,7 +118,7 @@ class Backbone(nn.Module):
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
     ) -> tuple[Sequence[float], Sequence[float]]:
-        """Load the weights, if any; return the mean and std of the input: those of the weights, or those given."""
+        """Load the weights unless they are None, and return the mean and std of the input (see the class)."""
         if isinstance(weights, str):
             state, normalisation = load_weights(self.network, weights)
             assign_weights(self.body, state, f"weights={weights}")
@@ -142,7 +145,7 @@ class Backbone(nn.Module):
 
         Args:
             images: (B, 3, H, W), float in [0, 1], with H and W at least `min_side` (see `pad`).
-            boxes: (B, 4), of crops, see `hypercolumns.coordinates`.
+            boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
 
         Returns:
             (B, C_l, h_l, w_l), one for each of `taps`. Maps of the network's layers are in channels_last memory format.
@@ -151,15 +154,15 @@ class Backbone(nn.Module):
         return [*local, *self.global_maps(self.deepest(local), (images.shape[2], images.shape[3]), boxes)]
 
     def local_maps(self, images: Tensor) -> list[Tensor]:
-        """Compute the maps of the local taps, which come first; the global ones (`Tap.is_global`) come last."""
+        """Compute the maps of the local taps, which come before the global taps (`Tap.is_global`) in `taps`."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         return self._local_maps(self.body, (images - mean) / std)
 
     def deepest(self, local: Sequence[T]) -> T:
-        """Return the item of the last tapped module, whose map the context taps are computed from.
+        """Return the item that belongs to the deepest map, which is the map of the last tapped module.
 
         Args:
-            local: one item for each local tap: its map, for example.
+            local: one item for each local tap, such as the tap's map.
         """
         return local[len(self.tap_modules) - 1]
 
@@ -167,9 +170,9 @@ class Backbone(nn.Module):
         """Compute the maps of the global taps.
 
         Args:
-            deepest: (B, C, h, w), the map of the last tapped module for the whole images.
+            deepest: (B, C, h, w), the deepest map of the whole images.
             size: (height, width) of the images.
-            boxes: (B, 4), of crops, see `hypercolumns.coordinates`.
+            boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
 
         Returns:
             (B, C_l, h_l, w_l), one for each global tap.
@@ -178,7 +181,7 @@ class Backbone(nn.Module):
         return [context(deepest, size, boxes) for context in self.contexts if context.is_global]
 
     def pad(self, images: Tensor) -> Tensor:
-        """Pad images (B, 3, H, W) to at least `min_side` by repeating the last row and the last column."""
+        """Pad images (B, 3, H, W) to sides of at least `min_side` by repeating the last row and the last column."""
         rows, columns = (
             torch.arange(torch.sym_max(side, self.min_side), device=images.device).clamp(max=side - 1)
             for side in images.shape[-2:]
@@ -196,7 +199,7 @@ class Backbone(nn.Module):
         return sum(tap.channels for tap in self.taps)
 
     def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Return (h_l, w_l) of each tap's map for an image of this size in pixels."""
+        """Return the size (h_l, w_l) of each tap's map for an image of `height` x `width` pixels."""
         images = torch.empty(1, 3, height, width, device="meta")
         local = self._local_maps(self._skeleton[0].forward, images)
         maps = [*local, *self.global_maps(self.deepest(local), (height, width))]
@@ -220,9 +223,9 @@ class Backbone(nn.Module):
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and id(layer) not in frozen:
                 if type(layer) is not nn.BatchNorm2d or layer.weight.device.type != "cuda":
                     raise ArgumentError(
-                        f"trainable={self.trainable}: {self.network} has trained BatchNorm layers ({name}); with "
-                        f"several processes, only plain nn.BatchNorm2d layers on GPUs can be trained; train none of "
-                        f"them, or use one process"
+                        f"trainable={self.trainable} trains BatchNorm layers of {self.network} ({name}); with several "
+                        f"processes, these layers must be plain nn.BatchNorm2d layers on GPUs; choose a trainable that "
+                        f"freezes them, or use one process"
                     )
                 self.body.set_submodule(name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
 
@@ -236,13 +239,13 @@ class Backbone(nn.Module):
     def tap_parameters(self) -> list[list[nn.Parameter]]:
         """Group the parameters by tap, shallow to deep.
 
-        Group i holds the parameters that tap i uses and no earlier tap does; parameters that no tap uses go to the last
-        group.
+        Group i holds the parameters that tap i uses and that no earlier tap uses. The last group holds the parameters
+        that no tap uses, too.
         """
         return _fx.parameters_by_tap(self.body, self.tap_modules)
 
     def fingerprint(self) -> dict[str, object]:
-        """Return all that determines the maps, for JSON: network, taps, normalisation and a hash of the weights."""
+        """Return what determines the maps, as JSON values: network, taps, normalisation and a hash of the weights."""
         digest = hashlib.sha256()
         for name, tensor in self.body.state_dict().items():
             digest.update(name.encode())
@@ -261,7 +264,7 @@ class Backbone(nn.Module):
         return [*maps, *(context(maps[-1], size, box) for context in self.contexts if not context.is_global)]
 
     def _count(self, cache: dict[int, int], axis: int, size: int) -> int:
-        """Return how many cells the deepest map has along an axis of `size` pixels; `cache` holds earlier results."""
+        """Return how many cells the deepest map has along an axis of `size` pixels; `cache` stores the counts."""
         if size not in cache:
             sides = (size, self.min_side) if axis == 0 else (self.min_side, size)
             cache[size] = map_shapes(self._skeleton[0], self.tap_modules, *sides)[-1][axis + 2]

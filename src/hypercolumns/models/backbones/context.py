@@ -1,14 +1,14 @@
-"""Context taps: maps computed from the deepest map, or from the positions of the pixels. They are used like other taps.
+"""Context taps: taps whose maps are computed from the deepest map, or from the positions of the pixels.
 
-The deepest map is the map of the last tapped module. These names are allowed in a backbone's `context`, and in its
-`taps` after the modules:
+The deepest map is the map of the last tapped module. These names are allowed in a backbone's argument `context`, and in
+its argument `taps` after the modules:
 
 - `pyramid:n`: the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
 - `local_mean:n`: the mean of the n x n cells around each cell of the deepest map (Mostajabi et al., arXiv:1412.0774);
 - `coordinates`: the normalised y and x of a pixel, from 0 to 1.
 
-The parts of a crop are smaller than the parts of its image. A model that is trained on crops (`augment.crop`) therefore
-sees a pyramid of other scales in training than in prediction.
+The n x n parts of a crop are smaller than the n x n parts of the whole image. If a model is trained on crops
+(`augment.crop`), the parts of its pyramid are therefore smaller in training than in prediction.
 """
 
 import re
@@ -25,16 +25,17 @@ from hypercolumns.coordinates import normalised_coordinates
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
-Count = Callable[[int], int]  # from an image's pixels along an axis to a map's cells
+Count = Callable[[int], int]  # from an image's pixels along an axis to a map's cells along that axis
 
 
 @dataclass(frozen=True)
 class ContextTap(ABC):
-    """A map that is computed from the deepest map or from the positions of the pixels.
+    """A tap whose map is computed from the deepest map or from the positions of the pixels.
 
     Attributes:
         name: the name in a backbone's `taps` or `context`.
-        pattern: a regular expression for such names. Its groups are numbers; the constructor takes them after the name.
+        pattern: a regular expression for the names of such taps. Its groups match numbers, which the constructor takes
+            after the name.
         is_global: see `Tap`.
         from_deepest: whether the map is computed from the deepest map.
     """
@@ -58,16 +59,16 @@ class ContextTap(ABC):
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """Compute the map.
 
-        A tap that is not global may be given windows of images: its map must not depend on `size` and `boxes`.
+        The map of a local tap is computed for windows of images too, so it must not depend on `size` and `boxes`.
 
         Args:
-            deepest: (B, C, h, w), the deepest map. If `from_deepest` is false, only its batch size, device and dtype
-                may be used.
+            deepest: (B, C, h, w), the deepest map. If `from_deepest` is false, only the batch size, device and dtype of
+                this tensor may be used.
             size: (height, width) of the images.
-            boxes: (B, 4) or (1, 4), of crops, see `hypercolumns.coordinates`.
+            boxes: (B, 4) or (1, 4), crop boxes, see `hypercolumns.coordinates`.
 
         Returns:
-            (B, channels, rows, columns).
+            The map, (B, channels, rows, columns).
         """
         ...
 
@@ -99,11 +100,11 @@ class PyramidMean(ContextTap):
 
 @dataclass(frozen=True)
 class PooledGrid:
-    """Equal parts of an axis of a map. Each part is centred at the mean of its cells' centres.
+    """Equal parts of a map along one axis. Each part is centred at the mean of the centres of the cells in it.
 
     Attributes:
-        geometry: the positions of the map's cells.
-        count: how many cells the map has, as a function of the image's size.
+        geometry: the centres of the map's cells along the axis.
+        count: how many cells the map has along the axis, as a function of the image's pixels along that axis.
     """
 
     geometry: CellGrid
@@ -115,7 +116,7 @@ class PooledGrid:
         centres = self.geometry.centres(count, size)
         if torch.compiler.is_exporting():
             return mean_matrix(count, cells) @ centres
-        return F.adaptive_avg_pool1d(centres[None], cells)[0]  # the pooling that makes the map, applied to the centres
+        return F.adaptive_avg_pool1d(centres[None], cells)[0]  # as the map is pooled
 
 
 def mean_matrix(length: int, parts: int) -> Tensor:
@@ -183,7 +184,7 @@ class CoordinateMap(ContextTap):
 
 @dataclass(frozen=True)
 class ImageEdges:
-    """Two cells, centred at the edges of the image."""
+    """Two cells along one axis, centred at both edges of the image."""
 
     def centres(self, cells: int, size: int) -> Tensor:
         """See `CellGrid`."""
@@ -200,7 +201,7 @@ KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
 
 
 def parse(name: object) -> ContextTap | None:
-    """Create the context tap of this name.
+    """Create a context tap from its name.
 
     Args:
         name: such as `pyramid:6`, or the path of a module.
@@ -216,8 +217,8 @@ def parse(name: object) -> ContextTap | None:
             return kind(str(name), *map(int, match.groups()))
     if ":" in str(name):  # no module's path contains a colon
         raise ArgumentError(
-            f"taps names {name}, which is not a context tap; choose one like pyramid:6, local_mean:3 (odd number) or "
-            f"coordinates"
+            f"taps or context names {name}, which is not a context tap; choose a name such as pyramid:6, local_mean:3 "
+            f"(an odd number) or coordinates"
         )
     return None
 

@@ -13,7 +13,7 @@ from hypercolumns.models.backbones import _timm
 
 
 def rgb() -> nn.Module:
-    """Build the identity: its module `image` returns the normalised image. It is the per-pixel colour baseline."""
+    """Build the per-pixel colour baseline: a network whose module `image` returns the normalised image unchanged."""
     return nn.Sequential(OrderedDict(image=nn.Identity()))
 
 
@@ -36,8 +36,8 @@ def build(name: str) -> nn.Module:
         similar = difflib.get_close_matches(name, torchvision.models.list_models(), n=3)
         guess = f" did you mean {', '.join(similar)}?" if similar else ""
         raise ArgumentError(
-            f"network={name} is not known;{guess} it must be {', '.join(OWN)} or one of torchvision's models, "
-            f"which torchvision.models.list_models() lists, or {TIMM}<model> for one of timm's"
+            f"network={name} is not known;{guess} choose {', '.join(OWN)}, a name from "
+            f"torchvision.models.list_models(), or {TIMM}<model> with a name from timm.list_models()"
         ) from None
     none = [part for part in ("weights", "weights_backbone") if part in inspect.signature(make).parameters]
     network: nn.Module = make(**dict.fromkeys(none))  # some builders download weights for their backbone otherwise
@@ -45,18 +45,21 @@ def build(name: str) -> nn.Module:
 
 
 def build_blank(name: str) -> nn.Module:
-    """Build a network to load weights into: on the meta device if its state dict holds all its tensors."""
+    """Build a network for loading weights, on the meta device if possible.
+
+    It is impossible if the constructor needs the values of tensors, or if the state dict lacks a buffer.
+    """
     try:
         with torch.device("meta"):
             blank = build(name)
-    except NotImplementedError:  # the network's code computes sizes with tensors, which need values
+    except NotImplementedError:  # the network's code computes sizes with tensors, and needs their values
         return build(name)
     state = blank.state_dict()
     return blank if all(buffer in state for buffer, _ in blank.named_buffers()) else build(name)
 
 
 def of_timm(name: str) -> str | None:
-    """Return the name of a network in timm, or None if it is not a network of timm."""
+    """Return timm's name of a network (without the prefix `timm/`), or None if it is not a network of timm."""
     return name.removeprefix(TIMM) if name.startswith(TIMM) else None
 
 
@@ -70,7 +73,7 @@ def default_taps(name: str) -> list[str]:
     model = of_timm(name)
     if model is None:
         raise ArgumentError(
-            f"taps=None is for networks of timm, which lists their feature maps; name modules of {name}"
+            f"taps=None is allowed only for networks of timm, which lists their feature maps; name modules of {name}"
         )
     return _timm.default_taps(model)
 
@@ -79,12 +82,12 @@ def default_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ..
     """Return the mean and std for timm's pretrained weights; raise ArgumentError for networks of other libraries."""
     model = of_timm(name)
     if model is None:
-        raise ArgumentError(f"mean and std of {name} can't be null: give one number for each channel")
+        raise ArgumentError(f"mean and std can be null only for networks of timm; give [red,green,blue] for {name}")
     return _timm.normalisation(model)
 
 
 def tracing(name: str) -> dict[str, Any]:
-    """Return the arguments that torchvision's tracer needs for a network."""
+    """Return the keyword arguments of torchvision's tracer for a network."""
     return {} if of_timm(name) is None else _timm.tracing()
 
 
@@ -92,9 +95,9 @@ def unusable(name: str, why: str, error: Exception | None = None) -> ArgumentErr
     """Return the error for a network that cannot be a backbone.
 
     Args:
-        name: of the network.
+        name: the name of the network.
         why: what is wrong, as a clause.
-        error: the cause; its first line is added to the message.
+        error: the cause, whose first line is added to the message.
 
     Returns:
         The error, to be raised.

@@ -1,7 +1,8 @@
 """Centres and extents of the receptive fields of a map's cells, measured on a stand-in for the network.
 
-In the stand-in, every layer takes the plain mean of its inputs. It maps an image of pixel coordinates to the coordinate
-at the centre of each cell's receptive field. The weights' values play no part: a network on the meta device suffices.
+In the stand-in, every layer takes the unweighted mean of its inputs. If the value of each pixel is the pixel's
+coordinate, the value of each cell is therefore the coordinate of the centre of the cell's receptive field. The values
+of the weights are not needed, so the network may be on the meta device.
 """
 
 import functools
@@ -20,23 +21,23 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
 # Lengths in pixels of the thin images on which the centres are measured. Halved again and again (and rounded up), the
-# first stays even and the second odd: this exposes padding that depends on the image's size.
+# first length stays even and the second odd. This exposes padding that depends on the image's size.
 PROBE_SIDES = (256, 513)
-LONG_PROBE_SIDES = (256, 1280, 4352)  # to measure extents; their differences are multiples of all usual strides
-THICKNESS = 32  # pixels
+LONG_PROBE_SIDES = (256, 1280, 4352)  # for extents and shift periods; differences are multiples of all usual strides
+THICKNESS = 32  # pixels of a thin image across its length
 Maps = Callable[[Tensor], Sequence[Tensor]]  # images (B, 3, H, W) to the maps of a network on the meta device
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredGrid:
-    """Cells whose positions depend on the image's size, such as those of a pooling to a fixed grid.
+    """Cells whose centres along one axis are measured for each image size, as for a pooling to a fixed grid.
 
     Attributes:
         maps: computes the maps.
-        tap: the index of the map.
-        axis: the dimension of the map along which the cells are centred: 2 (y) or 3 (x).
-        thickness: pixels of the test images across the axis.
-        cache: measured centres by the image's size.
+        tap: the index of the map among the results of `maps`.
+        axis: 2 (y) or 3 (x), a dimension of the map.
+        thickness: how many pixels the thin images have across the axis.
+        cache: the measured centres for each image size along the axis, in pixels.
     """
 
     maps: Maps
@@ -60,14 +61,14 @@ class MeasuredGrid:
         centres = self.cache[size]
         if len(centres) != cells or not (centres.diff() > 0).all():
             raise HypercolumnsError(
-                f"the positions of a tap's cells can't be determined for an image with a side of {size} pixels; "
+                f"the centres of a tap's cells can't be determined for an image with a side of {size} pixels; "
                 f"choose another tap"
             )
         return centres
 
 
 def cell_grids(maps: Maps, min_side: int) -> list[tuple[CellGrid, CellGrid]]:
-    """Determine the positions of each map's cells along y and along x.
+    """Determine the centres of each map's cells along y and along x, for images of all sizes.
 
     Args:
         maps: computes the maps.
@@ -83,10 +84,10 @@ def cell_grids(maps: Maps, min_side: int) -> list[tuple[CellGrid, CellGrid]]:
 def shift_periods(network: GraphModule) -> tuple[int, int]:
     """Return the least common multiple of the strides of all maps inside the network, along y and x, in pixels.
 
-    If an image is shifted by a multiple of it, all these maps shift by whole cells.
+    If an image is shifted by a multiple of this number, all these maps shift by whole cells.
 
     Args:
-        network: on the meta device.
+        network: the traced network, on the meta device.
     """
     shapes = []
     for side in LONG_PROBE_SIDES[:2]:
@@ -110,7 +111,7 @@ def _along(maps: Maps, thickness: int, axis: int) -> list[CellGrid]:
     for line, centres in zip(lines, short, strict=True):
         # Attention, for example, draws all centres towards the middle of the image.
         if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * PROBE_SIDES[0]:
-            raise ValueError("one of its operations mixes distant parts of a map")
+            raise ValueError("an operation of the network mixes distant parts of a map")
     extents = _rf_extents(maps, thickness, axis, lines)
     return [
         MeasuredGrid(maps, tap, axis, thickness) if line is None else RegularGrid(*line, extent)
@@ -119,7 +120,7 @@ def _along(maps: Maps, thickness: int, axis: int) -> list[CellGrid]:
 
 
 def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
-    """Measure the centres of each map's cells along an axis, for an image of `side` pixels along it."""
+    """Measure the centres of each map's cells along an axis, on a thin image of `side` pixels along that axis."""
     ramp = torch.arange(side, dtype=torch.float64).expand(1, 3, thickness, side)
     image = torch.cat([ramp, torch.ones_like(ramp), 2 * ramp + 3])
     with torch.no_grad():
@@ -128,13 +129,13 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
     for cells in results:
         lines = cells.as_subclass(Tensor).transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1)
         if not torch.allclose(lines[2], 2 * lines[0] + 3 * lines[1]):
-            raise ValueError("one of its operations is not known to average its inputs")
+            raise ValueError("an operation of the network can't be treated as a mean of its inputs")
         centres.append(lines[0] / lines[1])
     return centres
 
 
 def _middle(centres: Tensor) -> tuple[float, float] | None:
-    """Return (stride, offset) according to the two cells in the middle; None for fewer than two cells."""
+    """Return the (stride, offset) that the two middle cells of a map imply; None for fewer than two cells."""
     middle = len(centres) // 2
     if middle == 0:
         return None
@@ -145,16 +146,17 @@ def _middle(centres: Tensor) -> tuple[float, float] | None:
 def _rf_extents(
     maps: Maps, thickness: int, axis: int, lines: Sequence[tuple[float, float] | None]
 ) -> list[tuple[float, float] | None]:
-    """Measure how many pixels before and after its centre the middle cell of each map depends on.
+    """Measure the receptive field of the middle cell of each map along one axis.
 
     Args:
         maps: computes the maps.
-        thickness: pixels of the test images across the axis.
+        thickness: how many pixels the thin images have across the axis.
         axis: 2 (y) or 3 (x).
-        lines: (stride, offset) of each map; None if the map has no regular grid.
+        lines: (stride, offset) of each map; None for a map that has no regular grid.
 
     Returns:
-        The extents before and after; None if the cell depends on the whole image, or the map has no regular grid.
+        For each map, how many pixels the receptive field reaches (before, after) the cell's centre; None if it reaches
+        the border of the longest image, or if the map has no regular grid.
 
     Raises:
         ValueError: if a cell has no gradient with respect to the image.
@@ -173,7 +175,7 @@ def _rf_extents(
             (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
             seen = gradient.transpose(axis, 3)[0].sum((0, 1)).nonzero().flatten()
             if not len(seen):
-                raise ValueError("one of its operations has no gradient, so receptive fields can't be measured")
+                raise ValueError("an operation of the network has no gradient, so receptive fields can't be measured")
             first, last, centre = int(seen[0]), int(seen[-1]), offset + stride * middle
             if first > 0 and last < side - 1:
                 extents[tap] = round(centre - first, 6), round(last - centre, 6)
@@ -192,7 +194,7 @@ class MeanPropagation(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call the stand-in of `func`, if there is one, with the same arguments.
+        """Call the stand-in of `func` with the same arguments, or `func` itself if it has no stand-in.
 
         Args:
             func: the function of torch that was called.
@@ -209,7 +211,10 @@ class MeanPropagation(Tensor):
 
 
 class GatedMeanPropagation(MeanPropagation):
-    """A map whose cells also depend on their gates (squeeze-and-excitation): for extents of receptive fields."""
+    """A map in the stand-in network for measuring extents, where a cell depends on the inputs of its gate too.
+
+    A gate is a factor for all cells of a channel, computed from the map itself (squeeze-and-excitation).
+    """
 
     gated = True
 
@@ -219,9 +224,10 @@ def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 def _combined(*parts: Any, **_: Any) -> Tensor:
-    """Sum the maps among the arguments; ignore numbers, parameters and gates.
+    """Sum the maps among the arguments, and ignore numbers and parameters.
 
-    Gates are the maps with fewer values than the largest one. `GatedMeanPropagation` includes them in the sum.
+    A map with fewer values than the largest map is a gate. The sum includes gates of class `GatedMeanPropagation`, and
+    leaves out other gates.
     """
     maps = [part for part in parts if isinstance(part, MeanPropagation)]
     shape = torch.broadcast_shapes(*(part.shape for part in parts if isinstance(part, Tensor)))
@@ -273,7 +279,7 @@ def _average_pooling(
 
 
 def _pooled_means(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, shape: Sequence[int]) -> Tensor:
-    """Average each window of a convolution or pooling, on a map that is extrapolated beyond its border.
+    """Average the cells under each position of a kernel, on a map that is extrapolated beyond its border.
 
     Args:
         x: (B, C, h, w).
@@ -281,7 +287,7 @@ def _pooled_means(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: A
         stride: along y and x.
         padding: along y and x.
         dilation: along y and x.
-        shape: of the result; its last two numbers count the windows along y and x.
+        shape: its last two numbers are the numbers of kernel positions along y and x.
 
     Returns:
         (B, C, *shape[2:]).
@@ -304,7 +310,7 @@ def _padding(x: Tensor, pad: Sequence[int], *args: Any, **kwargs: Any) -> Tensor
 
 
 def _continued(x: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Extrapolate a map linearly by `before` and `after` cells along an axis; negative numbers crop it."""
+    """Extrapolate a map linearly along an axis, by `before` and `after` cells; negative numbers crop the map."""
     last = x.shape[axis] - 1
     number = torch.arange(-before, last + 1 + after)
     start = number.clamp(0, max(last - 1, 0))
@@ -333,7 +339,7 @@ STAND_INS |= dict.fromkeys(
     "true_divide addcmul addcdiv pow rpow maximum minimum".split(),
     _combined,
 )
-# The functions of the last line act on gates, which hold one number for each channel; ECA uses conv1d.
+# expand, expand_as and conv1d (in ECA) act on gates, which hold one number for each channel.
 STAND_INS |= dict.fromkeys(
     "batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize "
     "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus softsign sigmoid logsigmoid tanh "

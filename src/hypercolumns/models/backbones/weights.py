@@ -20,7 +20,7 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of t
 
 
 def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
-    """Load the weights of a network.
+    """Load weights of a network by name or from a file.
 
     Args:
         network: the name of the network, see `Backbone`.
@@ -28,7 +28,7 @@ def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Norm
             state dict saved by torch.save or as safetensors. Named weights are downloaded by their library.
 
     Returns:
-        The state dict, and the normalisation of the input that belongs to named weights; None for a file.
+        The state dict, and the normalisation of the input with which named weights were trained (None for a file).
 
     Raises:
         ArgumentError: if `weights` is neither a known name nor a readable file, or the download fails.
@@ -52,11 +52,11 @@ def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Norm
     except HypercolumnsError as error:
         raise ArgumentError(str(error)) from None
     if not path.is_file():
-        known = ", ".join(named) or "it has none"
-        known = (
-            f"one of torchvision's weights for {network} ({known})" if model is None else f"{PRETRAINED}, timm's own"
+        choices = ["the path of a file", *(named if model is None else [PRETRAINED])]
+        raise ArgumentError(
+            f"weights={weights} is neither a file nor a name of weights for {network}; pass {', '.join(choices)}, or "
+            f"null for random weights"
         )
-        raise ArgumentError(f"weights={weights} is neither a file nor {known}")
     return _load_file(path), None
 
 
@@ -83,7 +83,7 @@ def _load_file(path: Path) -> Mapping[str, Tensor]:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether the value is a dense tensor of real numbers on the CPU, neither quantised nor on the meta device."""
+    """Return whether the value is a dense tensor of real numbers on the CPU that is not quantised."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
         return False
     return not (value.is_quantized or value.is_complex())
@@ -94,15 +94,16 @@ def _some(names: Sequence[str]) -> str:
 
 
 def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load the tensors that `module` has from a state dict; ignore the others, such as those of later layers.
+    """Load the tensors of a module from a state dict that may hold further tensors, such as those of later layers.
 
     Args:
         module: the network up to its last tap.
-        state: of the full network, or of its `features` alone.
-        source: what the weights are, for messages.
+        state: the state dict of the whole network, or of its module `features` alone.
+        source: the name of the weights in messages.
 
     Raises:
-        ArgumentError: if a tensor is missing, has another shape, or holds values that are not finite.
+        ArgumentError: if a tensor of the module is missing from `state`, or has a different shape there or values that
+            are not finite.
     """
     wanted, given = module.state_dict(), state
     if not any(key in state for key in wanted):
@@ -114,18 +115,20 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) 
         if key in state and state[key].shape != tensor.shape
     ]
     if missing or reshaped:
-        unknown = [key for key in given if key not in wanted]  # no fault by itself: layers after the last tap
+        # Unknown tensors alone are no error: they may belong to layers after the last tap.
+        unknown = [key for key in given if key not in wanted]
         problems = [
             f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",
-            f"it has {_some(unknown)} instead" if missing and unknown else "",
+            f"the weights have {_some(unknown)} instead" if missing and unknown else "",
             "; ".join(reshaped[:MAX_SHOWN]) + (" and others" if len(reshaped) > MAX_SHOWN else ""),
         ]
         raise ArgumentError(
-            f"{source} does not fit this network: {'; '.join(filter(None, problems))}; pass weights of the same network"
+            f"{source} can't be loaded into this network: {'; '.join(filter(None, problems))}; pass weights of the "
+            f"same network"
         )
     damaged = [key for key in wanted if key in state and not state[key].isfinite().all()]
     if damaged:
-        raise ArgumentError(f"{source} has numbers that are not finite, in {_some(damaged)}; pass another file")
+        raise ArgumentError(f"{source} has values that are not finite, in {_some(damaged)}; pass other weights")
     counters = {key: torch.zeros_like(wanted[key], device="cpu") for key in wanted if key not in state}
     module.load_state_dict(
         counters | {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, assign=True

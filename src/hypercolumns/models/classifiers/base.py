@@ -1,4 +1,4 @@
-"""The base class of pixel classifiers: standardisation, and linear layers with ReLU between them."""
+"""The base class of pixel classifiers, with the standardisation and the linear layers that they share."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -32,11 +32,12 @@ def standardize(hypercolumns: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 class Classifier(nn.Module, ABC):
-    """Standardisation, then linear layers with ReLU and dropout between them. Subclasses turn their output into logits.
+    """A pixel classifier: standardisation, then linear layers with ReLU and dropout between them.
 
-    It works on the last dimension: the same weights classify samples (N, D) and images (B, H, W, D). The classifier
-    comes in two parts, so that `engine.classify` can apply the first layer in a cheaper way: `folded_first_layer` is
-    the first layer with the standardisation folded in, and `head` is the rest.
+    A subclass turns the output of the last layer into logits. The layers act on the last dimension: the same weights
+    classify samples (N, D) and images (B, H, W, D). A classifier has two parts, because `engine.classify` applies the
+    first layer in a cheaper way: `folded_first_layer` is the first layer with the standardisation folded in, and `head`
+    is the rest.
 
     Args:
         channels: D, the length of a hypercolumn.
@@ -46,7 +47,7 @@ class Classifier(nn.Module, ABC):
 
     Attributes:
         kind: the name of the class in model files.
-        needs_coordinates: whether `head` uses the coordinates; if not, they may be empty tensors.
+        needs_coordinates: whether `head` uses its argument `coordinates`; if not, `coordinates` may hold empty tensors.
         first: the first layer.
         rest: the other layers.
         mean: (D,), subtracted from hypercolumns; 0 until `set_statistics` is called.
@@ -85,7 +86,7 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, object]:
-        """Return the constructor's arguments other than channels and classes, as JSON-compatible values."""
+        """Return the constructor's arguments except `channels` and `classes`, as JSON-compatible values."""
         ...
 
     def head_parameters(self) -> list[nn.Parameter]:
@@ -95,13 +96,13 @@ class Classifier(nn.Module, ABC):
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Set the statistics of the standardisation.
 
-        A channel with a standard deviation of at most 1e-5 gets the average standard deviation of the other channels.
-        SqueezeNet 1.0 has such a channel, with a filter of zeros. Once that filter is trained, a division by 1e-5 would
-        make each update 100,000 times as large and ruin the model.
+        A channel whose standard deviation is at most 1e-5 gets the average standard deviation of the other channels (1
+        if there are none). SqueezeNet 1.0 has such a channel, because one of its filters is zero. If that filter is
+        trained, a division by 1e-5 would make each update 100,000 times as large and ruin the model.
 
         Args:
-            mean: (D,), of the hypercolumns.
-            std: (D,), standard deviations of the hypercolumns.
+            mean: (D,), the mean of each channel of the hypercolumns.
+            std: (D,), the standard deviation of each channel.
         """
         varying = std > EPSILON
         average = std[varying].mean() if varying.any() else torch.ones_like(std[0])
@@ -114,6 +115,6 @@ class Classifier(nn.Module, ABC):
         return self.head(self.first(standard), coordinates)
 
     def folded_first_layer(self) -> tuple[Tensor, Tensor]:
-        """Return the first layer for raw hypercolumns: weight (K, D) and bias (K,), with gradients."""
+        """Return the weight (K, D) and bias (K,) that apply standardisation and first layer at once, with gradients."""
         weight = self.first.weight / (self.get_buffer("std") + EPSILON)
         return weight, F.linear(-self.get_buffer("mean"), weight, self.first.bias)

@@ -17,9 +17,10 @@ NEIGHBOURS = 4  # how many last layers contribute to the logits of a pixel
 class GridClassifier(Classifier):
     """A grid of `size` x `size` last layers over the image, with shared hidden layers.
 
-    Each last layer is centred in its cell of the grid, which covers the whole image. The logits of a pixel are
-    interpolated bilinearly between the four last layers around it. Outside of the outermost centres, the value at the
-    border continues. The paper lays the grid over the box of a detected object; here it covers the image.
+    The grid covers the whole image, and each last layer is centred in one cell of the grid. The logits of a pixel are
+    interpolated bilinearly between the four last layers around the pixel. For a pixel beyond the
+    outermost centres, they are interpolated at the nearest position between these centres. In the paper, the grid
+    covers the box of a detected object instead.
 
     >>> import torch
     >>> from hypercolumns import GridClassifier
@@ -32,7 +33,7 @@ class GridClassifier(Classifier):
     Args:
         channels: D, the length of a hypercolumn.
         classes: the number of classes.
-        size: last layers along each side of the grid; 1 makes the classifier an MLP.
+        size: how many last layers the grid has along each side; 1 makes the classifier an MLP.
         hidden: the width of the hidden layer, or a list of widths; [] for none.
         dropout: the dropout probability after each hidden layer, in [0, 1).
     """
@@ -57,7 +58,7 @@ class GridClassifier(Classifier):
         by_neighbours = hidden.device.type == "cpu" and hidden.numel() and not torch.compiler.is_exporting()
         if self.size**2 <= NEIGHBOURS or not by_neighbours:
             return self._logits(hidden, last, y, x, every, every)
-        # On a CPU it is faster to apply only the four last layers around a pixel, to all pixels between them at once.
+        # On a CPU it is faster to apply four neighbouring last layers at a time, to all pixels between their centres.
         shape = hidden.shape[:-1]
         tops, lefts = (position.floor().clamp(max=self.size - 2).expand(shape) for position in (y, x))
         y, x = y.expand(shape), x.expand(shape)
@@ -79,18 +80,18 @@ class GridClassifier(Classifier):
         """Interpolate the logits of the last layers in some rows and columns of the grid.
 
         Args:
-            hidden: (..., K), the input of the last layers; their output if there are no hidden layers.
-            last: the module of all last layers; None if there are no hidden layers.
+            hidden: (..., K), the input of the last layers. Without hidden layers: the output of all last layers.
+            last: the module that holds all last layers; None if there are no hidden layers.
             y: (...), positions in units of the grid; 0 is the centre of the first cell.
             x: (...), positions along x in the same units.
-            rows: of the grid, adjacent.
-            columns: of the grid, adjacent.
+            rows: adjacent rows of the grid.
+            columns: adjacent columns of the grid.
 
         Returns:
             (..., classes).
         """
         every = range(self.size)
-        chosen: slice | list[int] = slice(None)  # a list of all would put a constant into the graph of an export
+        chosen: slice | list[int] = slice(None)  # a list would put a constant into the graph of an export
         if rows != every or columns != every:
             chosen = [row * self.size + column for row in rows for column in columns]
         if isinstance(last, Pointwise):

@@ -9,7 +9,7 @@ from hypercolumns.models.classifiers.base import Classifier
 
 
 class MLPClassifier(Classifier):
-    """Linear layers with ReLU and dropout between them; without hidden layers, logistic regression.
+    """A multi-layer perceptron with ReLU and dropout; without hidden layers, logistic regression.
 
     >>> from hypercolumns import MLPClassifier
     >>> classifier = MLPClassifier(channels=112, classes=3, hidden=[64, 32])

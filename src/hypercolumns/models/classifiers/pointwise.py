@@ -8,13 +8,13 @@ from torch import Tensor, nn
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute `x @ weight.T + bias` on the last dimension.
 
-    On a CPU it runs as a convolution, which torch dispatches to oneDNN. `F.linear` is dispatched to MKL, which is half
-    as fast on AMD's processors.
+    On a CPU, the product is computed as a convolution, for which torch calls oneDNN. For `F.linear`, torch calls MKL,
+    which is half as fast on AMD's processors.
 
     Args:
         x: (..., C).
         weight: (K, C).
-        bias: (K,).
+        bias: (K,); None: no bias.
 
     Returns:
         (..., K).
@@ -35,7 +35,7 @@ class Pointwise(nn.Linear):
 
 
 class ReLU(nn.Module):
-    """`nn.ReLU` that overwrites its input if no gradient is needed."""
+    """`nn.ReLU` that overwrites its input, unless the input needs a gradient."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply ReLU to a tensor of any shape."""

@@ -1,4 +1,4 @@
-"""Classify hypercolumns without building them: every pixel, at points, or adaptively."""
+"""Classify pixels without building their hypercolumns: all pixels, some pixels, or by adaptive subdivision."""
 
 from hypercolumns.models.engine.adaptive import AdaptiveSettings, adaptive_labels
 from hypercolumns.models.engine.dense import Head, classify

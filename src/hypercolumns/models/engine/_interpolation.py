@@ -1,10 +1,10 @@
 """Bilinear interpolation of many channels, computed as sums of weighted rows.
 
 `embedding_bag` sums weighted rows at the speed of the memory, which is several times faster than `interpolate` or
-products with interpolation matrices. Its own backward pass is built for words, not for pixels. The backward pass here
-uses `embedding_bag` too: it sums weighted rows along one axis after the other.
+products with interpolation matrices. Torch's backward pass of `embedding_bag` is made for words, not for pixels. The
+backward pass here therefore calls `embedding_bag` itself, to sum weighted rows first along x and then along y.
 
-Shapes: a table (B, T, C) holds the cells of some grids, one grid after the other, each in row-major order.
+Shapes: a table (B, T, C) holds the T cells of some grids, one grid after the other, each in row-major order.
 """
 
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ class Interpolation:
 
     Args:
         grids: the centres of each grid's cells.
-        rows: (H,), pixel coordinates of the rectangle.
-        columns: (W,), pixel coordinates of the rectangle.
-        like: has the device and the precision of the tables.
+        rows: (H,), the y of the rectangle's rows, in pixels.
+        columns: (W,), the x of the rectangle's columns, in pixels.
+        like: a tensor with the device and dtype of the tables.
     """
 
     def __init__(self, grids: Sequence[CellCentres], rows: Tensor, columns: Tensor, like: Tensor) -> None:
@@ -86,8 +86,8 @@ class Interpolation:
 
         Args:
             total: (B, T, C), the gradient of the table; changed in place.
-            gradient: (B, rows, W, C), of the pixels.
-            rows: of the rectangle.
+            gradient: (B, rows, W, C), the gradient of the pixels' values.
+            rows: the slice of the rectangle's rows that `gradient` covers.
         """
         batch, height, width, channels = gradient.shape
         lines = self._across.sum(gradient.reshape(batch * height, width, channels))
@@ -104,13 +104,13 @@ class Interpolation:
 
     @property
     def _firsts(self) -> list[int]:
-        """The row of the table at which each grid starts."""
+        """The index in the table, for each grid, of the grid's first cell."""
         sizes = [len(grid.rows) * len(grid.columns) for grid in self.grids]
         return [sum(sizes[:number]) for number, _ in enumerate(sizes)]
 
     @cached_property
     def _across(self) -> "_SparseMatrix":
-        """The transposed interpolation along x: from a line of pixels to a line of cells of each grid."""
+        """The transposed interpolation along x, from a row of pixels to a row of cells of each grid."""
         matrices = [interpolation_matrix(self.columns, grid.columns) for grid in self.grids]
         return _SparseMatrix(torch.cat(matrices, dim=1).T, self._device, self._dtype)
 
@@ -126,7 +126,7 @@ class _SparseMatrix:
         self.weights = matrix[rows, columns].to(dtype).to(device)
 
     def sum(self, x: Tensor) -> Tensor:
-        """Multiply the matrix with each of `x` (N, m, C): (N, n, C)."""
+        """Multiply the matrix with each of the N matrices in `x` (N, m, C); return (N, n, C)."""
         copies, columns, channels = x.shape
         copy = torch.arange(copies, device=x.device)[:, None]
         return F.embedding_bag(

@@ -20,23 +20,28 @@ class Tile(Protocol):
     """A part of a block.
 
     Attributes:
-        rows: of the output.
-        columns: of the output.
+        rows: the tile's rows of the output.
+        columns: the tile's columns of the output.
     """
 
     rows: slice
     columns: slice
 
     def gather(self, tables: Sequence[Tensor]) -> list[Tensor]:
-        """Read what the tile needs from the block's tables. This is a linear function of the tables."""
+        """Compute the tensors that `output` needs, as a linear function of the block's tables."""
         ...
 
     def add_gradients(self, totals: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Apply the transpose of `gather`: add the gradients of its results to the gradients of the tables."""
+        """Apply the transpose of `gather` to the gradients of its results, and add the outcome to `totals`.
+
+        Args:
+            totals: the gradients of the block's tables; changed in place.
+            gradients: the gradients of the results of `gather`.
+        """
         ...
 
     def output(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        """Compute the output of the tile, (B, height, width, C)."""
+        """Compute the output (B, height, width, C) from the results of `gather` and the inputs of `run_tiles`."""
         ...
 
 
@@ -44,7 +49,7 @@ class Block(Protocol):
     """A part of the image, made of tiles that share feature tables.
 
     Attributes:
-        areas: the rows and columns that the block needs of each map.
+        areas: for each map, the rows and columns of cells that the block needs.
         tiles: the block's tiles.
     """
 
@@ -57,10 +62,10 @@ class Block(Protocol):
         """Compute the tables that the tiles gather from.
 
         Args:
-            crops: the parts of the maps in `areas`.
+            crops: for each map, the part in `areas`.
             inputs: see `run_tiles`.
-            scratch: the previous block's tables, empty for the first block. Their memory may be reused, which is faster
-                than allocating. None in the backward pass, where nothing may be overwritten.
+            scratch: the previous block's tables (none for the first block). The new tables can reuse their memory,
+                which is faster than allocating memory. None in the backward pass, where nothing must be overwritten.
 
         Returns:
             The tables, of shapes that the block defines.
@@ -77,13 +82,13 @@ def run_tiles(
 ) -> Tensor:
     """Compute the outputs of all tiles and assemble them.
 
-    Maps, inputs and parameters get gradients. `Tile.output` draws the same random numbers again in the backward pass.
+    Maps, inputs and parameters get gradients. The backward pass calls `Tile.output` again with the same random numbers.
 
     Args:
-        blocks: cover the image.
+        blocks: together they cover the output.
         size: (H, W) of the output.
-        maps: (B, C_l, h_l, w_l); each block is given the parts that it needs.
-        inputs: further tensors, given to blocks and tiles as they are.
+        maps: (B, C_l, h_l, w_l); each block gets the parts in its `areas`.
+        inputs: further tensors, passed unchanged to all blocks and tiles.
         parameters: leaf tensors that `Tile.output` uses although they are not among its arguments.
 
     Returns:
@@ -190,7 +195,7 @@ def _wanted(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _add(totals: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:
-    """Add the gradients to the totals; there is one gradient for each total that is not None."""
+    """Add the gradients to the totals that are not None; there is one gradient for each of these totals."""
     for total, part in zip([total for total in totals if total is not None], gradients, strict=True):
         if part is not None:
             total += part

@@ -1,8 +1,8 @@
-"""Predict all pixels from the logits of some: PointRend's adaptive subdivision (arXiv:1912.08193, section 3.1).
+"""Predict all pixels by classifying some of them: adaptive subdivision of PointRend (arXiv:1912.08193, section 3.1).
 
-A coarse grid of pixels is classified. A block between four of them is split into four if their classes disagree, or if
-the two highest logits of one of them are close; this repeats down to single pixels. All other blocks are filled with
-the class of their corners.
+First, the pixels of a coarse grid are classified. Four neighbouring pixels of the grid are the corners of a block. The
+block is split into four blocks if the classes of its corners differ, or if the two highest logits of a corner are
+close. Blocks are split again and again, down to single pixels. Any other block is filled with the class of its corners.
 """
 
 import math
@@ -17,7 +17,7 @@ from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.points import PointClassifier
 
-PixelLogits = Callable[[Tensor, Tensor], Tensor]  # rows (N,) and columns (N,) of pixels to logits (N, classes)
+PixelLogits = Callable[[Tensor, Tensor], Tensor]  # from rows (N,) and columns (N,) of pixels to logits (N, classes)
 MAX_STRIDE = 256  # pixels
 
 
@@ -31,11 +31,11 @@ class AdaptiveSettings:
 
     Attributes:
         stride: the distance in pixels between the pixels of the first grid; a power of two, up to 256.
-        margin: a block is split if the difference between the two highest logits of any corner is below it, even if the
-            corners agree; at least 0.
+        margin: a block whose corners have the same class is split nevertheless if the two highest logits of any corner
+            differ by less than `margin`; at least 0.
 
     Raises:
-        ArgumentError: for values out of range.
+        ArgumentError: if `stride` or `margin` has a value that is not allowed.
     """
 
     stride: int = 8
@@ -61,19 +61,19 @@ def adaptive_labels(
     """Predict the classes of a rectangle of pixels by adaptive subdivision.
 
     Args:
-        maps: of one image, one for each tap.
-        rows: of the rectangle.
-        columns: of the rectangle.
+        maps: the maps of one image, one for each tap.
+        rows: the rectangle's rows of pixels.
+        columns: the rectangle's columns of pixels.
         weight: (K, D), of the first layer.
         bias: (K,), of the first layer.
         head: see `PointClassifier`.
-        settings: of the subdivision.
+        settings: the settings of the subdivision.
 
     Returns:
-        (H, W) uint8.
+        (H, W) uint8, the classes of the rectangle's pixels.
     """
     size = rows.stop - rows.start, columns.stop - columns.start
-    # The first grid needs at least one block, and must end with a pixel, which may lie beyond the border.
+    # The first grid consists of whole blocks, at least one, so its last pixels may lie beyond the rectangle.
     lengths = [max(math.ceil((side - 1) / settings.stride), 1) * settings.stride + 1 for side in size]
     down, across = (
         torch.arange(first, first + length) for first, length in zip((rows.start, columns.start), lengths, strict=True)
@@ -83,12 +83,12 @@ def adaptive_labels(
 
 
 def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
-    """Predict the classes of a grid of pixels from the logits of some.
+    """Predict the classes of a grid of pixels from the logits of some of them.
 
     Args:
-        logits: computes the logits of pixels; it is not called twice for the same pixel.
-        lengths: (height, width) of the grid, each a multiple of the stride plus 1.
-        settings: of the subdivision.
+        logits: computes the logits of pixels; it is called at most once for each pixel.
+        lengths: (height, width) of the grid in pixels, each a multiple of the stride plus 1.
+        settings: the settings of the subdivision.
 
     Returns:
         (height, width) uint8.
@@ -128,12 +128,12 @@ def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _refine_labels(labels: Tensor) -> Tensor:
-    """Copy labels to a grid twice as fine; each new pixel gets the label of its block's first corner."""
+    """Copy labels to a grid twice as fine; each new pixel gets the label of the top left corner of its block."""
     return labels.repeat_interleave(2, 0)[:-1].repeat_interleave(2, 1)[:, :-1]
 
 
 def _refine_margins(margins: Tensor) -> Tensor:
-    """Copy margins to a grid twice as fine; the margins of new pixels are infinite until they are classified."""
+    """Copy margins to a grid twice as fine; the margins of new pixels are infinite until the pixels are classified."""
     finer = margins.new_full((2 * len(margins) - 1, 2 * margins.shape[1] - 1), torch.inf)
     finer[::2, ::2] = margins
     return finer

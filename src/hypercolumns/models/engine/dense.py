@@ -1,8 +1,8 @@
-"""Classify hypercolumns without building them.
+"""Classify all pixels of a grid without building their hypercolumns.
 
 Interpolation is linear, so it commutes with a classifier's first layer: weight . concat(up(F_l)) = sum_l up(weight_l
-F_l). Each tap is projected at its own resolution, and K projected channels are interpolated instead of D. Only a map
-with at least as many cells as there are pixels is interpolated first and projected afterwards.
+F_l). Each map is projected at the map's own resolution, and K projected channels are interpolated instead of D. Only a
+map with at least as many cells as there are pixels is interpolated first and projected afterwards.
 
 Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, K outputs of the first layer.
 """
@@ -19,7 +19,7 @@ from hypercolumns.models.engine import _tiles
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.slices import even_slices
 
-Head = Callable[[Tensor, Tensor, Tensor], Tensor]  # the first layer's output, rows and columns of pixels to logits
+Head = Callable[[Tensor, Tensor, Tensor], Tensor]  # (first layer's output, rows, columns) to logits
 
 MAX_BLOCK_WIDTH = 512  # pixels
 CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; a block's projections, and a tile's activations, fit the cache
@@ -44,8 +44,8 @@ def classify(
 
     Args:
         maps: one for each tap.
-        rows: (H,), pixel coordinates.
-        columns: (W,), pixel coordinates.
+        rows: (H,), the y of the grid's rows, in pixels.
+        columns: (W,), the x of the grid's columns, in pixels.
         weight: (K, D), of the first layer.
         bias: (K,), of the first layer.
         head: maps the first layer's output (B, h, w, K) of the pixels on rows (1, h, 1) and columns (1, 1, w) to
@@ -81,7 +81,7 @@ def _count_cells(tap_map: FeatureMap) -> int:
 
 
 def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
-    """Group the indices of the maps by the centres of their cells: maps of a group have equal centres."""
+    """Group the maps whose cells have equal centres, and return the indices of the maps in each group."""
     groups: list[list[int]] = []
     for number, tap_map in enumerate(maps):
         for group in groups:
@@ -96,18 +96,19 @@ def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
 
 
 def _reused(scratch: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Return a tensor in the memory of the first of `scratch`, if that is large enough, else in new memory."""
+    """Return a tensor of a shape, in the memory of `scratch[0]` if that is large enough, or else in new memory."""
     count = math.prod(shape)
     if scratch and scratch[0].untyped_storage().nbytes() >= count * like.element_size():
         return scratch[0].resize_(shape)
-    return like.new_empty(count * 5 // 4).resize_(shape)  # the spare quarter serves blocks that touch some more cells
+    # With a spare quarter, a later block with some more cells can reuse the memory.
+    return like.new_empty(count * 5 // 4).resize_(shape)
 
 
 class _Block:
     """A block of pixels, see `_tiles.Block`.
 
-    Its first feature table holds the projections of all low-resolution maps, one after the other, if there are any. A
-    table for each high-resolution map follows, which holds the map's values.
+    The first feature table holds the projections of all groups of low-resolution maps, one group after the other; it is
+    missing if there are no such maps. Then follows one table for each high-resolution map, with the map's values.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Classify hypercolumns at some of an image's pixels."""
+"""Classify some pixels of an image, on request."""
 
 from collections.abc import Sequence
 
@@ -14,16 +14,16 @@ CHUNK = 4096  # points; their activations fit the cache
 
 
 class PointClassifier:
-    """Classify pixels of one image on demand, switching each tap to the cheaper order of operations.
+    """Classify pixels of one image on demand, with the cheaper order of operations for each tap.
 
-    At first, the features of a tap are interpolated at the requested points and then projected. Once more points have
-    been requested than the tap has cells, the whole map is projected once, and later points are interpolated from the
-    projection.
+    At first, the map of a tap is interpolated at the requested pixels, and then the results are projected. When more
+    pixels have been requested than the map has cells, the whole map is projected once. From then on, the projection is
+    interpolated at the requested pixels.
 
     Args:
-        maps: of one image, one for each tap.
-        rows: (H,), pixel coordinates of the rectangle in which the points lie.
-        columns: (W,), pixel coordinates of the rectangle.
+        maps: the maps of one image, one for each tap.
+        rows: (H,), the y of the rows of a rectangle that contains all pixels, in pixels.
+        columns: (W,), the x of the rectangle's columns, in pixels.
         weight: (K, D), of the first layer.
         bias: (K,), of the first layer.
         head: maps the first layer's output (N, K) of pixels on rows (N,) and columns (N,) to logits (N, classes).
@@ -40,7 +40,7 @@ class PointClassifier:
             for numbers in group_by_grid(maps)
         ]
         self.projected: list[_TapProjection] = []
-        self.table: tuple[Tensor, Interpolation] | None = None  # for the projected groups
+        self.table: tuple[Tensor, Interpolation] | None = None  # the projections of the groups in `projected`
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Compute the logits (N, classes) of pixels, given as indices (N,) into the rectangle's rows and columns."""
@@ -50,7 +50,7 @@ class PointClassifier:
         return torch.cat([self._logits(*chunk) for chunk in chunks])
 
     def _project(self, groups: Sequence["_TapProjection"]) -> None:
-        """Project these groups' maps, and move the groups from `waiting` to `projected`."""
+        """Project the maps of the groups, and move the groups from `waiting` to `projected`."""
         if groups:
             self.waiting = [group for group in self.waiting if group not in groups]
             self.projected += groups
@@ -73,7 +73,7 @@ class PointClassifier:
 
 
 class _TapProjection:
-    """Maps with equal centres: each as a table (1, cells, C_l), with its part (K, C_l) of the weight."""
+    """The maps of a group as tables (1, cells, C_l), each with its part (K, C_l) of the first layer's weight."""
 
     def __init__(self, maps: Sequence[FeatureMap], parts: Sequence[Tensor], rows: Tensor, columns: Tensor) -> None:
         self.cells = [tap_map.values.permute(0, 2, 3, 1).flatten(1, 2) for tap_map in maps]
@@ -82,5 +82,5 @@ class _TapProjection:
         self.interpolation = Interpolation([self.grid], rows, columns, maps[0].values)
 
     def project(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Project one input (1, N, C_l) for each map, and sum the projections: (1, N, K)."""
+        """Return the sum (1, N, K) of the projections of `inputs`, which holds one tensor (1, N, C_l) for each map."""
         return add(pointwise(x, part) for x, part in zip(inputs, self.parts, strict=True))

@@ -1,8 +1,8 @@
-"""Classify hypercolumns in a graph that can be exported: for images of any size, one row of pixels at a time.
+"""Classify the pixels of images of any size, row by row, in a graph that can be exported.
 
 The rows are the steps of a `scan`, an operator of both torch.export and ONNX. Activations with K channels therefore
-exist for one row of pixels only. Two rows at a time are a little faster for small images, and slower for wide images,
-where two rows do not fit the cache.
+exist for one row of pixels only. Steps of two rows would be a little faster for small images, and slower for wide
+images, where two rows do not fit the cache.
 
 Shapes: as in `dense`; images have H rows and W columns of pixels.
 """
@@ -26,12 +26,13 @@ class TapGroup(NamedTuple):
     """Maps whose cells have equal centres, with their parts of the first layer's weight.
 
     Attributes:
-        maps: of one or more taps.
+        maps: the maps of one or more taps.
         parts: (K, C_l), for each map.
-        high_res: whether the maps are projected after the interpolation, one row of pixels at a time; others are
-            projected before it.
-        nested: whether every column of cells is centred on a column of the next group. Such a group is interpolated
-            along x to the next group's columns and added there, which gives the same result with less work per pixel.
+        high_res: whether the maps are interpolated along y before they are projected, one row of pixels at a time. If
+            not, they are projected before any interpolation.
+        nested: whether each column of cells has the same centre as a column of the next group's cells. Such a group is
+            interpolated along x to the next group's columns and added there. The result is the same, with less work
+            for each pixel.
     """
 
     maps: Sequence[FeatureMap]
@@ -43,18 +44,18 @@ class TapGroup(NamedTuple):
 class _GridProjection(NamedTuple):
     """A group's values, and the cells around each row and each column of pixels, see `bilinear_neighbours`.
 
-    The columns of a nested group are interpolated at the next group's columns of cells instead of pixels.
+    For a nested group, the columns are not columns of pixels, but the next group's columns of cells.
 
     Attributes:
         table: (B, h, w, C) for a high-resolution group, (B, h, w, K) for others.
         weight: (K, C) for a high-resolution group, None for others.
         bias: (K,) for the first group, None for others.
         top: the index of the row of cells above each row of pixels.
-        bottom: the index of the row of cells below.
-        down: the weight of the row below.
+        bottom: the index of the row of cells below each row of pixels.
+        down: the weight of the row of cells below.
         left: the index of the column of cells to the left of each column.
-        right: the index of the column of cells to the right.
-        across: the weight of the column to the right.
+        right: the index of the column of cells to the right of each column.
+        across: the weight of the column of cells to the right.
         nested: see `TapGroup`.
     """
 
@@ -74,7 +75,7 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
     """Compute `head(weight . hypercolumn + bias, coordinates)` for all pixels of images.
 
     Args:
-        groups: the maps, with their parts of the weight.
+        groups: the maps with their parts of the weight; a nested group is nested in the group after it.
         bias: (K,), of the first layer.
         head: see `Classifier.head`.
         where: the normalised coordinates of the rows (H,) and of the columns (W,).
@@ -108,17 +109,18 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
         hidden = add(terms)
         return step + 1, head(hidden, PixelCoordinates(where.y.index_select(0, row)[:, None], where.x))
 
-    # ONNX's exporter expects as many values carried from row to row as there are inputs. There is one input, the row's
-    # index, so a step counter is carried along.
+    # ONNX's exporter expects that a row has as many inputs as values carried over from the row before. Each row has one
+    # input, the row's index, so one value is carried: a counter that nothing reads.
     _, logits = scan(classified, torch.zeros(1), torch.arange(height)[:, None])
     pixels: Tensor = logits[:, :, 0].movedim(0, 1)  # logits are (H, B, 1, W, classes)
     return pixels
 
 
 def _project_group(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _GridProjection:
-    """Project the maps of a low-resolution group, and find the cells around `rows` and `columns`.
+    """Prepare a group for the scan: compute its table, and find the cells around `rows` and `columns`.
 
-    A bias may be added before the interpolation, as the weights of a pixel's cells sum to 1.
+    The maps of a low-resolution group are projected here, those of a high-resolution group in each row of the scan. A
+    low-resolution group can add the bias before the interpolation, because the weights of a pixel's cells sum to 1.
     """
     (first, *_), parts = group.maps, group.parts
     cells = [tap_map.values.permute(0, 2, 3, 1) for tap_map in group.maps]
