@@ -1,4 +1,4 @@
-"""Settings of Sphinx: `uv run --group docs sphinx-build -W -c docs . docs/_build` builds the pages of the repository."""
+"""Settings of Sphinx. `uv run --group docs sphinx-build -W -c docs . docs/_build` builds the repository's pages."""
 
 from docutils import nodes
 from docutils.utils.math import latex2mathml

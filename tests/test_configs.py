@@ -20,7 +20,7 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import PARTS, part
 from hypercolumns.settings.data import Subset
 from hypercolumns.settings.docs_page import page
-from hypercolumns.settings.identity import result_settings, store_identity
+from hypercolumns.settings.fingerprint import result_settings, store_fingerprint
 from hypercolumns.settings.schema import FEATURES, INPUT, NOTHING, SCORES, SETTINGS, STAGES, stages_of
 from hypercolumns.settings.training import loss, optimization, trainer
 from hypercolumns.tasks.param_groups import ParamGroupConfig
@@ -110,7 +110,7 @@ def test_losses_are_built(kind):
 
 
 def test_every_setting_declares_what_it_decides():
-    """An undeclared setting would be missing from identities, and different runs would share a folder."""
+    """An undeclared setting would be missing from fingerprints, and different runs would share a folder."""
     known = {NOTHING, FEATURES, INPUT, SCORES}
     for setting in SETTINGS:
         assert setting.decides in known or set(setting.decides) <= set(STAGES) - {"all"}, setting.name
@@ -201,8 +201,8 @@ def test_settings_page_is_current():
 
 
 @pytest.mark.parametrize("stage", ["extract", "pretrain", "train"])
-def test_renamed_class_keeps_identity(stage, monkeypatch):
-    """Identities name a part by its kind, so runs and stores are found again after its class has moved."""
+def test_renamed_class_keeps_fingerprint(stage, monkeypatch):
+    """Fingerprints name a part by its kind, so runs and stores are found again after its class has moved."""
     parts = {
         "extract": ["sampler"],
         "pretrain": ["classifier", "loss", "optimizer", "scheduler", "trainer"],
@@ -211,12 +211,12 @@ def test_renamed_class_keeps_identity(stage, monkeypatch):
     chosen = {"extract": [], "pretrain": ["loss=cross_entropy_dice"], "train": ["pixels=sampler", "loss=dice"]}[stage]
     config = composed(f"stage={stage}", *chosen)
 
-    def identity():
-        settings = store_identity(config, {}) if stage == "extract" else result_settings(config, stage)
+    def fingerprint():
+        settings = store_fingerprint(config, {}) if stage == "extract" else result_settings(config, stage)
         assert "_target_" not in json.dumps(settings)
         return short_hash(settings)
 
-    before = identity()
+    before = fingerprint()
     for group in parts:
         name = config[group]._target_.rpartition(".")[2]
         monkeypatch.setattr(hypercolumns, f"Renamed{name}", get_object(config[group]._target_), raising=False)
@@ -224,7 +224,7 @@ def test_renamed_class_keeps_identity(stage, monkeypatch):
     if stage == "pretrain":
         monkeypatch.setattr(hypercolumns, "RenamedDice", get_object(config.loss.losses.dice._target_), raising=False)
         config.loss.losses.dice._target_ = "hypercolumns.RenamedDice"
-    assert identity() == before
+    assert fingerprint() == before
 
 
 @pytest.mark.parametrize(
@@ -236,8 +236,8 @@ def test_renamed_class_keeps_identity(stage, monkeypatch):
         ("pretrain", "loss=dice", ("loss", {"kind": "dice"})),
     ],
 )
-def test_ineffective_setting_is_not_in_identity(stage, override, entry):
-    """A setting at its neutral value, or without effect because of another setting, is left out of the identity."""
+def test_ineffective_setting_is_not_in_fingerprint(stage, override, entry):
+    """A setting at its neutral value, or without effect because of another setting, is left out of the fingerprint."""
     before, after = (result_settings(composed(f"stage={stage}", *overrides), stage) for overrides in ([], [override]))
     name, value = entry
     assert after.pop(name) == value

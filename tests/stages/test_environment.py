@@ -10,9 +10,9 @@ from hypercolumns.settings.compose import command_line
 
 
 def git(place, *arguments):
-    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    fingerprint = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
     return subprocess.run(
-        ["git", *identity, *arguments], cwd=place, check=True, capture_output=True, text=True
+        ["git", *fingerprint, *arguments], cwd=place, check=True, capture_output=True, text=True
     ).stdout.strip()
 
 

@@ -19,7 +19,7 @@ from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.runtime import randomness
 from hypercolumns.settings import compose
 from hypercolumns.settings.data import image_index
-from hypercolumns.settings.identity import shared_settings
+from hypercolumns.settings.fingerprint import shared_settings
 from hypercolumns.settings.model import backbone
 from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.stages import run_stage

@@ -206,7 +206,7 @@ def test_empty_or_damaged_run_records(capsys):
     for content in ("{}", None):
         (folder / "metrics.json").write_text(content) if content else (folder / "metrics.json").unlink()
         assert run("pretrain", *settings) == miou
-    for content in ("{}", '{"identity": "x", "finished": null}', "[" * 100_000):
+    for content in ("{}", '{"fingerprint": "x", "finished": null}', "[" * 100_000):
         (folder / "run.json").write_text(content)
         with pytest.raises(HypercolumnsError, match=r"run\.json .*remove it and run the command again"):
             run("pretrain", *settings)

@@ -23,8 +23,8 @@ from hypercolumns.tasks import PixelClassificationTask
 pytestmark = pytest.mark.usefixtures("place")
 
 
-def pretrain_identity(place):
-    return json.loads((place / "runs/shapes/rgb/pretrain/latest/run.json").read_text())["identity"]
+def pretrain_fingerprint(place):
+    return json.loads((place / "runs/shapes/rgb/pretrain/latest/run.json").read_text())["fingerprint"]
 
 
 def test_store_becomes_model_then_trained_model(pretrained, place):
@@ -211,9 +211,9 @@ def test_mismatched_input_names_both_values(pretrained, place):
 def test_newest_store_is_taken_for_any_sampler(extracted):
     run("extract", "sampler=uniform", "sampler.n=7")
     run("pretrain", "val_images=0", "trainer.max_epochs=1")
-    identity = json.loads((only(extracted, "runs/shapes/rgb/pretrain/*") / "run.json").read_text())["identity"]
+    fingerprint = json.loads((only(extracted, "runs/shapes/rgb/pretrain/*") / "run.json").read_text())["fingerprint"]
     newest = max(extracted.glob("runs/shapes/rgb/samples/*/index.json"), key=lambda path: path.stat().st_mtime)
-    assert identity["samples"] == newest.parent.name
+    assert fingerprint["samples"] == newest.parent.name
 
 
 def test_seed_override_selects_store(extracted, monkeypatch):
@@ -221,7 +221,7 @@ def test_seed_override_selects_store(extracted, monkeypatch):
     run("extract", "seed=1")
     monkeypatch.setattr(compose, "overrides", lambda: ["seed=0"])
     run("pretrain", "seed=0", "val_images=0", "trainer.max_epochs=1")
-    assert pretrain_identity(extracted)["samples"] == expected.name
+    assert pretrain_fingerprint(extracted)["samples"] == expected.name
 
 
 def test_sampler_override_selects_store(pretrained, place, monkeypatch):
@@ -233,13 +233,13 @@ def test_sampler_override_selects_store(pretrained, place, monkeypatch):
     run("extract", "sampler=uniform", "sampler.n=5")
     monkeypatch.setattr(compose, "overrides", lambda: ["sampler=uncertainty", "sampler.n=5"])
     run("pretrain", "sampler=uncertainty", "sampler.n=5", "val_images=0", "trainer.max_epochs=1")
-    assert pretrain_identity(place)["samples"] == expected.name
+    assert pretrain_fingerprint(place)["samples"] == expected.name
 
 
 def test_folder_called_latest_is_reported(place, capsys):
     finished = Run(place / "0123")
     (place / "latest").mkdir()
-    write_json(finished.folder / "run.json", {"identity": {}, "finished": None})
+    write_json(finished.folder / "run.json", {"fingerprint": {}, "finished": None})
     finished.mark_finished({"miou": 0.5})
     assert finished.miou == 0.5
     assert finished.finished

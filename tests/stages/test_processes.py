@@ -68,9 +68,9 @@ def test_two_processes_give_the_results_of_one(tmp_path, monkeypatch):
             with np.load(ours / "images.npz") as counts, np.load(theirs / "images.npz") as others:
                 assert counts["all_pixels"].sum() > 0
                 assert all(np.array_equal(counts[name], others[name]) for name in counts.files)
-            identities = [json.loads((path / "run.json").read_text())["identity"] for path in (ours, theirs)]
-            assert identities[0].keys() == identities[1].keys()
-            assert identities[0]["trainer"] == identities[1]["trainer"]
+            fingerprints = [json.loads((path / "run.json").read_text())["fingerprint"] for path in (ours, theirs)]
+            assert fingerprints[0].keys() == fingerprints[1].keys()
+            assert fingerprints[0]["trainer"] == fingerprints[1]["trainer"]
             curves, other_curves = history(ours), history(theirs)
             for name, values in curves.items():
                 assert values == pytest.approx(other_curves[name], rel=1e-5)

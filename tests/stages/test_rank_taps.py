@@ -89,13 +89,13 @@ def test_other_settings_make_another_run(rank, tmp_path):
     for setting in ("seed=0", "seed=1", "rank.components=2"):
         rank(setting)
     assert {row["components"] for row in trials(tmp_path)} == {2}
-    identities = [Run(path.parent).identity for path in tmp_path.glob("runs/shapes/rgb/rank_taps/*/run.json")]
-    assert {(run["seed"], run["rank"]["components"]) for run in identities} == {
+    fingerprints = [Run(path.parent).fingerprint for path in tmp_path.glob("runs/shapes/rgb/rank_taps/*/run.json")]
+    assert {(run["seed"], run["rank"]["components"]) for run in fingerprints} == {
         (0, 256),
         (1, 256),
         (0, 2),
     }
-    assert all({"samples", "cnn", "data"} < identity.keys() for identity in identities)
+    assert all({"samples", "cnn", "data"} < fingerprint.keys() for fingerprint in fingerprints)
 
 
 def test_probe_samples_are_seeded(extracted):

@@ -74,7 +74,7 @@ def test_sweep_writes_table_and_repeats_no_job(sweep, tmp_path):
         metrics = json.loads((tmp_path / row["run"] / "metrics.json").read_text())
         assert float(row["miou"]) == metrics["miou"]
         assert [float(row["miou_low"]), float(row["miou_high"])] == metrics["intervals"]["miou"]
-        config = json.loads((tmp_path / row["run"] / "run.json").read_text())["identity"]
+        config = json.loads((tmp_path / row["run"] / "run.json").read_text())["fingerprint"]
         assert config["classifier"]["hidden"] == int(row["classifier.hidden"])
         assert config["optimizer"]["lr"] == float(row["optimizer.lr"])
         assert float(row["seconds"]) > 0
@@ -107,7 +107,10 @@ def test_each_job_uses_its_own_samples_and_start(sweep, tmp_path):
     assert result.returncode == 0, result.stderr
     assert {row["sampler.n"] for row in listed(tmp_path)} == {"5", "6"}
     samples, starts = [
-        [json.loads(path.read_text())["identity"][key] for path in times_of(tmp_path, f"runs/*/*/{stage}/*/run.json")]
+        [
+            json.loads(path.read_text())["fingerprint"][key]
+            for path in times_of(tmp_path, f"runs/*/*/{stage}/*/run.json")
+        ]
         for stage, key in (("pretrain", "samples"), ("train", "start"))
     ]
     assert len(set(samples)) == len(set(starts)) == 2

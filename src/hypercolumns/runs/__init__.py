@@ -1,1 +1,1 @@
-"""Runs: one folder for each run of a stage, with its identity, model and metrics."""
+"""Runs: one folder for each run of a stage, with its fingerprint, model and metrics."""

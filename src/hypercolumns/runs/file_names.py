@@ -1,5 +1,5 @@
 """Names of those files in a run's folder that several modules use."""
 
-RUN_FILE = "run.json"  # the run's identity, and when it finished
+RUN_FILE = "run.json"  # the run's fingerprint, and when it finished
 METRICS = "metrics.json"  # the run's metrics
 COUNTS = "images.npz"  # the confusion matrices of each scored image, see `evaluation.Evaluation`

@@ -6,30 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from hypercolumns.runs.file_names import RUN_FILE
-from hypercolumns.runs.run import Identity, Run
+from hypercolumns.runs.run import Fingerprint, Run
 from hypercolumns.store import INDEX, fingerprint_of
 
 
-def finished_stores(parent: Path) -> list[tuple[Path, Identity]]:
+def finished_stores(parent: Path) -> list[tuple[Path, Fingerprint]]:
     """Return (folder, fingerprint) of each finished store in `parent`, newest first."""
     stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    identities = [(path.parent, fingerprint_of(path.parent)) for path in stores]
-    return [(folder, identity) for folder, identity in identities if identity is not None]
+    fingerprints = [(path.parent, fingerprint_of(path.parent)) for path in stores]
+    return [(folder, fingerprint) for folder, fingerprint in fingerprints if fingerprint is not None]
 
 
-def finished_models(parent: Path) -> list[tuple[Path, Identity]]:
-    """Return (folder, identity) of each finished run in `parent` that has a model, newest first."""
+def finished_models(parent: Path) -> list[tuple[Path, Fingerprint]]:
+    """Return (folder, fingerprint) of each finished run in `parent` that has a model, newest first."""
     runs = [Run(path.parent) for path in parent.glob(f"*/{RUN_FILE}") if not path.parent.is_symlink()]
     finished = [run for run in runs if run.finished and run.model.is_file()]
     finished.sort(key=lambda run: run.finished or "", reverse=True)
-    return [(run.folder, run.identity) for run in finished]
+    return [(run.folder, run.fingerprint) for run in finished]
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Describe the entries of `wanted` that are missing in `found`, or have another value there.
 
     Args:
-        found: the identity of a store or a run.
+        found: the fingerprint of a store or a run.
         wanted: the entries that this command needs.
         prefix: the text before the name of an entry, such as `sampler.` for the entries of `sampler`.
 

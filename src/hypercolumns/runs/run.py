@@ -4,8 +4,8 @@
     <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest links to the last finished run
     <runs>/<data>/<cnn>/events/<stage>-<key>/   the run's event files, for TensorBoard
 
-A key is a hash of the identity of a run or a store: everything that decides the contents of its folder. A JSON file in
-the folder holds the whole identity.
+A key is a hash of the fingerprint of a run or a store: everything that decides the contents of its folder. A JSON file
+in the folder holds the whole fingerprint.
 """
 
 import os
@@ -26,7 +26,7 @@ from hypercolumns.runs.file_names import COUNTS, METRICS, RUN_FILE
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 
-Identity = dict[str, Any]
+Fingerprint = dict[str, Any]
 
 
 class Run:
@@ -52,24 +52,26 @@ class Run:
 
     @classmethod
     @contextmanager
-    def begin(cls, parent: Path, identity: Identity, origin: RunOrigin, overwrite: bool = False) -> Iterator["Run"]:
-        """Open the run with this identity, and lock it inside the `with` block.
+    def begin(
+        cls, parent: Path, fingerprint: Fingerprint, origin: RunOrigin, overwrite: bool = False
+    ) -> Iterator["Run"]:
+        """Open the run with this fingerprint, and lock it inside the `with` block.
 
         Another command that opens the same run waits until the block ends.
 
         Args:
             parent: the folder of all runs of the stage.
-            identity: everything that decides the run's result.
+            fingerprint: everything that decides the run's result.
             origin: the config, command and device, which are written to the folder unless the run is finished.
             overwrite: whether to remove a run that exists, finished or not, and start again.
 
         Yields:
             The run, which may be new, unfinished or finished.
         """
-        run = cls(parent / short_hash(identity))
+        run = cls(parent / short_hash(fingerprint))
         with run._alone() if distributed.is_rank_zero() else nullcontext():
             if distributed.is_rank_zero():
-                run._prepare(identity, origin, overwrite)
+                run._prepare(fingerprint, origin, overwrite)
             distributed.barrier()
             yield run
 
@@ -87,7 +89,7 @@ class Run:
         finally:
             release_lock(lock)
 
-    def _prepare(self, identity: Identity, origin: RunOrigin, overwrite: bool) -> None:
+    def _prepare(self, fingerprint: Fingerprint, origin: RunOrigin, overwrite: bool) -> None:
         if overwrite and self.folder.exists():
             aside = self.folder.with_name(f".{self.folder.name}.old")  # a kill during rmtree must not leave half a run
             shutil.rmtree(aside, ignore_errors=True)
@@ -96,7 +98,7 @@ class Run:
             shutil.rmtree(self.events, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / RUN_FILE).is_file():
-            write_json(self.folder / RUN_FILE, {"identity": identity, "finished": None})
+            write_json(self.folder / RUN_FILE, {"fingerprint": fingerprint, "finished": None})
         if not self.finished:
             origin.write(self.folder)
 
@@ -107,9 +109,9 @@ class Run:
         return miou
 
     @property
-    def identity(self) -> Identity:
+    def fingerprint(self) -> Fingerprint:
         """Everything that decides the run's result."""
-        return dict(self._load_run_file()["identity"])
+        return dict(self._load_run_file()["fingerprint"])
 
     @property
     def finished(self) -> str | None:
@@ -125,7 +127,7 @@ class Run:
     def _load_run_file(self) -> dict[str, Any]:
         path = self.folder / RUN_FILE
         contents = read_json(path)
-        if not isinstance(contents.get("identity"), dict) or not isinstance(contents.get("finished", 0), str | None):
+        if not isinstance(contents.get("fingerprint"), dict) or not isinstance(contents.get("finished", 0), str | None):
             raise HypercolumnsError(f"{path} is not the record of a run; remove it and run the command again")
         return contents
 
@@ -142,7 +144,7 @@ class Run:
         if self.finished:
             return
         now = datetime.now(UTC).isoformat()
-        write_json(self.folder / RUN_FILE, {"identity": self.identity, "finished": now})
+        write_json(self.folder / RUN_FILE, {"fingerprint": self.fingerprint, "finished": now})
         temporary = self.folder.parent / f".latest.{os.getpid()}.tmp"
         temporary.unlink(missing_ok=True)
         try:

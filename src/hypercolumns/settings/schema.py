@@ -1,8 +1,8 @@
 """The declarations of all settings of train.py: the stages that take them, what they decide, and their checks.
 
 The default and the meaning of a setting stand in `conf/`. Everything else is derived from its declaration here: the
-checks, the identity of runs, the columns of TensorBoard's table, the paths that Hydra must not parse, the stages that
-refuse the setting, and docs/settings.md.
+checks, the fingerprint of runs, the columns of TensorBoard's table, the paths that Hydra must not parse, the stages
+that refuse the setting, and docs/settings.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,10 +42,10 @@ EVERY = (*IMAGES, *COMPARE)
 IN_ALL = (*EXTRACT, *FITTING)  # stages that stage=all runs
 STAGES = ("all", *EVERY)
 
-# Values of `Setting.decides` for settings whose own values are not part of the identity of a stage's runs.
+# Values of `Setting.decides` for settings whose own values are not part of the fingerprint of a stage's runs.
 NOTHING = ("nothing",)  # the setting changes only locations, speed or output on the screen
-FEATURES = ("features",)  # decides the hypercolumns; fingerprints of data and CNN stand in the identity instead
-INPUT = ("input",)  # decides which store or model a stage reads; a hash of its contents stands in the identity instead
+FEATURES = ("features",)  # decides the hypercolumns; hashes of the data and the CNN stand in the fingerprint instead
+INPUT = ("input",)  # decides which store or model a stage reads; a hash of it stands in the fingerprint instead
 SCORES = ("scores",)  # decides how a finished run is scored; the value is written next to the scores
 
 
@@ -61,10 +61,10 @@ class Setting:
             takes every setting that extract, pretrain or train takes.
         decides: the stages whose results depend on the value, or one of NOTHING, FEATURES, INPUT and SCORES.
         check: called with the name and the value; raises HypercolumnsError for an invalid value. None: no check here.
-        neutral: the value without effect. Identities leave out a setting that has this value. MISSING: every value has
-            an effect.
-        when: takes all settings, and returns whether this setting has an effect. Identities leave out a setting without
-            effect. None: the setting always has an effect.
+        neutral: the value without effect. Fingerprints leave out a setting that has this value. MISSING: every
+            value has an effect.
+        when: takes all settings, and returns whether this setting has an effect. Fingerprints leave out a setting
+            without effect. None: the setting always has an effect.
         path: whether the value is a path or a pattern, which Hydra must not parse.
         column: the name of the setting's column in TensorBoard's table of hyperparameters; None: no column.
     """

@@ -10,16 +10,16 @@ from hypercolumns.data import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.io.files import short_hash
 from hypercolumns.runs.lookup import differences, finished_models, finished_stores, is_vacant
-from hypercolumns.runs.run import Identity, Run
+from hypercolumns.runs.run import Fingerprint, Run
 from hypercolumns.settings import compose
 from hypercolumns.settings.compose import local_path
-from hypercolumns.settings.identity import sample_settings, stage_dir
+from hypercolumns.settings.fingerprint import sample_settings, stage_dir
 from hypercolumns.store import SampleStore, fingerprint_of
 
 SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")  # experiments are included: one may set a sampler
 
 
-def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Identity) -> Path:
+def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Fingerprint) -> Path:
     """Return the folder of the store that stage extract writes.
 
     The setting `samples` names the folder. If `samples` is null, the folder is named by the hash of the fingerprint.
@@ -47,7 +47,7 @@ def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Identity) -
     return folder
 
 
-def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> SampleStore:
+def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> SampleStore:
     """Find the store that `samples` names, or the newest finished store that fits the settings.
 
     If the command line sets something that decides the samples, such as a sampler or a seed, a store with the same
@@ -56,7 +56,7 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Sampl
     Args:
         cfg: the config of the stage.
         images: the data set.
-        shared: the result of `identity.shared_settings`, which the store must agree with.
+        shared: the result of `fingerprint.shared_settings`, which the store must agree with.
 
     Returns:
         The store, opened for reading.
@@ -88,13 +88,13 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Sampl
     return SampleStore(_newest(candidates, shared, f"store of samples in {parent}", "extract"))
 
 
-def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Identity) -> Run:
+def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Fingerprint) -> Run:
     """Find the newest finished run of stage pretrain whose settings fit.
 
     Args:
         cfg: the config of stage train.
         images: the data set.
-        wanted: the entries that the run's identity must contain.
+        wanted: the entries that the run's fingerprint must contain.
 
     Returns:
         The run.
@@ -106,13 +106,13 @@ def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Identity) -> 
     return Run(_newest(finished_models(parent), wanted, f"pretrained model in {parent}", "pretrain"))
 
 
-def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Identity) -> Identity:
-    """Return what a job of a sweep requires in its pretrained run's identity, in addition to the shared settings.
+def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Fingerprint:
+    """Return what a job of a sweep requires in its pretrained run's fingerprint, in addition to the shared settings.
 
     Args:
         cfg: the config of a command, which may be a job of a sweep.
         images: the data set.
-        shared: the result of `identity.shared_settings`.
+        shared: the result of `fingerprint.shared_settings`.
 
     Returns:
         The entries `samples` (the hash of the store's fingerprint) and `seed`, if the command is a job of a sweep and
@@ -128,12 +128,12 @@ def _names_samples() -> bool:
     return any(override.lstrip("+").startswith(SAMPLES_PREFIXES) for override in compose.overrides())
 
 
-def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Identity, what: str, stage: str) -> Path:
-    """Return the folder of the first candidate whose identity fits `wanted`.
+def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Fingerprint, what: str, stage: str) -> Path:
+    """Return the folder of the first candidate whose fingerprint fits `wanted`.
 
     Args:
-        candidates: folders with their identities, newest first.
-        wanted: the entries that the identity must contain.
+        candidates: folders with their fingerprints, newest first.
+        wanted: the entries that the fingerprint must contain.
         what: what is searched and where, for the message.
         stage: the stage that makes a candidate.
 
@@ -141,8 +141,8 @@ def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Identity,
         MissingInputError: if no candidate fits; the message gives the command that makes one.
     """
     newest = None
-    for folder, identity in candidates:
-        differing = differences(identity, wanted)
+    for folder, fingerprint in candidates:
+        differing = differences(fingerprint, wanted)
         if not differing:
             return folder
         newest = newest or (folder, differing)
@@ -150,7 +150,7 @@ def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Identity,
     raise MissingInputError(f"no {what} fits this command{why}; make one first: {compose.command(stage)}", stage)
 
 
-def _refuse_unless_fits(what: str, found: Identity, wanted: Identity) -> None:
+def _refuse_unless_fits(what: str, found: Fingerprint, wanted: Fingerprint) -> None:
     differing = differences(found, wanted)
     if differing:
         raise HypercolumnsError(

@@ -76,10 +76,10 @@ def evaluate(cfg: DictConfig) -> Run:
         )
     subject = _model(cfg) if cfg.predictions is None else _masks(cfg)
     images, split, about = subject.images, subject.split, subject.about
-    identity = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about}
+    fingerprint = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about}
     parent = local_path(cfg, "runs") / images.name / subject.cnn / "evaluate"
     results = training.results(cfg, words({"stage": "evaluate", "split": split, "what": subject.name, **about}))
-    with Run.begin(parent, identity, origin(cfg), cfg.overwrite) as run:
+    with Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run:
         if not run.scored:
             resolution = {"split": split, "resolution": "original"}
             evaluated = {"what": subject.name, "data": images.name, **resolution, **about}

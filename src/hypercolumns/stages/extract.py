@@ -27,7 +27,7 @@ from hypercolumns.samplers import Sampler
 from hypercolumns.settings import data, model
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import write_config
-from hypercolumns.settings.identity import shared_settings, store_identity
+from hypercolumns.settings.fingerprint import shared_settings, store_fingerprint
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import machine
 from hypercolumns.settings.stage_inputs import store_folder
@@ -48,7 +48,7 @@ def extract(cfg: DictConfig) -> Path:
     backbone = model.backbone(cfg)
     sampler = model.sampler(cfg)
     guide = model.guide(cfg, images) if sampler.needs_logits else None
-    fingerprint = store_identity(cfg, shared_settings(cfg, images, backbone))
+    fingerprint = store_fingerprint(cfg, shared_settings(cfg, images, backbone))
     folder = store_folder(cfg, images, fingerprint)
     with StoreWriter(folder, fingerprint, {split: len(pairs) for split, pairs in images.splits.items()}) as writer:
         if cfg.overwrite and distributed.is_rank_zero():

@@ -17,8 +17,8 @@ from hypercolumns.runtime.distributed import launch
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings import data, model, training
 from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.fingerprint import result_settings, shared_settings, stage_dir
 from hypercolumns.settings.hyperparameters import hyperparameters
-from hypercolumns.settings.identity import result_settings, shared_settings, stage_dir
 from hypercolumns.settings.inference import load_for_inference, quiet_libraries
 from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.stage_inputs import find_store
@@ -38,8 +38,8 @@ def pretrain(cfg: DictConfig) -> Run:
     store = find_store(cfg, images, shared)
     count = len(images.splits["val"])
     limit = count if cfg.val_images == "all" else min(cfg.val_images, count)
-    identity = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "pretrain")}
-    with Run.begin(stage_dir(cfg, images, "pretrain"), identity, origin(cfg), cfg.overwrite) as run:
+    fingerprint = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "pretrain")}
+    with Run.begin(stage_dir(cfg, images, "pretrain"), fingerprint, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
             console.print(f"pretrain: train on the samples in {store.folder}", markup=False)
             print_absent_classes(store, images.classes)

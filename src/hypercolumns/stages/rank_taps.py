@@ -24,7 +24,7 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings import data, model
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import command
-from hypercolumns.settings.identity import result_settings, shared_settings, stage_dir
+from hypercolumns.settings.fingerprint import result_settings, shared_settings, stage_dir
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import origin
 from hypercolumns.settings.stage_inputs import find_store
@@ -45,8 +45,8 @@ def rank_taps(cfg: DictConfig) -> Run:
     backbone = model.backbone(cfg)
     shared = shared_settings(cfg, images, backbone)
     store = find_store(cfg, images, shared)
-    identity = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "rank_taps")}
-    with Run.begin(stage_dir(cfg, images, "rank_taps"), identity, origin(cfg), cfg.overwrite) as run:
+    fingerprint = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "rank_taps")}
+    with Run.begin(stage_dir(cfg, images, "rank_taps"), fingerprint, origin(cfg), cfg.overwrite) as run:
         if not run.finished:
             console.print(f"rank_taps: use the samples in {store.folder}", markup=False)
             rows = _rank(cfg, store, backbone, len(images.classes))

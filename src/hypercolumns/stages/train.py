@@ -29,13 +29,13 @@ from hypercolumns.samplers import UniformSampler
 from hypercolumns.settings import data, model, training
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import plain
-from hypercolumns.settings.hyperparameters import hyperparameters
-from hypercolumns.settings.identity import (
+from hypercolumns.settings.fingerprint import (
     classifier_shape,
     result_settings,
     shared_settings,
     stage_dir,
 )
+from hypercolumns.settings.hyperparameters import hyperparameters
 from hypercolumns.settings.inference import configure_inference, load_for_inference, quiet_libraries
 from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.stage_inputs import find_pretrained, sweep_requirements
@@ -61,12 +61,12 @@ def train(cfg: DictConfig) -> Run:
     if cfg.init_from is None:
         shape = {"classifier": classifier_shape(plain(cfg.classifier))}
         start = find_pretrained(cfg, images, shared | shape | sweep_requirements(cfg, images, shared)).model
-    identity = shared | {
+    fingerprint = shared | {
         "trainable": cfg.cnn.trainable,
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
         **result_settings(cfg, "train"),
     }
-    with Run.begin(stage_dir(cfg, images, "train"), identity, origin(cfg), cfg.overwrite) as run:
+    with Run.begin(stage_dir(cfg, images, "train"), fingerprint, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
             console.print(f"train: start from {start or SCRATCH}", markup=False)
             run.save(trained(cfg, images, backbone, start, run))

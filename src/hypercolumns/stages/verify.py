@@ -9,7 +9,7 @@ from hypercolumns.runtime.progress import console, track
 from hypercolumns.settings import data, model
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import local_path
-from hypercolumns.settings.identity import shared_settings
+from hypercolumns.settings.fingerprint import shared_settings
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.store import REPAIR, SampleStore, find_damage

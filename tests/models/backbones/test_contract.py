@@ -118,13 +118,13 @@ def linear(backbone, kernel_line):
     """Copy a backbone so that its maps become weighted sums of pixels.
 
     Every kernel is the outer product of `kernel_line(height)` and `kernel_line(width)`. Max pooling becomes average
-    pooling. Normalisation, activations, layer scales and gates become the identity.
+    pooling. Normalisation, activations, layer scales and gates become the fingerprint.
     """
     twin = copy.deepcopy(backbone)
     twin.get_buffer("mean").zero_()
     twin.get_buffer("std").fill_(1)
     body = twin.body
-    identities = (nn.BatchNorm2d, nn.LayerNorm, SqueezeExcitation)
+    fingerprints = (nn.BatchNorm2d, nn.LayerNorm, SqueezeExcitation)
     for path, layer in list(body.named_modules()):
         if isinstance(layer, nn.Conv2d):
             across, down = (kernel_line(side) for side in layer.kernel_size[::-1])
@@ -133,7 +133,7 @@ def linear(backbone, kernel_line):
             nn.init.constant_(layer.weight, 1 / layer.in_features)
         elif isinstance(layer, nn.MaxPool2d):
             replace(body, path, nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode))
-        elif isinstance(layer, identities) or "activation" in type(layer).__module__:
+        elif isinstance(layer, fingerprints) or "activation" in type(layer).__module__:
             replace(body, path, nn.Identity())
         if getattr(layer, "bias", None) is not None:
             nn.init.zeros_(layer.bias)
@@ -144,7 +144,7 @@ def linear(backbone, kernel_line):
 
 
 def replace(body, path, layer):
-    """Replace a layer, unless the module that holds it has become an identity."""
+    """Replace a layer, unless the module that holds it has become an fingerprint."""
     above = path.rpartition(".")[0]
     if not isinstance(body.get_submodule(above), nn.Identity):
         body.set_submodule(path, layer)

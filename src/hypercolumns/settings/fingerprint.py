@@ -1,4 +1,4 @@
-"""Identities of runs and stores: every setting that decides their contents, and nothing else.
+"""Fingerprints of runs and stores: every setting that decides their contents, and nothing else.
 
 A part of the config is identified by its `kind` and not by an import path, so code can move between modules.
 """
@@ -15,7 +15,7 @@ from hypercolumns.errors import setting_prefix
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
-from hypercolumns.runs.run import Identity
+from hypercolumns.runs.run import Fingerprint
 from hypercolumns.samplers import Sampler
 from hypercolumns.settings import model
 from hypercolumns.settings.compose import local_path, plain
@@ -24,8 +24,8 @@ from hypercolumns.settings.machine import machine
 from hypercolumns.settings.schema import MISSING, SETTINGS
 
 
-def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -> Identity:
-    """Return the part of an identity on which all stages must agree, from the store to the final model.
+def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -> Fingerprint:
+    """Return the part of an fingerprint on which all stages must agree, from the store to the final model.
 
     Args:
         cfg: the config of a stage.
@@ -39,7 +39,7 @@ def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -
     return {"data": images.fingerprint(), "cnn": backbone.fingerprint(), **extraction}
 
 
-def sample_settings(cfg: DictConfig) -> Identity:
+def sample_settings(cfg: DictConfig) -> Fingerprint:
     """Return the settings that decide the samples of a store, in addition to the shared settings."""
     sampler: type[Sampler] = get_class(cfg.sampler._target_)
     guide = {"model": _hash(cfg.model)} if sampler.needs_logits else {}
@@ -47,7 +47,7 @@ def sample_settings(cfg: DictConfig) -> Identity:
     return {"sampler": identified(plain(cfg.sampler)), "seed": cfg.seed, **guide, **augmentation}
 
 
-def store_identity(cfg: DictConfig, shared: Identity) -> Identity:
+def store_fingerprint(cfg: DictConfig, shared: Fingerprint) -> Fingerprint:
     """Return everything that decides the contents of the store that stage extract writes.
 
     Args:
@@ -55,14 +55,14 @@ def store_identity(cfg: DictConfig, shared: Identity) -> Identity:
         shared: the result of `shared_settings`.
 
     Returns:
-        The identity of the store.
+        The fingerprint of the store.
     """
     # The device and the number of threads change how sums of floats are rounded.
     rounding = {"device": machine(cfg).device().type, "threads": torch.get_num_threads()}
     return shared | sample_settings(cfg) | rounding
 
 
-def result_settings(cfg: DictConfig, stage: str) -> Identity:
+def result_settings(cfg: DictConfig, stage: str) -> Fingerprint:
     """Return the settings that decide the result of a stage, as the schema declares.
 
     Settings that have no effect in this config are left out.
@@ -90,7 +90,7 @@ def identified(settings: Any) -> Any:
     return [identified(value) for value in settings] if isinstance(settings, list) else settings
 
 
-def classifier_shape(classifier: dict[str, Any]) -> Identity:
+def classifier_shape(classifier: dict[str, Any]) -> Fingerprint:
     """Return the settings of a classifier that decide the names and shapes of its weights (all but dropout)."""
     return {name: value for name, value in identified(classifier).items() if name != "dropout"}
 
