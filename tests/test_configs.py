@@ -236,7 +236,7 @@ def test_renamed_class_keeps_fingerprint(stage, monkeypatch):
         ("pretrain", "loss=dice", ("loss", {"kind": "dice"})),
     ],
 )
-def test_ineffective_setting_is_not_in_fingerprint(stage, override, entry):
+def test_ineffective_setting_decides_nothing(stage, override, entry):
     """A setting at its neutral value, or without effect because of another setting, is left out of the fingerprint."""
     before, after = (result_settings(composed(f"stage={stage}", *overrides), stage) for overrides in ([], [override]))
     name, value = entry

@@ -29,6 +29,22 @@ def blocks(page: Path) -> Iterator[Block]:
             yield Block(token.info.strip(), token.content, token.map[0] + 2, mark[1] if mark else None)
 
 
+def inline_commands(page: Path) -> Iterator[Block]:
+    """Yield the whole commands in the text and the tables of a page, which are checked and not run.
+
+    A variable such as `$C` in them stands for settings that another page lists.
+    """
+    for token in MarkdownIt().enable("table").parse(page.read_text(encoding="utf-8")):
+        for child in token.children or ():
+            if child.type == "code_inline" and re.match(r"(python|uv run) (train|predict)\.py [^<]+$", child.content):
+                yield Block(
+                    "bash",
+                    re.sub(r" \$\w+", "", child.content),
+                    token.map[0] + 1 if token.map else 0,
+                    "its place in the text",
+                )
+
+
 def commands(script: str) -> Iterator[list[str]]:
     """Yield the arguments of each command of a bash block, with the variables that the block or an earlier one sets.
 
