@@ -1,7 +1,7 @@
 """Segment images with a finished model: `python predict.py --help`.
 
-Exit codes: 0: success. 1: some images failed, and all others are done. 2: a setting or a file must be fixed.
-128 + n: signal n stopped the program.
+Exit codes: 0: success. 1: some images failed and all others are done, or a bug stopped the program (a traceback is
+printed). 2: a setting or a file must be fixed. 128 + n: signal n stopped the program.
 """
 
 import sys

@@ -65,7 +65,7 @@ def make_backbone(cnn: str, **settings: Any) -> Backbone:
 
 
 def make_segmenter(cnn: str, alignment: str = "exact", **settings: Any) -> Segmenter:
-    """Build a segmenter with random weights and random standardisation, so that no step is an fingerprint."""
+    """Build a segmenter with random weights and random standardisation, so that no step is an identity."""
     backbone = make_backbone(cnn, **settings)
     torch.manual_seed(0)
     classifier = MLPClassifier(backbone.channels, CLASSES, HIDDEN)

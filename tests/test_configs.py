@@ -171,7 +171,8 @@ def test_shared_part_is_no_option(option, run_script, tmp_path):
     result = run_script("train.py", f"stage={stage}", option, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (
         2,
-        f"error: {option} only holds settings that other options share; choose one of the other options\n",
+        f"error: {option} only holds settings that other files in conf/{option.partition('=')[0]} include; "
+        "choose another file\n",
     )
 
 
@@ -180,10 +181,10 @@ def test_shared_part_is_no_option(option, run_script, tmp_path):
     [
         ("kind: mine\n_target_: hypercolumns.samplers.UniformSampler\nn: ${batch_size}", "data.root=data holds no "),
         ("defaults: [uniform]\nkind: mine", "sampler: kind=mine needs a file conf/sampler/mine.yaml with a _target_; "),
-        ("_target_: hypercolumns.samplers.UniformSampler", "sampler: .*UniformSampler has no kind; add kind: "),
+        ("_target_: hypercolumns.samplers.UniformSampler", "sampler: .*UniformSampler needs a kind; add kind: "),
         (
             "_target_: hypercolumns.samplers.UniformSampler\nkind: boundary",
-            "sampler: kind=boundary is .*BoundarySampl",
+            "sampler: kind=boundary belongs to .*BoundarySampl",
         ),
     ],
 )

@@ -1,4 +1,7 @@
-"""The sweeper of `search=optuna`. Hydra looks for sweepers only in the package `hydra_plugins`."""
+"""The sweeper of `search=optuna`: the part of Hydra that chooses and runs the jobs of a sweep.
+
+Hydra looks for sweepers only in the package `hydra_plugins`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,21 +14,21 @@ from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
-    """A sweeper that lets Optuna choose the settings of each job by the results of earlier jobs."""
+    """A sweeper that lets Optuna choose the settings of each job from the results of earlier jobs."""
 
     def __init__(self, **basic_sweeper_settings: Any) -> None:
-        """Ignore the settings of Hydra's basic sweeper, which Hydra passes because they stay in the config."""
+        """Accept and ignore the settings of Hydra's basic sweeper: they stay in the config, so Hydra passes them."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the config and build the launcher; Hydra calls this before `sweep`."""
+        """Store the config and build the launcher; Hydra calls this method before `sweep`."""
         self.config, self.hydra_context = config, hydra_context
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        """Run the search over the settings on the command line; Hydra calls this."""
-        # Every command loads this plugin, and most do not need this module, which imports torch.
+        """Search over the settings for which the command line gives several values. Hydra calls this method."""
+        # Every command loads this plugin, but only a search needs `sweeps.search`, which imports torch.
         from hypercolumns.sweeps.search import examples, search
 
         assert self.config is not None

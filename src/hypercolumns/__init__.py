@@ -1,7 +1,7 @@
 """Semantic segmentation with hypercolumns.
 
-Each public name is imported on first use, so `import hypercolumns` is fast. No public name imports the libraries that
-only training needs.
+Each public name is imported on first use, so `import hypercolumns` is fast. The import of a public name never
+loads the libraries that only training needs.
 """
 
 import importlib
@@ -37,7 +37,7 @@ __all__ = [*MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use."""
+    """Import a public name of this package when it is used for the first time."""
     if name in MODULES:
         value = getattr(importlib.import_module(MODULES[name]), name)
     elif name == "__version__":
@@ -49,5 +49,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List all names of the module, and the public names that are not imported yet."""
+    """List the names of this package, including the public names that are not imported yet."""
     return sorted({*globals(), *__all__})

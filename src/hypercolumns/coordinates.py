@@ -1,7 +1,8 @@
 """Normalised pixel coordinates and crop boxes, for location-specific classifiers and coordinate maps.
 
-An image tensor can be a crop of the whole image. A crop box says where the whole image lies: (top, left, height, width)
-in pixels, with the crop's top left corner at (0, 0). A batch has boxes (B, 4), or one box (1, 4) for all its images.
+An image tensor can be a crop of the whole image. A crop box gives the place of the whole image relative to the crop:
+(top, left, height, width) in pixels, where (0, 0) is the top left corner of the crop. The boxes of a batch are one
+tensor: (B, 4), or (1, 4) if one box holds for all images.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,12 @@ ImageSize = tuple[int, int]  # height, width
 
 
 class PixelCoordinates(NamedTuple):
-    """Positions of pixels in the whole image, whose edges are 0 and 1; `y` and `x` broadcast to a value per pixel."""
+    """Positions of pixels relative to the whole image. `y` and `x` broadcast to one value for each pixel.
+
+    Attributes:
+        y: 0 at the top edge of the whole image, 1 at its bottom edge.
+        x: 0 at the left edge of the whole image, 1 at its right edge.
+    """
 
     y: Tensor
     x: Tensor
@@ -22,18 +28,18 @@ class PixelCoordinates(NamedTuple):
 
 def full_image_box(size: Sequence[int]) -> Tensor:
     """Return the crop box (1, 4) float32 of images of `size` = (height, width) that are not cropped."""
-    # `torch.tensor` would make the example's size a constant in an exported model.
+    # In an exported model, `torch.tensor` would make the size of the image that the export used a constant.
     return torch.stack([torch.full((), length, dtype=torch.float32) for length in (0, 0, *size)])[None]
 
 
 def normalised_coordinates(rows: Tensor, columns: Tensor, boxes: Tensor) -> PixelCoordinates:
-    """Normalise pixel coordinates to positions in the whole image.
+    """Convert pixel coordinates to positions in the whole image.
 
     Args:
         rows: row coordinates in pixels; 0 is the centre of the first row. If there are several boxes, the first
-            dimension of `rows` and `columns` is that of the images.
+            dimension of `rows` and `columns` counts the images.
         columns: column coordinates in pixels, which broadcast with `rows`.
-        boxes: (B, 4) or (1, 4) crop boxes.
+        boxes: the crop boxes of the images, (B, 4), or (1, 4) for all images.
 
     Returns:
         The positions, on the device of `rows`, in [0, 1] for points inside the whole image.

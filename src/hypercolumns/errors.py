@@ -6,18 +6,19 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-OUT_OF_MEMORY = (
+OUT_OF_MEMORY = (  # matches the messages of PyTorch's errors when memory runs out
     r"DefaultCPUAllocator: (can't|not enough)|(CUDA|CUDA error:|MPS backend) out of memory|CU\w+_STATUS_ALLOC_FAILED"
 )
-MAX_LISTED_NAMES = 10  # maximum number of names in a message
-MAX_REASON = 200  # maximum number of characters quoted from a library's error; some errors have many lines
+MAX_LISTED_NAMES = 10  # a message lists at most this many names, see `shorten_list`
+MAX_REASON = 200  # a message quotes at most this many characters of a library's error
 
 
 class HypercolumnsError(Exception):
     """An error in the input, the settings or the files, rather than a bug of the program.
 
     The message is one line: what is wrong, where (the file, or the setting and its value), and what to do.
-    The code that detects the problem raises the error. Only the entry points print it, without a traceback.
+    The code that detects the problem raises the error. Only the entry points, `train.py` and `predict.py`,
+    print the message, without a traceback.
 
     >>> from hypercolumns import Backbone, HypercolumnsError
     >>> try:
@@ -28,7 +29,10 @@ class HypercolumnsError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        """Escape line breaks in the message; of an error that a DataLoader worker raised, keep the original message."""
+        """Escape unprintable characters in the message, so that it stays on one line.
+
+        If a DataLoader worker raised the error, first remove the traceback that the DataLoader adds to its message.
+        """
         if message.startswith(f"Caught {type(self).__name__} in "):
             lines = [line for line in message.splitlines() if line.strip()]
             message = lines[-1].removeprefix(f"{__name__}.{type(self).__name__}: ")
@@ -36,21 +40,23 @@ class HypercolumnsError(Exception):
 
 
 class ArgumentError(HypercolumnsError):
-    """A wrong argument of a function or class. The message begins with the argument's name.
+    """An invalid value of an argument of a function or class. The message begins with the argument's name.
 
-    If the argument comes from a setting, `setting_prefix` adds the first part of the setting's name to the message.
+    If the value comes from a setting, `setting_prefix` completes the name: `hidden` becomes `classifier.hidden`.
     """
 
 
 @contextmanager
 def setting_prefix(prefix: str) -> Iterator[None]:
-    """Turn an ArgumentError into an error that names the setting: `hidden` becomes `classifier.hidden`.
+    """Put a prefix before the message of an ArgumentError, so that the message names a setting.
+
+    With the prefix `classifier.`, an error about the argument `hidden` names the setting `classifier.hidden`.
 
     Args:
-        prefix: the text before the argument's name, such as `classifier.`.
+        prefix: the part of the setting's name before the argument's name, such as `classifier.`.
 
     Raises:
-        HypercolumnsError: if an ArgumentError is raised inside the `with` block.
+        HypercolumnsError: with the completed message, if the `with` block raises an ArgumentError.
     """
     try:
         yield
@@ -59,7 +65,7 @@ def setting_prefix(prefix: str) -> Iterator[None]:
 
 
 class MissingInputError(HypercolumnsError):
-    """The input of a stage does not exist yet. The attribute `stage` names the stage that makes this input."""
+    """The input of a stage does not exist yet. The attribute `stage` names the earlier stage that makes this input."""
 
     def __init__(self, message: str, stage: str) -> None:
         super().__init__(message)
@@ -67,7 +73,7 @@ class MissingInputError(HypercolumnsError):
 
 
 class BadDataError(HypercolumnsError):
-    """A check that the user asked for found invalid data; the command ends with exit code 1."""
+    """Stage validate found images or masks that can't be used. The command then ends with exit code 1."""
 
 
 class InvalidFileError(HypercolumnsError):
@@ -79,28 +85,35 @@ class StoreError(HypercolumnsError):
 
 
 class UnreadableError(HypercolumnsError):
-    """The operating system could not read a file, for example because of its permissions or an I/O error.
+    """The operating system could not read a file, for example because of the file's permissions or an I/O error.
 
-    The file can be valid, so its image is never excluded from a data set.
+    The contents of the file may be valid. The image that needs the file is therefore never left out of a data set,
+    not even with data.on_bad=skip.
     """
 
 
 def summarize_error(error: BaseException) -> str:
-    """Shorten the text of a library's error to one line, which a message of the project quotes in brackets."""
-    if isinstance(error, pickle.UnpicklingError):  # torch's own text advises loading the file without the safety check
-        return "torch.save did not write it, or it holds Python objects, which are not loaded: they could run code"
+    """Describe a library's error in one line, which a message of this project quotes in brackets.
+
+    A long text is cut off after `MAX_REASON` characters. A HypercolumnsError keeps its whole message.
+    """
+    if isinstance(error, pickle.UnpicklingError):  # torch's text advises loading the file unsafely
+        return (
+            "torch.save did not write this file, or the file holds Python objects, which are not loaded because they "
+            "could run code"
+        )
     if isinstance(error, HypercolumnsError):
         return str(error)
-    if isinstance(error, KeyError):  # its text is only the key
+    if isinstance(error, KeyError):  # the text of a KeyError is only the key
         return f"no {error}"
     text = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split()) or type(error).__name__
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]} ..."
 
 
 def class_names(error: BaseException) -> set[str]:
-    """Return the names of the error's class and base classes.
+    """Return the names of an error's class and of its base classes.
 
-    Comparing names avoids an import of the library that defines the class, which can take seconds.
+    To compare these names, a caller need not import the library that defines the class. The import can take seconds.
     """
     return {kind.__name__ for kind in type(error).__mro__}
 
@@ -137,10 +150,11 @@ def check_number(name: str, value: object, minimum: float = 0.0, below: float | 
         name: the argument's name, for the message.
         value: the argument's value.
         minimum: the smallest valid value.
-        below: the value must be smaller than this; None for no upper limit, so infinity is valid.
+        below: the value must be smaller than this number. None: there is no upper limit, and infinity is valid.
 
     Raises:
-        ArgumentError: unless the value is a number within the limits. NaN and bools are no valid numbers.
+        ArgumentError: unless the value is a number of at least `minimum` and, if `below` is given, smaller than
+            `below`. NaN and bools are invalid.
     """
     maximum = math.inf if below is None else below
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -165,7 +179,7 @@ def check_fraction(name: str, value: object, maximum: float = 1.0) -> None:
 
 
 def check_folder_name(name: str, value: object) -> None:
-    """Check an argument that must be the name of a folder inside another folder.
+    """Check an argument whose value must be the name of one folder, not a path.
 
     Raises:
         ArgumentError: unless the value is a printable string without path separators, and neither `.` nor `..`.
@@ -201,14 +215,14 @@ def check_bool(name: str, value: object) -> None:
 
 
 def escape_control_chars(text: object) -> str:
-    """Escape the unprintable characters of a text as in a Python string literal, so that it stays on one line.
+    """Escape the unprintable characters of a text as in a Python string literal, so that the text stays on one line.
 
-    File names can contain any character except a slash and a null byte.
+    A message can contain the name of a file, and such a name can contain line breaks.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
 
 
 def shorten_list(items: Sequence[str]) -> str:
-    """Join up to ten names, and append the number of the others, if there are any."""
+    """Join names with commas. If there are more than ten, list the first ten and append `and <number> more`."""
     more = f" and {len(items) - MAX_LISTED_NAMES} more" if len(items) > MAX_LISTED_NAMES else ""
     return ", ".join(items[:MAX_LISTED_NAMES]) + more

@@ -9,15 +9,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-# Unicode categories: control characters, surrogates, line and paragraph separators
+# Unicode's categories of characters that a class name must not contain: control characters, surrogates, line
+# separators and paragraph separators
 CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 IGNORE_INDEX = 255  # the label of void pixels, which belong to no class
-Colour = tuple[int, int, int]
-Palette = tuple[Colour, ...]
+Colour = tuple[int, int, int]  # red, green and blue, from 0 to 255
+Palette = tuple[Colour, ...]  # the colour of each class, by class index
 
 
 def voc_palette(classes: int) -> Palette:
-    """Return Pascal VOC's colours of class indices 0 to classes - 1; R, G and B share the bits of an index."""
+    """Return Pascal VOC's colours of the class indices from 0 to classes - 1.
+
+    The bits of an index, from the lowest to the highest, go to red, green, blue, red, green and so on. Each channel is
+    filled from its highest bit to its lowest.
+    """
     palette = []
     for index in range(classes):
         colour = [0, 0, 0]
@@ -32,12 +37,15 @@ VOID_COLOUR: Colour = voc_palette(256)[IGNORE_INDEX]
 
 
 def is_class_name(name: object) -> bool:
-    """Whether a value is a class name: a string that is not blank and has no control character or line break."""
+    """Whether a value is a valid class name: a string, not blank, without a character of `CONTROL_CATEGORIES`."""
     return isinstance(name, str) and bool(name.strip()) and not any(category(c) in CONTROL_CATEGORIES for c in name)
 
 
 def colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
-    """Return the colours of all 256 labels, (256, 3) uint8 RGB. Void has VOC's colour; labels of no class are black."""
+    """Return the colour of each label from 0 to 255, (256, 3) uint8 RGB.
+
+    Label 255, void, has the colour that Pascal VOC gives it. Labels that belong to no class are black.
+    """
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     table[IGNORE_INDEX] = VOID_COLOUR
@@ -45,7 +53,7 @@ def colour_table(palette: Sequence[Colour]) -> NDArray[np.uint8]:
 
 
 def colourise(labels: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.uint8]:
-    """Draw class indices (H, W) in the palette's colours, (H, W, 3) uint8 RGB."""
+    """Return a picture (H, W, 3) uint8 RGB that shows class indices (H, W) in the colours of `colour_table`."""
     return colour_table(palette)[labels]
 
 
@@ -56,9 +64,9 @@ def overlay(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        labels: (H, W) uint8 class indices.
-        palette: the colours of the classes.
-        opacity: the opacity of the colours, from 0 (only the image is visible) to 1.
+        labels: (H, W) uint8 class indices, 255 for void.
+        palette: the colour of each class, by class index.
+        opacity: the opacity of the colours, from 0 (only the image is visible) to 1 (only the colours are visible).
 
     Returns:
         The blended picture, (H, W, 3) uint8 RGB.
@@ -68,14 +76,14 @@ def overlay(
 
 
 def boundary_band(mask: Tensor, width: int) -> Tensor:
-    """Mark the pixels near label boundaries.
+    """Mark the pixels near label boundaries, over which the boundary metrics are measured.
 
-    Boundary metrics are measured over these pixels, the trimap of Kohli et al., Robust Higher Order Potentials (IJCV
-    2009).
+    These pixels are the trimap of Kohli et al., Robust Higher Order Potentials (IJCV 2009).
 
     Args:
         mask: (H, W) class indices; void counts as a label.
-        width: a pixel is marked if a pixel with another label is at most this many steps away, straight or diagonal.
+        width: a pixel is marked if a pixel with another label is at most this many steps away. A step leads to one of
+            the eight neighbours.
 
     Returns:
         (H, W) bool, true for the marked pixels.

@@ -71,7 +71,7 @@ def test_bug_has_no_error_line():
 
 def test_lost_peer_process_has_error_line():
     line = error_line(RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection reset by peer"))
-    assert line == "another process of this command has ended; its output says why"
+    assert line == "another process of this command has ended; the output of that process says why"
 
 
 def test_worker_error_is_cut_to_last_line():
@@ -126,16 +126,16 @@ def test_error_line_escapes_line_breaks():
         (["data=shapes", "cnn=rgb", "trainer.accelerator=abacus"], "error: invalid trainer settings: "),
         (
             ["data=shapes", "cnn=rgb", "augment=5"],
-            "error: augment=5 must be a group of settings; set them one by one, augment.",
+            "error: augment=5 must be a group of settings; set each by augment.",
         ),
         (
             ["data=shapes", "cnn=rgb", "stage=rank_taps", "rank=x"],
-            "error: rank=x must be a group of settings; set them one by",
+            "error: rank=x must be a group of settings; set each by rank.",
         ),
         (
             ["stage=train", "data=shapes", "cnn=rgb", "callbacks.prediction_panels=5"],
-            "error: callbacks.prediction_panels=5 must be a group of settings; set them one by one, "
-            "callbacks.prediction_panels.<name>=..., or leave out the callback, ~callbacks.prediction_panels",
+            "error: callbacks.prediction_panels=5 must be a group of settings; set each by "
+            "callbacks.prediction_panels.<setting>=<value>, or leave out the callback by ~callbacks.prediction_panels",
         ),
         (
             ["data=shapes", "cnn=rgb", "trainer.log_every_n_steps=x"],
@@ -214,11 +214,11 @@ def test_invalid_user_config_is_one_line(run_script, tmp_path, text, line):
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "runs/x"),
-            r"runs/x: Permission denied; make it accessible",
+            r"runs/x: Permission denied; make this path accessible",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "runs"),
-            r"runs: Read-only file system; make it accessible, or set",
+            r"runs: Read-only file system; make this path accessible, or set",
         ),
     ],
 )

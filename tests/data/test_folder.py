@@ -75,7 +75,7 @@ def test_two_images_for_one_mask_are_refused(settings, tmp_path):
 def test_missing_masks_are_listed(settings, tmp_path):
     for name in ("2", "deep/1"):
         (tmp_path / "masks" / f"{name}.png").unlink()
-    message = r"2 files can't be used: .*(2|deep/1)\.png does not exist; .*\.png does not exist; .* out\. Repair these"
+    message = r"2 files can't be used: .*(2|deep/1)\.png does not exist; .*\.png does not exist; .* data\. Repair these"
     with pytest.raises(HypercolumnsError, match=message):
         check_headers(folder(**settings))
 

@@ -20,7 +20,7 @@ def test_missing_files_are_listed(root):
     (layout / "SegmentationClass" / "c.png").symlink_to("gone.png")
     message = (
         r"data voc2012: 3 files can't be used: .*b\.png does not exist; .*a\.jpg does not exist; "
-        r".*c\.png is a link to gone\.png, which does not exist; add the file or leave it out\. Repair "
+        r".*c\.png is a link to gone\.png, which does not exist; add the file or leave it out of the data\. Repair "
     )
     with pytest.raises(InvalidFileError, match=message) as caught:
         check_headers(voc(root))
@@ -34,7 +34,7 @@ def test_many_missing_files_are_counted(root):
     (layout / "ImageSets" / "Segmentation" / "train.txt").write_text("".join(f"{n:02}\n" for n in range(30)))
     with pytest.raises(
         HypercolumnsError,
-        match=r"60 files can't .*/04\.jpg does not exist; add the file or .* out; and 50 more\. Repair",
+        match=r"60 files can't .*/04\.jpg does not exist; add the file or .* out of the data; and 50 more\. Repair",
     ):
         check_headers(voc(root))
 

@@ -57,9 +57,13 @@ def test_group_name_joins_capturing_groups(images):
         (
             "^00",
             "00",
-            r"^group_pattern=\^00 finds the same group, 00, in all 5 ids of the train split of drives; it must",
+            r"^group_pattern=\^00 finds the same group, 00, in all 5 ids of the train split of drives; the pattern ",
         ),
-        ("^0001", "0001", r"^group_pattern=\^0001 does not match image id 0016E5_1; it must match every id"),
+        (
+            "^0001",
+            "0001",
+            r"^group_pattern=\^0001 does not match image id 0016E5_1; the pattern must match the ids of all images",
+        ),
         ("(", "0001", r"^group_pattern=\( is not a regular expression"),
         (5, "5", r"^group_pattern=5 must be a regular expression, given as text in quotes"),
     ],
@@ -103,7 +107,7 @@ def test_unknown_fold_error_lists_all_folds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = config("train", "data=shapes", "data.train_images=3", "data.val_images=1", r"data.group_pattern='\d$'")
     message = (
-        r"^data\.val_group=None must be one of .*: 0, 1, 2; to run a job for each group: -m data\.val_group=0,1,2$"
+        r"^data\.val_group=None must be one of .*: 0, 1, 2; to validate on each in turn: -m data\.val_group=0,1,2$"
     )
     with pytest.raises(HypercolumnsError, match=message):
         image_index(cfg)

@@ -86,9 +86,9 @@ def test_id_that_is_not_normalised_is_refused(root, line):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{root}/a", r"the train split lists paths out of the folder of images \({root}/a\); write paths relative"),
-        ("../JPEGImages/a", r"lists paths out of the folder of images \(\.\./JPEGImages/a\); .* without \.\."),
-        ("b/../../x", "paths out of the folder"),
+        ("{root}/a", r"the train split lists paths outside the folder of images \({root}/a\); write paths relative"),
+        ("../JPEGImages/a", r"lists paths outside the folder of images \(\.\./JPEGImages/a\); .* without \.\."),
+        ("b/../../x", "paths outside the folder"),
     ],
 )
 def test_id_outside_folder_is_refused(root, line, message):

@@ -60,7 +60,7 @@ def test_capturing_groups_determine_image_groups():
     ("pattern", "message"),
     [
         (r"(", r"group_pattern=\( is not a regular expression"),
-        (r"^\d", r"group_pattern=\^\\d does not match image id b2; it must match every id"),
+        (r"^\d", r"group_pattern=\^\\d does not match image id b2; the pattern must match the ids of all images"),
     ],
 )
 def test_unsuitable_group_pattern_is_refused(pattern, message):

@@ -81,7 +81,10 @@ def test_incomparable_evaluations_are_refused():
     truths = baseline.all_pixels.clone()
     truths[4, 0, 0] += 1
     for other, message in (
-        (replace(baseline, classes=("a", "b", "d")), "has the classes a, b, c, but the baseline has a, b, d; only"),
+        (
+            replace(baseline, classes=("a", "b", "d")),
+            "classes a, b, c, but the baseline has the classes a, b, d; compare",
+        ),
         (
             replace(baseline, boundary_width=2),
             r"has boundary_width=1, but the baseline has boundary_width=2; evaluate one .* boundary_width",

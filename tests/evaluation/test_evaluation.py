@@ -148,6 +148,6 @@ def test_file_with_mismatched_shapes_is_refused(tmp_path):
     labels = torch.zeros(1, 2, dtype=torch.uint8)
     evaluation = Evaluation.of([count_image("a", labels, labels, 2, 1)], "xy", 1)
     replace(evaluation, ids=("a", "b")).save(tmp_path / "images.npz")
-    message = r"images\.npz is not an evaluation \(the shapes of its arrays do not match\); remove it if it exists"
+    message = r"images\.npz is not an evaluation \(the shapes of its arrays do not match each other\); remove it"
     with pytest.raises(HypercolumnsError, match=message):
         Evaluation.load(tmp_path / "images.npz")

@@ -176,7 +176,7 @@ def test_network_torch_cannot_export_is_named(segmenter, tmp_path, monkeypatch):
         raise ValueError("no such operation\nand much more")
 
     monkeypatch.setattr(torch.export, "export", fail)
-    message = r"^squeezenet1_0 with these taps can't be exported \(no such operation\); try other taps or"
+    message = r"^squeezenet1_0 with the taps of this model can't be exported \(no such operation\); try other taps or"
     with pytest.raises(HypercolumnsError, match=message):
         export_torch(segmenter, tmp_path / "model.pt2")
 

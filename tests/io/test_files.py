@@ -72,6 +72,6 @@ def test_unreadable_folder_is_named(tmp_path, monkeypatch):
 def test_read_json_rejects_other_json_values(tmp_path):
     (tmp_path / "file").write_text("[1]")
     with pytest.raises(
-        HypercolumnsError, match="file does not contain a JSON object; remove it and run the command again"
+        HypercolumnsError, match="file does not contain a JSON object; remove this file and run the command again"
     ):
         read_json(tmp_path / "file")

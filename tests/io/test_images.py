@@ -110,7 +110,7 @@ def test_mask_in_other_format_raises(tmp_path, kind):
     message = (
         r"in a supported format \(PNG\)"
         if kind == "JPEG"
-        else f"must be a PNG with class indices .* this file is {kind}; convert it"
+        else f"must be a PNG with class indices .* this file is {kind}; convert the file"
     )
     with pytest.raises(HypercolumnsError, match=rf"m\.png.*{message}"):
         read_mask(path, voc_palette(3), 3)
@@ -290,7 +290,7 @@ def test_truncated_image_raises(tmp_path, suffix, share):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(HypercolumnsError, match=rf"i\{suffix} can't be decoded \(.*\); replace it or leave it out"):
+    with pytest.raises(HypercolumnsError, match=rf"i\{suffix} can't be decoded \(.*\); replace it or leave it out of"):
         read_image(path)
 
 
@@ -354,13 +354,14 @@ def test_file_without_image_is_named(tmp_path, name, content, message):
 
 def test_folder_is_not_a_file(tmp_path):
     (tmp_path / "i.png").mkdir()
-    with pytest.raises(HypercolumnsError, match=r"i\.png is not a file; replace it by an image or leave it out"):
+    with pytest.raises(HypercolumnsError, match=r"i\.png is not a file; replace it by an image or leave it out of the"):
         read_image(tmp_path / "i.png")
 
 
 @pytest.mark.parametrize("name", ["a\nerror: b.png", "\x1b[31m.png", "[red]<b>.png", "a\udcff.png"])
 def test_odd_file_name_stays_on_one_line(tmp_path, name):
-    with pytest.raises(HypercolumnsError, match=r"\.png does not exist; add the file or leave it out$") as caught:
+    message = r"\.png does not exist; add the file or leave it out of the data$"
+    with pytest.raises(HypercolumnsError, match=message) as caught:
         read_image(tmp_path / name)
     assert str(caught.value).isprintable()
     assert str(caught.value).encode()

@@ -195,7 +195,7 @@ def test_invalid_argument_is_refused(make, message):
 
 def test_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-    with pytest.raises(HypercolumnsError, match="segmentation-models-pytorch, which is not installed: run uv sync"):
+    with pytest.raises(HypercolumnsError, match="segmentation-models-pytorch, which is not installed; run uv sync"):
         Dice()
 
 

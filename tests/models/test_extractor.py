@@ -31,7 +31,7 @@ def make_segmenter(backbone, alignment="exact", resize=None):
 
 
 def assert_windows_are_the_whole_image(segmenter, size, count=2):
-    """Compare logits, labels and hypercolumns at points, some of which lie outside of the image."""
+    """Compare logits, labels and hypercolumns at points, also at some outside the image."""
     images, points = torch.rand(count, 3, *size), torch.rand(count, 40, 2) * torch.tensor(size) * 1.2 - 3
     with torch.inference_mode():
         logits, hypercolumns = segmenter(images), segmenter.extractor.at(images, points)

@@ -83,7 +83,7 @@ def test_adaptive_with_tta_raises(segmenter):
     [
         ({"scales": ()}, r"^scales=\[\] must be a list of numbers"),
         ({"scales": (1.0, 0)}, r"^scales=\[1\.0, 0\] must"),
-        ({"scales": (9,)}, "up to 8"),
+        ({"scales": (9,)}, "at most 8"),
         ({"scales": ("big",)}, r"such as \[0\.75,1,1\.25\]"),
         ({"scales": (1, 1.0)}, "names a scale twice"),
         ({"flip": "yes"}, r"^flip=yes must be true or false"),

@@ -116,8 +116,8 @@ def test_outputs_decide_what_is_predicted(outputs, kind):
         ({"num_workers": -1}, "^num_workers=-1 must be"),
         ({"frame_stride": 0}, "^frame_stride=0 must be"),
         ({"outputs": ("mask", "colour")}, r"^outputs=\['colour'\] are unknown; choose from mask, overlay, color_mask"),
-        ({"adaptive": AdaptiveSettings(), "outputs": ("entropy",)}, "leave out adaptive, or the output entropy"),
-        ({"adaptive": AdaptiveSettings(), "tta": TestTimeAugmentation(flip=True)}, "leave out adaptive, or tta"),
+        ({"adaptive": AdaptiveSettings(), "outputs": ("entropy",)}, "leave out adaptive=true or the output entropy"),
+        ({"adaptive": AdaptiveSettings(), "tta": TestTimeAugmentation(flip=True)}, "leave out adaptive=true or tta"),
     ],
 )
 def test_invalid_options_are_refused(arguments, message):

@@ -80,7 +80,7 @@ def test_augmentations_change_only_colours(place):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("extract=2", "extract=2 must be a group of settings; set them one by one, extract.<name>=..."),
+        ("extract=2", "extract=2 must be a group of settings; set each by extract.<setting>=<value>"),
         ("extract.augmentations=-1", r"extract\.augmentations=-1 must be a whole number of at least 0"),
         ("extract.grayscale=2", r"extract\.grayscale=2 must be a number from 0 to 1"),
     ],
@@ -200,7 +200,7 @@ def test_folder_with_other_files_is_refused(place):
     (place / "photos").mkdir()
     (place / "photos" / "cat.jpg").write_bytes(b"a cat")
     for overwrite in ("overwrite=false", "overwrite=true"):
-        with pytest.raises(HypercolumnsError, match="samples=photos exists but is no store; name a new or"):
+        with pytest.raises(HypercolumnsError, match="samples=photos exists but is no store; give a new or"):
             run("extract", "samples=photos", overwrite)
     assert [path.name for path in (place / "photos").iterdir()] == ["cat.jpg"]
 
@@ -208,7 +208,7 @@ def test_folder_with_other_files_is_refused(place):
 @pytest.mark.parametrize("stage", ["extract", "pretrain"])
 def test_url_is_refused(place, stage):
     with pytest.raises(
-        HypercolumnsError, match=r"samples=s3://bucket/store is a URL, but .*; copy the folder to a disk"
+        HypercolumnsError, match=r"samples=s3://bucket/store is a URL, but .*; copy or mount the folder"
     ):
         run(stage, "samples=s3://bucket/store")
 
@@ -267,7 +267,9 @@ def test_uncertainty_needs_a_model_that_fits(place, segmenter):
     with pytest.raises(HypercolumnsError, match="model=nowhere is not a file"):
         run("extract", "data.train_images=1", "sampler=uncertainty", "model=nowhere")
     segmenter.save(place / "other")
-    with pytest.raises(HypercolumnsError, match="model=other has the classes ground, cat, dog, data shapes has backgr"):
+    with pytest.raises(
+        HypercolumnsError, match="model=other has the classes ground, cat, dog, but data shapes has the classes backgr"
+    ):
         run("extract", "data.train_images=1", "sampler=uncertainty", "model=other")
     assert not (place / "runs").exists()
 
@@ -285,7 +287,7 @@ def test_verify_passes_intact_store(extracted, place, capsys):
     assert run_stage(config("train", *RGB, "stage=verify")) is None
     assert run_stage(config("train", "stage=verify", f"samples={folder}")) is None
     rows = sum(len(SampleStore(folder).split(split)) for split in ("train", "val"))
-    assert capsys.readouterr().out.count(f"verify: {rows:,} samples in") == 2
+    assert capsys.readouterr().out.count(f"is damaged; it holds {rows:,} samples") == 2
 
 
 def test_verify_names_damaged_shard(extracted, place):

@@ -90,7 +90,9 @@ class Spoilt(torch.autograd.Function):
 def test_non_finite_weights_reach_no_checkpoint(monkeypatch):
     """The last step of an epoch spoils the weights; the epoch's checkpoint is written before another loss shows it."""
     spoil(monkeypatch, 6, Spoilt.apply)
-    with pytest.raises(HypercolumnsError, match=r"classifier\.\S+ is not finite in epoch 2, step 3, on sample \d+"):
+    with pytest.raises(
+        HypercolumnsError, match=r"classifier\.\S+ contains NaN or infinite values in epoch 2, step 3, on sample \d+"
+    ):
         run("pretrain", *SETTINGS, "seed=3", "batch_size=2048")
     checkpoints = {path.name: path for path in last_checkpoints("pretrain").iterdir()}
     assert checkpoints.keys() in ({"best.ckpt", "previous.ckpt"}, {"best.ckpt", "last.ckpt"})
@@ -193,7 +195,7 @@ def test_foreign_last_checkpoint_is_refused(monkeypatch, content):
     last.parent.mkdir(exist_ok=True)
     torch.save({"object": Hostile(), "others": {"weight": torch.ones(2)}, "foreign": {"state_dict": {}}}[content], last)
     with pytest.raises(
-        HypercolumnsError, match=r"last\.ckpt is not a checkpoint of this training \(.*remove it, and the"
+        HypercolumnsError, match=r"last\.ckpt is not a checkpoint of this training \(.*remove this file and run the"
     ):
         run("pretrain", *settings[:-1])
     assert not Path("executed").exists()
@@ -208,7 +210,7 @@ def test_empty_or_damaged_run_records(capsys):
         assert run("pretrain", *settings) == miou
     for content in ("{}", '{"fingerprint": "x", "finished": null}', "[" * 100_000):
         (folder / "run.json").write_text(content)
-        with pytest.raises(HypercolumnsError, match=r"run\.json .*remove it and run the command again"):
+        with pytest.raises(HypercolumnsError, match=r"run\.json .*remove this file and run the command again"):
             run("pretrain", *settings)
     (folder / "run.json").unlink()
     assert run("pretrain", *settings) == miou

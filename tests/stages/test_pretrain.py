@@ -176,7 +176,7 @@ def test_changed_mask_is_another_data_set(extracted):
         image.load()
     image.putpixel((0, 0), 3)
     image.save(mask)
-    with pytest.raises(HypercolumnsError, match=r"in the newest, .*: data\.train is "):
+    with pytest.raises(HypercolumnsError, match=r"differences of the newest, .*: data\.train is "):
         run("pretrain")
 
 

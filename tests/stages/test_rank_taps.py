@@ -128,7 +128,7 @@ def test_limits_exclude_larger_subsets(rank, tmp_path):
     [
         (
             "rank.max_channels=2",
-            "rank.max_channels=2 allows none of the taps; the narrowest layer has 3 channels",
+            "rank.max_channels=2 allows none of the taps; set rank.max_channels to at least 3, ",
         ),
         ("rank.components=null", "rank.components=None must be a whole number of at least 1"),
         ("rank.max_taps=0", "rank.max_taps=0 must be a whole number of at least 1"),

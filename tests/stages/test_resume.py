@@ -143,7 +143,7 @@ def test_signal_stops_after_the_current_step(place, monkeypatch, number, capsys)
     assert raised.value.args == (number,)
     assert steps[-1] == (1, 1)
     assert signal.getsignal(number) is before
-    assert "stopping after this step; a second signal stops at once" in capsys.readouterr().out
+    assert "the training stops after this step; a second signal stops it at once" in capsys.readouterr().out
     run("pretrain", *settings)
     assert steps[-4:].count((1, 1)) == 0
     assert (folder / "model.safetensors").read_bytes() == whole

@@ -200,16 +200,16 @@ def test_several_devices_are_refused_before_jobs(sweep, tmp_path):
     result = sweep("stage=pretrain", "trainer.devices=2", "cnn=rgb,sqn", "seed=range(0,2)", "data.name='it s'")
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert (
-        "trainer.devices=2 asks for 2; give trainer=default trainer.devices=1, or run the jobs without -m: for s1 in"
-        in result.stderr
-    )
+    assert "trainer.devices=2 asks for 2 processes; give trainer=default trainer.devices=1, " in result.stderr
+    assert "or run the jobs without -m: for s1 in" in result.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_several_nodes_are_refused():
     cfg = config("train", "+trainer.num_nodes=2", "trainer.accelerator=cpu")
-    with pytest.raises(Exception, match=r"num_nodes=2 asks for 2; give trainer=default .*: python train.py seed=0$"):
+    with pytest.raises(
+        Exception, match=r"num_nodes=2 asks for 2 processes; give trainer=default .*: python train.py seed=0$"
+    ):
         refuse_several_processes(cfg, ["seed=0"])
 
 

@@ -159,14 +159,17 @@ def test_wise_ft_skips_integer_buffers():
     ("override", "message"),
     [
         ("wise_ft_alpha=2", "wise_ft_alpha=2 must be a number from 0 to 1"),
-        ("wise_ft_alpha=0.5", r"wise_ft_alpha=0\.5 averages the weights with those .*; use wise_ft_alpha=null"),
-        ("pixels=some", "pixels=some must be all, a number of pixels per image, or sampler"),
+        ("wise_ft_alpha=0.5", r"wise_ft_alpha=0\.5 averages the trained weights with those .*; use wise_ft_alpha=null"),
+        ("pixels=some", "pixels=some must be all, sampler, or a number of pixels per image"),
         (
             "class_weights=heavy",
-            "class_weights=heavy is not known; choose none, balanced, batch, or a number",
+            "class_weights=heavy must be none, balanced, batch, or a number",
         ),
         ("class_weights=1.5", "class_weights=1.5 must be a number from 0 to 1"),
-        (["loss=lovasz", "class_weights=batch"], "class_weights=batch: loss=lovasz always weighs all classes equally"),
+        (
+            ["loss=lovasz", "class_weights=batch"],
+            "class_weights=batch can't be combined with loss=lovasz, which always weighs all classes equally",
+        ),
         ("loss.label_smoothing=2", r"loss\.label_smoothing=2 must be a number from 0 to 1"),
         ("resize=5", r"resize=5 must be \[height,width\]"),
         ("init_from=nowhere", "init_from=nowhere is not a file"),
@@ -178,7 +181,7 @@ def test_wise_ft_skips_integer_buffers():
         (["optimizer.lr=1e29", "optimizer.weight_decay=1e29"], r"the loss is (nan|inf) in epoch 1, .*; lower opt"),
         ("optimizer.weight_decay=x", r"optimizer\.weight_decay=x must be a number of at least 0"),
         (["optimizer=sgd", "optimizer.momentum=x"], r"optimizer\.momentum=x must be a number of at least 0"),
-        ("+optimizer.betas=[2,2]", r"optimizer: invalid settings \(.*betas=\[2, 2\], "),
+        ("+optimizer.betas=[2,2]", r"optimizer: the settings are invalid \(.*betas=\[2, 2\], "),
         ("trainer.limit_train_batches=x", r"trainer\.limit_train_batches=x must be a number of at least 0"),
         ("trainer.limit_val_batches=-1", r"trainer\.limit_val_batches=-1 must be a number of at least 0"),
         ("classifier.hidden=-5", "classifier.hidden=-5 must be a whole number"),
@@ -191,10 +194,10 @@ def test_wise_ft_skips_integer_buffers():
         ("trainer.limit_val_batches=0", "no epoch was validated"),
         (
             ["trainer.max_epochs=4", "trainer.check_val_every_n_epoch=3"],
-            r"trainer\.max_epochs=4 must be a multiple of trainer\.check_val_every_n_epoch=3, otherwise ",
+            r"trainer\.max_epochs=4 must be a multiple of trainer\.check_val_every_n_epoch=3, because ",
         ),
         ("num_workers=many", "num_workers=many must be a whole number of at least 0"),
-        ("monitor=null", "monitor=null: training needs a metric"),
+        ("monitor=null", "monitor=null must be a metric"),
         ("monitor=miou", "monitor=miou must be a validation metric"),
     ],
 )
@@ -215,7 +218,8 @@ def test_wrong_val_images_is_refused(images):
 
 def test_init_from_of_another_network_is_refused(sqn):
     message = (
-        r"init_from=mine does not fit this command: cnn\.network is squeezenet1_0, this command has rgb; choose another"
+        r"init_from=mine does not fit this command: the network of the model is squeezenet1_0, "
+        r"but this command has cnn\.network=rgb; choose another"
     )
     with pytest.raises(HypercolumnsError, match=message):
         backbone(config("train", *RGB, "stage=train", "init_from=mine"), sqn)

@@ -70,7 +70,7 @@ class TestValidate:
     def test_report_lists_every_problem(self, root, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(model, "backbone", None)  # the stage must not build a backbone
         with pytest.raises(
-            BadDataError, match=r"data mine: 3 of 12 images can't be used; .*offenders\.csv lists"
+            BadDataError, match=r"data mine: 3 of 12 images can't be used, .*offenders\.csv lists"
         ) as end:
             run("validate", base=settings(root, "num_workers=1"))
         folder = tmp_path / "runs" / "mine" / "validate"
@@ -146,7 +146,7 @@ class TestValidate:
     def test_exit_codes_of_bad_data_and_bad_settings(self, root, tmp_path, run_script):
         done = run_script("train.py", "stage=validate", *taken("validate", settings(root)), cwd=tmp_path)
         assert done.returncode == 1
-        assert done.stderr.startswith("error: data mine: 3 of 12 images can't be used; ")
+        assert done.stderr.startswith("error: data mine: 3 of 12 images can't be used, ")
         assert len(done.stderr.splitlines()) == 1
         done = run_script(
             "train.py", "stage=validate", *taken("validate", settings(root, "data.root=nowhere")), cwd=tmp_path
@@ -203,8 +203,8 @@ class TestSkip:
         assert not {pair.id for pairs in images.splits.values() for pair in pairs} & BAD
         listing = tmp_path / "runs" / "mine" / "validate" / "quarantine.csv"
         assert {row["id"] for row in listed(listing)} == BAD
-        said = "left out: 2 of 8 train and 1 of 4 val images, listed in runs/mine/validate/quarantine.csv"
-        assert said in capsys.readouterr().out
+        said = "left out, as they can't be used: 2 of 8 train and 1 of 4 val images, listed in runs/mine/validate/"
+        assert f"{said}quarantine.csv" in capsys.readouterr().out
         assert image_index(cfg) == images
         assert checked == [12]
         shutil.copy(files(root, "train_00000")[0], files(root, "train_00001")[0])
@@ -267,7 +267,7 @@ class TestSkip:
         assert quarantine.drop_invalid(images, folder, max_invalid=0.29).splits["train"] == tuple(pairs[29:])
         with pytest.raises(
             ArgumentError,
-            match=r"^max_invalid=0\.28 is exceeded: 29 of 100 train .*; repair them, or raise max_invalid$",
+            match=r"^max_invalid=0\.28 is exceeded: 29 of 100 train .*; repair the files, or raise max_invalid$",
         ):
             quarantine.drop_invalid(images, folder, max_invalid=0.28)
 
@@ -313,7 +313,7 @@ class TestSkip:
     def test_split_without_usable_images_is_refused(self, root):
         for number in range(4):
             files(root, f"val_{number:05}")[0].write_bytes(b"<html>")
-        message = r"4 of 4 val images can't be used, so the split is empty: .*quarantine\.csv lists .*; repair them$"
+        message = r"4 of 4 val images can't be used, so the split is empty: .*\.csv lists .*; repair the files$"
         with pytest.raises(HypercolumnsError, match=message):
             image_index(config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=1")))
 

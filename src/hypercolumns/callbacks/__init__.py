@@ -1,4 +1,4 @@
-"""Lightning callbacks."""
+"""Lightning callbacks for trainings and for the scoring of images."""
 
 from hypercolumns.callbacks.checkpoint import (
     AtomicCheckpointIO,

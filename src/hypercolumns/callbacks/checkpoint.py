@@ -1,4 +1,4 @@
-"""Checkpoints that are written atomically, survive a move of the run's folder, and hold a complete model."""
+"""Save checkpoints that are written atomically, hold a complete model, and are found after a move of their folder."""
 
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ class AtomicCheckpointIO(CheckpointIO):
     """Write checkpoints atomically, and load only tensors and plain values from them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # Given a path instead of an open file, torch.save would not report a full disk.
+        # If torch.save opened the file itself, it would not report a full disk.
         with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
 
@@ -32,7 +32,11 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class RelocatableModelCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, but a resumed training still finds the best checkpoint if its folder has moved."""
+    """Lightning's ModelCheckpoint, which also finds the best checkpoints after a move of the folder that holds them.
+
+    A checkpoint holds the paths of the best checkpoints. When a training resumes from it, the folders of these paths
+    are replaced by the present folder, `dirpath`.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         moved = {name: self._here(state_dict[name]) for name in state_dict if name.endswith("_model_path")}
@@ -46,10 +50,11 @@ class RelocatableModelCheckpoint(ModelCheckpoint):
 class SelfContainedCheckpoint(Callback):
     """Complete each checkpoint, so that `Segmenter.load` can load the model from it.
 
-    Lightning saves the tensors of the task. This callback adds the segmenter's other tensors and its settings.
+    Lightning saves only the tensors of the task, which trains all or some of the segmenter's tensors. This callback
+    adds the segmenter's remaining tensors and its settings to the checkpoint.
 
     Args:
-        segmenter: the complete model; the task trains all or some of its tensors.
+        segmenter: the complete model.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:

@@ -13,30 +13,32 @@ from hypercolumns.io.files import atomic_write
 from hypercolumns.visualization.plots import PER_CLASS, save_curves
 
 CurvePlot = Callable[[Path, Sequence[Mapping[str, str]]], None]
+# The first columns of the table, in this order.
 LEADING = ("epoch", "step", "seconds", "train/learning_rate")
 
 
 class MetricsCSV(pl.Callback):
-    """Write `metrics.csv`, with a row per epoch and a column per metric, and plot it in `curves.png` at the end.
+    """Write `metrics.csv`, with a row per epoch and a column per metric, and plot it in `curves.png`.
 
-    A resumed training continues the table. The row of an epoch that is trained again is replaced.
+    The row of an epoch is written at the end of the epoch. The plot is drawn when the training ends, even if it ends
+    with an error. A resumed training continues the table; if an epoch is trained again, its row is replaced.
 
     Args:
-        folder: the folder to write to.
-        plot: draws the rows of the table as curves, to a file.
+        folder: the folder of the two files.
+        plot: called with the path of `curves.png` and the rows of the table; draws the curves.
     """
 
     def __init__(self, folder: Path, plot: CurvePlot = save_curves) -> None:
         self.table, self.picture, self.plot = folder / "metrics.csv", folder / "curves.png", plot
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call this hook for a resumed epoch
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call this hook for an epoch that it resumes
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start, self._validated = time.monotonic(), False
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._validated = True  # in an epoch without validation, Lightning keeps old val metrics
+        self._validated = True  # if an epoch has no validation, Lightning keeps the val metrics of an earlier epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -48,7 +50,8 @@ class MetricsCSV(pl.Callback):
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
         }
         for name, value in trainer.callback_metrics.items():
-            known = name in row or name == "train/loss"  # train/loss is that of the last logged step, not of the epoch
+            # train/loss is the loss of the last logged step; train/epoch_loss is the loss of the epoch.
+            known = name in row or name == "train/loss"
             if not known and not value.isnan() and (self._validated or not name.startswith("val")):
                 row[name] = float(value)
         try:
@@ -57,7 +60,7 @@ class MetricsCSV(pl.Callback):
             raise _invalid_table(self.table, error) from error
         rows = [*before, {name: str(value) for name, value in row.items()}]
         names = dict.fromkeys(name for row in rows for name in row if name not in LEADING)
-        columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # metrics of single classes last
+        columns = [*LEADING, *sorted(names, key=lambda name: PER_CLASS in name)]  # per-class metrics come last
         with atomic_write(self.table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
@@ -67,7 +70,7 @@ class MetricsCSV(pl.Callback):
         self._draw(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        with suppress(HypercolumnsError):  # the training's own error says more
+        with suppress(HypercolumnsError):  # the error that stopped the training says more than one of the plot
             self._draw(trainer)
 
     def _draw(self, trainer: pl.Trainer) -> None:
@@ -76,7 +79,11 @@ class MetricsCSV(pl.Callback):
 
 
 def read_metrics_csv(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a `metrics.csv`, as {column: text} without empty cells; an empty list if there is no file."""
+    """Read a `metrics.csv`: return each row as {column: text}, without empty cells; an empty list if there is no file.
+
+    Raises:
+        HypercolumnsError: if the file is not a valid CSV table in UTF-8.
+    """
     if not path.is_file():
         return []
     try:
@@ -87,6 +94,7 @@ def read_metrics_csv(path: Path) -> list[dict[str, str]]:
 
 
 def _invalid_table(path: Path, error: Exception) -> HypercolumnsError:
+    reason = summarize_error(error)
     return HypercolumnsError(
-        f"{path} is not the table of a training's epochs ({summarize_error(error)}); remove it and rerun the command"
+        f"{path} is not the table of a training's epochs ({reason}); remove it, and run the command again"
     )

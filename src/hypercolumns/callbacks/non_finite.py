@@ -1,4 +1,4 @@
-"""Stop a training that has diverged."""
+"""Stop a training whose loss or weights are NaN or infinite."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from hypercolumns.data import ResumableDataModule
 from hypercolumns.errors import HypercolumnsError
 
-MAX_SHOWN = 8  # names of images or samples listed in a message
+MAX_SHOWN = 8  # maximum number of images or samples that a message names
 REMEDY = (
     "lower the learning rate, clip the gradients, or use 32-bit instead of 16-bit precision; if no setting helps, look "
     "at the images or samples named here"
@@ -18,12 +18,12 @@ REMEDY = (
 class TerminateOnNonFinite(pl.Callback):
     """Raise HypercolumnsError if a loss or a weight is NaN or infinite.
 
-    The loss is checked before each backward pass, and the weights before a checkpoint is written, so all weights in
-    checkpoints are finite.
+    The loss is checked before each backward pass. The weights are checked before each checkpoint is written, so all
+    weights in checkpoints are finite.
 
     Args:
-        data: the data module, which names the images or samples of a batch for the message.
-        remedy: the advice at the end of the message.
+        data: the data module. It gives the names of the images or samples of a batch, for the error message.
+        remedy: the advice at the end of the error message.
     """
 
     def __init__(self, data: ResumableDataModule, remedy: str = REMEDY) -> None:
@@ -42,7 +42,7 @@ class TerminateOnNonFinite(pl.Callback):
         # Even if the loss is finite, its gradients can make the weights NaN or infinite.
         for name, parameter in pl_module.named_parameters():
             if not parameter.isfinite().all():
-                raise self._non_finite_error(trainer, f"{name} is not finite")
+                raise self._non_finite_error(trainer, f"{name} contains NaN or infinite values")
 
     def _non_finite_error(self, trainer: pl.Trainer, what: str) -> HypercolumnsError:
         names = self.data.names(self._batch, trainer.current_epoch, self._step)

@@ -1,4 +1,4 @@
-"""Show predictions of val images and the confusion matrix in TensorBoard."""
+"""Show predictions for val images and the confusion matrix in TensorBoard during a training."""
 
 import heapq
 import math
@@ -20,31 +20,32 @@ from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, pane
 from hypercolumns.visualization.plots import confusion_picture
 
 PanelDrawer = Callable[..., Image.Image]  # such as `visualization.panels.panels`
-PANEL_SIDE = 300  # maximum side of a picture, in pixels; a TensorBoard card, about 400 wide, shows two in a row
+PANEL_SIDE = 300  # maximum width and height of a picture, in pixels; a TensorBoard card is about 400 pixels wide
 
 
 class LabellingTask(Protocol):
-    """The attributes that `PredictionPanels` reads from a task."""
+    """The attributes that `PredictionPanels` reads from the trained Lightning module, the task."""
 
     classes: tuple[str, ...]
-    palette: Palette  # needed only if the validation step returns labels
-    confusion: MulticlassConfusionMatrix  # of the current validation; the task resets it afterwards
+    palette: Palette  # the colours of the classes; needed only if the validation step returns labels
+    confusion: MulticlassConfusionMatrix  # of the current validation; the task resets it when the validation ends
 
 
 class PredictionPanels(pl.Callback):
     """Log the confusion matrix and pictures of some val images to TensorBoard after each validation.
 
-    The pictures need the predicted labels (B, H, W), which the task's validation step must return. If it returns None,
-    only the confusion matrix is logged. With several ranks, the pictures show images of rank zero. Without an
-    `ImageTensorBoardLogger`, nothing is logged.
+    For the pictures, the task's validation step must return the predicted labels (B, H, W). If it returns None, only
+    the confusion matrix is logged. With several ranks, the pictures show only images of rank zero. If the trainer's
+    logger is not an `ImageTensorBoardLogger`, nothing is logged.
 
     Args:
-        fixed: the number of evenly spread val batches, each of one image, to show in every epoch; 0 for none.
-        worst: the number of images to show whose mIoU is lowest; 0 for none.
+        fixed: the number of val batches whose images are shown after every validation. These batches are evenly spread
+            over the val split, so they are the same in every epoch. 0: none.
+        worst: the number of images with the lowest mIoU of a validation that are shown in addition. 0: none.
         draw: draws an image with its true and its predicted labels; called like `visualization.panels.panels`.
 
     Raises:
-        ArgumentError: if a number is negative or not an integer.
+        ArgumentError: if `fixed` or `worst` is negative or not an integer.
     """
 
     def __init__(self, fixed: int = 4, worst: int = 4, draw: PanelDrawer = panels) -> None:
@@ -54,7 +55,8 @@ class PredictionPanels(pl.Callback):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._fixed: list[LabelledImage] = []
-        self._worst: list[tuple[float, str, LabelledImage]] = []  # a heap, whose first entry has the highest mIoU
+        # A heap of (-mIoU, id, image). Its first entry has the highest mIoU.
+        self._worst: list[tuple[float, str, LabelledImage]] = []
 
     def on_validation_batch_end(
         self,

@@ -9,9 +9,9 @@ from hypercolumns.runtime.progress import ProgressBar
 
 
 class TrainingProgressBar(pl.Callback):
-    """Show the progress of a training, or of the scoring of images by `Trainer.test`.
+    """Show the progress of a training, or of the scoring of images by `Trainer.test`, see `ProgressBar`.
 
-    A training has one bar for all epochs, and prints a line with its metrics after each epoch.
+    A training has one bar for all epochs, and a line with the main metrics is printed after each epoch.
     """
 
     _bar: ProgressBar | None = None
@@ -74,7 +74,7 @@ class TrainingProgressBar(pl.Callback):
 
 
 def _format_metrics(trainer: pl.Trainer, validated: bool = True) -> str:
-    """Format the metrics that the task logs with `prog_bar=True`, without val metrics if `validated` is false."""
+    """Format the metrics that the task logs with `prog_bar=True` as text; leave out val metrics unless `validated`."""
     metrics = {
         name: value
         for name, value in trainer.progress_bar_metrics.items()

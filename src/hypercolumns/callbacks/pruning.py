@@ -1,4 +1,4 @@
-"""Stop unpromising trials of a search early."""
+"""Let a search over settings stop unpromising trials early. A trial runs the stages with one combination of values."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ ShouldPrune = Callable[[int, float], bool]
 
 
 class PrunedError(Exception):
-    """The search stopped a trial early, because of its metric."""
+    """The search stopped a trial early, because of the trial's metric."""
 
 
 class PrunableStage(NamedTuple):
@@ -27,7 +27,10 @@ _prunable: ContextVar[PrunableStage | None] = ContextVar("prunable", default=Non
 
 @contextmanager
 def search_trial(stage: str, should_prune: ShouldPrune) -> Iterator[None]:
-    """Let the search stop trainings of `stage` inside the `with` block; trainings of other stages run to the end."""
+    """Let a search stop trainings of `stage` inside the `with` block; trainings of other stages run to their ends.
+
+    `should_prune` is called after each validated epoch, see `SearchPruning`.
+    """
     token = _prunable.set(PrunableStage(stage, should_prune))
     try:
         yield
@@ -38,14 +41,14 @@ def search_trial(stage: str, should_prune: ShouldPrune) -> Iterator[None]:
 class SearchPruning(pl.Callback):
     """Report the monitored metric of each validated epoch to the search, and stop the trial if the search says so.
 
-    To stop the trial, the callback raises PrunedError at the start of the next epoch. The checkpoint of the reported
-    epoch exists by then, so the same settings can be resumed later. Outside the `with` block of `search_trial`, or if
-    the block names another stage, the callback does nothing.
+    The callback does both at the start of the next epoch; it raises PrunedError to stop the trial. The checkpoint of
+    the reported epoch exists by then, so a later command with the same settings can resume the training. If the
+    callback is not made inside the `with` block of `search_trial`, or the block names another stage, it does nothing.
 
     Args:
-        stage: the stage that trains.
-        monitor: the metric that selects the best epoch.
-        minimise: whether a lower metric is better.
+        stage: the stage whose training this is.
+        monitor: the name of the metric that is reported.
+        minimise: whether a lower value of the metric is better; the negative value is then reported.
     """
 
     def __init__(self, stage: str, monitor: str, minimise: bool) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints from which an interrupted training resumes."""
+"""Save checkpoints from which an interrupted training can resume, and find the newest of them."""
 
 import time
 from pathlib import Path
@@ -21,8 +21,9 @@ NEW, LAST, PREVIOUS = "new.ckpt", "last.ckpt", "previous.ckpt"
 def resume_point(folder: Path) -> Path | None:
     """Return the newest undamaged checkpoint of `ResumeCheckpoint` in a folder; None if there is none.
 
-    A damaged checkpoint is reported and renamed. A damaged `last.ckpt` would otherwise become `previous.ckpt` at the
-    next checkpoint, in place of an undamaged one.
+    If `last.ckpt` or `previous.ckpt` is damaged, this is printed, and the file is renamed to `last.damaged` or
+    `previous.damaged`. Otherwise, a damaged `last.ckpt` would replace an undamaged `previous.ckpt` when the training
+    saves its next checkpoint.
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
@@ -40,19 +41,22 @@ def resume_point(folder: Path) -> Path | None:
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Save the last two states of a training, `last.ckpt` and `previous.ckpt`, to resume from.
+    """Save the last two states of a training as `last.ckpt` and `previous.ckpt`, from which the training can resume.
 
-    A checkpoint is saved at the end of each epoch, and after a step if the last checkpoint is more than `minutes` old.
-    After a stop signal (Ctrl-C, SIGTERM, SIGUSR1), the training finishes its step, saves a checkpoint and stops. A
-    second signal, or a signal during validation, stops it at once and loses the steps since the last checkpoint.
+    A checkpoint is saved at the end of each epoch. It is also saved after a step if the last checkpoint is more than
+    `minutes` old. After a stop signal (Ctrl-C, SIGTERM, SIGUSR1), the training finishes its step, saves a checkpoint
+    and stops. A second signal, or a signal during validation, stops the training at once; the steps since the last
+    checkpoint are then lost.
 
     Args:
-        folder: the folder to save to.
+        folder: the folder of the two checkpoints.
         minutes: the time between two checkpoints within an epoch, in minutes. A kill loses about this much work.
-        data: the data module, whose position within the epoch is part of each checkpoint.
+        data: the data module. Before each checkpoint, it receives the position of the training: the epoch, and how many
+            batches of the epoch are done. It saves this position in the checkpoint.
 
     Attributes:
-        began: whether the training has started. If it resumes, Lightning has then loaded its checkpoint without error.
+        began: whether the training has started. A resumed training starts only after Lightning has loaded its
+            checkpoint without an error.
     """
 
     def __init__(self, folder: Path, minutes: float, data: ResumableDataModule) -> None:
@@ -61,14 +65,16 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = True
         self._signal, self._can_wait, self._saved = 0, True, time.monotonic()
-        handle_stop_signals(self._stop)  # Lightning restores the earlier handlers at the end
+        handle_stop_signals(self._stop)  # Lightning restores the earlier signal handlers when the training ends
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         done = batch_idx + 1
         if done == trainer.num_training_batches or done % trainer.accumulate_grad_batches:
-            return  # on_train_epoch_end saves after the last batch; accumulated gradients can't be saved
+            # After the last batch, on_train_epoch_end saves. Between two optimizer steps, there are accumulated
+            # gradients, which a checkpoint does not hold.
+            return
         due = time.monotonic() - self._saved > self.minutes * 60
         stop_signal, due_on_any_rank = max_over_ranks(self._signal, int(due), device=pl_module.device)
         if stop_signal or due_on_any_rank:
@@ -102,11 +108,11 @@ class ResumeCheckpoint(Checkpoint):
         if self._signal or not self._can_wait:
             raise KeyboardInterrupt(number)
         self._signal = number
-        console.print("stopping after this step; a second signal stops at once")
+        console.print("the training stops after this step; a second signal stops it at once")
 
 
 def max_over_ranks(*numbers: int, device: torch.device) -> list[int]:
-    """Return the maximum of each number over all ranks."""
+    """Return for each number its maximum over all ranks. Every rank must call this function."""
     if not distributed.is_initialized():
         return list(numbers)
     reduced = torch.tensor(numbers, device=device)

@@ -7,10 +7,13 @@ import pytorch_lightning as pl
 
 
 class Throughput(pl.Callback):
-    """Log how many images or samples an epoch trains on per second; the time includes data loading, not validation."""
+    """Log after each epoch how many images or samples per second all ranks together have trained on.
+
+    The time includes the loading of the data, but not the validation.
+    """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call this hook for a resumed epoch
+        self.on_train_epoch_start(trainer, pl_module)  # Lightning does not call this hook for an epoch that it resumes
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._count, self._start, self._end = 0, time.perf_counter(), time.perf_counter()

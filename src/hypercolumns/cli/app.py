@@ -1,4 +1,4 @@
-"""Start and end of both entry points: arguments, signals, error lines and exit codes."""
+"""The start and the end of a command of `train.py` or `predict.py`: arguments, signals, error lines, exit codes."""
 
 import functools
 import os
@@ -22,17 +22,19 @@ NOT_RESUMABLE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # st
 
 
 def run(main: Callable[[], object]) -> None:
-    """Run a Hydra application on the command line's arguments.
+    """Run a Hydra application with the arguments of the command line.
 
-    An error that the user can fix ends the program with one line and the exit code of `exit_on_user_error`, an
-    interruption with one line and 128 + the signal's number. A bug keeps its traceback.
+    At an error that the user can fix, the program prints one line and exits, see `exit_on_user_error`. At a stop
+    signal, the program prints one line and exits with the code 128 + the number of the signal. A bug keeps its
+    traceback.
     """
     sys.argv[1:] = stable_sweep_name(quote_paths(sys.argv[1:]))
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, "256")  # torch's 1024 entries take up to 1 GB: each new image size adds some
+        # Each new image size adds entries to these caches. torch's limit of 1024 entries would allow up to 1 GB.
+        os.environ.setdefault(cache, "256")
     signals.handle_stop_signals(signals.exit_on_signal)
     threading.excepthook = _print_thread_error
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print its errors and exit otherwise, instead of raising them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise, Hydra prints errors and exits instead of raising them
     try:
         main()
     except Exception as error:
@@ -48,7 +50,7 @@ def run(main: Callable[[], object]) -> None:
 
 
 def exits_on_user_error(task: Task) -> Task:
-    """Decorate a Hydra task: exit on an error that the user can fix, before Hydra adds its own output.
+    """Decorate a Hydra task: at an error that the user can fix, exit before Hydra prints its own text about the error.
 
     In a job of a sweep, the error is raised instead, and the sweep handles it.
     """
@@ -66,9 +68,9 @@ def exits_on_user_error(task: Task) -> Task:
 
 
 def exit_on_user_error(error: Exception) -> None:
-    """Print the error as one line and exit if the user can fix it; return if it is a bug.
+    """If the user can fix an error, print the error as one line and exit. If the error is a bug, return.
 
-    The exit code is 1 for a `BadDataError`, the result of a check that the user asked for, and 2 otherwise.
+    The exit code is 1 for a `BadDataError`, and 2 for any other error that the user can fix.
     """
     line = error_line(error)
     if line is not None:
@@ -77,6 +79,9 @@ def exit_on_user_error(error: Exception) -> None:
 
 
 def _print_thread_error(failed: threading.ExceptHookArgs) -> None:
-    """Print a thread's traceback, except for a full disk: TensorBoard raises that error again in the main thread."""
+    """Print the traceback of an error in a thread, unless the error is a full disk.
+
+    TensorBoard writes its files in a thread, and raises the error of a full disk again in the main thread.
+    """
     if not (isinstance(failed.exc_value, OSError) and failed.exc_value.errno in DISK_FULL):
         threading.__excepthook__(failed)

@@ -30,15 +30,17 @@ from hypercolumns.errors import (
 )
 from hypercolumns.settings.schema import not_taken, setting_of, stages_named, stages_of
 
-REMEDIES = {  # what the user can type, by class of error; the library does not know the command's settings
+# What the user can do about an error, by the class of the error. The code that raises these errors can't say this,
+# because it knows neither settings nor stages.
+REMEDIES = {
     InvalidFileError: "stage=validate lists all invalid files; data.on_bad=skip leaves their images out",
     StoreError: "run stage=extract with the same settings to complete the store, or with overwrite=true to rebuild it",
 }
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 RESUME = "and the same command resumes from here"
 LESS_MEMORY = (
-    "lower batch_size, max_window_pixels (pixels that the CNN processes at once) or, in stage train, augment.crop or "
-    "pixels; trainer.precision=bf16-mixed (in predict.py precision=bf16) halves the memory"
+    "lower batch_size, max_window_pixels (the number of pixels that the CNN processes at once) or, in stage train, the "
+    "settings augment.crop or pixels; trainer.precision=bf16-mixed (in predict.py: precision=bf16) halves the memory"
 )
 WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"
 
@@ -72,7 +74,7 @@ def _describe(error: BaseException) -> str | None:
         return f"invalid {group}settings: {' '.join(str(innermost).split())}"
     if isinstance(innermost, OSError) and innermost.filename and innermost.errno not in DISK_FULL:
         refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
-        remedy = "; make it accessible, or set another path (runs, out, data.root)" if refused else ""
+        remedy = "; make this path accessible, or set another path (runs, out, data.root)" if refused else ""
         return f"{innermost.filename}: {innermost.strerror}{remedy}"
     if str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
         return (
@@ -80,7 +82,7 @@ def _describe(error: BaseException) -> str | None:
         )
     if isinstance(innermost, HydraException | OmegaConfBaseException):
         return _describe_hydra(str(error))
-    if "YAMLError" in class_names(innermost):  # includes tags that name Python objects, which are never built
+    if "YAMLError" in class_names(innermost):  # also raised at a YAML tag that names a Python object
         return (
             f"a config file can't be read ({' '.join(str(innermost).split())}); correct it, and use only plain values"
         )
@@ -89,7 +91,7 @@ def _describe(error: BaseException) -> str | None:
     if "MisconfigurationException" in class_names(innermost):
         return _describe_lightning(str(innermost))
     if "DistError" in class_names(innermost) or "gloo/transport" in str(innermost):  # raised by torch.distributed
-        return "another process of this command has ended; its output says why"
+        return "another process of this command has ended; the output of that process says why"
     return _describe_machine(innermost)
 
 
@@ -105,7 +107,7 @@ def _unknown_setting(setting: str, known: Sequence[str]) -> str:
 
 
 def _of_other_stage(setting: str) -> str | None:
-    """Return the line for a setting of train.py that the command's stage does not take; None for any other setting."""
+    """Return the error line for a setting of train.py that the command's stage does not take; otherwise None."""
     if Path(sys.argv[0]).name != "train.py":
         return None
     stage = next((stage for stage in stages_named(sys.argv) if stage not in stages_of(setting)), None)
@@ -114,7 +116,7 @@ def _of_other_stage(setting: str) -> str | None:
 
 
 def _describe_machine(error: BaseException) -> str | None:
-    """Return the line for a full disk or too little memory; None for any other error."""
+    """Return the error line for a full disk, too little memory or a killed DataLoader worker; otherwise None."""
     message = str(error)
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return f"the disk is full ({error.strerror}); the files already written are complete: free some space, {RESUME}"
@@ -129,7 +131,10 @@ def _describe_machine(error: BaseException) -> str | None:
 
 
 def _describe_lightning(message: str) -> str:
-    """Put a message of Lightning on one line; name the setting `monitor` if its metric is unknown."""
+    """Put a message of Lightning on one line.
+
+    If the message says that the metric in `monitor` does not exist, list the metrics to choose from instead.
+    """
     unknown = re.search(r"\(monitor='([^']*)'\).*returned metrics: \[(.*?)\]", message, re.DOTALL)
     if unknown:
         metrics = sorted(name for name in re.findall(r"'([^']*)'", unknown[2]) if name.startswith("val/"))
@@ -138,7 +143,7 @@ def _describe_lightning(message: str) -> str:
 
 
 def _config_being_read(error: BaseException) -> str | None:
-    """Return the config file that Hydra was reading when the error was raised; None if Hydra was not reading a file.
+    """Return the config file that Hydra was reading when `error` was raised; None if Hydra was not reading a file.
 
     The error itself does not name the file.
     """
@@ -149,7 +154,11 @@ def _config_being_read(error: BaseException) -> str | None:
 
 
 def _describe_hydra(message: str) -> str:
-    """Put a message of Hydra on one line, without internal details."""
+    """Put a message of Hydra or OmegaConf on one line, without internal details.
+
+    If the message is about a setting of another stage, or about an unknown option, replace the message by a line of
+    this project.
+    """
     unmatched = re.match(r"(?:In '(\w+)/[^']*': )?Could not override '([^'@]+)'", message)
     if unmatched and (line := _of_other_stage(unmatched[1] or unmatched[2])) is not None:
         return line
@@ -157,7 +166,8 @@ def _describe_hydra(message: str) -> str:
     if options:
         wrong = re.search(r"Could not find '([^']+)'", message)
         named = wrong[1].rpartition("/")[2] if wrong else "?"
-        known = [option for option in options[2].split() if not option.startswith("_")]  # a leading _ marks a base file
+        # The files whose names begin with _ are not options: options include them.
+        known = [option for option in options[2].split() if not option.startswith("_")]
         near = difflib.get_close_matches(named, known, n=1)
         guess = f" did you mean {near[0]}?" if near else ""
         return f"{options[1]}={named} is not known;{guess} choose one of {', '.join(known)}"

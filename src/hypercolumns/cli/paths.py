@@ -13,14 +13,16 @@ PATH_SETTINGS = {
     *(setting.name for setting in PREDICT_SETTINGS if setting.path),
 }
 MULTIRUN_FLAGS = ("-m", "--multirun")
-NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")  # beginnings of arguments that are not hashed
+# The name of a sweep does not depend on arguments that begin like this.
+NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")
 
 
 def stable_sweep_name(arguments: Sequence[str]) -> list[str]:
-    """Name a sweep: add `hydra.job.name`, a hash of the settings that does not depend on their order.
+    """Name a sweep by a hash of its settings: add the argument `hydra.job.name`.
 
-    The flag `-m` moves to the front, because Hydra expects the settings next to each other. A job name among the
-    arguments is kept. The arguments of a command that is not a sweep stay as they are.
+    The order of the settings does not change the hash. Of the arguments in `NOT_NAMING`, only `search.storage` is
+    hashed. The flag `-m` moves to the front, because Hydra expects the settings next to each other. If the arguments
+    already give `hydra.job.name`, no name is added. The arguments of a command that is not a sweep stay as they are.
     """
     if not is_sweep(arguments):
         return list(arguments)
@@ -44,17 +46,17 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """Quote the values of path and pattern settings for Hydra, so that users can type any file name.
+    """Quote paths and regular expressions among the settings, so that Hydra does not parse their special characters.
 
-    A value stays unquoted if it is null, empty or already quoted. So does a list, or a,b in a sweep, unless a file has
-    exactly that name.
+    A value that is null, empty, ??? or already quoted stays as it is. A list in square brackets and, in a sweep, values
+    separated by commas stay as they are, too, unless a file has exactly that name.
     """
     sweep = is_sweep(arguments)
     quoted = []
     for argument in arguments:
         setting, equals, value = argument.partition("=")
         if equals and setting.lstrip("+") in PATH_SETTINGS and not _is_for_hydra(value, sweep):
-            if setting == "runs":  # Hydra also makes a folder in runs, but does not expand ~
+            if setting == "runs":  # Hydra itself makes a folder in `runs`, without expanding ~
                 value = os.path.expanduser(value)
             escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
             argument = f"{setting}='{escaped}'".replace("${", "\\${")

@@ -1,6 +1,7 @@
 """Data sets of images with masks, and Lightning data modules for these images and for stores of samples.
 
-A public name is imported when it is first used. Lightning is therefore loaded only with the names that need it.
+A public name of this package is imported from its module when it is first used. Lightning takes long to import, and is
+therefore loaded only if a name that needs it is used.
 """
 
 import importlib
@@ -60,7 +61,7 @@ __all__ = [*MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first access."""
+    """Import the public name `name` of this package from its module, when it is first used."""
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(MODULES[name]), name)
@@ -69,5 +70,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the names of the module, including public names that are not imported yet."""
+    """List the names of this package, including public names that are not imported yet."""
     return sorted({*globals(), *__all__})

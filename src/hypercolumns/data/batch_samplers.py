@@ -1,4 +1,4 @@
-"""Batch samplers over the rows of a store. A row is one sample."""
+"""Batch samplers of the rows of a split of a store. A row is one sample; the rows of a split are numbered from 0."""
 
 import math
 from collections.abc import Iterator
@@ -13,21 +13,22 @@ from hypercolumns.data.shuffling import shuffled_rows
 from hypercolumns.runtime import randomness
 
 
-class SampleBatchSampler(Sampler[Any]):  # Any, because DataLoader's type hints do not allow tensors as batches
-    """Batch sampler that yields this rank's part of each mini-batch of rows, shuffled or in the order on disk.
+class SampleBatchSampler(Sampler[Any]):  # Any: DataLoader's type hints reject batch samplers that yield tensors
+    """Batch sampler that yields the numbers of the rows in this rank's part of each mini-batch.
 
-    Together the ranks take every row once per epoch, in the same number of steps as a single process. The ranks' parts
-    of a mini-batch differ in size by at most one row. The shuffled order decides which rows share a mini-batch. Within
-    a part the row numbers ascend, because the disk reads ascending rows faster.
+    Together the ranks take every row once per epoch, in as many mini-batches as a single process would. The ranks'
+    parts of a mini-batch differ in size by at most one row. A shuffled order, or without a seed the order on disk,
+    decides which rows share a mini-batch. Within a rank's part the row numbers always ascend, because the disk reads
+    ascending rows faster.
 
     Args:
-        rows: the number of rows of the store.
-        batch_size: the largest number of rows in a mini-batch, over all ranks together.
+        rows: the number of rows of the split.
+        batch_size: the largest number of rows in a mini-batch, counted over all ranks together.
         seed: the seed of the shuffled order; None takes the rows in the order on disk.
-        epoch: the number of the epoch. Each epoch has a different shuffled order.
+        epoch: the number of the epoch, from 0. Each epoch has a different shuffled order.
         rank: the rank of this process.
         world_size: the number of ranks.
-        done: the number of batches to skip at the start, because they were taken before an interruption.
+        done: how many of the epoch's first mini-batches to skip: the training took them before an interruption.
     """
 
     def __init__(
@@ -45,11 +46,11 @@ class SampleBatchSampler(Sampler[Any]):  # Any, because DataLoader's type hints 
         self.steps = math.ceil(rows / batch_size)
 
     def __len__(self) -> int:
-        """Return the number of batches of the whole epoch, including the skipped batches."""
+        """Return the number of mini-batches of the whole epoch, including the skipped mini-batches."""
         return self.steps
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the ascending row numbers of this rank's part of each mini-batch, (N,) int64."""
+        """Yield one tensor (N,) int64 per mini-batch: the row numbers of this rank's part, in ascending order."""
         pieces = self.steps * self.world_size
         for step in range(self.done, self.steps):
             piece = step * self.world_size + self.rank
@@ -62,22 +63,25 @@ class SampleBatchSampler(Sampler[Any]):  # Any, because DataLoader's type hints 
 
 
 class GroupedBatchSampler(Sampler[Any]):
-    """Batch sampler whose mini-batches take rows from at most `images` images each.
+    """Batch sampler that takes the rows of each mini-batch from at most `images` images.
 
-    The images that have rows are shuffled and divided into sets of up to `images` images. The rows of each set are
-    shuffled and batched as in `SampleBatchSampler`. A set with few rows gives small batches, which may be empty on some
-    ranks. The number of steps may differ by a few from epoch to epoch. The memory grows with the number of images, not
-    with the number of rows.
+    The images that have rows are shuffled and divided into sets of up to `images` images. The sets follow one another,
+    and the rows of each set are shuffled and divided into mini-batches as in `SampleBatchSampler`. A set with few rows
+    gives small mini-batches. If a mini-batch has fewer rows than there are ranks, some ranks get an empty part. The
+    number of mini-batches may differ slightly from epoch to epoch, because the sets differ.
+
+    The memory use grows with the number of images and with the number of rows of a set, not with the number of all
+    rows.
 
     Args:
-        rows: (I,) int64, the number of rows of each image, in the order of the store.
-        images: the largest number of images in a mini-batch.
-        batch_size: the largest number of rows in a mini-batch, over all ranks together.
+        rows: (I,) int64, the number of rows of each image, in the order of the images in the split.
+        images: the largest number of images that the rows of a mini-batch come from.
+        batch_size: the largest number of rows in a mini-batch, counted over all ranks together.
         seed: the seed of the order of the images, and of the order of the rows in each set.
-        epoch: the number of the epoch. Each epoch has a different shuffled order.
+        epoch: the number of the epoch, from 0. Each epoch has different shuffled orders.
         rank: the rank of this process.
         world_size: the number of ranks.
-        done: the number of batches to skip at the start, because they were taken before an interruption.
+        done: how many of the epoch's first mini-batches to skip: the training took them before an interruption.
     """
 
     def __init__(
@@ -104,11 +108,11 @@ class GroupedBatchSampler(Sampler[Any]):
             self.batches.append(batches)
 
     def __len__(self) -> int:
-        """Return the number of batches of the whole epoch, including the skipped batches."""
+        """Return the number of mini-batches of the whole epoch, including the skipped mini-batches."""
         return sum(map(len, self.batches))
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the ascending row numbers of this rank's part of each mini-batch, (N,) int64."""
+        """Yield one tensor (N,) int64 per mini-batch: the row numbers of this rank's part, in ascending order."""
         for group, batches in zip(self.groups, self.batches, strict=True):
             images = group.sort().values
             edges = zip(self.starts[images].tolist(), self.stops[images].tolist(), strict=True)

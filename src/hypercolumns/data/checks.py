@@ -1,4 +1,4 @@
-"""Checks of the files of a data set, which decode the files or read only their headers."""
+"""Check the image and mask files of a data set: decode them completely, or read only their headers."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from hypercolumns.labels import IGNORE_INDEX, Palette
 from hypercolumns.runtime.progress import ProgressBar
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
-MAX_LISTED_PROBLEMS = 10  # problems listed in a message
+MAX_LISTED_PROBLEMS = 10  # the largest number of problems that a message lists
 
 
 class FileProblem(NamedTuple):
@@ -37,9 +37,9 @@ class FileProblem(NamedTuple):
 
     Attributes:
         file: the path of the file.
-        problem: what is wrong with the file.
-        lasting: true if the problem lasts until the file changes; false if the operating system refused to read the
-            file, which may then be valid.
+        problem: what is wrong with the file and what to do, as the rest of an error message after the file's path.
+        lasting: true if the file can't be used until it is changed; false if the operating system could not read the
+            file, so that its contents may be valid.
     """
 
     file: str
@@ -48,13 +48,13 @@ class FileProblem(NamedTuple):
 
 
 class ProblemRow(NamedTuple):
-    """A row of the table of files that can't be used.
+    """A row of the table of files that can't be used: one problem of one file.
 
     Attributes:
-        split: the split that lists the file.
-        id: the id of the image-mask pair.
-        file: the path of the image or mask.
-        problem: what is wrong with the file.
+        split: the split that contains the image.
+        id: the id of the image.
+        file: the path of the image file or mask file that has the problem.
+        problem: what is wrong with the file and what to do.
     """
 
     split: str
@@ -67,9 +67,10 @@ class FileCheck(NamedTuple):
     """The result of checking an image-mask pair.
 
     Attributes:
-        problems: the problems found; empty if the pair can be used.
-        size: (height, width) of the image; empty if the pair can't be used.
-        pixels: the number of pixels of each class, then of void pixels; empty if the pair can't be used.
+        problems: the problems of the image file and of the mask file; [] if the pair can be used.
+        size: the image's (height, width) in pixels; () if the pair can't be used.
+        pixels: the number of the mask's pixels of each class, in the order of the class indices, followed by the number
+            of its void pixels; [] if the pair can't be used.
     """
 
     problems: list[FileProblem]
@@ -78,11 +79,13 @@ class FileCheck(NamedTuple):
 
 
 class FileCheckDataset(Dataset[FileCheck]):
-    """Dataset whose items are the checks of image-mask pairs. A check decodes both files, as the stages do.
+    """Dataset whose items are the results of checking image-mask pairs.
+
+    A check decodes both files completely, in the same way as a stage that uses the pair.
 
     Args:
         pairs: the pairs to check.
-        palette: the colours of the classes, for masks in colour.
+        palette: the colours of the classes, for the masks that are RGB files.
         classes: the number of classes.
     """
 
@@ -94,7 +97,7 @@ class FileCheckDataset(Dataset[FileCheck]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> FileCheck:
-        """Check a pair. A problem with a file is part of the result, not an error."""
+        """Check the pair at an index. A problem of a file raises no error: the result contains the problem."""
         pair, counts = self.pairs[index], []
 
         def count_labels() -> PixelShape:
@@ -108,15 +111,15 @@ class FileCheckDataset(Dataset[FileCheck]):
 
 
 def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_workers: int) -> Iterator[FileCheck]:
-    """Decode image-mask pairs and check them.
+    """Check image-mask pairs by decoding both files of each pair.
 
     Args:
         images: the data set; only its classes and colours are used.
         pairs: the pairs to check.
-        num_workers: the number of worker processes; 0 decodes in this process.
+        num_workers: the number of worker processes that decode; 0 decodes in this process.
 
     Yields:
-        The result for each pair, in order.
+        The result of checking each pair, in the order of `pairs`.
     """
     yield from DataLoader(
         FileCheckDataset(pairs, images.palette, len(images.classes)),
@@ -127,13 +130,14 @@ def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_worker
 
 
 def check_headers(images: DatasetIndex) -> None:
-    """Check the header of every file of a data set, without decoding the file.
+    """Check the header of every image file and mask file of all splits of a data set. No pixels are decoded.
 
-    This takes a few tenths of a millisecond per pair.
+    This takes a few tenths of a millisecond per image-mask pair.
 
     Raises:
-        InvalidFileError: if files are missing, empty, not images, of an unsupported kind or too large, or if a mask and
-            its image differ in size. The message names the first ten files.
+        InvalidFileError: if a file is missing, empty, can't be read, has an unsupported file format or pixel format, or
+            has more pixels than `set_max_pixels` allows, or if a mask and its image differ in size. The message lists
+            the first ten problems.
     """
     problems = []
     with ProgressBar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
@@ -148,17 +152,21 @@ def check_headers(images: DatasetIndex) -> None:
 
 
 def format_problems(problems: Sequence[FileProblem]) -> str:
-    """Format problems for a message: the first ten, and the number of the others."""
+    """Join the first ten problems for a message, and append the number of the other problems, if there are any."""
     more = f"; and {len(problems) - MAX_LISTED_PROBLEMS} more" if len(problems) > MAX_LISTED_PROBLEMS else ""
     return "; ".join(f"{problem.file} {problem.problem}" for problem in problems[:MAX_LISTED_PROBLEMS]) + more
 
 
 def problem_rows(images: DatasetIndex, problems: Mapping[str, Sequence[Sequence[FileProblem]]]) -> list[ProblemRow]:
-    """List the problems of a data set as rows of a table.
+    """Turn the problems of a data set's files into the rows of a table.
 
     Args:
         images: the data set.
-        problems: for each split, the problems of each of its pairs, in order.
+        problems: for each split, one sequence of problems per image-mask pair, in the order of the pairs; empty for a
+            pair that can be used.
+
+    Returns:
+        One row per problem, in the order of the splits and of their pairs.
     """
     return [
         ProblemRow(split, pair.id, problem.file, problem.problem)
@@ -169,7 +177,10 @@ def problem_rows(images: DatasetIndex, problems: Mapping[str, Sequence[Sequence[
 
 
 def write_problems(path: Path, rows: Sequence[ProblemRow]) -> None:
-    """Write a CSV file with one row per problem."""
+    """Write rows of problems to the CSV file `path`, with the fields of `ProblemRow` as columns.
+
+    Unprintable characters are escaped, so that each problem stays on one line.
+    """
     write_csv(path, ProblemRow._fields, [[escape_control_chars(cell) for cell in row] for row in rows])
 
 
@@ -178,10 +189,17 @@ def _problems(
     read_mask_size: Callable[[], PixelShape],
     read_image_size: Callable[[PixelShape | None], PixelShape],
 ) -> tuple[list[FileProblem], PixelShape]:
-    """Collect the problems of a pair, and the (height, width) of its image: () if the image can't be used.
+    """Find the problems of a pair's files, with two functions that read the sizes of its mask and of its image.
 
-    `read_mask_size` returns the mask's (height, width). `read_image_size` takes this size, or None if the mask can't be
-    used, and returns the image's (height, width). Both raise HypercolumnsError if their file can't be used.
+    Args:
+        pair: the image-mask pair.
+        read_mask_size: a function that reads the mask and returns its (height, width). It raises HypercolumnsError if
+            the mask can't be used.
+        read_image_size: a function that reads the image and returns its (height, width). Its argument is the mask's
+            (height, width), or None if the mask can't be used. It raises HypercolumnsError if the image can't be used.
+
+    Returns:
+        The problems, and the image's (height, width), or () if the image can't be used.
     """
     problems: list[FileProblem] = []
     of_mask: PixelShape | None = None

@@ -1,4 +1,4 @@
-"""Readers of the text files that list a data set's images, classes or colours."""
+"""Read the text files that list a data set's images, class names or class colours."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from hypercolumns.labels import IGNORE_INDEX, Palette, is_class_name, voc_palett
 
 
 def read_ids(path: Path, name: str) -> list[str]:
-    """Read the image ids of a split from a text file, one per line.
+    """Read the image ids of a split from a text file with one id per line.
 
     Raises:
-        ArgumentError: if the file can't be read or lists no id; the message begins with `name`.
+        ArgumentError: if the file can't be read or lists no id. The message begins with `name`, the name of the
+            argument that the file comes from.
     """
     ids = read_lines(path, name)
     if not ids:
@@ -20,11 +21,11 @@ def read_ids(path: Path, name: str) -> list[str]:
 
 
 def read_classes(path: str | Path) -> list[str]:
-    """Read the class names from a text file, one per line, in the order of the class indices.
+    """Read the class names from a text file with one name per line, in the order of the class indices.
 
     Raises:
-        ArgumentError: if the file can't be read, the number of names is not from 1 to 255, a name contains control
-            characters, or a name occurs twice.
+        ArgumentError: if the file can't be read, if the number of names is not from 1 to 255, or if a name contains
+            control characters or occurs twice.
     """
     names = read_lines(expand_path("classes", path), "classes")
     if not 0 < len(names) <= IGNORE_INDEX:
@@ -45,13 +46,13 @@ def read_classes(path: str | Path) -> list[str]:
 
 
 def read_palette(path: str | Path | None, classes: int) -> Palette:
-    """Read the colours of the classes from a text file; without a file (`path` is None) they are Pascal VOC's.
+    """Read the colours of the classes from a text file. If `path` is None, return Pascal VOC's colours.
 
-    The file has one line `R G B` per class, each number from 0 to 255, in the order of the class indices.
+    The file has one line `R G B` per class, in the order of the class indices. Each number is from 0 to 255.
 
     Raises:
-        ArgumentError: if the file can't be read, a line is not a colour, a colour occurs twice, or the number of
-            colours is not `classes`.
+        ArgumentError: if the file can't be read, if a line is not a colour, if a colour occurs twice, or if the number
+            of colours is not `classes`, the number of classes.
     """
     if path is None:
         return voc_palette(classes)
@@ -59,7 +60,7 @@ def read_palette(path: str | Path | None, classes: int) -> Palette:
     colours = [tuple(int(part) if part.isdecimal() else -1 for part in line.split()) for line in lines]
     for line, colour in zip(lines, colours, strict=True):
         if len(colour) != 3 or not all(0 <= part <= 255 for part in colour):
-            raise ArgumentError(f"palette={path}: {line} is not a colour; expected R G B, each from 0 to 255")
+            raise ArgumentError(f"palette={path}: the line {line} is not a colour; expected R G B, each from 0 to 255")
     if len(colours) != classes or len(set(colours)) != classes:
         raise ArgumentError(
             f"palette={path} holds {len(colours)} lines with {len(set(colours))} different colours; expected "

@@ -5,34 +5,40 @@ from collections.abc import Sequence
 
 from hypercolumns.errors import ArgumentError, check_pattern
 
-ImageGroup = tuple[str | None, ...]
+ImageGroup = tuple[str | None, ...]  # what identifies a group, see `group_ids`
 
 
 def group_ids(ids: Sequence[str], pattern: str, name: str) -> list[ImageGroup]:
-    """Determine the group of each image from its id, by a regular expression.
+    """Find the group of each image by matching a regular expression to the image's id.
 
-    The group is the tuple of the texts that the pattern's capturing groups match; a capturing group that takes no part
-    in the match gives None. A pattern without capturing groups gives a tuple of one text, the whole match.
+    The tuple of the texts that the pattern's capturing groups match identifies the group of images. A capturing group
+    that takes no part in the match gives None instead of a text. If the pattern has no capturing groups, the tuple
+    holds one text, the whole match.
 
     Args:
         ids: the ids of the images.
-        pattern: the regular expression. The match may begin anywhere in an id.
-        name: what error messages call the pattern, such as `group_pattern`.
+        pattern: the regular expression. The match can begin anywhere in an id.
+        name: the name of the pattern in error messages, such as `group_pattern`.
 
     Returns:
-        The group of each id, in the same order.
+        One tuple per id, in the order of `ids`.
 
     Raises:
-        ArgumentError: if the pattern is not a valid regular expression, or does not match every id.
+        ArgumentError: if the pattern is not a valid regular expression, or if an id does not match it.
     """
     check_pattern(name, pattern)
     matches = [re.search(pattern, id) for id in ids]
     for id, match in zip(ids, matches, strict=True):
         if match is None:
-            raise ArgumentError(f"{name}={pattern} does not match image id {id}; it must match every id")
+            raise ArgumentError(
+                f"{name}={pattern} does not match image id {id}; the pattern must match the ids of all images"
+            )
     return [match.groups() or (match[0],) for match in matches if match is not None]
 
 
 def group_name(group: ImageGroup) -> str:
-    """Name a group as in `val_group`: its parts, joined by hyphens. A part that is None becomes an empty text."""
+    """Return the name that the setting `val_group` uses for a group: the texts of its tuple, joined by hyphens.
+
+    A None in the tuple counts as an empty text.
+    """
     return "-".join(part or "" for part in group)

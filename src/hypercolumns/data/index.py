@@ -43,7 +43,7 @@ class DatasetIndex:
         name: the name of the data set, and of the folder of its runs.
         classes: the class names, in the order of the class indices in the masks.
         palette: the colours of the classes, in the same order.
-        splits: the image-mask pairs of each split, in order.
+        splits: for each split, `train` and `val`, its image-mask pairs, in the order of the images' indices.
     """
 
     name: str
@@ -52,11 +52,11 @@ class DatasetIndex:
     splits: Mapping[str, tuple[ImageMaskPair, ...]]
 
     def fingerprint(self) -> dict[str, object]:
-        """Describe the content of the data set, independently of where it is stored.
+        """Return the fingerprint of the data set's content. It does not depend on the folder that holds the files.
 
         Returns:
-            The class names as `classes`, the colours as `palette` and, under the name of each split, a hash of its ids
-            and of the contents of its files.
+            The class names as `classes`, the colours as `palette` and, under the name of each split, a hash of the
+            split's ids and of the contents of its image and mask files.
         """
         classes = {"classes": list(self.classes), "palette": [list(colour) for colour in self.palette]}
         return classes | {split: _hash(pairs) for split, pairs in self.splits.items()}
@@ -65,21 +65,23 @@ class DatasetIndex:
 def make_index(
     name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[ImageMaskPair]]
 ) -> DatasetIndex:
-    """Make the index of a data set after checking the lists of its splits. The files are not opened.
+    """Make the index of a data set, after checking the data set's name and the ids of its images.
+
+    The image and mask files are not opened.
 
     Args:
         name: the data set's name, which must be usable as a folder name.
         classes: the class names, in the order of the class indices.
         palette: the colours of the classes, in the same order.
-        splits: the image-mask pairs of each split, in order.
+        splits: for each split, `train` and `val`, its image-mask pairs. Their order is kept.
 
     Returns:
         The index.
 
     Raises:
         ArgumentError: if `name` can't be the name of a folder.
-        HypercolumnsError: if a split is empty, or if an id occurs twice in a split, leads out of the folder of images,
-            is not a normalised path, or is not UTF-8.
+        HypercolumnsError: if a split is empty, or if an id occurs twice in a split, is an absolute path, contains `..`,
+            is not a normalised path, or can't be encoded as UTF-8.
     """
     check_folder_name("name", name)
     for split, pairs in splits.items():
@@ -94,7 +96,7 @@ def make_index(
         outside = [id for id in counts if PurePath(id).is_absolute() or ".." in PurePath(id).parts]
         if outside:
             raise HypercolumnsError(
-                f"data {name}: the {split} split lists paths out of the folder of images ({shorten_list(outside)}); "
+                f"data {name}: the {split} split lists paths outside the folder of images ({shorten_list(outside)}); "
                 f"write paths relative to this folder, without a leading slash and without .."
             )
         irregular = [id for id in counts if PurePath(id).as_posix() != id]
@@ -113,7 +115,12 @@ def make_index(
 
 
 def check_present(images: DatasetIndex) -> None:
-    """Raise HypercolumnsError if image or mask files are missing; the message names the first ten."""
+    """Check that all image and mask files of a data set exist.
+
+    Raises:
+        HypercolumnsError: if files of a split are missing. The message names the first ten missing files of the first
+            such split.
+    """
     for split, pairs in images.splits.items():
         missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not os.path.isfile(path)]
         if missing:
@@ -124,23 +131,23 @@ def check_present(images: DatasetIndex) -> None:
 
 
 def read_example(pair: ImageMaskPair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
-    """Read an image and its mask by `read_pair`, but distinguish invalid files from files that can't be read now.
+    """Read an image and its mask by `read_pair`, but raise different errors for invalid and for unreadable files.
 
     Args:
         pair: the files to read.
-        palette: the colours of the classes, for masks in colour.
+        palette: the colours of the classes, for the masks that are RGB files.
         classes: the number of classes.
 
     Returns:
         The image (3, H, W) and the mask (H, W), both uint8. The mask holds class indices, or 255 for void.
 
     Raises:
-        InvalidFileError: if a file is missing or its content can't be used, or image and mask differ in size.
-        UnreadableError: if the operating system refuses to read a file.
+        InvalidFileError: if a file is missing or its content can't be used, or if image and mask differ in size.
+        UnreadableError: if the operating system can't read a file. The content of the file may be valid.
     """
     try:
         return read_pair(pair.image, pair.mask, palette, classes)
-    except UnreadableError:  # the file may be valid, so the error must not become an InvalidFileError
+    except UnreadableError:  # the file's content may be valid, so this must not become an InvalidFileError
         raise
     except HypercolumnsError as error:
         raise InvalidFileError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Predicted masks in files, paired with the true masks."""
+"""Read predicted masks from files, each together with the true mask of the same image."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +15,13 @@ from hypercolumns.labels import IGNORE_INDEX, Palette
 
 
 class PredictionDataset(Dataset[Example]):
-    """Dataset of predicted masks with their true masks.
+    """Dataset of predicted masks, each together with the true mask of the same image.
 
-    The `image` of an example holds the predicted class indices, (H, W) int64.
+    In an example, `image` holds the predicted class indices, (H, W) int64, and `mask` the true class indices.
 
     Args:
         pairs: the files. The `image` of a pair is the predicted mask, and the `mask` is the true mask.
-        palette: the colours of the classes, for masks in colour.
+        palette: the colours of the classes, for the masks that are RGB files.
         classes: the number of classes.
     """
 
@@ -33,18 +33,19 @@ class PredictionDataset(Dataset[Example]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Example:
-        """Read a predicted mask and its true mask.
+        """Read the predicted mask and the true mask of the pair at an index.
 
         Raises:
-            HypercolumnsError: if a file can't be used, the two masks differ in size, or the prediction is void at a
-                pixel that is labelled in the true mask.
+            HypercolumnsError: if a file can't be used, if the two masks differ in size, or if the predicted mask is
+                void at a pixel that is labelled in the true mask.
         """
         pair = self.pairs[index]
         labels, mask = (read_mask(path, self.palette, self.classes) for path in (pair.image, pair.mask))
         if labels.shape != mask.shape:
             raise HypercolumnsError(
                 f"the predicted mask {pair.image} is {labels.shape[1]}x{labels.shape[0]}, but the true mask "
-                f"{pair.mask} is {mask.shape[1]}x{mask.shape[0]}; predict masks of the size of the true masks"
+                f"{pair.mask} is {mask.shape[1]}x{mask.shape[0]}; the predicted mask must have the "
+                f"size of the true mask"
             )
         unpredicted = int(((labels == IGNORE_INDEX) & (mask != IGNORE_INDEX)).sum())
         if unpredicted:
@@ -56,12 +57,13 @@ class PredictionDataset(Dataset[Example]):
 
 
 def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
-    """Pair each `.png` file below `masks` with the file of the same relative path below `predictions`.
+    """Pair each true mask, a `.png` file below `masks`, with the predicted mask of the same path below `predictions`.
 
-    The file below `predictions` need not exist yet: reading the pair raises an error if it is missing.
+    Whether the predicted masks exist is not checked: `PredictionDataset` raises an error when it reads a pair whose
+    predicted mask is missing. The pairs are in the order of their paths.
 
     Raises:
-        ArgumentError: if one of the folders does not exist, or `masks` contains no PNG.
+        ArgumentError: if one of the two folders does not exist, or `masks` contains no `.png` file.
     """
     for name, folder, kind in (("predictions", predictions, "predicted"), ("masks", masks, "true")):
         if not folder.is_dir():

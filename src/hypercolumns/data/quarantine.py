@@ -1,8 +1,8 @@
-"""Exclude from a data set the images that can't be used. To find them, every image and mask is decoded once.
+"""Find the images of a data set that can't be used, by decoding every image and mask once, and exclude these images.
 
-The results of these checks are saved in a folder. The result for a file is valid until the file's size or modification
-time changes. A file that the operating system refuses to read may be valid. Its result is therefore not saved, and the
-command ends with an error.
+The results of these checks are saved in a folder, one for each image-mask pair. A saved result is used until the size
+or the modification time of one of the pair's files changes. If the operating system can't read a file, the content of
+the file may still be valid. The pair's result is then not saved, and the command ends with an error.
 """
 
 import hashlib
@@ -27,29 +27,32 @@ from hypercolumns.io.files import read_json, write_json
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console, track
 
-KnownProblems = Mapping[str, Sequence[FileProblem]]  # signature of a pair's files -> its problems
+KnownProblems = Mapping[str, Sequence[FileProblem]]  # `file_signature` of a pair -> problems of the pair's files
 CHECKS = "checks.json"
 QUARANTINE = "quarantine.csv"
-VERSION = 1  # to be increased when a change of `io.images` accepts other files than before
+# Increase this number when `hypercolumns.io.images` accepts or refuses other files than before. Results that were saved
+# under another number are not used.
+VERSION = 1
 
 
 def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_invalid: float = 0.05) -> DatasetIndex:
-    """Exclude from a data set the images that can't be used, and list them in `folder`/quarantine.csv.
+    """Exclude from a data set the images that can't be used, and list their problems in `folder`/quarantine.csv.
 
-    Rank 0 decodes the files for which no result is saved. The other ranks wait for the results.
+    An image can't be used if the image file or the mask file can't be used. Rank 0 decodes the image-mask pairs that
+    have no saved result. The other ranks wait for the results.
 
     Args:
         images: the data set.
-        folder: the folder of the list and of the saved results.
+        folder: the folder of quarantine.csv and of the saved results.
         num_workers: the number of worker processes that decode; 0 decodes in this process.
-        max_invalid: the largest fraction of a split that may be excluded, in [0, 1].
+        max_invalid: the largest fraction of a split's images that may be excluded, in [0, 1].
 
     Returns:
         The data set without the images that can't be used.
 
     Raises:
-        ArgumentError: if more than the fraction `max_invalid` of a split can't be used.
-        HypercolumnsError: if no image of a split can be used, or the operating system refuses to read a file.
+        ArgumentError: if `max_invalid` is outside [0, 1], or if a larger fraction of a split's images can't be used.
+        HypercolumnsError: if no image of a split can be used, or if the operating system can't read a file.
     """
     check_fraction("max_invalid", max_invalid)
     with distributed.rank_zero_first():
@@ -71,42 +74,47 @@ def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_i
         listed = f"{format_problems(list(itertools.chain(*problems[split])))}. {path} lists all of these files"
         if not valid_pairs[split]:
             raise HypercolumnsError(
-                f"data {images.name}: {counts[-1]} images can't be used, so the split is empty: {listed}; repair them"
+                f"data {images.name}: {counts[-1]} images can't be used, so the split is empty: {listed}; repair the "
+                f"files"
             )
         if invalid / len(pairs) > max_invalid:
             raise ArgumentError(
                 f"max_invalid={max_invalid} is exceeded: {counts[-1]} images of {images.name} can't be used: {listed}; "
-                f"repair them, or raise max_invalid"
+                f"repair the files, or raise max_invalid"
             )
     if valid_pairs != images.splits:
-        console.print(f"left out: {' and '.join(counts)} images, listed in {escape_control_chars(path)}", markup=False)
+        console.print(
+            f"left out, as they can't be used: {' and '.join(counts)} images, listed in {escape_control_chars(path)}",
+            markup=False,
+        )
     return replace(images, splits=valid_pairs)
 
 
 def check_files(
     images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_workers: int, description: str
 ) -> Iterator[FileCheck]:
-    """Check image-mask pairs as `check_pairs` does, and show the progress.
+    """Check image-mask pairs by `check_pairs`, and show a progress bar.
 
     Args:
         images: the data set; only its classes and colours are used.
         pairs: the pairs to check.
-        num_workers: the number of worker processes; 0 decodes in this process.
+        num_workers: the number of worker processes that decode; 0 decodes in this process.
         description: the text next to the progress bar.
 
     Returns:
-        An iterator of the results, one per pair, in order.
+        An iterator of the results, one per pair, in the order of `pairs`.
     """
     return track(check_pairs(images, pairs, num_workers), description, len(pairs))
 
 
 def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> None:
-    """Save the results of checks, so that later commands need not repeat the checks.
+    """Save the results of checks of image-mask pairs, so that later commands need not repeat the checks.
 
     Args:
-        folder: the folder of the saved results.
-        images: the data set; only its classes and colours are used.
-        known: the problems of each checked pair. A pair is not saved if one of its problems is not `lasting`.
+        folder: the folder to save the results in.
+        images: the data set that the pairs belong to; only its classes and colours are used.
+        known: the problems of each checked pair, by `file_signature`. The result of a pair is not saved if one of its
+            problems is not `lasting`.
     """
     pairs = {
         signature: [[problem.file, problem.problem] for problem in problems]
@@ -117,9 +125,10 @@ def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> Non
 
 
 def load_checks(folder: Path, images: DatasetIndex) -> dict[str, list[FileProblem]]:
-    """Load the saved results: the problems of each checked pair, by `file_signature`.
+    """Load the results that `save_checks` saved: the problems of each checked pair, by `file_signature`.
 
-    Returns {} if no results are saved, or they are damaged, or the result of `_check_version` has changed.
+    The result is {} if `folder` holds no saved results, if they are damaged, or if the rules that decide whether a file
+    can be used have changed since then, see `_check_version`.
     """
     try:
         saved = read_json(folder / CHECKS)
@@ -134,20 +143,29 @@ def load_checks(folder: Path, images: DatasetIndex) -> dict[str, list[FileProble
 
 
 def file_signature(pair: ImageMaskPair) -> str:
-    """Hash the paths, sizes and modification times of a pair's files, so that a changed file changes the signature."""
+    """Return a hash of the paths, sizes and modification times of a pair's files: 32 hexadecimal digits.
+
+    The hash changes when one of the files changes.
+    """
     digest = hashlib.sha256()
     for path in (pair.image, pair.mask):
         try:
             status = path.stat()
             when = [status.st_size, status.st_mtime_ns]
-        except (OSError, ValueError):  # the file is missing, or its path is invalid
+        except (OSError, ValueError):  # the file is missing or not accessible, or its path is invalid
             when = []
         digest.update(repr([str(path.absolute()), when]).encode())
     return digest.hexdigest()[:32]
 
 
 def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
-    """Check the pairs without a saved result for the present state of their files, and save the results."""
+    """Check the image-mask pairs that have no saved result, and save their results.
+
+    A pair whose files have changed since they were checked has no saved result.
+
+    Raises:
+        HypercolumnsError: if the operating system can't read a file.
+    """
     pairs = {file_signature(pair): pair for pair in itertools.chain(*images.splits.values())}
     before = load_checks(folder, images)
     new = {signature: pair for signature, pair in pairs.items() if signature not in before}
@@ -157,12 +175,12 @@ def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
             checks = check_files(images, [*new.values()], num_workers, "check images")
             for signature, check in zip(new, checks, strict=True):
                 known[signature] = check.problems
-        finally:  # after an interruption, the next command does not repeat these checks
+        finally:  # also after an interruption, so that the next command does not repeat the finished checks
             save_checks(folder, images, known)
         transient = [problem for problem in itertools.chain(*known.values()) if not problem.lasting]
         if transient:
             raise HypercolumnsError(
-                f"data {images.name}: {len(transient)} files can't be read, so the check is incomplete: "
+                f"data {images.name}: {len(transient)} files can't be read, so the check of the images is incomplete: "
                 f"{format_problems(transient)}"
             )
 
@@ -172,6 +190,6 @@ def _saved_problem(file: str, problem: str) -> FileProblem:
 
 
 def _check_version(images: DatasetIndex) -> list[object]:
-    """List what decides whether a file can be used, apart from the file's contents."""
+    """List everything that decides whether a file can be used, apart from the contents of the file."""
     palette = [list(colour) for colour in images.palette]
     return [VERSION, __version__, len(images.classes), palette, Image.MAX_IMAGE_PIXELS]

@@ -1,12 +1,14 @@
-"""Copy a data set in VOC's layout, and keep the labels of its train masks only at scribbles or points.
+"""Copy a data set in Pascal VOC's layout. The train masks of the copy keep their labels only at scribbles or points.
 
     python -m hypercolumns.data.scribbles SOURCE TARGET --scribbles
     python -m hypercolumns.data.scribbles SOURCE TARGET --points 1
 
-SOURCE must contain VOCdevkit/VOC<year>. TARGET gets the same layout; `data.root=TARGET` trains on it. The images, the
-lists and the other masks in TARGET are links to the files of SOURCE. In each connected region of a class, some random
-points or one random curve keep their label, and all other pixels become void. A curve is one pixel wide and about as
-long as the larger side of the region's bounding box, or shorter if it gets stuck.
+SOURCE must contain VOCdevkit/VOC<year>. TARGET gets the same layout; the setting `data.root=TARGET` trains on the copy.
+The images, the lists of the splits and the masks of the other images in TARGET are links to the files in SOURCE.
+
+A region is a 4-connected set of pixels of the same class. In each region, random pixels (--points) or the pixels of one
+random curve (--scribbles) keep their label. All other pixels become void. A curve is one pixel wide and about as long
+as the larger side of the region's bounding box. It is shorter if it can't continue inside the region.
 
 Shapes: (H, W) a mask; (N, 2) the pixels of a region; (M, 2) the pixels that keep their label. A pixel is (row, column).
 """
@@ -30,21 +32,20 @@ from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]
 PixelIndices = NDArray[np.intp]
-Choose = Callable[
-    [PixelIndices, np.random.Generator], PixelIndices
-]  # region (N, 2), random generator -> pixels (M, 2) of it that keep their label
+# (pixels (N, 2) of a region, random generator) -> the pixels (M, 2) of the region that keep their label
+Choose = Callable[[PixelIndices, np.random.Generator], PixelIndices]
 TURN = 2 * math.pi
-BEND = 0.3  # standard deviation of a scribble's turn from one pixel to the next, in radians
-TRIES = 20  # directions tried for each pixel of a scribble
+BEND = 0.3  # standard deviation of the change of a scribble's direction from one pixel to the next, in radians
+TRIES = 20  # the largest number of directions tried for the next pixel of a scribble
 PALETTE = voc_palette(IGNORE_INDEX)
 
 
 class LabelCount(NamedTuple):
-    """Numbers of labelled pixels in the train masks of a sparse copy and of its source.
+    """The numbers of labelled pixels in the train masks of a copy and of its source, see `make_sparse_set`.
 
     Attributes:
-        kept: labelled pixels in the train masks of the copy.
-        total: labelled pixels in the train masks of the source.
+        kept: the number of labelled pixels in the train masks of the copy.
+        total: the number of labelled pixels in the train masks of the source.
     """
 
     kept: int
@@ -60,25 +61,25 @@ def make_sparse_set(
     min_region: int = 1,
     seed: int = 0,
 ) -> LabelCount:
-    """Copy a data set. In the train masks of the copy, only some pixels keep their label.
+    """Copy a data set in Pascal VOC's layout. In the train masks of the copy, only some pixels keep their label.
 
     Args:
         source: the folder that contains VOCdevkit/VOC<year>.
-        target: the folder for the copy. It may exist, but must not contain VOCdevkit/VOC<year>.
-        choose: a function that chooses the pixels (M, 2) of a region (N, 2) that keep their label, such as
-            `draw_scribble`.
+        target: the folder for the copy. The folder may exist, but not the folder VOCdevkit/VOC<year> in it.
+        choose: a function that gets the pixels (N, 2) of a region and a random generator, and returns the pixels (M, 2)
+            of the region that keep their label, such as `draw_scribble`.
         year: selects the folder VOC<year>.
-        train: the name of the list of the images whose masks are changed: a file of ImageSets/Segmentation, without its
-            suffix.
-        min_region: a region with fewer pixels becomes void.
-        seed: the seed of the random choices. The choices in an image depend on the seed and the image's id alone.
+        train: the name of the list of the images whose masks become sparse, `ImageSets/Segmentation/<train>.txt`.
+        min_region: a region with fewer pixels than this becomes void completely.
+        seed: the seed of the random choices. The random numbers for a mask depend only on the seed and on the image's
+            id.
 
     Returns:
         The numbers of labelled pixels in the train masks of the copy and of the source.
 
     Raises:
-        HypercolumnsError: if `source` does not contain VOCdevkit/VOC<year>, or `target` contains it already, or the
-            list or a mask can't be read.
+        HypercolumnsError: if `source` does not contain the folder VOCdevkit/VOC<year>, if `target` already contains a
+            folder of this name, or if the list or a mask can't be read.
     """
     layout, copy = _link_layout(source, target, year)
     kept = total = 0
@@ -86,20 +87,21 @@ def make_sparse_set(
         mask = read_mask(layout / "SegmentationClass" / f"{name}.png", PALETTE, IGNORE_INDEX).numpy()
         random = np.random.default_rng(randomness.derive_seed(seed, name))
         sparse = sparse_mask(mask, choose, random, min_region)
-        (copy / "SegmentationClass" / f"{name}.png").unlink()  # removes the link, not the source's mask
+        (copy / "SegmentationClass" / f"{name}.png").unlink()  # removes the link, not the mask in the source
         write_mask(copy / "SegmentationClass" / f"{name}.png", sparse, PALETTE)
         kept, total = kept + int((sparse != IGNORE_INDEX).sum()), total + int((mask != IGNORE_INDEX).sum())
     return LabelCount(kept, total)
 
 
 def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_region: int = 1) -> Mask:
-    """Keep the labels of some pixels of each connected region, and make all other pixels void.
+    """Keep the labels of some pixels of each connected region of a mask, and make all other pixels void.
 
     Args:
         mask: (H, W) uint8 class indices, 255 for void.
-        choose: a function that chooses the pixels (M, 2) of a region (N, 2) that keep their label.
-        random: the random generator that `choose` gets.
-        min_region: a region with fewer pixels becomes void.
+        choose: a function that gets the pixels (N, 2) of a region and a random generator, and returns the pixels (M, 2)
+            of the region that keep their label.
+        random: the random generator that is passed to `choose`.
+        min_region: a region with fewer pixels than this becomes void completely.
 
     Returns:
         The sparse mask, (H, W) uint8.
@@ -113,12 +115,15 @@ def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_reg
 
 
 def connected_regions(mask: Mask) -> list[PixelIndices]:
-    """Find the 4-connected regions of each class, not of void; returns the pixels (N, 2) of each region."""
+    """Return the 4-connected regions of equal labels in a mask (H, W), without the regions of void.
+
+    Each region is the array of its pixels, (N, 2) int64 (row, column).
+    """
     numbers, alike = np.arange(mask.size).reshape(mask.shape), [np.diff(mask, axis=axis) == 0 for axis in (0, 1)]
     ends = np.concatenate([numbers[1:][alike[0]], numbers[:, 1:][alike[1]]])
     starts = np.concatenate([numbers[:-1][alike[0]], numbers[:, :-1][alike[1]]])
     lowest, before = numbers.ravel(), None
-    while before is None or (lowest != before).any():  # propagate the lowest pixel number to the whole region
+    while before is None or (lowest != before).any():  # until each pixel has the lowest pixel number of its region
         before = lowest.copy()
         for side in (ends, starts):
             np.minimum.at(lowest, before[side], np.minimum(before[ends], before[starts]))
@@ -130,14 +135,17 @@ def connected_regions(mask: Mask) -> list[PixelIndices]:
 
 
 def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelIndices:
-    """Draw a random curve (M, 2) inside a region (N, 2); a pixel may occur more than once."""
+    """Draw a random curve inside the region with the pixels (N, 2).
+
+    The result is the pixels of the curve, (M, 2), from its start to its end. A pixel can occur more than once.
+    """
     corner, sides = region.min(0) - 1, np.ptp(region, axis=0)
     inside = np.zeros(sides + 3, bool)
     inside[tuple((region - corner).T)] = True
     y, x = map(float, random.choice(region) - corner)
     angle, curve = random.uniform(0, TURN), [(round(y), round(x))]
     for _ in range(sides.max()):
-        for tries in range(TRIES):  # if the first direction leads out of the region, try random ones
+        for tries in range(TRIES):  # if the first direction leads out of the region, try random directions
             turned = random.uniform(0, TURN) if tries else angle + random.normal(0, BEND)
             ahead = y + math.sin(turned), x + math.cos(turned)
             if inside[pixel := (round(ahead[0]), round(ahead[1]))]:
@@ -149,34 +157,49 @@ def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelInd
 
 
 def draw_points(region: PixelIndices, random: np.random.Generator, count: int) -> PixelIndices:
-    """Draw pixels of a region without replacement.
+    """Draw random pixels of a region, all of them different.
 
     Args:
-        region: (N, 2) pixels.
+        region: (N, 2), the pixels of the region.
         random: the random generator.
-        count: the number of pixels to draw.
+        count: the number of pixels to draw; all pixels are drawn if the region has fewer.
 
     Returns:
-        (min(count, N), 2) pixels, in random order.
+        (min(count, N), 2), the drawn pixels, in random order.
     """
     points: PixelIndices = random.permutation(region)[:count]
     return points
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `make_sparse_set` with the arguments of the command line, or with `arguments`."""
+    """Run `make_sparse_set` with the options in `arguments`; None takes the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the folder that contains VOCdevkit/VOC<year>")
-    parser.add_argument("target", type=Path, help="the folder for the copy")
-    kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--points", type=int, metavar="N", help="keep N random pixels of each region")
-    kind.add_argument("--scribbles", action="store_true", help="keep a random curve in each region")
-    parser.add_argument("--year", default="2012")
-    parser.add_argument("--train", default="train", help="name of the list of the images whose masks are changed")
     parser.add_argument(
-        "--min-region", type=int, default=1, metavar="PIXELS", help="make regions with fewer pixels void"
+        "target", type=Path, help="the folder for the copy; it must not contain VOCdevkit/VOC<year> yet"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument(
+        "--points",
+        type=int,
+        metavar="N",
+        help="keep the labels of N random pixels of each region, or of all pixels of a region with fewer pixels",
+    )
+    kind.add_argument("--scribbles", action="store_true", help="keep the labels along a random curve in each region")
+    parser.add_argument("--year", default="2012", help="selects the folder VOC<year>; 2012 by default")
+    parser.add_argument(
+        "--train",
+        default="train",
+        help="ImageSets/Segmentation/<TRAIN>.txt lists the images whose masks become sparse; train by default",
+    )
+    parser.add_argument(
+        "--min-region",
+        type=int,
+        default=1,
+        metavar="PIXELS",
+        help="make regions with fewer pixels than this void; 1 by default",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choices; 0 by default")
     options = parser.parse_args(arguments)
     choose: Choose = draw_scribble if options.scribbles else partial(draw_points, count=options.points)
     try:
@@ -185,14 +208,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except HypercolumnsError as error:
         parser.error(str(error))
-    print(f"{options.target} keeps {kept:,} of {total:,} labelled pixels ({kept / max(total, 1):.3%})")
+    share = kept / max(total, 1)
+    print(f"{options.target} keeps {kept:,} of {total:,} labelled pixels ({share:.3%}) in its train masks")
 
 
 def _link_layout(source: Path, target: Path, year: str) -> tuple[Path, Path]:
-    """Link a copy of a VOC<year> folder, without its masks.
+    """Copy a VOC<year> folder from `source` to `target`, with links in place of copied files.
+
+    The copy's SegmentationClass is a new folder with one link per mask, so that single masks can be replaced. Each
+    other file or folder in the VOC<year> folder becomes one link.
 
     Returns:
-        The VOC<year> folder below `source`, and the copy below `target`.
+        The VOC<year> folder below `source`, and its copy below `target`.
+
+    Raises:
+        HypercolumnsError: if `source` does not contain the folder VOCdevkit/VOC<year>, or `target` already contains it.
     """
     layout = (source / "VOCdevkit" / f"VOC{year}").resolve()
     copy = target / "VOCdevkit" / layout.name

@@ -1,11 +1,14 @@
-"""The shuffled order of a store's rows in an epoch, computed a slice at a time from the seed and the epoch's number.
+"""Compute the shuffled order of a split's rows in an epoch, a slice of the order at a time.
 
-A row is one sample. Neighbouring rows come from the same image, so a mini-batch must take its rows from all over the
-store. But a store may be larger than memory, and so may a list of its row numbers. Each read from the disk should then
-yield several rows of the next mini-batches. The shuffling therefore has two levels. First, the store is cut into runs
-of RUN_LENGTH neighbouring rows, and the runs are put into a random order. Then this order is cut into buffers of up to
-16,384 runs, and the rows of each buffer are shuffled. A store of up to SHUFFLE_BUFFER rows is a single buffer, in which
-all orders are equally likely.
+A row is one sample of a split of a store; the rows of a split are numbered from 0. The seed and the number of the epoch
+determine the shuffled order.
+
+Neighbouring rows come from the same image, so a mini-batch must take its rows from all over the split. But the split
+can be larger than memory, and even the list of its row numbers can be. Reading single rows from all over the disk would
+be slow, so each read should yield several rows that are needed soon. The shuffling therefore has two levels. First, the
+split is cut into runs of RUN_LENGTH neighbouring rows, and the runs are put into a random order. Then this order of the
+runs is cut into buffers of up to SHUFFLE_BUFFER rows, and the rows of each buffer are shuffled. A split of up to
+SHUFFLE_BUFFER rows is a single buffer, in which all orders of the rows are equally likely.
 """
 
 import itertools
@@ -17,23 +20,23 @@ from torch import Tensor
 
 from hypercolumns.runtime import randomness
 
-RUN_LENGTH = 64  # rows; 192 kB with 1504 channels, about as much as a disk reads at once
-SHUFFLE_BUFFER = 1 << 20  # rows in a buffer
-FEISTEL_ROUNDS = 6
+RUN_LENGTH = 64  # rows in a run; with 1504 channels they take 192 kB, about as much as a disk reads at once
+SHUFFLE_BUFFER = 1 << 20  # the largest number of rows in a buffer
+FEISTEL_ROUNDS = 6  # rounds of the Feistel network in `feistel_permutation`
 
 
 def shuffled_rows(rows: int, seed: int, epoch: int, start: int, stop: int) -> Tensor:
-    """Compute a slice of the shuffled order of all rows.
+    """Compute a slice of the shuffled order of a split's rows.
 
     Args:
-        rows: the number of rows of the store.
-        seed: the seed of the order.
-        epoch: the number of the epoch. Each epoch has a different order.
+        rows: the number of rows of the split.
+        seed: the seed of the shuffled order.
+        epoch: the number of the epoch, from 0. Each epoch has a different order.
         start: the position in the shuffled order at which the slice starts, from 0.
-        stop: the position after the end of the slice.
+        stop: the position in the shuffled order just after the end of the slice.
 
     Returns:
-        The row numbers at these positions, (stop - start,) int64.
+        The row numbers at the positions of the slice, (stop - start,) int64.
     """
     edges = _edges(rows)
     parts = [
@@ -45,19 +48,19 @@ def shuffled_rows(rows: int, seed: int, epoch: int, start: int, stop: int) -> Te
 
 
 def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
-    """Apply a random permutation of the integers 0 to `count` - 1, without a table of all integers.
+    """Map numbers by a random permutation of the integers 0 to `count` - 1, without a table of the permutation.
 
     The permutation is a Feistel network on the smallest even number of bits that can represent these integers. The
-    network is applied repeatedly until the result is below `count` (Black and Rogaway, Ciphers with Arbitrary Finite
+    network is applied to a number until the result is below `count` (Black and Rogaway, Ciphers with Arbitrary Finite
     Domains, CT-RSA 2002).
 
     Args:
-        numbers: (N,) int64 from 0 to `count` - 1.
-        count: the number of permuted integers.
+        numbers: (N,) int64, the numbers to map, each from 0 to `count` - 1.
+        count: the number of integers that the permutation permutes.
         seed: the seed of the permutation.
 
     Returns:
-        (N,) int64, the integer that each number is mapped to.
+        (N,) int64, the integer that each number is mapped to, in the order of `numbers`.
     """
     half = max(1, math.ceil((count - 1).bit_length() / 2))
     keys = [randomness.derive_seed(seed, "round", number) for number in range(FEISTEL_ROUNDS)]
@@ -73,9 +76,9 @@ def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _edges(rows: int) -> list[int]:
-    """List the positions at which the buffers start, then `rows`.
+    """List the positions in the shuffled order at which the buffers start, then `rows`, where the last buffer ends.
 
-    The rows at the end of the store that do not fill a run belong to the last buffer.
+    If the last rows of the split do not fill a run, they belong to the last buffer.
     """
     buffers = math.ceil(rows / SHUFFLE_BUFFER)
     return [rows // RUN_LENGTH * number // buffers * RUN_LENGTH for number in range(buffers)] + [rows]
@@ -83,16 +86,16 @@ def _edges(rows: int) -> list[int]:
 
 @lru_cache(maxsize=2)
 def buffer_rows(rows: int, seed: int, epoch: int, number: int) -> Tensor:
-    """Compute the rows of one buffer in their shuffled order. The last two results are cached.
+    """Compute the row numbers of one buffer, in shuffled order. The two latest results are cached.
 
     Args:
-        rows: the number of rows of the store.
-        seed: the seed of the order.
-        epoch: the number of the epoch.
+        rows: the number of rows of the split.
+        seed: the seed of the shuffled order.
+        epoch: the number of the epoch, from 0.
         number: the number of the buffer, from 0.
 
     Returns:
-        (N,) int64, the numbers of the N rows in the buffer.
+        (N,) int64, the numbers of the N rows in the buffer, in shuffled order.
     """
     edges = _edges(rows)
     first, last = edges[number] // RUN_LENGTH, edges[number + 1] // RUN_LENGTH
@@ -106,8 +109,12 @@ def buffer_rows(rows: int, seed: int, epoch: int, number: int) -> Tensor:
 
 
 def _mix(numbers: Tensor, key: int) -> Tensor:
-    """Hash int64 numbers with a key, by the finaliser of SplitMix64 (Steele et al., OOPSLA 2014); overflow wraps."""
+    """Hash numbers (N,) int64 with a key, by xor-shifts and the two factors of SplitMix64's finaliser.
+
+    The factors are from Steele et al., Fast Splittable Pseudorandom Number Generators (OOPSLA 2014). Products that
+    overflow int64 wrap around.
+    """
     mixed = numbers ^ key
-    for factor in (-4658895280553007687, -7723592293110705685):  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+    for factor in (-4658895280553007687, -7723592293110705685):  # 0xBF58476D1CE4E5B9, 0x94D049BB133111EB as int64
         mixed = (mixed ^ (mixed >> 30)) * factor
     return mixed ^ (mixed >> 32)

@@ -1,4 +1,4 @@
-"""Subsets of a data set: leave-one-group-out folds and smaller train splits."""
+"""Change the splits of a data set: validate on one group of the train images, or train on fewer images."""
 
 from collections import Counter
 from dataclasses import replace
@@ -12,11 +12,11 @@ from hypercolumns.runtime import randomness
 
 
 class UnknownGroupError(ArgumentError):
-    """An error for a `val_group` that the train split does not contain.
+    """An error for a `val_group` that is not the name of a group in the train split.
 
     Args:
         message: the text of the error.
-        groups: the names of the groups in the train split.
+        groups: the names of all groups in the train split.
     """
 
     def __init__(self, message: str, groups: list[str]) -> None:
@@ -25,9 +25,10 @@ class UnknownGroupError(ArgumentError):
 
 
 def hold_out(images: DatasetIndex, group_pattern: str | None, val_group: str | int | None) -> DatasetIndex:
-    """Validate on one group of the train split, and train on its other groups.
+    """Make one group of the train split the val split, and keep the other groups as the train split.
 
-    The data set's own val split is dropped, so settings that are chosen on these splits do not depend on it.
+    The former val split is dropped. Settings that are chosen on the new splits therefore do not depend on the images of
+    the former val split.
 
     Args:
         images: the data set.
@@ -36,13 +37,13 @@ def hold_out(images: DatasetIndex, group_pattern: str | None, val_group: str | i
         val_group: the name of the group to validate on, see `group_name`.
 
     Returns:
-        The data set with two splits, in the order of the former train split: `val` holds the images of `val_group`,
-        and `train` the images of all other groups.
+        The data set with two splits: `val` holds the images of `val_group`, and `train` the images of all other groups.
+        Both keep the order of the former train split.
 
     Raises:
-        UnknownGroupError: if a pattern is given, but `val_group` is None or not a group of the train split.
-        ArgumentError: if `val_group` is given without `group_pattern`, the pattern is invalid or does not match the id
-            of every train image, or all train images belong to one group.
+        UnknownGroupError: if `group_pattern` is given, but `val_group` is None or not a group of the train split.
+        ArgumentError: if `val_group` is given without `group_pattern`, if the pattern is not a valid regular expression
+            or does not match the id of every train image, or if all train images belong to one group.
     """
     if group_pattern is None and val_group is None:
         return images
@@ -56,7 +57,8 @@ def hold_out(images: DatasetIndex, group_pattern: str | None, val_group: str | i
     if len(known) == 1:
         raise ArgumentError(
             f"group_pattern={group_pattern} finds the same group, {known[0]}, in all {len(pairs)} ids of the train "
-            f"split of {images.name}; it must find at least two groups, one to validate on and others to train on"
+            f"split of {images.name}; the pattern must find at least two groups, one to validate on and others to "
+            f"train on"
         )
     if str(val_group) not in known:
         raise UnknownGroupError(
@@ -72,15 +74,15 @@ def hold_out(images: DatasetIndex, group_pattern: str | None, val_group: str | i
 
 
 def take_train_subset(images: DatasetIndex, train_subset: int | None, subset_seed: int = 0) -> DatasetIndex:
-    """Keep a random subset of the train split.
+    """Keep a random subset of the images of the train split. The val split does not change.
 
     Args:
         images: the data set.
-        train_subset: the number of images to keep; None keeps all.
-        subset_seed: the seed of the choice. With the same seed, a smaller subset is part of a larger one.
+        train_subset: the number of train images to keep; None keeps all.
+        subset_seed: the seed of the random choice. With the same seed, a larger subset contains a smaller one.
 
     Returns:
-        The data set with the kept images as its train split, in their former order.
+        The data set with the kept images as its train split, in the order of the former train split.
 
     Raises:
         ArgumentError: if `train_subset` is not a whole number from 1 to the number of train images, or `subset_seed`
@@ -102,6 +104,6 @@ def take_train_subset(images: DatasetIndex, train_subset: int | None, subset_see
 
 
 def shared_ids(images: DatasetIndex) -> list[str]:
-    """List the ids that occur in more than one split."""
+    """List the image ids that occur in more than one split of a data set."""
     counts = Counter(pair.id for pairs in images.splits.values() for pair in pairs)
     return [id for id, count in counts.items() if count > 1]

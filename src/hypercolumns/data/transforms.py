@@ -1,4 +1,4 @@
-"""Augmentation of images together with their masks, by torchvision's transforms v2."""
+"""Augmentation of images together with their masks, by the transforms of torchvision.transforms.v2."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,54 +13,60 @@ from hypercolumns.errors import ArgumentError, check_fraction, check_int
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runtime import randomness
 
-BLUR_SIGMA, BLUR_SIDE = (0.1, 2.0), 9  # pixels: range of a blur's standard deviation; side of its kernel
-GREY = 128  # value of the pixels that padding adds to an image; in the mask they are void
+BLUR_SIGMA = (0.1, 2.0)  # smallest and largest standard deviation of a Gaussian blur, in pixels
+BLUR_SIDE = 9  # side of the square kernel of a Gaussian blur, in pixels
+GREY = 128  # value of all channels of the pixels that padding adds to an image; the padding of a mask is void
 
 
 def resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     """Resize a mask (H, W) to `size` = (height, width) by exact nearest-neighbour interpolation.
 
-    Each pixel of the result takes the label at its centre in the original mask, so the mask stays aligned with the
-    resized image. Torchvision's default interpolation of masks is off by up to half a pixel.
+    Each pixel of the result takes the label of the original pixel that its centre falls into, so the mask stays aligned
+    with the resized image. Torchvision's default interpolation of masks is off by up to half a pixel.
     """
     return v2.functional.resize(mask[None], list(size), v2.InterpolationMode.NEAREST_EXACT, antialias=False)[0]
 
 
 class RandomScale(v2.Transform):
-    """Scale an image, its mask and its box by the same random factor, drawn log-uniformly from [low, high]."""
+    """Scale an image, its mask and its crop box by the same random factor, drawn log-uniformly from [low, high]."""
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
         self.low, self.high = low, high
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the factor, and compute the scaled (height, width) from the size that all inputs share."""
+        """Draw the scale factor. Return, as `size`, the scaled [height, width] of the image, the mask and the box."""
         factor = self.low * (self.high / self.low) ** torch.rand(1).item()
         height, width = v2.functional.get_size(flat_inputs[0])
         return {"size": [max(round(height * factor), 1), max(round(width * factor), 1)]}
 
     def transform(self, inpt: Any, params: Mapping[str, Any]) -> Any:
-        """Resize an image bilinearly with antialiasing, a mask by nearest neighbour, and scale the edges of a box."""
+        """Resize one input to `size`: a mask by `resize_mask`, an image bilinearly with antialiasing.
+
+        If the input is a box, its edges are scaled with the image.
+        """
         if isinstance(inpt, Mask):
             return Mask(resize_mask(inpt.as_subclass(Tensor), params["size"]))
         return v2.functional.resize(inpt, params["size"], antialias=True)
 
 
 class Augmentation:
-    """Random scaling, crop, flip, colour jitter, greyscale and blur, in this order; all are off by default.
+    """Random scaling, crop, flip, colour jitter, greyscale and blur of an image with its mask, all off by default.
+
+    The changes are applied in this order.
 
     Args:
         scale: (low, high), the range of the random scale factor; None for no scaling.
-        crop: the (height, width) of a random crop in pixels, or the side of a square one; None for no crop. Smaller
-            images are padded in grey, and their masks with void.
+        crop: the (height, width) of a random crop in pixels, or the side of a square crop; None for no crop. Images
+            that are smaller than the crop are padded in grey, and their masks with void.
         flip: the probability of a horizontal flip.
-        color_jitter: the strength of random changes of brightness, contrast and saturation, from 0 to 2. The hue
-            changes with a quarter of this strength.
-        grayscale: the probability of conversion to greyscale.
-        gaussian_blur: the probability of a Gaussian blur with a random standard deviation of 0.1 to 2 pixels.
+        color_jitter: the strength s of random changes of colour, from 0 to 2. Brightness, contrast and saturation are
+            each changed by a factor from max(0, 1 - s) to 1 + s. The hue is turned by up to s / 4 of the colour circle.
+        grayscale: the probability that the image is converted to greyscale.
+        gaussian_blur: the probability of a Gaussian blur. Its standard deviation is random, from 0.1 to 2 pixels.
 
     Raises:
-        ArgumentError: if an argument is outside its range.
+        ArgumentError: if an argument has a wrong type or is outside its range.
     """
 
     def __init__(
@@ -104,8 +110,9 @@ class Augmentation:
             seed: the seed of the random changes.
 
         Returns:
-            The changed image (3, H', W') and mask (H', W'), both uint8, and the crop box (4,) float32: where the whole
-            image lies, as (top, left, height, width) in pixels of the changed image, see `coordinates`.
+            The changed image (3, H', W') and mask (H', W'), both uint8, and the crop box (4,) float32. The crop box is
+            the place of the whole image, (top, left, height, width) in pixels of the changed image, see
+            `hypercolumns.coordinates`.
         """
         if self.transform is None:
             return image, mask, full_image_box(image.shape[-2:])[0]

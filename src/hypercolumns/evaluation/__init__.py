@@ -1,4 +1,4 @@
-"""Score predictions image by image, estimate confidence intervals, and compare two evaluations."""
+"""Score predictions image by image, estimate confidence intervals of metrics, and compare two evaluations."""
 
 from hypercolumns.evaluation.bootstrap import BOOTSTRAP_SAMPLES, LEVEL, intervals, resampling_groups
 from hypercolumns.evaluation.comparison import compare

@@ -1,8 +1,8 @@
 """Confidence intervals of metrics by the bootstrap over images, or over groups of images that are not independent.
 
-Each bootstrap sample draws as many images (or groups) as the evaluation has, with replacement, and gives one value of
-each metric. The interval holds the middle 95 % of the values of all bootstrap samples (Efron, Bootstrap Methods, Annals
-of Statistics 1979).
+A bootstrap sample consists of as many images (or groups) as the evaluation has, drawn with replacement. Each bootstrap
+sample gives one value of each metric. The interval of a metric contains the middle 95 % of the values from all
+bootstrap samples (Efron, Bootstrap Methods, Annals of Statistics 1979).
 
 Shapes: R bootstrap samples, N images, C classes.
 """
@@ -18,23 +18,23 @@ from hypercolumns.evaluation.evaluation import Evaluation
 from hypercolumns.evaluation.metrics import class_sums, metrics_from_class_sums
 from hypercolumns.runtime import randomness
 
-LEVEL = 0.95
-BOOTSTRAP_SAMPLES = 1000  # by default
+LEVEL = 0.95  # fraction of the values that an interval contains
+BOOTSTRAP_SAMPLES = 1000  # default number of bootstrap samples
 
 
 def resampling_groups(ids: Sequence[str], group_pattern: str | None) -> Tensor:
-    """Return the group of each image. The bootstrap draws groups as a whole.
+    """Number the groups of images that the bootstrap draws as a whole, and return the group of each image.
 
     Args:
-        ids: the image ids.
-        group_pattern: a regular expression that determines the group of an id, see `data.groups.group_ids`. None: every
-            image is a group.
+        ids: the ids of the N images.
+        group_pattern: a regular expression that determines the group of an id, see `data.groups.group_ids`. None: each
+            image is a group by itself.
 
     Returns:
-        The number of each image's group, from 0, (N,) int64.
+        (N,) int64, the number of each image's group. The numbers start at 0.
 
     Raises:
-        ArgumentError: if `group_pattern` is not a valid regular expression, or does not match an id.
+        ArgumentError: if `group_pattern` is not a valid regular expression, or does not match every id.
     """
     if group_pattern is None:
         return torch.arange(len(ids))
@@ -44,21 +44,22 @@ def resampling_groups(ids: Sequence[str], group_pattern: str | None) -> Tensor:
 
 
 def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, seed: int) -> dict[str, Tensor]:
-    """Compute the metrics of R bootstrap samples.
+    """Draw R bootstrap samples, and compute the metrics of each.
 
-    The draws depend only on the seed and the number of groups. With the same seed and groups, the same images of two
-    evaluations are therefore drawn, and the metrics of the two can be compared draw by draw.
+    Which groups are drawn depends only on the seed and the number of groups. If two evaluations have the same images in
+    the same order, and you pass the same seed and groups for both, each bootstrap sample consists of the same images in
+    both. You can then compare the metrics of the two evaluations sample by sample.
 
     Args:
-        evaluation: the confusion matrices of the images.
-        groups: (N,) int64, the number of each image's group, from 0.
-        bootstrap_samples: R.
-        seed: the seed of the draws.
+        evaluation: the evaluation, with the confusion matrices of N images.
+        groups: (N,) int64, the number of each image's group; the numbers start at 0.
+        bootstrap_samples: R, the number of bootstrap samples.
+        seed: the seed of the random numbers.
 
     Returns:
-        The metrics by name, float64: (R,) for all classes together, (R, C) for each class. The metrics of the boundary
-        band are named `boundary_...`. A value is NaN if it is not defined, such as the IoU of a class that a bootstrap
-        sample lacks.
+        The values of each metric by the metric's name, float64: (R,), or (R, C) for metrics of each class. The names of
+        the metrics of the boundary band begin with `boundary_`. A value is NaN if it is not defined, such as the IoU of
+        a class that does not occur in a bootstrap sample.
     """
     units = int(groups.max()) + 1
     sums = torch.stack(
@@ -78,7 +79,7 @@ def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, see
 
 
 def percentile_interval(values: Tensor) -> Tensor:
-    """Return the ends (2, ...) of the middle 95 % of the R values (R, ...). NaN values are left out."""
+    """Return the two ends (2, ...), low and high, of the middle 95 % of R values (R, ...). NaN values are left out."""
     return values.nanquantile(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=values.dtype), dim=0)
 
 
@@ -86,12 +87,12 @@ def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]
     """Compute the interval of each metric, for a JSON file.
 
     Args:
-        values: the metrics of the bootstrap samples, see `resample`.
+        values: the values of each metric over the bootstrap samples, see `resample`.
         classes: the names of the classes.
 
     Returns:
-        By metric, [low, high]; for per-class metrics, a dictionary of [low, high] by class. None instead of an interval
-        if all values are NaN.
+        A dictionary by metric name. The interval of a metric is [low, high]. For a metric of each class, the dictionary
+        contains a dictionary of intervals by class name. An interval is None if all of its values are NaN.
     """
     ends: dict[str, Any] = {}
     for name, drawn in values.items():
@@ -103,20 +104,21 @@ def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]
 def intervals(
     evaluation: Evaluation, group_pattern: str | None, bootstrap_samples: int, seed: int
 ) -> dict[str, Any] | None:
-    """Compute the entry `intervals` of `metrics.json`.
+    """Compute the confidence intervals of all metrics: the entry `intervals` of `metrics.json`.
 
     Args:
-        evaluation: the confusion matrices of the images.
-        group_pattern: see `resampling_groups`.
+        evaluation: the evaluation, with the confusion matrices of the images.
+        group_pattern: a regular expression that determines the group of an image id; None: each image is a group. See
+            `resampling_groups`.
         bootstrap_samples: the number of bootstrap samples; 0: no intervals.
-        seed: the seed of the draws.
+        seed: the seed of the random numbers.
 
     Returns:
-        A dictionary with the items of `describe` and of `as_json`. None if there are no bootstrap samples, or fewer
-        than two groups to draw from.
+        A dictionary with the items of `describe` and the items of `as_json`. None if `bootstrap_samples` is 0, or if
+        the images form fewer than two groups.
 
     Raises:
-        ArgumentError: see `resampling_groups`.
+        ArgumentError: if `group_pattern` is not a valid regular expression, or does not match every image id.
     """
     groups = resampling_groups(evaluation.ids, group_pattern)
     if not bootstrap_samples or len(groups.unique()) < 2:
@@ -126,16 +128,22 @@ def intervals(
 
 
 def describe(groups: Tensor, group_pattern: str | None, drawn: dict[str, Tensor]) -> dict[str, Any]:
-    """Describe how intervals were made, for a JSON file.
+    """Describe how the confidence intervals were computed, for a JSON file.
 
     Args:
-        groups: (N,) int64, the number of each image's group.
-        group_pattern: the pattern that determined the groups; None: every image is a group.
-        drawn: the metrics of the bootstrap samples, see `resample`.
+        groups: (N,) int64, the number of each image's group; the numbers start at 0.
+        group_pattern: the regular expression that determined the groups; None: each image is a group.
+        drawn: the values of each metric over the bootstrap samples, see `resample`.
 
     Returns:
-        JSON values. `draws_lacking_a_class` counts the bootstrap samples that lack a class that others have. Their mean
-        metrics, such as the mIoU, are means over fewer classes.
+        A dictionary of JSON values:
+
+        - `level`: the fraction of the values that an interval contains;
+        - `draws`: the number of bootstrap samples;
+        - `draws_lacking_a_class`: the number of bootstrap samples without a class that other bootstrap samples contain.
+          In such a sample, the mIoU and the mean accuracy are means over fewer classes;
+        - `groups`: `group_pattern`;
+        - `drawn_from`: the number of groups.
     """
     iou = drawn["per_class_iou"]
     lacking = (iou.isnan() & ~iou.isnan().all(0)).any(1)

@@ -1,4 +1,4 @@
-"""Compare two evaluations of the same images, with confidence intervals of the differences."""
+"""Compare two evaluations of the same images, and estimate confidence intervals of the differences."""
 
 from typing import Any
 
@@ -19,24 +19,27 @@ def compare(
 ) -> dict[str, Any]:
     """Compare two evaluations metric by metric.
 
-    Each bootstrap sample draws the same images from both evaluations. Images that are hard for both models therefore do
-    not widen the intervals of the differences.
+    Each bootstrap sample consists of the same images in both evaluations. Therefore, images that are hard for both
+    models do not widen the intervals of the differences.
 
     Args:
         evaluation: the first evaluation.
-        baseline: the second evaluation, with the same images in any order, and the same masks, classes and boundary
-            width.
-        group_pattern: see `bootstrap.resampling_groups`.
+        baseline: the second evaluation. It must have the same images, in any order, and the same masks, classes and
+            boundary width as the first.
+        group_pattern: a regular expression that determines the group of an image id; None: each image is a group. See
+            `bootstrap.resampling_groups`.
         bootstrap_samples: the number of bootstrap samples; 0: no intervals.
-        seed: the seed of the draws.
+        seed: the seed of the random numbers.
 
     Returns:
-        JSON values: the metrics of both, `difference` = evaluation - baseline, and the `intervals` of the differences.
-        A difference is None if either value is None. `intervals` is None if there are no bootstrap samples, or fewer
-        than two groups to draw from.
+        A dictionary of JSON values: the number of `images`, the `boundary_width`, the metrics of both evaluations
+        (`evaluation`, `baseline`), the `difference` of each metric (evaluation - baseline), and the `intervals` of the
+        differences. A difference is None if the metric of either evaluation is None. `intervals` is None if
+        `bootstrap_samples` is 0, or if the images form fewer than two groups.
 
     Raises:
-        HypercolumnsError: if the images, masks, classes or boundary widths differ, or if `group_pattern` is invalid.
+        HypercolumnsError: if the two evaluations have different images, masks, classes or boundary widths; or if
+            `group_pattern` is not a valid regular expression, or does not match every image id.
     """
     baseline = _same_order(evaluation, baseline)
     groups = resampling_groups(evaluation.ids, group_pattern)
@@ -59,22 +62,27 @@ def compare(
 
 
 def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
-    """Sort the baseline's images like the evaluation's; raise HypercolumnsError if the two can't be compared."""
+    """Return the baseline with its images in the order of the evaluation's images.
+
+    Raises:
+        HypercolumnsError: if the two evaluations can't be compared.
+    """
     if evaluation.classes != baseline.classes:
         raise HypercolumnsError(
             f"the evaluation has the classes {', '.join(evaluation.classes)}, but the baseline has "
-            f"{', '.join(baseline.classes)}; only evaluations of the same classes can be compared"
+            f"the classes {', '.join(baseline.classes)}; compare evaluations of models with the same classes"
         )
     if evaluation.boundary_width != baseline.boundary_width:
         raise HypercolumnsError(
             f"the evaluation has boundary_width={evaluation.boundary_width}, but the baseline has boundary_width="
-            f"{baseline.boundary_width}; evaluate one of them again with the other's boundary_width"
+            f"{baseline.boundary_width}; evaluate one of the two models again, with the boundary_width of the other"
         )
     differing = sorted(set(evaluation.ids) ^ set(baseline.ids))
     if differing:
         raise HypercolumnsError(
             f"the evaluation has {len(evaluation.ids)} images, and the baseline has {len(baseline.ids)}; "
-            f"{len(differing)} images are in only one of them, such as {differing[0]}; evaluate both on the same images"
+            f"{len(differing)} images are in only one of them, such as {differing[0]}; evaluate both models on the "
+            f"same images"
         )
     numbers = {id: number for number, id in enumerate(baseline.ids)}
     baseline = baseline.take([numbers[id] for id in evaluation.ids])
@@ -84,13 +92,16 @@ def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
         first = evaluation.ids[int(changed.int().argmax())]
         raise HypercolumnsError(
             f"the two evaluations used different masks for {int(changed.sum())} images, such as {first}; evaluate both "
-            f"on the same masks"
+            f"models on the same masks"
         )
     return baseline
 
 
 def _difference(value: Any, other: Any) -> Any:
-    """Subtract two metrics, or per-class metrics class by class."""
+    """Return value - other; for metrics of each class, return the differences by class.
+
+    The difference is None if `value` or `other` is None.
+    """
     if isinstance(value, dict):
         return {name: _difference(value[name], other[name]) for name in value}
     return None if value is None or other is None else value - other

@@ -1,4 +1,4 @@
-"""The result of an evaluation: confusion matrices of each image, from which all metrics follow.
+"""The result of an evaluation: two confusion matrices for each image, from which all metrics are computed.
 
 Shapes: N images, C classes.
 """
@@ -17,18 +17,21 @@ from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion, s
 from hypercolumns.io.files import atomic_write
 from hypercolumns.labels import IGNORE_INDEX, boundary_band
 
-REMEDY = "remove it if it exists, and rerun the command that writes it"
-BOUNDARY_WIDTH = 3  # pixels, by default
+REMEDY = "remove it if it exists, and rerun the command that writes this file"
+BOUNDARY_WIDTH = 3  # default width of the boundary band, in pixels
 
 
 @dataclass(frozen=True)
 class ImageConfusion:
-    """The two confusion matrices of one image, each (C, C) int64 on the CPU, with a row for each true class.
+    """The two confusion matrices of one image.
+
+    Each matrix is (C, C) int64 on the CPU, with a row for each true class and a column for each predicted class. Void
+    pixels are not counted.
 
     Attributes:
         id: the image id.
-        all_pixels: the matrix of all pixels, without void pixels.
-        boundary: the matrix of the pixels near boundaries of the true mask, without void pixels.
+        all_pixels: the matrix of all pixels.
+        boundary: the matrix of the pixels in the boundary band of the true mask, see `labels.boundary_band`.
     """
 
     id: str
@@ -38,13 +41,15 @@ class ImageConfusion:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Two confusion matrices per image: of all pixels, and of the pixels near boundaries of the true mask.
+    """Two confusion matrices for each image: of all pixels, and of the pixels near label boundaries of the true mask.
+
+    Each matrix has a row for each true class and a column for each predicted class. Void pixels are not counted.
 
     Attributes:
-        classes: the names of the classes.
-        ids: the image ids.
-        all_pixels: (N, C, C) int64, a row for each true class, without void pixels.
-        boundary: (N, C, C) int64, the same for the boundary band alone, see `labels.boundary_band`.
+        classes: the names of the classes, in the order of the class indices.
+        ids: the ids of the N images.
+        all_pixels: (N, C, C) int64, the matrices of all pixels.
+        boundary: (N, C, C) int64, the matrices of the pixels in the boundary band, see `labels.boundary_band`.
         boundary_width: the width of the boundary band, in pixels.
     """
 
@@ -59,12 +64,12 @@ class Evaluation:
         """Make an evaluation from the confusion matrices of images.
 
         Args:
-            counts: the confusion matrices of each image; can be empty.
-            classes: the names of the classes.
-            boundary_width: the `boundary_width` with which `count_image` made the matrices, in pixels.
+            counts: the confusion matrices of each image. There may be no images.
+            classes: the names of the classes, in the order of the class indices.
+            boundary_width: the width in pixels of the boundary band with which `count_image` computed the matrices.
 
         Returns:
-            The evaluation, with the images in the given order.
+            The evaluation, with the images in the order of `counts`.
         """
         counts = list(counts)
         empty = torch.zeros(0, len(classes), len(classes), dtype=torch.int64)
@@ -75,9 +80,9 @@ class Evaluation:
         return cls(tuple(classes), tuple(image.id for image in counts), all_pixels, boundary, boundary_width)
 
     def figures(self) -> dict[str, Any]:
-        """Return the metrics of all images together, as in `metrics.json`.
+        """Return the metrics over all images together by name, as in `metrics.json`.
 
-        The metrics of the boundary band have names that begin with `boundary_`.
+        The names of the metrics of the boundary band begin with `boundary_`.
         """
         near = segmentation_metrics(self.boundary.sum(0)).as_dict(self.classes)
         return {
@@ -88,15 +93,15 @@ class Evaluation:
         }
 
     def worst(self, count: int) -> list[int]:
-        """Return the indices of the `count` images of lowest mIoU, lowest first.
+        """Return the indices of the `count` images with the lowest mIoU, the lowest first.
 
-        Images that are all void are left out.
+        Images whose pixels are all void are left out, so there may be fewer than `count`.
         """
         miou = metrics_from_confusion(self.all_pixels)["miou"]
         return [int(index) for index in miou.argsort(stable=True) if not miou[index].isnan()][:count]
 
     def take(self, indices: Sequence[int]) -> "Evaluation":
-        """Return the evaluation of the images with these indices, in this order."""
+        """Return an evaluation of the images with the given indices only, in the order of `indices`."""
         chosen = list(indices)
         return Evaluation(
             self.classes,
@@ -107,7 +112,10 @@ class Evaluation:
         )
 
     def save(self, path: Path) -> None:
-        """Write an `.npz` file of plain arrays: classes, ids, all_pixels, boundary, boundary_width."""
+        """Write the evaluation to an `.npz` file, with one array for each attribute.
+
+        The file appears at `path` only when it is complete.
+        """
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -120,10 +128,10 @@ class Evaluation:
 
     @classmethod
     def load(cls, path: Path) -> "Evaluation":
-        """Read a file that `save` wrote.
+        """Read an evaluation from a file that `save` wrote.
 
         Raises:
-            HypercolumnsError: if the file is missing, damaged or not an evaluation.
+            HypercolumnsError: if the file is missing, is damaged or does not contain an evaluation.
         """
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -134,11 +142,13 @@ class Evaluation:
                     torch.from_numpy(arrays["boundary"]),
                     int(arrays["boundary_width"]),
                 )
-        except Exception as error:  # NumPy raises many types for files of other kinds
+        except Exception as error:  # NumPy raises errors of many types if the file is not a valid .npz file
             raise HypercolumnsError(f"{path} is missing, damaged or not an evaluation; {REMEDY}") from error
         shape = (len(evaluation.ids), len(evaluation.classes), len(evaluation.classes))
         if evaluation.all_pixels.shape != shape or evaluation.boundary.shape != shape:
-            raise HypercolumnsError(f"{path} is not an evaluation (the shapes of its arrays do not match); {REMEDY}")
+            raise HypercolumnsError(
+                f"{path} is not an evaluation (the shapes of its arrays do not match each other); {REMEDY}"
+            )
         return evaluation
 
 
@@ -147,8 +157,8 @@ def count_image(id: str, labels: Tensor, mask: Tensor, classes: int, boundary_wi
 
     Args:
         id: the image id.
-        labels: (H, W), predicted class indices.
-        mask: (H, W), true class indices, 255 for void.
+        labels: (H, W), the predicted class indices.
+        mask: (H, W), the true class indices, 255 for void.
         classes: the number of classes.
         boundary_width: the width of the boundary band, in pixels, see `labels.boundary_band`.
 

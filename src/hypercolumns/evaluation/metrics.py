@@ -1,7 +1,8 @@
 """Segmentation metrics from confusion matrices.
 
-With the confusion matrix of a whole split, the mIoU is that of Pascal VOC: the mean of the IoU of each class over the
-pixels of all images. `torchmetrics.segmentation.MeanIoU` computes another number: the mean over images of their IoU.
+The mIoU of a confusion matrix over a whole split is that of Pascal VOC: the IoU of each class is computed over the
+pixels of all images, and the mean over the classes is taken. `torchmetrics.segmentation.MeanIoU` computes the IoU of
+each image instead, and takes the mean over the images.
 """
 
 import math
@@ -15,15 +16,16 @@ from hypercolumns.labels import IGNORE_INDEX
 
 
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
-    """Count pixels by true and predicted class. Pixels that are void (255) in the mask are not counted.
+    """Count the pixels by true and predicted class. Pixels that are void (255) in the mask are not counted.
 
     Args:
-        labels: predicted class indices, of any shape and integer type.
-        mask: true class indices, of the same shape.
+        labels: the predicted class indices, of any shape and integer type.
+        mask: the true class indices, of the same shape, on the same device; 255 for void.
         classes: the number of classes.
 
     Returns:
-        The confusion matrix (classes, classes) int64 with a row for each true class, on the device of `labels`.
+        The confusion matrix (classes, classes) int64, with a row for each true class and a column for each predicted
+        class, on the device of `labels`.
     """
     truth, predicted = mask.flatten().long(), labels.flatten().long()
     valid = truth != IGNORE_INDEX
@@ -33,18 +35,21 @@ def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SegmentationMetrics:
-    """The metrics of a confusion matrix. Fractions are in [0, 1], or None if their denominator is 0.
+    """The metrics of a confusion matrix.
+
+    All metrics but `pixels` and `baseline_class` are in [0, 1]. A metric is None if its denominator is 0.
 
     Attributes:
-        miou: mean IoU of the classes that occur in truth or prediction.
-        pixel_accuracy: fraction of the pixels that are correct.
-        mean_accuracy: mean of `per_class_accuracy` over the classes that occur in truth.
-        frequency_weighted_iou: mean IoU, each class weighted by its number of true pixels.
-        per_class_iou: IoU of each class: intersection over union of its true and its predicted pixels.
-        per_class_accuracy: fraction of each class's true pixels that are correct.
-        pixels: the number of pixels, without void.
-        baseline_miou: the mIoU of predicting the most frequent true class everywhere.
-        baseline_class: the index of the most frequent true class; None if there are no pixels.
+        miou: the mean IoU of the classes that occur in the truth or in the prediction.
+        pixel_accuracy: the fraction of the pixels that are predicted correctly.
+        mean_accuracy: the mean of `per_class_accuracy` over the classes that occur in the truth.
+        frequency_weighted_iou: the mean IoU of the classes, each class weighted by its number of pixels in the truth.
+        per_class_iou: the IoU of each class: the intersection, divided by the union, of two sets of pixels. One set has
+            the class in the truth, and the other set is predicted as the class.
+        per_class_accuracy: for each class, the fraction of its pixels in the truth that are predicted correctly.
+        pixels: the number of pixels, without void pixels.
+        baseline_miou: the mIoU of a prediction that assigns the most frequent class of the truth to every pixel.
+        baseline_class: the index of the most frequent class of the truth; None if there are no pixels.
     """
 
     miou: float | None
@@ -58,7 +63,7 @@ class SegmentationMetrics:
     baseline_class: int | None
 
     def as_dict(self, classes: Sequence[str]) -> dict[str, object]:
-        """Return the metrics as in `metrics.json`; each per-class metric is a dictionary by class name."""
+        """Return the metrics by name, as in `metrics.json`. A metric of each class is a dictionary by class name."""
         return {
             "miou": self.miou,
             "pixel_accuracy": self.pixel_accuracy,
@@ -75,33 +80,39 @@ class SegmentationMetrics:
 
 
 def metrics_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
-    """Compute the metrics of confusion matrices, see `SegmentationMetrics`.
+    """Compute the metrics of one or more confusion matrices.
 
     Args:
-        confusion: (..., classes, classes), a row for each true class.
+        confusion: (..., classes, classes), with a row for each true class and a column for each predicted class.
 
     Returns:
-        The metrics by name, float64: `per_class_iou` and `per_class_accuracy` (..., classes), the others (...,). NaN
-        where the denominator is 0.
+        The metrics by their names in `SegmentationMetrics`, without `pixels` and the baseline. All are float64:
+        `per_class_iou` and `per_class_accuracy` are (..., classes), the other metrics are (...,). A value is NaN if its
+        denominator is 0.
     """
     return metrics_from_class_sums(*class_sums(confusion.double()))
 
 
 def class_sums(confusion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the numbers of correct, true and predicted pixels of each class, (..., C), from matrices (..., C, C)."""
+    """Return the pixel counts of each class from confusion matrices (..., C, C) with a row for each true class.
+
+    Returns:
+        Three tensors (..., C), for each class: the number of its pixels that are predicted correctly, the number of
+        pixels that have the class in the truth, and the number of pixels that are predicted as the class.
+    """
     return confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(-1), confusion.sum(-2)
 
 
 def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> dict[str, Tensor]:
-    """Compute the metrics of `metrics_from_confusion` from the pixel counts of each class.
+    """Compute segmentation metrics from the pixel counts of each class.
 
     Args:
-        right: (..., classes) float, the number of correct pixels of each class.
-        truth: (..., classes) float, the number of true pixels of each class.
-        predicted: (..., classes) float, the number of predicted pixels of each class.
+        right: (..., classes) float, the number of pixels of each class that are predicted correctly.
+        truth: (..., classes) float, the number of pixels that have each class in the truth.
+        predicted: (..., classes) float, the number of pixels that are predicted as each class.
 
     Returns:
-        See `metrics_from_confusion`; the dtype is that of the arguments.
+        The metrics that `metrics_from_confusion` returns, in the dtype of the arguments.
     """
     iou, accuracy = right / (truth + predicted - right), right / truth
     total = truth.sum(-1)
@@ -116,7 +127,7 @@ def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> 
 
 
 def segmentation_metrics(confusion: Tensor) -> SegmentationMetrics:
-    """Compute the metrics of one integer confusion matrix (classes, classes) with a row for each true class."""
+    """Compute all metrics of one confusion matrix, (classes, classes) integers, with a row for each true class."""
     classes = math.isqrt(confusion.numel())
     confusion = confusion.cpu().reshape(classes, classes)  # torchmetrics returns a scalar for a single class
     truth = confusion.sum(1)

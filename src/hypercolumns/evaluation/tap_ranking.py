@@ -1,10 +1,11 @@
-"""Rank subsets of taps by how well linear probes on their features separate the classes.
+"""Rank subsets of taps by how well linear probes on the subsets' channels separate the classes.
 
-A probe standardises the features of a subset, reduces them to their leading principal components, and classifies these
-by logistic regression. All probes see the same number of components, so a tap does not gain from having more channels.
+A linear probe is a small classifier that measures how useful some features are. It standardises the channels of a
+subset of taps, reduces them to their leading principal components, and classifies these components by logistic
+regression. All probes use the same number of components, so that a tap does not gain from having more channels.
 
-Shapes: N samples, D channels of all taps, S channels of a subset, d components, C classes.
-A tap is given by its index.
+Shapes: N samples, D channels of all taps together, S channels of a subset, d components, C classes.
+A tap is given by its index among all taps.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -22,15 +23,16 @@ from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import track
 from hypercolumns.store import Samples
 
-Subset = tuple[int, ...]  # indices of taps, ascending
+Subset = tuple[int, ...]  # the indices of the taps, in ascending order
 
-CHUNK = 4096  # samples that are converted to float32 at once
-BLOCK = 512  # columns of the correlation matrix that are summed at once
-# The randomized SVD computes this many additional components and power iterations, to get the leading components right.
+CHUNK = 4096  # number of samples that are converted to float32 at once
+BLOCK = 512  # number of columns of the correlation matrix that are summed at once
+# The number of additional components and of power iterations of the randomized SVD. Both make the leading components
+# more accurate.
 OVERSAMPLING, ITERATIONS = 16, 4
-MIN_VARIANCE = 1e-6  # components of less variance are rounding errors and are not scaled up to a variance of 1
-PENALTY = 1e-4  # factor of the squared weights; without this term, the loss of separable classes would have no minimum
-STEPS = 30  # iterations of L-BFGS; more iterations do not change the ranking
+MIN_VARIANCE = 1e-6  # components of smaller variance are rounding errors, and are not scaled to a variance of 1
+PENALTY = 1e-4  # factor of the squared weights in the loss; without them, the loss of separable classes has no minimum
+STEPS = 30  # maximum number of iterations of L-BFGS; more iterations do not change the ranking
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class ProbeResult:
     """The result of one linear probe.
 
     Attributes:
-        subset: the indices of the taps.
-        components: the number of principal components that the probe saw.
-        miou: mIoU on the val samples, in [0, 1].
-        accuracy: fraction of the val samples that are correct, in [0, 1].
+        subset: the indices of the taps whose channels the probe used.
+        components: the number of principal components that the probe used.
+        miou: the mIoU over the val samples, in [0, 1].
+        accuracy: the fraction of the val samples that the probe classified correctly, in [0, 1].
     """
 
     subset: Subset
@@ -51,18 +53,19 @@ class ProbeResult:
 
 
 class LinearProbes:
-    """Score subsets of taps by linear probes that are fitted to the train samples and scored on the val samples.
+    """Score subsets of taps by linear probes, which are fitted to train samples and scored on val samples.
 
-    The object holds the samples as float16, and the correlations of all channels, (D, D) float32.
+    The object keeps all samples in memory as float16, and the correlations of all channels, (D, D) float32.
 
     Args:
         train: the samples that probes are fitted to.
         val: the samples that probes are scored on.
-        statistics: the mean and the standard deviation of each channel over training samples, (D,) each.
+        statistics: (mean, standard deviation) of each channel, (D,) each, over all train samples. `train` may be a part
+            of these samples.
         channels: the number of channels of each tap, in the order of the taps.
-        classes: C.
-        components: the number of principal components, d. A subset with fewer channels has as many components as
-            channels.
+        classes: C, the number of classes.
+        components: d, the number of principal components that a probe uses. For a subset with fewer channels, the probe
+            uses as many components as the subset has channels.
         seed: the seed of the randomized SVD.
     """
 
@@ -83,7 +86,7 @@ class LinearProbes:
         self.correlations = correlations(train.features, self.mean, self.std)
 
     def score(self, subset: Subset) -> ProbeResult:
-        """Fit a probe to the train samples of a subset of taps, and score it on the val samples."""
+        """Fit a probe to the channels of a subset of taps on the train samples, and score it on the val samples."""
         columns = torch.cat([self.columns[tap] for tap in subset])
         with randomness.seeded(self.seed, "components", *subset):
             projection = principal_components(self.correlations[columns[:, None], columns], self.components)
@@ -93,17 +96,26 @@ class LinearProbes:
         return ProbeResult(subset, projection.shape[1], figures.miou or 0.0, figures.pixel_accuracy or 0.0)
 
     def _project(self, samples: Samples, columns: Tensor, projection: Tensor) -> Tensor:
-        """Standardise the features of these columns, and project them on the components: (N, d) float32."""
+        """Standardise the channels `columns` of the samples, and project them on the principal components.
+
+        Args:
+            samples: N samples.
+            columns: (S,), the indices of the channels.
+            projection: (S, d), the result of `principal_components`.
+
+        Returns:
+            (N, d) float32.
+        """
         mean, std = self.mean[columns], self.std[columns]
         chunks = samples.features.split(CHUNK)
         return torch.cat([standardize(chunk[:, columns].float(), mean, std) @ projection for chunk in chunks])
 
 
 def correlations(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Compute the correlations of channels, a chunk of samples at a time.
+    """Compute the correlation of each pair of channels, from one chunk of samples after the other.
 
     Args:
-        features: (N, D).
+        features: (N, D), the hypercolumns of the samples.
         mean: (D,), the mean of each channel.
         std: (D,), the standard deviation of each channel.
 
@@ -120,18 +132,19 @@ def correlations(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def principal_components(correlations: Tensor, count: int) -> Tensor:
-    """Compute the projection on the principal components of largest variance.
+    """Compute the matrix that projects standardised channels on their principal components of largest variance.
 
-    Each component is scaled to a variance of 1, unless its variance is below `MIN_VARIANCE`.
-    A randomized SVD with subspace iteration (Halko et al., arXiv:0909.4061) is several times faster than computing all
-    eigenvectors.
+    Each component is scaled to a variance of 1, unless its variance is below `MIN_VARIANCE`. A randomized SVD with
+    subspace iteration (Halko et al., arXiv:0909.4061) computes the components. This is several times faster than the
+    computation of all eigenvectors.
 
     Args:
-        correlations: (S, S).
+        correlations: (S, S), the correlations of the channels.
         count: the maximum number of components.
 
     Returns:
-        The projection, (S, d), with d = min(count, S).
+        (S, d) with d = min(count, S). The product of standardised channels (N, S) with this matrix gives the components
+        (N, d).
     """
     components = min(count, len(correlations))
     rank = min(components + OVERSAMPLING, len(correlations))
@@ -140,21 +153,21 @@ def principal_components(correlations: Tensor, count: int) -> Tensor:
 
 
 def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """Fit a multinomial logistic regression with L-BFGS, each step on all samples.
+    """Fit a multinomial logistic regression by L-BFGS. Each iteration uses all samples.
 
     Args:
         features: (N, d) float32.
         labels: (N,) int64, class indices.
-        classes: C.
+        classes: C, the number of classes.
         steps: the maximum number of iterations.
 
     Returns:
-        Weight (C, d) and bias (C,).
+        The weight (C, d) and the bias (C,).
     """
     weight = torch.zeros(classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(classes, 1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
-    columns = features.T.contiguous()  # twice as fast with the samples in the last dimension
+    columns = features.T.contiguous()  # with the samples in the last dimension, training is twice as fast
 
     def loss() -> Tensor:
         optimizer.zero_grad()
@@ -169,16 +182,16 @@ def fit_logistic(features: Tensor, labels: Tensor, classes: int, steps: int = ST
 
 @dataclass(frozen=True)
 class SubsetConstraints:
-    """Constraints that a subset of taps must meet to be tried.
+    """The constraints that a subset of taps must meet before a forward selection tries the subset.
 
     Attributes:
-        channels: the number of channels of each tap. The taps are the layers of the network, shallow to deep, followed
-            by the context taps.
-        layers: the number of taps that are layers of the network. A subset must have at least one of these taps.
-        from_deepest: the indices of the context taps that are computed from the deepest layer. A subset with such a
-            context tap must have the deepest layer, too.
+        channels: the number of channels of each tap. The first taps are layers of the network, from shallow to deep;
+            the other taps are context taps.
+        layers: the number of taps that are layers of the network. A subset must contain at least one of these taps.
+        from_deepest: the indices of the context taps that are computed from the deepest map. A subset with such a
+            context tap must also contain the deepest tap that is a layer.
         max_taps: the maximum number of taps in a subset; None: no limit.
-        max_channels: the maximum number of channels in a subset; None: no limit.
+        max_channels: the maximum number of channels of all taps in a subset together; None: no limit.
     """
 
     channels: Sequence[int]
@@ -188,11 +201,11 @@ class SubsetConstraints:
     max_channels: int | None = None
 
     def total_channels(self, subset: Subset) -> int:
-        """Return the number of channels of a subset."""
+        """Return the number of channels of all taps in a subset together."""
         return sum(self.channels[tap] for tap in subset)
 
     def allow(self, subset: Subset) -> bool:
-        """Whether a subset meets the constraints."""
+        """Return whether a subset meets all constraints."""
         deepest = self.layers - 1
         return (
             any(tap < self.layers for tap in subset)
@@ -202,7 +215,10 @@ class SubsetConstraints:
         )
 
     def larger(self, subset: Subset) -> list[Subset]:
-        """Return the allowed subsets with one tap more (and the deepest layer, if the new tap is computed from it)."""
+        """Return the allowed subsets that contain all taps of `subset` and one new tap.
+
+        If the new tap is a context tap that is computed from the deepest map, the deepest layer is added too.
+        """
         candidates = []
         for tap in range(len(self.channels)):
             if tap not in subset:
@@ -212,12 +228,12 @@ class SubsetConstraints:
 
 
 class SelectionStep(NamedTuple):
-    """A step of a forward selection.
+    """One step of a forward selection.
 
     Attributes:
-        new: the results of the subsets that this step was the first to try.
-        kept: the best result of all subsets of the step, including those tried before. The next step adds a tap to
-            the subset of this result.
+        new: the results of the subsets that were tried for the first time in this step.
+        kept: the best result of all subsets of this step, including subsets that an earlier step had tried. The next
+            step adds a tap to the subset of this result.
     """
 
     new: list[ProbeResult]
@@ -225,17 +241,18 @@ class SelectionStep(NamedTuple):
 
 
 def forward_selection(constraints: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
-    """Add taps one by one, each time the tap that gives the highest mIoU, until the constraints allow no further tap.
+    """Select taps one by one: in each step, add the tap that gives the highest mIoU.
 
-    For n taps, this tries about n^2 / 2 of the 2^n subsets. If no single tap improves the mIoU, the selection goes on:
-    two more taps together can improve it. Of subsets with equal mIoU, the one with the fewest channels is kept.
+    The selection ends when the constraints allow no further tap. It goes on if no single tap improves the mIoU, because
+    two further taps together may improve the mIoU. Of subsets with equal mIoU, the subset with the fewest channels is
+    kept. For n taps, the selection tries about n^2 / 2 of the 2^n subsets.
 
     Args:
-        constraints: the constraints that subsets must meet.
-        score: scores a subset; called once for each subset that is tried.
+        constraints: the constraints that a subset must meet to be tried.
+        score: a function that scores a subset. It is called once for each subset that is tried.
 
     Returns:
-        The steps, in order. Empty if the constraints allow no subset.
+        The steps, in order. The list is empty if the constraints allow no subset.
     """
     tried: dict[Subset, ProbeResult] = {}
     steps: list[SelectionStep] = []

@@ -19,20 +19,20 @@ from hypercolumns.models.segmenter import Segmenter
 
 InputKind = Literal["uint8", "float"]
 
-# Sizes are (images, height, width).
-TRACED_SIZE = (2, 75, 98)  # large enough that no network has a map of a single cell
-CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1))  # some are below the minimum size of a network, to check padding
-MAX_DIFFERENCE = 1e-4  # between logits, relative to their range
-MIN_AGREEMENT = 0.999  # fraction of pixels with equal labels
+# Each size is (number of images, height, width).
+TRACED_SIZE = (2, 75, 98)  # large enough that no map of a network has only one cell
+CHECKED_SIZES = ((2, 61, 83), (1, 7, 90), (1, 1, 1))  # some are below the minimum size of networks, to check padding
+MAX_DIFFERENCE = 1e-4  # largest allowed difference of the logits, divided by the range of the model's logits
+MIN_AGREEMENT = 0.999  # smallest allowed fraction of pixels with equal labels
 
 
 class Agreement(NamedTuple):
     """The agreement of an exported file with its model on images of noise.
 
     Attributes:
-        labels: the fraction of pixels with the same label, in [0, 1].
-        logits: the largest absolute difference of the logits, divided by their range. None for a file that outputs
-            labels.
+        labels: the fraction of pixels to which the file and the model give the same label, in [0, 1].
+        logits: the largest absolute difference between the file's logits and the model's, divided by the range of the
+            model's logits (the highest minus the lowest). None for a file that outputs labels.
     """
 
     labels: float
@@ -40,24 +40,25 @@ class Agreement(NamedTuple):
 
 
 def metadata(segmenter: Segmenter) -> dict[str, str]:
-    """Return the metadata of an exported file: the JSON texts `classes` (names) and `palette` (colours)."""
+    """Return the metadata to write into an exported file: the classes' names and colours, as JSON texts."""
     return {"classes": json.dumps(segmenter.classes), "palette": json.dumps(segmenter.palette)}
 
 
 def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> ExportedProgram:
-    """Trace a segmenter for batches of any number of images of any size.
+    """Trace a segmenter with torch.export, for batches of any number of images of any size.
 
     Args:
-        segmenter: the model; it is copied.
-        input: the type of the images, "uint8" or "float" in [0, 1].
-        output: "labels" or "logits".
+        segmenter: the model. A copy of it is traced; the model itself does not change.
+        input: the type of the images that the program takes, "uint8" or "float" in [0, 1].
+        output: what the program returns, "labels" or "logits".
 
     Returns:
-        A program on the CPU that takes images (B, 3, H, W), with any B, H and W of at least 1.
+        A program on the CPU that takes images (B, 3, H, W), with any B, H and W of at least 1. It returns labels
+        (B, H, W) uint8 or logits (B, classes, H, W) float32.
 
     Raises:
         ArgumentError: if `input` or `output` is unknown.
-        HypercolumnsError: if the network can't be exported.
+        HypercolumnsError: if the network or one of its taps can't be exported.
     """
     for name, value, known in (("input", input, InputKind), ("output", output, OutputKind)):
         if value not in get_args(known):
@@ -66,18 +67,19 @@ def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> 
     images, height, width = TRACED_SIZE
     example = torch.zeros(images, 3, height, width, dtype=torch.uint8 if input == "uint8" else torch.float32)
     free = Dim.DYNAMIC(min=1)
-    any_size = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # treat a size of 1 as any other
+    any_size = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # treats a size of 1 like other sizes
     try:
         with torch.no_grad(), any_size, quiet():
             program = torch.export.export(graph, (example,), dynamic_shapes=({0: free, 2: free, 3: free},))
-    except Exception as error:  # torch and the network can raise any type
+    except Exception as error:  # torch and the network can raise any type of error
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise HypercolumnsError(
-            f"{segmenter.backbone.network} with these taps can't be exported ({reason}); try other taps or "
+            f"{segmenter.backbone.network} with the taps of this model can't be exported ({reason}); try other taps or "
             f"another network"
         ) from error
-    # Tracing has recorded guards on the sizes. They only concern how torch lays out maps in memory, on which the graph
-    # does not depend, so they are removed. `check_agreement` runs the file on sizes that the guards would reject.
+    # Tracing has recorded guards: conditions that the sizes of the images must meet. They only concern how torch lays
+    # out maps in memory. The results of the graph do not depend on this layout, so the guards are removed.
+    # `check_agreement` runs the file on sizes that the guards would reject.
     program._guards_code.clear()
     for symbol, sizes in program.range_constraints.items():
         program.range_constraints[symbol] = ValueRanges(1, sizes.upper)
@@ -98,14 +100,14 @@ def check_agreement(
         run: runs the file on images (B, 3, H, W) on the CPU; returns labels (B, H, W) or logits (B, classes, H, W).
         input: the type of the images that `run` takes, "uint8" or "float" in [0, 1].
         output: what `run` returns, "labels" or "logits".
-        path: the path of the file, for the message.
+        path: the path of the file, for the error message.
 
     Returns:
         The agreement of the file with the segmenter.
 
     Raises:
-        HypercolumnsError: if the agreement of the labels is below `MIN_AGREEMENT`, or if the difference of the logits
-            is above `MAX_DIFFERENCE` or NaN.
+        HypercolumnsError: if `Agreement.labels` is below `MIN_AGREEMENT`, or if `Agreement.logits` is above
+            `MAX_DIFFERENCE` or NaN.
     """
     generator = torch.Generator().manual_seed(0)
     device = segmenter.backbone.device
@@ -130,17 +132,22 @@ def check_agreement(
     extent = max(high for _, high in ranges) - min(low for low, _ in ranges)
     agreement = Agreement(same / total, max(differences) / extent if differences else None)
     if agreement.labels < MIN_AGREEMENT or not (agreement.logits is None or agreement.logits <= MAX_DIFFERENCE):
-        logits = "" if agreement.logits is None else f", logits that differ by {agreement.logits:.2g} of their range"
+        difference = agreement.logits
+        logits = "" if difference is None else f", logits that differ by up to {difference:.2g} of their range"
         raise HypercolumnsError(
             f"{path} was not written: the exported program does not agree with the model "
-            f"({agreement.labels:.2%} equal labels{logits}); use the model itself"
+            f"({agreement.labels:.2%} equal labels{logits}); use the model without exporting it"
         )
     return agreement
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress a warning of torch.export that does not concern the model."""
+    """Suppress the warning "No complete tensor found in the group" inside a `with` block.
+
+    torch.export gives this warning when it saves tensors that are parts of a larger block of memory. According to the
+    warning, problems can only arise for weights that are not on the CPU; all weights of a program are on the CPU.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)
         yield

@@ -1,6 +1,7 @@
-"""A segmenter that torch.export can trace once for images of any size: no branch depends on a size.
+"""A segmenter that torch.export can trace once for images of all sizes: no branch of its code depends on a size.
 
-Shapes: see `Segmenter`. Sizes are symbols during the export, and a size of 1 is treated as any other.
+The letters in shapes are those of `Segmenter`. During the export, sizes are symbols, and a size of 1 is treated like
+other sizes.
 """
 
 import copy
@@ -23,8 +24,9 @@ from hypercolumns.models.taps import RegularGrid, Tap
 
 OutputKind = Literal["labels", "logits"]
 
-# Maps with a stride below this, in pixels, are interpolated first and then projected, one row of pixels at a time. If a
-# whole map was projected first, the result would have about as many cells as the image has pixels.
+# Maps whose strides along y and x are below this number of pixels are first interpolated and then projected, one row of
+# pixels at a time. If such a map was projected first, the whole result would have about as many cells as the image has
+# pixels.
 HIGH_RES_STRIDE = 2.0
 
 
@@ -35,10 +37,10 @@ class ExportableSegmenter(nn.Module):
 
     Args:
         segmenter: the model.
-        output: "labels" or "logits".
+        output: what `forward` returns, "labels" or "logits".
 
     Raises:
-        HypercolumnsError: if the segmenter needs the cell centres of a tap that is not regular, see
+        HypercolumnsError: if the centres of a tap's cells have to be measured for each image size, see
             `HypercolumnExtractor.check_regular`.
     """
 
@@ -47,7 +49,7 @@ class ExportableSegmenter(nn.Module):
         segmenter.extractor.check_regular()
         self.output = output
         extractor = copy.deepcopy(segmenter.extractor).cpu()
-        self._extractor = (extractor,)  # a tuple is not registered by nn.Module; the backbone is registered below
+        self._extractor = (extractor,)  # nn.Module registers no module in a tuple; the next line registers the backbone
         self.backbone = extractor.backbone
         self.classifier = copy.deepcopy(segmenter.classifier).cpu()
         self.layers = self.backbone.taps[: len(self.backbone.tap_modules)]
@@ -101,25 +103,29 @@ class ExportableSegmenter(nn.Module):
         return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.output == "labels" else logits
 
     def _taps(self, deepest: Tensor) -> list[Tap]:
-        """Return the backbone's taps, with context taps that need no further run of the network.
+        """Return taps like those of the backbone, but with context taps that do not run the network again.
 
-        The context taps in `backbone.taps` run the network to count the cells of the deepest map. The returned ones
-        read the numbers from `deepest`, which is that map.
+        The context taps in `backbone.taps` run the network to find out how many cells the deepest map has. The returned
+        context taps read these numbers from the shape of `deepest`, which is the deepest map of the images.
         """
         counts = (lambda _: deepest.shape[2]), (lambda _: deepest.shape[3])
         return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
 
 
 def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
-    """Group the taps whose cells have equal centres in images of every size. The lowest resolution comes first.
+    """Group the backbone's taps: the cells of all taps of a group have equal centres, in images of every size.
+
+    A tap that has no `RegularGrid` along an axis is a group by itself; such groups come first. The other groups follow
+    in order of resolution, lowest first.
 
     Returns:
-        For each group, the indices of its taps, and the value of `TapGroup.nested`: whether the columns of its cells
-        are centred on columns of the next group in images of every size. Always False unless the alignment is exact.
+        For each group, the indices of its taps, and the value of `TapGroup.nested`. This value is True if, in images of
+        every size, each column of the group's cells is centred on a column of the next group's cells. It is False for
+        the last group, and for all groups if the alignment is not exact.
     """
     backbone = extractor.backbone
-    # If an image grows by one `shift_period`, each of its maps grows by a fixed number of cells. The sizes within one
-    # period therefore represent all sizes.
+    # If an image grows by one `shift_period`, each of its maps grows by a fixed number of cells. It is therefore enough
+    # to examine the sizes within one period.
     sizes = range(backbone.min_side, backbone.min_side + max(backbone.shift_period))
     counts = [*zip(*(backbone.map_sizes(size, size) for size in sizes), strict=True)]
     grids = [
@@ -147,19 +153,22 @@ def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
 
 
 def _regular(tap: Tap) -> tuple[RegularGrid, RegularGrid] | None:
-    """Return a tap's grids along y and x, without receptive-field extents; None if an axis is not a `RegularGrid`."""
+    """Return a tap's grids of cell centres along y and along x; None if one of them is not a `RegularGrid`.
+
+    The grids are copies without the receptive-field extents, so that taps with equal centres have equal grids.
+    """
     y, x = (RegularGrid(axis.stride, axis.offset) if isinstance(axis, RegularGrid) else None for axis in tap.axes)
     return None if y is None or x is None else (y, x)
 
 
 def _among(low: RegularGrid, low_cells: Sequence[int], high: RegularGrid, high_cells: Sequence[int]) -> bool:
-    """Whether each cell of `low` is centred on a cell of `high`, for images of every size.
+    """Whether each column of a map's cells is centred on a column of a second map's cells, in images of every size.
 
     Args:
-        low: the grid of the lower resolution.
-        low_cells: the number of cells of `low` in images of several sizes.
-        high: the grid of the higher resolution.
-        high_cells: the number of cells of `high` in images of the same sizes.
+        low: the positions of the first map's columns. This map has the lower resolution.
+        low_cells: the number of columns of the first map, for each of several image sizes.
+        high: the positions of the second map's columns.
+        high_cells: the number of columns of the second map, for the same image sizes.
     """
     offset, stride = (low.offset - high.offset) / high.stride, low.stride / high.stride  # in cells of `high`
     if offset < 0 or offset % 1 or stride % 1:

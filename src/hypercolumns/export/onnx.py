@@ -1,8 +1,8 @@
 """Export a segmenter to an ONNX file, which runs without this package.
 
-The file takes images (B, 3, H, W), uint8 or float in [0, 1], for any B, H and W, and outputs labels (B, H, W) uint8 or
-logits (B, classes, H, W) float32 for every pixel of the images. The names and colours of the classes are in the file,
-too, as JSON texts. See docs/export.md.
+The file takes images (B, 3, H, W), uint8 or float in [0, 1], with any B, H and W. For every pixel of the images, it
+outputs labels, (B, H, W) uint8, or logits, (B, classes, H, W) float32. It also holds the names and colours of the
+classes, as JSON texts. See docs/export.md.
 """
 
 import importlib
@@ -30,13 +30,13 @@ OPSET = 20
 def export_onnx(
     segmenter: Segmenter, path: str | Path, input: InputKind = "uint8", output: OutputKind = "labels"
 ) -> Agreement:
-    """Write an ONNX file, and check it against the segmenter.
+    """Write a segmenter to an ONNX file, and check on images of noise that the file predicts the same.
 
-    The file's input is called `images`, its output `labels` or `logits`. The metadata entries `classes` and `palette`
-    are JSON texts.
+    The file's input is called `images`, its output `labels` or `logits`. Its metadata entries `classes` and `palette`
+    are JSON texts: the names and the colours of the classes.
 
     Args:
-        segmenter: the model.
+        segmenter: the model to export.
         path: the file to write; an existing file is replaced.
         input: the type of images that the file takes, "uint8" or "float" in [0, 1].
         output: what the file outputs, "labels" or "logits".
@@ -46,8 +46,9 @@ def export_onnx(
 
     Raises:
         ArgumentError: if `input` or `output` is unknown.
-        HypercolumnsError: if the optional packages are missing, if the network can't be exported, if the file can't be
-            written, or if the file does not agree with the segmenter. An existing file is kept in all these cases.
+        HypercolumnsError: if a package of the extra `onnx` is missing, if the network can't be exported, if the file
+            can't be written, or if the file does not agree with the segmenter, see `check_agreement`. In all these
+            cases, an existing file is kept.
     """
     onnxruntime = _packages()
     program = make_program(segmenter, input, output)
@@ -55,7 +56,7 @@ def export_onnx(
     try:
         with torch.no_grad(), quiet():
             exported = torch.onnx.export(program, **names, opset_version=OPSET, dynamo=True, verbose=False)
-    except Exception as error:  # torch raises many types, for example if ONNX lacks an operation
+    except Exception as error:  # torch raises many types of error, for example if ONNX lacks an operation
         reason = " ".join(str(error).split())[:200]
         raise HypercolumnsError(
             f"{segmenter.backbone.network} can't be written as ONNX ({reason}); try torch.export instead (export=torch)"
@@ -78,7 +79,7 @@ def export_onnx(
 
 
 def _packages() -> Any:
-    """Import and return onnxruntime, after checking that all packages that the export needs are installed."""
+    """Check that the packages onnx, onnxscript and onnxruntime are installed; return the module onnxruntime."""
     try:
         for name in ("onnx", "onnxscript"):
             importlib.import_module(name)
@@ -91,7 +92,10 @@ def _packages() -> Any:
 
 
 def _tidy(model: Any, output: OutputKind) -> None:
-    """Name the symbolic sizes, and remove unused nodes, about which onnxruntime would warn when it loads the file."""
+    """Name the variable sizes of an ONNX model `batch`, `height` and `width`, and remove its unused nodes.
+
+    onnxruntime would warn about unused nodes when it loads the file.
+    """
     ir, passes = importlib.import_module("onnx_ir"), importlib.import_module("onnx_ir.passes.common")
     classes = [] if output == "labels" else [model.graph.outputs[0].shape[1]]
     model.graph.inputs[0].shape = ir.Shape(["batch", 3, "height", "width"])

@@ -1,8 +1,8 @@
 """Export a segmenter to a file of torch.export, which runs without this package.
 
-The file takes images (B, 3, H, W), uint8 or float in [0, 1], for any B, H and W, and outputs labels (B, H, W) uint8 or
-logits (B, classes, H, W) float32 for every pixel of the images. The names and colours of the classes are in the file,
-too, as JSON texts. See docs/export.md.
+The file takes images (B, 3, H, W), uint8 or float in [0, 1], with any B, H and W. For every pixel of the images, it
+outputs labels, (B, H, W) uint8, or logits, (B, classes, H, W) float32. It also holds the names and colours of the
+classes, as JSON texts. See docs/export.md.
 """
 
 from pathlib import Path
@@ -25,12 +25,13 @@ from hypercolumns.models.segmenter import Segmenter
 def export_torch(
     segmenter: Segmenter, path: str | Path, input: InputKind = "uint8", output: OutputKind = "labels"
 ) -> Agreement:
-    """Write a `.pt2` file, and check it against the segmenter.
+    """Write a segmenter to a file of torch.export, and check on images of noise that the file predicts the same.
 
-    `torch.export.load(path).module()` loads the file. The extra files `classes` and `palette` are JSON texts.
+    `torch.export.load(path).module()` loads the file. Its extra files `classes` and `palette` are JSON texts: the names
+    and the colours of the classes.
 
     Args:
-        segmenter: the model.
+        segmenter: the model to export.
         path: the file to write; an existing file is replaced.
         input: the type of images that the file takes, "uint8" or "float" in [0, 1].
         output: what the file outputs, "labels" or "logits".
@@ -41,11 +42,11 @@ def export_torch(
     Raises:
         ArgumentError: if `input` or `output` is unknown.
         HypercolumnsError: if the network can't be exported, if the file can't be written, or if the file does not agree
-            with the segmenter. An existing file is kept in all these cases.
+            with the segmenter, see `check_agreement`. In all these cases, an existing file is kept.
     """
     program = make_program(segmenter, input, output)
     with atomic_write(Path(path)) as temporary, quiet():
-        with temporary.open("wb") as file:  # torch warns about a path that does not end in .pt2
+        with temporary.open("wb") as file:  # torch would warn about the temporary path, which does not end in .pt2
             torch.export.save(program, file, extra_files=metadata(segmenter))
         with temporary.open("rb") as file:
             module = torch.export.load(file).module()

@@ -11,10 +11,10 @@ from hypercolumns.errors import is_out_of_memory, summarize_error
 
 
 def find_corruption(path: Path) -> str | None:
-    """Check a file in torch's zip format by its checksums, which torch ignores.
+    """Compare the contents of a file in torch's zip format with the file's checksums, which torch ignores.
 
     Returns:
-        A description of the damage; None if the file is undamaged.
+        A clause that says what is damaged; None if the file is undamaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -28,10 +28,10 @@ def find_corruption(path: Path) -> str | None:
 
 
 def load_plain(path: Path) -> Any:
-    """Load to the CPU the tensors and plain values of a file that `torch.save` wrote, without executing code.
+    """Load the tensors and plain values of a file that `torch.save` wrote, to the CPU, without executing code.
 
     Raises:
-        ValueError: if the file can't be read, is damaged, or holds other objects.
+        ValueError: if the file can't be read, is damaged, or holds objects that are neither tensors nor plain values.
     """
     try:
         # a file in torch's legacy format is not a zip file, and has no checksums

@@ -18,13 +18,14 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Write a file atomically.
+    """Write a file atomically: the file appears at `path` only when it is complete.
 
-    The `with` block writes a temporary file, which is flushed to disk and then renamed to `path`. Neither a kill nor a
-    power cut can therefore leave half a file at `path`. When the `with` statement ends, the renaming is flushed, too.
+    The `with` block writes a temporary file. When the block ends, this file is flushed to disk and then renamed to
+    `path`. On POSIX systems, the folder is then flushed, too. Neither a kill nor a power cut can leave half a file at
+    `path`.
 
     Yields:
-        The path of the temporary file, in the folder of `path`. The file is deleted if an error is raised.
+        The path of the temporary file, in the folder of `path`. If an error is raised, this file is deleted.
 
     Raises:
         HypercolumnsError: if the file can't be written, for example because the disk is full.
@@ -40,7 +41,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if os.name == "posix":  # other systems can't open a folder
             _flush(path.parent)
     except (OSError, SafetensorError, RuntimeError) as error:
-        cause = error.__context__ if isinstance(error, RuntimeError) else error  # torch.save hides the first error
+        # torch.save replaces an OSError by a RuntimeError
+        cause = error.__context__ if isinstance(error, RuntimeError) else error
         if not isinstance(cause, OSError | SafetensorError):
             raise
         raise HypercolumnsError(
@@ -48,12 +50,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
             f"the folder writable, and run the same command again"
         ) from error
     finally:
-        with suppress(OSError):  # an error raised above says more
+        with suppress(OSError):  # an error of the `with` block must not be replaced by this one
             temporary.unlink(missing_ok=True)
 
 
 def remove_temporaries(*paths: Path) -> None:
-    """Remove the temporary files that killed writers of `paths` left. Call it only while no process writes `paths`."""
+    """Remove the temporary files of `atomic_write` that a process left behind when it was killed.
+
+    Only temporary files for one of `paths` are removed. Call this function only while no process writes one of `paths`.
+    """
     names: dict[Path, set[str]] = {}
     for path in paths:
         names.setdefault(path.parent, set()).add(_short(path.name))
@@ -64,7 +69,7 @@ def remove_temporaries(*paths: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with its contents."""
+    """Remove a file, or a folder with its contents. Do nothing if `path` does not exist."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -72,17 +77,17 @@ def remove(path: Path) -> None:
 
 
 def release_lock(lock: BaseFileLock) -> None:
-    """Release a lock and remove its file. A process that waits for the lock notices this, and makes a new file."""
-    with suppress(PermissionError):  # Windows can't remove an open file; keeping it does no harm
+    """Release a lock and remove the lock file. A process that waits for the lock then makes a new lock file."""
+    with suppress(PermissionError):  # Windows can't remove an open file; a lock file that stays does no harm
         Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
 
 
 def expand_path(name: str, path: str | Path) -> Path:
-    """Expand `~` or `~user` in a path.
+    """Replace `~` or `~user` at the beginning of a path by the user's home folder.
 
     Raises:
-        ArgumentError: about the argument `name`, if the path contains a null byte or the user does not exist.
+        ArgumentError: about the argument called `name`, if the path contains a null byte or the user does not exist.
     """
     if "\0" in str(path):
         raise ArgumentError(f"{name}={path} contains a null byte, which no file name can contain; remove this byte")
@@ -96,16 +101,16 @@ def expand_path(name: str, path: str | Path) -> Path:
 
 
 def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Walk a folder and its subfolders, in the order of the names in each folder.
+    """Find all files in a folder and its subfolders, sorted by name within each folder.
 
-    Links to folders are followed, except a link to a folder that contains the link.
+    Links to folders are followed, except a link to one of the folders that contain the link.
 
     Args:
         folder: the folder.
-        above: for the recursion, the resolved paths of the folders that contain `folder`.
+        above: for the recursive calls only: the resolved paths of the folders that contain `folder`.
 
     Yields:
-        The paths of all files, and of links that lead nowhere.
+        The path of each file, and of each link whose target does not exist. All paths begin with `folder`.
 
     Raises:
         HypercolumnsError: if a folder can't be read.
@@ -125,22 +130,22 @@ def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Pa
 
 
 def read_lines(path: Path, name: str) -> list[str]:
-    """Read the lines of a text file, stripped and without blank lines.
+    """Return the lines of a text file, without blank lines and without white space around a line.
 
     Raises:
-        ArgumentError: about the argument `name`, if the file can't be read as UTF-8.
+        ArgumentError: about the argument called `name`, if the file can't be read as UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
         raise ArgumentError(f"{name}: {path} can't be read as text ({error}){remedy}") from error
-    # splitlines would also split at other line breaks, which file names can contain
+    # `splitlines` also splits at characters other than \n, and a file name can contain these
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file atomically."""
+    """Write a value to a JSON file, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -154,9 +159,11 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise HypercolumnsError(f"{path} can't be read ({error}); remove it and run the command again") from error
+        raise HypercolumnsError(
+            f"{path} can't be read ({error}); remove this file and run the command again"
+        ) from error
     if not isinstance(value, dict):
-        raise HypercolumnsError(f"{path} does not contain a JSON object; remove it and run the command again")
+        raise HypercolumnsError(f"{path} does not contain a JSON object; remove this file and run the command again")
     return value
 
 
@@ -167,12 +174,15 @@ def file_hash(path: Path) -> str:
 
 
 def short_hash(value: object) -> str:
-    """Return ten hexadecimal digits of the SHA-256 of a JSON value; the order of its keys does not matter."""
+    """Return the first ten hexadecimal digits of the SHA-256 of a JSON value. The order of keys has no effect."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _short(name: str) -> str:
-    """Return a file name, or the hash of a name so long that a suffix could exceed the limit of 255 bytes."""
+    """Return a file name or, if the name has 200 bytes or more, the SHA-256 of the name in hexadecimal.
+
+    `atomic_write` lengthens the name, and a name can have at most 255 bytes.
+    """
     return name if len(os.fsencode(name)) < 200 else hashlib.sha256(os.fsencode(name)).hexdigest()
 
 

@@ -21,24 +21,28 @@ from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, colour_table
 
 PixelShape = tuple[int, ...]  # (height, width), or () for a file that can't be used
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes with at most 8 bits per channel
-# Pillow's names of the PNG pixel layouts that are accepted for masks. Grey with fewer than 8 bits is excluded: programs
-# disagree whether the value 1 of 15 means label 1 or grey level 17 of 255.
+# Pillow's names of the PNG pixel layouts that are accepted for masks. Grey with fewer than 8 bits is excluded: in a
+# 4-bit file, some programs take the value 1 for label 1, others for the grey level 1 / 15, which is label 17 of 255.
 MASK_MODES = ("P", "P;1", "P;2", "P;4", "L", "I;16B", "RGB")
 CLIPPED_MODES = ("LA;16B",)  # a PNG layout with 16 bits, which Pillow reads as mode LA with 8 bits
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # a file's contents decide, not its name; no other decoder runs
-MASK_FORMATS = ("PNG",)  # other formats can change labels
-BAD_PATH_ERRORS = (  # caused by an invalid path, or by contents that make a decoder seek to an invalid offset
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # image formats; a file's contents decide, not its name
+MASK_FORMATS = ("PNG",)  # files in other formats can hold changed labels, for example after lossy compression
+# These error numbers mean that the file must be mended, not the disk: the path is invalid, or the contents make a
+# decoder seek to an invalid offset.
+BAD_PATH_ERRORS = (
     errno.ENAMETOOLONG,
     errno.ELOOP,
     errno.EINVAL,
 )
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
-MAX_PIXELS_VARIABLE = "HYPERCOLUMNS_MAX_PIXELS"  # an environment variable, because child processes inherit it
+MAX_PIXELS_VARIABLE = "HYPERCOLUMNS_MAX_PIXELS"  # an environment variable, so that child processes inherit the limit
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def set_max_pixels(max_pixels: int) -> None:
-    """Limit the number of pixels of each image that this process, or a process that it starts from now on, reads.
+    """Set the maximum number of pixels of an image or mask file. Larger files are refused.
+
+    The limit holds for this process, and for all processes that it starts from now on.
 
     Raises:
         ArgumentError: unless `max_pixels` is an integer of at least 1.
@@ -57,10 +61,12 @@ def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
 
     Args:
         path: the file.
-        size: the (height, width) of the image's mask, for `as_rgb`; None without a mask.
+        size: the (height, width) of the image's mask, which decides whether the EXIF rotation is applied (see
+            `as_rgb`). None: there is no mask, and the rotation is applied.
 
     Raises:
-        HypercolumnsError: if the file is missing, can't be decoded completely or has too many pixels.
+        HypercolumnsError: if the file is missing, can't be decoded completely, has more than `max_pixels` pixels, or
+            has an unsupported pixel format.
     """
     with _opened(path, FORMATS) as image:
         return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
@@ -69,20 +75,21 @@ def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
 def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> Image.Image:
     """Convert an image to RGB: apply the EXIF rotation and blend transparent pixels over white.
 
-    Some annotation tools ignore EXIF. The rotation is therefore not applied if the mask has the image's size before the
-    rotation, but not its size after the rotation. RGB images with 16 bits per channel keep the higher 8 bits.
+    Some annotation tools ignore EXIF. The rotation is therefore not applied if the mask has the size of the image
+    before the rotation, and this is not the size after the rotation. The rotation is not applied either if the EXIF
+    data is damaged. RGB images with 16 bits per channel keep the higher 8 bits.
 
     Args:
-        image: the image. An image from a file must not be decoded yet.
+        image: the image. An image from a file must not be decoded yet, because decoding hides its pixel format.
         name: the image's name, for messages.
-        size: the (height, width) of the image's mask; None without a mask.
+        size: the (height, width) of the image's mask. None: there is no mask.
 
     Returns:
         The image in mode RGB.
 
     Raises:
-        HypercolumnsError: if the pixel format is not supported, such as grey with more than 8 bits, whose value range
-            is unknown.
+        HypercolumnsError: if the pixel format is not supported. An example is grey with more than 8 bits: the range of
+            the values is unknown.
     """
     _check_kind(image, name)
     image.load()
@@ -108,18 +115,18 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
 
     Args:
         path: the file.
-        palette: the colours of the classes, for RGB files.
+        palette: the colour of each class, by class index, for RGB files.
         classes: the number of classes.
 
     Returns:
         (H, W) uint8 class indices, 255 for void.
 
     Raises:
-        HypercolumnsError: if the file is not such a PNG or can't be decoded, a colour is not in the palette, or a label
-            is neither a class nor void.
+        HypercolumnsError: if the file is not a PNG of one of these kinds or can't be decoded, if a colour is neither in
+            `palette` nor void's colour, or if a label is neither a class nor void.
     """
     with _opened(path, MASK_FORMATS) as image:
-        image.verify()  # checks the checksums, which Pillow ignores when it decodes
+        image.verify()  # compares the file with its checksums, which Pillow ignores when it decodes
     with _opened(path, MASK_FORMATS) as image:
         _check_mask_kind(image, path)
         image.load()
@@ -136,19 +143,19 @@ def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
 
 
 def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) -> tuple[Tensor, Tensor]:
-    """Read an image and its mask.
+    """Read an image and its mask from their files.
 
     Args:
         image: the image file.
         mask: the mask file.
-        palette: the colours of the classes, for RGB masks.
+        palette: the colour of each class, by class index, for RGB masks.
         classes: the number of classes.
 
     Returns:
         The image (3, H, W) uint8 and the class indices (H, W) uint8.
 
     Raises:
-        HypercolumnsError: if a file can't be used, or if the image and the mask have different sizes.
+        HypercolumnsError: if one of the two files can't be used, or if the image and the mask have different sizes.
     """
     labels = read_mask(mask, palette, classes)
     pixels = read_image(image, labels.shape)
@@ -176,7 +183,7 @@ def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: Pixe
 
 
 def mask_size(path: Path) -> PixelShape:
-    """Read the (height, width) of a mask from the file's header alone.
+    """Read the (height, width) of a mask from the header of its file, without decoding the mask.
 
     Raises:
         HypercolumnsError: if the header shows that the file can't be used as a mask.
@@ -187,15 +194,15 @@ def mask_size(path: Path) -> PixelShape:
 
 
 def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
-    """Read the (height, width) of an image from the file's header alone.
+    """Read the (height, width) of an image from the header of its file, without decoding the image.
 
     Args:
         path: the file.
-        size: the (height, width) of the image's mask; None without a mask.
+        size: the (height, width) of the image's mask. None: there is no mask.
 
     Returns:
-        The size after the EXIF rotation if this is the mask's size, and the size before the rotation is not; else the
-        size before the rotation.
+        The size of the image before the EXIF rotation. Only if the mask has the size after the rotation, but not the
+        size before the rotation, the size after the rotation is returned.
 
     Raises:
         HypercolumnsError: if the header shows that the file can't be used as an image.
@@ -209,12 +216,12 @@ def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
 
 
 def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour]) -> None:
-    """Write class indices as a palette PNG, atomically.
+    """Write class indices as a PNG file with a palette, atomically.
 
     Args:
         path: the file.
         labels: (H, W) uint8 class indices, 255 for void.
-        palette: the colours of the classes.
+        palette: the colour of each class, by class index.
     """
     image = Image.fromarray(labels)
     image.putpalette([value for colour in colour_table(palette) for value in colour])
@@ -222,19 +229,19 @@ def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour])
 
 
 def write_image(path: Path, image: Image.Image, quality: int = 75) -> None:
-    """Write an image file atomically, in the format that the suffix of its name stands for.
+    """Write an image file, atomically. The suffix of `path` decides the format.
 
     Args:
         path: the file.
         image: the image.
-        quality: the quality of a JPEG file, up to 95; a PNG file is the same at any quality.
+        quality: the quality of a JPEG file, from 1 to 95. It has no effect on a PNG file.
     """
     with atomic_write(path) as temporary:
         image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()], quality=quality)
 
 
 def encode_png(picture: NDArray[np.uint8]) -> bytes:
-    """Encode a picture (H, W, 3) uint8 as the contents of a PNG file, with light and therefore fast compression."""
+    """Encode a picture (H, W, 3) uint8 RGB as the contents of a PNG file, with a fast but weak compression."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG", compress_level=1)
     return file.getvalue()
@@ -248,18 +255,18 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
         The image; its pixels are not decoded yet.
 
     Raises:
-        HypercolumnsError: if the file is missing, has none of the formats or too many pixels, or if decoding it inside
-            the `with` block fails.
+        HypercolumnsError: if the file is missing, is in none of `formats`, or has too many pixels, or if the `with`
+            block fails to decode the file.
         UnreadableError: if the operating system can't read the file.
     """
     max_pixels = Image.MAX_IMAGE_PIXELS
     too_large = (
-        f"than max_pixels={max_pixels}: it could fill the memory; scale the image down, or set max_pixels higher if "
-        f"the size is correct"
+        f"than max_pixels={max_pixels}: the decoded image could fill the memory; scale the image down, or set "
+        f"max_pixels higher if the size is correct"
     )
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block forever
-            raise HypercolumnsError(f"{path} is not a file; replace it by an image or leave it out")
+            raise HypercolumnsError(f"{path} is not a file; replace it by an image or leave it out of the data")
         with Image.open(path, formats=formats) as image:
             # Pillow itself raises only above twice the limit
             if max_pixels is not None and image.width * image.height > max_pixels:
@@ -269,10 +276,10 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
         raise
     except (FileNotFoundError, NotADirectoryError):
         leads = f" is a link to {os.readlink(path)}, which" if path.is_symlink() else ""
-        raise HypercolumnsError(f"{path}{leads} does not exist; add the file or leave it out") from None
+        raise HypercolumnsError(f"{path}{leads} does not exist; add the file or leave it out of the data") from None
     except UnidentifiedImageError:
         fault = "not an image in a supported format ({})".format(", ".join(formats)) if path.stat().st_size else "empty"
-        raise HypercolumnsError(f"{path} is {fault}; replace it or leave it out") from None
+        raise HypercolumnsError(f"{path} is {fault}; replace it or leave it out of the data") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         claimed = re.search(r"\d+", str(error))  # the first number in Pillow's message is the number of pixels
         raise HypercolumnsError(
@@ -284,11 +291,18 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
                 f"{path} can't be read ({error.strerror}), but may be a valid file: make it readable, or repair the "
                 f"disk or the machine, and run the command again"
             ) from error
-        raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or leave it out") from error
+        raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or leave it out of the data") from error
 
 
 def _check_kind(image: Image.Image, name: object) -> None:
-    """Raise HypercolumnsError if an image has an unsupported pixel format; an image file must not be decoded yet."""
+    """Check that the pixel format of an image is supported.
+
+    An image from a file must not be decoded yet: Pillow forgets the pixel layout of the file when it decodes the image.
+    `name` is the image's name, for the message.
+
+    Raises:
+        HypercolumnsError: if the pixel format is not supported.
+    """
     kind = _kind(image)
     if image.mode not in MODES or kind in CLIPPED_MODES:
         unread = kind if kind in CLIPPED_MODES else image.mode
@@ -302,25 +316,32 @@ def _check_mask_kind(image: Image.Image, path: Path) -> None:
     if kind not in MASK_MODES:
         raise HypercolumnsError(
             f"{path}: a mask must be a PNG with class indices (palette, or grey with 8 or 16 bits) or with the "
-            f"colours of the classes (8-bit RGB), but the pixel format of this file is {kind}; convert it"
+            f"colours of the classes (8-bit RGB), but the pixel format of this file is {kind}; convert the file"
         )
 
 
 def _kind(image: Image.Image) -> str:
-    """Return Pillow's name of the pixel layout in an undecoded PNG file; for another image, some other description."""
+    """Return a text that describes the pixel format of an image.
+
+    For a PNG file that is not decoded yet, the text is Pillow's name of the pixel layout in the file, such as `P;4`.
+    For a file of another format, the text holds the arguments of the decoder. For other images, it is the mode.
+    """
     return str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else image.mode
 
 
 def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> NDArray[np.uint8]:
-    """Map colours (H, W, 3) uint8 to class indices (H, W) uint8.
+    """Convert the colours of an RGB mask to class indices.
 
     Args:
-        rgb: the colours.
-        palette: the colours of the classes.
+        rgb: (H, W, 3) uint8, the colours of the mask.
+        palette: the colour of each class, by class index.
         path: the mask file, for the message.
 
+    Returns:
+        (H, W) uint8 class indices, 255 for void.
+
     Raises:
-        HypercolumnsError: if a colour is not in the palette.
+        HypercolumnsError: if a colour is neither in `palette` nor void's colour.
     """
     codes = rgb.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     table = {_code(colour): index for index, colour in reversed(list(enumerate(palette)))}
@@ -332,8 +353,8 @@ def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> N
         red, green, blue = rgb[row, column].tolist()
         raise HypercolumnsError(
             f"{path}: {len(unknown)} of its colours are not in the palette, such as ({red}, {green}, {blue}) at row "
-            f"{row}, column {column}; an RGB mask must hold the classes' colours exactly: correct it or save class "
-            f"indices instead"
+            f"{row}, column {column}; an RGB mask must hold the classes' colours exactly: correct these colours, or "
+            f"save the mask with class indices instead of colours"
         )
     return np.array([table[code] for code in used.tolist()], np.uint8)[inverse].reshape(rgb.shape[:2])
 

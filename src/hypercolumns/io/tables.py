@@ -9,12 +9,12 @@ from hypercolumns.io.files import atomic_write
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table as CSV, atomically.
+    """Write a table as a CSV file, atomically.
 
     Args:
         path: the file.
         header: the names of the columns.
-        rows: the cells of each row; None is written as an empty cell.
+        rows: the cells of each row, in the order of the columns; None is written as an empty cell.
     """
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -13,13 +13,14 @@ from hypercolumns.io.files import atomic_write
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file atomically.
 
-    safetensors (0.8.0) first writes to a random file name in the folder of its target, and a kill leaves that file
-    behind. The target therefore lies in a temporary folder, which `remove_temporaries` removes.
+    safetensors (0.8.0) first writes a file with a random name, next to the file that it was asked to write. A kill
+    leaves the first file behind. safetensors therefore writes into a temporary folder here. If a kill leaves this
+    folder behind, `remove_temporaries` removes it.
 
     Args:
         path: the file.
         tensors: the tensors by name.
-        metadata: the metadata in the file's header.
+        metadata: texts by name, which are written to the header of the file.
 
     Raises:
         HypercolumnsError: if the file can't be written.

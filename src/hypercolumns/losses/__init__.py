@@ -1,4 +1,7 @@
-"""Losses of logits (N, classes) against labels (N,). Pixels with the ignore index 255 (void) do not count."""
+"""Losses, which compare logits (N, classes) with labels (N,).
+
+Pixels whose label is the ignore index 255 (void) do not count.
+"""
 
 from hypercolumns.losses.base import ClassWeights, Loss, balanced_weights
 from hypercolumns.losses.cross_entropy import CrossEntropy, cross_entropy

@@ -1,4 +1,4 @@
-"""The base class of the losses, and class weights."""
+"""The base class of the losses, and the computation of class weights."""
 
 from abc import ABC, abstractmethod
 from typing import Literal
@@ -6,38 +6,43 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-# (classes,) float, or "batch" for weights inverse to the classes' counts in each batch, or None for no weights
+# A tensor (classes,) float holds the weight of each class. "batch" stands for weights that are inversely proportional
+# to the classes' pixel counts in each batch. None stands for no weights.
 ClassWeights = Tensor | Literal["batch"] | None
-MIN_COUNT = 1e-12  # smallest divisor of a mean, so that the mean over no pixels is 0
+MIN_COUNT = 1e-12  # minimum divisor of a mean, which makes the mean over no pixels 0
 
 
 class Loss(nn.Module, ABC):
-    """A loss of the logits of a batch of pixels against the pixels' labels."""
+    """The base class of losses, which compare the logits of a batch of pixels with the pixels' labels."""
 
     @property
     @abstractmethod
     def supports_ddp(self) -> bool:
-        """Whether the loss works with data-parallel training.
+        """Whether the loss works with data-parallel training (DDP), which divides each batch among ranks.
 
-        It works if the mean of the ranks' gradients is the gradient of the loss over all ranks' pixels.
+        The loss works if the mean of the ranks' gradients is the gradient of the loss over the whole batch.
         """
         ...
 
     @abstractmethod
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """Set the class weights if the loss supports class weights; returns whether it does."""
+        """Set the class weights, if the loss supports class weights.
+
+        Returns:
+            Whether the loss supports class weights.
+        """
         ...
 
     @abstractmethod
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Compute the loss.
+        """Compute the loss of a batch of pixels.
 
         Args:
             logits: (N, classes) float.
             labels: (N,) int64 class indices, 255 for void.
 
         Returns:
-            The loss, a scalar; 0 if all labels are void.
+            The loss over the pixels that are not void, a scalar; 0 if all pixels are void.
         """
         ...
 
@@ -45,15 +50,15 @@ class Loss(nn.Module, ABC):
 def balanced_weights(counts: Tensor, power: float = 1.0) -> Tensor:
     """Compute class weights that are inversely proportional to a power of the classes' pixel counts.
 
-    The weights are scaled so that the mean weight of a pixel is 1. With `power` = 1, all classes that have pixels get
-    the same total weight. With `power` = 0, all pixels get the same weight.
+    The weights are scaled so that the mean weight of a pixel is 1. With `power` = 1, the pixels of each class together
+    have the same weight as those of any other class that has pixels. With `power` = 0, all pixels have the same weight.
 
     Args:
         counts: (classes,) integers, the number of pixels of each class.
-        power: the exponent of the counts.
+        power: the exponent p; the weight of a class is proportional to 1 / count^p.
 
     Returns:
-        (classes,) float32; 0 for classes without pixels.
+        (classes,) float32, the weights; 0 for classes without pixels.
     """
     weights = torch.where(counts > 0, counts.clamp(min=1).float() ** -power, 0)
     return weights * (counts.sum() / (weights * counts).sum().clamp(min=MIN_COUNT))

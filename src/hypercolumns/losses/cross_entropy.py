@@ -16,13 +16,13 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights, l
     Args:
         logits: (N, classes) float.
         labels: (N,) int64 class indices, 255 for void.
-        class_weights: (classes,) float; "batch" for weights inverse to the classes' counts among `labels`; None for no
-            weights.
-        label_smoothing: the share of a label that is distributed over all classes, in [0, 1] (Szegedy et al.,
-            arXiv:1512.00567).
+        class_weights: (classes,) float, the weight of each class; "batch" for weights that are inversely proportional
+            to the number of pixels of each class in `labels`; None for no weights.
+        label_smoothing: the part of each label's probability of 1 that is distributed evenly over all classes, in
+            [0, 1] (Szegedy et al., arXiv:1512.00567).
 
     Returns:
-        The weighted mean, a scalar; 0 if all labels are void.
+        The weighted mean, a scalar; 0 if all pixels are void.
     """
     losses, total = _sums(logits, labels, class_weights, label_smoothing)
     return losses / total.clamp(min=MIN_COUNT)
@@ -35,9 +35,10 @@ def _sums(
     label_smoothing: float,
     add: Callable[[Tensor], Tensor] = lambda counts: counts,
 ) -> tuple[Tensor, Tensor]:
-    """Sum the weighted losses of the labelled pixels, and the weights of these pixels; returns both sums.
+    """Return the sum of the weighted cross-entropies of the labelled pixels, and the sum of these pixels' weights.
 
-    `add` replaces this rank's class counts by their sum over the ranks. The default keeps this rank's counts.
+    If the weights depend on the pixel counts of the classes in the batch, they are computed from `add(counts)`. In
+    data-parallel training, `add` sums this rank's counts over all ranks. The default leaves the counts unchanged.
     """
     valid = labels != IGNORE_INDEX
     if isinstance(class_weights, str):
@@ -49,19 +50,20 @@ def _sums(
 
 
 def _sum_over_ranks(tensor: Tensor) -> Tensor:
-    """Sum a tensor over all ranks, in place."""
+    """Sum a tensor over all ranks in place, and return the tensor."""
     distributed.all_reduce(tensor)
     return tensor
 
 
 class CrossEntropy(Loss):
-    """Mean cross-entropy of the pixels that are not void, with optional class weights, see `cross_entropy`.
+    """The mean cross-entropy of the pixels that are not void, with optional class weights, see `cross_entropy`.
 
-    In data-parallel training the value is the mean over the pixels of all ranks. The mean of the ranks' gradients is
-    the gradient of this value.
+    In data-parallel training, the value of the loss is the mean over the pixels of all ranks. The mean of the ranks'
+    gradients is the gradient of this value.
 
     Args:
-        label_smoothing: the share of a label that is distributed over all classes, in [0, 1].
+        label_smoothing: the part of each label's probability of 1 that is distributed evenly over all classes, in
+            [0, 1].
     """
 
     supports_ddp = True
@@ -73,19 +75,20 @@ class CrossEntropy(Loss):
         self.set_class_weights(None)
 
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """See `Loss`."""
+        """Set the class weights, and return True; see `Loss.set_class_weights`."""
         self.by_batch = isinstance(class_weights, str)
         self.weights: Tensor | None
         self.register_buffer("weights", None if isinstance(class_weights, str) else class_weights, persistent=False)
         return True
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """See `Loss`."""
+        """Compute the weighted mean cross-entropy of the pixels that are not void; see `Loss.forward`."""
         weights: ClassWeights = "batch" if self.by_batch else self.weights
         if not distributed.is_initialized():
             return cross_entropy(logits, labels, weights, self.label_smoothing)
         losses, label_weight = _sums(logits, labels, weights, self.label_smoothing, _sum_over_ranks)
         all_losses, total = _sum_over_ranks(torch.stack([losses.detach().double(), label_weight.double()]))
         loss: Tensor = losses * (distributed.get_world_size() / total.clamp(min=MIN_COUNT)).float()
-        value: Tensor = (all_losses / total.clamp(min=MIN_COUNT)).float()  # the loss over all ranks, for the log
+        # The result has the gradient of `loss`, but the value over the pixels of all ranks, which is logged.
+        value: Tensor = (all_losses / total.clamp(min=MIN_COUNT)).float()
         return loss + (value - loss.detach())

@@ -12,19 +12,20 @@ from hypercolumns.losses.cross_entropy import CrossEntropy
 
 
 class OHEMCrossEntropy(Loss):
-    """Mean cross-entropy of the hardest pixels of a batch (Shrivastava et al., CVPR 2016, arXiv:1604.03540).
+    """The mean cross-entropy of the hardest pixels of a batch (Shrivastava et al., CVPR 2016, arXiv:1604.03540).
 
-    A fraction `keep_ratio` of the labelled pixels is kept: those with the highest cross-entropy. If more pixels have a
-    probability of the true class below `threshold`, all of these are kept instead. This happens early in training, when
-    nearly all pixels are hard. Class weights change the weights in the mean, but not which pixels are kept.
+    The labelled pixels with the highest cross-entropy are kept. Their number is the larger of two numbers: a fraction
+    `keep_ratio` of the labelled pixels, and the number of labelled pixels whose true class has a probability below
+    `threshold`. The second number is larger early in training, when nearly all pixels are hard. Class weights apply in
+    the mean over the kept pixels, but do not change which pixels are kept.
 
     Args:
-        keep_ratio: the smallest fraction of the labelled pixels to keep, in (0, 1]; 1 keeps all labelled pixels.
-        threshold: a labelled pixel whose true class has a probability below this is always kept. In [0, 1]; 0 turns
-            this rule off.
+        keep_ratio: the minimum fraction of the labelled pixels that is kept, in (0, 1]; 1 keeps all labelled pixels.
+        threshold: a labelled pixel is always kept if its true class has a probability below this value. In [0, 1]; 0
+            turns this rule off.
 
     Raises:
-        ArgumentError: if an argument is outside its range.
+        ArgumentError: if `keep_ratio` or `threshold` is outside its range.
     """
 
     supports_ddp = False  # a rank does not know which pixels are hardest in the whole batch
@@ -39,11 +40,14 @@ class OHEMCrossEntropy(Loss):
         self.loss = CrossEntropy()
 
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """See `Loss`. With "batch", the weights are inverse to the classes' counts among the kept pixels."""
+        """Set the class weights, and return True; see `Loss.set_class_weights`.
+
+        With "batch", the weights are inversely proportional to the classes' pixel counts among the kept pixels.
+        """
         return self.loss.set_class_weights(class_weights)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """See `Loss`."""
+        """Compute the mean cross-entropy of the hardest labelled pixels; see `Loss.forward`."""
         labelled = labels != IGNORE_INDEX
         logits, labels = logits[labelled], labels[labelled]
         losses = F.cross_entropy(logits.detach().float(), labels, reduction="none")

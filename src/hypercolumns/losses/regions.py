@@ -1,8 +1,9 @@
-"""Region losses, which measure the overlap of prediction and ground truth of each class over a batch.
+"""Region losses, which measure the overlap of the predicted and the true region of each class over a batch.
 
-Both losses come from segmentation_models_pytorch, an optional extra. It offers both for points as well as for images,
-and can exclude void pixels. kornia's Lovasz loss and MONAI's Dice loss can ignore a label only if the label is a class.
-All classes count equally in both losses, so class weights are not supported.
+Both losses come from the library segmentation_models_pytorch, which the extra `losses` installs. The library
+computes both losses for lists of pixels as well as for images, and can leave out void pixels. kornia's Lovasz loss and
+MONAI's Dice loss can leave out a label only if the label is a class. All classes count equally in both losses, so class
+weights are not supported.
 """
 
 from collections.abc import Callable
@@ -16,31 +17,31 @@ from hypercolumns.losses.base import ClassWeights, Loss
 
 
 class _Region(Loss):
-    supports_ddp = False  # the overlap over a batch is not the mean of the overlaps over its parts
+    supports_ddp = False  # the overlap over a batch is not the mean of the overlaps over the ranks' parts of it
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Wrap a loss of logits (B, classes, H, W) against labels (B, H, W) without void."""
+        """Wrap a loss function of logits (B, classes, H, W) and labels (B, H, W) that contain no void."""
         super().__init__()
         self.loss = loss
 
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """See `Loss`."""
+        """Return False, because the loss does not support class weights; see `Loss.set_class_weights`."""
         return False
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """See `Loss`."""
+        """Compute the loss over the pixels that are not void; see `Loss.forward`."""
         labelled = labels != IGNORE_INDEX
         if not labelled.any():
             return logits.sum() * 0
-        # The library expects images, so the pixels are passed as one image that is one pixel high.
+        # The library expects images, so all pixels together are passed as a single image that is one pixel high.
         return self.loss(logits[labelled].float().T[None, :, None], labels[labelled][None, None])
 
 
 class Dice(_Region):
-    """Dice loss: 1 - Dice coefficient, averaged over classes (Milletari et al., arXiv:1606.04797).
+    """The Dice loss: 1 - Dice coefficient, averaged over all classes (Milletari et al., arXiv:1606.04797).
 
-    The Dice coefficient compares a class's probabilities with its labels. A class without labelled pixels in the batch
-    contributes 0 to the average.
+    The Dice coefficient of a class measures the overlap of the predicted probabilities of the class with the pixels
+    that are labelled with the class. A class without labelled pixels in the batch contributes 0 to the average.
 
     Raises:
         HypercolumnsError: if segmentation_models_pytorch is not installed.
@@ -51,9 +52,10 @@ class Dice(_Region):
 
 
 class Lovasz(_Region):
-    """Lovasz-Softmax loss, the convex surrogate of 1 - IoU (Berman et al., arXiv:1705.08790), averaged over classes.
+    """The Lovasz-Softmax loss, a convex surrogate of 1 - IoU, averaged over classes (Berman et al., arXiv:1705.08790).
 
-    The loss is computed over the whole batch rather than per image, because the mIoU is computed over all images too.
+    The loss is computed over the whole batch rather than image by image, because the mIoU is computed over all images
+    together, too.
 
     Raises:
         HypercolumnsError: if segmentation_models_pytorch is not installed.
@@ -68,7 +70,7 @@ def _library() -> Any:
         from segmentation_models_pytorch import losses
     except ImportError as error:
         raise HypercolumnsError(
-            "the losses Dice and Lovasz need segmentation-models-pytorch, which is not installed: run "
-            "uv sync --extra losses, or pip install '.[losses]'; or choose CrossEntropy"
+            "the losses Dice and Lovasz need segmentation-models-pytorch, which is not installed; run "
+            "uv sync --extra losses or pip install '.[losses]', or choose the loss CrossEntropy instead"
         ) from error
     return losses

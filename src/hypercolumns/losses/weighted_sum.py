@@ -9,14 +9,16 @@ from hypercolumns.losses.base import ClassWeights, Loss
 
 
 class WeightedSum(Loss):
-    """The weighted sum of several losses. Class weights apply to the losses that support them.
+    """The weighted sum of several losses. Class weights apply to the losses that support class weights.
 
     Args:
         losses: the losses by name.
-        weights: the factor of each loss, by the same names. Each is at least 0, and at least one is above 0.
+        weights: the factor of each loss, by the names in `losses`. Each factor is at least 0, and at least one factor
+            is above 0.
 
     Raises:
-        ArgumentError: if a weight is missing, superfluous, negative or not a number, or all weights are 0.
+        ArgumentError: if the names in `weights` are not exactly those in `losses`, if a factor is negative or not a
+            number, or if all factors are 0.
     """
 
     def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
@@ -31,15 +33,15 @@ class WeightedSum(Loss):
 
     @property
     def supports_ddp(self) -> bool:
-        """See `Loss`."""
+        """Whether all of the losses work with data-parallel training."""
         return all(loss.supports_ddp for loss in self._parts())
 
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """See `Loss`."""
+        """Set the class weights of the losses that support them, and return whether any does."""
         return any([loss.set_class_weights(class_weights) for loss in self._parts()])
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """See `Loss`."""
+        """Compute the sum of all losses, each times its factor; see `Loss.forward`."""
         total = logits.new_zeros(())
         for loss, factor in zip(self._parts(), self.factors.values(), strict=True):
             total = total + factor * loss(logits, labels)

@@ -1,9 +1,11 @@
 """Cut large images into windows, and compute the feature maps of one window at a time.
 
-A window's maps equal the corresponding parts of the whole image's maps. To that end, the backbone processes a crop: the
-window with margins. The crop contains the receptive fields of all cells that the window's pixels are interpolated from.
-It starts at a multiple of the network's shift period, so that the cells of the crop's maps coincide with cells of the
-whole image's maps.
+A window's maps equal the corresponding parts of the whole image's maps. To achieve this, the backbone processes a crop
+of the image: the window with margins. The crop contains the receptive fields of all cells that the window's pixels are
+interpolated from. The crop starts at a multiple of the network's shift period, so that the cells of its maps coincide
+with cells of the whole image's maps.
+
+A tap that is not a global tap is called local here.
 """
 
 import math
@@ -21,16 +23,16 @@ from hypercolumns.models.backbones import Backbone, as_float
 from hypercolumns.models.slices import even_slices
 from hypercolumns.models.taps import RegularGrid
 
-_Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # an item of `WindowedImages._local_parts`
+_Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # what `WindowedImages._local_parts` yields
 
 
 class ImageWindow(NamedTuple):
     """A rectangle of an image, and the maps that the hypercolumns of its pixels are interpolated from.
 
     Attributes:
-        rows: the rectangle's rows of pixels.
-        columns: the rectangle's columns of pixels.
-        maps: one for each tap. The centres of their cells are in pixels of the whole image.
+        rows: the rectangle's rows of pixels in the image before resizing.
+        columns: the rectangle's columns of pixels in the image before resizing.
+        maps: one map for each tap. The centres of its cells are in pixels of the whole image before resizing.
     """
 
     rows: slice
@@ -39,14 +41,15 @@ class ImageWindow(NamedTuple):
 
 
 def window_margins(backbone: Backbone) -> tuple[int, int] | None:
-    """Compute how many pixels the margins add to a window at most.
+    """Compute the maximum width of the two margins of a window together, along y and along x.
 
     Returns:
-        The pixels of both margins together, along y and along x; None if images can't be cut into windows, because a
-        local map depends on the whole image or its cells have no regular grid.
+        (along y, along x), in pixels of the image that the backbone processes. None if images can't be cut into
+        windows, because the map of a local tap may depend on the whole image, because the cells of a local tap are not
+        equally spaced, or because a BatchNorm layer is in training mode.
     """
     if any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules()):
-        return None  # BatchNorm in training takes its statistics from the whole image
+        return None  # in training mode, BatchNorm takes its statistics from the whole image
     margins = []
     for axis, period in enumerate(backbone.shift_period):
         taps = _regular(backbone, axis)
@@ -57,19 +60,20 @@ def window_margins(backbone: Backbone) -> tuple[int, int] | None:
 
 
 def window_sides(area: ImageSize, margins: tuple[int, int], limit: int) -> tuple[int, int]:
-    """Choose the size of the windows.
+    """Choose the maximum height and width of the windows.
 
-    With its margins, a window is a square of about `limit` pixels. If the image's shorter side is no longer than the
-    side of that square, the window is a strip that spans the shorter side. Along an axis that is cut, a window without
-    margins is at least as long as both margins together, even if the window with margins then exceeds `limit`.
+    A window with its margins is a square of about `limit` pixels. If the image's shorter side is no longer than the
+    side of this square, the window is a strip that spans the shorter side. Along an axis on which the image is cut, a
+    window without margins is at least as long as its two margins together. A window with its margins may exceed `limit`
+    for this reason.
 
     Args:
-        area: (height, width) of the images as the backbone sees them.
-        margins: see `window_margins`.
-        limit: how many pixels a window with its margins should have at most.
+        area: (height, width) of the images as the backbone sees them, in pixels.
+        margins: (along y, along x), the result of `window_margins`.
+        limit: the desired maximum number of pixels of a window with its margins.
 
     Returns:
-        The maximum height and width of a window without its margins, in pixels.
+        The maximum (height, width) of a window without its margins, in pixels.
     """
     short = min(area)
     sides = (math.isqrt(limit),) * 2 if short * short > limit else (short, limit // short)
@@ -85,13 +89,13 @@ class WindowedImages:
     """Images that are too large for a backbone to process at once.
 
     Attributes:
-        backbone: one for which `window_margins` is not None.
+        backbone: a backbone for which `window_margins` is not None.
         seen: (B, 3, h, w), the images as the backbone sees them, after resizing and padding.
-        size: (height, width) of the images before resizing and padding.
-        scales: the factors by which the images' height and width were resized.
-        sides: the maximum height and width of a window without its margins, in pixels of `seen`.
-        located: one map without values for each tap, with the centres of all cells of the whole image. The centres are
-            in pixels before resizing.
+        size: (height, width) of the images before resizing and padding, in pixels.
+        scales: (along y, along x), the factors by which the images were resized.
+        sides: the maximum (height, width) of a window without its margins, in pixels of `seen`.
+        located: for each tap, the whole image's map with the centres of its cells, but without values. The centres are
+            in pixels of the image before resizing.
     """
 
     backbone: Backbone
@@ -102,7 +106,14 @@ class WindowedImages:
     located: Sequence[FeatureMap]
 
     def windows(self, boxes: Tensor) -> Iterator[ImageWindow]:
-        """Compute and yield one window at a time; `boxes` are crop boxes (B, 4) in pixels of `seen`."""
+        """Compute the maps of one window after the other, and yield each window with its maps.
+
+        Args:
+            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `seen`.
+
+        Yields:
+            Windows that together cover each pixel exactly once. Each has the maps of all taps.
+        """
         local_count = len(self._local())
         global_maps = list(self.located[local_count:])
         if global_maps:
@@ -121,11 +132,11 @@ class WindowedImages:
             del window  # frees the memory before the next window is computed
 
     def _local(self) -> Sequence[FeatureMap]:
-        """Return the items of `located` that belong to local taps. They come before the items of global taps."""
+        """Return the items of `located` that belong to local taps; the items of global taps come after them."""
         return self.located[: len([tap for tap in self.backbone.taps if not tap.is_global])]
 
     def _deepest(self) -> Tensor:
-        """Compute the deepest map (see `Backbone.deepest`) of the whole images, window by window."""
+        """Compute the values (B, C, h, w) of the deepest map of the whole images, window by window."""
         where = self.backbone.deepest(self._local())
         whole: Tensor | None = None
         for _, _, maps in self._local_parts():
@@ -138,11 +149,11 @@ class WindowedImages:
         return whole
 
     def _local_parts(self) -> Iterator[_Part]:
-        """Yield the local maps of each window.
+        """Yield the maps of the local taps for one window after the other.
 
         Yields:
-            The window's rows and columns of pixels, and a pair for each local tap: the window's map, and the rows and
-            columns of cells that this map takes up in the whole image's map.
+            The window's rows and its columns of pixels in the images before resizing, and a list with a pair for each
+            local tap: the window's map, and the (rows, columns) of the whole image's map that the window's map covers.
         """
         local, height, width = self._local(), *self.size
         for rows in even_slices(height, max(math.floor(self.sides[0] / self.scales[0]), 1)):
@@ -168,22 +179,23 @@ class WindowedImages:
                 del parts  # frees the memory before the next window is computed
 
     def _span(self, axis: int, window: slice, centres: Sequence[Tensor], size: int) -> "_Span":
-        """Find the pixels that the backbone has to process for a window, along one axis.
+        """Find the crop that the backbone has to process for a window, along one axis.
 
         Args:
             axis: 0 for y, 1 for x.
-            window: the window's pixels along the axis, before resizing.
-            centres: the centres (cells,) of the whole image's map for each local tap, in pixels before resizing.
-            size: how many pixels the image has along the axis, before resizing.
+            window: the window's pixels along the axis, in the image before resizing.
+            centres: for each local tap, the centres (cells,) of the cells of the whole image's map along the axis, in
+                pixels of the image before resizing.
+            size: the number of pixels of the image along the axis, before resizing.
 
         Returns:
-            The crop, and the cells that the window uses.
+            The crop, and the cells that the hypercolumns of the window's pixels are interpolated from.
         """
         length, min_side = self.seen.shape[axis - 2], self.backbone.min_side
         taps = _regular(self.backbone, axis)
         assert taps is not None, "images are cut only if `window_margins` is not None"
-        # Points may lie half a pixel beyond the centres of a window's outermost pixels. At the border of the image,
-        # infinite ends include the cells that are centred outside of the image.
+        # Points of a window may lie up to half a pixel beyond the centres of its outermost pixels. At the border of the
+        # image, an infinite end includes all cells that are centred outside of the image.
         ends = torch.tensor(
             [window.start - 0.5 if window.start else -torch.inf, window.stop - 0.5 if window.stop < size else torch.inf]
         )
@@ -209,12 +221,12 @@ class WindowedImages:
 
 
 class _Span(NamedTuple):
-    """The crop for a window along one axis, and the cells that the window uses.
+    """One axis of the crop that the backbone processes for a window, and the cells that the window uses.
 
     Attributes:
-        pixels: the crop, a slice of `WindowedImages.seen`.
-        cells: for each local tap, the cells that the window uses: as a slice of the crop's map, and as a slice of the
-            whole image's map.
+        pixels: the crop, in pixels of `WindowedImages.seen`.
+        cells: for each local tap, the cells that the window's hypercolumns are interpolated from, given twice: as a
+            slice of the crop's map, and as a slice of the whole image's map.
     """
 
     pixels: slice
@@ -222,7 +234,11 @@ class _Span(NamedTuple):
 
 
 def _regular(backbone: Backbone, axis: int) -> list[tuple[RegularGrid, tuple[float, float]]] | None:
-    """Return the grid and `rf_extent` of each local tap along an axis; None if a tap has no regular grid or extent."""
+    """Return the grid and the receptive-field extent (before, after) of each local tap, along one axis.
+
+    The result is None if the cells of a local tap are not equally spaced, or if a receptive field may span the whole
+    image.
+    """
     grids = []
     for tap in backbone.taps:
         if tap.is_global:

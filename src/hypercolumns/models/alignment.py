@@ -1,12 +1,12 @@
 """Hypercolumns of pixels and points, interpolated bilinearly between the centres of the maps' cells.
 
-The hypercolumn at a pixel is the concatenation, over the taps, of each tap's map interpolated bilinearly at that pixel
-(Hariharan et al., CVPR 2015, arXiv:1411.5752). No other module defines the alignment of maps and pixels.
+To compute the hypercolumn at a pixel, the map of each tap is interpolated bilinearly at the pixel, and the results are
+concatenated (Hariharan et al., CVPR 2015, arXiv:1411.5752). This module alone defines how maps and pixels are aligned.
 
 Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, N points.
 Coordinates: points are (y, x) in pixels of the image, (0, 0) being the centre of the top left pixel. Points may lie
-between pixels or outside of the image. Beyond the outermost centres of a map, the values of the outermost cells
-continue.
+between pixels or outside of the image. Beyond the centre of a map's outermost cell, the value of this cell continues
+unchanged.
 """
 
 from collections.abc import Sequence
@@ -47,15 +47,16 @@ def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment
     """Return the centres of a map's cells along one axis, in pixels of the image.
 
     Args:
-        geometry: the positions of the cells; used only if `alignment` is `exact`.
-        cells: how many cells the map has along the axis.
-        size: how many pixels the image has along the axis.
+        geometry: the centres of the cells' receptive fields; used only if `alignment` is `exact`.
+        cells: the number of cells of the map along the axis.
+        size: the number of pixels of the image along the axis.
         alignment: one of
 
-            - exact: the cells are centred at the centres of their receptive fields;
-            - half_pixel: the map is stretched over the image, edges on edges (`align_corners=False`);
-            - corners: the map is stretched over the image, so that the first and the last cell are centred on the
-              first and the last pixel (`align_corners=True`).
+            - exact: each cell is centred at the centre of its receptive field;
+            - half_pixel: the map is stretched over the image, so that the map's outer edges are the image's edges
+              (`align_corners=False`);
+            - corners: the map is stretched over the image, so that its first cell is centred on the first pixel and its
+              last cell on the last pixel (`align_corners=True`).
 
     Returns:
         (cells,) float64, rising.
@@ -72,9 +73,10 @@ def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment
 
 
 def ratio(length: int | torch.SymInt, other: int | torch.SymInt) -> Tensor:
-    """Divide two lengths as float64 tensors, because an export keeps plain numbers only as float32.
+    """Return `length / other` as a float64 scalar tensor.
 
-    The lengths may be symbolic.
+    The division is done on tensors, because an exported program keeps plain numbers as float32 only. In an export, the
+    two lengths may be symbolic.
     """
     return torch.full((), length, dtype=torch.float64) / torch.full((), other, dtype=torch.float64)
 
@@ -85,11 +87,12 @@ def locate_maps(taps: Sequence[Tap], maps: Sequence[Tensor], size: ImageSize, al
     Args:
         taps: the taps that the maps belong to.
         maps: (B, C_l, h_l, w_l), one for each tap.
-        size: (height, width) of the images.
-        alignment: see `cell_centres`.
+        size: (height, width) of the images, in pixels.
+        alignment: the rule for the centres of the cells, see `cell_centres`. It does not apply to global taps, see
+            `tap_centres`.
 
     Returns:
-        The maps with their centres.
+        The maps with the centres of their cells, in the order of `maps`.
     """
     return [
         FeatureMap(values, *tap_centres(tap, (values.shape[2], values.shape[3]), size, alignment))
@@ -98,16 +101,16 @@ def locate_maps(taps: Sequence[Tap], maps: Sequence[Tensor], size: ImageSize, al
 
 
 def tap_centres(tap: Tap, cells: ImageSize, size: ImageSize, alignment: Alignment) -> tuple[Tensor, Tensor]:
-    """Return the centres of a tap's cells along y and x, in pixels of the image.
+    """Return the centres of a tap's cells along y and along x, in pixels of the image.
 
     Args:
-        tap: the tap. The cells of a global tap are centred as with `exact`, whatever `alignment` is.
-        cells: (h, w) of its map.
-        size: (height, width) of the image.
-        alignment: see `cell_centres`.
+        tap: the tap. For a global tap, `exact` is used instead of `alignment`.
+        cells: (h, w), the number of cells of the tap's map along y and along x.
+        size: (height, width) of the image, in pixels.
+        alignment: the rule for the centres of the cells, see `cell_centres`.
 
     Returns:
-        (h,) and (w,) float64, rising.
+        Two tensors, rising: the centres along y, (h,) float64, and the centres along x, (w,) float64.
     """
     rows, columns = (
         cell_centres(geometry, count, length, "exact" if tap.is_global else alignment)
@@ -117,18 +120,19 @@ def tap_centres(tap: Tap, cells: ImageSize, size: ImageSize, alignment: Alignmen
 
 
 def bilinear_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the two cells around each pixel along one axis, and the weight of the second cell.
+    """Find the two cells whose centres enclose each pixel along one axis, and the weight of the second cell.
 
-    The weights of both cells sum to 1 and change linearly between the two centres. Beyond the outermost centres, the
-    outermost cell has the weight 1.
+    The weights of the two cells sum to 1 and change linearly between the two centres. For a pixel beyond the centre of
+    the outermost cell, the outermost cell has the weight 1. If there is only one cell, it is both the first and the
+    second.
 
     Args:
-        pixels: coordinates along the axis, of any shape (in an export: of one dimension).
-        centres: (cells,) float64, rising.
+        pixels: the pixels' coordinates along the axis, in pixels of the image; of any shape, but in an export (N,).
+        centres: (cells,) float64, rising: the centres of the cells along the axis, in pixels of the image.
 
     Returns:
-        The indices (int64) of the first and of the second cell, and the weight of the second cell (float64), each of
-        the shape of `pixels`.
+        Three tensors of the shape of `pixels`: the index of the first cell (int64), the index of the second cell
+        (int64), and the weight of the second cell (float64, in [0, 1]).
     """
     if torch.compiler.is_exporting():
         return _exportable_neighbours(pixels, centres)
@@ -141,9 +145,10 @@ def bilinear_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor
 
 
 def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Do the same as `bilinear_neighbours` for pixels (N,), in a graph that serves any number of centres.
+    """Compute the result of `bilinear_neighbours` for pixels (N,), in an exported graph.
 
-    There may be only one centre, and the last centres may be equal (see `context.mean_matrix`).
+    The graph is valid for any number of centres, because it has no branch that depends on this number. `centres` may be
+    a single centre, or end in several equal centres (see `context.mean_matrix`).
     """
     inside = pixels.double().clamp(centres[0], centres[-1])
     low = (centres <= inside[:, None]).sum(1) - 1
@@ -153,13 +158,13 @@ def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Ten
 
 
 def cells_used(pixels: Tensor, centres: Tensor) -> slice:
-    """Return the slice of cells that the pixels are interpolated from, along one axis."""
+    """Return the slice of cells that values at the given pixels are interpolated from, along one axis."""
     low, high, _ = bilinear_neighbours(pixels, centres)
     return slice(int(low.min()), int(high.max()) + 1)
 
 
 def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
-    """Return linear interpolation along one axis as a matrix (pixels, centres), float64; each row sums to 1."""
+    """Return the matrix (pixels, cells), float64, that interpolates linearly along one axis; each row sums to 1."""
     low, high, weight = bilinear_neighbours(pixels, centres)
     matrix = torch.zeros(len(pixels), len(centres), dtype=torch.float64)
     matrix.scatter_add_(1, low[:, None], (1 - weight)[:, None])
@@ -167,12 +172,12 @@ def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
 
 
 def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
-    """Compute the hypercolumns of a grid of pixels as one tensor, which holds all of them in memory.
+    """Compute the hypercolumns of all pixels of a grid. The result takes D values of memory for each pixel.
 
     Args:
-        maps: one for each tap.
-        rows: (H,), the y of the grid's rows, in pixels.
-        columns: (W,), the x of the grid's columns, in pixels.
+        maps: one map for each tap.
+        rows: (H,), the y of the grid's rows, in pixels of the image.
+        columns: (W,), the x of the grid's columns, in pixels of the image.
 
     Returns:
         (B, D, H, W), of the maps' dtype.
@@ -186,11 +191,11 @@ def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def at(maps: Sequence[FeatureMap], points: Tensor) -> Tensor:
-    """Compute the hypercolumns (B, N, D) at points (B, N, 2).
+    """Compute the hypercolumns (B, N, D) at points (B, N, 2), which are (y, x) in pixels of the image.
 
-    The cost of the interpolation grows with N x D, not with the size of the image.
+    The cost of the interpolation is proportional to N x D and independent of the image's size.
     """
-    points = points.cpu()  # some accelerators lack float64
+    points = points.cpu()  # some accelerators have no float64
     return torch.cat([_at(tap_map, points) for tap_map in maps], dim=-1)
 
 

@@ -29,7 +29,7 @@ from hypercolumns.models.taps import RegularGrid, Tap
 __all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow"]
 
 MAX_WINDOW_PIXELS = 1_000_000
-EXTRACTION_SETTINGS = ("alignment", "resize")  # arguments of the extractor that change the hypercolumns' values
+EXTRACTION_SETTINGS = ("alignment", "resize")  # the arguments that the values of the hypercolumns depend on
 
 
 class HypercolumnExtractor(nn.Module):
@@ -37,7 +37,8 @@ class HypercolumnExtractor(nn.Module):
 
     Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; D is `backbone.channels`; points are (B, N, 2) as (y, x)
     in pixels, (0, 0) being the centre of the top left pixel. If the images are crops of larger images, the crop boxes
-    `boxes` (B, 4) say where the larger images lie, see `hypercolumns.coordinates`; None: the images are not crops.
+    `boxes` (B, 4) give the (top, left, height, width) of the larger images in pixels of the crops, see
+    `hypercolumns.coordinates`. None: the images are not crops.
 
     >>> import torch
     >>> from hypercolumns import Backbone, HypercolumnExtractor
@@ -50,14 +51,15 @@ class HypercolumnExtractor(nn.Module):
 
     Args:
         backbone: computes the feature maps.
-        alignment: the rule for the centres of a map's cells, see `alignment.cell_centres`.
-        resize: (height, width) to which every image is resized for the backbone; None: no resizing. Hypercolumns
-            are computed for the pixels before resizing.
-        max_window_pixels: images with more pixels after resizing are processed window by window, with the same result;
-            see `windows` for the exceptions.
+        alignment: the rule for the centres of a map's cells: `exact`, `half_pixel` or `corners`, see
+            `alignment.cell_centres`.
+        resize: (height, width) in pixels, to which every image is resized for the backbone; None: no resizing.
+            Hypercolumns are still computed at the pixels of the images before resizing.
+        max_window_pixels: an image with more pixels than this after resizing is processed window by window, with the
+            same result as if it were processed at once. Some networks do not allow this, see `windows`.
 
     Raises:
-        ArgumentError: for an unknown alignment.
+        ArgumentError: if `alignment` is not known.
     """
 
     def __init__(
@@ -75,9 +77,9 @@ class HypercolumnExtractor(nn.Module):
         self.max_window_pixels = max_window_pixels
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """Compute the hypercolumns of all pixels: (B, D, H, W).
+        """Compute the hypercolumns of all pixels of the images: (B, D, H, W).
 
-        The result holds all hypercolumns in memory; use this method for small images only.
+        The result takes D values of memory for each pixel, so use this method for small images only.
         """
         result: Tensor | None = None
         for rows, columns, maps in self.windows(images, boxes):
@@ -97,7 +99,7 @@ class HypercolumnExtractor(nn.Module):
         Args:
             images: (B, 3, H, W).
             points: (B, N, 2) as (y, x) in pixels.
-            boxes: (B, 4), crop boxes; None: the images are not crops.
+            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
 
         Returns:
             (B, N, D) float, on the backbone's device.
@@ -110,7 +112,7 @@ class HypercolumnExtractor(nn.Module):
                 f"points must have the shape ({len(images)}, N, 2) for {len(images)} images, not {(*points.shape,)}"
             )
         points = points.cpu().double()
-        # A point outside of the image belongs to the window at the nearest border.
+        # A point outside of the image is computed with the window of the nearest pixel.
         inside = torch.minimum(points.round().clamp(min=0), torch.tensor(images.shape[-2:]) - 1)
         result: Tensor | None = None
         for rows, columns, maps in self.windows(images, boxes):
@@ -135,19 +137,24 @@ class HypercolumnExtractor(nn.Module):
     ) -> Iterator[ImageWindow]:
         """Cut the images into windows, and yield each window with its feature maps.
 
-        Images that have at most `max_window_pixels` after resizing form one window. Larger images are cut into windows
-        of about `max_window_pixels`, margins included. If a global tap is computed from the deepest map (`pyramid`),
-        the backbone processes each window twice: first for the deepest map of the whole image, then for the window's
-        own maps. If the network can't process images in windows, because its maps depend on the whole image, a larger
-        image forms one window too, with a warning.
+        Images with at most `max_window_pixels` pixels after resizing are one window. Larger images are cut into
+        windows, each of about `max_window_pixels` pixels with its margins. If a global tap is computed from the deepest
+        map (`pyramid`), the backbone processes each window twice: first for the deepest map of the whole image, then
+        for the maps of the window.
+
+        A network can't process images in windows if a map that is not global may depend on the whole image, if the
+        cells of such a map are not equally spaced, or if a BatchNorm layer is in training mode. Larger images are then
+        one window too, and a warning is issued.
 
         Args:
             images: (B, 3, H, W).
-            boxes: (B, 4), crop boxes in pixels of `images`; None: the images are not crops.
-            resize: (height, width), used instead of the extractor's `resize`; None: the extractor's.
+            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `images`; None: the images are not
+                crops.
+            resize: (height, width) in pixels, used instead of the extractor's `resize`; None: the extractor's is used.
 
         Yields:
-            Windows that together cover each pixel exactly once. The centres of their maps are in pixels of `images`.
+            Windows that together cover each pixel exactly once. The centres of the maps' cells are in pixels of
+            `images`.
         """
         backbone, resize = self.backbone, resize or self.resize
         size = (images.shape[-2], images.shape[-1])
@@ -169,8 +176,8 @@ class HypercolumnExtractor(nn.Module):
                 return
             warnings.warn(
                 f"network={backbone.network} can't process an image of {area[1]}x{area[0]} pixels in windows, because "
-                f"its maps depend on the whole image or on much of it, so memory grows with the image's size; if "
-                f"memory runs out, set resize or choose another network",
+                f"its maps depend on the whole image or on much of it; memory use grows with the image's "
+                f"size: if memory runs out, set resize, or choose another network",
                 stacklevel=2,
             )
         maps = self.locate(backbone(as_float(seen), boxes), area, scales)
@@ -183,16 +190,16 @@ class HypercolumnExtractor(nn.Module):
         scales: Sequence[float | Tensor],
         taps: Sequence[Tap] | None = None,
     ) -> list[FeatureMap]:
-        """Combine the backbone's maps with the centres of their cells.
+        """Combine feature maps of the backbone with the centres of their cells.
 
         Args:
             maps: (B, C_l, h_l, w_l), one for each tap.
-            area: (height, width) of the images as the backbone saw them.
-            scales: the factors by which the images' height and width were resized for the backbone.
-            taps: the taps of `maps`; None: all taps of the backbone.
+            area: (height, width) in pixels of the images as the backbone saw them, after resizing and padding.
+            scales: (along y, along x), the factors by which the images were resized for the backbone.
+            taps: the taps that the maps belong to, in the order of `maps`; None: all taps of the backbone.
 
         Returns:
-            The maps with their centres in pixels of the images before resizing.
+            The maps with the centres of their cells, in pixels of the images before resizing.
         """
         located = locate_maps(self.backbone.taps if taps is None else taps, maps, area, self.alignment)
         return [_in_image(tap_map, scales) for tap_map in located]
@@ -203,10 +210,12 @@ class HypercolumnExtractor(nn.Module):
         return self.alignment == "exact"
 
     def check_regular(self) -> None:
-        """Check that an exported program can compute the centres of all cells for images of any size.
+        """Check that an exported program can compute the hypercolumns of images of any size.
 
         Raises:
-            HypercolumnsError: if a tap's centres have to be measured for each image size; the message names the tap.
+            HypercolumnsError: if the model needs the centres of a tap's cells, but no formula gives them for all image
+                sizes. The message names the tap. A model with another `alignment` than `exact` and without context taps
+                does not need the centres.
         """
         for tap in self.backbone.taps[: len(self.backbone.tap_modules)]:
             regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)
@@ -217,12 +226,15 @@ class HypercolumnExtractor(nn.Module):
                 )
 
     def settings(self) -> dict[str, object]:
-        """Return the values of `EXTRACTION_SETTINGS` by name, JSON-compatible."""
+        """Return the values of `alignment` and `resize` by name, in a form that JSON can represent."""
         return {"alignment": self.alignment, "resize": None if self.resize is None else list(self.resize)}
 
 
 def _in_image(tap_map: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:
-    """Convert the map's centres from pixels of the resized image to pixels before resizing."""
+    """Convert the centres of a map's cells from pixels of the resized image to pixels of the image before resizing.
+
+    `scales` are the factors (along y, along x) by which the image was resized.
+    """
     rows, columns = (
         (centres + 0.5) / scale - 0.5
         for centres, scale in zip((tap_map.row_centres, tap_map.column_centres), scales, strict=True)

@@ -1,4 +1,4 @@
-"""Files that hold a complete model: a JSON header, which describes the architecture, and the tensors."""
+"""Files that hold a complete model: its tensors, and a JSON header that describes its architecture."""
 
 import hashlib
 import json
@@ -21,16 +21,16 @@ from hypercolumns.models.backbones.networks import libraries
 from hypercolumns.models.classifiers import KINDS, Classifier
 from hypercolumns.models.extractor import EXTRACTION_SETTINGS, HypercolumnExtractor
 
-HEADER = "hypercolumns"  # the key of the header, in the metadata of safetensors files and in checkpoints
-DIGEST = "sha256"  # the header's key for the hash of a safetensors file; checkpoints have their own checksums
+HEADER = "hypercolumns"  # the key of the header in the metadata of a safetensors file, and in a checkpoint
+DIGEST = "sha256"  # the key of the model's hash in the header; not used in checkpoints, which have checksums
 FORMAT = 1
-MAX_HEADER_LENGTH = 1_000_000  # characters; real headers have some thousands
-TRAINED = "segmenter."  # prefix of the segmenter's tensors in the state dict of the LightningModule that trains it
-MODEL_FILE = "model.safetensors"  # in a run's folder
+MAX_HEADER_LENGTH = 1_000_000  # characters; the header of a real model has some thousands
+TRAINED = "segmenter."  # prefix of the segmenter's tensors in the state dict of `SegmentationTask`
+MODEL_FILE = "model.safetensors"  # file name in a run's folder
 EXPECTED = f"pass the {MODEL_FILE} of a finished run, the run's folder, or one of the run's checkpoints"
 
 HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", "classes", "palette", "versions"}
-MAX_RESIZE = 1 << 16  # maximum side in pixels of `resize` in a model file
+MAX_RESIZE = 1 << 16  # maximum height and width in pixels of `resize` in a model file
 
 Header = Mapping[str, Any]
 M = TypeVar("M", bound=nn.Module)
@@ -49,11 +49,11 @@ def make_header(
         backbone: the model's backbone.
         extractor_settings: the result of `HypercolumnExtractor.settings`.
         classifier: the model's classifier.
-        classes: the names of the classes.
-        palette: the colours of the classes.
+        classes: the names of the classes, in the order of the classifier's outputs.
+        palette: the colours of the classes, in the same order.
 
     Returns:
-        The header.
+        The header, with the keys `HEADER_KEYS`.
     """
     return {
         "format": FORMAT,
@@ -67,22 +67,22 @@ def make_header(
 
 
 def write_model(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Write a model as one self-contained safetensors file, which appears at `path` only when it is complete.
+    """Write a model as one self-contained safetensors file. The file appears at `path` only when it is complete.
 
     Args:
-        path: of the file.
-        header: see `make_header`.
-        tensors: the state dict, on the CPU.
+        path: the path of the file.
+        header: the result of `make_header`.
+        tensors: the state dict of the model, on the CPU.
     """
     text = json.dumps({**header, DIGEST: _digest(header, tensors)})
     save_tensors(path, tensors, {HEADER: text})
 
 
 def find_model(path: Path) -> Path:
-    """Return the path of a model file: `path` itself, or the `model.safetensors` in it if `path` is a folder.
+    """Return the path of a model file: `path` itself, or `path / "model.safetensors"` if `path` is a folder.
 
     Raises:
-        ArgumentError: if there is no file at that path; the message begins with `path`.
+        ArgumentError: if this file does not exist; the message begins with `path`.
     """
     file = path / MODEL_FILE if path.is_dir() else path
     if not file.is_file():
@@ -92,15 +92,16 @@ def find_model(path: Path) -> Path:
 
 
 def load_model(path: Path, make: Callable[..., M]) -> M:
-    """Load a model from a file, or from the model file in a run's folder.
+    """Load a model from a model file, from a run's folder, or from a checkpoint.
 
     Args:
-        path: of the file or the folder.
-        make: creates the model from the extractor, the classifier, the classes and the palette. The model's state dict
-            must match the file's tensors.
+        path: the path of the model file, of the run's folder, or of a checkpoint.
+        make: a function, such as the class `Segmenter`, that creates the model from the extractor, the classifier, the
+            names of the classes, and the palette. The model's state dict must have the names and shapes of the file's
+            tensors.
 
     Returns:
-        The model, in evaluation mode on the CPU.
+        The model that `make` created, with the file's weights, in evaluation mode on the CPU.
 
     Raises:
         ArgumentError: if the file is missing, is damaged or holds no model; the message begins with the path.
@@ -113,7 +114,7 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         kind = KINDS[classifier_header.pop("kind")]
         backbone = Backbone(**backbone_header, weights=_below("backbone.body.", tensors))
         classes = header["classes"]
-        with torch.device("meta"):  # large sizes in a false header allocate no memory
+        with torch.device("meta"):  # on this device, large sizes in a forged header allocate no memory
             classifier: Any = kind(backbone.channels, len(classes), **classifier_header)
         classifier_tensors = _below("classifier.", tensors)
         classifier.load_state_dict({name: tensor.float() for name, tensor in classifier_tensors.items()}, assign=True)
@@ -122,7 +123,7 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         extractor = HypercolumnExtractor(backbone, **settings)
         model = make(extractor, classifier, classes, tuple((r, g, b) for r, g, b in header["palette"]))
         model.load_state_dict(tensors)
-    except Exception as error:  # the header may say anything, so any error is possible
+    except Exception as error:  # the header can hold any values, so any error is possible
         if is_out_of_memory(error):
             raise
         raise ArgumentError(
@@ -135,17 +136,18 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
     """Read the header and the tensors of a model, without executing anything from the file.
 
     Args:
-        path: of a file that `write_model` wrote, or of a checkpoint with a `checkpoint_entry`.
+        path: the path of a file that `write_model` wrote, or of a checkpoint that contains the items of
+            `checkpoint_entry`.
 
     Returns:
-        The header, and the tensors by their names in the state dict of `Segmenter`.
+        The header, and a dictionary of the tensors by their names in the state dict of `Segmenter`.
 
     Raises:
         ArgumentError: if the file is damaged or holds no model; the message begins with the path.
     """
     try:
         header, tensors = _read_checkpoint(path) if zipfile.is_zipfile(path) else _read_safetensors(path)
-    except Exception as error:  # the file may hold anything, so any error is possible
+    except Exception as error:  # the file can hold any bytes, so any error is possible
         if is_out_of_memory(error):
             raise
         raise ArgumentError(f"{path} can't be read as a model ({summarize_error(error)}); {EXPECTED}") from error
@@ -153,11 +155,14 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def checkpoint_entry(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return a dictionary that makes a Lightning checkpoint a complete model when merged into the checkpoint.
+    """Return the items to add to a Lightning checkpoint, so that `read_model` can read a model from the checkpoint.
 
     Args:
-        header: see `make_header`.
-        tensors: the tensors of the model that the checkpoint's state dict lacks.
+        header: the result of `make_header`.
+        tensors: the tensors of the model that the checkpoint's state dict does not contain.
+
+    Returns:
+        A dictionary with one item, whose key is `HEADER`.
     """
     return {HEADER: {"header": json.dumps(header), "tensors": dict(tensors)}}
 
@@ -169,7 +174,7 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
             raise ValueError("the file holds tensors, but no header that describes a model")
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     header = _header(metadata[HEADER])
-    if DIGEST in header and header.pop(DIGEST) != _digest(header, tensors):  # files of earlier versions have no hash
+    if DIGEST in header and header.pop(DIGEST) != _digest(header, tensors):  # files of earlier versions lack the hash
         raise ValueError("the file has changed since it was written: its sha256 is not the one in its header")
     return header, tensors
 
@@ -177,10 +182,10 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
 def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
     checkpoint = checkpoints.load_plain(path)
     if HEADER not in checkpoint:
-        raise ValueError("the checkpoint has no header that describes a model; earlier versions wrote none")
+        raise ValueError("the checkpoint has no header that describes a model; earlier versions wrote no header")
     header, tensors = _header(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
     trained = {name.removeprefix(TRAINED): tensor for name, tensor in checkpoint["state_dict"].items()}
-    parts = ("backbone.", "classifier.")  # the LightningModule has other tensors too, such as those of its metrics
+    parts = ("backbone.", "classifier.")  # leaves out the other tensors of the LightningModule, such as its metrics
     return header, {**tensors, **{name: tensor for name, tensor in trained.items() if name.startswith(parts)}}
 
 
@@ -189,45 +194,54 @@ def _header(text: str) -> dict[str, Any]:
         raise ValueError(f"the header has {len(text)} characters, but at most {MAX_HEADER_LENGTH} are allowed")
     header = json.loads(text)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"the header is not of format {FORMAT}, the only one that this version reads")
+        raise ValueError(f"the header is not of format {FORMAT}, the only format that this version can read")
     return header
 
 
 def _check_header(header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError for values that constructors accept, but that would fail later or take excessive resources."""
+    """Check what the constructors of the model do not check, but what would fail later or take too much memory.
+
+    Raises:
+        ValueError: if the header or a tensor is invalid.
+    """
     unknown = set(header) - HEADER_KEYS
     if unknown:
         raise ValueError(f"the header has unknown keys: {', '.join(sorted(unknown))}")
     classes, palette, resize = header["classes"], header["palette"], header["resize"]
     if not isinstance(classes, list) or not all(map(is_class_name, classes)) or len(set(classes)) != len(classes):
-        raise ValueError("the header's classes must be different, valid class names")
+        raise ValueError(
+            "the header's classes must be a list of valid class names, without repetitions; a valid name is not blank "
+            "and has no control characters"
+        )
     colours = isinstance(palette, list) and all(isinstance(rgb, list) and len(rgb) == 3 for rgb in palette)
     if not colours or len(palette) != len(classes) or not all(value in range(256) for rgb in palette for value in rgb):
-        raise ValueError("the header's palette must hold [red, green, blue], from 0 to 255, for each class")
+        raise ValueError("the header's palette must list [red, green, blue], with values from 0 to 255, for each class")
     sides = resize if isinstance(resize, list) else []
     if resize is not None and not (
         len(sides) == 2 and all(type(side) is int and 0 < side <= MAX_RESIZE for side in sides)
     ):
-        raise ValueError(f"the header's resize={resize} must be null, or [height, width] from 1 to {MAX_RESIZE} pixels")
+        raise ValueError(
+            f"the header's resize={resize} must be null, or [height, width] in pixels, each from 1 to {MAX_RESIZE}"
+        )
     hidden = header["classifier"].get("hidden")
     if isinstance(hidden, list) and len(hidden) > len(tensors):
         raise ValueError("the header's classifier has more hidden layers than the file has tensors")
-    # A checkpoint may store an expanded tensor: a few bytes that stand for a tensor of any size.
+    # A checkpoint can hold an expanded tensor, which is a tensor of any size that shares a few bytes of memory.
     expanded = [name for name, tensor in tensors.items() if tensor.nbytes > tensor.untyped_storage().nbytes()]
     if expanded:
         raise ValueError(f"tensor {expanded[0]} is larger than the data that the file holds for it")
     not_finite = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if not_finite:
-        raise ValueError(f"tensor {not_finite[0]} has values that are not finite")
+        raise ValueError(f"tensor {not_finite[0]} contains infinite values or NaN")
 
 
 def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names start with `path`, such as `classifier.`, without this prefix in the names."""
+    """Return the tensors whose names start with `path`, such as `classifier.`, by the names without `path`."""
     return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
 
 
 def _digest(header: Header, tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of the header, and of the names, dtypes, shapes and values of all tensors."""
+    """Return one SHA-256, in hexadecimal, of the header and of the names, dtypes, shapes and values of all tensors."""
     digest = hashlib.sha256(json.dumps(header).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())

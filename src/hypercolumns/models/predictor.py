@@ -1,4 +1,4 @@
-"""Prediction for single images: paths, PIL images, arrays or tensors."""
+"""Prediction for single images, which are given as paths, PIL images, arrays or tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,14 +44,14 @@ class Prediction:
     'P'
 
     Attributes:
-        labels: (H, W) uint8, class indices.
+        labels: (H, W) uint8, the predicted class index of each pixel.
         image: (H, W, 3) uint8, the input image.
-        classes: the names of the classes.
-        palette: the colours of the classes.
-        confidence: (H, W) float32, the probability of the label; None with `detail="labels"`.
+        classes: the names of the classes, in the order of the class indices.
+        palette: the colours of the classes, in the same order.
+        confidence: (H, W) float32 in [0, 1], the probability of the predicted class; None with `detail="labels"`.
         entropy: (H, W) float32 in [0, 1], the entropy of the class probabilities divided by its maximum, log(classes);
             None with `detail="labels"`.
-        probabilities: (classes, H, W) float32; None unless `detail="probabilities"`.
+        probabilities: (classes, H, W) float32, the probabilities of all classes; None unless `detail="probabilities"`.
     """
 
     labels: NDArray[np.uint8]
@@ -63,20 +63,20 @@ class Prediction:
     probabilities: NDArray[np.float32] | None = None
 
     def overlay(self, opacity: float = 0.5, legend: bool = True) -> Image.Image:
-        """Draw the classes' colours over the image.
+        """Draw the colours of the predicted classes over the image.
 
         Args:
-            opacity: of the colours, in [0, 1]; with 0, only the image is visible.
-            legend: add the colours and names of the classes that occur, below the image.
+            opacity: the opacity of the colours, in [0, 1]; with 0, only the image is visible.
+            legend: whether to add a legend below the image, with the colours and names of the predicted classes.
 
         Returns:
-            An RGB picture. Without a legend, it has the size of the image.
+            An RGB picture. Without the legend, the picture has the size of the image.
         """
         check_fraction("opacity", opacity)
         return overlay_with_legend(self.image, self.labels, self.classes if legend else None, self.palette, opacity)
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as a palette PNG. The file appears at `path` only when it is complete."""
+        """Write the class indices as a PNG with the palette. The file appears at `path` only when it is complete."""
         write_mask(Path(path), self.labels, self.palette)
 
 
@@ -99,7 +99,7 @@ class SegmentationPredictor:
     (44, 30)
 
     Args:
-        segmenter: the model. Each prediction puts it into evaluation mode, and restores its previous mode afterwards.
+        segmenter: the model. It is in evaluation mode during each prediction, and in its previous mode afterwards.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -107,7 +107,7 @@ class SegmentationPredictor:
 
     @classmethod
     def load(cls, path: str | Path) -> "SegmentationPredictor":
-        """Load a model file, see `Segmenter.load`."""
+        """Load a model on the CPU from a model file, a run's folder or a checkpoint, see `Segmenter.load`."""
         return cls(Segmenter.load(path))
 
     @property
@@ -126,25 +126,25 @@ class SegmentationPredictor:
 
         Args:
             image: a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
-            adaptive: predict by adaptive subdivision (faster, approximate), which excludes `tta` and any `detail` other
-                than "labels". None: classify every pixel.
-            tta: the views over which class probabilities are averaged; the default is the image alone.
-            detail: what to compute. "labels" is the fastest. "certainty" adds confidence and entropy. "probabilities"
-                also adds the probabilities of all classes, which take the most memory.
+            adaptive: the settings of adaptive prediction, which is faster and approximate. It can't be combined with
+                `tta`, or with any `detail` but "labels". None: classify every pixel.
+            tta: the views of the image over which class probabilities are averaged; the default is the image alone.
+            detail: what to compute: "labels" for the labels only (the fastest), "certainty" for labels, confidence and
+                entropy, or "probabilities" for all of these and the probabilities of all classes (the most memory).
 
         Returns:
             The prediction, with arrays of the image's height and width.
 
         Raises:
-            HypercolumnsError: if `image` is not in one of these forms or its file can't be read, if `detail` is not
-                known, or if `adaptive` is combined with `tta` or with a `detail` other than "labels".
+            HypercolumnsError: if `image` has none of the forms listed above, or is a file that can't be read; if
+                `detail` is not known; or if `adaptive` is combined with `tta` or with a `detail` other than "labels".
         """
         if detail not in ("labels", "certainty", "probabilities"):
             raise ArgumentError(f"detail={detail} is not known; choose one of labels, certainty, probabilities")
         if adaptive is not None and detail != "labels":
             raise ArgumentError(
                 f"detail={detail} needs the class probabilities of all pixels, but adaptive prediction skips pixels; "
-                f"leave out adaptive"
+                f"leave out adaptive, or choose detail=labels"
             )
         pixels = as_tensor(image)
         batch = pixels[None].to(self.segmenter.backbone.device)
@@ -167,7 +167,11 @@ class SegmentationPredictor:
         return Prediction(labels.cpu().numpy(), shown, self.classes, self.segmenter.palette, *values)
 
     def logits(self, image: ImageLike) -> Tensor:
-        """Compute the logits of an image in any form that `predict` takes: (classes, H, W) float32, on the CPU."""
+        """Compute the logits of all pixels of an image, which may have any form that `predict` takes.
+
+        Returns:
+            (classes, H, W) float32, on the CPU.
+        """
         batch = as_tensor(image)[None].to(self.segmenter.backbone.device)
         with self.segmenter.predicting():
             logits: Tensor = self.segmenter(batch)
@@ -183,14 +187,14 @@ def as_tensor(image: ImageLike) -> Tensor:
     """Convert an image to a tensor.
 
     Args:
-        image: in any form that `SegmentationPredictor.predict` takes.
+        image: the image, in any form that `SegmentationPredictor.predict` takes.
 
     Returns:
         (3, H, W), uint8 or float32 in [0, 1].
 
     Raises:
         HypercolumnsError: if `image` has a type, shape, dtype or values that `SegmentationPredictor.predict` does not
-            take, or if its file can't be read.
+            take, or if `image` is the path of a file that can't be read.
     """
     if isinstance(image, str | Path):
         image = read_image(Path(image))

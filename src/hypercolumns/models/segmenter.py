@@ -21,11 +21,12 @@ from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 class Segmenter(nn.Module):
     """Segment batches of images with hypercolumns and a pixel classifier.
 
-    `SegmentationPredictor` does the same for single images.
+    `SegmentationPredictor` segments single images.
 
     Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; logits are (B, classes, H, W); points are (B, N, 2) as
-    (y, x) in pixels. If the images are crops of larger images, the crop boxes `boxes` (B, 4) say where the larger
-    images lie, see `hypercolumns.coordinates`; None: the images are not crops.
+    (y, x) in pixels. If the images are crops of larger images, the crop boxes `boxes` (B, 4) give the (top, left,
+    height, width) of the larger images in pixels of the crops, see `hypercolumns.coordinates`. None: the images are not
+    crops.
 
     >>> import tempfile, torch
     >>> from hypercolumns import Backbone, HypercolumnExtractor, MLPClassifier, Segmenter
@@ -45,20 +46,20 @@ class Segmenter(nn.Module):
     ('ground', 'cat', 'dog')
 
     Args:
-        extractor: computes the hypercolumns. Logits and labels belong to the pixels of the given images, even if
-            `extractor.resize` resizes the images for the backbone.
+        extractor: computes the hypercolumns. If it resizes the images for the backbone, the logits and labels are still
+            those of the pixels before resizing.
         classifier: classifies hypercolumns of length `extractor.backbone.channels`.
         classes: the names of the classes, in the order of the classifier's outputs.
-        palette: the colours of the classes; None: the colours of Pascal VOC.
+        palette: the colours of the classes, in the same order; None: the colours of Pascal VOC.
 
     Attributes:
         backbone: the extractor's backbone.
         classifier: the pixel classifier.
-        classes: the names of the classes.
-        palette: the colours of the classes.
+        classes: the names of the classes, in the order of the classifier's outputs.
+        palette: the colours of the classes, in the same order.
 
     Raises:
-        HypercolumnsError: for more than 255 classes.
+        HypercolumnsError: if there are more than 255 classes.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone = extractor.backbone
         self.classifier = classifier
-        # The tuple hides the extractor from nn.Module: its backbone would appear twice in the state dict otherwise.
+        # The tuple hides the extractor from nn.Module. Otherwise, the state dict would contain the backbone twice.
         self._extractor = (extractor,)
         if len(classes) > IGNORE_INDEX:
             raise HypercolumnsError(
@@ -82,11 +83,11 @@ class Segmenter(nn.Module):
 
     @property
     def extractor(self) -> HypercolumnExtractor:
-        """The hypercolumn extractor. It is not a submodule, so the state dict holds the backbone's tensors once."""
+        """The hypercolumn extractor. It is not a submodule, so that the state dict contains the backbone only once."""
         return self._extractor[0]
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
-        """Compute the logits of all pixels: (B, classes, H, W)."""
+        """Compute the logits (B, classes, H, W) of all pixels of the images."""
         return self._classify(images, self.classifier.head, boxes).permute(0, 3, 1, 2)
 
     def logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
@@ -95,7 +96,7 @@ class Segmenter(nn.Module):
         Args:
             images: (B, 3, H, W).
             points: (B, N, 2) as (y, x) in pixels.
-            boxes: (B, 4), crop boxes; None: the images are not crops.
+            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
 
         Returns:
             (B, N, classes).
@@ -112,7 +113,7 @@ class Segmenter(nn.Module):
         Args:
             images: (B, 3, H, W), on any device.
             points: (B, N, 2) as (y, x) in pixels.
-            boxes: (B, 4), crop boxes; None: the images are not crops.
+            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
 
         Returns:
             (B, N, classes) float32, on the CPU.
@@ -128,12 +129,12 @@ class Segmenter(nn.Module):
 
         Args:
             images: (B, 3, H, W).
-            adaptive: predict by adaptive subdivision (faster, approximate); None: classify every pixel.
-            tta: the views over which class probabilities are averaged. With any value but the default, the class
-                probabilities of all pixels are held in memory.
+            adaptive: the settings of adaptive prediction, which is faster and approximate; None: classify every pixel.
+            tta: the views of the images over which class probabilities are averaged. The default is a single view, the
+                unchanged images. With any other value, the class probabilities of all pixels are held in memory.
 
         Returns:
-            (B, H, W) uint8.
+            (B, H, W) uint8, class indices.
 
         Raises:
             HypercolumnsError: if both `adaptive` and `tta` are given.
@@ -142,7 +143,8 @@ class Segmenter(nn.Module):
             if tta != NO_TTA:
                 if adaptive is not None:
                     raise HypercolumnsError(
-                        "adaptive can't be combined with tta: it classifies only one view; leave out one of the two"
+                        "adaptive can't be combined with tta, because adaptive prediction classifies a single view; "
+                        "leave out one of the two"
                     )
                 return self.class_probabilities(images, tta).argmax(1).to(torch.uint8)
             if adaptive is not None:
@@ -153,16 +155,16 @@ class Segmenter(nn.Module):
     def predict_pixels(
         self, images: Tensor, tta: TestTimeAugmentation = NO_TTA, probabilities: bool = False
     ) -> PixelPrediction:
-        """Predict the class of every pixel, with its confidence and entropy, without gradients.
+        """Predict the class of every pixel and the confidence and entropy of this prediction, without gradients.
 
         Args:
             images: (B, 3, H, W).
-            tta: the views over which class probabilities are averaged. With any value but the default, the class
-                probabilities of all pixels are held in memory.
-            probabilities: return the probabilities of all classes too.
+            tta: the views of the images over which class probabilities are averaged. The default is a single view, the
+                unchanged images. With any other value, the class probabilities of all pixels are held in memory.
+            probabilities: whether the result contains the probabilities of all classes.
 
         Returns:
-            The labels as uint8, and the confidence, the entropy and any probabilities as float16.
+            The prediction, with labels in uint8, and confidence, entropy and any probabilities in float16.
         """
 
         def decide(scores: Tensor) -> Tensor:
@@ -185,10 +187,10 @@ class Segmenter(nn.Module):
 
         Args:
             images: (B, 3, H, W).
-            tta: the views; the default is a single view, the unchanged image.
+            tta: the views of the images; the default is a single view, the unchanged images.
 
         Returns:
-            (B, classes, H, W) float32; the classes sum to 1.
+            (B, classes, H, W) float32; the values of each pixel sum to 1.
         """
         total: Tensor | None = None
         with torch.no_grad():
@@ -202,7 +204,10 @@ class Segmenter(nn.Module):
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
-        """Put the model into evaluation mode, without gradients, for a `with` block; then restore the previous mode."""
+        """Put the model into evaluation mode and turn off gradients inside a `with` block.
+
+        At the end of the block, the model returns to its previous mode.
+        """
         mode = self.training
         self.eval()
         try:
@@ -212,7 +217,10 @@ class Segmenter(nn.Module):
             self.train(mode)
 
     def save(self, path: str | Path) -> None:
-        """Write one self-contained safetensors file: the weights, and the architecture in a JSON header."""
+        """Write the model to one self-contained safetensors file: its weights, and its architecture in a JSON header.
+
+        The file appears at `path` only when it is complete.
+        """
         model_file.write_model(Path(path), self.header(), self.tensors())
 
     @classmethod
@@ -220,7 +228,7 @@ class Segmenter(nn.Module):
         """Load a model without executing anything from the file, and without downloading anything.
 
         Args:
-            path: a file that `save` wrote, a folder with a `model.safetensors`, or a checkpoint of a run.
+            path: a file that `save` wrote, a folder that contains a `model.safetensors`, or a checkpoint of a run.
 
         Returns:
             The model, in evaluation mode on the CPU.
@@ -231,11 +239,11 @@ class Segmenter(nn.Module):
         return model_file.load_model(Path(path), cls)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state dict: detached, contiguous, on the CPU."""
+        """Return the tensors of the state dict by name: detached, contiguous and on the CPU."""
         return {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
 
     def header(self) -> model_file.Header:
-        """Describe the architecture as JSON-compatible values: the header of a model file."""
+        """Return the header of a model file, which describes the architecture, see `model_file.make_header`."""
         return model_file.make_header(
             self.backbone, self.extractor.settings(), self.classifier, self.classes, self.palette
         )
@@ -247,16 +255,16 @@ class Segmenter(nn.Module):
         boxes: Tensor | None = None,
         resize: ImageSize | None = None,
     ) -> Tensor:
-        """Apply the classifier's first layer, and then `head`, to every pixel, window by window.
+        """Apply the classifier's first layer, and then `head`, to every pixel of the images, window by window.
 
         Args:
             images: (B, 3, H, W).
-            head: see `Classifier.head`.
-            boxes: (B, 4), crop boxes; None: the images are not crops.
-            resize: (height, width), used instead of the extractor's `resize`; None: the extractor's.
+            head: a function with the arguments of `Classifier.head` that returns C values for each pixel.
+            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
+            resize: (height, width) in pixels, used instead of the extractor's `resize`; None: the extractor's is used.
 
         Returns:
-            (B, H, W, C) for the C values that `head` returns at each pixel.
+            (B, H, W, C), the values that `head` returns.
         """
         weight, bias = self.classifier.folded_first_layer()
         bound = _bind_coordinates(head, full_image_box(images.shape[-2:]) if boxes is None else boxes)
@@ -288,6 +296,9 @@ class Segmenter(nn.Module):
 
 
 def _bind_coordinates(head: Callable[[Tensor, PixelCoordinates], Tensor], boxes: Tensor) -> Head:
-    """Wrap a classifier's `head` for `classify`, which gives rows and columns instead of normalised coordinates."""
+    """Turn a classifier's `head` into a function of the pixels' rows and columns, as `engine.classify` needs it.
+
+    The classifier's `head` takes normalised coordinates instead. They are computed with the crop boxes `boxes` (B, 4).
+    """
     boxes = boxes.cpu()  # rows and columns are on the CPU
     return lambda hidden, rows, columns: head(hidden, normalised_coordinates(rows, columns, boxes))

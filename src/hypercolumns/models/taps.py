@@ -8,22 +8,33 @@ from torch import Tensor
 
 
 class CellGrid(Protocol):
-    """The centres of a map's cells along one axis, in pixels of the image; 0 is the centre of the first pixel."""
+    """A rule for the centres of a map's cells along one axis, in pixels of the image.
+
+    The coordinate 0 is the centre of the first pixel.
+    """
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """Return the centres (cells,) float64, rising, for an image of `size` pixels along the axis."""
+        """Return the centres of the cells of a map along the axis, in pixels of the image.
+
+        Args:
+            cells: the number of cells of the map along the axis.
+            size: the number of pixels of the image along the axis.
+
+        Returns:
+            (cells,) float64, rising.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class RegularGrid:
-    """Equally spaced cells along one axis: cell k is centred at `offset + stride * k`, for images of any size.
+    """Equally spaced cells along one axis: cell k is centred at pixel `offset + stride * k`, in images of any size.
 
     Attributes:
-        stride: the distance in pixels between the centres of neighbouring cells.
-        offset: the centre of the first cell, in pixels.
-        rf_extent: (before, after), how many pixels a cell's receptive field reaches before and after the cell's centre;
-            None: the receptive field may span the whole image.
+        stride: the distance between the centres of neighbouring cells, in pixels.
+        offset: the centre of the first cell, in pixels; 0 is the centre of the first pixel.
+        rf_extent: (before, after), how far a cell's receptive field reaches before and after the cell's centre, in
+            pixels; None: the receptive field may span the whole image.
     """
 
     stride: float
@@ -31,7 +42,7 @@ class RegularGrid:
     rf_extent: tuple[float, float] | None = None
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """See `CellGrid`."""
+        """Return the centres (cells,) float64 of the first `cells` cells, in pixels; they do not depend on `size`."""
         return self.offset + self.stride * torch.arange(cells, dtype=torch.float64)
 
 
@@ -40,11 +51,11 @@ class Tap:
     """One feature map of a backbone.
 
     Attributes:
-        name: the path of the tap's first module, or the name of the context tap.
+        name: the path of the tap's first module in the network, or the name of the context tap.
         channels: the number of channels of the map.
-        axes: the centres of the map's cells along y and along x.
+        axes: (along y, along x), the rules for the centres of the map's cells.
         is_global: whether the map describes the image as a whole. If so, each window of a large image uses all cells of
-            the map, and not only the cells near the window.
+            the map. Otherwise, a window uses only the cells near the window.
     """
 
     name: str

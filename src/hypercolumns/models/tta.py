@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError, check_bool
 
-MAX_SCALE = 8.0  # maximum factor of an image's height and width
+MAX_SCALE = 8.0  # maximum factor for an image's height and width
 
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """The views of an image over which a prediction is averaged: the image at each scale, with mirror images if `flip`.
+    """The views of an image over which a prediction is averaged: the image at several scales, optionally mirrored too.
 
-    The backbone processes the views. Hypercolumns are interpolated at the pixels of the original image, so predictions
-    need no resizing.
+    The backbone processes each view. The hypercolumns of each view are interpolated at the pixels of the original
+    image, so the predictions need no resizing.
 
     >>> from hypercolumns import TestTimeAugmentation
     >>> tta = TestTimeAugmentation(scales=(0.75, 1.0), flip=True)
@@ -24,13 +24,13 @@ class TestTimeAugmentation:
     [((30, 45), False), ((30, 45), True), ((40, 60), False), ((40, 60), True)]
 
     Attributes:
-        scales: factors for the height and width at which the backbone sees the image without augmentation. Each is
-            above 0 and at most 8.
-        flip: add a view mirrored left to right at each scale.
+        scales: the scale of each view, above 0 and at most 8. Scale 1 is the size at which the backbone sees the image
+            without test-time augmentation. The order of the scales has no influence.
+        flip: whether to add, at each scale, a view that is mirrored left to right.
 
     Raises:
-        ArgumentError: if there is no scale, a scale is given twice or is not a number above 0 and at most 8, or `flip`
-            is no bool.
+        ArgumentError: if `scales` is empty, names a scale twice, or contains anything but numbers above 0 and at most
+            8; or if `flip` is not a bool.
     """
 
     __test__ = False  # pytest would collect the class by its name otherwise
@@ -38,28 +38,31 @@ class TestTimeAugmentation:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        """Check the values and sort the scales."""
+        """Check `scales` and `flip`, and sort the scales."""
         check_bool("flip", self.flip)
         numbers = all(isinstance(scale, int | float) and not isinstance(scale, bool) for scale in self.scales)
         if not self.scales or not numbers or not all(0 < scale <= MAX_SCALE for scale in self.scales):
             raise ArgumentError(
-                f"scales={list(self.scales)} must be a list of numbers above 0 and up to {MAX_SCALE:g}, such as "
+                f"scales={list(self.scales)} must be a list of numbers above 0 and at most {MAX_SCALE:g}, such as "
                 f"[0.75,1,1.25]"
             )
-        # Settings with the same scales in another order are equal, because the scales are sorted.
+        # Two objects with the same scales in another order are equal, because the scales are sorted.
         object.__setattr__(self, "scales", tuple(sorted(map(float, self.scales))))
         if len(set(self.scales)) < len(self.scales):
             raise ArgumentError(f"scales={list(self.scales)} names a scale twice; name each scale once")
 
     def __len__(self) -> int:
-        """Return the number of views."""
+        """Return the number of views of an image."""
         return len(self.scales) * (1 + self.flip)
 
     def of(self, size: ImageSize) -> Iterator[tuple[ImageSize, bool]]:
-        """Yield the (height, width) of each view in pixels, and whether the view is mirrored.
+        """Yield the size of each view, and whether the view is mirrored.
 
         Args:
-            size: (height, width) of the view at scale 1.
+            size: (height, width) of the view at scale 1, in pixels.
+
+        Yields:
+            ((height, width) of the view in pixels, True if the view is mirrored left to right).
         """
         for scale in self.scales:
             for flipped in (False, True)[: 1 + self.flip]:

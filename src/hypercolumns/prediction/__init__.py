@@ -1,4 +1,4 @@
-"""Predict many images and write the results to a folder; skip images that an earlier run predicted."""
+"""Predict many images, and write the outputs to a folder. Images that an earlier run predicted are skipped."""
 
 from hypercolumns.prediction.batches import batch_frames, predict_batch
 from hypercolumns.prediction.class_fractions import CLASS_FRACTIONS

@@ -1,4 +1,4 @@
-"""Collect consecutive frames of equal size in batches, and predict each batch."""
+"""Collect input images of equal size in batches, and predict a batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,15 +11,16 @@ from hypercolumns.prediction.sources import Frame
 
 
 def batch_frames(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Frame]]:
-    """Collect consecutive frames of equal size in batches.
+    """Collect consecutive frames whose images have the same height and width in batches.
 
     Args:
-        frames: the frames, in order. The `image` of a frame can be None.
+        frames: the input images, in order. A frame that was skipped or can't be read has no image (`image` is None).
         batch_size: the maximum number of frames in a batch.
 
     Yields:
-        Lists of frames whose images have the same size, each list as soon as it is complete. A frame without an image
-        is yielded at once, as a list of one; it does not end the batch of the frames before it.
+        Each batch, as a list of frames. A batch ends when it has `batch_size` frames, when an image of another size
+        follows, or after the last frame. A frame without an image does not end the batch that is being collected; it is
+        yielded at once, before that batch, as a list of one frame.
     """
     batch: list[Frame] = []
     for frame in frames:
@@ -42,12 +43,12 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
 
     Args:
         segmenter: the model, in evaluation mode.
-        batch: at least one frame; all have images (3, H, W) of the same size.
-        options: `detail` decides what is predicted; `adaptive`, `tta` and `bf16` decide how. The other options are not
-            used.
+        batch: at least one frame. All frames have images (3, H, W) of the same size.
+        options: `detail` decides which parts of the prediction are computed; `adaptive`, `tta` and `bf16` decide how.
+            The other options are not used.
 
     Returns:
-        One prediction for each frame, in the order of the batch, on the CPU.
+        An iterator over the predictions, one for each frame, in the order of the batch.
     """
     device = segmenter.backbone.device
     images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]

@@ -1,4 +1,4 @@
-"""Compare predictions with true masks while the images are being predicted."""
+"""Compare predicted labels with true masks, image by image, while a prediction is running."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,19 +13,19 @@ from hypercolumns.prediction.sources import Source
 
 
 class GroundTruth:
-    """Compare predictions with the true masks in a folder, and collect the confusion matrices.
+    """Compare predicted labels with the true masks in a folder, and collect the confusion matrices of each image.
 
-    The true mask of an image is the file `<name>.png`, where `name` is `Frame.name`.
+    The true mask of an image is the file `<name>.png` in the folder, where `<name>` is `Frame.name`.
 
     Args:
         masks: the folder of the true masks.
-        sources: the inputs that will be predicted. The constructor checks that the masks of all image files exist;
-            `compare` finds out whether the mask of a video frame exists.
+        sources: the inputs that will be predicted. The constructor checks that each image file among them has a mask.
+            The mask of a video frame is looked for only when `compare` is called.
         classes: the names of the classes.
-        palette: the colour of each class, to read RGB masks.
+        palette: the colour of each class, by which RGB masks are read.
 
     Raises:
-        ArgumentError: if `masks` is not a folder, or does not contain the mask of each image file.
+        ArgumentError: if `masks` is not a folder, or if it lacks the mask of an image file.
     """
 
     def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
@@ -47,8 +47,8 @@ class GroundTruth:
         """Compare the predicted labels (H, W) of an image with its true mask, and keep the confusion matrices.
 
         Raises:
-            HypercolumnsError: if the mask is missing or invalid (see `io.images.read_mask`), or if its size is not that
-                of the image.
+            HypercolumnsError: if the mask is missing or invalid (see `io.images.read_mask`), or if it does not have the
+                size of the labels.
         """
         path = self._path(name)
         truth = read_mask(path, self.palette, len(self.classes))
@@ -60,7 +60,7 @@ class GroundTruth:
         self._counts[name] = count_image(name, labels, truth, len(self.classes), BOUNDARY_WIDTH)
 
     def evaluation(self) -> Evaluation:
-        """Return the evaluation of all images that `compare` has compared, sorted by name."""
+        """Return the confusion matrices of all images that `compare` was called for, sorted by the images' names."""
         return Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
 
     def _path(self, name: str) -> Path:

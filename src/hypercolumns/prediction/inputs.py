@@ -19,7 +19,7 @@ from hypercolumns.prediction.sources import Frame, Origin, Source
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")
-FRAME_DIGITS = 6  # a frame's number is padded with zeros to this length in the names of outputs
+FRAME_DIGITS = 6  # in the names of outputs, the number of a video frame is padded with zeros to this length
 
 
 def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
@@ -32,17 +32,19 @@ def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
             - A glob pattern: the image files and videos that match the pattern.
             - A text file (`.txt` or `.lst`) with the path of an image file or a video on each line.
             - The URL of a stream.
-        suffixes: the suffixes of the files that will be written for each image; see `name_outputs`.
+        suffixes: the suffixes of the output files that will be written for each image, such as `.overlay.jpg`. They
+            decide the names of the sources, see `name_outputs`.
 
     Returns:
-        One source for each file. The files of a text file keep the order of the lines; the files of a folder or a
-        pattern are sorted by path, without the outputs of earlier predictions. A broken link is kept: `read_frames`
-        reports it as a problem.
+        One source for each file, or one for the stream. A file that is found twice gives one source. The files that a
+        text file lists keep the order of its lines. The files of a folder or a pattern are sorted by path; outputs of
+        earlier predictions are left out, see `without_outputs`. A link to a file that does not exist gives a source,
+        too, which `read_frames` reports as a problem.
 
     Raises:
-        ArgumentError: if nothing is found.
-        HypercolumnsError: if a path contains a null byte or the `~` of an unknown user, or if the text file or a folder
-            can't be read.
+        ArgumentError: if no image, video or stream is found.
+        HypercolumnsError: if a path contains a null byte or begins with `~` and the name of an unknown user, or if the
+            text file or a folder can't be read.
     """
     if "://" in images:
         return [Source(images, "stream", True)]
@@ -59,8 +61,8 @@ def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
     below = [path.relative_to(above).as_posix() for path in unique]
     names = name_outputs(below, suffixes)
     folders = {parent.as_posix() for name in names for parent in Path(name).parents}
-    # Outputs for the frames of `clip.mp4` are written to the folder `clip`. If another input (`clip/a.jpg`) has outputs
-    # in that folder, the folder for the frames is `clip.mp4` instead.
+    # The outputs for the frames of the video `clip.mp4` are written to the folder `clip`. If another input, such as
+    # `clip/a.jpg`, has outputs in the folder `clip`, the folder for the frames is called `clip.mp4` instead.
     names = [whole if name in folders else name for name, whole in zip(names, below, strict=True)]
     return [
         Source(str(path), name, path.suffix.lower() in VIDEOS)
@@ -78,10 +80,12 @@ def _paths(given: Path) -> list[Path]:
 
 
 def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    """Choose the base name of each input's outputs: the input's path, without its suffix where this is unambiguous.
+    """Choose a name for the outputs of each input: the input's path, without its suffix if no two outputs then clash.
 
-    An output is named by the base name and one of `suffixes`. Inputs whose outputs would have the same name keep their
-    own suffix: with `suffixes` = (".png",), the outputs of `a.jpg` and `a.png` are `a.jpg.png` and `a.png.png`.
+    `names` are the paths of the inputs below the folder that contains them all. An output file is called by the chosen
+    name, followed by one of `suffixes`. If output files of two inputs would have the same name, both inputs keep their
+    own suffix. With `suffixes` = (".png",), for example, the outputs of `a.jpg` and `a.png` are `a.jpg.png` and
+    `a.png.png`.
     """
     stems = [name.removesuffix(Path(name).suffix) for name in names]
     chosen = list(stems)
@@ -100,19 +104,21 @@ def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
 def read_frames(
     sources: Iterable[Source], wanted: Callable[[str, Origin | None], bool], frame_stride: int = 1, workers: int = 2
 ) -> Iterator[Frame]:
-    """Read the input images in order; decode only those that `wanted` accepts.
+    """Read the input images in the order of the sources; decode only the images that `wanted` accepts.
 
     Args:
         sources: image files, videos and streams.
         wanted: called with the name of an image's outputs and the image's origin; returns whether to decode the image.
-        frame_stride: n, to yield only every n-th frame of a video. The name of a frame holds its number among all
-            frames, from 0.
-        workers: the number of threads that decode image files, and of image files that are decoded ahead of the yielded
-            one. 0: an image file is decoded when it is requested.
+        frame_stride: n: of a video, only every n-th frame is yielded, beginning with the first. A frame's name ends
+            with its number among all frames of the video, counted from 0.
+        workers: the number of threads that decode image files, and the maximum number of image files that are decoded
+            ahead of the yielded frame. 0: an image file is decoded when its frame is requested. Videos are always
+            decoded without these threads.
 
     Yields:
-        One `Frame` per image. `image` is None if the image is not wanted or can't be read; `problem` says why it can't
-        be read. A video that can't be read gives one such frame, after the frames that could be read.
+        One `Frame` per image. Its `image` is None if `wanted` rejected the image or the image can't be read. If the
+        image can't be read, `problem` says why. If a video can't be read to its end, a last frame with a `problem`
+        follows the frames that were read.
     """
     for video, group in itertools.groupby(sources, lambda source: source.video):
         if video:
@@ -135,7 +141,7 @@ def _read_if_wanted(chosen: tuple[Frame, bool]) -> Frame:
 
 
 def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], frame_stride: int) -> Iterator[Frame]:
-    import av  # the package is only installed with the extra `video`
+    import av  # not at the top of the module: only the extra `video` installs this package
 
     file = source.origin()
     try:
@@ -153,5 +159,5 @@ def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], fr
                 yield Frame(name, source, origin, image)
     except (av.FFmpegError, IndexError) as error:
         reason = "no video stream in the file" if isinstance(error, IndexError) else error.strerror
-        problem = f"{source.path} can't be read as a video ({reason}); replace it, or leave it out"
+        problem = f"{source.path} can't be read as a video ({reason}); replace the video, or leave it out"
         yield Frame(source.name, source, file, problem=problem)

@@ -1,16 +1,17 @@
 """The record of the predictions in an output folder, with an entry for each image.
 
-With the record, a second run can skip finished images, and does not replace files of other programs. The record is a
-file of JSON lines:
+With the record, a later run skips the images whose outputs exist and are valid, and does not replace files that another
+program wrote. The record is a file of JSON lines:
 
 1. The first line holds the settings that decide the predictions.
-2. A line without pixel counts is appended before the outputs of an image are written. If the run is killed before all
-   outputs are written, the next run knows that their files are not those of another program.
-3. A line with pixel counts is appended after the outputs are written. It also holds the outputs' names and the input
-   that they were made from.
+2. Before the outputs of an image are written, a line with the image's name, its origin and the outputs' names is
+   appended. If the run is killed before all these outputs are written, the line tells the next run that it may replace
+   their files, because no other program wrote them.
+3. After the outputs are written, another such line is appended. It also holds the number of pixels that are predicted
+   as each class. Only this line makes the outputs valid.
 
-Each line is appended with a single system call. A line that a kill truncated is ignored. If several lines are about the
-same image, the last one counts.
+Each line is appended with a single system call. A line that was truncated by a kill is ignored. If several lines are
+about the same image, the last one counts.
 """
 
 import functools
@@ -36,11 +37,12 @@ class ManifestEntry:
     """The entry of one image in the record.
 
     Attributes:
-        origin: identifies the input that the outputs were made from; None if the input could not be examined.
-        outputs: the name of each output, and the settings that decided its file.
-        pixels: the number of pixels of each class. None: the outputs are not valid, because their writing was begun but
-            not finished, or because they were made with other settings. The next run replaces such files, as they are
-            not those of another program.
+        origin: identifies the input that the outputs were made from, see `Source.origin`; None if the input's file
+            could not be examined.
+        outputs: for each output, by name, the drawing options that decided its file, see
+            `PredictOptions.output_settings`. None instead of the options: the output is not written yet.
+        pixels: the number of pixels that are predicted as each class. None: the outputs are not valid, because not all
+            were written, or because they were made with other settings. A run may replace the files of such outputs.
     """
 
     origin: Origin | None
@@ -51,25 +53,27 @@ class ManifestEntry:
 class PredictionManifest:
     """The record of the predictions in an output folder. Use it as a context manager.
 
-    The constructor locks the folder against other processes; leaving the `with` block unlocks the folder. Call `start`
-    first, and then `begin` and `add` for each image.
+    The constructor locks the folder, so that no other process can write predictions to it; leaving the `with` block
+    unlocks it. Call `start` first. Then call, for each image, `begin` before its outputs are written, and `add` after.
 
     Args:
-        out: the folder of the outputs; it is created if necessary.
-        settings: the settings that decide the predictions, as JSON values.
-        outputs: the name of each requested output, and the settings that decide its file.
-        overwrite: whether to predict all images again and replace existing files, also those of other programs. An
-            image is then done only after `add` has been called for it in this run.
+        out: the folder of the outputs; it is created if it does not exist.
+        settings: the settings that decide the predictions, by name, as JSON values.
+        outputs: for each requested output, by name, the drawing options that decide its file, see
+            `PredictOptions.output_settings`.
+        overwrite: True: predict all images again, and replace existing files, even those of other programs. An image
+            is then done only after `add` was called for it in this run. False: keep the outputs of earlier runs, and
+            refuse to replace files of other programs.
 
     Attributes:
         out: the folder of the outputs.
-        outputs: the name of each requested output, and the settings that decide its file.
-        is_new: whether the folder had no record when the manifest was opened.
+        outputs: the argument `outputs`.
+        is_new: whether the folder had no record when the constructor was called.
 
     Raises:
         ArgumentError: if `out` holds predictions made with other settings and `overwrite` is False, if another process
-            is writing to the folder, or if the folder can't be written.
-        HypercolumnsError: if the folder has a file of the record's name that is not a valid record.
+            is writing predictions to `out`, or if `out` can't be written.
+        HypercolumnsError: if `out` holds a file `predictions.jsonl` that is not a valid record.
     """
 
     def __init__(self, out: Path, settings: Mapping[str, Any], outputs: Mapping[str, Any], overwrite: bool) -> None:
@@ -95,7 +99,7 @@ class PredictionManifest:
         release_lock(self._lock)
 
     def start(self) -> None:
-        """Write the record with the entries of earlier runs, and delete the temporary files that a killed run left."""
+        """Write a record with the last entry of each image of earlier runs; delete temporary files of killed runs."""
         begun = {name: entry.outputs for name, entry in self._entries.items() if entry.pixels is None}
         files = (self.path(name, output) for name in begun for output in begun[name] if output in OUTPUTS)
         remove_temporaries(self._path, *files)
@@ -104,14 +108,14 @@ class PredictionManifest:
             temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
 
     def path(self, name: str, output: str) -> Path:
-        """Return the path of an output (a key of `OUTPUTS`) of the image with this name."""
+        """Return the path of an output file. `name` is the name of the image's outputs, `output` a key of `OUTPUTS`."""
         return self.out / f"{name}{OUTPUTS[output].suffix}"
 
     def missing(self, name: str, origin: Origin | None) -> list[str]:
-        """Return the names of the requested outputs of an image that must be written.
+        """Return which of the requested outputs of an image must be written, as keys of `OUTPUTS`.
 
-        These are all requested outputs if the record has no valid entry for this input. Otherwise they are the outputs
-        whose files do not exist or were made with other settings.
+        If the record has no valid entry of this name and this origin, all requested outputs must be written. Otherwise,
+        a requested output must be written if its file does not exist or was made with other drawing options.
         """
         if not self._is_of(name, origin):
             return list(self.outputs)
@@ -126,19 +130,21 @@ class PredictionManifest:
         return self._is_of(name, origin) and not self.missing(name, origin)
 
     def pixels(self, name: str) -> list[int]:
-        """Return the number of pixels of each class, for an image that is done."""
+        """Return the number of pixels that are predicted as each class, for an image that is done."""
         pixels = self._entries[name].pixels
         assert pixels is not None, "the image is done"
         return pixels
 
     def check(self, name: str, origin: Origin | None) -> None:
-        """Check that the outputs of an image replace neither outputs of another image nor files of other programs.
+        """Check that an image's outputs will replace neither the outputs of another input nor files of other programs.
 
-        With `overwrite`, nothing is refused.
+        If `overwrite` is True, nothing is checked.
 
         Raises:
-            HypercolumnsError: if a file of a requested output exists that the record does not list, or if the entry of
-                this name is of another input or of an earlier stream.
+            HypercolumnsError: if the file of a requested output exists, but the record does not list this output.
+            ArgumentError: if the record has an entry of this name that was made from another input, or a valid entry of
+                this name that was made from a stream. Also if the entry has an origin, but the argument `origin` is
+                None, because the input's file could not be examined.
         """
         if self._overwrite:
             return
@@ -148,8 +154,8 @@ class PredictionManifest:
         foreign = [path for path in unrecorded if os.path.exists(path)]  # Path.exists raises for overlong names
         if foreign:
             raise HypercolumnsError(
-                f"{foreign[0]} exists, but {MANIFEST} does not list it; choose another out=, or replace the file "
-                f"with overwrite=true"
+                f"{foreign[0]} exists, but {MANIFEST} does not list it; choose another out=, or set overwrite=true "
+                f"to predict all images again and replace existing files"
             )
         if (
             entry is not None
@@ -158,11 +164,11 @@ class PredictionManifest:
         ):
             raise ArgumentError(
                 f"out={self.out} already holds the prediction of {entry.origin['source']} under the name {name}; "
-                f"choose another folder, or replace the prediction with overwrite=true"
+                f"choose another folder, or set overwrite=true to predict all images again and replace existing files"
             )
 
     def check_sources(self, sources: Iterable[Source]) -> None:
-        """Call `check` for every image file that exists. Frames of videos are left out, as they are not known yet."""
+        """Call `check` for each image file that exists. Videos are left out: how many frames they have is not known."""
         for source in sources:
             if not source.video and (origin := source.origin()) is not None:
                 self.check(source.name, origin)
@@ -175,13 +181,13 @@ class PredictionManifest:
     def add(self, name: str, origin: Origin | None, pixels: Iterable[int]) -> None:
         """Record that all requested outputs of an image are written.
 
-        If the previous entry of this name is not valid or is of another input, the outputs that it lists and that are
-        not requested now are deleted.
+        An earlier run may have left an entry of this name that is not valid or that was made from another input. In
+        this case, the files of outputs that this entry lists, but that are not requested now, are deleted.
 
         Args:
             name: the name of the image's outputs.
             origin: identifies the input that the outputs were made from.
-            pixels: the number of pixels of each class.
+            pixels: the number of pixels that are predicted as each class.
 
         Raises:
             HypercolumnsError: if the record can't be written.
@@ -196,9 +202,9 @@ class PredictionManifest:
         self._append(name, self._entries[name])
 
     def _is_of(self, name: str, origin: Origin | None) -> bool:
-        """Whether the entry of a name is valid and of this input; always False for a frame of a stream.
+        """Whether the record has a valid entry of this name and this origin; always False for a frame of a stream.
 
-        With `overwrite`, only the entries that `add` has made in this run are valid.
+        If `overwrite` is True, only the entries that `add` has made in this run are valid.
         """
         entry = self._entries.get(name)
         if entry is None or entry.pixels is None or (self._overwrite and name not in self._added):
@@ -215,7 +221,7 @@ class PredictionManifest:
             differences = ", ".join(f"{name}: {before.get(name)} before, {now.get(name)} now" for name in changed)
             raise ArgumentError(
                 f"out={self.out} holds predictions made with other settings ({differences}); choose another folder, or "
-                f"replace the predictions with overwrite=true"
+                f"set overwrite=true to predict all images again and replace existing files"
             )
         for entry in self._entries.values():
             entry.pixels = None
@@ -229,17 +235,23 @@ class PredictionManifest:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise HypercolumnsError(f"{self._path} can't be written ({error})") from error
+            raise HypercolumnsError(
+                f"{self._path} can't be written ({error}); free some space or make the file writable, and run the same "
+                f"command again"
+            ) from error
 
 
 def without_outputs(paths: Sequence[Path]) -> list[Path]:
-    """Return the paths without the files that the record of one of their parent folders lists as outputs."""
+    """Return the paths without those of outputs, in the same order.
+
+    A file is an output if a record of predictions in one of its parent folders lists the file.
+    """
 
     @functools.cache
     def outputs(folder: Path) -> frozenset[Path]:
         try:
             entries = _parse(folder / MANIFEST)[1] if (folder / MANIFEST).is_file() else {}
-        except (HypercolumnsError, OSError):  # unreadable, or of another program
+        except (HypercolumnsError, OSError):  # the file can't be read, or another program wrote it
             entries = {}
         names = ((name, output) for name, entry in entries.items() for output in entry.outputs if output in OUTPUTS)
         return frozenset(folder / f"{name}{OUTPUTS[output].suffix}" for name, output in names)
@@ -270,12 +282,15 @@ def _locked(out: Path) -> BaseFileLock:
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
-    """Read the settings and the entry of each image; if an image has several lines, the last one counts."""
+    """Read a record: return the settings in its first line, and the entry of each image, by the name of its outputs.
+
+    If several lines are about the same image, the last one counts.
+    """
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             lines.append(json.loads(line))
-        except ValueError:  # a kill truncated the line
+        except ValueError:  # a kill can truncate the line
             continue
     try:
         settings, *images = lines

@@ -18,16 +18,19 @@ class PredictOptions:
 
     Attributes:
         outputs: the outputs to write for each image, as keys of `OUTPUTS`.
-        class_fractions: whether to write a table with the fraction of each image's pixels that each class takes.
-        opacity: opacity of the class colours in overlays, from 0 to 1.
+        class_fractions: whether to write a CSV file with the fraction of each image's pixels that is predicted as each
+            class.
+        opacity: the opacity of the class colours in overlays, from 0 (only the image is visible) to 1.
         legend: whether overlays have a legend with the class names.
-        adaptive: the settings of adaptive prediction, which is approximate, and gives only labels of a single view.
-            None: classify all pixels.
-        tta: the views of an image whose probabilities are averaged; the default is the image alone.
-        bf16: whether to compute under bfloat16 autocast.
+        adaptive: the settings of adaptive prediction. Adaptive prediction is approximate, and predicts only labels,
+            without averaging over views. None: classify all pixels.
+        tta: the flipped and scaled views of an image over which the probabilities are averaged. Default: one view, the
+            image itself.
+        bf16: whether to predict under bfloat16 autocast; otherwise, all computations are in float32.
         batch_size: the maximum number of images of one size that are predicted together, at least 1.
-        num_workers: the number of threads that read, and of threads that write. 0: the main thread reads and writes.
-        frame_stride: n, to predict only every n-th frame of a video, at least 1.
+        num_workers: the number of threads that read images; as many other threads write outputs. 0: the main thread
+            reads and writes.
+        frame_stride: n: of a video, only every n-th frame is predicted, beginning with the first; at least 1.
 
     Raises:
         ArgumentError: if an output is unknown, if `opacity`, `batch_size`, `num_workers` or `frame_stride` is out of
@@ -46,7 +49,7 @@ class PredictOptions:
     frame_stride: int = 1
 
     def __post_init__(self) -> None:
-        """Check each value, and the combination of `adaptive` with the others."""
+        """Check each value, and that `adaptive` is compatible with `outputs` and `tta`."""
         check_fraction("opacity", self.opacity)
         check_int("batch_size", self.batch_size, minimum=1)
         check_int("num_workers", self.num_workers, minimum=0)
@@ -57,25 +60,27 @@ class PredictOptions:
         uncertain = [name for name in self.outputs if OUTPUTS[name].detail != "labels"]
         if self.adaptive is not None and (uncertain or self.tta != NO_TTA):
             other = f"the output {uncertain[0]}" if uncertain else "tta"
-            raise ArgumentError(f"adaptive=true predicts only labels of a single view; leave out adaptive, or {other}")
+            raise ArgumentError(
+                f"adaptive=true predicts only labels of a single view; leave out adaptive=true or {other}"
+            )
 
     @property
     def detail(self) -> Detail:
-        """The least detailed prediction that suffices for all outputs."""
+        """The least detailed kind of prediction that suffices for all outputs, see `pixel_prediction.Detail`."""
         kinds = {OUTPUTS[name].detail for name in self.outputs}
         if "probabilities" in kinds:
             return "probabilities"
         return "certainty" if "certainty" in kinds else "labels"
 
     def output_settings(self) -> dict[str, Any]:
-        """Return, for each output, the drawing options that decide its file, or True if there are none."""
+        """Return for each output, by name, the drawing options that decide its file; True if there are none."""
         settings: dict[str, Any] = dict.fromkeys(self.outputs, True)
         if "overlay" in settings:
             settings["overlay"] = [self.opacity, self.legend]
         return settings
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the settings that decide the predictions, as JSON values."""
+        """Return the options that decide the predicted labels and probabilities, by name, as JSON values."""
         return {
             "adaptive": False if self.adaptive is None else list(astuple(self.adaptive)),
             "tta": [list(self.tta.scales), self.tta.flip],
@@ -83,5 +88,5 @@ class PredictOptions:
         }
 
     def style(self, classes: Sequence[str], palette: Palette) -> RenderStyle:
-        """Return the names and colours of the classes, with these options for overlays."""
+        """Combine the names and colours of a model's classes with the options `opacity` and `legend` of overlays."""
         return RenderStyle(classes, palette, self.opacity, self.legend)

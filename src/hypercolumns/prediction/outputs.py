@@ -1,4 +1,4 @@
-"""The kinds of output files. Each has a suffix and a function that writes the file of one image."""
+"""The kinds of output files. Each kind has a suffix and a function that writes the file of one image."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ JPEG_QUALITY = 90
 
 
 class ImagePrediction(NamedTuple):
-    """The prediction for one image, on the CPU.
+    """The prediction for one image, as arrays.
 
     Attributes:
         frame: the image that was predicted.
@@ -47,7 +47,7 @@ class RenderStyle(NamedTuple):
     Attributes:
         classes: the names of the classes.
         palette: the colour of each class.
-        opacity: opacity of the class colours in overlays, from 0 to 1.
+        opacity: the opacity of the class colours in overlays, from 0 (only the image is visible) to 1.
         legend: whether overlays have a legend with the class names.
     """
 
@@ -61,9 +61,10 @@ class OutputSpec(NamedTuple):
     """A kind of output file.
 
     Attributes:
-        suffix: the end of the file's name, including the extension.
-        write: writes the file of one image to a path.
-        detail: the least detailed prediction that the file can be made from.
+        suffix: the end of the file's name, after the name of the image's outputs, such as `.overlay.jpg`.
+        write: called with a path, the prediction for one image, and a style; writes the file to the path.
+        detail: the least detailed kind of prediction from which the file can be made, see
+            `pixel_prediction.Detail`.
         package: the optional package that writing the file needs; None: no optional package.
     """
 
@@ -74,12 +75,15 @@ class OutputSpec(NamedTuple):
 
 
 def _mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the class indices as a palette PNG."""
+    """Write the predicted class indices as a PNG whose palette holds the class colours."""
     write_mask(path, prediction.labels, style.palette)
 
 
 def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the image with the class colours over it as a JPEG, shrunk if a side exceeds `MAX_JPEG_SIDE`."""
+    """Write the image, with the colours of the predicted classes blended over it, as a JPEG.
+
+    The picture is shrunk if its width or height exceeds `MAX_JPEG_SIDE`.
+    """
     classes = style.classes if style.legend else None
     picture = overlay_with_legend(
         prediction.frame.pixels.permute(1, 2, 0).numpy(), prediction.labels, classes, style.palette, style.opacity
@@ -90,32 +94,32 @@ def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> Non
 
 
 def _color_mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the class colours as an RGB PNG."""
+    """Write the colours of the predicted classes as an RGB PNG."""
     write_image(path, Image.fromarray(colourise(prediction.labels, style.palette)))
 
 
 def _confidence(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the probability of the predicted class as a grey PNG: 0 to 255 stand for 0 to 1."""
+    """Write the probability of each pixel's predicted class as a grey PNG. Grey values 0 to 255 stand for 0 to 1."""
     _write_grey(path, prediction.confidence)
 
 
 def _entropy(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the entropy of the class probabilities as a grey PNG.
+    """Write the entropy of each pixel's class probabilities as a grey PNG.
 
-    0 to 255 stand for 0 to the maximum, which is reached if all classes are equally probable.
+    Grey values 0 to 255 stand for 0 to the maximal entropy, at which all classes are equally probable.
     """
     _write_grey(path, prediction.entropy)
 
 
 def _probabilities(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the probabilities (classes, H, W) float16 and the class names as an `.npz` file."""
+    """Write an `.npz` file with the arrays `probabilities`, (classes, H, W) float16, and `classes`, their names."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         arrays = {"probabilities": prediction.probabilities, "classes": np.array(style.classes)}
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _coco(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write a run-length encoded mask of each predicted class, in the COCO results format."""
+    """Write a run-length encoded mask of each class that is predicted, as a JSON list in COCO's results format."""
     from pycocotools import mask as coco
 
     segments = []
@@ -147,15 +151,15 @@ OUTPUTS = {
 
 
 def check_package(package: str, extra: str, what: str) -> None:
-    """Check that a package of an optional extra of this project is installed.
+    """Check that a package that an extra of this project installs can be imported.
 
     Args:
         package: the name under which the package is imported.
         extra: the extra that installs the package.
-        what: the setting that needs the package, with its value, for the message.
+        what: the setting that needs the package, with its value; the error message begins with it.
 
     Raises:
-        HypercolumnsError: if the package is missing; the message says how to install it.
+        HypercolumnsError: if the package is not installed; the message says how to install it.
     """
     if importlib.util.find_spec(package) is None:
         raise HypercolumnsError(

@@ -1,4 +1,4 @@
-"""Predict many images: read each, skip it or predict it, and write and record its outputs."""
+"""Predict many images: read each image, predict it unless it is done already, and write and record its outputs."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ from hypercolumns.prediction.outputs import OUTPUTS, ImagePrediction
 from hypercolumns.prediction.sources import Frame, Origin, Source
 from hypercolumns.runtime.progress import ProgressBar, console
 
-MAX_NAME_BYTES = 255  # limit of common file systems
+MAX_NAME_BYTES = 255  # the maximum length of a file name in common file systems
 
 
 @dataclass
@@ -34,7 +34,8 @@ class RunSummary:
     """The result of a prediction run.
 
     Attributes:
-        names: the names of the images that this run predicted, or skipped because an earlier run had predicted them.
+        names: the names (`Frame.name`) of the images that this run predicted, and of those that it skipped because an
+            earlier run had predicted them.
         done_before: the number of images in `names` that this run skipped.
         problems: one line for each image that could not be read, predicted or scored.
     """
@@ -45,16 +46,19 @@ class RunSummary:
 
 
 class PredictionRun:
-    """Predict images, and write their outputs to the folder of a manifest. Images that are already done are skipped.
+    """Predict images, and write their outputs to the folder of a manifest.
+
+    Images whose outputs are written already are skipped, see `PredictionManifest.is_done`.
 
     Args:
         segmenter: the model, in evaluation mode, on the device that predicts.
-        options: the options; their `output_settings()` must be the `outputs` of the manifest.
-        manifest: the record of the folder, within its `with` block and after `start`.
-        ground_truth: the true masks to compare the predictions with; needs the output `mask`. None: compare nothing.
+        options: the options; their `output_settings()` must equal the `outputs` of the manifest.
+        manifest: the record of the output folder. It must be used inside its `with` block, after a call of `start`.
+        ground_truth: the true masks to compare the predicted labels with. They need the output `mask`, from which the
+            labels of skipped images are read. None: no comparison.
 
     Attributes:
-        summary: the result so far.
+        summary: the result up to now.
     """
 
     def __init__(
@@ -69,10 +73,10 @@ class PredictionRun:
         self.summary = RunSummary()
 
     def run(self, sources: Sequence[Source]) -> RunSummary:
-        """Predict the images of these sources.
+        """Predict the images of the sources, except images that are done already.
 
         An image that can't be read or scored becomes a problem in the summary, and the run goes on with the other
-        images. The class fractions are reported even if the run is interrupted.
+        images. The class fractions of the images that are done are reported even if the run is interrupted.
 
         Raises:
             HypercolumnsError: if an output can't be written, or `PredictionManifest.check` refuses to replace a file.
@@ -109,17 +113,20 @@ class PredictionRun:
         return not self._name_problem(name) and not self.manifest.is_done(name, origin)
 
     def _name_problem(self, name: str) -> str:
-        """Return the problem if the file name of an output is too long for the file system; otherwise ''."""
+        """Describe the problem if the file name of an output is too long for file systems; otherwise return ''."""
         files = (self.manifest.path(name, output).name for output in self.manifest.outputs)
         longest = max(files, key=len, default="")
         if len(os.fsencode(longest)) <= MAX_NAME_BYTES:
             return ""
-        return f"the output name {longest} has more than {MAX_NAME_BYTES} bytes; give the image a shorter name"
+        return (
+            f"the output file {longest} has a name of more than {MAX_NAME_BYTES} bytes; give the image a shorter name"
+        )
 
     def _skip(self, frame: Frame) -> None:
-        """Record an image that is not predicted in this run: as a problem, or as done before.
+        """Record an image that this run does not predict: as a problem, or as predicted by an earlier run.
 
-        The mask of an image that is done is read from its file, and compared with the truth.
+        If there are true masks, the predicted mask of an earlier run is read from its file and compared with the true
+        mask.
         """
         problem = frame.problem or self._name_problem(frame.name)
         if problem:
@@ -137,14 +144,17 @@ class PredictionRun:
             self.manifest.begin(frame.name, frame.origin)
 
     def _write(self, prediction: ImagePrediction) -> ImagePrediction:
-        """Write the missing outputs of an image. This runs in a writer thread if there are any."""
+        """Write those outputs of an image that `PredictionManifest.missing` names.
+
+        A writer thread calls this method, or the main thread if `num_workers` is 0.
+        """
         frame = prediction.frame
         for output in self.manifest.missing(frame.name, frame.origin):
             OUTPUTS[output].write(self.manifest.path(frame.name, output), prediction, self.style)
         return prediction
 
     def _note(self, prediction: ImagePrediction) -> None:
-        """Record that the outputs of an image are written, and compare the labels with the truth."""
+        """Record that the outputs of an image are written, and compare its predicted labels with its true mask."""
         frame = prediction.frame
         pixels = np.bincount(prediction.labels.ravel(), minlength=len(self.style.classes))
         self.manifest.add(frame.name, frame.origin, pixels.tolist())
@@ -160,7 +170,7 @@ class PredictionRun:
             self.summary.problems.append(str(error))
 
     def _report_class_fractions(self) -> None:
-        """Print the class fractions of the images in the summary; write the table if the options ask for it."""
+        """Print the class fractions of the images in the summary, and write the CSV file if the options request it."""
         pixels = {name: self.manifest.pixels(name) for name in sorted(self.summary.names)}
         if not pixels:
             return

@@ -1,1 +1,1 @@
-"""Reports for people: tables in the terminal, CSV files, and views for TensorBoard."""
+"""Reports for people: tables in the terminal, CSV files, and samples in TensorBoard's projector."""

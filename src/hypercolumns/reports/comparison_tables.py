@@ -1,4 +1,4 @@
-"""Tables that compare two evaluations."""
+"""Tables that compare the metrics of an evaluation with those of a baseline, which is another evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,14 +19,14 @@ from hypercolumns.runtime.progress import console
 
 
 class ComparisonRow(NamedTuple):
-    """One metric of a comparison.
+    """One metric in a comparison of an evaluation with a baseline.
 
     Attributes:
         figure: the name of the metric in `comparison.json`.
         of_class: the name of the class; None for a metric of all classes together.
-        baseline: the value of the baseline; None if it is not defined.
-        evaluation: the value of the evaluation; None if it is not defined.
-        difference: evaluation - baseline; None if either value is not defined.
+        baseline: the metric's value in the baseline; None if the metric is not defined there.
+        evaluation: the metric's value in the evaluation; None if the metric is not defined there.
+        difference: evaluation - baseline; None if either value is None.
         ends: the interval [low, high] of the difference; None if the difference has no interval.
     """
 
@@ -39,19 +39,22 @@ class ComparisonRow(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the metric in tables."""
+        """The name of the metric in tables, such as `boundary mIoU` or `IoU of road`."""
         if self.of_class is None:
             return self.figure.replace("_", " ").replace("miou", "mIoU").replace("iou", "IoU")
         return f"{CLASS_FIGURES[self.figure]} of {self.of_class}"
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval of the difference excludes 0."""
+        """Whether the difference has an interval, and the interval does not contain 0."""
         return self.ends is not None and not self.ends[0] <= 0 <= self.ends[1]
 
 
 def comparison_rows(result: Mapping[str, Any]) -> list[ComparisonRow]:
-    """Return a row for each metric of a comparison, and for each class of a per-class metric."""
+    """Return the rows of a comparison, given the result of `evaluation.compare`.
+
+    A metric of all classes together has one row; a per-class metric has one row for each class.
+    """
     parts = [result["baseline"], result["evaluation"], result["difference"], result["intervals"] or {}]
     rows = []
     for figure, difference in result["difference"].items():
@@ -64,9 +67,10 @@ def comparison_rows(result: Mapping[str, Any]) -> list[ComparisonRow]:
 
 
 def comparison_table(result: Mapping[str, Any]) -> Table:
-    """Build the table of a comparison: metrics of all classes together, then the IoU of each class.
+    """Build the table of a comparison, given the result of `evaluation.compare`.
 
-    A row is bold if the interval of its difference excludes 0.
+    The metrics of all classes together come first, then the IoU of each class. A row is bold if the interval of its
+    difference does not contain 0.
     """
     ends = result["intervals"]
     table = Table(title=f"{result['images']} images", title_justify="left")
@@ -85,12 +89,12 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
 
 
 def print_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path) -> None:
-    """Print the table of a comparison, and a line with the difference of the mIoU.
+    """Print the table of a comparison, and a line with the difference of the mIoU and its interval.
 
     Args:
         result: the result of `evaluation.compare`.
-        evaluation: the folder of the evaluation, for the line.
-        baseline: the folder of the baseline, for the line.
+        evaluation: the folder of the evaluation, to name it in the line.
+        baseline: the folder of the baseline, to name it in the line.
     """
     console.print(comparison_table(result))
     difference, ends = result["difference"]["miou"], result["intervals"]
@@ -101,7 +105,7 @@ def print_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path
 
 
 def write_comparison(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a comparison as a CSV file, with the rows of `comparison_rows`."""
+    """Write the result of `evaluation.compare` as a CSV file, with the rows of `comparison_rows`."""
     rows = (
         [row.name, row.baseline, row.evaluation, row.difference, *(row.ends or NO_INTERVAL)]
         for row in comparison_rows(result)

@@ -1,4 +1,4 @@
-"""Summarise a data set: files that can't be used, and the classes and sizes of the other images."""
+"""Summarise a data set: the files that can't be used, and the classes and sizes of the images that can be used."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,14 +14,15 @@ from hypercolumns.errors import escape_control_chars
 from hypercolumns.io.tables import write_csv
 from hypercolumns.runtime.progress import console
 
-MAX_SHOWN = 20  # problems printed to the terminal
+MAX_SHOWN = 20  # maximum number of printed problems, and of printed ids that are in several splits
 
 
 def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write a CSV file with the pixels and images of each class in each split.
+    """Write a CSV file with a row for each class in each split, given the result of `summarise`.
 
-    The last row of each split is about void pixels, and has no class name. The share of a class is a fraction of the
-    labelled pixels; the share of void is a fraction of all pixels.
+    A row holds the number of pixels of the class, its share, and the number of images that contain it. The share is the
+    fraction of the split's labelled pixels that are of the class. The last row of each split is about void and has no
+    class name; its share is the fraction of all pixels of the split that are void.
     """
     rows: list[list[Any]] = []
     for split, of_split in summary["splits"].items():
@@ -31,14 +32,15 @@ def write_class_counts(path: Path, summary: Mapping[str, Any]) -> None:
 
 
 def summarise(images: DatasetIndex, checks: Mapping[str, Sequence[FileCheck]]) -> dict[str, Any]:
-    """Summarise the sizes and classes of the images that can be used, split by split, as JSON values.
+    """Summarise the sizes and classes of the images that can be used, split by split.
 
     Args:
         images: the data set.
-        checks: for each split, the result of the check of each image-mask pair.
+        checks: for each split, by name, the result of checking each image-mask pair.
 
     Returns:
-        The name of the data set, and by split the numbers of images and pixels, the image sizes and the classes.
+        JSON values: `data` is the name of the data set. `splits` holds, for each split, the number of all images and of
+        usable images, the sizes of the usable images, and their numbers of pixels per class and of void.
     """
     return {"data": images.name, "splits": {split: _of_split(images, results) for split, results in checks.items()}}
 
@@ -65,11 +67,11 @@ def _of_split(images: DatasetIndex, checks: Sequence[FileCheck]) -> dict[str, An
 
 
 def print_dataset(summary: Mapping[str, Any], problems: Sequence[ProblemRow], shared: Sequence[str]) -> None:
-    """Print the summary of a data set, the most important lines last.
+    """Print a data set's table of classes, then lines about each split, and last the problems.
 
     Args:
         summary: the result of `summarise`.
-        problems: the files that can't be used.
+        problems: the files that can't be used, each with its problem.
         shared: the ids of images that are in several splits.
     """
     splits = summary["splits"]

@@ -3,22 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# The per-class metrics by their names in `metrics.json`, with their names in tables.
 CLASS_FIGURES = {"per_class_iou": "IoU", "per_class_accuracy": "accuracy", "boundary_per_class_iou": "boundary IoU"}
 NO_INTERVAL = (None, None)  # the two cells of a missing interval in a CSV file
 
 
 def format_number(value: float | None, sign: str = "") -> str:
-    """Format a number with three decimals, None as n/a; `sign` = "+" writes the sign of positive numbers, too."""
+    """Format a number with three decimals, and None as `n/a`. With `sign` = "+", positive numbers get a plus sign."""
     return "n/a" if value is None else f"{value:{sign}.3f}"
 
 
 def format_interval(ends: Sequence[float] | None, sign: str = "") -> str:
-    """Format an interval [low, high], None as n/a; see `format_number` for `sign`."""
+    """Format an interval [low, high] as `low to high`, and None as `n/a`. `sign` is as in `format_number`."""
     return "n/a" if ends is None else f"{format_number(ends[0], sign)} to {format_number(ends[1], sign)}"
 
 
 def describe_bootstrap(intervals: Mapping[str, Any]) -> str:
-    """Describe what the bootstrap drew from, given the entry `intervals` of `metrics.json`."""
+    """Describe how many images, or groups of images, a bootstrap drew from.
+
+    `intervals` is the entry `intervals` of `metrics.json` or of `comparison.json`. If at least 1 % of the draws lack a
+    class that other draws have, the text says so.
+    """
     units = "images" if intervals["groups"] is None else f"groups of images (group_pattern={intervals['groups']})"
     lacking = intervals["draws_lacking_a_class"] / intervals["draws"]
     fewer = (

@@ -20,7 +20,11 @@ from hypercolumns.runtime.progress import console
 
 
 def metrics_table(figures: Mapping[str, Any], title: str) -> Table:
-    """Build the table of the metrics in `metrics.json`: a row for each class, then rows for all classes together."""
+    """Build the table of an evaluation's metrics, given the content of `metrics.json`.
+
+    After a row for each class, a row holds the means over the classes, and another holds metrics of all pixels. The
+    last row is the baseline: the mIoU of predicting the most frequent true class for every pixel.
+    """
     ends = figures.get("intervals")
     table = Table(title=Text(title), title_justify="left")
     table.add_column("class")
@@ -56,9 +60,9 @@ def print_metrics(figures: Mapping[str, Any], title: str, paths: Mapping[str, Pa
     """Print the metrics of a run and the paths of its files.
 
     Args:
-        figures: the content of `metrics.json`. Without scored images, it has only metrics of the val samples.
-        title: the images that were scored, such as "train: 100 val images of voc2012".
-        paths: the files of the run, by the name that is printed before the path.
+        figures: the content of `metrics.json`. If no images were scored, it has only metrics of the val samples.
+        title: which images were scored, such as "train: 100 val images of voc2012".
+        paths: the paths to print; the key of a path is printed before the path.
     """
     if "per_class_iou" in figures:
         console.print(metrics_table(figures, title))
@@ -87,7 +91,10 @@ def write_confusion(path: Path, counts: Tensor, classes: Sequence[str]) -> None:
 
 
 def write_class_metrics(path: Path, figures: Mapping[str, Any]) -> None:
-    """Write a CSV file of metrics and the ends of their intervals: a row for each class, and a row for the means."""
+    """Write the content of `metrics.json` as a CSV file, with a row for each class and a row for the means.
+
+    Each row holds the IoU, the accuracy and the boundary IoU, each followed by the two ends of its interval.
+    """
     ends = figures["intervals"] or {}
     rows = []
     for of_class in figures["per_class_iou"]:

@@ -1,6 +1,8 @@
 """Show some samples of a store in TensorBoard's projector, each with a thumbnail of the image around the sample.
 
-The view of the samples is the folder `embedding/` in the store's folder. Only TensorBoard reads that folder.
+The projector is a page of TensorBoard that draws each sample as a point, so that samples with similar hypercolumns lie
+close together. The files that the page reads are in the folder `embedding/` in the store's folder. Here they are called
+the projector's files. They serve only TensorBoard.
 """
 
 import random
@@ -25,9 +27,11 @@ from hypercolumns.samplers.quotas import allocate_evenly
 from hypercolumns.store import SampleStore, Split
 
 FOLDER = "embedding"
-THUMBNAIL_SIDE = 48  # pixels; 1,000 thumbnails make a sprite of 1536x1536
-BORDER = 3  # pixels in the colour of the class
-SURROUNDINGS = 6  # a thumbnail shows 1/6 of the image's shorter side, or THUMBNAIL_SIDE pixels if that is more
+THUMBNAIL_SIDE = 48  # in pixels; all thumbnails are in one picture, with 1536x1536 pixels for 1,000 thumbnails
+BORDER = 3  # width of a thumbnail's border in the colour of the class, in pixels
+# A thumbnail shows a square of the image. The square's side is 1/6 of the image's shorter side, but at least
+# THUMBNAIL_SIDE pixels.
+SURROUNDINGS = 6
 
 
 def write_projector(
@@ -38,21 +42,22 @@ def write_projector(
     resize: tuple[int, int] | None,
     remedy: str = "free some space",
 ) -> None:
-    """Write a view of some training samples, spread evenly over the classes.
+    """Write the projector's files for some training samples, spread evenly over the classes.
 
-    An existing view with this number of samples is kept. The features are standardised by the mean and standard
-    deviation of all training samples, as for the classifier.
+    If the store's folder has projector's files with the same number of samples already, they are kept. The hypercolumns
+    are standardised by the mean and standard deviation of all training samples, as for the classifier.
 
     Args:
         store: the store of samples.
-        images: the data set that the samples were taken from, for the thumbnails.
-        count: the number of samples to show; all training samples if there are fewer.
+        images: the data set that the samples were taken from. The thumbnails are cut out of its images.
+        count: the number of samples to show; if there are fewer training samples, all are shown.
         seed: the seed of the random choice of samples.
-        resize: the (height, width) that images were resized to before the samples were taken; None: not resized.
-        remedy: what to do if the view can't be written, for the error message.
+        resize: the (height, width) to which the images were resized before the samples were taken; None: the images
+            were not resized.
+        remedy: what to do if the files can't be written; the error message ends with it.
 
     Raises:
-        HypercolumnsError: if the view can't be written.
+        HypercolumnsError: if the files can't be written.
     """
     split = store.split("train")
     folder, points = store.folder / FOLDER, sum(allocate_evenly(split.counts.sum(0).tolist(), count))
@@ -60,7 +65,7 @@ def write_projector(
         return
     lock = FileLock(store.folder / f".{FOLDER}.lock")
     with lock:
-        if _points(folder) != points:  # another process can have written the view meanwhile
+        if _points(folder) != points:  # meanwhile, another process may have written the files
             remove_projector(store.folder)
             temporary = store.folder / f".{FOLDER}.tmp"
             try:
@@ -69,14 +74,23 @@ def write_projector(
             except OSError as error:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise HypercolumnsError(
-                    f"{folder} can't be written ({error}), so the view of the samples is missing; the samples "
-                    f"themselves are complete; {remedy}"
+                    f"{folder} can't be written ({error}), so TensorBoard's projector can't show the samples; "
+                    f"the samples themselves are complete; {remedy}"
                 ) from error
         release_lock(lock)
 
 
 def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resize: tuple[int, int] | None) -> None:
-    """Write a view of the samples with these row numbers to a new folder."""
+    """Write the projector's files for some samples to a new folder.
+
+    Args:
+        folder: the folder to write.
+        split: the training samples of the store.
+        rows: (N,) int64, the row numbers in `split` of the samples to show.
+        images: the data set; the thumbnails are cut out of its train images.
+        resize: the (height, width) to which the images are resized before the thumbnails are cut out; None: not
+            resized.
+    """
     mean, std = split.statistics()
     features, labels, _ = split.fetch(rows)
     rounded = standardize(features.double(), mean, std).numpy().round(4)
@@ -97,22 +111,22 @@ def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resiz
 
 
 def remove_projector(folder: Path) -> None:
-    """Delete the view in a store's folder, complete or incomplete; do nothing if there is none."""
+    """Delete the projector's files from the folder of a store, even incomplete files; do nothing if there are none."""
     temporary = folder / f".{FOLDER}.tmp"
     if temporary.is_dir():
         shutil.rmtree(temporary)
     if (folder / FOLDER).is_dir():
-        (folder / FOLDER).rename(temporary)  # so that a kill does not leave half a view under this name
+        (folder / FOLDER).rename(temporary)  # a kill then leaves no incomplete folder of this name
         shutil.rmtree(temporary)
 
 
 def choose_rows(split: Split, count: int, seed: int) -> Tensor:
-    """Choose samples at random, spread evenly over the classes.
+    """Choose samples of a split at random, spread evenly over the classes.
 
     Args:
-        split: the samples.
-        count: the number of samples; if the split has fewer, all are chosen.
-        seed: the seed of the choice.
+        split: the samples to choose from.
+        count: the number of samples to choose; if the split has fewer samples, all are chosen.
+        seed: the seed of the random choice.
 
     Returns:
         The row numbers of the samples in the split, int64, ascending.
@@ -130,9 +144,9 @@ def choose_rows(split: Split, count: int, seed: int) -> Tensor:
 
 
 def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Tensor:
-    """Cut out the surroundings of a pixel, with a coloured border.
+    """Cut a square thumbnail with a coloured border out of an image, with a given pixel in the middle.
 
-    Outside the image, the nearest pixels of the image are repeated.
+    Where the square extends beyond the image, it repeats the nearest pixels of the image.
 
     Args:
         image: (3, H, W) uint8 RGB.
@@ -156,11 +170,14 @@ def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Te
 
 
 def _points(folder: Path) -> int | None:
-    """Return the number of samples that the view in a folder shows; None if there is no view."""
+    """Return the number of samples in the projector's files below a folder; None if there are no such files."""
     tables = list(folder.glob("*/*/metadata.tsv"))
     return len(tables[0].read_text(encoding="utf-8").splitlines()) - 1 if tables else None
 
 
 def _field(text: str) -> str:
-    """Replace runs of whitespace by single spaces: a field of a TSV file must not contain tabs or line breaks."""
+    """Make a text valid as a field of a TSV file, which must not contain tabs or line breaks.
+
+    Each run of whitespace becomes a single space; whitespace at the ends is removed.
+    """
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Tables of a ranking of subsets of taps."""
+"""Tables of the results of stage rank_taps, which compares subsets of a backbone's taps."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,20 @@ from hypercolumns.runtime.progress import console
 
 
 class RankingRow(TypedDict):
-    """One of the subsets of taps that were tried, as in `ranking.json`.
+    """The result for one subset of taps, as in `ranking.json`.
+
+    To try a subset, a linear classifier, the probe, is trained on its hypercolumns. The steps of a forward selection
+    decide which subsets are tried.
 
     Attributes:
-        taps: for each tap, the names of its modules, or the name of the context tap.
-        channels: the total number of channels.
-        components: the number of principal components that the linear probe saw.
+        taps: for each tap of the subset, the names of its modules, or the name of the context tap.
+        channels: the number of channels of all taps of the subset together.
+        components: how many principal components of the hypercolumns the probe is trained on.
         miou: the mIoU of the probe on the val samples, in [0, 1].
         accuracy: the accuracy of the probe on the val samples, in [0, 1].
-        difference: `miou` minus the mIoU of all taps together.
-        step: the number of the selection step that tried the subset first, from 1; None if no step tried the subset.
-        kept: whether the subset is the best of a step.
+        difference: `miou` minus the mIoU of the probe that is trained on all taps.
+        step: the number of the selection step that tried the subset first, counted from 1; None if no step tried it.
+        kept: whether the subset is the best of a selection step.
         is_all: whether the subset consists of all taps.
     """
 
@@ -42,8 +45,8 @@ class RankingRow(TypedDict):
 def ranking_table(rows: Sequence[RankingRow], title: str) -> Table:
     """Build the table of the most important subsets, in the order of `rows`.
 
-    These are the subsets of the first step, the best subset of each step, and all taps together. The chosen subset is
-    bold; all taps together are dim.
+    These are the subsets that the first selection step tried, the best subset of each step, and the subset of all taps.
+    The chosen subset (see `chosen_subset`) is bold. The subset of all taps is dim, unless it is the chosen subset.
     """
     table = Table(title=Text(title), title_justify="left")
     table.add_column("taps", overflow="fold")
@@ -59,15 +62,16 @@ def ranking_table(rows: Sequence[RankingRow], title: str) -> Table:
 
 
 def chosen_subset(rows: Sequence[RankingRow]) -> RankingRow:
-    """Return the best subset that a step of the selection tried, from rows that are sorted best first.
+    """Return the first of the rows whose subset was tried by a selection step. The rows must be sorted, best first.
 
-    If all taps together violate the constraints, no step has tried them, and they can't be the chosen subset.
+    The subset of all taps is in the rows even if it violates the constraints of the selection. No step has tried the
+    subset then, so it is not chosen.
     """
     return next(row for row in rows if row["step"] is not None)
 
 
 def print_ranking(rows: Sequence[RankingRow], title: str) -> None:
-    """Print the ranking of taps."""
+    """Print the table of the most important subsets, and how many of the subsets that were tried it shows."""
     table = ranking_table(rows, title)
     console.print(table)
     console.print(
@@ -76,7 +80,7 @@ def print_ranking(rows: Sequence[RankingRow], title: str) -> None:
 
 
 def write_ranking(path: Path, rows: Sequence[RankingRow]) -> None:
-    """Write a CSV file with a row for each subset that was tried."""
+    """Write a CSV file with a row for each subset of taps that was tried, in the order of `rows`."""
     header = "channels components miou accuracy difference step kept".split()
 
     def line(row: RankingRow) -> list[object]:
@@ -87,13 +91,19 @@ def write_ranking(path: Path, rows: Sequence[RankingRow]) -> None:
 
 
 def taps_value(taps: Sequence[Sequence[str]]) -> str:
-    """Format taps, each a list of modules, as a value of the setting `cnn.taps`."""
+    """Format taps as a value of the setting `cnn.taps`.
+
+    Each tap is a list of the names of its modules, or a list with the name of a context tap.
+    """
     groups = (modules[0] if len(modules) == 1 else f"[{','.join(modules)}]" for modules in taps)
     return f"[{','.join(groups)}]"
 
 
 def _short_name(modules: Sequence[str]) -> str:
-    """Return a short name of a tap: the module that contains all its modules or, if there is none, its first module."""
+    """Return a short name of a tap: the longest common prefix of its modules' dotted names, or else the first module.
+
+    For example, the modules `features.3.expand1x1` and `features.3.expand3x3` give `features.3`.
+    """
     levels = zip(*(module.split(".") for module in modules), strict=False)
     common = itertools.takewhile(lambda names: len(set(names)) == 1, levels)
     return ".".join(names[0] for names in common) or modules[0]

@@ -30,7 +30,10 @@ class RunOrigin:
     device: torch.device
 
     def write(self, folder: Path) -> None:
-        """Write `config.yaml`, `environment.json` and, if the code differs from its Git commit, `changes.patch`."""
+        """Write `config.yaml` and `environment.json` to a folder.
+
+        If the code has uncommitted changes, also write these changes as `changes.patch`.
+        """
         (folder / "config.yaml").write_text(self.config, encoding="utf-8")
         write_json(folder / "environment.json", environment(self.command, self.device))
         if patch := changes(Path(__file__)):
@@ -77,8 +80,8 @@ def commit(file: Path) -> dict[str, Any] | None:
     """Identify the commit of the Git checkout that tracks `file`.
 
     Returns:
-        The hash under `commit`, and under `changed` whether tracked files of the checkout differ from the commit. None
-        if no checkout tracks the file, or Git fails.
+        `commit`: the hash of the commit. `changed`: whether tracked files of the checkout differ from the commit. None
+        if no checkout tracks the file, or if Git fails.
     """
     try:
         _git(file, "ls-files", "--error-unmatch", file.name)  # fails if the checkout does not track the file
@@ -91,7 +94,10 @@ def commit(file: Path) -> dict[str, Any] | None:
 
 
 def changes(file: Path) -> str:
-    """Return the uncommitted changes of the Git checkout that tracks `file`, as a patch; "" if there are none."""
+    """Return the uncommitted changes of the Git checkout that tracks `file`, as a patch.
+
+    Return "" if there are no changes, if no checkout tracks the file, or if Git fails.
+    """
     try:
         _git(file, "ls-files", "--error-unmatch", file.name)
         return _git(file, "diff", "--binary", "--no-ext-diff", "--no-color", "HEAD", "--", ":/")

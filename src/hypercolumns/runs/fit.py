@@ -1,4 +1,4 @@
-"""Train a task to the end; a training that was interrupted resumes."""
+"""Train a task (a LightningModule) to the end. A training that was interrupted resumes from its last checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,16 +21,16 @@ def checkpoints_dir(folder: Path) -> Path:
 def fit(
     task: pl.LightningModule, data: ResumableDataModule, folder: Path, make_trainer: Callable[[], pl.Trainer]
 ) -> None:
-    """Train a task to the end, and load the weights of its best epoch.
+    """Train a task to the end, and load the weights of the best epoch into the task.
 
     The training resumes from the run's last checkpoint, if there is one. A training that an earlier call has completed
     is not repeated.
 
     Args:
         task: the task to train.
-        data: the data module with the batches.
+        data: the data module that yields the batches of the training and the validation.
         folder: the run's folder.
-        make_trainer: builds the trainer; called only if the training is not complete yet.
+        make_trainer: builds the trainer. It is called only if the training is not complete yet.
 
     Raises:
         HypercolumnsError: if the last checkpoint belongs to another training, if the checkpoint of the best epoch is
@@ -55,7 +55,8 @@ def best_epoch(folder: Path, monitor: str) -> dict[str, Any]:
         monitor: the metric's name, such as `val/miou`.
 
     Returns:
-        The number, counted from 0, under `best_epoch`, and the metric under its name without `val/`.
+        Under `best_epoch`, the number of the epoch, from 0. Under the metric's name without `val/`, such as `miou`, the
+        metric.
 
     Raises:
         HypercolumnsError: if the checkpoint of the best epoch is missing or damaged.
@@ -66,7 +67,7 @@ def best_epoch(folder: Path, monitor: str) -> dict[str, Any]:
 
 
 def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule, data: ResumableDataModule) -> None:
-    """Train from a checkpoint, or from the beginning if `start` is None.
+    """Train from the checkpoint `start`, or from the beginning if `start` is None.
 
     Raises:
         HypercolumnsError: if the checkpoint belongs to another training.
@@ -79,8 +80,8 @@ def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule,
         if start is None or resume.began or is_out_of_memory(error):
             raise
         raise HypercolumnsError(
-            f"{start} is not a checkpoint of this training ({summarize_error(error)}); remove it, and the same command "
-            f"resumes from the checkpoint before it or, if there is none, starts again"
+            f"{start} is not a checkpoint of this training ({summarize_error(error)}); remove this file and run the "
+            f"same command again: it resumes from an older checkpoint or, if there is none, starts from the beginning"
         ) from error
 
 
@@ -89,7 +90,9 @@ def _best_checkpoint(folder: Path) -> dict[str, Any]:
     if not path.is_file() and fitted.is_file():
         raise HypercolumnsError(f"{path} is missing; add overwrite=true to train again from the beginning")
     if not path.is_file():
-        raise HypercolumnsError("no epoch was validated, so no epoch is the best one; check trainer.limit_val_batches")
+        raise HypercolumnsError(
+            "no epoch was validated, so there is no best epoch; trainer.limit_val_batches must not be 0"
+        )
     try:
         checkpoint: dict[str, Any] = checkpoints.load_plain(path)
         if not {"state_dict", "callbacks", "epoch"} <= {*checkpoint}:

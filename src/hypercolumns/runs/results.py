@@ -28,21 +28,22 @@ from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, pane
 from hypercolumns.visualization.plots import confusion_picture
 
 FINAL_METRICS = "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()
-MAX_PANELS = 4  # panels.png shows this many evenly spread images, and this many with the lowest mIoU
+MAX_PANELS = 4  # panels.png shows at most this many evenly spaced images, and this many with the lowest mIoU
 
 
 @dataclass(frozen=True)
 class Results:
-    """Write the results of a run: metrics, tables, pictures and event files.
+    """The writer of a run's results: metrics, tables, pictures and event files.
 
     Attributes:
-        scorer: scores the run's images, and computes the confidence intervals.
-        make_logger: builds a logger that writes to the given folder.
+        scorer: scores images, and computes the confidence intervals of the metrics.
+        make_logger: builds a logger that writes to a folder, given the folder's path.
         columns: the entries of the run in TensorBoard's table of hyperparameters, by name.
         per_class: whether to write the metrics of each class to `metrics.csv`. False for a training, whose
             `metrics.csv` holds the metrics of each epoch.
-        confusion_picture: draws a confusion matrix, (classes, classes) int64.
-        panels: draws images next to their labels.
+        confusion_picture: draws a confusion matrix, (classes, classes) int64, as a picture (H, W, 3) uint8 RGB. Its
+            second argument is the names of the classes.
+        panels: draws images next to their true and predicted labels.
     """
 
     scorer: Scorer
@@ -55,7 +56,7 @@ class Results:
     def write(self, run: Run, about: Mapping[str, Any], scored: ScoredImages | None) -> None:
         """Write a run's metrics, tables, pictures and event files, and mark the run as finished.
 
-        Only rank zero writes.
+        Rank zero writes. The other ranks do nothing.
 
         Args:
             run: the run.
@@ -84,9 +85,9 @@ class Results:
         run.mark_finished(metrics)
 
     def refresh_intervals(self, run: Run) -> None:
-        """Recompute the confidence intervals of a finished run with the current settings.
+        """Recompute the confidence intervals in a finished run's metrics, with the current settings.
 
-        Only rank zero does, and only if the run has scored images.
+        Rank zero does this, if the run has scored images. The other ranks do nothing.
         """
         if distributed.is_rank_zero() and run.counts.is_file():
             metrics = read_json(run.metrics)
@@ -107,7 +108,11 @@ class Results:
         logger.finalize("success")
 
     def draw_panels(self, scored: ScoredImages) -> Image.Image:
-        """Draw up to four evenly spread images, and up to four with the lowest mIoU."""
+        """Draw at most `MAX_PANELS` evenly spaced images, and then at most as many with the lowest mIoU, worst first.
+
+        Returns:
+            One picture, with a row for each image.
+        """
         evaluation = scored.evaluation
         miou = metrics_from_confusion(evaluation.all_pixels)["miou"]
         chosen = [(index, "") for index in evenly_spaced(len(evaluation.ids), MAX_PANELS)]
@@ -128,9 +133,10 @@ class ValImages:
 
     Attributes:
         images: the data set.
-        limit: the maximum number of val images to score, evenly spread; 0 for none.
-        val_group: the name of the group of images that is the val split of `images`, for messages and `metrics.json`.
-            None if the val split is the data set's own.
+        limit: the maximum number of val images to score. If there are more, evenly spaced images are chosen. 0: no
+            image is scored.
+        val_group: the name of the group of images that forms the val split of `images`, for messages and
+            `metrics.json`. None: the data set itself defines its val split.
     """
 
     images: DatasetIndex
@@ -138,7 +144,7 @@ class ValImages:
     val_group: str | None = None
 
     def chosen(self) -> list[int]:
-        """Return the indices, within the val split, of the images to score."""
+        """Return the indices, in the val split, of the images to score, in ascending order."""
         return evenly_spaced(len(self.images.splits["val"]), self.limit)
 
     def dataset(self) -> ImageDataset:
@@ -163,7 +169,8 @@ def score_and_write(
 ) -> None:
     """Score the model of a run on val images, write the results and print them.
 
-    If the run has results of at least `val.limit` images, with the same boundary width, it is not scored again.
+    If the run already has the metrics of at least `val.limit` images, measured with the same boundary width, only the
+    confidence intervals are computed again.
 
     Args:
         run: the run, whose folder holds the model.
@@ -171,7 +178,7 @@ def score_and_write(
         results: scores the images and writes the results.
         stage: the stage that trained the model.
         monitor: the metric that selected the best epoch.
-        load: reads the model from a file and sets it up for this machine.
+        load: reads the model from a file and prepares it for inference on this machine.
     """
     if not _is_scored(run, val.limit, results.scorer.boundary_width):
         scored = None
@@ -188,7 +195,7 @@ def score_and_write(
 
 
 def print_results(run: Run, title: str) -> None:
-    """Print the metrics of a finished run, and the paths of its model, metrics and panels."""
+    """Print the metrics of a finished run, and the paths of its model, metrics and panels if these files exist."""
     metrics = read_json(run.metrics)
     files = {"model": run.model, "metrics": run.metrics, "panels": run.panels}
     print_metrics(metrics, title, {name: path for name, path in files.items() if path.is_file()})

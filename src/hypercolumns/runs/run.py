@@ -1,11 +1,11 @@
-"""A run: the folder of a stage's result, and what identifies it.
+"""A run: the folder with the result of a stage, and the fingerprint of this result.
 
     <runs>/<data>/<cnn>/samples/<key>/          a store of samples
     <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest links to the last finished run
     <runs>/<data>/<cnn>/events/<stage>-<key>/   the run's event files, for TensorBoard
 
-A key is a hash of the fingerprint of a run or a store: everything that decides the contents of its folder. A JSON file
-in the folder holds the whole fingerprint.
+A fingerprint records everything that decides the contents of the folder of a run or a store. The key is a hash of the
+fingerprint. A JSON file in the folder holds the whole fingerprint.
 """
 
 import os
@@ -36,8 +36,8 @@ class Run:
         folder: the run's folder.
         model: the file with the model.
         metrics: the file with the metrics.
-        events: the folder of the event files. It lies outside the run's folder, because TensorBoard would list `latest`
-            as another run.
+        events: the folder of the event files. It lies outside the run's folder: inside, TensorBoard would find the
+            files a second time through the link `latest`, and list them as another run.
         counts: the file with the confusion matrices of each scored image, see `evaluation.Evaluation`.
         panels: the file with pictures of some predictions.
     """
@@ -55,15 +55,15 @@ class Run:
     def begin(
         cls, parent: Path, fingerprint: Fingerprint, origin: RunOrigin, overwrite: bool = False
     ) -> Iterator["Run"]:
-        """Open the run with this fingerprint, and lock it inside the `with` block.
+        """Open the run that has this fingerprint, and keep it locked until the `with` block ends.
 
-        Another command that opens the same run waits until the block ends.
+        Another command that opens the same run waits until then.
 
         Args:
             parent: the folder of all runs of the stage.
             fingerprint: everything that decides the run's result.
             origin: the config, command and device, which are written to the folder unless the run is finished.
-            overwrite: whether to remove a run that exists, finished or not, and start again.
+            overwrite: whether to remove the run first if it exists, finished or not.
 
         Yields:
             The run, which may be new, unfinished or finished.
@@ -104,13 +104,13 @@ class Run:
 
     @property
     def miou(self) -> float | None:
-        """The mIoU; None if no images were scored."""
+        """The mIoU in the metrics of the run; None if no images were scored."""
         miou: float | None = read_json(self.metrics)["miou"]
         return miou
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Everything that decides the run's result."""
+        """The fingerprint of the run: everything that decides its result."""
         return dict(self._load_run_file()["fingerprint"])
 
     @property
@@ -121,25 +121,25 @@ class Run:
 
     @property
     def scored(self) -> bool:
-        """Whether the run is finished, and its metrics include the number of scored images."""
+        """Whether the run is finished, and its metrics contain the number of scored images, which may be 0."""
         return bool(self.finished and self.metrics.is_file() and isinstance(read_json(self.metrics).get("images"), int))
 
     def _load_run_file(self) -> dict[str, Any]:
         path = self.folder / RUN_FILE
         contents = read_json(path)
         if not isinstance(contents.get("fingerprint"), dict) or not isinstance(contents.get("finished", 0), str | None):
-            raise HypercolumnsError(f"{path} is not the record of a run; remove it and run the command again")
+            raise HypercolumnsError(f"{path} is not the record of a run; remove this file and run the command again")
         return contents
 
     def save(self, segmenter: Segmenter) -> None:
-        """Write the model on rank zero, and make the other ranks wait until the file is complete."""
+        """Write a model to the run's folder. Rank zero writes, and the other ranks wait until the file is complete."""
         if distributed.is_rank_zero():
             remove_temporaries(self.model)
             segmenter.save(self.model)
         distributed.barrier()
 
     def mark_finished(self, metrics: Mapping[str, object]) -> None:
-        """Write the metrics and, unless the run is already finished, mark it as finished and link `latest` to it."""
+        """Write the metrics. If the run is not finished yet, mark it as finished and make `latest` a link to it."""
         write_json(self.metrics, metrics)
         if self.finished:
             return
@@ -150,6 +150,6 @@ class Run:
         try:
             temporary.symlink_to(self.folder.name, target_is_directory=True)
             temporary.replace(self.folder.parent / "latest")
-        except OSError as error:  # the system has no links, or `latest` is a folder
+        except OSError as error:  # the system does not allow links, or `latest` is a folder
             temporary.unlink(missing_ok=True)
             console.print(f"latest could not be linked to {self.folder} ({error})", markup=False)

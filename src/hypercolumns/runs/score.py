@@ -24,13 +24,13 @@ ImageLookup = Callable[[int], tuple[Tensor | None, Tensor, Tensor]]
 
 
 class ScoredImages(NamedTuple):
-    """An evaluation, and its images and labels, for drawing them.
+    """An evaluation of images, and a function that looks up these images and their labels.
 
     Attributes:
         evaluation: the confusion matrices of each image.
-        lookup: takes the index of an image in the evaluation. It returns the pixels (3, H, W) uint8, or None without an
-            image file, the true class indices (H, W) and the predicted class indices (H, W).
-        palette: the colours of the classes.
+        lookup: takes the index of an image in the evaluation. It returns three tensors: the image (3, H, W) uint8, or
+            None if there is no image file; the true class indices (H, W); the predicted class indices (H, W).
+        palette: the colour of each class, by class index.
     """
 
     evaluation: Evaluation
@@ -40,12 +40,12 @@ class ScoredImages(NamedTuple):
 
 @dataclass(frozen=True)
 class Scorer:
-    """Score predictions of images, those of a model or masks from files.
+    """Score predicted labels against the true masks of images. A model or files give the predictions.
 
     Attributes:
         machine: the device and ranks that run the model.
-        num_workers: the number of processes that read images.
-        boundary_width: how far from a true boundary a pixel counts in the boundary metrics, in pixels.
+        num_workers: the number of processes that read images; 0: this process reads them.
+        boundary_width: the boundary metrics count a pixel if another true label is at most this many pixels away.
         bootstrap_samples: the number of bootstrap samples for the confidence intervals; 0 for no intervals.
         group_pattern: a regular expression that determines the group of an image id, see `data.groups.group_ids`.
             Bootstrap samples draw whole groups. None: they draw single images.
@@ -62,7 +62,8 @@ class Scorer:
     def intervals(self, evaluation: Evaluation) -> dict[str, Any] | None:
         """Return the confidence intervals of an evaluation's metrics, for JSON.
 
-        None if `bootstrap_samples` is 0, or if there are fewer than two groups.
+        Return None if `bootstrap_samples` is 0, or if there are fewer than two groups. Without a `group_pattern`, each
+        image is a group.
         """
         return intervals(evaluation, self.group_pattern, self.bootstrap_samples, self.seed)
 
@@ -74,8 +75,9 @@ class Scorer:
         The ranks share the images, and each rank returns the evaluation of all images.
 
         Args:
-            labeller: maps the dataset's images to class indices (B, H, W); `nn.Identity` for a `PredictionDataset`.
-            dataset: images (3, H, W), or predicted class indices (H, W), with their true masks.
+            labeller: maps a batch of the dataset's images to class indices (B, H, W). For a `PredictionDataset`, whose
+                images are predicted class indices already, it is `nn.Identity`.
+            dataset: images (3, H, W) float32, or predicted class indices (H, W), with their true masks.
             classes: the names of the classes.
 
         Returns:
@@ -83,10 +85,10 @@ class Scorer:
 
         Raises:
             HypercolumnsError: if `group_pattern` does not match every id, if there are fewer images than ranks, or if
-                a rank can't use a file; every rank then raises.
+                a file can't be used. All ranks raise the error, even if only one of them can't use a file.
         """
         ids = [pair.id for pair in dataset.pairs]
-        resampling_groups(ids, self.group_pattern)  # raises before the scoring if the pattern does not match
+        resampling_groups(ids, self.group_pattern)  # if the pattern does not match, this raises before the scoring
         trainer = self.machine.trainer(TrainingProgressBar(), precision=self.machine.precision)
         if trainer.world_size > len(ids):
             raise HypercolumnsError(
@@ -117,11 +119,12 @@ class Scorer:
 
         Args:
             labeller: maps images (B, 3, H, W) to class indices (B, H, W).
-            dataset: some images of the data set, at their original size.
-            images: the data set, which has the classes and the palette.
+            dataset: the images to score, at their original size, with their true masks.
+            images: the data set that the images belong to; it gives the classes and the palette.
 
         Returns:
-            The evaluation, and a lookup that predicts an image again when it is drawn.
+            The evaluation and a lookup function. The lookup function predicts the labels of an image again, because the
+            scoring keeps no labels.
         """
         device = self.machine.device()
 
@@ -143,7 +146,7 @@ def _of_all_ranks(trainer: pl.Trainer, counts: list[ImageConfusion], problem: st
         problem: the message of an error on this rank; None if there was no error.
 
     Returns:
-        The confusion matrices of all images.
+        The confusion matrices of all images, ordered by rank.
 
     Raises:
         HypercolumnsError: if there was an error on any rank.

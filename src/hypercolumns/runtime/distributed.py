@@ -50,7 +50,8 @@ class Machine:
 
         Args:
             callbacks: Lightning callbacks.
-            settings: more arguments of Lightning's Trainer. The machine's `precision` is used only if it is among them.
+            settings: more arguments of Lightning's Trainer. Without `precision` among them, the trainer has Lightning's
+                default precision, not that of this object.
 
         Returns:
             The trainer.
@@ -70,7 +71,7 @@ class Machine:
                 use_distributed_sampler=False,
                 **settings,
             )
-        # RuntimeError comes from Lightning's SLURM environment
+        # a RuntimeError comes from Lightning's code for SLURM
         except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
             raise _invalid_trainer(error) from error
 
@@ -78,13 +79,13 @@ class Machine:
 def launch(machine: Machine) -> None:
     """Start one process per device of the machine, and connect the processes.
 
-    Processes that torchrun or SLURM has started are only connected. Otherwise this process starts children, which run
-    the same command up to this call, and which end with this process. The call returns when all processes are
-    connected; from then on, only rank zero prints.
+    If torchrun or SLURM has already started the processes, they are only connected. Otherwise this process starts
+    child processes. They run the same command up to this call, and they end when this process ends. The call returns
+    when all processes are connected. From then on, only rank zero prints.
 
     Raises:
-        HypercolumnsError: if a device does not exist or does not support the precision, or if torchrun or SLURM has
-            started another number of processes than the machine has devices.
+        HypercolumnsError: if a device does not exist or does not support the precision, or if the number of processes
+            that torchrun or SLURM has started is not the number of devices.
     """
     if not distributed.is_initialized():
         _launch(machine)
@@ -132,7 +133,10 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 
 def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait 5 seconds for each child process to exit, then kill it: a child could wait for this process forever."""
+    """Wait at most 5 seconds for each child process to exit, and kill the child if it has not exited by then.
+
+    A child could otherwise wait for this process forever.
+    """
     for process in processes:
         try:
             process.wait(EXIT_TIMEOUT)
@@ -141,7 +145,7 @@ def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is rank zero, or the only one. No other rank writes files or prints."""
+    """Whether this process is rank zero or the only process. Ranks other than zero neither write files nor print."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
@@ -163,7 +167,7 @@ def rank_zero_first() -> Iterator[None]:
 
 
 def broadcast_from_rank_zero(find: Callable[[], Found]) -> Found:
-    """Call `find` on rank zero and return its result on all ranks."""
+    """Call `find` on rank zero only, and return the result on all ranks. All ranks must make this call."""
     result = [find() if is_rank_zero() else None]
     if is_distributed():
         distributed.broadcast_object_list(result)
@@ -177,7 +181,7 @@ def barrier() -> None:
 
 
 class _Interruptible(pl.Callback):
-    """Stop `Trainer.test` at once on a stop signal; Lightning's own handler would finish the batch first."""
+    """Make a stop signal stop `Trainer.test` at once. Lightning's own handler would finish the batch first."""
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         handle_stop_signals(raise_interrupt)
@@ -185,7 +189,10 @@ class _Interruptible(pl.Callback):
 
 @contextmanager
 def interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Turn the SystemExit that Lightning raises on Ctrl-C back into KeyboardInterrupt."""
+    """Undo Lightning's replacement of a KeyboardInterrupt by a SystemExit.
+
+    If the `with` block raises such a SystemExit, the KeyboardInterrupt is raised instead.
+    """
     try:
         yield
     except SystemExit as error:

@@ -16,15 +16,15 @@ console = Console(highlight=False, soft_wrap=True)
 class ProgressBar:
     """Show the progress of a loop inside a `with` block.
 
-    In a terminal, a bar shows the elapsed and the remaining time. Elsewhere, a line is printed now and then: the time
-    between two lines is at least `every` seconds, and at least a tenth of the elapsed time.
+    In a terminal, a bar shows the steps, the elapsed time and the remaining time. Elsewhere, a line is printed now and
+    then: the time between two lines is at least `every` seconds, and at least a tenth of the elapsed time.
 
     Args:
         description: the text before the progress.
-        total: the number of steps; None if it is unknown.
-        done: the number of steps that an earlier command has done, for a resumed loop.
+        total: the number of steps, including `done`; None if it is unknown.
+        done: in a loop that resumes, the number of steps that an earlier command has done.
         every: the minimum time between two lines, in seconds.
-        summary: whether to print a last line when the loop is done; a terminal never shows it.
+        summary: whether to print a last line when the loop is done. In a terminal, this line is never printed.
     """
 
     def __init__(
@@ -46,7 +46,11 @@ class ProgressBar:
         return self
 
     def advance(self, note: str = "") -> None:
-        """Count one more step as done. If the progress is shown now, `note` is shown after it."""
+        """Count one more step as done, and show the progress.
+
+        In a terminal, the bar is updated. Elsewhere, a line is printed if enough time has passed since the last line.
+        `note` is a text to show after the progress.
+        """
         self.done += 1
         now = time.monotonic()
         if self._bar is not None:
@@ -56,14 +60,14 @@ class ProgressBar:
             self.say(f"{self.description}: {self.done}/{total}, {now - self._start:.0f} s{note and '  ' + note}")
 
     def say(self, line: str) -> None:
-        """Print a line; in a terminal, it stands above the bar."""
+        """Print a line. In a terminal, the line appears above the bar."""
         console.print(line, markup=False)
         self._last = time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the bar. Without a bar, print the last line if `summary` is true and no error was raised."""
+        """Stop the bar in a terminal. Elsewhere, print the last line if `summary` is true and no error was raised."""
         if self._bar is not None:
             self._bar.stop()
         elif self.summary and error is None:
@@ -71,7 +75,7 @@ class ProgressBar:
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate over items and show the progress.
+    """Yield items, and show how many of them have been processed.
 
     Args:
         items: the items.

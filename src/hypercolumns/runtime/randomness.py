@@ -1,4 +1,7 @@
-"""Random seeds for single purposes. Results do not depend on the order of work, on workers or on interruptions."""
+"""A random seed for each purpose, such as the choice of the pixels of one image in one epoch.
+
+Results therefore depend neither on the order of the work, nor on the number of workers, nor on interruptions.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +11,7 @@ import torch
 
 
 def derive_seed(seed: int, *purpose: int | str) -> int:
-    """Hash `seed` and the parts of `purpose`, such as ("pixels", epoch, id), to a seed in [0, 2^63)."""
+    """Hash `seed` and the parts of `purpose`, such as ("pixels", epoch, id), to a new seed in [0, 2^63)."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -20,8 +23,13 @@ def generator(seed: int, *purpose: int | str) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, *purpose: int | str) -> Iterator[None]:
-    """Seed torch's generators with `derive_seed(seed, *purpose)`; restore the CPU generator after the `with` block."""
-    # While no GPU is in use, torch.manual_seed records its caller for later, which takes longer than many steps.
+    """Seed torch's global generators with `derive_seed(seed, *purpose)` for the `with` block.
+
+    The state of the CPU generator is restored afterwards. GPU generators are seeded only if a GPU is in use, and their
+    state is not restored.
+    """
+    # While no GPU is in use, torch.manual_seed records the call stack, in order to seed GPUs later. This takes longer
+    # than many training steps.
     in_use = torch.cuda.is_initialized() or torch.backends.mps.is_available()
     seed_generators = torch.manual_seed if in_use else torch.default_generator.manual_seed
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Samplers, which choose the pixels of a mask that become training samples."""
+"""Samplers, which choose the labelled pixels of a mask that become training samples."""
 
 from hypercolumns.samplers.balanced import BalancedSampler
 from hypercolumns.samplers.boundary import BoundarySampler

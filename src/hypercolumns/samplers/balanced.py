@@ -1,4 +1,4 @@
-"""The sampler that balances the classes of an image."""
+"""The sampler that takes about the same number of pixels of each class in an image."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,16 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class BalancedSampler(Sampler):
-    """Sample `n` labelled pixels of an image, divided among its classes as evenly as possible.
+    """Sample `n` labelled pixels of an image, divided among the image's classes as evenly as possible.
 
-    If a class has too few pixels, all of them are taken, and the other classes fill up. The remainder of the division
-    goes to the most frequent classes, see `allocate_evenly`. If `n` is smaller than the number of classes in the image,
-    the rarest classes therefore get no sample. The samples are in the order of the class indices.
+    Within a class, the pixels are drawn uniformly without replacement. If a class has fewer pixels than its share, all
+    of its pixels are taken, and the other classes get larger shares. The remainder of the division goes to the most
+    frequent classes, see `allocate_evenly`. Therefore, if `n` is smaller than the number of classes in the image, the
+    rarest classes get no sample. The samples are in the order of the class indices. If the image has fewer than `n`
+    labelled pixels, all of them are taken.
 
     Args:
-        n: the number of pixels per image.
+        n: the number of pixels to sample per image, at least 1.
     """
 
     def __init__(self, n: int = 500) -> None:
@@ -25,7 +27,7 @@ class BalancedSampler(Sampler):
         self.n = n
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
-        """See `Sampler`."""
+        """Choose up to `n` labelled pixels, (N, 2) int64, balanced over the classes; see `Sampler.__call__`."""
         shares = allocate_evenly(mask[mask != IGNORE_INDEX].bincount().tolist(), self.n)
         chosen = [
             draw_without_replacement((mask == label).nonzero(), share, generator)

@@ -1,4 +1,4 @@
-"""The sampler that prefers pixels near label boundaries."""
+"""The sampler that takes a fixed fraction of its pixels near label boundaries."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,18 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class BoundarySampler(Sampler):
-    """Sample `n` labelled pixels of an image, a fraction of them near label boundaries and the others far from them.
+    """Sample `n` labelled pixels of an image: a fraction near label boundaries, and the other pixels elsewhere.
 
-    Both parts are drawn uniformly. If too few pixels are near boundaries, or too few are far, the other part fills up.
+    Both parts are drawn uniformly without replacement. If there are too few labelled pixels near boundaries, or too few
+    elsewhere, the missing samples are drawn from the other part. If the image has fewer than `n` labelled pixels, all
+    of them are taken.
 
     Args:
-        n: the number of pixels per image.
-        share: the fraction of `n`, in [0, 1], drawn near boundaries.
-        width: a pixel is near a boundary if another label occurs within this many pixels of it. Void counts as a
-            label, as in evaluation.
+        n: the number of pixels to sample per image, at least 1.
+        share: the fraction of `n` that is drawn near boundaries, in [0, 1].
+        width: the distance in pixels up to which a pixel is near a boundary, at least 1. A pixel is near a boundary if
+            a pixel with another label is at most `width` steps away, straight or diagonal. Void counts as a label, as
+            in the boundary metrics.
     """
 
     def __init__(self, n: int = 500, share: float = 0.5, width: int = 3) -> None:
@@ -27,7 +30,7 @@ class BoundarySampler(Sampler):
         self.n, self.share, self.width = n, share, width
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
-        """See `Sampler`."""
+        """Choose up to `n` labelled pixels, (N, 2) int64, first those near boundaries; see `Sampler.__call__`."""
         band, valid = boundary_band(mask, self.width), mask != IGNORE_INDEX
         far = (valid & ~band).nonzero()
         near = draw_without_replacement(

@@ -1,4 +1,4 @@
-"""The sampler of the original implementation. It takes the same number of pixels of each class."""
+"""The sampler of the original project, which takes the same number of pixels of each class in an image."""
 
 import torch
 from torch import Tensor
@@ -9,12 +9,13 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class PerClassSampler(Sampler):
-    """Sample `n` pixels of each class in an image.
+    """Sample `n` pixels of each class that occurs in an image.
 
-    If a class has fewer than `n` pixels, all of them are taken. The samples are in the order of the class indices.
+    Within a class, the pixels are drawn uniformly without replacement. If a class has fewer than `n` pixels in the
+    image, all of these are taken. The samples are in the order of the class indices.
 
     Args:
-        n: the number of pixels per class and image.
+        n: the number of pixels to sample per class and image, at least 1.
     """
 
     def __init__(self, n: int = 3) -> None:
@@ -22,7 +23,7 @@ class PerClassSampler(Sampler):
         self.n = n
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
-        """See `Sampler`."""
+        """Choose up to `n` pixels of each class, (N, 2) int64; see `Sampler.__call__`."""
         present = mask.flatten().bincount().nonzero().flatten()
         classes = [label for label in present.tolist() if label != IGNORE_INDEX]
         chosen = [draw_without_replacement((mask == label).nonzero(), self.n, generator) for label in classes]

@@ -4,10 +4,18 @@ from collections.abc import Sequence
 
 
 def allocate_evenly(available: Sequence[int], count: int) -> list[int]:
-    """Divide `count` among parts as evenly as possible, with at most `available[i]` for part i.
+    """Divide a number of pixels among classes as evenly as possible.
 
-    The remainder of the division goes to the parts with the most available and, among equal parts, to the later ones.
-    If the sum of `available` is below `count`, each part gets all that is available for it.
+    The remainder of the division goes to the classes with the most available pixels. If classes have equally many, it
+    goes to those with the higher indices.
+
+    Args:
+        available: the number of available pixels of each class.
+        count: the number of pixels to divide.
+
+    Returns:
+        The number of pixels for each class, at most the number available. The sum is `count`, or the sum of `available`
+        if this is smaller.
     """
     shares, left = [0] * len(available), count
     for rank, index in enumerate(sorted(range(len(available)), key=available.__getitem__)):

@@ -7,14 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-LogitsAt = Callable[[Tensor], Tensor]  # pixels (N, 2) as (row, column) -> a model's logits (N, classes)
+LogitsAt = Callable[[Tensor], Tensor]  # from pixels (N, 2), as (row, column), to a model's logits (N, classes)
 
 
 class Sampler(ABC):
     """A rule that chooses which labelled pixels of a mask are sampled.
 
     Attributes:
-        needs_logits: whether the sampler must be called with `logits`.
+        needs_logits: whether the sampler needs the argument `logits` when it is called.
     """
 
     needs_logits: ClassVar[bool] = False
@@ -25,25 +25,26 @@ class Sampler(ABC):
 
         Args:
             mask: (H, W) integer class indices, 255 for void.
-            generator: the random generator. The same mask, logits and state of the generator give the same pixels.
-            logits: a function that computes a model's logits at pixels of the image. It must be given if `needs_logits`
-                is true.
+            generator: the generator of random numbers. The same mask, logits and state of the generator always give the
+                same pixels.
+            logits: a function that computes a model's logits (N, classes) at pixels (N, 2) of the mask's image. You
+                must pass it if `needs_logits` is true.
 
         Returns:
-            (N, 2) int64, the row and column of each pixel; no pixel occurs twice and none is void.
+            (N, 2) int64, the (row, column) of each chosen pixel. No pixel occurs twice, and no pixel is void.
         """
         ...
 
 
 def draw_without_replacement(pixels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Draw pixels uniformly without replacement.
+    """Draw `n` pixels uniformly without replacement, or all pixels if there are fewer.
 
     Args:
-        pixels: (P, 2) int64.
+        pixels: (P, 2) int64, the (row, column) of each pixel.
         n: the number of pixels to draw.
-        generator: the random generator.
+        generator: the generator of random numbers.
 
     Returns:
-        (min(n, P), 2) int64, in random order.
+        (min(n, P), 2) int64, the drawn pixels in random order.
     """
     return pixels[torch.randperm(len(pixels), generator=generator)[:n]]

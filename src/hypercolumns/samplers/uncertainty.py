@@ -1,4 +1,4 @@
-"""The sampler that prefers pixels where a model is uncertain."""
+"""The sampler that prefers pixels at which a model is uncertain of the class."""
 
 import torch
 from torch import Tensor
@@ -9,18 +9,22 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class UncertaintySampler(Sampler):
-    """Sample `n` labelled pixels of an image, and prefer pixels whose two highest logits are close.
+    """Sample `n` labelled pixels of an image, and prefer pixels whose two highest logits are close to each other.
 
-    This is the training-time sampling of PointRend (Kirillov et al., arXiv:1912.08193, section 3.1). First,
-    `oversample_ratio` * n candidates are drawn uniformly. The `importance_sample_ratio` * n candidates with the closest
-    logits are taken. The other samples are drawn uniformly from all remaining labelled pixels. If the image has at most
-    `n` labelled pixels, all are taken.
+    This is the training-time sampling of PointRend (Kirillov et al., arXiv:1912.08193, section 3.1):
+
+    1. `oversample_ratio` * n candidates are drawn uniformly, or all labelled pixels if there are fewer.
+    2. The `importance_sample_ratio` * n candidates with the smallest difference between their two highest logits are
+       taken.
+    3. The other samples are drawn uniformly from all labelled pixels that are not yet taken, including the other
+       candidates.
+
+    If the image has at most `n` labelled pixels, all of them are taken.
 
     Args:
-        n: the number of pixels per image.
-        oversample_ratio: the number of candidates per sample, k in the paper.
-        importance_sample_ratio: the fraction of `n`, in [0, 1], that is taken from the candidates by their logits; beta
-            in the paper.
+        n: the number of pixels to sample per image, at least 1.
+        oversample_ratio: the number of candidates divided by `n`, a whole number of at least 1; k in the paper.
+        importance_sample_ratio: the fraction of `n` that is taken in step 2, in [0, 1]; beta in the paper.
     """
 
     needs_logits = True
@@ -33,14 +37,15 @@ class UncertaintySampler(Sampler):
         self.oversample_ratio, self.importance_sample_ratio = oversample_ratio, importance_sample_ratio
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
-        """See `Sampler`."""
+        """Choose up to `n` labelled pixels, (N, 2) int64, by their `logits`; see `Sampler.__call__`."""
         assert logits is not None, "UncertaintySampler must be called with logits"
         pixels = draw_without_replacement((mask != IGNORE_INDEX).nonzero(), mask.numel(), generator)
         if len(pixels) <= self.n:
             return pixels
         values = logits(pixels[: self.oversample_ratio * self.n])
         highest = values.topk(min(2, values.shape[1])).values
-        order = (highest[:, 0] - highest[:, -1]).argsort(stable=True)  # ties keep the random order of `pixels`
+        # A stable sort leaves candidates with equal differences in random order.
+        order = (highest[:, 0] - highest[:, -1]).argsort(stable=True)
         uncertain = order[: round(self.importance_sample_ratio * self.n)]
         others = torch.ones(len(pixels), dtype=torch.bool)
         others[uncertain] = False

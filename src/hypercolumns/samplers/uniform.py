@@ -1,4 +1,4 @@
-"""The sampler that draws all labelled pixels with equal probability."""
+"""The sampler that draws each labelled pixel of an image with equal probability."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 
 
 class UniformSampler(Sampler):
-    """Sample `n` labelled pixels of an image uniformly, or all labelled pixels if there are fewer.
+    """Sample `n` labelled pixels of an image uniformly without replacement, or all of them if there are fewer.
 
     Args:
-        n: the number of pixels per image.
+        n: the number of pixels to sample per image, at least 1.
     """
 
     def __init__(self, n: int = 500) -> None:
@@ -20,5 +20,5 @@ class UniformSampler(Sampler):
         self.n = n
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
-        """See `Sampler`."""
+        """Choose up to `n` labelled pixels, (N, 2) int64, in random order; see `Sampler.__call__`."""
         return draw_without_replacement((mask != IGNORE_INDEX).nonzero(), self.n, generator)

@@ -1,1 +1,1 @@
-"""Check the settings of a command, and build plain objects from its config."""
+"""Check the settings of a command, and build data sets, models and trainers from the config of the command."""

@@ -1,4 +1,4 @@
-"""Compose configs, and build objects from their parts."""
+"""Compose the config of a stage, build objects from parts of a config, and format commands."""
 
 import re
 import shlex
@@ -16,9 +16,9 @@ from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
 from hypercolumns.settings.schema import SETTINGS, stages_named, taken
 
-# Groups of settings whose `_target_` names the class or function to call with them.
+# Groups of settings with a `_target_`: the class or function that takes the other settings of the group as arguments.
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")
-PATHS = {setting.name for setting in SETTINGS if setting.path}  # quotes protect their values from Hydra's parser
+PATHS = {setting.name for setting in SETTINGS if setting.path}  # `cli.paths` puts the values of these into quotes
 INPUTS = ("samples", "init_from")  # settings that name the result of an earlier stage
 
 
@@ -31,12 +31,12 @@ def part(group: str, settings: Any, **more: Any) -> Any:
     """Build the object that the settings of a group describe.
 
     Args:
-        group: the name of the group, used in error messages.
-        settings: the entries of the group, including `_target_`.
+        group: the name of the group, for error messages.
+        settings: the entries of the group: the `_target_`, and the arguments that the target takes.
         more: further arguments of the target.
 
     Returns:
-        The object that `_target_` returns.
+        The object that the target returns.
 
     Raises:
         HypercolumnsError: for an invalid argument; the message begins with the name of the setting.
@@ -52,7 +52,7 @@ def part(group: str, settings: Any, **more: Any) -> Any:
 
 
 def _without_kinds(settings: Any) -> Any:
-    """Return the settings without the `kind` of each part, which is no argument of the `_target_`."""
+    """Remove `kind` from all settings that have a `_target_`, at any depth: the target does not take `kind`."""
     if not isinstance(settings, dict):
         return settings
     is_part = "_target_" in settings
@@ -60,12 +60,12 @@ def _without_kinds(settings: Any) -> Any:
 
 
 def overrides() -> list[str]:
-    """Return the overrides on the command line; [] without a command line."""
+    """Return the overrides on the command line, such as `cnn=sqn`; [] if Hydra is not in use."""
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def commanded_stage() -> str:
-    """Return the stage that this command, or this job of a sweep, names; all by default."""
+    """Return the stage that the command line, or this job of a sweep, names; "all" if it names none."""
     return stages_named(overrides())[0]
 
 
@@ -75,12 +75,13 @@ def is_sweep_job() -> bool:
 
 
 def compose_stage(stage: str, **inputs: str) -> DictConfig:
-    """Compose the config of a stage, with those overrides of the command line that the stage takes.
+    """Compose the config of a stage, with the overrides on the command line that the stage takes.
 
     Args:
         stage: the name of the stage.
-        inputs: the values of settings that name the stage's input, such as `samples`; they replace values of the
+        inputs: the values of settings that name the input of the stage, such as `samples`. They replace values on the
             command line.
+
     """
     others = [override for override in overrides() if not override.startswith("stage=")]
     config = compose(HydraConfig.get().job.config_name, overrides=[*taken(stage, others), f"stage={stage}"])
@@ -89,25 +90,29 @@ def compose_stage(stage: str, **inputs: str) -> DictConfig:
 
 
 def command_line(settings: list[str]) -> str:
-    """Return the shell command that starts train.py with these settings."""
+    """Return the shell command that starts train.py with these overrides."""
     return shlex.join(["python", "train.py", *map(_without_quotes, settings)])
 
 
 def _without_quotes(setting: str) -> str:
-    """Drop the quotes around a path in an override. `cli.paths` added them, and adds them again to a pasted command."""
+    """Remove the quotes around the path in an override such as `samples='a b'`; return other overrides unchanged.
+
+    `cli.paths` has added the quotes. It adds them again when a user pastes the command.
+    """
     name, _, value = setting.partition("=")
     quoted = re.fullmatch(r"'([^'\\$,\[\]]+)'", value)
     return f"{name}={quoted[1]}" if quoted and name in PATHS and quoted[1] not in ("null", "???") else setting
 
 
 def command(stage: str, *changed: str) -> str:
-    """Return the shell command that runs another stage with the settings of this command.
+    """Return the shell command that runs another stage with the overrides of this command.
 
-    Settings that the other stage does not take, and settings that name an input of this command, are left out.
+    The command leaves out settings that the other stage does not take. It also leaves out `samples` and `init_from`,
+    because they name the input of this command.
 
     Args:
         stage: the other stage.
-        changed: overrides to add; they replace overrides of the same settings.
+        changed: overrides to add; they replace overrides of the same settings on this command line.
     """
     left_out = ("stage=", *(f"{name}=" for name in INPUTS), *(f"{change.partition('=')[0]}=" for change in changed))
     others = [override for override in overrides() if not override.startswith(left_out)]
@@ -115,21 +120,21 @@ def command(stage: str, *changed: str) -> str:
 
 
 def local_path(cfg: DictConfig, setting: str) -> Path:
-    """Return the folder that a setting names, with `~` expanded.
+    """Return the path of the folder that a setting names, with `~` expanded. The folder need not exist.
 
     Raises:
         HypercolumnsError: if the value is a URL.
     """
     if "://" in str(cfg[setting]):
         raise HypercolumnsError(
-            f"{setting}={cfg[setting]} is a URL, but must be a folder of a file system, where files are read in place "
-            f"(samples through memory maps); copy the folder to a disk of this machine, or mount it, and give "
-            f"{setting}=<that folder>"
+            f"{setting}={cfg[setting]} is a URL, but must be a folder of a file system, because files are read in "
+            f"place (samples through memory maps); copy or mount the folder on this machine, and give "
+            f"{setting}=<path of the folder>"
         )
     return expand_path(setting, cfg[setting])
 
 
 def write_config(cfg: DictConfig, path: Path) -> None:
-    """Write the config as YAML, with all interpolations resolved."""
+    """Write a config to a YAML file, with all interpolations (`${seed}`) resolved."""
     with atomic_write(path) as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)

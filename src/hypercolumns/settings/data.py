@@ -28,15 +28,16 @@ from hypercolumns.settings.compose import part, plain
 
 @dataclass(frozen=True)
 class Subset:
-    """The settings, common to all data sets, that choose which of the images are used.
+    """The settings that choose which images of a data set are used; all data sets have these settings.
 
     Attributes:
-        group_pattern: a regular expression that finds the group of an image in its id; None if `val_group` is None.
-        val_group: the group of train images to validate on instead of the val split; None: the val split.
-        train_subset: the number of train images to use; None: all.
-        subset_seed: the seed that chooses the images of the subset.
-        on_bad: `error` to stop at unusable images, `skip` to leave them out.
-        max_invalid: the largest fraction of a split that `skip` may leave out.
+        group_pattern: a regular expression that finds the group of an image in the id of the image, see
+            `data.groups.group_ids`; None if `val_group` is None.
+        val_group: the name of the group of train images to validate on instead of the val split; None: the val split.
+        train_subset: the number of train images to use, chosen at random; None: all.
+        subset_seed: the seed of this random choice.
+        on_bad: `error`: stop at an image or a mask that can't be used; `skip`: leave out the image and its mask.
+        max_invalid: the largest fraction of the images of a split, in [0, 1], that `skip` may leave out.
     """
 
     group_pattern: str | None = None
@@ -48,9 +49,10 @@ class Subset:
 
 
 def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, Subset]:
-    """Return the index of all images of the data set, and the settings that choose which of them are used.
+    """Return the index of all images of the data set, and the settings that choose which of the images are used.
 
-    The files are not checked. If images have to be downloaded or drawn first, rank 0 does this.
+    The files of the images and masks are not checked. If images must be downloaded or drawn first, rank 0 does this
+    while the other ranks wait.
     """
     set_max_pixels(cfg.max_pixels)
     settings = plain(cfg.data)
@@ -61,6 +63,10 @@ def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, Subset]:
 
 
 def _read_index(settings: dict[str, Any]) -> DatasetIndex:
+    """Build the index of a data set from the settings `data`.
+
+    If the data set is not on the disk, the error says how to get one.
+    """
     try:
         images: DatasetIndex = part("data", settings)
     except HypercolumnsError as error:
@@ -72,14 +78,14 @@ def _read_index(settings: dict[str, Any]) -> DatasetIndex:
 
 
 def image_index(cfg: DictConfig) -> DatasetIndex:
-    """Return the index of the images that the config selects, after checking their files.
+    """Return the index of the images that the config selects, after checking the files of the images and masks.
 
-    The check reads only the headers of the files. With `data.on_bad=skip`, it decodes every file once, and leaves out
-    images that can't be used.
+    With `data.on_bad=error`, the check reads only the headers of the files. With `data.on_bad=skip`, it decodes every
+    file that no earlier command has checked, and images are left out if the image or its mask can't be used.
 
     Raises:
-        HypercolumnsError: if a setting or the list of images is invalid, a file can't be used, or `data.on_bad=skip`
-            would leave out too many images.
+        HypercolumnsError: if a setting or the list of images is invalid, if a file can't be used (`data.on_bad=error`),
+            or if too many images would be left out (`data.on_bad=skip`).
     """
     images, subset = listed_images(cfg)
     images = _hold_out(images, subset)
@@ -92,7 +98,8 @@ def image_index(cfg: DictConfig) -> DatasetIndex:
     if shared:
         console.print(
             f"warning: data {images.name}: {len(shared)} images are in several splits, such as "
-            f"{escape_control_chars(shared[0])}; metrics on val do not show how well a model predicts new images",
+            f"{escape_control_chars(shared[0])}; metrics on val do not show how well a model predicts new images, so "
+            f"keep each image in one split only",
             markup=False,
         )
     with setting_prefix("data."):
@@ -100,18 +107,19 @@ def image_index(cfg: DictConfig) -> DatasetIndex:
 
 
 def _hold_out(images: DatasetIndex, subset: Subset) -> DatasetIndex:
+    """Validate on the group `data.val_group` if it is set; if the group is not known, the error lists all groups."""
     try:
         with setting_prefix("data."):
             return hold_out(images, subset.group_pattern, subset.val_group)
     except HypercolumnsError as error:
         if isinstance(error.__cause__, UnknownGroupError):
             groups = ",".join(error.__cause__.groups)
-            raise HypercolumnsError(f"{error}; to run a job for each group: -m data.val_group={groups}") from error
+            raise HypercolumnsError(f"{error}; to validate on each in turn: -m data.val_group={groups}") from error
         raise
 
 
 def resize(cfg: DictConfig) -> tuple[int, int] | None:
-    """Return the setting `resize` as (height, width) in pixels; None: no resizing."""
+    """Return the (height, width) in pixels to which the setting `resize` resizes images; None: no resizing."""
     return None if cfg.resize is None else (cfg.resize[0], cfg.resize[1])
 
 
@@ -119,7 +127,7 @@ def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
     """Build the data module of stage train, with its augmentation.
 
     Raises:
-        HypercolumnsError: if `resize` is combined with a random scale or crop.
+        HypercolumnsError: if `resize` is combined with `augment.scale` or `augment.crop`, or `augment` is invalid.
     """
     if cfg.resize is not None and cfg.augment and (cfg.augment.crop is not None or cfg.augment.scale is not None):
         raise HypercolumnsError(
@@ -132,7 +140,7 @@ def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
 
 
 def images_to_sample(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
-    """Build the data module of stage extract, with the augmentation of the copies that it samples."""
+    """Build the data module of stage extract, with the augmentation of the copies of train images."""
     settings = extract_augmentation(cfg)
     settings.pop("augmentations", None)
     return ImageDataModule(
@@ -145,15 +153,15 @@ def images_to_sample(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
 
 
 def extract_augmentation(cfg: DictConfig) -> dict[str, Any]:
-    """Return the checked settings `extract`; {} if stage extract samples the unchanged images."""
+    """Check and return the settings of the group `extract`; return {} if stage extract samples the unchanged images."""
     settings: dict[str, Any] = plain(cfg.extract)
     with setting_prefix("extract."):
         check_int("augmentations", settings["augmentations"], minimum=0)
-        # Augmentation raises an error if a value is invalid.
+        # The constructor raises an error if a value is invalid.
         Augmentation(**{name: value for name, value in settings.items() if name != "augmentations"})
     return settings if settings["augmentations"] else {}
 
 
 def checks_dir(cfg: DictConfig, images: DatasetIndex) -> Path:
-    """Return the folder for the results of file checks of a data set, <runs>/<data>/validate."""
+    """Return the folder to which the results of a data set's file checks are written, <runs>/<data>/validate."""
     return expand_path("runs", str(cfg.runs)) / images.name / "validate"

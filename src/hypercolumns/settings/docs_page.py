@@ -1,6 +1,7 @@
-"""Generate docs/settings.md: `python -m hypercolumns.settings.docs_page`, in the root of a checkout.
+"""Generate docs/settings.md: run `python -m hypercolumns.settings.docs_page` in the root of a checkout.
 
-Defaults and meanings come from the YAML files in `conf/`, the stages that take a setting from `settings.schema`.
+The YAML files in `conf/` give the defaults and the meanings of the settings. `settings.schema` gives the stages that
+take a setting.
 """
 
 import re
@@ -11,22 +12,24 @@ from hypercolumns.settings.schema import STAGES, stages_of
 
 LINE = re.compile(r"^( *)([\w.]+):(?: +(?!#)(.*?))?(?: +# (.*))?$")
 SKIPPED = ("_target_", "_partial_", "kind", "defaults", "hydra", "stage")
-COMMANDS = ("# @package ", "# python ", "# torchrun --")  # beginnings of comments that do not describe the file
+# The beginnings of comment lines that hold a directive for Hydra or a command, and do not describe the file.
+COMMANDS = ("# @package ", "# python ", "# torchrun --")
 INTRODUCTION = """# Settings
 
-The settings of `train.py` with their defaults, grouped by the file in `conf/` that defines them. Set any of them on the
-command line as `name=value`. Choose a file of a group as `group=file`, for example `cnn=resnet18`. A stage refuses
-settings that it does not use. `python train.py --help stage=<stage>` prints the settings of one stage. The settings of
-`predict.py` are in the [last section](#predictyaml).
+The settings of `train.py` with their defaults, one table for each file in `conf/`. To change a setting, write
+`name=value` on the command line. To choose a file in a folder of `conf/`, write `folder=file`, for example
+`cnn=resnet18`. A stage refuses settings that it does not use. `python train.py --help stage=<stage>` prints the
+settings of one stage. The settings of `predict.py` are in the [last section](#predictyaml).
 
 This page is generated. After a change in `conf/`, run `python -m hypercolumns.settings.docs_page`.
 """
 
 
 def page(conf: Path) -> str:
-    """Return the page in Markdown, with a table for each file of `conf` that has settings.
+    """Return docs/settings.md as Markdown, with a table for each file in the folder `conf` that has settings.
 
-    A row gives the name of a setting, its default, its meaning and, for `train.py`, the stages that take it.
+    A row of a table gives the name, the default and the meaning of a setting and, except for predict.yaml, the stages
+    that take the setting.
     """
     files = [
         conf / "train.yaml",
@@ -40,7 +43,10 @@ def page(conf: Path) -> str:
 
 
 def _section(path: Path, conf: Path) -> Iterator[str]:
-    """Yield the lines of a file's heading, description and table; nothing if the file has no settings."""
+    """Yield the heading, the description and the table of the settings in a YAML file, as texts of the page.
+
+    Yield nothing if the file has no settings. The heading is the path of the file in the folder `conf`.
+    """
     group = path.parent.name if path.parent.name not in ("conf", "base", "stage") else ""
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = list(_settings(lines, "" if "# @package _global_" in lines else group))
@@ -60,9 +66,13 @@ def _section(path: Path, conf: Path) -> Iterator[str]:
 
 
 def _settings(lines: list[str], group: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the name, the default and the meaning of each setting in the lines of a YAML file."""
+    """Yield (name, default, meaning) of each setting in the lines of a YAML file.
+
+    `group` is the prefix of the names, such as `cnn` for `cnn.taps`; empty: no prefix. A missing default or meaning is
+    an empty text.
+    """
     path: list[tuple[int, str]] = []
-    hidden = -1  # the indentation of an entry that is skipped together with its children
+    hidden = -1  # indentation of an entry that is skipped with its children; -1: no such entry
     for line in lines:
         match = LINE.match(line)
         if line.lstrip().startswith(("#", "-")) or match is None:
@@ -83,12 +93,12 @@ def _settings(lines: list[str], group: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _escaped(text: str) -> str:
-    """Escape the characters that would end a cell of a Markdown table or begin an HTML tag."""
+    """Put a backslash before characters that would end a cell of a Markdown table (|) or begin an HTML tag (<)."""
     return text.replace("|", "\\|").replace("<", "\\<")
 
 
 def main() -> None:
-    """Write docs/settings.md in the current folder, the root of a checkout."""
+    """Write docs/settings.md; the current folder must be the root of a checkout."""
     Path("docs/settings.md").write_text(page(Path("conf")), encoding="utf-8")
 
 

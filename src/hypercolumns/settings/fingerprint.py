@@ -1,6 +1,7 @@
-"""Fingerprints of runs and stores: every setting that decides their contents, and nothing else.
+"""Fingerprints of runs and stores: all that decides the contents of a run or a store, and nothing else.
 
-A part of the config is identified by its `kind` and not by an import path, so code can move between modules.
+A fingerprint names a part of the config, such as the sampler, by the part's `kind` and not by an import path. The code
+of the part can therefore move to another module.
 """
 
 from pathlib import Path
@@ -25,7 +26,7 @@ from hypercolumns.settings.schema import MISSING, SETTINGS
 
 
 def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -> Fingerprint:
-    """Return the part of an fingerprint on which all stages must agree, from the store to the final model.
+    """Return the part of a fingerprint that a store, a pretrained model and a final model must have in common.
 
     Args:
         cfg: the config of a stage.
@@ -40,7 +41,7 @@ def shared_settings(cfg: DictConfig, images: DatasetIndex, backbone: Backbone) -
 
 
 def sample_settings(cfg: DictConfig) -> Fingerprint:
-    """Return the settings that decide the samples of a store, in addition to the shared settings."""
+    """Return the settings that, together with the result of `shared_settings`, decide the samples of a store."""
     sampler: type[Sampler] = get_class(cfg.sampler._target_)
     guide = {"model": _hash(cfg.model)} if sampler.needs_logits else {}
     augmentation = {"augmentation": settings} if (settings := extract_augmentation(cfg)) else {}
@@ -48,14 +49,11 @@ def sample_settings(cfg: DictConfig) -> Fingerprint:
 
 
 def store_fingerprint(cfg: DictConfig, shared: Fingerprint) -> Fingerprint:
-    """Return everything that decides the contents of the store that stage extract writes.
+    """Return the fingerprint of the store that stage extract writes: all that decides the contents of the store.
 
     Args:
         cfg: the config of stage extract.
         shared: the result of `shared_settings`.
-
-    Returns:
-        The fingerprint of the store.
     """
     # The device and the number of threads change how sums of floats are rounded.
     rounding = {"device": machine(cfg).device().type, "threads": torch.get_num_threads()}
@@ -63,7 +61,7 @@ def store_fingerprint(cfg: DictConfig, shared: Fingerprint) -> Fingerprint:
 
 
 def result_settings(cfg: DictConfig, stage: str) -> Fingerprint:
-    """Return the settings that decide the result of a stage, as the schema declares.
+    """Return the settings that decide the result of a stage according to `settings.schema`, by name.
 
     Settings that have no effect in this config are left out.
     """
@@ -84,19 +82,19 @@ def result_settings(cfg: DictConfig, stage: str) -> Fingerprint:
 
 
 def identified(settings: Any) -> Any:
-    """Return a part of a config without Hydra's entries (`_target_`); the `kind` and the settings remain."""
+    """Remove Hydra's entries, such as `_target_`, from a part of a config, at any depth; `kind` remains."""
     if isinstance(settings, dict):
         return {name: identified(value) for name, value in settings.items() if not name.startswith("_")}
     return [identified(value) for value in settings] if isinstance(settings, list) else settings
 
 
 def classifier_shape(classifier: dict[str, Any]) -> Fingerprint:
-    """Return the settings of a classifier that decide the names and shapes of its weights (all but dropout)."""
+    """Return the settings that decide the names and shapes of a classifier's weights: all settings but `dropout`."""
     return {name: value for name, value in identified(classifier).items() if name != "dropout"}
 
 
 def stage_dir(cfg: DictConfig, images: DatasetIndex, what: str) -> Path:
-    """Return the folder of all runs of a stage, or of all stores.
+    """Return the folder that holds all runs of a stage, or all stores, of a data set and a CNN.
 
     Args:
         cfg: the config.
@@ -110,9 +108,9 @@ def stage_dir(cfg: DictConfig, images: DatasetIndex, what: str) -> Path:
 
 
 def _hash(model: str | None) -> str | None:
-    """Hash the file that the setting `model` names; return None if `model` is null or the file does not exist.
+    """Hash the model file at the path `model`; return None if `model` is None or the path does not exist.
 
-    Only stage extract needs the file. It raises an error if the file does not exist.
+    A missing file is no error here, because only stage extract reads the file, and raises an error itself.
     """
     path = expand_path("model", model) if model else None
     if path is None or not path.exists():

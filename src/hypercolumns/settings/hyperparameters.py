@@ -11,14 +11,15 @@ from hypercolumns.settings.schema import SETTINGS, decides, setting_of
 
 
 def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's entries in TensorBoard's table of hyperparameters: one for each setting that has a column.
+    """Return the row of a run in TensorBoard's table of hyperparameters.
 
-    A number on the command line also gets a column if the stage's result depends on it, because a sweep may vary it.
-    Settings with the value None, "none" or "" are left out.
+    The settings for which the schema declares a column have a column. Another setting on the command line has a column
+    too if its value is a number and the result of the stage depends on it, because a sweep may vary it. Values None,
+    "none" and "" are left out.
 
     Args:
-        cfg: the config.
-        also: the values of further columns, by name.
+        cfg: the config of the run.
+        also: the values of further columns, by the name of the column.
 
     Returns:
         The values, each a number, a bool or a short text, by the name of the column.
@@ -35,15 +36,15 @@ def hyperparameters(cfg: DictConfig, also: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def words(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert mappings and lists in the values of columns to short texts; leave out None, "none" and ""."""
+    """Convert the values of columns that are mappings or lists to short texts, and remove None, "none" and ""."""
     texts = {name: _word(value) for name, value in columns.items()}
     return {name: text for name, text in texts.items() if text not in (None, "none", "")}
 
 
 def _word(value: Any) -> Any:
-    """Convert a part to text, its kind and its settings other than null, 0 and false, and a list to text.
+    """Convert a mapping or a list to a short text; return other values unchanged.
 
-    Other values are returned unchanged.
+    The text of a mapping names its kind, and then its settings other than null, 0 and false: `uniform n=500`.
     """
     if isinstance(value, Mapping):
         rest = [

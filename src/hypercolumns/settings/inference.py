@@ -1,4 +1,4 @@
-"""Set up inference from a config, without importing Lightning."""
+"""Set up a segmenter for inference from a config, and silence libraries; this module does not import Lightning."""
 
 import logging
 import warnings
@@ -13,11 +13,12 @@ from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import TestTimeAugmentation
 from hypercolumns.settings.compose import plain
 
+# Regular expressions that match the beginnings of expected warnings. `quiet_libraries` hides these warnings.
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",
     ".*eval mode at the start of training.*",
     ".*LeafSpec.*",
-    ".*could not find the monitored key.*",  # training ends with an error that names the key
+    ".*could not find the monitored key.*",  # the training then ends with an error that names the missing metric
     ".*smaller than the logging interval.*",
     ".*your dataloader is not resumable.*",  # the data modules restore their position themselves
     ".*when logging on epoch level in distributed setting.*",  # the metrics are the same on all ranks
@@ -27,8 +28,8 @@ EXPECTED_WARNINGS = (
 
 
 def quiet_libraries() -> None:
-    """Silence hints and warnings of libraries about intended behaviour, unless hydra.verbose is set."""
-    for library in ("PIL", "matplotlib"):  # their debug logs list every chunk of every PNG, and every font
+    """Hide log lines and warnings of libraries about intended behaviour; with hydra.verbose, show most of them."""
+    for library in ("PIL", "matplotlib"):  # their debug logs list all chunks of each PNG, and all fonts
         logging.getLogger(library).setLevel(logging.INFO)
     if HydraConfig.initialized() and HydraConfig.get().verbose:
         return
@@ -49,7 +50,7 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
     settings = plain(cfg.tta)
     if not isinstance(settings, dict) or set(settings) - {"scales", "flip"}:
         raise HypercolumnsError(
-            f"tta={settings} must be a group of the settings scales and flip; set tta.scales=[...] or tta.flip=true"
+            f"tta={settings} must be a group of the settings scales and flip; set tta.scales=[0.75,1] or tta.flip=true"
         )
     scales = settings.get("scales", [1.0])
     with setting_prefix("tta."):
@@ -59,14 +60,14 @@ def test_time_augmentation(cfg: DictConfig) -> TestTimeAugmentation:
 
 
 def configure_inference(segmenter: Segmenter, cfg: DictConfig) -> None:
-    """Apply the settings that change the speed and the memory of a segmenter, but not its results."""
+    """Apply `max_window_pixels` and `compile`, which change the speed and memory of a segmenter, not the results."""
     segmenter.extractor.max_window_pixels = cfg.max_window_pixels
     if cfg.compile:
         segmenter.backbone.body.compile()
 
 
 def load_for_inference(cfg: DictConfig, path: Path) -> Segmenter:
-    """Load a finished model, and apply the settings that change its speed and memory."""
+    """Load a segmenter from a model file, and apply `max_window_pixels` and `compile` to the segmenter."""
     segmenter = Segmenter.load(path)
     configure_inference(segmenter, cfg)
     return segmenter

@@ -1,4 +1,4 @@
-"""Read the machine that a stage runs on from a config."""
+"""Read from a config which devices and processes a stage uses, and what a run records about its origin."""
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -9,12 +9,12 @@ from hypercolumns.settings.compose import command_line, overrides, plain
 
 
 def machine(cfg: DictConfig) -> Machine:
-    """Return the devices and processes that the settings `trainer` choose; the CPU if the stage takes no `trainer`."""
+    """Return the devices and processes that `trainer` chooses; one CPU process if the stage does not use `trainer`."""
     settings = plain(cfg.get("trainer")) or {"accelerator": "cpu"}
     return Machine(**{name: settings[name] for name in Machine.__dataclass_fields__ if name in settings})
 
 
 def origin(cfg: DictConfig) -> RunOrigin:
-    """Return the config, the command line and the device, which a run records with its results."""
+    """Return what a run records about its origin: the config as YAML, the command line and the device."""
     device = machine(cfg).device() if "trainer" in cfg else torch.device("cpu")
     return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command_line(overrides()), device)

@@ -21,25 +21,27 @@ from hypercolumns.settings.machine import machine
 
 
 def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
-    """Build the backbone that the config describes.
+    """Build the backbone that the settings `cnn` describe.
 
     Args:
         cfg: the config.
-        like: a backbone whose weights and normalisation replace those of the config; None: keep those of the config.
+        like: a backbone whose weights, mean and std the new backbone gets instead of those that the config names; None:
+            those that the config names.
 
     Returns:
         A new backbone.
 
     Raises:
-        HypercolumnsError: if a setting is invalid, or `like` has another network than the config.
+        HypercolumnsError: if a setting is invalid, or the network of `like` is not the network in the config.
     """
     settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
     if like is None:
         return _new_backbone(cfg, settings)
     if like.network != settings["network"]:
         raise HypercolumnsError(
-            f"init_from={cfg.init_from} does not fit this command: cnn.network is {like.network}, this command has "
-            f"{settings['network']}; choose another model, or the cnn=... of the model"
+            f"init_from={cfg.init_from} does not fit this command: the network of the model is {like.network}, but "
+            f"this command has cnn.network={settings['network']}; choose another model, or choose the network of the "
+            f"model by cnn=..."
         )
     make = get_class(settings.pop("_target_"))
     normalisation = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
@@ -49,26 +51,27 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
 
 
 def _new_backbone(cfg: DictConfig, settings: dict[str, Any]) -> Backbone:
+    """Build a backbone from the settings `cnn`; for cnn=timm, errors about the network name the setting `cnn.model`."""
     try:
         network: Backbone = part("cnn", settings)
     except HypercolumnsError as error:
         if "model" not in cfg.cnn:
             raise
-        # In cnn=timm, the user sets cnn.model and not cnn.network.
+        # Only conf/cnn/timm.yaml has `model`. Its users set cnn.model, from which cnn.network follows.
         raise HypercolumnsError(str(error).replace("cnn.network=timm/", "cnn.model=", 1)) from error
     return network
 
 
 def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
-    """Build a new classifier.
+    """Build a new classifier from the settings `classifier`.
 
     Args:
-        cfg: the config; its seed decides the weights.
+        cfg: the config; the setting `seed` decides the random weights.
         channels: the length of a hypercolumn.
         classes: the number of classes.
 
     Returns:
-        A classifier with random weights, not yet standardised.
+        A classifier with random weights. Its mean and std are not yet set, see `Classifier.set_statistics`.
     """
     with randomness.seeded(cfg.seed, "classifier"):
         new: Classifier = part("classifier", cfg.classifier, channels=channels, classes=classes)
@@ -76,13 +79,13 @@ def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
 
 
 def sampler(cfg: DictConfig) -> Sampler:
-    """Build the sampler that the config describes."""
+    """Build the sampler that the settings `sampler` describe."""
     sampler: Sampler = part("sampler", cfg.sampler)
     return sampler
 
 
 def finished_model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
-    """Load the model that the setting `model` names.
+    """Load the model that the setting `model` names, and apply `max_window_pixels` and `compile` to the model.
 
     Raises:
         HypercolumnsError: if the model can't be loaded, or its classes are not those of the data set.
@@ -92,19 +95,22 @@ def finished_model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
         segmenter = Segmenter.load(path)
     if segmenter.classes != images.classes:
         raise HypercolumnsError(
-            f"model={path} has the classes {', '.join(segmenter.classes)}, data {images.name} has "
+            f"model={path} has the classes {', '.join(segmenter.classes)}, but data {images.name} has the classes "
             f"{', '.join(images.classes)}; choose another model or, if the masks use the classes of the model, give "
-            f"data.classes=<a file that lists them>"
+            f"data.classes=<a file that lists these classes>"
         )
     configure_inference(segmenter, cfg)
     return segmenter
 
 
 def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
-    """Load the model whose uncertainty guides the sampler in stage extract.
+    """Load the model whose uncertainty decides which pixels stage extract samples (sampler=uncertainty).
+
+    Returns:
+        The model, on the device of the stage.
 
     Raises:
-        HypercolumnsError: if `model` is null, or the classes of the model are not those of the data set.
+        HypercolumnsError: if `model` is null, the model can't be loaded, or its classes are not those of the data set.
     """
     if cfg.model is None:
         raise HypercolumnsError(
@@ -115,7 +121,7 @@ def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
 
 
 def extractor(cfg: DictConfig, backbone: Backbone, resize: tuple[int, int] | None = None) -> HypercolumnExtractor:
-    """Build the extractor of a backbone's hypercolumns.
+    """Build the extractor that computes hypercolumns from the maps of a backbone.
 
     Args:
         cfg: the config.
@@ -123,29 +129,33 @@ def extractor(cfg: DictConfig, backbone: Backbone, resize: tuple[int, int] | Non
         resize: (height, width) in pixels to which images are resized for the backbone; None: no resizing.
 
     Returns:
-        An extractor with the alignment and the window size of the config.
+        An extractor with `alignment` and, if the stage uses it, `max_window_pixels` of the config.
     """
     limit = {"max_window_pixels": cfg.max_window_pixels} if "max_window_pixels" in cfg else {}
     return HypercolumnExtractor(backbone, cfg.alignment, resize, **limit)
 
 
 def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, images: DatasetIndex) -> Segmenter:
-    """Build the complete model.
+    """Build the complete model from a backbone and a classifier.
 
     Args:
         cfg: the config.
         backbone: the backbone.
-        classifier: a classifier of the backbone's hypercolumns.
+        classifier: the classifier of the hypercolumns of this backbone.
         images: the data set, which gives the classes and their colours.
 
     Returns:
-        The segmenter, which contains the given backbone and classifier, not copies.
+        The segmenter. It contains the given backbone and classifier themselves, not copies of them.
     """
     return Segmenter(extractor(cfg, backbone, resize(cfg)), classifier, images.classes, images.palette)
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:
-    """Return the settings that a model was built with (cnn, extractor, classes, classifier), to compare models."""
+    """Return what two models must have in common so that one can use the other's classifier weights.
+
+    These are the fingerprint of the backbone, the settings of the extractor, the classes, and the settings of the
+    classifier without `dropout`.
+    """
     head = segmenter.classifier
     return {
         "cnn": segmenter.backbone.fingerprint(),

@@ -1,4 +1,4 @@
-"""Check the config of predict.py and read its options."""
+"""Check the config of predict.py, and convert it to the options and the device of a prediction."""
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -11,7 +11,7 @@ from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 
 
 def check_predict_settings(cfg: DictConfig) -> None:
-    """Check the settings of a prediction before any work starts.
+    """Check the settings of predict.py before any work starts.
 
     Raises:
         HypercolumnsError: if a value is invalid, no output is selected, or `masks` is given without `outputs.mask`.
@@ -21,20 +21,21 @@ def check_predict_settings(cfg: DictConfig) -> None:
             setting.check(setting.name, OmegaConf.select(cfg, setting.name))
     if not any(cfg.outputs.values()):
         raise HypercolumnsError(
-            f"no output is selected; set one of {', '.join(f'outputs.{name}' for name in cfg.outputs)}"
+            f"no output is selected; set one of {', '.join(f'outputs.{name}' for name in cfg.outputs)} to true"
         )
     if cfg.masks is not None and not cfg.outputs.mask:
         raise HypercolumnsError(
-            "outputs.mask=false leaves no predicted masks to compare with those of masks=; set outputs.mask=true, or "
-            "leave out masks="
+            "outputs.mask=false leaves no predicted masks to compare with the true masks in masks=; set "
+            "outputs.mask=true, or leave out masks="
         )
 
 
 def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
-    """Read the options of a prediction on a device from checked settings.
+    """Convert settings that `check_predict_settings` has checked to the options of a prediction on a device.
 
     Raises:
-        HypercolumnsError: if two options can't be combined, or the package that an output needs is not installed.
+        HypercolumnsError: if a setting is invalid, if two settings can't be combined, or if a package that an output
+            needs is not installed.
     """
     outputs = tuple(name for name in OUTPUTS if cfg.outputs[name])
     for name in outputs:
@@ -57,7 +58,7 @@ def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device with this name; `auto` is an accelerator if there is one, otherwise the CPU.
+    """Return the device that the setting `device` names; `auto` names an accelerator if there is one, else the CPU.
 
     Raises:
         HypercolumnsError: if the device can't be used.
@@ -76,7 +77,7 @@ def find_device(name: str) -> torch.device:
 
 
 def use_bf16(precision: int | str, device: torch.device) -> bool:
-    """Return whether to predict in bfloat16. Precision `auto` chooses bfloat16 on GPUs that support it."""
+    """Return whether to predict in bfloat16: with precision `bf16`, and with `auto` on a GPU that supports bfloat16."""
     if str(precision) == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return str(precision) == "bf16"

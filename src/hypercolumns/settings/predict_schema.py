@@ -14,9 +14,9 @@ class PredictSetting(NamedTuple):
 
     Attributes:
         name: the name on the command line, such as `outputs.mask`.
-        check: called with the name and the value; raises ArgumentError for an invalid value. None: the function or
+        check: takes the name and the value, and raises ArgumentError if the value is invalid. None: the function or
             class that takes the value as an argument checks the value.
-        path: whether the value is a path, which Hydra must not parse.
+        path: whether the value is a path. `cli.paths` puts paths into quotes, so that Hydra does not parse them.
     """
 
     name: str
@@ -25,7 +25,7 @@ class PredictSetting(NamedTuple):
 
 
 def check_path(name: str, value: object) -> None:
-    """Check a setting that must be a path.
+    """Check that the value of a setting is a path, that is, a string that is not empty.
 
     Raises:
         ArgumentError: if the value is empty or not a string.
@@ -35,7 +35,7 @@ def check_path(name: str, value: object) -> None:
 
 
 def check_precision(name: str, value: object) -> None:
-    """Check the setting `precision`.
+    """Check that the value of `precision` is one of `PRECISIONS`.
 
     Raises:
         ArgumentError: if the value is not one of `PRECISIONS`.

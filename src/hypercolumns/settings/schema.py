@@ -1,8 +1,9 @@
 """The declarations of all settings of train.py: the stages that take them, what they decide, and their checks.
 
-The default and the meaning of a setting stand in `conf/`. Everything else is derived from its declaration here: the
-checks, the fingerprint of runs, the columns of TensorBoard's table, the paths that Hydra must not parse, the stages
-that refuse the setting, and docs/settings.md.
+The files in `conf/` give the default and the meaning of a setting. All other knowledge about the setting is in its
+declaration here. The declarations are used to check values, to make fingerprints, to fill TensorBoard's table of
+hyperparameters, to put paths into quotes for Hydra, to refuse settings that a stage does not use, and to list the
+stages in docs/settings.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,12 +30,12 @@ from hypercolumns.settings.value_checks import (
 
 Config = Mapping[str, Any]
 
-MISSING = object()  # the `neutral` of settings that have no neutral value
+MISSING = object()  # `Setting.neutral` of settings whose every value has an effect
 
 COMPARE, EVALUATE, VALIDATE = ("compare",), ("evaluate",), ("validate",)
 EXTRACT, PRETRAIN, TRAIN, RANK = ("extract",), ("pretrain",), ("train",), ("rank_taps",)
 FITTING = (*PRETRAIN, *TRAIN)  # stages that train a model
-SAMPLED = (*EXTRACT, *FITTING, *RANK, "verify")  # stages that write a store of samples, or look for one
+SAMPLED = (*EXTRACT, *FITTING, *RANK, "verify")  # stages that write a store of samples, or search for a store
 SCORING = (*FITTING, *EVALUATE)  # stages that score images
 ON_MACHINE = (*EXTRACT, *FITTING, *EVALUATE)  # stages that can run in several processes
 IMAGES = (*SAMPLED, *EVALUATE, *VALIDATE)  # stages that read images
@@ -42,30 +43,32 @@ EVERY = (*IMAGES, *COMPARE)
 IN_ALL = (*EXTRACT, *FITTING)  # stages that stage=all runs
 STAGES = ("all", *EVERY)
 
-# Values of `Setting.decides` for settings whose own values are not part of the fingerprint of a stage's runs.
-NOTHING = ("nothing",)  # the setting changes only locations, speed or output on the screen
-FEATURES = ("features",)  # decides the hypercolumns; hashes of the data and the CNN stand in the fingerprint instead
-INPUT = ("input",)  # decides which store or model a stage reads; a hash of it stands in the fingerprint instead
-SCORES = ("scores",)  # decides how a finished run is scored; the value is written next to the scores
+# Values of `Setting.decides` for settings whose values `fingerprint.result_settings` leaves out of all fingerprints.
+NOTHING = ("nothing",)  # changes only where files are, the speed, or the output on the screen
+FEATURES = ("features",)  # decides the hypercolumns; the fingerprint contains hashes of the data and the CNN instead
+INPUT = ("input",)  # decides which store or model a stage reads; the fingerprint contains a hash of it instead
+SCORES = ("scores",)  # decides how a finished run is scored; the file of the scores contains the value instead
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The declaration of a setting (`seed`), of a group of settings (`optimizer`) or of a group's entry.
+    """The declaration of a setting (`seed`), of a group of settings (`optimizer`), or of a setting in a group.
 
-    An entry, such as `optimizer.lr`, needs a declaration only if it differs from the declaration of its group.
+    A setting in a group, such as `optimizer.lr`, needs a declaration only if something differs from the group's.
 
     Attributes:
-        name: the name on the command line.
-        stages: the stages that take the setting; empty: the stages that take its group. Stage all is not listed: it
-            takes every setting that extract, pretrain or train takes.
+        name: the name on the command line, such as `optimizer.lr`.
+        stages: the stages that use the setting; empty: the stages that use the group of the setting. Stage all uses
+            every setting that extract, pretrain or train uses, and is named here only for settings of no other stage.
         decides: the stages whose results depend on the value, or one of NOTHING, FEATURES, INPUT and SCORES.
-        check: called with the name and the value; raises HypercolumnsError for an invalid value. None: no check here.
-        neutral: the value without effect. Fingerprints leave out a setting that has this value. MISSING: every
+        check: takes the name and the value, and raises HypercolumnsError if the value is invalid. None: the function or
+            class that takes the value as an argument checks the value.
+        neutral: the value that has no effect. Fingerprints leave out a setting that has this value. MISSING: every
             value has an effect.
-        when: takes all settings, and returns whether this setting has an effect. Fingerprints leave out a setting
-            without effect. None: the setting always has an effect.
-        path: whether the value is a path or a pattern, which Hydra must not parse.
+        when: takes the config, and returns whether this setting has an effect in this config. Fingerprints leave out a
+            setting that has no effect. None: the setting always has an effect.
+        path: whether the value is a path or a regular expression. `cli.paths` puts such values into quotes, so that
+            Hydra does not parse them.
         column: the name of the setting's column in TensorBoard's table of hyperparameters; None: no column.
     """
 
@@ -80,12 +83,12 @@ class Setting:
 
 
 def trains_backbone(cfg: Config) -> bool:
-    """Return whether stage train trains the backbone, and not only the classifier."""
+    """Return whether stage train trains layers of the backbone, and not only the classifier."""
     return bool(cfg["cnn"]["trainable"])
 
 
 def samples_pixels(cfg: Config) -> bool:
-    """Return whether the sampler chooses the pixels that stage train trains on."""
+    """Return whether stage train trains on the pixels that the sampler chooses (pixels=sampler)."""
     return bool(cfg["pixels"] == "sampler")
 
 
@@ -195,7 +198,7 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
 def stages_of(name: str) -> tuple[str, ...]:
-    """Return the stages that take a setting or an entry of a group; all stages if neither is declared."""
+    """Return the stages that use a setting; all stages if neither the setting nor its group is declared."""
     while name:
         setting = BY_NAME.get(name)
         if setting is not None and setting.stages:
@@ -205,10 +208,10 @@ def stages_of(name: str) -> tuple[str, ...]:
 
 
 def decides(name: str, stage: str) -> bool:
-    """Return whether the results of a stage depend on the value of a setting or of an entry of a group.
+    """Return whether the results of a stage depend on the value of a setting.
 
-    The settings of the groups cnn, extract and sampler decide the results of every stage that takes them, because they
-    at least decide which store the stage reads.
+    The settings in the groups cnn, extract and sampler decide the results of every stage that uses them: if nothing
+    else, they decide which store the stage reads.
     """
     while name:
         setting = BY_NAME.get(name)
@@ -220,7 +223,7 @@ def decides(name: str, stage: str) -> bool:
 
 
 def stages_named(arguments: list[str]) -> list[str]:
-    """Return the stages that a command line names: several in a sweep over stages, ["all"] by default."""
+    """Return the stages that a command line names: several in a sweep over stages, ["all"] if it names none."""
     named = [argument.partition("=")[2] for argument in arguments if argument.startswith("stage=")]
     return named[-1].split(",") if named else ["all"]
 
@@ -231,10 +234,10 @@ def setting_of(override: str) -> str:
 
 
 def taken(stage: str, overrides: list[str]) -> list[str]:
-    """Return those of the overrides whose settings a stage takes."""
+    """Return the overrides whose settings a stage uses, in the given order."""
     return [override for override in overrides if stage in stages_of(setting_of(override))]
 
 
 def not_taken(name: str, stage: str) -> str:
-    """Return the error message for a setting that a stage does not take."""
-    return f"{name} is not a setting of stage={stage}, but of {', '.join(stages_of(name))}; leave it out here"
+    """Return the error message for a setting on the command line that a stage does not use."""
+    return f"{name} is not a setting of stage={stage}, but of {', '.join(stages_of(name))}; leave out {name}"

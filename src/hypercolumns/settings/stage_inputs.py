@@ -1,4 +1,4 @@
-"""Find the store or the model that a stage starts from."""
+"""Find the store that a stage writes or reads, or the pretrained model that stage train starts from."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,54 +16,56 @@ from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.fingerprint import sample_settings, stage_dir
 from hypercolumns.store import SampleStore, fingerprint_of
 
-SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")  # experiments are included: one may set a sampler
+# How overrides begin that may decide the samples of a store. An experiment may choose a sampler.
+SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")
 
 
 def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Fingerprint) -> Path:
     """Return the folder of the store that stage extract writes.
 
-    The setting `samples` names the folder. If `samples` is null, the folder is named by the hash of the fingerprint.
+    The setting `samples` names the folder. If `samples` is null, the name of the folder is the hash of the fingerprint.
 
     Args:
         cfg: the config of stage extract.
         images: the data set.
-        fingerprint: everything that decides the contents of the store.
+        fingerprint: the fingerprint of the store to write.
 
     Returns:
         The folder, which need not exist yet.
 
     Raises:
-        HypercolumnsError: if `samples` names a store with another fingerprint and `overwrite` is false, or names a file
-            or a folder with other files.
+        HypercolumnsError: if `samples` names a store whose fingerprint differs from `fingerprint`, and `overwrite` is
+            false. Also if `samples` names a file, or a folder that is neither a store nor empty.
     """
     if cfg.samples is None:
         return stage_dir(cfg, images, "samples") / short_hash(fingerprint)
     folder = local_path(cfg, "samples")
     existing = fingerprint_of(folder) if folder.is_dir() else None
     if existing is None and folder.exists() and not (folder.is_dir() and is_vacant(folder)):
-        raise HypercolumnsError(f"samples={folder} exists but is no store; name a new or an empty folder for the store")
+        raise HypercolumnsError(f"samples={folder} exists but is no store; give a new or an empty folder")
     if existing is not None and not cfg.overwrite:
         _refuse_unless_fits(f"samples={folder}", existing, fingerprint)
     return folder
 
 
 def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> SampleStore:
-    """Find the store that `samples` names, or the newest finished store that fits the settings.
+    """Find the store that `samples` names or, if `samples` is null, the newest finished store that fits the settings.
 
-    If the command line sets something that decides the samples, such as a sampler or a seed, a store with the same
-    samples is preferred to newer stores. A job of a sweep then accepts no other store.
+    A store fits if its fingerprint contains the entries of `shared`. If the command line also gives something that
+    decides the samples, such as a sampler or a seed, the newest store with these samples is taken. If there is no such
+    store, a job of a sweep raises an error, and any other command takes the newest store that fits.
 
     Args:
         cfg: the config of the stage.
         images: the data set.
-        shared: the result of `fingerprint.shared_settings`, which the store must agree with.
+        shared: the result of `fingerprint.shared_settings`.
 
     Returns:
         The store, opened for reading.
 
     Raises:
         HypercolumnsError: if the store that `samples` names does not fit the settings.
-        MissingInputError: if no finished store fits the settings.
+        MissingInputError: if `samples` is null and no finished store fits the settings.
     """
     if cfg.get("samples") is not None:
         folder = local_path(cfg, "samples")
@@ -74,14 +76,15 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Sa
     candidates = finished_stores(parent)
     if _names_samples():
         required = {"augmentation": None} | shared | sample_settings(cfg)
-        if cfg.model is None:  # stage pretrain need not name the model that guided stage extract
+        if cfg.model is None:  # later stages need not name the model that chose the pixels in stage extract
             required.pop("model", None)
         matching = [folder for folder, fingerprint in candidates if not differences(fingerprint, required)]
         if matching:
             return SampleStore(matching[0])
-        if compose.is_sweep_job():  # the result must not depend on the stores that other jobs have made
+        if compose.is_sweep_job():  # the result of a job must not depend on the stores that other jobs have made
             raise MissingInputError(
-                f"no store of samples in {parent} has the sampler and the seed of this command; make one first: "
+                f"no store of samples in {parent} has the sampler, the seed and the other sample settings of this "
+                f"command; make one first: "
                 f"{compose.command('extract')}",
                 "extract",
             )
@@ -89,12 +92,12 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Sa
 
 
 def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Fingerprint) -> Run:
-    """Find the newest finished run of stage pretrain whose settings fit.
+    """Find the newest finished run of stage pretrain whose fingerprint contains the entries of `wanted`.
 
     Args:
         cfg: the config of stage train.
         images: the data set.
-        wanted: the entries that the run's fingerprint must contain.
+        wanted: the entries that the fingerprint of the run must contain, with these values.
 
     Returns:
         The run.
@@ -107,16 +110,19 @@ def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Fingerprint) 
 
 
 def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Fingerprint:
-    """Return what a job of a sweep requires in its pretrained run's fingerprint, in addition to the shared settings.
+    """Return the entries that a job of a sweep requires in the fingerprint of the pretrained run that it starts from.
+
+    These entries come in addition to those of `shared`. They make sure that a job with, say, another sampler starts
+    from a model that was trained with this sampler.
 
     Args:
-        cfg: the config of a command, which may be a job of a sweep.
+        cfg: the config of stage train; the command need not be a job of a sweep.
         images: the data set.
         shared: the result of `fingerprint.shared_settings`.
 
     Returns:
-        The entries `samples` (the hash of the store's fingerprint) and `seed`, if the command is a job of a sweep and
-        sets something that decides the samples; otherwise {}.
+        If the command is a job of a sweep, and its command line gives something that decides the samples: the entries
+        `samples` (the hash of the store's fingerprint) and `seed`. Otherwise {}.
     """
     if not (compose.is_sweep_job() and _names_samples()):
         return {}
@@ -124,21 +130,24 @@ def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Fingerprin
 
 
 def _names_samples() -> bool:
-    """Return whether the command line sets something that decides the samples of a store."""
+    """Return whether the command line gives something that may decide the samples of a store."""
     return any(override.lstrip("+").startswith(SAMPLES_PREFIXES) for override in compose.overrides())
 
 
 def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Fingerprint, what: str, stage: str) -> Path:
-    """Return the folder of the first candidate whose fingerprint fits `wanted`.
+    """Return the folder of the newest candidate whose fingerprint contains the entries of `wanted`.
 
     Args:
-        candidates: folders with their fingerprints, newest first.
-        wanted: the entries that the fingerprint must contain.
-        what: what is searched and where, for the message.
-        stage: the stage that makes a candidate.
+        candidates: (folder, fingerprint) of each finished store or run, newest first.
+        wanted: the entries that the fingerprint must contain, with these values.
+        what: what is searched for, and in which folder, for the error message.
+        stage: the stage that makes candidates.
+
+    Returns:
+        The folder.
 
     Raises:
-        MissingInputError: if no candidate fits; the message gives the command that makes one.
+        MissingInputError: if no candidate fits; the message gives the command that makes a fitting one.
     """
     newest = None
     for folder, fingerprint in candidates:
@@ -146,11 +155,12 @@ def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Fingerpri
         if not differing:
             return folder
         newest = newest or (folder, differing)
-    why = f" (in the newest, {newest[0].name}: {'; '.join(newest[1])})" if newest else ""
+    why = f" (differences of the newest, {newest[0].name}: {'; '.join(newest[1])})" if newest else ""
     raise MissingInputError(f"no {what} fits this command{why}; make one first: {compose.command(stage)}", stage)
 
 
 def _refuse_unless_fits(what: str, found: Fingerprint, wanted: Fingerprint) -> None:
+    """Raise HypercolumnsError unless the fingerprint `found`, of the store `what`, contains the entries of `wanted`."""
     differing = differences(found, wanted)
     if differing:
         raise HypercolumnsError(

@@ -1,4 +1,4 @@
-"""Build the loss, the optimizer and the trainer from a config."""
+"""Build the loss, the optimizer, the trainer and the scorer from a config."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
@@ -43,6 +43,7 @@ from hypercolumns.settings.model import sampler
 from hypercolumns.settings.schema import samples_pixels
 from hypercolumns.tasks.param_groups import ParamGroupConfig
 
+# What to do if a training gives NaN or infinity. The error that ends with this text names the images of the batch.
 NON_FINITE_REMEDY = (
     "lower optimizer.lr, set trainer.gradient_clip_val=1 or, with 16-bit numbers, trainer.precision=32-true; if "
     "nothing helps, look at these images"
@@ -54,10 +55,12 @@ def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
 
     Args:
         cfg: the config.
-        count: counts the training pixels or samples of each class, (classes,) int64; called only if weights need it.
+        count: returns the number of training pixels or samples of each class, (classes,) int64. It is called only if
+            the weights depend on these numbers.
 
     Returns:
-        None for equal weights, "batch" for weights that each batch computes, or the weights (classes,) float32.
+        The weights (classes,) float32. None: all classes have the same weight. "batch": the loss computes the weights
+        from the labels of each batch.
     """
     if cfg.class_weights == "none":
         return None
@@ -69,26 +72,26 @@ def class_weights(cfg: DictConfig, count: Callable[[], Tensor]) -> ClassWeights:
 
 
 def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
-    """Build the loss that the config describes.
+    """Build the loss that the settings `loss` and `class_weights` describe.
 
     Args:
         cfg: the config.
-        count: as for `class_weights`.
+        count: returns the number of training pixels or samples of each class, see `class_weights`.
 
     Returns:
         The loss, with its class weights.
 
     Raises:
-        HypercolumnsError: if the loss takes no class weights and `class_weights` is not none, or if several processes
-            share each batch and the loss can't be computed from parts of a batch.
+        HypercolumnsError: if the setting `class_weights` is not none but the loss takes no class weights. Also if
+            several processes share each batch, but the loss can't be computed from parts of a batch.
     """
     weights = class_weights(cfg, count)
     loss: Loss = part("loss", cfg.loss)
     name = f"loss={cfg.loss.kind}"
     if not loss.set_class_weights(weights) and weights is not None:
         raise HypercolumnsError(
-            f"class_weights={cfg.class_weights}: {name} always weighs all classes equally; use "
-            f"class_weights=none, or a loss that includes cross-entropy"
+            f"class_weights={cfg.class_weights} can't be combined with {name}, which always weighs all classes "
+            f"equally; use class_weights=none, or a loss that includes cross-entropy, such as loss=cross_entropy"
         )
     if distributed.is_distributed() and not loss.supports_ddp:
         raise HypercolumnsError(
@@ -99,7 +102,11 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
 
 
 def optimization(cfg: DictConfig) -> dict[str, Any]:
-    """Return the arguments `optimizer`, `scheduler` and `param_groups` of a training task, by name."""
+    """Return the arguments of a training task that decide the optimization, by name.
+
+    `optimizer` and `scheduler` are functions that build the optimizer and the learning-rate schedule. `param_groups` is
+    a `ParamGroupConfig`.
+    """
     settings = plain(cfg.optimizer)
     with setting_prefix("optimizer."):
         groups = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
@@ -111,19 +118,22 @@ def optimization(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _make_optimizer(make: Callable[..., Optimizer], groups: Iterable[dict[str, Any]]) -> Optimizer:
-    """Build the optimizer of parameter groups; raise HypercolumnsError if `make` refuses the settings."""
+    """Build an optimizer for parameter groups by `make`; raise HypercolumnsError if `make` refuses its settings."""
     try:
         return make(groups)
     except (TypeError, ValueError) as error:
         settings = make.keywords if isinstance(make, partial) else {}
         given = "".join(f"{name}={value}, " for name, value in settings.items())
         raise HypercolumnsError(
-            f"optimizer: invalid settings ({given}{summarize_error(error)}); change one of them"
+            f"optimizer: the settings are invalid ({given}{summarize_error(error)}); change one of the settings"
         ) from error
 
 
 def _make_scheduler(make: Callable[..., LambdaLR], optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Build the learning rate schedule; raise HypercolumnsError if `make` refuses the settings."""
+    """Build the learning-rate schedule by `make`; `steps` is the number of optimizer steps of the whole training.
+
+    Raise HypercolumnsError if `make` refuses its settings.
+    """
     with setting_prefix("scheduler."):
         return make(optimizer, steps)
 
@@ -139,25 +149,25 @@ def check_training(cfg: DictConfig) -> None:
 
 
 def pixel_sampler(cfg: DictConfig) -> Sampler | None:
-    """Build the sampler of the pixels that stage train trains on; None for all pixels."""
+    """Build the sampler that chooses the pixels that stage train trains on; None: stage train uses all pixels."""
     if cfg.pixels == "all":
         return None
     return sampler(cfg) if samples_pixels(cfg) else UniformSampler(cfg.pixels)
 
 
 def logger(cfg: DictConfig, events: Path) -> Any:
-    """Build the logger of a run, which writes event files to the folder `events`."""
+    """Build the logger that writes the event files of a run to the folder `events`."""
     return instantiate(cfg.logger, save_dir=str(events))
 
 
 def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Segmenter) -> pl.Trainer:
-    """Build the trainer of a run, with all its callbacks.
+    """Build the Lightning trainer of a run, with all callbacks.
 
     Args:
         cfg: the config.
         run: the run, to whose folders the trainer writes.
-        data: the data module, whose position within an epoch is saved in checkpoints.
-        segmenter: the complete model, which is saved in checkpoints.
+        data: the data module; checkpoints contain its position within the epoch.
+        segmenter: the complete model, which checkpoints contain.
 
     Returns:
         The trainer, ready to fit.
@@ -184,15 +194,15 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
         enable_version_counter=False,
     )
     last = ResumeCheckpoint(checkpoints_dir(run.folder), cfg.checkpoint_minutes, data)
-    callbacks += [best, last]  # in this order, as `last` saves the state of `best`
+    callbacks += [best, last]  # in this order, because `last` saves the state of `best`
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         logger=logger(cfg, run.events),
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run.folder),
-        reload_dataloaders_every_n_epochs=1,  # each epoch needs a new loader, as its number decides the order
-        use_distributed_sampler=False,  # the data modules share the batches among ranks
+        reload_dataloaders_every_n_epochs=1,  # a loader keeps the order of the data of one epoch
+        use_distributed_sampler=False,  # the data modules divide the batches among the ranks themselves
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=False,
@@ -203,7 +213,7 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
 
 
 def announce_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
-    """Print how several processes share the batches. With one process, print nothing.
+    """Print how the processes share the batches of a training. With one process, print nothing.
 
     Raises:
         HypercolumnsError: if `batch_size` is smaller than the number of processes.
@@ -212,8 +222,8 @@ def announce_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
         return
     if cfg.batch_size < trainer.world_size:
         raise HypercolumnsError(
-            f"batch_size={cfg.batch_size} is too small: {trainer.world_size} processes share each batch, and each must "
-            f"get a part; use batch_size={trainer.world_size} or more, or fewer processes"
+            f"batch_size={cfg.batch_size} is too small: {trainer.world_size} processes share each batch, and each "
+            f"process must get a part; use batch_size={trainer.world_size} or more, or fewer processes"
         )
     unit = "samples" if cfg.stage == "pretrain" else "images"
     steps = trainer.accumulate_grad_batches
@@ -225,7 +235,7 @@ def announce_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
 
 
 def scorer(cfg: DictConfig) -> Scorer:
-    """Build the object that scores a model on images."""
+    """Build the scorer, which scores a model or predicted masks on images."""
     return Scorer(
         machine=machine(cfg),
         num_workers=cfg.num_workers,
@@ -237,10 +247,13 @@ def scorer(cfg: DictConfig) -> Scorer:
 
 
 def results(cfg: DictConfig, columns: Mapping[str, Any]) -> Results:
-    """Build the object that scores the model of a stage and writes the results.
+    """Build the object that scores the model or the predicted masks of a stage, and writes the results of the run.
 
     Args:
         cfg: the config.
-        columns: the columns of TensorBoard's table of hyperparameters.
+        columns: the entries of the run in TensorBoard's table of hyperparameters, by the name of the column.
+
+    Returns:
+        The object. It writes the metrics of each class only in stage evaluate.
     """
     return Results(scorer(cfg), partial(logger, cfg), columns, per_class=cfg.stage == "evaluate")

@@ -1,4 +1,4 @@
-"""Checks of the values of settings, used by the declarations in `schema`."""
+"""Checks of the values of settings, for the declarations in `settings.schema`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,26 +7,26 @@ from hypercolumns.errors import HypercolumnsError, check_fraction, check_int, ch
 
 # Takes the name and the value of a setting; raises HypercolumnsError if the value is invalid.
 Check = Callable[[str, Any], None]
-MAX_LR = 1e30  # leaves optimizers room for multiples of it below the float32 maximum, 3e38
+MAX_LR = 1e30  # below the float32 maximum, 3e38, because optimizers compute multiples of the learning rate
 
 
 def optional(check: Check) -> Check:
-    """Return a check that accepts None (null), and passes every other value to `check`."""
+    """Return a check that accepts None (null on the command line), and passes every other value to `check`."""
     return lambda name, value: None if value is None else check(name, value)
 
 
 def at_least(minimum: int) -> Check:
-    """Return a check that the value is an integer of at least `minimum`."""
+    """Return a check that a value is an integer of at least `minimum`."""
     return lambda name, value: check_int(name, value, minimum)
 
 
 def below(limit: float) -> Check:
-    """Return a check that the value is a number from 0 to below `limit`."""
+    """Return a check that a value is a number of at least 0 and below `limit`."""
     return lambda name, value: check_number(name, value, below=limit)
 
 
 def one_of(*values: str) -> Check:
-    """Return a check that the value is one of `values`."""
+    """Return a check that a value is one of `values`."""
 
     def check(name: str, value: object) -> None:
         if value not in values:
@@ -36,17 +36,17 @@ def one_of(*values: str) -> Check:
 
 
 def check_group(name: str, value: object) -> None:
-    """Check that the value of a group of settings is a mapping, null or another empty value.
+    """Check that the value of a group of settings is a mapping, or is null, empty, 0 or false.
 
     Raises:
-        HypercolumnsError: if the value is not empty and not a mapping.
+        HypercolumnsError: for any other value, such as a number, a text or a list with entries.
     """
     if value and not isinstance(value, Mapping):
-        raise HypercolumnsError(f"{name}={value} must be a group of settings; set them one by one, {name}.<name>=...")
+        raise HypercolumnsError(f"{name}={value} must be a group of settings; set each by {name}.<setting>=<value>")
 
 
 def check_needed_group(name: str, value: object) -> None:
-    """Check that the value of a group of settings is a mapping with entries.
+    """Check that the value of a group of settings that a stage needs is a mapping with entries.
 
     Raises:
         HypercolumnsError: if the value is empty or not a mapping.
@@ -55,7 +55,7 @@ def check_needed_group(name: str, value: object) -> None:
 
 
 def check_callbacks(name: str, value: Any) -> None:
-    """Check that the settings of each callback are a mapping.
+    """Check that the value of each callback in the group `callbacks` is a mapping; the group itself may be null.
 
     Raises:
         HypercolumnsError: if the value of a callback is not a mapping.
@@ -63,8 +63,8 @@ def check_callbacks(name: str, value: Any) -> None:
     for entry, settings in (value or {}).items():
         if not isinstance(settings, Mapping):
             raise HypercolumnsError(
-                f"{name}.{entry}={settings} must be a group of settings; set them one by one, "
-                f"{name}.{entry}.<name>=..., or leave out the callback, ~{name}.{entry}"
+                f"{name}.{entry}={settings} must be a group of settings; set each by "
+                f"{name}.{entry}.<setting>=<value>, or leave out the callback by ~{name}.{entry}"
             )
 
 
@@ -72,28 +72,28 @@ def check_metric_of_val(name: str, value: object) -> None:
     """Check the name of the metric that chooses the best epoch.
 
     Raises:
-        HypercolumnsError: if the name is null or does not begin with `val/`.
+        HypercolumnsError: if the value is null or does not begin with `val/`.
     """
     if value is None:
-        raise HypercolumnsError(f"{name}=null: training needs a metric that chooses the best epoch, such as val/loss")
+        raise HypercolumnsError(f"{name}=null must be a metric, such as val/loss, that chooses the best epoch")
     if not str(value).startswith("val/"):
         raise HypercolumnsError(f"{name}={value} must be a validation metric, such as val/loss")
 
 
 def check_optimizer_number(name: str, value: object) -> None:
-    """Check a learning rate, a weight decay or a momentum.
+    """Check the value of a learning rate, a weight decay or a momentum.
 
     Raises:
-        ArgumentError: if the value is not a number from 0 to below `MAX_LR`.
+        ArgumentError: if the value is not a number of at least 0 and below `MAX_LR`.
     """
     check_number(name, value, below=MAX_LR)
 
 
 def check_image_size(name: str, value: object) -> None:
-    """Check the size to which images are resized for the network.
+    """Check the value of `resize`, the size to which images are resized for the network.
 
     Raises:
-        HypercolumnsError: if the size is neither [height, width] nor null.
+        HypercolumnsError: if the value is neither null nor a list [height, width] of two integers of at least 1.
     """
     sides = value if isinstance(value, list) else []
     if value is not None and not (len(sides) == 2 and all(is_int(side, 1) for side in sides)):
@@ -101,7 +101,7 @@ def check_image_size(name: str, value: object) -> None:
 
 
 def check_class_weights(name: str, value: object) -> None:
-    """Check the class weights of the loss.
+    """Check the value of `class_weights`, the weights of the classes in the loss.
 
     Raises:
         HypercolumnsError: if the value is not `none`, `balanced`, `batch` or a number from 0 to 1.
@@ -110,23 +110,23 @@ def check_class_weights(name: str, value: object) -> None:
         check_fraction(name, value)
     elif value not in ("none", "balanced", "batch"):
         raise HypercolumnsError(
-            f"{name}={value} is not known; choose none, balanced, batch, or a number from 0 (the same as none) to 1 "
-            f"(the same as balanced)"
+            f"{name}={value} must be none, balanced, batch, or a number from 0 (the same as none) to 1 (the same as "
+            f"balanced)"
         )
 
 
 def check_pixels(name: str, value: object) -> None:
-    """Check the choice of the pixels that are trained on.
+    """Check the value of `pixels`, which chooses the pixels that stage train trains on.
 
     Raises:
         HypercolumnsError: if the value is not `all`, `sampler` or an integer of at least 1.
     """
     if value not in ("all", "sampler") and not is_int(value, 1):
-        raise HypercolumnsError(f"{name}={value} must be all, a number of pixels per image, or sampler")
+        raise HypercolumnsError(f"{name}={value} must be all, sampler, or a number of pixels per image (1 or more)")
 
 
 def check_number_of_images(name: str, value: object) -> None:
-    """Check the number of images to score.
+    """Check the value of `val_images`, the number of val images that stage pretrain scores.
 
     Raises:
         HypercolumnsError: if the value is not `all` or an integer of at least 0.

@@ -1,4 +1,7 @@
-"""The stages of train.py, and predict.py's task. The function of each module turns a config into files on disk."""
+"""The stages of train.py, and the prediction and the export of predict.py, one per module.
+
+A module has a function that takes a config, does the work, and writes the results to the disk.
+"""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -8,25 +11,28 @@ from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
 
-FUNCTIONS = {"all": "run_all", "compare": "compare_runs"}  # the functions that do not have the name of their stage
+FUNCTIONS = {"all": "run_all", "compare": "compare_runs"}  # functions whose name is not the name of their stage
 
 
 def stage_function(stage: str) -> Callable[[DictConfig], Any]:
-    """Import the module of a stage, and no other stage, and return the function that runs it."""
+    """Return the function that runs a stage. Only the module of this stage is imported."""
     function: Callable[[DictConfig], Any] = getattr(import_module(f"{__name__}.{stage}"), FUNCTIONS.get(stage, stage))
     return function
 
 
 def run_stage(cfg: DictConfig) -> float | None:
-    """Run the stage that the config names, and return the mIoU of its run; None if the stage scores no images."""
-    from hypercolumns.settings.compose import is_sweep_job  # imported here, as predict.py does not need it
+    """Run the stage that the config names, and return the mIoU of the run.
+
+    Return None if the stage scores no images, or if this is a job of a sweep and the job failed or was stopped.
+    """
+    from hypercolumns.settings.compose import is_sweep_job  # imported here, because predict.py does not need it
 
     if is_sweep_job():
         from hypercolumns.sweeps.jobs import run_job
 
         result = run_job(cfg, _run)
     elif cfg.get("search") is not None:
-        raise HypercolumnsError("search=optuna needs -m; start it as python train.py -m search=optuna ...")
+        raise HypercolumnsError("search=optuna needs -m; start the search as python train.py -m search=optuna ...")
     else:
         result = _run(cfg)
     miou: float | None = getattr(result, "miou", None)

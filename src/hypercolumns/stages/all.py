@@ -1,4 +1,4 @@
-"""Stage all: extract, pretrain and, unless `last_stage` ends it earlier, train."""
+"""Stage all: run extract, pretrain and, unless last_stage=pretrain, train."""
 
 from omegaconf import DictConfig
 
@@ -12,9 +12,11 @@ from hypercolumns.store import INDEX
 
 
 def run_all(cfg: DictConfig) -> Run:
-    """Run each stage on the result of the stage before it, and return the run of the last stage.
+    """Run extract, pretrain and train, each on the result of the stage before it, and return the run of the last one.
 
-    The config of a stage is composed from those overrides of this command that the stage takes.
+    A finished store in the folder `samples` is not extracted again. If `init_from` is set, train starts from that model
+    instead of the pretrained model. The config of a stage is composed with the overrides on the command line that the
+    stage uses.
     """
     check_settings(cfg)
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()

@@ -1,4 +1,4 @@
-"""Stage compare: compare two evaluations of the same images."""
+"""Stage compare: compare the scores of two runs on the same images."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from hypercolumns.settings.machine import origin
 
 
 def compare_runs(cfg: DictConfig) -> Path:
-    """Compare the run `evaluation` with the run `baseline`, and print and write the result.
+    """Compare the scores of the run `evaluation` with those of the run `baseline`, and print and write the comparison.
 
     Returns:
-        The folder to which the result is written.
+        The folder to which the comparison is written.
 
     Raises:
         HypercolumnsError: if `evaluation` or `baseline` does not name a scored run, or the runs can't be compared, for
@@ -52,10 +52,12 @@ def compare_runs(cfg: DictConfig) -> Path:
 
 
 def _counts(cfg: DictConfig, setting: str) -> Path:
-    """Return the file with the images' confusion matrices in the folder that a setting names.
+    """Return the path of the confusion matrices of all images in the run that a setting names.
+
+    The value of the setting is the folder of the run, or a file in this folder.
 
     Raises:
-        HypercolumnsError: if the folder has no such file.
+        HypercolumnsError: if the folder has no confusion matrices.
     """
     folder = local_path(cfg, setting)
     folder = folder.parent if folder.is_file() else folder
@@ -63,6 +65,6 @@ def _counts(cfg: DictConfig, setting: str) -> Path:
     if not counts.is_file():
         raise HypercolumnsError(
             f"{setting}={cfg[setting]} holds no {counts.name}; give the folder of a run that scored images (stage "
-            f"evaluate, pretrain or train), or the folder that predict.py wrote (out=) when it scored images (masks=)"
+            f"evaluate, pretrain or train), or the folder out= of a predict.py command with masks="
         )
     return counts

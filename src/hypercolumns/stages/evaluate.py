@@ -1,4 +1,4 @@
-"""Stage evaluate: score a finished model, or predicted masks, against the true masks of a split."""
+"""Stage evaluate: score a finished model or predicted masks by comparison with the true masks of a split."""
 
 import dataclasses
 from collections.abc import Callable
@@ -31,19 +31,19 @@ from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.model import finished_model
 from hypercolumns.tasks import LabelPredictor
 
-ALL = "given"  # if `masks` names a folder, all of its masks form one split, with this name
+ALL = "given"  # name of the split that all masks in the folder `masks` form
 
 
 class Subject(NamedTuple):
     """The model or the predicted masks to evaluate, and the images to evaluate them on.
 
     Attributes:
-        images: the data set, reduced to the split that is scored.
+        images: the data set, reduced to the split to score.
         split: the name of the split.
-        cnn: the folder <cnn> in the path of the run, <runs>/<data>/<cnn>/evaluate.
-        about: the settings that decide the result in addition to the images, by name.
-        name: the path of the model or of the predicted masks, for messages and tables.
-        score: scores the images with a scorer.
+        cnn: the name <cnn> in the path of the run, <runs>/<data>/<cnn>/evaluate.
+        about: what decides the scores in addition to the images and `boundary_width`, by name; part of the fingerprint.
+        name: the path of the model, or of the folder of predicted masks, for messages and tables.
+        score: takes a scorer, scores the images by it, and returns the scores.
     """
 
     images: DatasetIndex
@@ -55,11 +55,11 @@ class Subject(NamedTuple):
 
 
 def evaluate(cfg: DictConfig) -> Run:
-    """Score a model or predicted masks, write the results, and return the run.
+    """Score a model or predicted masks on a split, write the results of the run, and return the run.
 
     Raises:
-        HypercolumnsError: unless exactly one of `model` and `predictions` is set, or if the model or the predicted
-            masks do not fit the data set.
+        HypercolumnsError: if both or neither of `model` and `predictions` are set, if `masks` is set without
+            `predictions`, or if the model or the predicted masks do not fit the data set.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -67,12 +67,12 @@ def evaluate(cfg: DictConfig) -> Run:
     if (cfg.model is None) == (cfg.predictions is None):
         raise HypercolumnsError(
             "stage=evaluate needs either model=<the model.safetensors of a finished run> or predictions=<a folder of "
-            "predicted masks>, and not both"
+            "predicted masks>; give one of the two, and not both"
         )
     if cfg.masks is not None and cfg.predictions is None:
         raise HypercolumnsError(
             "masks= needs predictions=<a folder of predicted masks>; to score a model, leave out masks= and choose the "
-            "images and masks by data="
+            "images and their true masks by data="
         )
     subject = _model(cfg) if cfg.predictions is None else _masks(cfg)
     images, split, about = subject.images, subject.split, subject.about
@@ -92,6 +92,7 @@ def evaluate(cfg: DictConfig) -> Run:
 
 
 def _model(cfg: DictConfig) -> Subject:
+    """Load the model that `model` names, to score it on the images of the split."""
     with setting_prefix("model="):
         path = model_file.find_model(expand_path("model", cfg.model))
     images = _of_split(image_index(cfg), cfg.split)
@@ -109,6 +110,7 @@ def _model(cfg: DictConfig) -> Subject:
 
 
 def _masks(cfg: DictConfig) -> Subject:
+    """Find the predicted masks in the folder `predictions`, to score them against `masks` or the masks of `data`."""
     predictions = expand_path("predictions", cfg.predictions)
     split = cfg.split if cfg.masks is None else ALL
     if cfg.masks is not None:
@@ -135,19 +137,23 @@ def _masks(cfg: DictConfig) -> Subject:
 
 
 def _of_split(images: DatasetIndex, split: str) -> DatasetIndex:
-    """Reduce a data set to one split; raise HypercolumnsError if the data set does not have the split."""
+    """Return the data set with one split only; raise HypercolumnsError if it does not have this split."""
     if split not in images.splits:
-        raise HypercolumnsError(f"split={split} is not known; choose one of {', '.join(images.splits)}")
+        splits = ", ".join(images.splits)
+        raise HypercolumnsError(f"split={split} is not a split of data {images.name}; choose one of {splits}")
     return dataclasses.replace(images, splits={split: images.splits[split]})
 
 
 def _mask_set(cfg: DictConfig, predictions: Path) -> DatasetIndex:
-    """Pair the true masks in the folder `masks` with the predicted masks of the same names."""
+    """Pair each true mask in the folder `masks` with the predicted mask of the same name in the folder `predictions`.
+
+    Return the pairs as a data set with the split `ALL`. The settings `data` give the classes and their colours.
+    """
     set_max_pixels(cfg.max_pixels)
     pairs = mask_pairs(predictions, expand_path("masks", cfg.masks))
     if cfg.data.get("classes") is None and cfg.data.kind != "voc":
         raise HypercolumnsError(
-            "masks= needs the names of the classes; give data.classes=<a file with a name per line>, with data=voc or "
+            "masks= needs the names of the classes; give data.classes=<a text file with one class name per line> and "
             "data=folder"
         )
     with setting_prefix("data."):

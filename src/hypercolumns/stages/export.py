@@ -1,4 +1,4 @@
-"""Export a finished model for use without this package: predict.py with the setting `export`."""
+"""Export a finished model to a file that other programs can run, as `export` of predict.py asks."""
 
 from omegaconf import DictConfig
 
@@ -13,13 +13,14 @@ FORMATS = {"onnx": (export_onnx, ".onnx"), "torch": (export_torch, ".pt2")}
 
 
 def export(cfg: DictConfig) -> None:
-    """Write <out>/model.onnx or <out>/model.pt2, and print how well its predictions agree with the model's.
+    """Write the model to <out>/model.onnx or <out>/model.pt2, and print how well this file agrees with the model.
 
     Raises:
-        HypercolumnsError: if a setting is invalid, or the file exists and `overwrite` is false.
+        HypercolumnsError: if a setting is invalid, the model can't be loaded or exported, or the file exists already
+            and `overwrite` is false.
     """
     if cfg.export not in FORMATS:
-        raise HypercolumnsError(f"export={cfg.export} is not known; choose one of {', '.join(FORMATS)}")
+        raise HypercolumnsError(f"export={cfg.export} is not a known format; choose one of {', '.join(FORMATS)}")
     write, suffix = FORMATS[cfg.export]
     path = (expand_path("out", cfg.out) / "model").with_suffix(suffix)
     if path.exists():
@@ -31,7 +32,11 @@ def export(cfg: DictConfig) -> None:
     with setting_prefix("export_"):
         agreement = write(segmenter, path, cfg.export_input, cfg.export_output)
     console.print(
-        f"{path}: {agreement.labels:.2%} of the labels agree with the model's, on images of noise", markup=False
+        f"{path}: {agreement.labels:.2%} of the labels agree with those of the original model, on images of noise",
+        markup=False,
     )
     if agreement.logits is not None:
-        console.print(f"logits differ by at most {agreement.logits:.1e} of their range", markup=False)
+        console.print(
+            f"{path}: the logits differ by at most {agreement.logits:.1e} of the range of the original model's logits",
+            markup=False,
+        )

@@ -1,4 +1,4 @@
-"""Stage extract: sample the hypercolumns of images with masks into a store."""
+"""Stage extract: sample pixels of images with masks, and write their hypercolumns and labels to a store."""
 
 import functools
 import itertools
@@ -33,13 +33,14 @@ from hypercolumns.settings.machine import machine
 from hypercolumns.settings.stage_inputs import store_folder
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreInUseError, StoreWriter
 
-POLL_SECONDS = 0.5  # time between two checks whether other processes have written their shards
+POLL_SECONDS = 0.5  # time between two searches for shards that other processes have not written yet
 
 
 def extract(cfg: DictConfig) -> Path:
-    """Write the store that the config describes, or its missing shards, and return the folder of the store.
+    """Write the store that the config describes, and return the folder of the store.
 
-    Several processes, started together or separately, share the work. Each process returns when the store is finished.
+    Shards that exist already are kept, unless `overwrite` is true. Several processes can share the work, whether one
+    command or several commands have started them. Each process returns when the store is finished.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -56,7 +57,7 @@ def extract(cfg: DictConfig) -> Path:
             _clear(writer)
         distributed.barrier()
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
-            console.print(f"extract: already done, {folder}", markup=False)
+            console.print(f"extract: already done, the store is {folder}", markup=False)
         else:
             write_config(cfg, folder / "config.yaml")
             extractor = model.extractor(cfg, backbone.to(machine(cfg).device()).eval())
@@ -75,19 +76,27 @@ def extract(cfg: DictConfig) -> Path:
 
 
 def _clear(writer: StoreWriter) -> None:
-    """Remove the existing store; raise HypercolumnsError if another process is writing to it."""
+    """Remove all shards of the store that `writer` writes to.
+
+    Raise HypercolumnsError if another process is writing to this store.
+    """
     try:
         writer.clear()
     except StoreInUseError as error:
-        raise HypercolumnsError(
-            f"overwrite=true: {error}, and start further processes without overwrite=true"
-        ) from error
+        raise HypercolumnsError(f"overwrite=true: {error}; start further processes without overwrite=true") from error
 
 
 def _copies(batches: ImageDataModule, split: str, augmentations: int) -> StackDataset[Any]:
-    """Return a dataset with a tuple of examples for each image: the copies of the image to sample.
+    """Return a dataset with a tuple of examples for each image of a split: the copies of the image to sample.
 
-    They are `augmentations` augmented copies for an image of the train split, and otherwise the image alone.
+    Args:
+        batches: the data module, which gives the images and augments them.
+        split: the name of the split.
+        augmentations: the number of augmented copies of each train image. If it is 0, and for the other splits, the
+            only copy is the unchanged image.
+
+    Returns:
+        The dataset, in the order of the images in the split.
     """
     if split != "train" or not augmentations:
         return StackDataset(batches.dataset(split))
@@ -101,7 +110,15 @@ def _extract_split(
     num_workers: int,
     sample: Callable[[Sequence[Example]], ImageSamples],
 ) -> None:
-    """Write the missing shards of a split, and wait for the shards that other processes are writing."""
+    """Write the missing shards of a split, and wait until other processes have written theirs.
+
+    Args:
+        writer: the writer of the store.
+        split: the name of the split.
+        copies: the copies to sample of each image of the split, see `_copies`.
+        num_workers: the number of processes that load images; 0: this process.
+        sample: takes the copies of an image, and returns the samples of the image.
+    """
     waiting = False
     while missing := writer.missing(split):
         claims = writer.claims(split)
@@ -120,9 +137,21 @@ def _extract_split(
 def _claimed(
     writer: StoreWriter, claims: Iterator[Shard], split: str, copies: StackDataset[Any], num_workers: int, total: int
 ) -> Iterator[tuple[Shard, Iterator[Sequence[Example]]]]:
-    """Yield each claimed shard with an iterator that gives the copies of each of its images.
+    """Load the images of the claimed shards, and yield each shard with an iterator over its images.
 
-    Worker processes load images ahead, so a shard may be claimed before the shards in front of it are written.
+    Worker processes load images in advance, so a shard may be claimed before earlier shards are written.
+
+    Args:
+        writer: the writer of the store.
+        claims: claims a shard for this process at each step, and gives the shard.
+        split: the name of the split.
+        copies: the copies to sample of each image of the split, see `_copies`.
+        num_workers: the number of processes that load images; 0: this process.
+        total: the number of images in all missing shards, for the progress bar.
+
+    Yields:
+        A shard, and an iterator that gives the copies of each image of the shard. The iterator must be used up before
+        the next shard is taken.
     """
     claimed: deque[Shard] = deque()
 
@@ -151,9 +180,19 @@ def _sample(
     guide: Segmenter | None,
     seed: int,
 ) -> ImageSamples:
-    """Sample the pixels of an image, in each of its copies.
+    """Sample pixels of each copy of an image, and compute their hypercolumns.
 
-    The random choices depend on the seed, the image's id and the number of the copy, not on other images.
+    The random choices depend on the seed, the id of the image and the number of the copy, but not on other images.
+
+    Args:
+        copies: the image, or augmented copies of the image, with masks.
+        extractor: computes the hypercolumns.
+        sampler: chooses the pixels.
+        guide: the model whose logits the sampler gets; None: the sampler needs no logits.
+        seed: the setting `seed`.
+
+    Returns:
+        The samples of all copies.
     """
     positions, labels, features = [], [], []
     for number, (image, mask, image_id, _) in enumerate(copies):
@@ -173,17 +212,18 @@ def _sample(
 
 
 def _predicted(guide: Segmenter, image: Tensor, points: Tensor) -> Tensor:
-    """Predict the logits (N, classes) of the model `guide` at points (N, 2), row and column, of an image (3, H, W)."""
+    """Predict logits (N, classes) by the model `guide`, at the points (N, 2) = (row, column) of an image (3, H, W)."""
     return guide.predict_logits_at(image[None], points[None])[0]
 
 
 def _refuse_unless_finite(features: Tensor, taps: Sequence[Tap], image: str) -> None:
+    """Raise HypercolumnsError if hypercolumns (N, D) of an image contain NaN or infinity; the message names the tap."""
     if features.isfinite().all():
         return
     parts = features.split([tap.channels for tap in taps], dim=1)
     for tap, part in zip(taps, parts, strict=True):
         if not part.isfinite().all():
             raise HypercolumnsError(
-                f"image {image}: tap {tap.name} gives values that are not finite or exceed float16; "
-                f"check cnn.weights and the normalisation of the input, cnn.mean and cnn.std"
+                f"image {image}: tap {tap.name} gives values that are not finite or exceed the range of float16; "
+                f"check cnn.weights, and the normalisation of the input by cnn.mean and cnn.std"
             )

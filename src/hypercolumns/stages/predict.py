@@ -1,4 +1,4 @@
-"""Segment new images with a finished model."""
+"""Segment images with a finished model: the work of predict.py."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,17 +28,17 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
 from hypercolumns.settings.predict import check_predict_settings, find_device, predict_options
 
-MAX_SHOWN = 20  # failed images that are printed with their problems
+MAX_SHOWN = 20  # largest number of failed images to print
 
 
 def predict(cfg: DictConfig) -> int:
-    """Write the selected outputs of each image, and score the predicted masks if true masks are given.
+    """Predict images and write the selected outputs, and score the predicted masks if `masks` names true masks.
 
-    Outputs that the same command wrote earlier are kept, unless `overwrite` is true. With the setting `export`, the
-    model is exported instead, and no images are predicted.
+    Outputs that the same command wrote earlier are kept, unless `overwrite` is true. If `export` is set, the model is
+    exported instead, and no images are predicted.
 
     Returns:
-        The number of images that could not be predicted.
+        The number of images that could not be predicted; 0 after an export.
 
     Raises:
         HypercolumnsError: if a setting is invalid, or a file can't be written.
@@ -46,7 +46,7 @@ def predict(cfg: DictConfig) -> int:
     quiet_libraries()
     set_max_pixels(cfg.max_pixels)
     if cfg.export is not None:
-        # Imported here, because the module loads parts of torch that predictions do not need.
+        # Imported here, because the module imports parts of torch that a prediction does not need.
         from hypercolumns.stages.export import export
 
         export(cfg)
@@ -55,7 +55,8 @@ def predict(cfg: DictConfig) -> int:
     device = find_device(cfg.device)
     options = predict_options(cfg, device)
     with setting_prefix("model="):
-        model = model_file.find_model(expand_path("model", cfg.model)).resolve()  # a run may replace the link `latest`
+        # The path is resolved now, because a run may replace a link `latest` in the path during the prediction.
+        model = model_file.find_model(expand_path("model", cfg.model)).resolve()
         segmenter = Segmenter.load(model).to(device)
     configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[name].suffix for name in options.outputs])
@@ -79,25 +80,32 @@ def predict(cfg: DictConfig) -> int:
 
 
 def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], masks: Path | None) -> None:
-    """Raise HypercolumnsError if `out` is the folder of a run, or an output would replace an image or a true mask."""
+    """Raise HypercolumnsError if an output would replace an input, or `out` is the folder of a run.
+
+    Args:
+        out: the folder for the outputs.
+        sources: the images and videos to predict.
+        outputs: the selected outputs, as keys of `OUTPUTS`.
+        masks: the folder of true masks; None: there are none.
+    """
     if (out / RUN_FILE).is_file():
         raise HypercolumnsError(
-            f"out={out} is the folder of a run, whose files would be replaced; choose another folder"
+            f"out={out} is the folder of a run, and outputs would replace files of the run; choose another out="
         )
     written = {(out / f"{source.name}{OUTPUTS[name].suffix}").resolve() for source in sources for name in outputs}
     read = {Path(source.path).resolve() for source in sources}
     if masks is not None:
         read |= {(masks / f"{source.name}.png").resolve() for source in sources}
     if read & written:
-        raise HypercolumnsError(f"out={out} would overwrite the input {min(read & written)}; choose another folder")
+        raise HypercolumnsError(f"out={out} would overwrite the input {min(read & written)}; choose another out=")
 
 
 def _clear_tables(cfg: DictConfig, manifest: PredictionManifest) -> None:
-    """Remove the tables that an earlier prediction wrote to this folder.
+    """Remove the tables that an earlier prediction wrote to the output folder: class fractions and metrics.
 
     Raises:
-        HypercolumnsError: if the folder holds no earlier prediction but a file with a table's name, and `overwrite` is
-            false.
+        HypercolumnsError: if the folder holds no earlier prediction, but a file that has the name of a table to write,
+            and `overwrite` is false.
     """
     fractions, metrics, counts = (manifest.out / name for name in (CLASS_FRACTIONS, METRICS, COUNTS))
     if not manifest.is_new:
@@ -114,7 +122,13 @@ def _clear_tables(cfg: DictConfig, manifest: PredictionManifest) -> None:
 
 
 def _write_metrics(out: Path, evaluation: Evaluation, evaluated: dict[str, str]) -> None:
-    """Write the metrics of all scored images, and print them."""
+    """Write the metrics of all scored images to the folder `out`, and print them.
+
+    Args:
+        out: the folder for the outputs.
+        evaluation: the confusion matrices of the scored images.
+        evaluated: the settings `model`, `images` and `masks`, which the file of the metrics records.
+    """
     evaluation.save(out / COUNTS)
     uncertainty = {"intervals": intervals(evaluation, None, BOOTSTRAP_SAMPLES, 0)}
     write_json(out / METRICS, evaluation.figures() | uncertainty | {"evaluated": evaluated})
@@ -123,9 +137,10 @@ def _write_metrics(out: Path, evaluation: Evaluation, evaluated: dict[str, str])
 
 
 def _print_problems(summary: RunSummary) -> None:
+    """Print how many images failed and, for up to 20 of them, why; print nothing if no image failed."""
     if not summary.problems:
         return
     more = len(summary.problems) - MAX_SHOWN
     shown = [*summary.problems[:MAX_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-    lines = "\n  ".join([f"{len(summary.problems)} images failed:", *shown])
-    console.print(lines.encode("utf-8", "replace").decode(), markup=False)  # UTF-8 can't encode every file name
+    lines = "\n  ".join([f"{len(summary.problems)} images could not be predicted:", *shown])
+    console.print(lines.encode("utf-8", "replace").decode(), markup=False)  # some file names can't be encoded as UTF-8

@@ -1,4 +1,4 @@
-"""Stage pretrain: train the pixel classifier of a complete model on sampled hypercolumns."""
+"""Stage pretrain: train the classifier of a model on the sampled hypercolumns in a store."""
 
 from functools import partial
 from typing import Any
@@ -27,7 +27,10 @@ from hypercolumns.tasks import PixelClassificationTask
 
 
 def pretrain(cfg: DictConfig) -> Run:
-    """Train the classifier, score the complete model on `val_images` val images, and return the run."""
+    """Train a classifier on a store, score the complete model on `val_images` val images, and return the run.
+
+    The same command again does only what is missing in the run.
+    """
     check_settings(cfg)
     quiet_libraries()
     launch(machine(cfg))
@@ -55,7 +58,15 @@ def pretrain(cfg: DictConfig) -> Run:
 
 
 def _train(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: Backbone, run: Run) -> Segmenter:
-    """Build the complete model and train its classifier on the samples of a store."""
+    """Build the complete model, train its classifier on the samples of a store, and return the model.
+
+    Args:
+        cfg: the config of stage pretrain.
+        store: the store of samples.
+        images: the data set, which gives the classes and their colours.
+        backbone: the backbone of the model; it is not trained.
+        run: the run, to whose folder checkpoints and logs are written.
+    """
     split = store.split("train")
     mean, std = split.statistics()
     classifier = model.classifier(cfg, len(mean), len(images.classes))

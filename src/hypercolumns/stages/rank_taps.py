@@ -1,4 +1,4 @@
-"""Stage rank_taps: rank the taps of a store, to choose the taps of a model."""
+"""Stage rank_taps: rank the taps of a store by how well they tell classes apart, to choose the taps of a model."""
 
 import shlex
 from typing import Any
@@ -32,12 +32,12 @@ from hypercolumns.store import Samples, SampleStore, Split
 
 
 def rank_taps(cfg: DictConfig) -> Run:
-    """Rank the taps of the store that stage pretrain would use, alone and in combination, and return the run.
+    """Rank subsets of the taps of the store that stage pretrain would use, and return the run.
 
-    Linear probes score subsets of taps (see `evaluation.tap_ranking`). Forward selection first tries each tap alone.
-    Each further step adds one tap to the best subset of the step before. A context tap that is computed from the
-    deepest layer is always tried together with that layer. The table shows the difference of each subset's mIoU from
-    that of all taps together.
+    The score of a subset is the mIoU of a linear probe on the val samples (see `evaluation.tap_ranking`). Forward
+    selection first tries each tap alone. Each further step tries to add each of the other taps to the best subset of
+    the step before. A context tap that is computed from the deepest map is always tried together with the tap of this
+    map. The table shows how much the mIoU of each subset is above or below the mIoU of all taps together.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -61,7 +61,7 @@ def rank_taps(cfg: DictConfig) -> Run:
         )
         console.print(f"{'ranking':>9}  {run.folder / 'ranking.csv'}", markup=False)
         chosen = [f"cnn.taps={ranking_tables.taps_value(ranking_tables.chosen_subset(rows)['taps'])}"]
-        if cfg.cnn.get("context"):  # the chosen taps already include context taps
+        if cfg.cnn.get("context"):  # because the chosen taps already include the context taps
             chosen.append("cnn.context=[]")
         console.print(f"{'choice':>9}  {shlex.join(chosen)}", markup=False)
         console.print(f"{'command':>9}  {command('all', *chosen)}", markup=False)
@@ -69,12 +69,12 @@ def rank_taps(cfg: DictConfig) -> Run:
 
 
 def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[RankingRow]:
-    """Score subsets of taps, and return a row of the table for each, best first."""
+    """Score subsets of taps by forward selection, and return the ranking, one row per subset, best mIoU first."""
     limits = constraints(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
     if not limits.larger(()):
         raise HypercolumnsError(
-            f"rank.max_channels={limits.max_channels} allows none of the taps; the narrowest layer has "
-            f"{min(limits.channels[: limits.layers])} channels, so set rank.max_channels to that number or more"
+            f"rank.max_channels={limits.max_channels} allows none of the taps; set rank.max_channels to at least "
+            f"{min(limits.channels[: limits.layers])}, the smallest number of channels of a tap that is a layer"
         )
     train, val = (some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
     statistics = store.split("train").statistics()
@@ -104,7 +104,7 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
 
 
 def constraints(backbone: Backbone, max_taps: int | None, max_channels: int | None) -> SubsetConstraints:
-    """Describe which subsets of a backbone's taps may be chosen.
+    """Describe which subsets of a backbone's taps the ranking may try.
 
     Args:
         backbone: the backbone of the store.
@@ -112,7 +112,8 @@ def constraints(backbone: Backbone, max_taps: int | None, max_channels: int | No
         max_channels: the largest number of channels of a subset; None: no limit.
 
     Returns:
-        The constraints. With an allowed subset as `cnn.taps`, a backbone gives the features that the probes saw.
+        The constraints. They allow only subsets that are valid as `cnn.taps`: a backbone with these taps computes the
+        same features as the store holds.
     """
     layers = len(backbone.tap_modules)
     from_deepest = [number for number, make in enumerate(backbone.contexts, start=layers) if make.from_deepest]
@@ -120,12 +121,12 @@ def constraints(backbone: Backbone, max_taps: int | None, max_channels: int | No
 
 
 def some(split: Split, count: int, seed: int) -> Samples:
-    """Fetch random samples of a split.
+    """Fetch random samples of a split of a store.
 
     Args:
         split: the split of a store.
         count: the number of samples; if the split has fewer, all of them are fetched.
-        seed: decides which samples are chosen.
+        seed: the seed of the random choice.
 
     Returns:
         The samples, in their order in the store.

@@ -1,4 +1,4 @@
-"""Stage train: train the complete model on images, starting from a pretrained classifier."""
+"""Stage train: train the complete model on images, usually from a pretrained classifier."""
 
 import hashlib
 from collections.abc import Mapping
@@ -41,13 +41,16 @@ from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.stage_inputs import find_pretrained, sweep_requirements
 from hypercolumns.tasks import SegmentationTask
 
-SCRATCH = "scratch"
-# A new classifier takes mean and standard deviation from up to 100 train images, and 200 pixels of each.
+SCRATCH = "scratch"  # value of `init_from` for a new classifier
+# A new classifier standardises hypercolumns by the statistics of 200 pixels of each of up to 100 train images.
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200
 
 
 def train(cfg: DictConfig) -> Run:
-    """Train the segmenter, score it on the val images, and return the run."""
+    """Train the complete model, score it on all val images, and return the run.
+
+    The same command again does only what is missing in the run.
+    """
     check_settings(cfg)
     quiet_libraries()
     distributed.launch(machine(cfg))
@@ -77,24 +80,24 @@ def train(cfg: DictConfig) -> Run:
 
 
 def trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: Run) -> Segmenter:
-    """Build the complete model and train it.
+    """Build the complete model, train it on images, and return it.
 
     Args:
         cfg: the config of stage train.
         images: the data set.
-        backbone: the backbone, which `cnn.trainable` trains or freezes.
-        start: a model file, whose classifier is trained further; None: train a new classifier.
+        backbone: the backbone of the model; its layers that `cnn.trainable` chooses are trained.
+        start: the model file whose classifier is trained further; None: train a new classifier.
         run: the run, to whose folder checkpoints and logs are written.
 
     Returns:
-        The trained model. With `wise_ft_alpha`, its weights are averaged with the initial weights.
+        The trained model. If `wise_ft_alpha` is set, its weights are averages of the initial and the trained weights.
     """
     batches = data.image_data(cfg, images)
     classifier = (
         new_classifier(cfg, backbone, batches) if start is None else _classifier_of(start, backbone, images, cfg)
     )
     segmenter = model.segmenter(cfg, backbone, classifier, images)
-    averages = cfg.wise_ft_alpha not in (None, 1)  # with 1, the average is equal to the trained weights
+    averages = cfg.wise_ft_alpha not in (None, 1)  # with alpha = 1, the average is equal to the trained weights
     initial = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if averages else {}
     configure_inference(segmenter, cfg)
     if distributed.is_distributed():
@@ -114,14 +117,14 @@ def trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Pa
 
 
 def average_with_initial(segmenter: Segmenter, initial: Mapping[str, Tensor], alpha: float) -> None:
-    """Average the trained weights with the initial ones in place (WiSE-FT).
+    """Replace the trained weights of a model by their average with the initial weights (WiSE-FT).
 
-    Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022), equation 1.
+    See Wortsman et al., Robust fine-tuning of zero-shot models (CVPR 2022), equation 1.
 
     Args:
         segmenter: the trained model; its floating-point tensors become (1 - alpha) * initial + alpha * trained.
-        initial: the state dict before training.
-        alpha: the share of the trained weights, from 0 to 1.
+        initial: the state dict of the model before the training.
+        alpha: the share of the trained weights in the average, from 0 to 1.
     """
     for name, tensor in segmenter.state_dict().items():
         if tensor.is_floating_point():  # BatchNorm's counter of batches is an integer, and keeps its final value
@@ -136,8 +139,8 @@ def _named_start(cfg: DictConfig) -> Path | None:
     """
     if cfg.wise_ft_alpha is not None and cfg.init_from == SCRATCH:
         raise HypercolumnsError(
-            f"wise_ft_alpha={cfg.wise_ft_alpha} averages the weights with those of the model that training starts "
-            f"from, but init_from=scratch starts without a model; use wise_ft_alpha=null, or leave out "
+            f"wise_ft_alpha={cfg.wise_ft_alpha} averages the trained weights with those of the model that the training "
+            f"starts from, but init_from=scratch starts without a model; use wise_ft_alpha=null, or leave out "
             f"init_from=scratch"
         )
     if cfg.init_from in (None, SCRATCH):
@@ -147,7 +150,17 @@ def _named_start(cfg: DictConfig) -> Path | None:
 
 
 def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
-    """Copy the classifier of a model file; raise HypercolumnsError if the model does not fit the config."""
+    """Return a copy of the classifier in a model file, for further training.
+
+    Args:
+        path: the model file.
+        backbone: the backbone that the classifier is to be trained with.
+        images: the data set.
+        cfg: the config of stage train.
+
+    Raises:
+        HypercolumnsError: if the backbone, the alignment, the classes or the classifier differ from those in the file.
+    """
     with setting_prefix("init_from=" if cfg.init_from else "the pretrained model "):
         start = Segmenter.load(path)
     classifier = model.classifier(cfg, start.backbone.channels, len(start.classes))
@@ -156,17 +169,17 @@ def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: Di
     if differing:
         prefix = "init_from=" if cfg.init_from else "the pretrained model "
         raise HypercolumnsError(
-            f"{prefix}{path} does not fit this command: {'; '.join(differing)}; choose another model, or change the "
-            f"settings"
+            f"{prefix}{path} does not fit this command: {'; '.join(differing)}; choose another model by init_from=, or "
+            f"change these settings"
         )
     classifier.load_state_dict(start.classifier.state_dict())
     mean, std = (classifier.get_buffer(name).clone() for name in ("mean", "std"))
-    classifier.set_statistics(mean, std)  # replaces standard deviations of 0, which a model file may hold
+    classifier.set_statistics(mean, std)  # replaces standard deviations of 0, which the model file may contain
     return classifier
 
 
 def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule) -> Classifier:
-    """Build a classifier with random weights, which standardises hypercolumns by the statistics of train images.
+    """Build a classifier with random weights that standardises hypercolumns by the statistics of train images.
 
     Args:
         cfg: the config of stage train.
@@ -174,8 +187,9 @@ def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule
         batches: the data module, which gives the train images.
 
     Returns:
-        The classifier. Its mean and standard deviation come from 200 pixels of each of up to 100 images. The pixels
-        are labelled if the image has 200 labelled pixels; otherwise they may be void.
+        The classifier. Its mean and standard deviation are those of 200 random pixels of each of up to 100 random
+        images (of all pixels if an image has fewer). In an image with at least 200 labelled pixels, only labelled
+        pixels are used; in other images, void pixels too.
     """
     extractor = model.extractor(cfg, backbone)
     dataset = batches.dataset("train")
@@ -186,7 +200,7 @@ def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule
     for index in track(order.tolist(), "measure mean and std"):
         image, mask, image_id, _ = dataset[index]
         if (mask != IGNORE_INDEX).sum() < STATISTICS_PIXELS:
-            mask = torch.zeros_like(mask)  # makes any pixel eligible, as statistics need no labels
+            mask = torch.zeros_like(mask)  # allows all pixels, because the statistics need no labels
         points = sampler(mask, randomness.generator(cfg.seed, "statistics", image_id))
         with torch.inference_mode():
             values = extractor.at(image[None].to(backbone.device), points[None])[0].double()
@@ -198,7 +212,7 @@ def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule
 
 
 def _class_counts(batches: ImageDataModule) -> Tensor:
-    """Count the pixels of each class in the train split; returns (classes,) int64."""
+    """Count the pixels of each class in the masks of the train split, without augmentation: (classes,) int64."""
     loader: DataLoader[Example] = DataLoader(
         batches.dataset("train"),
         batch_size=None,

@@ -1,4 +1,4 @@
-"""Stage validate: check every image and mask of a data set, and summarise their contents."""
+"""Stage validate: check every image and mask of a data set, and summarise the data set."""
 
 import itertools
 from pathlib import Path
@@ -17,13 +17,13 @@ from hypercolumns.settings.inference import quiet_libraries
 
 
 def validate(cfg: DictConfig) -> Path:
-    """Decode all images and masks of all splits, and print and write a report.
+    """Decode all images and masks of all splits, and print and write a report of problems and contents.
 
     Returns:
         The folder of the report.
 
     Raises:
-        BadDataError: if a file can't be used.
+        BadDataError: if an image or a mask can't be used; the report is written before.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -34,7 +34,7 @@ def validate(cfg: DictConfig) -> Path:
     by_split = {split: list(itertools.islice(in_order, len(of))) for split, of in images.splits.items()}
     problems = problem_rows(images, {split: [check.problems for check in of] for split, of in by_split.items()})
     summary, shared = dataset.summarise(images, by_split), shared_ids(images)
-    dataset.print_dataset(summary, problems, shared)  # printed first, as writing the report may fail
+    dataset.print_dataset(summary, problems, shared)  # printed first, because writing the report may fail
     folder = checks_dir(cfg, images)
     of_pairs = zip(pairs, checks, strict=True)
     quarantine.save_checks(
@@ -47,7 +47,8 @@ def validate(cfg: DictConfig) -> Path:
     if problems:
         bad = sum(of["images"] - of["usable"] for of in summary["splits"].values())
         raise BadDataError(
-            f"data {images.name}: {bad} of {len(pairs)} images can't be used; {folder / 'offenders.csv'} lists their "
-            f"problems; repair or remove the files, or set data.on_bad=skip to leave them out"
+            f"data {images.name}: {bad} of {len(pairs)} images can't be used, because the image or its mask has a "
+            f"problem; {folder / 'offenders.csv'} lists the problems; repair or remove the files, or set "
+            f"data.on_bad=skip in later commands to leave these images out"
         )
     return folder

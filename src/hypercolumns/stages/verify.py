@@ -1,4 +1,4 @@
-"""Stage verify: check a store of samples for damage."""
+"""Stage verify: check the files of a store for damage."""
 
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.store import REPAIR, SampleStore, find_damage
 
-MAX_NAMED = 5  # damages that the error lists
+MAX_NAMED = 5  # largest number of damaged files that the error lists
 
 
 def verify(cfg: DictConfig) -> Path:
-    """Compare the files of a store with their hashes, and print the number of samples.
+    """Compare the files of a store with the hashes that were recorded when the files were written.
 
-    The store is the one that `samples` names or, if `samples` is null, the one that stage pretrain would use.
+    The store is the one that `samples` names or, if `samples` is null, the one that stage pretrain would use. If no
+    file is damaged, the number of samples is printed.
 
     Returns:
         The folder of the store.
@@ -38,8 +39,8 @@ def verify(cfg: DictConfig) -> Path:
     damage = find_damage(folder, lambda shards: track(shards, "verify"))
     if damage:
         more = f" and {len(damage) - MAX_NAMED} more" if len(damage) > MAX_NAMED else ""
-        raise StoreError(f"{folder} is damaged: {', '.join(damage[:MAX_NAMED])}{more}; {REPAIR}")
+        raise StoreError(f"the store {folder} is damaged: {', '.join(damage[:MAX_NAMED])}{more}; {REPAIR}")
     store = SampleStore(folder)
     rows = sum(len(store.split(split)) for split in store.index_entries)
-    console.print(f"verify: {rows:,} samples in {folder} are unchanged", markup=False)
+    console.print(f"verify: no file of the store {folder} is damaged; it holds {rows:,} samples", markup=False)
     return folder

@@ -1,11 +1,13 @@
-"""Sampled hypercolumns on disk.
+"""Sampled hypercolumns on disk: the writer, the reader and the integrity check of stores.
 
-A store is a folder. Each split of the images is divided into shards of consecutive images. A shard is a safetensors
-file with a JSON sidecar. The sidecar describes the shard's content, and holds the store's fingerprint. `index.json`
-lists all shards. A sidecar is written after its shard, and the index after all sidecars. A shard without a sidecar
-therefore counts as missing, and a store without an index as unfinished. A complete shard is never written again.
+A store is a folder. Each split of the images is divided into sets of consecutive images. The samples of each set are a
+shard: a safetensors file with a JSON sidecar. The sidecar describes the shard's content, and holds the store's
+fingerprint. `fingerprint.json` holds the fingerprint, too. `index.json`, the index, lists all shards of all splits.
 
-Shapes: N samples, D channels, I images.
+A sidecar is written after its shard, and the index after all sidecars. A shard without a sidecar therefore counts as
+missing, and a store without an index as unfinished. A complete shard is never written again.
+
+In the shapes of tensors, N is a number of samples, D the number of channels, and I a number of images.
 """
 
 from hypercolumns.store.integrity import find_damage

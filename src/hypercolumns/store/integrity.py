@@ -1,4 +1,4 @@
-"""Integrity check of a store."""
+"""The check of a store for damage."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,17 +11,19 @@ Track = Callable[[Iterable[Shard]], Iterable[Shard]]
 
 
 def find_damage(folder: Path, track: Track = iter) -> list[str]:
-    """Read every byte of a finished store and list the damage.
+    """Check a finished store, and list the damage. Every byte of the store is read.
 
-    The fingerprint, every sidecar and the sha256 of every shard are compared with the index, and the size of every
-    shard with its sidecar.
+    The check compares fingerprint.json, each sidecar (the JSON file of a shard) and the sha256 of each shard with
+    index.json, the list of all shards. It compares the size of each shard with the size that the sidecar states.
+    A sidecar that index.json does not list counts as damage, too.
 
     Args:
         folder: the folder of the store.
-        track: a function that wraps an iterable of the shards, for example to show the progress.
+        track: a function that takes the list of all shards and yields them one by one, for example to show the progress
+            of the check.
 
     Returns:
-        A description of each damage, at most one for each shard of the index; an empty list for an intact store.
+        One description for each damage, and at most one for each shard that index.json lists; [] for an intact store.
 
     Raises:
         StoreError: if the folder does not contain a finished store.

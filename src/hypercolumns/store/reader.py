@@ -1,4 +1,4 @@
-"""The reader of finished stores, which maps their files into memory."""
+"""The reader of finished stores. It maps the shards' files into memory."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from hypercolumns.store.shard import (
 
 
 def fingerprint_of(folder: Path) -> dict[str, Any] | None:
-    """Read the fingerprint of a finished or unfinished store; None if the folder has no readable fingerprint."""
+    """Read the fingerprint of a finished or unfinished store; return None if the folder has no readable fingerprint."""
     try:
         return read_json(folder / FINGERPRINT)
     except HypercolumnsError:
@@ -36,7 +36,8 @@ class Samples(NamedTuple):
     Attributes:
         features: (N, D) float16 hypercolumns.
         labels: (N,) int64 class indices.
-        coordinates: the normalised y and x of the samples' pixels, (N,) float32 each; if not requested, (0,) each.
+        coordinates: the normalised y and x of the samples' pixels: positions in the image, whose edges are 0 and 1,
+            (N,) float32 each. If they were not requested, (0,) each.
     """
 
     features: Tensor
@@ -52,13 +53,13 @@ class SampleStore:
 
     Attributes:
         folder: the folder of the store.
-        fingerprint: the record of everything that determined the store's content.
-        index_entries: for each split, the index's description of each shard, in order.
+        fingerprint: the fingerprint of the store, a record of all that decides the store's content.
+        index_entries: for each split, the description of each shard in index.json, in the order of the shards.
 
     Raises:
-        StoreError: if the folder holds no finished store, or this program does not read the store's format version, or
-            values in the index are damaged.
-        HypercolumnsError: if the index can't be read as JSON.
+        StoreError: if the folder holds no finished store, if this program does not read the store's version of the
+            format, or if values in index.json are damaged.
+        HypercolumnsError: if index.json can't be read as JSON.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,14 +83,15 @@ class SampleStore:
             }
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
             raise StoreError(
-                f"{path} is damaged ({error!r}); remove this file and finish the store, which writes the file again"
+                f"{path} is damaged ({error!r}); remove this file, then finish the store: this writes the file again"
             ) from error
 
     def split(self, name: str) -> "Split":
-        """Return a split, after checking the existence and size of its files.
+        """Return the split `name`, after checking that its files exist and that its shards have the right sizes.
 
         Raises:
-            StoreError: if the store has no such split, or a file of the split is missing or a shard has a wrong size.
+            StoreError: if the store has no split with this name, if a file of the split is missing, or if a shard does
+                not have the size that index.json states.
         """
         if name not in self._splits:
             raise StoreError(f"{self.folder / INDEX} lists no {name} split; make the store again with this split")
@@ -100,24 +102,27 @@ class SampleStore:
 class Split:
     """The samples of one split of a store, accessed by row number.
 
-    The memory does not grow with the number of rows. A split can be pickled and sent to other processes, which map the
-    files themselves.
+    A row is one sample. The rows of a split are numbered from 0, in the order of its shards. The memory use does not
+    grow with the number of rows. A split can be pickled and sent to other processes: each process then maps the files
+    into its own memory.
 
     Args:
         folder: the folder of the store.
         name: the name of the split.
-        entries: the index's description of each shard, in order.
+        entries: the description of each shard in index.json, in the order of the shards.
         fingerprint: the fingerprint of the store.
 
     Attributes:
-        shards: the shards, in order.
-        counts: (shards, classes) int64, the number of samples of each class in each shard.
-        bytes: the total size of the shards' files, in bytes.
+        shards: the shards, in the order of their numbers.
+        counts: (shards, classes) int64, the number of samples of each class in each shard. Classes above the highest
+            class with samples have no column.
+        bytes: the total size of the shards' safetensors files, in bytes.
         channels: D, the number of channels of a hypercolumn.
 
     Raises:
-        ValueError: if the class counts of an entry do not add up to its rows, or the entries differ in their channels.
-            Missing or mistyped fields raise other errors. `SampleStore` turns all of them into a StoreError.
+        ValueError: if the numbers of samples of the classes in an entry do not add up to its number of rows, or if the
+            entries differ in their number of channels. Missing or mistyped fields raise other errors. `SampleStore`
+            turns all these errors into a StoreError.
     """
 
     def __init__(self, folder: Path, name: str, entries: Sequence[dict[str, Any]], fingerprint: Fingerprint) -> None:
@@ -135,7 +140,7 @@ class Split:
         self._maps: dict[int, dict[str, Tensor]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle, without the memory maps: pickling would copy their content."""
+        """Return the state to pickle, without the memory maps: pickling would copy the content of the files."""
         return self.__dict__ | {"_maps": {}}
 
     def __len__(self) -> int:
@@ -143,35 +148,38 @@ class Split:
         return int(self._starts[-1])
 
     def samples_per_class(self, classes: int) -> Tensor:
-        """Count the samples of each class, (classes,) int64."""
+        """Count the split's samples of each class, (classes,) int64. `classes` is the number of classes."""
         return torch.nn.functional.pad(self.counts.sum(0), (0, classes - self.counts.shape[1]))
 
     def samples_per_image(self) -> Tensor:
-        """Count the samples of each image, (I,) int64, in the order of their rows."""
+        """Count the samples of each image of the split, (I,) int64, in the order of the images."""
         return torch.cat([self._rows_of_images(number) for number in range(len(self.shards))])
 
     def check(self) -> None:
-        """Check that every shard and sidecar exists, and that each shard has the size given in the index.
+        """Check that the split's shards and sidecars exist, and that each shard has the size stated in index.json.
 
         Raises:
-            StoreError: if a file is missing, or a shard does not have this size.
+            StoreError: if a shard or sidecar is missing, or if a shard has another size than index.json states.
         """
         for shard, entry in zip(self.shards, self._index_entries, strict=True):
             if not shard.sidecar.is_file():
-                raise StoreError(f"{shard.sidecar} is missing; write the store again, which makes this shard again")
+                raise StoreError(f"{shard.sidecar} is missing; write the store again: this makes the shard again")
             size = shard.file.stat().st_size if shard.file.is_file() else 0
             if size != entry["bytes"]:
                 raise StoreError(f"{shard.file} has {size} bytes, not the {entry['bytes']} listed in {INDEX}; {REPAIR}")
 
     def start(self, number: int) -> int:
-        """Return the row number of a shard's first sample."""
+        """Return the row number, in the split, of the first sample of shard `number`."""
         return int(self._starts[number])
 
     def tensors(self, number: int) -> dict[str, Tensor]:
-        """Load the tensors of a shard, see `Shard.load`, and compare their sizes and class counts with the index.
+        """Map the tensors of shard `number` into memory, and compare them with index.json.
+
+        The numbers of rows and of channels, and the number of samples of each class, must be those in index.json. For
+        the names and shapes of the tensors, see `Shard.load`.
 
         Raises:
-            StoreError: if the shard can't be read or does not agree with the index.
+            StoreError: if the shard can't be read, is damaged or does not agree with index.json.
         """
         if number not in self._maps:
             tensors, entry = self.shards[number].load(self._fingerprint), self._index_entries[number]
@@ -190,13 +198,13 @@ class Split:
 
         Args:
             rows: (N,) int64 row numbers, in any order.
-            with_coordinates: whether to compute the normalised coordinates of the samples' pixels, too.
+            with_coordinates: whether to compute the normalised coordinates of the samples' pixels, see `Samples`.
 
         Returns:
             The samples, in the order of `rows`.
 
         Raises:
-            StoreError: if a shard is damaged.
+            StoreError: if a shard can't be read, is damaged or does not agree with index.json.
         """
         if (rows.diff() < 0).any():
             ascending, order = rows.sort()
@@ -224,7 +232,10 @@ class Split:
         return Samples(features, labels.long(), PixelCoordinates(*torch.cat(centres).unbind(1)))
 
     def origins(self, rows: Tensor) -> list[tuple[str, int, int]]:
-        """Look up the origin of the samples with row numbers (N,): the image id, pixel row and pixel column of each."""
+        """Look up the pixels that samples come from, by their row numbers (N,) int64 in the split.
+
+        Each pixel is (image id, row of the pixel, column of the pixel). The order is that of `rows`.
+        """
         ids = functools.cache(lambda number: self._ids(number))
         origins = []
         numbers = torch.searchsorted(self._starts, rows, right=True) - 1
@@ -235,11 +246,14 @@ class Split:
         return origins
 
     def _rows_of_images(self, number: int) -> Tensor:
-        """Count the samples of each image of a shard, (I,) int64."""
+        """Count the samples of each image of shard `number`, (I,) int64, in the order of the images."""
         return self._images_of(number, slice(None)).bincount(minlength=len(self.tensors(number)["sizes"]))
 
     def _images_of(self, number: int, rows: Tensor | slice) -> Tensor:
-        """Look up the image of each given row of a shard: its number within the shard, (N,) int64."""
+        """Look up the image of each of some samples of shard `number`: its number within the shard, (N,) int64.
+
+        `rows` holds the numbers of the samples, counted from the first sample of the shard.
+        """
         tensors = self.tensors(number)
         images = tensors["images"][rows].long()
         if ((images < 0) | (images >= len(tensors["sizes"]))).any():
@@ -247,7 +261,7 @@ class Split:
         return images
 
     def _ids(self, number: int) -> list[str]:
-        """Read the ids of a shard's images, in order."""
+        """Read the ids of the images of shard `number`, in the order of the images."""
         ids, images = self.shards[number].ids(), len(self.tensors(number)["sizes"])
         if len(ids) != images:
             sidecar = self.shards[number].sidecar
@@ -255,7 +269,7 @@ class Split:
         return ids
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Compute the mean and the standard deviation of each channel, both (D,) float64."""
+        """Compute the mean and the standard deviation of each channel over the split's samples, both (D,) float64."""
         sums, squares = torch.zeros(self.channels).double(), torch.zeros(self.channels).double()
         for number in range(len(self.shards)):
             sums += self.tensors(number)["sums"]
@@ -264,7 +278,7 @@ class Split:
         return mean, (squares / len(self) - mean.square()).clamp(min=0).sqrt()
 
     def images(self) -> Iterator[ImageSamples]:
-        """Yield the samples of each image, in the order of the store."""
+        """Yield the samples of each image of the split, in the order of the images in the store."""
         for number in range(len(self.shards)):
             tensors, ids = self.tensors(number), self._ids(number)
             for image, (id, size) in enumerate(zip(ids, tensors["sizes"].tolist(), strict=True)):

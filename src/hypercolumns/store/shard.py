@@ -1,4 +1,4 @@
-"""One shard of a store: its files and their checks."""
+"""One shard of a store: write, read and check its two files, a safetensors file and a JSON sidecar."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from hypercolumns.io.tensors import save_tensors
 
 INDEX = "index.json"
 FINGERPRINT = "fingerprint.json"
-FORMAT = 1  # version of the store's format
+FORMAT = 1  # version of the format of stores
 REPAIR = "remove the shard and its sidecar (.json), and write the store again: only missing shards are made"
 Fingerprint = Mapping[str, Any]
-ARRAYS = {  # tensor in the safetensors file -> dtype
+ARRAYS = {  # name of a tensor in the safetensors file -> its dtype
     "features": torch.float16,
     "labels": torch.uint8,
     "images": torch.int32,
@@ -27,7 +27,7 @@ ARRAYS = {  # tensor in the safetensors file -> dtype
     "sums": torch.float64,
     "squares": torch.float64,
 }
-SIDECAR = {  # field of the sidecar -> type
+SIDECAR = {  # name of a field in the sidecar -> its type
     "shard": str,
     "rows": int,
     "channels": int,
@@ -45,10 +45,10 @@ class ImageSamples(NamedTuple):
 
     Attributes:
         id: the image's id.
-        size: (height, width) of the image after any resizing, in pixels. The positions refer to this size.
-        positions: (N, 2) integers, the row and column of each sample's pixel.
-        labels: (N,) integers, the class indices.
-        features: (N, D) hypercolumns.
+        size: (height, width) in pixels of the image that the samples were taken from, after any resizing.
+        positions: (N, 2) integers, the row and column of each sample's pixel in the image of this size.
+        labels: (N,) integers, the class index of each sample.
+        features: (N, D) floating-point numbers, the hypercolumn of each sample.
     """
 
     id: str
@@ -64,8 +64,8 @@ class Shard:
 
     Attributes:
         folder: the folder of the store.
-        split: the split of the images.
-        number: the number of the shard in its split, from 0.
+        split: the name of the split that the shard belongs to.
+        number: the number of the shard within the split, from 0.
     """
 
     folder: Path
@@ -79,21 +79,26 @@ class Shard:
 
     @property
     def file(self) -> Path:
-        """The safetensors file, which holds the samples of the shard."""
+        """The path of the safetensors file, which holds the samples of the shard."""
         return self.folder / f"{self.name}.safetensors"
 
     @property
     def sidecar(self) -> Path:
-        """The JSON file that describes the shard."""
+        """The path of the sidecar: the JSON file that describes the shard."""
         return self.folder / f"{self.name}.json"
 
     @property
     def lock(self) -> Path:
-        """The lock file. The process that writes the shard holds its lock."""
+        """The path of the shard's lock file. A process locks this file while it makes the shard."""
         return self.folder / f".{self.name}.lock"
 
     def write(self, images: Sequence[ImageSamples], fingerprint: Fingerprint) -> None:
-        """Write the samples of the images, in order, to the safetensors file, and then write the sidecar."""
+        """Write the shard: first the safetensors file, then the sidecar.
+
+        Args:
+            images: the samples of all images of the shard, in the order of the images.
+            fingerprint: the fingerprint of the store.
+        """
         features = torch.cat([image.features.half() for image in images])
         labels = torch.cat([image.labels for image in images]).to(torch.uint8)
         counts = torch.tensor([len(image.labels) for image in images])
@@ -121,19 +126,20 @@ class Shard:
         write_json(self.sidecar, sidecar)
 
     def load(self, fingerprint: Fingerprint) -> dict[str, Tensor]:
-        """Map the tensors of the shard into memory.
+        """Map the tensors of the shard's safetensors file into memory.
 
         Args:
             fingerprint: the fingerprint of the store.
 
         Returns:
-            `features` (N, D) float16; `labels` (N,) uint8; `images` (N,) int32, the number of each sample's image
-            within the shard; `positions` (N, 2) int32, rows and columns; `sizes` (I, 2) int32, heights and widths of
-            the images; `sums` and `squares` (D,) float64, the sums of the features and of their squares over the
-            shard.
+            The tensors by name. For each sample: `features` (N, D) float16, the hypercolumn; `labels` (N,) uint8, the
+            class index; `images` (N,) int32, the number of its image within the shard, from 0; `positions` (N, 2)
+            int32, the row and column of its pixel. For each image: `sizes` (I, 2) int32, its height and width in
+            pixels. For each channel: `sums` and `squares` (D,) float64, the sums of the features and of their squares
+            over the samples of the shard.
 
         Raises:
-            StoreError: if the file can't be read, is damaged, or belongs to another store or shard.
+            StoreError: if the file can't be read, is damaged, or belongs to another store or to another shard.
         """
         try:
             with safe_open(self.file, framework="pt") as file:
@@ -147,14 +153,15 @@ class Shard:
         return tensors
 
     def damage_error(self, damage: str) -> StoreError:
-        """Make the error for invalid content of the shard, which `damage` describes."""
+        """Return the error for a shard whose content is invalid. `damage` says what is wrong, as a clause."""
         return StoreError(f"{self.file} is damaged ({damage}); {REPAIR}")
 
     def ids(self) -> list[str]:
-        """Read the ids of the images, in order, from the sidecar.
+        """Read the ids of the shard's images from the sidecar, in the order of the images.
 
         Raises:
-            StoreError: if the sidecar does not contain the ids.
+            StoreError: if the sidecar does not contain a list of ids.
+            HypercolumnsError: if the sidecar can't be read as JSON.
         """
         images = read_json(self.sidecar).get("images")
         if not isinstance(images, list) or not all(isinstance(id, str) for id in images):
@@ -162,7 +169,11 @@ class Shard:
         return images
 
     def find_damage(self, fingerprint: Fingerprint) -> str | None:
-        """Describe what is wrong with the shard; None if nothing is wrong. The samples are not read."""
+        """Describe what is wrong with the shard's files; return None if nothing is wrong.
+
+        The sidecar is read and compared with the store's fingerprint. The safetensors file is not read; only its size
+        is compared with the size that the sidecar states.
+        """
         if not self.sidecar.is_file():
             return f"{self.sidecar.name} is missing"
         try:
@@ -170,7 +181,7 @@ class Shard:
         except HypercolumnsError:
             return f"{self.sidecar.name} can't be read"
         if not all(isinstance(sidecar.get(name), kind) for name, kind in SIDECAR.items()):
-            return f"{self.sidecar.name} lacks one of the fields {', '.join(SIDECAR)}, or one has a wrong type"
+            return f"{self.sidecar.name} lacks one of the fields {', '.join(SIDECAR)}, or one of them has a wrong type"
         if sidecar["shard"] != self.name:
             return f"{self.sidecar.name} is the sidecar of {sidecar['shard']}"
         if sidecar["fingerprint"] != fingerprint:
@@ -185,18 +196,25 @@ class Shard:
         )
 
     def index_entry(self) -> dict[str, Any]:
-        """Describe the shard for the index: the sidecar's fields except `images` and `fingerprint`, and its sha256."""
+        """Return the description of the shard for index.json.
+
+        The description holds the fields of the sidecar, except `images` and `fingerprint`, and as `sidecar_sha256` the
+        sha256 of the sidecar.
+        """
         sidecar = read_json(self.sidecar)
         fields = {name: value for name, value in sidecar.items() if name not in ("images", "fingerprint")}
         return fields | {"sidecar_sha256": file_hash(self.sidecar)}
 
     def _header(self, fingerprint: Fingerprint) -> dict[str, str]:
-        """Make the file's metadata: a single entry, because safetensors writes several entries in random order."""
+        """Return the metadata of the safetensors file: one entry with a hash of the fingerprint and the shard's name.
+
+        Two entries would not do, because safetensors writes several entries in random order.
+        """
         return {"hypercolumns": f"{short_hash(fingerprint)} {self.name}"}
 
 
 def _is_shard(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the tensors have the names, dtypes and shapes of a shard."""
+    """Whether tensors have the names, dtypes and shapes that the tensors of a shard must have."""
     if {name: tensor.dtype for name, tensor in tensors.items()} != ARRAYS or tensors["features"].ndim != 2:
         return False
     (rows, channels), images = tensors["features"].shape, len(tensors["sizes"])

@@ -1,4 +1,8 @@
-"""The writer of stores. Several processes may write one store together, and a restarted process continues its work."""
+"""The writer of stores.
+
+Several processes can write one store at the same time. A process that is started after an interruption continues the
+work: it makes only the shards that are missing.
+"""
 
 import json
 import math
@@ -14,10 +18,10 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, release_lock, remove, remove_temporaries, write_json
 from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, ImageSamples, Shard
 
-# files that `StoreWriter.clear` removes
+# the names of all files of a store; `StoreWriter.clear` removes these files, except the fingerprint, which it replaces
 OWN_FILE = re.compile(r"\.?(index|fingerprint|\w+-\d{5})\.(safetensors|json|lock|.*\.tmp)")
-MIN_SHARD_IMAGES = 32  # images per shard, or more in very large splits; a killed process loses at most one shard
-MAX_SHARDS = 8192  # per split; limits the number of files in a folder and of memory maps in a process
+MIN_SHARD_IMAGES = 32  # images per shard, or more if MAX_SHARDS requires this; a killed process loses at most one shard
+MAX_SHARDS = 8192  # shards per split, to limit the number of files in a folder and of memory maps in a process
 
 
 class StoreInUseError(HypercolumnsError):
@@ -25,11 +29,11 @@ class StoreInUseError(HypercolumnsError):
 
 
 class StoreWriter:
-    """Writer of a store's missing shards, alone or together with other processes.
+    """Writer of the missing shards of a store. Several processes can write the same store, each with its own writer.
 
-    The number of images in a split determines which of them belong to each shard, and the fingerprint determines the
-    content of the shards. It therefore does not matter which process makes a shard. Processes share the work by locks.
-    When a process ends, the operating system releases its locks.
+    The number of images in a split determines which images belong to which shard, and the fingerprint determines the
+    content of the shards. It therefore does not matter which process makes a shard. A process locks a shard before it
+    makes the shard. When a process ends, the operating system releases its locks.
 
         with StoreWriter(folder, fingerprint, {"train": 367, "val": 101}) as writer:
             while writer.missing("train"):
@@ -40,15 +44,14 @@ class StoreWriter:
 
     Args:
         folder: the folder of the store. It is made if it does not exist.
-        fingerprint: everything that determines the store's content, as values that JSON can represent.
+        fingerprint: the fingerprint of the store: all that decides its content, as values that JSON can represent.
         images: the number of images in each split.
     """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any], images: Mapping[str, int]) -> None:
         self.folder = folder
-        self.fingerprint: dict[str, Any] = json.loads(
-            json.dumps(fingerprint)
-        )  # as read back from JSON, which turns tuples into lists
+        # JSON turns tuples into lists. After this, the fingerprint can be compared with one that is read from a file.
+        self.fingerprint: dict[str, Any] = json.loads(json.dumps(fingerprint))
         self._images: dict[Shard, range] = {}
         for split, count in images.items():
             each = max(MIN_SHARD_IMAGES, math.ceil(count / MAX_SHARDS))
@@ -65,23 +68,23 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Release the shards that were claimed but not written, so that other processes can claim them."""
+        """Release the locks of the shards that were claimed but not written, so that other processes can claim them."""
         for lock in self._locks.values():
             lock.release()
 
     def images(self, shard: Shard) -> range:
-        """Return the numbers of a shard's images within the split, from 0."""
+        """Return the numbers of a shard's images: their positions in the split, from 0."""
         return self._images[shard]
 
     def missing(self, split: str) -> list[Shard]:
-        """List the shards of a split that no process has completed yet."""
+        """List the shards of a split that are missing, or whose files are damaged or belong to another store."""
         return [shard for shard in self._images if shard.split == split and not self._is_complete(shard)]
 
     def claims(self, split: str) -> Iterator[Shard]:
-        """Claim and yield the missing shards that no other process is making, one after another.
+        """Yield the missing shards of a split that no other process is making, one after another.
 
-        Each shard is locked just before it is yielded. No other process can claim it until `write` has written it, or
-        the `with` block ends.
+        Each shard is locked just before it is yielded. No other process can claim the shard until `write` has written
+        it, or until the writer's `with` block ends.
         """
         self._write_if_changed(FINGERPRINT, self.fingerprint)
         for shard in self.missing(split):
@@ -98,12 +101,15 @@ class StoreWriter:
             yield shard
 
     def write(self, shard: Shard, images: Sequence[ImageSamples]) -> None:
-        """Write a claimed shard from the samples of its images, in order, and release its lock."""
+        """Write a shard that `claims` yielded, and release its lock.
+
+        `images` holds the samples of each image of the shard, in the order of the images.
+        """
         shard.write(images, self.fingerprint)
         self._release(shard)
 
     def write_index(self) -> None:
-        """Write the index. All shards must be complete.
+        """Write index.json, which finishes the store. All shards of all splits must be complete.
 
         Raises:
             HypercolumnsError: if a split has no samples.
@@ -114,16 +120,19 @@ class StoreWriter:
         for split, entries in splits.items():
             if not sum(entry["rows"] for entry in entries):
                 raise HypercolumnsError(
-                    f"no samples of the {split} split: all pixels of its masks are void (255); label some of them"
+                    f"the store has no samples of the {split} split: all pixels of its masks are void (255); "
+                    f"label some pixels"
                 )
         index = {"format": FORMAT, "fingerprint": self.fingerprint, "splits": splits}
         self._write_if_changed(FINGERPRINT, self.fingerprint)
         self._write_if_changed(INDEX, index)
 
     def clear(self) -> None:
-        """Remove all files of a store from the folder, whatever the store's fingerprint. Other files stay.
+        """Remove all shards, sidecars and the index from the folder, even if they belong to another fingerprint.
 
-        A process that is between two shards holds no lock and goes unnoticed. It continues to write shards.
+        The folder then holds an unfinished store with the fingerprint of this writer. Files that do not belong to a
+        store stay. Another process that is between two shards holds no lock at this moment. The method does not notice
+        this process, which goes on writing shards.
 
         Raises:
             StoreInUseError: if another process is making a shard.
@@ -136,7 +145,8 @@ class StoreWriter:
                 raise StoreInUseError(
                     f"another process is writing to {self.folder}; wait until it ends, or stop it"
                 ) from None
-        # The fingerprint is written first: if the removal is interrupted, the folder holds this store, unfinished.
+        # The fingerprint is written first: if the removal is interrupted, the folder holds an unfinished store of this
+        # fingerprint.
         write_json(self.folder / FINGERPRINT, self.fingerprint)
         (self.folder / INDEX).unlink(missing_ok=True)
         for path in self.folder.iterdir():
@@ -145,16 +155,20 @@ class StoreWriter:
         self._complete.clear()
 
     def _is_complete(self, shard: Shard) -> bool:
+        """Whether a shard is complete on disk. A shard that was found complete once is not checked again."""
         if shard not in self._complete and shard.find_damage(self.fingerprint) is None:
             self._complete.add(shard)
         return shard in self._complete
 
     def _release(self, shard: Shard) -> None:
-        """Release the lock of a complete shard."""
+        """Release the lock of a shard that this writer claimed and that is complete now."""
         release_lock(self._locks.pop(shard))
 
     def _write_if_changed(self, name: str, value: object) -> None:
-        """Write a JSON file unless it already holds the value, which is the same in all processes."""
+        """Write a value to a JSON file in the store's folder, unless the file already holds this value.
+
+        All processes that write the store write the same value, so one of them is enough.
+        """
         path = self.folder / name
         try:
             is_written = read_json(path) == value

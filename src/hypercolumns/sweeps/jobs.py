@@ -1,4 +1,4 @@
-"""The jobs of a sweep (`python train.py -m`). A job first runs the stages that make its input, if the input is missing.
+"""The jobs of a sweep (`python train.py -m`). If the input of a job is missing, the job first makes this input.
 
     <runs>/sweeps/<name>/jobs/<number>.json   the record of a job, written by the process that ran the job
 
@@ -37,14 +37,14 @@ class JobRecord(NamedTuple):
 
     Attributes:
         number: the number of the job in its sweep, from 0.
-        overrides: the settings of the job, as on the command line.
+        overrides: the settings of the job, each as `name=value`, as on the command line.
         status: `done`, `pruned` or `failed`.
         reason: why the job failed or was pruned, in one line; None if the job is done.
         miou: the mIoU on the scored images; None if no images were scored.
         interval: the ends [low, high] of the interval of `miou`; None if there is no interval.
         level: the confidence level of the interval, such as 0.95; None if there is no interval.
         boundary_miou: the mIoU near true boundaries; None if no images were scored.
-        seconds: the time that all epochs took, including epochs before an interruption; None without training.
+        seconds: the time that all epochs took, including epochs before an interruption; None if the job did not train.
         folder: the folder of the run or, in stage extract, of the store; None if the job is not done.
         model: the path of the model that the job trained; None if it trained none.
     """
@@ -62,12 +62,12 @@ class JobRecord(NamedTuple):
     model: str | None = None
 
     def settings(self) -> dict[str, str]:
-        """Return the values in `overrides` as text, by the name of the setting."""
+        """Return the value of each setting in `overrides`, as text, by the name of the setting."""
         split = (override.lstrip("+").partition("=") for override in self.overrides)
         return {name: value for name, _, value in split}
 
     def write(self, sweep: Path) -> None:
-        """Write the record into the folder of a sweep, where `read_records` finds it."""
+        """Write the record to the folder of its sweep, where `read_records` finds it."""
         write_json(_jobs(sweep) / f"{self.number}.json", self._asdict())
 
 
@@ -84,7 +84,7 @@ def read_record(sweep: Path, number: int) -> JobRecord | None:
 
 
 def clear_records(sweep: Path) -> None:
-    """Remove the records of an earlier sweep from its folder."""
+    """Remove all records of jobs from the folder of a sweep."""
     for path in _jobs(sweep).glob("*.json"):
         path.unlink()
 
@@ -94,7 +94,7 @@ def _jobs(sweep: Path) -> Path:
 
 
 def run_job(cfg: DictConfig, run: Stages) -> Any:
-    """Run a job and write its record. Return the result of the stage, or None if the job failed or was pruned."""
+    """Run a job of a sweep and write its record. Return the stage's result; None if the job failed or was pruned."""
     job = HydraConfig.get()
     sweep, number, overrides = Path(job.sweep.dir), int(job.job.num), list(job.overrides.task)
     console.print(f"job {number}: {shlex.join(overrides)}", markup=False)
@@ -107,7 +107,7 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
         status, reason = PRUNED, str(pruned)
     except Exception as error:
         status, reason = FAILED, error_line(error)
-        if reason is None:  # `error_line` knows no error of this kind, so it is a bug
+        if reason is None:  # the user can't fix the error, so it is a bug
             traceback.print_exc()
             reason = traceback.format_exception_only(error)[-1].strip()
         print(f"job {number} failed: {reason}", file=sys.stderr)
@@ -133,7 +133,10 @@ def run_with_input(cfg: DictConfig, run: Stages) -> Any:
 
 
 def figures(result: Any) -> dict[str, Any]:
-    """Return the fields of a `JobRecord` that describe a stage's result, which is a run or a folder; {} for None."""
+    """Return the fields of a `JobRecord` that describe the result of a job's stage.
+
+    The result is a `Run` or, in stage extract, the folder of the store. For any other result, there are no fields.
+    """
     if not isinstance(result, Run):
         return {"folder": str(result)} if isinstance(result, Path) else {}
     metrics = read_json(result.metrics)
@@ -155,7 +158,7 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Check that a job of a sweep runs in one process.
 
     Raises:
-        HypercolumnsError: if the settings ask for several processes; the message says what to run instead.
+        HypercolumnsError: if the settings ask for several processes; the message says how to run the jobs instead.
     """
     quiet_libraries()
     where = machine(cfg)
@@ -166,15 +169,15 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
         nodes = where.num_nodes or 1
         raise HypercolumnsError(
             f"-m runs each job in one process, but trainer.devices={where.devices}"
-            f"{f' trainer.num_nodes={nodes}' if nodes != 1 else ''} asks for {count}; "
+            f"{f' trainer.num_nodes={nodes}' if nodes != 1 else ''} asks for {count} processes; "
             f"give trainer=default trainer.devices=1{f', or run the jobs without -m: {instead}' if instead else ''}"
         )
 
 
 def one_by_one(overrides: Sequence[str]) -> str | None:
-    """Return a sweep as a shell command with nested loops over the values.
+    """Return a shell command that runs the jobs of a sweep one after another, in nested loops over the values.
 
-    Return None if the values can't be listed, as those of an interval.
+    Return None if the values of a setting can't be listed, for example because they are an interval.
     """
     loops: list[str] = []
     settings = []

@@ -1,4 +1,4 @@
-"""Means over jobs of a sweep that differ only in the seed or in the group of images to validate on."""
+"""Means over jobs of a sweep that differ only in the seed, in the group of images to validate on, or in both."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -14,10 +14,10 @@ class RepeatedMean(NamedTuple):
 
     Attributes:
         settings: the settings of the first of these jobs, by name.
-        miou: the mean over the jobs that have an mIoU.
-        deviation: the sample standard deviation (with n - 1) of the mIoU over these jobs.
+        miou: the mean mIoU over the jobs that have an mIoU.
+        deviation: the sample standard deviation (with n - 1) of the mIoU over the jobs that have an mIoU.
         done: the number of jobs that have an mIoU.
-        jobs: the number of jobs.
+        jobs: the number of jobs, including those without an mIoU.
     """
 
     settings: dict[str, str]
@@ -28,7 +28,10 @@ class RepeatedMean(NamedTuple):
 
 
 def repeated_means(records: Sequence[JobRecord]) -> list[RepeatedMean]:
-    """Return the mean of each set of jobs that repeat one another, if at least two have an mIoU; best mean first."""
+    """Return the mean mIoU of each set of jobs that repeat one another, the highest mean first.
+
+    Sets in which fewer than two jobs have an mIoU are left out.
+    """
     kinds: dict[frozenset[tuple[str, str]], list[JobRecord]] = {}
     for record in records:
         others = {name: value for name, value in record.settings().items() if name not in REPEATED_SETTINGS}

@@ -1,12 +1,12 @@
-"""Search for good settings with Optuna, which chooses the settings of each job by the results of earlier jobs.
+"""Search for good settings with Optuna, which chooses the settings of each job from the results of earlier jobs.
 
     <runs>/sweeps/<name>/study.db         Optuna's trials, unless `search.storage` names another database
     <runs>/sweeps/<name>/<number>.lock    locked while a process runs the trial of that number
     <runs>/sweeps/<name>/jobs/            the records of the jobs, see `sweeps.jobs`
 
-Optuna calls a job a trial. Each process runs one job at a time, and several processes may share a search. If Optuna
-lists a trial as running but the lock of the trial is free, the trial was interrupted. Its settings are tried again in a
-new trial, which continues the same run from its checkpoint.
+Optuna calls a job a trial. Each process runs one job at a time, and several processes can share a search. If Optuna
+lists a trial as running but the lock of the trial is free, the trial was interrupted. The settings of this trial are
+tried again in a new trial, which resumes the same run from its last checkpoint.
 """
 
 import importlib
@@ -35,11 +35,12 @@ EXAMPLE = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))' classifier.hi
 
 
 def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> None:
-    """Run trials until `search.trials` trials are finished. Trials of earlier commands and other processes count.
+    """Run trials until `search.trials` trials are finished, including those of earlier commands and other processes.
 
     Args:
         cfg: the config of the command.
-        overrides: the overrides on the command line: fixed values, and sweeps for Optuna to choose values from.
+        overrides: the overrides on the command line. Some give a fixed value, others give several values for Optuna to
+            choose from.
         launch: runs a job, given its overrides and its number.
 
     Raises:
@@ -69,7 +70,7 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
         with search_trial(cfg.last_stage if cfg.stage == "all" else cfg.stage, trials.judge(trial)):
             try:
                 launch(job, trial.number)
-            except HydraException as error:  # the values can't be composed, so the job never started
+            except HydraException as error:  # Hydra can't compose a config with the values, so no job ran
                 JobRecord(trial.number, job, FAILED, " ".join(str(error).split())).write(trials.folder)
         trials.end(trial.number)
 
@@ -79,7 +80,7 @@ class Trials:
 
     Args:
         cfg: the config of the command.
-        space: the distribution from which Optuna chooses values, by the name of the setting.
+        space: the distribution from which Optuna chooses the value of a setting, by the name of the setting.
     """
 
     def __init__(self, cfg: DictConfig, space: dict[str, Any]) -> None:
@@ -98,7 +99,7 @@ class Trials:
         return int(self.cfg.search.trials) - sum(map(self._counts, self.study.trials))
 
     def begin(self) -> Any:
-        """Start a trial, lock it and return it; return None if other processes already run all missing trials."""
+        """Start a trial of Optuna, lock it and return it. Return None if other processes run all missing trials."""
         with self._choosing:
             running = self._running_elsewhere()
             if self.missing() <= running:
@@ -128,7 +129,10 @@ class Trials:
             )
 
     def judge(self, trial: Any) -> Callable[[int, float], bool]:
-        """Return a function that reports an epoch and its metric to Optuna, and returns whether to stop the trial."""
+        """Return a function that decides after each epoch of a trial whether to stop the trial.
+
+        The function takes the number of the epoch, from 0, and the metric of this epoch, and reports both to Optuna.
+        """
 
         def judge(epoch: int, metric: float) -> bool:
             trial.report(metric, epoch)
@@ -146,7 +150,7 @@ class Trials:
             self.study.tell(record.number, state=state.FAIL)
 
     def _running_elsewhere(self) -> int:
-        """Count the trials that other processes run, and enqueue the settings of interrupted trials again."""
+        """Count the trials that other processes are running, and queue the settings of interrupted trials again."""
         state = self.optuna.trial.TrialState
         count = 0
         for trial in self.study.get_trials(deepcopy=False, states=[state.RUNNING]):
@@ -156,7 +160,7 @@ class Trials:
             except Timeout:
                 count += 1
                 continue
-            if self.study.trials[trial.number].state == state.RUNNING:  # it has not ended since it was listed
+            if self.study.trials[trial.number].state == state.RUNNING:  # the trial has not ended since it was listed
                 record = read_record(self.folder, trial.number)
                 if record is not None:  # the process was interrupted between the end of the job and `end`
                     self._tell(record)
@@ -168,7 +172,7 @@ class Trials:
         return count
 
     def _counts(self, trial: Any) -> bool:
-        """Return whether a trial counts as finished. An interrupted trial does not: its job left no record."""
+        """Whether a trial counts as finished. An interrupted trial does not count, because its job left no record."""
         return trial.state.is_finished() and read_record(self.folder, trial.number) is not None
 
     def _lock(self, number: int) -> FileLock:
@@ -193,15 +197,20 @@ class Trials:
 
 
 def distributions(overrides: Sequence[Override]) -> dict[str, Any]:
-    """Return the distribution from which Optuna chooses values, by the name of the setting.
+    """Return a distribution for each setting with several values: Optuna chooses the setting's value from it.
+
+    Returns:
+        Optuna's distributions, by the name of the setting.
 
     Raises:
-        HypercolumnsError: if no override is a sweep, or Optuna can't choose from the values of a sweep.
+        HypercolumnsError: if no override gives several values, or if Optuna can't choose from the values.
     """
     optuna = _optuna()
     sweeps = [override for override in overrides if override.is_sweep_override()]
     if not sweeps:
-        raise HypercolumnsError(f"search=optuna needs settings to choose from, {EXAMPLE}")
+        raise HypercolumnsError(
+            f"search=optuna needs at least one setting with several values to choose from, {EXAMPLE}"
+        )
     space = {}
     for override in sweeps:
         try:
@@ -231,9 +240,9 @@ def _distribution(of: Any, override: Override) -> Any:
 
 
 def examples(overrides: Sequence[Override]) -> list[list[str]]:
-    """Return the overrides of jobs with which the settings can be checked before a search.
+    """Return the overrides of example jobs, to check before a search that Hydra accepts the values.
 
-    The jobs cover every value of a choice, and both ends of an interval.
+    Together, the jobs contain every value of each choice and range, and both ends of each interval.
     """
     sweeps = {override.get_key_element(): _values(override) for override in overrides if override.is_sweep_override()}
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]

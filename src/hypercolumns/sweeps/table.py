@@ -33,7 +33,10 @@ class SweepTable(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Refuse settings for several processes. With a launcher for other machines, each job checks this there."""
+        """Refuse settings that ask for several processes in a job, before the first job starts.
+
+        If a launcher runs the jobs on other machines, each job checks this itself on its machine.
+        """
         with exit_on_error():
             if "basic_launcher" in config.hydra.launcher._target_:
                 refuse_several_processes(config, list(config.hydra.overrides.task))
@@ -49,7 +52,10 @@ class SweepTable(Callback):
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """End the program at an error that the user can fix. Hydra would otherwise turn the error into a warning."""
+    """End the program if the `with` block raises an error that the user can fix.
+
+    Otherwise, Hydra would only print a warning about the error.
+    """
     try:
         yield
     except Exception as error:
@@ -58,7 +64,10 @@ def exit_on_error() -> Iterator[None]:
 
 
 def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
-    """Sort jobs: first those that are done, by mIoU (best first, None last), then pruned jobs, then failed jobs."""
+    """Sort jobs: first the done jobs, then the pruned jobs, then the failed jobs.
+
+    Jobs of the same status are sorted by mIoU, the highest first and None last, and then by their numbers.
+    """
 
     def rank(record: JobRecord) -> tuple[int, float, int]:
         return ORDER.index(record.status), 1.0 if record.miou is None else -record.miou, record.number
@@ -67,7 +76,10 @@ def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
 
 
 def differing_settings(records: Sequence[JobRecord]) -> list[dict[str, str]]:
-    """Return, for each job, the values of the settings in which the jobs differ; "" if a job does not set one."""
+    """Return the settings in which the jobs differ: for each job, the value of each such setting by its name.
+
+    The value is "" if the job does not set the setting.
+    """
     return _differing([record.settings() for record in records])
 
 
@@ -78,7 +90,12 @@ def _differing(jobs: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
 
 
 def show_sweep(records: Sequence[JobRecord], sweep: Path) -> None:
-    """Print the table of ranked records, write it to the folder of the sweep, and print the paths of the results."""
+    """Print the table of a sweep, write it as `table.csv` and `table.md`, and print the paths of the results.
+
+    Args:
+        records: the records of the jobs, as `rank_jobs` returns them.
+        sweep: the folder of the sweep, to which the table is written.
+    """
     _write_csv(sweep / "table.csv", records)
     repeated = _mean_cells(repeated_means(records))
     _write_markdown(sweep / "table.md", [cells(records), repeated])
@@ -97,7 +114,7 @@ def show_sweep(records: Sequence[JobRecord], sweep: Path) -> None:
 
 
 def _print(records: Sequence[JobRecord]) -> None:
-    """Print the table, and below it why jobs failed or were pruned.
+    """Print the table of a sweep and, below it, the reasons why jobs failed or were pruned.
 
     If the terminal is too narrow, less important columns are left out.
     """
@@ -122,15 +139,15 @@ def _print(records: Sequence[JobRecord]) -> None:
 
 
 def cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]:
-    """Return the cells of the table, with short names and numbers.
+    """Return the cells of the table of a sweep, with shortened names and rounded numbers.
 
     Args:
-        records: the ranked records.
-        reasons: whether the last column gives the status and the reason of a failed or pruned job; if not, it gives
-            only the status.
+        records: the records of the jobs, as `rank_jobs` returns them.
+        reasons: whether the last column gives the status and the reason of a failed or pruned job. If false, the column
+            gives only the status.
 
     Returns:
-        A header, then a row for each record.
+        A list of cells for the header, and then a list of cells for each record.
     """
     differing = differing_settings(records)
     names = list(differing[0]) if differing else []
@@ -148,7 +165,7 @@ def cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]
 
 
 def _mean_cells(means: Sequence[RepeatedMean]) -> list[list[str]]:
-    """Return the cells of the table of means: a header, then a row for each mean; [] without means."""
+    """Return the cells of the table of means: a list for the header, then a list for each mean; [] without means."""
     differing = _differing(
         [{name: mean.settings[name] for name in mean.settings if name not in REPEATED_SETTINGS} for mean in means]
     )
@@ -191,7 +208,10 @@ def _result(record: JobRecord) -> str:
 
 
 def _short_name(names: Sequence[str]) -> Any:
-    """Return a function that shortens a name of `names` to its last part, unless another name ends with this part."""
+    """Return a function that shortens a name in `names` to the part after its last dot.
+
+    The function returns the whole name if another name in `names` has the same last part.
+    """
     last = [name.rpartition(".")[2] for name in names]
     return lambda name: short if last.count(short := name.rpartition(".")[2]) == 1 else name
 

@@ -1,4 +1,4 @@
-"""The task that scores predictions: it counts the pixels of each image by true and predicted class."""
+"""The task that scores predictions, by counting the pixels of each image by true and predicted class."""
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
@@ -10,15 +10,16 @@ from hypercolumns.tasks.segmentation import ImageBatch
 
 
 class EvaluationTask(pl.LightningModule):
-    """Predict images, and collect the confusion matrices of each image in `counts`.
+    """Predict images, and append the confusion matrices of each image to the list `counts`.
 
-    A batch is (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)). To score masks that were predicted
-    before, give them (B, H, W) instead of the images, and `nn.Identity` as the labeller.
+    A batch is (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)). The crop boxes are not used. To score
+    labels that were predicted before, pass these labels (B, H, W) in place of the images, and `nn.Identity()` as the
+    labeller.
 
     Args:
-        labeller: maps the images to class indices (B, H, W).
+        labeller: a module that maps images (B, 3, H, W) to predicted class indices (B, H, W).
         classes: the number of classes.
-        boundary_width: how far from a true boundary a pixel still counts as near it, in pixels.
+        boundary_width: the width of the boundary band, in pixels, see `labels.boundary_band`.
     """
 
     def __init__(self, labeller: nn.Module, classes: int, boundary_width: int) -> None:
@@ -27,7 +28,7 @@ class EvaluationTask(pl.LightningModule):
         self.counts: list[ImageConfusion] = []
 
     def test_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Add the confusion matrices of each image of a batch to `counts`."""
+        """Append the confusion matrices of each image of a batch to `counts`."""
         images, masks, ids, _ = batch
         for id, labels, mask in zip(ids, self.labeller(images), masks, strict=True):
             self.counts.append(count_image(id, labels, mask, self.classes, self.boundary_width))

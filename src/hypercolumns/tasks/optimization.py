@@ -1,4 +1,4 @@
-"""Helpers of the training tasks: optimiser with schedule, step indices for seeds, and logging of per-class metrics."""
+"""Functions that both training tasks use: to build the optimiser, number the batches and log per-class metrics."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,24 +11,25 @@ from torch.optim import Optimizer
 from hypercolumns.tasks.param_groups import ParamGroup
 from hypercolumns.tasks.schedules import SchedulerFactory
 
-OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]  # takes the options of parameter groups
+# Builds an optimiser from the options of parameter groups, see `ParamGroup.options`.
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 
 
 def optimizer_with_schedule(
     groups: Sequence[ParamGroup], make_optimizer: OptimizerFactory, make_scheduler: SchedulerFactory, steps: int
 ) -> dict[str, Any]:
-    """Build the return value of `LightningModule.configure_optimizers`.
+    """Build the optimiser and its schedule, as the return value of `LightningModule.configure_optimizers`.
 
     The schedule advances after every optimiser step, and scales the learning rates of all groups by the same factor.
 
     Args:
         groups: the parameter groups.
-        make_optimizer: builds the optimiser from the groups' options.
-        make_scheduler: builds the schedule from the optimiser and `steps`.
+        make_optimizer: a function that builds the optimiser from the options of the groups.
+        make_scheduler: a function that builds the schedule from the optimiser and `steps`.
         steps: the number of optimiser steps of the whole training.
 
     Returns:
-        The optimiser under `optimizer`, and Lightning's scheduler config under `lr_scheduler`.
+        A dictionary with the optimiser under `optimizer` and Lightning's scheduler config under `lr_scheduler`.
     """
     optimizer = make_optimizer([group.options for group in groups])
     for options, group in zip(optimizer.param_groups, groups, strict=True):
@@ -38,7 +39,10 @@ def optimizer_with_schedule(
 
 
 def rank_step_index(batch_idx: int) -> int:
-    """Number a batch uniquely among the batches of all ranks in an epoch: `batch_idx * world_size + rank`."""
+    """Return a number for this rank's batch that no other batch of any rank has in the same epoch.
+
+    The number is `batch_idx * world_size + rank`.
+    """
     if not distributed.is_initialized():
         return batch_idx
     return batch_idx * distributed.get_world_size() + distributed.get_rank()
@@ -48,11 +52,11 @@ def log_classes(task: pl.LightningModule, group: str, classes: Sequence[str], va
     """Log one metric for each class, under the name `<group>/<class name>`.
 
     Args:
-        task: the task that logs.
-        group: the metric's name, such as `val_iou`.
+        task: the task whose `log` is called.
+        group: the name of the metric, such as `val_iou`.
         classes: the names of the classes.
-        values: the metric of each class. None is logged as NaN: without a new value, Lightning would show the value of
-            an earlier epoch.
+        values: the value of the metric for each class. None (not defined) is logged as NaN, because Lightning would
+            show the value of an earlier epoch otherwise.
     """
     for name, value in zip(classes, values, strict=True):
         task.log(f"{group}/{name}", math.nan if value is None else value)

@@ -1,4 +1,4 @@
-"""Parameter groups for the optimiser, which give layers different learning rates and weight decay."""
+"""Parameter groups of the optimiser, with which layers have different learning rates and weight decay."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ from hypercolumns.errors import ArgumentError, check_bool, check_fraction, check
 from hypercolumns.models.backbones import Backbone
 
 CLASSIFIER, BACKBONE = "classifier", "backbone"
-MAX_LR = 1e30  # a larger learning rate could overflow float32 in the optimiser's arithmetic
+MAX_LR = 1e30  # larger learning rates could overflow float32 in the optimiser's arithmetic
 
 
 class ParamGroup(NamedTuple):
     """A parameter group of an optimiser.
 
     Attributes:
-        options: the dict that torch's optimisers take, with `params` and the settings that are special to this group.
-        factor: the factor by which the group's learning rate is multiplied.
+        options: the dict that torch's optimisers take for a group: the parameters under `params`, the name of
+            the group if there are several groups, and the settings in which it differs from the optimiser's defaults.
+        factor: the factor by which the group's learning rate is multiplied after the optimiser is built.
     """
 
     options: dict[str, Any]
@@ -30,16 +31,16 @@ class ParamGroupConfig:
     """Settings that give the layers of a model different learning rates and weight decay.
 
     Attributes:
-        backbone_lr: the learning rate of the backbone, in [0, 1e30); None for the classifier's rate.
-        layer_decay: a factor in (0, 1] between the learning rates of neighbouring taps. The layers of the deepest tap
-            have the backbone's rate, and the layers of every other tap have `layer_decay` times the rate of the next
+        backbone_lr: the learning rate of the backbone, in [0, 1e30); None: the learning rate of the classifier.
+        layer_decay: the factor between the learning rates of neighbouring taps, in (0, 1]. The layers of the deepest
+            tap have the backbone's rate. The layers of every other tap have `layer_decay` times the rate of the next
             deeper tap. Shallow layers hold more general features, so they need smaller changes (Howard and Ruder,
             arXiv:1801.06146). None: all layers of the backbone have the same rate.
-        no_decay_norm_and_bias: whether to exclude parameters with at most one dimension from weight decay: biases, and
-            the scales and shifts of normalisation layers.
+        no_decay_norm_and_bias: whether to exclude parameters with at most one dimension from weight decay. These are
+            biases, and the scales and shifts of normalisation layers.
 
     Raises:
-        ArgumentError: if a value has another type or is outside its range.
+        ArgumentError: if a value has the wrong type or is outside its range.
     """
 
     backbone_lr: float | None = None
@@ -47,7 +48,7 @@ class ParamGroupConfig:
     no_decay_norm_and_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Check the type and the range of each value."""
+        """Check the type and the range of each setting."""
         if self.backbone_lr is not None:
             check_number("backbone_lr", self.backbone_lr, below=MAX_LR)
         if self.layer_decay is not None:
@@ -60,11 +61,18 @@ class ParamGroupConfig:
         check_bool("no_decay_norm_and_bias", self.no_decay_norm_and_bias)
 
     def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[ParamGroup]:
-        """Group the trainable parameters of a classifier and a backbone, the classifier's groups first.
+        """Group the trainable parameters of a classifier and a backbone.
 
-        Without `backbone_lr` and `layer_decay`, the backbone's parameters are in the classifier's group. Each group has
-        a name, unless there is only one. Parameters keep the order of the modules, because the optimiser state in a
+        Without `backbone_lr` and `layer_decay`, the backbone's parameters are in the same group as the classifier's.
+        Within a group, the parameters are in the order in which the modules list them: the optimiser state in a
         checkpoint refers to parameters by number.
+
+        Args:
+            classifier: the classifier.
+            backbone: the backbone; None: group the parameters of the classifier only.
+
+        Returns:
+            The groups of the classifier, and then those of the backbone. If there are several groups, each has a name.
         """
         by_name: dict[tuple[str, bool], ParamGroup] = {}
         for name, factor, parameter in self._each(classifier, backbone):
@@ -83,7 +91,7 @@ class ParamGroupConfig:
         return groups
 
     def _each(self, classifier: nn.Module, backbone: Backbone | None) -> Iterator[tuple[str, float, nn.Parameter]]:
-        """Yield (name of the group, factor of the learning rate, parameter) for each trainable parameter."""
+        """Yield (name of its group, factor of its learning rate, parameter) for each trainable parameter."""
         if backbone is not None:
             layers = [] if self.layer_decay is None else backbone.tap_parameters()
             depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}

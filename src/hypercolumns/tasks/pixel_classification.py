@@ -25,20 +25,20 @@ SampleBatch = tuple[Tensor, Tensor, PixelCoordinates]
 
 
 class PixelClassificationTask(pl.LightningModule):
-    """Train a classifier on batches of (hypercolumns (N, D), labels (N,), coordinates of N pixels).
+    """Train a classifier on batches of (hypercolumns (N, D), labels (N,), normalised coordinates of the N pixels).
 
-    The task logs train/loss of each step, train/epoch_loss, and over all val samples val/loss, val/sample_accuracy,
-    val/sample_miou and the IoU of each class. A sampler chose the samples, so these metrics are not comparable with
-    metrics over all pixels. val/loss is always the unweighted cross-entropy.
+    The task logs train/loss for each step, and its mean over each epoch as train/epoch_loss. Over all val samples, it
+    logs val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. val/loss is always the unweighted
+    cross-entropy. A sampler chose the val samples, so the val metrics are not comparable with metrics over all pixels.
 
     Args:
         classifier: the classifier to train.
         classes: the names of the classes.
-        optimizer: builds the optimiser from parameter groups.
-        scheduler: builds the learning-rate schedule from the optimiser and the number of steps.
-        loss: the training loss; None for cross-entropy.
-        seed: the seed of dropout.
-        param_groups: the learning rates and the weight decay of the layers.
+        optimizer: a function that builds the optimiser from the options of the parameter groups.
+        scheduler: a function that builds the learning-rate schedule from the optimiser and the number of its steps.
+        loss: the training loss; None: cross-entropy.
+        seed: the seed of the random numbers of dropout.
+        param_groups: the settings that give layers different learning rates and weight decay.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class PixelClassificationTask(pl.LightningModule):
         self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: SampleBatch, batch_idx: int) -> Tensor:
-        """Log and return the loss of one batch."""
+        """Compute, log and return the training loss of one batch."""
         hypercolumns, labels, coordinates = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             logits = self.classifier(hypercolumns.float(), coordinates)
@@ -70,7 +70,7 @@ class PixelClassificationTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: SampleBatch, batch_idx: int) -> None:
-        """Add one batch to the confusion matrix and to the mean loss."""
+        """Add one batch of val samples to the confusion matrix and to the mean val loss."""
         hypercolumns, labels, coordinates = batch
         logits = self.classifier(hypercolumns.float(), coordinates)
         self.confusion.update(logits.argmax(1), labels)
@@ -78,7 +78,7 @@ class PixelClassificationTask(pl.LightningModule):
         self.log("val/loss", self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics over all val samples."""
+        """Log the metrics over all val samples, and reset the confusion matrix."""
         metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
         self.log("val/sample_miou", metrics.miou or 0.0, prog_bar=True)
@@ -86,7 +86,7 @@ class PixelClassificationTask(pl.LightningModule):
         log_classes(self, "val_sample_iou", self.classes, metrics.per_class_iou)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser and its schedule, in the form that Lightning expects."""
+        """Build the optimiser and its schedule, in the form that Lightning expects."""
         steps = int(self.trainer.estimated_stepping_batches)
         groups = self.param_groups.groups(self.classifier)
         return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)

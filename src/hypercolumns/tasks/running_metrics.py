@@ -1,4 +1,4 @@
-"""Metrics over many steps. A task updates them at each step, and torchmetrics sums them over all ranks."""
+"""Metrics over many steps, which a task updates at each step and torchmetrics sums over all ranks."""
 
 import torch
 from torch import Tensor
@@ -9,20 +9,21 @@ from hypercolumns.labels import IGNORE_INDEX
 
 
 def confusion_metric(classes: int) -> MulticlassConfusionMatrix:
-    """Build a metric that accumulates a confusion matrix.
+    """Build a metric that accumulates a confusion matrix over many updates.
 
-    `update(labels, mask)` takes the predicted and the true class indices, two tensors of the same shape, and ignores
-    void pixels. `compute()` returns (classes, classes) int64, with a row for each true class.
+    `update(labels, mask)` takes the predicted class indices and the true class indices, two tensors of the same shape.
+    It leaves out the pixels that are void in the mask. `compute()` returns the matrix (classes, classes) int64, with a
+    row for each true class and a column for each predicted class.
     """
     return MulticlassConfusionMatrix(num_classes=classes, ignore_index=IGNORE_INDEX, validate_args=False)
 
 
 class WeightedMean(Metric):
-    """Weighted mean of the values of all updates on all ranks; NaN if any value is NaN.
+    """The weighted mean of the values of all updates on all ranks; NaN if any value is NaN.
 
-    Two existing means are unsuitable. torchmetrics' MeanMetric checks for NaN at every step, which makes the GPU wait;
-    without that check, it ignores the weights. Lightning's `log(sync_dist=True)` weights a step by the mean of the
-    ranks' batch sizes, rounded.
+    Two existing means are unsuitable. torchmetrics' MeanMetric checks for NaN at every step, which makes the GPU wait.
+    Without this check, MeanMetric ignores the weights. Lightning's `log(sync_dist=True)` weights each step by the
+    rounded mean of the ranks' batch sizes.
     """
 
     total: Tensor
@@ -34,10 +35,10 @@ class WeightedMean(Metric):
             self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: float) -> None:
-        """Add a scalar value, for example the mean over `weight` samples."""
+        """Add a scalar value with its weight, such as the mean loss of `weight` samples."""
         self.total += value.detach() * weight
         self.weight += weight
 
     def compute(self) -> Tensor:
-        """Return the weighted mean, a scalar."""
+        """Return the weighted mean of all values so far, a scalar."""
         return self.total / self.weight

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: linear warm-up, then constant, cosine or polynomial decay."""
+"""Learning-rate schedules: a linear warm-up, followed by a constant rate, a cosine decay or a polynomial decay."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,19 +9,20 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hypercolumns.errors import check_fraction
 
-SchedulerFactory = Callable[[Optimizer, int], LambdaLR]
+SchedulerFactory = Callable[[Optimizer, int], LambdaLR]  # from the optimiser and its number of steps
 
 
 def constant(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0) -> LambdaLR:
     """Keep the learning rate constant after a linear warm-up.
 
     Args:
-        optimizer: the optimiser; its learning rate is the base rate.
+        optimizer: the optimiser. Its learning rates are the base rates of the schedule.
         steps: the number of optimiser steps of the whole training.
-        warmup_fraction: the fraction of the steps, in [0, 1], during which the rate rises linearly to the base rate.
+        warmup_fraction: the length of the warm-up as a fraction of `steps`, in [0, 1]. During the warm-up, the rate
+            rises linearly to the base rate.
 
     Returns:
-        The schedule, which must advance after every optimiser step.
+        The schedule. Call its `step` after every optimiser step.
     """
     return LambdaLR(optimizer, _Constant(steps, warmup_fraction, 1))
 
@@ -30,13 +31,14 @@ def cosine(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, min_l
     """Decay the learning rate along half a cosine after a linear warm-up (Loshchilov and Hutter, arXiv:1608.03983).
 
     Args:
-        optimizer: the optimiser; its learning rate is the base rate.
+        optimizer: the optimiser. Its learning rates are the base rates of the schedule.
         steps: the number of optimiser steps of the whole training.
-        warmup_fraction: the fraction of the steps, in [0, 1], during which the rate rises linearly to the base rate.
+        warmup_fraction: the length of the warm-up as a fraction of `steps`, in [0, 1]. During the warm-up, the rate
+            rises linearly to the base rate.
         min_lr_ratio: the final rate as a fraction of the base rate, in [0, 1].
 
     Returns:
-        The schedule, which must advance after every optimiser step.
+        The schedule. Call its `step` after every optimiser step.
     """
     check_fraction("min_lr_ratio", min_lr_ratio)
     return LambdaLR(optimizer, _Cosine(steps, warmup_fraction, min_lr_ratio))
@@ -45,26 +47,27 @@ def cosine(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, min_l
 def poly(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, power: float = 0.9) -> LambdaLR:
     """Decay the learning rate as (1 - progress)^power after a linear warm-up (DeepLab, arXiv:1606.00915).
 
-    The progress grows from 0 after the warm-up to 1 at the end of the training.
+    The progress rises from 0 at the end of the warm-up to 1 at the end of the training.
 
     Args:
-        optimizer: the optimiser; its learning rate is the base rate.
+        optimizer: the optimiser. Its learning rates are the base rates of the schedule.
         steps: the number of optimiser steps of the whole training.
-        warmup_fraction: the fraction of the steps, in [0, 1], during which the rate rises linearly to the base rate.
-        power: the exponent, in [0, 100]; 0 keeps the rate constant.
+        warmup_fraction: the length of the warm-up as a fraction of `steps`, in [0, 1]. During the warm-up, the rate
+            rises linearly to the base rate.
+        power: the exponent, in [0, 100]; 0 keeps the rate constant after the warm-up.
 
     Returns:
-        The schedule, which must advance after every optimiser step.
+        The schedule. Call its `step` after every optimiser step.
     """
     check_fraction("power", power, maximum=100)
     return LambdaLR(optimizer, _Poly(steps, warmup_fraction, power))
 
 
 class _Factor(ABC):
-    """The learning rate of each step, as a factor of the base rate.
+    """The learning rate at each step, divided by the base rate.
 
-    LambdaLR saves the attributes in its state, so a resumed training keeps its original number of steps. The number
-    that Lightning estimates is too small for a training that resumes within an epoch.
+    LambdaLR saves the attributes of this object in its state, so a resumed training keeps its original number of steps.
+    The number of steps that Lightning estimates is too small for a training that resumes within an epoch.
     """
 
     def __init__(self, steps: int, warmup_fraction: float, parameter: float) -> None:
@@ -78,7 +81,7 @@ class _Factor(ABC):
 
     @abstractmethod
     def _decay(self, progress: float) -> float:
-        """Return the factor of the base rate when a fraction `progress` of the steps after the warm-up is done."""
+        """Return the rate, divided by the base rate, when a fraction `progress` of the steps after warm-up is done."""
 
 
 class _Constant(_Factor):

@@ -30,17 +30,18 @@ ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
 class SegmentationTask(pl.LightningModule):
     """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
 
-    The task logs train/loss of each step, train/epoch_loss, and over all val images val/loss, val/miou,
-    val/pixel_accuracy and the IoU of each class. val/loss is always the unweighted cross-entropy.
+    The task logs train/loss for each step, and its mean over each epoch as train/epoch_loss. Over all val images, it
+    logs val/loss, val/miou, val/pixel_accuracy and the IoU of each class. val/loss is always the unweighted
+    cross-entropy.
 
     Args:
-        segmenter: the segmenter, whose classifier and trainable backbone layers are trained.
-        optimizer: builds the optimiser from parameter groups.
-        scheduler: builds the learning-rate schedule from the optimiser and the number of steps.
-        sampler: chooses the training pixels of each image; None for all pixels.
-        loss: the training loss; None for cross-entropy.
-        seed: the seed of sampling and dropout.
-        param_groups: the learning rates and the weight decay of the layers.
+        segmenter: the segmenter. Its classifier and the trainable layers of its backbone are trained.
+        optimizer: a function that builds the optimiser from the options of the parameter groups.
+        scheduler: a function that builds the learning-rate schedule from the optimiser and the number of its steps.
+        sampler: chooses the pixels of each image to train on; None: all pixels.
+        loss: the training loss; None: cross-entropy.
+        seed: the seed of the random numbers of the sampler and of dropout.
+        param_groups: the settings that give layers different learning rates and weight decay.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class SegmentationTask(pl.LightningModule):
         self.epoch_loss, self.val_loss = WeightedMean(), WeightedMean()
 
     def training_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """Log and return the loss of one batch."""
+        """Compute, log and return the training loss of one batch."""
         images, masks, ids, boxes = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
             if self.sampler is None:
@@ -71,14 +72,14 @@ class SegmentationTask(pl.LightningModule):
                 points, labels = self.sample_points(self.sampler, batch)
                 logits = self.segmenter.logits_at(images, points, boxes).flatten(0, -2)
         loss: Tensor = self.loss(logits, labels)
-        counted = sum(map(bool, ids))  # a rank without images in this step gets a filler with an empty id
+        counted = sum(map(bool, ids))  # a rank without images in this step gets a filler image, whose id is empty
         self.log("train/loss", loss, prog_bar=True, batch_size=counted)
         self.epoch_loss.update(loss, counted)
         self.log("train/epoch_loss", self.epoch_loss, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """Add one batch to the metrics, and return the predicted class indices (B, H, W) uint8."""
+        """Add one batch of val images to the metrics, and return the predicted class indices (B, H, W) uint8."""
         images, masks, _, _ = batch
         logits = self.segmenter(images)
         labels: Tensor = logits.argmax(1)
@@ -89,7 +90,7 @@ class SegmentationTask(pl.LightningModule):
         return labels.byte()
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics over all val images."""
+        """Log the metrics over all val images, and reset the confusion matrix."""
         metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
         self.log("val/miou", metrics.miou or 0.0, prog_bar=True)
@@ -97,17 +98,22 @@ class SegmentationTask(pl.LightningModule):
         log_classes(self, "val_iou", self.classes, metrics.per_class_iou)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser and its schedule, in the form that Lightning expects."""
+        """Build the optimiser and its schedule, in the form that Lightning expects."""
         steps = int(self.trainer.estimated_stepping_batches)
         groups = self.param_groups.groups(self.segmenter.classifier, self.segmenter.backbone)
         return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)
 
     def sample_points(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Sample the training pixels of each image of a batch.
+        """Sample the pixels of each image of a batch to train on.
+
+        Args:
+            sampler: chooses the pixels of an image.
+            batch: (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
 
         Returns:
-            The points (B, N, 2) int64, as (row, column), on the CPU, and their labels (B * N,) int64. N is the largest
-            number of samples of an image. Images with fewer samples are filled up with points whose label is void.
+            The points (B, N, 2) int64, as (row, column), on the CPU, and the labels of all points (B * N,) int64, on
+            the device of the masks. N is the largest number of samples of an image. For images with fewer samples, the
+            missing points are (0, 0) with the label void.
         """
         images, masks, ids, boxes = batch
         points = [
@@ -127,5 +133,8 @@ class SegmentationTask(pl.LightningModule):
         return filled, labels.flatten().to(masks.device)
 
     def _logits(self, image: Tensor, box: Tensor, points: Tensor) -> Tensor:
-        """Predict logits (N, classes) at points (N, 2) of an image with the current weights, for the sampler."""
+        """Predict the logits (N, classes) at points (N, 2) of an image (3, H, W) with the current weights.
+
+        `box` (4,) is the image's crop box.
+        """
         return self.segmenter.predict_logits_at(image[None], points[None], box[None])[0]

@@ -15,8 +15,8 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 FONT_SIZE = 15
 GAP = 6  # between pictures, and around the text of a legend
 LINE = 22  # height of a line of text
-MIN_WIDTH = 160  # a narrower legend would be hard to read
-PARTS = 48  # the font of a large image's legend has 1/PARTS of the image's longer side
+MIN_WIDTH = 160  # of a picture with a legend: a narrower legend would be hard to read
+PARTS = 48  # a legend's font size is 1/PARTS of the image's longer side, but at least FONT_SIZE
 
 
 def overlay_with_legend(
@@ -33,10 +33,11 @@ def overlay_with_legend(
         labels: (H, W) uint8, class indices, 255 for void.
         classes: the names of the classes. None: no legend.
         palette: the colour of each class.
-        opacity: opacity of the class colours, from 0 to 1.
+        opacity: the opacity of the class colours, from 0 (only the image is visible) to 1.
 
     Returns:
-        An RGB picture of the image's size; with a legend, it is higher, and at least `MIN_WIDTH` pixels wide.
+        An RGB picture. Without a legend, it has the image's size. With a legend, it is higher, and at least `MIN_WIDTH`
+        pixels wide.
     """
     picture = Image.fromarray(overlay(image, labels, palette, opacity))
     if classes is None:
@@ -48,19 +49,21 @@ def overlay_with_legend(
 
 
 def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0) -> Image.Image:
-    """Draw names next to squares of their colours, wrapped into lines.
+    """Draw a legend: names, each next to a square of its colour, wrapped into lines.
 
     Args:
         entries: the names and their colours.
         width: the width of the picture, in pixels.
-        scale: the factor by which the text and all distances are magnified.
+        scale: the factor by which the text, the squares and the distances are magnified; at 1, the size of the
+            text is `FONT_SIZE`.
 
     Returns:
-        An RGB picture, as high as the lines of the legend need.
+        An RGB picture, as high as its lines need.
     """
     square, gap, line = (round(length * scale) for length in (FONT_SIZE, GAP, LINE))
     font = ImageFont.load_default(square)
-    entries = [(escape_control_chars(name), colour) for name, colour in entries]  # a name can contain line breaks
+    # A name can contain unprintable characters.
+    entries = [(escape_control_chars(name), colour) for name, colour in entries]
     positions, left, row = [], gap, 0
     for name, _ in entries:
         length = square + gap + int(font.getlength(name)) + 2 * gap
@@ -78,7 +81,7 @@ def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0
 
 
 def stack(pictures: Sequence[Image.Image], width: int) -> Image.Image:
-    """Stack pictures vertically, flush left, on a white canvas of this width in pixels."""
+    """Stack pictures vertically, flush left, on a white RGB canvas that is `width` pixels wide."""
     canvas = Image.new("RGB", (width, sum(picture.height for picture in pictures)), "white")
     top = 0
     for picture in pictures:

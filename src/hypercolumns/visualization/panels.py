@@ -1,4 +1,4 @@
-"""Draw images, truth, predictions and errors side by side, with a legend."""
+"""Draw images side by side with their true labels, predicted labels and errors, and with a legend."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from hypercolumns.visualization.overlays import FONT_SIZE, GAP, LINE, Font, lege
 
 Pixels = NDArray[np.uint8]
 
-PANEL_SIDE = 400  # maximum side of a picture, in pixels; small images are magnified by an integer factor
+PANEL_SIDE = 400  # maximum width and height of a picture, in pixels; smaller images are magnified by an integer factor
 TITLES = ("image", "truth", "prediction", "errors")
-OPACITY = 0.6  # of the class colours
-FADED = 0.35  # opacity of the grey image behind the errors
-WRONG: Colour = (226, 30, 30)
+OPACITY = 0.6  # of the class colours over the image
+FADED = 0.35  # opacity of the grey image behind the errors, over white
+WRONG: Colour = (226, 30, 30)  # of pixels with a wrong label
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LabelledImage:
     """An image with its true and predicted labels.
 
     Attributes:
-        image: (3, H, W) uint8 RGB. None: the picture of the image is left out, and labels are drawn over white.
+        image: (3, H, W) uint8 RGB. None: the picture of the image is left out, and the labels are drawn over white.
         truth: (H, W) integer, true class indices, 255 for void.
         predicted: (H, W) integer, predicted class indices.
         caption: a line of text above the pictures.
@@ -40,10 +40,11 @@ class LabelledImage:
 
 
 def evenly_spaced(count: int, chosen: int) -> list[int]:
-    """Choose evenly spaced numbers from 0 to count - 1.
+    """Choose evenly spaced whole numbers from 0 to count - 1, such as the positions of some images in a split.
 
     Returns:
-        `chosen` ascending numbers with both ends; only 0 if `chosen` is 1; all numbers if `chosen` is above `count`.
+        `chosen` ascending numbers, the first 0 and the last count - 1. If `chosen` is 1, only 0. If `chosen` is larger
+        than `count`, all numbers.
     """
     chosen = min(chosen, count)
     return [round(number * (count - 1) / max(chosen - 1, 1)) for number in range(chosen)]
@@ -52,13 +53,16 @@ def evenly_spaced(count: int, chosen: int) -> list[int]:
 def panels(
     rows: Sequence[LabelledImage], classes: Sequence[str], palette: Palette, columns: int = 4, side: int = PANEL_SIDE
 ) -> Image.Image:
-    """Draw images, truth, predictions and errors, with captions and a legend of the classes that occur.
+    """Draw four pictures of each image: the image, its true labels, its predicted labels, and the errors.
+
+    Each image has a caption. Its first picture is left out if `LabelledImage.image` is None. A legend at the bottom
+    names the classes that occur in the labels of any image.
 
     Args:
-        rows: the images, at least one.
+        rows: the images, at least one, in order from top to bottom.
         classes: the names of the classes.
         palette: the colour of each class.
-        columns: the number of an image's pictures that are drawn side by side; the other pictures follow below.
+        columns: how many of an image's pictures are drawn side by side; the remaining pictures follow in further lines.
         side: the maximum width and height of a picture, in pixels.
 
     Returns:
@@ -76,7 +80,7 @@ def panels(
 
 
 def _block(labelled: LabelledImage, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
-    """Draw the caption and the pictures of one image."""
+    """Draw the caption of one image and, below it, the image's titled pictures in lines of `columns` pictures."""
     pictures = _pictures(labelled, palette, side)
     titled = list(zip(pictures, TITLES[-len(pictures) :], strict=True))
     column = max(pictures[0].width, *(math.ceil(font.getlength(title)) for _, title in titled)) + GAP
@@ -115,7 +119,16 @@ def _pictures(labelled: LabelledImage, palette: Palette, side: int) -> list[Imag
 
 
 def _errors(pixels: Pixels, truth: Pixels, predicted: Pixels) -> Pixels:
-    """Draw wrong pixels in red, void pixels in `VOID_COLOUR`, and the other pixels of the image in pale grey."""
+    """Draw an image in pale grey, its wrongly labelled pixels in `WRONG`, and its void pixels in `VOID_COLOUR`.
+
+    Args:
+        pixels: (H, W, 3), the image.
+        truth: (H, W), the true labels, which say where void is.
+        predicted: (H, W), the predicted labels.
+
+    Returns:
+        (H, W, 3) RGB.
+    """
     grey = pixels.mean(-1, keepdims=True) * FADED + 255 * (1 - FADED)
     errors = np.where((truth == IGNORE_INDEX)[..., None], VOID_COLOUR, grey.repeat(3, -1))
     wrong = (truth != predicted) & (truth != IGNORE_INDEX)

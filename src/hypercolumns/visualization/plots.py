@@ -16,14 +16,18 @@ from torch import Tensor
 from hypercolumns.io.files import atomic_write
 
 DPI = 100
-STYLES = ("-", "--", ":", "-.")
-MAX_NUMBERED = 40  # classes; with more classes, the fields of the matrix are too small for numbers
-PLAIN: Any = {"text.parse_math": False}  # otherwise a $ in the name of a class would start a formula
-PER_CLASS = "_iou/"  # a part of the names of per-class metrics
+STYLES = ("-", "--", ":", "-.")  # of lines, for matplotlib
+MAX_NUMBERED = 40  # if there are more classes, the fields of the matrix are too small for numbers
+PLAIN: Any = {"text.parse_math": False}  # otherwise, a $ in the name of a class would start a formula
+PER_CLASS = "_iou/"  # the name of a metric of one class contains this text, such as val_iou/road
 
 
 def confusion_picture(confusion: Tensor, classes: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw a confusion matrix (C, C) with a row for each true class, normalised by row, as RGB (H, W, 3) uint8."""
+    """Draw a confusion matrix as a picture (H, W, 3) uint8 RGB.
+
+    `confusion` is (C, C) pixel counts, with a row for each true class and a column for each predicted class. The
+    picture shows each count as a percentage of the sum of its row.
+    """
     canvas = FigureCanvasAgg(_confusion(confusion, classes))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -34,7 +38,7 @@ def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
     Args:
         path: the file to write. Nothing is written if `rows` have none of these metrics.
-        rows: a row for each epoch, with the columns of `metrics.csv`.
+        rows: the rows of `metrics.csv`, one for each epoch, as {column: text}.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     per_class = [name for name in names if PER_CLASS in name]
@@ -55,7 +59,8 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, str]], title: str, names: Se
     lines, labels = [], []
     for number, name in enumerate(names):
         points = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
-        style = STYLES[number // 10 % len(STYLES)]  # matplotlib's colours repeat after ten lines
+        # matplotlib's colours repeat after ten lines, so the next ten lines have another style.
+        style = STYLES[number // 10 % len(STYLES)]
         label = name.partition("/")[2] if PER_CLASS in name else name
         lines += axes.plot(*zip(*points, strict=True), style, marker=".")
         labels.append(label)
@@ -73,7 +78,7 @@ def _curves(axes: Axes, rows: Sequence[Mapping[str, str]], title: str, names: Se
 def _confusion(confusion: Tensor, classes: Sequence[str]) -> Figure:
     counts = confusion.double().cpu().numpy()
     with np.errstate(invalid="ignore"):
-        fractions = counts / counts.sum(1, keepdims=True)  # NaN, drawn white, for a class without true pixels
+        fractions = counts / counts.sum(1, keepdims=True)  # a class without true pixels gives NaN, which is drawn white
     side = min(max(5.0, 2.2 + 0.42 * len(classes)), 24.0)
     figure = Figure(figsize=(side, side), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()

@@ -202,7 +202,8 @@ def test_unknown_network_or_tap_raises():
         ({"network": None, "taps": ["image"]}, r"^network=None and taps=\['image'\] must be the name of a network"),
         (
             {"network": "rgb", "taps": None},
-            r"^taps=None is allowed only for networks of timm, which lists their feature maps; name modules of rgb",
+            r"^taps=None is allowed only for networks of timm, because timm lists their feature maps; "
+            r"list modules of rgb in taps",
         ),
         (
             {"network": "rgb", "taps": ["image"], "std": None},
@@ -227,12 +228,13 @@ def test_untraceable_network_raises(monkeypatch):
 
 @pytest.mark.parametrize("mean", ["x", [1, 2], [1, 2, "x"], [1, 2, math.nan], 5])
 def test_invalid_mean_raises(mean):
-    with pytest.raises(HypercolumnsError, match=r"^mean=.* must be three numbers, \[red,green,blue\]"):
+    with pytest.raises(HypercolumnsError, match=r"^mean=.* must be three finite numbers, \[red,green,blue\]"):
         Backbone("rgb", ["image"], mean=mean)
 
 
 def test_std_of_zero_raises():
-    with pytest.raises(HypercolumnsError, match=r"^std=.* must be three numbers, \[red,green,blue\], none of them 0"):
+    message = r"^std=.* must be three finite numbers, \[red,green,blue\], none of them 0"
+    with pytest.raises(HypercolumnsError, match=message):
         Backbone("rgb", ["image"], std=[1, 0, 1])
 
 

@@ -144,7 +144,7 @@ def linear(backbone, kernel_line):
 
 
 def replace(body, path, layer):
-    """Replace a layer, unless the module that holds it has become an fingerprint."""
+    """Replace a layer, unless the module that holds it has become an nn.Identity."""
     above = path.rpartition(".")[0]
     if not isinstance(body.get_submodule(above), nn.Identity):
         body.set_submodule(path, layer)

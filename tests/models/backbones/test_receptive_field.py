@@ -42,9 +42,9 @@ def test_gates_do_not_move_centres():
 @pytest.mark.parametrize(
     ("operation", "message"),
     [
-        (torch.sin, "an operation of the network can't be treated as a mean"),
-        (lambda x: x + x.flip((2, 3)), "an operation of the network mixes distant parts of a map"),
-        (torch.round, "an operation of the network has no gradient"),
+        (torch.sin, "the mean of its inputs, and one operation does not allow this"),
+        (lambda x: x + x.flip((2, 3)), "an operation of the network, such as attention, mixes distant parts of a map"),
+        (torch.round, "an operation of the network, such as rounding, has no gradient"),
     ],
 )
 def test_unknown_operations_raise(operation, message):

@@ -101,7 +101,8 @@ def test_pickle_with_code_raises_and_does_not_run(tmp_path):
 
     path = tmp_path / "weights.pth"
     torch.save({"a": Hostile()}, path)
-    with pytest.raises(HypercolumnsError, match=r"can't be read .*or it holds Python objects, which are not loaded"):
+    message = r"can't be read .*or the file holds Python objects, which are not loaded"
+    with pytest.raises(HypercolumnsError, match=message):
         Backbone(**SQN, weights=str(path))
     assert not (tmp_path / "touched").exists()
 

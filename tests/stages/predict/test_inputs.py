@@ -42,7 +42,7 @@ def test_bad_image_does_not_stop_the_others(photos, place, capsys):
     (photos / "c.png").write_bytes((photos / "x.png").read_bytes()[:60])
     assert predict("images=photos", "out=out") == 2
     printed = capsys.readouterr().out
-    assert "2 images failed:" in printed
+    assert "2 images could not be predicted:" in printed
     assert "photos/b.jpg is not an image in a supported format" in printed
     assert "photos/c.png can't be decoded" in printed
     assert sum(name.endswith(".overlay.jpg") for name in files(place / "out")) == len(SIZES)
@@ -65,7 +65,7 @@ def test_bad_images_are_refused_as_in_training(place, capsys, monkeypatch):
     (place / "odd" / "line\nbreak [red].png").write_text("<html>")
     Image.fromarray(pixels).save("odd/good.jpg", format="PNG")
     assert predict("images=odd", "out=out", "max_pixels=1000") == 6
-    failed = capsys.readouterr().out.partition("6 images failed:\n")[2].splitlines()[:6]
+    failed = capsys.readouterr().out.partition("6 images could not be predicted:\n")[2].splitlines()[:6]
     for line, message in zip(
         failed,
         [

@@ -1,4 +1,4 @@
-"""Functions that index data sets, one module for each layout."""
+"""Functions that make the index of a data set, one for each layout of its files."""
 
 from hypercolumns.data.datasets.folder import folder
 from hypercolumns.data.datasets.shapes import shapes

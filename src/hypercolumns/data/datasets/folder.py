@@ -23,17 +23,20 @@ def folder(
     val_fraction: float = 0.2,
     split_seed: int = 0,
 ) -> DatasetIndex:
-    """Index images and masks that have the same names, such as `images/a/1.jpg` and `masks/a/1.png`.
+    """Index a folder of images and a folder of masks.
+
+    An image and its mask have the same path below their folders, such as `images/a/1.jpg` and `masks/a/1.png`.
 
     Args:
         images: the folder of images. Subfolders and links to folders are searched too.
-        masks: the folder of masks, which are `.png` files.
+        masks: the folder of masks. All masks are `.png` files.
         classes: a text file of class names, one per line, in the order of the class indices.
-        palette: a text file of the classes' colours, one `R G B` per line; Pascal VOC's colours by default.
+        palette: a text file of the classes' colours, one `R G B` per line, in the order of the class indices; Pascal
+            VOC's colours by default.
         name: the name of the data set, and of the folder of its runs.
-        train: a text file that lists the images to train on, as paths below `images` without suffix. Give both `train`
-            and `val`, or neither for a random split.
-        val: a text file that lists the images to validate on, in the same format.
+        train: a text file that lists the images to train on, one per line, as paths below `images` without suffix. Give
+            both `train` and `val`, or neither for a random split.
+        val: a text file that lists the images to validate on, in the format of `train`.
         val_fraction: the fraction of the images, in (0, 1), that the random split assigns to val.
         split_seed: the seed of the random split.
 
@@ -41,9 +44,9 @@ def folder(
         The index of both splits. Whether the masks exist is not checked.
 
     Raises:
-        ArgumentError: if `images`, `masks` or `classes` is None, if a folder or text file does not exist or its content
-            is invalid, if two images would share a mask, or if only one of `train` and `val` is given. For a random
-            split: if there are fewer than two images, or `val_fraction` is outside (0, 1).
+        ArgumentError: if `images`, `masks` or `classes` is None, if a folder does not exist, if a text file can't be
+            read or its content is invalid, if two images would share a mask, or if only one of `train` and `val` is
+            given. For a random split also if there are fewer than two images, or `val_fraction` is outside (0, 1).
         HypercolumnsError: if a split is empty or lists an invalid id, see `make_index`.
     """
     if images is None or masks is None or classes is None:

@@ -1,9 +1,9 @@
-"""A synthetic data set of textured shapes in VOC's layout, in which colour alone does not identify the class.
+"""A synthetic data set of textured shapes, in which colour alone does not identify the class. It has VOC's layout.
 
-Each class has its own shape and texture, but shares its two colours with another class. Colour therefore narrows the
-class of a pixel down to two candidates. Only texture and shape distinguish these two, so a classifier needs the
-surroundings of the pixel. The colour shift, size, position and rotation of each object are random, and objects may
-overlap.
+Each class has its own shape and texture, but shares its two colours with another class. The colour of a pixel therefore
+only narrows its class down to two candidates. Texture and shape distinguish the two, so a classifier needs the
+surroundings of the pixel. An object is one shape that is drawn in an image. Its class, its size, position and rotation
+and the shift of its colours are random. Objects can overlap.
 """
 
 import math
@@ -25,28 +25,30 @@ from hypercolumns.runtime.progress import track
 Array = NDArray[np.float64]
 Texture = Callable[[Array, Array], Array]
 
-VERSION = 1  # part of the folder's name, so that images of another version of this module are not reused
+VERSION = 1  # a part of the folder's name, so that images that another version of this module drew are not used
 CLASSES = ("background", "disc", "box", "triangle", "star", "ring")
-# distance of each corner from the centre, relative to the radius
+# distances of a shape's corners from its centre, as fractions of its radius, in the order around the centre
 CORNERS = {"box": [1.0] * 4, "triangle": [1.0] * 3, "star": [1.0, 0.5] * 5}
-TEXTURES: dict[str, Texture] = {  # coordinates (u, v) in periods of the texture -> blend of the two colours, in [0, 1]
+# Each function maps the coordinates (u, v) of pixels, in periods of the texture, to the share of the object's first
+# colour at these pixels, in [0, 1]. The rest is the object's second colour.
+TEXTURES: dict[str, Texture] = {
     "disc": lambda u, v: ((u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.09).astype(float),  # dots
     "box": lambda u, v: (v % 1 < 0.5).astype(float),  # stripes
     "triangle": lambda u, v: (np.floor(2 * u) + np.floor(2 * v)) % 2,  # chequers
     "star": lambda u, v: np.zeros_like(u),  # plain
     "ring": lambda u, v: ((u % 1 < 0.25) | (v % 1 < 0.25)).astype(float),  # a grid of lines
 }
-SIDES = (96, 160)  # range of the images' height and width, in pixels
-RADII = (14, 44)  # range of the objects' radii, in pixels
-PERIODS = (5, 9)  # range of the textures' periods, in pixels
-HOLE = 0.4  # radius of a ring's hole, relative to the radius of the ring
-BORDER = 3  # side of the square filter that makes one pixel on each side of an outline void
-SHIFT = 0.15  # largest random shift of an object's colours, in each channel
-# (dark, light) RGB in [0, 1] for three pairs of classes: background and ring, disc and box, triangle and star
+SIDES = (96, 160)  # smallest and largest height and width of an image, in pixels
+RADII = (14, 44)  # smallest and largest radius of an object, in pixels
+PERIODS = (5, 9)  # smallest and largest period of a texture, in pixels
+HOLE = 0.4  # radius of the hole of a ring, as a fraction of the ring's radius
+BORDER = 3  # side, in pixels, of the square filters that make one pixel on each side of an outline void
+SHIFT = 0.15  # largest random change of each channel of an object's colours, up or down; channels are in [0, 1]
+# (dark, light) colours of three pairs of classes, RGB in [0, 1]: background and ring, disc and box, triangle and star
 COLOURS = np.array(
     [[[0.25, 0.45, 0.35], [0.55, 0.75, 0.6]], [[0.5, 0.2, 0.2], [0.9, 0.6, 0.4]], [[0.2, 0.25, 0.55], [0.5, 0.65, 0.9]]]
 )
-SHARED = (0, 1, 1, 2, 2, 0)  # index into COLOURS for each class
+SHARED = (0, 1, 1, 2, 2, 0)  # for each class in CLASSES, the index of its two colours in COLOURS
 
 
 def shapes(
@@ -56,12 +58,13 @@ def shapes(
     train_images: int = 240,
     val_images: int = 40,
 ) -> DatasetIndex:
-    """Index the synthetic data set. Its images are drawn on first use.
+    """Index the synthetic data set, after drawing its images if the folder does not contain them yet.
 
     Args:
-        root: the folder for the images. Each seed and number of images has its own subfolder, in VOC's layout.
+        root: the folder for the images. It gets one subfolder, in Pascal VOC's layout, for each combination of the seed
+            and the two numbers of images.
         name: the name of the data set, and of the folder of its runs.
-        seed: the seed of all images.
+        seed: the seed of everything that is random in the images.
         train_images: the number of images to train on.
         val_images: the number of images to validate on.
 
@@ -92,7 +95,10 @@ def shapes(
 
 
 def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draw an image (H, W, 3) uint8 and its labels (H, W) uint8, which are 255 (void) along outlines."""
+    """Draw a random image (H, W, 3) uint8 RGB, and its class indices (H, W) uint8.
+
+    The pixels along the outlines of the objects are void (255).
+    """
     height, width = random.integers(*SIDES, size=2, endpoint=True)
     y, x = np.mgrid[:height, :width].astype(float)
     picture = _ground(random, x, y)
@@ -115,13 +121,19 @@ def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uin
 
 
 def _colours(random: np.random.Generator, label: int) -> tuple[Array, Array]:
-    """Choose the dark and the light colour of an object, (3,) RGB in [0, 1] each; returns them in random order."""
+    """Choose the two colours of an object of class `label`, each (3,) RGB in [0, 1].
+
+    The dark and the light colour of the class are shifted by the same random amounts, and returned in random order.
+    """
     dark, light = (COLOURS[SHARED[label]] + random.uniform(-SHIFT, SHIFT, size=3)).clip(0, 1)
     return (dark, light) if random.random() < 0.5 else (light, dark)
 
 
 def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
-    """Draw a background (H, W, 3) in [0, 1] that blends two random colours in smooth waves."""
+    """Draw a background (H, W, 3) in [0, 1] that blends its two colours in smooth waves.
+
+    `x` and `y` (H, W) are the coordinates of the pixels.
+    """
     angle, phase = random.uniform(0, 2 * math.pi, size=2)
     wave = np.sin((x * math.cos(angle) + y * math.sin(angle)) / random.uniform(12, 30) + phase)
     texture = 0.5 + 0.5 * wave[..., None]
@@ -131,7 +143,11 @@ def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
 
 
 def _shape(kind: str, size: tuple[int, int], centre: tuple[float, float], radius: float, angle: float) -> Image.Image:
-    """Draw a shape in white on a black canvas of `size` = (height, width)."""
+    """Draw a filled shape in white on a black canvas of `size` = (height, width).
+
+    `kind` is the class of the shape, `centre` its (x, y) and `radius` its radius, both in pixels. `angle` is its
+    rotation in radians.
+    """
     canvas = Image.new("L", (size[1], size[0]))
     brush = ImageDraw.Draw(canvas)
     if kind in CORNERS:

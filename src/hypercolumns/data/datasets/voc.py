@@ -1,4 +1,4 @@
-"""Data sets in Pascal VOC's layout, with VOC's classes or other classes."""
+"""Data sets in Pascal VOC's layout, with Pascal VOC's classes or with other classes."""
 
 import tarfile
 from pathlib import Path
@@ -17,7 +17,7 @@ CLASSES = (
 
 
 class DatasetNotFoundError(ArgumentError):
-    """An error for a data set that is not in the given folder, or can't be downloaded into it."""
+    """An error for a data set that is not in the given folder, or could not be downloaded into this folder."""
 
 
 def voc(
@@ -33,15 +33,16 @@ def voc(
     """Index a data set in Pascal VOC's layout.
 
     Args:
-        root: the folder that contains `VOCdevkit`.
+        root: the folder that contains `VOCdevkit`, or `TrainVal/VOCdevkit` as in Pascal VOC's archive of 2011.
         year: selects the folder `VOCdevkit/VOC<year>`.
         name: the name of the data set, and of the folder of its runs; `voc<year>` by default.
-        classes: a text file of class names, one per line, in the order of the class indices; VOC's 21 classes by
+        classes: a text file of class names, one per line, in the order of the class indices; Pascal VOC's 21 classes by
             default.
-        palette: a text file of the classes' colours, one `R G B` per line; VOC's colours by default.
-        train: the name of the list of the images to train on, `ImageSets/Segmentation/<train>.txt`.
-        val: the name of the list of the images to validate on, `ImageSets/Segmentation/<val>.txt`.
-        download: whether to download Pascal VOC into `root` if the folder `VOC<year>` does not exist. Torchvision
+        palette: a text file of the classes' colours, one `R G B` per line, in the order of the class indices; Pascal
+            VOC's colours by default.
+        train: the name of the list of the images to train on: the file `ImageSets/Segmentation/<train>.txt`.
+        val: the name of the list of the images to validate on: the file `ImageSets/Segmentation/<val>.txt`.
+        download: whether to download Pascal VOC into `root` if the folder `VOC<year>` does not exist there. Torchvision
             verifies the checksum of the archive.
 
     Returns:
@@ -49,7 +50,7 @@ def voc(
 
     Raises:
         DatasetNotFoundError: if the folder `VOC<year>` does not exist, or the download fails.
-        ArgumentError: if the file of a split, of the classes or of the palette does not exist or is invalid.
+        ArgumentError: if the text file of a split, of the classes or of the palette does not exist or is invalid.
         HypercolumnsError: if a split lists an invalid id, see `make_index`.
     """
     root, year = expand_path("root", root), str(year)
@@ -58,11 +59,13 @@ def voc(
             torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)
         except (OSError, RuntimeError, ValueError, EOFError, tarfile.TarError) as error:
             reason = " ".join(str(error).split())
-            if reason.startswith("File not found or corrupted"):  # the file is not missing: it was just downloaded
+            if reason.startswith(
+                "File not found or corrupted"
+            ):  # torchvision's words; the file exists, as it was just downloaded
                 reason = "the checksum of the downloaded file is wrong; remove the file"
             raise DatasetNotFoundError(
                 f"download=true: Pascal VOC {year} could not be downloaded into {root} ({reason}); "
-                f"download and unpack the archive there by hand"
+                f"download the archive by hand, and unpack it in this folder"
             ) from error
     folder = _find(root, year)
     if folder is None:
@@ -83,15 +86,16 @@ def read_layout(
         folder: the folder that contains JPEGImages, SegmentationClass and ImageSets/Segmentation.
         name: the name of the data set, and of the folder of its runs.
         classes: the class names, in the order of the class indices.
-        train: the name of the list of the images to train on, `ImageSets/Segmentation/<train>.txt`.
-        val: the name of the list of the images to validate on, `ImageSets/Segmentation/<val>.txt`.
-        palette: a text file of the classes' colours, one `R G B` per line; VOC's colours by default.
+        train: the name of the list of the images to train on: the file `ImageSets/Segmentation/<train>.txt`.
+        val: the name of the list of the images to validate on: the file `ImageSets/Segmentation/<val>.txt`.
+        palette: a text file of the classes' colours, one `R G B` per line, in the order of the class indices; Pascal
+            VOC's colours by default.
 
     Returns:
         The index of both splits. The files of the images and masks are not checked.
 
     Raises:
-        ArgumentError: if the file of a split or of the palette does not exist or is invalid.
+        ArgumentError: if the text file of a split or of the palette does not exist or is invalid.
         HypercolumnsError: if a split lists an invalid id, see `make_index`.
     """
     splits = {}
@@ -110,6 +114,10 @@ def read_layout(
 
 
 def _find(root: Path, year: str) -> Path | None:
-    """Find the folder `VOC<year>`; None if there is none. The archive of VOC 2011 holds it in a folder `TrainVal`."""
+    """Return the folder `VOC<year>` below `root`; None if it does not exist.
+
+    Pascal VOC's archive of 2011 contains the folder as `TrainVal/VOCdevkit/VOC2011`. The archives of other years
+    contain it as `VOCdevkit/VOC<year>`.
+    """
     candidates = (root / "VOCdevkit" / f"VOC{year}", root / "TrainVal" / "VOCdevkit" / f"VOC{year}")
     return next((folder for folder in candidates if folder.is_dir()), None)

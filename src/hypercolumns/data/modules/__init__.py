@@ -1,1 +1,1 @@
-"""Lightning data modules."""
+"""The Lightning data modules of images with masks, and of the samples in a store."""

@@ -1,4 +1,4 @@
-"""The dataset and the Lightning data module of images with masks."""
+"""The dataset, the batch sampler and the Lightning data module of images with masks."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,13 +21,14 @@ from hypercolumns.runtime.signals import ignore_signals_in_worker
 
 
 class Example(NamedTuple):
-    """An image with its mask.
+    """An image or a crop of an image, with its mask.
 
     Attributes:
-        image: (3, H, W) float32 in [0, 1].
+        image: (3, H, W) float32 RGB in [0, 1].
         mask: (H, W) int64 class indices, 255 for void.
-        id: the image's id; empty for a `Filler`.
-        box: (4,) float32, the crop box: where the whole image lies, in pixels of `image`, see `coordinates`.
+        id: the image's id; an empty string for the example of a `Filler`.
+        box: (4,) float32, the crop box: (top, left, height, width) of the whole image, in pixels of `image`, see
+            `hypercolumns.coordinates`.
     """
 
     image: Tensor
@@ -37,13 +38,13 @@ class Example(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images of the same size, with their masks.
+    """A batch of examples of the same size.
 
     Attributes:
-        images: (B, 3, H, W) float32 in [0, 1].
+        images: (B, 3, H, W) float32 RGB in [0, 1].
         masks: (B, H, W) int64 class indices, 255 for void.
-        ids: the images' ids; an empty string for a `Filler`.
-        boxes: (B, 4) float32, the crop box of each image, see `coordinates`.
+        ids: the images' ids; an empty string for the example of a `Filler`.
+        boxes: (B, 4) float32, the crop box of each example, see `Example`.
     """
 
     images: Tensor
@@ -54,7 +55,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Filler:
-    """A placeholder for a rank that gets no image in a step: its image is read, but its mask is void.
+    """An item of `ImageDataset` for a rank that gets no image in a training step.
+
+    The rank reads the image with the given index, but with a void mask. It therefore takes part in the step without
+    training on this image.
 
     Attributes:
         index: the index of the image in the dataset.
@@ -64,16 +68,19 @@ class Filler:
 
 
 class ImageDataset(Dataset[Example]):
-    """Dataset of images with masks. The augmentation of an example depends on (seed, epoch, id) alone.
+    """Dataset of images with masks, which are resized first and augmented afterwards.
+
+    The random changes of an image depend only on `seed`, on `epoch` and on the image's id.
 
     Args:
         pairs: the files of the images and masks.
-        palette: the colours of the classes, for masks in colour.
+        palette: the colours of the classes, for the masks that are RGB files.
         classes: the number of classes.
-        resize: (height, width) that each image and mask is resized to, whatever its aspect ratio; None for no resizing.
-        augmentation: the random changes; None for none.
-        seed: the seed of the augmentation.
-        epoch: the number of the epoch. Each epoch has a different augmentation.
+        resize: (height, width) in pixels that each image and mask is resized to. The aspect ratio can change. None for
+            no resizing.
+        augmentation: the random changes of each image and its mask; None for no random changes.
+        seed: the seed of the random changes.
+        epoch: the number of the epoch, from 0. Each epoch has different random changes.
     """
 
     def __init__(
@@ -94,10 +101,10 @@ class ImageDataset(Dataset[Example]):
         return len(self.pairs)
 
     def __getitem__(self, item: int | Filler) -> Example:
-        """Read the example at an index; the example of a `Filler` has a void mask and an empty id.
+        """Read the example at an index, or the example of a `Filler`, which has a void mask and an empty id.
 
         Raises:
-            HypercolumnsError: if the files can't be used.
+            HypercolumnsError: if the image file or the mask file can't be used.
         """
         pair = self.pairs[item.index if isinstance(item, Filler) else item]
         image, mask = read_example(pair, self.palette, self.classes)
@@ -113,17 +120,17 @@ class ImageDataset(Dataset[Example]):
 
 
 class ImageBatchSampler(Sampler[Any]):
-    """Batch sampler that yields this rank's images of each step of an epoch.
+    """Batch sampler that yields the indices of this rank's images in each step of an epoch.
 
     In a step with fewer images than ranks, the ranks without an image get a `Filler`, because all ranks must take part
     in every step.
 
     Args:
-        order: the indices of the images, in the order of the epoch.
-        batch_size: the largest number of images in a step, over all ranks together.
+        order: the indices of the images, in the order in which the epoch takes the images.
+        batch_size: the largest number of images in a step, counted over all ranks together.
         rank: the rank of this process.
         processes: the number of ranks.
-        done: the number of steps to skip at the start, because they were taken before an interruption.
+        done: how many of the epoch's first steps to skip: the training took them before an interruption.
     """
 
     def __init__(self, order: Sequence[int], batch_size: int, rank: int = 0, processes: int = 1, done: int = 0) -> None:
@@ -142,19 +149,19 @@ class ImageBatchSampler(Sampler[Any]):
 
 
 class ImageDataModule(ResumableDataModule):
-    """Data module of images with masks. The ranks share the images of each training step, and the validation images.
+    """Data module of images with masks, which divides the images among the ranks.
 
-    Training batches hold images of the same size. Validation batches hold one whole image each.
+    A training batch holds a rank's images of one step, all of the same size. A validation batch holds one whole image.
 
     Args:
         image_set: the index of the data set.
-        batch_size: the largest number of images in a training step, over all ranks together. The images that a rank
-            gets in one step must have the same size; `resize` or a random crop ensures this.
-        num_workers: the number of worker processes that read; 0 reads in this process.
-        resize: (height, width) that training images are resized to, whatever their aspect ratio; None for no resizing.
-            Validation images keep their own size.
-        augmentation: the random changes of the training images; None for none.
-        seed: the seed of the order and of the augmentation.
+        batch_size: the largest number of images in a training step, counted over all ranks together. The images that a
+            rank gets in one step must have the same size; `resize` or a random crop ensures this.
+        num_workers: the number of worker processes that read images; 0 reads in this process.
+        resize: (height, width) in pixels that training images are resized to. The aspect ratio can change. None for no
+            resizing. Validation images are not resized.
+        augmentation: the random changes of the training images and their masks; None for no random changes.
+        seed: the seed of the order of the training images and of their random changes.
     """
 
     def __init__(
@@ -173,26 +180,29 @@ class ImageDataModule(ResumableDataModule):
         self.resize, self.augmentation, self.seed = resize, augmentation, seed
 
     def dataset(self, split: str) -> ImageDataset:
-        """Make the dataset of a split without augmentation, but with `resize`."""
+        """Make the dataset of a split, resized to `resize` but without random changes."""
         return ImageDataset(
             self.image_set.splits[split], self.image_set.palette, len(self.image_set.classes), resize=self.resize
         )
 
     def augmented(self, split: str, epoch: int) -> ImageDataset:
-        """Make the dataset of a split with the augmentation of an epoch."""
+        """Make the dataset of a split, resized to `resize` and then with the random changes of an epoch."""
         dataset = self.dataset(split)
         dataset.augmentation, dataset.seed, dataset.epoch = self.augmentation, self.seed, epoch
         return dataset
 
     def train_dataloader(self) -> DataLoader[Example]:
-        """Make the loader of the training images for the current epoch. The trainer must call this every epoch."""
+        """Make the loader of this rank's training images for the current epoch.
+
+        The loader has the order of this epoch only, so the trainer must make a new loader in every epoch.
+        """
         epoch, done = self.start
         dataset = self.augmented("train", epoch)
         order = torch.randperm(len(dataset), generator=randomness.generator(self.seed, "order", epoch)).tolist()
         return self._loader(dataset, ImageBatchSampler(order, self.batch_size, *self.share, done))
 
     def val_dataloader(self) -> DataLoader[Example]:
-        """Make the loader of the validation images at their own size. Each image goes to exactly one rank.
+        """Make the loader of this rank's validation images, which are not resized. Each image goes to exactly one rank.
 
         Raises:
             HypercolumnsError: if there are fewer validation images than ranks.
@@ -207,7 +217,7 @@ class ImageDataModule(ResumableDataModule):
         return self._loader(dataset, [[index] for index in range(rank, len(dataset), processes)])
 
     def names(self, batch: Batch, epoch: int, step: int) -> list[str]:
-        """See `ResumableDataModule`."""
+        """Return "image" and the id for each image of a training batch, without fillers. See the base class."""
         return [f"image {id}" for id in batch.ids if id]
 
     def _loader(self, dataset: ImageDataset, batches: Iterable[list[Any]]) -> DataLoader[Example]:
@@ -222,10 +232,10 @@ class ImageDataModule(ResumableDataModule):
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """Stack examples into a batch.
+    """Stack examples of the same size into a batch.
 
     Raises:
-        HypercolumnsError: if the images differ in size.
+        HypercolumnsError: if the examples differ in height or width.
     """
     sizes = {tuple(example.mask.shape) for example in examples}
     if len(sizes) > 1:

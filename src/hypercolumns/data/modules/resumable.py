@@ -1,4 +1,4 @@
-"""The base class of the data modules, which resume a training within an epoch and share batches among ranks."""
+"""The base class of the data modules, which can resume a training within an epoch and divide batches among ranks."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -7,11 +7,11 @@ import pytorch_lightning as pl
 
 
 class TrainingPosition(NamedTuple):
-    """The position that a training has reached.
+    """How far a training has come: the epoch, and the batches that it has taken from this epoch.
 
     Attributes:
         epoch: the number of the epoch, from 0.
-        batches: the number of batches already taken from that epoch.
+        batches: the number of batches that the training has taken from this epoch.
     """
 
     epoch: int = 0
@@ -31,10 +31,11 @@ class ProcessShare(NamedTuple):
 
 
 class ResumableDataModule(pl.LightningDataModule, ABC):
-    """A data module that saves the position of the training in checkpoints, and resumes from it.
+    """A data module that saves the position of a training in checkpoints, and resumes the training at this position.
 
     Attributes:
-        position: the position that the next checkpoint will save. Loading a checkpoint sets it.
+        position: the position of the training. Set it before you save a checkpoint, which stores it. Loading the
+            checkpoint restores it.
     """
 
     def __init__(self) -> None:
@@ -42,35 +43,38 @@ class ResumableDataModule(pl.LightningDataModule, ABC):
         self.position = TrainingPosition()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of the training, for a checkpoint."""
+        """Return the position of the training, `epoch` and `batches`, for a checkpoint to store."""
         return self.position._asdict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the position of the training. Lightning calls this method before `train_dataloader`."""
+        """Restore the position of the training from a checkpoint.
+
+        Lightning calls this method before `train_dataloader`.
+        """
         self.position = TrainingPosition(**state_dict)
 
     @abstractmethod
     def names(self, batch: Any, epoch: int, step: int) -> list[str]:
-        """Name the content of a training batch of this rank, for messages.
+        """Name the images or samples in a training batch of this rank, for messages.
 
         Args:
             batch: the batch.
-            epoch: the number of the epoch that the batch comes from.
-            step: the number of the batch in the epoch.
+            epoch: the number of the epoch that the batch comes from, from 0.
+            step: the number of the batch in this epoch, from 0.
 
         Returns:
-            The name of each image or sample of the batch, such as "image 2007_000032".
+            A name for each image or sample in the batch, such as "image 2007_000032".
         """
         ...
 
     @property
     def start(self) -> TrainingPosition:
-        """The current epoch, and the number of its batches that were taken before an interruption."""
-        # Lightning asks for the first loader before the trainer's epoch is restored from the checkpoint.
+        """The current epoch, and the number of its batches that the training took before an interruption."""
+        # Lightning asks for the first loader before it restores `trainer.current_epoch` from the checkpoint.
         epoch = max(self.trainer.current_epoch if self.trainer else 0, self.position.epoch)
         return TrainingPosition(epoch, self.position.batches if epoch == self.position.epoch else 0)
 
     @property
     def share(self) -> ProcessShare:
-        """The rank of this process and the number of ranks; rank 0 of 1 without a trainer."""
+        """The rank of this process and the number of ranks. Without a trainer: rank 0, and one rank."""
         return ProcessShare(self.trainer.global_rank, self.trainer.world_size) if self.trainer else ProcessShare()

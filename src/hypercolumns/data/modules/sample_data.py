@@ -1,4 +1,4 @@
-"""The Lightning data module of sampled hypercolumns."""
+"""The dataset and the Lightning data module of the samples in a store."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from hypercolumns.store import Samples, SampleStore, Split
 
 
 class SampleDataset(Dataset[Samples]):
-    """Dataset of the samples of a split. It fetches a whole batch at a time.
+    """Dataset of the samples in a split of a store. It fetches the samples of a whole batch at once.
 
     Args:
-        split: the split of a store.
-        with_coordinates: whether to fetch the normalised coordinates of the samples' pixels, too.
+        split: the split of the store.
+        with_coordinates: whether to compute the normalised coordinates of the samples' pixels, see `Samples`.
     """
 
     def __init__(self, split: Split, with_coordinates: bool = False) -> None:
@@ -28,22 +28,24 @@ class SampleDataset(Dataset[Samples]):
         return len(self.split)
 
     def __getitems__(self, rows: Tensor) -> Samples:
-        """Fetch the samples with the row numbers (N,) int64 as one batch."""
+        """Fetch the samples with the given row numbers, (N,) int64, as one batch."""
         return self.split.fetch(rows, self.with_coordinates)
 
 
 class SampleDataModule(ResumableDataModule):
-    """Data module of sampled hypercolumns, whose ranks share each mini-batch.
+    """Data module of the samples in a store, which divides each mini-batch among the ranks.
 
-    Each epoch takes the training samples of all images in a different shuffled order, which depends on the seed.
+    Each epoch takes all training samples, in a shuffled order that differs from epoch to epoch. The validation samples
+    are not shuffled.
 
     Args:
         store: the store of samples.
-        batch_size: the largest number of samples in a mini-batch, over all ranks together.
-        num_workers: the number of worker processes that read; 0 reads in this process.
-        seed: the seed of the shuffled order.
-        images_per_batch: the largest number of images in a training batch; None for no limit.
-        with_coordinates: whether batches hold the normalised coordinates of the samples' pixels, see `Samples`.
+        batch_size: the largest number of samples in a mini-batch, counted over all ranks together.
+        num_workers: the number of worker processes that read the store; 0 reads in this process.
+        seed: the seed of the shuffled orders.
+        images_per_batch: the largest number of images that the samples of a training mini-batch come from; None for no
+            limit.
+        with_coordinates: whether to compute the normalised coordinates of the samples' pixels, see `Samples`.
     """
 
     def __init__(
@@ -64,22 +66,25 @@ class SampleDataModule(ResumableDataModule):
         self.store, self.batch_size, self.num_workers, self.seed = store, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader[Samples]:
-        """Make the loader of the training samples for the current epoch. The trainer must call this every epoch."""
+        """Make the loader of this rank's training samples for the current epoch.
+
+        The loader has the order of this epoch only, so the trainer must make a new loader in every epoch.
+        """
         split = self.store.split("train")
         return self._loader(split, self._batches(split, *self.start))
 
     def val_dataloader(self) -> DataLoader[Samples]:
-        """Make the loader of the validation samples, in the order on disk."""
+        """Make the loader of this rank's validation samples, in the order on disk."""
         split = self.store.split("val")
         return self._loader(split, SampleBatchSampler(len(split), self.batch_size, None, 0, *self.share))
 
     def names(self, batch: Any, epoch: int, step: int) -> list[str]:
-        """See `ResumableDataModule`."""
+        """Return "sample" and the row number for each sample of a training batch. See the base class."""
         rows: Tensor = next(iter(self._batches(self.store.split("train"), epoch, step)))
         return [f"sample {row}" for row in rows.tolist()]
 
     def _batches(self, split: Split, epoch: int, done: int) -> SampleBatchSampler | GroupedBatchSampler:
-        """Make the batch sampler of a training epoch, without the first `done` batches."""
+        """Make the batch sampler of a training epoch, which skips the first `done` mini-batches."""
         common = (self.batch_size, self.seed, epoch, *self.share, done)
         if self.images_per_batch is None:
             return SampleBatchSampler(len(split), *common)
@@ -96,5 +101,5 @@ class SampleDataModule(ResumableDataModule):
 
 
 def keep_batch(batch: Any) -> Any:
-    """Return a batch unchanged, because `SampleDataset` fetches whole batches."""
+    """Return a batch unchanged: `SampleDataset` fetches whole batches, so there is nothing to collate."""
     return batch

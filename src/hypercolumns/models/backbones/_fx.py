@@ -1,4 +1,4 @@
-"""Cut a network at its taps with torch.fx, which traces the network into a graph."""
+"""Trace networks with torch.fx into graphs that end after the last tap and return the outputs of the tapped modules."""
 
 import copy
 import difflib
@@ -13,24 +13,25 @@ from torch.fx import GraphModule, Node
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import networks
 
-MAX_NAMES = 40  # maximum number of module names in a message
+MAX_NAMES = 40  # maximum number of module names that an error message lists
 
-TapModules = Sequence[Sequence[str]]  # the paths of each tap's modules
+TapModules = Sequence[Sequence[str]]  # for each tap, the paths of the tap's modules in the network
 
 
 def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
     """Trace a network and cut it off after its last tap.
 
     Args:
-        name: of the network, see `Backbone`.
-        network: the whole network; it is put into evaluation mode.
-        tap_modules: the paths of each tap's modules.
+        name: the network's name, see `Backbone`.
+        network: the whole network; this function puts it into evaluation mode.
+        tap_modules: for each tap, the paths of the tap's modules in the network.
 
     Returns:
-        The graph, in evaluation mode. It returns a dictionary from the paths of the tapped modules to their outputs.
+        The traced network, in evaluation mode. A call returns a dictionary from the path of each tapped module to the
+        module's output.
 
     Raises:
-        ArgumentError: if the network lacks one of the modules, or cannot be traced.
+        ArgumentError: if one of the tapped modules does not exist in the network, or torch.fx cannot trace the network.
     """
     from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -43,10 +44,10 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
         raise _tracing_error(name, network, modules, settings, error) from error
     for layer in body.modules():
         if isinstance(getattr(layer, "inplace", None), bool):
-            # The ReLU after a tap would overwrite the tap's map otherwise.
+            # An in-place ReLU after a tap would overwrite the tap's map.
             layer.inplace = False  # type: ignore[assignment]
     for mode in (True, False):
-        body.train(mode)  # selects the mode's own graph
+        body.train(mode)  # torchvision made one graph for each mode; this call selects the graph to change
         for node in body.graph.nodes:
             if node.kwargs.get("inplace"):
                 node.update_kwarg("inplace", False)
@@ -56,15 +57,15 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
 
 
 def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapModules, images: Tensor) -> list[Tensor]:
-    """Run the network and return the map of each tap: the concatenated outputs of the tap's modules.
+    """Run a network and return the map of each tap: the outputs of the tap's modules, concatenated along the channels.
 
     Args:
-        body: returns a dictionary from the paths of the tapped modules to their outputs.
-        tap_modules: the paths of each tap's modules.
-        images: (B, 3, H, W), normalised.
+        body: the network. It returns a dictionary from the path of each tapped module to the module's output.
+        tap_modules: for each tap, the paths of the tap's modules.
+        images: (B, 3, H, W), normalised with the backbone's mean and standard deviation.
 
     Returns:
-        (B, C_l, h_l, w_l), one for each tap.
+        One map (B, C_l, h_l, w_l) for each tap, in the order of `tap_modules`.
     """
     outputs = body(images)
     return [
@@ -74,14 +75,18 @@ def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapMod
 
 
 def without_values(body: GraphModule) -> GraphModule:
-    """Copy the network to the meta device, in evaluation mode. The copy computes shapes and holds no values."""
+    """Copy a network to the meta device, in evaluation mode. The tensors of the copy have shapes, but no values."""
     empty: dict[int, Tensor] = {id(tensor): nn.Parameter(tensor.to("meta"), False) for tensor in body.parameters()}
     twin: GraphModule = copy.deepcopy(body, empty | {id(tensor): tensor.to("meta") for tensor in body.buffers()})
     return twin.eval()
 
 
 def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tensor]:
-    """Return the network's modules, and its tensors outside of modules, on which the maps of the taps depend."""
+    """Return the parts of a network on which the maps of the given taps depend.
+
+    A part is a module that the graph calls, or a parameter or buffer that the graph reads directly (for example
+    `layer_scale` in ConvNeXt).
+    """
     outputs: Any = body.graph.output_node().args[0]
     waiting: list[Node] = [outputs[module] for tap in tap_modules for module in tap]
     used: dict[Node, None] = {}
@@ -94,7 +99,10 @@ def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tens
 
 
 def parameters_by_tap(body: GraphModule, tap_modules: TapModules) -> list[list[nn.Parameter]]:
-    """Group the parameters by tap, see `Backbone.tap_parameters`."""
+    """Return one list of parameters for each tap: those that the tap uses and that no earlier tap uses.
+
+    The last list also holds the parameters that no tap uses.
+    """
     grouped: dict[int, None] = {}
     groups = []
     for count in range(1, len(tap_modules) + 1):
@@ -106,7 +114,7 @@ def parameters_by_tap(body: GraphModule, tap_modules: TapModules) -> list[list[n
 
 
 def _parameters(part: nn.Module | Tensor) -> list[nn.Parameter]:
-    """Return the parameters of a module, or the tensor itself if it is a parameter."""
+    """Return the parameters in a part of a network: those of a module, a parameter itself, or none for a buffer."""
     if isinstance(part, nn.Module):
         return list(part.parameters())
     return [part] if isinstance(part, nn.Parameter) else []
@@ -115,7 +123,21 @@ def _parameters(part: nn.Module | Tensor) -> list[nn.Parameter]:
 def _tracing_error(
     name: str, network: nn.Module, modules: Sequence[str], settings: dict[str, Any], error: Exception
 ) -> ArgumentError:
-    """Return the error for a failed trace, which names a missing module, or what torch.fx could not trace."""
+    """Return the error for a network that could not be traced.
+
+    The message names the first tapped module that the network lacks. If no module is missing, the message quotes
+    `error` instead.
+
+    Args:
+        name: the network's name.
+        network: the whole network.
+        modules: the paths of all tapped modules.
+        settings: the keyword arguments with which the network was traced.
+        error: the error that the trace raised.
+
+    Returns:
+        The error, for the caller to raise.
+    """
     from torchvision.models.feature_extraction import get_graph_node_names
 
     try:
@@ -128,16 +150,17 @@ def _tracing_error(
             if len(known) > MAX_NAMES:
                 similar = difflib.get_close_matches(module, known, MAX_NAMES, cutoff=0)
             return ArgumentError(
-                f"taps names {module}, which is not a module of {name}; name modules among {', '.join(similar)}"
+                f"taps names {module}, which is not a module of {name}; choose modules from {', '.join(similar)}"
                 f"{f' and {len(known) - len(similar)} others' if len(similar) < len(known) else ''}"
             )
     return networks.unusable(name, "torch.fx can't trace it", error)
 
 
 def _spare_memory(body: GraphModule) -> None:
-    """Move a ReLU behind a max pooling that alone reads the ReLU's output, and run ReLUs in place where possible.
+    """Change the graph of evaluation mode so that it needs less memory. The maps stay the same.
 
-    ReLU and max pooling commute, and the pooled map is smaller.
+    If only a max pooling reads the output of a ReLU, the ReLU is moved behind the max pooling. The order of these two
+    does not change the result, and the pooled map is smaller. ReLUs run in place where nothing else needs their input.
     """
     layers = dict(body.named_modules())
 
@@ -154,8 +177,9 @@ def _spare_memory(body: GraphModule) -> None:
             pool.replace_all_uses_with(relu)
             relu.args = (pool,)
             pool.append(relu)
-    # A ReLU module may be called several times, and runs in place only if each call allows it. A call allows it if its
-    # input is new memory, as convolutions and BatchNorm return; Dropout, for example, returns its own input.
+    # The graph can call one ReLU module several times. The module runs in place only if every call may overwrite its
+    # input. A call may do so if its input is the output of a convolution or BatchNorm, and nothing else reads that
+    # output. These layers return new memory; Dropout, for example, can return its own input.
     calls = [node for node in body.graph.nodes if applies(node, nn.ReLU)]
     shared = {
         call.target

@@ -1,4 +1,7 @@
-"""Properties of a network and its taps that do not depend on the weights, found by running it on the meta device."""
+"""Find the properties of a network and its taps that do not depend on the values of the weights.
+
+The weights are therefore on the meta device, where tensors have shapes, but no values.
+"""
 
 import bisect
 import functools
@@ -13,17 +16,20 @@ from hypercolumns.models.backbones import _fx, networks
 from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, shift_periods
 from hypercolumns.models.taps import Tap
 
-CANDIDATE_SIDES = [2**power for power in range(10)]  # pixels; the first side that works is an upper limit of min_side
+# Sides of square images in pixels, tried in this order. The first side for which every map has a cell is at least
+# `NetworkInfo.min_side`.
+CANDIDATE_SIDES = [2**power for power in range(10)]
 HashableTapModules = tuple[tuple[str, ...], ...]
 
 
 class NetworkInfo(NamedTuple):
-    """Properties of a network and its taps.
+    """The properties of a network and its taps that do not depend on the values of the weights.
 
     Attributes:
-        min_side: see `Backbone`.
-        shift_period: see `Backbone`.
-        layers: the taps on modules of the network, without context taps.
+        min_side: the minimum height and width of an image that the network accepts, in pixels.
+        shift_period: (along y, along x), in pixels: if an image is shifted by a multiple of it, all maps shift by whole
+            cells.
+        layers: one `Tap` for each tap on modules of the network. Context taps are not included.
     """
 
     min_side: int
@@ -31,24 +37,26 @@ class NetworkInfo(NamedTuple):
     layers: tuple[Tap, ...]
 
 
-# Stages build the same backbones often. The key includes the constructor of a network in `networks.OWN`, because that
-# table may get another constructor under the same name.
+# The results of `network_info` are kept, because stages build the same backbones often. The key holds the network's
+# name, its constructor if the network is in `networks.OWN` (else None), and the paths of each tap's modules. The
+# constructor is part of the key, because a program may put another constructor under the same name into `networks.OWN`.
 CACHE: dict[tuple[str, Callable[[], nn.Module] | None, HashableTapModules], NetworkInfo] = {}
 
 
 def network_info(network: str, skeleton: GraphModule, tap_modules: HashableTapModules) -> NetworkInfo:
-    """Derive the properties of a network and its taps, or return them from the cache.
+    """Return the properties of a network and its taps, from `CACHE` if they are known already.
 
     Args:
         network: the name of the network.
         skeleton: the network up to its last tap, on the meta device.
-        tap_modules: the paths of each tap's modules.
+        tap_modules: for each tap, the paths of the tap's modules.
 
     Returns:
         The properties.
 
     Raises:
-        ArgumentError: if the network cannot be a backbone.
+        ArgumentError: if the network does not compute maps (B, C, h, w) with a fixed C for images of every size, or if
+            the centres of the maps' cells can't be determined.
     """
     key = network, networks.OWN.get(network), tap_modules
     if key not in CACHE:
@@ -61,18 +69,18 @@ def map_shapes(skeleton: GraphModule, tap_modules: HashableTapModules, height: i
 
     Args:
         skeleton: the network up to its last tap, on the meta device.
-        tap_modules: the paths of each tap's modules.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        tap_modules: for each tap, the paths of the tap's modules.
+        height: the height of the image, in pixels.
+        width: the width of the image, in pixels.
 
     Returns:
-        (1, C_l, h_l, w_l), one for each tap.
+        The shape (1, C_l, h_l, w_l) of each tap's map.
     """
     return [cells.shape for cells in _maps(skeleton, tap_modules)(torch.empty(1, 3, height, width, device="meta"))]
 
 
 def _maps(skeleton: GraphModule, tap_modules: HashableTapModules) -> Maps:
-    # If an error is raised, calling the GraphModule itself would print a traceback first; calling `forward` does not.
+    # A call of `skeleton` itself, in place of `skeleton.forward`, would print a traceback before it raises an error.
     return functools.partial(_fx.run_body, skeleton.forward, tap_modules)
 
 
@@ -86,8 +94,9 @@ def _derive(network: str, skeleton: GraphModule, tap_modules: HashableTapModules
     for modules, small_shape, large_shape in zip(tap_modules, small, large, strict=True):
         if len(small_shape) != 4 or small_shape[1] != large_shape[1]:
             reason = (
-                f"{modules[0]} must return (batch, channels, height, width), with the same channels for all images, "
-                f"but returns {(*large_shape,)}"
+                f"the map of tap {modules[0]} must have the shape (batch, channels, height, width), with the same "
+                f"number of channels for images of every size, but has the shapes {(*small_shape,)} and "
+                f"{(*large_shape,)} for images of two sizes"
             )
             raise networks.unusable(network, reason)
     try:
@@ -99,7 +108,13 @@ def _derive(network: str, skeleton: GraphModule, tap_modules: HashableTapModules
 
 
 def _min_side(shapes: Callable[[int, int], list[torch.Size]]) -> int:
-    """Find the smallest side in pixels of a square image for which every map has at least one cell."""
+    """Return the side, in pixels, of the smallest square image for which every map has at least one cell.
+
+    If there is no such image up to the largest of `CANDIDATE_SIDES`, return that side.
+
+    Args:
+        shapes: computes the shapes of the maps from the height and width of an image.
+    """
 
     def works(side: int) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Networks of the optional package timm: models by name, with the feature maps and pretrained weights timm lists."""
+"""Networks of the optional package timm: models by name, their feature maps, and their pretrained weights."""
 
 import difflib
 import importlib
@@ -13,16 +13,21 @@ from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 
 def build(model: str) -> nn.Module:
-    """Build a whole model of timm with random weights; raise ArgumentError if timm has no model of this name."""
+    """Build a whole model of timm with random weights, by its name without the prefix `timm/`.
+
+    Raises:
+        ArgumentError: if timm has no model of this name.
+    """
     network: nn.Module = _create(model)
     return network
 
 
 def default_taps(model: str) -> list[str]:
-    """Return the paths of the modules whose outputs timm lists as the feature maps of a model (`features_only`).
+    """Return the paths of the modules whose outputs timm lists as the feature maps of a model (`features_only=True`).
 
     Raises:
-        ArgumentError: if timm has no such model or lists no feature maps for it, or if they are not outputs of modules.
+        ArgumentError: if timm has no such model, lists no feature maps for the model, or lists feature maps that are
+            not the outputs of modules.
     """
     try:
         with torch.device("meta"):
@@ -34,33 +39,43 @@ def default_taps(model: str) -> list[str]:
         raise
     except Exception as error:  # timm raises many kinds of errors for a model without feature maps
         raise ArgumentError(
-            f"network=timm/{model}: timm lists no modules as the feature maps of this model ({_reason(error)}); name "
-            f"modules in taps, or choose another model"
+            f"network=timm/{model}: timm lists no modules as the feature maps of this model ({_reason(error)}); list "
+            f"modules of the model in taps, or choose another model"
         ) from error
     return taps
 
 
 def tracing() -> dict[str, Any]:
-    """Return timm's modules and functions that torch.fx must not trace, as arguments of torchvision's tracer."""
+    """Return the keyword arguments that torchvision's tracer needs for networks of timm.
+
+    They list the modules and functions of timm whose code torch.fx must not trace.
+    """
     _timm()
     layers = importlib.import_module("timm.layers")
     return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
 
 
 def pretrained(model: str) -> Mapping[str, Tensor]:
-    """Return the state dict of a model's pretrained weights, which timm downloads unless they are in its cache."""
+    """Return the state dict of a model's pretrained weights. timm downloads weights that its cache does not have.
+
+    Raises:
+        ArgumentError: if timm can't load or download the weights.
+    """
     try:
         state: Mapping[str, Tensor] = _create(model, pretrained=True).state_dict()
     except Exception as error:  # timm and its download libraries raise many kinds of errors
         raise ArgumentError(
-            f"weights=pretrained of timm's {model} could not be loaded or downloaded ({_reason(error)}); pass the path "
-            f"of a file, or null for random weights"
+            f"weights=pretrained (timm's weights of {model}) could not be loaded or downloaded ({_reason(error)}); "
+            f"pass the path of a file, or null for random weights"
         ) from error
     return state
 
 
 def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and std of the input channels with which a model's pretrained weights were trained."""
+    """Return the mean and the standard deviation by which images are normalised for a model's pretrained weights.
+
+    Each holds three numbers (red, green, blue), for images in [0, 1].
+    """
     _check(model)
     config = _timm().get_pretrained_cfg(model)
     return tuple(config.mean), tuple(config.std)
@@ -77,9 +92,13 @@ def _create(model: str, **settings: Any) -> Any:
 
 
 def _check(model: str) -> None:
-    """Raise ArgumentError unless timm has the model, and has weights for the tag after a full stop in its name."""
+    """Check the name of a model of timm, such as `resnet18` or, with the tag of its weights, `resnet18.a1_in1k`.
+
+    Raises:
+        ArgumentError: if timm has no such model, or has no pretrained weights with the tag.
+    """
     timm = _timm()
-    if not timm.is_model(model):  # refuses files and repositories, which create_model would load
+    if not timm.is_model(model):  # refuses paths and repositories, which create_model would load
         names = timm.list_models()
         similar = difflib.get_close_matches(model.partition(".")[0], names, n=3)
         raise ArgumentError(

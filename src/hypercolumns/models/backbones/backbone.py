@@ -43,37 +43,43 @@ class Backbone(nn.Module):
     112
 
     Args:
-        network: a name in torchvision.models, `timm/<name>` for a network of timm, or `rgb` for the image itself.
+        network: the name of a model of torchvision (`resnet18`), `timm/<name>` for a model of timm, or `rgb` for a
+            network that returns the image itself.
         taps: the paths of modules of the network (`features.0`), from shallow to deep. The map of a tap is the module's
-            output, before any ReLU that follows. A list of paths is one tap, whose map concatenates the modules'
-            outputs. Context taps (`pyramid:6`, see `backbones.context`) may follow the modules; the global ones are
-            moved to the end. None: the feature maps that timm lists; only for networks of timm.
-        weights: the name of torchvision weights, `pretrained` for timm's weights, the path of a file, a state dict, or
-            None for random weights.
-        trainable: how many taps are trained, counted from the deepest module. n trains the layers of the last n taps,
-            except layers that an earlier tap uses; "all" trains every layer; 0 trains none. The other layers are
-            frozen, with their BatchNorm statistics.
-        mean: (3,), the mean of the input's channels, for images in [0, 1]. It is ignored if `weights` is a name (not a
-            path), because named weights have a mean and a std.
-        std: (3,), the standard deviations of the input's channels; ignored in the same cases as `mean`. If `mean` or
-            `std` is None, both are those of timm's pretrained weights; only for networks of timm.
-        seed: the seed of random weights.
-        context: further context taps, after those in `taps`.
+            output, before any ReLU that follows the module. An item that is a list of paths is one tap: the outputs of
+            its modules are concatenated along the channels. The names of context taps (`pyramid:6`, see
+            `backbones.context`) may follow the modules. None: the modules that timm lists as the model's feature maps;
+            allowed only for networks of timm.
+        weights: the name of weights of torchvision (`IMAGENET1K_V1`), `pretrained` for timm's weights, the path of a
+            file, a state dict, or None for random weights.
+        trainable: which layers are trained. n: the layers that the last n taps on modules use, except layers that an
+            earlier tap uses too; 0: no layers; "all": every layer. The other layers are frozen: neither their weights
+            nor their BatchNorm statistics change.
+        mean: three numbers (red, green, blue), which are subtracted from images in [0, 1]. They are ignored if
+            `weights` is a name, because weights with a name have their own mean and standard deviation.
+        std: three numbers other than 0 (red, green, blue), by which the images are then divided. They are ignored in
+            the same cases as `mean`. If `mean` or `std` is None, both are those of timm's pretrained weights; None is
+            allowed only for networks of timm.
+        seed: the seed from which random weights are drawn; used only if `weights` is None.
+        context: the names of further context taps, which follow those in `taps`; None: no further context taps.
 
     Attributes:
         network: the name of the network.
-        body: the traced network, which returns the outputs of the tapped modules.
-        tap_modules: the paths of each tap's modules.
-        contexts: the context taps.
-        taps: one `Tap` for each map, with the map's name, channels, and centres of cells.
-        min_side: the minimum height and width in pixels of an image that the network accepts.
+        body: the traced network, cut off after the last tap. It returns a dictionary from the path of each tapped
+            module to the module's output.
+        tap_modules: for each tap on modules of the network, the paths of these modules.
+        contexts: the context taps; the global ones come last.
+        taps: one `Tap` for each map that `forward` returns, in the same order: first the taps on modules, then
+            `contexts`.
+        min_side: the minimum height and width of an image that the network accepts, in pixels.
         shift_period: (along y, along x), in pixels: if an image is shifted by a multiple of it, all maps shift by whole
             cells.
         trainable: the argument `trainable`.
 
     Raises:
-        ArgumentError: if the network or a tap is not known, a setting is not allowed, or the network can't load the
-            weights.
+        ArgumentError: if the network or a tap is unknown, an argument has a value that is not allowed, or the weights
+            can't be loaded into the network.
+        HypercolumnsError: if the network is one of timm, and timm is not installed.
     """
 
     def __init__(
@@ -92,7 +98,8 @@ class Backbone(nn.Module):
             taps = networks.default_taps(network)
         if not isinstance(network, str) or not taps:
             raise ArgumentError(
-                f"network={network} and taps={taps} must be the name of a network and a list of its modules"
+                f"network={network} and taps={taps} must be the name of a network and a list of at least one of its "
+                f"modules"
             )
         self.network = network
         self.tap_modules, self.contexts = split_taps([*taps, *check_context(context)])
@@ -106,7 +113,12 @@ class Backbone(nn.Module):
         self.train(self.training)
 
     def _build(self, seed: int | None) -> GraphModule:
-        """Build the network up to its last tap, with random weights; if `seed` is None, `_load` must load weights."""
+        """Build the network up to its last tap.
+
+        Args:
+            seed: the seed from which random weights are drawn. None: the weights are undefined, and the caller must
+                load weights afterwards.
+        """
         if seed is None:
             return _fx.cut(self.network, networks.build_blank(self.network), self.tap_modules)
         with randomness.seeded(seed, "backbone"):
@@ -118,7 +130,17 @@ class Backbone(nn.Module):
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
     ) -> tuple[Sequence[float], Sequence[float]]:
-        """Load the weights unless they are None, and return the mean and std of the input (see the class)."""
+        """Load the weights unless they are None, and choose the normalisation of the input.
+
+        Args:
+            weights: see the class.
+            mean: see the class.
+            std: see the class.
+
+        Returns:
+            The mean and the standard deviation to use: those that belong to the weights or to the network, or else the
+            arguments.
+        """
         if isinstance(weights, str):
             state, normalisation = load_weights(self.network, weights)
             assign_weights(self.body, state, f"weights={weights}")
@@ -127,14 +149,17 @@ class Backbone(nn.Module):
             assign_weights(self.body, weights, "weights (a state dict)")
         for layer in self.body.modules():
             if isinstance(layer, nn.Conv2d):
-                layer.to(memory_format=torch.channels_last)  # makes convolutions twice as fast on a CPU
+                layer.to(memory_format=torch.channels_last)  # convolutions are then twice as fast on a CPU
         if mean is None or std is None:
             return networks.default_normalisation(self.network)
         return mean, std
 
     def _derive(self) -> None:
-        """Set `min_side`, `shift_period` and `taps`, which follow from the network and its tapped modules."""
-        # The list hides the skeleton from nn.Module: its tensors would appear in the state dict otherwise.
+        """Set `min_side`, `shift_period` and `taps`, which do not depend on the values of the weights.
+
+        `_skeleton` is set first: a copy of the network without values.
+        """
+        # The list hides the skeleton from nn.Module, which would include the skeleton's tensors in the state dict.
         self._skeleton = [_fx.without_values(self.body)]
         self.min_side, self.shift_period, layers = network_info(self.network, self._skeleton[0], self.tap_modules)
         counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
@@ -144,25 +169,36 @@ class Backbone(nn.Module):
         """Compute the map of each tap.
 
         Args:
-            images: (B, 3, H, W), float in [0, 1], with H and W at least `min_side` (see `pad`).
+            images: (B, 3, H, W), float in [0, 1]. H and W are at least `min_side`; `pad` enlarges smaller images.
             boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
 
         Returns:
-            (B, C_l, h_l, w_l), one for each of `taps`. Maps of the network's layers are in channels_last memory format.
+            One map (B, C_l, h_l, w_l) for each of `taps`, in the same order. Maps of convolutional layers have the
+            memory format channels_last.
         """
         local = self.local_maps(images)
         return [*local, *self.global_maps(self.deepest(local), (images.shape[2], images.shape[3]), boxes)]
 
     def local_maps(self, images: Tensor) -> list[Tensor]:
-        """Compute the maps of the local taps, which come before the global taps (`Tap.is_global`) in `taps`."""
+        """Compute the maps of the local taps: the taps that are not global (see `Tap.is_global`).
+
+        Args:
+            images: (B, 3, H, W), float in [0, 1], with H and W at least `min_side`.
+
+        Returns:
+            One map (B, C_l, h_l, w_l) for each local tap. In `taps`, the local taps come before the global taps.
+        """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         return self._local_maps(self.body, (images - mean) / std)
 
     def deepest(self, local: Sequence[T]) -> T:
-        """Return the item that belongs to the deepest map, which is the map of the last tapped module.
+        """Return the item of a list that belongs to the deepest map.
+
+        The deepest map is the map of the last tap on modules of the network.
 
         Args:
-            local: one item for each local tap, such as the tap's map.
+            local: one item for each local tap, in the order of `taps`, such as the tap's map. Items of global taps may
+                follow.
         """
         return local[len(self.tap_modules) - 1]
 
@@ -170,18 +206,18 @@ class Backbone(nn.Module):
         """Compute the maps of the global taps.
 
         Args:
-            deepest: (B, C, h, w), the deepest map of the whole images.
-            size: (height, width) of the images.
+            deepest: (B, C, h, w), the deepest map of the images, and not only of a window of them.
+            size: (height, width) of the images in pixels.
             boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
 
         Returns:
-            (B, C_l, h_l, w_l), one for each global tap.
+            One map (B, C_l, h_l, w_l) for each global tap, in the order of `taps`.
         """
         boxes = full_image_box(size) if boxes is None else boxes
         return [context(deepest, size, boxes) for context in self.contexts if context.is_global]
 
     def pad(self, images: Tensor) -> Tensor:
-        """Pad images (B, 3, H, W) to sides of at least `min_side` by repeating the last row and the last column."""
+        """Enlarge images (B, 3, H, W) to sides of at least `min_side` by repeating the last row and the last column."""
         rows, columns = (
             torch.arange(torch.sym_max(side, self.min_side), device=images.device).clamp(max=side - 1)
             for side in images.shape[-2:]
@@ -190,7 +226,7 @@ class Backbone(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the backbone."""
+        """The device that holds the backbone's weights."""
         return self.get_buffer("mean").device
 
     @property
@@ -206,46 +242,58 @@ class Backbone(nn.Module):
         return [(cells.shape[2], cells.shape[3]) for cells in maps]
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Set the mode; frozen layers stay in evaluation mode, so that their BatchNorm statistics do not change."""
+        """Put the backbone into training mode or, if `mode` is false, into evaluation mode.
+
+        Frozen layers always stay in evaluation mode, so that their BatchNorm statistics do not change.
+        """
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def synchronize_batch_norm(self) -> None:
-        """Replace the trained BatchNorm layers by SyncBatchNorm, which takes statistics over the batches of all ranks.
+        """Replace the BatchNorm layers that are not frozen by SyncBatchNorm layers.
+
+        A SyncBatchNorm layer takes its statistics over the mini-batches of all ranks.
 
         Raises:
-            ArgumentError: if a trained BatchNorm layer is not on a GPU or is not a plain `nn.BatchNorm2d`.
+            ArgumentError: if a BatchNorm layer that is not frozen is not on a CUDA GPU, or is not a plain
+                `nn.BatchNorm2d`.
         """
         frozen = {id(part) for module in self._frozen for part in module.modules()}
         for name, layer in list(self.body.named_modules()):
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and id(layer) not in frozen:
                 if type(layer) is not nn.BatchNorm2d or layer.weight.device.type != "cuda":
                     raise ArgumentError(
-                        f"trainable={self.trainable} trains BatchNorm layers of {self.network} ({name}); with several "
-                        f"processes, these layers must be plain nn.BatchNorm2d layers on GPUs; choose a trainable that "
-                        f"freezes them, or use one process"
+                        f"trainable={self.trainable} trains BatchNorm layers of {self.network} ({name}, for example); "
+                        f"with several processes, trained BatchNorm layers must be plain nn.BatchNorm2d layers on CUDA "
+                        f"GPUs; choose a trainable that freezes all BatchNorm layers, or use one process"
                     )
                 self.body.set_submodule(name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
-        """Copy the backbone and keep its mode: a copied GraphModule alone would be in training mode."""
+        """Copy the backbone, in the same mode (training or evaluation).
+
+        The copy of a GraphModule alone would always be in training mode.
+        """
         twin = type(self).__new__(type(self))
         memo |= {id(self): twin, id(self._skeleton): self._skeleton}  # copies can share the skeleton: it never changes
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin.train(self.training)
 
     def tap_parameters(self) -> list[list[nn.Parameter]]:
-        """Group the parameters by tap, shallow to deep.
+        """Return one list of parameters for each tap on modules of the network, from shallow to deep.
 
-        Group i holds the parameters that tap i uses and that no earlier tap uses. The last group holds the parameters
-        that no tap uses, too.
+        List i holds the parameters that tap i uses and that no earlier tap uses. The last list also holds the
+        parameters that no tap uses.
         """
         return _fx.parameters_by_tap(self.body, self.tap_modules)
 
     def fingerprint(self) -> dict[str, object]:
-        """Return what determines the maps, as JSON values: network, taps, normalisation and a hash of the weights."""
+        """Return all that determines the backbone's maps, as JSON-compatible values.
+
+        This is the network's name, the taps, the mean and standard deviation, and a hash of the weights and buffers.
+        """
         digest = hashlib.sha256()
         for name, tensor in self.body.state_dict().items():
             digest.update(name.encode())
@@ -264,18 +312,34 @@ class Backbone(nn.Module):
         return [*maps, *(context(maps[-1], size, box) for context in self.contexts if not context.is_global)]
 
     def _count(self, cache: dict[int, int], axis: int, size: int) -> int:
-        """Return how many cells the deepest map has along an axis of `size` pixels; `cache` stores the counts."""
+        """Count the cells of the deepest map along one axis of an image.
+
+        Args:
+            cache: the known counts for this axis, by size; a new count is added.
+            axis: 0 for y, 1 for x.
+            size: how many pixels the image has along the axis.
+
+        Returns:
+            The number of cells along the axis.
+        """
         if size not in cache:
             sides = (size, self.min_side) if axis == 0 else (self.min_side, size)
             cache[size] = map_shapes(self._skeleton[0], self.tap_modules, *sides)[-1][axis + 2]
         return cache[size]
 
     def _freeze(self) -> None:
-        """Set `requires_grad` of the parameters, and collect in `_frozen` the modules that stay in evaluation mode."""
+        """Freeze all layers except those that `trainable` chooses.
+
+        This sets `requires_grad` of all parameters, and sets `_frozen` to the modules that stay in evaluation mode.
+
+        Raises:
+            ArgumentError: unless `trainable` is a number of taps or "all".
+        """
         count = len(self.tap_modules) if self.trainable == "all" else self.trainable
         if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(self.tap_modules):
             raise ArgumentError(
-                f"trainable={self.trainable} must be a number of taps, from 0 to {len(self.tap_modules)}, or all"
+                f"trainable={self.trainable} must be a number of taps, from 0 to {len(self.tap_modules)}, or the "
+                f"word all"
             )
         used = _fx.used_by(self.body, self.tap_modules[: len(self.tap_modules) - count])
         self._frozen = [part for part in used if isinstance(part, nn.Module)] if count else [self.body]
@@ -285,9 +349,17 @@ class Backbone(nn.Module):
 
 
 def _of_channels(name: str, values: Sequence[float]) -> Tensor:
-    """Convert one number for each channel to a tensor (3, 1, 1); raise ArgumentError for anything else."""
+    """Convert three numbers, one for each channel of an image, to a tensor (3, 1, 1) float32.
+
+    Args:
+        name: the name of the backbone's argument, `mean` or `std`.
+        values: the value of this argument.
+
+    Raises:
+        ArgumentError: unless `values` holds three finite numbers. For `std`, they must not be 0.
+    """
     wrong = isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 3
     if wrong or not all(type(x) in (int, float) and math.isfinite(x) and (x or name == "mean") for x in values):
         nonzero = "" if name == "mean" else ", none of them 0"
-        raise ArgumentError(f"{name}={values} must be three numbers, [red,green,blue]{nonzero}")
+        raise ArgumentError(f"{name}={values} must be three finite numbers, [red,green,blue]{nonzero}")
     return torch.tensor(values, dtype=torch.float32)[:, None, None]

@@ -1,11 +1,13 @@
 """Context taps: taps whose maps are computed from the deepest map, or from the positions of the pixels.
 
-The deepest map is the map of the last tapped module. These names are allowed in a backbone's argument `context`, and in
-its argument `taps` after the modules:
+The deepest map is the map of the last tap on modules of the network. A context tap has one of the following names. You
+can list the name in a backbone's argument `context`, or in a backbone's argument `taps` after the modules:
 
 - `pyramid:n`: the means of n x n parts of the deepest map (He et al., arXiv:1406.4729; Zhao et al., arXiv:1612.01105);
-- `local_mean:n`: the mean of the n x n cells around each cell of the deepest map (Mostajabi et al., arXiv:1412.0774);
-- `coordinates`: the normalised y and x of a pixel, from 0 to 1.
+- `local_mean:n`: the mean of the n x n cells of the deepest map around each cell, for an odd n (Mostajabi et al.,
+  arXiv:1412.0774);
+- `coordinates`: the position (y, x) of a pixel in the image, from 0 at the top and left edges to 1 at the bottom and
+  right edges.
 
 The n x n parts of a crop are smaller than the n x n parts of the whole image. If a model is trained on crops
 (`augment.crop`), the parts of its pyramid are therefore smaller in training than in prediction.
@@ -25,7 +27,7 @@ from hypercolumns.coordinates import normalised_coordinates
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.taps import CellGrid, RegularGrid, Tap
 
-Count = Callable[[int], int]  # from an image's pixels along an axis to a map's cells along that axis
+Count = Callable[[int], int]  # from the number of an image's pixels along an axis to the number of a map's cells
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class ContextTap(ABC):
     """A tap whose map is computed from the deepest map or from the positions of the pixels.
 
     Attributes:
-        name: the name in a backbone's `taps` or `context`.
-        pattern: a regular expression for the names of such taps. Its groups match numbers, which the constructor takes
-            after the name.
-        is_global: see `Tap`.
-        from_deepest: whether the map is computed from the deepest map.
+        name: the name in a backbone's argument `taps` or `context`, such as `pyramid:6`.
+        pattern: a regular expression that matches the names of all taps of the class. The texts in its brackets are
+            whole numbers, which the constructor takes after the name.
+        is_global: whether the map describes the image as a whole, see `Tap`.
+        from_deepest: whether the map is computed from the deepest map. If not, it is computed from positions only.
     """
 
     name: str
@@ -47,24 +49,26 @@ class ContextTap(ABC):
 
     @abstractmethod
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """Describe the map as a tap.
+        """Describe the context tap's map: return its name, its channels and the centres of its cells as a `Tap`.
 
         Args:
             deepest: the tap of the deepest map.
-            counts: how many cells the deepest map has along y and along x, as functions of the image's size.
+            counts: two functions, for y and for x. Each returns how many cells the deepest map has along the axis,
+                given how many pixels the image has along the axis.
         """
         ...
 
     @abstractmethod
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
-        """Compute the map.
+        """Compute the context tap's map for a batch of images.
 
-        The map of a local tap is computed for windows of images too, so it must not depend on `size` and `boxes`.
+        If `is_global` is false, the images can be windows of larger images. The map must then not depend on `size` and
+        `boxes`.
 
         Args:
             deepest: (B, C, h, w), the deepest map. If `from_deepest` is false, only the batch size, device and dtype of
                 this tensor may be used.
-            size: (height, width) of the images.
+            size: (height, width) of the images in pixels.
             boxes: (B, 4) or (1, 4), crop boxes, see `hypercolumns.coordinates`.
 
         Returns:
@@ -75,22 +79,24 @@ class ContextTap(ABC):
 
 @dataclass(frozen=True)
 class PyramidMean(ContextTap):
-    """The means of n x n equal parts of the deepest map; along an axis with fewer than n cells, each cell is a part.
+    """The means of n x n parts of the deepest map.
+
+    The parts are equal, except for rounding to whole cells. Along an axis with fewer than n cells, each cell is a part.
 
     Attributes:
-        side: n.
+        side: n, the number of parts along each axis.
     """
 
     side: int
     pattern: ClassVar[str] = r"pyramid:([1-9]\d*)"
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """See `ContextTap`."""
+        """Describe the map of the parts' means, see `ContextTap.tap`."""
         along_y, along_x = (PooledGrid(axis, count) for axis, count in zip(deepest.axes, counts, strict=True))
         return Tap(self.name, deepest.channels, (along_y, along_x), is_global=True)
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
-        """See `ContextTap`."""
+        """Average the deepest map over each of the parts. `ContextTap.__call__` explains the arguments."""
         height, width = deepest.shape[-2:]
         if torch.compiler.is_exporting():
             down, across = (mean_matrix(length, self.side).to(deepest) for length in (height, width))
@@ -100,29 +106,32 @@ class PyramidMean(ContextTap):
 
 @dataclass(frozen=True)
 class PooledGrid:
-    """Equal parts of a map along one axis. Each part is centred at the mean of the centres of the cells in it.
+    """The parts into which `PyramidMean` divides a map, along one axis.
+
+    Each part is centred at the mean of the centres of the cells in the part.
 
     Attributes:
         geometry: the centres of the map's cells along the axis.
-        count: how many cells the map has along the axis, as a function of the image's pixels along that axis.
+        count: returns how many cells the map has along the axis, given how many pixels the image has along the axis.
     """
 
     geometry: CellGrid
     count: Count
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """See `CellGrid`."""
+        """Return the centres (cells,) of the parts, in pixels, for an image of `size` pixels along the axis."""
         count = self.count(size)
         centres = self.geometry.centres(count, size)
         if torch.compiler.is_exporting():
             return mean_matrix(count, cells) @ centres
-        return F.adaptive_avg_pool1d(centres[None], cells)[0]  # as the map is pooled
+        return F.adaptive_avg_pool1d(centres[None], cells)[0]  # the map itself is pooled in the same way
 
 
 def mean_matrix(length: int, parts: int) -> Tensor:
-    """Return `adaptive_avg_pool1d` over an axis of `length` cells as a matrix (parts, length), float64.
+    """Return the matrix (parts, length) float64 that averages `length` cells to `parts` parts.
 
-    With fewer cells than parts, each cell is a part, and the last cell fills the remaining parts.
+    The parts are those of `adaptive_avg_pool1d`. If there are fewer cells than parts, each cell is a part, and all
+    remaining parts repeat the last cell.
     """
     part = torch.arange(parts)[:, None].clamp(max=length - 1)
     count = part[-1] + 1
@@ -134,10 +143,12 @@ def mean_matrix(length: int, parts: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LocalMean(ContextTap):
-    """The mean of the n x n cells around each cell of the deepest map; cells beyond the border are left out.
+    """The mean of the n x n cells around each cell of the deepest map.
+
+    Near the border of the map, the mean is taken over those of the n x n cells that lie inside the map.
 
     Attributes:
-        side: n, odd.
+        side: n, an odd number.
     """
 
     side: int
@@ -145,12 +156,12 @@ class LocalMean(ContextTap):
     is_global: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """See `ContextTap`."""
+        """Describe the averaged map: the cells of the deepest map, with larger receptive fields."""
         along_y, along_x = (self._widened(axis) for axis in deepest.axes)
         return Tap(self.name, deepest.channels, (along_y, along_x))
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
-        """See `ContextTap`."""
+        """Average the deepest map over `side` x `side` cells around each cell, see `ContextTap.__call__`."""
         return F.avg_pool2d(deepest, self.side, stride=1, padding=self.side // 2, count_include_pad=False)
 
     def _widened(self, axis: CellGrid) -> CellGrid:
@@ -162,20 +173,21 @@ class LocalMean(ContextTap):
 
 @dataclass(frozen=True)
 class CoordinateMap(ContextTap):
-    """The normalised coordinates at the corners of the image, as 2 x 2 cells.
+    """The positions of the image's four corners, as a map of 2 x 2 cells with the channels y and x.
 
-    Bilinear interpolation between the corners gives the coordinates of every pixel.
+    Bilinear interpolation between the corners gives the position of every pixel. Positions run from 0 to 1 over the
+    image. If the image is a crop, they run from 0 to 1 over the whole image.
     """
 
     pattern: ClassVar[str] = "coordinates"
     from_deepest: ClassVar[bool] = False
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """See `ContextTap`."""
+        """Describe the map of the corners' positions, see `ContextTap.tap`."""
         return Tap(self.name, 2, (ImageEdges(), ImageEdges()), is_global=True)
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
-        """See `ContextTap`."""
+        """Compute the positions of the images' corners from `size` and `boxes`, see `ContextTap.__call__`."""
         rows, columns = (_edges(side).float() for side in size)
         y, x = normalised_coordinates(rows[None, :, None], columns[None, None], boxes)
         cells = torch.stack(torch.broadcast_tensors(y, x), dim=1).expand(deepest.shape[0], -1, -1, -1)
@@ -184,16 +196,16 @@ class CoordinateMap(ContextTap):
 
 @dataclass(frozen=True)
 class ImageEdges:
-    """Two cells along one axis, centred at both edges of the image."""
+    """Two cells along one axis: the first is centred at the first edge of the image, the second at the last edge."""
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """See `CellGrid`."""
+        """Return the coordinates (2,) of both edges, in pixels, for an image of `size` pixels along the axis."""
         return _edges(size)
 
 
 def _edges(size: int) -> Tensor:
-    """Return the pixel coordinates of both edges of an axis, (2,) float64."""
-    # `torch.tensor` would make the size a constant in an export.
+    """Return the coordinates -0.5 and `size` - 0.5 of an image's edges along one axis, in pixels, (2,) float64."""
+    # `torch.tensor` would make the size a constant in an exported model.
     return torch.arange(2, dtype=torch.float64) * size - 0.5
 
 
@@ -201,47 +213,49 @@ KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
 
 
 def parse(name: object) -> ContextTap | None:
-    """Create a context tap from its name.
+    """Create a context tap from its name, if the name is that of a context tap.
 
     Args:
-        name: such as `pyramid:6`, or the path of a module.
+        name: the name of a context tap, such as `pyramid:6`, or the path of a module.
 
     Returns:
-        The context tap; None for the path of a module.
+        The context tap; None if the name is the path of a module.
 
     Raises:
-        ArgumentError: for a name with a colon that is not a context tap.
+        ArgumentError: if the name contains a colon, but is not the name of a context tap.
     """
     for kind in KINDS:
         if match := re.fullmatch(kind.pattern, str(name)):
             return kind(str(name), *map(int, match.groups()))
     if ":" in str(name):  # no module's path contains a colon
         raise ArgumentError(
-            f"taps or context names {name}, which is not a context tap; choose a name such as pyramid:6, local_mean:3 "
-            f"(an odd number) or coordinates"
+            f"taps or context names {name}, which is not a context tap; choose a name such as pyramid:6, coordinates "
+            f"or local_mean:3 (whose number must be odd)"
         )
     return None
 
 
 def split_taps(taps: Sequence[str | Sequence[str]]) -> tuple[tuple[tuple[str, ...], ...], tuple[ContextTap, ...]]:
-    """Separate the modules of a network from the context taps.
+    """Separate the taps on modules of a network from the context taps.
 
     Args:
-        taps: paths of modules (a list for one tap of several modules), then names of context taps.
+        taps: first the taps on modules, each as the path of a module or as a list of paths; then the names of context
+            taps.
 
     Returns:
-        The paths of each tap's modules, and the context taps, with the global ones last.
+        For each tap on modules, the paths of these modules; and the context taps, the global ones last.
 
     Raises:
-        ArgumentError: unless `taps` names modules first and then context taps, each context tap once.
+        ArgumentError: if `taps` does not begin with a module, names a module after a context tap, or names a context
+            tap twice.
     """
     groups = [(tap,) if isinstance(tap, str) else tuple(tap) for tap in taps]
     contexts = [parse(group[0]) if len(group) == 1 else None for group in groups]
     layers = tuple(group for group, context in zip(groups, contexts, strict=True) if context is None)
     if not layers or any(context is not None for context in contexts[: len(layers)]):
         raise ArgumentError(
-            f"taps={[*taps]} must name modules of the network first, and then context taps, which are computed from "
-            f"the last module's map"
+            f"taps={[*taps]} must name modules of the network first, and then context taps; name at least one "
+            f"module, and move the context taps to the end"
         )
     names = [context.name for context in contexts if context is not None]
     if doubled := [name for name in names if names.count(name) > 1]:
@@ -251,7 +265,11 @@ def split_taps(taps: Sequence[str | Sequence[str]]) -> tuple[tuple[tuple[str, ..
 
 
 def check_context(names: Sequence[str] | None) -> Sequence[str]:
-    """Return the names unchanged, or () for None; raise ArgumentError unless they are a list of context taps."""
+    """Check a backbone's argument `context`, and return it as a sequence; None becomes an empty sequence.
+
+    Raises:
+        ArgumentError: unless `names` is None or a list of names of context taps.
+    """
     names = () if names is None else names
     if isinstance(names, str) or not isinstance(names, Sequence) or any(parse(name) is None for name in names):
         raise ArgumentError(f"context={names} must be a list of context taps, such as [pyramid:6,local_mean:3]")

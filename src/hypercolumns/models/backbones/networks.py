@@ -1,4 +1,4 @@
-"""Networks by name: those of torchvision, of timm, and our own."""
+"""Build networks by name: networks of torchvision, of timm, and of this project."""
 
 import difflib
 import inspect
@@ -17,12 +17,16 @@ def rgb() -> nn.Module:
     return nn.Sequential(OrderedDict(image=nn.Identity()))
 
 
-OWN = {"rgb": rgb}
+OWN = {"rgb": rgb}  # the constructors of this project's networks
 TIMM = "timm/"  # prefix of the names of timm's networks
 
 
 def build(name: str) -> nn.Module:
-    """Build a network by name, with random weights; raise ArgumentError if the name is unknown."""
+    """Build a whole network by its name, with random weights.
+
+    Raises:
+        ArgumentError: if the name is unknown.
+    """
     if name in OWN:
         return OWN[name]()
     model = of_timm(name)
@@ -40,54 +44,66 @@ def build(name: str) -> nn.Module:
             f"torchvision.models.list_models(), or {TIMM}<model> with a name from timm.list_models()"
         ) from None
     none = [part for part in ("weights", "weights_backbone") if part in inspect.signature(make).parameters]
-    network: nn.Module = make(**dict.fromkeys(none))  # some builders download weights for their backbone otherwise
+    network: nn.Module = make(**dict.fromkeys(none))  # some constructors download weights by default
     return network
 
 
 def build_blank(name: str) -> nn.Module:
-    """Build a network for loading weights, on the meta device if possible.
+    """Build a whole network for weights that are loaded afterwards, on the meta device if possible.
 
-    It is impossible if the constructor needs the values of tensors, or if the state dict lacks a buffer.
+    The meta device is not possible if the constructor needs the values of tensors, or if the network has a buffer that
+    is not in the state dict and is therefore never loaded. The network is then built with random weights.
     """
     try:
         with torch.device("meta"):
             blank = build(name)
-    except NotImplementedError:  # the network's code computes sizes with tensors, and needs their values
+    except NotImplementedError:  # the constructor computes sizes with tensors, and needs the tensors' values
         return build(name)
     state = blank.state_dict()
     return blank if all(buffer in state for buffer, _ in blank.named_buffers()) else build(name)
 
 
 def of_timm(name: str) -> str | None:
-    """Return timm's name of a network (without the prefix `timm/`), or None if it is not a network of timm."""
+    """Return the name of a network in timm (without the prefix `timm/`); None for a network of another library."""
     return name.removeprefix(TIMM) if name.startswith(TIMM) else None
 
 
 def libraries(name: str) -> list[str]:
-    """Return the packages whose versions determine the architecture of a network."""
+    """Return the names of the packages whose versions determine the architecture of a network."""
     return ["torch", "torchvision"] + (["timm"] if of_timm(name) is not None else [])
 
 
 def default_taps(name: str) -> list[str]:
-    """Return the modules that timm lists as feature maps; raise ArgumentError for networks of other libraries."""
+    """Return the paths of the modules that timm lists as the feature maps of a network.
+
+    Raises:
+        ArgumentError: if the network is not one of timm, or timm lists no modules for the network.
+    """
     model = of_timm(name)
     if model is None:
         raise ArgumentError(
-            f"taps=None is allowed only for networks of timm, which lists their feature maps; name modules of {name}"
+            f"taps=None is allowed only for networks of timm, because timm lists their feature maps; list modules of "
+            f"{name} in taps"
         )
     return _timm.default_taps(model)
 
 
 def default_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and std for timm's pretrained weights; raise ArgumentError for networks of other libraries."""
+    """Return the mean and the standard deviation by which images are normalised for timm's weights of a network.
+
+    Raises:
+        ArgumentError: if the network is not one of timm.
+    """
     model = of_timm(name)
     if model is None:
-        raise ArgumentError(f"mean and std can be null only for networks of timm; give [red,green,blue] for {name}")
+        raise ArgumentError(
+            f"mean and std can be null only for networks of timm; give both as [red,green,blue] for {name}"
+        )
     return _timm.normalisation(model)
 
 
 def tracing(name: str) -> dict[str, Any]:
-    """Return the keyword arguments of torchvision's tracer for a network."""
+    """Return the keyword arguments that torchvision's tracer needs for a network."""
     return {} if of_timm(name) is None else _timm.tracing()
 
 
@@ -97,10 +113,10 @@ def unusable(name: str, why: str, error: Exception | None = None) -> ArgumentErr
     Args:
         name: the name of the network.
         why: what is wrong, as a clause.
-        error: the cause, whose first line is added to the message.
+        error: the cause. The first line of its text is added to the message in brackets. None: nothing is added.
 
     Returns:
-        The error, to be raised.
+        The error, for the caller to raise.
     """
     reason = "" if error is None else f" ({str(error).partition(chr(10))[0] or type(error).__name__})"
     return ArgumentError(

@@ -1,8 +1,8 @@
-"""Centres and extents of the receptive fields of a map's cells, measured on a stand-in for the network.
+"""Measure the centres and extents of the receptive fields of a map's cells, on a stand-in for the network.
 
-In the stand-in, every layer takes the unweighted mean of its inputs. If the value of each pixel is the pixel's
-coordinate, the value of each cell is therefore the coordinate of the centre of the cell's receptive field. The values
-of the weights are not needed, so the network may be on the meta device.
+The stand-in replaces every operation of the network by the unweighted mean of the operation's inputs. If the value of
+each pixel is the pixel's coordinate, the value of each cell is therefore the coordinate of the centre of the cell's
+receptive field. The values of the weights are not needed, so the network can be on the meta device.
 """
 
 import functools
@@ -20,24 +20,28 @@ from torch.fx.passes.shape_prop import ShapeProp
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
-# Lengths in pixels of the thin images on which the centres are measured. Halved again and again (and rounded up), the
-# first length stays even and the second odd. This exposes padding that depends on the image's size.
+# Lengths in pixels of the two thin images on which the centres are measured. If the first length is halved again and
+# again, the results are even; if the second one is, with rounding up, they are odd. If the network's padding depends on
+# the image's size, the two images therefore give different centres.
 PROBE_SIDES = (256, 513)
-LONG_PROBE_SIDES = (256, 1280, 4352)  # for extents and shift periods; differences are multiples of all usual strides
-THICKNESS = 32  # pixels of a thin image across its length
-Maps = Callable[[Tensor], Sequence[Tensor]]  # images (B, 3, H, W) to the maps of a network on the meta device
+# Lengths in pixels of images for measuring extents and shift periods. They differ by multiples of all usual strides.
+LONG_PROBE_SIDES = (256, 1280, 4352)
+THICKNESS = 32  # minimum width in pixels of a thin image, at right angles to its length
+Maps = Callable[[Tensor], Sequence[Tensor]]  # from images (B, 3, H, W) to the maps of a network on the meta device
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredGrid:
-    """Cells whose centres along one axis are measured for each image size, as for a pooling to a fixed grid.
+    """Cells whose centres along one axis follow no formula, and are measured for each size of the image.
+
+    A pooling to a fixed number of cells, for example, makes such cells.
 
     Attributes:
-        maps: computes the maps.
+        maps: computes the maps of all taps.
         tap: the index of the map among the results of `maps`.
         axis: 2 (y) or 3 (x), a dimension of the map.
-        thickness: how many pixels the thin images have across the axis.
-        cache: the measured centres for each image size along the axis, in pixels.
+        thickness: how many pixels the thin images have along the other axis.
+        cache: the centres that have been measured, by the number of the image's pixels along the axis.
     """
 
     maps: Maps
@@ -47,11 +51,11 @@ class MeasuredGrid:
     cache: dict[int, Tensor] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "MeasuredGrid":
-        """Return the grid itself; a copy would copy the network in `maps` too."""
+        """Return the grid itself, because a copy would also copy the network in `maps`."""
         return self
 
     def centres(self, cells: int, size: int) -> Tensor:
-        """See `CellGrid`.
+        """Measure the centres (cells,) float64 of the cells, for an image of `size` pixels along the axis.
 
         Raises:
             HypercolumnsError: if the measured centres are not `cells` rising numbers.
@@ -61,8 +65,8 @@ class MeasuredGrid:
         centres = self.cache[size]
         if len(centres) != cells or not (centres.diff() > 0).all():
             raise HypercolumnsError(
-                f"the centres of a tap's cells can't be determined for an image with a side of {size} pixels; "
-                f"choose another tap"
+                f"the centres of the cells of tap number {self.tap + 1} can't be determined for an image with a side "
+                f"of {size} pixels; choose another tap"
             )
         return centres
 
@@ -71,20 +75,24 @@ def cell_grids(maps: Maps, min_side: int) -> list[tuple[CellGrid, CellGrid]]:
     """Determine the centres of each map's cells along y and along x, for images of all sizes.
 
     Args:
-        maps: computes the maps.
-        min_side: the minimum height and width of an image that `maps` accepts.
+        maps: computes the maps of all taps.
+        min_side: the minimum height and width of an image that `maps` accepts, in pixels.
 
     Returns:
-        The grids along y and x, one pair for each map.
+        For each map, its grid along y and its grid along x.
+
+    Raises:
+        ValueError: if an operation of the network does not allow the measurement.
     """
     along_y, along_x = (_along(maps, max(min_side, THICKNESS), axis) for axis in (2, 3))
     return list(zip(along_y, along_x, strict=True))
 
 
 def shift_periods(network: GraphModule) -> tuple[int, int]:
-    """Return the least common multiple of the strides of all maps inside the network, along y and x, in pixels.
+    """Return the shift periods of a network along y and along x, in pixels.
 
-    If an image is shifted by a multiple of this number, all these maps shift by whole cells.
+    The shift period along an axis is the least common multiple of the strides of all maps inside the network, tapped or
+    not. If an image is shifted along the axis by a multiple of it, all these maps shift by whole cells.
 
     Args:
         network: the traced network, on the meta device.
@@ -104,14 +112,19 @@ def shift_periods(network: GraphModule) -> tuple[int, int]:
 
 
 def _along(maps: Maps, thickness: int, axis: int) -> list[CellGrid]:
-    """Determine the grid of each map along one axis: 2 (y) or 3 (x)."""
+    """Determine the grid of each map along one axis; the arguments are those of `_measure`.
+
+    Raises:
+        ValueError: if an operation of the network does not allow the measurement.
+    """
     short, long = (_measure(maps, thickness, axis, side) for side in PROBE_SIDES)
     middles = [(_middle(centres), _middle(longer)) for centres, longer in zip(short, long, strict=True)]
     lines = [line if line == same else None for line, same in middles]
     for line, centres in zip(lines, short, strict=True):
-        # Attention, for example, draws all centres towards the middle of the image.
+        # An operation that mixes distant parts of a map, such as attention, draws all centres towards the middle of the
+        # image.
         if line is None and len(centres) > 1 and float(centres.diff().mean()) * len(centres) < 0.7 * PROBE_SIDES[0]:
-            raise ValueError("an operation of the network mixes distant parts of a map")
+            raise ValueError("an operation of the network, such as attention, mixes distant parts of a map")
     extents = _rf_extents(maps, thickness, axis, lines)
     return [
         MeasuredGrid(maps, tap, axis, thickness) if line is None else RegularGrid(*line, extent)
@@ -120,7 +133,22 @@ def _along(maps: Maps, thickness: int, axis: int) -> list[CellGrid]:
 
 
 def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
-    """Measure the centres of each map's cells along an axis, on a thin image of `side` pixels along that axis."""
+    """Measure the centres of each map's cells along one axis, on a thin image.
+
+    Args:
+        maps: computes the maps of all taps.
+        thickness: how many pixels the thin image has along the other axis.
+        axis: 2 (y) or 3 (x).
+        side: how many pixels the thin image has along the axis.
+
+    Returns:
+        For each map, the centres (cells,) float64 in pixels.
+
+    Raises:
+        ValueError: if the stand-in for an operation of the network is not linear.
+    """
+    # The third image is 2 x the first image + 3 x the second image. If all operations are linear, the maps of the three
+    # images have the same relation.
     ramp = torch.arange(side, dtype=torch.float64).expand(1, 3, thickness, side)
     image = torch.cat([ramp, torch.ones_like(ramp), 2 * ramp + 3])
     with torch.no_grad():
@@ -129,37 +157,43 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
     for cells in results:
         lines = cells.as_subclass(Tensor).transpose(axis, 3)[:, :, cells.shape[5 - axis] // 2].mean(1)
         if not torch.allclose(lines[2], 2 * lines[0] + 3 * lines[1]):
-            raise ValueError("an operation of the network can't be treated as a mean of its inputs")
+            raise ValueError(
+                "the measurement replaces each operation by the mean of its inputs, and one operation does not allow "
+                "this"
+            )
         centres.append(lines[0] / lines[1])
     return centres
 
 
 def _middle(centres: Tensor) -> tuple[float, float] | None:
-    """Return the (stride, offset) that the two middle cells of a map imply; None for fewer than two cells."""
+    """Return the (stride, offset), in pixels, of the regular grid on which the two middle cells of a map lie.
+
+    For a map with fewer than two cells, return None.
+    """
     middle = len(centres) // 2
     if middle == 0:
         return None
     stride = float(centres[middle] - centres[middle - 1])
-    return round(stride, 6), round(float(centres[middle]) - stride * middle, 6) + 0.0  # turns -0.0 into 0.0
+    return round(stride, 6), round(float(centres[middle]) - stride * middle, 6) + 0.0  # the sum turns -0.0 into 0.0
 
 
 def _rf_extents(
     maps: Maps, thickness: int, axis: int, lines: Sequence[tuple[float, float] | None]
 ) -> list[tuple[float, float] | None]:
-    """Measure the receptive field of the middle cell of each map along one axis.
+    """Measure the extent of the receptive field of each map's middle cell along one axis.
 
     Args:
-        maps: computes the maps.
-        thickness: how many pixels the thin images have across the axis.
+        maps: computes the maps of all taps.
+        thickness: how many pixels the thin images have along the other axis.
         axis: 2 (y) or 3 (x).
-        lines: (stride, offset) of each map; None for a map that has no regular grid.
+        lines: the (stride, offset) of each map in pixels; None for a map that has no regular grid.
 
     Returns:
-        For each map, how many pixels the receptive field reaches (before, after) the cell's centre; None if it reaches
-        the border of the longest image, or if the map has no regular grid.
+        For each map, (before, after): how many pixels the receptive field reaches before and after the cell's centre.
+        None if the receptive field reaches the border of the longest image, or if the map has no regular grid.
 
     Raises:
-        ValueError: if a cell has no gradient with respect to the image.
+        ValueError: if the gradient of a cell is 0 at all pixels of the image.
     """
     extents: dict[int, tuple[float, float]] = {}
     for side in LONG_PROBE_SIDES:
@@ -175,7 +209,10 @@ def _rf_extents(
             (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
             seen = gradient.transpose(axis, 3)[0].sum((0, 1)).nonzero().flatten()
             if not len(seen):
-                raise ValueError("an operation of the network has no gradient, so receptive fields can't be measured")
+                raise ValueError(
+                    "an operation of the network, such as rounding, has no gradient, so receptive fields can't be "
+                    "measured"
+                )
             first, last, centre = int(seen[0]), int(seen[-1]), offset + stride * middle
             if first > 0 and last < side - 1:
                 extents[tap] = round(centre - first, 6), round(last - centre, 6)
@@ -183,27 +220,28 @@ def _rf_extents(
 
 
 class MeanPropagation(Tensor):
-    """A map in the stand-in network: torch's functions on it are replaced by those in `STAND_INS`.
+    """A map inside the stand-in for the network.
 
-    Functions that move or average values (reshaping, concatenation, average pooling, interpolation) run unchanged.
+    If a function of torch is called on the map, the replacement in `STAND_INS` runs instead. Functions without a
+    replacement run unchanged, such as reshaping, concatenation and interpolation: they only move or average values.
     """
 
-    gated = False
+    gated = False  # whether the value of a cell includes the cell's gate, see `GatedMeanPropagation`
 
     @classmethod
     def __torch_function__(
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call the stand-in of `func` with the same arguments, or `func` itself if it has no stand-in.
+        """Call the function in `STAND_INS` that replaces `func`, or `func` itself if `STAND_INS` has no replacement.
 
         Args:
             func: the function of torch that was called.
             types: the tensor types among the arguments.
-            args: positional arguments.
-            kwargs: keyword arguments.
+            args: the positional arguments of the call.
+            kwargs: the keyword arguments of the call.
 
         Returns:
-            The function's result.
+            The result of the call.
         """
         name = getattr(func, "__name__", "").strip("_")
         stand_in = STAND_INS.get(name, func)
@@ -211,9 +249,11 @@ class MeanPropagation(Tensor):
 
 
 class GatedMeanPropagation(MeanPropagation):
-    """A map in the stand-in network for measuring extents, where a cell depends on the inputs of its gate too.
+    """A map inside the stand-in for the network, for measuring extents.
 
-    A gate is a factor for all cells of a channel, computed from the map itself (squeeze-and-excitation).
+    A gate is a factor for all cells of a channel, which the network computes from the whole map
+    (squeeze-and-excitation). In this class, the value of a cell includes the cell's gate, so the measured receptive
+    field is the whole map. In the base class, gates are left out, because a gate does not move a cell's centre.
     """
 
     gated = True
@@ -224,10 +264,10 @@ def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 def _combined(*parts: Any, **_: Any) -> Tensor:
-    """Sum the maps among the arguments, and ignore numbers and parameters.
+    """Add up the maps among the arguments: the replacement of sums, products, quotients, maxima and so on.
 
-    A map with fewer values than the largest map is a gate. The sum includes gates of class `GatedMeanPropagation`, and
-    leaves out other gates.
+    Numbers and parameters among the arguments are ignored. A map with fewer values than the largest map is a gate. The
+    sum includes a gate only if the gate's class is `GatedMeanPropagation`.
     """
     maps = [part for part in parts if isinstance(part, MeanPropagation)]
     shape = torch.broadcast_shapes(*(part.shape for part in parts if isinstance(part, Tensor)))
@@ -249,7 +289,7 @@ def _convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor:
-    mean = x.mean(1, keepdim=True)  # all channels hold the same values, so groups make no difference
+    mean = x.mean(1, keepdim=True)  # all channels are equal, so `groups` makes no difference
     kernel = (weight.shape[2], weight.shape[3])
     meta_weight = torch.empty(1, 1, *kernel, device="meta")
     shape = F.conv2d(mean[:1].to("meta"), meta_weight, None, stride, padding, dilation).shape
@@ -282,12 +322,13 @@ def _pooled_means(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: A
     """Average the cells under each position of a kernel, on a map that is extrapolated beyond its border.
 
     Args:
-        x: (B, C, h, w).
-        kernel: height and width.
-        stride: along y and x.
-        padding: along y and x.
-        dilation: along y and x.
-        shape: its last two numbers are the numbers of kernel positions along y and x.
+        x: (B, C, h, w), the map.
+        kernel: (height, width) of the kernel in cells, or one number for both.
+        stride: (along y, along x) in cells, or one number for both.
+        padding: (along y, along x) in cells, or one number for both.
+        dilation: (along y, along x) in cells, or one number for both.
+        shape: the shape of the result. Only its last two numbers are used: how many positions the kernel takes along y
+            and along x.
 
     Returns:
         (B, C, *shape[2:]).
@@ -310,7 +351,10 @@ def _padding(x: Tensor, pad: Sequence[int], *args: Any, **kwargs: Any) -> Tensor
 
 
 def _continued(x: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Extrapolate a map linearly along an axis, by `before` and `after` cells; negative numbers crop the map."""
+    """Extend a map along dimension `axis` by linear extrapolation.
+
+    The map grows by `before` cells at the start and by `after` cells at the end; negative numbers crop the map.
+    """
     last = x.shape[axis] - 1
     number = torch.arange(-before, last + 1 + after)
     start = number.clamp(0, max(last - 1, 0))
@@ -324,7 +368,8 @@ def _pair(setting: Any) -> tuple[int, int]:
     return values[0], values[-1]
 
 
-# The keys are names of torch's functions and methods, without leading and trailing underscores.
+# The functions that replace torch's functions and methods. The keys are the names of the replaced ones, without leading
+# and trailing underscores.
 STAND_INS: dict[str, Callable[..., Tensor]] = {
     "conv2d": _convolution,
     "linear": _linear,
@@ -339,7 +384,9 @@ STAND_INS |= dict.fromkeys(
     "true_divide addcmul addcdiv pow rpow maximum minimum".split(),
     _combined,
 )
-# expand, expand_as and conv1d (in ECA) act on gates, which hold one number for each channel.
+# The following functions leave the centre of each cell where it is. expand, expand_as and conv1d act on gates. A gate
+# must stay smaller than a map, so that `_combined` recognises it; expand and expand_as would enlarge it. conv1d mixes
+# the channels of a gate (in efficient channel attention), which makes no difference because all channels are equal.
 STAND_INS |= dict.fromkeys(
     "batch_norm layer_norm group_norm instance_norm rms_norm local_response_norm normalize "
     "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus softsign sigmoid logsigmoid tanh "

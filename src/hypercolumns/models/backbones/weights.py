@@ -1,4 +1,4 @@
-"""Weights of a backbone: named weights of torchvision, pretrained weights of timm, or a file."""
+"""Load the weights of a backbone: weights of torchvision or timm by name, or weights from a file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +15,9 @@ from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import _timm, networks
 
 PRETRAINED = "pretrained"
-MAX_SHOWN = 3  # maximum number of tensor names in a message
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of the input's channels
+MAX_SHOWN = 3  # maximum number of tensor names that an error message lists
+# The mean and the standard deviation (red, green, blue) by which images in [0, 1] are normalised.
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
@@ -24,11 +25,13 @@ def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Norm
 
     Args:
         network: the name of the network, see `Backbone`.
-        weights: the name of torchvision weights (`IMAGENET1K_V1`), `pretrained` for networks of timm, or the path of a
-            state dict saved by torch.save or as safetensors. Named weights are downloaded by their library.
+        weights: the name of weights of torchvision (`IMAGENET1K_V1`), `pretrained` for timm's weights of a network of
+            timm, or the path of a file that holds a state dict, saved by torch.save or as safetensors. torchvision and
+            timm download weights that are not in their caches.
 
     Returns:
-        The state dict, and the normalisation of the input with which named weights were trained (None for a file).
+        The state dict of the whole network, and the normalisation of images that weights with a name need. The
+        normalisation of a file is None, because it is not known.
 
     Raises:
         ArgumentError: if `weights` is neither a known name nor a readable file, or the download fails.
@@ -61,7 +64,7 @@ def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Norm
 
 
 def _of_torchvision(network: str) -> Mapping[str, Any]:
-    """Return the weights that torchvision has for a network, by name."""
+    """Return the weights that torchvision has for a network, as a mapping from the name of the weights."""
     import torchvision.models
 
     return torchvision.models.get_model_weights(network).__members__
@@ -83,7 +86,7 @@ def _load_file(path: Path) -> Mapping[str, Tensor]:
 
 
 def _is_plain(value: object) -> bool:
-    """Return whether the value is a dense tensor of real numbers on the CPU that is not quantised."""
+    """Return whether a value is a tensor of real numbers that is dense, not quantised, and on the CPU."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
         return False
     return not (value.is_quantized or value.is_complex())
@@ -94,16 +97,18 @@ def _some(names: Sequence[str]) -> str:
 
 
 def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load the tensors of a module from a state dict that may hold further tensors, such as those of later layers.
+    """Load all parameters and buffers of a module from a state dict.
+
+    Other tensors in the state dict are ignored, because they can belong to layers after the last tap.
 
     Args:
         module: the network up to its last tap.
-        state: the state dict of the whole network, or of its module `features` alone.
-        source: the name of the weights in messages.
+        state: the state dict of the whole network, or of the network's module `features` alone.
+        source: how error messages name the weights, for example "weights=IMAGENET1K_V1".
 
     Raises:
-        ArgumentError: if a tensor of the module is missing from `state`, or has a different shape there or values that
-            are not finite.
+        ArgumentError: if `state` lacks a tensor of the module (other than a counter `num_batches_tracked`, which is
+            then set to 0), or if a tensor in `state` has not the module's shape, or values that are not finite.
     """
     wanted, given = module.state_dict(), state
     if not any(key in state for key in wanted):
@@ -115,7 +120,7 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) 
         if key in state and state[key].shape != tensor.shape
     ]
     if missing or reshaped:
-        # Unknown tensors alone are no error: they may belong to layers after the last tap.
+        # If tensors are missing, the names of unknown tensors help. Unknown tensors alone are not an error.
         unknown = [key for key in given if key not in wanted]
         problems = [
             f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",

@@ -1,4 +1,4 @@
-"""The base class of pixel classifiers, with the standardisation and the linear layers that they share."""
+"""The base class of pixel classifiers, with the standardisation and the linear layers that all of them have."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -22,36 +22,37 @@ def standardize(hypercolumns: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
     Args:
         hypercolumns: (..., D).
-        mean: (D,).
-        std: (D,), standard deviations.
+        mean: (D,), the mean of each channel.
+        std: (D,), the standard deviation of each channel.
 
     Returns:
-        (..., D).
+        (..., D), the standardised hypercolumns.
     """
     return (hypercolumns - mean) / (std + EPSILON)
 
 
 class Classifier(nn.Module, ABC):
-    """A pixel classifier: standardisation, then linear layers with ReLU and dropout between them.
+    """A pixel classifier: standardisation, then linear layers with ReLU and dropout between the layers.
 
-    A subclass turns the output of the last layer into logits. The layers act on the last dimension: the same weights
+    A subclass turns the output of the last layer into logits. The layers act on the last dimension, so the same weights
     classify samples (N, D) and images (B, H, W, D). A classifier has two parts, because `engine.classify` applies the
-    first layer in a cheaper way: `folded_first_layer` is the first layer with the standardisation folded in, and `head`
-    is the rest.
+    first layer in a cheaper way. The first part is the standardisation and the first layer, which `folded_first_layer`
+    returns as one layer. The second part is `head`.
 
     Args:
         channels: D, the length of a hypercolumn.
-        outputs: how many outputs the last layer has.
-        hidden: the width of the hidden layer, or a list of widths; [] makes the classifier linear.
-        dropout: the dropout probability after each hidden layer, in [0, 1).
+        outputs: the number of outputs of the last layer.
+        hidden: the width of the hidden layer, or a list of the widths of all hidden layers; [] makes the classifier
+            linear.
+        dropout: the dropout probability after each hidden layer, in [0, 1].
 
     Attributes:
         kind: the name of the class in model files.
-        needs_coordinates: whether `head` uses its argument `coordinates`; if not, `coordinates` may hold empty tensors.
-        first: the first layer.
-        rest: the other layers.
+        needs_coordinates: whether `head` uses its argument `coordinates`. If false, you may pass empty tensors.
+        first: the first linear layer.
+        rest: all layers after the first, with the ReLU and dropout between them.
         mean: (D,), subtracted from hypercolumns; 0 until `set_statistics` is called.
-        std: (D,), divides hypercolumns; 1 until `set_statistics` is called.
+        std: (D,), the divisor of hypercolumns after the subtraction; 1 until `set_statistics` is called.
     """
 
     kind: ClassVar[str]
@@ -78,31 +79,37 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
-        """Compute logits (..., classes) from the first layer's output (..., K) and the pixels' coordinates.
+        """Compute the logits (..., classes) of pixels from the output of the first layer.
 
-        `hidden` may be overwritten.
+        Args:
+            hidden: (..., K), the output of the first layer. The method may overwrite this tensor.
+            coordinates: the normalised coordinates of the pixels; they broadcast to the shape (...).
         """
         ...
 
     @abstractmethod
     def settings(self) -> dict[str, object]:
-        """Return the constructor's arguments except `channels` and `classes`, as JSON-compatible values."""
+        """Return the constructor's arguments by name, in a form that JSON can represent.
+
+        The arguments `channels` and `classes` are left out.
+        """
         ...
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that `head` uses: all except those of the first layer."""
+        """Return the parameters that `head` uses: all parameters except those of the first layer."""
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("first.")]
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Set the statistics of the standardisation.
+        """Set the means and the standard deviations for the standardisation.
 
-        A channel whose standard deviation is at most 1e-5 gets the average standard deviation of the other channels (1
-        if there are none). SqueezeNet 1.0 has such a channel, because one of its filters is zero. If that filter is
-        trained, a division by 1e-5 would make each update 100,000 times as large and ruin the model.
+        A channel whose standard deviation is at most 1e-5 is nearly constant. Its standard deviation is replaced by the
+        average over the other channels, or by 1 if all channels are nearly constant. SqueezeNet 1.0 has such a channel,
+        because one of its filters is zero. If this filter is trained, a division by 1e-5 would make each update 100,000
+        times as large and ruin the model.
 
         Args:
             mean: (D,), the mean of each channel of the hypercolumns.
-            std: (D,), the standard deviation of each channel.
+            std: (D,), the standard deviation of each channel of the hypercolumns.
         """
         varying = std > EPSILON
         average = std[varying].mean() if varying.any() else torch.ones_like(std[0])
@@ -110,11 +117,14 @@ class Classifier(nn.Module, ABC):
         self.get_buffer("std").copy_(torch.where(varying, std, average))
 
     def forward(self, hypercolumns: Tensor, coordinates: PixelCoordinates) -> Tensor:
-        """Compute logits (..., classes) from hypercolumns (..., D) and the pixels' coordinates."""
+        """Compute logits (..., classes) from hypercolumns (..., D) and the normalised coordinates of their pixels."""
         standard = standardize(hypercolumns, self.get_buffer("mean"), self.get_buffer("std"))
         return self.head(self.first(standard), coordinates)
 
     def folded_first_layer(self) -> tuple[Tensor, Tensor]:
-        """Return the weight (K, D) and bias (K,) that apply standardisation and first layer at once, with gradients."""
+        """Return the weight (K, D) and the bias (K,) of a layer that standardises and applies the first layer at once.
+
+        Gradients flow from both to the parameters of the first layer.
+        """
         weight = self.first.weight / (self.get_buffer("std") + EPSILON)
         return weight, F.linear(-self.get_buffer("mean"), weight, self.first.bias)

@@ -11,16 +11,16 @@ from hypercolumns.errors import check_int
 from hypercolumns.models.classifiers.base import Classifier
 from hypercolumns.models.classifiers.pointwise import Pointwise, pointwise
 
-NEIGHBOURS = 4  # how many last layers contribute to the logits of a pixel
+NEIGHBOURS = 4  # number of last layers that contribute to the logits of a pixel
 
 
 class GridClassifier(Classifier):
     """A grid of `size` x `size` last layers over the image, with shared hidden layers.
 
-    The grid covers the whole image, and each last layer is centred in one cell of the grid. The logits of a pixel are
-    interpolated bilinearly between the four last layers around the pixel. For a pixel beyond the
-    outermost centres, they are interpolated at the nearest position between these centres. In the paper, the grid
-    covers the box of a detected object instead.
+    The grid covers the whole image. Each last layer belongs to the centre of one of the grid's `size` x `size` cells.
+    The logits of a pixel are interpolated bilinearly between the outputs of the four last layers whose centres enclose
+    the pixel. A pixel beyond the outermost centres gets the logits of the nearest position between the centres. In the
+    paper, the grid covers the box of a detected object instead of the whole image.
 
     >>> import torch
     >>> from hypercolumns import GridClassifier
@@ -33,9 +33,9 @@ class GridClassifier(Classifier):
     Args:
         channels: D, the length of a hypercolumn.
         classes: the number of classes.
-        size: how many last layers the grid has along each side; 1 makes the classifier an MLP.
-        hidden: the width of the hidden layer, or a list of widths; [] for none.
-        dropout: the dropout probability after each hidden layer, in [0, 1).
+        size: the number of last layers along each side of the grid; 1 makes the classifier an MLP.
+        hidden: the width of the hidden layer, or a list of the widths of all hidden layers; [] for no hidden layer.
+        dropout: the dropout probability after each hidden layer, in [0, 1].
     """
 
     kind = "grid"
@@ -49,8 +49,8 @@ class GridClassifier(Classifier):
         super().__init__(channels, size * size * classes, hidden, dropout)
 
     def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
-        """See `Classifier`."""
-        # Positions in units of the grid; 0 is the centre of its first cell.
+        """Compute logits from the first layer's output, interpolated between the last layers; see `Classifier.head`."""
+        # y and x are positions in cells of the grid; 0 is the centre of the grid's first cell.
         y, x = ((position * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for position in coordinates)
         last = self.rest[-1] if len(self.rest) else None
         hidden = self.rest[:-1](hidden)
@@ -58,7 +58,8 @@ class GridClassifier(Classifier):
         by_neighbours = hidden.device.type == "cpu" and hidden.numel() and not torch.compiler.is_exporting()
         if self.size**2 <= NEIGHBOURS or not by_neighbours:
             return self._logits(hidden, last, y, x, every, every)
-        # On a CPU it is faster to apply four neighbouring last layers at a time, to all pixels between their centres.
+        # On a CPU, it is faster to apply only four neighbouring last layers at a time, to all pixels between their
+        # centres.
         shape = hidden.shape[:-1]
         tops, lefts = (position.floor().clamp(max=self.size - 2).expand(shape) for position in (y, x))
         y, x = y.expand(shape), x.expand(shape)
@@ -73,31 +74,32 @@ class GridClassifier(Classifier):
         return logits
 
     def settings(self) -> dict[str, object]:
-        """See `Classifier`."""
+        """Return `size`, `hidden` and `dropout`."""
         return {"size": self.size, "hidden": self.hidden, "dropout": self.dropout}
 
     def _logits(self, hidden: Tensor, last: object, y: Tensor, x: Tensor, rows: range, columns: range) -> Tensor:
-        """Interpolate the logits of the last layers in some rows and columns of the grid.
+        """Interpolate the logits of pixels between the last layers in some rows and columns of the grid.
 
         Args:
-            hidden: (..., K), the input of the last layers. Without hidden layers: the output of all last layers.
-            last: the module that holds all last layers; None if there are no hidden layers.
-            y: (...), positions in units of the grid; 0 is the centre of the first cell.
-            x: (...), positions along x in the same units.
-            rows: adjacent rows of the grid.
-            columns: adjacent columns of the grid.
+            hidden: (..., K), the input of the last layers. In a classifier without hidden layers, this is the output of
+                all last layers.
+            last: the module that computes all last layers; None if the classifier has no hidden layers.
+            y: (...), the pixels' positions along y in cells of the grid; 0 is the centre of the grid's first row.
+            x: (...), the pixels' positions along x in cells of the grid; 0 is the centre of the grid's first column.
+            rows: adjacent rows of the grid, which include the rows around each pixel.
+            columns: adjacent columns of the grid, which include the columns around each pixel.
 
         Returns:
-            (..., classes).
+            (..., classes), the logits of the pixels.
         """
         every = range(self.size)
-        chosen: slice | list[int] = slice(None)  # a list would put a constant into the graph of an export
+        chosen: slice | list[int] = slice(None)  # takes all last layers without a constant in an exported graph
         if rows != every or columns != every:
             chosen = [row * self.size + column for row in rows for column in columns]
         if isinstance(last, Pointwise):
             parts = (each.unflatten(0, (-1, self.classes))[chosen].flatten(0, 1) for each in (last.weight, last.bias))
             logits = pointwise(hidden, *parts).unflatten(-1, (-1, self.classes))
-        else:  # without hidden layers, `hidden` holds the logits of all last layers
+        else:  # without hidden layers, `hidden` is the output of all last layers
             logits = hidden.unflatten(-1, (-1, self.classes))[..., chosen, :]
         down, across = (
             (1 - (position[..., None] - torch.arange(centres.start, centres.stop).to(position)).abs()).clamp(min=0)

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron that is the same at every pixel."""
+"""The multi-layer perceptron, a classifier with the same weights at every pixel."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from hypercolumns.models.classifiers.base import Classifier
 
 
 class MLPClassifier(Classifier):
-    """A multi-layer perceptron with ReLU and dropout; without hidden layers, logistic regression.
+    """A multi-layer perceptron with ReLU and dropout. Without hidden layers, it is a logistic regression.
 
     >>> from hypercolumns import MLPClassifier
     >>> classifier = MLPClassifier(channels=112, classes=3, hidden=[64, 32])
@@ -22,8 +22,8 @@ class MLPClassifier(Classifier):
     Args:
         channels: D, the length of a hypercolumn.
         classes: the number of classes.
-        hidden: the width of the hidden layer, or a list of widths; [] for none.
-        dropout: the dropout probability after each hidden layer, in [0, 1).
+        hidden: the width of the hidden layer, or a list of the widths of all hidden layers; [] for no hidden layer.
+        dropout: the dropout probability after each hidden layer, in [0, 1].
     """
 
     kind = "mlp"
@@ -32,10 +32,10 @@ class MLPClassifier(Classifier):
         super().__init__(channels, classes, hidden, dropout)
 
     def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
-        """See `Classifier`."""
+        """Apply the layers after the first. The coordinates are not used; see `Classifier.head`."""
         logits: Tensor = self.rest(hidden)
         return logits
 
     def settings(self) -> dict[str, object]:
-        """See `Classifier`."""
+        """Return `hidden` and `dropout`."""
         return {"hidden": self.hidden, "dropout": self.dropout}

@@ -1,4 +1,4 @@
-"""Layers that act on each pixel's channels."""
+"""Layers that act on the channels of each pixel separately."""
 
 import torch
 import torch.nn.functional as F
@@ -6,18 +6,18 @@ from torch import Tensor, nn
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Compute `x @ weight.T + bias` on the last dimension.
+    """Compute `x @ weight.T + bias` over the last dimension of `x`.
 
-    On a CPU, the product is computed as a convolution, for which torch calls oneDNN. For `F.linear`, torch calls MKL,
-    which is half as fast on AMD's processors.
+    On a CPU, the product is computed as a convolution, because torch computes convolutions with oneDNN. torch computes
+    `F.linear` with MKL, which is half as fast on AMD's processors.
 
     Args:
-        x: (..., C).
-        weight: (K, C).
-        bias: (K,); None: no bias.
+        x: (..., C) float.
+        weight: (K, C) float.
+        bias: (K,) float; None: no bias.
 
     Returns:
-        (..., K).
+        (..., K) float.
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting() or not x.numel():
         return F.linear(x, weight, bias)
@@ -27,15 +27,15 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Pointwise(nn.Linear):
-    """`nn.Linear` computed by `pointwise`."""
+    """A linear layer like `nn.Linear`, computed by the function `pointwise`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Map (..., in_features) to (..., out_features)."""
+        """Apply the layer to (..., in_features), and return (..., out_features)."""
         return pointwise(input, self.weight, self.bias)
 
 
 class ReLU(nn.Module):
-    """`nn.ReLU` that overwrites its input, unless the input needs a gradient."""
+    """A ReLU that overwrites its input with its output, unless the input needs a gradient."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply ReLU to a tensor of any shape."""

@@ -1,4 +1,4 @@
-"""Classify pixels without building their hypercolumns: all pixels, some pixels, or by adaptive subdivision."""
+"""Classify pixels without building their hypercolumns: all pixels, some pixels, or all by adaptive prediction."""
 
 from hypercolumns.models.engine.adaptive import AdaptiveSettings, adaptive_labels
 from hypercolumns.models.engine.dense import Head, classify

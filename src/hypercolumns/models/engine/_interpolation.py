@@ -1,10 +1,12 @@
-"""Bilinear interpolation of many channels, computed as sums of weighted rows.
+"""Interpolate maps with many channels bilinearly, by weighted sums of cells.
 
-`embedding_bag` sums weighted rows at the speed of the memory, which is several times faster than `interpolate` or
-products with interpolation matrices. Torch's backward pass of `embedding_bag` is made for words, not for pixels. The
-backward pass here therefore calls `embedding_bag` itself, to sum weighted rows first along x and then along y.
+`embedding_bag` computes weighted sums of the rows of a table at the speed of the memory. This is several times faster
+than `interpolate`, or than products with interpolation matrices. Torch's own backward pass of `embedding_bag` is made
+for the embeddings of words, not for pixels. The backward pass in this module therefore calls `embedding_bag` too: it
+computes weighted sums of the pixels' gradients, first along x and then along y.
 
-Shapes: a table (B, T, C) holds the T cells of some grids, one grid after the other, each in row-major order.
+Shapes: a grid is the cells of a map. A table (B, T, C) holds the values of B images in the T cells of one or more
+grids: the grids follow one another, and the cells of each grid are in row-major order.
 """
 
 from collections.abc import Sequence
@@ -19,11 +21,11 @@ from hypercolumns.models.alignment import bilinear_neighbours, cells_used, inter
 
 
 class CellCentres(NamedTuple):
-    """The centres of a map's cells, in pixels.
+    """The centres of a map's cells, in pixels of the image.
 
     Attributes:
-        rows: (h,) float64, rising.
-        columns: (w,) float64, rising.
+        rows: (h,) float64, rising: the y of each row of cells.
+        columns: (w,) float64, rising: the x of each column of cells.
     """
 
     rows: Tensor
@@ -31,12 +33,12 @@ class CellCentres(NamedTuple):
 
 
 class Interpolation:
-    """Interpolate from the cells of some grids to pixels of a rectangle, and sum over the grids.
+    """Interpolate the values of one or more grids at pixels of a rectangle, and sum the results over the grids.
 
     Args:
-        grids: the centres of each grid's cells.
-        rows: (H,), the y of the rectangle's rows, in pixels.
-        columns: (W,), the x of the rectangle's columns, in pixels.
+        grids: the centres of each grid's cells, in the order of the grids in the tables.
+        rows: (H,), the y of the rectangle's rows, in pixels of the image.
+        columns: (W,), the x of the rectangle's columns, in pixels of the image.
         like: a tensor with the device and dtype of the tables.
     """
 
@@ -44,7 +46,8 @@ class Interpolation:
         self.grids, self.rows, self.columns = grids, rows, columns
         self._device = like.device
         self._dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        # Cell (i, j) of a grid is row `first + i * w + j` of the table; a pixel has four cells in each grid.
+        # Cell (i, j) of a grid with w columns is row `first + i * w + j` of the table, if `first` is the grid's first
+        # row there. Each pixel is interpolated from four cells of each grid.
         index: tuple[list[Tensor], list[Tensor]] = [], []
         weight: tuple[list[Tensor], list[Tensor]] = [], []
         for grid, first in zip(grids, self._firsts, strict=True):
@@ -59,15 +62,15 @@ class Interpolation:
         self._weight = [torch.stack(parts, dim=1).to(self._dtype).to(self._device) for parts in weight]
 
     def __call__(self, table: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Interpolate at some pixels of the rectangle.
+        """Interpolate at some pixels of the rectangle, and sum the results over the grids.
 
         Args:
-            table: (B, T, C).
-            rows: indices into the rectangle's rows.
-            columns: indices into the rectangle's columns; broadcast with `rows`.
+            table: (B, T, C), the values of the grids' cells.
+            rows: int64, the indices of the pixels' rows in the rectangle.
+            columns: int64, the indices of the pixels' columns in the rectangle; they broadcast with `rows`.
 
         Returns:
-            (B, ..., C), where ... is the shape that `rows` and `columns` broadcast to.
+            (B, ..., C), where ... is the shape to which `rows` and `columns` broadcast.
         """
         batch, cells, channels = table.shape
         index = self._index[0][rows] + self._index[1][columns]
@@ -82,12 +85,12 @@ class Interpolation:
         ).view(batch, *shape, channels)
 
     def add_gradient(self, total: Tensor, gradient: Tensor, rows: slice) -> None:
-        """Add the gradient of some rows of pixels to the gradient of the table.
+        """Compute the gradient of the table from the gradient of some rows of pixels, and add it to a total.
 
         Args:
-            total: (B, T, C), the gradient of the table; changed in place.
-            gradient: (B, rows, W, C), the gradient of the pixels' values.
-            rows: the slice of the rectangle's rows that `gradient` covers.
+            total: (B, T, C), the total. The gradient of the table is added to it in place.
+            gradient: (B, n, W, C), the gradient of the interpolated values at all pixels of n rows of the rectangle.
+            rows: these n rows, as a slice of the rectangle's rows.
         """
         batch, height, width, channels = gradient.shape
         lines = self._across.sum(gradient.reshape(batch * height, width, channels))
@@ -104,19 +107,22 @@ class Interpolation:
 
     @property
     def _firsts(self) -> list[int]:
-        """The index in the table, for each grid, of the grid's first cell."""
+        """For each grid, the index of the grid's first cell in the table."""
         sizes = [len(grid.rows) * len(grid.columns) for grid in self.grids]
         return [sum(sizes[:number]) for number, _ in enumerate(sizes)]
 
     @cached_property
     def _across(self) -> "_SparseMatrix":
-        """The transposed interpolation along x, from a row of pixels to a row of cells of each grid."""
+        """The transpose of the interpolation along x.
+
+        It turns the gradient of one row of pixels into the gradient of one row of cells of each grid.
+        """
         matrices = [interpolation_matrix(self.columns, grid.columns) for grid in self.grids]
         return _SparseMatrix(torch.cat(matrices, dim=1).T, self._device, self._dtype)
 
 
 class _SparseMatrix:
-    """A matrix (n, m) that is mostly zeros."""
+    """A matrix (n, m) with mostly zeros, for products with batches of matrices."""
 
     def __init__(self, matrix: Tensor, device: torch.device, dtype: torch.dtype) -> None:
         rows, columns = matrix.nonzero(as_tuple=True)

@@ -1,8 +1,8 @@
-"""Apply a function to an image tile by tile, in the forward and in the backward pass.
+"""Apply a function to images tile by tile, in the forward and in the backward pass.
 
-Intermediate activations (here: the hidden layer of a classifier) exist for one tile at a time; the backward pass
-recomputes them. `torch.utils.checkpoint` for each tile would not help: autograd would allocate a gradient as large as
-the full feature maps for every tile.
+The intermediate activations of the function (for a classifier, the hidden layer) exist for one tile at a time. The
+backward pass computes them a second time. `torch.utils.checkpoint` around each tile would not save memory: for every
+tile, autograd would allocate a gradient as large as the full feature maps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,44 +13,49 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Area = tuple[slice, slice]
+Area = tuple[slice, slice]  # rows, columns
 
 
 class Tile(Protocol):
-    """A part of a block.
+    """A part of a block. Only the activations of one tile exist at a time.
 
     Attributes:
-        rows: the tile's rows of the output.
-        columns: the tile's columns of the output.
+        rows: the rows of the output that the tile computes.
+        columns: the columns of the output that the tile computes.
     """
 
     rows: slice
     columns: slice
 
     def gather(self, tables: Sequence[Tensor]) -> list[Tensor]:
-        """Compute the tensors that `output` needs, as a linear function of the block's tables."""
+        """Compute the tensors that `output` needs. They are a linear function of the block's tables."""
         ...
 
     def add_gradients(self, totals: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Apply the transpose of `gather` to the gradients of its results, and add the outcome to `totals`.
+        """Compute the gradients of the block's tables from the gradients of the results of `gather`.
 
         Args:
-            totals: the gradients of the block's tables; changed in place.
-            gradients: the gradients of the results of `gather`.
+            totals: one tensor for each table. The gradient of the table is added to this tensor in place.
+            gradients: the gradients of the tensors that `gather` returned.
         """
         ...
 
     def output(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        """Compute the output (B, height, width, C) from the results of `gather` and the inputs of `run_tiles`."""
+        """Compute the tile's output (B, height, width, C).
+
+        Args:
+            gathered: the tensors that `gather` returned.
+            inputs: the argument `inputs` of `run_tiles`.
+        """
         ...
 
 
 class Block(Protocol):
-    """A part of the image, made of tiles that share feature tables.
+    """A rectangle of the output that consists of tiles. The tiles share tables of features.
 
     Attributes:
         areas: for each map, the rows and columns of cells that the block needs.
-        tiles: the block's tiles.
+        tiles: the tiles, which together cover the block.
     """
 
     areas: Sequence[Area]
@@ -59,13 +64,14 @@ class Block(Protocol):
     def feature_tables(
         self, crops: Sequence[Tensor], inputs: Sequence[Tensor], scratch: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
-        """Compute the tables that the tiles gather from.
+        """Compute the tables that `Tile.gather` reads.
 
         Args:
-            crops: for each map, the part in `areas`.
-            inputs: see `run_tiles`.
-            scratch: the previous block's tables (none for the first block). The new tables can reuse their memory,
-                which is faster than allocating memory. None in the backward pass, where nothing must be overwritten.
+            crops: for each map, the cells in `areas`, (B, C_l, rows, columns).
+            inputs: the argument `inputs` of `run_tiles`.
+            scratch: the tables of the previous block; empty for the first block. Their memory may be overwritten by the
+                new tables, because this is faster than allocating memory. None: the backward pass, in which no memory
+                may be overwritten.
 
         Returns:
             The tables, of shapes that the block defines.
@@ -80,19 +86,20 @@ def run_tiles(
     inputs: Sequence[Tensor],
     parameters: Sequence[Tensor],
 ) -> Tensor:
-    """Compute the outputs of all tiles and assemble them.
+    """Compute the outputs of all tiles, and assemble them to one tensor.
 
-    Maps, inputs and parameters get gradients. The backward pass calls `Tile.output` again with the same random numbers.
+    Maps, inputs and parameters get gradients. The backward pass calls `Tile.output` a second time for each tile, with
+    the same random numbers as in the forward pass.
 
     Args:
-        blocks: together they cover the output.
+        blocks: the blocks, which together cover the output.
         size: (H, W) of the output.
-        maps: (B, C_l, h_l, w_l); each block gets the parts in its `areas`.
-        inputs: further tensors, passed unchanged to all blocks and tiles.
-        parameters: leaf tensors that `Tile.output` uses although they are not among its arguments.
+        maps: (B, C_l, h_l, w_l), one for each tap. Each block gets the cells in its `areas`.
+        inputs: further tensors, which every block and every tile gets unchanged.
+        parameters: the other leaf tensors that `Tile.output` uses, such as the weights of later layers.
 
     Returns:
-        (B, H, W, C).
+        (B, H, W, C), of the dtype of the tiles' outputs.
     """
     counts = len(maps), len(inputs)
     output: Tensor = _Tiles.apply(blocks, size, counts, *maps, *inputs, *parameters)
@@ -181,7 +188,7 @@ _T = TypeVar("_T")
 
 
 def _parts(tensors: Sequence[_T], counts: tuple[int, int]) -> tuple[Sequence[_T], Sequence[_T], Sequence[_T]]:
-    """Split the tensors into maps, inputs and parameters; `counts` are the numbers of maps and inputs."""
+    """Split the tensors into maps, inputs and parameters; `counts` is (number of maps, number of inputs)."""
     maps, inputs = counts
     return tensors[:maps], tensors[maps : maps + inputs], tensors[maps + inputs :]
 
@@ -195,14 +202,14 @@ def _wanted(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _add(totals: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:
-    """Add the gradients to the totals that are not None; there is one gradient for each of these totals."""
+    """Add one gradient to each total that is not None; a gradient of None counts as 0."""
     for total, part in zip([total for total in totals if total is not None], gradients, strict=True):
         if part is not None:
             total += part
 
 
 def _random_state(device: str) -> list[Tensor]:
-    """Return the state of the CPU's random generator, and of the accelerator's if `device` is one."""
+    """Return the states of the CPU's random generator and, unless `device` is "cpu", of the accelerator's generator."""
     return [torch.get_rng_state()] + ([] if device == "cpu" else [torch.get_device_module(device).get_rng_state()])
 
 
@@ -214,6 +221,7 @@ def _set_random_state(states: Sequence[Tensor], device: str) -> None:
 
 @contextmanager
 def _random_numbers_from(states: Sequence[Tensor], device: str) -> Iterator[None]:
+    """Set the random generators to earlier states for a `with` block; then restore the states before the block."""
     before = _random_state(device)
     _set_random_state(states, device)
     try:

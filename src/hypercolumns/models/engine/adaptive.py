@@ -1,8 +1,9 @@
 """Predict all pixels by classifying some of them: adaptive subdivision of PointRend (arXiv:1912.08193, section 3.1).
 
-First, the pixels of a coarse grid are classified. Four neighbouring pixels of the grid are the corners of a block. The
-block is split into four blocks if the classes of its corners differ, or if the two highest logits of a corner are
-close. Blocks are split again and again, down to single pixels. Any other block is filled with the class of its corners.
+First, the pixels of a coarse grid are classified. Four neighbouring pixels of the grid are the corners of a square. The
+square is split into four squares if the classes of its corners differ, or if the two highest logits of a corner are
+close. Then the new corners are classified, and the new squares are split in the same way, until the corners are
+neighbouring pixels of the image. A square that is not split is filled with the class of its corners.
 """
 
 import math
@@ -17,22 +18,22 @@ from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.engine.dense import Head
 from hypercolumns.models.engine.points import PointClassifier
 
-PixelLogits = Callable[[Tensor, Tensor], Tensor]  # from rows (N,) and columns (N,) of pixels to logits (N, classes)
+PixelLogits = Callable[[Tensor, Tensor], Tensor]  # from the rows (N,) and columns (N,) of pixels to logits (N, classes)
 MAX_STRIDE = 256  # pixels
 
 
 @dataclass(frozen=True)
 class AdaptiveSettings:
-    """Settings of adaptive subdivision: the first grid, and the blocks that are split.
+    """Settings of adaptive prediction: how coarse the first grid is, and when a square is split.
 
     >>> from hypercolumns import AdaptiveSettings
     >>> AdaptiveSettings(stride=16)
     AdaptiveSettings(stride=16, margin=0.5)
 
     Attributes:
-        stride: the distance in pixels between the pixels of the first grid; a power of two, up to 256.
-        margin: a block whose corners have the same class is split nevertheless if the two highest logits of any corner
-            differ by less than `margin`; at least 0.
+        stride: the distance in pixels between neighbouring pixels of the first grid; a power of two, up to 256.
+        margin: a square whose corners have the same class is still split if the two highest logits of any corner differ
+            by less than `margin`; at least 0.
 
     Raises:
         ArgumentError: if `stride` or `margin` has a value that is not allowed.
@@ -42,7 +43,7 @@ class AdaptiveSettings:
     margin: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the values of `stride` and `margin`."""
         check_int("stride", self.stride, minimum=1)
         if self.stride & (self.stride - 1) or self.stride > MAX_STRIDE:
             raise ArgumentError(f"stride={self.stride} must be a power of two, such as 8, up to {MAX_STRIDE}")
@@ -61,19 +62,19 @@ def adaptive_labels(
     """Predict the classes of a rectangle of pixels by adaptive subdivision.
 
     Args:
-        maps: the maps of one image, one for each tap.
-        rows: the rectangle's rows of pixels.
-        columns: the rectangle's columns of pixels.
-        weight: (K, D), of the first layer.
-        bias: (K,), of the first layer.
-        head: see `PointClassifier`.
+        maps: the maps (1, C_l, h_l, w_l) of one image, one for each tap.
+        rows: the rectangle's rows of pixels, as a slice of the image's rows.
+        columns: the rectangle's columns of pixels, as a slice of the image's columns.
+        weight: (K, D), the weight of the classifier's first layer.
+        bias: (K,), the bias of the classifier's first layer.
+        head: computes logits from the first layer's output, see `PointClassifier`.
         settings: the settings of the subdivision.
 
     Returns:
-        (H, W) uint8, the classes of the rectangle's pixels.
+        The classes of the rectangle's H x W pixels, (H, W) uint8.
     """
     size = rows.stop - rows.start, columns.stop - columns.start
-    # The first grid consists of whole blocks, at least one, so its last pixels may lie beyond the rectangle.
+    # The first grid consists of whole squares, at least one, so its last rows and columns can lie beyond the rectangle.
     lengths = [max(math.ceil((side - 1) / settings.stride), 1) * settings.stride + 1 for side in size]
     down, across = (
         torch.arange(first, first + length) for first, length in zip((rows.start, columns.start), lengths, strict=True)
@@ -86,12 +87,13 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
     """Predict the classes of a grid of pixels from the logits of some of them.
 
     Args:
-        logits: computes the logits of pixels; it is called at most once for each pixel.
-        lengths: (height, width) of the grid in pixels, each a multiple of the stride plus 1.
+        logits: computes the logits of pixels, given as indices of rows and columns of the grid. No pixel is requested
+            twice.
+        lengths: (height, width) of the grid in pixels. Each is 1 more than a multiple of `settings.stride`.
         settings: the settings of the subdivision.
 
     Returns:
-        (height, width) uint8.
+        The classes of all pixels of the grid, (height, width) uint8.
     """
     step = settings.stride
     grid = torch.meshgrid(*(torch.arange(0, length, step) for length in lengths), indexing="ij")
@@ -100,7 +102,8 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
         step //= 2
         split = (_corner_minimum(labels) != -_corner_minimum(-labels)) | (_corner_minimum(margins) < settings.margin)
         labels, margins = _refine_labels(labels), _refine_margins(margins)
-        # A split block needs its centre and the midpoints of its sides. Neighbouring blocks share a side.
+        # The new corners of a split square are its centre and the midpoints of its sides. Neighbouring squares share a
+        # side.
         wanted = torch.zeros_like(labels, dtype=torch.bool)
         wanted[1::2, 1::2] = split
         wanted[:-1:2, 1::2] |= split
@@ -114,13 +117,22 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
 
 
 def _corner_minimum(corners: Tensor) -> Tensor:
-    """Return the minimum over each block's four corners."""
+    """Return, for each square of a grid (h, w), the minimum of the values at its four corners, (h - 1, w - 1)."""
     across = torch.minimum(corners[:, :-1], corners[:, 1:])
     return torch.minimum(across[:-1], across[1:])
 
 
 def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the class (N,) of each pixel, and the difference (N,) between its two highest logits."""
+    """Return the class (N,) of each pixel, and the margin (N,): the difference between the pixel's two highest logits.
+
+    If there is only one class, the margins are infinite.
+
+    Args:
+        logits: (N, classes).
+
+    Returns:
+        The classes as int16 and the margins as float32, on the CPU.
+    """
     if logits.shape[1] == 1:
         return torch.zeros(len(logits), dtype=torch.int16), torch.full((len(logits),), torch.inf)
     values, classes = logits.topk(2)
@@ -128,7 +140,7 @@ def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _refine_labels(labels: Tensor) -> Tensor:
-    """Copy labels to a grid twice as fine; each new pixel gets the label of the top left corner of its block."""
+    """Copy labels to a grid twice as fine; a new pixel gets the label of the top left corner of its square."""
     return labels.repeat_interleave(2, 0)[:-1].repeat_interleave(2, 1)[:, :-1]
 
 

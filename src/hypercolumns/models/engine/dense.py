@@ -1,10 +1,12 @@
 """Classify all pixels of a grid without building their hypercolumns.
 
-Interpolation is linear, so it commutes with a classifier's first layer: weight . concat(up(F_l)) = sum_l up(weight_l
-F_l). Each map is projected at the map's own resolution, and K projected channels are interpolated instead of D. Only a
-map with at least as many cells as there are pixels is interpolated first and projected afterwards.
+Bilinear interpolation is linear, so it commutes with a classifier's first layer:
+weight . concat(up(F_l)) = sum_l up(weight_l . F_l), where F_l is the map of tap l, up is the interpolation at the
+pixels, and weight_l is the part of the weight for tap l. Each map is projected (multiplied with weight_l) at the map's
+own resolution, and K channels are interpolated instead of D. Only a map with at least as many cells as there are pixels
+is interpolated first and projected afterwards.
 
-Shapes: B images, tap l has the map (B, C_l, h_l, w_l), D = sum of C_l, K outputs of the first layer.
+Shapes: B images; tap l has the map (B, C_l, h_l, w_l); D is the sum of all C_l; the first layer has K outputs.
 """
 
 import math
@@ -19,10 +21,11 @@ from hypercolumns.models.engine import _tiles
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.slices import even_slices
 
-Head = Callable[[Tensor, Tensor, Tensor], Tensor]  # (first layer's output, rows, columns) to logits
+# From the first layer's output and the y and x of pixels to logits, see `classify`.
+Head = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 MAX_BLOCK_WIDTH = 512  # pixels
-CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; a block's projections, and a tile's activations, fit the cache
+CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; a block's projections and a tile's activations fit the cache of a CPU
 ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # pixels; enough work at a time to keep an accelerator busy
 
 
@@ -37,25 +40,27 @@ def classify(
     block: tuple[int, int] | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """Compute `head(weight . hypercolumn + bias, rows, columns)` for a grid of pixels.
+    """Compute `head(weight . hypercolumn + bias, rows, columns)` for all pixels of a grid.
 
-    The taps are projected for one block of pixels at a time. All other activations with K channels exist for one tile
-    at a time, in the backward pass too. Except for rounding, the result depends neither on `block` nor on `tile`.
+    The maps are projected for one block of pixels at a time. All other activations with K channels exist for one tile
+    of a block at a time, in the backward pass too. Except for rounding, the result depends neither on `block` nor on
+    `tile`.
 
     Args:
-        maps: one for each tap.
+        maps: the map of each tap.
         rows: (H,), the y of the grid's rows, in pixels.
         columns: (W,), the x of the grid's columns, in pixels.
-        weight: (K, D), of the first layer.
-        bias: (K,), of the first layer.
-        head: maps the first layer's output (B, h, w, K) of the pixels on rows (1, h, 1) and columns (1, 1, w) to
-            (B, h, w, classes). It may overwrite its first argument.
+        weight: (K, D), the weight of the classifier's first layer.
+        bias: (K,), the bias of the classifier's first layer.
+        head: computes the logits (B, h, w, classes) of h x w pixels from three arguments: the first layer's output
+            (B, h, w, K), which it may overwrite, and the y (1, h, 1) and the x (1, 1, w) of the pixels, in pixels.
         parameters: leaf tensors that `head` uses and that need gradients.
-        block: (height, width) of a block, in pixels; None: chosen for the device.
-        tile: about how many pixels a tile has; None: chosen for the device.
+        block: the maximum (height, width) of a block, in pixels; None: a size that suits the device.
+        tile: the maximum number of pixels of a tile; a tile is at least one row of a block. None: a number that suits
+            the device.
 
     Returns:
-        (B, H, W, classes), of the dtype that `head` returns.
+        What `head` returns for all pixels: (B, H, W, classes), of the dtype that `head` returns.
     """
     on_cpu = maps[0].values.device.type == "cpu"
     if block is None:
@@ -64,7 +69,7 @@ def classify(
     height, width = block
     lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // min(width, len(columns)), 1)
     groups = group_by_grid(maps)
-    # Maps with fewer cells than there are pixels are projected before they are interpolated, others afterwards.
+    # Maps with fewer cells than there are pixels are projected before they are interpolated, other maps afterwards.
     low_res = [group for group in groups if _count_cells(maps[group[0]]) < len(rows) * len(columns)]
     high_res = [[number] for group in groups if group not in low_res for number in group]
     blocks = [
@@ -81,7 +86,7 @@ def _count_cells(tap_map: FeatureMap) -> int:
 
 
 def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
-    """Group the maps whose cells have equal centres, and return the indices of the maps in each group."""
+    """Return one list of indices of maps for each set of maps whose cells have equal centres."""
     groups: list[list[int]] = []
     for number, tap_map in enumerate(maps):
         for group in groups:
@@ -96,19 +101,39 @@ def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
 
 
 def _reused(scratch: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Return a tensor of a shape, in the memory of `scratch[0]` if that is large enough, or else in new memory."""
+    """Return a tensor without defined values, in the memory of `scratch[0]` if possible.
+
+    Args:
+        scratch: tensors whose memory may be overwritten. If there are none, or if the memory of the first one is too
+            small, the tensor gets new memory.
+        shape: the shape of the tensor.
+        like: a tensor with the device and dtype of the tensor.
+    """
     count = math.prod(shape)
     if scratch and scratch[0].untyped_storage().nbytes() >= count * like.element_size():
         return scratch[0].resize_(shape)
-    # With a spare quarter, a later block with some more cells can reuse the memory.
+    # The memory is a quarter larger than needed, so that a later block with a few more cells can reuse it.
     return like.new_empty(count * 5 // 4).resize_(shape)
 
 
 class _Block:
     """A block of pixels, see `_tiles.Block`.
 
-    The first feature table holds the projections of all groups of low-resolution maps, one group after the other; it is
-    missing if there are no such maps. Then follows one table for each high-resolution map, with the map's values.
+    Low-resolution maps are projected before they are interpolated. The first feature table holds their projections. The
+    projections of maps whose cells have equal centres are added; the sums follow one another in the table. If there are
+    no low-resolution maps, this table is missing.
+
+    High-resolution maps are interpolated first. A table for each of them follows, with the map's values.
+
+    Args:
+        maps: the map of each tap.
+        low_res: the indices of the low-resolution maps, in one list for each set of maps with equal centres of cells.
+        high_res: the indices of the high-resolution maps, each in a list by itself.
+        rows: (H,), the y of all rows of the output, in pixels.
+        columns: (W,), the x of all columns of the output, in pixels.
+        area: the block's rows and columns, as slices of the output.
+        lines: the maximum number of rows of a tile.
+        head: see `classify`.
     """
 
     def __init__(
@@ -151,7 +176,8 @@ class _Block:
         weight, bias = inputs
         parts = weight.split(self.channels, dim=1)
         cells = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in crops]
-        # The weights of an interpolation sum to 1, so the bias can be added to any one low-resolution map.
+        # The weights of the cells from which a pixel is interpolated sum to 1. The bias can therefore be added to the
+        # projection of any single low-resolution map.
         projected = [
             add(
                 pointwise(cells[number], parts[number], bias if number == self.low_res[0][0] else None)
@@ -168,7 +194,12 @@ class _Block:
         return [torch.cat(projected, dim=1, out=_reused(scratch, shape, projected[0])), *high_res]
 
     def hidden(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
-        """Compute the first layer's output (B, height, width, K) from the values gathered from the tables."""
+        """Compute the first layer's output (B, height, width, K) for the pixels of a tile.
+
+        Args:
+            gathered: the values of the block's tables, interpolated at the tile's pixels.
+            inputs: the weight and the bias of the first layer.
+        """
         weight, bias = inputs
         parts = weight.split(self.channels, dim=1)
         low_res, high_res = (gathered[:1], gathered[1:]) if self.low_res else ((), gathered)
@@ -180,7 +211,14 @@ class _Block:
 
 
 class _Tile:
-    """A band of rows of a block, see `_tiles.Tile`."""
+    """A band of rows of a block, see `_tiles.Tile`.
+
+    Args:
+        block: the block.
+        band: the rows of the band, as a slice of the block's rows.
+        top: the block's first row in the output.
+        columns: the block's columns in the output.
+    """
 
     def __init__(self, block: _Block, band: slice, top: int, columns: slice) -> None:
         self.block, self.band = block, band
@@ -204,7 +242,7 @@ class _Tile:
 
 
 def add(terms: Iterable[Tensor]) -> Tensor:
-    """Sum the terms in place: the first term is overwritten."""
+    """Return the sum of the terms, in the memory of the first term, which is overwritten."""
     total, *others = terms
     for term in others:
         total += term

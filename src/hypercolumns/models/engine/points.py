@@ -10,47 +10,48 @@ from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.engine.dense import Head, add, group_by_grid
 
-CHUNK = 4096  # points; their activations fit the cache
+CHUNK = 4096  # pixels that are classified at a time; their activations fit the cache of a CPU
 
 
 class PointClassifier:
-    """Classify pixels of one image on demand, with the cheaper order of operations for each tap.
+    """Classify pixels of one image on request.
 
-    At first, the map of a tap is interpolated at the requested pixels, and then the results are projected. When more
-    pixels have been requested than the map has cells, the whole map is projected once. From then on, the projection is
-    interpolated at the requested pixels.
+    The order of the operations is chosen for each map. At first, the map is interpolated at the requested pixels, and
+    the results are projected. As soon as more pixels have been requested than the map has cells, the whole map is
+    projected once. From then on, the projection is interpolated at the requested pixels.
 
     Args:
-        maps: the maps of one image, one for each tap.
-        rows: (H,), the y of the rows of a rectangle that contains all pixels, in pixels.
+        maps: the maps (1, C_l, h_l, w_l) of the image, one for each tap.
+        rows: (H,), the y of the rows of a rectangle that contains all pixels that will be requested, in pixels.
         columns: (W,), the x of the rectangle's columns, in pixels.
-        weight: (K, D), of the first layer.
-        bias: (K,), of the first layer.
-        head: maps the first layer's output (N, K) of pixels on rows (N,) and columns (N,) to logits (N, classes).
+        weight: (K, D), the weight of the classifier's first layer.
+        bias: (K,), the bias of the classifier's first layer.
+        head: computes the logits (N, classes) of N pixels from three arguments: the first layer's output (N, K), and
+            the y (N,) and the x (N,) of the pixels, in pixels.
     """
 
     def __init__(
         self, maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, head: Head
     ) -> None:
         self.rows, self.columns, self.bias, self.head = rows, columns, bias, head
-        self.requested = 0  # points
+        self.requested = 0  # number of pixels that have been requested
         parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
         self.waiting = [
             _TapProjection([maps[n] for n in numbers], [parts[n] for n in numbers], rows, columns)
             for numbers in group_by_grid(maps)
         ]
         self.projected: list[_TapProjection] = []
-        self.table: tuple[Tensor, Interpolation] | None = None  # the projections of the groups in `projected`
+        self.table: tuple[Tensor, Interpolation] | None = None  # the projections of the maps in `projected`
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Compute the logits (N, classes) of pixels, given as indices (N,) into the rectangle's rows and columns."""
+        """Compute the logits (N, classes) of N pixels, given as indices (N,) into the rectangle's rows and columns."""
         self.requested += len(rows)
         self._project([group for group in self.waiting if len(group.cells[0][0]) < self.requested])
         chunks = zip(rows.split(CHUNK), columns.split(CHUNK), strict=True)
         return torch.cat([self._logits(*chunk) for chunk in chunks])
 
     def _project(self, groups: Sequence["_TapProjection"]) -> None:
-        """Project the maps of the groups, and move the groups from `waiting` to `projected`."""
+        """Project the whole maps of the given groups, and move the groups from `waiting` to `projected`."""
         if groups:
             self.waiting = [group for group in self.waiting if group not in groups]
             self.projected += groups
@@ -73,7 +74,20 @@ class PointClassifier:
 
 
 class _TapProjection:
-    """The maps of a group as tables (1, cells, C_l), each with its part (K, C_l) of the first layer's weight."""
+    """Maps of one image whose cells have equal centres (a group), with their parts of the first layer's weight.
+
+    Args:
+        maps: the maps (1, C_l, h, w).
+        parts: for each map, the part (K, C_l) of the weight.
+        rows: (H,), the y of the rectangle's rows, in pixels.
+        columns: (W,), the x of the rectangle's columns, in pixels.
+
+    Attributes:
+        cells: the values of each map as a table (1, h * w, C_l).
+        parts: the argument `parts`.
+        grid: the centres of the cells.
+        interpolation: interpolates a map at pixels of the rectangle.
+    """
 
     def __init__(self, maps: Sequence[FeatureMap], parts: Sequence[Tensor], rows: Tensor, columns: Tensor) -> None:
         self.cells = [tap_map.values.permute(0, 2, 3, 1).flatten(1, 2) for tap_map in maps]
@@ -82,5 +96,5 @@ class _TapProjection:
         self.interpolation = Interpolation([self.grid], rows, columns, maps[0].values)
 
     def project(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Return the sum (1, N, K) of the projections of `inputs`, which holds one tensor (1, N, C_l) for each map."""
+        """Project one tensor (1, N, C_l) for each map, and return the sum (1, N, K) of the projections."""
         return add(pointwise(x, part) for x, part in zip(inputs, self.parts, strict=True))

@@ -1,10 +1,11 @@
 """Classify the pixels of images of any size, row by row, in a graph that can be exported.
 
-The rows are the steps of a `scan`, an operator of both torch.export and ONNX. Activations with K channels therefore
-exist for one row of pixels only. Steps of two rows would be a little faster for small images, and slower for wide
-images, where two rows do not fit the cache.
+Each row of pixels is one step of `scan`, an operator that both torch.export and ONNX have. Interpolated activations
+with K channels therefore exist for one row of pixels at a time. With two rows in each step, small images would be a
+little faster, and wide images would be slower, because two wide rows do not fit the cache.
 
-Shapes: as in `dense`; images have H rows and W columns of pixels.
+Shapes: B images of H x W pixels; a tap's map has C_l channels; a group's map has h x w cells; the first layer has K
+outputs.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,20 +20,21 @@ from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.models.alignment import FeatureMap, bilinear_neighbours
 from hypercolumns.models.engine.dense import add
 
-ScanHead = Callable[[Tensor, PixelCoordinates], Tensor]  # see `Classifier.head`
+# From the first layer's output and the coordinates of pixels to logits, see `Classifier.head`.
+ScanHead = Callable[[Tensor, PixelCoordinates], Tensor]
 
 
 class TapGroup(NamedTuple):
-    """Maps whose cells have equal centres, with their parts of the first layer's weight.
+    """A group of maps whose cells have equal centres, with the parts of the first layer's weight for these maps.
 
     Attributes:
         maps: the maps of one or more taps.
-        parts: (K, C_l), for each map.
-        high_res: whether the maps are interpolated along y before they are projected, one row of pixels at a time. If
-            not, they are projected before any interpolation.
-        nested: whether each column of cells has the same centre as a column of the next group's cells. Such a group is
-            interpolated along x to the next group's columns and added there. The result is the same, with less work
-            for each pixel.
+        parts: for each map, the part (K, C_l) of the weight.
+        high_res: whether the maps are interpolated along y, at one row of pixels at a time, before they are projected.
+            If false, the whole maps are projected before any interpolation.
+        nested: whether each column of the group's cells has the same centre as a column of the next group's cells. If
+            so, the group is interpolated along x only to the columns of the next group's cells, and is added to the
+            next group there. The result is the same as without nesting, with less work for each pixel.
     """
 
     maps: Sequence[FeatureMap]
@@ -42,20 +44,22 @@ class TapGroup(NamedTuple):
 
 
 class _GridProjection(NamedTuple):
-    """A group's values, and the cells around each row and each column of pixels, see `bilinear_neighbours`.
+    """A group of maps that is prepared for the scan: its values, and the cells for each target row and target column.
 
-    For a nested group, the columns are not columns of pixels, but the next group's columns of cells.
+    The target rows are the rows of pixels. The target columns are the columns of pixels or, for a nested group, the
+    columns of the next group's cells. `bilinear_neighbours` finds the cells around them.
 
     Attributes:
-        table: (B, h, w, C) for a high-resolution group, (B, h, w, K) for others.
-        weight: (K, C) for a high-resolution group, None for others.
-        bias: (K,) for the first group, None for others.
-        top: the index of the row of cells above each row of pixels.
-        bottom: the index of the row of cells below each row of pixels.
-        down: the weight of the row of cells below.
-        left: the index of the column of cells to the left of each column.
-        right: the index of the column of cells to the right of each column.
-        across: the weight of the column of cells to the right.
+        table: the values of the cells. For a group with `high_res`, the concatenated maps (B, h, w, C), where C is the
+            sum of the maps' channels; for other groups, the sum (B, h, w, K) of the maps' projections.
+        weight: (K, C), the weight that projects `table`; None for a group without `high_res`.
+        bias: (K,), the bias of the first layer for the first group; None for other groups.
+        top: the index of the row of cells above each target row.
+        bottom: the index of the row of cells below each target row.
+        down: the weight, from 0 to 1, of the row of cells below each target row.
+        left: the index of the column of cells to the left of each target column.
+        right: the index of the column of cells to the right of each target column.
+        across: the weight, from 0 to 1, of the column of cells to the right of each target column.
         nested: see `TapGroup`.
     """
 
@@ -72,13 +76,14 @@ class _GridProjection(NamedTuple):
 
 
 def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: PixelCoordinates) -> Tensor:
-    """Compute `head(weight . hypercolumn + bias, coordinates)` for all pixels of images.
+    """Compute `head(weight . hypercolumn + bias, coordinates)` for all pixels of a batch of images.
 
     Args:
-        groups: the maps with their parts of the weight; a nested group is nested in the group after it.
-        bias: (K,), of the first layer.
-        head: see `Classifier.head`.
-        where: the normalised coordinates of the rows (H,) and of the columns (W,).
+        groups: the maps with their parts of the first layer's weight. A group with `nested` is nested in the group
+            after it, so the last group must not be nested.
+        bias: (K,), the bias of the first layer.
+        head: computes logits from the first layer's output and the pixels' coordinates, see `Classifier.head`.
+        where: the normalised coordinates of the rows (H,) and of the columns (W,) of pixels.
 
     Returns:
         (B, H, W, classes).
@@ -109,18 +114,26 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
         hidden = add(terms)
         return step + 1, head(hidden, PixelCoordinates(where.y.index_select(0, row)[:, None], where.x))
 
-    # ONNX's exporter expects that a row has as many inputs as values carried over from the row before. Each row has one
-    # input, the row's index, so one value is carried: a counter that nothing reads.
+    # ONNX's exporter expects that a step has as many inputs as there are values carried over from the step before. Each
+    # step has one input, the index of its row, so one value is carried over: a counter that nothing reads.
     _, logits = scan(classified, torch.zeros(1), torch.arange(height)[:, None])
     pixels: Tensor = logits[:, :, 0].movedim(0, 1)  # logits are (H, B, 1, W, classes)
     return pixels
 
 
 def _project_group(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _GridProjection:
-    """Prepare a group for the scan: compute its table, and find the cells around `rows` and `columns`.
+    """Prepare a group of maps for the scan: compute its table, and find the cells around `rows` and `columns`.
 
-    The maps of a low-resolution group are projected here, those of a high-resolution group in each row of the scan. A
-    low-resolution group can add the bias before the interpolation, because the weights of a pixel's cells sum to 1.
+    The maps of a group with `high_res` are projected later, in each step of the scan. Other maps are projected here. If
+    there is a bias, it is added to their projection before the interpolation. This does not change the result, because
+    the weights of the cells from which a pixel is interpolated sum to 1.
+
+    Args:
+        group: the group.
+        rows: (H,), the y of the rows of pixels, in pixels.
+        columns: the x of the columns to which the group is interpolated, in pixels: columns of pixels or, for a nested
+            group, of the next group's cells.
+        bias: (K,), the bias of the first layer for the first group; None for other groups.
     """
     (first, *_), parts = group.maps, group.parts
     cells = [tap_map.values.permute(0, 2, 3, 1) for tap_map in group.maps]
