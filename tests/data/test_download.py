@@ -5,6 +5,7 @@ import io
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 import torchvision.datasets.voc
@@ -74,8 +75,9 @@ def test_archive_cannot_write_outside_folder(tmp_path, served, member):
     served(archive(member))
     root = tmp_path / "in" / "data"
     root.parent.mkdir()
-    with pytest.raises(HypercolumnsError, match=r"^download=true: Pascal VOC 2012 could not be downloaded"):
+    with pytest.raises(HypercolumnsError, match="Pascal VOC"):  # an absolute path is unpacked inside the folder
         voc(root, download=True)
+    assert not Path("/tmp/outside_of_hypercolumns").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     assert not any(path.is_symlink() or path.is_char_device() for path in root.rglob("*"))
 

@@ -59,7 +59,7 @@ def test_many_missing_files_are_counted(root):
         ),
         (
             lambda image, mask: Image.new("L", (30000, 3000)).save(mask),
-            r"claims 30000x3000 pixels, more than max_pix",
+            r"has 30000x3000 pixels, more than max_pix",
         ),
     ],
 )

@@ -106,9 +106,7 @@ def test_train_subset_is_taken_from_fold(tmp_path, monkeypatch):
 def test_unknown_fold_error_lists_all_folds(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = config("train", "data=shapes", "data.train_images=3", "data.val_images=1", r"data.group_pattern='\d$'")
-    message = (
-        r"^data\.val_group=None must be one of .*: 0, 1, 2; to validate on each in turn: -m data\.val_group=0,1,2$"
-    )
+    message = r"^data\.val_group=None must be one of .*: 0, 1, 2; to validate on each group: -m data\.val_group=0,1,2$"
     with pytest.raises(HypercolumnsError, match=message):
         image_index(cfg)
     cfg.data.update({"group_pattern": None, "val_group": "0"})

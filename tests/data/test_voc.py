@@ -1,6 +1,7 @@
 """Data sets in Pascal VOC's layout."""
 
 import shutil
+import sys
 
 import pytest
 from hypothesis import event, given, settings
@@ -174,6 +175,6 @@ def test_failed_download_error_is_one_line(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("File not found\nor corrupted.")
 
-    monkeypatch.setattr("torchvision.datasets.VOCSegmentation", fail)
+    monkeypatch.setattr(sys.modules[voc.__module__], "download_url", fail)
     with pytest.raises(HypercolumnsError, match=r"could not be downloaded into .*\(the checksum .* is wrong"):
         voc(tmp_path, download=True)

@@ -3,7 +3,8 @@
 import tarfile
 from pathlib import Path
 
-import torchvision.datasets
+from torchvision.datasets.utils import download_url
+from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from hypercolumns.data.class_files import read_classes, read_ids, read_palette
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
@@ -56,7 +57,7 @@ def voc(
     root, year = expand_path("root", root), str(year)
     if download and _find(root, year) is None:
         try:
-            torchvision.datasets.VOCSegmentation(root, year=year, image_set="train", download=True)
+            _download(root, year)
         except (OSError, RuntimeError, ValueError, EOFError, tarfile.TarError) as error:
             reason = " ".join(str(error).split())
             if reason.startswith(
@@ -111,6 +112,21 @@ def read_layout(
             for line in read_ids(path, f"{split}={listed}")
         ]
     return make_index(name, classes, read_palette(palette, len(classes)), splits)
+
+
+def _download(root: Path, year: str) -> None:
+    """Download Pascal VOC's archive of a year into `root`, and unpack it there.
+
+    The filter of tarfile refuses members outside `root` and links that lead there. Torchvision's own unpacking uses it
+    since version 0.29.2 only.
+    """
+    years = [name for name in DATASET_YEAR_DICT if name.isdecimal()]
+    if year not in years:
+        raise ValueError(f"year={year} must be one of {', '.join(sorted(years))}")
+    archive = DATASET_YEAR_DICT[year]
+    download_url(archive["url"], root, archive["filename"], archive["md5"])
+    with tarfile.open(root / archive["filename"]) as tar:
+        tar.extractall(root, filter="data")
 
 
 def _find(root: Path, year: str) -> Path | None:
