@@ -8,7 +8,7 @@ from sphinx.writers.html5 import HTML5Translator
 import hypercolumns
 
 project = "Hypercolumns"
-author = "the Hypercolumns authors"
+author = "The hypercolumns authors"
 version = release = hypercolumns.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]

@@ -111,6 +111,7 @@ class Reader:
             assert find_spec(words[2])
             if not needs:
                 self.monkeypatch.setattr(sys, "argv", words[2:])
+                self.monkeypatch.delitem(sys.modules, words[2], raising=False)  # runpy warns of imported modules
                 runpy.run_module(words[2], run_name="__main__", alter_sys=True)
         elif words[1] in ("train.py", "predict.py"):
             self.ours(words[1], words[2:], needs)

@@ -17,7 +17,10 @@ class OptunaSweeper(Sweeper):
     """A sweeper that lets Optuna choose the settings of each job from the results of earlier jobs."""
 
     def __init__(self, **basic_sweeper_settings: Any) -> None:
-        """Accept and ignore the settings of Hydra's basic sweeper: they stay in the config, so Hydra passes them."""
+        """Accept and ignore the settings of Hydra's basic sweeper.
+
+        `search=optuna` replaces only the class of the sweeper in the config, so Hydra still passes these settings.
+        """
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Store the config and build the launcher; Hydra calls this method before `sweep`."""
@@ -27,7 +30,11 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: Sequence[str]) -> None:
-        """Search over the settings for which the command line gives several values. Hydra calls this method."""
+        """Run the search. Hydra calls this method.
+
+        Args:
+            arguments: the overrides on the command line. If an override gives several values, Optuna chooses from them.
+        """
         # Every command loads this plugin, but only a search needs `sweeps.search`, which imports torch.
         from hypercolumns.sweeps.search import examples, search
 

@@ -15,7 +15,7 @@ ImageSize = tuple[int, int]  # height, width
 
 
 class PixelCoordinates(NamedTuple):
-    """Positions of pixels relative to the whole image. `y` and `x` broadcast to one value for each pixel.
+    """Positions of pixels relative to the whole image. `y` and `x` can be broadcast to the same shape.
 
     Attributes:
         y: 0 at the top edge of the whole image, 1 at its bottom edge.
@@ -27,7 +27,7 @@ class PixelCoordinates(NamedTuple):
 
 
 def full_image_box(size: Sequence[int]) -> Tensor:
-    """Return the crop box (1, 4) float32 of images of `size` = (height, width) that are not cropped."""
+    """Return the crop box of images that are not cropped, (1, 4) float32. `size` is their (height, width)."""
     # In an exported model, `torch.tensor` would make the size of the image that the export used a constant.
     return torch.stack([torch.full((), length, dtype=torch.float32) for length in (0, 0, *size)])[None]
 
@@ -36,10 +36,11 @@ def normalised_coordinates(rows: Tensor, columns: Tensor, boxes: Tensor) -> Pixe
     """Convert pixel coordinates to positions in the whole image.
 
     Args:
-        rows: row coordinates in pixels; 0 is the centre of the first row. If there are several boxes, the first
-            dimension of `rows` and `columns` counts the images.
-        columns: column coordinates in pixels, which broadcast with `rows`.
-        boxes: the crop boxes of the images, (B, 4), or (1, 4) for all images.
+        rows: row coordinates in pixels of the image tensor; 0 is the centre of its first row.
+        columns: column coordinates in pixels; 0 is the centre of the first column. `columns` and `rows` have the same
+            number of dimensions, and can be broadcast to the same shape.
+        boxes: the crop boxes, (B, 4), or (1, 4) if one box holds for all images. If B > 1, the first dimension of
+            `rows` and of `columns` is the batch dimension, of size B or 1.
 
     Returns:
         The positions, on the device of `rows`, in [0, 1] for points inside the whole image.

@@ -1,4 +1,4 @@
-"""Errors that the user can fix, and checks of arguments that raise them."""
+"""Errors that the user can fix, and functions that check an argument and raise such an error."""
 
 import math
 import pickle
@@ -29,9 +29,9 @@ class HypercolumnsError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        """Escape unprintable characters in the message, so that it stays on one line.
+        """Escape the unprintable characters in the message, so that the message stays on one line.
 
-        If a DataLoader worker raised the error, first remove the traceback that the DataLoader adds to its message.
+        If a DataLoader worker raised the error, the DataLoader puts a traceback into the message. Remove it first.
         """
         if message.startswith(f"Caught {type(self).__name__} in "):
             lines = [line for line in message.splitlines() if line.strip()]
@@ -40,7 +40,7 @@ class HypercolumnsError(Exception):
 
 
 class ArgumentError(HypercolumnsError):
-    """An invalid value of an argument of a function or class. The message begins with the argument's name.
+    """The value of an argument is invalid. The message begins with the argument's name.
 
     If the value comes from a setting, `setting_prefix` completes the name: `hidden` becomes `classifier.hidden`.
     """
@@ -87,15 +87,14 @@ class StoreError(HypercolumnsError):
 class UnreadableError(HypercolumnsError):
     """The operating system could not read a file, for example because of the file's permissions or an I/O error.
 
-    The contents of the file may be valid. The image that needs the file is therefore never left out of a data set,
-    not even with data.on_bad=skip.
+    The contents of the file may be valid. Therefore data.on_bad=skip never leaves out an image because of this error.
     """
 
 
 def summarize_error(error: BaseException) -> str:
-    """Describe a library's error in one line, which a message of this project quotes in brackets.
+    """Describe an error in one line, for a message that quotes this line in brackets.
 
-    A long text is cut off after `MAX_REASON` characters. A HypercolumnsError keeps its whole message.
+    The text of a library's error is cut off after 200 characters. The message of a HypercolumnsError stays whole.
     """
     if isinstance(error, pickle.UnpicklingError):  # torch's text advises loading the file unsafely
         return (
@@ -113,7 +112,8 @@ def summarize_error(error: BaseException) -> str:
 def class_names(error: BaseException) -> set[str]:
     """Return the names of an error's class and of its base classes.
 
-    To compare these names, a caller need not import the library that defines the class. The import can take seconds.
+    By these names, a caller can recognise an error without importing the library that defines the error's class. Such
+    an import can take seconds.
     """
     return {kind.__name__ for kind in type(error).__mro__}
 
@@ -182,11 +182,13 @@ def check_folder_name(name: str, value: object) -> None:
     """Check an argument whose value must be the name of one folder, not a path.
 
     Raises:
-        ArgumentError: unless the value is a printable string without path separators, and neither `.` nor `..`.
+        ArgumentError: unless the value is a printable string without slashes and backslashes. The values "", "." and
+            ".." are invalid, too.
     """
     if not isinstance(value, str) or not value.isprintable() or value in ("", ".", "..") or set(value) & set("/\\"):
         raise ArgumentError(
-            f"{name}={value!r} must be a folder name without slashes, and not . or .. (put a number in quotes)"
+            f"{name}={value!r} must be a folder name without slashes, and not . or .. (if the name is a number, put it "
+            f"in quotes)"
         )
 
 

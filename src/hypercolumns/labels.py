@@ -37,7 +37,10 @@ VOID_COLOUR: Colour = voc_palette(256)[IGNORE_INDEX]
 
 
 def is_class_name(name: object) -> bool:
-    """Whether a value is a valid class name: a string, not blank, without a character of `CONTROL_CATEGORIES`."""
+    """Whether a value is a valid class name: a string that is not blank and contains no control characters.
+
+    Surrogates, line separators and paragraph separators count as control characters here.
+    """
     return isinstance(name, str) and bool(name.strip()) and not any(category(c) in CONTROL_CATEGORIES for c in name)
 
 

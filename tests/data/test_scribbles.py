@@ -108,7 +108,7 @@ def test_small_regions_become_void():
 def test_existing_target_or_missing_source_fails(source, tmp_path, capsys):
     scribbles.main([str(source), str(tmp_path), "--points", "1"])
     for arguments, message in (
-        ([str(source), str(tmp_path)], "already holds .*; give another target"),
+        ([str(source), str(tmp_path)], "already exists; remove it, or give another target"),
         ([str(tmp_path / "nothing"), str(tmp_path / "new")], "does not hold VOCdevkit/VOC2012; give"),
     ):
         with pytest.raises(SystemExit, match="2"):

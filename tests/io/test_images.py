@@ -58,7 +58,7 @@ def test_colour_outside_palette_raises(tmp_path):
     pixels[1, 2] = 1, 2, 3
     Image.fromarray(pixels).save(tmp_path / "m.png")
     message = (
-        r"m\.png: 1 of its colours are not in the palette, such as \(1, 2, 3\) at row 1, column 2; an RGB mask must"
+        r"m\.png has colours .* in the palette \(1 in all\), for example \(1, 2, 3\) at row 1, column 2; an RGB mask"
     )
     with pytest.raises(HypercolumnsError, match=message):
         read_mask(tmp_path / "m.png", voc_palette(3), 3)
@@ -253,7 +253,7 @@ def test_too_many_pixels_raise(tmp_path, limit_of_100_pixels, side, claimed, suf
     Image.new("L", (side, side)).save(tmp_path / f"i{suffix}")
     Image.new("L", (10, 10)).save(tmp_path / f"ok{suffix}")
     assert read_image(tmp_path / f"ok{suffix}").shape == (3, 10, 10)
-    message = rf"i{suffix} claims {claimed} than max_pixels=100: .* set max_pixels higher"
+    message = rf"i{suffix} has {claimed} than max_pixels=100: .* set max_pixels higher"
     with pytest.raises(HypercolumnsError, match=message):
         read_image(tmp_path / f"i{suffix}")
     with pytest.raises(
@@ -277,7 +277,7 @@ def test_huge_size_in_header_raises_early(tmp_path):
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "i.png").write_bytes(content)
     for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3), image_size, mask_size):
-        with pytest.raises(HypercolumnsError, match=r"i\.png claims 400000000 pixels, more than max_pixels=89478485"):
+        with pytest.raises(HypercolumnsError, match=r"i\.png has 400000000 pixels, more than max_pixels=89478485"):
             read(tmp_path / "i.png")
 
 
@@ -394,7 +394,7 @@ def test_any_rgb_mask_gives_labels_or_an_error(tmp_path_factory, labels):
     path = tmp_path_factory.getbasetemp() / "coloured.png"
     Image.fromarray(colourise(labels, voc_palette(8))).save(path)
     if 7 in labels:
-        with pytest.raises(HypercolumnsError, match=r"not in the palette, such as \(128, 128, 128\) at row"):
+        with pytest.raises(HypercolumnsError, match=r"not in the palette .* example \(128, 128, 128\) at row"):
             read_mask(path, voc_palette(3), 3)
     else:
         assert read_mask(path, voc_palette(3), 3).tolist() == labels.tolist()

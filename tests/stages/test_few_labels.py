@@ -15,7 +15,7 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.data import image_data, image_index
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.model import backbone
-from hypercolumns.stages.train import new_classifier, trained
+from hypercolumns.stages.train import new_classifier, train_model
 from hypercolumns.store import SampleStore
 
 BASE = [*RGB, "data.train_images=5", "data.val_images=2", "trainer.max_epochs=2"]
@@ -69,7 +69,7 @@ def test_every_pixel_choice_trains_the_same_model(labelled, tmp_path):
         quiet_libraries()
         finished = Run(tmp_path / choice[0])
         finished.folder.mkdir()
-        finished.save(trained(cfg, image_index(cfg), backbone(cfg), None, finished))
+        finished.save(train_model(cfg, image_index(cfg), backbone(cfg), None, finished))
         states.append(Segmenter.load(finished.model).state_dict())
     assert all(value.isfinite().all() for value in states[0].values())
     for other in states[1:]:

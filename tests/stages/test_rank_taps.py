@@ -18,7 +18,7 @@ from hypercolumns.runs.run import Run
 from hypercolumns.settings import compose
 from hypercolumns.settings.model import backbone
 from hypercolumns.settings.schema import taken
-from hypercolumns.stages.rank_taps import LinearProbes, constraints, some
+from hypercolumns.stages.rank_taps import LinearProbes, random_samples, subset_constraints
 from hypercolumns.store import SampleStore
 
 TAPS = "cnn.taps=[image,local_mean:3,coordinates]"
@@ -100,17 +100,17 @@ def test_other_settings_make_another_run(rank, tmp_path):
 
 def test_probe_samples_are_seeded(extracted):
     split = SampleStore(Path(extracted[-1].removeprefix("samples="))).split("train")
-    sample, again, other = (some(split, 50, seed).features for seed in (0, 0, 1))
+    sample, again, other = (random_samples(split, 50, seed).features for seed in (0, 0, 1))
     assert len(sample) == 50
     assert sample.equal(again)
     assert not sample.equal(other)
-    assert some(split, 10**6, 0).features.equal(split.fetch(torch.arange(len(split))).features)
+    assert random_samples(split, 10**6, 0).features.equal(split.fetch(torch.arange(len(split))).features)
 
 
 def test_constraints_follow_the_backbone():
     backbone = Backbone("rgb", ["image", "coordinates", "pyramid:2", "local_mean:3"])
     assert [tap.name for tap in backbone.taps] == ["image", "local_mean:3", "coordinates", "pyramid:2"]
-    assert constraints(backbone, 5, None) == SubsetConstraints(
+    assert subset_constraints(backbone, 5, None) == SubsetConstraints(
         [3, 3, 2, 3], layers=1, from_deepest=[1, 3], max_taps=5, max_channels=None
     )
 
@@ -128,7 +128,7 @@ def test_limits_exclude_larger_subsets(rank, tmp_path):
     [
         (
             "rank.max_channels=2",
-            "rank.max_channels=2 allows none of the taps; set rank.max_channels to at least 3, ",
+            "rank.max_channels=2 is too small: .* has 3 channels; set rank.max_channels to at least 3",
         ),
         ("rank.components=null", "rank.components=None must be a whole number of at least 1"),
         ("rank.max_taps=0", "rank.max_taps=0 must be a whole number of at least 1"),

@@ -66,7 +66,7 @@ def stage(monkeypatch):
     """The stand-in for stage pretrain: with it a search of many jobs takes a second."""
     stage = Stage()
     monkeypatch.setattr("hypercolumns.stages.stage_function", {"pretrain": stage}.get)
-    monkeypatch.setattr("hypercolumns.sweeps.jobs.figures", lambda run: {"miou": run.miou} if run else {})
+    monkeypatch.setattr("hypercolumns.sweeps.jobs.job_metrics", lambda run: {"miou": run.miou} if run else {})
     return stage
 
 
@@ -131,7 +131,7 @@ def test_sweep_overrides_become_distributions():
         ("seed=range(5,5)", r"seed=range\(5,5\): Optuna can't choose from .* \(the range is empty\)"),
         (
             "seed=tag(log,range(1,9))",
-            r"choose from these values \(only an interval can have a logarithmic scale, not a range\)",
+            r"choose from these values \(tag\(log, ...\) works only with interval\(...\), not with range\(...\)\)",
         ),
     ],
 )
@@ -297,7 +297,7 @@ def test_job_without_a_record_ends_the_search(search, stage, monkeypatch):
 
 
 def test_job_without_a_miou_ends_the_search(search, stage, monkeypatch):
-    monkeypatch.setattr("hypercolumns.sweeps.jobs.figures", lambda run: {})
+    monkeypatch.setattr("hypercolumns.sweeps.jobs.job_metrics", lambda run: {})
     result = search(3)
     assert result.returncode == 2
     assert "a search needs the mIoU of its jobs" in result.stderr

@@ -253,7 +253,7 @@ def test_jobs_are_ranked_with_differing_columns():
     ranked = table.rank_jobs(records)
     assert [record.number for record in ranked] == [4, 3, 2, 1, 0]
     assert table.differing_settings(ranked)[-1] == {"optimizer.lr": "0.00012345678", "x.lr": "1"}
-    header, *rows = table.cells(ranked)
+    header, *rows = table.table_cells(ranked)
     assert header == ["", "optimizer.lr", "x.lr", "mIoU", "boundary", "seconds", "run"]
     assert rows[0] == ["1", "0.3", "", "0.200", "", "", "better"]
     assert rows[-1] == ["5", "0.000123", "1", "", "", "", "failed: why | so"]

@@ -197,7 +197,7 @@ def test_wise_ft_skips_integer_buffers():
             r"trainer\.max_epochs=4 must be a multiple of trainer\.check_val_every_n_epoch=3, because ",
         ),
         ("num_workers=many", "num_workers=many must be a whole number of at least 0"),
-        ("monitor=null", "monitor=null must be a metric"),
+        ("monitor=null", "monitor must not be null; set it to the validation metric"),
         ("monitor=miou", "monitor=miou must be a validation metric"),
     ],
 )

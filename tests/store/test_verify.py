@@ -193,7 +193,7 @@ def _without_the_first(tensors):
             "its tensors do not have the names, types and shapes of a shard",
         ),
         (_without_features, "its tensors do not have the names, types and shapes of a shard"),
-        (_without_the_first, "it does not hold the 3 samples listed in index.json"),
+        (_without_the_first, "it does not hold the 3 samples of 6 channels listed in index.json"),
     ],
 )
 def test_invalid_shard_is_refused_on_reading(folder, change, message):

@@ -1,4 +1,4 @@
-"""Save checkpoints that are written atomically, hold a complete model, and are found after a move of their folder."""
+"""Save each checkpoint atomically and with the complete model, and find checkpoints whose folder was moved."""
 
 from functools import cached_property
 from pathlib import Path
@@ -32,10 +32,10 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 class RelocatableModelCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, which also finds the best checkpoints after a move of the folder that holds them.
+    """Lightning's ModelCheckpoint, which also finds the best checkpoints after their folder was moved.
 
-    A checkpoint holds the paths of the best checkpoints. When a training resumes from it, the folders of these paths
-    are replaced by the present folder, `dirpath`.
+    Every checkpoint lists the paths of the best checkpoints. When a training resumes, this callback replaces the folder
+    in each listed path by `dirpath`, the folder that holds the checkpoints now.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -50,8 +50,8 @@ class RelocatableModelCheckpoint(ModelCheckpoint):
 class SelfContainedCheckpoint(Callback):
     """Complete each checkpoint, so that `Segmenter.load` can load the model from it.
 
-    Lightning saves only the tensors of the task, which trains all or some of the segmenter's tensors. This callback
-    adds the segmenter's remaining tensors and its settings to the checkpoint.
+    Lightning saves only the tensors of the task, and the task may hold only a part of the segmenter. This callback
+    adds the other tensors of the segmenter, and the segmenter's settings.
 
     Args:
         segmenter: the complete model.

@@ -21,8 +21,7 @@ class EMAWeightAveraging(WeightAveraging):
     from the current weights.
 
     Args:
-        decay: the maximal share of the old average in the new average, in [0, 1), such as 0.999. At 0, the average
-            equals the current weights.
+        decay: the maximum of d, in [0, 1), such as 0.999. At 0, the average equals the current weights.
 
     Raises:
         ArgumentError: if `decay` is not a number in [0, 1).

@@ -21,11 +21,12 @@ class MetricsCSV(pl.Callback):
     """Write `metrics.csv`, with a row per epoch and a column per metric, and plot it in `curves.png`.
 
     The row of an epoch is written at the end of the epoch. The plot is drawn when the training ends, even if it ends
-    with an error. A resumed training continues the table; if an epoch is trained again, its row is replaced.
+    with an error. A resumed training adds its rows to the existing table. If an epoch is trained again, its row is
+    replaced.
 
     Args:
         folder: the folder of the two files.
-        plot: called with the path of `curves.png` and the rows of the table; draws the curves.
+        plot: a function that draws the curves, given the path of `curves.png` and the rows of the table.
     """
 
     def __init__(self, folder: Path, plot: CurvePlot = save_curves) -> None:
@@ -79,7 +80,11 @@ class MetricsCSV(pl.Callback):
 
 
 def read_metrics_csv(path: Path) -> list[dict[str, str]]:
-    """Read a `metrics.csv`: return each row as {column: text}, without empty cells; an empty list if there is no file.
+    """Read the rows of a `metrics.csv`.
+
+    Returns:
+        A dictionary for each row: the text of each cell by the name of its column. Empty cells are left out. The list
+        is empty if the file does not exist.
 
     Raises:
         HypercolumnsError: if the file is not a valid CSV table in UTF-8.

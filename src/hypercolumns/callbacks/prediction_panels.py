@@ -1,4 +1,4 @@
-"""Show predictions for val images and the confusion matrix in TensorBoard during a training."""
+"""Show the confusion matrix, and predictions for some val images, in TensorBoard during a training."""
 
 import heapq
 import math
@@ -24,7 +24,7 @@ PANEL_SIDE = 300  # maximum width and height of a picture, in pixels; a TensorBo
 
 
 class LabellingTask(Protocol):
-    """The attributes that `PredictionPanels` reads from the trained Lightning module, the task."""
+    """The attributes that `PredictionPanels` reads from the task, the Lightning module that is trained."""
 
     classes: tuple[str, ...]
     palette: Palette  # the colours of the classes; needed only if the validation step returns labels
@@ -39,10 +39,12 @@ class PredictionPanels(pl.Callback):
     logger is not an `ImageTensorBoardLogger`, nothing is logged.
 
     Args:
-        fixed: the number of val batches whose images are shown after every validation. These batches are evenly spread
-            over the val split, so they are the same in every epoch. 0: none.
-        worst: the number of images with the lowest mIoU of a validation that are shown in addition. 0: none.
-        draw: draws an image with its true and its predicted labels; called like `visualization.panels.panels`.
+        fixed: the number of val batches to show, with all their images. The batches are evenly spaced in the val split,
+            and are the same after every validation. 0: none.
+        worst: the number of images to show for their low mIoU: the images with the lowest mIoU in the validation. They
+            may include images of the fixed batches. 0: none.
+        draw: a function that draws an image next to its true and its predicted labels. It has the arguments of
+            `visualization.panels.panels`.
 
     Raises:
         ArgumentError: if `fixed` or `worst` is negative or not an integer.

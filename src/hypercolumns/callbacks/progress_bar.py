@@ -1,4 +1,4 @@
-"""Show the progress of a training with its main metrics, or of the scoring of images."""
+"""Progress bars for trainings and for the scoring of images."""
 
 import time
 from typing import Any
@@ -9,9 +9,9 @@ from hypercolumns.runtime.progress import ProgressBar
 
 
 class TrainingProgressBar(pl.Callback):
-    """Show the progress of a training, or of the scoring of images by `Trainer.test`, see `ProgressBar`.
+    """Show a `ProgressBar` during a training, or while `Trainer.test` scores images.
 
-    A training has one bar for all epochs, and a line with the main metrics is printed after each epoch.
+    A training has one bar for all epochs. A line with the main metrics is printed after each epoch.
     """
 
     _bar: ProgressBar | None = None
@@ -74,7 +74,10 @@ class TrainingProgressBar(pl.Callback):
 
 
 def _format_metrics(trainer: pl.Trainer, validated: bool = True) -> str:
-    """Format the metrics that the task logs with `prog_bar=True` as text; leave out val metrics unless `validated`."""
+    """Return the names and values of the metrics that the task logs with `prog_bar=True`, as text.
+
+    The val metrics are left out if `validated` is false.
+    """
     metrics = {
         name: value
         for name, value in trainer.progress_bar_metrics.items()

@@ -1,4 +1,7 @@
-"""Let a search over settings stop unpromising trials early. A trial runs the stages with one combination of values."""
+"""Let a search over settings stop unpromising trials early.
+
+A trial is one job of the search. It runs the command with one combination of values for the settings.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +15,11 @@ ShouldPrune = Callable[[int, float], bool]
 
 
 class PrunedError(Exception):
-    """The search stopped a trial early, because of the trial's metric."""
+    """The search stopped a trial early, because the trial's metric was not good enough."""
 
 
 class PrunableStage(NamedTuple):
-    """The stage of a trial that the search can stop early, and the function that decides whether to stop it."""
+    """The stage whose trainings a search can stop early, and the function that decides whether to stop the trial."""
 
     stage: str
     should_prune: ShouldPrune
@@ -27,9 +30,10 @@ _prunable: ContextVar[PrunableStage | None] = ContextVar("prunable", default=Non
 
 @contextmanager
 def search_trial(stage: str, should_prune: ShouldPrune) -> Iterator[None]:
-    """Let a search stop trainings of `stage` inside the `with` block; trainings of other stages run to their ends.
+    """Let a search stop the trainings of `stage` that are set up inside the `with` block.
 
-    `should_prune` is called after each validated epoch, see `SearchPruning`.
+    Trainings of other stages run to their ends. `should_prune` is called after each epoch that has a validation, see
+    `SearchPruning`.
     """
     token = _prunable.set(PrunableStage(stage, should_prune))
     try:
@@ -39,16 +43,18 @@ def search_trial(stage: str, should_prune: ShouldPrune) -> Iterator[None]:
 
 
 class SearchPruning(pl.Callback):
-    """Report the monitored metric of each validated epoch to the search, and stop the trial if the search says so.
+    """Report a metric of each epoch to the search, and stop the trial if the search decides so.
 
-    The callback does both at the start of the next epoch; it raises PrunedError to stop the trial. The checkpoint of
-    the reported epoch exists by then, so a later command with the same settings can resume the training. If the
-    callback is not made inside the `with` block of `search_trial`, or the block names another stage, it does nothing.
+    The metric of an epoch with a validation is reported at the start of the next epoch, when the epoch's checkpoint has
+    been saved. If the search decides to stop the trial, the callback raises PrunedError. A later command with the same
+    settings can resume the training from the checkpoint.
+
+    The callback does nothing unless it is made inside a `with search_trial(stage, ...)` block for the same stage.
 
     Args:
-        stage: the stage whose training this is.
-        monitor: the name of the metric that is reported.
-        minimise: whether a lower value of the metric is better; the negative value is then reported.
+        stage: the stage that runs this training.
+        monitor: the name of the metric to report.
+        minimise: true if lower values of the metric are better; the callback then reports the negated value.
     """
 
     def __init__(self, stage: str, monitor: str, minimise: bool) -> None:

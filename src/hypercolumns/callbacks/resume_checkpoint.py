@@ -1,4 +1,4 @@
-"""Save checkpoints from which an interrupted training can resume, and find the newest of them."""
+"""Save the checkpoints from which an interrupted training resumes, and find the newest one."""
 
 import time
 from pathlib import Path
@@ -19,11 +19,11 @@ NEW, LAST, PREVIOUS = "new.ckpt", "last.ckpt", "previous.ckpt"
 
 
 def resume_point(folder: Path) -> Path | None:
-    """Return the newest undamaged checkpoint of `ResumeCheckpoint` in a folder; None if there is none.
+    """Return the newest undamaged checkpoint that `ResumeCheckpoint` saved in a folder; None if there is none.
 
-    If `last.ckpt` or `previous.ckpt` is damaged, this is printed, and the file is renamed to `last.damaged` or
-    `previous.damaged`. Otherwise, a damaged `last.ckpt` would replace an undamaged `previous.ckpt` when the training
-    saves its next checkpoint.
+    If the function finds a damaged `last.ckpt` or `previous.ckpt`, it prints a message and renames the file to
+    `last.damaged` or `previous.damaged`. Without this, the training would rename a damaged `last.ckpt` to
+    `previous.ckpt` when it saves its next checkpoint, and would thus overwrite an undamaged `previous.ckpt`.
     """
     for path in (folder / LAST, folder / PREVIOUS):
         if path.is_file():
@@ -50,13 +50,13 @@ class ResumeCheckpoint(Checkpoint):
 
     Args:
         folder: the folder of the two checkpoints.
-        minutes: the time between two checkpoints within an epoch, in minutes. A kill loses about this much work.
-        data: the data module. Before each checkpoint, it receives the position of the training: the epoch, and how many
-            batches of the epoch are done. It saves this position in the checkpoint.
+        minutes: the time between two checkpoints within an epoch, in minutes. A kill loses the work since the last one.
+        data: the data module. Before each checkpoint, this callback sets `data.position` to the number of the epoch and
+            the number of batches that the training has taken from it. The data module saves both in the checkpoint.
 
     Attributes:
-        began: whether the training has started. A resumed training starts only after Lightning has loaded its
-            checkpoint without an error.
+        began: whether the training has started. It is false if Lightning failed to load the checkpoint from which the
+            training should resume.
     """
 
     def __init__(self, folder: Path, minutes: float, data: ResumableDataModule) -> None:
@@ -112,7 +112,7 @@ class ResumeCheckpoint(Checkpoint):
 
 
 def max_over_ranks(*numbers: int, device: torch.device) -> list[int]:
-    """Return for each number its maximum over all ranks. Every rank must call this function."""
+    """Return the maximum of each number over all ranks. Every rank must call this function."""
     if not distributed.is_initialized():
         return list(numbers)
     reduced = torch.tensor(numbers, device=device)

@@ -13,7 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 class ImageTensorBoardLogger(TensorBoardLogger):
     """Lightning's TensorBoardLogger, which can also log pictures.
 
-    Metrics that are NaN, and the number of the epoch, which Lightning logs as a metric, are left out.
+    The logger does not write metrics that are NaN. It also leaves out the metric `epoch`, the number of the epoch.
     """
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -133,7 +133,7 @@ def _describe_machine(error: BaseException) -> str | None:
 def _describe_lightning(message: str) -> str:
     """Put a message of Lightning on one line.
 
-    If the message says that the metric in `monitor` does not exist, list the metrics to choose from instead.
+    If the message says that the metric in `monitor` does not exist, return a line that lists the valid metrics.
     """
     unknown = re.search(r"\(monitor='([^']*)'\).*returned metrics: \[(.*?)\]", message, re.DOTALL)
     if unknown:
@@ -143,9 +143,9 @@ def _describe_lightning(message: str) -> str:
 
 
 def _config_being_read(error: BaseException) -> str | None:
-    """Return the config file that Hydra was reading when `error` was raised; None if Hydra was not reading a file.
+    """Return the path of the config file that Hydra was reading when it raised `error`; None if it was reading none.
 
-    The error itself does not name the file.
+    The message of the error does not name the file.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename == file_config_source.__file__ and "full_path" in frame.f_locals:
@@ -156,8 +156,8 @@ def _config_being_read(error: BaseException) -> str | None:
 def _describe_hydra(message: str) -> str:
     """Put a message of Hydra or OmegaConf on one line, without internal details.
 
-    If the message is about a setting of another stage, or about an unknown option, replace the message by a line of
-    this project.
+    If the message is about a setting of another stage or about an unknown option, an error line in this project's own
+    words is returned instead.
     """
     unmatched = re.match(r"(?:In '(\w+)/[^']*': )?Could not override '([^'@]+)'", message)
     if unmatched and (line := _of_other_stage(unmatched[1] or unmatched[2])) is not None:

@@ -18,11 +18,12 @@ NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")
 
 
 def stable_sweep_name(arguments: Sequence[str]) -> list[str]:
-    """Name a sweep by a hash of its settings: add the argument `hydra.job.name`.
+    """Name a sweep: add the argument `hydra.job.name`, whose value is a hash of the settings.
 
-    The order of the settings does not change the hash. Of the arguments in `NOT_NAMING`, only `search.storage` is
-    hashed. The flag `-m` moves to the front, because Hydra expects the settings next to each other. If the arguments
-    already give `hydra.job.name`, no name is added. The arguments of a command that is not a sweep stay as they are.
+    The order of the settings does not change the hash. These settings are not hashed: Hydra's own, `overwrite`,
+    `num_workers`, and all of `search` except `search.storage`. The flag `-m` moves to the front, because Hydra expects
+    the settings next to each other. If the arguments already give `hydra.job.name`, no name is added. The arguments of
+    a command that is not a sweep stay as they are.
     """
     if not is_sweep(arguments):
         return list(arguments)
@@ -46,10 +47,11 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """Quote paths and regular expressions among the settings, so that Hydra does not parse their special characters.
+    """Quote each value that is a path or a regular expression. Hydra then does not parse its special characters.
 
-    A value that is null, empty, ??? or already quoted stays as it is. A list in square brackets and, in a sweep, values
-    separated by commas stay as they are, too, unless a file has exactly that name.
+    A value that is null, empty, ??? or already quoted stays as it is. So does a list in square brackets and, in a
+    sweep, a value with commas, which stands for several values. If a file or folder has exactly that name, the value is
+    quoted after all.
     """
     sweep = is_sweep(arguments)
     quoted = []

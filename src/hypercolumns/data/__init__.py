@@ -1,7 +1,7 @@
 """Data sets of images with masks, and Lightning data modules for these images and for stores of samples.
 
-A public name of this package is imported from its module when it is first used. Lightning takes long to import, and is
-therefore loaded only if a name that needs it is used.
+The package imports a public name only when the name is first used. Lightning takes long to import. It is loaded only
+if you use a name that needs Lightning.
 """
 
 import importlib
@@ -61,7 +61,7 @@ __all__ = [*MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public name `name` of this package from its module, when it is first used."""
+    """Import the public name `name` of this package. Python calls this function when the name is first used."""
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(MODULES[name]), name)

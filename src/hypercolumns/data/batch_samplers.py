@@ -1,4 +1,4 @@
-"""Batch samplers of the rows of a split of a store. A row is one sample; the rows of a split are numbered from 0."""
+"""Batch samplers for the rows of one split in a store. A row is one sample; the rows are numbered from 0."""
 
 import math
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from hypercolumns.runtime import randomness
 class SampleBatchSampler(Sampler[Any]):  # Any: DataLoader's type hints reject batch samplers that yield tensors
     """Batch sampler that yields the numbers of the rows in this rank's part of each mini-batch.
 
-    Together the ranks take every row once per epoch, in as many mini-batches as a single process would. The ranks'
-    parts of a mini-batch differ in size by at most one row. A shuffled order, or without a seed the order on disk,
-    decides which rows share a mini-batch. Within a rank's part the row numbers always ascend, because the disk reads
-    ascending rows faster.
+    Together the ranks take every row once per epoch, in the same number of mini-batches as a single process. The ranks'
+    parts of a mini-batch differ in size by at most one row. With a seed, a shuffled order decides which rows share a
+    mini-batch. Without a seed, the order on disk decides this. The row numbers in a rank's part always ascend, because
+    the disk reads ascending rows faster.
 
     Args:
         rows: the number of rows of the split.
@@ -28,7 +28,8 @@ class SampleBatchSampler(Sampler[Any]):  # Any: DataLoader's type hints reject b
         epoch: the number of the epoch, from 0. Each epoch has a different shuffled order.
         rank: the rank of this process.
         world_size: the number of ranks.
-        done: how many of the epoch's first mini-batches to skip: the training took them before an interruption.
+        done: the number of mini-batches to skip at the start of the epoch. The training took them before an
+            interruption.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class GroupedBatchSampler(Sampler[Any]):
     gives small mini-batches. If a mini-batch has fewer rows than there are ranks, some ranks get an empty part. The
     number of mini-batches may differ slightly from epoch to epoch, because the sets differ.
 
-    The memory use grows with the number of images and with the number of rows of a set, not with the number of all
-    rows.
+    The memory use grows with the number of images and with the number of rows in a set. It does not grow with the
+    number of rows in the split.
 
     Args:
         rows: (I,) int64, the number of rows of each image, in the order of the images in the split.
@@ -81,7 +82,8 @@ class GroupedBatchSampler(Sampler[Any]):
         epoch: the number of the epoch, from 0. Each epoch has different shuffled orders.
         rank: the rank of this process.
         world_size: the number of ranks.
-        done: how many of the epoch's first mini-batches to skip: the training took them before an interruption.
+        done: the number of mini-batches to skip at the start of the epoch. The training took them before an
+            interruption.
     """
 
     def __init__(

@@ -37,9 +37,9 @@ class FileProblem(NamedTuple):
 
     Attributes:
         file: the path of the file.
-        problem: what is wrong with the file and what to do, as the rest of an error message after the file's path.
-        lasting: true if the file can't be used until it is changed; false if the operating system could not read the
-            file, so that its contents may be valid.
+        problem: what is wrong with the file and what to do. An error message consists of the file's path and this text.
+        lasting: true if the file can't be used until it is changed; false if the operating system could not read it. In
+            that case its contents may be valid.
     """
 
     file: str
@@ -69,8 +69,8 @@ class FileCheck(NamedTuple):
     Attributes:
         problems: the problems of the image file and of the mask file; [] if the pair can be used.
         size: the image's (height, width) in pixels; () if the pair can't be used.
-        pixels: the number of the mask's pixels of each class, in the order of the class indices, followed by the number
-            of its void pixels; [] if the pair can't be used.
+        pixels: how many pixels of the mask belong to each class, in the order of the class indices. The last number
+            counts the void pixels. [] if the pair can't be used.
     """
 
     problems: list[FileProblem]
@@ -81,7 +81,7 @@ class FileCheck(NamedTuple):
 class FileCheckDataset(Dataset[FileCheck]):
     """Dataset whose items are the results of checking image-mask pairs.
 
-    A check decodes both files completely, in the same way as a stage that uses the pair.
+    A check decodes both files completely, as training and evaluation do.
 
     Args:
         pairs: the pairs to check.
@@ -132,7 +132,7 @@ def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_worker
 def check_headers(images: DatasetIndex) -> None:
     """Check the header of every image file and mask file of all splits of a data set. No pixels are decoded.
 
-    This takes a few tenths of a millisecond per image-mask pair.
+    The check of an image-mask pair takes a few tenths of a millisecond.
 
     Raises:
         InvalidFileError: if a file is missing, empty, can't be read, has an unsupported file format or pixel format, or
@@ -152,7 +152,7 @@ def check_headers(images: DatasetIndex) -> None:
 
 
 def format_problems(problems: Sequence[FileProblem]) -> str:
-    """Join the first ten problems for a message, and append the number of the other problems, if there are any."""
+    """Join the first ten problems into one text for a message. If there are more, the text says how many more."""
     more = f"; and {len(problems) - MAX_LISTED_PROBLEMS} more" if len(problems) > MAX_LISTED_PROBLEMS else ""
     return "; ".join(f"{problem.file} {problem.problem}" for problem in problems[:MAX_LISTED_PROBLEMS]) + more
 
@@ -189,7 +189,7 @@ def _problems(
     read_mask_size: Callable[[], PixelShape],
     read_image_size: Callable[[PixelShape | None], PixelShape],
 ) -> tuple[list[FileProblem], PixelShape]:
-    """Find the problems of a pair's files, with two functions that read the sizes of its mask and of its image.
+    """Find the problems of the image file and the mask file of a pair, and the size of the image.
 
     Args:
         pair: the image-mask pair.

@@ -11,12 +11,15 @@ def read_ids(path: Path, name: str) -> list[str]:
     """Read the image ids of a split from a text file with one id per line.
 
     Raises:
-        ArgumentError: if the file can't be read or lists no id. The message begins with `name`, the name of the
-            argument that the file comes from.
+        ArgumentError: if the file can't be read or lists no id. The message begins with `name`: the setting that chose
+            the file, such as `train`.
     """
     ids = read_lines(path, name)
     if not ids:
-        raise ArgumentError(f"{name}: {path} lists no images; write one image per line, by its name without suffix")
+        raise ArgumentError(
+            f"{name}: {path} lists no images; write one image per line, as its path in the folder of images, without "
+            f"suffix"
+        )
     return ids
 
 

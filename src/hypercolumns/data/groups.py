@@ -1,4 +1,4 @@
-"""Groups of images, such as the frames of one drive, found by a regular expression on the images' ids."""
+"""Find groups of images by a regular expression on the images' ids. A group can be the frames of one drive."""
 
 import re
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ ImageGroup = tuple[str | None, ...]  # what identifies a group, see `group_ids`
 def group_ids(ids: Sequence[str], pattern: str, name: str) -> list[ImageGroup]:
     """Find the group of each image by matching a regular expression to the image's id.
 
-    The tuple of the texts that the pattern's capturing groups match identifies the group of images. A capturing group
-    that takes no part in the match gives None instead of a text. If the pattern has no capturing groups, the tuple
-    holds one text, the whole match.
+    A tuple identifies a group of images. It holds the text that each capturing group of the pattern matches, or None
+    for a capturing group that takes no part in the match. If the pattern has no capturing groups, the tuple holds one
+    text, the whole match.
 
     Args:
         ids: the ids of the images.

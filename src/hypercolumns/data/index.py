@@ -43,7 +43,8 @@ class DatasetIndex:
         name: the name of the data set, and of the folder of its runs.
         classes: the class names, in the order of the class indices in the masks.
         palette: the colours of the classes, in the same order.
-        splits: for each split, `train` and `val`, its image-mask pairs, in the order of the images' indices.
+        splits: the image-mask pairs of each split, under the keys `train` and `val`. The position of a pair in its
+            split, from 0, is the index of the image.
     """
 
     name: str
@@ -55,8 +56,8 @@ class DatasetIndex:
         """Return the fingerprint of the data set's content. It does not depend on the folder that holds the files.
 
         Returns:
-            The class names as `classes`, the colours as `palette` and, under the name of each split, a hash of the
-            split's ids and of the contents of its image and mask files.
+            The class names under the key `classes`, and the colours under `palette`. The name of each split is a key,
+            too. Its value is a hash of the split's image ids and of the contents of its image and mask files.
         """
         classes = {"classes": list(self.classes), "palette": [list(colour) for colour in self.palette]}
         return classes | {split: _hash(pairs) for split, pairs in self.splits.items()}
@@ -118,8 +119,8 @@ def check_present(images: DatasetIndex) -> None:
     """Check that all image and mask files of a data set exist.
 
     Raises:
-        HypercolumnsError: if files of a split are missing. The message names the first ten missing files of the first
-            such split.
+        HypercolumnsError: if files of a split are missing. The message names ten of the missing files at most. It
+            covers only the first split with missing files.
     """
     for split, pairs in images.splits.items():
         missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not os.path.isfile(path)]

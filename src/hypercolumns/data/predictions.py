@@ -17,7 +17,7 @@ from hypercolumns.labels import IGNORE_INDEX, Palette
 class PredictionDataset(Dataset[Example]):
     """Dataset of predicted masks, each together with the true mask of the same image.
 
-    In an example, `image` holds the predicted class indices, (H, W) int64, and `mask` the true class indices.
+    In each `Example`, `image` holds the predicted class indices, and `mask` holds the true ones. Both are (H, W) int64.
 
     Args:
         pairs: the files. The `image` of a pair is the predicted mask, and the `mask` is the true mask.
@@ -57,7 +57,9 @@ class PredictionDataset(Dataset[Example]):
 
 
 def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
-    """Pair each true mask, a `.png` file below `masks`, with the predicted mask of the same path below `predictions`.
+    """Pair each true mask with the predicted mask of the same image.
+
+    The true masks are the `.png` files below `masks`. The predicted mask has the same path below `predictions`.
 
     Whether the predicted masks exist is not checked: `PredictionDataset` raises an error when it reads a pair whose
     predicted mask is missing. The pairs are in the order of their paths.

@@ -1,8 +1,8 @@
 """Find the images of a data set that can't be used, by decoding every image and mask once, and exclude these images.
 
-The results of these checks are saved in a folder, one for each image-mask pair. A saved result is used until the size
-or the modification time of one of the pair's files changes. If the operating system can't read a file, the content of
-the file may still be valid. The pair's result is then not saved, and the command ends with an error.
+The check of each image-mask pair gives a result. All results are saved in the file checks.json. A saved result is used
+until the size or the modification time of one of the pair's files changes. If the operating system can't read a file,
+the content of the file may still be valid. The pair's result is then not saved, and the command ends with an error.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_i
         The data set without the images that can't be used.
 
     Raises:
-        ArgumentError: if `max_invalid` is outside [0, 1], or if a larger fraction of a split's images can't be used.
+        ArgumentError: if `max_invalid` is outside [0, 1], or if more than this fraction of a split can't be used.
         HypercolumnsError: if no image of a split can be used, or if the operating system can't read a file.
     """
     check_fraction("max_invalid", max_invalid)
@@ -113,8 +113,8 @@ def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> Non
     Args:
         folder: the folder to save the results in.
         images: the data set that the pairs belong to; only its classes and colours are used.
-        known: the problems of each checked pair, by `file_signature`. The result of a pair is not saved if one of its
-            problems is not `lasting`.
+        known: a mapping from the `file_signature` of each checked pair to the problems of the pair's files. The result
+            of a pair is not saved if one of the problems is not `lasting`.
     """
     pairs = {
         signature: [[problem.file, problem.problem] for problem in problems]
@@ -125,10 +125,10 @@ def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> Non
 
 
 def load_checks(folder: Path, images: DatasetIndex) -> dict[str, list[FileProblem]]:
-    """Load the results that `save_checks` saved: the problems of each checked pair, by `file_signature`.
+    """Load the results that `save_checks` saved: the `file_signature` of each checked pair, mapped to its problems.
 
-    The result is {} if `folder` holds no saved results, if they are damaged, or if the rules that decide whether a file
-    can be used have changed since then, see `_check_version`.
+    The mapping is empty if `folder` holds no saved results, or if the saved results are damaged. It is also empty if
+    the rules that decide whether a file can be used have changed since the results were saved, see `_check_version`.
     """
     try:
         saved = read_json(folder / CHECKS)

@@ -4,7 +4,8 @@
     python -m hypercolumns.data.scribbles SOURCE TARGET --points 1
 
 SOURCE must contain VOCdevkit/VOC<year>. TARGET gets the same layout; the setting `data.root=TARGET` trains on the copy.
-The images, the lists of the splits and the masks of the other images in TARGET are links to the files in SOURCE.
+In TARGET, only the train masks are new files. The images, the lists of the splits and all other masks are links to the
+files in SOURCE.
 
 A region is a 4-connected set of pixels of the same class. In each region, random pixels (--points) or the pixels of one
 random curve (--scribbles) keep their label. All other pixels become void. A curve is one pixel wide and about as long
@@ -66,10 +67,11 @@ def make_sparse_set(
     Args:
         source: the folder that contains VOCdevkit/VOC<year>.
         target: the folder for the copy. The folder may exist, but not the folder VOCdevkit/VOC<year> in it.
-        choose: a function that gets the pixels (N, 2) of a region and a random generator, and returns the pixels (M, 2)
-            of the region that keep their label, such as `draw_scribble`.
+        choose: a function, for example `draw_scribble`. It gets the pixels (N, 2) of a region and a random generator,
+            and returns those pixels (M, 2) of the region whose labels are kept.
         year: selects the folder VOC<year>.
-        train: the name of the list of the images whose masks become sparse, `ImageSets/Segmentation/<train>.txt`.
+        train: the name of a list of images, the file `ImageSets/Segmentation/<train>.txt`. The masks of these images
+            become sparse.
         min_region: a region with fewer pixels than this becomes void completely.
         seed: the seed of the random choices. The random numbers for a mask depend only on the seed and on the image's
             id.
@@ -98,8 +100,8 @@ def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_reg
 
     Args:
         mask: (H, W) uint8 class indices, 255 for void.
-        choose: a function that gets the pixels (N, 2) of a region and a random generator, and returns the pixels (M, 2)
-            of the region that keep their label.
+        choose: a function that gets the pixels (N, 2) of a region and a random generator. It returns those pixels
+            (M, 2) of the region whose labels are kept.
         random: the random generator that is passed to `choose`.
         min_region: a region with fewer pixels than this becomes void completely.
 
@@ -115,7 +117,7 @@ def sparse_mask(mask: Mask, choose: Choose, random: np.random.Generator, min_reg
 
 
 def connected_regions(mask: Mask) -> list[PixelIndices]:
-    """Return the 4-connected regions of equal labels in a mask (H, W), without the regions of void.
+    """Return the 4-connected regions of equal labels in a mask (H, W). Regions of void pixels are left out.
 
     Each region is the array of its pixels, (N, 2) int64 (row, column).
     """
@@ -135,9 +137,9 @@ def connected_regions(mask: Mask) -> list[PixelIndices]:
 
 
 def draw_scribble(region: PixelIndices, random: np.random.Generator) -> PixelIndices:
-    """Draw a random curve inside the region with the pixels (N, 2).
+    """Draw a random curve inside a region. `region` holds the pixels of the region, (N, 2).
 
-    The result is the pixels of the curve, (M, 2), from its start to its end. A pixel can occur more than once.
+    The result holds the pixels of the curve, (M, 2), from its start to its end. A pixel can occur more than once.
     """
     corner, sides = region.min(0) - 1, np.ptp(region, axis=0)
     inside = np.zeros(sides + 3, bool)
@@ -227,7 +229,7 @@ def _link_layout(source: Path, target: Path, year: str) -> tuple[Path, Path]:
     layout = (source / "VOCdevkit" / f"VOC{year}").resolve()
     copy = target / "VOCdevkit" / layout.name
     if copy.exists():
-        raise HypercolumnsError(f"target={target} already holds {copy}; give another target, or remove this folder")
+        raise HypercolumnsError(f"{copy} already exists; remove it, or give another target than target={target}")
     if not layout.is_dir():
         raise HypercolumnsError(
             f"source={source} does not hold VOCdevkit/{layout.name}; give the folder that holds VOCdevkit"

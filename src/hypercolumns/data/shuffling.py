@@ -4,11 +4,13 @@ A row is one sample of a split of a store; the rows of a split are numbered from
 determine the shuffled order.
 
 Neighbouring rows come from the same image, so a mini-batch must take its rows from all over the split. But the split
-can be larger than memory, and even the list of its row numbers can be. Reading single rows from all over the disk would
-be slow, so each read should yield several rows that are needed soon. The shuffling therefore has two levels. First, the
-split is cut into runs of RUN_LENGTH neighbouring rows, and the runs are put into a random order. Then this order of the
-runs is cut into buffers of up to SHUFFLE_BUFFER rows, and the rows of each buffer are shuffled. A split of up to
-SHUFFLE_BUFFER rows is a single buffer, in which all orders of the rows are equally likely.
+can be larger than memory. Even the list of its row numbers can be larger than memory. Reading single rows from all over
+the disk would be slow, so each read should yield several rows that are needed soon.
+
+The shuffling therefore has two levels. First, the split is cut into runs of RUN_LENGTH neighbouring rows, and the runs
+are put into a random order. Then the sequence of runs is cut into buffers of up to SHUFFLE_BUFFER rows, and the rows of
+each buffer are shuffled. A split of up to SHUFFLE_BUFFER rows is a single buffer. All orders of its rows are equally
+likely.
 """
 
 import itertools
@@ -51,8 +53,8 @@ def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
     """Map numbers by a random permutation of the integers 0 to `count` - 1, without a table of the permutation.
 
     The permutation is a Feistel network on the smallest even number of bits that can represent these integers. The
-    network is applied to a number until the result is below `count` (Black and Rogaway, Ciphers with Arbitrary Finite
-    Domains, CT-RSA 2002).
+    network maps a number again and again until the result is below `count` (Black and Rogaway, Ciphers with Arbitrary
+    Finite Domains, CT-RSA 2002).
 
     Args:
         numbers: (N,) int64, the numbers to map, each from 0 to `count` - 1.
@@ -76,9 +78,9 @@ def feistel_permutation(numbers: Tensor, count: int, seed: int) -> Tensor:
 
 
 def _edges(rows: int) -> list[int]:
-    """List the positions in the shuffled order at which the buffers start, then `rows`, where the last buffer ends.
+    """Return the positions in the shuffled order where the buffers start, followed by `rows`, the end of the last one.
 
-    If the last rows of the split do not fill a run, they belong to the last buffer.
+    The rows that are left after the last full run of RUN_LENGTH neighbouring rows belong to the last buffer.
     """
     buffers = math.ceil(rows / SHUFFLE_BUFFER)
     return [rows // RUN_LENGTH * number // buffers * RUN_LENGTH for number in range(buffers)] + [rows]

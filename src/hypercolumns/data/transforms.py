@@ -21,8 +21,8 @@ GREY = 128  # value of all channels of the pixels that padding adds to an image;
 def resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     """Resize a mask (H, W) to `size` = (height, width) by exact nearest-neighbour interpolation.
 
-    Each pixel of the result takes the label of the original pixel that its centre falls into, so the mask stays aligned
-    with the resized image. Torchvision's default interpolation of masks is off by up to half a pixel.
+    Each new pixel takes the label of the original pixel at the position of the new pixel's centre. The mask therefore
+    stays aligned with the resized image. Torchvision's default interpolation of masks is off by up to half a pixel.
     """
     return v2.functional.resize(mask[None], list(size), v2.InterpolationMode.NEAREST_EXACT, antialias=False)[0]
 
@@ -35,7 +35,7 @@ class RandomScale(v2.Transform):
         self.low, self.high = low, high
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the scale factor. Return, as `size`, the scaled [height, width] of the image, the mask and the box."""
+        """Draw the scale factor. Return the [height, width] of the image after scaling, under the key `size`."""
         factor = self.low * (self.high / self.low) ** torch.rand(1).item()
         height, width = v2.functional.get_size(flat_inputs[0])
         return {"size": [max(round(height * factor), 1), max(round(width * factor), 1)]}

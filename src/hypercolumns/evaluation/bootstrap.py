@@ -79,7 +79,10 @@ def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, see
 
 
 def percentile_interval(values: Tensor) -> Tensor:
-    """Return the two ends (2, ...), low and high, of the middle 95 % of R values (R, ...). NaN values are left out."""
+    """Return the lower and the upper end of the middle 95 % of R values, without NaN values.
+
+    The values are (R, ...), and the ends are (2, ...).
+    """
     return values.nanquantile(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=values.dtype), dim=0)
 
 
@@ -91,8 +94,8 @@ def as_json(values: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]
         classes: the names of the classes.
 
     Returns:
-        A dictionary by metric name. The interval of a metric is [low, high]. For a metric of each class, the dictionary
-        contains a dictionary of intervals by class name. An interval is None if all of its values are NaN.
+        The interval [low, high] of each metric, by the metric's name. A per-class metric has a dictionary of intervals
+        by class name instead. An interval is None if the metric is NaN in all bootstrap samples.
     """
     ends: dict[str, Any] = {}
     for name, drawn in values.items():

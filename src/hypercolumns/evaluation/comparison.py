@@ -98,7 +98,7 @@ def _same_order(evaluation: Evaluation, baseline: Evaluation) -> Evaluation:
 
 
 def _difference(value: Any, other: Any) -> Any:
-    """Return value - other; for metrics of each class, return the differences by class.
+    """Return value - other; for a per-class metric, return a dictionary of the differences by class name.
 
     The difference is None if `value` or `other` is None.
     """

@@ -66,7 +66,7 @@ class Evaluation:
         Args:
             counts: the confusion matrices of each image. There may be no images.
             classes: the names of the classes, in the order of the class indices.
-            boundary_width: the width in pixels of the boundary band with which `count_image` computed the matrices.
+            boundary_width: the width of the boundary band, in pixels, that `count_image` used for the matrices.
 
         Returns:
             The evaluation, with the images in the order of `counts`.
@@ -80,7 +80,7 @@ class Evaluation:
         return cls(tuple(classes), tuple(image.id for image in counts), all_pixels, boundary, boundary_width)
 
     def figures(self) -> dict[str, Any]:
-        """Return the metrics over all images together by name, as in `metrics.json`.
+        """Compute the metrics from the pixels of all images together, and return them as in `metrics.json`.
 
         The names of the metrics of the boundary band begin with `boundary_`.
         """
@@ -101,7 +101,7 @@ class Evaluation:
         return [int(index) for index in miou.argsort(stable=True) if not miou[index].isnan()][:count]
 
     def take(self, indices: Sequence[int]) -> "Evaluation":
-        """Return an evaluation of the images with the given indices only, in the order of `indices`."""
+        """Return an evaluation of only the images with these indices, in the order of `indices`."""
         chosen = list(indices)
         return Evaluation(
             self.classes,

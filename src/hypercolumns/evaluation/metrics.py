@@ -63,7 +63,7 @@ class SegmentationMetrics:
     baseline_class: int | None
 
     def as_dict(self, classes: Sequence[str]) -> dict[str, object]:
-        """Return the metrics by name, as in `metrics.json`. A metric of each class is a dictionary by class name."""
+        """Return the metrics by name, as in `metrics.json`. A per-class metric is a dictionary by class name."""
         return {
             "miou": self.miou,
             "pixel_accuracy": self.pixel_accuracy,
@@ -86,9 +86,9 @@ def metrics_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
         confusion: (..., classes, classes), with a row for each true class and a column for each predicted class.
 
     Returns:
-        The metrics by their names in `SegmentationMetrics`, without `pixels` and the baseline. All are float64:
-        `per_class_iou` and `per_class_accuracy` are (..., classes), the other metrics are (...,). A value is NaN if its
-        denominator is 0.
+        The metrics by their names in `SegmentationMetrics`, without `pixels`, `baseline_miou` and `baseline_class`. All
+        are float64: `per_class_iou` and `per_class_accuracy` are (..., classes), the other metrics are (...,). A value
+        is NaN if its denominator is 0.
     """
     return metrics_from_class_sums(*class_sums(confusion.double()))
 

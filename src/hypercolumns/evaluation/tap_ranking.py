@@ -1,8 +1,9 @@
-"""Rank subsets of taps by how well linear probes on the subsets' channels separate the classes.
+"""Rank subsets of taps by the mIoU of a linear probe for each subset.
 
 A linear probe is a small classifier that measures how useful some features are. It standardises the channels of a
 subset of taps, reduces them to their leading principal components, and classifies these components by logistic
-regression. All probes use the same number of components, so that a tap does not gain from having more channels.
+regression. All probes use the same number of components. Otherwise, a tap could score better only because it has more
+channels.
 
 Shapes: N samples, D channels of all taps together, S channels of a subset, d components, C classes.
 A tap is given by its index among all taps.
@@ -60,8 +61,8 @@ class LinearProbes:
     Args:
         train: the samples that probes are fitted to.
         val: the samples that probes are scored on.
-        statistics: (mean, standard deviation) of each channel, (D,) each, over all train samples. `train` may be a part
-            of these samples.
+        statistics: the mean (D,) and the standard deviation (D,) of each channel, over all train samples of the store.
+            `train` may hold only some of these samples.
         channels: the number of channels of each tap, in the order of the taps.
         classes: C, the number of classes.
         components: d, the number of principal components that a probe uses. For a subset with fewer channels, the probe
@@ -112,7 +113,9 @@ class LinearProbes:
 
 
 def correlations(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Compute the correlation of each pair of channels, from one chunk of samples after the other.
+    """Compute the correlation of each pair of channels.
+
+    The samples are processed in chunks, so only one chunk at a time is converted to float32.
 
     Args:
         features: (N, D), the hypercolumns of the samples.
@@ -243,9 +246,9 @@ class SelectionStep(NamedTuple):
 def forward_selection(constraints: SubsetConstraints, score: Callable[[Subset], ProbeResult]) -> list[SelectionStep]:
     """Select taps one by one: in each step, add the tap that gives the highest mIoU.
 
-    The selection ends when the constraints allow no further tap. It goes on if no single tap improves the mIoU, because
-    two further taps together may improve the mIoU. Of subsets with equal mIoU, the subset with the fewest channels is
-    kept. For n taps, the selection tries about n^2 / 2 of the 2^n subsets.
+    The selection ends when the constraints allow no further tap. It does not end earlier, even if the best new tap
+    lowers the mIoU, because two new taps together may raise it. If several subsets of a step have the highest mIoU, the
+    subset with the fewest channels is kept. For n taps, the selection tries about n^2 / 2 of the 2^n subsets.
 
     Args:
         constraints: the constraints that a subset must meet to be tried.

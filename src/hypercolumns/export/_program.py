@@ -40,21 +40,21 @@ class Agreement(NamedTuple):
 
 
 def metadata(segmenter: Segmenter) -> dict[str, str]:
-    """Return the metadata to write into an exported file: the classes' names and colours, as JSON texts."""
+    """Return the names and the colours of the classes as JSON texts, with the keys `classes` and `palette`."""
     return {"classes": json.dumps(segmenter.classes), "palette": json.dumps(segmenter.palette)}
 
 
 def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> ExportedProgram:
-    """Trace a segmenter with torch.export, for batches of any number of images of any size.
+    """Trace a segmenter with torch.export. The program accepts any batch size and any image size.
 
     Args:
-        segmenter: the model. A copy of it is traced; the model itself does not change.
+        segmenter: the model. The function traces a copy, so the model does not change.
         input: the type of the images that the program takes, "uint8" or "float" in [0, 1].
         output: what the program returns, "labels" or "logits".
 
     Returns:
-        A program on the CPU that takes images (B, 3, H, W), with any B, H and W of at least 1. It returns labels
-        (B, H, W) uint8 or logits (B, classes, H, W) float32.
+        A program on the CPU that takes images (B, 3, H, W). B, H and W can be any integers of at least 1. The
+        program returns labels (B, H, W) uint8 or logits (B, classes, H, W) float32.
 
     Raises:
         ArgumentError: if `input` or `output` is unknown.
@@ -145,8 +145,8 @@ def check_agreement(
 def quiet() -> Iterator[None]:
     """Suppress the warning "No complete tensor found in the group" inside a `with` block.
 
-    torch.export gives this warning when it saves tensors that are parts of a larger block of memory. According to the
-    warning, problems can only arise for weights that are not on the CPU; all weights of a program are on the CPU.
+    torch.export gives this warning when it saves tensors that are parts of a larger block of memory. The warning says
+    that only weights outside the CPU can cause problems. All weights of an exported program are on the CPU.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found in the group", UserWarning)

@@ -1,7 +1,7 @@
 """A segmenter that torch.export can trace once for images of all sizes: no branch of its code depends on a size.
 
-The letters in shapes are those of `Segmenter`. During the export, sizes are symbols, and a size of 1 is treated like
-other sizes.
+In shapes, B is the number of images, H their height and W their width. While torch.export traces the code, B, H and W
+are symbols, not numbers. A size of 1 is no special case.
 """
 
 import copy
@@ -40,7 +40,7 @@ class ExportableSegmenter(nn.Module):
         output: what `forward` returns, "labels" or "logits".
 
     Raises:
-        HypercolumnsError: if the centres of a tap's cells have to be measured for each image size, see
+        HypercolumnsError: if the positions of a tap's cells must be measured separately for each image size, see
             `HypercolumnExtractor.check_regular`.
     """
 
@@ -103,25 +103,25 @@ class ExportableSegmenter(nn.Module):
         return logits.argmax(-1, keepdim=True).to(torch.uint8) if self.output == "labels" else logits
 
     def _taps(self, deepest: Tensor) -> list[Tap]:
-        """Return taps like those of the backbone, but with context taps that do not run the network again.
+        """Return the backbone's taps, but replace the context taps: the new ones do not run the network.
 
-        The context taps in `backbone.taps` run the network to find out how many cells the deepest map has. The returned
-        context taps read these numbers from the shape of `deepest`, which is the deepest map of the images.
+        The context taps in `backbone.taps` run the network to count the rows and columns of the deepest map. The new
+        context taps read these two numbers from the shape of `deepest`, the deepest map of the images.
         """
         counts = (lambda _: deepest.shape[2]), (lambda _: deepest.shape[3])
         return [*self.layers, *(make.tap(self.layers[-1], counts) for make in self.backbone.contexts)]
 
 
 def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
-    """Group the backbone's taps: the cells of all taps of a group have equal centres, in images of every size.
+    """Group the backbone's taps by the positions of their cells.
 
-    A tap that has no `RegularGrid` along an axis is a group by itself; such groups come first. The other groups follow
-    in order of resolution, lowest first.
+    For every image size, the maps of a group have the same cell centres. A tap without a `RegularGrid` along y or x
+    forms its own group. The groups of these taps come first. The other groups follow by resolution, lowest first.
 
     Returns:
-        For each group, the indices of its taps, and the value of `TapGroup.nested`. This value is True if, in images of
-        every size, each column of the group's cells is centred on a column of the next group's cells. It is False for
-        the last group, and for all groups if the alignment is not exact.
+        For each group, the indices of its taps and the value of `TapGroup.nested`. The value is True if each column of
+        the group's cells is centred on a column of the next group's cells, for every image size. It is False for the
+        last group. It is also False for all groups if the alignment is not exact.
     """
     backbone = extractor.backbone
     # If an image grows by one `shift_period`, each of its maps grows by a fixed number of cells. It is therefore enough
@@ -162,13 +162,13 @@ def _regular(tap: Tap) -> tuple[RegularGrid, RegularGrid] | None:
 
 
 def _among(low: RegularGrid, low_cells: Sequence[int], high: RegularGrid, high_cells: Sequence[int]) -> bool:
-    """Whether each column of a map's cells is centred on a column of a second map's cells, in images of every size.
+    """Whether each column of the map `low` is centred on a column of the map `high`, for all given image sizes.
 
     Args:
-        low: the positions of the first map's columns. This map has the lower resolution.
-        low_cells: the number of columns of the first map, for each of several image sizes.
-        high: the positions of the second map's columns.
-        high_cells: the number of columns of the second map, for the same image sizes.
+        low: the centres of the columns in the map of lower resolution.
+        low_cells: the number of columns in this map, one number for each image size.
+        high: the centres of the columns in the map of higher resolution.
+        high_cells: the number of columns in this map, for the same image sizes.
     """
     offset, stride = (low.offset - high.offset) / high.stride, low.stride / high.stride  # in cells of `high`
     if offset < 0 or offset % 1 or stride % 1:

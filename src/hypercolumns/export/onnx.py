@@ -1,8 +1,8 @@
 """Export a segmenter to an ONNX file, which runs without this package.
 
 The file takes images (B, 3, H, W), uint8 or float in [0, 1], with any B, H and W. For every pixel of the images, it
-outputs labels, (B, H, W) uint8, or logits, (B, classes, H, W) float32. It also holds the names and colours of the
-classes, as JSON texts. See docs/export.md.
+outputs either labels, (B, H, W) uint8, or logits, (B, classes, H, W) float32. The file also contains the names and the
+colours of the classes, as JSON texts. See docs/export.md.
 """
 
 import importlib
@@ -30,10 +30,10 @@ OPSET = 20
 def export_onnx(
     segmenter: Segmenter, path: str | Path, input: InputKind = "uint8", output: OutputKind = "labels"
 ) -> Agreement:
-    """Write a segmenter to an ONNX file, and check on images of noise that the file predicts the same.
+    """Write a segmenter to an ONNX file, and check that the file and the segmenter agree on images of noise.
 
-    The file's input is called `images`, its output `labels` or `logits`. Its metadata entries `classes` and `palette`
-    are JSON texts: the names and the colours of the classes.
+    The file's input is called `images`. Its output is called `labels` or `logits`. The metadata entry `classes` holds
+    the names of the classes and the entry `palette` holds their colours, both as JSON texts.
 
     Args:
         segmenter: the model to export.
@@ -47,8 +47,8 @@ def export_onnx(
     Raises:
         ArgumentError: if `input` or `output` is unknown.
         HypercolumnsError: if a package of the extra `onnx` is missing, if the network can't be exported, if the file
-            can't be written, or if the file does not agree with the segmenter, see `check_agreement`. In all these
-            cases, an existing file is kept.
+            can't be written, or if the file does not agree with the segmenter, see `check_agreement`. After an error, a
+            file that existed before is unchanged.
     """
     onnxruntime = _packages()
     program = make_program(segmenter, input, output)

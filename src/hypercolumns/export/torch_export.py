@@ -1,8 +1,8 @@
 """Export a segmenter to a file of torch.export, which runs without this package.
 
 The file takes images (B, 3, H, W), uint8 or float in [0, 1], with any B, H and W. For every pixel of the images, it
-outputs labels, (B, H, W) uint8, or logits, (B, classes, H, W) float32. It also holds the names and colours of the
-classes, as JSON texts. See docs/export.md.
+outputs either labels, (B, H, W) uint8, or logits, (B, classes, H, W) float32. The file also contains the names and the
+colours of the classes, as JSON texts. See docs/export.md.
 """
 
 from pathlib import Path
@@ -25,10 +25,10 @@ from hypercolumns.models.segmenter import Segmenter
 def export_torch(
     segmenter: Segmenter, path: str | Path, input: InputKind = "uint8", output: OutputKind = "labels"
 ) -> Agreement:
-    """Write a segmenter to a file of torch.export, and check on images of noise that the file predicts the same.
+    """Write a segmenter to a file of torch.export, and check that the file and the segmenter agree on images of noise.
 
-    `torch.export.load(path).module()` loads the file. Its extra files `classes` and `palette` are JSON texts: the names
-    and the colours of the classes.
+    `torch.export.load(path).module()` loads the file. The extra file `classes` inside it holds the names of the classes
+    and the extra file `palette` holds their colours, both as JSON texts.
 
     Args:
         segmenter: the model to export.
@@ -42,7 +42,7 @@ def export_torch(
     Raises:
         ArgumentError: if `input` or `output` is unknown.
         HypercolumnsError: if the network can't be exported, if the file can't be written, or if the file does not agree
-            with the segmenter, see `check_agreement`. In all these cases, an existing file is kept.
+            with the segmenter, see `check_agreement`. After an error, a file that existed before is unchanged.
     """
     program = make_program(segmenter, input, output)
     with atomic_write(Path(path)) as temporary, quiet():

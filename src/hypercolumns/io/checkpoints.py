@@ -11,7 +11,7 @@ from hypercolumns.errors import is_out_of_memory, summarize_error
 
 
 def find_corruption(path: Path) -> str | None:
-    """Compare the contents of a file in torch's zip format with the file's checksums, which torch ignores.
+    """Check a file in torch's zip format for damage, by its checksums. torch itself ignores the checksums.
 
     Returns:
         A clause that says what is damaged; None if the file is undamaged.
@@ -28,7 +28,7 @@ def find_corruption(path: Path) -> str | None:
 
 
 def load_plain(path: Path) -> Any:
-    """Load the tensors and plain values of a file that `torch.save` wrote, to the CPU, without executing code.
+    """Load a file that `torch.save` wrote, without executing code from it. The tensors are loaded to the CPU.
 
     Raises:
         ValueError: if the file can't be read, is damaged, or holds objects that are neither tensors nor plain values.

@@ -87,7 +87,7 @@ def expand_path(name: str, path: str | Path) -> Path:
     """Replace `~` or `~user` at the beginning of a path by the user's home folder.
 
     Raises:
-        ArgumentError: about the argument called `name`, if the path contains a null byte or the user does not exist.
+        ArgumentError: if the path contains a null byte or the user does not exist. The message begins with `name`.
     """
     if "\0" in str(path):
         raise ArgumentError(f"{name}={path} contains a null byte, which no file name can contain; remove this byte")
@@ -133,7 +133,7 @@ def read_lines(path: Path, name: str) -> list[str]:
     """Return the lines of a text file, without blank lines and without white space around a line.
 
     Raises:
-        ArgumentError: about the argument called `name`, if the file can't be read as UTF-8.
+        ArgumentError: if the file can't be read as UTF-8. The message begins with `name`.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -174,14 +174,14 @@ def file_hash(path: Path) -> str:
 
 
 def short_hash(value: object) -> str:
-    """Return the first ten hexadecimal digits of the SHA-256 of a JSON value. The order of keys has no effect."""
+    """Return a hash of a JSON value, ten hexadecimal digits. The order of the keys of an object has no effect."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _short(name: str) -> str:
-    """Return a file name or, if the name has 200 bytes or more, the SHA-256 of the name in hexadecimal.
+    """Shorten a file name of 200 bytes or more: return its SHA-256 in hexadecimal. Return other names as they are.
 
-    `atomic_write` lengthens the name, and a name can have at most 255 bytes.
+    `atomic_write` adds characters to the name, and a file name can have at most 255 bytes.
     """
     return name if len(os.fsencode(name)) < 200 else hashlib.sha256(os.fsencode(name)).hexdigest()
 

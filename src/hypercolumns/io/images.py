@@ -40,9 +40,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def set_max_pixels(max_pixels: int) -> None:
-    """Set the maximum number of pixels of an image or mask file. Larger files are refused.
+    """Set the maximum number of pixels of an image or mask. A file with more pixels is refused.
 
-    The limit holds for this process, and for all processes that it starts from now on.
+    The limit holds for this process, and for all child processes that it starts after this call.
 
     Raises:
         ArgumentError: unless `max_pixels` is an integer of at least 1.
@@ -61,12 +61,12 @@ def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
 
     Args:
         path: the file.
-        size: the (height, width) of the image's mask, which decides whether the EXIF rotation is applied (see
-            `as_rgb`). None: there is no mask, and the rotation is applied.
+        size: the (height, width) of the image's mask. It decides whether the EXIF rotation is applied, see `as_rgb`.
+            None: there is no mask, and the rotation is applied.
 
     Raises:
-        HypercolumnsError: if the file is missing, can't be decoded completely, has more than `max_pixels` pixels, or
-            has an unsupported pixel format.
+        HypercolumnsError: if the file is missing, can't be decoded completely, has more pixels than `set_max_pixels`
+            allows, or has an unsupported pixel format.
     """
     with _opened(path, FORMATS) as image:
         return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
@@ -75,12 +75,12 @@ def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
 def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> Image.Image:
     """Convert an image to RGB: apply the EXIF rotation and blend transparent pixels over white.
 
-    Some annotation tools ignore EXIF. The rotation is therefore not applied if the mask has the size of the image
-    before the rotation, and this is not the size after the rotation. The rotation is not applied either if the EXIF
-    data is damaged. RGB images with 16 bits per channel keep the higher 8 bits.
+    Some annotation tools ignore EXIF, so their masks fit the image before the rotation. The rotation is therefore not
+    applied if it changes (height, width) and the mask has the size before the rotation. Damaged EXIF data is ignored.
+    RGB images with 16 bits per channel keep the higher 8 bits.
 
     Args:
-        image: the image. An image from a file must not be decoded yet, because decoding hides its pixel format.
+        image: the image. If it comes from a file, it must not be decoded yet, see `_check_kind`.
         name: the image's name, for messages.
         size: the (height, width) of the image's mask. None: there is no mask.
 
@@ -88,8 +88,8 @@ def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> 
         The image in mode RGB.
 
     Raises:
-        HypercolumnsError: if the pixel format is not supported. An example is grey with more than 8 bits: the range of
-            the values is unknown.
+        HypercolumnsError: if the pixel format is not supported. For example, grey with more than 8 bits is not
+            supported, because the range of its values is unknown.
     """
     _check_kind(image, name)
     image.load()
@@ -110,8 +110,8 @@ def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> 
 def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
     """Read a mask from a PNG file as class indices.
 
-    Palette files, and grey files with 8 or 16 bits, contain the indices themselves. RGB files contain the colours of
-    `palette`, and VOC's colour for void.
+    The pixels of a palette file, or of a grey file with 8 or 16 bits, are the class indices. The pixels of an RGB file
+    have the colours of `palette`, or Pascal VOC's colour for void: (224, 224, 192).
 
     Args:
         path: the file.
@@ -201,8 +201,8 @@ def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
         size: the (height, width) of the image's mask. None: there is no mask.
 
     Returns:
-        The size of the image before the EXIF rotation. Only if the mask has the size after the rotation, but not the
-        size before the rotation, the size after the rotation is returned.
+        The size before the EXIF rotation. One case is an exception: if the rotation changes the size, and the mask has
+        the size after the rotation, the size after the rotation is returned.
 
     Raises:
         HypercolumnsError: if the header shows that the file can't be used as an image.
@@ -270,7 +270,7 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
         with Image.open(path, formats=formats) as image:
             # Pillow itself raises only above twice the limit
             if max_pixels is not None and image.width * image.height > max_pixels:
-                raise HypercolumnsError(f"{path} claims {image.width}x{image.height} pixels, more {too_large}")
+                raise HypercolumnsError(f"{path} has {image.width}x{image.height} pixels, more {too_large}")
             yield image
     except (HypercolumnsError, MemoryError):
         raise
@@ -283,7 +283,7 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         claimed = re.search(r"\d+", str(error))  # the first number in Pillow's message is the number of pixels
         raise HypercolumnsError(
-            f"{path} claims {claimed[0] if claimed else 'too many'} pixels, more {too_large}"
+            f"{path} has {claimed[0] if claimed else 'too many'} pixels, more {too_large}"
         ) from None
     except Exception as error:  # decoders can raise anything
         if isinstance(error, OSError) and error.errno is not None and error.errno not in BAD_PATH_ERRORS:
@@ -297,8 +297,8 @@ def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFil
 def _check_kind(image: Image.Image, name: object) -> None:
     """Check that the pixel format of an image is supported.
 
-    An image from a file must not be decoded yet: Pillow forgets the pixel layout of the file when it decodes the image.
-    `name` is the image's name, for the message.
+    If the image comes from a file, it must not be decoded yet: a decoded image no longer holds the pixel layout of the
+    file. `name` is the image's name, for the message.
 
     Raises:
         HypercolumnsError: if the pixel format is not supported.
@@ -323,8 +323,9 @@ def _check_mask_kind(image: Image.Image, path: Path) -> None:
 def _kind(image: Image.Image) -> str:
     """Return a text that describes the pixel format of an image.
 
-    For a PNG file that is not decoded yet, the text is Pillow's name of the pixel layout in the file, such as `P;4`.
-    For a file of another format, the text holds the arguments of the decoder. For other images, it is the mode.
+    If the image is a file that is not decoded yet, the text is what Pillow passes to the decoder. For a PNG, this is
+    the pixel layout in the file, such as `P;4`. If the image is decoded already, or does not come from a file, the text
+    is the image's Pillow mode, such as `RGB`.
     """
     return str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else image.mode
 
@@ -352,9 +353,9 @@ def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> N
         row, column = np.argwhere(codes == unknown[0])[0].tolist()
         red, green, blue = rgb[row, column].tolist()
         raise HypercolumnsError(
-            f"{path}: {len(unknown)} of its colours are not in the palette, such as ({red}, {green}, {blue}) at row "
-            f"{row}, column {column}; an RGB mask must hold the classes' colours exactly: correct these colours, or "
-            f"save the mask with class indices instead of colours"
+            f"{path} has colours that are not in the palette ({len(unknown)} in all), for example ({red}, {green}, "
+            f"{blue}) at row {row}, column {column}; an RGB mask must hold the classes' colours exactly: correct these "
+            f"colours, or save the mask with class indices instead of colours"
         )
     return np.array([table[code] for code in used.tolist()], np.uint8)[inverse].reshape(rgb.shape[:2])
 

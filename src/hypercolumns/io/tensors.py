@@ -13,9 +13,9 @@ from hypercolumns.io.files import atomic_write
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file atomically.
 
-    safetensors (0.8.0) first writes a file with a random name, next to the file that it was asked to write. A kill
-    leaves the first file behind. safetensors therefore writes into a temporary folder here. If a kill leaves this
-    folder behind, `remove_temporaries` removes it.
+    safetensors (0.8.0) first writes a file with a random name, and then renames it. If the process is killed before
+    that, the file stays. This function therefore makes safetensors write into a temporary folder. If the process is
+    killed, this folder stays, and `remove_temporaries` can remove it.
 
     Args:
         path: the file.

@@ -50,8 +50,8 @@ class Loss(nn.Module, ABC):
 def balanced_weights(counts: Tensor, power: float = 1.0) -> Tensor:
     """Compute class weights that are inversely proportional to a power of the classes' pixel counts.
 
-    The weights are scaled so that the mean weight of a pixel is 1. With `power` = 1, the pixels of each class together
-    have the same weight as those of any other class that has pixels. With `power` = 0, all pixels have the same weight.
+    The mean weight over all pixels is 1. With `power` = 1, the sum of the weights of a class's pixels is the same for
+    all classes that have pixels. With `power` = 0, all pixels have the same weight.
 
     Args:
         counts: (classes,) integers, the number of pixels of each class.

@@ -18,11 +18,11 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: ClassWeights, l
         labels: (N,) int64 class indices, 255 for void.
         class_weights: (classes,) float, the weight of each class; "batch" for weights that are inversely proportional
             to the number of pixels of each class in `labels`; None for no weights.
-        label_smoothing: the part of each label's probability of 1 that is distributed evenly over all classes, in
-            [0, 1] (Szegedy et al., arXiv:1512.00567).
+        label_smoothing: e in [0, 1] (Szegedy et al., arXiv:1512.00567). The target probability is e / classes for each
+            class, plus 1 - e for the class of the label.
 
     Returns:
-        The weighted mean, a scalar; 0 if all pixels are void.
+        The mean of the pixels' cross-entropies with these weights, a scalar; 0 if all pixels are void.
     """
     losses, total = _sums(logits, labels, class_weights, label_smoothing)
     return losses / total.clamp(min=MIN_COUNT)
@@ -56,14 +56,13 @@ def _sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 class CrossEntropy(Loss):
-    """The mean cross-entropy of the pixels that are not void, with optional class weights, see `cross_entropy`.
+    """The mean cross-entropy of the pixels that are not void, with optional class weights; see `cross_entropy`.
 
     In data-parallel training, the value of the loss is the mean over the pixels of all ranks. The mean of the ranks'
     gradients is the gradient of this value.
 
     Args:
-        label_smoothing: the part of each label's probability of 1 that is distributed evenly over all classes, in
-            [0, 1].
+        label_smoothing: in [0, 1]; 0 turns label smoothing off.
     """
 
     supports_ddp = True

@@ -14,15 +14,16 @@ from hypercolumns.losses.cross_entropy import CrossEntropy
 class OHEMCrossEntropy(Loss):
     """The mean cross-entropy of the hardest pixels of a batch (Shrivastava et al., CVPR 2016, arXiv:1604.03540).
 
-    The labelled pixels with the highest cross-entropy are kept. Their number is the larger of two numbers: a fraction
-    `keep_ratio` of the labelled pixels, and the number of labelled pixels whose true class has a probability below
-    `threshold`. The second number is larger early in training, when nearly all pixels are hard. Class weights apply in
-    the mean over the kept pixels, but do not change which pixels are kept.
+    The labelled pixels with the highest cross-entropy are kept. Their number is the larger of two numbers. The first is
+    `keep_ratio` times the number of labelled pixels. The second is the number of labelled pixels for which the model
+    gives the true class a probability below `threshold`. Early in training, the second number is the larger one,
+    because nearly all pixels are hard. Class weights do not change which pixels are kept, only their weights in the
+    mean.
 
     Args:
         keep_ratio: the minimum fraction of the labelled pixels that is kept, in (0, 1]; 1 keeps all labelled pixels.
-        threshold: a labelled pixel is always kept if its true class has a probability below this value. In [0, 1]; 0
-            turns this rule off.
+        threshold: a probability in [0, 1]. A labelled pixel is always kept if the model gives its true class a lower
+            probability. With 0, only `keep_ratio` decides.
 
     Raises:
         ArgumentError: if `keep_ratio` or `threshold` is outside its range.

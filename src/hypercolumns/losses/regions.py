@@ -1,9 +1,9 @@
 """Region losses, which measure the overlap of the predicted and the true region of each class over a batch.
 
-Both losses come from the library segmentation_models_pytorch, which the extra `losses` installs. The library
-computes both losses for lists of pixels as well as for images, and can leave out void pixels. kornia's Lovasz loss and
-MONAI's Dice loss can leave out a label only if the label is a class. All classes count equally in both losses, so class
-weights are not supported.
+Both losses come from the library segmentation_models_pytorch, which the extra `losses` installs. The library accepts
+lists of pixels as well as images, and can leave out void pixels. kornia's Lovasz loss and MONAI's Dice loss can leave
+out the pixels of a label only if the label is a class index, and the void label 255 is not. In both losses, all classes
+count equally. Therefore, class weights are not supported.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class _Region(Loss):
     supports_ddp = False  # the overlap over a batch is not the mean of the overlaps over the ranks' parts of it
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Wrap a loss function of logits (B, classes, H, W) and labels (B, H, W) that contain no void."""
+        """Wrap a function that computes the loss from logits (B, classes, H, W) and labels (B, H, W) without void."""
         super().__init__()
         self.loss = loss
 
@@ -41,7 +41,8 @@ class Dice(_Region):
     """The Dice loss: 1 - Dice coefficient, averaged over all classes (Milletari et al., arXiv:1606.04797).
 
     The Dice coefficient of a class measures the overlap of the predicted probabilities of the class with the pixels
-    that are labelled with the class. A class without labelled pixels in the batch contributes 0 to the average.
+    that are labelled with the class. If no pixel of the batch is labelled with a class, the loss of this class is 0 in
+    the average.
 
     Raises:
         HypercolumnsError: if segmentation_models_pytorch is not installed.
@@ -52,10 +53,10 @@ class Dice(_Region):
 
 
 class Lovasz(_Region):
-    """The Lovasz-Softmax loss, a convex surrogate of 1 - IoU, averaged over classes (Berman et al., arXiv:1705.08790).
+    """The Lovasz-Softmax loss, a convex surrogate of 1 - IoU (Berman et al., arXiv:1705.08790).
 
-    The loss is computed over the whole batch rather than image by image, because the mIoU is computed over all images
-    together, too.
+    The loss is averaged over the classes that occur in the labels of the batch. It is computed over the whole batch
+    rather than image by image, because the mIoU is computed over all images together, too.
 
     Raises:
         HypercolumnsError: if segmentation_models_pytorch is not installed.

@@ -26,18 +26,18 @@ class WeightedSum(Loss):
         numbers = all(isinstance(weight, int | float) and weight >= 0 for weight in weights.values())
         if losses.keys() != weights.keys() or not numbers or not any(weights.values()):
             raise ArgumentError(
-                f"weights={dict(weights)} must have a number of at least 0 for each of {', '.join(losses)}, and "
-                f"for no other name; at least one number must be above 0"
+                f"weights={dict(weights)} must name exactly the losses {', '.join(losses)}, each with a number of at "
+                f"least 0; at least one number must be above 0"
             )
         self.losses, self.factors = nn.ModuleDict(losses), dict(weights)
 
     @property
     def supports_ddp(self) -> bool:
-        """Whether all of the losses work with data-parallel training."""
+        """Whether every loss of the sum works with data-parallel training."""
         return all(loss.supports_ddp for loss in self._parts())
 
     def set_class_weights(self, class_weights: ClassWeights) -> bool:
-        """Set the class weights of the losses that support them, and return whether any does."""
+        """Set the class weights of the losses that support class weights, and return whether there is such a loss."""
         return any([loss.set_class_weights(class_weights) for loss in self._parts()])
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -75,8 +75,8 @@ def cell_centres(geometry: CellGrid, cells: int, size: int, alignment: Alignment
 def ratio(length: int | torch.SymInt, other: int | torch.SymInt) -> Tensor:
     """Return `length / other` as a float64 scalar tensor.
 
-    The division is done on tensors, because an exported program keeps plain numbers as float32 only. In an export, the
-    two lengths may be symbolic.
+    The function divides tensors rather than numbers, because an exported program stores Python's numbers as float32. In
+    an export, the two lengths may be symbolic.
     """
     return torch.full((), length, dtype=torch.float64) / torch.full((), other, dtype=torch.float64)
 
@@ -158,7 +158,7 @@ def _exportable_neighbours(pixels: Tensor, centres: Tensor) -> tuple[Tensor, Ten
 
 
 def cells_used(pixels: Tensor, centres: Tensor) -> slice:
-    """Return the slice of cells that values at the given pixels are interpolated from, along one axis."""
+    """Return the slice of the cells that an interpolation at the given pixels uses, along one axis."""
     low, high, _ = bilinear_neighbours(pixels, centres)
     return slice(int(low.min()), int(high.max()) + 1)
 
@@ -172,7 +172,7 @@ def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
 
 
 def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
-    """Compute the hypercolumns of all pixels of a grid. The result takes D values of memory for each pixel.
+    """Compute the hypercolumns of all pixels of a grid. The result holds D values for each pixel.
 
     Args:
         maps: one map for each tap.
@@ -180,7 +180,7 @@ def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
         columns: (W,), the x of the grid's columns, in pixels of the image.
 
     Returns:
-        (B, D, H, W), of the maps' dtype.
+        (B, D, H, W), with the dtype of the maps.
     """
     upsampled = []
     for values, row_centres, column_centres in maps:

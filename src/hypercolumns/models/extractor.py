@@ -9,12 +9,6 @@ from torch import Tensor, nn
 
 from hypercolumns.coordinates import ImageSize, full_image_box
 from hypercolumns.errors import ArgumentError, HypercolumnsError
-from hypercolumns.models._windows import (
-    ImageWindow,
-    WindowedImages,
-    window_margins,
-    window_sides,
-)
 from hypercolumns.models.alignment import (
     Alignment,
     FeatureMap,
@@ -25,6 +19,12 @@ from hypercolumns.models.alignment import (
 )
 from hypercolumns.models.backbones import Backbone, as_float
 from hypercolumns.models.taps import RegularGrid, Tap
+from hypercolumns.models.windows import (
+    ImageWindow,
+    WindowedImages,
+    window_margins,
+    window_sides,
+)
 
 __all__ = ["EXTRACTION_SETTINGS", "MAX_WINDOW_PIXELS", "HypercolumnExtractor", "ImageWindow"]
 
@@ -38,7 +38,7 @@ class HypercolumnExtractor(nn.Module):
     Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; D is `backbone.channels`; points are (B, N, 2) as (y, x)
     in pixels, (0, 0) being the centre of the top left pixel. If the images are crops of larger images, the crop boxes
     `boxes` (B, 4) give the (top, left, height, width) of the larger images in pixels of the crops, see
-    `hypercolumns.coordinates`. None: the images are not crops.
+    `hypercolumns.coordinates`. Without `boxes`, the images are not crops.
 
     >>> import torch
     >>> from hypercolumns import Backbone, HypercolumnExtractor
@@ -79,7 +79,7 @@ class HypercolumnExtractor(nn.Module):
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the hypercolumns of all pixels of the images: (B, D, H, W).
 
-        The result takes D values of memory for each pixel, so use this method for small images only.
+        The result holds D values for each pixel, so use this method for small images only.
         """
         result: Tensor | None = None
         for rows, columns, maps in self.windows(images, boxes):
@@ -142,15 +142,16 @@ class HypercolumnExtractor(nn.Module):
         map (`pyramid`), the backbone processes each window twice: first for the deepest map of the whole image, then
         for the maps of the window.
 
-        A network can't process images in windows if a map that is not global may depend on the whole image, if the
-        cells of such a map are not equally spaced, or if a BatchNorm layer is in training mode. Larger images are then
-        one window too, and a warning is issued.
+        Some networks can't process images in windows. This is the case if a tap that is not a global tap has a map that
+        may depend on the whole image, or has cells that are not equally spaced. It is also the case if a BatchNorm
+        layer is in training mode. Larger images are then one window too, and a warning is issued.
 
         Args:
             images: (B, 3, H, W).
             boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `images`; None: the images are not
                 crops.
-            resize: (height, width) in pixels, used instead of the extractor's `resize`; None: the extractor's is used.
+            resize: (height, width) in pixels, to which the images are resized for the backbone; None: the attribute
+                `resize` of the extractor.
 
         Yields:
             Windows that together cover each pixel exactly once. The centres of the maps' cells are in pixels of
@@ -214,8 +215,8 @@ class HypercolumnExtractor(nn.Module):
 
         Raises:
             HypercolumnsError: if the model needs the centres of a tap's cells, but no formula gives them for all image
-                sizes. The message names the tap. A model with another `alignment` than `exact` and without context taps
-                does not need the centres.
+                sizes. The message names the tap. A model needs the centres only if its `alignment` is `exact` or if it
+                has context taps.
         """
         for tap in self.backbone.taps[: len(self.backbone.tap_modules)]:
             regular = all(isinstance(axis, RegularGrid) for axis in tap.axes)

@@ -96,9 +96,9 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
 
     Args:
         path: the path of the model file, of the run's folder, or of a checkpoint.
-        make: a function, such as the class `Segmenter`, that creates the model from the extractor, the classifier, the
-            names of the classes, and the palette. The model's state dict must have the names and shapes of the file's
-            tensors.
+        make: the class `Segmenter`, or a function with the same arguments. It creates the model from the extractor, the
+            classifier, the names of the classes, and the palette. The state dict of this model must have the same names
+            and shapes as the tensors in the file.
 
     Returns:
         The model that `make` created, with the file's weights, in evaluation mode on the CPU.
@@ -155,7 +155,7 @@ def read_model(path: Path) -> tuple[Header, dict[str, Tensor]]:
 
 
 def checkpoint_entry(header: Header, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the items to add to a Lightning checkpoint, so that `read_model` can read a model from the checkpoint.
+    """Return the items that a Lightning checkpoint must contain for `read_model` to read a model from the checkpoint.
 
     Args:
         header: the result of `make_header`.
@@ -182,7 +182,9 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
 def _read_checkpoint(path: Path) -> tuple[Header, dict[str, Tensor]]:
     checkpoint = checkpoints.load_plain(path)
     if HEADER not in checkpoint:
-        raise ValueError("the checkpoint has no header that describes a model; earlier versions wrote no header")
+        raise ValueError(
+            "the checkpoint has no header that describes a model; earlier versions of the program wrote none"
+        )
     header, tensors = _header(checkpoint[HEADER]["header"]), checkpoint[HEADER]["tensors"]
     trained = {name.removeprefix(TRAINED): tensor for name, tensor in checkpoint["state_dict"].items()}
     parts = ("backbone.", "classifier.")  # leaves out the other tensors of the LightningModule, such as its metrics
@@ -199,7 +201,9 @@ def _header(text: str) -> dict[str, Any]:
 
 
 def _check_header(header: Header, tensors: Mapping[str, Tensor]) -> None:
-    """Check what the constructors of the model do not check, but what would fail later or take too much memory.
+    """Check a model's header and tensors for errors that the constructors of the model do not find.
+
+    Without these checks, a model with such an error would fail later or take too much memory.
 
     Raises:
         ValueError: if the header or a tensor is invalid.
@@ -236,7 +240,7 @@ def _check_header(header: Header, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names start with `path`, such as `classifier.`, by the names without `path`."""
+    """Return the tensors whose names start with `path`, such as `classifier.`; in the result, the names lack `path`."""
     return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
 
 

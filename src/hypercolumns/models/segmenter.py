@@ -25,8 +25,8 @@ class Segmenter(nn.Module):
 
     Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; logits are (B, classes, H, W); points are (B, N, 2) as
     (y, x) in pixels. If the images are crops of larger images, the crop boxes `boxes` (B, 4) give the (top, left,
-    height, width) of the larger images in pixels of the crops, see `hypercolumns.coordinates`. None: the images are not
-    crops.
+    height, width) of the larger images in pixels of the crops, see `hypercolumns.coordinates`. Without `boxes`, the
+    images are not crops.
 
     >>> import tempfile, torch
     >>> from hypercolumns import Backbone, HypercolumnExtractor, MLPClassifier, Segmenter
@@ -94,9 +94,10 @@ class Segmenter(nn.Module):
         """Compute the logits at points, which may lie between pixels.
 
         Args:
-            images: (B, 3, H, W).
-            points: (B, N, 2) as (y, x) in pixels.
-            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
+            images: (B, 3, H, W), uint8 or float in [0, 1].
+            points: (B, N, 2) as (y, x), in pixels of `images`.
+            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `images`; None: the images are not
+                crops.
 
         Returns:
             (B, N, classes).
@@ -111,9 +112,10 @@ class Segmenter(nn.Module):
         """Compute the logits at points, which may lie between pixels, in evaluation mode and without gradients.
 
         Args:
-            images: (B, 3, H, W), on any device.
-            points: (B, N, 2) as (y, x) in pixels.
-            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
+            images: (B, 3, H, W), uint8 or float in [0, 1], on any device.
+            points: (B, N, 2) as (y, x), in pixels of `images`.
+            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `images`; None: the images are not
+                crops.
 
         Returns:
             (B, N, classes) float32, on the CPU.
@@ -155,7 +157,7 @@ class Segmenter(nn.Module):
     def predict_pixels(
         self, images: Tensor, tta: TestTimeAugmentation = NO_TTA, probabilities: bool = False
     ) -> PixelPrediction:
-        """Predict the class of every pixel and the confidence and entropy of this prediction, without gradients.
+        """Predict the class of every pixel, and compute the confidence and the entropy, without gradients.
 
         Args:
             images: (B, 3, H, W).
@@ -164,7 +166,8 @@ class Segmenter(nn.Module):
             probabilities: whether the result contains the probabilities of all classes.
 
         Returns:
-            The prediction, with labels in uint8, and confidence, entropy and any probabilities in float16.
+            The prediction. The labels are uint8. The confidence, the entropy and, if requested, the probabilities are
+            float16.
         """
 
         def decide(scores: Tensor) -> Tensor:
@@ -243,7 +246,7 @@ class Segmenter(nn.Module):
         return {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
 
     def header(self) -> model_file.Header:
-        """Return the header of a model file, which describes the architecture, see `model_file.make_header`."""
+        """Describe the model's architecture as the header of a model file; see `model_file.make_header`."""
         return model_file.make_header(
             self.backbone, self.extractor.settings(), self.classifier, self.classes, self.palette
         )
@@ -259,9 +262,10 @@ class Segmenter(nn.Module):
 
         Args:
             images: (B, 3, H, W).
-            head: a function with the arguments of `Classifier.head` that returns C values for each pixel.
+            head: a function that takes the arguments of `Classifier.head`, and returns C values for each pixel.
             boxes: (B, 4), the crop boxes (top, left, height, width), in pixels; None: the images are not crops.
-            resize: (height, width) in pixels, used instead of the extractor's `resize`; None: the extractor's is used.
+            resize: (height, width) in pixels, to which the images are resized for the backbone; None: the attribute
+                `resize` of the extractor.
 
         Returns:
             (B, H, W, C), the values that `head` returns.
@@ -298,7 +302,8 @@ class Segmenter(nn.Module):
 def _bind_coordinates(head: Callable[[Tensor, PixelCoordinates], Tensor], boxes: Tensor) -> Head:
     """Turn a classifier's `head` into a function of the pixels' rows and columns, as `engine.classify` needs it.
 
-    The classifier's `head` takes normalised coordinates instead. They are computed with the crop boxes `boxes` (B, 4).
+    `Classifier.head` takes normalised coordinates instead of rows and columns. The returned function computes these
+    coordinates with the crop boxes `boxes` (B, 4).
     """
     boxes = boxes.cpu()  # rows and columns are on the CPU
     return lambda hidden, rows, columns: head(hidden, normalised_coordinates(rows, columns, boxes))

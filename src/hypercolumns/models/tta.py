@@ -11,7 +11,7 @@ MAX_SCALE = 8.0  # maximum factor for an image's height and width
 
 @dataclass(frozen=True)
 class TestTimeAugmentation:
-    """The views of an image over which a prediction is averaged: the image at several scales, optionally mirrored too.
+    """The views over which a prediction is averaged: an image at one or more scales, optionally with mirrored copies.
 
     The backbone processes each view. The hypercolumns of each view are interpolated at the pixels of the original
     image, so the predictions need no resizing.
@@ -24,8 +24,8 @@ class TestTimeAugmentation:
     [((30, 45), False), ((30, 45), True), ((40, 60), False), ((40, 60), True)]
 
     Attributes:
-        scales: the scale of each view, above 0 and at most 8. Scale 1 is the size at which the backbone sees the image
-            without test-time augmentation. The order of the scales has no influence.
+        scales: the scales of the views, each above 0 and at most 8. Scale 1 is the size at which the backbone sees the
+            image without test-time augmentation. The order of the scales does not change the result.
         flip: whether to add, at each scale, a view that is mirrored left to right.
 
     Raises:

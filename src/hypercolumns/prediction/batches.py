@@ -1,4 +1,4 @@
-"""Collect input images of equal size in batches, and predict a batch."""
+"""Group input images of equal size into batches, and predict a batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,7 +11,7 @@ from hypercolumns.prediction.sources import Frame
 
 
 def batch_frames(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Frame]]:
-    """Collect consecutive frames whose images have the same height and width in batches.
+    """Group consecutive frames into batches. All images of a batch have the same height and width.
 
     Args:
         frames: the input images, in order. A frame that was skipped or can't be read has no image (`image` is None).
@@ -19,8 +19,8 @@ def batch_frames(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Fram
 
     Yields:
         Each batch, as a list of frames. A batch ends when it has `batch_size` frames, when an image of another size
-        follows, or after the last frame. A frame without an image does not end the batch that is being collected; it is
-        yielded at once, before that batch, as a list of one frame.
+        follows, or after the last frame. A frame without an image is yielded alone, as a list of one frame. It does not
+        end the current batch, which is yielded later.
     """
     batch: list[Frame] = []
     for frame in frames:

@@ -1,6 +1,7 @@
-"""Report the fraction of pixels that is predicted as each class.
+"""Report class fractions: for each class, the fraction of pixels that the model predicts as this class.
 
-Each image has a row in a CSV file. One line is about all images together.
+`write_class_fractions` writes the fractions of each image to a CSV file. `describe_class_fractions` gives the fractions
+over all images together, in one line of text.
 """
 
 import csv
@@ -16,12 +17,15 @@ CLASS_FRACTIONS = "class_fractions.csv"
 
 
 def write_class_fractions(path: Path, pixels: Mapping[str, Sequence[int]], classes: Sequence[str]) -> None:
-    """Write a CSV file with a row per image: its name, its number of pixels, and the fraction predicted as each class.
+    """Write the class fractions of each image to a CSV file.
+
+    The file has one row for each image. The columns are `image` (its name), `pixels` (its number of pixels), and the
+    fraction of each class, in [0, 1].
 
     Args:
         path: the file to write.
-        pixels: for each image, by name, the number of pixels that are predicted as each class.
-        classes: the names of the classes, in the order of these numbers.
+        pixels: maps the name of each image to its pixel counts, one count for each class, in the order of `classes`.
+        classes: the names of the classes.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -34,10 +38,18 @@ def write_class_fractions(path: Path, pixels: Mapping[str, Sequence[int]], class
 
 
 def describe_class_fractions(pixels: Mapping[str, Sequence[int]], classes: Sequence[str]) -> str:
-    """Return a line with the fraction of the pixels of all images that is predicted as each class.
+    """Describe the class fractions of all images together, in one line of text.
 
-    The largest fraction comes first. Classes without pixels are left out. The arguments are those of
-    `write_class_fractions`; there must be at least one image.
+    The fractions are percentages of the images' total number of pixels, largest first. Classes without pixels are left
+    out.
+
+    Args:
+        pixels: maps the name of each image to its pixel counts, one count for each class, in the order of `classes`.
+            There must be at least one image.
+        classes: the names of the classes.
+
+    Returns:
+        The line, which begins with the number of images.
     """
     total = np.sum([*pixels.values()], axis=0)
     fractions = sorted(zip(total / total.sum(), classes, strict=True), reverse=True)

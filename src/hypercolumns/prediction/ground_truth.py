@@ -13,19 +13,20 @@ from hypercolumns.prediction.sources import Source
 
 
 class GroundTruth:
-    """Compare predicted labels with the true masks in a folder, and collect the confusion matrices of each image.
+    """Compare predicted labels with the true masks in a folder, and collect two confusion matrices for each image.
 
-    The true mask of an image is the file `<name>.png` in the folder, where `<name>` is `Frame.name`.
+    The true mask of an image is the file `<name>.png` in the folder, where `<name>` is `Frame.name`. See
+    `ImageConfusion` for the matrices.
 
     Args:
         masks: the folder of the true masks.
         sources: the inputs that will be predicted. The constructor checks that each image file among them has a mask.
             The mask of a video frame is looked for only when `compare` is called.
         classes: the names of the classes.
-        palette: the colour of each class, by which RGB masks are read.
+        palette: the colour of each class. In an RGB mask, a pixel's colour gives its class.
 
     Raises:
-        ArgumentError: if `masks` is not a folder, or if it lacks the mask of an image file.
+        ArgumentError: if `masks` is not a folder, or if the mask of an image file is missing in this folder.
     """
 
     def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
@@ -39,12 +40,14 @@ class GroundTruth:
         missing = [source.name for source in sources if not source.video and not self._path(source.name).is_file()]
         if missing:
             raise ArgumentError(
-                f"masks={masks} does not contain the masks of {len(missing)} images, such as the mask "
+                f"masks={masks} has no mask for {len(missing)} of the images; the first missing mask is "
                 f"{missing[0]}.png; add the masks to the folder, or leave out masks= to predict without scoring"
             )
 
     def compare(self, name: str, labels: Tensor) -> None:
-        """Compare the predicted labels (H, W) of an image with its true mask, and keep the confusion matrices.
+        """Compare an image's predicted labels with its true mask, and store the confusion matrices for `evaluation`.
+
+        `name` is `Frame.name`. `labels` are (H, W) class indices on the CPU.
 
         Raises:
             HypercolumnsError: if the mask is missing or invalid (see `io.images.read_mask`), or if it does not have the
@@ -60,7 +63,7 @@ class GroundTruth:
         self._counts[name] = count_image(name, labels, truth, len(self.classes), BOUNDARY_WIDTH)
 
     def evaluation(self) -> Evaluation:
-        """Return the confusion matrices of all images that `compare` was called for, sorted by the images' names."""
+        """Return the confusion matrices that `compare` has stored, sorted by the names of the images."""
         return Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
 
     def _path(self, name: str) -> Path:

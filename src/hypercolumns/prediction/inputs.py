@@ -36,15 +36,15 @@ def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
             decide the names of the sources, see `name_outputs`.
 
     Returns:
-        One source for each file, or one for the stream. A file that is found twice gives one source. The files that a
-        text file lists keep the order of its lines. The files of a folder or a pattern are sorted by path; outputs of
-        earlier predictions are left out, see `without_outputs`. A link to a file that does not exist gives a source,
-        too, which `read_frames` reports as a problem.
+        One source for each file, or one source for the stream. A file that is found twice gives only one source. Files
+        from a text file keep the order of its lines. Files from a folder or a pattern are sorted by path; outputs of
+        earlier predictions are left out, see `without_outputs`. A line of the text file whose file does not exist, or a
+        broken symbolic link, still gives a source: `read_frames` reports the problem.
 
     Raises:
-        ArgumentError: if no image, video or stream is found.
-        HypercolumnsError: if a path contains a null byte or begins with `~` and the name of an unknown user, or if the
-            text file or a folder can't be read.
+        ArgumentError: if no image, video or stream is found, or if the text file can't be read. Also if a path contains
+            a null byte, or begins with `~user` and this user does not exist.
+        HypercolumnsError: if a folder can't be read.
     """
     if "://" in images:
         return [Source(images, "stream", True)]
@@ -80,12 +80,14 @@ def _paths(given: Path) -> list[Path]:
 
 
 def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    """Choose a name for the outputs of each input: the input's path, without its suffix if no two outputs then clash.
+    """Choose a name for the outputs of each input, without clashes between output files.
 
-    `names` are the paths of the inputs below the folder that contains them all. An output file is called by the chosen
-    name, followed by one of `suffixes`. If output files of two inputs would have the same name, both inputs keep their
-    own suffix. With `suffixes` = (".png",), for example, the outputs of `a.jpg` and `a.png` are `a.jpg.png` and
-    `a.png.png`.
+    The path of an output file is the chosen name followed by one of `suffixes`. `names` are the paths of the inputs,
+    relative to the folder that contains them all.
+
+    The chosen name is normally the input's path without its suffix. If two inputs would then have an output file of the
+    same path, both keep their suffix. For example, with `suffixes` = (".png",), the outputs of `a.jpg` and `a.png` are
+    `a.jpg.png` and `a.png.png`.
     """
     stems = [name.removesuffix(Path(name).suffix) for name in names]
     chosen = list(stems)
@@ -108,17 +110,18 @@ def read_frames(
 
     Args:
         sources: image files, videos and streams.
-        wanted: called with the name of an image's outputs and the image's origin; returns whether to decode the image.
-        frame_stride: n: of a video, only every n-th frame is yielded, beginning with the first. A frame's name ends
-            with its number among all frames of the video, counted from 0.
-        workers: the number of threads that decode image files, and the maximum number of image files that are decoded
-            ahead of the yielded frame. 0: an image file is decoded when its frame is requested. Videos are always
-            decoded without these threads.
+        wanted: decides whether to decode an image. Its arguments are `Frame.name` and `Frame.origin`.
+        frame_stride: the step between the yielded frames of a video, at least 1. With n, every n-th frame is yielded,
+            beginning with the first. The name of a frame ends with its number in the video. Numbers start at 0 and also
+            count the frames that are not yielded.
+        workers: the number of threads that decode image files. It is also the maximum number of image files that are
+            decoded before their frames are requested. 0: no threads; each image file is decoded when its frame is
+            requested. Videos never use these threads.
 
     Yields:
-        One `Frame` per image. Its `image` is None if `wanted` rejected the image or the image can't be read. If the
-        image can't be read, `problem` says why. If a video can't be read to its end, a last frame with a `problem`
-        follows the frames that were read.
+        One `Frame` for each image. Its `image` is None if `wanted` rejected the image. If the image can't be read,
+        `image` is None and `problem` gives the reason. If the reading of a video fails before its end, one more frame
+        with a `problem` follows the frames that were read.
     """
     for video, group in itertools.groupby(sources, lambda source: source.video):
         if video:

@@ -1,17 +1,17 @@
 """The record of the predictions in an output folder, with an entry for each image.
 
-With the record, a later run skips the images whose outputs exist and are valid, and does not replace files that another
-program wrote. The record is a file of JSON lines:
+The record lets a later run skip the images whose outputs exist and are valid. It also protects files of other programs
+from being replaced. The record is a text file. Each line is a JSON value:
 
 1. The first line holds the settings that decide the predictions.
-2. Before the outputs of an image are written, a line with the image's name, its origin and the outputs' names is
-   appended. If the run is killed before all these outputs are written, the line tells the next run that it may replace
-   their files, because no other program wrote them.
-3. After the outputs are written, another such line is appended. It also holds the number of pixels that are predicted
-   as each class. Only this line makes the outputs valid.
+2. A run appends a line before it writes the outputs of an image. The line holds the image's name, its origin and the
+   names of the outputs. If the run is killed while it writes the outputs, this line tells the next run that no other
+   program wrote the output files. The next run may therefore replace them.
+3. The run appends a second line for the image after it has written the outputs. This line also holds the number of
+   pixels that are predicted as each class. The outputs are valid only if the record has this second line.
 
-Each line is appended with a single system call. A line that was truncated by a kill is ignored. If several lines are
-about the same image, the last one counts.
+A run appends each line with a single system call. If a kill truncates a line, later runs ignore this line. If several
+lines have the name of the same image, only the last line counts.
 """
 
 import functools
@@ -37,12 +37,12 @@ class ManifestEntry:
     """The entry of one image in the record.
 
     Attributes:
-        origin: identifies the input that the outputs were made from, see `Source.origin`; None if the input's file
-            could not be examined.
-        outputs: for each output, by name, the drawing options that decided its file, see
-            `PredictOptions.output_settings`. None instead of the options: the output is not written yet.
-        pixels: the number of pixels that are predicted as each class. None: the outputs are not valid, because not all
-            were written, or because they were made with other settings. A run may replace the files of such outputs.
+        origin: identifies the input from which the outputs were made, see `Frame.origin`.
+        outputs: maps the name of each output to the drawing options with which its file was written, see
+            `PredictOptions.output_settings`. The value is None until the image's outputs are written.
+        pixels: the number of pixels that are predicted as each class, in the order of the class indices. None: the
+            outputs are not valid, because some were not written or other settings decided them. A run may replace the
+            files of outputs that are not valid.
     """
 
     origin: Origin | None
@@ -53,17 +53,18 @@ class ManifestEntry:
 class PredictionManifest:
     """The record of the predictions in an output folder. Use it as a context manager.
 
-    The constructor locks the folder, so that no other process can write predictions to it; leaving the `with` block
-    unlocks it. Call `start` first. Then call, for each image, `begin` before its outputs are written, and `add` after.
+    The constructor locks the folder: no other process can then write predictions to it. The end of the `with` block
+    unlocks the folder. Call `start` first. Then, for each image, call `begin` before its outputs are written, and `add`
+    after they are written.
 
     Args:
         out: the folder of the outputs; it is created if it does not exist.
-        settings: the settings that decide the predictions, by name, as JSON values.
-        outputs: for each requested output, by name, the drawing options that decide its file, see
+        settings: maps the names of the settings that decide the predictions to their values (JSON values).
+        outputs: maps the name of each requested output to the drawing options for its file, see
             `PredictOptions.output_settings`.
-        overwrite: True: predict all images again, and replace existing files, even those of other programs. An image
-            is then done only after `add` was called for it in this run. False: keep the outputs of earlier runs, and
-            refuse to replace files of other programs.
+        overwrite: True: predict all images again, and replace existing files, even files of other programs. The entries
+            of earlier runs then do not make an image done. False: keep the outputs of earlier runs, and refuse to
+            replace files of other programs.
 
     Attributes:
         out: the folder of the outputs.
@@ -99,7 +100,7 @@ class PredictionManifest:
         release_lock(self._lock)
 
     def start(self) -> None:
-        """Write a record with the last entry of each image of earlier runs; delete temporary files of killed runs."""
+        """Rewrite the record with only the last entry of each image, and delete temporary files of killed runs."""
         begun = {name: entry.outputs for name, entry in self._entries.items() if entry.pixels is None}
         files = (self.path(name, output) for name in begun for output in begun[name] if output in OUTPUTS)
         remove_temporaries(self._path, *files)
@@ -114,8 +115,8 @@ class PredictionManifest:
     def missing(self, name: str, origin: Origin | None) -> list[str]:
         """Return which of the requested outputs of an image must be written, as keys of `OUTPUTS`.
 
-        If the record has no valid entry of this name and this origin, all requested outputs must be written. Otherwise,
-        a requested output must be written if its file does not exist or was made with other drawing options.
+        If the record has no valid entry with this name and origin, all requested outputs must be written. Otherwise, an
+        output must be written if its file does not exist, or if the file was drawn with other drawing options.
         """
         if not self._is_of(name, origin):
             return list(self.outputs)
@@ -130,7 +131,7 @@ class PredictionManifest:
         return self._is_of(name, origin) and not self.missing(name, origin)
 
     def pixels(self, name: str) -> list[int]:
-        """Return the number of pixels that are predicted as each class, for an image that is done."""
+        """Return the number of pixels predicted as each class in an image that is done, in the order of the indices."""
         pixels = self._entries[name].pixels
         assert pixels is not None, "the image is done"
         return pixels
@@ -142,9 +143,9 @@ class PredictionManifest:
 
         Raises:
             HypercolumnsError: if the file of a requested output exists, but the record does not list this output.
-            ArgumentError: if the record has an entry of this name that was made from another input, or a valid entry of
-                this name that was made from a stream. Also if the entry has an origin, but the argument `origin` is
-                None, because the input's file could not be examined.
+            ArgumentError: if the record has an entry with this name and an origin, in three cases: the entry's outputs
+                were made from another input; the input is a stream and the entry is valid; or the argument `origin` is
+                None.
         """
         if self._overwrite:
             return
@@ -168,7 +169,7 @@ class PredictionManifest:
             )
 
     def check_sources(self, sources: Iterable[Source]) -> None:
-        """Call `check` for each image file that exists. Videos are left out: how many frames they have is not known."""
+        """Call `check` for each image file that exists. Videos are not checked: their number of frames is unknown."""
         for source in sources:
             if not source.video and (origin := source.origin()) is not None:
                 self.check(source.name, origin)
@@ -181,13 +182,14 @@ class PredictionManifest:
     def add(self, name: str, origin: Origin | None, pixels: Iterable[int]) -> None:
         """Record that all requested outputs of an image are written.
 
-        An earlier run may have left an entry of this name that is not valid or that was made from another input. In
-        this case, the files of outputs that this entry lists, but that are not requested now, are deleted.
+        The record may already have an entry with this name. If that older entry is not valid (see
+        `ManifestEntry.pixels`) or has another origin, the files that it lists are out of date. `add` deletes those that
+        this run has not replaced.
 
         Args:
-            name: the name of the image's outputs.
-            origin: identifies the input that the outputs were made from.
-            pixels: the number of pixels that are predicted as each class.
+            name: the name of the image's outputs, see `Frame.name`.
+            origin: identifies the input from which the outputs were made, see `Frame.origin`.
+            pixels: the number of pixels that are predicted as each class, in the order of the class indices.
 
         Raises:
             HypercolumnsError: if the record can't be written.
@@ -202,9 +204,9 @@ class PredictionManifest:
         self._append(name, self._entries[name])
 
     def _is_of(self, name: str, origin: Origin | None) -> bool:
-        """Whether the record has a valid entry of this name and this origin; always False for a frame of a stream.
+        """Whether the record has a valid entry with this name and origin; always False for a frame of a stream.
 
-        If `overwrite` is True, only the entries that `add` has made in this run are valid.
+        If `overwrite` is True, only entries that this run has added are valid.
         """
         entry = self._entries.get(name)
         if entry is None or entry.pixels is None or (self._overwrite and name not in self._added):
@@ -242,9 +244,9 @@ class PredictionManifest:
 
 
 def without_outputs(paths: Sequence[Path]) -> list[Path]:
-    """Return the paths without those of outputs, in the same order.
+    """Return the paths that are not outputs of an earlier prediction, in the given order.
 
-    A file is an output if a record of predictions in one of its parent folders lists the file.
+    A file is such an output if the record (`predictions.jsonl`) in one of its parent folders lists it.
     """
 
     @functools.cache
@@ -282,9 +284,9 @@ def _locked(out: Path) -> BaseFileLock:
 
 
 def _parse(path: Path) -> tuple[dict[str, Any], dict[str, ManifestEntry]]:
-    """Read a record: return the settings in its first line, and the entry of each image, by the name of its outputs.
+    """Read a record. Return the settings from its first line, and a dictionary from image names to entries.
 
-    If several lines are about the same image, the last one counts.
+    If several lines have the name of the same image, the entry comes from the last of these lines.
     """
     lines = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

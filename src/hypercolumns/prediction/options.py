@@ -18,19 +18,19 @@ class PredictOptions:
 
     Attributes:
         outputs: the outputs to write for each image, as keys of `OUTPUTS`.
-        class_fractions: whether to write a CSV file with the fraction of each image's pixels that is predicted as each
-            class.
+        class_fractions: whether to write the class fractions of each image to a CSV file, see `write_class_fractions`.
         opacity: the opacity of the class colours in overlays, from 0 (only the image is visible) to 1.
         legend: whether overlays have a legend with the class names.
-        adaptive: the settings of adaptive prediction. Adaptive prediction is approximate, and predicts only labels,
-            without averaging over views. None: classify all pixels.
-        tta: the flipped and scaled views of an image over which the probabilities are averaged. Default: one view, the
-            image itself.
+        adaptive: the settings of adaptive prediction. It is approximate, predicts only labels, and can't average over
+            several views. None: classify all pixels.
+        tta: the views of an image (flipped or scaled copies) over which the probabilities are averaged. By default, the
+            image itself is the only view.
         bf16: whether to predict under bfloat16 autocast; otherwise, all computations are in float32.
         batch_size: the maximum number of images of one size that are predicted together, at least 1.
-        num_workers: the number of threads that read images; as many other threads write outputs. 0: the main thread
-            reads and writes.
-        frame_stride: n: of a video, only every n-th frame is predicted, beginning with the first; at least 1.
+        num_workers: the number of threads that read images. The same number of further threads writes outputs. 0: the
+            main thread reads images and writes outputs.
+        frame_stride: the step between the predicted frames of a video, at least 1. With n, every n-th frame is
+            predicted, beginning with the first.
 
     Raises:
         ArgumentError: if an output is unknown, if `opacity`, `batch_size`, `num_workers` or `frame_stride` is out of
@@ -61,7 +61,7 @@ class PredictOptions:
         if self.adaptive is not None and (uncertain or self.tta != NO_TTA):
             other = f"the output {uncertain[0]}" if uncertain else "tta"
             raise ArgumentError(
-                f"adaptive=true predicts only labels of a single view; leave out adaptive=true or {other}"
+                f"adaptive=true predicts only labels, and only from a single view; leave out adaptive=true or {other}"
             )
 
     @property
@@ -73,7 +73,10 @@ class PredictOptions:
         return "certainty" if "certainty" in kinds else "labels"
 
     def output_settings(self) -> dict[str, Any]:
-        """Return for each output, by name, the drawing options that decide its file; True if there are none."""
+        """Return a dictionary from the name of each output to its drawing options (JSON values).
+
+        Only `overlay` has drawing options: [opacity, legend]. The value for the other outputs is True.
+        """
         settings: dict[str, Any] = dict.fromkeys(self.outputs, True)
         if "overlay" in settings:
             settings["overlay"] = [self.opacity, self.legend]
@@ -88,5 +91,5 @@ class PredictOptions:
         }
 
     def style(self, classes: Sequence[str], palette: Palette) -> RenderStyle:
-        """Combine the names and colours of a model's classes with the options `opacity` and `legend` of overlays."""
+        """Return the drawing style: a model's class names and colours, with the options `opacity` and `legend`."""
         return RenderStyle(classes, palette, self.opacity, self.legend)

@@ -1,4 +1,4 @@
-"""Apply a function to items in threads: results in the order of the items, and a limited number of pending results."""
+"""Apply a function to items in threads, with results in the order of the items and a limit on pending results."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +11,10 @@ Result = TypeVar("Result")
 
 
 class OrderedPool(Generic[Item, Result]):
-    """Thread pool that returns results in the order in which the items were submitted. Use it as a context manager.
+    """A pool of threads that returns results in the order of their items. Use it as a context manager.
 
-    A result is pending from the submission of its item until `submit` or `drain` returns the result. Leaving the `with`
-    block waits until the function has returned for all submitted items, even if the block raised an error.
+    A result is pending from the submission of its item until `submit` or `drain` returns the result. At its end, the
+    `with` block waits until the function has finished for all submitted items, even after an error in the block.
 
     Args:
         function: called with each item, in a thread.
@@ -34,7 +34,7 @@ class OrderedPool(Generic[Item, Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait until the function has returned for all submitted items, even if the block raised an error."""
+        """Wait until the function has finished for all submitted items, even after an error in the `with` block."""
         if self._executor is not None:
             self._executor.shutdown(wait=True)
 
@@ -42,8 +42,8 @@ class OrderedPool(Generic[Item, Result]):
         """Submit an item to the threads. If more than `workers` results are then pending, wait for the oldest result.
 
         Returns:
-            A list with the oldest pending result, if `submit` has waited for it; otherwise an empty list. With 0
-            workers: a list with the result of this item.
+            A list with the oldest result if `submit` has waited for it; otherwise, an empty list. With 0 workers, a
+            list with the result of this item.
         """
         if self._executor is None:
             return [self._function(item)]
@@ -51,17 +51,17 @@ class OrderedPool(Generic[Item, Result]):
         return [self._waiting.popleft().result()] if len(self._waiting) > self._workers else []
 
     def drain(self) -> Iterator[Result]:
-        """Wait for the pending results, and yield each, in the order in which the items were submitted."""
+        """Wait for all pending results, and yield them in the order of their items."""
         while self._waiting:
             yield self._waiting.popleft().result()
 
 
 def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Map a function over items, with threads that compute results before they are requested.
+    """Apply a function to each item, with threads that compute results before the caller requests them.
 
     Args:
         function: called with each item, in a thread.
-        items: the inputs. When the result of an item is yielded, at most `workers` later items have been taken.
+        items: the arguments of the function. The threads are at most `workers` items ahead of the yielded result.
         workers: the number of threads. 0: no threads; the function is called when its result is requested.
 
     Yields:

@@ -26,12 +26,13 @@ class ImagePrediction(NamedTuple):
     """The prediction for one image, as arrays.
 
     Attributes:
-        frame: the image that was predicted.
+        frame: the input image, with its name and origin.
         labels: (H, W) uint8, class indices.
-        confidence: (H, W) float16, the probability of the label. None if only labels were predicted.
+        confidence: (H, W) float16, the probability of the predicted class, in [0, 1]. None if only labels were
+            predicted.
         entropy: (H, W) float16, the entropy of the class probabilities divided by its maximum, in [0, 1]. None if only
             labels were predicted.
-        probabilities: (classes, H, W) float16. None unless they were requested.
+        probabilities: (classes, H, W) float16, in [0, 1]. None unless an output needs them.
     """
 
     frame: Frame
@@ -61,11 +62,11 @@ class OutputSpec(NamedTuple):
     """A kind of output file.
 
     Attributes:
-        suffix: the end of the file's name, after the name of the image's outputs, such as `.overlay.jpg`.
-        write: called with a path, the prediction for one image, and a style; writes the file to the path.
+        suffix: the text that is added to `Frame.name` to make the name of the file, such as `.overlay.jpg`.
+        write: writes the file. Its arguments are the path of the file, the prediction for one image, and the style.
         detail: the least detailed kind of prediction from which the file can be made, see
             `pixel_prediction.Detail`.
-        package: the optional package that writing the file needs; None: no optional package.
+        package: the optional package that `write` imports. None: `write` needs no optional package.
     """
 
     suffix: str
@@ -80,7 +81,7 @@ def _mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
 
 
 def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write the image, with the colours of the predicted classes blended over it, as a JPEG.
+    """Write a JPEG of the image with the colours of the predicted classes blended over it.
 
     The picture is shrunk if its width or height exceeds `MAX_JPEG_SIDE`.
     """
@@ -112,14 +113,14 @@ def _entropy(path: Path, prediction: ImagePrediction, style: RenderStyle) -> Non
 
 
 def _probabilities(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write an `.npz` file with the arrays `probabilities`, (classes, H, W) float16, and `classes`, their names."""
+    """Write an `.npz` file: `probabilities`, (classes, H, W) float16, and `classes`, the names of the classes."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         arrays = {"probabilities": prediction.probabilities, "classes": np.array(style.classes)}
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _coco(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write a run-length encoded mask of each class that is predicted, as a JSON list in COCO's results format."""
+    """Write a JSON list in COCO's results format, with a run-length encoded mask for each predicted class."""
     from pycocotools import mask as coco
 
     segments = []
@@ -151,12 +152,12 @@ OUTPUTS = {
 
 
 def check_package(package: str, extra: str, what: str) -> None:
-    """Check that a package that an extra of this project installs can be imported.
+    """Check that an optional package is installed.
 
     Args:
-        package: the name under which the package is imported.
-        extra: the extra that installs the package.
-        what: the setting that needs the package, with its value; the error message begins with it.
+        package: the name of the package in an `import` statement.
+        extra: the extra of this project that installs the package.
+        what: the setting that needs the package, with its value, for the beginning of the error message.
 
     Raises:
         HypercolumnsError: if the package is not installed; the message says how to install it.

@@ -1,4 +1,4 @@
-"""Predict many images: read each image, predict it unless it is done already, and write and record its outputs."""
+"""Predict many images: skip the images that are done, predict the others, and write and record their outputs."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -34,9 +34,9 @@ class RunSummary:
     """The result of a prediction run.
 
     Attributes:
-        names: the names (`Frame.name`) of the images that this run predicted, and of those that it skipped because an
-            earlier run had predicted them.
-        done_before: the number of images in `names` that this run skipped.
+        names: the names (`Frame.name`) of all images that have outputs: the images that this run predicted, and the
+            images that it skipped because an earlier run predicted them.
+        done_before: the number of skipped images in `names`.
         problems: one line for each image that could not be read, predicted or scored.
     """
 
@@ -48,17 +48,18 @@ class RunSummary:
 class PredictionRun:
     """Predict images, and write their outputs to the folder of a manifest.
 
-    Images whose outputs are written already are skipped, see `PredictionManifest.is_done`.
+    An image is skipped if its outputs exist and are valid, see `PredictionManifest.is_done`.
 
     Args:
         segmenter: the model, in evaluation mode, on the device that predicts.
-        options: the options; their `output_settings()` must equal the `outputs` of the manifest.
-        manifest: the record of the output folder. It must be used inside its `with` block, after a call of `start`.
-        ground_truth: the true masks to compare the predicted labels with. They need the output `mask`, from which the
-            labels of skipped images are read. None: no comparison.
+        options: the options of the run. `options.output_settings()` must equal `manifest.outputs`.
+        manifest: the record of the output folder. Call `manifest.start()` first. Call `run` inside the `with` block
+            of the manifest.
+        ground_truth: the true masks, which are compared with the predicted labels. The output `mask` is then required,
+            because the labels of skipped images are read from it. None: no comparison.
 
     Attributes:
-        summary: the result up to now.
+        summary: the result so far.
     """
 
     def __init__(
@@ -73,13 +74,14 @@ class PredictionRun:
         self.summary = RunSummary()
 
     def run(self, sources: Sequence[Source]) -> RunSummary:
-        """Predict the images of the sources, except images that are done already.
+        """Predict the images of the sources, except the images that are done already.
 
-        An image that can't be read or scored becomes a problem in the summary, and the run goes on with the other
-        images. The class fractions of the images that are done are reported even if the run is interrupted.
+        If an image can't be read or scored, the summary lists the problem, and the run goes on with the next image. At
+        the end, the class fractions of all images in the summary are reported, even if the run is interrupted.
 
         Raises:
-            HypercolumnsError: if an output can't be written, or `PredictionManifest.check` refuses to replace a file.
+            HypercolumnsError: if an output can't be written, or if `PredictionManifest.check` refuses to replace a
+                file.
         """
         try:
             self._predict(sources)
@@ -113,7 +115,7 @@ class PredictionRun:
         return not self._name_problem(name) and not self.manifest.is_done(name, origin)
 
     def _name_problem(self, name: str) -> str:
-        """Describe the problem if the file name of an output is too long for file systems; otherwise return ''."""
+        """Return a message if an output's file name is longer than `MAX_NAME_BYTES`; otherwise, return ''."""
         files = (self.manifest.path(name, output).name for output in self.manifest.outputs)
         longest = max(files, key=len, default="")
         if len(os.fsencode(longest)) <= MAX_NAME_BYTES:
@@ -123,10 +125,10 @@ class PredictionRun:
         )
 
     def _skip(self, frame: Frame) -> None:
-        """Record an image that this run does not predict: as a problem, or as predicted by an earlier run.
+        """Add an image that this run does not predict to the summary: either its problem or its name.
 
-        If there are true masks, the predicted mask of an earlier run is read from its file and compared with the true
-        mask.
+        The name is added if an earlier run predicted the image. If there are true masks, the predicted mask is then
+        read from its file and compared with the true mask.
         """
         problem = frame.problem or self._name_problem(frame.name)
         if problem:
@@ -144,7 +146,7 @@ class PredictionRun:
             self.manifest.begin(frame.name, frame.origin)
 
     def _write(self, prediction: ImagePrediction) -> ImagePrediction:
-        """Write those outputs of an image that `PredictionManifest.missing` names.
+        """Write the missing outputs of an image, see `PredictionManifest.missing`. Return the prediction unchanged.
 
         A writer thread calls this method, or the main thread if `num_workers` is 0.
         """
@@ -170,7 +172,10 @@ class PredictionRun:
             self.summary.problems.append(str(error))
 
     def _report_class_fractions(self) -> None:
-        """Print the class fractions of the images in the summary, and write the CSV file if the options request it."""
+        """Print one line with the class fractions of all images that `self.summary` names.
+
+        If the options request the CSV file of class fractions, write it too.
+        """
         pixels = {name: self.manifest.pixels(name) for name in sorted(self.summary.names)}
         if not pixels:
             return

@@ -15,9 +15,9 @@ class Source:
     """An input: an image file, or a video or stream whose frames are images.
 
     Attributes:
-        path: the path of the file, or the URL of a stream.
-        name: the path of the image's outputs below the output folder, without the suffixes of the outputs. For a video
-            or a stream: the path of the folder for the outputs of its frames, below the output folder.
+        path: the path of the file, or the URL of the stream.
+        name: a path relative to the output folder. For an image file: the path that its output files share, without
+            their suffixes. For a video or a stream: the folder for the outputs of its frames.
         video: whether the source is a video or a stream.
     """
 
@@ -26,9 +26,10 @@ class Source:
     video: bool
 
     def origin(self) -> Origin | None:
-        """Return what identifies the input and its content; None if the size and time of the file can't be read.
+        """Return the values that identify the input and its content, as a dictionary.
 
-        A stream is identified by its URL; a file is identified by its path, size and modification time.
+        The dictionary of a file holds its path, its size in bytes and its modification time. The dictionary of a stream
+        holds its URL. The result is None if the size and the modification time of the file can't be read.
         """
         if "://" in self.path:
             return {"source": self.path, STREAM: True}
@@ -44,12 +45,12 @@ class Frame:
     """An input image that was read, that was skipped, or that can't be read.
 
     Attributes:
-        name: the path of the image's outputs below the output folder, without the suffixes of the outputs.
-        source: the image file, video or stream that holds the image.
-        origin: what `Source.origin` returns; for a video or stream, also the number of the frame. None if the size and
-            time of the file can't be read.
+        name: the path that the image's output files share, relative to the output folder and without their suffixes.
+        source: the image file, video or stream that contains the image.
+        origin: the dictionary from `Source.origin`, for a video or a stream with the number of the frame added. None if
+            `Source.origin` returns None.
         image: (3, H, W) uint8 RGB. None if the image was not read.
-        problem: why the image can't be read; empty if it was read or skipped.
+        problem: the reason why the image can't be read. Empty if the image was read or skipped.
     """
 
     name: str

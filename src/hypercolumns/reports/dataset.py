@@ -36,11 +36,12 @@ def summarise(images: DatasetIndex, checks: Mapping[str, Sequence[FileCheck]]) -
 
     Args:
         images: the data set.
-        checks: for each split, by name, the result of checking each image-mask pair.
+        checks: the results of the checks by the name of the split, one result for each pair of an image and its mask.
 
     Returns:
-        JSON values: `data` is the name of the data set. `splits` holds, for each split, the number of all images and of
-        usable images, the sizes of the usable images, and their numbers of pixels per class and of void.
+        A dictionary of JSON values. `data` is the name of the data set. `splits` has an entry for each split, with the
+        number of images and the number of usable images. The entry also describes the sizes of the usable images, and
+        counts their pixels of each class and of void.
     """
     return {"data": images.name, "splits": {split: _of_split(images, results) for split, results in checks.items()}}
 
@@ -67,7 +68,7 @@ def _of_split(images: DatasetIndex, checks: Sequence[FileCheck]) -> dict[str, An
 
 
 def print_dataset(summary: Mapping[str, Any], problems: Sequence[ProblemRow], shared: Sequence[str]) -> None:
-    """Print a data set's table of classes, then lines about each split, and last the problems.
+    """Print a table of a data set's classes, lines about each split, and a list of the problems.
 
     Args:
         summary: the result of `summarise`.

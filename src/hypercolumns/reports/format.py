@@ -21,8 +21,9 @@ def format_interval(ends: Sequence[float] | None, sign: str = "") -> str:
 def describe_bootstrap(intervals: Mapping[str, Any]) -> str:
     """Describe how many images, or groups of images, a bootstrap drew from.
 
-    `intervals` is the entry `intervals` of `metrics.json` or of `comparison.json`. If at least 1 % of the draws lack a
-    class that other draws have, the text says so.
+    `intervals` is the entry `intervals` of `metrics.json` or of `comparison.json`. Some bootstrap samples may lack a
+    class that other bootstrap samples contain. If they are at least 1 % of all bootstrap samples, the text gives their
+    percentage.
     """
     units = "images" if intervals["groups"] is None else f"groups of images (group_pattern={intervals['groups']})"
     lacking = intervals["draws_lacking_a_class"] / intervals["draws"]

@@ -22,8 +22,9 @@ from hypercolumns.runtime.progress import console
 def metrics_table(figures: Mapping[str, Any], title: str) -> Table:
     """Build the table of an evaluation's metrics, given the content of `metrics.json`.
 
-    After a row for each class, a row holds the means over the classes, and another holds metrics of all pixels. The
-    last row is the baseline: the mIoU of predicting the most frequent true class for every pixel.
+    The table has a row for each class, a row for the means over the classes, and a row for the frequency-weighted
+    IoU and the pixel accuracy. The last row is the baseline: the mIoU of a prediction that assigns the most frequent
+    true class to every pixel.
     """
     ends = figures.get("intervals")
     table = Table(title=Text(title), title_justify="left")

@@ -1,8 +1,8 @@
 """Show some samples of a store in TensorBoard's projector, each with a thumbnail of the image around the sample.
 
-The projector is a page of TensorBoard that draws each sample as a point, so that samples with similar hypercolumns lie
-close together. The files that the page reads are in the folder `embedding/` in the store's folder. Here they are called
-the projector's files. They serve only TensorBoard.
+The projector is a page of TensorBoard that draws each sample as a point. Samples with similar hypercolumns lie close
+together. The page reads its files from the folder `embedding/` in the store's folder. This module calls them the
+projector's files. No other part of the project reads them.
 """
 
 import random
@@ -44,8 +44,9 @@ def write_projector(
 ) -> None:
     """Write the projector's files for some training samples, spread evenly over the classes.
 
-    If the store's folder has projector's files with the same number of samples already, they are kept. The hypercolumns
-    are standardised by the mean and standard deviation of all training samples, as for the classifier.
+    If the store's folder already has projector's files for the same number of samples, the function does nothing. The
+    hypercolumns are standardised by the mean and standard deviation of all training samples. The classifier
+    standardises them in the same way.
 
     Args:
         store: the store of samples.
@@ -54,7 +55,7 @@ def write_projector(
         seed: the seed of the random choice of samples.
         resize: the (height, width) to which the images were resized before the samples were taken; None: the images
             were not resized.
-        remedy: what to do if the files can't be written; the error message ends with it.
+        remedy: advice for the user, for the end of the error message.
 
     Raises:
         HypercolumnsError: if the files can't be written.
@@ -81,15 +82,15 @@ def write_projector(
 
 
 def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resize: tuple[int, int] | None) -> None:
-    """Write the projector's files for some samples to a new folder.
+    """Write the files of TensorBoard's projector to a new folder: some samples, each with a thumbnail.
 
     Args:
         folder: the folder to write.
         split: the training samples of the store.
         rows: (N,) int64, the row numbers in `split` of the samples to show.
         images: the data set; the thumbnails are cut out of its train images.
-        resize: the (height, width) to which the images are resized before the thumbnails are cut out; None: not
-            resized.
+        resize: the (height, width) to which the images are resized before the thumbnails are cut out; None: the images
+            are not resized.
     """
     mean, std = split.statistics()
     features, labels, _ = split.fetch(rows)
@@ -170,14 +171,15 @@ def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Te
 
 
 def _points(folder: Path) -> int | None:
-    """Return the number of samples in the projector's files below a folder; None if there are no such files."""
+    """Return the number of samples in the projector's files, given their folder; None if there are no such files."""
     tables = list(folder.glob("*/*/metadata.tsv"))
     return len(tables[0].read_text(encoding="utf-8").splitlines()) - 1 if tables else None
 
 
 def _field(text: str) -> str:
-    """Make a text valid as a field of a TSV file, which must not contain tabs or line breaks.
+    """Make a text valid as a field of a TSV file.
 
-    Each run of whitespace becomes a single space; whitespace at the ends is removed.
+    The field must not contain tabs or line breaks. Therefore, each sequence of whitespace becomes a single space.
+    Whitespace at the ends is removed.
     """
     return " ".join(text.split())

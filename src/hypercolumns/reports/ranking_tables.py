@@ -16,18 +16,18 @@ from hypercolumns.runtime.progress import console
 class RankingRow(TypedDict):
     """The result for one subset of taps, as in `ranking.json`.
 
-    To try a subset, a linear classifier, the probe, is trained on its hypercolumns. The steps of a forward selection
-    decide which subsets are tried.
+    The stage tries a subset by training a probe, a linear classifier, on the channels of the subset. A forward
+    selection decides in each step which subsets to try.
 
     Attributes:
         taps: for each tap of the subset, the names of its modules, or the name of the context tap.
         channels: the number of channels of all taps of the subset together.
-        components: how many principal components of the hypercolumns the probe is trained on.
+        components: the number of principal components that the probe uses.
         miou: the mIoU of the probe on the val samples, in [0, 1].
         accuracy: the accuracy of the probe on the val samples, in [0, 1].
         difference: `miou` minus the mIoU of the probe that is trained on all taps.
         step: the number of the selection step that tried the subset first, counted from 1; None if no step tried it.
-        kept: whether the subset is the best of a selection step.
+        kept: whether the subset is the best subset of any selection step.
         is_all: whether the subset consists of all taps.
     """
 
@@ -62,16 +62,16 @@ def ranking_table(rows: Sequence[RankingRow], title: str) -> Table:
 
 
 def chosen_subset(rows: Sequence[RankingRow]) -> RankingRow:
-    """Return the first of the rows whose subset was tried by a selection step. The rows must be sorted, best first.
+    """Return the row of the best subset that a selection step tried. The rows must be sorted, best first.
 
-    The subset of all taps is in the rows even if it violates the constraints of the selection. No step has tried the
-    subset then, so it is not chosen.
+    The rows contain the subset of all taps even if it violates the constraints of the selection. In that case no step
+    has tried it, so it is not chosen.
     """
     return next(row for row in rows if row["step"] is not None)
 
 
 def print_ranking(rows: Sequence[RankingRow], title: str) -> None:
-    """Print the table of the most important subsets, and how many of the subsets that were tried it shows."""
+    """Print the table of the most important subsets, the number of its rows, and the number of subsets in `rows`."""
     table = ranking_table(rows, title)
     console.print(table)
     console.print(

@@ -11,7 +11,10 @@ from hypercolumns.store import SampleStore
 
 
 def print_store(store: SampleStore, classes: Sequence[str]) -> None:
-    """Print a store's number of samples per class and its size, for each split, and the folder of the store."""
+    """Print the folder of a store, and for each split the number of samples per class and the size of the files.
+
+    Also print which classes have no samples.
+    """
     splits = {name: store.split(name) for name in store.index_entries}
     table = Table(title=f"samples per class in {' and '.join(splits)}", title_justify="left")
     table.add_column("class")
@@ -30,7 +33,7 @@ def print_store(store: SampleStore, classes: Sequence[str]) -> None:
 
 
 def print_absent_classes(store: SampleStore, classes: Sequence[str]) -> None:
-    """Print for each split which classes have no samples in it, and what follows from this."""
+    """Print which classes have no train samples or no val samples, and the consequence for the model or its metrics."""
     consequences = (("train", "the model can't learn them"), ("val", "their metrics on the val samples are n/a"))
     for split, consequence in consequences:
         counts = store.split(split).samples_per_class(len(classes)).tolist()

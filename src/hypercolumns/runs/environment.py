@@ -80,8 +80,8 @@ def commit(file: Path) -> dict[str, Any] | None:
     """Identify the commit of the Git checkout that tracks `file`.
 
     Returns:
-        `commit`: the hash of the commit. `changed`: whether tracked files of the checkout differ from the commit. None
-        if no checkout tracks the file, or if Git fails.
+        A dictionary with two items. `commit` is the hash of the commit. `changed` says whether tracked files of the
+        checkout differ from the commit. None if no checkout tracks the file, or if Git fails.
     """
     try:
         _git(file, "ls-files", "--error-unmatch", file.name)  # fails if the checkout does not track the file

@@ -55,8 +55,8 @@ def best_epoch(folder: Path, monitor: str) -> dict[str, Any]:
         monitor: the metric's name, such as `val/miou`.
 
     Returns:
-        Under `best_epoch`, the number of the epoch, from 0. Under the metric's name without `val/`, such as `miou`, the
-        metric.
+        A dictionary with two items. `best_epoch` is the number of the epoch, from 0. The other item is the metric. Its
+        key is the metric's name without `val/`, for example `miou`.
 
     Raises:
         HypercolumnsError: if the checkpoint of the best epoch is missing or damaged.

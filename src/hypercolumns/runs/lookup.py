@@ -11,14 +11,17 @@ from hypercolumns.store import INDEX, fingerprint_of
 
 
 def finished_stores(parent: Path) -> list[tuple[Path, Fingerprint]]:
-    """Return (folder, fingerprint) of each finished store in `parent`, the last one to finish first."""
+    """Return (folder, fingerprint) of each finished store in `parent`, the most recently finished store first."""
     stores = sorted(parent.glob(f"*/{INDEX}"), key=lambda path: path.stat().st_mtime, reverse=True)
     fingerprints = [(path.parent, fingerprint_of(path.parent)) for path in stores]
     return [(folder, fingerprint) for folder, fingerprint in fingerprints if fingerprint is not None]
 
 
 def finished_models(parent: Path) -> list[tuple[Path, Fingerprint]]:
-    """Return (folder, fingerprint) of each finished run in `parent` that has a model, the last one to finish first."""
+    """Return (folder, fingerprint) of each finished run in `parent`, the most recently finished run first.
+
+    Runs without a model are left out.
+    """
     runs = [Run(path.parent) for path in parent.glob(f"*/{RUN_FILE}") if not path.parent.is_symlink()]
     finished = [run for run in runs if run.finished and run.model.is_file()]
     finished.sort(key=lambda run: run.finished or "", reverse=True)
@@ -26,16 +29,16 @@ def finished_models(parent: Path) -> list[tuple[Path, Fingerprint]]:
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Describe the entries of `wanted` that are missing in `found`, or have another value there.
+    """Describe the entries of `wanted` that are missing in `found` or have another value in `found`.
 
     Args:
         found: the fingerprint of a store or a run, or the settings of a model.
         wanted: the entries that `found` must have for this command, by name.
-        prefix: the text before the name of an entry, such as `sampler.` for the entries of `sampler`.
+        prefix: the text to put before the name of each entry, such as `sampler.` for the entries of `sampler`.
 
     Returns:
-        One text for each such entry, such as `sampler.n is 30, this command has 4`. For a missing
-        entry, the text says null.
+        A text for each of these entries, such as `sampler.n is 30, this command has 4`. If the entry is missing in
+        `found`, the text shows `null` in place of 30.
     """
     lines = []
     for name, value in wanted.items():
@@ -48,7 +51,10 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
 
 
 def is_vacant(folder: Path) -> bool:
-    """Whether a folder contains only hidden files and `config.yaml`, like a store whose first shard is not written."""
+    """Whether a folder contains nothing but hidden files and `config.yaml`.
+
+    This is the case for a store until its first shard is written.
+    """
     return all(path.name == "config.yaml" or path.name.startswith(".") for path in folder.iterdir())
 
 

@@ -38,7 +38,7 @@ class Results:
     Attributes:
         scorer: scores images, and computes the confidence intervals of the metrics.
         make_logger: builds a logger that writes to a folder, given the folder's path.
-        columns: the entries of the run in TensorBoard's table of hyperparameters, by name.
+        columns: the run's row in TensorBoard's tab *HParams*: the value of each column, by the column's name.
         per_class: whether to write the metrics of each class to `metrics.csv`. False for a training, whose
             `metrics.csv` holds the metrics of each epoch.
         confusion_picture: draws a confusion matrix, (classes, classes) int64, as a picture (H, W, 3) uint8 RGB. Its
@@ -87,7 +87,7 @@ class Results:
     def refresh_intervals(self, run: Run) -> None:
         """Recompute the confidence intervals in a finished run's metrics, with the current settings.
 
-        Rank zero does this, if the run has scored images. The other ranks do nothing.
+        Only rank zero does this, and only if the run has scored images.
         """
         if distributed.is_rank_zero() and run.counts.is_file():
             metrics = read_json(run.metrics)
@@ -108,7 +108,9 @@ class Results:
         logger.finalize("success")
 
     def draw_panels(self, scored: ScoredImages) -> Image.Image:
-        """Draw at most `MAX_PANELS` evenly spaced images, and then at most as many with the lowest mIoU, worst first.
+        """Draw some scored images with their labels: first evenly spaced images, then the images with the lowest mIoU.
+
+        There are at most `MAX_PANELS` images of each kind. The image with the lowest mIoU comes first in its kind.
 
         Returns:
             One picture, with a row for each image.
@@ -135,8 +137,8 @@ class ValImages:
         images: the data set.
         limit: the maximum number of val images to score. If there are more, evenly spaced images are chosen. 0: no
             image is scored.
-        val_group: the name of the group of images that forms the val split of `images`, for messages and
-            `metrics.json`. None: the data set itself defines its val split.
+        val_group: the setting `data.val_group`, for messages and `metrics.json`: the name of the group of train images
+            that replaces the val split. None: the val split is that of the data set.
     """
 
     images: DatasetIndex
@@ -144,7 +146,7 @@ class ValImages:
     val_group: str | None = None
 
     def chosen(self) -> list[int]:
-        """Return the indices, in the val split, of the images to score, in ascending order."""
+        """Return the indices of the images to score, in ascending order; 0 is the first image of the val split."""
         return evenly_spaced(len(self.images.splits["val"]), self.limit)
 
     def dataset(self) -> ImageDataset:

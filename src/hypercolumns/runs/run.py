@@ -4,8 +4,8 @@
     <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest links to the last finished run
     <runs>/<data>/<cnn>/events/<stage>-<key>/   the run's event files, for TensorBoard
 
-A fingerprint records everything that decides the contents of the folder of a run or a store. The key is a hash of the
-fingerprint. A JSON file in the folder holds the whole fingerprint.
+Each run and each store has a fingerprint. It records everything that decides what the folder contains. The key is a
+hash of the fingerprint. A JSON file in the folder holds the whole fingerprint.
 """
 
 import os
@@ -36,8 +36,8 @@ class Run:
         folder: the run's folder.
         model: the file with the model.
         metrics: the file with the metrics.
-        events: the folder of the event files. It lies outside the run's folder: inside, TensorBoard would find the
-            files a second time through the link `latest`, and list them as another run.
+        events: the folder of the event files. It lies outside the run's folder. Inside, TensorBoard would also find the
+            files through the link `latest`, and would list the run twice.
         counts: the file with the confusion matrices of each scored image, see `evaluation.Evaluation`.
         panels: the file with pictures of some predictions.
     """
@@ -63,7 +63,7 @@ class Run:
             parent: the folder of all runs of the stage.
             fingerprint: everything that decides the run's result.
             origin: the config, command and device, which are written to the folder unless the run is finished.
-            overwrite: whether to remove the run first if it exists, finished or not.
+            overwrite: whether to remove an existing run first, even if it is finished.
 
         Yields:
             The run, which may be new, unfinished or finished.
@@ -121,7 +121,7 @@ class Run:
 
     @property
     def scored(self) -> bool:
-        """Whether the run is finished, and its metrics contain the number of scored images, which may be 0."""
+        """Whether the run is finished and its metrics contain the number of scored images. This number may be 0."""
         return bool(self.finished and self.metrics.is_file() and isinstance(read_json(self.metrics).get("images"), int))
 
     def _load_run_file(self) -> dict[str, Any]:

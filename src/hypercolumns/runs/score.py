@@ -24,7 +24,7 @@ ImageLookup = Callable[[int], tuple[Tensor | None, Tensor, Tensor]]
 
 
 class ScoredImages(NamedTuple):
-    """An evaluation of images, and a function that looks up these images and their labels.
+    """An evaluation, and a function that looks up the evaluated images and their labels.
 
     Attributes:
         evaluation: the confusion matrices of each image.
@@ -138,7 +138,7 @@ class Scorer:
 
 
 def _of_all_ranks(trainer: pl.Trainer, counts: list[ImageConfusion], problem: str | None) -> list[ImageConfusion]:
-    """Gather the confusion matrices of the images of all ranks.
+    """Gather the confusion matrices from all ranks.
 
     Args:
         trainer: the trainer that ran on every rank.

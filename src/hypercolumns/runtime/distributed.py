@@ -29,7 +29,8 @@ class Machine:
 
     Attributes:
         accelerator: the kind of device, such as `cpu`, `gpu` or `auto`.
-        devices: the number of devices of each machine, their indices, or `auto`; each device has one process.
+        devices: the number of devices to use on each machine, or their indices, or `auto`. One process runs on each
+            device.
         precision: the floating-point precision, such as `32-true` or `bf16-mixed`.
         num_nodes: the number of machines; None for Lightning's default.
         strategy: how ranks share the work, such as `ddp`; None for Lightning's default.
@@ -46,12 +47,12 @@ class Machine:
         return self.trainer().strategy.root_device
 
     def trainer(self, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
-        """Build a trainer for inference, which writes no files and stops at once on a stop signal.
+        """Build a trainer for inference. It writes no files, and a stop signal stops it at once.
 
         Args:
             callbacks: Lightning callbacks.
-            settings: more arguments of Lightning's Trainer. Without `precision` among them, the trainer has Lightning's
-                default precision, not that of this object.
+            settings: more arguments of Lightning's Trainer. The attribute `precision` of this object is not used: give
+                `precision` here, or the trainer has Lightning's default precision.
 
         Returns:
             The trainer.
@@ -77,7 +78,7 @@ class Machine:
 
 
 def launch(machine: Machine) -> None:
-    """Start one process per device of the machine, and connect the processes.
+    """Start one process for each device of `machine`, and connect the processes.
 
     If torchrun or SLURM has already started the processes, they are only connected. Otherwise this process starts
     child processes. They run the same command up to this call, and they end when this process ends. The call returns
@@ -156,7 +157,10 @@ def is_distributed() -> bool:
 
 @contextmanager
 def rank_zero_first() -> Iterator[None]:
-    """Run the `with` block on rank zero first, then on the other ranks, which find the files that rank zero wrote."""
+    """Run the `with` block on rank zero first, then on the other ranks.
+
+    The other ranks can use the files that rank zero wrote in its block.
+    """
     if not is_rank_zero():
         barrier()
     try:
@@ -189,10 +193,7 @@ class _Interruptible(pl.Callback):
 
 @contextmanager
 def interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Undo Lightning's replacement of a KeyboardInterrupt by a SystemExit.
-
-    If the `with` block raises such a SystemExit, the KeyboardInterrupt is raised instead.
-    """
+    """Raise the original KeyboardInterrupt if Lightning replaces it by a SystemExit in the `with` block."""
     try:
         yield
     except SystemExit as error:

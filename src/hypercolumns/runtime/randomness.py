@@ -1,4 +1,4 @@
-"""A random seed for each purpose, such as the choice of the pixels of one image in one epoch.
+"""Derive a random seed for each purpose. One purpose is, for example, to choose the pixels of one image in one epoch.
 
 Results therefore depend neither on the order of the work, nor on the number of workers, nor on interruptions.
 """
@@ -11,7 +11,10 @@ import torch
 
 
 def derive_seed(seed: int, *purpose: int | str) -> int:
-    """Hash `seed` and the parts of `purpose`, such as ("pixels", epoch, id), to a new seed in [0, 2^63)."""
+    """Return a new seed in [0, 2^63): a hash of `seed` and of all parts of `purpose`.
+
+    An example of `purpose` is ("pixels", epoch, id) with the id of an image.
+    """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

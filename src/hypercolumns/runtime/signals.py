@@ -18,7 +18,10 @@ def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> Non
 
 
 def exit_on_signal(number: int, frame: FrameType | None) -> None:
-    """Exit at once on a signal. This is the handler during the imports, which could swallow a KeyboardInterrupt."""
+    """Exit at once on a signal.
+
+    This is the handler while modules are imported, because an import could swallow a KeyboardInterrupt.
+    """
     os.write(2, b"interrupted before any work was started\n")
     os._exit(128 + number)
 
@@ -29,11 +32,12 @@ def raise_interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def ignore_signals_in_worker(worker: int) -> None:
-    """Protect a DataLoader worker from stop signals: its parent process needs it to finish the current step.
+    """Protect a DataLoader worker from stop signals.
 
-    The worker leaves the parent's process group (not on Windows), so signals to the group do not reach it. It ignores
-    all stop signals except SIGTERM, which the parent sends to end its workers. If the parent is killed, torch ends the
-    worker.
+    At a stop signal, the parent process first finishes the current step, and needs its workers until then. Except on
+    Windows, the worker leaves the parent's process group, so signals to the group do not reach the worker. The worker
+    ignores all stop signals except SIGTERM: with this signal, the parent ends its workers. If the parent is killed,
+    torch ends the worker.
     """
     if os.name == "posix":
         os.setsid()

@@ -27,7 +27,7 @@ class BalancedSampler(Sampler):
         self.n = n
 
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
-        """Choose up to `n` labelled pixels, (N, 2) int64, balanced over the classes; see `Sampler.__call__`."""
+        """Choose up to `self.n` labelled pixels, equally many of each class if possible; see `Sampler.__call__`."""
         shares = allocate_evenly(mask[mask != IGNORE_INDEX].bincount().tolist(), self.n)
         chosen = [
             draw_without_replacement((mask == label).nonzero(), share, generator)

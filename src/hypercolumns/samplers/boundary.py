@@ -11,9 +11,9 @@ from hypercolumns.samplers.sampler import LogitsAt, Sampler, draw_without_replac
 class BoundarySampler(Sampler):
     """Sample `n` labelled pixels of an image: a fraction near label boundaries, and the other pixels elsewhere.
 
-    Both parts are drawn uniformly without replacement. If there are too few labelled pixels near boundaries, or too few
-    elsewhere, the missing samples are drawn from the other part. If the image has fewer than `n` labelled pixels, all
-    of them are taken.
+    Near boundaries and elsewhere, the pixels are drawn uniformly without replacement. If there are too few labelled
+    pixels near boundaries, the missing samples are drawn elsewhere. If there are too few elsewhere, they are drawn near
+    boundaries. If the image has fewer than `n` labelled pixels, all of them are taken.
 
     Args:
         n: the number of pixels to sample per image, at least 1.

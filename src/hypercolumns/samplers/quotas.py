@@ -6,8 +6,8 @@ from collections.abc import Sequence
 def allocate_evenly(available: Sequence[int], count: int) -> list[int]:
     """Divide a number of pixels among classes as evenly as possible.
 
-    The remainder of the division goes to the classes with the most available pixels. If classes have equally many, it
-    goes to those with the higher indices.
+    The remainder of the division goes to the classes with the most available pixels. Among classes with equally many
+    pixels, it goes to those with the highest indices.
 
     Args:
         available: the number of available pixels of each class.

@@ -16,8 +16,8 @@ class UncertaintySampler(Sampler):
     1. `oversample_ratio` * n candidates are drawn uniformly, or all labelled pixels if there are fewer.
     2. The `importance_sample_ratio` * n candidates with the smallest difference between their two highest logits are
        taken.
-    3. The other samples are drawn uniformly from all labelled pixels that are not yet taken, including the other
-       candidates.
+    3. The remaining samples are drawn uniformly from all labelled pixels that are not yet taken. These pixels include
+       the remaining candidates.
 
     If the image has at most `n` labelled pixels, all of them are taken.
 

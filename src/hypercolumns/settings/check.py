@@ -21,7 +21,7 @@ SAMPLES_GROUPS = ("extract", "model", "sampler")
 def check_settings(cfg: DictConfig) -> None:
     """Check the settings of a stage.
 
-    The classes that take settings as arguments check the settings for which the schema declares no check.
+    If the schema declares no check for a setting, the class that takes the setting as an argument checks it later.
 
     Raises:
         HypercolumnsError: for the first setting that is invalid, or that the stage does not use.

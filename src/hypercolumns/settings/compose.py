@@ -75,7 +75,7 @@ def is_sweep_job() -> bool:
 
 
 def compose_stage(stage: str, **inputs: str) -> DictConfig:
-    """Compose the config of a stage, with the overrides on the command line that the stage takes.
+    """Compose the config of a stage, with the overrides on the command line whose settings the stage uses.
 
     Args:
         stage: the name of the stage.

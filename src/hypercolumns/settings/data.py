@@ -71,8 +71,10 @@ def _read_index(settings: dict[str, Any]) -> DatasetIndex:
         images: DatasetIndex = part("data", settings)
     except HypercolumnsError as error:
         if isinstance(error.__cause__, DatasetNotFoundError):
-            fetch = "" if settings.get("download") else "data.download=true downloads Pascal VOC, "
-            raise HypercolumnsError(f"{error} ({fetch}data=shapes needs no files)") from error
+            fetch = "" if settings.get("download") else "to download Pascal VOC, set data.download=true; "
+            raise HypercolumnsError(
+                f"{error}; {fetch}to try the project without a data set, set data=shapes"
+            ) from error
         raise
     return images
 
@@ -107,14 +109,17 @@ def image_index(cfg: DictConfig) -> DatasetIndex:
 
 
 def _hold_out(images: DatasetIndex, subset: Subset) -> DatasetIndex:
-    """Validate on the group `data.val_group` if it is set; if the group is not known, the error lists all groups."""
+    """Return the data set, with the group `data.val_group` as its val split if the setting is set.
+
+    If the data set has no such group, the error lists all groups.
+    """
     try:
         with setting_prefix("data."):
             return hold_out(images, subset.group_pattern, subset.val_group)
     except HypercolumnsError as error:
         if isinstance(error.__cause__, UnknownGroupError):
             groups = ",".join(error.__cause__.groups)
-            raise HypercolumnsError(f"{error}; to validate on each in turn: -m data.val_group={groups}") from error
+            raise HypercolumnsError(f"{error}; to validate on each group: -m data.val_group={groups}") from error
         raise
 
 

@@ -61,9 +61,9 @@ def store_fingerprint(cfg: DictConfig, shared: Fingerprint) -> Fingerprint:
 
 
 def result_settings(cfg: DictConfig, stage: str) -> Fingerprint:
-    """Return the settings that decide the result of a stage according to `settings.schema`, by name.
+    """Return the values of the settings that decide the result of a stage, by the name of the setting.
 
-    Settings that have no effect in this config are left out.
+    `settings.schema` declares which settings these are. Settings that have no effect in this config are left out.
     """
     settings = {
         setting.name: identified(plain(cfg[setting.name]))

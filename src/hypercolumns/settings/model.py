@@ -25,8 +25,7 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
 
     Args:
         cfg: the config.
-        like: a backbone whose weights, mean and std the new backbone gets instead of those that the config names; None:
-            those that the config names.
+        like: a backbone to copy the weights, mean and std from. None: the config names the weights, mean and std.
 
     Returns:
         A new backbone.
@@ -51,7 +50,10 @@ def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
 
 
 def _new_backbone(cfg: DictConfig, settings: dict[str, Any]) -> Backbone:
-    """Build a backbone from the settings `cnn`; for cnn=timm, errors about the network name the setting `cnn.model`."""
+    """Build a backbone from the settings `cnn`.
+
+    With cnn=timm, an error about the network mentions `cnn.model`, which users set, in place of `cnn.network`.
+    """
     try:
         network: Backbone = part("cnn", settings)
     except HypercolumnsError as error:
@@ -151,7 +153,7 @@ def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, image
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:
-    """Return what two models must have in common so that one can use the other's classifier weights.
+    """Return what must be equal in two models before one may use the classifier weights of the other.
 
     These are the fingerprint of the backbone, the settings of the extractor, the classes, and the settings of the
     classifier without `dropout`.

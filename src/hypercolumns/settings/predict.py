@@ -25,17 +25,19 @@ def check_predict_settings(cfg: DictConfig) -> None:
         )
     if cfg.masks is not None and not cfg.outputs.mask:
         raise HypercolumnsError(
-            "outputs.mask=false leaves no predicted masks to compare with the true masks in masks=; set "
+            "masks= compares true masks with predicted masks, but outputs.mask=false writes no predicted masks; set "
             "outputs.mask=true, or leave out masks="
         )
 
 
 def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
-    """Convert settings that `check_predict_settings` has checked to the options of a prediction on a device.
+    """Make the options of a prediction on `device` from the config of predict.py.
+
+    Call `check_predict_settings` first; the errors below are those that it does not find.
 
     Raises:
-        HypercolumnsError: if a setting is invalid, if two settings can't be combined, or if a package that an output
-            needs is not installed.
+        HypercolumnsError: if a setting of the adaptive prediction, of the test-time augmentation or of the precision is
+            invalid, if two settings can't be combined, or if a package that an output needs is not installed.
     """
     outputs = tuple(name for name in OUTPUTS if cfg.outputs[name])
     for name in outputs:

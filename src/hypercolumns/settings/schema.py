@@ -54,12 +54,14 @@ SCORES = ("scores",)  # decides how a finished run is scored; the file of the sc
 class Setting:
     """The declaration of a setting (`seed`), of a group of settings (`optimizer`), or of a setting in a group.
 
-    A setting in a group, such as `optimizer.lr`, needs a declaration only if something differs from the group's.
+    A setting in a group, such as `optimizer.lr`, needs a declaration of its own only if it differs from
+    the declaration of the group.
 
     Attributes:
         name: the name on the command line, such as `optimizer.lr`.
-        stages: the stages that use the setting; empty: the stages that use the group of the setting. Stage all uses
-            every setting that extract, pretrain or train uses, and is named here only for settings of no other stage.
+        stages: the stages that use the setting; empty: the same stages as for the group. Every setting of extract,
+            pretrain or train is also a setting of stage all. List "all" only for a setting that none of these three
+            stages uses, such as `last_stage`.
         decides: the stages whose results depend on the value, or one of NOTHING, FEATURES, INPUT and SCORES.
         check: takes the name and the value, and raises HypercolumnsError if the value is invalid. None: the function or
             class that takes the value as an argument checks the value.
@@ -210,8 +212,8 @@ def stages_of(name: str) -> tuple[str, ...]:
 def decides(name: str, stage: str) -> bool:
     """Return whether the results of a stage depend on the value of a setting.
 
-    The settings in the groups cnn, extract and sampler decide the results of every stage that uses them: if nothing
-    else, they decide which store the stage reads.
+    The settings in the groups cnn, extract and sampler decide the results of every stage that uses them, because they
+    at least decide which store the stage reads.
     """
     while name:
         setting = BY_NAME.get(name)

@@ -160,7 +160,10 @@ def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Fingerpri
 
 
 def _refuse_unless_fits(what: str, found: Fingerprint, wanted: Fingerprint) -> None:
-    """Raise HypercolumnsError unless the fingerprint `found`, of the store `what`, contains the entries of `wanted`."""
+    """Raise HypercolumnsError unless the fingerprint of a store contains the entries of `wanted`.
+
+    `found` is the fingerprint. `what` describes the store in the message.
+    """
     differing = differences(found, wanted)
     if differing:
         raise HypercolumnsError(

@@ -102,7 +102,7 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
 
 
 def optimization(cfg: DictConfig) -> dict[str, Any]:
-    """Return the arguments of a training task that decide the optimization, by name.
+    """Return the arguments by which a training task is optimized, by the name of the argument.
 
     `optimizer` and `scheduler` are functions that build the optimizer and the learning-rate schedule. `param_groups` is
     a `ParamGroupConfig`.
@@ -118,7 +118,7 @@ def optimization(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _make_optimizer(make: Callable[..., Optimizer], groups: Iterable[dict[str, Any]]) -> Optimizer:
-    """Build an optimizer for parameter groups by `make`; raise HypercolumnsError if `make` refuses its settings."""
+    """Call `make` to build an optimizer for parameter groups; raise HypercolumnsError if a setting is invalid."""
     try:
         return make(groups)
     except (TypeError, ValueError) as error:
@@ -130,9 +130,9 @@ def _make_optimizer(make: Callable[..., Optimizer], groups: Iterable[dict[str, A
 
 
 def _make_scheduler(make: Callable[..., LambdaLR], optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Build the learning-rate schedule by `make`; `steps` is the number of optimizer steps of the whole training.
+    """Call `make` to build the learning-rate schedule of an optimizer.
 
-    Raise HypercolumnsError if `make` refuses its settings.
+    `steps` is the number of optimizer steps of the whole training. Raise HypercolumnsError if a setting is invalid.
     """
     with setting_prefix("scheduler."):
         return make(optimizer, steps)
@@ -149,7 +149,7 @@ def check_training(cfg: DictConfig) -> None:
 
 
 def pixel_sampler(cfg: DictConfig) -> Sampler | None:
-    """Build the sampler that chooses the pixels that stage train trains on; None: stage train uses all pixels."""
+    """Build the sampler of the training pixels of stage train; return None if stage train uses all pixels."""
     if cfg.pixels == "all":
         return None
     return sampler(cfg) if samples_pixels(cfg) else UniformSampler(cfg.pixels)

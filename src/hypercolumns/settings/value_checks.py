@@ -75,7 +75,10 @@ def check_metric_of_val(name: str, value: object) -> None:
         HypercolumnsError: if the value is null or does not begin with `val/`.
     """
     if value is None:
-        raise HypercolumnsError(f"{name}=null must be a metric, such as val/loss, that chooses the best epoch")
+        raise HypercolumnsError(
+            f"{name} must not be null; set it to the validation metric that chooses the best epoch, such as "
+            f"{name}=val/loss"
+        )
     if not str(value).startswith("val/"):
         raise HypercolumnsError(f"{name}={value} must be a validation metric, such as val/loss")
 

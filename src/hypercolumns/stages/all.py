@@ -15,8 +15,8 @@ def run_all(cfg: DictConfig) -> Run:
     """Run extract, pretrain and train, each on the result of the stage before it, and return the run of the last one.
 
     A finished store in the folder `samples` is not extracted again. If `init_from` is set, train starts from that model
-    instead of the pretrained model. The config of a stage is composed with the overrides on the command line that the
-    stage uses.
+    instead of the pretrained model. From the command line, a stage gets only the settings that it
+    uses.
     """
     check_settings(cfg)
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()

@@ -41,7 +41,7 @@ class Subject(NamedTuple):
         images: the data set, reduced to the split to score.
         split: the name of the split.
         cnn: the name <cnn> in the path of the run, <runs>/<data>/<cnn>/evaluate.
-        about: what decides the scores in addition to the images and `boundary_width`, by name; part of the fingerprint.
+        about: the entries of the run's fingerprint that describe the model and its use, by name; {} for masks.
         name: the path of the model, or of the folder of predicted masks, for messages and tables.
         score: takes a scorer, scores the images by it, and returns the scores.
     """

@@ -83,17 +83,20 @@ def _clear(writer: StoreWriter) -> None:
     try:
         writer.clear()
     except StoreInUseError as error:
-        raise HypercolumnsError(f"overwrite=true: {error}; start further processes without overwrite=true") from error
+        raise HypercolumnsError(
+            f"overwrite=true: {error}; to work on the same store together with the other process, leave out "
+            f"overwrite=true"
+        ) from error
 
 
 def _copies(batches: ImageDataModule, split: str, augmentations: int) -> StackDataset[Any]:
-    """Return a dataset with a tuple of examples for each image of a split: the copies of the image to sample.
+    """Return a dataset that has, for each image of a split, a tuple of the copies to sample.
 
     Args:
         batches: the data module, which gives the images and augments them.
         split: the name of the split.
-        augmentations: the number of augmented copies of each train image. If it is 0, and for the other splits, the
-            only copy is the unchanged image.
+        augmentations: the number of augmented copies of each train image. If it is 0, or the split is not the train
+            split, the only copy of an image is the unchanged image.
 
     Returns:
         The dataset, in the order of the images in the split.
@@ -115,7 +118,7 @@ def _extract_split(
     Args:
         writer: the writer of the store.
         split: the name of the split.
-        copies: the copies to sample of each image of the split, see `_copies`.
+        copies: a dataset that has, for each image of the split, a tuple of the copies to sample, see `_copies`.
         num_workers: the number of processes that load images; 0: this process.
         sample: takes the copies of an image, and returns the samples of the image.
     """
@@ -143,9 +146,9 @@ def _claimed(
 
     Args:
         writer: the writer of the store.
-        claims: claims a shard for this process at each step, and gives the shard.
+        claims: an iterator that claims a missing shard for this process and yields it, see `StoreWriter.claims`.
         split: the name of the split.
-        copies: the copies to sample of each image of the split, see `_copies`.
+        copies: a dataset that has, for each image of the split, a tuple of the copies to sample, see `_copies`.
         num_workers: the number of processes that load images; 0: this process.
         total: the number of images in all missing shards, for the progress bar.
 
@@ -182,7 +185,7 @@ def _sample(
 ) -> ImageSamples:
     """Sample pixels of each copy of an image, and compute their hypercolumns.
 
-    The random choices depend on the seed, the id of the image and the number of the copy, but not on other images.
+    The random choices depend on the seed, the id of the image and the index of the copy, but not on the other images.
 
     Args:
         copies: the image, or augmented copies of the image, with masks.

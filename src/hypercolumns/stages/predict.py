@@ -104,8 +104,8 @@ def _clear_tables(cfg: DictConfig, manifest: PredictionManifest) -> None:
     """Remove the tables that an earlier prediction wrote to the output folder: class fractions and metrics.
 
     Raises:
-        HypercolumnsError: if the folder holds no earlier prediction, but a file that has the name of a table to write,
-            and `overwrite` is false.
+        HypercolumnsError: if `overwrite` is false and the folder has a file with the name of a table to write, but no
+            earlier prediction that could have written the file.
     """
     fractions, metrics, counts = (manifest.out / name for name in (CLASS_FRACTIONS, METRICS, COUNTS))
     if not manifest.is_new:

@@ -29,7 +29,7 @@ from hypercolumns.tasks import PixelClassificationTask
 def pretrain(cfg: DictConfig) -> Run:
     """Train a classifier on a store, score the complete model on `val_images` val images, and return the run.
 
-    The same command again does only what is missing in the run.
+    If the command is repeated, it does only what is missing in the run.
     """
     check_settings(cfg)
     quiet_libraries()

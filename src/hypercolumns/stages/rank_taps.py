@@ -70,13 +70,14 @@ def rank_taps(cfg: DictConfig) -> Run:
 
 def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int) -> list[RankingRow]:
     """Score subsets of taps by forward selection, and return the ranking, one row per subset, best mIoU first."""
-    limits = constraints(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
+    limits = subset_constraints(backbone, cfg.rank.max_taps, cfg.rank.max_channels)
     if not limits.larger(()):
+        smallest = min(limits.channels[: limits.layers])
         raise HypercolumnsError(
-            f"rank.max_channels={limits.max_channels} allows none of the taps; set rank.max_channels to at least "
-            f"{min(limits.channels[: limits.layers])}, the smallest number of channels of a tap that is a layer"
+            f"rank.max_channels={limits.max_channels} is too small: every subset needs a tap that is not a context "
+            f"tap, and the smallest such tap has {smallest} channels; set rank.max_channels to at least {smallest}"
         )
-    train, val = (some(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
+    train, val = (random_samples(store.split(name), cfg.rank.samples, cfg.seed) for name in ("train", "val"))
     statistics = store.split("train").statistics()
     probes = LinearProbes(train, val, statistics, limits.channels, classes, cfg.rank.components, cfg.seed)
     steps = forward_selection(limits, probes.score)
@@ -103,7 +104,7 @@ def _rank(cfg: DictConfig, store: SampleStore, backbone: Backbone, classes: int)
     return sorted((row(*trial) for trial in tried.values()), key=lambda row: (-row["miou"], row["channels"]))
 
 
-def constraints(backbone: Backbone, max_taps: int | None, max_channels: int | None) -> SubsetConstraints:
+def subset_constraints(backbone: Backbone, max_taps: int | None, max_channels: int | None) -> SubsetConstraints:
     """Describe which subsets of a backbone's taps the ranking may try.
 
     Args:
@@ -120,7 +121,7 @@ def constraints(backbone: Backbone, max_taps: int | None, max_channels: int | No
     return SubsetConstraints([tap.channels for tap in backbone.taps], layers, from_deepest, max_taps, max_channels)
 
 
-def some(split: Split, count: int, seed: int) -> Samples:
+def random_samples(split: Split, count: int, seed: int) -> Samples:
     """Fetch random samples of a split of a store.
 
     Args:

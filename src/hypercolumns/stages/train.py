@@ -49,7 +49,7 @@ STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200
 def train(cfg: DictConfig) -> Run:
     """Train the complete model, score it on all val images, and return the run.
 
-    The same command again does only what is missing in the run.
+    If the command is repeated, it does only what is missing in the run.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -72,14 +72,14 @@ def train(cfg: DictConfig) -> Run:
     with Run.begin(stage_dir(cfg, images, "train"), fingerprint, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
             console.print(f"train: start from {start or SCRATCH}", markup=False)
-            run.save(trained(cfg, images, backbone, start, run))
+            run.save(train_model(cfg, images, backbone, start, run))
         results = training.results(cfg, hyperparameters(cfg, {}))
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
 
 
-def trained(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: Run) -> Segmenter:
+def train_model(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: Run) -> Segmenter:
     """Build the complete model, train it on images, and return it.
 
     Args:

@@ -23,7 +23,7 @@ def validate(cfg: DictConfig) -> Path:
         The folder of the report.
 
     Raises:
-        BadDataError: if an image or a mask can't be used; the report is written before.
+        BadDataError: if an image or a mask can't be used; the report is written first.
     """
     check_settings(cfg)
     quiet_libraries()

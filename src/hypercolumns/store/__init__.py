@@ -1,6 +1,6 @@
 """Sampled hypercolumns on disk: the writer, the reader and the integrity check of stores.
 
-A store is a folder. Each split of the images is divided into sets of consecutive images. The samples of each set are a
+A store is a folder. The images of each split are divided into sets of consecutive images. The samples of a set form a
 shard: a safetensors file with a JSON sidecar. The sidecar describes the shard's content, and holds the store's
 fingerprint. `fingerprint.json` holds the fingerprint, too. `index.json`, the index, lists all shards of all splits.
 

@@ -13,9 +13,9 @@ Track = Callable[[Iterable[Shard]], Iterable[Shard]]
 def find_damage(folder: Path, track: Track = iter) -> list[str]:
     """Check a finished store, and list the damage. Every byte of the store is read.
 
-    The check compares fingerprint.json, each sidecar (the JSON file of a shard) and the sha256 of each shard with
-    index.json, the list of all shards. It compares the size of each shard with the size that the sidecar states.
-    A sidecar that index.json does not list counts as damage, too.
+    index.json lists all shards of the store. The check compares it with fingerprint.json, with each sidecar (the JSON
+    file of a shard) and with the sha256 of each shard. The check also compares the size of each shard with the size in
+    its sidecar. A sidecar that index.json does not list counts as damage, too.
 
     Args:
         folder: the folder of the store.
@@ -23,7 +23,8 @@ def find_damage(folder: Path, track: Track = iter) -> list[str]:
             of the check.
 
     Returns:
-        One description for each damage, and at most one for each shard that index.json lists; [] for an intact store.
+        The descriptions of the damage; [] for an intact store. A listed shard has at most one description, even if both
+        of its files are damaged.
 
     Raises:
         StoreError: if the folder does not contain a finished store.

@@ -36,8 +36,9 @@ class Samples(NamedTuple):
     Attributes:
         features: (N, D) float16 hypercolumns.
         labels: (N,) int64 class indices.
-        coordinates: the normalised y and x of the samples' pixels: positions in the image, whose edges are 0 and 1,
-            (N,) float32 each. If they were not requested, (0,) each.
+        coordinates: the normalised coordinates y and x of the samples' pixels, (N,) float32 each. y is 0 at the top
+            edge of the image and 1 at the bottom edge. x is 0 at the left edge and 1 at the right edge. If the
+            coordinates were not requested, both have shape (0,).
     """
 
     features: Tensor
@@ -54,11 +55,11 @@ class SampleStore:
     Attributes:
         folder: the folder of the store.
         fingerprint: the fingerprint of the store, a record of all that decides the store's content.
-        index_entries: for each split, the description of each shard in index.json, in the order of the shards.
+        index_entries: for each split, the list of its shards' descriptions from index.json, in the order of the shards.
 
     Raises:
-        StoreError: if the folder holds no finished store, if this program does not read the store's version of the
-            format, or if values in index.json are damaged.
+        StoreError: if the folder holds no finished store, if the store has a format that this version of the program
+            does not read, or if values in index.json are damaged.
         HypercolumnsError: if index.json can't be read as JSON.
     """
 
@@ -109,20 +110,20 @@ class Split:
     Args:
         folder: the folder of the store.
         name: the name of the split.
-        entries: the description of each shard in index.json, in the order of the shards.
+        entries: the shards' descriptions from index.json, in the order of the shards.
         fingerprint: the fingerprint of the store.
 
     Attributes:
         shards: the shards, in the order of their numbers.
-        counts: (shards, classes) int64, the number of samples of each class in each shard. Classes above the highest
-            class with samples have no column.
+        counts: (S, C) int64 for S shards, the number of samples of each class in each shard. C - 1 is the highest class
+            index that has samples, so C can be smaller than the number of classes.
         bytes: the total size of the shards' safetensors files, in bytes.
         channels: D, the number of channels of a hypercolumn.
 
     Raises:
-        ValueError: if the numbers of samples of the classes in an entry do not add up to its number of rows, or if the
-            entries differ in their number of channels. Missing or mistyped fields raise other errors. `SampleStore`
-            turns all these errors into a StoreError.
+        ValueError: if a shard's samples per class in index.json do not add up to its number of rows, or if two shards
+            differ in their number of channels. A missing field, or one of the wrong type, raises another error.
+            `SampleStore` turns all these errors into a StoreError.
     """
 
     def __init__(self, folder: Path, name: str, entries: Sequence[dict[str, Any]], fingerprint: Fingerprint) -> None:
@@ -133,8 +134,10 @@ class Split:
         self.bytes = sum(int(entry["bytes"]) for entry in entries)
         self.channels = int(entries[0]["channels"])
         for entry in entries:
-            if entry["rows"] != sum(entry["samples_per_class"]) or entry["channels"] != self.channels:
-                raise ValueError(f"the rows or channels of {entry['shard']} are inconsistent")
+            if entry["rows"] != (total := sum(entry["samples_per_class"])):
+                raise ValueError(f"{entry['shard']} has {entry['rows']} rows, but its samples_per_class sum to {total}")
+            if entry["channels"] != self.channels:
+                raise ValueError(f"{entry['shard']} has {entry['channels']} channels, the first shard {self.channels}")
         self._index_entries, self._fingerprint = entries, fingerprint
         self._starts = torch.tensor([0, *(int(entry["rows"]) for entry in entries)]).cumsum(0)
         self._maps: dict[int, dict[str, Tensor]] = {}
@@ -185,7 +188,7 @@ class Split:
             tensors, entry = self.shards[number].load(self._fingerprint), self._index_entries[number]
             if tensors["features"].shape != (entry["rows"], self.channels):
                 raise self.shards[number].damage_error(
-                    f"it does not hold the {entry['rows']} samples listed in {INDEX}"
+                    f"it does not hold the {entry['rows']} samples of {self.channels} channels listed in {INDEX}"
                 )
             counts = tensors["labels"].bincount(minlength=self.counts.shape[1])
             if not torch.equal(counts, self.counts[number]):
@@ -232,9 +235,13 @@ class Split:
         return Samples(features, labels.long(), PixelCoordinates(*torch.cat(centres).unbind(1)))
 
     def origins(self, rows: Tensor) -> list[tuple[str, int, int]]:
-        """Look up the pixels that samples come from, by their row numbers (N,) int64 in the split.
+        """Look up the pixel that each sample comes from.
 
-        Each pixel is (image id, row of the pixel, column of the pixel). The order is that of `rows`.
+        Args:
+            rows: (N,) int64, the row numbers of the samples in the split.
+
+        Returns:
+            One tuple per sample, (image id, row of the pixel, column of the pixel), in the order of `rows`.
         """
         ids = functools.cache(lambda number: self._ids(number))
         origins = []
@@ -250,9 +257,9 @@ class Split:
         return self._images_of(number, slice(None)).bincount(minlength=len(self.tensors(number)["sizes"]))
 
     def _images_of(self, number: int, rows: Tensor | slice) -> Tensor:
-        """Look up the image of each of some samples of shard `number`: its number within the shard, (N,) int64.
+        """Look up which images samples of shard `number` come from: the images' numbers in the shard, (N,) int64.
 
-        `rows` holds the numbers of the samples, counted from the first sample of the shard.
+        `rows` selects the N samples by their numbers in the shard. Samples and images are numbered from 0.
         """
         tensors = self.tensors(number)
         images = tensors["images"][rows].long()

@@ -45,8 +45,8 @@ class ImageSamples(NamedTuple):
 
     Attributes:
         id: the image's id.
-        size: (height, width) in pixels of the image that the samples were taken from, after any resizing.
-        positions: (N, 2) integers, the row and column of each sample's pixel in the image of this size.
+        size: the (height, width) of the image in pixels. If the image was resized before sampling, the resized size.
+        positions: (N, 2) integers, the row and column of each sample's pixel in the image of this size, from 0.
         labels: (N,) integers, the class index of each sample.
         features: (N, D) floating-point numbers, the hypercolumn of each sample.
     """
@@ -171,8 +171,8 @@ class Shard:
     def find_damage(self, fingerprint: Fingerprint) -> str | None:
         """Describe what is wrong with the shard's files; return None if nothing is wrong.
 
-        The sidecar is read and compared with the store's fingerprint. The safetensors file is not read; only its size
-        is compared with the size that the sidecar states.
+        The method reads the sidecar, and compares the fingerprint in it with `fingerprint`, the store's fingerprint. It
+        does not read the safetensors file. It compares only the size of this file with the size in the sidecar.
         """
         if not self.sidecar.is_file():
             return f"{self.sidecar.name} is missing"
@@ -198,17 +198,18 @@ class Shard:
     def index_entry(self) -> dict[str, Any]:
         """Return the description of the shard for index.json.
 
-        The description holds the fields of the sidecar, except `images` and `fingerprint`, and as `sidecar_sha256` the
-        sha256 of the sidecar.
+        The description holds the fields of the sidecar, except `images` and `fingerprint`. It also holds the sha256 of
+        the sidecar, as `sidecar_sha256`.
         """
         sidecar = read_json(self.sidecar)
         fields = {name: value for name, value in sidecar.items() if name not in ("images", "fingerprint")}
         return fields | {"sidecar_sha256": file_hash(self.sidecar)}
 
     def _header(self, fingerprint: Fingerprint) -> dict[str, str]:
-        """Return the metadata of the safetensors file: one entry with a hash of the fingerprint and the shard's name.
+        """Return the metadata of the safetensors file: one entry, which identifies the store and the shard.
 
-        Two entries would not do, because safetensors writes several entries in random order.
+        The entry holds a hash of the fingerprint, and the name of the shard. Safetensors writes several entries in
+        random order. With a single entry, the same shard always has the same bytes.
         """
         return {"hypercolumns": f"{short_hash(fingerprint)} {self.name}"}
 

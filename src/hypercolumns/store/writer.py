@@ -77,11 +77,11 @@ class StoreWriter:
         return self._images[shard]
 
     def missing(self, split: str) -> list[Shard]:
-        """List the shards of a split that are missing, or whose files are damaged or belong to another store."""
+        """List a split's missing shards, and the shards whose files are damaged or belong to another store."""
         return [shard for shard in self._images if shard.split == split and not self._is_complete(shard)]
 
     def claims(self, split: str) -> Iterator[Shard]:
-        """Yield the missing shards of a split that no other process is making, one after another.
+        """Yield a split's missing shards one after another, except the shards that another process is making.
 
         Each shard is locked just before it is yielded. No other process can claim the shard until `write` has written
         it, or until the writer's `with` block ends.
@@ -128,11 +128,11 @@ class StoreWriter:
         self._write_if_changed(INDEX, index)
 
     def clear(self) -> None:
-        """Remove all shards, sidecars and the index from the folder, even if they belong to another fingerprint.
+        """Remove all shards, sidecars and the index from the folder, even if they belong to another store.
 
         The folder then holds an unfinished store with the fingerprint of this writer. Files that do not belong to a
-        store stay. Another process that is between two shards holds no lock at this moment. The method does not notice
-        this process, which goes on writing shards.
+        store stay. A process holds no lock between two shards. The method does not notice a process at such a moment,
+        and the process then goes on writing shards.
 
         Raises:
             StoreInUseError: if another process is making a shard.
@@ -167,7 +167,7 @@ class StoreWriter:
     def _write_if_changed(self, name: str, value: object) -> None:
         """Write a value to a JSON file in the store's folder, unless the file already holds this value.
 
-        All processes that write the store write the same value, so one of them is enough.
+        All processes that write the store write the same value, so it is enough if one process writes it.
         """
         path = self.folder / name
         try:

@@ -111,7 +111,7 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
             traceback.print_exc()
             reason = traceback.format_exception_only(error)[-1].strip()
         print(f"job {number} failed: {reason}", file=sys.stderr)
-    JobRecord(number, overrides, status, reason, **figures(result)).write(sweep)
+    JobRecord(number, overrides, status, reason, **job_metrics(result)).write(sweep)
     return result
 
 
@@ -132,10 +132,10 @@ def run_with_input(cfg: DictConfig, run: Stages) -> Any:
             run_with_input(compose_stage(missing.stage), run)
 
 
-def figures(result: Any) -> dict[str, Any]:
+def job_metrics(result: Any) -> dict[str, Any]:
     """Return the fields of a `JobRecord` that describe the result of a job's stage.
 
-    The result is a `Run` or, in stage extract, the folder of the store. For any other result, there are no fields.
+    The result is a `Run` or, in stage extract, the folder of the store. For any other result, the dictionary is empty.
     """
     if not isinstance(result, Run):
         return {"folder": str(result)} if isinstance(result, Path) else {}
@@ -175,8 +175,9 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def one_by_one(overrides: Sequence[str]) -> str | None:
-    """Return a shell command that runs the jobs of a sweep one after another, in nested loops over the values.
+    """Return a shell command that runs the jobs of a sweep one after another, without `-m`.
 
+    The command contains a loop for each setting with several values; the loops are nested.
     Return None if the values of a setting can't be listed, for example because they are an interval.
     """
     loops: list[str] = []

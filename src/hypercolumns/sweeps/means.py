@@ -1,4 +1,7 @@
-"""Means over jobs of a sweep that differ only in the seed, in the group of images to validate on, or in both."""
+"""The mean mIoU of repeated jobs in a sweep.
+
+Repeated jobs differ only in the seed, in the group of images to validate on, or in both.
+"""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -10,7 +13,7 @@ REPEATED_SETTINGS = ("data.val_group", "seed")  # jobs that differ only in these
 
 
 class RepeatedMean(NamedTuple):
-    """The mean mIoU of jobs that agree in all settings except `REPEATED_SETTINGS`.
+    """The mean mIoU of jobs that differ only in the settings `seed` and `data.val_group`.
 
     Attributes:
         settings: the settings of the first of these jobs, by name.

@@ -35,13 +35,15 @@ EXAMPLE = "for example 'optimizer.lr=tag(log,interval(1e-4,1e-2))' classifier.hi
 
 
 def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> None:
-    """Run trials until `search.trials` trials are finished, including those of earlier commands and other processes.
+    """Run trials until `search.trials` trials are finished.
+
+    The finished trials of earlier commands and of other processes count, too.
 
     Args:
         cfg: the config of the command.
         overrides: the overrides on the command line. Some give a fixed value, others give several values for Optuna to
             choose from.
-        launch: runs a job, given its overrides and its number.
+        launch: a function that runs a job. It takes the job's overrides and the job's number.
 
     Raises:
         HypercolumnsError: if a setting is invalid or can't be combined with a search.
@@ -76,11 +78,12 @@ def search(cfg: DictConfig, overrides: Sequence[Override], launch: Launch) -> No
 
 
 class Trials:
-    """The trials of an Optuna study, whose storage several processes share.
+    """The trials of an Optuna study. Several processes can share the study.
 
     Args:
         cfg: the config of the command.
-        space: the distribution from which Optuna chooses the value of a setting, by the name of the setting.
+        space: for each setting whose value Optuna chooses, Optuna's distribution of the values. The keys are the names
+            of the settings.
     """
 
     def __init__(self, cfg: DictConfig, space: dict[str, Any]) -> None:
@@ -113,7 +116,7 @@ class Trials:
         return trial
 
     def end(self, number: int) -> None:
-        """Report the record of a trial's job to the study, and release the lock of the trial.
+        """Report the result of a finished trial to Optuna, and release the lock of the trial.
 
         Raises:
             HypercolumnsError: if the job left no record, or is done without an mIoU.
@@ -129,9 +132,10 @@ class Trials:
             )
 
     def judge(self, trial: Any) -> Callable[[int, float], bool]:
-        """Return a function that decides after each epoch of a trial whether to stop the trial.
+        """Return a function that decides after an epoch whether to stop a trial early.
 
-        The function takes the number of the epoch, from 0, and the metric of this epoch, and reports both to Optuna.
+        The function takes the number of the epoch, from 0, and a metric of this epoch; higher is better. It reports
+        both to Optuna. It returns true if Optuna decides to stop the trial.
         """
 
         def judge(epoch: int, metric: float) -> bool:
@@ -197,10 +201,10 @@ class Trials:
 
 
 def distributions(overrides: Sequence[Override]) -> dict[str, Any]:
-    """Return a distribution for each setting with several values: Optuna chooses the setting's value from it.
+    """Return a distribution for each setting with several values. Optuna chooses the value of the setting from it.
 
     Returns:
-        Optuna's distributions, by the name of the setting.
+        Optuna's distributions. The keys are the names of the settings.
 
     Raises:
         HypercolumnsError: if no override gives several values, or if Optuna can't choose from the values.
@@ -231,7 +235,7 @@ def _distribution(of: Any, override: Override) -> Any:
         if not steps:
             raise ValueError("the range is empty")
         if "log" in value.tags:
-            raise ValueError("only an interval can have a logarithmic scale, not a range")
+            raise ValueError("tag(log, ...) works only with interval(...), not with range(...)")
         kind = of.IntDistribution if all(isinstance(step, int) for step in steps) else of.FloatDistribution
         return kind(min(steps), max(steps), step=abs(value.step))
     assert isinstance(value, IntervalSweep)
@@ -240,9 +244,10 @@ def _distribution(of: Any, override: Override) -> Any:
 
 
 def examples(overrides: Sequence[Override]) -> list[list[str]]:
-    """Return the overrides of example jobs, to check before a search that Hydra accepts the values.
+    """Return example jobs of a search, each as a list of overrides.
 
-    Together, the jobs contain every value of each choice and range, and both ends of each interval.
+    With these jobs, the sweeper checks before the search that Hydra accepts the values. Together, the jobs contain
+    every value of each choice and range, and both ends of each interval.
     """
     sweeps = {override.get_key_element(): _values(override) for override in overrides if override.is_sweep_override()}
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]

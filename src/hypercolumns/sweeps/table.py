@@ -76,9 +76,11 @@ def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
 
 
 def differing_settings(records: Sequence[JobRecord]) -> list[dict[str, str]]:
-    """Return the settings in which the jobs differ: for each job, the value of each such setting by its name.
+    """Return the settings in which the jobs differ, with their values.
 
-    The value is "" if the job does not set the setting.
+    Returns:
+        A dictionary for each job. The keys are the names of these settings, the same for all jobs. The values are those
+        of the job, or "" for a setting that the job does not set.
     """
     return _differing([record.settings() for record in records])
 
@@ -98,7 +100,7 @@ def show_sweep(records: Sequence[JobRecord], sweep: Path) -> None:
     """
     _write_csv(sweep / "table.csv", records)
     repeated = _mean_cells(repeated_means(records))
-    _write_markdown(sweep / "table.md", [cells(records), repeated])
+    _write_markdown(sweep / "table.md", [table_cells(records), repeated])
     _print(records)
     if repeated:
         _print_means(repeated)
@@ -118,7 +120,7 @@ def _print(records: Sequence[JobRecord]) -> None:
 
     If the terminal is too narrow, less important columns are left out.
     """
-    header, *rows = cells(records, reasons=False)
+    header, *rows = table_cells(records, reasons=False)
     shown = list(range(len(header)))
     less_important = [header.index(name) for name in ("seconds", "boundary") if name in header]
     less_important += [index for index, name in enumerate(header) if name.endswith("interval")]
@@ -138,7 +140,7 @@ def _print(records: Sequence[JobRecord]) -> None:
             console.print(f"{place:>9}  {record.status}: {record.reason}", markup=False)
 
 
-def cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]:
+def table_cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list[str]]:
     """Return the cells of the table of a sweep, with shortened names and rounded numbers.
 
     Args:

@@ -1,4 +1,4 @@
-"""The task that scores predictions, by counting the pixels of each image by true and predicted class."""
+"""The task that scores predictions. It computes the confusion matrices of each image."""
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
@@ -10,11 +10,12 @@ from hypercolumns.tasks.segmentation import ImageBatch
 
 
 class EvaluationTask(pl.LightningModule):
-    """Predict images, and append the confusion matrices of each image to the list `counts`.
+    """Predict the labels of images, and append an `ImageConfusion` for each image to the list `counts`.
+
+    An `ImageConfusion` holds two confusion matrices: one of all pixels, and one of the pixels near boundaries.
 
     A batch is (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)). The crop boxes are not used. To score
-    labels that were predicted before, pass these labels (B, H, W) in place of the images, and `nn.Identity()` as the
-    labeller.
+    labels (B, H, W) that exist already, pass them in place of the images, and `nn.Identity()` as the labeller.
 
     Args:
         labeller: a module that maps images (B, 3, H, W) to predicted class indices (B, H, W).
@@ -28,7 +29,7 @@ class EvaluationTask(pl.LightningModule):
         self.counts: list[ImageConfusion] = []
 
     def test_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Append the confusion matrices of each image of a batch to `counts`."""
+        """Append an `ImageConfusion` for each image of a batch to `counts`."""
         images, masks, ids, _ = batch
         for id, labels, mask in zip(ids, self.labeller(images), masks, strict=True):
             self.counts.append(count_image(id, labels, mask, self.classes, self.boundary_width))

@@ -1,4 +1,4 @@
-"""Functions that both training tasks use: to build the optimiser, number the batches and log per-class metrics."""
+"""Functions of both training tasks, which build the optimiser, number the batches, and log a metric for each class."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 def optimizer_with_schedule(
     groups: Sequence[ParamGroup], make_optimizer: OptimizerFactory, make_scheduler: SchedulerFactory, steps: int
 ) -> dict[str, Any]:
-    """Build the optimiser and its schedule, as the return value of `LightningModule.configure_optimizers`.
+    """Build the optimiser and its schedule, in the form that `LightningModule.configure_optimizers` returns.
 
     The schedule advances after every optimiser step, and scales the learning rates of all groups by the same factor.
 
@@ -39,9 +39,9 @@ def optimizer_with_schedule(
 
 
 def rank_step_index(batch_idx: int) -> int:
-    """Return a number for this rank's batch that no other batch of any rank has in the same epoch.
+    """Return the number of this rank's batch among the batches of all ranks in an epoch, from 0.
 
-    The number is `batch_idx * world_size + rank`.
+    The number is `batch_idx * world_size + rank`. No other batch of the epoch has the same number on any rank.
     """
     if not distributed.is_initialized():
         return batch_idx
@@ -49,14 +49,14 @@ def rank_step_index(batch_idx: int) -> int:
 
 
 def log_classes(task: pl.LightningModule, group: str, classes: Sequence[str], values: Sequence[float | None]) -> None:
-    """Log one metric for each class, under the name `<group>/<class name>`.
+    """Log the values of a metric, one for each class, under the names `<group>/<class name>`.
 
     Args:
         task: the task whose `log` is called.
         group: the name of the metric, such as `val_iou`.
         classes: the names of the classes.
-        values: the value of the metric for each class. None (not defined) is logged as NaN, because Lightning would
-            show the value of an earlier epoch otherwise.
+        values: the value of the metric for each class; None: the metric is not defined for the class. None is logged as
+            NaN. If nothing were logged, Lightning would show the value of an earlier epoch.
     """
     for name, value in zip(classes, values, strict=True):
         task.log(f"{group}/{name}", math.nan if value is None else value)

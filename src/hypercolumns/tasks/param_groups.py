@@ -1,4 +1,4 @@
-"""Parameter groups of the optimiser, with which layers have different learning rates and weight decay."""
+"""Parameter groups of the optimiser. They give layers different learning rates and weight decay."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ class ParamGroup(NamedTuple):
     """A parameter group of an optimiser.
 
     Attributes:
-        options: the dict that torch's optimisers take for a group: the parameters under `params`, the name of
-            the group if there are several groups, and the settings in which it differs from the optimiser's defaults.
-        factor: the factor by which the group's learning rate is multiplied after the optimiser is built.
+        options: the dict that torch's optimisers take for a group. It holds the parameters under `params`, the name of
+            the group if there are several groups, and the settings that differ from the optimiser's defaults.
+        factor: a factor for the group's learning rate. It is applied after the optimiser is built, because the default
+            learning rate is not known earlier.
     """
 
     options: dict[str, Any]
@@ -32,10 +33,11 @@ class ParamGroupConfig:
 
     Attributes:
         backbone_lr: the learning rate of the backbone, in [0, 1e30); None: the learning rate of the classifier.
-        layer_decay: the factor between the learning rates of neighbouring taps, in (0, 1]. The layers of the deepest
-            tap have the backbone's rate. The layers of every other tap have `layer_decay` times the rate of the next
-            deeper tap. Shallow layers hold more general features, so they need smaller changes (Howard and Ruder,
-            arXiv:1801.06146). None: all layers of the backbone have the same rate.
+        layer_decay: the factor between the learning rates of neighbouring taps, in (0, 1]. The layers of a tap are
+            those that it uses and that no shallower tap uses. The layers of the deepest tap have the backbone's rate.
+            The layers of every other tap have `layer_decay` times the rate of the next deeper tap. Shallow layers hold
+            more general features, so they need smaller changes (Howard and Ruder, arXiv:1801.06146). None: all layers
+            of the backbone have the same rate.
         no_decay_norm_and_bias: whether to exclude parameters with at most one dimension from weight decay. These are
             biases, and the scales and shifts of normalisation layers.
 
@@ -55,24 +57,28 @@ class ParamGroupConfig:
             check_fraction("layer_decay", self.layer_decay)
         if self.layer_decay == 0:
             raise ArgumentError(
-                "layer_decay=0 must be above 0 and at most 1, or null; to freeze shallow layers, set the backbone's "
-                "trainable to the number of taps to train"
+                "layer_decay=0 must be above 0 and at most 1, or null; to freeze shallow layers, set trainable of the "
+                "backbone (cnn.trainable) to the number of deepest taps to train"
             )
         check_bool("no_decay_norm_and_bias", self.no_decay_norm_and_bias)
 
     def groups(self, classifier: nn.Module, backbone: Backbone | None = None) -> list[ParamGroup]:
-        """Group the trainable parameters of a classifier and a backbone.
+        """Group the trainable parameters of a classifier and a backbone by learning rate and weight decay.
 
-        Without `backbone_lr` and `layer_decay`, the backbone's parameters are in the same group as the classifier's.
-        Within a group, the parameters are in the order in which the modules list them: the optimiser state in a
-        checkpoint refers to parameters by number.
+        The classifier has one group. The groups of the backbone depend on the settings. If `layer_decay` is set, each
+        tap has its own group. If only `backbone_lr` is set, the whole backbone has one group of its own. If neither is
+        set, the backbone's parameters are in the classifier's group. `no_decay_norm_and_bias` splits each group in two.
+
+        Within a group, the parameters are in the order in which the modules list them. This order must not change,
+        because the optimiser state in a checkpoint refers to parameters by number.
 
         Args:
             classifier: the classifier.
             backbone: the backbone; None: group the parameters of the classifier only.
 
         Returns:
-            The groups of the classifier, and then those of the backbone. If there are several groups, each has a name.
+            The groups: first those of the classifier (and of the backbone, if it shares them), then those of the
+            backbone alone. If there are several groups, each has a name.
         """
         by_name: dict[tuple[str, bool], ParamGroup] = {}
         for name, factor, parameter in self._each(classifier, backbone):
@@ -91,7 +97,7 @@ class ParamGroupConfig:
         return groups
 
     def _each(self, classifier: nn.Module, backbone: Backbone | None) -> Iterator[tuple[str, float, nn.Parameter]]:
-        """Yield (name of its group, factor of its learning rate, parameter) for each trainable parameter."""
+        """Yield (name of the group, factor for the learning rate, parameter) for each trainable parameter."""
         if backbone is not None:
             layers = [] if self.layer_decay is None else backbone.tap_parameters()
             depths = {id(parameter): depth for depth, layer in enumerate(layers) for parameter in layer}

@@ -37,7 +37,7 @@ class PixelClassificationTask(pl.LightningModule):
         optimizer: a function that builds the optimiser from the options of the parameter groups.
         scheduler: a function that builds the learning-rate schedule from the optimiser and the number of its steps.
         loss: the training loss; None: cross-entropy.
-        seed: the seed of the random numbers of dropout.
+        seed: the seed for dropout.
         param_groups: the settings that give layers different learning rates and weight decay.
     """
 

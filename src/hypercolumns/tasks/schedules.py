@@ -81,7 +81,7 @@ class _Factor(ABC):
 
     @abstractmethod
     def _decay(self, progress: float) -> float:
-        """Return the rate, divided by the base rate, when a fraction `progress` of the steps after warm-up is done."""
+        """Return the rate, divided by the base rate, after a fraction `progress` of the steps that follow warm-up."""
 
 
 class _Constant(_Factor):

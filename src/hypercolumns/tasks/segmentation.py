@@ -38,9 +38,9 @@ class SegmentationTask(pl.LightningModule):
         segmenter: the segmenter. Its classifier and the trainable layers of its backbone are trained.
         optimizer: a function that builds the optimiser from the options of the parameter groups.
         scheduler: a function that builds the learning-rate schedule from the optimiser and the number of its steps.
-        sampler: chooses the pixels of each image to train on; None: all pixels.
+        sampler: chooses the training pixels of each image; None: train on all pixels.
         loss: the training loss; None: cross-entropy.
-        seed: the seed of the random numbers of the sampler and of dropout.
+        seed: the seed for the sampler and for dropout.
         param_groups: the settings that give layers different learning rates and weight decay.
     """
 
@@ -104,16 +104,16 @@ class SegmentationTask(pl.LightningModule):
         return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)
 
     def sample_points(self, sampler: Sampler, batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Sample the pixels of each image of a batch to train on.
+        """Choose the training pixels of each image of a batch.
 
         Args:
             sampler: chooses the pixels of an image.
             batch: (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
 
         Returns:
-            The points (B, N, 2) int64, as (row, column), on the CPU, and the labels of all points (B * N,) int64, on
-            the device of the masks. N is the largest number of samples of an image. For images with fewer samples, the
-            missing points are (0, 0) with the label void.
+            Two tensors: the points (B, N, 2) int64, as (row, column), on the CPU; and the labels of all points
+            (B * N,) int64, on the device of the masks. N is the number of samples of the image with the most samples.
+            For the other images, the missing points are (0, 0) with the label void.
         """
         images, masks, ids, boxes = batch
         points = [

@@ -26,18 +26,18 @@ def overlay_with_legend(
     palette: Palette,
     opacity: float = 0.5,
 ) -> Image.Image:
-    """Draw the class colours over an image, and below the image a legend of the classes that occur in the labels.
+    """Draw the class colours over an image, and add a legend of the classes that occur in the labels.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) uint8, class indices, 255 for void.
-        classes: the names of the classes. None: no legend.
-        palette: the colour of each class.
+        classes: the names of all classes, in the order of the class indices. None: no legend.
+        palette: the colour of each class, in the same order.
         opacity: the opacity of the class colours, from 0 (only the image is visible) to 1.
 
     Returns:
-        An RGB picture. Without a legend, it has the image's size. With a legend, it is higher, and at least `MIN_WIDTH`
-        pixels wide.
+        An RGB picture. Without a legend, it has the size of the image. With a legend, it is taller than the image and
+        at least `MIN_WIDTH` pixels wide.
     """
     picture = Image.fromarray(overlay(image, labels, palette, opacity))
     if classes is None:
@@ -49,16 +49,15 @@ def overlay_with_legend(
 
 
 def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0) -> Image.Image:
-    """Draw a legend: names, each next to a square of its colour, wrapped into lines.
+    """Draw a legend: names, each to the right of a square in its colour, wrapped into lines.
 
     Args:
-        entries: the names and their colours.
+        entries: the (name, colour) pairs, in the order of drawing.
         width: the width of the picture, in pixels.
-        scale: the factor by which the text, the squares and the distances are magnified; at 1, the size of the
-            text is `FONT_SIZE`.
+        scale: the factor that magnifies the text, the squares and the spacing. At 1, the font size is `FONT_SIZE`.
 
     Returns:
-        An RGB picture, as high as its lines need.
+        An RGB picture. Its height depends on the number of lines.
     """
     square, gap, line = (round(length * scale) for length in (FONT_SIZE, GAP, LINE))
     font = ImageFont.load_default(square)

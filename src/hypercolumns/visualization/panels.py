@@ -24,13 +24,13 @@ WRONG: Colour = (226, 30, 30)  # of pixels with a wrong label
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """An image with its true and predicted labels.
+    """An image with its true and predicted labels, for `panels`.
 
     Attributes:
         image: (3, H, W) uint8 RGB. None: the picture of the image is left out, and the labels are drawn over white.
         truth: (H, W) integer, true class indices, 255 for void.
         predicted: (H, W) integer, predicted class indices.
-        caption: a line of text above the pictures.
+        caption: the line of text above the image's pictures.
     """
 
     image: Tensor | None
@@ -40,11 +40,11 @@ class LabelledImage:
 
 
 def evenly_spaced(count: int, chosen: int) -> list[int]:
-    """Choose evenly spaced whole numbers from 0 to count - 1, such as the positions of some images in a split.
+    """Choose `chosen` evenly spaced integers from 0 to count - 1, for example to pick images of a split.
 
     Returns:
-        `chosen` ascending numbers, the first 0 and the last count - 1. If `chosen` is 1, only 0. If `chosen` is larger
-        than `count`, all numbers.
+        The integers in ascending order. The first is 0 and the last is count - 1. If `chosen` is 1, the only integer is
+        0. If `chosen` is larger than `count`, all integers from 0 to count - 1.
     """
     chosen = min(chosen, count)
     return [round(number * (count - 1) / max(chosen - 1, 1)) for number in range(chosen)]
@@ -55,14 +55,15 @@ def panels(
 ) -> Image.Image:
     """Draw four pictures of each image: the image, its true labels, its predicted labels, and the errors.
 
-    Each image has a caption. Its first picture is left out if `LabelledImage.image` is None. A legend at the bottom
-    names the classes that occur in the labels of any image.
+    Each image's caption is above its pictures. If `LabelledImage.image` is None, the first picture is left out. A
+    legend at the bottom names all classes in the true or predicted labels.
 
     Args:
         rows: the images, at least one, in order from top to bottom.
-        classes: the names of the classes.
-        palette: the colour of each class.
-        columns: how many of an image's pictures are drawn side by side; the remaining pictures follow in further lines.
+        classes: the names of the classes, in the order of the class indices.
+        palette: the colour of each class, in the same order.
+        columns: the maximum number of pictures side by side. If an image has more pictures, they continue on the next
+            line.
         side: the maximum width and height of a picture, in pixels.
 
     Returns:
@@ -80,7 +81,10 @@ def panels(
 
 
 def _block(labelled: LabelledImage, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
-    """Draw the caption of one image and, below it, the image's titled pictures in lines of `columns` pictures."""
+    """Draw the caption of one image, and below it the image's pictures with their titles.
+
+    The pictures are in lines of at most `columns` pictures. Their maximum width and height is `side`, in pixels.
+    """
     pictures = _pictures(labelled, palette, side)
     titled = list(zip(pictures, TITLES[-len(pictures) :], strict=True))
     column = max(pictures[0].width, *(math.ceil(font.getlength(title)) for _, title in titled)) + GAP
@@ -122,12 +126,12 @@ def _errors(pixels: Pixels, truth: Pixels, predicted: Pixels) -> Pixels:
     """Draw an image in pale grey, its wrongly labelled pixels in `WRONG`, and its void pixels in `VOID_COLOUR`.
 
     Args:
-        pixels: (H, W, 3), the image.
-        truth: (H, W), the true labels, which say where void is.
+        pixels: (H, W, 3) uint8 RGB, the image.
+        truth: (H, W), the true labels, 255 for void. Void pixels are never wrong.
         predicted: (H, W), the predicted labels.
 
     Returns:
-        (H, W, 3) RGB.
+        (H, W, 3) uint8 RGB.
     """
     grey = pixels.mean(-1, keepdims=True) * FADED + 255 * (1 - FADED)
     errors = np.where((truth == IGNORE_INDEX)[..., None], VOID_COLOUR, grey.repeat(3, -1))

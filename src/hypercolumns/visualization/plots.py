@@ -23,10 +23,10 @@ PER_CLASS = "_iou/"  # the name of a metric of one class contains this text, suc
 
 
 def confusion_picture(confusion: Tensor, classes: Sequence[str]) -> NDArray[np.uint8]:
-    """Draw a confusion matrix as a picture (H, W, 3) uint8 RGB.
+    """Draw a confusion matrix. Return the picture, (H, W, 3) uint8 RGB.
 
-    `confusion` is (C, C) pixel counts, with a row for each true class and a column for each predicted class. The
-    picture shows each count as a percentage of the sum of its row.
+    `confusion` is (C, C) and counts pixels. It has a row for each true class and a column for each predicted class. The
+    picture shows each count as a percentage of the sum of its row. `classes` are the C names.
     """
     canvas = FigureCanvasAgg(_confusion(confusion, classes))
     canvas.draw()
@@ -34,11 +34,11 @@ def confusion_picture(confusion: Tensor, classes: Sequence[str]) -> NDArray[np.u
 
 
 def save_curves(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Plot the metrics of a training as a PNG file: losses, validation metrics and per-class IoU.
+    """Plot the losses, the validation metrics and the IoU of each class over the epochs, and write a PNG file.
 
     Args:
-        path: the file to write. Nothing is written if `rows` have none of these metrics.
-        rows: the rows of `metrics.csv`, one for each epoch, as {column: text}.
+        path: the file to write. It is not written if `rows` contain none of these metrics.
+        rows: the rows of `metrics.csv`, one for each epoch. Each row maps the names of columns to their texts.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     per_class = [name for name in names if PER_CLASS in name]

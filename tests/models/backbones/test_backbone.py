@@ -142,7 +142,8 @@ class TestTrainable:
         """SyncBatchNorm needs a GPU; a patched `Tensor.device` stands in for one."""
         backbone = Backbone("resnet18", ["layer1", "layer4"], trainable=1)
         with pytest.raises(
-            HypercolumnsError, match=r"^trainable=1 trains BatchNorm layers of resnet18 \(layer2.*; choose a trainable"
+            HypercolumnsError,
+            match=r"^trainable=1 trains BatchNorm layers of resnet18 \(layer2.*; choose a value of trainable",
         ):
             backbone.synchronize_batch_norm()
         Backbone("resnet18", ["layer1", "layer4"]).synchronize_batch_norm()
@@ -198,8 +199,11 @@ def test_unknown_network_or_tap_raises():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"network": "rgb", "taps": []}, r"^network=rgb and taps=\[\] must be the name of a network and a list"),
-        ({"network": None, "taps": ["image"]}, r"^network=None and taps=\['image'\] must be the name of a network"),
+        ({"network": "rgb", "taps": []}, r"^network=rgb must be the name of a network, and taps=\[\] a list of one"),
+        (
+            {"network": None, "taps": ["image"]},
+            r"^network=None must be the name of a network, and taps=\['image'\] a list",
+        ),
         (
             {"network": "rgb", "taps": None},
             r"^taps=None is allowed only for networks of timm, because timm lists their feature maps; "

@@ -103,7 +103,7 @@ def test_hypercolumns_at_points_equal_dense(backbone):
 )
 def test_invalid_context_tap_raises(name):
     with pytest.raises(
-        HypercolumnsError, match=rf"^taps or context names {name}, which is not a context tap; choose a name such as"
+        HypercolumnsError, match=rf"^{name} in the setting taps or context is not a context tap; write coordinates"
     ):
         Backbone("squeezenet1_0", ["features.0", name])
 

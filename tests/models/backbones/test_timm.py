@@ -103,7 +103,10 @@ class TestWeights:
     [
         ("resnet81", "^network=timm/resnet81 is not one of timm's .* did you mean resnet18 or"),
         ("hf-hub:someone/something", "^network=timm/hf-hub:someone/something is not one of timm's"),
-        ("resnet18.mine", "timm's resnet18 has no weights called mine; choose one of resnet18, resnet18.a1_in1k"),
+        (
+            "resnet18.mine",
+            "no weights with the tag mine; choose one of these models: resnet18, resnet18.a1_in1k",
+        ),
         (
             "test_vit",
             "^network=timm/test_vit can't be a backbone: it does not compute maps for images of every size .*choose",

@@ -73,7 +73,7 @@ def test_bad_images_are_refused_as_in_training(place, capsys, monkeypatch):
             "  odd/empty.png is empty; replace it",
             "  odd/gif.png is not an image in a supported format (JPEG, PNG, BMP, TIFF, WEBP); ",
             "  odd/grey16.png has an unsupported pixel format (I;16); ",
-            "  odd/large.png claims 40x26 pixels, more than max_pixels=1000: ",
+            "  odd/large.png has 40x26 pixels, more than max_pixels=1000: ",
             "  odd/line\\nbreak [red].png is not an image in a supported format",
         ],
         strict=True,
@@ -101,7 +101,7 @@ def test_image_that_disappeared_is_reported(photos, place, capsys):
         ),
         ("images=nothing", "images=nothing: no images found; give an image or a video"),
         ("masks=nowhere", r"masks=nowhere is not a folder; give the folder of the true masks, or leave out masks="),
-        ("masks=photos", r"masks=photos does not contain the masks of 1 images, such as the mask a\.png"),
+        ("masks=photos", r"masks=photos has no mask for 1 of the images; the first missing mask is a\.png"),
         ("device=abacus", "device=abacus can't be used"),
         ("device=meta", r"device=meta can't be used \(.*\); try device=auto"),
         ("model=none", "model=none is not a file"),
@@ -123,7 +123,7 @@ def test_wrong_settings_are_refused(photos, override, message):
 
 
 def test_scoring_needs_the_mask_output(photos):
-    with pytest.raises(HypercolumnsError, match=r"outputs\.mask=false leaves no .*; set outputs\.mask=true"):
+    with pytest.raises(HypercolumnsError, match=r"outputs\.mask=false writes no .*; set outputs\.mask=true"):
         predict("images=photos/a.jpg", "masks=photos", "outputs.mask=false")
 
 

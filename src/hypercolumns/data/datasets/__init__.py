@@ -1,4 +1,4 @@
-"""Functions that make the index of a data set, one for each layout of its files."""
+"""Functions that make the index of a data set. There is one function for each layout of the files on disk."""
 
 from hypercolumns.data.datasets.folder import folder
 from hypercolumns.data.datasets.shapes import shapes

@@ -45,8 +45,9 @@ def folder(
 
     Raises:
         ArgumentError: if `images`, `masks` or `classes` is None, if a folder does not exist, if a text file can't be
-            read or its content is invalid, if two images would share a mask, or if only one of `train` and `val` is
-            given. For a random split also if there are fewer than two images, or `val_fraction` is outside (0, 1).
+            read or its content is invalid, if two images have the same path apart from their suffixes and would
+            therefore share a mask, or if only one of `train` and `val` is given. For a random split, also if there are
+            fewer than two images, or if `val_fraction` is outside (0, 1).
         HypercolumnsError: if a split is empty or lists an invalid id, see `make_index`.
     """
     if images is None or masks is None or classes is None:

@@ -2,8 +2,8 @@
 
 Each class has its own shape and texture, but shares its two colours with another class. The colour of a pixel therefore
 only narrows its class down to two candidates. Texture and shape distinguish the two, so a classifier needs the
-surroundings of the pixel. An object is one shape that is drawn in an image. Its class, its size, position and rotation
-and the shift of its colours are random. Objects can overlap.
+surroundings of the pixel. An object is one shape that is drawn in an image. The class, size, position, rotation and
+colour shift of an object are random. Objects can overlap.
 """
 
 import math
@@ -58,7 +58,7 @@ def shapes(
     train_images: int = 240,
     val_images: int = 40,
 ) -> DatasetIndex:
-    """Index the synthetic data set, after drawing its images if the folder does not contain them yet.
+    """Index the synthetic data set. If the folder does not contain its images yet, draw them first.
 
     Args:
         root: the folder for the images. It gets one subfolder, in Pascal VOC's layout, for each combination of the seed
@@ -123,14 +123,14 @@ def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uin
 def _colours(random: np.random.Generator, label: int) -> tuple[Array, Array]:
     """Choose the two colours of an object of class `label`, each (3,) RGB in [0, 1].
 
-    The dark and the light colour of the class are shifted by the same random amounts, and returned in random order.
+    The class has a dark and a light colour. The same random RGB vector shifts both. They are returned in random order.
     """
     dark, light = (COLOURS[SHARED[label]] + random.uniform(-SHIFT, SHIFT, size=3)).clip(0, 1)
     return (dark, light) if random.random() < 0.5 else (light, dark)
 
 
 def _ground(random: np.random.Generator, x: Array, y: Array) -> Array:
-    """Draw a background (H, W, 3) in [0, 1] that blends its two colours in smooth waves.
+    """Draw a background (H, W, 3) in [0, 1]: smooth waves that blend the two colours of class 0.
 
     `x` and `y` (H, W) are the coordinates of the pixels.
     """

@@ -117,8 +117,8 @@ def read_layout(
 def _download(root: Path, year: str) -> None:
     """Download Pascal VOC's archive of a year into `root`, and unpack it there.
 
-    The filter of tarfile refuses members outside `root` and links that lead there. Torchvision's own unpacking uses it
-    since version 0.29.2 only.
+    Unpacking uses tarfile's `data` filter, which refuses members outside `root` and links that lead there.
+    Torchvision's own unpacking is not used, because it has no such filter before version 0.29.2.
     """
     years = [name for name in DATASET_YEAR_DICT if name.isdecimal()]
     if year not in years:

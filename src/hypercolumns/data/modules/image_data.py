@@ -26,7 +26,7 @@ class Example(NamedTuple):
     Attributes:
         image: (3, H, W) float32 RGB in [0, 1].
         mask: (H, W) int64 class indices, 255 for void.
-        id: the image's id; an empty string for the example of a `Filler`.
+        id: the image's id; an empty string if the example was read for a `Filler`.
         box: (4,) float32, the crop box: (top, left, height, width) of the whole image, in pixels of `image`, see
             `hypercolumns.coordinates`.
     """
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     Attributes:
         images: (B, 3, H, W) float32 RGB in [0, 1].
         masks: (B, H, W) int64 class indices, 255 for void.
-        ids: the images' ids; an empty string for the example of a `Filler`.
+        ids: the images' ids; an empty string for an example that was read for a `Filler`.
         boxes: (B, 4) float32, the crop box of each example, see `Example`.
     """
 
@@ -57,8 +57,8 @@ class Batch(NamedTuple):
 class Filler:
     """An item of `ImageDataset` for a rank that gets no image in a training step.
 
-    The rank reads the image with the given index, but with a void mask. It therefore takes part in the step without
-    training on this image.
+    The rank reads the image with the given index, but with a void mask. The rank therefore takes part in the step
+    without training on this image.
 
     Attributes:
         index: the index of the image in the dataset.
@@ -68,7 +68,7 @@ class Filler:
 
 
 class ImageDataset(Dataset[Example]):
-    """Dataset of images with masks, which are resized first and augmented afterwards.
+    """Dataset of images with masks. Each image and its mask are resized first and augmented afterwards.
 
     The random changes of an image depend only on `seed`, on `epoch` and on the image's id.
 
@@ -101,7 +101,7 @@ class ImageDataset(Dataset[Example]):
         return len(self.pairs)
 
     def __getitem__(self, item: int | Filler) -> Example:
-        """Read the example at an index, or the example of a `Filler`, which has a void mask and an empty id.
+        """Read the example at an index. If `item` is a `Filler`, the example has a void mask and an empty id.
 
         Raises:
             HypercolumnsError: if the image file or the mask file can't be used.
@@ -130,7 +130,7 @@ class ImageBatchSampler(Sampler[Any]):
         batch_size: the largest number of images in a step, counted over all ranks together.
         rank: the rank of this process.
         processes: the number of ranks.
-        done: how many of the epoch's first steps to skip: the training took them before an interruption.
+        done: the number of steps to skip at the start of the epoch. The training took them before an interruption.
     """
 
     def __init__(self, order: Sequence[int], batch_size: int, rank: int = 0, processes: int = 1, done: int = 0) -> None:
@@ -149,14 +149,15 @@ class ImageBatchSampler(Sampler[Any]):
 
 
 class ImageDataModule(ResumableDataModule):
-    """Data module of images with masks, which divides the images among the ranks.
+    """Data module of images with masks. It divides the images among the ranks.
 
-    A training batch holds a rank's images of one step, all of the same size. A validation batch holds one whole image.
+    A training batch holds the images that one rank gets in one step. These images have the same size. A validation
+    batch holds one whole image.
 
     Args:
         image_set: the index of the data set.
         batch_size: the largest number of images in a training step, counted over all ranks together. The images that a
-            rank gets in one step must have the same size; `resize` or a random crop ensures this.
+            rank gets in one step must have the same size. Set `resize` or a random crop to ensure this.
         num_workers: the number of worker processes that read images; 0 reads in this process.
         resize: (height, width) in pixels that training images are resized to. The aspect ratio can change. None for no
             resizing. Validation images are not resized.
@@ -194,7 +195,7 @@ class ImageDataModule(ResumableDataModule):
     def train_dataloader(self) -> DataLoader[Example]:
         """Make the loader of this rank's training images for the current epoch.
 
-        The loader has the order of this epoch only, so the trainer must make a new loader in every epoch.
+        The loader yields the images in the order of one epoch, so the trainer must make a new loader for every epoch.
         """
         epoch, done = self.start
         dataset = self.augmented("train", epoch)
@@ -202,7 +203,9 @@ class ImageDataModule(ResumableDataModule):
         return self._loader(dataset, ImageBatchSampler(order, self.batch_size, *self.share, done))
 
     def val_dataloader(self) -> DataLoader[Example]:
-        """Make the loader of this rank's validation images, which are not resized. Each image goes to exactly one rank.
+        """Make the loader of this rank's validation images. Each image goes to exactly one rank.
+
+        The images are not resized.
 
         Raises:
             HypercolumnsError: if there are fewer validation images than ranks.
@@ -217,7 +220,7 @@ class ImageDataModule(ResumableDataModule):
         return self._loader(dataset, [[index] for index in range(rank, len(dataset), processes)])
 
     def names(self, batch: Batch, epoch: int, step: int) -> list[str]:
-        """Return "image" and the id for each image of a training batch, without fillers. See the base class."""
+        """Name each image of a training batch by its id, as in "image 2007_000032". Fillers get no name."""
         return [f"image {id}" for id in batch.ids if id]
 
     def _loader(self, dataset: ImageDataset, batches: Iterable[list[Any]]) -> DataLoader[Example]:

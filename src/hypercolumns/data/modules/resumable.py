@@ -1,4 +1,4 @@
-"""The base class of the data modules, which can resume a training within an epoch and divide batches among ranks."""
+"""The base class of the data modules. It can resume a training within an epoch, and divide batches among ranks."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -34,8 +34,8 @@ class ResumableDataModule(pl.LightningDataModule, ABC):
     """A data module that saves the position of a training in checkpoints, and resumes the training at this position.
 
     Attributes:
-        position: the position of the training. Set it before you save a checkpoint, which stores it. Loading the
-            checkpoint restores it.
+        position: the position of the training. Set it before you save a checkpoint. The checkpoint stores the position,
+            and loading the checkpoint restores it.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class ResumableDataModule(pl.LightningDataModule, ABC):
         self.position = TrainingPosition()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of the training, `epoch` and `batches`, for a checkpoint to store."""
+        """Return what to store in a checkpoint: the `epoch`, and the number of `batches` taken from this epoch."""
         return self.position._asdict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

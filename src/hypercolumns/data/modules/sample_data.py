@@ -33,7 +33,7 @@ class SampleDataset(Dataset[Samples]):
 
 
 class SampleDataModule(ResumableDataModule):
-    """Data module of the samples in a store, which divides each mini-batch among the ranks.
+    """Data module of the samples in a store. It divides each mini-batch among the ranks.
 
     Each epoch takes all training samples, in a shuffled order that differs from epoch to epoch. The validation samples
     are not shuffled.
@@ -68,7 +68,7 @@ class SampleDataModule(ResumableDataModule):
     def train_dataloader(self) -> DataLoader[Samples]:
         """Make the loader of this rank's training samples for the current epoch.
 
-        The loader has the order of this epoch only, so the trainer must make a new loader in every epoch.
+        The loader yields the samples in the order of one epoch, so the trainer must make a new loader for every epoch.
         """
         split = self.store.split("train")
         return self._loader(split, self._batches(split, *self.start))
@@ -79,12 +79,12 @@ class SampleDataModule(ResumableDataModule):
         return self._loader(split, SampleBatchSampler(len(split), self.batch_size, None, 0, *self.share))
 
     def names(self, batch: Any, epoch: int, step: int) -> list[str]:
-        """Return "sample" and the row number for each sample of a training batch. See the base class."""
+        """Name each sample of a training batch by its row number in the train split, as in "sample 17"."""
         rows: Tensor = next(iter(self._batches(self.store.split("train"), epoch, step)))
         return [f"sample {row}" for row in rows.tolist()]
 
     def _batches(self, split: Split, epoch: int, done: int) -> SampleBatchSampler | GroupedBatchSampler:
-        """Make the batch sampler of a training epoch, which skips the first `done` mini-batches."""
+        """Make the batch sampler of a training epoch. The sampler skips the first `done` mini-batches of the epoch."""
         common = (self.batch_size, self.seed, epoch, *self.share, done)
         if self.images_per_batch is None:
             return SampleBatchSampler(len(split), *common)

@@ -27,8 +27,8 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
         tap_modules: for each tap, the paths of the tap's modules in the network.
 
     Returns:
-        The traced network, in evaluation mode. A call returns a dictionary from the path of each tapped module to the
-        module's output.
+        The traced network, in evaluation mode. A call of it returns a dictionary from the path of each tapped module to
+        the module's output.
 
     Raises:
         ArgumentError: if one of the tapped modules does not exist in the network, or torch.fx cannot trace the network.
@@ -82,7 +82,7 @@ def without_values(body: GraphModule) -> GraphModule:
 
 
 def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tensor]:
-    """Return the parts of a network on which the maps of the given taps depend.
+    """Return the parts of a network that the maps of the given taps depend on.
 
     A part is a module that the graph calls, or a parameter or buffer that the graph reads directly (for example
     `layer_scale` in ConvNeXt).
@@ -114,7 +114,7 @@ def parameters_by_tap(body: GraphModule, tap_modules: TapModules) -> list[list[n
 
 
 def _parameters(part: nn.Module | Tensor) -> list[nn.Parameter]:
-    """Return the parameters in a part of a network: those of a module, a parameter itself, or none for a buffer."""
+    """Return the parameters in a part of a network (see `used_by`). A buffer has no parameters."""
     if isinstance(part, nn.Module):
         return list(part.parameters())
     return [part] if isinstance(part, nn.Parameter) else []
@@ -157,10 +157,11 @@ def _tracing_error(
 
 
 def _spare_memory(body: GraphModule) -> None:
-    """Change the graph of evaluation mode so that it needs less memory. The maps stay the same.
+    """Reduce the memory that a network needs in evaluation mode. The maps stay the same.
 
-    If only a max pooling reads the output of a ReLU, the ReLU is moved behind the max pooling. The order of these two
-    does not change the result, and the pooled map is smaller. ReLUs run in place where nothing else needs their input.
+    The traced network has one graph for training mode and another one for evaluation mode. This function changes only
+    the second graph. If nothing but a max pooling reads the output of a ReLU, the ReLU is moved behind the max pooling:
+    the result is the same, and the pooled map is smaller. A ReLU overwrites its input if nothing else reads this input.
     """
     layers = dict(body.named_modules())
 

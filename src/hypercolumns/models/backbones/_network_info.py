@@ -1,6 +1,6 @@
-"""Find the properties of a network and its taps that do not depend on the values of the weights.
+"""Find the properties of a network and its taps from the architecture alone, without the values of the weights.
 
-The weights are therefore on the meta device, where tensors have shapes, but no values.
+The weights are on the meta device, where tensors have shapes, but no values.
 """
 
 import bisect
@@ -23,12 +23,14 @@ HashableTapModules = tuple[tuple[str, ...], ...]
 
 
 class NetworkInfo(NamedTuple):
-    """The properties of a network and its taps that do not depend on the values of the weights.
+    """The properties of a network and its taps, as far as the architecture alone determines them.
+
+    The values of the weights make no difference.
 
     Attributes:
         min_side: the minimum height and width of an image that the network accepts, in pixels.
-        shift_period: (along y, along x), in pixels: if an image is shifted by a multiple of it, all maps shift by whole
-            cells.
+        shift_period: (along y, along x), in pixels. If an image is shifted along an axis by a multiple of the axis's
+            number, all maps shift by whole cells.
         layers: one `Tap` for each tap on modules of the network. Context taps are not included.
     """
 
@@ -110,10 +112,10 @@ def _derive(network: str, skeleton: GraphModule, tap_modules: HashableTapModules
 def _min_side(shapes: Callable[[int, int], list[torch.Size]]) -> int:
     """Return the side, in pixels, of the smallest square image for which every map has at least one cell.
 
-    If there is no such image up to the largest of `CANDIDATE_SIDES`, return that side.
+    If an image with the largest side in `CANDIDATE_SIDES` is still too small, return this largest side.
 
     Args:
-        shapes: computes the shapes of the maps from the height and width of an image.
+        shapes: computes the shapes of the maps from the height and the width of an image, in pixels.
     """
 
     def works(side: int) -> bool:

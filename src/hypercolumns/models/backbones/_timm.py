@@ -92,10 +92,10 @@ def _create(model: str, **settings: Any) -> Any:
 
 
 def _check(model: str) -> None:
-    """Check the name of a model of timm, such as `resnet18` or, with the tag of its weights, `resnet18.a1_in1k`.
+    """Check a name of a model of timm (`resnet18`), which may end in a tag of pretrained weights (`resnet18.a1_in1k`).
 
     Raises:
-        ArgumentError: if timm has no such model, or has no pretrained weights with the tag.
+        ArgumentError: if timm has no such model, or the model has no pretrained weights with this tag.
     """
     timm = _timm()
     if not timm.is_model(model):  # refuses paths and repositories, which create_model would load
@@ -109,8 +109,8 @@ def _check(model: str) -> None:
     tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
     if tag and tag not in tags:
         raise ArgumentError(
-            f"network=timm/{model}: timm's {architecture} has no weights called {tag}; choose one of "
-            f"{', '.join([architecture, *(f'{architecture}.{known}' for known in tags)])}"
+            f"network=timm/{model}: timm's {architecture} has no weights with the tag {tag}; choose one of these "
+            f"models: {', '.join([architecture, *(f'{architecture}.{known}' for known in tags)])}"
         )
 
 

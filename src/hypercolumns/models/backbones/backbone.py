@@ -52,9 +52,9 @@ class Backbone(nn.Module):
             allowed only for networks of timm.
         weights: the name of weights of torchvision (`IMAGENET1K_V1`), `pretrained` for timm's weights, the path of a
             file, a state dict, or None for random weights.
-        trainable: which layers are trained. n: the layers that the last n taps on modules use, except layers that an
-            earlier tap uses too; 0: no layers; "all": every layer. The other layers are frozen: neither their weights
-            nor their BatchNorm statistics change.
+        trainable: which layers are trained. A number n: the layers that the last n taps use (context taps do not
+            count), except layers that a tap before these n uses too. 0: no layers. "all": every layer. Layers that are
+            not trained are frozen: neither their weights nor their BatchNorm statistics change.
         mean: three numbers (red, green, blue), which are subtracted from images in [0, 1]. They are ignored if
             `weights` is a name, because weights with a name have their own mean and standard deviation.
         std: three numbers other than 0 (red, green, blue), by which the images are then divided. They are ignored in
@@ -72,8 +72,8 @@ class Backbone(nn.Module):
         taps: one `Tap` for each map that `forward` returns, in the same order: first the taps on modules, then
             `contexts`.
         min_side: the minimum height and width of an image that the network accepts, in pixels.
-        shift_period: (along y, along x), in pixels: if an image is shifted by a multiple of it, all maps shift by whole
-            cells.
+        shift_period: two numbers of pixels, (along y, along x). If an image is shifted along y by a multiple of the
+            first, or along x by a multiple of the second, all maps shift by whole cells.
         trainable: the argument `trainable`.
 
     Raises:
@@ -98,8 +98,7 @@ class Backbone(nn.Module):
             taps = networks.default_taps(network)
         if not isinstance(network, str) or not taps:
             raise ArgumentError(
-                f"network={network} and taps={taps} must be the name of a network and a list of at least one of its "
-                f"modules"
+                f"network={network} must be the name of a network, and taps={taps} a list of one or more of its modules"
             )
         self.network = network
         self.tap_modules, self.contexts = split_taps([*taps, *check_context(context)])
@@ -157,7 +156,7 @@ class Backbone(nn.Module):
     def _derive(self) -> None:
         """Set `min_side`, `shift_period` and `taps`, which do not depend on the values of the weights.
 
-        `_skeleton` is set first: a copy of the network without values.
+        This also sets `_skeleton`: a copy of the network on the meta device, where tensors have no values.
         """
         # The list hides the skeleton from nn.Module, which would include the skeleton's tensors in the state dict.
         self._skeleton = [_fx.without_values(self.body)]
@@ -192,12 +191,12 @@ class Backbone(nn.Module):
         return self._local_maps(self.body, (images - mean) / std)
 
     def deepest(self, local: Sequence[T]) -> T:
-        """Return the item of a list that belongs to the deepest map.
+        """Return the item of the deepest map from a list with one item for each local tap.
 
         The deepest map is the map of the last tap on modules of the network.
 
         Args:
-            local: one item for each local tap, in the order of `taps`, such as the tap's map. Items of global taps may
+            local: the items, for example the maps of the local taps, in the order of `taps`. Items of global taps may
                 follow.
         """
         return local[len(self.tap_modules) - 1]
@@ -206,7 +205,7 @@ class Backbone(nn.Module):
         """Compute the maps of the global taps.
 
         Args:
-            deepest: (B, C, h, w), the deepest map of the images, and not only of a window of them.
+            deepest: (B, C, h, w), the deepest map of the whole images. A map of only a window is not enough.
             size: (height, width) of the images in pixels.
             boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
 
@@ -267,14 +266,14 @@ class Backbone(nn.Module):
                     raise ArgumentError(
                         f"trainable={self.trainable} trains BatchNorm layers of {self.network} ({name}, for example); "
                         f"with several processes, trained BatchNorm layers must be plain nn.BatchNorm2d layers on CUDA "
-                        f"GPUs; choose a trainable that freezes all BatchNorm layers, or use one process"
+                        f"GPUs; choose a value of trainable that freezes all BatchNorm layers, or use one process"
                     )
                 self.body.set_submodule(name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Backbone":
-        """Copy the backbone, in the same mode (training or evaluation).
+        """Copy the backbone, and keep its mode (training or evaluation).
 
-        The copy of a GraphModule alone would always be in training mode.
+        By itself, deepcopy would put the GraphModule in the copy into training mode.
         """
         twin = type(self).__new__(type(self))
         memo |= {id(self): twin, id(self._skeleton): self._skeleton}  # copies can share the skeleton: it never changes

@@ -36,8 +36,8 @@ class ContextTap(ABC):
 
     Attributes:
         name: the name in a backbone's argument `taps` or `context`, such as `pyramid:6`.
-        pattern: a regular expression that matches the names of all taps of the class. The texts in its brackets are
-            whole numbers, which the constructor takes after the name.
+        pattern: a regular expression that matches the names of all taps of the class. Its groups match whole numbers.
+            The constructor takes these numbers as arguments after `name`.
         is_global: whether the map describes the image as a whole, see `Tap`.
         from_deepest: whether the map is computed from the deepest map. If not, it is computed from positions only.
     """
@@ -62,14 +62,14 @@ class ContextTap(ABC):
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """Compute the context tap's map for a batch of images.
 
-        If `is_global` is false, the images can be windows of larger images. The map must then not depend on `size` and
-        `boxes`.
+        If `is_global` is false, the images can be windows of larger images. In this case, the map must not depend on
+        `size` or `boxes`.
 
         Args:
             deepest: (B, C, h, w), the deepest map. If `from_deepest` is false, only the batch size, device and dtype of
                 this tensor may be used.
             size: (height, width) of the images in pixels.
-            boxes: (B, 4) or (1, 4), crop boxes, see `hypercolumns.coordinates`.
+            boxes: crop boxes, see `hypercolumns.coordinates`: (B, 4), or (1, 4) if all images have the same box.
 
         Returns:
             The map, (B, channels, rows, columns).
@@ -81,7 +81,8 @@ class ContextTap(ABC):
 class PyramidMean(ContextTap):
     """The means of n x n parts of the deepest map.
 
-    The parts are equal, except for rounding to whole cells. Along an axis with fewer than n cells, each cell is a part.
+    The parts have the same size, except for rounding to whole cells. Along an axis with fewer than n cells, each cell
+    is a part.
 
     Attributes:
         side: n, the number of parts along each axis.
@@ -91,7 +92,7 @@ class PyramidMean(ContextTap):
     pattern: ClassVar[str] = r"pyramid:([1-9]\d*)"
 
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
-        """Describe the map of the parts' means, see `ContextTap.tap`."""
+        """Describe the map of the means, see `ContextTap.tap`."""
         along_y, along_x = (PooledGrid(axis, count) for axis, count in zip(deepest.axes, counts, strict=True))
         return Tap(self.name, deepest.channels, (along_y, along_x), is_global=True)
 
@@ -196,7 +197,7 @@ class CoordinateMap(ContextTap):
 
 @dataclass(frozen=True)
 class ImageEdges:
-    """Two cells along one axis: the first is centred at the first edge of the image, the second at the last edge."""
+    """Two cells along one axis, one centred at the image's top or left edge, the other at the opposite edge."""
 
     def centres(self, cells: int, size: int) -> Tensor:
         """Return the coordinates (2,) of both edges, in pixels, for an image of `size` pixels along the axis."""
@@ -204,7 +205,7 @@ class ImageEdges:
 
 
 def _edges(size: int) -> Tensor:
-    """Return the coordinates -0.5 and `size` - 0.5 of an image's edges along one axis, in pixels, (2,) float64."""
+    """Return the coordinates (2,) float64 of an image's edges along one axis, in pixels: -0.5 and `size` - 0.5."""
     # `torch.tensor` would make the size a constant in an exported model.
     return torch.arange(2, dtype=torch.float64) * size - 0.5
 
@@ -213,7 +214,7 @@ KINDS: tuple[type[ContextTap], ...] = (PyramidMean, LocalMean, CoordinateMap)
 
 
 def parse(name: object) -> ContextTap | None:
-    """Create a context tap from its name, if the name is that of a context tap.
+    """Create the context tap with the given name, or return None if the name is the path of a module.
 
     Args:
         name: the name of a context tap, such as `pyramid:6`, or the path of a module.
@@ -229,8 +230,8 @@ def parse(name: object) -> ContextTap | None:
             return kind(str(name), *map(int, match.groups()))
     if ":" in str(name):  # no module's path contains a colon
         raise ArgumentError(
-            f"taps or context names {name}, which is not a context tap; choose a name such as pyramid:6, coordinates "
-            f"or local_mean:3 (whose number must be odd)"
+            f"{name} in the setting taps or context is not a context tap; write coordinates, pyramid:N (such as "
+            f"pyramid:6) or local_mean:N with an odd N of at least 3"
         )
     return None
 
@@ -243,7 +244,8 @@ def split_taps(taps: Sequence[str | Sequence[str]]) -> tuple[tuple[tuple[str, ..
             taps.
 
     Returns:
-        For each tap on modules, the paths of these modules; and the context taps, the global ones last.
+        Two tuples. The first one holds the paths of each tap's modules, one tuple for each tap on modules. The second
+        one holds the context taps, with the global ones last.
 
     Raises:
         ArgumentError: if `taps` does not begin with a module, names a module after a context tap, or names a context

@@ -49,10 +49,10 @@ def build(name: str) -> nn.Module:
 
 
 def build_blank(name: str) -> nn.Module:
-    """Build a whole network for weights that are loaded afterwards, on the meta device if possible.
+    """Build a whole network without values, for weights that are loaded afterwards.
 
-    The meta device is not possible if the constructor needs the values of tensors, or if the network has a buffer that
-    is not in the state dict and is therefore never loaded. The network is then built with random weights.
+    The network is built on the meta device. In two cases it is built with random weights instead: its constructor needs
+    the values of tensors, or it has a buffer that is not in the state dict, which would never be loaded.
     """
     try:
         with torch.device("meta"):
@@ -64,7 +64,7 @@ def build_blank(name: str) -> nn.Module:
 
 
 def of_timm(name: str) -> str | None:
-    """Return the name of a network in timm (without the prefix `timm/`); None for a network of another library."""
+    """Return timm's name of a network, without the prefix `timm/`; None if the network is not one of timm."""
     return name.removeprefix(TIMM) if name.startswith(TIMM) else None
 
 
@@ -74,7 +74,7 @@ def libraries(name: str) -> list[str]:
 
 
 def default_taps(name: str) -> list[str]:
-    """Return the paths of the modules that timm lists as the feature maps of a network.
+    """Return the paths of the modules whose outputs timm lists as the feature maps of a network.
 
     Raises:
         ArgumentError: if the network is not one of timm, or timm lists no modules for the network.
@@ -112,7 +112,7 @@ def unusable(name: str, why: str, error: Exception | None = None) -> ArgumentErr
 
     Args:
         name: the name of the network.
-        why: what is wrong, as a clause.
+        why: what is wrong, as a clause for the middle of the message, for example "torch.fx can't trace it".
         error: the cause. The first line of its text is added to the message in brackets. None: nothing is added.
 
     Returns:

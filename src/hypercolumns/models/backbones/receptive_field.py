@@ -32,15 +32,16 @@ Maps = Callable[[Tensor], Sequence[Tensor]]  # from images (B, 3, H, W) to the m
 
 @dataclass(frozen=True, eq=False)
 class MeasuredGrid:
-    """Cells whose centres along one axis follow no formula, and are measured for each size of the image.
+    """The cells of a map along one axis, if no formula gives their centres. The centres are measured.
 
-    A pooling to a fixed number of cells, for example, makes such cells.
+    A pooling to a fixed number of cells, for example, makes such a map. There is one measurement for each size of the
+    image along the axis, on a thin image, see `_measure`.
 
     Attributes:
         maps: computes the maps of all taps.
         tap: the index of the map among the results of `maps`.
         axis: 2 (y) or 3 (x), a dimension of the map.
-        thickness: how many pixels the thin images have along the other axis.
+        thickness: how many pixels a thin image has along the other axis.
         cache: the centres that have been measured, by the number of the image's pixels along the axis.
     """
 
@@ -82,7 +83,8 @@ def cell_grids(maps: Maps, min_side: int) -> list[tuple[CellGrid, CellGrid]]:
         For each map, its grid along y and its grid along x.
 
     Raises:
-        ValueError: if an operation of the network does not allow the measurement.
+        ValueError: if the centres can't be measured, for example because an operation of the network mixes distant
+            parts of a map, as attention does.
     """
     along_y, along_x = (_along(maps, max(min_side, THICKNESS), axis) for axis in (2, 3))
     return list(zip(along_y, along_x, strict=True))
@@ -112,10 +114,11 @@ def shift_periods(network: GraphModule) -> tuple[int, int]:
 
 
 def _along(maps: Maps, thickness: int, axis: int) -> list[CellGrid]:
-    """Determine the grid of each map along one axis; the arguments are those of `_measure`.
+    """Determine the grid of each map along one axis. `_measure` explains the arguments.
 
     Raises:
-        ValueError: if an operation of the network does not allow the measurement.
+        ValueError: if the centres can't be measured, for example because an operation of the network mixes distant
+            parts of a map, as attention does.
     """
     short, long = (_measure(maps, thickness, axis, side) for side in PROBE_SIDES)
     middles = [(_middle(centres), _middle(longer)) for centres, longer in zip(short, long, strict=True)]
@@ -166,9 +169,13 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
 
 
 def _middle(centres: Tensor) -> tuple[float, float] | None:
-    """Return the (stride, offset), in pixels, of the regular grid on which the two middle cells of a map lie.
+    """Return (stride, offset), in pixels, of the regular grid that contains the two middle cells of a map.
 
-    For a map with fewer than two cells, return None.
+    Args:
+        centres: (cells,), the centres of the map's cells along one axis, in pixels.
+
+    Returns:
+        The stride and the offset; None if the map has fewer than two cells.
     """
     middle = len(centres) // 2
     if middle == 0:
@@ -182,6 +189,9 @@ def _rf_extents(
 ) -> list[tuple[float, float] | None]:
     """Measure the extent of the receptive field of each map's middle cell along one axis.
 
+    The measurement uses thin images. Their lengths are `LONG_PROBE_SIDES`. A longer image is used only for maps whose
+    receptive field reaches the border of the shorter ones.
+
     Args:
         maps: computes the maps of all taps.
         thickness: how many pixels the thin images have along the other axis.
@@ -190,7 +200,7 @@ def _rf_extents(
 
     Returns:
         For each map, (before, after): how many pixels the receptive field reaches before and after the cell's centre.
-        None if the receptive field reaches the border of the longest image, or if the map has no regular grid.
+        None for a map that has no regular grid, or whose receptive field reaches the border of the longest image.
 
     Raises:
         ValueError: if the gradient of a cell is 0 at all pixels of the image.
@@ -222,8 +232,9 @@ def _rf_extents(
 class MeanPropagation(Tensor):
     """A map inside the stand-in for the network.
 
-    If a function of torch is called on the map, the replacement in `STAND_INS` runs instead. Functions without a
-    replacement run unchanged, such as reshaping, concatenation and interpolation: they only move or average values.
+    If a function of torch is called on the map, its replacement in `STAND_INS` runs instead. Reshaping, concatenation,
+    interpolation and similar functions have no replacement. They run unchanged, because they only move or average
+    values.
     """
 
     gated = False  # whether the value of a cell includes the cell's gate, see `GatedMeanPropagation`
@@ -249,11 +260,11 @@ class MeanPropagation(Tensor):
 
 
 class GatedMeanPropagation(MeanPropagation):
-    """A map inside the stand-in for the network, for measuring extents.
+    """A map inside the stand-in for the network, for measuring extents. The values of its cells include gates.
 
-    A gate is a factor for all cells of a channel, which the network computes from the whole map
-    (squeeze-and-excitation). In this class, the value of a cell includes the cell's gate, so the measured receptive
-    field is the whole map. In the base class, gates are left out, because a gate does not move a cell's centre.
+    Some networks compute a gate for each channel of a map (squeeze-and-excitation): one factor for all cells of the
+    channel. A gate depends on the whole map, so a cell with a gate has the whole map as its receptive field. The base
+    class leaves gates out, because a gate does not move the centre of a cell.
     """
 
     gated = True
@@ -264,10 +275,11 @@ def _same(x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 
 def _combined(*parts: Any, **_: Any) -> Tensor:
-    """Add up the maps among the arguments: the replacement of sums, products, quotients, maxima and so on.
+    """Return the sum of the maps among the arguments.
 
-    Numbers and parameters among the arguments are ignored. A map with fewer values than the largest map is a gate. The
-    sum includes a gate only if the gate's class is `GatedMeanPropagation`.
+    The sum stands in for every function that combines maps cell by cell: sums, products, quotients, maxima and similar
+    functions. Numbers and parameters among the arguments are ignored. A map with fewer values than the largest map is
+    taken to be a gate, and is left out unless it is a `GatedMeanPropagation`.
     """
     maps = [part for part in parts if isinstance(part, MeanPropagation)]
     shape = torch.broadcast_shapes(*(part.shape for part in parts if isinstance(part, Tensor)))

@@ -30,8 +30,8 @@ def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Norm
             timm download weights that are not in their caches.
 
     Returns:
-        The state dict of the whole network, and the normalisation of images that weights with a name need. The
-        normalisation of a file is None, because it is not known.
+        The state dict of the whole network, and the mean and the standard deviation that its images need. For weights
+        from a file, the second value is None, because the file does not hold a mean or a standard deviation.
 
     Raises:
         ArgumentError: if `weights` is neither a known name nor a readable file, or the download fails.
@@ -64,7 +64,7 @@ def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Norm
 
 
 def _of_torchvision(network: str) -> Mapping[str, Any]:
-    """Return the weights that torchvision has for a network, as a mapping from the name of the weights."""
+    """Return the weights that torchvision has for a network: a mapping from names to `WeightsEnum` members."""
     import torchvision.models
 
     return torchvision.models.get_model_weights(network).__members__
@@ -107,8 +107,8 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) 
         source: how error messages name the weights, for example "weights=IMAGENET1K_V1".
 
     Raises:
-        ArgumentError: if `state` lacks a tensor of the module (other than a counter `num_batches_tracked`, which is
-            then set to 0), or if a tensor in `state` has not the module's shape, or values that are not finite.
+        ArgumentError: if `state` lacks a tensor of the module, or has a tensor with another shape or with values that
+            are not finite. A counter `num_batches_tracked` may be missing; it is set to 0.
     """
     wanted, given = module.state_dict(), state
     if not any(key in state for key in wanted):

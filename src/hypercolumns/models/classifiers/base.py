@@ -1,4 +1,4 @@
-"""The base class of pixel classifiers, with the standardisation and the linear layers that all of them have."""
+"""The base class of pixel classifiers, which holds their standardisation and their linear layers."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -35,9 +35,10 @@ class Classifier(nn.Module, ABC):
     """A pixel classifier: standardisation, then linear layers with ReLU and dropout between the layers.
 
     A subclass turns the output of the last layer into logits. The layers act on the last dimension, so the same weights
-    classify samples (N, D) and images (B, H, W, D). A classifier has two parts, because `engine.classify` applies the
-    first layer in a cheaper way. The first part is the standardisation and the first layer, which `folded_first_layer`
-    returns as one layer. The second part is `head`.
+    classify samples (N, D) and images (B, H, W, D).
+
+    A classifier has two parts. The first part is the standardisation and the first layer. `folded_first_layer` returns
+    both as one linear layer, which `engine.classify` applies to the maps before upsampling. The second part is `head`.
 
     Args:
         channels: D, the length of a hypercolumn.
@@ -47,8 +48,9 @@ class Classifier(nn.Module, ABC):
         dropout: the dropout probability after each hidden layer, in [0, 1].
 
     Attributes:
-        kind: the name of the class in model files.
-        needs_coordinates: whether `head` uses its argument `coordinates`. If false, you may pass empty tensors.
+        kind: the name of the type of classifier in model files: `mlp` or `grid`, for example.
+        needs_coordinates: whether `head` uses its argument `coordinates`. If false, you may pass coordinates that are
+            empty tensors.
         first: the first linear layer.
         rest: all layers after the first, with the ReLU and dropout between them.
         mean: (D,), subtracted from hypercolumns; 0 until `set_statistics` is called.
@@ -83,7 +85,8 @@ class Classifier(nn.Module, ABC):
 
         Args:
             hidden: (..., K), the output of the first layer. The method may overwrite this tensor.
-            coordinates: the normalised coordinates of the pixels; they broadcast to the shape (...).
+            coordinates: the normalised coordinates of the pixels. The shapes of y and x must broadcast to the shape of
+                `hidden` without its last dimension.
         """
         ...
 
@@ -104,8 +107,8 @@ class Classifier(nn.Module, ABC):
 
         A channel whose standard deviation is at most 1e-5 is nearly constant. Its standard deviation is replaced by the
         average over the other channels, or by 1 if all channels are nearly constant. SqueezeNet 1.0 has such a channel,
-        because one of its filters is zero. If this filter is trained, a division by 1e-5 would make each update 100,000
-        times as large and ruin the model.
+        because one of its filters is zero. If training changes this filter, a division by 1e-5 would amplify each
+        change 100,000 times and ruin the model.
 
         Args:
             mean: (D,), the mean of each channel of the hypercolumns.
@@ -122,9 +125,11 @@ class Classifier(nn.Module, ABC):
         return self.head(self.first(standard), coordinates)
 
     def folded_first_layer(self) -> tuple[Tensor, Tensor]:
-        """Return the weight (K, D) and the bias (K,) of a layer that standardises and applies the first layer at once.
+        """Combine the standardisation and the first layer into one linear layer.
 
-        Gradients flow from both to the parameters of the first layer.
+        Returns:
+            The weight (K, D) and the bias (K,) of this layer. Its input is hypercolumns that are not standardised.
+            Gradients flow from both tensors to the parameters of the first layer.
         """
         weight = self.first.weight / (self.get_buffer("std") + EPSILON)
         return weight, F.linear(-self.get_buffer("mean"), weight, self.first.bias)

@@ -17,9 +17,9 @@ NEIGHBOURS = 4  # number of last layers that contribute to the logits of a pixel
 class GridClassifier(Classifier):
     """A grid of `size` x `size` last layers over the image, with shared hidden layers.
 
-    The grid covers the whole image. Each last layer belongs to the centre of one of the grid's `size` x `size` cells.
-    The logits of a pixel are interpolated bilinearly between the outputs of the four last layers whose centres enclose
-    the pixel. A pixel beyond the outermost centres gets the logits of the nearest position between the centres. In the
+    The grid covers the whole image with `size` x `size` cells. At the centre of each cell, there is one last layer. The
+    logits of a pixel are interpolated bilinearly between the outputs of the four last layers whose centres enclose the
+    pixel. Along each axis, a pixel beyond the outermost centre is moved to this centre for the interpolation. In the
     paper, the grid covers the box of a detected object instead of the whole image.
 
     >>> import torch
@@ -49,7 +49,7 @@ class GridClassifier(Classifier):
         super().__init__(channels, size * size * classes, hidden, dropout)
 
     def head(self, hidden: Tensor, coordinates: PixelCoordinates) -> Tensor:
-        """Compute logits from the first layer's output, interpolated between the last layers; see `Classifier.head`."""
+        """Compute logits by interpolation between the outputs of the last layers; see `Classifier.head`."""
         # y and x are positions in cells of the grid; 0 is the centre of the grid's first cell.
         y, x = ((position * self.size - 0.5).clamp(0, self.size - 1).to(hidden.device) for position in coordinates)
         last = self.rest[-1] if len(self.rest) else None
@@ -78,16 +78,17 @@ class GridClassifier(Classifier):
         return {"size": self.size, "hidden": self.hidden, "dropout": self.dropout}
 
     def _logits(self, hidden: Tensor, last: object, y: Tensor, x: Tensor, rows: range, columns: range) -> Tensor:
-        """Interpolate the logits of pixels between the last layers in some rows and columns of the grid.
+        """Interpolate the logits of pixels between the outputs of the last layers in some rows and columns of the grid.
 
         Args:
-            hidden: (..., K), the input of the last layers. In a classifier without hidden layers, this is the output of
-                all last layers.
+            hidden: (..., K), the input of the last layers. In a classifier without hidden layers, `hidden` is already
+                the output of all last layers.
             last: the module that computes all last layers; None if the classifier has no hidden layers.
             y: (...), the pixels' positions along y in cells of the grid; 0 is the centre of the grid's first row.
             x: (...), the pixels' positions along x in cells of the grid; 0 is the centre of the grid's first column.
-            rows: adjacent rows of the grid, which include the rows around each pixel.
-            columns: adjacent columns of the grid, which include the columns around each pixel.
+            rows: adjacent rows of the grid. They include all rows with a last layer that contributes to a pixel.
+            columns: adjacent columns of the grid. They include all columns with a last layer that contributes to a
+                pixel.
 
         Returns:
             (..., classes), the logits of the pixels.

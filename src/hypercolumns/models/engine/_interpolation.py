@@ -1,12 +1,12 @@
 """Interpolate maps with many channels bilinearly, by weighted sums of cells.
 
-`embedding_bag` computes weighted sums of the rows of a table at the speed of the memory. This is several times faster
-than `interpolate`, or than products with interpolation matrices. Torch's own backward pass of `embedding_bag` is made
-for the embeddings of words, not for pixels. The backward pass in this module therefore calls `embedding_bag` too: it
+`embedding_bag` computes weighted sums of the rows of a table as fast as the memory can be read. It is several times
+faster than `interpolate` or products with interpolation matrices. Torch's own backward pass of `embedding_bag` is made
+for word embeddings, not for pixels. The backward pass in this module therefore calls `embedding_bag` too: it
 computes weighted sums of the pixels' gradients, first along x and then along y.
 
-Shapes: a grid is the cells of a map. A table (B, T, C) holds the values of B images in the T cells of one or more
-grids: the grids follow one another, and the cells of each grid are in row-major order.
+Shapes: a grid consists of all cells of a map. A table (B, T, C) holds the values of B images in the T cells of one
+or more grids. The grids follow one another, and the cells of each grid are in row-major order.
 """
 
 from collections.abc import Sequence
@@ -122,7 +122,7 @@ class Interpolation:
 
 
 class _SparseMatrix:
-    """A matrix (n, m) with mostly zeros, for products with batches of matrices."""
+    """A sparse matrix (n, m), for products with batches of dense matrices."""
 
     def __init__(self, matrix: Tensor, device: torch.device, dtype: torch.dtype) -> None:
         rows, columns = matrix.nonzero(as_tuple=True)

@@ -32,7 +32,7 @@ class Tile(Protocol):
         ...
 
     def add_gradients(self, totals: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Compute the gradients of the block's tables from the gradients of the results of `gather`.
+        """Compute the gradients of the block's tables, and add them to `totals`.
 
         Args:
             totals: one tensor for each table. The gradient of the table is added to this tensor in place.
@@ -69,9 +69,9 @@ class Block(Protocol):
         Args:
             crops: for each map, the cells in `areas`, (B, C_l, rows, columns).
             inputs: the argument `inputs` of `run_tiles`.
-            scratch: the tables of the previous block; empty for the first block. Their memory may be overwritten by the
-                new tables, because this is faster than allocating memory. None: the backward pass, in which no memory
-                may be overwritten.
+            scratch: the tables of the previous block; empty for the first block. The new tables may overwrite their
+                memory, because this is faster than allocating memory. In the backward pass, no memory may be
+                overwritten, and `scratch` is None.
 
         Returns:
             The tables, of shapes that the block defines.
@@ -86,7 +86,7 @@ def run_tiles(
     inputs: Sequence[Tensor],
     parameters: Sequence[Tensor],
 ) -> Tensor:
-    """Compute the outputs of all tiles, and assemble them to one tensor.
+    """Compute the outputs of all tiles, and assemble them into one tensor.
 
     Maps, inputs and parameters get gradients. The backward pass calls `Tile.output` a second time for each tile, with
     the same random numbers as in the forward pass.
@@ -202,7 +202,7 @@ def _wanted(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _add(totals: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:
-    """Add one gradient to each total that is not None; a gradient of None counts as 0."""
+    """Add one gradient to each total that is not None, in place. A gradient of None counts as 0."""
     for total, part in zip([total for total in totals if total is not None], gradients, strict=True):
         if part is not None:
             total += part
@@ -221,7 +221,7 @@ def _set_random_state(states: Sequence[Tensor], device: str) -> None:
 
 @contextmanager
 def _random_numbers_from(states: Sequence[Tensor], device: str) -> Iterator[None]:
-    """Set the random generators to earlier states for a `with` block; then restore the states before the block."""
+    """Run a `with` block with earlier states of the random generators, and afterwards undo this change."""
     before = _random_state(device)
     _set_random_state(states, device)
     try:

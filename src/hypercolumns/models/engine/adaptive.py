@@ -87,8 +87,8 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
     """Predict the classes of a grid of pixels from the logits of some of them.
 
     Args:
-        logits: computes the logits of pixels, given as indices of rows and columns of the grid. No pixel is requested
-            twice.
+        logits: computes the logits (N, classes) of N pixels from their rows (N,) and their columns (N,), as indices in
+            the grid. No pixel is requested twice.
         lengths: (height, width) of the grid in pixels. Each is 1 more than a multiple of `settings.stride`.
         settings: the settings of the subdivision.
 
@@ -140,12 +140,15 @@ def _decide(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _refine_labels(labels: Tensor) -> Tensor:
-    """Copy labels to a grid twice as fine; a new pixel gets the label of the top left corner of its square."""
+    """Copy labels (h, w) to a grid twice as fine, (2h - 1, 2w - 1).
+
+    Pixel (y, x) of the new grid gets the label of pixel (y // 2, x // 2) of the old grid.
+    """
     return labels.repeat_interleave(2, 0)[:-1].repeat_interleave(2, 1)[:, :-1]
 
 
 def _refine_margins(margins: Tensor) -> Tensor:
-    """Copy margins to a grid twice as fine; the margins of new pixels are infinite until the pixels are classified."""
+    """Copy margins (h, w) to a grid twice as fine, (2h - 1, 2w - 1). The margins of new pixels are infinite."""
     finer = margins.new_full((2 * len(margins) - 1, 2 * margins.shape[1] - 1), torch.inf)
     finer[::2, ::2] = margins
     return finer

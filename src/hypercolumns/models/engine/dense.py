@@ -42,9 +42,9 @@ def classify(
 ) -> Tensor:
     """Compute `head(weight . hypercolumn + bias, rows, columns)` for all pixels of a grid.
 
-    The maps are projected for one block of pixels at a time. All other activations with K channels exist for one tile
-    of a block at a time, in the backward pass too. Except for rounding, the result depends neither on `block` nor on
-    `tile`.
+    A block is a rectangle of pixels, and a tile is a band of rows of a block. The maps are projected for one block at a
+    time. The interpolated activations with K channels exist for one tile at a time, in the backward pass too. Except
+    for rounding, the result depends neither on `block` nor on `tile`.
 
     Args:
         maps: the map of each tap.
@@ -56,7 +56,7 @@ def classify(
             (B, h, w, K), which it may overwrite, and the y (1, h, 1) and the x (1, 1, w) of the pixels, in pixels.
         parameters: leaf tensors that `head` uses and that need gradients.
         block: the maximum (height, width) of a block, in pixels; None: a size that suits the device.
-        tile: the maximum number of pixels of a tile; a tile is at least one row of a block. None: a number that suits
+        tile: the maximum number of pixels of a tile, except that a tile has at least one row. None: a number that suits
             the device.
 
     Returns:
@@ -86,7 +86,7 @@ def _count_cells(tap_map: FeatureMap) -> int:
 
 
 def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
-    """Return one list of indices of maps for each set of maps whose cells have equal centres."""
+    """Group maps whose cells have equal centres: return one list for each group, with the indices of its maps."""
     groups: list[list[int]] = []
     for number, tap_map in enumerate(maps):
         for group in groups:
@@ -101,13 +101,13 @@ def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
 
 
 def _reused(scratch: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Return a tensor without defined values, in the memory of `scratch[0]` if possible.
+    """Return an uninitialised tensor, in the memory of `scratch[0]` if possible.
 
     Args:
         scratch: tensors whose memory may be overwritten. If there are none, or if the memory of the first one is too
-            small, the tensor gets new memory.
-        shape: the shape of the tensor.
-        like: a tensor with the device and dtype of the tensor.
+            small, the result gets new memory.
+        shape: the shape of the result.
+        like: a tensor with the device and dtype that the result gets.
     """
     count = math.prod(shape)
     if scratch and scratch[0].untyped_storage().nbytes() >= count * like.element_size():
@@ -119,19 +119,20 @@ def _reused(scratch: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor
 class _Block:
     """A block of pixels, see `_tiles.Block`.
 
-    Low-resolution maps are projected before they are interpolated. The first feature table holds their projections. The
-    projections of maps whose cells have equal centres are added; the sums follow one another in the table. If there are
-    no low-resolution maps, this table is missing.
+    A low-resolution map has fewer cells than the output has pixels. It is projected before it is interpolated. All
+    low-resolution maps share the first feature table. The projections of maps whose cells have equal centres are added,
+    and the table holds these sums one after the other. Without low-resolution maps, there is no such table.
 
-    High-resolution maps are interpolated first. A table for each of them follows, with the map's values.
+    The other maps are high-resolution maps. They are interpolated before they are projected. Each has a table of its
+    own, which holds the map's values.
 
     Args:
         maps: the map of each tap.
-        low_res: the indices of the low-resolution maps, in one list for each set of maps with equal centres of cells.
+        low_res: the indices of the low-resolution maps, one list for each group of `group_by_grid`.
         high_res: the indices of the high-resolution maps, each in a list by itself.
         rows: (H,), the y of all rows of the output, in pixels.
         columns: (W,), the x of all columns of the output, in pixels.
-        area: the block's rows and columns, as slices of the output.
+        area: the block's rows and columns, as slices of the output's rows and columns.
         lines: the maximum number of rows of a tile.
         head: see `classify`.
     """
@@ -216,8 +217,8 @@ class _Tile:
     Args:
         block: the block.
         band: the rows of the band, as a slice of the block's rows.
-        top: the block's first row in the output.
-        columns: the block's columns in the output.
+        top: the index of the block's first row in the output.
+        columns: the block's columns, as a slice of the output's columns.
     """
 
     def __init__(self, block: _Block, band: slice, top: int, columns: slice) -> None:

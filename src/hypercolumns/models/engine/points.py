@@ -16,13 +16,13 @@ CHUNK = 4096  # pixels that are classified at a time; their activations fit the 
 class PointClassifier:
     """Classify pixels of one image on request.
 
-    The order of the operations is chosen for each map. At first, the map is interpolated at the requested pixels, and
-    the results are projected. As soon as more pixels have been requested than the map has cells, the whole map is
-    projected once. From then on, the projection is interpolated at the requested pixels.
+    The order of interpolation and projection is chosen for each map. At first, the map is interpolated at the requested
+    pixels, and the results are projected. As soon as more pixels have been requested than the map has cells, the whole
+    map is projected once. From then on, the projection is interpolated at the requested pixels.
 
     Args:
         maps: the maps (1, C_l, h_l, w_l) of the image, one for each tap.
-        rows: (H,), the y of the rows of a rectangle that contains all pixels that will be requested, in pixels.
+        rows: (H,), the y of the rows of a rectangle, in pixels. All requested pixels must lie in this rectangle.
         columns: (W,), the x of the rectangle's columns, in pixels.
         weight: (K, D), the weight of the classifier's first layer.
         bias: (K,), the bias of the classifier's first layer.
@@ -83,7 +83,7 @@ class _TapProjection:
         columns: (W,), the x of the rectangle's columns, in pixels.
 
     Attributes:
-        cells: the values of each map as a table (1, h * w, C_l).
+        cells: for each map, its values as a table (1, h * w, C_l).
         parts: the argument `parts`.
         grid: the centres of the cells.
         interpolation: interpolates a map at pixels of the rectangle.

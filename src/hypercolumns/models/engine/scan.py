@@ -2,10 +2,10 @@
 
 Each row of pixels is one step of `scan`, an operator that both torch.export and ONNX have. Interpolated activations
 with K channels therefore exist for one row of pixels at a time. With two rows in each step, small images would be a
-little faster, and wide images would be slower, because two wide rows do not fit the cache.
+little faster, and wide images would be slower, because two wide rows do not fit into the cache.
 
-Shapes: B images of H x W pixels; a tap's map has C_l channels; a group's map has h x w cells; the first layer has K
-outputs.
+Shapes: B images of H x W pixels; the map of tap l has C_l channels; each map of a group (see `TapGroup`) has h x w
+cells; the first layer has K outputs.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,11 +30,11 @@ class TapGroup(NamedTuple):
     Attributes:
         maps: the maps of one or more taps.
         parts: for each map, the part (K, C_l) of the weight.
-        high_res: whether the maps are interpolated along y, at one row of pixels at a time, before they are projected.
-            If false, the whole maps are projected before any interpolation.
+        high_res: whether the maps are interpolated along y before they are projected, one row of pixels at a time. If
+            false, the whole maps are projected before any interpolation.
         nested: whether each column of the group's cells has the same centre as a column of the next group's cells. If
-            so, the group is interpolated along x only to the columns of the next group's cells, and is added to the
-            next group there. The result is the same as without nesting, with less work for each pixel.
+            so, the group is interpolated along x only at the columns of the next group's cells, and the two groups are
+            added there. The logits are the same as without nesting, with less work for each pixel.
     """
 
     maps: Sequence[FeatureMap]
@@ -44,22 +44,23 @@ class TapGroup(NamedTuple):
 
 
 class _GridProjection(NamedTuple):
-    """A group of maps that is prepared for the scan: its values, and the cells for each target row and target column.
+    """A group of maps, prepared for the scan: a table of values, and the cells between which each pixel lies.
 
-    The target rows are the rows of pixels. The target columns are the columns of pixels or, for a nested group, the
-    columns of the next group's cells. `bilinear_neighbours` finds the cells around them.
+    The group is interpolated at target rows and target columns. The H target rows are the rows of pixels. The n target
+    columns are the columns of pixels or, for a nested group, the columns of the next group's cells.
+    `bilinear_neighbours` finds the cells around them.
 
     Attributes:
         table: the values of the cells. For a group with `high_res`, the concatenated maps (B, h, w, C), where C is the
             sum of the maps' channels; for other groups, the sum (B, h, w, K) of the maps' projections.
         weight: (K, C), the weight that projects `table`; None for a group without `high_res`.
-        bias: (K,), the bias of the first layer for the first group; None for other groups.
-        top: the index of the row of cells above each target row.
-        bottom: the index of the row of cells below each target row.
-        down: the weight, from 0 to 1, of the row of cells below each target row.
-        left: the index of the column of cells to the left of each target column.
-        right: the index of the column of cells to the right of each target column.
-        across: the weight, from 0 to 1, of the column of cells to the right of each target column.
+        bias: (K,), the bias of the classifier's first layer. Only the first group has it; None for the other groups.
+        top: (H,), the index of the row of cells above each target row.
+        bottom: (H,), the index of the row of cells below each target row.
+        down: (H,), the weight, from 0 to 1, of the row of cells below each target row.
+        left: (n,), the index of the column of cells to the left of each target column.
+        right: (n,), the index of the column of cells to the right of each target column.
+        across: (n,), the weight, from 0 to 1, of the column of cells to the right of each target column.
         nested: see `TapGroup`.
     """
 
@@ -79,8 +80,8 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
     """Compute `head(weight . hypercolumn + bias, coordinates)` for all pixels of a batch of images.
 
     Args:
-        groups: the maps with their parts of the first layer's weight. A group with `nested` is nested in the group
-            after it, so the last group must not be nested.
+        groups: the maps with their parts of the first layer's weight. A nested group is added to the group after it,
+            so the last group must not be nested.
         bias: (K,), the bias of the first layer.
         head: computes logits from the first layer's output and the pixels' coordinates, see `Classifier.head`.
         where: the normalised coordinates of the rows (H,) and of the columns (W,) of pixels.
@@ -122,18 +123,18 @@ def scan_rows(groups: Sequence[TapGroup], bias: Tensor, head: ScanHead, where: P
 
 
 def _project_group(group: TapGroup, rows: Tensor, columns: Tensor, bias: Tensor | None) -> _GridProjection:
-    """Prepare a group of maps for the scan: compute its table, and find the cells around `rows` and `columns`.
+    """Prepare a group of maps for the scan. `TapGroup` and `_GridProjection` explain the terms.
 
-    The maps of a group with `high_res` are projected later, in each step of the scan. Other maps are projected here. If
-    there is a bias, it is added to their projection before the interpolation. This does not change the result, because
-    the weights of the cells from which a pixel is interpolated sum to 1.
+    With `high_res`, the table holds the concatenated maps, and each step of the scan projects the rows that it needs.
+    Without `high_res`, the table holds the sum of the maps' projections, with the bias added. The bias may be added
+    before the interpolation, because the weights of the cells around a pixel sum to 1.
 
     Args:
         group: the group.
         rows: (H,), the y of the rows of pixels, in pixels.
-        columns: the x of the columns to which the group is interpolated, in pixels: columns of pixels or, for a nested
-            group, of the next group's cells.
-        bias: (K,), the bias of the first layer for the first group; None for other groups.
+        columns: (n,), the x of the columns at which the group is interpolated, in pixels: the columns of pixels or, if
+            the group is nested (see `TapGroup`), the columns of the next group's cells.
+        bias: (K,), the bias of the classifier's first layer. Only the first group gets it; None for the other groups.
     """
     (first, *_), parts = group.maps, group.parts
     cells = [tap_map.values.permute(0, 2, 3, 1) for tap_map in group.maps]

@@ -1,11 +1,11 @@
 """Cut large images into windows, and compute the feature maps of one window at a time.
 
-A window's maps equal the corresponding parts of the whole image's maps. To achieve this, the backbone processes a crop
-of the image: the window with margins. The crop contains the receptive fields of all cells that the window's pixels are
-interpolated from. The crop starts at a multiple of the network's shift period, so that the cells of its maps coincide
-with cells of the whole image's maps.
+For each window, the backbone processes a crop of the image: the window with margins. The maps of the window equal the
+corresponding parts of the whole image's maps, for two reasons. First, the crop contains the receptive fields of all
+cells that the window needs. Second, the crop starts at a multiple of the network's shift period. Therefore, the cells
+of the crop's maps coincide with cells of the whole image's maps.
 
-A tap that is not a global tap is called local here.
+In this module, a local tap is a tap that is not a global tap.
 """
 
 import math
@@ -32,7 +32,7 @@ class ImageWindow(NamedTuple):
     Attributes:
         rows: the rectangle's rows of pixels in the image before resizing.
         columns: the rectangle's columns of pixels in the image before resizing.
-        maps: one map for each tap. The centres of its cells are in pixels of the whole image before resizing.
+        maps: one map for each tap, with the centres of the cells in pixels of the whole image before resizing.
     """
 
     rows: slice
@@ -41,12 +41,14 @@ class ImageWindow(NamedTuple):
 
 
 def window_margins(backbone: Backbone) -> tuple[int, int] | None:
-    """Compute the maximum width of the two margins of a window together, along y and along x.
+    """Compute by how many pixels the margins enlarge a window at most, along y and along x.
+
+    Along each axis, this is the sum of the margins on both sides of the window.
 
     Returns:
         (along y, along x), in pixels of the image that the backbone processes. None if images can't be cut into
-        windows, because the map of a local tap may depend on the whole image, because the cells of a local tap are not
-        equally spaced, or because a BatchNorm layer is in training mode.
+        windows. This is the case if the map of a local tap may depend on the whole image, if the cells of a local tap
+        are not equally spaced, or if a BatchNorm layer is in training mode.
     """
     if any(module.training and isinstance(module, _BatchNorm) for module in backbone.body.modules()):
         return None  # in training mode, BatchNorm takes its statistics from the whole image
@@ -62,10 +64,10 @@ def window_margins(backbone: Backbone) -> tuple[int, int] | None:
 def window_sides(area: ImageSize, margins: tuple[int, int], limit: int) -> tuple[int, int]:
     """Choose the maximum height and width of the windows.
 
-    A window with its margins is a square of about `limit` pixels. If the image's shorter side is no longer than the
-    side of this square, the window is a strip that spans the shorter side. Along an axis on which the image is cut, a
-    window without margins is at least as long as its two margins together. A window with its margins may exceed `limit`
-    for this reason.
+    A window with its margins is a square of about `limit` pixels. In a narrow image, whose shorter side is not longer
+    than the side of such a square, a window is a strip of about `limit` pixels that spans the shorter side. There is
+    also a minimum: along an axis on which the image is cut, a window is at least as long as its two margins together.
+    Therefore, a window with large margins may have more than `limit` pixels.
 
     Args:
         area: (height, width) of the images as the backbone sees them, in pixels.
@@ -94,8 +96,8 @@ class WindowedImages:
         size: (height, width) of the images before resizing and padding, in pixels.
         scales: (along y, along x), the factors by which the images were resized.
         sides: the maximum (height, width) of a window without its margins, in pixels of `seen`.
-        located: for each tap, the whole image's map with the centres of its cells, but without values. The centres are
-            in pixels of the image before resizing.
+        located: one item for each tap, first the local taps, then the global taps. It holds the centres of the cells of
+            the whole image's map, in pixels of the image before resizing. Its values are empty.
     """
 
     backbone: Backbone
@@ -112,7 +114,7 @@ class WindowedImages:
             boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `seen`.
 
         Yields:
-            Windows that together cover each pixel exactly once. Each has the maps of all taps.
+            Windows that together cover each pixel exactly once. Each window has the maps of all taps.
         """
         local_count = len(self._local())
         global_maps = list(self.located[local_count:])
@@ -132,7 +134,7 @@ class WindowedImages:
             del window  # frees the memory before the next window is computed
 
     def _local(self) -> Sequence[FeatureMap]:
-        """Return the items of `located` that belong to local taps; the items of global taps come after them."""
+        """Return the items of `located` that belong to local taps."""
         return self.located[: len([tap for tap in self.backbone.taps if not tap.is_global])]
 
     def _deepest(self) -> Tensor:
@@ -152,8 +154,9 @@ class WindowedImages:
         """Yield the maps of the local taps for one window after the other.
 
         Yields:
-            The window's rows and its columns of pixels in the images before resizing, and a list with a pair for each
-            local tap: the window's map, and the (rows, columns) of the whole image's map that the window's map covers.
+            (rows, columns, pairs) for each window. The rows and columns are those of the window's pixels in the images
+            before resizing. There is one pair for each local tap: the map of the window, and the (rows, columns) of
+            cells that this map covers in the whole image's map.
         """
         local, height, width = self._local(), *self.size
         for rows in even_slices(height, max(math.floor(self.sides[0] / self.scales[0]), 1)):
