@@ -1,6 +1,5 @@
 """Every command, snippet and link of the README and the docs."""
 
-import doctest
 import re
 import runpy
 import shutil
@@ -84,10 +83,6 @@ class Reader:
                     self.command(substitute(words, self.variables), block.needs)
 
     def python(self, block: Block) -> None:
-        if ">>>" in block.text:
-            example = doctest.DocTestParser().get_doctest(block.text, self.names, "snippet", None, block.line)
-            assert block.needs or doctest.DocTestRunner().run(example, clear_globs=False).failed == 0
-            return
         code = compile("\n" * (block.line - 1) + block.text, "snippet", "exec")
         if not block.needs:
             exec(code, self.names)

@@ -3,13 +3,13 @@
 import shutil
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 import torchvision
 from PIL import Image
 
 from helpers.networks import FIRES
+from helpers.videos import write_video
 from hypercolumns.data.datasets.shapes import CLASSES, draw
 from hypercolumns.io.images import write_image, write_mask
 from hypercolumns.labels import voc_palette
@@ -53,16 +53,6 @@ def write_pair(images: Path, masks: Path, stem: str, seed: int) -> None:
     picture, labels = draw(np.random.default_rng(seed))
     write_image(images / f"{stem}.jpg", Image.fromarray(picture))
     write_mask(masks / f"{stem}.png", labels, voc_palette(len(CLASSES)))
-
-
-def write_video(path: Path) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for value in range(0, 200, 20):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), value, np.uint8), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def random_weights(weights: torchvision.models.WeightsEnum, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:

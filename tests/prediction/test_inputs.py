@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers.videos import write_video
 from PIL import Image
 
 from hypercolumns import HypercolumnsError
@@ -161,13 +162,7 @@ def test_read_frames_gives_images_and_problems(place):
 @pytest.fixture
 def clip(place):
     """A video of 10 frames; frame n has the grey value 20 n."""
-    with av.open("clip.mp4", "w") as container:
-        stream = container.add_stream("mpeg4", rate=5)
-        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
-        for number in range(10):
-            picture = np.full((16, 32, 3), 20 * number, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    write_video(place / "clip.mp4")
     return Source("clip.mp4", "clip", True)
 
 

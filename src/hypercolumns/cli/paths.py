@@ -6,12 +6,9 @@ from collections.abc import Sequence
 
 from hypercolumns.io.files import short_hash
 from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
-from hypercolumns.settings.schema import SETTINGS
+from hypercolumns.settings.schema import PATHS
 
-PATH_SETTINGS = {
-    *(setting.name for setting in SETTINGS if setting.path),
-    *(setting.name for setting in PREDICT_SETTINGS if setting.path),
-}
+PATH_SETTINGS = PATHS | {setting.name for setting in PREDICT_SETTINGS if setting.path}
 MULTIRUN_FLAGS = ("-m", "--multirun")
 # The name of a sweep does not depend on arguments that begin like this.
 NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")

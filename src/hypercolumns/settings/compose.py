@@ -14,11 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
-from hypercolumns.settings.schema import SETTINGS, stages_named, taken
+from hypercolumns.settings.schema import PATHS, stages_named, taken
 
 # Groups of settings with a `_target_`: the class or function that takes the other settings of the group as arguments.
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")
-PATHS = {setting.name for setting in SETTINGS if setting.path}  # `cli.paths` puts the values of these into quotes
 INPUTS = ("samples", "init_from")  # settings that name the result of an earlier stage
 
 

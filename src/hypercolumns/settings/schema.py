@@ -196,6 +196,7 @@ SETTINGS = (
     Setting("rank.max_taps", (), RANK, optional(at_least(1))),
     Setting("rank.max_channels", (), RANK, optional(at_least(1))),
 )
+PATHS = {setting.name for setting in SETTINGS if setting.path}  # `cli.paths` puts the values of these into quotes
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 

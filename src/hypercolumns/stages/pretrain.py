@@ -47,9 +47,8 @@ def pretrain(cfg: DictConfig) -> Run:
             console.print(f"pretrain: train on the samples in {store.folder}", markup=False)
             print_absent_classes(store, images.classes)
             run.save(_train(cfg, store, images, backbone, run))
-        fingerprint = store.fingerprint
         sampled: dict[str, Any] = {
-            name: fingerprint[name] for name in ("sampler", "augmentation") if name in fingerprint
+            name: store.fingerprint[name] for name in ("sampler", "augmentation") if name in store.fingerprint
         }
         results = training.results(cfg, hyperparameters(cfg, sampled))
         val = ValImages(images, limit, cfg.data.get("val_group"))
