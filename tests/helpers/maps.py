@@ -22,20 +22,36 @@ TAPS = (
     Tap("middle too", 2, (RegularGrid(4, 5), RegularGrid(4, 5))),
     Tap("deep", 5, (RegularGrid(16, 7.5), RegularGrid(8, 3.5))),
 )
+# The cells of each of these maps but "odd" are centred on cells of the finer maps, as in a SqueezeNet.
+NESTED = (
+    Tap("stride 2", 3, (RegularGrid(2, 3), RegularGrid(2, 3))),
+    Tap("stride 4", 4, (RegularGrid(4, 5), RegularGrid(4, 5))),
+    Tap("stride 4 too", 2, (RegularGrid(4, 5), RegularGrid(4, 5))),
+    Tap("odd", 2, (RegularGrid(8, 4.5), RegularGrid(4, 5))),
+    Tap("stride 8", 3, (RegularGrid(8, 9), RegularGrid(8, 9))),
+)
 PYRAMID = Tap("pyramid", 6, (Grid(), Grid()))
 SIZES = [(37, 53), (5, 3), (1, 1), (16, 64)]  # odd, below the deepest stride, one pixel, multiples of the strides
 ALIGNMENTS = ["exact", "half_pixel", "corners"]
 
 
-def make_maps(size, dtype=torch.float64, batch=2, pyramid=False):
-    """Return a random map (batch, channels, h, w) for each tap of `TAPS`, and of `PYRAMID` if asked, with gradients."""
+def make_maps(size, dtype=torch.float64, batch=2, pyramid=False, taps=TAPS):
+    """Return a random map (batch, channels, h, w) for each of `taps`, and of `PYRAMID` if asked, with gradients.
+
+    Args:
+        size: (height, width) of the images.
+        dtype: of the maps.
+        batch: number of images.
+        pyramid: whether to add a map of `PYRAMID`.
+        taps: taps with a `RegularGrid` along each axis.
+    """
     generator = torch.Generator().manual_seed(0)
     shapes = [
         (
             tap.channels,
             *(max(int(side // axis.stride), 1) for side, axis in zip(size, tap.axes, strict=True)),
         )
-        for tap in TAPS
+        for tap in taps
     ]
     if pyramid:
         shapes.append((PYRAMID.channels, 3, 3))

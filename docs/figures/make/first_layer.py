@@ -22,7 +22,8 @@ from hypercolumns import Segmenter
 from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.labels import colourise
 from hypercolumns.models.alignment import FeatureMap, dense
-from hypercolumns.models.engine.dense import CPU_TILE, group_by_grid
+from hypercolumns.models.engine.dense import CPU_TILE
+from hypercolumns.models.engine.levels import find_levels
 
 HIDDEN = 512  # hidden units
 BAND = 40  # rows of pixels whose hypercolumns are in memory at the same time
@@ -148,7 +149,7 @@ def our_steps(
         Step(
             colour(total),
             f"upsampled, added; {megabytes(HIDDEN * CPU_TILE)} a tile of {CPU_TILE:,} pixels\n"
-            f"{4 * len(group_by_grid(maps)) * HIDDEN:,} multiply-adds a pixel",
+            f"{4 * sum(level.parent is None for level in find_levels(maps)) * HIDDEN:,} multiply-adds a pixel",
         ),
         Step(classes, f"ReLU, last layer: the same logits\n(largest difference: {difference:.0e} of their range)"),
     ]

@@ -163,6 +163,19 @@ def cells_used(pixels: Tensor, centres: Tensor) -> slice:
     return slice(int(low.min()), int(high.max()) + 1)
 
 
+def is_nested(coarse: Tensor, fine: Tensor) -> bool:
+    """Return whether a map can be moved to a finer grid without changing the results of its interpolation.
+
+    This is the case along an axis if each centre of the map's cells is also the centre of a cell of the finer grid:
+    linear interpolation bends only at centres. A map with one cell is constant, so it can be moved to any grid.
+
+    Args:
+        coarse: (cells,) float64, rising: the centres of the map's cells along one axis, in pixels of the image.
+        fine: (cells,) float64, rising: the centres of the finer grid's cells along the same axis.
+    """
+    return len(coarse) == 1 or bool(torch.isin(coarse, fine).all())
+
+
 def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
     """Return the matrix (pixels, cells), float64, that interpolates linearly along one axis; each row sums to 1."""
     low, high, weight = bilinear_neighbours(pixels, centres)

@@ -271,7 +271,8 @@ class Segmenter(nn.Module):
             (B, H, W, C), the values that `head` returns.
         """
         weight, bias = self.classifier.folded_first_layer()
-        bound = _bind_coordinates(head, full_image_box(images.shape[-2:]) if boxes is None else boxes)
+        boxes_or_image = full_image_box(images.shape[-2:]) if boxes is None else boxes
+        bound = _bind_coordinates(head, boxes_or_image, self.classifier.needs_coordinates)
         parameters = self.classifier.head_parameters()
         whole: Tensor | None = None
         for rows, columns, maps in self.extractor.windows(images, boxes, resize):
@@ -288,7 +289,8 @@ class Segmenter(nn.Module):
 
     def _adaptive_labels(self, images: Tensor, adaptive: AdaptiveSettings) -> Tensor:
         first_layer = self.classifier.folded_first_layer()
-        head = _bind_coordinates(self.classifier.head, full_image_box(images.shape[-2:]))
+        box = full_image_box(images.shape[-2:])
+        head = _bind_coordinates(self.classifier.head, box, self.classifier.needs_coordinates)
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in self.extractor.windows(images):
             for index, window_labels in enumerate(labels[:, rows, columns]):
@@ -299,11 +301,21 @@ class Segmenter(nn.Module):
         return labels
 
 
-def _bind_coordinates(head: Callable[[Tensor, PixelCoordinates], Tensor], boxes: Tensor) -> Head:
+def _bind_coordinates(
+    head: Callable[[Tensor, PixelCoordinates], Tensor], boxes: Tensor, needs_coordinates: bool
+) -> Head:
     """Turn a classifier's `head` into a function of the pixels' rows and columns, as `engine.classify` needs it.
 
     `Classifier.head` takes normalised coordinates instead of rows and columns. The returned function computes these
-    coordinates with the crop boxes `boxes` (B, 4).
+    coordinates.
+
+    Args:
+        head: a function that takes the arguments of `Classifier.head`.
+        boxes: (B, 4), the crop boxes.
+        needs_coordinates: see `Classifier`. If false, `head` gets empty tensors, which saves time.
     """
+    if not needs_coordinates:
+        nowhere = PixelCoordinates(torch.empty(0), torch.empty(0))
+        return lambda hidden, rows, columns: head(hidden, nowhere)
     boxes = boxes.cpu()  # rows and columns are on the CPU
     return lambda hidden, rows, columns: head(hidden, normalised_coordinates(rows, columns, boxes))

@@ -95,7 +95,7 @@ def test_point_logits_equal_dense_in_both_orders():
             assert torch.allclose(points(rows, columns), dense[rows, columns], atol=1e-10)
             projected.append([len(group.grid.rows) for group in points.projected])
     # The maps have 2x6, 9x13 (two maps) and 37x53 cells.
-    assert projected == [[], [], [9, 2], [9, 2], [9, 2, 37]]
+    assert projected == [[], [], [2, 9], [2, 9], [2, 9, 37]]
 
 
 def test_head_gets_rows_and_columns_of_points():

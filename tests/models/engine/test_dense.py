@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.maps import ALIGNMENTS, PYRAMID, SIZES, TAPS, Anywhere, everywhere, make_classifier, make_maps
+from helpers.maps import ALIGNMENTS, NESTED, PYRAMID, SIZES, TAPS, Anywhere, everywhere, make_classifier, make_maps
 from torch import nn
 
 from hypercolumns.models.alignment import at, dense, locate_maps
@@ -21,9 +21,20 @@ def naive(placed, rows, columns, weight, bias, rest):
 @pytest.mark.parametrize("hidden", [[], [6], [6, 5]])
 def test_classify_equals_concatenate_and_classify(size, alignment, hidden):
     """Values and all gradients are equal for every size of blocks and tiles."""
-    maps = make_maps(size, pyramid=True)
-    placed = locate_maps((*TAPS, PYRAMID), maps, size, alignment)
-    weight, bias, rest = make_classifier(hidden, channels=20)
+    check_classify(TAPS, size, alignment, hidden)
+
+
+@pytest.mark.parametrize("size", [*SIZES, (90, 120)])
+def test_nested_maps_equal_concatenate_and_classify(size):
+    """Maps whose cells are centred on those of finer maps are added there; the last size has maps that are coarse."""
+    check_classify(NESTED, size, "exact", [6])
+
+
+def check_classify(taps, size, alignment, hidden):
+    """Compare values and all gradients with the reference, for several sizes of blocks and tiles."""
+    maps = make_maps(size, pyramid=True, taps=taps)
+    placed = locate_maps((*taps, PYRAMID), maps, size, alignment)
+    weight, bias, rest = make_classifier(hidden, channels=sum(tap.channels for tap in (*taps, PYRAMID)))
     tensors = [*maps, weight, bias, *rest.parameters()]
 
     reference = naive(placed, *everywhere(size), weight, bias, rest)

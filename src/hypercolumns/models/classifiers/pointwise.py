@@ -4,12 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+VECTOR = 8  # number of floats in a vector register of AVX2
+
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute `x @ weight.T + bias` over the last dimension of `x`.
 
     On a CPU, the product is computed as a convolution, because torch computes convolutions with oneDNN. torch computes
-    `F.linear` with MKL, which is half as fast on AMD's processors.
+    `F.linear` with MKL, which is half as fast on AMD's processors. The weight is filled up with rows of zeros to a
+    multiple of 8 rows: with 21 rows, oneDNN takes 1.4 times as long as with 24.
 
     Args:
         x: (..., C) float.
@@ -21,9 +24,13 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if x.device.type != "cpu" or torch.compiler.is_exporting() or not x.numel():
         return F.linear(x, weight, bias)
+    outputs, missing = len(weight), -len(weight) % VECTOR
+    if missing:
+        weight = F.pad(weight, (0, 0, 0, missing))
+        bias = None if bias is None else F.pad(bias, (0, missing))
     columns = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     result = F.conv2d(columns, weight[:, :, None, None], bias)
-    return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+    return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))[..., :outputs]
 
 
 class Pointwise(nn.Linear):

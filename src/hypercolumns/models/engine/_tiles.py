@@ -61,20 +61,34 @@ class Block(Protocol):
     areas: Sequence[Area]
     tiles: Sequence[Tile]
 
-    def feature_tables(
-        self, crops: Sequence[Tensor], inputs: Sequence[Tensor], scratch: Sequence[Tensor] | None = None
-    ) -> list[Tensor]:
-        """Compute the tables that `Tile.gather` reads.
+    def feature_tables(self, crops: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Compute the tables that `Tile.gather` reads, without an autograd graph.
 
         Args:
             crops: for each map, the cells in `areas`, (B, C_l, rows, columns).
             inputs: the argument `inputs` of `run_tiles`.
-            scratch: the tables of the previous block; empty for the first block. The new tables may overwrite their
-                memory, because this is faster than allocating memory. In the backward pass, no memory may be
-                overwritten, and `scratch` is None.
 
         Returns:
             The tables, of shapes that the block defines.
+        """
+        ...
+
+    def add_table_gradients(
+        self,
+        of_tables: Sequence[Tensor],
+        crops: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        of_crops: Sequence[Tensor | None],
+        of_inputs: Sequence[Tensor | None],
+    ) -> None:
+        """Compute the gradients of the arguments of `feature_tables`, and add them to totals.
+
+        Args:
+            of_tables: the gradients of the tables.
+            crops: the argument of `feature_tables`.
+            inputs: the argument of `feature_tables`.
+            of_crops: for each crop, the total to which its gradient is added in place; None: it is not needed.
+            of_inputs: the same for each input.
         """
         ...
 
@@ -122,9 +136,8 @@ class _Tiles(torch.autograd.Function):
         ctx.precision = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         ctx.save_for_backward(*tensors)
         output = torch.empty(0)
-        tables: list[Tensor] = []
         for block in blocks:
-            tables = block.feature_tables(_crops(maps, block.areas), inputs, tables)
+            tables = block.feature_tables(_crops(maps, block.areas), inputs)
             for tile in block.tiles:
                 result = tile.output(tile.gather(tables), inputs)
                 if not len(output):
@@ -150,9 +163,10 @@ class _Tiles(torch.autograd.Function):
             torch.autocast(device, dtype=dtype, enabled=enabled),
         ):
             for block in ctx.blocks:
-                crops = _leaves(_crops(maps, block.areas))
-                tables = block.feature_tables(crops, inputs)
-                of_tables = [torch.zeros_like(table) for table in tables]
+                crops = _crops(maps, block.areas)
+                with torch.no_grad():
+                    tables = block.feature_tables(crops, inputs)
+                    of_tables = [torch.zeros_like(table) for table in tables]
                 for tile in block.tiles:
                     with torch.no_grad():
                         gathered = tile.gather(tables)
@@ -166,21 +180,12 @@ class _Tiles(torch.autograd.Function):
                     )
                     tile.add_gradients(of_tables, part_gradients[: len(gathered)])
                     _add(of_wanted, part_gradients[len(gathered) :])
-                through = [number for number, table in enumerate(tables) if table.requires_grad]
-                if through:
-                    crops = _wanted(crops)
-                    part_gradients = torch.autograd.grad(
-                        [tables[number] for number in through],
-                        [*crops, *wanted],
-                        [of_tables[number] for number in through],
-                        allow_unused=True,
-                    )
+                with torch.no_grad():
                     crop_totals = [
                         None if total is None else total[:, :, rows, columns]
                         for total, (rows, columns) in zip(of_maps, block.areas, strict=True)
                     ]
-                    _add(crop_totals, part_gradients[: len(crops)])
-                    _add(of_wanted, part_gradients[len(crops) :])
+                    block.add_table_gradients(of_tables, crops, inputs, crop_totals, of_inputs)
         return None, None, None, *totals
 
 

@@ -9,24 +9,31 @@ is interpolated first and projected afterwards.
 Shapes: B images; tap l has the map (B, C_l, h_l, w_l); D is the sum of all C_l; the first layer has K outputs.
 """
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from hypercolumns.models.alignment import FeatureMap, cells_used
+from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine import _tiles
-from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
+from hypercolumns.models.engine._interpolation import CellCentres, GridNeighbours, Interpolation, find_neighbours
+from hypercolumns.models.engine.levels import Projection, add, as_table, find_levels, project_whole
 from hypercolumns.models.slices import even_slices
 
 # From the first layer's output and the y and x of pixels to logits, see `classify`.
 Head = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 MAX_BLOCK_WIDTH = 512  # pixels
-CPU_BLOCK, CPU_TILE = 34_000, 4096  # pixels; a block's projections and a tile's activations fit the cache of a CPU
-ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # pixels; enough work at a time to keep an accelerator busy
+# The number of pixels of blocks and tiles, in all images of a batch together.
+CPU_BLOCK, CPU_TILE = 100_000, 2048  # the activations of a tile fit the cache of a CPU
+MIN_BLOCK = 34_000  # in each image; in smaller blocks, many cells at the edges would be projected several times
+ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # enough work at a time to keep an accelerator busy
+# Maps with at most one cell for this many pixels are projected as a whole, before the blocks. Their projections need
+# little memory, and cells at the edges of blocks are not projected several times.
+COARSE_PIXELS = 32
 
 
 def classify(
@@ -42,9 +49,9 @@ def classify(
 ) -> Tensor:
     """Compute `head(weight . hypercolumn + bias, rows, columns)` for all pixels of a grid.
 
-    A block is a rectangle of pixels, and a tile is a band of rows of a block. The maps are projected for one block at a
-    time. The interpolated activations with K channels exist for one tile at a time, in the backward pass too. Except
-    for rounding, the result depends neither on `block` nor on `tile`.
+    A block is a rectangle of pixels, and a tile is a band of rows of a block. The coarsest maps are projected first.
+    All other maps are projected for one block at a time. The interpolated activations with K channels exist for one
+    tile at a time, in the backward pass too. Except for rounding, the result depends neither on `block` nor on `tile`.
 
     Args:
         maps: the map of each tap.
@@ -56,159 +63,218 @@ def classify(
             (B, h, w, K), which it may overwrite, and the y (1, h, 1) and the x (1, 1, w) of the pixels, in pixels.
         parameters: leaf tensors that `head` uses and that need gradients.
         block: the maximum (height, width) of a block, in pixels; None: a size that suits the device.
-        tile: the maximum number of pixels of a tile, except that a tile has at least one row. None: a number that suits
-            the device.
+        tile: the maximum number of pixels of a tile in all images, except that a tile has at least one row. None: a
+            number that suits the device.
 
     Returns:
         What `head` returns for all pixels: (B, H, W, classes), of the dtype that `head` returns.
     """
     on_cpu = maps[0].values.device.type == "cpu"
+    batch = len(maps[0].values)
     if block is None:
         width = min(len(columns), MAX_BLOCK_WIDTH)
-        block = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // width, 1), width
+        most = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // batch, MIN_BLOCK)
+        block = max(most // width, 1), width
     height, width = block
-    lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // min(width, len(columns)), 1)
-    groups = group_by_grid(maps)
-    # Maps with fewer cells than there are pixels are projected before they are interpolated, other maps afterwards.
-    low_res = [group for group in groups if _count_cells(maps[group[0]]) < len(rows) * len(columns)]
-    high_res = [[number] for group in groups if group not in low_res for number in group]
+    tile_width = min(width, len(columns)) * batch
+    lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // tile_width, 1)
+    pixels = len(rows) * len(columns)
+    parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
+    maps, parts, bias_left = _project_coarse(maps, parts, bias, pixels // COARSE_PIXELS)
+    plan = _Plan(maps, len(parts), CellCentres(rows, columns))
     blocks = [
-        _Block(maps, low_res, high_res, rows, columns, (down, across), lines, head)
+        _Block(plan, (down, across), lines, head)
         for down in even_slices(len(rows), height)
         for across in even_slices(len(columns), width)
     ]
-    size = len(rows), len(columns)
-    return _tiles.run_tiles(blocks, size, [tap_map.values for tap_map in maps], [weight, bias], parameters)
+    inputs = [*parts, *([] if bias_left is None else [bias_left])]
+    return _tiles.run_tiles(blocks, (len(rows), len(columns)), [tap_map.values for tap_map in maps], inputs, parameters)
 
 
-def _count_cells(tap_map: FeatureMap) -> int:
-    return len(tap_map.row_centres) * len(tap_map.column_centres)
-
-
-def group_by_grid(maps: Sequence[FeatureMap]) -> list[list[int]]:
-    """Group maps whose cells have equal centres: return one list for each group, with the indices of its maps."""
-    groups: list[list[int]] = []
-    for number, tap_map in enumerate(maps):
-        for group in groups:
-            if torch.equal(maps[group[0]].row_centres, tap_map.row_centres) and torch.equal(
-                maps[group[0]].column_centres, tap_map.column_centres
-            ):
-                group.append(number)
-                break
-        else:
-            groups.append([number])
-    return groups
-
-
-def _reused(scratch: Sequence[Tensor], shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Return an uninitialised tensor, in the memory of `scratch[0]` if possible.
+def _project_coarse(
+    maps: Sequence[FeatureMap], parts: Sequence[Tensor], bias: Tensor, max_cells: int
+) -> tuple[Sequence[FeatureMap], Sequence[Tensor], Tensor | None]:
+    """Project the maps with few cells as a whole.
 
     Args:
-        scratch: tensors whose memory may be overwritten. If there are none, or if the memory of the first one is too
-            small, the result gets new memory.
-        shape: the shape of the result.
-        like: a tensor with the device and dtype that the result gets.
+        maps: the map of each tap.
+        parts: for each map, its part (K, C_l) of the weight.
+        bias: (K,), the bias of the classifier's first layer.
+        max_cells: the number of cells up to which a map is projected.
+
+    Returns:
+        The maps that remain to be projected, followed by the projections (B, K, h, w); the parts of the weight for the
+        remaining maps; and the bias, or None if the projections contain it.
     """
-    count = math.prod(shape)
-    if scratch and scratch[0].untyped_storage().nbytes() >= count * like.element_size():
-        return scratch[0].resize_(shape)
-    # The memory is a quarter larger than needed, so that a later block with a few more cells can reuse it.
-    return like.new_empty(count * 5 // 4).resize_(shape)
+    coarse = find_levels(maps, max_cells)
+    if not coarse:
+        return maps, parts, bias
+    upsampling = [
+        None
+        if level.parent is None
+        else Interpolation([find_neighbours(coarse[level.parent].centres, level.centres)], maps[0].values)
+        for level in coarse
+    ]
+    sizes = [(len(level.centres.rows), len(level.centres.columns)) for level in coarse]
+    used = [number for level in coarse for number in level.maps]
+    order = {number: place for place, number in enumerate(used)}
+    projection = Projection(
+        [dataclasses.replace(level, maps=[order[number] for number in level.maps]) for level in coarse],
+        sizes,
+        upsampling,
+        len(used),
+    )
+    tables = project_whole(
+        projection, [as_table(maps[number].values) for number in used], [parts[number] for number in used], bias
+    )
+    projections = [
+        FeatureMap(table.unflatten(1, sizes[root]).permute(0, 3, 1, 2), *coarse[root].centres)
+        for table, root in zip(tables, projection.roots, strict=True)
+    ]
+    remaining = [number for number in range(len(maps)) if number not in order]
+    return [*(maps[n] for n in remaining), *projections], [parts[n] for n in remaining], None
+
+
+class _Plan:
+    """What all blocks have in common.
+
+    A low-resolution map has fewer cells than there are pixels. It is projected before it is interpolated. A
+    high-resolution map is interpolated before it is projected.
+
+    Args:
+        maps: the maps. The projections of `_project_coarse` come last.
+        raw: the number of maps that are not projected yet.
+        pixels: the y of the rows and the x of the columns of the output, in pixels.
+
+    Attributes:
+        maps: the argument `maps`.
+        raw: the argument `raw`.
+        pixels: the argument `pixels`.
+        levels: the levels of the low-resolution maps.
+        high_res: the indices of the high-resolution maps.
+        neighbours: for each level, the cells between which the cells of its parent lie or, without a parent, the
+            pixels.
+        high_res_neighbours: for each high-resolution map, the cells between which the pixels lie.
+    """
+
+    def __init__(self, maps: Sequence[FeatureMap], raw: int, pixels: CellCentres) -> None:
+        self.maps, self.raw, self.pixels = maps, raw, pixels
+        self.levels = find_levels(maps, len(pixels.rows) * len(pixels.columns) - 1)
+        low_res = {number for level in self.levels for number in level.maps}
+        self.high_res = [number for number in range(len(maps)) if number not in low_res]
+        self.neighbours = [
+            find_neighbours(pixels if level.parent is None else self.levels[level.parent].centres, level.centres)
+            for level in self.levels
+        ]
+        self.high_res_neighbours = [find_neighbours(pixels, CellCentres(*maps[number][1:])) for number in self.high_res]
 
 
 class _Block:
     """A block of pixels, see `_tiles.Block`.
 
-    A low-resolution map has fewer cells than the output has pixels. It is projected before it is interpolated. All
-    low-resolution maps share the first feature table. The projections of maps whose cells have equal centres are added,
-    and the table holds these sums one after the other. Without low-resolution maps, there is no such table.
-
-    The other maps are high-resolution maps. They are interpolated before they are projected. Each has a table of its
-    own, which holds the map's values.
+    All levels of low-resolution maps without a parent share the first feature table, one after the other. Without
+    low-resolution maps, there is no such table. Each high-resolution map has a table of its own, which holds the map's
+    values.
 
     Args:
-        maps: the map of each tap.
-        low_res: the indices of the low-resolution maps, one list for each group of `group_by_grid`.
-        high_res: the indices of the high-resolution maps, each in a list by itself.
-        rows: (H,), the y of all rows of the output, in pixels.
-        columns: (W,), the x of all columns of the output, in pixels.
+        plan: what all blocks have in common.
         area: the block's rows and columns, as slices of the output's rows and columns.
         lines: the maximum number of rows of a tile.
         head: see `classify`.
     """
 
-    def __init__(
-        self,
-        maps: Sequence[FeatureMap],
-        low_res: Sequence[Sequence[int]],
-        high_res: Sequence[Sequence[int]],
-        rows: Tensor,
-        columns: Tensor,
-        area: _tiles.Area,
-        lines: int,
-        head: Head,
-    ) -> None:
-        self.low_res, self.high_res, self.head = low_res, high_res, head
-        self.channels = [tap_map.values.shape[1] for tap_map in maps]
+    def __init__(self, plan: _Plan, area: _tiles.Area, lines: int, head: Head) -> None:
+        self.plan, self.head = plan, head
         down, across = area
-        rows, columns = rows[down], columns[across]
-        self.rows, self.columns = rows[None, :, None], columns[None, None]
+        self.rows, self.columns = plan.pixels.rows[None, down, None], plan.pixels.columns[None, None, across]
+        like = plan.maps[0].values
         areas: dict[int, _tiles.Area] = {}
-        for group in (*low_res, *high_res):
-            _, row_centres, column_centres = maps[group[0]]
-            areas |= dict.fromkeys(group, (cells_used(rows, row_centres), cells_used(columns, column_centres)))
-        self.areas: Sequence[_tiles.Area] = [areas[number] for number, _ in enumerate(maps)]
-        grids = [
-            CellCentres(tap_map.row_centres[map_rows], tap_map.column_centres[map_columns])
-            for tap_map, (map_rows, map_columns) in zip(maps, self.areas, strict=True)
+        cropped: dict[int, tuple[_tiles.Area, GridNeighbours]] = {}
+        # From the finest level to the coarsest: a level is needed at the block's pixels or at the cells of its parent.
+        for number, level in reversed([*enumerate(plan.levels)]):
+            targets = area if level.parent is None else cropped[level.parent][0]
+            cropped[number] = _crop(plan.neighbours[number], targets)
+            areas |= dict.fromkeys(level.maps, cropped[number][0])
+        upsampling = [
+            None if level.parent is None else Interpolation([cropped[number][1]], like)
+            for number, level in enumerate(plan.levels)
         ]
-        like = maps[0].values
-        tables = [[group[0] for group in low_res], *high_res] if low_res else high_res
-        self.interpolations = [
-            Interpolation([grids[number] for number in table], rows, columns, like) for table in tables
+        sizes = [
+            (rows.stop - rows.start, columns.stop - columns.start)
+            for rows, columns in (cropped[number][0] for number, _ in enumerate(plan.levels))
         ]
+        self.projection = Projection(plan.levels, sizes, upsampling, plan.raw)
+        self.sizes = [math.prod(sizes[root]) for root in self.projection.roots]
+        roots = [cropped[root][1] for root in self.projection.roots]
+        tables = [roots] if roots else []
+        for number, neighbours in zip(plan.high_res, plan.high_res_neighbours, strict=True):
+            areas[number], inside = _crop(neighbours, area)
+            tables.append([inside])
+        self.areas: Sequence[_tiles.Area] = [areas[number] for number in range(len(plan.maps))]
+        self.interpolations = [Interpolation(grids, like) for grids in tables]
         self.tiles: Sequence[_tiles.Tile] = [
-            _Tile(self, band, down.start, across) for band in even_slices(len(rows), lines)
+            _Tile(self, band, down.start, across) for band in even_slices(down.stop - down.start, lines)
         ]
 
-    def feature_tables(
-        self, crops: Sequence[Tensor], inputs: Sequence[Tensor], scratch: Sequence[Tensor] | None = None
-    ) -> list[Tensor]:
-        weight, bias = inputs
-        parts = weight.split(self.channels, dim=1)
-        cells = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in crops]
-        # The weights of the cells from which a pixel is interpolated sum to 1. The bias can therefore be added to the
-        # projection of any single low-resolution map.
-        projected = [
-            add(
-                pointwise(cells[number], parts[number], bias if number == self.low_res[0][0] else None)
-                for number in group
+    def feature_tables(self, crops: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+        cells, (parts, bias) = [as_table(crop) for crop in crops], self._split(inputs)
+        high_res = [cells[number] for number in self.plan.high_res]
+        if not self.plan.levels:
+            return high_res
+        tables = self.projection.tables(cells, parts, bias)
+        return [tables[0] if len(tables) == 1 else torch.cat(tables, dim=1), *high_res]
+
+    def add_table_gradients(
+        self,
+        of_tables: Sequence[Tensor],
+        crops: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        of_crops: Sequence[Tensor | None],
+        of_inputs: Sequence[Tensor | None],
+    ) -> None:
+        of_cells: list[Tensor | None] = [None] * len(crops)
+        if self.plan.levels:
+            parts, _ = self._split(inputs)
+            roots = of_tables[0].split(self.sizes, dim=1)
+            wanted = [total is not None for total in of_crops]
+            of_cells, of_parts, of_bias = self.projection.gradients(
+                roots, [as_table(crop) for crop in crops], parts, wanted
             )
-            for group in self.low_res
-        ]
-        high_res = [cells[number] for (number,) in self.high_res]
-        if len(projected) < 2:
-            return [*projected, *high_res]
-        if scratch is None:
-            return [torch.cat(projected, dim=1), *high_res]
-        shape = len(crops[0]), sum(cells.shape[1] for cells in projected), len(weight)
-        return [torch.cat(projected, dim=1, out=_reused(scratch, shape, projected[0])), *high_res]
+            for total, gradient in zip(of_inputs, [*of_parts, of_bias], strict=False):
+                if total is not None and gradient is not None:
+                    total += gradient
+            of_tables = of_tables[1:]
+        for number, gradient in zip(self.plan.high_res, of_tables, strict=True):
+            of_cells[number] = gradient
+        for total, gradient in zip(of_crops, of_cells, strict=True):
+            if total is not None and gradient is not None:
+                total += gradient.unflatten(1, (total.shape[2], total.shape[3])).permute(0, 3, 1, 2)
 
     def hidden(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """Compute the first layer's output (B, height, width, K) for the pixels of a tile.
 
         Args:
             gathered: the values of the block's tables, interpolated at the tile's pixels.
-            inputs: the weight and the bias of the first layer.
+            inputs: the parts of the first layer's weight, and the bias unless a projection contains it.
         """
-        weight, bias = inputs
-        parts = weight.split(self.channels, dim=1)
-        low_res, high_res = (gathered[:1], gathered[1:]) if self.low_res else ((), gathered)
+        parts, bias = self._split(inputs)
+        low_res, high_res = (gathered[:1], gathered[1:]) if self.plan.levels else ((), gathered)
         terms = [
-            pointwise(pixels, parts[number], bias if not self.low_res and order == 0 else None)
-            for order, ((number,), pixels) in enumerate(zip(self.high_res, high_res, strict=True))
+            pointwise(pixels, parts[number], bias if not self.plan.levels and order == 0 else None)
+            for order, (number, pixels) in enumerate(zip(self.plan.high_res, high_res, strict=True))
         ]
         return add([*terms, *low_res])
+
+    def _split(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor | None]:
+        raw = self.plan.raw
+        return inputs[:raw], inputs[raw] if len(inputs) > raw else None
+
+
+def _crop(neighbours: GridNeighbours, targets: _tiles.Area) -> tuple[_tiles.Area, GridNeighbours]:
+    """Return the area of the cells between which some of the targets lie, and the neighbours within this area."""
+    rows, y = neighbours.rows.crop(targets[0])
+    columns, x = neighbours.columns.crop(targets[1])
+    return (rows, columns), GridNeighbours(y, x)
 
 
 class _Tile:
@@ -226,10 +292,8 @@ class _Tile:
         self.rows, self.columns = slice(top + band.start, top + band.stop), columns
 
     def gather(self, tables: Sequence[Tensor]) -> list[Tensor]:
-        rows = torch.arange(self.band.start, self.band.stop, device=tables[0].device)[:, None]
-        columns = torch.arange(self.columns.stop - self.columns.start, device=tables[0].device)
         return [
-            interpolation(table, rows, columns)
+            interpolation.band(table, self.band)
             for interpolation, table in zip(self.block.interpolations, tables, strict=True)
         ]
 
@@ -240,11 +304,3 @@ class _Tile:
     def output(self, gathered: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
         hidden = self.block.hidden(gathered, inputs)
         return self.block.head(hidden, self.block.rows[:, self.band], self.block.columns)
-
-
-def add(terms: Iterable[Tensor]) -> Tensor:
-    """Return the sum of the terms, in the memory of the first term, which is overwritten."""
-    total, *others = terms
-    for term in others:
-        total += term
-    return total

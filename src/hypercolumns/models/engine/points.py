@@ -7,8 +7,9 @@ from torch import Tensor
 
 from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers.pointwise import pointwise
-from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
-from hypercolumns.models.engine.dense import Head, add, group_by_grid
+from hypercolumns.models.engine._interpolation import CellCentres, Interpolation, find_neighbours
+from hypercolumns.models.engine.dense import Head
+from hypercolumns.models.engine.levels import add, find_levels
 
 CHUNK = 4096  # pixels that are classified at a time; their activations fit the cache of a CPU
 
@@ -37,8 +38,8 @@ class PointClassifier:
         self.requested = 0  # number of pixels that have been requested
         parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
         self.waiting = [
-            _TapProjection([maps[n] for n in numbers], [parts[n] for n in numbers], rows, columns)
-            for numbers in group_by_grid(maps)
+            _TapProjection([maps[n] for n in level.maps], [parts[n] for n in level.maps], rows, columns)
+            for level in find_levels(maps)
         ]
         self.projected: list[_TapProjection] = []
         self.table: tuple[Tensor, Interpolation] | None = None  # the projections of the maps in `projected`
@@ -58,18 +59,19 @@ class PointClassifier:
             before = [] if self.table is None else [self.table[0]]
             table = torch.cat([*before, *(group.project(group.cells) for group in groups)], dim=1)
             grids = [group.grid for group in self.projected]
-            self.table = table, Interpolation(grids, self.rows, self.columns, table)
+            pixels = CellCentres(self.rows, self.columns)
+            self.table = table, Interpolation([find_neighbours(pixels, grid) for grid in grids], table)
 
     def _logits(self, rows: Tensor, columns: Tensor) -> Tensor:
         pixels = self.rows[rows], self.columns[columns]
         rows, columns = rows.to(self.bias.device), columns.to(self.bias.device)
         terms = [
-            group.project([group.interpolation(cells, rows, columns) for cells in group.cells])
+            group.project([group.interpolation.at(cells, rows, columns) for cells in group.cells])
             for group in self.waiting
         ]
         if self.table is not None:
             table, interpolation = self.table
-            terms.append(interpolation(table, rows, columns))
+            terms.append(interpolation.at(table, rows, columns))
         return self.head(add([*terms, self.bias])[0], *pixels)
 
 
@@ -93,7 +95,8 @@ class _TapProjection:
         self.cells = [tap_map.values.permute(0, 2, 3, 1).flatten(1, 2) for tap_map in maps]
         self.parts = parts
         self.grid = CellCentres(maps[0].row_centres, maps[0].column_centres)
-        self.interpolation = Interpolation([self.grid], rows, columns, maps[0].values)
+        neighbours = find_neighbours(CellCentres(rows, columns), self.grid)
+        self.interpolation = Interpolation([neighbours], maps[0].values)
 
     def project(self, inputs: Sequence[Tensor]) -> Tensor:
         """Project one tensor (1, N, C_l) for each map, and return the sum (1, N, K) of the projections."""

@@ -18,7 +18,7 @@ from torch._higher_order_ops.scan import scan
 
 from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.models.alignment import FeatureMap, bilinear_neighbours
-from hypercolumns.models.engine.dense import add
+from hypercolumns.models.engine.levels import add
 
 # From the first layer's output and the coordinates of pixels to logits, see `Classifier.head`.
 ScanHead = Callable[[Tensor, PixelCoordinates], Tensor]
