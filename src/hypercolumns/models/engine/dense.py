@@ -27,10 +27,10 @@ from hypercolumns.models.slices import even_slices
 Head = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 MAX_BLOCK_WIDTH = 512  # pixels
-# The number of pixels of blocks and tiles, in all images of a batch together.
-CPU_BLOCK, CPU_TILE = 100_000, 2048  # the activations of a tile fit the cache of a CPU
-MIN_BLOCK = 34_000  # in each image; in smaller blocks, many cells at the edges would be projected several times
-ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512  # enough work at a time to keep an accelerator busy
+# The number of first-layer outputs of all pixels of a block, and of a tile, in all images of a batch together.
+CPU_BLOCK, CPU_TILE = 100_000 * 512, 4096 * 512  # the activations of a tile fit the cache of a CPU
+MIN_BLOCK = 34_000  # pixels in each image; in smaller blocks, many cells at the edges would be projected several times
+ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512 * 512  # enough work at a time to keep an accelerator busy
 # Maps with at most one cell for this many pixels are projected as a whole, before the blocks. Their projections need
 # little memory, and cells at the edges of blocks are not projected several times.
 COARSE_PIXELS = 32
@@ -63,21 +63,21 @@ def classify(
             (B, h, w, K), which it may overwrite, and the y (1, h, 1) and the x (1, 1, w) of the pixels, in pixels.
         parameters: leaf tensors that `head` uses and that need gradients.
         block: the maximum (height, width) of a block, in pixels; None: a size that suits the device.
-        tile: the maximum number of pixels of a tile in all images, except that a tile has at least one row. None: a
-            number that suits the device.
+        tile: the maximum number of pixels of a tile, except that a tile has at least one row. None: a number that suits
+            the device.
 
     Returns:
         What `head` returns for all pixels: (B, H, W, classes), of the dtype that `head` returns.
     """
     on_cpu = maps[0].values.device.type == "cpu"
-    batch = len(maps[0].values)
+    values = len(maps[0].values) * len(weight)  # for each pixel of the grid
     if block is None:
         width = min(len(columns), MAX_BLOCK_WIDTH)
-        most = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // batch, MIN_BLOCK)
+        most = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // values, MIN_BLOCK)
         block = max(most // width, 1), width
     height, width = block
-    tile_width = min(width, len(columns)) * batch
-    lines = max((tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE)) // tile_width, 1)
+    tile = tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE) // values
+    lines = max(tile // min(width, len(columns)), 1)
     pixels = len(rows) * len(columns)
     parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
     maps, parts, bias_left = _project_coarse(maps, parts, bias, pixels // COARSE_PIXELS)

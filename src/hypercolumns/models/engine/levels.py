@@ -25,7 +25,7 @@ from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.slices import even_slices
 
-CHUNK = 8192  # cells whose projections are computed at a time; they fit the cache of a CPU
+CHUNK = 8192 * 512  # values of projections that are computed at a time; they fit the cache of a CPU
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ class Projection:
                 tables.append(given[0])
                 continue
             table: Tensor | None = None
-            for rows, span in self._bands(number, len(cells[level.maps[0]])):
+            outputs = given[0].shape[-1] if given else len(parts[own[0]])
+            for rows, span in self._bands(number, len(cells[level.maps[0]]) * outputs):
                 terms = [each[:, span] for each in given]
                 terms += [up.band(tables[child], rows).flatten(1, 2) for child, up in children]
                 if weight is not None:
@@ -179,7 +180,7 @@ class Projection:
                 of_bias = gradient.sum((0, 1))
             for child, up in self._children(number):
                 pending[child] = gradient.new_zeros(len(gradient), math.prod(self.sizes[child]), gradient.shape[-1])
-                for rows, span in self._bands(number, len(gradient)):
+                for rows, span in self._bands(number, len(gradient) * gradient.shape[-1]):
                     up.add_gradient(pending[child], gradient[:, span].unflatten(1, (rows.stop - rows.start, -1)), rows)
         return of_cells, of_parts, of_bias
 
@@ -191,10 +192,14 @@ class Projection:
             if level.parent == number and up is not None
         ]
 
-    def _bands(self, number: int, batch: int) -> list[tuple[slice, slice]]:
-        """Cut a level into bands that fit the cache: return the rows and the cells of each band."""
+    def _bands(self, number: int, values: int) -> list[tuple[slice, slice]]:
+        """Cut a level into bands that fit the cache, by the number of values of each cell.
+
+        Returns:
+            The rows and the cells of each band.
+        """
         height, width = self.sizes[number]
-        bands = even_slices(height, max(CHUNK // (width * batch), 1))
+        bands = even_slices(height, max(CHUNK // (width * values), 1))
         return [(rows, slice(rows.start * width, rows.stop * width)) for rows in bands]
 
 
