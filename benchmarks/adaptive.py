@@ -109,10 +109,10 @@ class CountingClassifier(PointClassifier):
 
     points = 0
 
-    def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def __call__(self, rows: Tensor, columns: Tensor, step: int) -> Tensor:
         """Classify points, and add their number to the count."""
         CountingClassifier.points += len(rows)
-        return super().__call__(rows, columns)
+        return super().__call__(rows, columns, step)
 
 
 def score(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers.maps import TAPS, everywhere, make_classifier, make_maps
+from helpers.maps import NESTED, TAPS, everywhere, make_classifier, make_maps
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.alignment import locate_maps
@@ -17,7 +17,7 @@ def of_scene(scene, classified=None):
     The function appends the pixels that it is called with to `classified`.
     """
 
-    def logits(rows, columns):
+    def logits(rows, columns, step):
         if classified is not None:
             classified.extend(zip(rows.tolist(), columns.tolist(), strict=True))
         rows, columns = rows.clamp(max=scene.shape[0] - 1), columns.clamp(max=scene.shape[1] - 1)
@@ -57,8 +57,8 @@ def test_block_with_small_margin_is_split():
     scene = torch.zeros(17, 17)
     scene[3:6, 3:6] = 1
 
-    def logits(rows, columns):
-        confident = of_scene(scene)(rows, columns)
+    def logits(rows, columns, step):
+        confident = of_scene(scene)(rows, columns, step)
         confident[(rows == 8) & (columns == 8), 2] = 9.7  # the margin at this pixel is 0.3
         return confident
 
@@ -68,10 +68,11 @@ def test_block_with_small_margin_is_split():
 
 @pytest.mark.parametrize("size", [(37, 53), (5, 3), (1, 1), (16, 64)])
 @pytest.mark.parametrize("classes", [1, 3])
-def test_infinite_margin_equals_dense_labels(size, classes):
+@pytest.mark.parametrize("taps", [TAPS, NESTED])
+def test_infinite_margin_equals_dense_labels(size, classes, taps):
     """With an infinite margin, every pixel is classified as a point."""
-    maps = make_maps(size, batch=1)
-    placed = locate_maps(TAPS, maps, size, "exact")
+    maps = make_maps(size, batch=1, taps=taps)
+    placed = locate_maps(taps, maps, size, "exact")
     weight, bias, rest = make_classifier([6], classes=classes)
     with torch.no_grad():
         dense = classify(placed, *everywhere(size), weight, bias, rest)[0].argmax(-1)
@@ -81,21 +82,43 @@ def test_infinite_margin_equals_dense_labels(size, classes):
     assert torch.equal(labels.long(), dense)
 
 
-def test_point_logits_equal_dense_in_both_orders():
-    """Taps are interpolated first for few points, and projected first once enough points have been requested."""
+@pytest.mark.parametrize(
+    ("taps", "linear"),
+    [
+        (TAPS, [1, 4, 1]),  # cells between pixels; at pixels 5 + 4k; at every pixel
+        (NESTED, [8, 1, 4, 2]),
+    ],
+)
+def test_point_logits_equal_dense(taps, linear):
+    """Some pixels of each grid, also pixels whose corners on the coarser grid have not been requested."""
+    rows, columns = torch.arange(-7, 42), torch.arange(-7, 58)
+    size = (42, 60)
+    placed = locate_maps(taps, make_maps(size, batch=1, taps=taps), size, "exact")
+    weight, bias, rest = make_classifier([6])
+    with torch.no_grad():
+        dense = classify(placed, rows, columns, weight, bias, rest)[0]
+        points = PointClassifier(placed, rows, columns, weight, bias, rest, stride=8)
+        for step in (8, 4, 2, 1):
+            y, x = (line.flatten() for line in torch.meshgrid(torch.arange(49), torch.arange(65), indexing="ij"))
+            new = (y % step == 0) & (x % step == 0) & ((y % (2 * step) > 0) | (x % (2 * step) > 0) | (step == 8))
+            chosen = new.nonzero().flatten()[:: 1 if step == 8 else 3]
+            assert torch.allclose(points(y[chosen], x[chosen], step), dense[y[chosen], x[chosen]], atol=1e-10)
+    assert points.linear == linear
+
+
+def test_levels_are_projected_after_many_points():
+    """A level is projected as a whole once more points have been requested than it has cells: 12, 117 and 1961."""
     size = (37, 53)
     placed = locate_maps(TAPS, make_maps(size, batch=1), size, "exact")
     weight, bias, rest = make_classifier([6])
     with torch.no_grad():
-        dense = classify(placed, *everywhere(size), weight, bias, rest)[0]
-        points = PointClassifier(placed, *everywhere(size), weight, bias, rest)
+        points = PointClassifier(placed, *everywhere(size), weight, bias, rest, stride=1)
         projected = []
-        for count in (2, 10, 300, 1000, 5000):
-            rows, columns = torch.randint(0, 37, (count,)), torch.randint(0, 53, (count,))
-            assert torch.allclose(points(rows, columns), dense[rows, columns], atol=1e-10)
-            projected.append([len(group.grid.rows) for group in points.projected])
-    # The maps have 2x6, 9x13 (two maps) and 37x53 cells.
-    assert projected == [[], [], [2, 9], [2, 9], [2, 9, 37]]
+        for count in (2, 10, 110, 1800, 100):
+            points(torch.randint(0, 37, (count,)), torch.randint(0, 53, (count,)), 1)
+            projected.append([level.projected is not None for level in points.levels])
+    few, more = [False, False, False], [True, True, False]
+    assert projected == [few, few, more, more, [True, True, True]]
 
 
 def test_head_gets_rows_and_columns_of_points():
@@ -106,9 +129,9 @@ def test_head_gets_rows_and_columns_of_points():
     down, across = torch.arange(5, 30), torch.arange(2, 50)
     rows, columns = torch.randint(0, 25, (5000,)), torch.randint(0, 48, (5000,))
     with torch.no_grad():
-        plain = PointClassifier(placed, down, across, weight, bias, rest)(rows, columns)
-        here = PointClassifier(placed, down, across, weight, bias, lambda h, r, c: rest(h) + (100 * r + c)[:, None])
-        assert torch.allclose(here(rows, columns) - plain, (100.0 * (rows + 5) + columns + 2)[:, None].double())
+        plain = PointClassifier(placed, down, across, weight, bias, rest, 1)(rows, columns, 1)
+        here = PointClassifier(placed, down, across, weight, bias, lambda h, r, c: rest(h) + (100 * r + c)[:, None], 1)
+        assert torch.allclose(here(rows, columns, 1) - plain, (100.0 * (rows + 5) + columns + 2)[:, None].double())
 
 
 @pytest.mark.parametrize(

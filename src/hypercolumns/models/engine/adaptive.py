@@ -16,9 +16,11 @@ from torch import Tensor
 from hypercolumns.errors import ArgumentError, check_int, check_number
 from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.engine.dense import Head
+from hypercolumns.models.engine.levels import find_levels
 from hypercolumns.models.engine.points import PointClassifier
 
-PixelLogits = Callable[[Tensor, Tensor], Tensor]  # from the rows (N,) and columns (N,) of pixels to logits (N, classes)
+# From the rows (N,) and columns (N,) of pixels of a grid, and the grid's stride, to logits (N, classes).
+PixelLogits = Callable[[Tensor, Tensor, int], Tensor]
 MAX_STRIDE = 256  # pixels
 
 
@@ -74,13 +76,34 @@ def adaptive_labels(
         The classes of the rectangle's H x W pixels, (H, W) uint8.
     """
     size = rows.stop - rows.start, columns.stop - columns.start
-    # The first grid consists of whole squares, at least one, so its last rows and columns can lie beyond the rectangle.
-    lengths = [max(math.ceil((side - 1) / settings.stride), 1) * settings.stride + 1 for side in size]
-    down, across = (
-        torch.arange(first, first + length) for first, length in zip((rows.start, columns.start), lengths, strict=True)
-    )
-    logits = PointClassifier(maps, down, across, weight, bias, head)
-    return subdivide(logits, lengths, settings)[: size[0], : size[1]]
+    firsts = [
+        pixels.start - (pixels.start - phase) % settings.stride
+        for pixels, phase in zip((rows, columns), _grid_phases(maps), strict=True)
+    ]
+    # The first grid consists of whole squares, at least one, so it can reach beyond the rectangle on all sides.
+    lengths = [
+        max(math.ceil((pixels.stop - 1 - first) / settings.stride), 1) * settings.stride + 1
+        for pixels, first in zip((rows, columns), firsts, strict=True)
+    ]
+    down, across = (torch.arange(first, first + length) for first, length in zip(firsts, lengths, strict=True))
+    logits = PointClassifier(maps, down, across, weight, bias, head, settings.stride)
+    top, left = rows.start - firsts[0], columns.start - firsts[1]
+    return subdivide(logits, lengths, settings)[top : top + size[0], left : left + size[1]]
+
+
+def _grid_phases(maps: Sequence[FeatureMap]) -> tuple[int, int]:
+    """Choose a pixel of the first grid along y and along x: a centre of a cell of the coarsest map that has such cells.
+
+    In a SqueezeNet or a ResNet, most cells of all maps then lie on the grids of the subdivision, see `PointClassifier`.
+    If no map has cells centred on pixels, the result is 0.
+    """
+    levels = find_levels(maps)
+    phases = []
+    for axis in (0, 1):
+        lines = [level.centres[axis] for level in levels]
+        on_pixels = [line for line in lines if len(line) > 1 and torch.equal(line, line.round())]
+        phases.append(int(on_pixels[0][0]) if on_pixels else 0)
+    return phases[0], phases[1]
 
 
 def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSettings) -> Tensor:
@@ -88,7 +111,7 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
 
     Args:
         logits: computes the logits (N, classes) of N pixels from their rows (N,) and their columns (N,), as indices in
-            the grid. No pixel is requested twice.
+            the grid, and from the stride of the grid to which they belong. No pixel is requested twice.
         lengths: (height, width) of the grid in pixels. Each is 1 more than a multiple of `settings.stride`.
         settings: the settings of the subdivision.
 
@@ -97,7 +120,7 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
     """
     step = settings.stride
     grid = torch.meshgrid(*(torch.arange(0, length, step) for length in lengths), indexing="ij")
-    labels, margins = (part.view(grid[0].shape) for part in _decide(logits(grid[0].flatten(), grid[1].flatten())))
+    labels, margins = (part.view(grid[0].shape) for part in _decide(logits(grid[0].flatten(), grid[1].flatten(), step)))
     while step > 1:
         step //= 2
         split = (_corner_minimum(labels) != -_corner_minimum(-labels)) | (_corner_minimum(margins) < settings.margin)
@@ -112,7 +135,7 @@ def subdivide(logits: PixelLogits, lengths: Sequence[int], settings: AdaptiveSet
         wanted[1::2, 2::2] |= split
         rows, columns = wanted.nonzero(as_tuple=True)
         if len(rows):
-            labels[rows, columns], margins[rows, columns] = _decide(logits(rows * step, columns * step))
+            labels[rows, columns], margins[rows, columns] = _decide(logits(rows * step, columns * step, step))
     return labels.to(torch.uint8)
 
 

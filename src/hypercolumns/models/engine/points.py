@@ -1,103 +1,184 @@
-"""Classify some pixels of an image, on request."""
+"""Classify pixels of an image on request, from the pixels of a coarse grid to those of finer grids."""
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation, find_neighbours
 from hypercolumns.models.engine.dense import Head
-from hypercolumns.models.engine.levels import add, find_levels
+from hypercolumns.models.engine.levels import Level, find_levels
 
 CHUNK = 4096  # pixels that are classified at a time; their activations fit the cache of a CPU
 
 
 class PointClassifier:
-    """Classify pixels of one image on request.
+    """Classify pixels of one image on request, first on a coarse grid of pixels, then on finer and finer grids.
 
-    The order of interpolation and projection is chosen for each map. At first, the map is interpolated at the requested
-    pixels, and the results are projected. As soon as more pixels have been requested than the map has cells, the whole
-    map is projected once. From then on, the projection is interpolated at the requested pixels.
+    A level of maps (see `levels.Level`) is linear between the pixels of a grid if each of its cells is centred on one
+    of these pixels. Its part of the first layer's output at a pixel of the next finer grid is then the mean of its
+    parts at the corners around this pixel. If these are known, no map is read and nothing is projected.
 
     Args:
         maps: the maps (1, C_l, h_l, w_l) of the image, one for each tap.
-        rows: (H,), the y of the rows of a rectangle, in pixels. All requested pixels must lie in this rectangle.
-        columns: (W,), the x of the rectangle's columns, in pixels.
+        rows: (H,), the y of the rows of a rectangle, in pixels: consecutive whole numbers.
+        columns: (W,), the x of the rectangle's columns, in pixels: consecutive whole numbers.
         weight: (K, D), the weight of the classifier's first layer.
         bias: (K,), the bias of the classifier's first layer.
         head: computes the logits (N, classes) of N pixels from three arguments: the first layer's output (N, K), and
             the y (N,) and the x (N,) of the pixels, in pixels.
+        stride: the distance in pixels between neighbouring pixels of the first grid, a power of two. The first pixel of
+            every grid is the first pixel of the rectangle.
+
+    Attributes:
+        levels: the levels of the maps, the coarsest first.
+        linear: for each level, the largest stride of a grid between whose pixels the level is linear, at most `stride`;
+            1 if there is none.
     """
 
     def __init__(
-        self, maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor, weight: Tensor, bias: Tensor, head: Head
+        self,
+        maps: Sequence[FeatureMap],
+        rows: Tensor,
+        columns: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        head: Head,
+        stride: int,
     ) -> None:
-        self.rows, self.columns, self.bias, self.head = rows, columns, bias, head
-        self.requested = 0  # number of pixels that have been requested
+        self.rows, self.columns, self.bias, self.head, self.stride = rows, columns, bias, head, stride
         parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
-        self.waiting = [
-            _TapProjection([maps[n] for n in level.maps], [parts[n] for n in level.maps], rows, columns)
+        rectangle = CellCentres(rows, columns)
+        self.levels = [
+            LevelAtPoints(
+                level, [maps[number].values for number in level.maps], [parts[n] for n in level.maps], rectangle
+            )
             for level in find_levels(maps)
         ]
-        self.projected: list[_TapProjection] = []
-        self.table: tuple[Tensor, Interpolation] | None = None  # the projections of the maps in `projected`
-
-    def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Compute the logits (N, classes) of N pixels, given as indices (N,) into the rectangle's rows and columns."""
-        self.requested += len(rows)
-        self._project([group for group in self.waiting if len(group.cells[0][0]) < self.requested])
-        chunks = zip(rows.split(CHUNK), columns.split(CHUNK), strict=True)
-        return torch.cat([self._logits(*chunk) for chunk in chunks])
-
-    def _project(self, groups: Sequence["_TapProjection"]) -> None:
-        """Project the whole maps of the given groups, and move the groups from `waiting` to `projected`."""
-        if groups:
-            self.waiting = [group for group in self.waiting if group not in groups]
-            self.projected += groups
-            before = [] if self.table is None else [self.table[0]]
-            table = torch.cat([*before, *(group.project(group.cells) for group in groups)], dim=1)
-            grids = [group.grid for group in self.projected]
-            pixels = CellCentres(self.rows, self.columns)
-            self.table = table, Interpolation([find_neighbours(pixels, grid) for grid in grids], table)
-
-    def _logits(self, rows: Tensor, columns: Tensor) -> Tensor:
-        pixels = self.rows[rows], self.columns[columns]
-        rows, columns = rows.to(self.bias.device), columns.to(self.bias.device)
-        terms = [
-            group.project([group.interpolation.at(cells, rows, columns) for cells in group.cells])
-            for group in self.waiting
+        self.linear = [
+            next((step for step in _halvings(stride) if level.is_linear(rectangle, step)), 1) for level in self.levels
         ]
-        if self.table is not None:
-            table, interpolation = self.table
-            terms.append(interpolation.at(table, rows, columns))
-        return self.head(add([*terms, self.bias])[0], *pixels)
+        self._count = 0  # number of pixels that have been requested
+        self._numbers = torch.full((len(rows), len(columns)), -1)  # of the pixels whose sums are known, in their order
+        # For each stride, the sums of the levels that are linear between the pixels of its grid, at numbered pixels.
+        self._sums: dict[int, list[Tensor]] = {step: [] for step in _halvings(stride) if step > 1}
+
+    def __call__(self, rows: Tensor, columns: Tensor, step: int) -> Tensor:
+        """Compute the logits of pixels of the grid with stride `step`.
+
+        Args:
+            rows: (N,), the rows of the pixels, as indices into the rectangle's rows.
+            columns: (N,), the columns of the pixels, as indices into the rectangle's columns.
+            step: the stride of the grid: `stride` in the first call, half of it in the second call, and so on.
+
+        Returns:
+            (N, classes).
+        """
+        known: Tensor | None = None
+        if self._sums.get(2 * step):
+            y, x = _corners(rows, columns, step)
+            missing = (self._numbers[y, x] < 0).nonzero(as_tuple=True)
+            if len(missing[0]):
+                pixels = torch.stack([y[missing], x[missing]]).unique(dim=1)
+                self._number(*pixels)
+                for chunk in zip(*(line.split(CHUNK) for line in pixels), strict=True):
+                    self._outputs(chunk[0], chunk[1], 2 * step, None)
+            known = torch.cat(self._sums[2 * step])
+        self._number(rows, columns)
+        logits = []
+        for y, x in zip(rows.split(CHUNK), columns.split(CHUNK), strict=True):
+            hidden = self._outputs(y, x, step, known) + self.bias
+            logits.append(self.head(hidden, self.rows[y], self.columns[x]))
+        return torch.cat(logits)
+
+    def _number(self, rows: Tensor, columns: Tensor) -> None:
+        """Number pixels in the order in which their sums are added to `_sums`."""
+        self._numbers[rows, columns] = torch.arange(self._count, self._count + len(rows))
+        self._count += len(rows)
+
+    def _outputs(self, rows: Tensor, columns: Tensor, step: int, known: Tensor | None) -> Tensor:
+        """Compute the first layer's output (N, K) without the bias at pixels of a grid, and add to `_sums`.
+
+        Args:
+            rows: (N,), the rows of the pixels.
+            columns: (N,), the columns of the pixels.
+            step: the stride of the grid.
+            known: the sums of the levels that are linear between the pixels of the coarser grid, at all numbered pixels
+                of this grid; None: read these levels' maps.
+        """
+        device = self.bias.device
+        total: Tensor | None = None
+        if known is not None:
+            numbers = self._numbers[_corners(rows, columns, step)]
+            total = F.embedding_bag(numbers.to(device), known, mode="mean")
+        pixels = rows.to(device), columns.to(device)
+        for grid in _halvings(step):
+            for level, linear in zip(self.levels, self.linear, strict=True):
+                if linear == grid or (linear > grid == step and known is None):
+                    part = level.at(*pixels)
+                    total = part if total is None else total + part
+            if grid > 1 and total is not None:
+                self._sums[grid].append(total)
+        assert total is not None, "there is at least one level"
+        return total
 
 
-class _TapProjection:
-    """Maps of one image whose cells have equal centres (a group), with their parts of the first layer's weight.
+class LevelAtPoints:
+    """The part of a level of maps in the first layer's output, at pixels of a rectangle.
+
+    At first, the maps are interpolated at the requested pixels, and the results are projected. As soon as more pixels
+    have been requested than the level has cells, the whole maps are projected once. From then on, the projection is
+    interpolated.
 
     Args:
-        maps: the maps (1, C_l, h, w).
-        parts: for each map, the part (K, C_l) of the weight.
-        rows: (H,), the y of the rectangle's rows, in pixels.
-        columns: (W,), the x of the rectangle's columns, in pixels.
-
-    Attributes:
-        cells: for each map, its values as a table (1, h * w, C_l).
-        parts: the argument `parts`.
-        grid: the centres of the cells.
-        interpolation: interpolates a map at pixels of the rectangle.
+        level: the level.
+        maps: the values (1, C_l, h, w) of its maps.
+        parts: for each map, its part (K, C_l) of the weight.
+        rectangle: the y of the rectangle's rows and the x of its columns, in pixels.
     """
 
-    def __init__(self, maps: Sequence[FeatureMap], parts: Sequence[Tensor], rows: Tensor, columns: Tensor) -> None:
-        self.cells = [tap_map.values.permute(0, 2, 3, 1).flatten(1, 2) for tap_map in maps]
-        self.parts = parts
-        self.grid = CellCentres(maps[0].row_centres, maps[0].column_centres)
-        neighbours = find_neighbours(CellCentres(rows, columns), self.grid)
-        self.interpolation = Interpolation([neighbours], maps[0].values)
+    def __init__(self, level: Level, maps: Sequence[Tensor], parts: Sequence[Tensor], rectangle: CellCentres) -> None:
+        self.level = level
+        self.cells = [values.permute(0, 2, 3, 1).flatten(1, 2) for values in maps]
+        self.weight = torch.cat([*parts], dim=1) if len(parts) > 1 else parts[0]
+        self.interpolation = Interpolation([find_neighbours(rectangle, level.centres)], maps[0])
+        self.requested = 0
+        self.projected: Tensor | None = None
 
-    def project(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Project one tensor (1, N, C_l) for each map, and return the sum (1, N, K) of the projections."""
-        return add(pointwise(x, part) for x, part in zip(inputs, self.parts, strict=True))
+    def is_linear(self, rectangle: CellCentres, step: int) -> bool:
+        """Return whether the maps are linear between the pixels of the rectangle's grid with stride `step`."""
+        for centres, pixels in zip(self.level.centres, rectangle, strict=True):
+            bends = centres[(centres > pixels[0]) & (centres < pixels[-1])] if len(centres) > 1 else centres[:0]
+            if not torch.isin(bends, pixels[::step]).all():
+                return False
+        return True
+
+    def at(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return the part (N, K) at pixels, given as indices (N,) into the rectangle's rows and columns."""
+        self.requested += len(rows)
+        if self.projected is None and self.requested > self.cells[0].shape[1]:
+            self.projected = self._project(self.cells)
+        if self.projected is not None:
+            return self.interpolation.at(self.projected, rows, columns)[0]
+        return self._project([self.interpolation.at(cells, rows, columns) for cells in self.cells])[0]
+
+    def _project(self, inputs: Sequence[Tensor]) -> Tensor:
+        return pointwise(torch.cat([*inputs], dim=-1) if len(inputs) > 1 else inputs[0], self.weight)
+
+
+def _corners(rows: Tensor, columns: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """Return the rows and columns (N, 4) of the corners of the coarser grid around pixels of the grid with this stride.
+
+    A pixel on a side of a square of the coarser grid has each end of the side twice.
+    """
+    down, across = (line // step % 2 * step for line in (rows, columns))
+    y = torch.stack([rows - down, rows - down, rows + down, rows + down], dim=1)
+    return y, torch.stack([columns - across, columns + across] * 2, dim=1)
+
+
+def _halvings(stride: int) -> list[int]:
+    """Return a power of two and all smaller ones: 8, 4, 2, 1 for 8."""
+    return [stride >> power for power in range(stride.bit_length())]
