@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from hypercolumns.cli import app
-from hypercolumns.runtime import signals
+from hypercolumns.runtime import imports, signals
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="predict")
@@ -19,6 +19,7 @@ def main(cfg: DictConfig) -> None:
     """Predict the images that the config names, and write masks, overlays and other outputs."""
     from hypercolumns.stages.predict import predict  # torch takes seconds to import, and --help does not need it
 
+    imports.resume_collections()
     signals.handle_stop_signals(signals.raise_interrupt)  # from here on, an interrupt must let the command clean up
     if predict(cfg):
         sys.exit(1)

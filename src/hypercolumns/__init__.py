@@ -7,6 +7,8 @@ loads the libraries that only training needs.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hypercolumns.runtime import imports
+
 if TYPE_CHECKING:
     from hypercolumns.errors import HypercolumnsError as HypercolumnsError
     from hypercolumns.models.backbones import Backbone as Backbone
@@ -34,6 +36,8 @@ MODULES = {  # the module that defines each public name
     "TestTimeAugmentation": "hypercolumns.models.tta",
 }
 __all__ = [*MODULES, "__version__"]
+
+imports.defer_compiler()  # here, because any module of the package may be the first to import torchvision
 
 
 def __getattr__(name: str) -> Any:

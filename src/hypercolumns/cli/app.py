@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from hypercolumns.cli.messages import DISK_FULL, error_line
 from hypercolumns.cli.paths import is_sweep, quote_paths, stable_sweep_name
 from hypercolumns.errors import BadDataError
-from hypercolumns.runtime import signals
+from hypercolumns.runtime import imports, signals
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
@@ -35,6 +35,7 @@ def run(main: Callable[[], object]) -> None:
     signals.handle_stop_signals(signals.exit_on_signal)
     threading.excepthook = _print_thread_error
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise, Hydra prints errors and exits instead of raising them
+    imports.pause_collections()  # the task resumes them when its modules are imported
     try:
         main()
     except Exception as error:
@@ -47,6 +48,8 @@ def run(main: Callable[[], object]) -> None:
         print(f"interrupted; the same command{again} {outcome}", file=sys.stderr)
         number = interruption.args[0] if interruption.args else signal.SIGINT
         sys.exit(128 + number)  # the exit code by which shells report a signal
+    finally:
+        imports.resume_collections()
 
 
 def exits_on_user_error(task: Task) -> Task:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.runtime import imports
 
 FUNCTIONS = {"all": "run_all", "compare": "compare_runs"}  # functions whose name is not the name of their stage
 
@@ -17,6 +18,7 @@ FUNCTIONS = {"all": "run_all", "compare": "compare_runs"}  # functions whose nam
 def stage_function(stage: str) -> Callable[[DictConfig], Any]:
     """Return the function that runs a stage. Only the module of this stage is imported."""
     function: Callable[[DictConfig], Any] = getattr(import_module(f"{__name__}.{stage}"), FUNCTIONS.get(stage, stage))
+    imports.resume_collections()
     return function
 
 

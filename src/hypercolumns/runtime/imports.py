@@ -1,0 +1,161 @@
+"""Make imports of large libraries cheaper: no garbage collections, and no import of torch's compiler."""
+
+import functools
+import gc
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+COMPILER = "torch._dynamo"
+# Modules that import the compiler although an eager program does not use it. Each of them uses one of the stand-ins.
+USERS = (
+    "torchvision.ops.roi_align",
+    "torchvision.tv_tensors",
+    "lightning_fabric.wrappers",
+    "pytorch_lightning.trainer.connectors.logger_connector.result",
+    "pytorch_lightning.utilities.compile",
+)
+
+
+def pause_collections() -> None:
+    """Pause the garbage collector while a program starts.
+
+    Imports create many objects that live as long as the process, so collections during the imports take a third of
+    their time and free next to nothing.
+    """
+    gc.disable()
+
+
+def resume_collections() -> None:
+    """Resume the garbage collector if it is paused.
+
+    The first time, later collections, including those at the end of the process, leave out the objects that exist now.
+    """
+    if not gc.isenabled():
+        if not gc.get_freeze_count():
+            gc.freeze()
+        gc.enable()
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Pause the garbage collector during the import of a large library, unless it is paused already."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def defer_compiler() -> None:
+    """Let torchvision and Lightning leave out torch's compiler, whose import takes about as long as `import torch`.
+
+    Call this function before these libraries are imported. Their modules `USERS` then import the compiler when they
+    need it.
+    """
+    if not any(isinstance(finder, _DeferringFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _DeferringFinder())
+
+
+class _DeferringFinder(importlib.abc.MetaPathFinder):
+    """Find the modules `USERS`, and no other modules, and load them by `_DeferringLoader`."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the spec of a module if it is one of `USERS`, and the compiler is not imported yet; otherwise None.
+
+        Args:
+            fullname: the name of the module.
+            path: the folders of the package that holds the module.
+            target: not used.
+
+        Returns:
+            The spec, or None to leave the module to the other finders.
+        """
+        if fullname not in USERS or COMPILER in sys.modules:  # there may be a stand-in, see `_stand_ins`
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _DeferringLoader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _DeferringLoader(importlib.machinery.SourceFileLoader):
+    """Run a module with stand-ins for the parts of torch's compiler that the modules `USERS` import."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module with the stand-ins; if this fails, as it may with other versions, run it without them."""
+        before = dict(vars(module))
+        try:
+            with _stand_ins():
+                super().exec_module(module)
+        except Exception:
+            vars(module).clear()
+            vars(module).update(before)
+            super().exec_module(module)
+
+
+class _StandIn(ModuleType):
+    """A module that stands in for one of torch's compiler."""
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Put the stand-ins in the place of the compiler and of `torch.compiler.disable`, which imports the compiler."""
+    import torch
+
+    compiler, utils = _StandIn(COMPILER), _StandIn(f"{COMPILER}.utils")
+    vars(compiler)["OptimizedModule"] = _OptimizedModule
+    vars(utils)["is_compile_supported"] = _is_compile_supported
+    modules, disable = {module.__name__: module for module in (compiler, utils)}, torch.compiler.disable
+    sys.modules |= modules
+    vars(torch.compiler)["disable"] = _disable
+    try:
+        yield
+    finally:
+        vars(torch.compiler)["disable"] = disable
+        for name in modules:
+            if isinstance(sys.modules.get(name), _StandIn):
+                del sys.modules[name]
+
+
+def _compiler() -> Any:
+    """Return torch's compiler if it is imported, otherwise None."""
+    module = sys.modules.get(COMPILER)
+    return None if isinstance(module, _StandIn) else module
+
+
+def _is_compile_supported(device_type: str) -> bool:
+    """Return whether torch can compile programs for a kind of device, by the function of the same name in torch."""
+    from torch._dynamo.utils import is_compile_supported
+
+    supported: bool = is_compile_supported(device_type)
+    return supported
+
+
+def _disable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function that torch must not compile. As long as the compiler is not imported, nothing compiles it."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        compiler = _compiler()
+        return (function if compiler is None else compiler.disable(function))(*args, **kwargs)
+
+    return wrapped
+
+
+class _InstancesOfCompiler(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        compiler = _compiler()
+        return compiler is not None and isinstance(instance, compiler.OptimizedModule)
+
+
+class _OptimizedModule(metaclass=_InstancesOfCompiler):
+    """The class of modules that `torch.compile` returned, in checks by `isinstance`."""
