@@ -208,7 +208,7 @@ class TestModelFile:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda h, t: h.update(format=2), "the header is not of format 1"),
+            (lambda h, t: h.update(format=1), "the header is not of format 2"),
             (lambda h, t: h["classifier"].update(kind="os.system"), "can't be loaded as a model"),
             (
                 lambda h, t: h["classifier"].update(_target_="os.system"),
@@ -216,6 +216,11 @@ class TestModelFile:
             ),
             (lambda h, t: h["backbone"].update(network="os.system"), "network=os.system is not known"),
             (lambda h, t: h["backbone"].update(weights="x"), "can't be loaded as a model"),
+            (lambda h, t: h["backbone"].update(info=[]), "the description of the network's maps is invalid"),
+            (
+                lambda h, t: h["backbone"]["info"].update(min_side=-1),
+                r"maps is invalid: ValueError\('-1 must be a whole number from 1 to",
+            ),
             (lambda h, t: h["backbone"].update(_target_="os.system"), "can't be loaded as a model"),
             (lambda h, t: h.update(_target_="os.system"), "the header has unknown keys: _target_"),
             (lambda h, t: h["backbone"].update(std=[0, 1, 1]), r"std=\[0, 1, 1\] must be"),

@@ -50,6 +50,6 @@ def test_foreign_checkpoints_are_refused(trained, tmp_path, change):
     torch.save(checkpoint, path)
     if change == "cut":
         path.write_bytes(path.read_bytes()[:-500])
-    message = "can't be read as a model" + (r" \(the header is not of format 1" if change == "unknown" else "")
+    message = "can't be read as a model" + (r" \(the header is not of format 2" if change == "unknown" else "")
     with pytest.raises(HypercolumnsError, match=rf"a\.ckpt {message}"):
         Segmenter.load(path)

@@ -23,7 +23,7 @@ from hypercolumns.models.extractor import EXTRACTION_SETTINGS, HypercolumnExtrac
 
 HEADER = "hypercolumns"  # the key of the header in the metadata of a safetensors file, and in a checkpoint
 DIGEST = "sha256"  # the key of the model's hash in the header; not used in checkpoints, which have checksums
-FORMAT = 1
+FORMAT = 2
 MAX_HEADER_LENGTH = 1_000_000  # characters; the header of a real model has some thousands
 TRAINED = "segmenter."  # prefix of the segmenter's tensors in the state dict of `SegmentationTask`
 MODEL_FILE = "model.safetensors"  # file name in a run's folder
@@ -57,7 +57,10 @@ def make_header(
     """
     return {
         "format": FORMAT,
-        "backbone": {key: value for key, value in backbone.fingerprint().items() if key != "weights"},
+        "backbone": {
+            **{key: value for key, value in backbone.fingerprint().items() if key != "weights"},
+            "info": backbone.info,
+        },
         **extractor_settings,
         "classifier": {"kind": classifier.kind, **classifier.settings()},
         "classes": classes,

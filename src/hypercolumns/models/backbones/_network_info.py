@@ -1,25 +1,21 @@
-"""Find the properties of a network and its taps from the architecture alone, without the values of the weights.
+"""The properties of a network and its taps: known from a file, or else derived from the network's layers."""
 
-The weights are on the meta device, where tensors have shapes, but no values.
-"""
-
-import bisect
 import functools
-from collections.abc import Callable
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from hypercolumns.models.backbones import _fx, networks
-from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, shift_periods
-from hypercolumns.models.taps import Tap
+from hypercolumns.models.backbones import networks
+from hypercolumns.models.taps import RegularGrid, Tap
 
-# Sides of square images in pixels, tried in this order. The first side for which every map has a cell is at least
-# `NetworkInfo.min_side`.
-CANDIDATE_SIDES = [2**power for power in range(10)]
-HashableTapModules = tuple[tuple[str, ...], ...]
+KNOWN = Path(__file__).with_name("known_networks.json")
+MAX_PIXELS = 1 << 20  # the largest number of pixels in a record; no usual network comes near
+TapModules = tuple[tuple[str, ...], ...]
 
 
 class NetworkInfo(NamedTuple):
@@ -32,25 +28,47 @@ class NetworkInfo(NamedTuple):
         shift_period: (along y, along x), in pixels. If an image is shifted along an axis by a multiple of the axis's
             number, all maps shift by whole cells.
         layers: one `Tap` for each tap on modules of the network. Context taps are not included.
+        size_offsets: for each of `layers`, two numbers (along y, along x). Along an axis, the map of an image of n
+            pixels has `(n + number) // stride` cells, where `stride` is that of the tap's `RegularGrid`. None: no such
+            formula holds for the map.
     """
 
     min_side: int
     shift_period: tuple[int, int]
     layers: tuple[Tap, ...]
+    size_offsets: tuple[tuple[int, int] | None, ...]
+
+    def map_sizes(self, height: int, width: int) -> list[tuple[int, int]] | None:
+        """Return the size (h_l, w_l) of the map of each of `layers`.
+
+        Args:
+            height: the height of the image, in pixels.
+            width: the width of the image, in pixels.
+
+        Returns:
+            One size for each map; None if no formula gives the sizes of all maps for this image.
+        """
+        if min(height, width) < self.min_side or None in self.size_offsets:
+            return None
+        return [
+            ((height + offsets[0]) // _stride(tap, 0), (width + offsets[1]) // _stride(tap, 1))
+            for tap, offsets in zip(self.layers, self.size_offsets, strict=True)
+            if offsets is not None
+        ]
 
 
 # The results of `network_info` are kept, because stages build the same backbones often. The key holds the network's
 # name, its constructor if the network is in `networks.OWN` (else None), and the paths of each tap's modules. The
 # constructor is part of the key, because a program may put another constructor under the same name into `networks.OWN`.
-CACHE: dict[tuple[str, Callable[[], nn.Module] | None, HashableTapModules], NetworkInfo] = {}
+CACHE: dict[tuple[str, Callable[[], nn.Module] | None, TapModules], NetworkInfo] = {}
 
 
-def network_info(network: str, skeleton: GraphModule, tap_modules: HashableTapModules) -> NetworkInfo:
-    """Return the properties of a network and its taps, from `CACHE` if they are known already.
+def network_info(network: str, skeleton: Callable[[], GraphModule], tap_modules: TapModules) -> NetworkInfo:
+    """Return the properties of a network and its taps: from `CACHE`, from the file `KNOWN`, or derived.
 
     Args:
         network: the name of the network.
-        skeleton: the network up to its last tap, on the meta device.
+        skeleton: returns the network up to its last tap, on the meta device. It is called only to derive properties.
         tap_modules: for each tap, the paths of the tap's modules.
 
     Returns:
@@ -62,67 +80,94 @@ def network_info(network: str, skeleton: GraphModule, tap_modules: HashableTapMo
     """
     key = network, networks.OWN.get(network), tap_modules
     if key not in CACHE:
-        CACHE[key] = _derive(network, skeleton, tap_modules)
+        record = None if network in networks.OWN else _known().get((network, tap_modules))
+        if record is not None:
+            CACHE[key] = from_record(record, tap_modules)
+        else:
+            from hypercolumns.models.backbones import _derivation  # imports the compiler of torch
+
+            CACHE[key] = _derivation.derive(network, skeleton(), tap_modules)
     return CACHE[key]
 
 
-def map_shapes(skeleton: GraphModule, tap_modules: HashableTapModules, height: int, width: int) -> list[torch.Size]:
-    """Compute the shapes of the taps' maps for one image of a given size.
+def to_record(info: NetworkInfo) -> dict[str, Any] | None:
+    """Return properties as JSON-compatible values; None if the file would not determine them.
+
+    This is the case if no formula gives the sizes of a map and the centres of its cells for images of all sizes.
+    """
+    maps = []
+    for tap, offsets in zip(info.layers, info.size_offsets, strict=True):
+        if offsets is None:
+            return None
+        axes = []
+        for axis, size_offset in zip(tap.axes, offsets, strict=True):
+            if not isinstance(axis, RegularGrid):
+                return None
+            extent = None if axis.rf_extent is None else [*axis.rf_extent]
+            axes.append({"stride": axis.stride, "offset": axis.offset, "rf_extent": extent, "size_offset": size_offset})
+        maps.append({"channels": tap.channels, "axes": axes})
+    return {"min_side": info.min_side, "shift_period": [*info.shift_period], "maps": maps}
+
+
+def from_record(record: Mapping[str, Any], tap_modules: TapModules) -> NetworkInfo:
+    """Return the properties in a record that `to_record` made.
 
     Args:
-        skeleton: the network up to its last tap, on the meta device.
+        record: the record. It may come from a file that somebody has forged.
         tap_modules: for each tap, the paths of the tap's modules.
-        height: the height of the image, in pixels.
-        width: the width of the image, in pixels.
 
     Returns:
-        The shape (1, C_l, h_l, w_l) of each tap's map.
+        The properties.
+
+    Raises:
+        ValueError: if the record has not the form, or not the values, of the record of a network with these taps.
     """
-    return [cells.shape for cells in _maps(skeleton, tap_modules)(torch.empty(1, 3, height, width, device="meta"))]
-
-
-def _maps(skeleton: GraphModule, tap_modules: HashableTapModules) -> Maps:
-    # A call of `skeleton` itself, in place of `skeleton.forward`, would print a traceback before it raises an error.
-    return functools.partial(_fx.run_body, skeleton.forward, tap_modules)
-
-
-def _derive(network: str, skeleton: GraphModule, tap_modules: HashableTapModules) -> NetworkInfo:
-    shapes: Any = functools.partial(map_shapes, skeleton, tap_modules)
-    side = _min_side(shapes)
     try:
-        small, large = shapes(side, side), shapes(2 * side + 13, 3 * side + 17)
-    except Exception as error:
-        raise networks.unusable(network, "it does not compute maps for images of every size", error) from error
-    for modules, small_shape, large_shape in zip(tap_modules, small, large, strict=True):
-        if len(small_shape) != 4 or small_shape[1] != large_shape[1]:
-            reason = (
-                f"the map of tap {modules[0]} must have the shape (batch, channels, height, width), with the same "
-                f"number of channels for images of every size, but has the shapes {(*small_shape,)} and "
-                f"{(*large_shape,)} for images of two sizes"
-            )
-            raise networks.unusable(network, reason)
-    try:
-        axes = cell_grids(_maps(skeleton, tap_modules), side)
-    except Exception as error:
-        raise networks.unusable(network, "the centres of its maps' cells can't be determined", error) from error
-    layers = [Tap(modules[0], shape[1], both) for modules, shape, both in zip(tap_modules, small, axes, strict=True)]
-    return NetworkInfo(side, shift_periods(skeleton), tuple(layers))
+        period_y, period_x = record["shift_period"]
+        layers, size_offsets = [], []
+        for modules, values in zip(tap_modules, record["maps"], strict=True):
+            (y, y_offset), (x, x_offset) = map(_axis, values["axes"])
+            layers.append(Tap(modules[0], _whole(values["channels"], 1), (y, x)))
+            size_offsets.append((y_offset, x_offset))
+        periods = _whole(period_y, 1), _whole(period_x, 1)
+        return NetworkInfo(_whole(record["min_side"], 1), periods, tuple(layers), tuple(size_offsets))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the description of the network's maps is invalid: {error!r}") from error
 
 
-def _min_side(shapes: Callable[[int, int], list[torch.Size]]) -> int:
-    """Return the side, in pixels, of the smallest square image for which every map has at least one cell.
+def _axis(values: Mapping[str, Any]) -> tuple[RegularGrid, int]:
+    """Return the grid of a map along one axis, and the number of `NetworkInfo.size_offsets`, from a record."""
+    extent = values["rf_extent"]
+    if extent is not None:
+        before, after = extent
+        extent = _pixels(before, 0), _pixels(after, 0)
+    return RegularGrid(float(_whole(values["stride"], 1)), _pixels(values["offset"]), extent), _whole(
+        values["size_offset"]
+    )
 
-    If an image with the largest side in `CANDIDATE_SIDES` is still too small, return this largest side.
 
-    Args:
-        shapes: computes the shapes of the maps from the height and the width of an image, in pixels.
-    """
+def _whole(value: Any, minimum: int = -MAX_PIXELS) -> int:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not minimum <= value <= MAX_PIXELS:
+        raise ValueError(f"{value} must be a whole number from {minimum} to {MAX_PIXELS}")
+    return value
 
-    def works(side: int) -> bool:
-        try:
-            return all(0 not in shape for shape in shapes(side, side))
-        except Exception:  # torch and the networks raise many kinds of errors for images that are too small
-            return False
 
-    enough = next((side for side in CANDIDATE_SIDES if works(side)), CANDIDATE_SIDES[-1])
-    return bisect.bisect_left(range(enough), True, lo=enough // 2 + 1, key=works)
+def _pixels(value: Any, minimum: int = -MAX_PIXELS) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value) or not minimum <= value <= MAX_PIXELS:
+        raise ValueError(f"{value} must be a number from {minimum} to {MAX_PIXELS}")
+    return float(value)
+
+
+def _stride(tap: Tap, axis: int) -> int:
+    grid = tap.axes[axis]
+    assert isinstance(grid, RegularGrid), "a map with a size offset has regular grids"
+    return int(grid.stride)
+
+
+@functools.cache
+def _known() -> dict[tuple[str, TapModules], Mapping[str, Any]]:
+    """Read the file `KNOWN`, which `python -m hypercolumns.settings.known_networks` writes."""
+    records = json.loads(KNOWN.read_text(encoding="utf-8"))
+    return {(each["network"], tuple(map(tuple, each["taps"]))): each["info"] for each in records}

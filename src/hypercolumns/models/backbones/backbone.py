@@ -4,7 +4,7 @@ import copy
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import ArgumentError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.models.backbones import _fx, networks
-from hypercolumns.models.backbones._network_info import map_shapes, network_info
+from hypercolumns.models.backbones._network_info import from_record, network_info, to_record
 from hypercolumns.models.backbones.context import check_context, split_taps
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
 from hypercolumns.runtime import randomness
@@ -62,6 +62,9 @@ class Backbone(nn.Module):
             allowed only for networks of timm.
         seed: the seed from which random weights are drawn; used only if `weights` is None.
         context: the names of further context taps, which follow those in `taps`; None: no further context taps.
+        info: what `Backbone.info` returned for a backbone with the same network and taps, for example the one whose
+            weights are loaded. None: the properties of the network's maps are looked up in a table of this package, or
+            derived from the network's layers.
 
     Attributes:
         network: the name of the network.
@@ -92,6 +95,7 @@ class Backbone(nn.Module):
         std: Sequence[float] | None = IMAGENET_STD,
         seed: int = 0,
         context: Sequence[str] | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if isinstance(network, str) and taps is None:
@@ -107,7 +111,14 @@ class Backbone(nn.Module):
         mean, std = self._load(weights, mean, std)
         self.register_buffer("mean", _of_channels("mean", mean))
         self.register_buffer("std", _of_channels("std", std))
-        self._derive()
+        if info is None:
+            self._info = network_info(network, lambda: self._skeleton, self.tap_modules)
+        else:
+            self._info = from_record(info, self.tap_modules)
+        self.min_side, self.shift_period = self._info.min_side, self._info.shift_period
+        counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
+        deepest = self._info.layers[-1]
+        self.taps = (*self._info.layers, *(context.tap(deepest, counts) for context in self.contexts))
         self._freeze()
         self.train(self.training)
 
@@ -153,16 +164,14 @@ class Backbone(nn.Module):
             return networks.default_normalisation(self.network)
         return mean, std
 
-    def _derive(self) -> None:
-        """Set `min_side`, `shift_period` and `taps`, which do not depend on the values of the weights.
+    @functools.cached_property
+    def _skeleton(self) -> GraphModule:
+        """A copy of the network on the meta device, where tensors have no values.
 
-        This also sets `_skeleton`: a copy of the network on the meta device, where tensors have no values.
+        A cached property is no submodule, so the tensors of the copy are not in the state dict.
         """
-        # The list hides the skeleton from nn.Module, which would include the skeleton's tensors in the state dict.
-        self._skeleton = [_fx.without_values(self.body)]
-        self.min_side, self.shift_period, layers = network_info(self.network, self._skeleton[0], self.tap_modules)
-        counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
-        self.taps = (*layers, *(context.tap(layers[-1], counts) for context in self.contexts))
+        with torch.inference_mode(False):  # the first access may be during a prediction
+            return _fx.without_values(self.body)
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> list[Tensor]:
         """Compute the map of each tap.
@@ -188,7 +197,11 @@ class Backbone(nn.Module):
             One map (B, C_l, h_l, w_l) for each local tap. In `taps`, the local taps come before the global taps.
         """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return self._local_maps(self.body, (images - mean) / std)
+        size = (images.shape[2], images.shape[3])
+        maps = _fx.run_body(self.body, self.tap_modules, (images - mean) / std)
+        self._check_maps(maps, *size)
+        box = full_image_box(size)
+        return [*maps, *(context(maps[-1], size, box) for context in self.contexts if not context.is_global)]
 
     def deepest(self, local: Sequence[T]) -> T:
         """Return the item of the deepest map from a list with one item for each local tap.
@@ -235,10 +248,8 @@ class Backbone(nn.Module):
 
     def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Return the size (h_l, w_l) of each tap's map for an image of `height` x `width` pixels."""
-        images = torch.empty(1, 3, height, width, device="meta")
-        local = self._local_maps(self._skeleton[0].forward, images)
-        maps = [*local, *self.global_maps(self.deepest(local), (height, width))]
-        return [(cells.shape[2], cells.shape[3]) for cells in maps]
+        layers = self._layer_sizes(height, width)
+        return [*layers, *(context.size(layers[-1]) for context in self.contexts)]
 
     def train(self, mode: bool = True) -> "Backbone":
         """Put the backbone into training mode or, if `mode` is false, into evaluation mode.
@@ -276,7 +287,9 @@ class Backbone(nn.Module):
         By itself, deepcopy would put the GraphModule in the copy into training mode.
         """
         twin = type(self).__new__(type(self))
-        memo |= {id(self): twin, id(self._skeleton): self._skeleton}  # copies can share the skeleton: it never changes
+        memo[id(self)] = twin
+        if "_skeleton" in self.__dict__:
+            memo[id(self._skeleton)] = self._skeleton  # copies can share the skeleton: it never changes
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin.train(self.training)
 
@@ -305,10 +318,35 @@ class Backbone(nn.Module):
             "std": [round(value, 6) for value in self.get_buffer("std").flatten().tolist()],
         }
 
-    def _local_maps(self, body: Callable[[Tensor], Mapping[str, Tensor]], images: Tensor) -> list[Tensor]:
-        maps, size = _fx.run_body(body, self.tap_modules, images), (images.shape[2], images.shape[3])
-        box = full_image_box(size)
-        return [*maps, *(context(maps[-1], size, box) for context in self.contexts if not context.is_global)]
+    @property
+    def info(self) -> Mapping[str, Any] | None:
+        """The properties of the maps as JSON-compatible values, for the argument `info` of another backbone.
+
+        None: no formula gives the sizes of all maps and the centres of their cells, so each backbone must derive them.
+        """
+        return to_record(self._info)
+
+    def _check_maps(self, maps: Sequence[Tensor], height: int, width: int) -> None:
+        """Check that the maps have the channels and sizes that are known of the network and its taps.
+
+        Args:
+            maps: the maps of the taps on modules of the network.
+            height: the height of the images in pixels.
+            width: the width of the images in pixels.
+
+        Raises:
+            HypercolumnsError: if a map has other channels or another size.
+        """
+        if torch.compiler.is_exporting():
+            return  # the sizes are symbols, and a check would fix them
+        sizes = self._info.map_sizes(height, width) or [(cells.shape[2], cells.shape[3]) for cells in maps]
+        for tap, cells, size in zip(self._info.layers, maps, sizes, strict=True):
+            if cells.shape[1:] != (tap.channels, *size):
+                raise HypercolumnsError(
+                    f"tap {tap.name} of {self.network} has a map of (channels, height, width) = {(*cells.shape[1:],)}, "
+                    f"but expected was {(tap.channels, *size)}; use a model file that is not damaged, and the versions "
+                    f"of {' and '.join(networks.libraries(self.network))} that its header names"
+                )
 
     def _count(self, cache: dict[int, int], axis: int, size: int) -> int:
         """Count the cells of the deepest map along one axis of an image.
@@ -323,8 +361,18 @@ class Backbone(nn.Module):
         """
         if size not in cache:
             sides = (size, self.min_side) if axis == 0 else (self.min_side, size)
-            cache[size] = map_shapes(self._skeleton[0], self.tap_modules, *sides)[-1][axis + 2]
+            cache[size] = self._layer_sizes(*sides)[-1][axis]
         return cache[size]
+
+    def _layer_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return the size (h_l, w_l) of the map of each tap on modules, for an image of `height` x `width` pixels."""
+        sizes = self._info.map_sizes(height, width)
+        if sizes is None:
+            images = torch.empty(1, 3, height, width, device="meta")
+            # A call of the skeleton itself, in place of `forward`, would print a traceback before it raises an error.
+            maps = _fx.run_body(self._skeleton.forward, self.tap_modules, images)
+            sizes = [(cells.shape[2], cells.shape[3]) for cells in maps]
+        return sizes
 
     def _freeze(self) -> None:
         """Freeze all layers except those that `trainable` chooses.

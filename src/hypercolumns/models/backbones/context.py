@@ -59,6 +59,11 @@ class ContextTap(ABC):
         ...
 
     @abstractmethod
+    def size(self, deepest: tuple[int, int]) -> tuple[int, int]:
+        """Return the size (rows, columns) of the context tap's map, from the size (h, w) of the deepest map."""
+        ...
+
+    @abstractmethod
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """Compute the context tap's map for a batch of images.
 
@@ -95,6 +100,10 @@ class PyramidMean(ContextTap):
         """Describe the map of the means, see `ContextTap.tap`."""
         along_y, along_x = (PooledGrid(axis, count) for axis, count in zip(deepest.axes, counts, strict=True))
         return Tap(self.name, deepest.channels, (along_y, along_x), is_global=True)
+
+    def size(self, deepest: tuple[int, int]) -> tuple[int, int]:
+        """Return the number of parts along y and along x, see `ContextTap.size`."""
+        return min(self.side, deepest[0]), min(self.side, deepest[1])
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """Average the deepest map over each of the parts. `ContextTap.__call__` explains the arguments."""
@@ -161,6 +170,10 @@ class LocalMean(ContextTap):
         along_y, along_x = (self._widened(axis) for axis in deepest.axes)
         return Tap(self.name, deepest.channels, (along_y, along_x))
 
+    def size(self, deepest: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the deepest map, see `ContextTap.size`."""
+        return deepest
+
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """Average the deepest map over `side` x `side` cells around each cell, see `ContextTap.__call__`."""
         return F.avg_pool2d(deepest, self.side, stride=1, padding=self.side // 2, count_include_pad=False)
@@ -186,6 +199,10 @@ class CoordinateMap(ContextTap):
     def tap(self, deepest: Tap, counts: tuple[Count, Count]) -> Tap:
         """Describe the map of the corners' positions, see `ContextTap.tap`."""
         return Tap(self.name, 2, (ImageEdges(), ImageEdges()), is_global=True)
+
+    def size(self, deepest: tuple[int, int]) -> tuple[int, int]:
+        """Return (2, 2), see `ContextTap.size`."""
+        return 2, 2
 
     def __call__(self, deepest: Tensor, size: tuple[int, int], boxes: Tensor) -> Tensor:
         """Compute the positions of the images' corners from `size` and `boxes`, see `ContextTap.__call__`."""

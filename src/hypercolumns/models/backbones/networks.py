@@ -3,13 +3,16 @@
 import difflib
 import inspect
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import _timm
+from hypercolumns.runtime.imports import without_collections
 
 
 def rgb() -> nn.Module:
@@ -19,6 +22,8 @@ def rgb() -> nn.Module:
 
 OWN = {"rgb": rgb}  # the constructors of this project's networks
 TIMM = "timm/"  # prefix of the names of timm's networks
+# Functions of `nn.init` and methods of tensors that fill a tensor with random values.
+RANDOM = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_".split()
 
 
 def build(name: str) -> nn.Module:
@@ -32,7 +37,8 @@ def build(name: str) -> nn.Module:
     model = of_timm(name)
     if model is not None:
         return _timm.build(model)
-    import torchvision.models
+    with without_collections():
+        import torchvision.models
 
     try:
         make = torchvision.models.get_model_builder(name)
@@ -49,18 +55,50 @@ def build(name: str) -> nn.Module:
 
 
 def build_blank(name: str) -> nn.Module:
-    """Build a whole network without values, for weights that are loaded afterwards.
+    """Build a whole network without random weights, for weights that are loaded afterwards.
 
-    The network is built on the meta device. In two cases it is built with random weights instead: its constructor needs
-    the values of tensors, or it has a buffer that is not in the state dict, which would never be loaded.
+    Most parameters are on the meta device, where tensors have no values. In two cases, the network is built with random
+    weights instead: its constructor needs the values of such tensors, or such a tensor is a buffer that is not in the
+    state dict, and would never be loaded.
     """
     try:
-        with torch.device("meta"):
+        with _WithoutRandomValues():
             blank = build(name)
     except NotImplementedError:  # the constructor computes sizes with tensors, and needs the tensors' values
         return build(name)
     state = blank.state_dict()
-    return blank if all(buffer in state for buffer, _ in blank.named_buffers()) else build(name)
+    return (
+        blank if all(buffer in state or not tensor.is_meta for buffer, tensor in blank.named_buffers()) else build(name)
+    )
+
+
+class _WithoutRandomValues(TorchFunctionMode):
+    """Create tensors that torch leaves uninitialised on the meta device, and do not fill them with random values.
+
+    With `torch.device("meta")`, all new tensors would be on the meta device. Even simple functions of such tensors, for
+    example `normal_` and the product with a number, import torch's compiler, which takes as long as `import torch`.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch with the device meta if it is `torch.empty`; leave it out if it is in `RANDOM`.
+
+        Args:
+            func: the function of torch that was called.
+            types: the tensor types among the arguments.
+            args: the positional arguments of the call.
+            kwargs: the keyword arguments of the call.
+
+        Returns:
+            The result of the call. For a function in `RANDOM`, this is the tensor that it would have filled.
+        """
+        named = dict(kwargs or {})
+        if getattr(func, "__name__", "") in RANDOM:
+            return args[0] if args else named["tensor"]
+        if func is torch.empty and named.get("device") is None:
+            named["device"] = "meta"
+        return func(*args, **named)
 
 
 def of_timm(name: str) -> str | None:
