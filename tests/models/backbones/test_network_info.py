@@ -8,6 +8,7 @@ import torch
 from helpers.networks import SQN
 from helpers.paths import CONF, ROOT
 from torch import nn
+from torchvision.models.feature_extraction import DualGraphModule
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.models.backbones import Backbone, networks
@@ -35,8 +36,8 @@ def test_table_equals_derivation(path):
 
 
 def test_known_network_is_not_run(monkeypatch):
-    """Neither the table nor a record needs the network on the meta device."""
-    monkeypatch.setattr(Backbone, "_skeleton", property(lambda self: pytest.fail("the network was run")))
+    """Neither the table nor a record needs a copy of the network on the meta device."""
+    monkeypatch.setattr(DualGraphModule, "__deepcopy__", lambda self, memo: pytest.fail("the network was copied"))
     known = Backbone(**SQN, context=["pyramid:2", "local_mean:3", "coordinates"])
     again = Backbone(**SQN, context=["pyramid:2", "local_mean:3", "coordinates"], info=known.info)
     assert (again.taps[:7], again.min_side, again.shift_period) == (known.taps[:7], 21, (16, 16))
