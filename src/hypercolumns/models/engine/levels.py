@@ -25,7 +25,7 @@ from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
 from hypercolumns.models.slices import even_slices
 
-CHUNK = 8192 * 512  # values of projections that are computed at a time; they fit the cache of a CPU
+CHUNK = 4096 * 512  # values of projections that are computed at a time; they fit the cache of a CPU
 
 
 @dataclass(frozen=True)
