@@ -27,8 +27,10 @@ def run_stage(cfg: DictConfig) -> float | None:
 
     Return None if the stage scores no images, or if this is a job of a sweep and the job failed or was stopped.
     """
-    from hypercolumns.settings.compose import is_sweep_job  # imported here, because predict.py does not need it
+    from hypercolumns.runtime.memory import keep_freed_memory  # imported here, because predict.py needs neither
+    from hypercolumns.settings.compose import is_sweep_job
 
+    keep_freed_memory()
     if is_sweep_job():
         from hypercolumns.sweeps.jobs import run_job
 
