@@ -62,7 +62,7 @@ class PixelClassificationTask(pl.LightningModule):
         """Compute, log and return the training loss of one batch."""
         hypercolumns, labels, coordinates = batch
         with randomness.seeded(self.seed, "step", self.current_epoch, rank_step_index(batch_idx)):
-            logits = self.classifier(hypercolumns.float(), coordinates)
+            logits = self.classifier(hypercolumns, coordinates)
         loss: Tensor = self.loss(logits, labels)
         self.log("train/loss", loss, prog_bar=True)
         self.epoch_loss.update(loss, len(labels))
@@ -72,7 +72,7 @@ class PixelClassificationTask(pl.LightningModule):
     def validation_step(self, batch: SampleBatch, batch_idx: int) -> None:
         """Add one batch of val samples to the confusion matrix and to the mean val loss."""
         hypercolumns, labels, coordinates = batch
-        logits = self.classifier(hypercolumns.float(), coordinates)
+        logits = self.classifier(hypercolumns, coordinates)
         self.confusion.update(logits.argmax(1), labels)
         self.val_loss.update(cross_entropy(logits, labels, None), len(labels))
         self.log("val/loss", self.val_loss)

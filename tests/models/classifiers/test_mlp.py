@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from hypercolumns.coordinates import PixelCoordinates
-from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.classifiers import MLPClassifier, standardize
 
 ANYWHERE = PixelCoordinates(torch.tensor(0.5), torch.tensor(0.5))
 
@@ -24,6 +24,16 @@ def test_forward_and_folding_equal_definition(hidden):
     assert torch.allclose(classifier(x, ANYWHERE), y)
     weight, bias = classifier.folded_first_layer()
     assert torch.allclose(classifier.head(F.linear(x, weight, bias), ANYWHERE), y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_standardize_keeps_input_and_rounds_once(dtype):
+    torch.manual_seed(0)
+    features, mean, std = torch.randn(6, 10).to(dtype), torch.randn(10), torch.rand(10)
+    before = features.clone()
+    standard = standardize(features, mean, std)
+    assert torch.equal(features, before)
+    assert torch.equal(standard, (before - mean) / (std + 1e-5))
 
 
 def test_constant_channel_gets_average_std():

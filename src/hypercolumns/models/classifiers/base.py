@@ -28,7 +28,10 @@ def standardize(hypercolumns: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Returns:
         (..., D), the standardised hypercolumns.
     """
-    return (hypercolumns - mean) / (std + EPSILON)
+    wide = hypercolumns.to(torch.promote_types(hypercolumns.dtype, mean.dtype))
+    # A large batch takes three times as long with a new tensor for each of the three operations.
+    centred = wide - mean if wide is hypercolumns else wide.sub_(mean)
+    return centred.div_(std + EPSILON)
 
 
 class Classifier(nn.Module, ABC):
