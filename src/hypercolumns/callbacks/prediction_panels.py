@@ -78,8 +78,7 @@ class PredictionPanels(pl.Callback):
             bad = self.worst and not math.isnan(miou)
             full = len(self._worst) == self.worst
             if fixed or (bad and (not full or -miou > self._worst[0][0])):
-                pixels = (image * 255).round().byte().cpu()
-                labelled = LabelledImage(pixels, mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
+                labelled = LabelledImage(image.cpu(), mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
                 if fixed:
                     self._fixed.append(labelled)
                 if bad:

@@ -77,7 +77,7 @@ class Scorer:
         Args:
             labeller: maps a batch of the dataset's images to class indices (B, H, W). For a `PredictionDataset`, whose
                 images are predicted class indices already, it is `nn.Identity`.
-            dataset: images (3, H, W) float32, or predicted class indices (H, W), with their true masks.
+            dataset: images (3, H, W) uint8, or predicted class indices (H, W), with their true masks.
             classes: the names of the classes.
 
         Returns:
@@ -132,7 +132,7 @@ class Scorer:
             image, mask, *_ = dataset[index]
             with torch.inference_mode():
                 labels = labeller.to(device)(image[None].to(device))[0].cpu()
-            return (image * 255).round().byte(), mask, labels
+            return image, mask, labels
 
         return ScoredImages(self.score(labeller, dataset, images.classes), lookup, images.palette)
 

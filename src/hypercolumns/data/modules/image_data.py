@@ -24,7 +24,7 @@ class Example(NamedTuple):
     """An image or a crop of an image, with its mask.
 
     Attributes:
-        image: (3, H, W) float32 RGB in [0, 1].
+        image: (3, H, W) uint8 RGB. The backbone converts it to float; workers pass on a quarter of the bytes this way.
         mask: (H, W) int64 class indices, 255 for void.
         id: the image's id; an empty string if the example was read for a `Filler`.
         box: (4,) float32, the crop box: (top, left, height, width) of the whole image, in pixels of `image`, see
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     """A batch of examples of the same size.
 
     Attributes:
-        images: (B, 3, H, W) float32 RGB in [0, 1].
+        images: (B, 3, H, W) uint8 RGB.
         masks: (B, H, W) int64 class indices, 255 for void.
         ids: the images' ids; an empty string for an example that was read for a `Filler`.
         boxes: (B, 4) float32, the crop box of each example, see `Example`.
@@ -115,8 +115,8 @@ class ImageDataset(Dataset[Example]):
         if self.augmentation is not None:
             image, mask, box = self.augmentation(image, mask, randomness.derive_seed(self.seed, self.epoch, pair.id))
         if isinstance(item, Filler):
-            return Example(image.float() / 255, torch.full(mask.shape, IGNORE_INDEX), "", box)
-        return Example(image.float() / 255, mask.long(), pair.id, box)
+            return Example(image, torch.full(mask.shape, IGNORE_INDEX), "", box)
+        return Example(image, mask.long(), pair.id, box)
 
 
 class ImageBatchSampler(Sampler[Any]):
