@@ -22,10 +22,19 @@ from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runtime.memory import keep_freed_memory
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 HIDDEN, CLASSES = 512, 21
+
+
+class KeepMemory(argparse.Action):
+    """Keep freed memory in this process as soon as the option is read."""
+
+    def __call__(self, *_: object) -> None:
+        """Change the memory allocator of this process."""
+        assert keep_freed_memory(), "this system has no glibc"
 
 
 def arguments(description: str | None, rounds: int, **more: Any) -> argparse.ArgumentParser:
@@ -43,6 +52,7 @@ def arguments(description: str | None, rounds: int, **more: Any) -> argparse.Arg
     parser.add_argument("--cnn", default="sqn", help="a file of conf/cnn")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=rounds, help="timings of each side; the table shows their median")
+    parser.add_argument("--keep-memory", action=KeepMemory, nargs=0, help="keep freed memory, as train.py does")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
     for name, settings in more.items():
         parser.add_argument(f"--{name}", **settings)

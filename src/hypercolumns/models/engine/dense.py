@@ -28,7 +28,7 @@ Head = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 MAX_BLOCK_WIDTH = 512  # pixels
 # The number of first-layer outputs of all pixels of a block, and of a tile, in all images of a batch together.
-CPU_BLOCK, CPU_TILE = 60_000 * 512, 4096 * 512  # the activations of a tile fit the cache of a CPU
+CPU_BLOCK, CPU_TILE = 50_000 * 512, 4096 * 512  # the activations of a tile fit the cache of a CPU
 MIN_BLOCK = 34_000  # pixels in each image; in smaller blocks, many cells at the edges would be projected several times
 ACCELERATOR_BLOCK = ACCELERATOR_TILE = 512 * 512 * 512  # enough work at a time to keep an accelerator busy
 # Maps with at most one cell for this many pixels are projected as a whole, before the blocks. Their projections need
