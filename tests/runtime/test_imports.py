@@ -140,3 +140,15 @@ with imports.without_collections():
 assert gc.isenabled()
 """
     run(code)
+
+
+def test_program_with_torch_never_pauses():
+    """`resume_collections` would leave out what the program no longer needs from all later collections."""
+    code = """
+import torch
+imports.pause_collections()
+assert gc.isenabled()
+imports.resume_collections()
+assert gc.get_freeze_count() == 0
+"""
+    run(code)

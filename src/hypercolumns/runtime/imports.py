@@ -22,12 +22,13 @@ USERS = (
 
 
 def pause_collections() -> None:
-    """Pause the garbage collector while a program starts.
+    """Pause the garbage collector while a program starts; do nothing if torch is imported already.
 
     Imports create many objects that live as long as the process, so collections during the imports take a third of
     their time and free next to nothing.
     """
-    gc.disable()
+    if "torch" not in sys.modules:
+        gc.disable()
 
 
 def resume_collections() -> None:
