@@ -25,7 +25,7 @@ def test_classify_equals_concatenate_and_classify(size, alignment, hidden):
 
 
 @pytest.mark.parametrize("size", [*SIZES, (90, 120)])
-def test_nested_maps_equal_concatenate_and_classify(size):
+def test_nested_maps_are_classified_exactly(size):
     """Maps whose cells are centred on those of finer maps are added there; the last size has maps that are coarse."""
     check_classify(NESTED, size, "exact", [6])
 

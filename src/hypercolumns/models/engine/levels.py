@@ -206,7 +206,17 @@ class Projection:
 def project_whole(
     projection: Projection, cells: Sequence[Tensor], parts: Sequence[Tensor], bias: Tensor
 ) -> list[Tensor]:
-    """Compute the tables of `Projection.tables`, with gradients."""
+    """Compute the tables of `Projection.tables`, with gradients.
+
+    Args:
+        projection: the projection of maps that are all to be projected.
+        cells: see `Projection.tables`.
+        parts: see `Projection.tables`.
+        bias: see `Projection.tables`.
+
+    Returns:
+        See `Projection.tables`.
+    """
     return list(_Project.apply(projection, len(cells), *cells, *parts, bias))
 
 
