@@ -49,7 +49,7 @@ def run(main: Callable[[], object]) -> None:
         number = interruption.args[0] if interruption.args else signal.SIGINT
         sys.exit(128 + number)  # the exit code by which shells report a signal
     finally:
-        imports.resume_collections()
+        imports.end_collections()
 
 
 def exits_on_user_error(task: Task) -> Task:

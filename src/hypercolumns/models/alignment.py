@@ -209,20 +209,33 @@ def at(maps: Sequence[FeatureMap], points: Tensor) -> Tensor:
     The cost of the interpolation is proportional to N x D and independent of the image's size.
     """
     points = points.cpu()  # some accelerators have no float64
-    return torch.cat([_at(tap_map, points) for tap_map in maps], dim=-1)
+    hypercolumns = []
+    # Maps whose cells have equal centres share the cells and the weights of the points.
+    located: list[tuple[FeatureMap, tuple[Tensor, Tensor]]] = []
+    for tap_map in maps:
+        known = (found for other, found in located if all(map(torch.equal, tap_map[1:], other[1:])))
+        cells, weights = next(known, None) or _cells_and_weights(tap_map, points)
+        located.append((tap_map, (cells, weights)))
+        table = tap_map.values.permute(0, 2, 3, 1).flatten(0, 2)
+        sums = F.embedding_bag(cells.to(table.device), table, per_sample_weights=weights.to(table), mode="sum")
+        hypercolumns.append(sums.view(len(points), -1, table.shape[1]))
+    return torch.cat(hypercolumns, dim=-1)
 
 
-def _at(tap_map: FeatureMap, points: Tensor) -> Tensor:
-    values = tap_map.values
-    batch, channels, height, width = values.shape
+def _cells_and_weights(tap_map: FeatureMap, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the four cells between which each point lies.
+
+    Args:
+        tap_map: the map (B, C, h, w).
+        points: (B, N, 2) as (y, x) in pixels, on the CPU.
+
+    Returns:
+        The cells as indices (B * N, 4) into the B * h * w cells of all images, and their weights (B * N, 4) float64.
+    """
+    batch, _, height, width = tap_map.values.shape
     top, bottom, down = bilinear_neighbours(points[..., 0].contiguous(), tap_map.row_centres)
     left, right, across = bilinear_neighbours(points[..., 1].contiguous(), tap_map.column_centres)
     corners = torch.stack([top * width + left, top * width + right, bottom * width + left, bottom * width + right], -1)
     weights = torch.stack([(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across], -1)
     first_cell = torch.arange(batch)[:, None, None] * (height * width)
-    return F.embedding_bag(
-        (corners + first_cell).reshape(-1, 4).to(values.device),
-        values.permute(0, 2, 3, 1).reshape(-1, channels),
-        per_sample_weights=weights.reshape(-1, 4).to(values),
-        mode="sum",
-    ).reshape(batch, -1, channels)
+    return (corners + first_cell).reshape(-1, 4), weights.reshape(-1, 4)

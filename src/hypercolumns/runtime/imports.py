@@ -34,12 +34,23 @@ def pause_collections() -> None:
 def resume_collections() -> None:
     """Resume the garbage collector if it is paused.
 
-    The first time, later collections, including those at the end of the process, leave out the objects that exist now.
+    Later collections, including those at the end of the process, leave out the objects that exist now.
     """
     if not gc.isenabled():
         if not gc.get_freeze_count():
             gc.freeze()
         gc.enable()
+
+
+def end_collections() -> None:
+    """Prepare the garbage collector for the end of the program.
+
+    If torch's compiler was imported, no object is left out any more. Otherwise, the compiler's library nanobind would
+    print objects that are left out as leaks.
+    """
+    resume_collections()
+    if COMPILER in sys.modules:
+        gc.unfreeze()
 
 
 @contextmanager
