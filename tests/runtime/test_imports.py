@@ -142,6 +142,22 @@ assert gc.isenabled()
     run(code)
 
 
+def test_compiler_makes_frozen_objects_collectable():
+    """The compiler's library nanobind prints objects that still exist at the end of the process."""
+    code = """
+imports.pause_collections()
+import torch
+imports.resume_collections()
+frozen = gc.get_freeze_count()
+imports.end_collections()
+assert gc.get_freeze_count() == frozen > 0
+import torch._dynamo
+imports.end_collections()
+assert gc.get_freeze_count() == 0
+"""
+    run(code)
+
+
 def test_program_with_torch_never_pauses():
     """`resume_collections` would leave out what the program no longer needs from all later collections."""
     code = """
