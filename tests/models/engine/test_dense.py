@@ -1,5 +1,8 @@
 """Dense classification compared with upsampling, concatenating and classifying: values, gradients and memory."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -128,6 +131,22 @@ def test_backward_saves_no_full_resolution_hidden():
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()) or tensor, lambda t: t):
         classify(locate_maps(TAPS, maps, size, "exact"), *everywhere(size), weight, bias, rest, list(rest.parameters()))
     assert max(saved) <= max(m.numel() for m in maps)
+
+
+def test_maps_are_freed_without_garbage_collection():
+    """The maps of a window of a large image are in no reference cycle, which would keep those of many windows."""
+    size = (40, 60)
+    placed = locate_maps(TAPS, make_maps(size), size, "exact")
+    weight, bias, rest = make_classifier([6])
+    values = [weakref.ref(tap_map.values) for tap_map in placed]
+    gc.disable()
+    try:
+        with torch.no_grad():
+            classify(placed, *everywhere(size), weight, bias, rest, block=(8, 16))
+        del placed
+        assert [value() for value in values] == [None] * len(values)
+    finally:
+        gc.enable()
 
 
 DEVICES = [

@@ -138,10 +138,10 @@ class Interpolation:
         Returns:
             (B, n, W, C).
         """
-        index, weight = self._everywhere
-        width, height = len(self._index[1]), rows.stop - rows.start
-        pixels = slice(rows.start * width, rows.stop * width)
-        return _weighted_sums(table, index[pixels], weight[pixels]).view(len(table), height, width, table.shape[-1])
+        index = self._index[0][rows, None] + self._index[1]
+        weight = self._weight[0][rows, None] * self._weight[1]
+        sums = _weighted_sums(table, index.flatten(0, 1), weight.flatten(0, 1))
+        return sums.view(len(table), *index.shape[:2], table.shape[-1])
 
     def add_gradient(self, total: Tensor, gradient: Tensor, rows: slice) -> None:
         """Compute the gradient of the table from the gradient of some rows of pixels, and add it to a total.
@@ -161,13 +161,6 @@ class Interpolation:
             cells = _Transposed([neighbours], self._device, self._dtype).sum(part).view(batch, -1, channels)
             total[:, first + used.start * x.cells : first + used.stop * x.cells].add_(cells)
             left += x.cells
-
-    @cached_property
-    def _everywhere(self) -> tuple[Tensor, Tensor]:
-        """The cells of each pixel as rows of the table, and their weights: both (H * W, 4 * number of grids)."""
-        index = self._index[0][:, None] + self._index[1]
-        weight = self._weight[0][:, None] * self._weight[1]
-        return index.flatten(0, 1), weight.flatten(0, 1)
 
     @property
     def _firsts(self) -> list[int]:

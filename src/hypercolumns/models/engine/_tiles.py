@@ -55,11 +55,14 @@ class Block(Protocol):
 
     Attributes:
         areas: for each map, the rows and columns of cells that the block needs.
-        tiles: the tiles, which together cover the block.
     """
 
     areas: Sequence[Area]
-    tiles: Sequence[Tile]
+
+    @property
+    def tiles(self) -> Sequence[Tile]:
+        """The tiles, which together cover the block."""
+        ...
 
     def feature_tables(self, crops: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
         """Compute the tables that `Tile.gather` reads, without an autograd graph.

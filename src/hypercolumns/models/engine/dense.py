@@ -147,7 +147,8 @@ class _Plan:
         pixels: the y of the rows and the x of the columns of the output, in pixels.
 
     Attributes:
-        maps: the argument `maps`.
+        like: an empty tensor with the device and dtype of the maps.
+        maps: the number of maps.
         raw: the argument `raw`.
         pixels: the argument `pixels`.
         levels: the levels of the low-resolution maps.
@@ -158,7 +159,8 @@ class _Plan:
     """
 
     def __init__(self, maps: Sequence[FeatureMap], raw: int, pixels: CellCentres) -> None:
-        self.maps, self.raw, self.pixels = maps, raw, pixels
+        self.like, self.maps = maps[0].values.new_empty(0), len(maps)
+        self.raw, self.pixels = raw, pixels
         self.levels = find_levels(maps, len(pixels.rows) * len(pixels.columns) - 1)
         low_res = {number for level in self.levels for number in level.maps}
         self.high_res = [number for number in range(len(maps)) if number not in low_res]
@@ -187,7 +189,7 @@ class _Block:
         self.plan, self.head = plan, head
         down, across = area
         self.rows, self.columns = plan.pixels.rows[None, down, None], plan.pixels.columns[None, None, across]
-        like = plan.maps[0].values
+        like = plan.like
         areas: dict[int, _tiles.Area] = {}
         cropped: dict[int, tuple[_tiles.Area, GridNeighbours]] = {}
         # From the finest level to the coarsest: a level is needed at the block's pixels or at the cells of its parent.
@@ -210,11 +212,17 @@ class _Block:
         for number, neighbours in zip(plan.high_res, plan.high_res_neighbours, strict=True):
             areas[number], inside = _crop(neighbours, area)
             tables.append([inside])
-        self.areas: Sequence[_tiles.Area] = [areas[number] for number in range(len(plan.maps))]
+        self.areas: Sequence[_tiles.Area] = [areas[number] for number in range(plan.maps)]
         self.interpolations = [Interpolation(grids, like) for grids in tables]
-        self.tiles: Sequence[_tiles.Tile] = [
-            _Tile(self, band, down.start, across) for band in even_slices(down.stop - down.start, lines)
-        ]
+        self._bands, self._top, self._columns = even_slices(down.stop - down.start, lines), down.start, across
+
+    @property
+    def tiles(self) -> Sequence[_tiles.Tile]:
+        """The tiles of the block. They are made anew each time, because a block with tiles would be a reference cycle.
+
+        The memory of a cycle is freed late, and large images have many blocks.
+        """
+        return [_Tile(self, band, self._top, self._columns) for band in self._bands]
 
     def feature_tables(self, crops: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
         cells, (parts, bias) = [as_table(crop) for crop in crops], self._split(inputs)
