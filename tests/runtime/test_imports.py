@@ -142,7 +142,7 @@ assert gc.isenabled()
     run(code)
 
 
-def test_compiler_makes_frozen_objects_collectable():
+def test_compiler_makes_objects_collectable():
     """The compiler's library nanobind prints objects that still exist at the end of the process."""
     code = """
 imports.pause_collections()

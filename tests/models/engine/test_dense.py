@@ -133,7 +133,7 @@ def test_backward_saves_no_full_resolution_hidden():
     assert max(saved) <= max(m.numel() for m in maps)
 
 
-def test_maps_are_freed_without_garbage_collection():
+def test_maps_are_freed_without_collections():
     """The maps of a window of a large image are in no reference cycle, which would keep those of many windows."""
     size = (40, 60)
     placed = locate_maps(TAPS, make_maps(size), size, "exact")

@@ -218,7 +218,7 @@ class _Block:
 
     @property
     def tiles(self) -> Sequence[_tiles.Tile]:
-        """The tiles of the block. They are made anew each time, because a block with tiles would be a reference cycle.
+        """The tiles of the block. Each call makes them, because a block with tiles would be a reference cycle.
 
         The memory of a cycle is freed late, and large images have many blocks.
         """
