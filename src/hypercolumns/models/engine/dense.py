@@ -70,7 +70,9 @@ def classify(
         What `head` returns for all pixels: (B, H, W, classes), of the dtype that `head` returns.
     """
     on_cpu = maps[0].values.device.type == "cpu"
-    values = len(maps[0].values) * len(weight)  # for each pixel of the grid
+    pixels = len(rows) * len(columns)
+    high_res = [each.values.shape[1] for each in maps if len(each.row_centres) * len(each.column_centres) >= pixels]
+    values = len(maps[0].values) * max(len(weight), *high_res, 1)  # the most that a tile holds for each pixel
     if block is None:
         width = min(len(columns), MAX_BLOCK_WIDTH)
         most = max((CPU_BLOCK if on_cpu else ACCELERATOR_BLOCK) // values, MIN_BLOCK)
@@ -78,7 +80,6 @@ def classify(
     height, width = block
     tile = tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE) // values
     lines = max(tile // min(width, len(columns)), 1)
-    pixels = len(rows) * len(columns)
     parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
     maps, parts, bias_left = _project_coarse(maps, parts, bias, pixels // COARSE_PIXELS)
     plan = _Plan(maps, len(parts), CellCentres(rows, columns))

@@ -78,7 +78,7 @@ class PointClassifier:
             (N, classes).
         """
         known: Tensor | None = None
-        if self._sums.get(2 * step):
+        if self._sums.get(2 * step):  # the sums of this grid are read now for the last time, so they are freed
             y, x = _corners(rows, columns, step)
             missing = (self._numbers[y, x] < 0).nonzero(as_tuple=True)
             if len(missing[0]):
@@ -86,7 +86,7 @@ class PointClassifier:
                 self._number(*pixels)
                 for chunk in zip(*(line.split(CHUNK) for line in pixels), strict=True):
                     self._outputs(chunk[0], chunk[1], 2 * step, None)
-            known = torch.cat(self._sums[2 * step])
+            known = torch.cat(self._sums.pop(2 * step))
         self._number(rows, columns)
         logits = []
         for y, x in zip(rows.split(CHUNK), columns.split(CHUNK), strict=True):
