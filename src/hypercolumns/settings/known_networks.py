@@ -38,7 +38,8 @@ def records(conf: Path) -> Iterator[dict[str, Any]]:
     choices = dict.fromkeys(selected(path) for path in sorted(conf.glob("cnn/[!_]*.yaml")))
     for network, taps in choices:
         if network not in networks.OWN and (info := record(network, taps)) is not None:
-            yield {"network": network, "taps": taps, "info": info}
+            versions = networks.layer_versions(network)
+            yield {"network": network, "taps": taps, "versions": versions, "info": info}
 
 
 def main() -> None:

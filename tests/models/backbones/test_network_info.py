@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -88,9 +90,7 @@ def test_map_unlike_its_record_raises(key, value):
     values = info["maps"][0]
     (values if key == "channels" else values["axes"][1])[key] = value
     backbone = Backbone(**SQN, info=info)
-    message = (
-        r"tap features\.0 of squeezenet1_0 has a map of \(channels, height, width\) = \(96, 17, 22\), but expected"
-    )
+    message = r"tap features\.0 of squeezenet1_0 has a map of \(channels, height, width\) = \(96, 17, 22\), expected"
     with pytest.raises(HypercolumnsError, match=message):
         backbone(torch.rand(1, 3, 40, 50))
 
@@ -130,3 +130,22 @@ def test_blank_network_has_shapes_of_network(name):
         key: tensor.shape for key, tensor in full.state_dict().items()
     }
     assert any(tensor.is_meta for tensor in blank.parameters())
+
+
+def test_other_versions_do_not_use_the_table():
+    """The table holds for the versions that it names; with others, a network is copied and examined."""
+    code = f"""
+from torchvision.models.feature_extraction import DualGraphModule
+from hypercolumns.models.backbones import Backbone, _network_info, networks
+
+copied, deepcopy = [], DualGraphModule.__deepcopy__
+DualGraphModule.__deepcopy__ = lambda self, memo: copied.append(self) or deepcopy(self, memo)
+Backbone(**{SQN!r})
+assert not copied
+networks.layer_versions = lambda name: dict(torchvision="0.1")
+_network_info.CACHE.clear()
+_network_info._known.cache_clear()
+Backbone(**{SQN!r})
+assert copied
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

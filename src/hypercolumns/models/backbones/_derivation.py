@@ -100,7 +100,10 @@ def _size_offsets(
     if period > MAX_PERIOD:
         return [None] * len(layers)
     sides = range(min_side, min_side + period)
-    counts = [[(shape[2], shape[3]) for shape in shapes(side, side)] for side in sides]
+    try:
+        counts = [[(shape[2], shape[3]) for shape in shapes(side, side)] for side in sides]
+    except Exception:  # a network can refuse single sizes, and a formula would not
+        return [None] * len(layers)
     offsets: list[tuple[int, int] | None] = []
     for number, tap in enumerate(layers):
         both = []

@@ -120,7 +120,7 @@ def from_record(record: Mapping[str, Any], tap_modules: TapModules) -> NetworkIn
         The properties.
 
     Raises:
-        ValueError: if the record has not the form, or not the values, of the record of a network with these taps.
+        ValueError: if the record is not a valid record for these taps.
     """
     try:
         period_y, period_x = record["shift_period"]
@@ -168,6 +168,12 @@ def _stride(tap: Tap, axis: int) -> int:
 
 @functools.cache
 def _known() -> dict[tuple[str, TapModules], Mapping[str, Any]]:
-    """Read the file `KNOWN`, which `python -m hypercolumns.settings.known_networks` writes."""
-    records = json.loads(KNOWN.read_text(encoding="utf-8"))
-    return {(each["network"], tuple(map(tuple, each["taps"]))): each["info"] for each in records}
+    """Read the file `KNOWN`, which `python -m hypercolumns.settings.known_networks` writes.
+
+    Entries for other versions of the network's library are left out, because their layers may differ.
+    """
+    return {
+        (each["network"], tuple(map(tuple, each["taps"]))): each["info"]
+        for each in json.loads(KNOWN.read_text(encoding="utf-8"))
+        if each["versions"] == networks.layer_versions(each["network"])
+    }

@@ -344,8 +344,9 @@ class Backbone(nn.Module):
             if cells.shape[1:] != (tap.channels, *size):
                 raise HypercolumnsError(
                     f"tap {tap.name} of {self.network} has a map of (channels, height, width) = {(*cells.shape[1:],)}, "
-                    f"but expected was {(tap.channels, *size)}; use a model file that is not damaged, and the versions "
-                    f"of {' and '.join(networks.libraries(self.network))} that its header names"
+                    f"expected {(tap.channels, *size)}; use the versions of "
+                    f"{' and '.join(networks.libraries(self.network))} that the model's header names, or for a network "
+                    f"of conf/cnn run python -m hypercolumns.settings.known_networks"
                 )
 
     def _count(self, cache: dict[int, int], axis: int, size: int) -> int:

@@ -4,6 +4,8 @@ import difflib
 import inspect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -109,6 +111,12 @@ def of_timm(name: str) -> str | None:
 def libraries(name: str) -> list[str]:
     """Return the names of the packages whose versions determine the architecture of a network."""
     return ["torch", "torchvision"] + (["timm"] if of_timm(name) is not None else [])
+
+
+def layer_versions(name: str) -> dict[str, str]:
+    """Return the versions, such as 0.29, of the installed libraries that define the layers of a network."""
+    defining = [library for library in libraries(name) if library != "torch" and find_spec(library) is not None]
+    return {library: ".".join(version(library).split(".")[:2]) for library in defining}
 
 
 def default_taps(name: str) -> list[str]:
