@@ -152,8 +152,15 @@ def _is_compile_supported(device_type: str) -> bool:
     return supported
 
 
-def _disable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a function that torch must not compile. As long as the compiler is not imported, nothing compiles it."""
+def _disable(function: Callable[..., Any] | None = None, **settings: Any) -> Any:
+    """Decorate a function that torch must not compile. As long as the compiler is not imported, nothing compiles it.
+
+    With settings, or without a function, the compiler is imported and decides.
+    """
+    if function is None or settings:
+        import torch._dynamo
+
+        return torch._dynamo.disable(function, **settings)
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
