@@ -114,7 +114,7 @@ def plain_steps(maps: Sequence[FeatureMap], hidden: Tensor, classes: Picture) ->
         Step(
             colour(hidden.float()),
             f"first layer, {HIDDEN} x {height} x {width}: {megabytes(HIDDEN * pixels)}\n"
-            f"{depth * HIDDEN:,} multiply-adds a pixel",
+            f"{depth * HIDDEN:,} multiply-adds at a pixel",
         ),
         Step(classes, "ReLU, last layer: logits\n(here the classes)"),
     ]
@@ -148,8 +148,8 @@ def our_steps(
         ),
         Step(
             colour(total),
-            f"upsampled, added; {megabytes(HIDDEN * CPU_TILE)} a tile of {CPU_TILE:,} pixels\n"
-            f"{4 * sum(level.parent is None for level in find_levels(maps)) * HIDDEN:,} multiply-adds a pixel",
+            f"upsampled, added; {megabytes(CPU_TILE)} a tile of {CPU_TILE // HIDDEN:,} pixels\n"
+            f"{4 * sum(level.parent is None for level in find_levels(maps)) * HIDDEN:,} multiply-adds at a pixel",
         ),
         Step(classes, f"ReLU, last layer: the same logits\n(largest difference: {difference:.0e} of their range)"),
     ]
