@@ -9,8 +9,6 @@ is interpolated first and projected afterwards.
 Shapes: B images; tap l has the map (B, C_l, h_l, w_l); D is the sum of all C_l; the first layer has K outputs.
 """
 
-import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,7 +18,7 @@ from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine import _tiles
 from hypercolumns.models.engine._interpolation import CellCentres, GridNeighbours, Interpolation, find_neighbours
-from hypercolumns.models.engine.levels import Projection, add, as_table, find_levels, project_whole
+from hypercolumns.models.engine.levels import Projection, add, as_table, find_levels, level_neighbours, project_whole
 from hypercolumns.models.slices import even_slices
 
 # From the first layer's output and the y and x of pixels to logits, see `classify`.
@@ -81,7 +79,7 @@ def classify(
     tile = tile or (CPU_TILE if on_cpu else ACCELERATOR_TILE) // values
     lines = max(tile // min(width, len(columns)), 1)
     parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
-    maps, parts, bias_left = _project_coarse(maps, parts, bias, pixels // COARSE_PIXELS)
+    maps, parts, bias_left = _project_coarse(maps, parts, bias, CellCentres(rows, columns))
     plan = _Plan(maps, len(parts), CellCentres(rows, columns))
     blocks = [
         _Block(plan, (down, across), lines, head)
@@ -93,7 +91,7 @@ def classify(
 
 
 def _project_coarse(
-    maps: Sequence[FeatureMap], parts: Sequence[Tensor], bias: Tensor, max_cells: int
+    maps: Sequence[FeatureMap], parts: Sequence[Tensor], bias: Tensor, pixels: CellCentres
 ) -> tuple[Sequence[FeatureMap], Sequence[Tensor], Tensor | None]:
     """Project the maps with few cells as a whole.
 
@@ -101,38 +99,26 @@ def _project_coarse(
         maps: the map of each tap.
         parts: for each map, its part (K, C_l) of the weight.
         bias: (K,), the bias of the classifier's first layer.
-        max_cells: the number of cells up to which a map is projected.
+        pixels: the y of the rows and the x of the columns of the output, in pixels.
 
     Returns:
         The maps that remain to be projected, followed by the projections (B, K, h, w); the parts of the weight for the
         remaining maps; and the bias, or None if the projections contain it.
     """
-    coarse = find_levels(maps, max_cells)
+    max_cells = len(pixels.rows) * len(pixels.columns) // COARSE_PIXELS
+    coarse = [n for n, (_, rows, columns) in enumerate(maps) if len(rows) * len(columns) <= max_cells]
     if not coarse:
         return maps, parts, bias
-    upsampling = [
-        None
-        if level.parent is None
-        else Interpolation([find_neighbours(coarse[level.parent].centres, level.centres)], maps[0].values)
-        for level in coarse
-    ]
-    sizes = [(len(level.centres.rows), len(level.centres.columns)) for level in coarse]
-    used = [number for level in coarse for number in level.maps]
-    order = {number: place for place, number in enumerate(used)}
-    projection = Projection(
-        [dataclasses.replace(level, maps=[order[number] for number in level.maps]) for level in coarse],
-        sizes,
-        upsampling,
-        len(used),
-    )
+    levels = find_levels([maps[number] for number in coarse])
+    projection = Projection(levels, level_neighbours(levels, pixels), len(coarse), maps[0].values)
     tables = project_whole(
-        projection, [as_table(maps[number].values) for number in used], [parts[number] for number in used], bias
+        projection, [as_table(maps[number].values) for number in coarse], [parts[number] for number in coarse], bias
     )
     projections = [
-        FeatureMap(table.unflatten(1, sizes[root]).permute(0, 3, 1, 2), *coarse[root].centres)
+        FeatureMap(table.unflatten(1, projection.sizes[root]).permute(0, 3, 1, 2), *levels[root].centres)
         for table, root in zip(tables, projection.roots, strict=True)
     ]
-    remaining = [number for number in range(len(maps)) if number not in order]
+    remaining = [number for number in range(len(maps)) if number not in coarse]
     return [*(maps[n] for n in remaining), *projections], [parts[n] for n in remaining], None
 
 
@@ -165,10 +151,7 @@ class _Plan:
         self.levels = find_levels(maps, len(pixels.rows) * len(pixels.columns) - 1)
         low_res = {number for level in self.levels for number in level.maps}
         self.high_res = [number for number in range(len(maps)) if number not in low_res]
-        self.neighbours = [
-            find_neighbours(pixels if level.parent is None else self.levels[level.parent].centres, level.centres)
-            for level in self.levels
-        ]
+        self.neighbours = level_neighbours(self.levels, pixels)
         self.high_res_neighbours = [find_neighbours(pixels, CellCentres(*maps[number][1:])) for number in self.high_res]
 
 
@@ -198,16 +181,9 @@ class _Block:
             targets = area if level.parent is None else cropped[level.parent][0]
             cropped[number] = _crop(plan.neighbours[number], targets)
             areas |= dict.fromkeys(level.maps, cropped[number][0])
-        upsampling = [
-            None if level.parent is None else Interpolation([cropped[number][1]], like)
-            for number, level in enumerate(plan.levels)
-        ]
-        sizes = [
-            (rows.stop - rows.start, columns.stop - columns.start)
-            for rows, columns in (cropped[number][0] for number, _ in enumerate(plan.levels))
-        ]
-        self.projection = Projection(plan.levels, sizes, upsampling, plan.raw)
-        self.sizes = [math.prod(sizes[root]) for root in self.projection.roots]
+        inside_levels = [cropped[number][1] for number, _ in enumerate(plan.levels)]
+        self.projection = Projection(plan.levels, inside_levels, plan.raw, like)
+        self.sizes = [cropped[root][1].cells for root in self.projection.roots]
         roots = [cropped[root][1] for root in self.projection.roots]
         tables = [roots] if roots else []
         for number, neighbours in zip(plan.high_res, plan.high_res_neighbours, strict=True):

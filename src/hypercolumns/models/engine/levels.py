@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from hypercolumns.models.alignment import FeatureMap, is_nested
 from hypercolumns.models.classifiers.pointwise import pointwise
-from hypercolumns.models.engine._interpolation import CellCentres, Interpolation
+from hypercolumns.models.engine._interpolation import CellCentres, GridNeighbours, Interpolation, find_neighbours
 from hypercolumns.models.slices import even_slices
 
 CHUNK = 4096 * 512  # values of projections that are computed at a time; they fit the cache of a CPU
@@ -80,6 +80,14 @@ def find_levels(maps: Sequence[FeatureMap], max_cells: float = math.inf) -> list
     return levels
 
 
+def level_neighbours(levels: Sequence[Level], pixels: CellCentres) -> list[GridNeighbours]:
+    """Find, for each level, the cells between which the cells of its parent lie or, without a parent, the pixels."""
+    return [
+        find_neighbours(pixels if level.parent is None else levels[level.parent].centres, level.centres)
+        for level in levels
+    ]
+
+
 class Projection:
     """Project maps level by level, from the coarsest to the finest, and add each level to its parent.
 
@@ -88,19 +96,29 @@ class Projection:
 
     Args:
         levels: the levels, as `find_levels` returns them.
-        sizes: for each level, the number of rows and of columns of its cells. They can be a crop of the level.
-        upsampling: for each level, the interpolation at the cells of its parent; None for a level without a parent.
+        neighbours: the result of `level_neighbours`, or crops of its items.
         raw: the number of maps that are to be projected. They come first. The others are projected already.
+        like: a tensor with the device and dtype of the maps.
+
+    Attributes:
+        sizes: for each level, the number of rows and of columns of its cells.
+        upsampling: for each level, the interpolation at the cells of its parent; None for a level without a parent.
+        roots: the indices of the levels without a parent.
     """
 
     def __init__(
         self,
         levels: Sequence[Level],
-        sizes: Sequence[tuple[int, int]],
-        upsampling: Sequence[Interpolation | None],
+        neighbours: Sequence[GridNeighbours],
         raw: int,
+        like: Tensor,
     ) -> None:
-        self.levels, self.sizes, self.upsampling, self.raw = levels, sizes, upsampling, raw
+        self.levels, self.raw = levels, raw
+        self.sizes = [(grid.rows.cells, grid.columns.cells) for grid in neighbours]
+        self.upsampling = [
+            None if level.parent is None else Interpolation([grid], like)
+            for level, grid in zip(levels, neighbours, strict=True)
+        ]
         self.roots = [number for number, level in enumerate(levels) if level.parent is None]
         # The weights of the cells from which a pixel is interpolated sum to 1. The bias can therefore be added to the
         # projections of any single level.
@@ -136,8 +154,8 @@ class Projection:
                     inputs = inputs if len(inputs) == 1 else [torch.cat(inputs, dim=-1)]
                     terms.append(pointwise(inputs[0], weight, bias if number == self.biased else None))
                 if table is None:
-                    like, count = terms[-1], math.prod(self.sizes[number])
-                    table = like.new_empty(len(like), count, like.shape[-1])
+                    like = terms[-1]
+                    table = like.new_empty(len(like), math.prod(self.sizes[number]), like.shape[-1])
                 *others, last = terms
                 if others:
                     torch.add(functools.reduce(torch.add, others), last, out=table[:, span])

@@ -10,7 +10,7 @@ from hypercolumns.models.alignment import FeatureMap
 from hypercolumns.models.classifiers.pointwise import pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, Interpolation, find_neighbours
 from hypercolumns.models.engine.dense import Head
-from hypercolumns.models.engine.levels import Level, find_levels
+from hypercolumns.models.engine.levels import Level, as_table, find_levels
 
 CHUNK = 4096  # pixels that are classified at a time; their activations fit the cache of a CPU
 
@@ -49,7 +49,7 @@ class PointClassifier:
         head: Head,
         stride: int,
     ) -> None:
-        self.rows, self.columns, self.bias, self.head, self.stride = rows, columns, bias, head, stride
+        self.rows, self.columns, self.bias, self.head = rows, columns, bias, head
         parts = weight.split([tap_map.values.shape[1] for tap_map in maps], dim=1)
         rectangle = CellCentres(rows, columns)
         self.levels = [
@@ -142,7 +142,7 @@ class LevelAtPoints:
 
     def __init__(self, level: Level, maps: Sequence[Tensor], parts: Sequence[Tensor], rectangle: CellCentres) -> None:
         self.level = level
-        self.cells = [values.permute(0, 2, 3, 1).flatten(1, 2) for values in maps]
+        self.cells = [as_table(values) for values in maps]
         self.weight = torch.cat([*parts], dim=1) if len(parts) > 1 else parts[0]
         self.interpolation = Interpolation([find_neighbours(rectangle, level.centres)], maps[0])
         self.requested = 0
