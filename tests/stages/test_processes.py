@@ -106,6 +106,30 @@ def test_two_processes_resume_after_one_signal(tmp_path, monkeypatch):
     assert model.read_bytes() == whole
 
 
+STOPPED_TOGETHER = """
+import atexit, signal, time
+from hypercolumns.cli import app
+from hypercolumns.runtime import distributed
+
+def main():
+    distributed.launch(distributed.Machine("cpu", 2, strategy="ddp"))
+    if distributed.is_rank_zero():
+        atexit.register(time.sleep, 7)  # Lightning looks at the child process every 5 seconds
+    raise KeyboardInterrupt(signal.SIGTERM)
+
+if __name__ == "__main__":
+    app.run(main)
+"""
+
+
+@pytest.mark.slow(seconds=20)
+def test_exit_code_is_kept_if_a_child_ends_first(tmp_path):
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED_TOGETHER)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr[-3000:]
+
+
 def test_cluster_variables_set_devices_and_nodes(monkeypatch):
     for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "SLURM_NTASKS_PER_NODE", "SLURM_NNODES"):
         monkeypatch.delenv(name, raising=False)

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from hypercolumns.cli.messages import DISK_FULL, error_line
 from hypercolumns.cli.paths import is_sweep, quote_paths, stable_sweep_name
 from hypercolumns.errors import BadDataError
-from hypercolumns.runtime import imports, signals
+from hypercolumns.runtime import imports, processes, signals
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
@@ -37,7 +37,10 @@ def run(main: Callable[[], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise, Hydra prints errors and exits instead of raising them
     imports.pause_collections()  # the task resumes them when its modules are imported
     try:
-        main()
+        try:
+            main()
+        finally:
+            processes.end_watch()
     except Exception as error:
         exit_on_user_error(error)
         raise

@@ -16,6 +16,7 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.runtime import processes
 from hypercolumns.runtime.progress import console
 from hypercolumns.runtime.signals import handle_stop_signals, raise_interrupt
 
@@ -112,7 +113,8 @@ def _launch(machine: Machine) -> None:
     except ValueError as error:  # torchrun or SLURM has started another number of processes
         raise _invalid_trainer(error) from error
     if isinstance(launcher, _SubprocessScriptLauncher):
-        atexit.register(end_processes, launcher.procs)
+        atexit.register(end_processes, tuple(launcher.procs))
+        processes.watch(launcher.procs)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -133,16 +135,16 @@ def check_precision(precision: str, device: torch.device) -> None:
         )
 
 
-def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def end_processes(children: Sequence[subprocess.Popen[bytes]]) -> None:
     """Wait at most 5 seconds for each child process to exit, and kill the child if it has not exited by then.
 
     A child could otherwise wait for this process forever.
     """
-    for process in processes:
+    for child in children:
         try:
-            process.wait(EXIT_TIMEOUT)
+            child.wait(EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
-            process.kill()
+            child.kill()
 
 
 def is_rank_zero() -> bool:
