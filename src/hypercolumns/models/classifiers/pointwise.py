@@ -33,6 +33,29 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))[..., :outputs]
 
 
+def add_pointwise(total: Tensor | None, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute `total + x @ weight.T + bias`, in the memory of `total`, without an autograd graph.
+
+    The product is added while it is computed, so that the memory of `total` is read and written once.
+
+    Args:
+        total: (B, N, K) float, which is overwritten; None: 0.
+        x: (B, N, C) float.
+        weight: (K, C) float.
+        bias: (K,) float; None: no bias.
+
+    Returns:
+        (B, N, K) float.
+    """
+    if total is None:
+        return pointwise(x, weight, bias)
+    if torch.is_autocast_enabled(x.device.type) or not total.dtype == x.dtype == weight.dtype:
+        return total.add_(pointwise(x, weight, bias))
+    for image, values in zip(total, x, strict=True):
+        image.addmm_(values, weight.T)
+    return total if bias is None else total.add_(bias)
+
+
 class Pointwise(nn.Linear):
     """A linear layer like `nn.Linear`, computed by the function `pointwise`."""
 

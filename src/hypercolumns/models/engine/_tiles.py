@@ -146,6 +146,7 @@ class _Tiles(torch.autograd.Function):
                 if not len(output):
                     output = result.new_empty(len(result), *size, result.shape[-1])
                 output[:, tile.rows, tile.columns] = result
+            del tables  # before the next block makes its own
         if not output.is_floating_point():
             ctx.mark_non_differentiable(output)
         return output

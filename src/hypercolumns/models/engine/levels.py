@@ -10,7 +10,6 @@ Shapes: B images; tap l has the map (B, C_l, h_l, w_l); the first layer has K ou
 the sum of all C_l.
 """
 
-import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hypercolumns.models.alignment import FeatureMap, is_nested
-from hypercolumns.models.classifiers.pointwise import pointwise
+from hypercolumns.models.classifiers.pointwise import add_pointwise, pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, GridNeighbours, Interpolation, find_neighbours
 from hypercolumns.models.slices import even_slices
 
@@ -138,29 +137,24 @@ class Projection:
         tables: list[Tensor] = []
         for number, level in enumerate(self.levels):
             own = [each for each in level.maps if each < self.raw]
-            given = [cells[each] for each in level.maps if each >= self.raw]
-            weight = torch.cat([parts[each] for each in own], dim=1) if len(own) > 1 else parts[own[0]] if own else None
+            given = [each for each in level.maps if each >= self.raw]
             children = self._children(number)
             if not own and not children and len(given) == 1:
-                tables.append(given[0])
+                tables.append(cells[given[0]])
                 continue
             table: Tensor | None = None
-            outputs = given[0].shape[-1] if given else len(parts[own[0]])
+            outputs = len(parts[own[0]]) if own else cells[given[0]].shape[-1]
             for rows, span in self._bands(number, len(cells[level.maps[0]]) * outputs):
-                terms = [each[:, span] for each in given]
-                terms += [up.band(tables[child], rows).flatten(1, 2) for child, up in children]
-                if weight is not None:
-                    inputs = [cells[each][:, span] for each in own]
-                    inputs = inputs if len(inputs) == 1 else [torch.cat(inputs, dim=-1)]
-                    terms.append(pointwise(inputs[0], weight, bias if number == self.biased else None))
+                terms = [up.band(tables[child], rows).flatten(1, 2) for child, up in children]
+                terms += [cells[each][:, span].clone() for each in given]
+                total = add(terms) if terms else None
+                for order, each in enumerate(own):
+                    with_bias = bias if number == self.biased and order == 0 else None
+                    total = add_pointwise(total, cells[each][:, span], parts[each], with_bias)
+                assert total is not None, "a level has maps"
                 if table is None:
-                    like = terms[-1]
-                    table = like.new_empty(len(like), math.prod(self.sizes[number]), like.shape[-1])
-                *others, last = terms
-                if others:
-                    torch.add(functools.reduce(torch.add, others), last, out=table[:, span])
-                else:
-                    table[:, span] = last
+                    table = total.new_empty(len(total), math.prod(self.sizes[number]), outputs)
+                table[:, span] = total
             assert table is not None, "a level has cells"
             tables.append(table)
         return [tables[root] for root in self.roots]
