@@ -11,7 +11,8 @@ from hypercolumns.runtime.memory import keep_freed_memory
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(8):
-        torch.empty(1 << 24).zero_()
+        tensors = [torch.empty(1 << 22).zero_() for _ in range(6)]
+        del tensors
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 returned, kept = page_faults(), keep_freed_memory()

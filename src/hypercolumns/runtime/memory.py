@@ -4,22 +4,21 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's parameters, from malloc.h
-MAX_KEPT_BYTES = 1 << 30
+MAX_TENSOR, MAX_KEPT = 32 << 20, 128 << 20  # bytes; versions of glibc before 2.35 allow at most 32 MiB for a tensor
 
 
 def keep_freed_memory() -> bool:
     """Make this process keep freed memory for its next tensors, and return whether this succeeded.
 
-    By default, glibc returns the memory of large tensors to the operating system when they are freed. The next training
-    step then waits until the system has cleared the same pages again. This takes a tenth of the time of a step.
+    By default, glibc soon returns the memory of freed tensors to the operating system. The next image or training step
+    then waits until the system has cleared the same pages again. This takes a tenth of the time.
 
-    With this setting, tensors of up to 1 GiB come from the heap, and up to 1 GiB of free memory at its end is kept.
+    With this setting, tensors of up to 32 MiB come from the heap, and up to 128 MiB of free memory at its end are kept.
     Results do not change. Child processes that are forked later inherit the setting. On systems without glibc, the
     function does nothing.
     """
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries lack this function
-    return mallopt is not None and all(
-        mallopt(parameter, MAX_KEPT_BYTES) == 1 for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD)
-    )
+    wanted = {M_MMAP_THRESHOLD: MAX_TENSOR, M_TRIM_THRESHOLD: MAX_KEPT}
+    return mallopt is not None and all(mallopt(parameter, value) == 1 for parameter, value in wanted.items())

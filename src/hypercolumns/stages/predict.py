@@ -24,6 +24,7 @@ from hypercolumns.prediction import (
 )
 from hypercolumns.reports.metric_tables import print_metrics
 from hypercolumns.runs.file_names import COUNTS, METRICS, RUN_FILE
+from hypercolumns.runtime.memory import keep_freed_memory
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
 from hypercolumns.settings.predict import check_predict_settings, find_device, predict_options
@@ -62,6 +63,8 @@ def predict(cfg: DictConfig) -> int:
     sources = find_sources(str(cfg.images), [OUTPUTS[name].suffix for name in options.outputs])
     if any(source.video for source in sources):
         check_package("av", "video", f"images={cfg.images}")
+    if len(sources) > 1 or sources[0].video:
+        keep_freed_memory()  # not for a single image, which could hardly use it again
     out = expand_path("out", cfg.out)
     masks = None if cfg.masks is None else expand_path("masks", cfg.masks)
     _check_out(out, sources, options.outputs, masks)
