@@ -28,7 +28,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if missing:
         weight = F.pad(weight, (0, 0, 0, missing))
         bias = None if bias is None else F.pad(bias, (0, missing))
-    columns = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    columns = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
     result = F.conv2d(columns, weight[:, :, None, None], bias)
     return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))[..., :outputs]
 
