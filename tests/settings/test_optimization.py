@@ -26,5 +26,5 @@ def test_settings_of_the_kernel_are_kept(setting):
     assert not defaults["fused"]
 
 
-def test_optimizer_without_a_fused_kernel_is_built():
+def test_other_optimizers_are_built():
     assert isinstance(optimizer("optimizer._target_=torch.optim.RAdam"), torch.optim.RAdam)

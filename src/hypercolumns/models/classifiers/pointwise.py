@@ -11,7 +11,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute `x @ weight.T + bias` over the last dimension of `x`.
 
     On a CPU, the product is computed as a convolution, because torch computes convolutions with oneDNN. torch computes
-    `F.linear` with MKL, which is up to half as fast on AMD's processors. The weight is filled up with rows of zeros to a
+    `F.linear` with MKL, which can be half as fast on AMD's processors. The weight is filled up with rows of zeros to a
     multiple of 8 rows: with 21 rows, oneDNN takes 1.4 times as long as with 24. The pixels lie along the width: along
     the height, the backward pass takes four times as long for a prime number of pixels.
 
