@@ -2,9 +2,9 @@
 # torch 2.15.0 (CPU, x86-64, two threads): the backward pass of a 1x1 convolution depends on how its pixels are laid out.
 #
 # A 1x1 convolution is a matrix product, so (1, C, N, 1) and (1, C, 1, N) hold the same numbers, and the forward pass
-# takes equally long. The gradient of the weight does not: with a prime number of pixels along the height, it took four
-# times as long as with the same pixels along the width, or as with three pixels more. With one thread, there is no
-# difference. The last batch of an epoch, or a batch with some samples left out, easily has such a number.
+# takes equally long. The gradient of the weight does not: with 1,019 or 1,021 pixels (primes) along the height, it took
+# four times as long as with the same pixels along the width, or as with 1,023 or 1,024 along the height. With one thread,
+# there is no difference. The last batch of an epoch, or a batch with some samples left out, easily has such a number.
 #
 # Output seen on two cores of an AMD EPYC (Zen 4); the times differ from run to run:
 #   1021 along the height: forward 5.5 ms, gradient of the weight 25.2 ms

@@ -15,7 +15,7 @@ from helpers.small_runs import RGB, config, run
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.runtime import distributed
+from hypercolumns.runtime import distributed, processes
 from hypercolumns.settings.machine import machine
 from hypercolumns.settings.schema import taken
 from hypercolumns.settings.training import announce_batches, loss
@@ -126,7 +126,7 @@ if __name__ == "__main__":
 def test_exit_code_is_kept_if_a_child_ends_first(tmp_path):
     script = tmp_path / "stopped.py"
     script.write_text(STOPPED_TOGETHER)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr[-3000:]
 
 
@@ -161,9 +161,9 @@ def test_single_process_ignores_the_cluster_rank(monkeypatch):
 
 
 def test_child_processes_end_with_their_parent(monkeypatch):
-    monkeypatch.setattr(distributed, "EXIT_TIMEOUT", 0.1)
+    monkeypatch.setattr(processes, "EXIT_TIMEOUT", 0.1)
     started = [subprocess.Popen(["sleep", "60"]), subprocess.Popen(["true"])]
-    distributed.end_processes(started)
+    processes.end_processes(started)
     assert [process.wait() for process in started] == [-signal.SIGKILL, 0]
 
 

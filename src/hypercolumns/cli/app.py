@@ -37,10 +37,7 @@ def run(main: Callable[[], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise, Hydra prints errors and exits instead of raising them
     imports.pause_collections()  # the task resumes them when its modules are imported
     try:
-        try:
-            main()
-        finally:
-            processes.end_watch()
+        main()
     except Exception as error:
         exit_on_user_error(error)
         raise
@@ -52,6 +49,7 @@ def run(main: Callable[[], object]) -> None:
         number = interruption.args[0] if interruption.args else signal.SIGINT
         sys.exit(128 + number)  # the exit code by which shells report a signal
     finally:
+        processes.end_watch()
         imports.end_collections()
 
 

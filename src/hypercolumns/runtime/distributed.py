@@ -1,8 +1,6 @@
 """Devices, ranks and process groups."""
 
-import atexit
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +18,6 @@ from hypercolumns.runtime import processes
 from hypercolumns.runtime.progress import console
 from hypercolumns.runtime.signals import handle_stop_signals, raise_interrupt
 
-EXIT_TIMEOUT = 5  # seconds that a child process may take to exit before it is killed
 Found = TypeVar("Found")
 
 
@@ -112,9 +109,9 @@ def _launch(machine: Machine) -> None:
         launcher.launch(trainer.strategy.setup_environment)
     except ValueError as error:  # torchrun or SLURM has started another number of processes
         raise _invalid_trainer(error) from error
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        atexit.register(end_processes, tuple(launcher.procs))
-        processes.watch(launcher.procs)
+    finally:
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            processes.adopt(launcher.procs)
 
 
 def check_precision(precision: str, device: torch.device) -> None:
@@ -133,18 +130,6 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise HypercolumnsError(
             f"trainer.precision={precision}: this GPU does not support bf16; use 16-mixed or 32-true"
         )
-
-
-def end_processes(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait at most 5 seconds for each child process to exit, and kill the child if it has not exited by then.
-
-    A child could otherwise wait for this process forever.
-    """
-    for child in children:
-        try:
-            child.wait(EXIT_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            child.kill()
 
 
 def is_rank_zero() -> bool:

@@ -4,14 +4,15 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's parameters, from malloc.h
-MAX_TENSOR, MAX_KEPT = 32 << 20, 128 << 20  # bytes; versions of glibc before 2.35 allow at most 32 MiB for a tensor
+MAX_TENSOR_BYTES = 32 << 20  # the most that older versions of glibc allow
+MAX_KEPT_BYTES = 128 << 20
 
 
 def keep_freed_memory() -> bool:
     """Make this process keep freed memory for its next tensors, and return whether this succeeded.
 
     By default, glibc soon returns the memory of freed tensors to the operating system. The next image or training step
-    then waits until the system has cleared the same pages again. This takes a tenth of the time.
+    then waits until the system has cleared the same pages again. This takes a tenth of the time of a training step.
 
     With this setting, tensors of up to 32 MiB come from the heap, and up to 128 MiB of free memory at its end are kept.
     Results do not change. Child processes that are forked later inherit the setting. On systems without glibc, the
@@ -20,5 +21,5 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries lack this function
-    wanted = {M_MMAP_THRESHOLD: MAX_TENSOR, M_TRIM_THRESHOLD: MAX_KEPT}
+    wanted = {M_MMAP_THRESHOLD: MAX_TENSOR_BYTES, M_TRIM_THRESHOLD: MAX_KEPT_BYTES}
     return mallopt is not None and all(mallopt(parameter, value) == 1 for parameter, value in wanted.items())

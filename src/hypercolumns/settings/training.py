@@ -1,9 +1,8 @@
 """Build the loss, the optimizer, the trainer and the scorer from a config."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -118,28 +117,16 @@ def optimization(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def _make_optimizer(make: Callable[..., Optimizer], groups: Sequence[dict[str, Any]]) -> Optimizer:
-    """Call `make` to build an optimizer for parameter groups; raise HypercolumnsError if a setting is invalid.
-
-    On a CPU, an optimizer of torch uses its fused kernel, which takes a fifth of the time. On GPUs, the choice is left
-    to torch: with 16-bit numbers, Lightning can't clip the gradients of a fused optimizer.
-    """
+def _make_optimizer(make: Callable[..., Optimizer], groups: Iterable[dict[str, Any]]) -> Optimizer:
+    """Call `make` to build an optimizer for parameter groups; raise HypercolumnsError if a setting is invalid."""
     try:
-        return make(groups, **_fused(make, groups))
+        return make(groups)
     except (TypeError, ValueError) as error:
         settings = make.keywords if isinstance(make, partial) else {}
         given = "".join(f"{name}={value}, " for name, value in settings.items())
         raise HypercolumnsError(
             f"optimizer: the settings are invalid ({given}{summarize_error(error)}); change one of the settings"
         ) from error
-
-
-def _fused(make: Callable[..., Optimizer], groups: Sequence[dict[str, Any]]) -> dict[str, bool]:
-    """Return the argument that selects the fused kernel, or none if it does not exist or the settings choose."""
-    defaults = {name: parameter.default for name, parameter in signature(make).parameters.items()}
-    undecided = defaults.get("fused", False) is None and not (defaults.get("foreach") or defaults.get("differentiable"))
-    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
-    return {"fused": True} if undecided and on_cpu else {}
 
 
 def _make_scheduler(make: Callable[..., LambdaLR], optimizer: Optimizer, steps: int) -> LambdaLR:

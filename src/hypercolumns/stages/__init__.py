@@ -27,7 +27,7 @@ def run_stage(cfg: DictConfig) -> float | None:
 
     Return None if the stage scores no images, or if this is a job of a sweep and the job failed or was stopped.
     """
-    from hypercolumns.runtime.memory import keep_freed_memory  # imported here, because predict.py needs neither
+    from hypercolumns.runtime.memory import keep_freed_memory  # imported here, to keep this package cheap to import
     from hypercolumns.settings.compose import is_sweep_job
 
     keep_freed_memory()

@@ -32,10 +32,25 @@ def optimizer_with_schedule(
         A dictionary with the optimiser under `optimizer` and Lightning's scheduler config under `lr_scheduler`.
     """
     optimizer = make_optimizer([group.options for group in groups])
+    _fuse_on_cpu(optimizer)
     for options, group in zip(optimizer.param_groups, groups, strict=True):
         options["lr"] *= group.factor
     lr_scheduler = {"scheduler": make_scheduler(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
     return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}
+
+
+def _fuse_on_cpu(optimizer: Optimizer) -> None:
+    """Let an optimiser of torch use its fused kernel for parameters on a CPU, unless the settings choose a kernel.
+
+    AdamW's step then takes a fifth of the time. On GPUs, the choice is left to torch. The argument `fused` of torch's
+    optimisers would do more: Lightning does not clip the gradients of an optimiser that was built with it if the
+    precision is mixed, even without a gradient scaler.
+    """
+    for group in optimizer.param_groups:
+        undecided = all(group.get(name, False) is None for name in ("fused", "foreach"))
+        on_cpu = all(parameter.device.type == "cpu" for parameter in group["params"])
+        if undecided and on_cpu and not group.get("differentiable"):
+            group["fused"] = True
 
 
 def rank_step_index(batch_idx: int) -> int:

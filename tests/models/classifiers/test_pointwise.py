@@ -31,3 +31,10 @@ def test_products_are_added_in_place(dtypes, with_bias):
     tolerance = 1e-5 if of_total == others[0] else 5e-2  # bfloat16 has 8 significant bits
     torch.testing.assert_close(result, expected, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(add_pointwise(None, x, weight, bias), pointwise(x, weight, bias))
+
+
+def test_products_are_added_under_autocast():
+    total, x, weight = torch.randn(2, 7, 8), torch.randn(2, 7, 5), torch.randn(8, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = total + pointwise(x, weight)
+        torch.testing.assert_close(add_pointwise(total, x, weight), expected)

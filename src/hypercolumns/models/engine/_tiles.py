@@ -190,6 +190,7 @@ class _Tiles(torch.autograd.Function):
                         for total, (rows, columns) in zip(of_maps, block.areas, strict=True)
                     ]
                     block.add_table_gradients(of_tables, crops, inputs, crop_totals, of_inputs)
+                del tables, of_tables, gathered, part_gradients  # before the next block makes its own
         return None, None, None, *totals
 
 

@@ -136,24 +136,30 @@ class Projection:
         """
         tables: list[Tensor] = []
         for number, level in enumerate(self.levels):
-            own = [each for each in level.maps if each < self.raw]
-            given = [each for each in level.maps if each >= self.raw]
             children = self._children(number)
-            if not own and not children and len(given) == 1:
-                tables.append(cells[given[0]])
+            if level.maps[0] >= self.raw:  # all maps of equal centres that are projected already have been added up
+                (projected,) = level.maps
+                assert not children, "a projection holds the levels below it"
+                tables.append(cells[projected])
                 continue
+            weight = (
+                torch.cat([parts[each] for each in level.maps], dim=1) if len(level.maps) > 1 else parts[level.maps[0]]
+            )
+            bands = self._bands(number, len(cells[level.maps[0]]) * len(weight))
             table: Tensor | None = None
-            outputs = len(parts[own[0]]) if own else cells[given[0]].shape[-1]
-            for rows, span in self._bands(number, len(cells[level.maps[0]]) * outputs):
-                terms = [up.band(tables[child], rows).flatten(1, 2) for child, up in children]
-                terms += [cells[each][:, span].clone() for each in given]
-                total = add(terms) if terms else None
-                for order, each in enumerate(own):
-                    with_bias = bias if number == self.biased and order == 0 else None
-                    total = add_pointwise(total, cells[each][:, span], parts[each], with_bias)
-                assert total is not None, "a level has maps"
+            for rows, span in bands:
+                inputs = [cells[each][:, span] for each in level.maps]
+                total = add_pointwise(
+                    add([up.band(tables[child], rows).flatten(1, 2) for child, up in children]) if children else None,
+                    inputs[0] if len(inputs) == 1 else torch.cat(inputs, dim=-1),
+                    weight,
+                    bias if number == self.biased else None,
+                )
+                if len(bands) == 1:
+                    table = total
+                    break
                 if table is None:
-                    table = total.new_empty(len(total), math.prod(self.sizes[number]), outputs)
+                    table = total.new_empty(len(total), math.prod(self.sizes[number]), total.shape[-1])
                 table[:, span] = total
             assert table is not None, "a level has cells"
             tables.append(table)
