@@ -20,10 +20,13 @@ def test_pointwise_is_a_matrix_product(pixels, outputs):
 
 @pytest.mark.parametrize("dtypes", [("float32",) * 3, ("float64",) * 3, ("float32", "bfloat16", "bfloat16")])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_products_are_added_in_place(dtypes, with_bias):
+@pytest.mark.parametrize("channels", [5, 200])
+def test_products_are_added_in_place(dtypes, with_bias, channels):
     of_total, *others = (getattr(torch, name) for name in dtypes)
     total = torch.randn(2, 7, 3, dtype=of_total)
-    x, weight = (torch.randn(*shape, dtype=dtype) for shape, dtype in zip(((2, 7, 5), (3, 5)), others, strict=True))
+    x, weight = (
+        torch.randn(*shape, dtype=dtype) for shape, dtype in zip(((2, 7, channels), (3, channels)), others, strict=True)
+    )
     bias = torch.randn(3, dtype=others[1]) if with_bias else None
     expected = total + x @ weight.T + (0 if bias is None else bias)
     result = add_pointwise(total, x, weight, bias)

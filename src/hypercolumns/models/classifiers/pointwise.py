@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 VECTOR = 8  # number of floats in a vector register of AVX2
+FEW_CHANNELS = 128
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -37,8 +38,9 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def add_pointwise(total: Tensor | None, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute `total + x @ weight.T + bias`, in the memory of `total`. Call this function under `torch.no_grad()`.
 
-    On a CPU, the product is added while it is computed, so that the memory of `total` is read and written once. This
-    is faster even where MKL, which computes such sums, is slower than oneDNN.
+    On a CPU, the product of few channels is added while it is computed, so that the memory of `total` is read and
+    written once. MKL computes such sums. With many channels, the product itself takes most of the time, and oneDNN
+    computes it, see `pointwise`.
 
     Args:
         total: (B, N, K) float, which is overwritten; None: 0.
@@ -52,7 +54,7 @@ def add_pointwise(total: Tensor | None, x: Tensor, weight: Tensor, bias: Tensor 
     if total is None:
         return pointwise(x, weight, bias)
     same = total.dtype == x.dtype == weight.dtype and not torch.is_autocast_enabled(x.device.type)
-    if x.device.type != "cpu" or not same:
+    if x.device.type != "cpu" or not same or x.shape[-1] > FEW_CHANNELS:
         return total.add_(pointwise(x, weight, bias))
     for image, values in zip(total, x, strict=True):
         image.addmm_(values, weight.T)
