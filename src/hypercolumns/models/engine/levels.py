@@ -156,7 +156,7 @@ class Projection:
                     bias if number == self.biased else None,
                 )
                 if len(bands) == 1:
-                    table = total
+                    table = total.contiguous()  # once, and not for each interpolation
                     break
                 if table is None:
                     table = total.new_empty(len(total), math.prod(self.sizes[number]), total.shape[-1])
