@@ -213,13 +213,18 @@ def at(maps: Sequence[FeatureMap], points: Tensor) -> Tensor:
     # Maps whose cells have equal centres share the cells and the weights of the points.
     located: list[tuple[FeatureMap, tuple[Tensor, Tensor]]] = []
     for tap_map in maps:
-        known = (found for other, found in located if all(map(torch.equal, tap_map[1:], other[1:])))
+        known = (found for other, found in located if equal_centres(tap_map[1:], other[1:]))
         cells, weights = next(known, None) or _cells_and_weights(tap_map, points)
         located.append((tap_map, (cells, weights)))
         table = tap_map.values.permute(0, 2, 3, 1).flatten(0, 2)
         sums = F.embedding_bag(cells.to(table.device), table, per_sample_weights=weights.to(table), mode="sum")
         hypercolumns.append(sums.view(len(points), -1, table.shape[1]))
     return torch.cat(hypercolumns, dim=-1)
+
+
+def equal_centres(centres: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> bool:
+    """Whether two maps have cells with the same centres; a map's centres are those of its rows and of its columns."""
+    return all(map(torch.equal, centres, others))
 
 
 def _cells_and_weights(tap_map: FeatureMap, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hypercolumns.models.alignment import FeatureMap, is_nested
+from hypercolumns.models.alignment import FeatureMap, equal_centres, is_nested
 from hypercolumns.models.classifiers.pointwise import add_pointwise, pointwise
 from hypercolumns.models.engine._interpolation import CellCentres, GridNeighbours, Interpolation, find_neighbours
 from hypercolumns.models.slices import even_slices
@@ -62,7 +62,7 @@ def find_levels(maps: Sequence[FeatureMap], max_cells: float = math.inf) -> list
     for number, (_, *found) in enumerate(maps):
         centres = CellCentres(*found)
         for group, others in groups:
-            if torch.equal(centres.rows, others.rows) and torch.equal(centres.columns, others.columns):
+            if equal_centres(centres, others):
                 group.append(number)
                 break
         else:
