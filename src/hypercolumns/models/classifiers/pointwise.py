@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 VECTOR = 8  # number of floats in a vector register of AVX2
-FEW_CHANNELS = 128
+FEW_CHANNELS = 128  # of the factors of a sum of products, see `add_pointwise`
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
