@@ -158,6 +158,21 @@ assert gc.get_freeze_count() == 0
     run(code)
 
 
+@pytest.mark.parametrize("module", ["triton", "onnx"])
+def test_leak_printers_make_objects_collectable(module):
+    code = f"""
+import sys
+imports.pause_collections()
+import torch
+sys.modules[{module!r}] = sys
+imports.resume_collections()
+assert gc.get_freeze_count() > 0
+imports.end_collections()
+assert gc.get_freeze_count() == 0
+"""
+    run(code)
+
+
 def test_program_with_torch_never_pauses():
     """`resume_collections` would leave out what the program no longer needs from all later collections."""
     code = """

@@ -11,6 +11,9 @@ from types import ModuleType
 from typing import Any
 
 COMPILER = "torch._dynamo"
+# Modules with a library by nanobind, which prints objects that still exist at the end of the process. torch imports
+# triton for the compiler, but also for other modules, such as `torch.utils.flop_counter`.
+LEAK_PRINTERS = (COMPILER, "triton", "onnx")
 # Modules that import the compiler although an eager program does not use it. Each of them uses one of the stand-ins.
 USERS = (
     "torchvision.ops.roi_align",
@@ -45,11 +48,11 @@ def resume_collections() -> None:
 def end_collections() -> None:
     """Prepare the garbage collector for the end of the program.
 
-    If torch's compiler was imported, no object is left out any more. Otherwise, the compiler's library nanobind would
+    If one of the modules `LEAK_PRINTERS` was imported, no object is left out any more. Otherwise, this module would
     print objects that are left out as leaks.
     """
     resume_collections()
-    if COMPILER in sys.modules:
+    if any(name in sys.modules for name in LEAK_PRINTERS):
         gc.unfreeze()
 
 
