@@ -14,9 +14,9 @@ def keep_freed_memory() -> bool:
     By default, glibc soon returns the memory of freed tensors to the operating system. The next image or training step
     then waits until the system has cleared the same pages again. This takes a tenth of the time of a training step.
 
-    With this setting, tensors of up to 32 MiB come from the heap, and up to 128 MiB of free memory at its end are kept.
-    Results do not change. Child processes that are forked later inherit the setting. On systems without glibc, the
-    function does nothing.
+    With this setting, tensors of up to 32 MiB come from the heap. The heap shrinks only if more than 128 MiB at its end
+    are free; an object that lies behind free memory prevents this. Results do not change. Child processes that are
+    forked later inherit the setting. On systems without glibc, the function does nothing.
     """
     if not sys.platform.startswith("linux"):
         return False
