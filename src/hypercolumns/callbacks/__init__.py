@@ -14,6 +14,7 @@ from hypercolumns.callbacks.progress_bar import TrainingProgressBar
 from hypercolumns.callbacks.pruning import PrunedError, SearchPruning
 from hypercolumns.callbacks.resume_checkpoint import ResumeCheckpoint, resume_point
 from hypercolumns.callbacks.throughput import Throughput
+from hypercolumns.callbacks.validation_counts import ValidationCounts, evaluation_of
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -29,5 +30,7 @@ __all__ = [
     "TerminateOnNonFinite",
     "Throughput",
     "TrainingProgressBar",
+    "ValidationCounts",
+    "evaluation_of",
     "resume_point",
 ]

@@ -111,6 +111,11 @@ class Evaluation:
             self.boundary_width,
         )
 
+    def of_images(self, ids: Sequence[str]) -> "Evaluation | None":
+        """Return the evaluation with the images in the order of `ids`; None if it is of other images."""
+        position = {id: index for index, id in enumerate(self.ids)}
+        return self.take([position[id] for id in ids]) if sorted(ids) == sorted(self.ids) else None
+
     def save(self, path: Path) -> None:
         """Write the evaluation to an `.npz` file, with one array for each attribute.
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from hypercolumns.callbacks import ResumeCheckpoint, resume_point
+from hypercolumns.callbacks import ResumeCheckpoint, evaluation_of, resume_point
 from hypercolumns.data import ResumableDataModule
 from hypercolumns.errors import HypercolumnsError, is_out_of_memory, summarize_error
+from hypercolumns.evaluation import Evaluation
 from hypercolumns.io import checkpoints
+from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import distributed
 
 
@@ -64,6 +66,20 @@ def best_epoch(folder: Path, monitor: str) -> dict[str, Any]:
     checkpoint = _best_checkpoint(folder)
     callback = next(state for state in checkpoint["callbacks"].values() if state.get("monitor") == monitor)
     return {"best_epoch": int(checkpoint["epoch"]), monitor.removeprefix("val/"): float(callback["best_model_score"])}
+
+
+def best_evaluation(folder: Path, segmenter: Segmenter) -> Evaluation | None:
+    """Return the evaluation of a model on the val images, as the validation of a training's best epoch counted it.
+
+    Args:
+        folder: the run's folder.
+        segmenter: the run's model.
+
+    Returns:
+        The evaluation. None if the validation did not count the pixels of images, or was of other weights, such as
+        those before an averaging.
+    """
+    return evaluation_of(_best_checkpoint(folder), segmenter)
 
 
 def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule, data: ResumableDataModule) -> None:

@@ -19,7 +19,7 @@ from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.reports.format import format_number
 from hypercolumns.reports.metric_tables import print_metrics, write_class_metrics, write_confusion
-from hypercolumns.runs.fit import best_epoch
+from hypercolumns.runs.fit import best_epoch, best_evaluation
 from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import ScoredImages, Scorer
 from hypercolumns.runtime import distributed
@@ -172,7 +172,8 @@ def score_and_write(
     """Score the model of a run on val images, write the results and print them.
 
     If the run already has the metrics of at least `val.limit` images, measured with the same boundary width, only the
-    confidence intervals are computed again.
+    confidence intervals are computed again. If the validation of the best epoch has scored the images, they are not
+    scored again.
 
     Args:
         run: the run, whose folder holds the model.
@@ -185,8 +186,9 @@ def score_and_write(
     if not _is_scored(run, val.limit, results.scorer.boundary_width):
         scored = None
         if val.limit:
-            labeller = LabelPredictor(load(run.model), NO_TTA)
-            scored = results.scorer.score_model(labeller, val.dataset(), val.images)
+            segmenter = load(run.model)
+            labeller, validated = LabelPredictor(segmenter, NO_TTA), best_evaluation(run.folder, segmenter)
+            scored = results.scorer.score_model(labeller, val.dataset(), val.images, validated)
         evaluated = {"model": run.model.name, **val.describe()}
         results.write(run, {"stage": stage, **best_epoch(run.folder, monitor), "evaluated": evaluated}, scored)
     else:

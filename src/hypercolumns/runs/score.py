@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -110,17 +109,25 @@ class Scorer:
                 trainer.test(task, loader, verbose=False)
         except HypercolumnsError as error:
             problem = str(error)
-        counts = _of_all_ranks(trainer, task.counts, problem)
+        counts = _of_all_ranks(task.counts, problem)
         order = {id: number for number, id in enumerate(ids)}
         return Evaluation.of(sorted(counts, key=lambda count: order[count.id]), classes, self.boundary_width)
 
-    def score_model(self, labeller: nn.Module, dataset: ImageDataset, images: DatasetIndex) -> ScoredImages:
+    def score_model(
+        self,
+        labeller: nn.Module,
+        dataset: ImageDataset,
+        images: DatasetIndex,
+        validated: Evaluation | None = None,
+    ) -> ScoredImages:
         """Score a model on the images of a dataset.
 
         Args:
             labeller: maps images (B, 3, H, W) to class indices (B, H, W).
             dataset: the images to score, at their original size, with their true masks.
             images: the data set that the images belong to; it gives the classes and the palette.
+            validated: an evaluation of the same model during its training; None if there is none. If it is of exactly
+                these images, with the same boundary width, it is returned in place of a new one.
 
         Returns:
             The evaluation and a lookup function. The lookup function predicts the labels of an image again, because the
@@ -134,14 +141,17 @@ class Scorer:
                 labels = labeller.to(device)(image[None].to(device))[0].cpu()
             return image, mask, labels
 
-        return ScoredImages(self.score(labeller, dataset, images.classes), lookup, images.palette)
+        ids = [pair.id for pair in dataset.pairs]
+        evaluation = validated and validated.of_images(ids)
+        if evaluation is None or evaluation.boundary_width != self.boundary_width:
+            evaluation = self.score(labeller, dataset, images.classes)
+        return ScoredImages(evaluation, lookup, images.palette)
 
 
-def _of_all_ranks(trainer: pl.Trainer, counts: list[ImageConfusion], problem: str | None) -> list[ImageConfusion]:
+def _of_all_ranks(counts: list[ImageConfusion], problem: str | None) -> list[ImageConfusion]:
     """Gather the confusion matrices from all ranks.
 
     Args:
-        trainer: the trainer that ran on every rank.
         counts: the confusion matrices of this rank's images.
         problem: the message of an error on this rank; None if there was no error.
 
@@ -151,10 +161,7 @@ def _of_all_ranks(trainer: pl.Trainer, counts: list[ImageConfusion], problem: st
     Raises:
         HypercolumnsError: if there was an error on any rank.
     """
-    parts: list[Any] = [(counts, problem)]
-    if trainer.world_size > 1:
-        parts *= trainer.world_size
-        torch.distributed.all_gather_object(parts, (counts, problem))
+    parts = distributed.gather((counts, problem))
     for _, message in parts:
         if message is not None:
             raise HypercolumnsError(message)

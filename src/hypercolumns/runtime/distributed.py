@@ -165,6 +165,15 @@ def broadcast_from_rank_zero(find: Callable[[], Found]) -> Found:
     return cast(Found, result[0])
 
 
+def gather(value: Found) -> list[Found]:
+    """Return the values of all ranks, ordered by rank. All ranks must make this call."""
+    values = [value]
+    if is_distributed():
+        values *= distributed.get_world_size()
+        distributed.all_gather_object(values, value)
+    return values
+
+
 def barrier() -> None:
     """Wait until all ranks have made this call; a single process does not wait."""
     if distributed.is_initialized():

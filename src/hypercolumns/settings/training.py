@@ -25,6 +25,7 @@ from hypercolumns.callbacks import (
     SelfContainedCheckpoint,
     TerminateOnNonFinite,
     TrainingProgressBar,
+    ValidationCounts,
 )
 from hypercolumns.data import ResumableDataModule
 from hypercolumns.errors import HypercolumnsError, setting_prefix, summarize_error
@@ -175,6 +176,8 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
     callbacks: list[Any] = [part(f"callbacks.{name}", callback) for name, callback in (cfg.callbacks or {}).items()]
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(cfg.ema))
+    if cfg.stage == "train":
+        callbacks.append(ValidationCounts(segmenter, cfg.boundary_width))
     callbacks += [
         SelfContainedCheckpoint(segmenter),
         TerminateOnNonFinite(data, NON_FINITE_REMEDY),
