@@ -13,7 +13,9 @@ from common import arguments, medians, report
 from torch import Tensor
 
 from hypercolumns.evaluation.metrics import segmentation_metrics
-from hypercolumns.io.images import read_image, read_mask
+from hypercolumns.io.images import read_image
+from hypercolumns.io.masks import read_mask
+from hypercolumns.labels import LabelScheme
 from hypercolumns.models.engine import AdaptiveSettings, adaptive
 from hypercolumns.models.engine.points import PointClassifier
 from hypercolumns.models.segmenter import Segmenter
@@ -36,7 +38,8 @@ def main() -> None:
     names = options.list.read_text().split() if options.list else None
     files = [path for path in sorted(options.images.iterdir()) if names is None or path.stem in names]
     images = [read_image(path)[None] for path in files]
-    masks = [read_mask(options.masks / f"{path.stem}.png", segmenter.palette, len(segmenter.classes)) for path in files]
+    scheme = LabelScheme.of(segmenter.classes, segmenter.palette)
+    masks = [read_mask(options.masks / f"{path.stem}.png", scheme) for path in files]
     settings = [AdaptiveSettings(stride, margin) for stride in options.starts for margin in options.margins]
     timed = images[:: max(len(images) // options.timed, 1)][: options.timed]
     with torch.inference_mode():

@@ -1,6 +1,8 @@
 """Label maps: the ignore index, class colours and label boundaries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 from unicodedata import category
 
 import numpy as np
@@ -34,6 +36,50 @@ def voc_palette(classes: int) -> Palette:
 
 
 VOID_COLOUR: Colour = voc_palette(256)[IGNORE_INDEX]
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """The classes of a data set, and the rule that turns the pixels of a mask file into class indices.
+
+    Attributes:
+        classes: the class names, in the order of the class indices.
+        palette: the colour in which each class is drawn, in the same order.
+        values: the class index of each value in masks that hold values; 255 for void. Other values are refused.
+        colours: the class index of each colour in masks that hold colours; 255 for void. Other colours are refused.
+    """
+
+    classes: tuple[str, ...]
+    palette: Palette
+    values: Mapping[int, int]
+    colours: Mapping[Colour, int]
+
+    @classmethod
+    def of(cls, classes: Sequence[str], palette: Sequence[Colour] | None = None) -> "LabelScheme":
+        """Make the scheme of masks whose values are class indices, and whose colours are those of the classes.
+
+        The value 255 and Pascal VOC's colour for void, (224, 224, 192), are void, unless they belong to a class.
+
+        Args:
+            classes: the class names, in the order of the class indices.
+            palette: the colour of each class; None: Pascal VOC's colours. If a colour occurs twice, it is that of the
+                first class.
+        """
+        colours = tuple(palette or voc_palette(len(classes)))
+        by_colour = {colour: index for index, colour in reversed(list(enumerate(colours)))}
+        by_value = {index: index for index in range(len(classes))}
+        return cls(
+            tuple(classes), colours, {IGNORE_INDEX: IGNORE_INDEX} | by_value, {VOID_COLOUR: IGNORE_INDEX} | by_colour
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return everything that decides the class index of a pixel, as JSON values."""
+        return {
+            "classes": list(self.classes),
+            "palette": [list(colour) for colour in self.palette],
+            "values": sorted([value, index] for value, index in self.values.items()),
+            "colours": sorted([list(colour), index] for colour, index in self.colours.items()),
+        }
 
 
 def is_class_name(name: object) -> bool:

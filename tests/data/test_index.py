@@ -8,14 +8,13 @@ import pytest
 from hypercolumns.data import ImageMaskPair, voc
 from hypercolumns.data.index import make_index, read_example
 from hypercolumns.errors import HypercolumnsError, UnreadableError
-from hypercolumns.labels import voc_palette
+from hypercolumns.labels import LabelScheme
 
 
 def test_empty_split_is_refused():
+    splits = {"train": [ImageMaskPair("1", Path("1.jpg"), Path("1.png"))], "val": []}
     with pytest.raises(HypercolumnsError, match="data mine: the val split has no images; it needs at least one"):
-        make_index(
-            "mine", ["a"], voc_palette(1), {"train": [ImageMaskPair("1", Path("1.jpg"), Path("1.png"))], "val": []}
-        )
+        make_index("mine", LabelScheme.of(["a"]), splits)
 
 
 def test_unreadable_file_is_not_called_invalid(root, monkeypatch):
@@ -26,7 +25,7 @@ def test_unreadable_file_is_not_called_invalid(root, monkeypatch):
 
     monkeypatch.setattr("hypercolumns.data.index.read_pair", fail)
     with pytest.raises(UnreadableError, match=r"c\.jpg can't be read$"):
-        read_example(voc(root).splits["val"][0], voc_palette(21), 21)
+        read_example(voc(root).splits["val"][0], LabelScheme.of(["a"]))
 
 
 def test_fingerprint_ignores_location(root, tmp_path_factory):

@@ -9,6 +9,7 @@ from helpers.small_runs import config, only, run
 
 from hypercolumns.data import DatasetIndex, ImageMaskPair, folder, hold_out, shared_ids, take_train_subset, voc
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.labels import LabelScheme
 from hypercolumns.settings.data import image_index
 from hypercolumns.settings.schema import taken
 from hypercolumns.store import SampleStore
@@ -26,7 +27,7 @@ def images():
     def pairs(names):
         return tuple(ImageMaskPair(name, Path(name), Path(name)) for name in names)
 
-    return DatasetIndex("drives", ("road",), ((0, 0, 0),), {"train": pairs(TRAIN), "val": pairs(["0016E5_9"])})
+    return DatasetIndex("drives", LabelScheme.of(["road"]), {"train": pairs(TRAIN), "val": pairs(["0016E5_9"])})
 
 
 def test_each_image_is_validated_in_one_fold(images):

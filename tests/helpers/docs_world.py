@@ -11,7 +11,8 @@ from PIL import Image
 from helpers.networks import FIRES
 from helpers.videos import write_video
 from hypercolumns.data.datasets.shapes import CLASSES, draw
-from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.io.images import write_image
+from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import voc_palette
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier

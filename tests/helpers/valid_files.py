@@ -16,8 +16,9 @@ from hypercolumns.data.class_files import read_classes
 from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation
-from hypercolumns.io.images import read_image, read_mask, write_mask
-from hypercolumns.labels import voc_palette
+from hypercolumns.io.images import read_image
+from hypercolumns.io.masks import read_mask, write_mask
+from hypercolumns.labels import LabelScheme, voc_palette
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.weights import load_weights
 from hypercolumns.models.classifiers import MLPClassifier
@@ -79,13 +80,13 @@ def png(folder):
 def index_mask(folder):
     path = folder / "mask.png"
     write_mask(path, mask_and_picture()[0], PALETTE)
-    return ValidFile(path, lambda: hash_tensor(read_mask(path, PALETTE, len(CLASSES))), True)
+    return ValidFile(path, lambda: hash_tensor(read_mask(path, LabelScheme.of(CLASSES, PALETTE))), True)
 
 
 def colour_mask(folder):
     path = folder / "coloured.png"
     Image.fromarray(np.array(PALETTE, np.uint8)[mask_and_picture()[0]]).save(path)
-    return ValidFile(path, lambda: hash_tensor(read_mask(path, PALETTE, len(CLASSES))), True)
+    return ValidFile(path, lambda: hash_tensor(read_mask(path, LabelScheme.of(CLASSES, PALETTE))), True)
 
 
 def split_list(folder):

@@ -6,9 +6,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
+from helpers.png import write_png
 from PIL import Image, ImageFile, ImageOps
 
 from hypercolumns.errors import HypercolumnsError, UnreadableError
@@ -16,104 +14,13 @@ from hypercolumns.io import images
 from hypercolumns.io.images import (
     MAX_PIXELS_VARIABLE,
     image_size,
-    mask_size,
     read_image,
-    read_mask,
-    read_pair,
     set_max_pixels,
-    write_mask,
 )
-from hypercolumns.labels import colourise, voc_palette
+from hypercolumns.io.masks import mask_size, read_mask, read_pair
+from hypercolumns.labels import LabelScheme
 
-LABELS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
-
-
-def test_mask_round_trip(tmp_path):
-    write_mask(tmp_path / "m.png", LABELS, voc_palette(3))
-    with Image.open(tmp_path / "m.png") as image:
-        assert image.mode == "P"
-    assert read_mask(tmp_path / "m.png", voc_palette(3), 3).tolist() == LABELS.tolist()
-    assert [path.name for path in tmp_path.iterdir()] == ["m.png"]
-
-
-def test_palette_mask_holds_indices(tmp_path):
-    write_mask(tmp_path / "m.png", LABELS, ((9, 9, 9), (9, 9, 9), (0, 0, 0)))
-    assert read_mask(tmp_path / "m.png", voc_palette(3), 3).tolist() == LABELS.tolist()
-
-
-def test_grey_mask_holds_indices(tmp_path):
-    Image.fromarray(LABELS).save(tmp_path / "m.png")
-    assert read_mask(tmp_path / "m.png", voc_palette(3), 3).tolist() == LABELS.tolist()
-
-
-def test_rgb_mask_is_mapped_by_palette(tmp_path):
-    Image.fromarray(colourise(LABELS, voc_palette(3))).save(tmp_path / "m.png")
-    mask = read_mask(tmp_path / "m.png", voc_palette(3), 3)
-    assert mask.dtype == torch.uint8
-    assert mask.tolist() == LABELS.tolist()
-
-
-def test_colour_outside_palette_raises(tmp_path):
-    pixels = colourise(LABELS, voc_palette(3))
-    pixels[1, 2] = 1, 2, 3
-    Image.fromarray(pixels).save(tmp_path / "m.png")
-    message = (
-        r"m\.png has colours .* in the palette \(1 in all\), for example \(1, 2, 3\) at row 1, column 2; an RGB mask"
-    )
-    with pytest.raises(HypercolumnsError, match=message):
-        read_mask(tmp_path / "m.png", voc_palette(3), 3)
-
-
-def test_label_outside_classes_raises(tmp_path):
-    Image.fromarray(LABELS).save(tmp_path / "m.png")
-    message = (
-        r"m\.png: 2 pixels have labels that are not a class \(2\); the classes have labels 0 to 1, and void has 255"
-    )
-    with pytest.raises(HypercolumnsError, match=message):
-        read_mask(tmp_path / "m.png", voc_palette(2), 2)
-
-
-def test_16_bit_mask_holds_indices(tmp_path):
-    Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "m.png")
-    mask = read_mask(tmp_path / "m.png", voc_palette(3), 3)
-    assert (mask.dtype, mask.tolist()) == (torch.uint8, LABELS.tolist())
-    # The lower 8 bits alone would be valid labels.
-    Image.fromarray(LABELS.astype(np.uint16) + 256).save(tmp_path / "m.png")
-    with pytest.raises(HypercolumnsError, match=r"6 pixels have labels that are not a class \(256, 257, 258, 511\)"):
-        read_mask(tmp_path / "m.png", voc_palette(3), 3)
-
-
-def write_png(path, bits, kind, rows, **chunks):
-    """Write a PNG in a pixel layout that Pillow does not write; `kind` is PNG's colour type, `rows` are bytes."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3, 3: 1, 4: 2}[kind], len(rows))
-    parts = [(b"IHDR", size + bytes([bits, kind, 0, 0, 0]))]
-    parts += [(name.encode(), data) for name, data in chunks.items()]
-    parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
-
-
-@pytest.mark.parametrize("kind", ["L;2", "L;4", "RGB;16B", "1", "RGBA", "JPEG"])
-def test_mask_in_other_format_raises(tmp_path, kind):
-    """Pillow scales values with fewer than 8 bits and drops bits of larger values; JPEG changes values."""
-    path = tmp_path / "m.png"
-    if kind in ("L;2", "L;4"):
-        write_png(path, int(kind[2]), 0, [b"\x01\x10"])
-    elif kind == "RGB;16B":
-        write_png(path, 16, 2, [b"\x80\0\0\0\0\0"])
-    else:
-        image = Image.new("L" if kind == "JPEG" else kind, (2, 3))
-        image.save(path, format="JPEG" if kind == "JPEG" else "PNG")
-    message = (
-        r"in a supported format \(PNG\)"
-        if kind == "JPEG"
-        else f"must be a PNG with class indices .* this file is {kind}; convert the file"
-    )
-    with pytest.raises(HypercolumnsError, match=rf"m\.png.*{message}"):
-        read_mask(path, voc_palette(3), 3)
+SCHEME = LabelScheme.of(["a", "b", "c"])
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "CMYK", "RGBA", "P"])
@@ -218,11 +125,11 @@ def test_exif_rotation_follows_mask_size(tmp_path, orientation, size, mask, brig
         with pytest.raises(
             HypercolumnsError, match=rf"m\.png is {mask[0] * 8}x{mask[1] * 8}, but its image .* is {shown};"
         ):
-            read_pair(*paths, voc_palette(3), 3)
+            read_pair(*paths, SCHEME)
         assert image_size(paths[0], mask_size(paths[1])) != mask_size(paths[1])
     else:
         assert image_size(paths[0], mask_size(paths[1])) == mask_size(paths[1])
-        image, labels = read_pair(*paths, voc_palette(3), 3)
+        image, labels = read_pair(*paths, SCHEME)
         assert image.shape[1:] == labels.shape == (mask[1] * 8, mask[0] * 8)
         assert image[0][bright].min() > 200
         assert (image[0] > 128).float().mean() < 0.51
@@ -259,7 +166,7 @@ def test_too_many_pixels_raise(tmp_path, limit_of_100_pixels, side, claimed, suf
     with pytest.raises(
         HypercolumnsError, match=message if suffix == ".png" else "is not an image in a supported format"
     ):
-        read_mask(tmp_path / f"i{suffix}", voc_palette(3), 3)
+        read_mask(tmp_path / f"i{suffix}", SCHEME)
 
 
 @pytest.mark.parametrize(("value", "max_pixels"), [("abc", 7), ("", 7), ("100", 100)])
@@ -276,7 +183,7 @@ def test_huge_size_in_header_raises_early(tmp_path):
     content[16:24] = struct.pack(">II", 20000, 20000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "i.png").write_bytes(content)
-    for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3), image_size, mask_size):
+    for read in (read_image, lambda path: read_mask(path, SCHEME), image_size, mask_size):
         with pytest.raises(HypercolumnsError, match=r"i\.png has 400000000 pixels, more than max_pixels=89478485"):
             read(tmp_path / "i.png")
 
@@ -308,7 +215,7 @@ def test_io_error_raises_unreadable_error(tmp_path, monkeypatch, number):
 
     Image.new("L", (2, 3)).save(tmp_path / "i.png")
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
-    for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3)):
+    for read in (read_image, lambda path: read_mask(path, SCHEME)):
         with pytest.raises(
             UnreadableError,
             match=r"i\.png can't be read \(of the machine\), but may be a valid file: .* run the command again",
@@ -347,7 +254,7 @@ def test_file_without_image_is_named(tmp_path, name, content, message):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    for read in (read_image, lambda path: read_mask(path, voc_palette(3), 3)):
+    for read in (read_image, lambda path: read_mask(path, SCHEME)):
         with pytest.raises(HypercolumnsError, match=rf"{name} {message}"):
             read(path)
 
@@ -365,36 +272,3 @@ def test_odd_file_name_stays_on_one_line(tmp_path, name):
         read_image(tmp_path / name)
     assert str(caught.value).isprintable()
     assert str(caught.value).encode()
-
-
-FORMAT_OF = {"bool": "PNG", "uint8": "PNG", "uint16": "PNG", "int32": "TIFF", "float32": "TIFF"}
-
-
-@settings(max_examples=60)
-@given(st.data(), st.sampled_from(sorted(FORMAT_OF)), st.sampled_from([(), (), (2,), (3,), (4,)]))
-def test_any_mask_gives_its_labels_or_an_error(tmp_path_factory, data, kind, channels):
-    """A mask is read as the labels that it holds, or refused by a HypercolumnsError."""
-    shape = (*data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5))), *(channels if kind == "uint8" else ()))
-    values = {"elements": st.sampled_from([0, 1, 2, 255])} if data.draw(st.booleans()) and kind[0] == "u" else {}
-    pixels = data.draw(arrays.arrays(kind, shape, **values))
-    path = tmp_path_factory.getbasetemp() / "any.png"
-    Image.fromarray(pixels).save(path, format=FORMAT_OF[kind])
-    if kind[0] == "u" and pixels.ndim == 2 and np.isin(pixels, [0, 1, 2, 255]).all():
-        assert read_mask(path, voc_palette(3), 3).tolist() == pixels.tolist()
-    elif pixels.shape[2:] == (3,) and (pixels[..., None, :] == np.array(voc_palette(3))).all(-1).any(-1).all():
-        assert (colourise(read_mask(path, voc_palette(3), 3).numpy(), voc_palette(3)) == pixels).all()
-    else:
-        with pytest.raises(HypercolumnsError, match=r"any\.png.*; "):
-            read_mask(path, voc_palette(3), 3)
-
-
-@settings(max_examples=30)
-@given(arrays.arrays("uint8", (3, 4), elements=st.sampled_from([0, 1, 2, 7, 255])))
-def test_any_rgb_mask_gives_labels_or_an_error(tmp_path_factory, labels):
-    path = tmp_path_factory.getbasetemp() / "coloured.png"
-    Image.fromarray(colourise(labels, voc_palette(8))).save(path)
-    if 7 in labels:
-        with pytest.raises(HypercolumnsError, match=r"not in the palette .* example \(128, 128, 128\) at row"):
-            read_mask(path, voc_palette(3), 3)
-    else:
-        assert read_mask(path, voc_palette(3), 3).tolist() == labels.tolist()

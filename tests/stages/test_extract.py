@@ -13,7 +13,7 @@ from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.cli.messages import error_line
 from hypercolumns.data import Augmentation, shapes
 from hypercolumns.data.index import read_example
-from hypercolumns.io.images import read_mask
+from hypercolumns.io.masks import read_mask
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.runtime import randomness
@@ -41,7 +41,7 @@ def test_samples_are_pixels_at_their_positions(place):
         stored = list(store.split(split).images())
         assert [image.id for image in stored] == [pair.id for pair in images.splits[split]]
         for image, pair in zip(stored, images.splits[split], strict=True):
-            mask = read_mask(pair.mask, images.palette, 6)
+            mask = read_mask(pair.mask, images.scheme)
             assert image.size == tuple(mask.shape)
             rows, columns = image.positions.T.long()
             assert torch.equal(image.labels, mask[rows, columns])
@@ -66,7 +66,7 @@ def test_augmentations_change_only_colours(place):
     images = shapes("data", train_images=2, val_images=1)
     change = Augmentation(color_jitter=0.5)
     for stored, pair in zip(store.split("train").images(), images.splits["train"], strict=True):
-        image, mask = read_example(pair, images.palette, 6)
+        image, mask = read_example(pair, images.scheme)
         half = len(stored.positions) // 2
         assert not torch.equal(stored.positions[:half], stored.positions[half:])
         for number, part in enumerate((slice(None, half), slice(half, None))):
@@ -248,7 +248,7 @@ def test_uncertainty_takes_least_certain_pixels(place):
     stored = next(SampleStore(place / "by b").split("val").images())
     segmenter, pair = Segmenter.load(place / "b"), images.splits["val"][0]
     highest = SegmentationPredictor(segmenter).logits(pair.image).topk(2, dim=0).values
-    margins = (highest[0] - highest[1]).where(read_mask(pair.mask, images.palette, 6) != 255, torch.inf)
+    margins = (highest[0] - highest[1]).where(read_mask(pair.mask, images.scheme) != 255, torch.inf)
     sampled = margins[tuple(stored.positions.long().T)]
     assert sampled.max() <= margins.flatten().sort().values[19] + 1e-5
 

@@ -14,7 +14,8 @@ from PIL import Image
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.data import shapes
 from hypercolumns.io.files import write_json
-from hypercolumns.io.images import read_mask
+from hypercolumns.io.masks import read_mask
+from hypercolumns.labels import LabelScheme
 from hypercolumns.runs.run import Run
 from hypercolumns.settings import compose
 from hypercolumns.store import SampleStore
@@ -48,7 +49,7 @@ def test_miou_is_that_of_saved_model_at_full_size(pretrained):
     segmenter = Segmenter.load("runs/shapes/rgb/pretrain/latest/model.safetensors")
     both, either = np.zeros(6), np.zeros(6)
     for pair in shapes("data", train_images=40, val_images=3).splits["val"]:
-        truth = read_mask(pair.mask, segmenter.palette, 6).numpy()
+        truth = read_mask(pair.mask, LabelScheme.of(segmenter.classes)).numpy()
         predicted = SegmentationPredictor(segmenter).predict(pair.image).labels
         for label in range(6):
             both[label] += ((truth == label) & (predicted == label)).sum()

@@ -16,16 +16,10 @@ from hypercolumns.errors import (
     UnreadableError,
     escape_control_chars,
 )
-from hypercolumns.io.images import (
-    PixelShape,
-    check_sizes,
-    image_size,
-    mask_size,
-    read_image,
-    read_mask,
-)
+from hypercolumns.io.images import PixelShape, image_size, read_image
+from hypercolumns.io.masks import check_sizes, mask_size, read_mask
 from hypercolumns.io.tables import write_csv
-from hypercolumns.labels import IGNORE_INDEX, Palette
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 from hypercolumns.runtime.progress import ProgressBar
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
@@ -85,12 +79,11 @@ class FileCheckDataset(Dataset[FileCheck]):
 
     Args:
         pairs: the pairs to check.
-        palette: the colours of the classes, for the masks that are RGB files.
-        classes: the number of classes.
+        scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
     """
 
-    def __init__(self, pairs: Sequence[ImageMaskPair], palette: Palette, classes: int) -> None:
-        self.pairs, self.palette, self.classes = pairs, palette, classes
+    def __init__(self, pairs: Sequence[ImageMaskPair], scheme: LabelScheme) -> None:
+        self.pairs, self.scheme = pairs, scheme
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -101,9 +94,9 @@ class FileCheckDataset(Dataset[FileCheck]):
         pair, counts = self.pairs[index], []
 
         def count_labels() -> PixelShape:
-            labels = read_mask(pair.mask, self.palette, self.classes)
+            labels = read_mask(pair.mask, self.scheme)
             by_label = torch.bincount(labels.flatten(), minlength=IGNORE_INDEX + 1).tolist()
-            counts.extend([*by_label[: self.classes], by_label[IGNORE_INDEX]])
+            counts.extend([*by_label[: len(self.scheme.classes)], by_label[IGNORE_INDEX]])
             return tuple(labels.shape)
 
         problems, size = _problems(pair, count_labels, lambda size: tuple(read_image(pair.image, size).shape[1:]))
@@ -122,7 +115,7 @@ def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_worker
         The result of checking each pair, in the order of `pairs`.
     """
     yield from DataLoader(
-        FileCheckDataset(pairs, images.palette, len(images.classes)),
+        FileCheckDataset(pairs, images.scheme),
         batch_size=None,
         num_workers=num_workers,
         worker_init_fn=ignore_signals_in_worker,

@@ -16,8 +16,8 @@ from hypercolumns.errors import (
     check_folder_name,
     shorten_list,
 )
-from hypercolumns.io.images import read_pair
-from hypercolumns.labels import Palette
+from hypercolumns.io.masks import read_pair
+from hypercolumns.labels import LabelScheme, Palette
 
 
 @dataclass(frozen=True)
@@ -41,39 +41,43 @@ class DatasetIndex:
 
     Attributes:
         name: the name of the data set, and of the folder of its runs.
-        classes: the class names, in the order of the class indices in the masks.
-        palette: the colours of the classes, in the same order.
+        scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
         splits: the image-mask pairs of each split, under the keys `train` and `val`. The position of a pair in its
             split, from 0, is the index of the image.
     """
 
     name: str
-    classes: tuple[str, ...]
-    palette: Palette
+    scheme: LabelScheme
     splits: Mapping[str, tuple[ImageMaskPair, ...]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the class indices."""
+        return self.scheme.classes
+
+    @property
+    def palette(self) -> Palette:
+        """The colours of the classes, in the same order."""
+        return self.scheme.palette
 
     def fingerprint(self) -> dict[str, object]:
         """Return the fingerprint of the data set's content. It does not depend on the folder that holds the files.
 
         Returns:
-            The class names under the key `classes`, and the colours under `palette`. The name of each split is a key,
-            too. Its value is a hash of the split's image ids and of the contents of its image and mask files.
+            The entries of the scheme, see `LabelScheme.fingerprint`. The name of each split is a key, too. Its value is
+            a hash of the split's image ids and of the contents of its image and mask files.
         """
-        classes = {"classes": list(self.classes), "palette": [list(colour) for colour in self.palette]}
-        return classes | {split: _hash(pairs) for split, pairs in self.splits.items()}
+        return self.scheme.fingerprint() | {split: _hash(pairs) for split, pairs in self.splits.items()}
 
 
-def make_index(
-    name: str, classes: Sequence[str], palette: Palette, splits: Mapping[str, Sequence[ImageMaskPair]]
-) -> DatasetIndex:
+def make_index(name: str, scheme: LabelScheme, splits: Mapping[str, Sequence[ImageMaskPair]]) -> DatasetIndex:
     """Make the index of a data set, after checking the data set's name and the ids of its images.
 
     The image and mask files are not opened.
 
     Args:
         name: the data set's name, which must be usable as a folder name.
-        classes: the class names, in the order of the class indices.
-        palette: the colours of the classes, in the same order.
+        scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
         splits: for each split, `train` and `val`, its image-mask pairs. Their order is kept.
 
     Returns:
@@ -112,7 +116,7 @@ def make_index(
                 f"data {name}: image names of the {split} split are not UTF-8 ({shorten_list(not_utf8)}); rename "
                 f"the files"
             )
-    return DatasetIndex(name, tuple(classes), palette, {split: tuple(pairs) for split, pairs in splits.items()})
+    return DatasetIndex(name, scheme, {split: tuple(pairs) for split, pairs in splits.items()})
 
 
 def check_present(images: DatasetIndex) -> None:
@@ -131,13 +135,12 @@ def check_present(images: DatasetIndex) -> None:
             )
 
 
-def read_example(pair: ImageMaskPair, palette: Palette, classes: int) -> tuple[Tensor, Tensor]:
+def read_example(pair: ImageMaskPair, scheme: LabelScheme) -> tuple[Tensor, Tensor]:
     """Read an image and its mask by `read_pair`, but raise different errors for invalid and for unreadable files.
 
     Args:
         pair: the files to read.
-        palette: the colours of the classes, for the masks that are RGB files.
-        classes: the number of classes.
+        scheme: the rule that turns the pixels of a mask file into class indices.
 
     Returns:
         The image (3, H, W) and the mask (H, W), both uint8. The mask holds class indices, or 255 for void.
@@ -147,7 +150,7 @@ def read_example(pair: ImageMaskPair, palette: Palette, classes: int) -> tuple[T
         UnreadableError: if the operating system can't read a file. The content of the file may be valid.
     """
     try:
-        return read_pair(pair.image, pair.mask, palette, classes)
+        return read_pair(pair.image, pair.mask, scheme)
     except UnreadableError:  # the file's content may be valid, so this must not become an InvalidFileError
         raise
     except HypercolumnsError as error:

@@ -10,8 +10,8 @@ from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.data.modules.image_data import Example
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import walk_files
-from hypercolumns.io.images import read_mask
-from hypercolumns.labels import IGNORE_INDEX, Palette
+from hypercolumns.io.masks import read_mask
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 
 
 class PredictionDataset(Dataset[Example]):
@@ -21,12 +21,11 @@ class PredictionDataset(Dataset[Example]):
 
     Args:
         pairs: the files. The `image` of a pair is the predicted mask, and the `mask` is the true mask.
-        palette: the colours of the classes, for the masks that are RGB files.
-        classes: the number of classes.
+        scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
     """
 
-    def __init__(self, pairs: Sequence[ImageMaskPair], palette: Palette, classes: int) -> None:
-        self.pairs, self.palette, self.classes = pairs, palette, classes
+    def __init__(self, pairs: Sequence[ImageMaskPair], scheme: LabelScheme) -> None:
+        self.pairs, self.scheme = pairs, scheme
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -40,7 +39,7 @@ class PredictionDataset(Dataset[Example]):
                 void at a pixel that is labelled in the true mask.
         """
         pair = self.pairs[index]
-        labels, mask = (read_mask(path, self.palette, self.classes) for path in (pair.image, pair.mask))
+        labels, mask = (read_mask(path, self.scheme) for path in (pair.image, pair.mask))
         if labels.shape != mask.shape:
             raise HypercolumnsError(
                 f"the predicted mask {pair.image} is {labels.shape[1]}x{labels.shape[0]}, but the true mask "

@@ -30,9 +30,9 @@ from hypercolumns.runtime.progress import console, track
 KnownProblems = Mapping[str, Sequence[FileProblem]]  # `file_signature` of a pair -> problems of the pair's files
 CHECKS = "checks.json"
 QUARANTINE = "quarantine.csv"
-# Increase this number when `hypercolumns.io.images` accepts or refuses other files than before. Results that were saved
-# under another number are not used.
-VERSION = 1
+# Increase this number when `io.images` or `io.masks` accepts or refuses other files than before. Results that were
+# saved under another number are not used.
+VERSION = 2
 
 
 def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_invalid: float = 0.05) -> DatasetIndex:
@@ -191,5 +191,4 @@ def _saved_problem(file: str, problem: str) -> FileProblem:
 
 def _check_version(images: DatasetIndex) -> list[object]:
     """List everything that decides whether a file can be used, apart from the contents of the file."""
-    palette = [list(colour) for colour in images.palette]
-    return [VERSION, __version__, len(images.classes), palette, Image.MAX_IMAGE_PIXELS]
+    return [VERSION, __version__, images.scheme.fingerprint(), Image.MAX_IMAGE_PIXELS]

@@ -27,8 +27,8 @@ from rich.progress import track
 
 from hypercolumns.data.class_files import read_ids
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import read_mask, write_mask
-from hypercolumns.labels import IGNORE_INDEX, voc_palette
+from hypercolumns.io.masks import read_mask, write_mask
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme, voc_palette
 from hypercolumns.runtime import randomness
 
 Mask = NDArray[np.uint8]
@@ -39,6 +39,7 @@ TURN = 2 * math.pi
 BEND = 0.3  # standard deviation of the change of a scribble's direction from one pixel to the next, in radians
 TRIES = 20  # the largest number of directions tried for the next pixel of a scribble
 PALETTE = voc_palette(IGNORE_INDEX)
+SCHEME = LabelScheme.of([str(index) for index in range(IGNORE_INDEX)])  # of any mask, whatever its classes
 
 
 class LabelCount(NamedTuple):
@@ -86,7 +87,7 @@ def make_sparse_set(
     layout, copy = _link_layout(source, target, year)
     kept = total = 0
     for name in track(read_ids(layout / "ImageSets" / "Segmentation" / f"{train}.txt", "train")):
-        mask = read_mask(layout / "SegmentationClass" / f"{name}.png", PALETTE, IGNORE_INDEX).numpy()
+        mask = read_mask(layout / "SegmentationClass" / f"{name}.png", SCHEME).numpy()
         random = np.random.default_rng(randomness.derive_seed(seed, name))
         sparse = sparse_mask(mask, choose, random, min_region)
         (copy / "SegmentationClass" / f"{name}.png").unlink()  # removes the link, not the mask in the source

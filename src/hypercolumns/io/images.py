@@ -1,11 +1,11 @@
-"""Read and write image and mask files."""
+"""Read and write image files."""
 
 import errno
 import io
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,16 +17,11 @@ from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
 from hypercolumns.io.files import atomic_write
-from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, colour_table
 
 PixelShape = tuple[int, ...]  # (height, width), or () for a file that can't be used
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes with at most 8 bits per channel
-# Pillow's names of the PNG pixel layouts that are accepted for masks. Grey with fewer than 8 bits is excluded: in a
-# 4-bit file, some programs take the value 1 for label 1, others for the grey level 1 / 15, which is label 17 of 255.
-MASK_MODES = ("P", "P;1", "P;2", "P;4", "L", "I;16B", "RGB")
 CLIPPED_MODES = ("LA;16B",)  # a PNG layout with 16 bits, which Pillow reads as mode LA with 8 bits
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # image formats; a file's contents decide, not its name
-MASK_FORMATS = ("PNG",)  # files in other formats can hold changed labels, for example after lossy compression
 # These error numbers mean that the file must be mended, not the disk: the path is invalid, or the contents make a
 # decoder seek to an invalid offset.
 BAD_PATH_ERRORS = (
@@ -68,7 +63,7 @@ def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
         HypercolumnsError: if the file is missing, can't be decoded completely, has more pixels than `set_max_pixels`
             allows, or has an unsupported pixel format.
     """
-    with _opened(path, FORMATS) as image:
+    with opened_image(path, FORMATS) as image:
         return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
 
 
@@ -107,92 +102,6 @@ def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> 
     return upright.convert("RGB")
 
 
-def read_mask(path: Path, palette: Sequence[Colour], classes: int) -> Tensor:
-    """Read a mask from a PNG file as class indices.
-
-    The pixels of a palette file, or of a grey file with 8 or 16 bits, are the class indices. The pixels of an RGB file
-    have the colours of `palette`, or Pascal VOC's colour for void: (224, 224, 192).
-
-    Args:
-        path: the file.
-        palette: the colour of each class, by class index, for RGB files.
-        classes: the number of classes.
-
-    Returns:
-        (H, W) uint8 class indices, 255 for void.
-
-    Raises:
-        HypercolumnsError: if the file is not a PNG of one of these kinds or can't be decoded, if a colour is neither in
-            `palette` nor void's colour, or if a label is neither a class nor void.
-    """
-    with _opened(path, MASK_FORMATS) as image:
-        image.verify()  # compares the file with its checksums, which Pillow ignores when it decodes
-    with _opened(path, MASK_FORMATS) as image:
-        _check_mask_kind(image, path)
-        image.load()
-    labels = _indices(np.array(image), palette, path) if image.mode == "RGB" else np.array(image)
-    outside = np.setdiff1d(labels, [*range(classes), IGNORE_INDEX])
-    if outside.size:
-        count = int(np.isin(labels, outside).sum())
-        raise HypercolumnsError(
-            f"{path}: {count} pixels have labels that are not a class ({', '.join(map(str, outside[:5]))}); the "
-            f"classes have labels 0 to {classes - 1}, and void has {IGNORE_INDEX}: correct the mask, or list all "
-            f"classes in the text file that data.classes names"
-        )
-    return torch.from_numpy(labels.astype(np.uint8, copy=False))
-
-
-def read_pair(image: Path, mask: Path, palette: Sequence[Colour], classes: int) -> tuple[Tensor, Tensor]:
-    """Read an image and its mask from their files.
-
-    Args:
-        image: the image file.
-        mask: the mask file.
-        palette: the colour of each class, by class index, for RGB masks.
-        classes: the number of classes.
-
-    Returns:
-        The image (3, H, W) uint8 and the class indices (H, W) uint8.
-
-    Raises:
-        HypercolumnsError: if one of the two files can't be used, or if the image and the mask have different sizes.
-    """
-    labels = read_mask(mask, palette, classes)
-    pixels = read_image(image, labels.shape)
-    check_sizes(image, pixels.shape[1:], mask, labels.shape)
-    return pixels, labels
-
-
-def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: PixelShape) -> None:
-    """Check that an image and its mask have the same size.
-
-    Args:
-        image: the image file.
-        image_size: the image's (height, width).
-        mask: the mask file.
-        mask_size: the mask's (height, width).
-
-    Raises:
-        HypercolumnsError: if the image and the mask have different sizes.
-    """
-    if tuple(image_size) != tuple(mask_size):
-        raise HypercolumnsError(
-            f"{mask} is {mask_size[1]}x{mask_size[0]}, but its image {image} is {image_size[1]}x{image_size[0]}; both "
-            f"must have the same size"
-        )
-
-
-def mask_size(path: Path) -> PixelShape:
-    """Read the (height, width) of a mask from the header of its file, without decoding the mask.
-
-    Raises:
-        HypercolumnsError: if the header shows that the file can't be used as a mask.
-    """
-    with _opened(path, MASK_FORMATS) as image:
-        _check_mask_kind(image, path)
-        return image.height, image.width
-
-
 def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
     """Read the (height, width) of an image from the header of its file, without decoding the image.
 
@@ -207,25 +116,12 @@ def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
     Raises:
         HypercolumnsError: if the header shows that the file can't be used as an image.
     """
-    with _opened(path, FORMATS) as image:
+    with opened_image(path, FORMATS) as image:
         _check_kind(image, path)
         stored = image.height, image.width
         if stored != size and stored[::-1] == size and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
             return size
         return stored
-
-
-def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour]) -> None:
-    """Write class indices as a PNG file with a palette, atomically.
-
-    Args:
-        path: the file.
-        labels: (H, W) uint8 class indices, 255 for void.
-        palette: the colour of each class, by class index.
-    """
-    image = Image.fromarray(labels)
-    image.putpalette([value for colour in colour_table(palette) for value in colour])
-    write_image(path, image)
 
 
 def write_image(path: Path, image: Image.Image, quality: int = 75) -> None:
@@ -248,7 +144,7 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
+def opened_image(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
     """Open an image file and read its header.
 
     Yields:
@@ -303,7 +199,7 @@ def _check_kind(image: Image.Image, name: object) -> None:
     Raises:
         HypercolumnsError: if the pixel format is not supported.
     """
-    kind = _kind(image)
+    kind = pixel_format(image)
     if image.mode not in MODES or kind in CLIPPED_MODES:
         unread = kind if kind in CLIPPED_MODES else image.mode
         raise HypercolumnsError(
@@ -311,16 +207,7 @@ def _check_kind(image: Image.Image, name: object) -> None:
         )
 
 
-def _check_mask_kind(image: Image.Image, path: Path) -> None:
-    kind = _kind(image)
-    if kind not in MASK_MODES:
-        raise HypercolumnsError(
-            f"{path}: a mask must be a PNG with class indices (palette, or grey with 8 or 16 bits) or with the "
-            f"colours of the classes (8-bit RGB), but the pixel format of this file is {kind}; convert the file"
-        )
-
-
-def _kind(image: Image.Image) -> str:
+def pixel_format(image: Image.Image) -> str:
     """Return a text that describes the pixel format of an image.
 
     If the image is a file that is not decoded yet, the text is what Pillow passes to the decoder. For a PNG, this is
@@ -328,37 +215,3 @@ def _kind(image: Image.Image) -> str:
     is the image's Pillow mode, such as `RGB`.
     """
     return str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else image.mode
-
-
-def _indices(rgb: NDArray[np.uint8], palette: Sequence[Colour], path: Path) -> NDArray[np.uint8]:
-    """Convert the colours of an RGB mask to class indices.
-
-    Args:
-        rgb: (H, W, 3) uint8, the colours of the mask.
-        palette: the colour of each class, by class index.
-        path: the mask file, for the message.
-
-    Returns:
-        (H, W) uint8 class indices, 255 for void.
-
-    Raises:
-        HypercolumnsError: if a colour is neither in `palette` nor void's colour.
-    """
-    codes = rgb.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    table = {_code(colour): index for index, colour in reversed(list(enumerate(palette)))}
-    table.setdefault(_code(VOID_COLOUR), IGNORE_INDEX)
-    used, inverse = np.unique(codes, return_inverse=True)
-    unknown = [code for code in used.tolist() if code not in table]
-    if unknown:
-        row, column = np.argwhere(codes == unknown[0])[0].tolist()
-        red, green, blue = rgb[row, column].tolist()
-        raise HypercolumnsError(
-            f"{path} has colours that are not in the palette ({len(unknown)} in all), for example ({red}, {green}, "
-            f"{blue}) at row {row}, column {column}; an RGB mask must hold the classes' colours exactly: correct these "
-            f"colours, or save the mask with class indices instead of colours"
-        )
-    return np.array([table[code] for code in used.tolist()], np.uint8)[inverse].reshape(rgb.shape[:2])
-
-
-def _code(colour: Colour) -> int:
-    return colour[0] << 16 | colour[1] << 8 | colour[2]

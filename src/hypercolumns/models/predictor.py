@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction
-from hypercolumns.io.images import as_rgb, read_image, write_mask
+from hypercolumns.io.images import as_rgb, read_image
+from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import Palette
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.pixel_prediction import Detail, certainty

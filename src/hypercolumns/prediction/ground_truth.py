@@ -7,8 +7,8 @@ from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
-from hypercolumns.io.images import read_mask
-from hypercolumns.labels import Palette
+from hypercolumns.io.masks import read_mask
+from hypercolumns.labels import LabelScheme, Palette
 from hypercolumns.prediction.sources import Source
 
 
@@ -30,7 +30,7 @@ class GroundTruth:
     """
 
     def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
-        self.folder, self.classes, self.palette = masks, classes, palette
+        self.folder, self.classes, self.scheme = masks, classes, LabelScheme.of(classes, palette)
         self._counts: dict[str, ImageConfusion] = {}
         if not masks.is_dir():
             raise ArgumentError(
@@ -50,11 +50,11 @@ class GroundTruth:
         `name` is `Frame.name`. `labels` are (H, W) class indices on the CPU.
 
         Raises:
-            HypercolumnsError: if the mask is missing or invalid (see `io.images.read_mask`), or if it does not have the
+            HypercolumnsError: if the mask is missing or invalid (see `io.masks.read_mask`), or if it does not have the
                 size of the labels.
         """
         path = self._path(name)
-        truth = read_mask(path, self.palette, len(self.classes))
+        truth = read_mask(path, self.scheme)
         if truth.shape != labels.shape:
             raise HypercolumnsError(
                 f"the mask {path} is {truth.shape[1]}x{truth.shape[0]}, but its image is "

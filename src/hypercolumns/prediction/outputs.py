@@ -12,7 +12,8 @@ from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import atomic_write
-from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.io.images import write_image
+from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import Palette, colourise
 from hypercolumns.models.pixel_prediction import Detail
 from hypercolumns.prediction.sources import Frame

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import read_mask
+from hypercolumns.io.masks import read_mask
+from hypercolumns.labels import LabelScheme
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.prediction.batches import batch_frames, predict_batch
 from hypercolumns.prediction.class_fractions import (
@@ -138,7 +139,7 @@ class PredictionRun:
         self.summary.names.append(frame.name)
         if self.ground_truth is not None:
             mask = self.manifest.path(frame.name, "mask")
-            self._compare(frame.name, read_mask(mask, self.style.palette, len(self.style.classes)))
+            self._compare(frame.name, read_mask(mask, LabelScheme.of(self.style.classes, self.style.palette)))
 
     def _begin(self, batch: Iterable[Frame]) -> None:
         for frame in batch:

@@ -152,7 +152,7 @@ class ValImages:
     def dataset(self) -> ImageDataset:
         """Return a dataset of the images to score, with their masks."""
         pairs = self.images.splits["val"]
-        return ImageDataset([pairs[index] for index in self.chosen()], self.images.palette, len(self.images.classes))
+        return ImageDataset([pairs[index] for index in self.chosen()], self.images.scheme)
 
     def describe(self) -> dict[str, Any]:
         """Describe the images to score, for the entry `evaluated` of `metrics.json`."""

@@ -16,6 +16,7 @@ from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.io.images import read_image, set_max_pixels
+from hypercolumns.labels import LabelScheme
 from hypercolumns.models import model_file
 from hypercolumns.runs.results import print_results
 from hypercolumns.runs.run import Run
@@ -103,7 +104,7 @@ def _model(cfg: DictConfig) -> Subject:
     about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(tta), "precision": cfg.trainer.precision}
 
     def score(scorer: Scorer) -> ScoredImages:
-        dataset = ImageDataset(images.splits[cfg.split], images.palette, len(images.classes))
+        dataset = ImageDataset(images.splits[cfg.split], images.scheme)
         return scorer.score_model(LabelPredictor(segmenter, tta), dataset, images)
 
     return Subject(images, cfg.split, str(cnn), about, str(path), score)
@@ -120,11 +121,11 @@ def _masks(cfg: DictConfig) -> Subject:
         pairs = given.splits[cfg.split]
         originals = {pair.id: pair.image for pair in pairs}
         predicted = [ImageMaskPair(pair.id, predictions / f"{pair.id}.png", pair.mask) for pair in pairs]
-        images = make_index(given.name, given.classes, given.palette, {cfg.split: predicted})
+        images = make_index(given.name, given.scheme, {cfg.split: predicted})
     check_present(images)
 
     def score(scorer: Scorer) -> ScoredImages:
-        dataset = PredictionDataset(images.splits[split], images.palette, len(images.classes))
+        dataset = PredictionDataset(images.splits[split], images.scheme)
 
         def lookup(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
             labels, mask, id, _ = dataset[index]
@@ -159,4 +160,4 @@ def _mask_set(cfg: DictConfig, predictions: Path) -> DatasetIndex:
     with setting_prefix("data."):
         classes = list(CLASSES) if cfg.data.get("classes") is None else read_classes(cfg.data.classes)
         palette = read_palette(cfg.data.get("palette"), len(classes))
-        return make_index(cfg.data.get("name") or "masks", classes, palette, {ALL: pairs})
+        return make_index(cfg.data.get("name") or "masks", LabelScheme.of(classes, palette), {ALL: pairs})

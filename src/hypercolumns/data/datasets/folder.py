@@ -9,6 +9,7 @@ from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.errors import ArgumentError, check_fraction
 from hypercolumns.io.files import expand_path, walk_files
 from hypercolumns.io.images import SUFFIXES
+from hypercolumns.labels import LabelScheme
 from hypercolumns.runtime import randomness
 
 
@@ -81,7 +82,7 @@ def folder(
     else:
         splits = {"train": _listed(pairs, train, "train", images), "val": _listed(pairs, val, "val", images)}
     names = read_classes(classes)
-    return make_index(name, names, read_palette(palette, len(names)), splits)
+    return make_index(name, LabelScheme.of(names, read_palette(palette, len(names))), splits)
 
 
 def _split(pairs: list[ImageMaskPair], val_fraction: float, seed: int) -> dict[str, list[ImageMaskPair]]:

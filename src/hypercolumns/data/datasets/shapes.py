@@ -18,7 +18,8 @@ from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import check_int
 from hypercolumns.io.files import expand_path, write_json
-from hypercolumns.io.images import write_image, write_mask
+from hypercolumns.io.images import write_image
+from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import IGNORE_INDEX, voc_palette
 from hypercolumns.runtime.progress import track
 

@@ -10,6 +10,7 @@ from hypercolumns.data.class_files import read_classes, read_ids, read_palette
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path
+from hypercolumns.labels import LabelScheme
 
 CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
@@ -111,7 +112,7 @@ def read_layout(
             ImageMaskPair(line, folder / "JPEGImages" / f"{line}.jpg", folder / "SegmentationClass" / f"{line}.png")
             for line in read_ids(path, f"{split}={listed}")
         ]
-    return make_index(name, classes, read_palette(palette, len(classes)), splits)
+    return make_index(name, LabelScheme.of(classes, read_palette(palette, len(classes))), splits)
 
 
 def _download(root: Path, year: str) -> None:

@@ -15,7 +15,7 @@ from hypercolumns.data.index import DatasetIndex, ImageMaskPair, read_example
 from hypercolumns.data.modules.resumable import ResumableDataModule
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_int
-from hypercolumns.labels import IGNORE_INDEX, Palette
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.signals import ignore_signals_in_worker
 
@@ -74,8 +74,7 @@ class ImageDataset(Dataset[Example]):
 
     Args:
         pairs: the files of the images and masks.
-        palette: the colours of the classes, for the masks that are RGB files.
-        classes: the number of classes.
+        scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
         resize: (height, width) in pixels that each image and mask is resized to. The aspect ratio can change. None for
             no resizing.
         augmentation: the random changes of each image and its mask; None for no random changes.
@@ -86,14 +85,13 @@ class ImageDataset(Dataset[Example]):
     def __init__(
         self,
         pairs: Sequence[ImageMaskPair],
-        palette: Palette,
-        classes: int,
+        scheme: LabelScheme,
         resize: tuple[int, int] | None = None,
         augmentation: Augmentation | None = None,
         seed: int = 0,
         epoch: int = 0,
     ) -> None:
-        self.pairs, self.palette, self.classes = pairs, palette, classes
+        self.pairs, self.scheme = pairs, scheme
         self.resize, self.augmentation, self.seed, self.epoch = resize, augmentation, seed, epoch
 
     def __len__(self) -> int:
@@ -107,7 +105,7 @@ class ImageDataset(Dataset[Example]):
             HypercolumnsError: if the image file or the mask file can't be used.
         """
         pair = self.pairs[item.index if isinstance(item, Filler) else item]
-        image, mask = read_example(pair, self.palette, self.classes)
+        image, mask = read_example(pair, self.scheme)
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
             mask = resize_mask(mask, self.resize)
@@ -182,9 +180,7 @@ class ImageDataModule(ResumableDataModule):
 
     def dataset(self, split: str) -> ImageDataset:
         """Make the dataset of a split, resized to `resize` but without random changes."""
-        return ImageDataset(
-            self.image_set.splits[split], self.image_set.palette, len(self.image_set.classes), resize=self.resize
-        )
+        return ImageDataset(self.image_set.splits[split], self.image_set.scheme, resize=self.resize)
 
     def augmented(self, split: str, epoch: int) -> ImageDataset:
         """Make the dataset of a split, resized to `resize` and then with the random changes of an epoch."""

@@ -1,0 +1,238 @@
+"""Read and write mask files, which hold the true or the predicted class of each pixel of an image."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.io.images import PixelShape, opened_image, pixel_format, read_image, write_image
+from hypercolumns.labels import Colour, LabelScheme, Palette, colour_table
+
+# Pillow's names of the PNG pixel layouts that are accepted for masks, and the number of bits of a value. Grey with 2 or
+# 4 bits is excluded: some programs take the value 1 for label 1, others for the grey level 1 / 15, which is label 17 of
+# 255.
+PNG_BITS = {"P": 8, "P;1": 1, "P;2": 2, "P;4": 4, "L": 8, "1": 1, "I;16B": 16, "RGB": 8, "RGBA": 8}
+OTHER_BITS = {"P": 8, "L": 8, "I;16": 16, "I;16B": 16, "RGB": 8}  # Pillow's modes of masks in TIFF and BMP files
+MASK_FORMATS = ("PNG", "TIFF", "BMP")  # files in other formats can hold changed labels, for example after compression
+LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # of TIFF files
+
+
+class MaskPixels(NamedTuple):
+    """The pixels of a mask file, before they are turned into class indices.
+
+    Attributes:
+        values: (H, W) uint8 or uint16, the values of a grey file or the indices of a palette file; (H, W, 3) uint8, the
+            colours of an RGB file.
+        palette: the colour of each index of a palette file; () for other files.
+        bits: the number of bits of a value in the file.
+    """
+
+    values: NDArray[np.uint8] | NDArray[np.uint16]
+    palette: Palette
+    bits: int
+
+
+def read_mask(path: Path, scheme: LabelScheme) -> Tensor:
+    """Read a mask file as class indices.
+
+    Args:
+        path: the file.
+        scheme: the rule that turns the file's values or colours into class indices.
+
+    Returns:
+        (H, W) uint8 class indices, 255 for void.
+
+    Raises:
+        HypercolumnsError: if the file can't be used as a mask or can't be decoded, or if a value or colour is not in
+            the scheme.
+    """
+    pixels = decode_mask(path)
+    labels = _by_colour(pixels.values, scheme, path) if pixels.values.ndim == 3 else _by_value(pixels, scheme, path)
+    return torch.from_numpy(labels)
+
+
+def decode_mask(path: Path) -> MaskPixels:
+    """Decode a mask file, without turning its pixels into class indices.
+
+    Raises:
+        HypercolumnsError: if the file is not a mask in a supported format, or can't be decoded completely.
+    """
+    with opened_image(path, MASK_FORMATS) as image:
+        if image.format == "PNG":
+            image.verify()  # compares the file with its checksums, which Pillow ignores when it decodes
+    with opened_image(path, MASK_FORMATS) as image:
+        bits = _bits(image, path)
+        image.load()
+    if image.mode == "RGBA":
+        if np.asarray(image.getchannel("A")).min() < 255:
+            raise HypercolumnsError(f"{path}: a mask must not have transparent pixels; save it without transparency")
+        return MaskPixels(np.array(image.convert("RGB")), (), bits)
+    palette: Palette = ()
+    if image.mode == "P":
+        channels = iter(image.getpalette("RGB") or [])
+        palette = tuple(zip(channels, channels, channels, strict=False))
+    values = np.array(image)
+    return MaskPixels(values.astype(np.uint8) if image.mode == "1" else values, palette, bits)
+
+
+def read_pair(image: Path, mask: Path, scheme: LabelScheme) -> tuple[Tensor, Tensor]:
+    """Read an image and its mask from their files.
+
+    Args:
+        image: the image file.
+        mask: the mask file.
+        scheme: the rule that turns the mask's values or colours into class indices.
+
+    Returns:
+        The image (3, H, W) uint8 and the class indices (H, W) uint8.
+
+    Raises:
+        HypercolumnsError: if one of the two files can't be used, or if the image and the mask have different sizes.
+    """
+    labels = read_mask(mask, scheme)
+    pixels = read_image(image, labels.shape)
+    check_sizes(image, pixels.shape[1:], mask, labels.shape)
+    return pixels, labels
+
+
+def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: PixelShape) -> None:
+    """Check that an image and its mask have the same size.
+
+    Args:
+        image: the image file.
+        image_size: the image's (height, width).
+        mask: the mask file.
+        mask_size: the mask's (height, width).
+
+    Raises:
+        HypercolumnsError: if the image and the mask have different sizes.
+    """
+    if tuple(image_size) != tuple(mask_size):
+        raise HypercolumnsError(
+            f"{mask} is {mask_size[1]}x{mask_size[0]}, but its image {image} is {image_size[1]}x{image_size[0]}; both "
+            f"must have the same size"
+        )
+
+
+def mask_size(path: Path) -> PixelShape:
+    """Read the (height, width) of a mask from the header of its file, without decoding the mask.
+
+    Raises:
+        HypercolumnsError: if the header shows that the file can't be used as a mask.
+    """
+    with opened_image(path, MASK_FORMATS) as image:
+        _bits(image, path)
+        return image.height, image.width
+
+
+def write_mask(path: Path, labels: NDArray[np.uint8], palette: Sequence[Colour]) -> None:
+    """Write class indices as a PNG file with a palette, atomically.
+
+    Args:
+        path: the file.
+        labels: (H, W) uint8 class indices, 255 for void.
+        palette: the colour of each class, by class index.
+    """
+    image = Image.fromarray(labels)
+    image.putpalette([value for colour in colour_table(palette) for value in colour])
+    write_image(path, image)
+
+
+def _bits(image: Image.Image, path: Path) -> int:
+    """Check that the header of a mask file is supported, and return the number of bits of a value.
+
+    Raises:
+        HypercolumnsError: if the pixel format is not supported, if the pixels are compressed with loss, or if the file
+            has several pages.
+    """
+    kind, known = (pixel_format(image), PNG_BITS) if image.format == "PNG" else (image.mode, OTHER_BITS)
+    if kind not in known:
+        raise HypercolumnsError(
+            f"{path}: a mask must hold class indices (palette, or grey with 8 or 16 bits) or the colours of the "
+            f"classes (8-bit RGB), but the pixel format of this file is {kind}; convert the file"
+        )
+    if image.info.get("compression") in LOSSY_COMPRESSIONS:
+        raise HypercolumnsError(f"{path} is compressed with loss, which changes labels; save the mask as PNG")
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise HypercolumnsError(f"{path} has {pages} pages, but a mask has one; save each mask as a file of its own")
+    return known[kind]
+
+
+def _by_value(pixels: MaskPixels, scheme: LabelScheme, path: Path) -> NDArray[np.uint8]:
+    """Turn the values of a mask into class indices.
+
+    Args:
+        pixels: the pixels of the mask file.
+        scheme: gives the class index of each value.
+        path: the mask file, for the message.
+
+    Returns:
+        (H, W) uint8 class indices, 255 for void.
+
+    Raises:
+        HypercolumnsError: if a value is not in the scheme.
+    """
+    table = np.full(np.iinfo(pixels.values.dtype).max + 1, -1, np.int16)
+    for value, index in scheme.values.items():
+        if value < len(table):
+            table[value] = index
+    labels = table[pixels.values]
+    unknown = labels < 0
+    if unknown.any():
+        outside = np.unique(pixels.values[unknown])
+        raise HypercolumnsError(
+            f"{path}: {int(unknown.sum())} pixels have labels that are not a class "
+            f"({', '.join(map(str, outside[:5]))}); the classes and void have the labels "
+            f"{format_values(scheme.values)}: correct the mask, or list all classes in the text file that data.classes "
+            f"names"
+        )
+    return labels.astype(np.uint8)
+
+
+def _by_colour(rgb: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme, path: Path) -> NDArray[np.uint8]:
+    """Turn the colours of an RGB mask into class indices.
+
+    Args:
+        rgb: (H, W, 3), the colours of the mask.
+        scheme: gives the class index of each colour.
+        path: the mask file, for the message.
+
+    Returns:
+        (H, W) uint8 class indices, 255 for void.
+
+    Raises:
+        HypercolumnsError: if a colour is not in the scheme.
+    """
+    codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    known = sorted((red << 16 | green << 8 | blue, index) for (red, green, blue), index in scheme.colours.items())
+    known_codes, indices = np.array([code for code, _ in known], np.int32), np.array([index for _, index in known])
+    place = np.searchsorted(known_codes, codes).clip(max=len(known) - 1)
+    unknown = known_codes[place] != codes
+    if unknown.any():
+        row, column = np.argwhere(unknown)[0].tolist()
+        red, green, blue = rgb[row, column].tolist()
+        raise HypercolumnsError(
+            f"{path} has colours that are not in the palette ({len(np.unique(codes[unknown]))} in all), for example "
+            f"({red}, {green}, {blue}) at row {row}, column {column}; an RGB mask must hold the classes' colours "
+            f"exactly: correct these colours, or save the mask with class indices instead of colours"
+        )
+    labels: NDArray[np.uint8] = indices.astype(np.uint8)[place]
+    return labels
+
+
+def format_values(values: Iterable[int]) -> str:
+    """Format integers as ranges, as in "0 to 18, 255"."""
+    ranges: list[list[int]] = []
+    for value in sorted(values):
+        if ranges and value == ranges[-1][1] + 1:
+            ranges[-1][1] = value
+        else:
+            ranges.append([value, value])
+    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ranges)

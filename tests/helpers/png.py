@@ -1,0 +1,17 @@
+"""Write PNG files in pixel layouts that Pillow does not write."""
+
+import struct
+import zlib
+
+
+def write_png(path, bits, kind, rows, **chunks):
+    """Write a PNG in a pixel layout that Pillow does not write; `kind` is PNG's colour type, `rows` are bytes."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3, 3: 1, 4: 2}[kind], len(rows))
+    parts = [(b"IHDR", size + bytes([bits, kind, 0, 0, 0]))]
+    parts += [(name.encode(), data) for name, data in chunks.items()]
+    parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
