@@ -224,6 +224,21 @@ def escape_control_chars(text: object) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in str(text))
 
 
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Check an argument that must be one of some choices.
+
+    Args:
+        name: the argument's name, for the message.
+        value: the value to check.
+        choices: the valid values.
+
+    Raises:
+        ArgumentError: unless the value is one of the choices.
+    """
+    if value not in choices:
+        raise ArgumentError(f"{name}={value} must be one of {', '.join(choices)}")
+
+
 def shorten_list(items: Sequence[str]) -> str:
     """Join names with commas. If there are more than ten, list the first ten and append `and <number> more`."""
     more = f" and {len(items) - MAX_LISTED_NAMES} more" if len(items) > MAX_LISTED_NAMES else ""

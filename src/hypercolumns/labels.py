@@ -35,6 +35,11 @@ def voc_palette(classes: int) -> Palette:
     return tuple(palette)
 
 
+def format_colour(colour: Colour) -> str:
+    """Format a colour as in "(128, 0, 0)"."""
+    return f"({colour[0]}, {colour[1]}, {colour[2]})"
+
+
 VOID_COLOUR: Colour = voc_palette(256)[IGNORE_INDEX]
 
 
@@ -47,12 +52,17 @@ class LabelScheme:
         palette: the colour in which each class is drawn, in the same order.
         values: the class index of each value in masks that hold values; 255 for void. Other values are refused.
         colours: the class index of each colour in masks that hold colours; 255 for void. Other colours are refused.
+        palette_by_colour: whether the pixels of palette files are taken for colours instead of values.
+        rgb_by_value: whether the pixels of RGB files, whose channels are then equal, are taken for values instead of
+            colours.
     """
 
     classes: tuple[str, ...]
     palette: Palette
     values: Mapping[int, int]
     colours: Mapping[Colour, int]
+    palette_by_colour: bool = False
+    rgb_by_value: bool = False
 
     @classmethod
     def of(cls, classes: Sequence[str], palette: Sequence[Colour] | None = None) -> "LabelScheme":
@@ -79,6 +89,8 @@ class LabelScheme:
             "palette": [list(colour) for colour in self.palette],
             "values": sorted([value, index] for value, index in self.values.items()),
             "colours": sorted([list(colour), index] for colour, index in self.colours.items()),
+            "palette_by_colour": self.palette_by_colour,
+            "rgb_by_value": self.rgb_by_value,
         }
 
 

@@ -8,12 +8,13 @@ import pytest
 from helpers.small_runs import config, only, run
 
 from hypercolumns.data import DatasetIndex, ImageMaskPair, folder, hold_out, shared_ids, take_train_subset, voc
+from hypercolumns.data.class_list import ClassList
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.labels import LabelScheme
 from hypercolumns.settings.data import image_index
 from hypercolumns.settings.schema import taken
 from hypercolumns.store import SampleStore
 
+ROAD = ClassList.of(["road"])
 TRAIN = ("0001TP_1", "0016E5_1", "0001TP_2", "0006R0_1", "0016E5_2")
 DRIVE = r"^(\w{6})"
 
@@ -27,7 +28,7 @@ def images():
     def pairs(names):
         return tuple(ImageMaskPair(name, Path(name), Path(name)) for name in names)
 
-    return DatasetIndex("drives", LabelScheme.of(["road"]), {"train": pairs(TRAIN), "val": pairs(["0016E5_9"])})
+    return DatasetIndex("drives", ROAD, ROAD.scheme(), {"train": pairs(TRAIN), "val": pairs(["0016E5_9"])})
 
 
 def test_each_image_is_validated_in_one_fold(images):

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from hypercolumns.callbacks import AtomicCheckpointIO, SelfContainedCheckpoint
-from hypercolumns.data.class_files import read_classes
+from hypercolumns.data.class_files import read_class_list
+from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.evaluation import Evaluation
@@ -101,7 +102,7 @@ def split_list(folder):
         (folder / "ImageSets/Segmentation" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
 
     def read():
-        images = read_layout(folder, "voc", CLASSES, "train", "val")
+        images = read_layout(folder, "voc", ClassList.of(CLASSES), "train", "val")
         return {split: [pair.id for pair in pairs] for split, pairs in images.splits.items()}
 
     return ValidFile(folder / "ImageSets/Segmentation/train.txt", read, False)
@@ -110,7 +111,7 @@ def split_list(folder):
 def class_list(folder):
     path = folder / "classes.txt"
     path.write_text("".join(f"{name}\n" for name in CLASSES))
-    return ValidFile(path, lambda: read_classes(path), False)
+    return ValidFile(path, lambda: read_class_list(path), False)
 
 
 def small_segmenter():

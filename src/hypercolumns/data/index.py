@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from torch import Tensor
 
+from hypercolumns.data.class_list import ClassList
 from hypercolumns.errors import (
     HypercolumnsError,
     InvalidFileError,
@@ -41,12 +42,14 @@ class DatasetIndex:
 
     Attributes:
         name: the name of the data set, and of the folder of its runs.
-        scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
+        class_list: the classes as they are listed.
+        scheme: the classes as they are trained, and the rule that turns the pixels of a mask file into class indices.
         splits: the image-mask pairs of each split, under the keys `train` and `val`. The position of a pair in its
             split, from 0, is the index of the image.
     """
 
     name: str
+    class_list: ClassList
     scheme: LabelScheme
     splits: Mapping[str, tuple[ImageMaskPair, ...]]
 
@@ -70,14 +73,14 @@ class DatasetIndex:
         return self.scheme.fingerprint() | {split: _hash(pairs) for split, pairs in self.splits.items()}
 
 
-def make_index(name: str, scheme: LabelScheme, splits: Mapping[str, Sequence[ImageMaskPair]]) -> DatasetIndex:
+def make_index(name: str, classes: ClassList, splits: Mapping[str, Sequence[ImageMaskPair]]) -> DatasetIndex:
     """Make the index of a data set, after checking the data set's name and the ids of its images.
 
     The image and mask files are not opened.
 
     Args:
         name: the data set's name, which must be usable as a folder name.
-        scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
+        classes: the classes.
         splits: for each split, `train` and `val`, its image-mask pairs. Their order is kept.
 
     Returns:
@@ -116,7 +119,7 @@ def make_index(name: str, scheme: LabelScheme, splits: Mapping[str, Sequence[Ima
                 f"data {name}: image names of the {split} split are not UTF-8 ({shorten_list(not_utf8)}); rename "
                 f"the files"
             )
-    return DatasetIndex(name, scheme, {split: tuple(pairs) for split, pairs in splits.items()})
+    return DatasetIndex(name, classes, classes.scheme(), {split: tuple(pairs) for split, pairs in splits.items()})
 
 
 def check_present(images: DatasetIndex) -> None:

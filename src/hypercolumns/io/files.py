@@ -103,7 +103,8 @@ def expand_path(name: str, path: str | Path) -> Path:
 def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Find all files in a folder and its subfolders, sorted by name within each folder.
 
-    Links to folders are followed, except a link to one of the folders that contain the link.
+    Links to folders are followed, except a link to one of the folders that contain the link. Hidden files and folders,
+    whose names begin with a dot, are left out; programs keep copies of other files there.
 
     Args:
         folder: the folder.
@@ -122,6 +123,8 @@ def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Pa
     except OSError as error:
         raise HypercolumnsError(f"{folder} can't be read ({error.strerror}); make it readable or remove it") from error
     for entry in entries:
+        if entry.name.startswith("."):
+            continue
         path = folder / entry.name
         if not (entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir())):
             yield path
@@ -135,13 +138,21 @@ def read_lines(path: Path, name: str) -> list[str]:
     Raises:
         ArgumentError: if the file can't be read as UTF-8. The message begins with `name`.
     """
+    # `splitlines` also splits at characters other than \n, and a file name can contain these
+    return [line.strip() for line in read_text(path, name).split("\n") if line.strip()]
+
+
+def read_text(path: Path, name: str) -> str:
+    """Return the content of a text file, without a byte order mark.
+
+    Raises:
+        ArgumentError: if the file can't be read as UTF-8. The message begins with `name`.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
         raise ArgumentError(f"{name}: {path} can't be read as text ({error}){remedy}") from error
-    # `splitlines` also splits at characters other than \n, and a file name can contain these
-    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def write_json(path: Path, value: object) -> None:
@@ -176,6 +187,22 @@ def file_hash(path: Path) -> str:
 def short_hash(value: object) -> str:
     """Return a hash of a JSON value, ten hexadecimal digits. The order of the keys of an object has no effect."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def file_signature(*paths: Path) -> str:
+    """Return a hash of the paths, sizes and modification times of files: 32 hexadecimal digits.
+
+    The hash changes when one of the files changes.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = path.stat()
+            when = [status.st_size, status.st_mtime_ns]
+        except (OSError, ValueError):  # the file is missing or not accessible, or its path is invalid
+            when = []
+        digest.update(repr([str(path.absolute()), when]).encode())
+    return digest.hexdigest()[:32]
 
 
 def _short(name: str) -> str:

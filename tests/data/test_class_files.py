@@ -1,0 +1,145 @@
+"""Lists of classes, in the forms that people and annotation tools write."""
+
+import json
+
+import pytest
+
+from hypercolumns.data.class_files import class_list, read_class_list, read_colours
+from hypercolumns.data.class_list import ClassList
+from hypercolumns.errors import ArgumentError
+
+ROAD, CAR = (128, 64, 128), (0, 0, 142)
+LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:0,0,142::\nroad:128,64,128::\n"
+META = {
+    "label_map": {"0": "background", "1": "road", "2": "car"},
+    "segmentation_colors": [[0, 0, 0], ROAD, CAR],
+    "background_label": "0",
+}
+SUPERVISELY = {
+    "classes": [{"title": "road", "shape": "bitmap", "color": "#804080"}, {"title": "car", "color": "#00008E"}]
+}
+COCO = {"categories": [{"id": 3, "name": "road", "supercategory": "way"}, {"id": 90, "name": "car"}], "images": []}
+
+
+def entries(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return [tuple(entry) for entry in read_class_list(path).entries]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("classes.txt", "road\n\n big car \n", [("road", 0, None), ("big car", 1, None)]),
+        ("class_names.txt", "_background_\nroad", [("_background_", 0, None), ("road", 1, None)]),
+        ("labels.txt", "__ignore__\n_background_\nroad\n", [("_background_", 0, None), ("road", 1, None)]),
+        ("labelmap.txt", LABELMAP, [("background", 0, (0, 0, 0)), ("car", 1, CAR), ("road", 2, ROAD)]),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\na:::\nb:::\n", [("a", 0, None), ("b", 1, None)]),
+        ("any.txt", "a:1,2,3:head,tail:walk\nb:4, 5, 6::\n", [("a", 0, (1, 2, 3)), ("b", 1, (4, 5, 6))]),
+        ("label_colors.txt", "128 64 128\troad\n0 0 142 \tcar\n", [("road", 0, ROAD), ("car", 1, CAR)]),
+        ("label_colors.txt", " background\n road\n", [("background", 0, None), ("road", 1, None)]),
+        ("colours.txt", "128,64,128 road\n0,0,142,big car\n", [("road", 0, ROAD), ("big car", 1, CAR)]),
+        ("colours.txt", "road 128 64 128\ncar 0 0 142\n", [("road", 0, ROAD), ("car", 1, CAR)]),
+        ("numbered.txt", "0 background\n1: road\n", [("background", 0, None), ("road", 1, None)]),
+        ("coins.txt", "1 euro\n2 euro\n", [("1 euro", 0, None), ("2 euro", 1, None)]),
+        ("_classes.csv", "Pixel Value, Class\n0, background\n7, road\n", [("background", 0, None), ("road", 7, None)]),
+        ("class_dict.csv", "name,r,g,b\nroad,128,64,128\ncar,0,0,142\n", [("road", 0, ROAD), ("car", 1, CAR)]),
+        ("labels.csv", "id;name\n4;road\n2;car\n", [("road", 4, None), ("car", 2, None)]),
+        ("dataset_meta.json", META, [("background", 0, (0, 0, 0)), ("road", 1, ROAD), ("car", 2, CAR)]),
+        ("coco.json", COCO, [("road", 3, None), ("car", 90, None)]),
+        ("meta.json", SUPERVISELY, [("road", 0, ROAD), ("car", 1, CAR)]),
+        ("machine.json", {"road": [1, 1, 1], "car": [2, 2, 2]}, [("road", 1, None), ("car", 2, None)]),
+        ("human.json", {"road": ROAD, "car": CAR}, [("road", 0, ROAD), ("car", 1, CAR)]),
+        ("values.json", {"road": 4, "car": 2}, [("road", 4, None), ("car", 2, None)]),
+        ("names.json", {"4": "road", "2": "car"}, [("road", 4, None), ("car", 2, None)]),
+        ("list.json", ["road", "car"], [("road", 0, None), ("car", 1, None)]),
+        ("cvat.json", [{"name": "road", "color": "#804080", "attributes": []}], [("road", 0, ROAD)]),
+    ],
+)
+def test_class_list_forms(tmp_path, name, content, expected):
+    assert entries(tmp_path, name, content) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "# my classes\nroad\n", "has lines that begin with #; remove them"),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nroad\n", "the line road is not name:red,green,blue:parts"),
+        ("a.txt", "300 0 0 road\n", "300 0 0 is not a colour"),
+        ("a.txt", "1 2 3 road\n1 2 3 car\n", r"repeats colours \(\(1, 2, 3\)\); give each class a different colour"),
+        ("a.csv", "0,road\n1,car\n", "has no header that names its columns"),
+        ("a.csv", "value,class\n0,road\nx,car\n", "the row x,car does not fit the header"),
+        ("a.csv", "value,class\n0,road\n0,car\n", r"repeats values \(0\)"),
+        ("a.json", "{", "is not valid JSON"),
+        ("a.json", {}, "lists no classes in a known form"),
+        ("a.json", [{"color": "#000000"}], "lists no classes in a known form"),
+        ("a.json", {"road": [1, 2]}, "is not a colour"),
+        ("a.json", "3", "lists no classes in a known form"),
+    ],
+)
+def test_invalid_class_list_is_refused(tmp_path, name, content, message):
+    with pytest.raises(ArgumentError, match=rf"^classes=.*{name}.*{message}"):
+        entries(tmp_path, name, content)
+
+
+def test_colours_come_from_lines_or_a_list(tmp_path):
+    classes = ClassList.of(["background", "road", "car"])
+    (tmp_path / "palette.txt").write_text("0 0 0\n128,64,128\n0, 0, 142\n")
+    (tmp_path / "labelmap.txt").write_text(LABELMAP)
+    for name in ("palette.txt", "labelmap.txt"):
+        assert [entry.colour for entry in read_colours(tmp_path / name, classes).entries] == [(0, 0, 0), ROAD, CAR]
+    voc = read_colours("voc", classes)
+    assert [entry.colour for entry in voc.entries] == [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
+    with pytest.raises(ArgumentError, match="names no colour for tree; expected a line R G B for each class"):
+        read_colours(tmp_path / "labelmap.txt", ClassList.of(["road", "tree"]))
+
+
+def test_names_can_be_given_directly():
+    assert [entry.name for entry in class_list(["road", "car"]).entries] == ["road", "car"]
+
+
+def scheme(classes=("background", "road", "car", "van"), **said):
+    return ClassList.of(classes).scheme(**said)
+
+
+def test_void_values_and_names():
+    assert scheme().values == {0: 0, 1: 1, 2: 2, 3: 3, 255: 255}
+    by_value = scheme(void=0)
+    assert by_value.classes == ("road", "car", "van")
+    assert by_value.values == {0: 255, 1: 0, 2: 1, 3: 2}  # 255 is no void then
+    assert scheme(void="background") == by_value
+    assert scheme(void=["background", 255]).values == by_value.values | {255: 255}
+    assert scheme(void="none").values == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert scheme(void=[7, 65535]).values == {0: 0, 1: 1, 2: 2, 3: 3, 7: 255, 65535: 255}
+
+
+def test_map_merges_renames_and_adds_classes():
+    merged = scheme(map={"van": "car", "road": "way", 9: "tree", 1000: None})
+    assert merged.classes == ("background", "way", "car", "tree")
+    assert merged.values == {0: 0, 1: 1, 2: 2, 3: 2, 9: 3, 255: 255, 1000: 255}
+    binary = scheme(["background", "object"], map={255: "object"}, void="none")
+    assert (binary.classes, binary.values) == (("background", "object"), {0: 0, 1: 1, 255: 1})
+
+
+def test_colours_follow_void_and_map():
+    classes = ClassList.of_voc(["background", "road", "car", "van"])
+    merged = classes.scheme(void=["background", 255], map={"van": "car"})
+    assert merged.palette == ((128, 0, 0), (0, 128, 0))
+    assert merged.colours == {(0, 0, 0): 255, (128, 0, 0): 0, (0, 128, 0): 1, (128, 128, 0): 1, (224, 224, 192): 255}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"void": "tree"}, r"void=tree must be none, a value .* or the name of a class in data.classes \(background, "),
+        ({"void": -1}, "void=-1 must be"),
+        ({"void": 70000}, "void=70000 must be"),
+        ({"void": True}, "void=True must be"),
+        ({"void": [0, 1, 2, 3]}, "leaves no class"),
+        ({"map": {"tree": "car"}}, "map: tree must be a value from 0 to 65535, or the name of a class"),
+        ({"map": {"car": 3}}, "map: car becomes 3, which is not a class name"),
+    ],
+)
+def test_unknown_void_or_map_is_refused(said, message):
+    with pytest.raises(ArgumentError, match=message):
+        scheme(**said)
