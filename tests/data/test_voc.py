@@ -127,7 +127,7 @@ def test_list_that_is_not_utf8_is_refused(root):
     [
         ("", "classes.txt holds 0 class names; expected 1 to 255, one per line"),
         ("x\n" * 256, "classes.txt holds 256 class names; expected 1 to 255"),
-        ("sky\nsea\nsky\n", r"classes.txt repeats class names \(sky\); give each class a different name"),
+        ("sky\nsea\nsky\n", r"classes.txt repeats class names \(sky\); give each class a different class name"),
         ("sky\nsea\x1b[2J\n", r"classes.txt holds names with control characters \(sea\\x1b\[2J\); remove these"),
         (None, "^classes: .*classes.txt can't be read as text"),
     ],

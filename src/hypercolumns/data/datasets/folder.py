@@ -1,28 +1,36 @@
 """Data sets that consist of a folder of images and a folder of masks."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
-from hypercolumns.data.class_files import read_classes, read_ids, read_palette
+from hypercolumns.data.class_files import Classes, Colours, class_list, read_ids
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
-from hypercolumns.errors import ArgumentError, check_fraction
-from hypercolumns.io.files import expand_path, walk_files
+from hypercolumns.data.pairing import (
+    check_name_pattern,
+    check_some_masks,
+    draw_splits,
+    find_mask,
+    image_files,
+    read_pairs,
+)
+from hypercolumns.errors import ArgumentError
+from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import SUFFIXES
-from hypercolumns.labels import LabelScheme
-from hypercolumns.runtime import randomness
 
 
 def folder(
     images: str | Path | None,
     masks: str | Path | None,
-    classes: str | Path | None,
-    palette: str | Path | None = None,
+    classes: Classes | None,
+    palette: Colours | None = None,
     name: str = "folder",
     train: str | Path | None = None,
     val: str | Path | None = None,
     val_fraction: float = 0.2,
     split_seed: int = 0,
+    image_name: str = "{id}.*",
+    mask_name: str = "{id}.*",
+    root: str | Path | None = None,
 ) -> DatasetIndex:
     """Index a folder of images and a folder of masks.
 
@@ -30,16 +38,20 @@ def folder(
 
     Args:
         images: the folder of images. Subfolders and links to folders are searched too.
-        masks: the folder of masks. All masks are `.png` files.
-        classes: a text file of class names, one per line, in the order of the class indices.
-        palette: a text file of the classes' colours, one `R G B` per line, in the order of the class indices; Pascal
-            VOC's colours by default.
+        masks: the folder of masks. It may be the folder of images, if `mask_name` tells them apart.
+        classes: a file that lists the classes, or their names, see `class_files.class_list`.
+        palette: the classes' colours, see `class_files.class_list`. `voc`: Pascal VOC's colours.
         name: the name of the data set, and of the folder of its runs.
-        train: a text file that lists the images to train on, one per line, as paths below `images` without suffix. Give
-            both `train` and `val`, or neither for a random split.
-        val: a text file that lists the images to validate on, in the format of `train`.
+        train: a text file that lists the images to train on, one per line, as paths below `images` without suffix, or
+            with the paths of the image and of its mask on each line; or a subfolder of `images`. Give both `train` and
+            `val`, or neither for a random split.
+        val: the images to validate on, in the same way.
         val_fraction: the fraction of the images, in (0, 1), that the random split assigns to val.
         split_seed: the seed of the random split.
+        image_name: the names of the image files, with `{id}` in place of the name that the image and its mask share.
+        mask_name: the names of the mask files in the same way, such as `{id}_mask.png`. Both may name folders, such as
+            `images/{id}.jpg` and `labels/{id}.png` for images and masks in neighbouring folders.
+        root: the folder that `images` and `masks` are relative to; None: the working directory.
 
     Returns:
         The index of both splits. Whether the masks exist is not checked.
@@ -56,18 +68,21 @@ def folder(
         raise ArgumentError(
             f"{missing}=None must be a path; the data set needs images and masks (folders) and classes (a text file)"
         )
-    images, masks = expand_path("images", images), expand_path("masks", masks)
+    base = Path() if root is None else expand_path("root", root)
+    images, masks = base / expand_path("images", images), base / expand_path("masks", masks)
     for argument, path in (("images", images), ("masks", masks)):
         if not path.is_dir():
             raise ArgumentError(f"{argument}={path} is not a folder; give the folder of the {argument}")
-    pairs: dict[str, ImageMaskPair] = {}
-    for path in sorted(walk_files(images)):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        stem = path.relative_to(images).with_suffix("").as_posix()
-        if stem in pairs:
-            raise ArgumentError(f"images: {path} and {pairs[stem].image} would have the same mask; rename one of them")
-        pairs[stem] = ImageMaskPair(stem, path, masks / f"{stem}.png")
+    check_name_pattern("image_name", image_name)
+    check_name_pattern("mask_name", mask_name)
+    found = image_files(images, image_name)
+    all_masks = {id: find_mask([masks], id, mask_name) for id in found}
+    taken = set(all_masks.values())  # masks that lie beside the images are no images
+    pairs = {
+        id: ImageMaskPair(id, path, all_masks[id])
+        for id, path in found.items()
+        if path not in taken or path == all_masks[id]
+    }
     if (train is None) != (val is None):
         raise ArgumentError(
             "train and val go together: give both lists of images, or leave out both for a random split"
@@ -78,32 +93,27 @@ def folder(
                 f"images={images} has {len(pairs)} images ({' '.join(SUFFIXES)}); expected at least two, one for train "
                 f"and one for val: add images, or give another folder"
             )
-        splits = _split(list(pairs.values()), val_fraction, split_seed)
+        splits = draw_splits(list(pairs.values()), val_fraction, split_seed)
     else:
         splits = {"train": _listed(pairs, train, "train", images), "val": _listed(pairs, val, "val", images)}
-    names = read_classes(classes)
-    return make_index(name, LabelScheme.of(names, read_palette(palette, len(names))), splits)
+    check_some_masks(splits, masks)
+    return make_index(name, class_list(classes, palette), splits)
 
 
-def _split(pairs: list[ImageMaskPair], val_fraction: float, seed: int) -> dict[str, list[ImageMaskPair]]:
-    check_fraction("val_fraction", val_fraction)
-    if not 0 < val_fraction < 1:
-        raise ArgumentError(f"val_fraction={val_fraction} must be above 0 and below 1")
-    order = torch.randperm(len(pairs), generator=randomness.generator(seed, "split")).tolist()
-    count = min(max(round(val_fraction * len(pairs)), 1), len(pairs) - 1)
-    chosen = set(order[:count])
-    return {
-        "train": [pair for index, pair in enumerate(pairs) if index not in chosen],
-        "val": [pair for index, pair in enumerate(pairs) if index in chosen],
-    }
-
-
-def _listed(pairs: dict[str, ImageMaskPair], path: str | Path, split: str, images: Path) -> list[ImageMaskPair]:
-    names = read_ids(expand_path(f"{split}", path), f"{split}")
+def _listed(pairs: Mapping[str, ImageMaskPair], given: str | Path, split: str, images: Path) -> list[ImageMaskPair]:
+    """Return the images of a split, which is a text file of ids or of pairs of paths, or a subfolder of `images`."""
+    path = expand_path(split, given)
+    if not path.is_file() and (images / given).is_dir():
+        prefix = f"{(images / given).relative_to(images).as_posix()}/"
+        return [pair for id, pair in pairs.items() if id.startswith(prefix)]
+    names = read_ids(path, split)
     unknown = [name for name in names if name not in pairs]
     if unknown:
+        listed = read_pairs(path, split, [path.parent, images, images.parent])
+        if listed is not None:
+            return listed
         raise ArgumentError(
-            f"{split}={path} lists {len(unknown)} names without an image in {images}, such as {unknown[0]}; "
+            f"{split}={given} lists {len(unknown)} names without an image in {images}, such as {unknown[0]}; "
             f"names must be relative to this folder, without suffix"
         )
     return [pairs[name] for name in names]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.datasets.voc import read_layout
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import check_int
@@ -92,7 +93,7 @@ def shapes(
                 write_mask(layout / "SegmentationClass" / f"{id_}.png", labels, voc_palette(len(CLASSES)))
             (lists / f"{split}.txt").write_text("".join(f"{id_}\n" for id_ in ids))
         write_json(finished, {"version": VERSION})
-    return read_layout(layout, name, list(CLASSES), "train", "val")
+    return read_layout(layout, name, ClassList.of(CLASSES, "shapes"), "train", "val")
 
 
 def draw(random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -1,21 +1,26 @@
 """Data sets in Pascal VOC's layout, with Pascal VOC's classes or with other classes."""
 
+import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 from torchvision.datasets.utils import download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from hypercolumns.data.class_files import read_classes, read_ids, read_palette
+from hypercolumns.data.class_files import Classes, Colours, class_list, read_ids
+from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
+from hypercolumns.data.pairing import draw_splits, find_image, find_mask, image_files, read_pairs
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path
-from hypercolumns.labels import LabelScheme
 
 CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
     "pottedplant sheep sofa train tvmonitor"
 ).split()
+CLASS_FILES = ("labelmap.txt", "class_names.txt")  # of CVAT and Datumaro, and of labelme
+MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
 
 
 class DatasetNotFoundError(ArgumentError):
@@ -26,24 +31,30 @@ def voc(
     root: str | Path = "data",
     year: str | int = "2012",
     name: str | None = None,
-    classes: str | Path | None = None,
-    palette: str | Path | None = None,
-    train: str = "train",
-    val: str = "val",
+    classes: Classes | None = None,
+    palette: Colours | None = None,
+    train: str | None = "train",
+    val: str | None = "val",
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
     download: bool = False,
 ) -> DatasetIndex:
     """Index a data set in Pascal VOC's layout.
 
     Args:
-        root: the folder that contains `VOCdevkit`, or `TrainVal/VOCdevkit` as in Pascal VOC's archive of 2011.
-        year: selects the folder `VOCdevkit/VOC<year>`.
+        root: the folder that contains JPEGImages, or contains `VOCdevkit`, or `TrainVal/VOCdevkit` as in Pascal VOC's
+            archive of 2011.
+        year: selects the folder `VOCdevkit/VOC<year>`. It has no effect if `root` contains JPEGImages.
         name: the name of the data set, and of the folder of its runs; `voc<year>` by default.
-        classes: a text file of class names, one per line, in the order of the class indices; Pascal VOC's 21 classes by
-            default.
-        palette: a text file of the classes' colours, one `R G B` per line, in the order of the class indices; Pascal
-            VOC's colours by default.
-        train: the name of the list of the images to train on: the file `ImageSets/Segmentation/<train>.txt`.
-        val: the name of the list of the images to validate on: the file `ImageSets/Segmentation/<val>.txt`.
+        classes: a file that lists the classes, or their names, see `class_files.class_list`. By default, the file
+            labelmap.txt or class_names.txt beside JPEGImages or, if there is none, Pascal VOC's 21 classes.
+        palette: the classes' colours, see `class_files.class_list`. `voc`: Pascal VOC's colours.
+        train: the name of the list of the images to train on: the file `ImageSets/Segmentation/<train>.txt`. None: all
+            images.
+        val: the name of the list of the images to validate on, in the same way. None: a random part of the images of
+            `train`, which are then no longer trained on.
+        val_fraction: the fraction of the images, in (0, 1), that this random part has.
+        split_seed: the seed of the random part.
         download: whether to download Pascal VOC into `root` if the folder `VOC<year>` does not exist there. Torchvision
             verifies the checksum of the archive.
 
@@ -73,46 +84,81 @@ def voc(
     if folder is None:
         raise DatasetNotFoundError(
             f"root={root} holds no Pascal VOC data: the folder {root / 'VOCdevkit' / f'VOC{year}'} does not exist; "
-            f"give the folder that holds VOCdevkit"
+            f"give the folder that holds VOCdevkit or JPEGImages"
         )
-    names = list(CLASSES) if classes is None else read_classes(classes)
-    return read_layout(folder, name or f"voc{year}", names, train, val, palette)
+    beside = next((path for path in (folder / file for file in CLASS_FILES) if path.is_file()), None)
+    listed = class_list(classes or beside or ClassList.of_voc(CLASSES), palette)
+    return read_layout(folder, name or f"voc{year}", listed, train, val, val_fraction, split_seed)
 
 
 def read_layout(
-    folder: Path, name: str, classes: list[str], train: str, val: str, palette: str | Path | None = None
+    folder: Path,
+    name: str,
+    classes: ClassList,
+    train: str | None = "train",
+    val: str | None = "val",
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
 ) -> DatasetIndex:
     """Index the images of a `VOC<year>` folder.
+
+    The mask of an image is in SegmentationClass or, if it is not there, in SegmentationClassAug. The second folder
+    holds the masks of the Semantic Boundaries Dataset (SBD), which the list `trainaug` names beside Pascal VOC's own.
 
     Args:
         folder: the folder that contains JPEGImages, SegmentationClass and ImageSets/Segmentation.
         name: the name of the data set, and of the folder of its runs.
-        classes: the class names, in the order of the class indices.
-        train: the name of the list of the images to train on: the file `ImageSets/Segmentation/<train>.txt`.
-        val: the name of the list of the images to validate on: the file `ImageSets/Segmentation/<val>.txt`.
-        palette: a text file of the classes' colours, one `R G B` per line, in the order of the class indices; Pascal
-            VOC's colours by default.
+        classes: the classes.
+        train: the name of the list of the images to train on, see `voc`.
+        val: the name of the list of the images to validate on, see `voc`.
+        val_fraction: see `voc`.
+        split_seed: see `voc`.
 
     Returns:
         The index of both splits. The files of the images and masks are not checked.
 
     Raises:
-        ArgumentError: if the text file of a split or of the palette does not exist or is invalid.
+        ArgumentError: if the text file of a split does not exist or is invalid.
         HypercolumnsError: if a split lists an invalid id, see `make_index`.
     """
-    splits = {}
-    for split, listed in (("train", train), ("val", val)):
-        path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
-        if not path.is_file():
-            others = sorted(other.stem for other in path.parent.glob("*.txt"))
+    train_pairs = _listed(folder, train, "train")
+    if val is None:
+        if len(train_pairs) < 2:
             raise ArgumentError(
-                f"{split}={listed}: {path} does not exist; the lists in this folder are {', '.join(others) or 'none'}"
+                f"train={train} has {len(train_pairs)} images; expected at least two, because val=null takes a part of "
+                f"them for val"
             )
-        splits[split] = [
-            ImageMaskPair(line, folder / "JPEGImages" / f"{line}.jpg", folder / "SegmentationClass" / f"{line}.png")
-            for line in read_ids(path, f"{split}={listed}")
-        ]
-    return make_index(name, LabelScheme.of(classes, read_palette(palette, len(classes))), splits)
+        return make_index(name, classes, draw_splits(train_pairs, val_fraction, split_seed))
+    return make_index(name, classes, {"train": train_pairs, "val": _listed(folder, val, "val")})
+
+
+def _listed(folder: Path, listed: str | None, split: str) -> list[ImageMaskPair]:
+    """Return the images of a list in `folder`/ImageSets/Segmentation; all images of the folder if `listed` is None.
+
+    Each line of the list is an id, or the paths of an image and of its mask.
+
+    Raises:
+        ArgumentError: if the list does not exist or is invalid.
+    """
+    images = folder / "JPEGImages"
+    masks = [folder / name for name in MASK_FOLDERS]
+    if listed is None:
+        found = image_files(images, "{id}.*")
+        return [ImageMaskPair(id, path, find_mask(masks, id)) for id, path in found.items()]
+    path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
+    if not path.is_file():
+        others = sorted(other.stem for other in path.parent.glob("*.txt"))
+        raise ArgumentError(
+            f"{split}={listed}: {path} does not exist; the lists in this folder are {', '.join(others) or 'none'}. "
+            f"With val=null, a random part of the images of train={others[0] if others else 'null'} is val"
+        )
+    ids = read_ids(path, f"{split}={listed}")
+    pairs = [ImageMaskPair(id, find_image(images, id), find_mask(masks, id)) for id in ids]
+    if not any(os.path.lexists(pair.image) for pair in pairs):
+        of_paths = read_pairs(path, f"{split}={listed}", [folder, folder.parent, path.parent])
+        if of_paths is not None:
+            return [replace(pair, id=pair.id.removeprefix("JPEGImages/")) for pair in of_paths]
+    return pairs
 
 
 def _download(root: Path, year: str) -> None:
@@ -131,10 +177,16 @@ def _download(root: Path, year: str) -> None:
 
 
 def _find(root: Path, year: str) -> Path | None:
-    """Return the folder `VOC<year>` below `root`; None if it does not exist.
+    """Return `root` if it contains JPEGImages, or else the folder `VOC<year>` below it; None if it does not exist.
 
     Pascal VOC's archive of 2011 contains the folder as `TrainVal/VOCdevkit/VOC2011`. The archives of other years
     contain it as `VOCdevkit/VOC<year>`.
     """
-    candidates = (root / "VOCdevkit" / f"VOC{year}", root / "TrainVal" / "VOCdevkit" / f"VOC{year}")
+    if (root / "JPEGImages").is_dir():
+        return root
+    candidates = (
+        root / "VOCdevkit" / f"VOC{year}",
+        root / "TrainVal" / "VOCdevkit" / f"VOC{year}",
+        root / f"VOC{year}",
+    )
     return next((folder for folder in candidates if folder.is_dir()), None)

@@ -1,0 +1,195 @@
+"""Find the image files and mask files of a data set, and the mask of each image."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from hypercolumns.data.class_files import read_ids
+from hypercolumns.data.index import ImageMaskPair
+from hypercolumns.errors import ArgumentError, check_fraction
+from hypercolumns.io.files import walk_files
+from hypercolumns.io.images import SUFFIXES
+from hypercolumns.runtime import randomness
+
+ID = "{id}"
+ANY_SUFFIX = ".*"
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+
+
+def check_name_pattern(name: str, pattern: object) -> None:
+    """Check a pattern of file names, such as `{id}_mask.png` or `{id}.*`.
+
+    Raises:
+        ArgumentError: if the name of the file in the pattern does not contain `{id}` once, or has no suffix.
+    """
+    folders, _, file = str(pattern).rpartition("/")
+    if not isinstance(pattern, str) or file.count(ID) != 1 or ID in folders or "." not in file or pattern[:1] == "/":
+        raise ArgumentError(
+            f"{name}={pattern} must be the name of a file with {ID} in place of the image's name, such as "
+            f"{ID}_mask.png, or {ID}_mask.* for any suffix; folders may be named before it, such as labels/{ID}.png"
+        )
+
+
+def image_files(folder: Path, pattern: str) -> dict[str, Path]:
+    """Return the image files in a folder and its subfolders whose names fit a pattern, by their ids.
+
+    The id of an image is its path below the folder, without suffix and without the parts that the pattern adds.
+
+    Raises:
+        ArgumentError: if two files have the same id.
+    """
+    inside, _, file = pattern.rpartition("/")
+    before, after = file.split(ID)
+    found: dict[str, Path] = {}
+    for path in sorted(walk_files(folder)):
+        name = path.name
+        if after.endswith(ANY_SUFFIX):
+            fits = path.suffix.lower() in SUFFIXES
+            name, end = path.stem, after.removesuffix(ANY_SUFFIX)
+        else:
+            fits, end = True, after
+        if not fits or not name.startswith(before) or not name.endswith(end) or len(name) <= len(before + end):
+            continue
+        parents = path.parent.relative_to(folder)
+        if inside and not f"/{parents.as_posix()}".endswith(f"/{inside}"):
+            continue
+        above = Path(*parents.parts[: len(parents.parts) - len(Path(inside).parts)])
+        id = (above / name[len(before) : len(name) - len(end)]).as_posix()
+        if id in found:
+            raise ArgumentError(
+                f"images: {path} and {found[id]} would have the same mask; rename one of them, or "
+                f"say by image_name and mask_name how images and masks are named"
+            )
+        found[id] = path
+    return found
+
+
+def find_mask(folders: Sequence[Path], id: str, pattern: str = ID + ANY_SUFFIX) -> Path:
+    """Find the mask file of an image.
+
+    Args:
+        folders: the folders of masks, in the order in which they are searched.
+        id: the id of the image.
+        pattern: the name of the mask file, with `{id}` in place of the name of the image.
+
+    Returns:
+        The first file that exists. If there is none, the path that it would have in the first folder, with the suffix
+        `.png`.
+    """
+    parent, _, name = id.rpartition("/")
+    file = pattern.replace(ID, name)  # may begin with folders
+    suffixes = MASK_SUFFIXES if file.endswith(ANY_SUFFIX) else ("",)
+    stem = file.removesuffix(ANY_SUFFIX)
+    paths = [folder / parent / f"{stem}{suffix}" for folder in folders for suffix in suffixes]
+    return next((path for path in paths if os.path.lexists(path)), paths[0])
+
+
+def find_image(folder: Path, id: str) -> Path:
+    """Return the image file of an id in a folder, with any suffix; the path with `.jpg` if there is none."""
+    paths = [folder / f"{id}{suffix}" for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
+    return next((path for path in paths if os.path.lexists(path)), paths[0])
+
+
+def read_pairs(file: Path, name: str, places: Sequence[Path]) -> list[ImageMaskPair] | None:
+    """Read a list of pairs, which has the paths of an image and of its mask on each line.
+
+    A path may begin with folders that do not exist here, such as `/SegNet/CamVid/train/1.png`: the first folders are
+    left out until the path names a file below one of `places`.
+
+    Args:
+        file: the list.
+        name: the setting that chose the list, such as `train`, for messages.
+        places: the folders that paths may be relative to.
+
+    Returns:
+        The pairs, whose ids are the paths of the images as found, without suffix. None if the file is not a list of
+        pairs.
+
+    Raises:
+        ArgumentError: if the file can't be read, or names a file that does not exist.
+    """
+    lines = [line.split() for line in read_ids(file, name)]
+    if any(len(line) != 2 for line in lines) or not all("." in path for path in lines[0]):
+        return None
+    pairs = []
+    for line in lines:
+        (image, id), (mask, _) = (_resolve(path, places, f"{name}={file}") for path in line)
+        pairs.append(ImageMaskPair(id, image, mask))
+    return pairs
+
+
+def _resolve(path: str, places: Sequence[Path], source: str) -> tuple[Path, str]:
+    """Return the file that a listed path names, and its id.
+
+    Raises:
+        ArgumentError: if there is no such file.
+    """
+    parts = [part for part in path.split("/") if part]
+    for start in range(len(parts)):
+        for place in places:
+            found = place.joinpath(*parts[start:])
+            if ".." not in parts and found.is_file():
+                return found, Path(*parts[start:]).with_suffix("").as_posix()
+    raise ArgumentError(
+        f"{source} lists {path}, which is not a file below {' or '.join(map(str, places))}; correct the list, or add "
+        f"the file"
+    )
+
+
+def draw_splits(pairs: Sequence[ImageMaskPair], val_fraction: float, seed: int) -> dict[str, list[ImageMaskPair]]:
+    """Split images at random into train and val. The order of the images is kept.
+
+    Only images with a mask are drawn for val, so that both splits have some while others are not labelled yet.
+
+    Args:
+        pairs: the images and masks.
+        val_fraction: the fraction of the images, in (0, 1), that val gets.
+        seed: the seed of the draw.
+
+    Returns:
+        The images of `train` and of `val`.
+
+    Raises:
+        ArgumentError: if `val_fraction` is outside (0, 1).
+    """
+    check_fraction("val_fraction", val_fraction)
+    if not 0 < val_fraction < 1:
+        raise ArgumentError(f"val_fraction={val_fraction} must be above 0 and below 1")
+    with_mask = [pair for pair in pairs if os.path.lexists(pair.mask)]
+    candidates = with_mask if len(with_mask) > 1 else pairs
+    order = torch.randperm(len(candidates), generator=randomness.generator(seed, "split")).tolist()
+    count = min(max(round(val_fraction * len(candidates)), 1), len(candidates) - 1)
+    val = {candidates[index].id for index in order[:count]}
+    return {
+        "train": [pair for pair in pairs if pair.id not in val],
+        "val": [pair for pair in pairs if pair.id in val],
+    }
+
+
+def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path) -> None:
+    """Check that one of the images has a mask.
+
+    Raises:
+        ArgumentError: if not. The message suggests a `mask_name` if file names in `folder` contain those of images.
+    """
+    pairs = [pair for of_split in splits.values() for pair in of_split]
+    if pairs and not any(os.path.lexists(pair.mask) for pair in pairs):
+        pattern = _suggest_mask_name(folder, pairs)
+        hint = f", such as mask_name={pattern}" if pattern else ""
+        raise ArgumentError(
+            f"masks={folder} has a mask for none of the {len(pairs)} images; the mask of {pairs[0].image} would be "
+            f"{pairs[0].mask}: give another folder, or say how masks are named by mask_name{hint}"
+        )
+
+
+def _suggest_mask_name(folder: Path, pairs: Iterable[ImageMaskPair]) -> str | None:
+    """Return a pattern that fits the mask of an image; None if no file name contains an image's name."""
+    names = {Path(pair.id).name for pair in pairs}
+    for path in walk_files(folder):
+        if path.suffix.lower() in MASK_SUFFIXES:
+            for name in sorted(names, key=len, reverse=True):
+                if name in path.stem and path.stem != name:
+                    return path.name.replace(name, ID, 1)
+    return None
