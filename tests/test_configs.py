@@ -14,6 +14,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 import hypercolumns
+from hypercolumns.data.labelling import LabelSettings
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import short_hash
 from hypercolumns.settings.check import check_settings
@@ -67,7 +68,11 @@ def test_every_target_takes_its_settings(option):
         if group == "optimizer":  # `optimization` takes the rates out
             settings = {name: value for name, value in settings.items() if name not in RATES}
         if group == "data":
-            assert Subset(**{name: settings.pop(name) for name in Subset.__dataclass_fields__}) == Subset()
+            for kind in (Subset, LabelSettings):
+                given = kind(**{name: settings.pop(name) for name in kind.__dataclass_fields__})
+                defaults = {"data=shapes": {"missing_classes": "allow"}}.get(option, {})
+                if kind is Subset or option in ("data=folder", "data=voc", "data=shapes"):
+                    assert given == kind(**{name: value for name, value in defaults.items() if hasattr(kind, name)})
         assert settings.keys() <= inspect.signature(target).parameters.keys()
 
 

@@ -168,6 +168,7 @@ class TestModel:
 
     def test_other_classes_are_refused(self, place):
         settings = ["data=voc", f"data.root={Path(VOC).parents[1]}", "stage=evaluate", f"model={MODEL}"]
+        settings.append("data.missing_classes=allow")
         with pytest.raises(
             HypercolumnsError,
             match=r"has the classes background, disc, .*, but data voc2012 has the classes background, aero",

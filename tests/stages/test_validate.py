@@ -14,7 +14,7 @@ from PIL import Image
 
 from hypercolumns.data import ImageMaskPair, checks, quarantine, shapes
 from hypercolumns.errors import ArgumentError, BadDataError, HypercolumnsError, UnreadableError
-from hypercolumns.io.files import read_json
+from hypercolumns.io.files import file_signature, read_json
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.settings import model
 from hypercolumns.settings.data import checks_dir, image_index, listed_images
@@ -57,7 +57,14 @@ def root(sound, tmp_path, monkeypatch):
 
 def settings(root, *more):
     classes = root / "VOCdevkit" / "VOC2012" / "classes.txt"
-    data = ["data=voc", f"data.root={root}", f"data.classes={classes}", "data.name=mine", "num_workers=0"]
+    data = [
+        "data=voc",
+        f"data.root={root}",
+        f"data.classes={classes}",
+        "data.name=mine",
+        "data.missing_classes=allow",
+        "num_workers=0",
+    ]
     return [*(text for text in RGB if not text.startswith("data")), *data, *more]
 
 
@@ -161,6 +168,7 @@ class TestValidate:
                 (tmp_path / place).mkdir(exist_ok=True)
                 Image.new("L", (4, 3), 9 * number).save(tmp_path / place / f"{name}{suffix}")
         data = ["data=folder", "data.images=images", "data.masks=masks", "data.classes=classes.txt", "num_workers=0"]
+        data.append("data.missing_classes=allow")
         with pytest.raises(BadDataError, match="2 of 3 images"):
             run("validate", base=[*(text for text in RGB if not text.startswith("data")), *data])
         lines = capsys.readouterr().out.splitlines()
@@ -263,7 +271,11 @@ class TestSkip:
         pairs = [ImageMaskPair(str(number), tmp_path / f"{number}.jpg", tmp_path / "m.png") for number in range(100)]
         images = replace(images, splits={"train": tuple(pairs)})
         found = [[checks.FileProblem("a", "is bad")]] * 29 + [[]] * 71
-        quarantine.save_checks(folder, images, dict(zip(map(quarantine.file_signature, pairs), found, strict=True)))
+        quarantine.save_checks(
+            folder,
+            images,
+            {file_signature(pair.image, pair.mask): check for pair, check in zip(pairs, found, strict=True)},
+        )
         assert quarantine.drop_invalid(images, folder, max_invalid=0.29).splits["train"] == tuple(pairs[29:])
         with pytest.raises(
             ArgumentError,
@@ -302,7 +314,7 @@ class TestSkip:
             ("data.on_bad=ignore", r"data\.on_bad=ignore must be error or skip"),
             (
                 "data.on_bad=error",
-                r"data mine: 2 files can't be used: .*00004\.png does not exist; .*00004\.jpg is empty",
+                r"data mine: 1 images have no mask, such as .*00004\.jpg, .*; set data\.unlabelled=skip",
             ),
         ],
     )
@@ -325,7 +337,9 @@ class TestSkip:
             image_index(config("train", *settings(root, *skip, "data.train_subset=7")))
 
 
-def test_images_in_both_splits_are_a_warning(sound, tmp_path, monkeypatch, capsys):
+def test_images_in_both_splits_are_refused(sound, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    image_index(config("train", *settings(sound, "data.val=train")))
+    with pytest.raises(HypercolumnsError, match=r"8 images are in several splits, .* or set data\.overlap=allow$"):
+        image_index(config("train", *settings(sound, "data.val=train")))
+    image_index(config("train", *settings(sound, "data.val=train", "data.overlap=allow")))
     assert "warning: data mine: 8 images are in several splits, such as train_00000; " in capsys.readouterr().out

@@ -5,7 +5,6 @@ until the size or the modification time of one of the pair's files changes. If t
 the content of the file may still be valid. The pair's result is then not saved, and the command ends with an error.
 """
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from hypercolumns.data.checks import (
 )
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction, escape_control_chars
-from hypercolumns.io.files import read_json, write_json
+from hypercolumns.io.files import file_signature, read_json, write_json
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console, track
 
@@ -59,7 +58,8 @@ def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_i
         _check_new(images, folder, num_workers)
     known = load_checks(folder, images)
     problems = {
-        split: [known.get(file_signature(pair), []) for pair in pairs] for split, pairs in images.splits.items()
+        split: [known.get(file_signature(pair.image, pair.mask), []) for pair in pairs]
+        for split, pairs in images.splits.items()
     }
     path = folder / QUARANTINE
     if distributed.is_rank_zero():
@@ -142,22 +142,6 @@ def load_checks(folder: Path, images: DatasetIndex) -> dict[str, list[FileProble
         return {}
 
 
-def file_signature(pair: ImageMaskPair) -> str:
-    """Return a hash of the paths, sizes and modification times of a pair's files: 32 hexadecimal digits.
-
-    The hash changes when one of the files changes.
-    """
-    digest = hashlib.sha256()
-    for path in (pair.image, pair.mask):
-        try:
-            status = path.stat()
-            when = [status.st_size, status.st_mtime_ns]
-        except (OSError, ValueError):  # the file is missing or not accessible, or its path is invalid
-            when = []
-        digest.update(repr([str(path.absolute()), when]).encode())
-    return digest.hexdigest()[:32]
-
-
 def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
     """Check the image-mask pairs that have no saved result, and save their results.
 
@@ -166,7 +150,7 @@ def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
     Raises:
         HypercolumnsError: if the operating system can't read a file.
     """
-    pairs = {file_signature(pair): pair for pair in itertools.chain(*images.splits.values())}
+    pairs = {file_signature(pair.image, pair.mask): pair for pair in itertools.chain(*images.splits.values())}
     before = load_checks(folder, images)
     new = {signature: pair for signature, pair in pairs.items() if signature not in before}
     if new:

@@ -1,5 +1,6 @@
 """Change the splits of a data set: validate on one group of the train images, or train on fewer images."""
 
+import os
 from collections import Counter
 from dataclasses import replace
 
@@ -7,8 +8,9 @@ import torch
 
 from hypercolumns.data.groups import group_ids, group_name
 from hypercolumns.data.index import DatasetIndex
-from hypercolumns.errors import ArgumentError, check_int
+from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
 from hypercolumns.runtime import randomness
+from hypercolumns.runtime.progress import console
 
 
 class UnknownGroupError(ArgumentError):
@@ -101,6 +103,49 @@ def take_train_subset(images: DatasetIndex, train_subset: int | None, subset_see
     order = torch.randperm(len(pairs), generator=randomness.generator(subset_seed, "limit"))
     chosen = order[:train_subset].sort().values
     return replace(images, splits={**images.splits, "train": tuple(pairs[index] for index in chosen.tolist())})
+
+
+def drop_unlabelled(images: DatasetIndex, unlabelled: str) -> DatasetIndex:
+    """Leave out the images that have no mask file, and print how many they are, or stop if there are any.
+
+    Args:
+        images: the data set.
+        unlabelled: `skip`: leave them out; `error`: stop.
+
+    Returns:
+        The data set, whose images all have a mask file.
+
+    Raises:
+        HypercolumnsError: if images have no mask file and `unlabelled` is `error`.
+        ArgumentError: if `unlabelled` is `skip`, but no image of a split has a mask file.
+    """
+    splits = {
+        split: tuple(pair for pair in pairs if os.path.lexists(pair.mask)) for split, pairs in images.splits.items()
+    }
+    missing = [pair for split, pairs in images.splits.items() for pair in pairs if not os.path.lexists(pair.mask)]
+    if missing and unlabelled == "error":
+        every = len(missing) == sum(map(len, images.splits.values()))
+        remedy = (
+            "no image has one, so check the folder and the names of the masks"
+            if every
+            else "set data.unlabelled=skip to leave these images out, or add their masks"
+        )
+        raise HypercolumnsError(
+            f"data {images.name}: {len(missing)} images have no mask, such as {missing[0].image}, whose mask would be "
+            f"{missing[0].mask}; {remedy}"
+        )
+    for split, pairs in images.splits.items():
+        if not splits[split]:
+            raise ArgumentError(
+                f"unlabelled=skip leaves no image in the {split} split of {images.name}: none of its {len(pairs)} "
+                f"images has a mask; the first mask would be {pairs[0].mask}"
+            )
+    if missing:
+        counts = ", ".join(
+            f"{len(pairs) - len(splits[split])} of {len(pairs)} {split}" for split, pairs in images.splits.items()
+        )
+        console.print(f"left out, as they have no mask yet: {counts} images", markup=False)
+    return replace(images, splits=splits)
 
 
 def shared_ids(images: DatasetIndex) -> list[str]:

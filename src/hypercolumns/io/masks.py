@@ -21,6 +21,7 @@ PNG_BITS = {"P": 8, "P;1": 1, "P;2": 2, "P;4": 4, "L": 8, "1": 1, "I;16B": 16, "
 OTHER_BITS = {"P": 8, "L": 8, "I;16": 16, "I;16B": 16, "RGB": 8}  # Pillow's modes of masks in TIFF and BMP files
 MASK_FORMATS = ("PNG", "TIFF", "BMP")  # files in other formats can hold changed labels, for example after compression
 LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # of TIFF files
+MAX_COLOURS = 1000  # a summary holds the most frequent colours; a photograph has many more
 
 
 class MaskPixels(NamedTuple):
@@ -52,8 +53,14 @@ def read_mask(path: Path, scheme: LabelScheme) -> Tensor:
         HypercolumnsError: if the file can't be used as a mask or can't be decoded, or if a value or colour is not in
             the scheme.
     """
-    pixels = decode_mask(path)
-    labels = _by_colour(pixels.values, scheme, path) if pixels.values.ndim == 3 else _by_value(pixels, scheme, path)
+    values, palette, _ = decode_mask(path)
+    if values.ndim == 3 and scheme.rgb_by_value and bool((values == values[..., :1]).all()):
+        values = values[..., 0]
+    elif palette and scheme.palette_by_colour:
+        if values.max() >= len(palette):
+            raise HypercolumnsError(f"{path}: the index {values.max()} has no colour in the file's palette")
+        values = np.array(palette, np.uint8)[values]
+    labels = _by_colour(values, scheme, path) if values.ndim == 3 else _by_value(values, scheme, path)
     return torch.from_numpy(labels)
 
 
@@ -165,11 +172,11 @@ def _bits(image: Image.Image, path: Path) -> int:
     return known[kind]
 
 
-def _by_value(pixels: MaskPixels, scheme: LabelScheme, path: Path) -> NDArray[np.uint8]:
+def _by_value(values: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme, path: Path) -> NDArray[np.uint8]:
     """Turn the values of a mask into class indices.
 
     Args:
-        pixels: the pixels of the mask file.
+        values: (H, W), the values of the mask.
         scheme: gives the class index of each value.
         path: the mask file, for the message.
 
@@ -179,14 +186,14 @@ def _by_value(pixels: MaskPixels, scheme: LabelScheme, path: Path) -> NDArray[np
     Raises:
         HypercolumnsError: if a value is not in the scheme.
     """
-    table = np.full(np.iinfo(pixels.values.dtype).max + 1, -1, np.int16)
+    table = np.full(np.iinfo(values.dtype).max + 1, -1, np.int16)
     for value, index in scheme.values.items():
         if value < len(table):
             table[value] = index
-    labels = table[pixels.values]
+    labels = table[values]
     unknown = labels < 0
     if unknown.any():
-        outside = np.unique(pixels.values[unknown])
+        outside = np.unique(values[unknown])
         raise HypercolumnsError(
             f"{path}: {int(unknown.sum())} pixels have labels that are not a class "
             f"({', '.join(map(str, outside[:5]))}); the classes and void have the labels "
@@ -210,8 +217,8 @@ def _by_colour(rgb: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme,
     Raises:
         HypercolumnsError: if a colour is not in the scheme.
     """
-    codes = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-    known = sorted((red << 16 | green << 8 | blue, index) for (red, green, blue), index in scheme.colours.items())
+    codes = colour_codes(rgb)
+    known = sorted((colour_code(colour), index) for colour, index in scheme.colours.items())
     known_codes, indices = np.array([code for code, _ in known], np.int32), np.array([index for _, index in known])
     place = np.searchsorted(known_codes, codes).clip(max=len(known) - 1)
     unknown = known_codes[place] != codes
@@ -227,6 +234,22 @@ def _by_colour(rgb: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme,
     return labels
 
 
+def colour_codes(rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.int32]:
+    """Return colours (H, W, 3) as numbers (H, W): red * 65536 + green * 256 + blue."""
+    codes: NDArray[np.int32] = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    return codes
+
+
+def colour_code(colour: Colour) -> int:
+    """Return a colour as a number: red * 65536 + green * 256 + blue."""
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
+def colour_of_code(code: int) -> Colour:
+    """Return the colour of a number that `colour_code` returned."""
+    return code >> 16, code >> 8 & 255, code & 255
+
+
 def format_values(values: Iterable[int]) -> str:
     """Format integers as ranges, as in "0 to 18, 255"."""
     ranges: list[list[int]] = []
@@ -236,3 +259,38 @@ def format_values(values: Iterable[int]) -> str:
         else:
             ranges.append([value, value])
     return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in ranges)
+
+
+class MaskSummary(NamedTuple):
+    """What a mask file holds, without the places of its pixels.
+
+    Attributes:
+        kind: `grey`, `palette` or `rgb`.
+        bits: the number of bits of a value in the file.
+        counts: the number of pixels of each value of a grey or palette file, or of each colour of an RGB file. A colour
+            is a number: red * 65536 + green * 256 + blue.
+        colours: the colour of each value that a palette file uses, as such a number.
+    """
+
+    kind: str
+    bits: int
+    counts: dict[int, int]
+    colours: dict[int, int]
+
+
+def summarise_mask(path: Path) -> MaskSummary:
+    """Count the pixels of each value or colour of a mask file.
+
+    Raises:
+        HypercolumnsError: if the file can't be used as a mask, or can't be decoded completely.
+    """
+    values, palette, bits = decode_mask(path)
+    if values.ndim == 3:
+        codes, counts = np.unique(colour_codes(values), return_counts=True)
+        most = counts.argsort(kind="stable")[::-1][:MAX_COLOURS]
+        return MaskSummary("rgb", bits, dict(zip(codes[most].tolist(), counts[most].tolist(), strict=True)), {})
+    by_value = np.bincount(values.ravel())
+    used = by_value.nonzero()[0].tolist()
+    counted = {value: int(by_value[value]) for value in used}
+    colours = {value: colour_code(palette[value]) for value in used if value < len(palette)}
+    return MaskSummary("palette" if palette else "grey", bits, counted, colours)

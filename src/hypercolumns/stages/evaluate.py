@@ -9,14 +9,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from hypercolumns.data import DatasetIndex, PredictionDataset, mask_pairs
-from hypercolumns.data.class_files import read_classes, read_palette
+from hypercolumns.data.class_files import class_list
+from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.datasets.voc import CLASSES
 from hypercolumns.data.index import ImageMaskPair, check_present, make_index
 from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.io.images import read_image, set_max_pixels
-from hypercolumns.labels import LabelScheme
 from hypercolumns.models import model_file
 from hypercolumns.runs.results import print_results
 from hypercolumns.runs.run import Run
@@ -121,7 +121,7 @@ def _masks(cfg: DictConfig) -> Subject:
         pairs = given.splits[cfg.split]
         originals = {pair.id: pair.image for pair in pairs}
         predicted = [ImageMaskPair(pair.id, predictions / f"{pair.id}.png", pair.mask) for pair in pairs]
-        images = make_index(given.name, given.scheme, {cfg.split: predicted})
+        images = dataclasses.replace(given, splits={cfg.split: tuple(predicted)})
     check_present(images)
 
     def score(scorer: Scorer) -> ScoredImages:
@@ -158,6 +158,6 @@ def _mask_set(cfg: DictConfig, predictions: Path) -> DatasetIndex:
             "data=folder"
         )
     with setting_prefix("data."):
-        classes = list(CLASSES) if cfg.data.get("classes") is None else read_classes(cfg.data.classes)
-        palette = read_palette(cfg.data.get("palette"), len(classes))
-        return make_index(cfg.data.get("name") or "masks", LabelScheme.of(classes, palette), {ALL: pairs})
+        given = cfg.data.get("classes")
+        classes = class_list(ClassList.of_voc(CLASSES) if given is None else given, cfg.data.get("palette"))
+        return make_index(cfg.data.get("name") or "masks", classes, {ALL: pairs})

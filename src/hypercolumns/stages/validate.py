@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from hypercolumns.data import quarantine, shared_ids
 from hypercolumns.data.checks import problem_rows, write_problems
 from hypercolumns.errors import BadDataError, escape_control_chars
-from hypercolumns.io.files import write_json
+from hypercolumns.io.files import file_signature, write_json
 from hypercolumns.reports import dataset
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.check import check_settings
@@ -27,7 +27,7 @@ def validate(cfg: DictConfig) -> Path:
     """
     check_settings(cfg)
     quiet_libraries()
-    images, _ = listed_images(cfg)
+    images, _ = listed_images(cfg, strict=False)
     pairs = list(itertools.chain(*images.splits.values()))
     checks = list(quarantine.check_files(images, pairs, cfg.num_workers, "validate"))
     in_order = iter(checks)
@@ -38,7 +38,7 @@ def validate(cfg: DictConfig) -> Path:
     folder = checks_dir(cfg, images)
     of_pairs = zip(pairs, checks, strict=True)
     quarantine.save_checks(
-        folder, images, {quarantine.file_signature(pair): check.problems for pair, check in of_pairs}
+        folder, images, {file_signature(pair.image, pair.mask): check.problems for pair, check in of_pairs}
     )
     write_problems(folder / "offenders.csv", problems)
     dataset.write_class_counts(folder / "classes.csv", summary)

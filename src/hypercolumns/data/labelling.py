@@ -1,0 +1,311 @@
+"""Decide from all masks of a data set what their values and colours mean, and stop where they do not tell.
+
+A mask file does not say what its numbers mean. One file alone often can't show a mistake, but all files together can: a
+value that no class has, a class without a pixel, the same index in different colours.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hypercolumns.data.class_list import NOTHING, ClassList, ClassMap, Void
+from hypercolumns.data.index import DatasetIndex
+from hypercolumns.data.mask_survey import Survey
+from hypercolumns.errors import HypercolumnsError, check_choice, shorten_list
+from hypercolumns.io.masks import MaskSummary, colour_code, colour_of_code, format_values
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme, format_colour, voc_palette
+
+# Names of classes that annotation tools and data sets use for pixels without a class.
+VOID_NAMES = (
+    "void ignore ignored unlabeled unlabelled unknown unannotated undefined dontcare __ignore__".split(),
+    "not labelled,not labeled,don't care,out of roi".split(","),
+)
+ENCODINGS = ("auto", "values", "colors")
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """What the user says about the meaning of masks.
+
+    Attributes:
+        void: the values or class names that are void, see `ClassList.scheme`; None: the user does not say.
+        map: the classes that values or class names become, see `ClassList.scheme`.
+        encoding: `values` or `colors`: what the pixels of palette and RGB files stand for; `auto`: decide by the files.
+        missing_classes: `error` or `allow` a class that has no pixel in any mask.
+    """
+
+    void: Void = None
+    map: ClassMap | None = None
+    encoding: str = "auto"
+    missing_classes: str = "error"
+
+
+def label_scheme(
+    images: DatasetIndex, survey: Survey, said: LabelSettings, strict: bool = True
+) -> tuple[LabelScheme, list[str]]:
+    """Decide how the masks of a data set are turned into class indices.
+
+    Args:
+        images: the data set.
+        survey: the values and colours of its masks.
+        said: the settings of the user.
+        strict: whether a value or a colour of no class is an error. If not, it is a line for the user, because the
+            check of the files reports each mask that holds it.
+
+    Returns:
+        The scheme, and a line for each decision that the file format does not make, for the user.
+
+    Raises:
+        ArgumentError: if a setting is invalid.
+        HypercolumnsError: if the masks do not fit the classes, or if what they mean is not certain. The message names
+            the settings that decide.
+    """
+    check_choice("encoding", said.encoding, ENCODINGS)
+    check_choice("missing_classes", said.missing_classes, ("error", "allow"))
+    scheme = images.class_list.scheme(said.void, said.map)
+    of_kind = {
+        kind: [(str(path), summary) for path, summary in survey.items() if summary.kind == kind]
+        for kind in ("grey", "palette", "rgb")
+    }
+    summaries = list(survey.values())
+    notes: list[str] = []
+    try:
+        palette_by_colour = _palette_by_colour(of_kind["palette"], images.class_list, scheme, said.encoding, notes)
+        rgb_by_value = _rgb_by_value([summary for _, summary in of_kind["rgb"]], scheme, said.encoding, notes)
+        scheme = replace(scheme, palette_by_colour=palette_by_colour, rgb_by_value=rgb_by_value)
+        if not images.class_list.has_colours and (palette_by_colour or (of_kind["rgb"] and not rgb_by_value)):
+            raise HypercolumnsError(
+                f"the masks hold colours, but {images.class_list.source} names no colours; give a class list with "
+                f"colours, such as a labelmap.txt, or data.palette=<a file with a line R G B for each class>, or "
+                f"data.palette=voc if the first classes have the colours (0, 0, 0), (128, 0, 0), (0, 128, 0) and so on "
+                f"of Pascal VOC"
+            )
+        if said.void is None:
+            _check_void_names(scheme)
+            _check_binary(summaries, scheme)
+            _check_cut_palettes(of_kind["palette"], scheme)
+        try:
+            _check_known(summaries, scheme, images.class_list)
+        except HypercolumnsError as error:
+            if strict:
+                raise
+            notes.append(str(error))
+        pixels = sum((class_pixels(summary, scheme) for summary in summaries), Counter())
+        complete = len(survey) == len({pair.mask for pairs in images.splits.values() for pair in pairs})
+        if said.missing_classes == "error" and complete:
+            _check_missing(pixels, scheme)
+    except HypercolumnsError as error:
+        raise type(error)(f"data {images.name}: {error}") from error
+    return scheme, notes
+
+
+def _palette_by_colour(
+    files: list[tuple[str, MaskSummary]], classes: ClassList, scheme: LabelScheme, encoding: str, notes: list[str]
+) -> bool:
+    """Decide whether palette files are read by their colours instead of their values.
+
+    Values are the rule. Some programs renumber the values of a file and keep its colours, so the colours are compared
+    with those of the classes.
+
+    Args:
+        files: the path and the summary of each palette file.
+        classes: the classes as they are listed.
+        scheme: the class index of each value and colour.
+        encoding: the setting.
+        notes: the decision is added, if it is not the rule.
+
+    Raises:
+        HypercolumnsError: if values and colours contradict each other, and it is not certain which are right.
+    """
+    if encoding != "auto" or not files:
+        return encoding == "colors"
+    known = {colour_code(colour): index for colour, index in scheme.colours.items()}
+    listed = {entry.value: colour_code(entry.colour) for entry in classes.entries if entry.colour is not None}
+    colours: dict[int, dict[int, str]] = {}  # value -> colour -> the first file in which the value has this colour
+    for path, summary in files:
+        for value, code in summary.colours.items():
+            if scheme.values.get(value) != IGNORE_INDEX or code in known:  # void may have any other colour
+                colours.setdefault(value, {}).setdefault(code, path)
+    pairs = [(value, code) for value, codes in colours.items() for code in codes]
+    if all(listed.get(value) == code or scheme.values.get(value) == known.get(code, -1) for value, code in pairs):
+        return False
+    renumbered = next((value for value, codes in sorted(colours.items()) if len(codes) > 1), None)
+    all_known = all(code in known for _, code in pairs)
+    if all_known and classes.has_colours:
+        notes.append("palette masks are read by their colours, because their indices are not those of the classes")
+        return True
+    choose = "set data.encoding=values if the indices are right, or data.encoding=colors if the colours are"
+    if renumbered is not None:
+        (first, one), (second, other), *_ = colours[renumbered].items()
+        raise HypercolumnsError(
+            f"the palettes of the masks differ: the index {renumbered} is {format_colour(colour_of_code(first))} in "
+            f"{one}, but {format_colour(colour_of_code(second))} in {other}; a program may have renumbered the "
+            f"indices: give the colours of the classes by data.palette, or {choose}"
+        )
+    grey = all(colour_of_code(code) == (value, value, value) for value, code in pairs)
+    if grey or not (all_known or classes.has_colours):
+        return False
+    value, code = next(
+        (value, code)
+        for value, code in sorted(pairs)
+        if listed.get(value) != code and scheme.values.get(value) != known.get(code, -1)
+    )
+    raise HypercolumnsError(
+        f"the index {value} in the palette masks has the colour {format_colour(colour_of_code(code))}, "
+        f"{_whose(known.get(code), scheme)}, but its value is that {_whose(scheme.values.get(value), scheme)}; {choose}"
+    )
+
+
+def _whose(index: int | None, scheme: LabelScheme) -> str:
+    if index is None:
+        return "of no class"
+    return "of void" if index == IGNORE_INDEX else f"of class {scheme.classes[index]}"
+
+
+def _rgb_by_value(files: list[MaskSummary], scheme: LabelScheme, encoding: str, notes: list[str]) -> bool:
+    """Decide whether RGB files are read by the values of their equal channels instead of their colours.
+
+    Args:
+        files: the summaries of the RGB files.
+        scheme: the class index of each value and colour.
+        encoding: the setting.
+        notes: the decision is added, if it is not the rule.
+    """
+    if encoding != "auto" or not files:
+        return encoding == "values"
+    known = {colour_code(colour) for colour in scheme.colours}
+    used = {code for summary in files for code in summary.counts}
+    grey = all(len(set(colour_of_code(code))) == 1 for code in used)
+    if used <= known or not grey:
+        return False
+    notes.append("RGB masks are grey, so they are read by the values of their channels")
+    return True
+
+
+def _check_void_names(scheme: LabelScheme) -> None:
+    named = [name for name in scheme.classes if any(name.strip().lower() in names for names in VOID_NAMES)]
+    if named:
+        raise HypercolumnsError(
+            f"the class {named[0]} may mean pixels without a class; set data.void={_quoted(named[0])} to neither train "
+            f"on them nor score them, or data.void={IGNORE_INDEX} if it is a class like the others"
+        )
+
+
+def _check_binary(summaries: Iterable[MaskSummary], scheme: LabelScheme) -> None:
+    """Raise HypercolumnsError if all masks hold only 0 and 255, which is then a class and not void."""
+    used = {value for summary in summaries for value in _values(summary, scheme)}
+    if IGNORE_INDEX in used and used <= {0, IGNORE_INDEX}:
+        several = len(scheme.classes) > 1
+        name = scheme.classes[1 if several else 0]
+        map = f"{IGNORE_INDEX}: {name}" if several else f"0: background, {IGNORE_INDEX}: {name}"
+        raise HypercolumnsError(
+            f"the masks hold only the values 0 and {IGNORE_INDEX}, as binary masks do, and {IGNORE_INDEX} would be "
+            f"void; set 'data.map={{{map}}}' data.void={NOTHING} if these pixels are of class {name}, or "
+            f"data.void={IGNORE_INDEX} if they are void"
+        )
+
+
+def _check_cut_palettes(files: Iterable[tuple[str, MaskSummary]], scheme: LabelScheme) -> None:
+    """Raise HypercolumnsError if the highest value of small palette files may be a void of 255 that was cut.
+
+    Pillow saves a palette of up to 16 colours with 1, 2 or 4 bits, and cuts larger values to these bits.
+    """
+    files = list(files)
+    if any(IGNORE_INDEX in summary.counts for _, summary in files):
+        return
+    for path, summary in files:
+        top = (1 << summary.bits) - 1
+        if summary.bits < 8 and top in summary.counts and scheme.values.get(top, IGNORE_INDEX) != IGNORE_INDEX:
+            raise HypercolumnsError(
+                f"{path} has {summary.bits} bits for an index, and its highest index {top} may be a void of "
+                f"{IGNORE_INDEX} that a program has cut to these bits; set data.void={top} if so, or "
+                f"data.void={IGNORE_INDEX} if {top} is class {scheme.classes[scheme.values[top]]}"
+            )
+
+
+def _values(summary: MaskSummary, scheme: LabelScheme) -> dict[int, int]:
+    """Return the number of pixels of each value; {} for a file that is read by its colours."""
+    if summary.kind == "rgb":
+        return {code & 255: count for code, count in summary.counts.items()} if scheme.rgb_by_value else {}
+    return {} if summary.kind == "palette" and scheme.palette_by_colour else summary.counts
+
+
+def _colours(summary: MaskSummary, scheme: LabelScheme) -> dict[int, int]:
+    """Return the number of pixels of each colour; {} for a file that is read by its values."""
+    if summary.kind == "rgb":
+        return {} if scheme.rgb_by_value else summary.counts
+    if summary.kind == "palette" and scheme.palette_by_colour:
+        return {summary.colours.get(value, -1): count for value, count in summary.counts.items()}
+    return {}
+
+
+def class_pixels(summary: MaskSummary, scheme: LabelScheme) -> Counter[int]:
+    """Return the number of pixels of each class index in a mask; 255 for void, and -1 for those of no class."""
+    known = {colour_code(colour): index for colour, index in scheme.colours.items()}
+    pixels: Counter[int] = Counter()
+    for value, count in _values(summary, scheme).items():
+        pixels[scheme.values.get(value, -1)] += count
+    for code, count in _colours(summary, scheme).items():
+        pixels[known.get(code, -1)] += count
+    return pixels
+
+
+def _check_known(summaries: Iterable[MaskSummary], scheme: LabelScheme, classes: ClassList) -> None:
+    """Raise HypercolumnsError if values or colours belong to no class. The message is about all masks together."""
+    known = {colour_code(colour) for colour in scheme.colours}
+    values: Counter[int] = Counter()  # the number of masks that hold each value of no class
+    colours: Counter[int] = Counter()
+    for summary in summaries:
+        values.update(value for value in _values(summary, scheme) if value not in scheme.values)
+        colours.update(code for code in _colours(summary, scheme) if code not in known)
+    _check_values(values, scheme, classes)
+    _check_colours(colours, scheme, classes)
+
+
+def _check_values(unknown: Mapping[int, int], scheme: LabelScheme, classes: ClassList) -> None:
+    """Raise HypercolumnsError if there are values of no class; `unknown` has the number of masks of each."""
+    if not unknown:
+        return
+    values = sorted(unknown)
+    void = sorted({value for value, index in scheme.values.items() if index == IGNORE_INDEX} | set(values))
+    as_list = str(void).replace(" ", "") if len(void) < 20 else "[...]"
+    raise HypercolumnsError(
+        f"{max(unknown.values())} masks hold values that are no class: {format_values(values)}; "
+        f"{len(classes.entries)} classes are listed in {classes.source}, and known values are "
+        f"{format_values(scheme.values) or 'none'}. If these values are void, set data.void={as_list}; if they are "
+        f"classes, list all classes, or name their classes by data.map={{{values[0]}: NAME}}"
+    )
+
+
+def _check_colours(unknown: Mapping[int, int], scheme: LabelScheme, classes: ClassList) -> None:
+    """Raise HypercolumnsError if there are colours of no class; `unknown` has the number of masks of each."""
+    if not unknown:
+        return
+    voc = {colour_code(colour): value for value, colour in enumerate(voc_palette(IGNORE_INDEX))}
+    if all(code in voc for code in unknown):
+        values = [voc[code] for code in unknown]
+        hint = (
+            f"These are Pascal VOC's colours of the values {format_values(values)}, so {classes.source} may list too "
+            f"few classes: list all classes"
+        )
+    else:
+        hint = "Give the colour of each class by data.palette, or by a file data.classes that names the colours"
+    colours = [format_colour(colour_of_code(code)) for code, _ in Counter(unknown).most_common() if code >= 0]
+    raise HypercolumnsError(
+        f"{max(unknown.values())} masks hold colours that are no class's: {len(unknown)} colours, such as "
+        f"{shorten_list(colours[:5])}. {hint}; pixels whose colour is smoothed between two classes must be corrected "
+        f"in the masks"
+    )
+
+
+def _check_missing(pixels: Mapping[int, int], scheme: LabelScheme) -> None:
+    missing = [name for index, name in enumerate(scheme.classes) if not pixels.get(index)]
+    if missing:
+        raise HypercolumnsError(
+            f"no mask of any split has a pixel of {shorten_list(missing)}; check that the classes are listed in the "
+            f"order of the values in the masks, remove these classes, or set data.missing_classes=allow"
+        )
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if " " in name else name
