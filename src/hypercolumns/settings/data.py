@@ -1,6 +1,6 @@
 """Build data sets and data modules from a config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,13 @@ from hypercolumns.data import (
     shared_ids,
     take_train_subset,
 )
+from hypercolumns.data.labelling import LabelSettings, label_scheme
+from hypercolumns.data.mask_survey import survey_masks
+from hypercolumns.data.subsets import drop_unlabelled
 from hypercolumns.errors import HypercolumnsError, check_int, escape_control_chars, setting_prefix
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import set_max_pixels
+from hypercolumns.reports.dataset_preview import write_preview
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import part, plain
@@ -36,6 +40,8 @@ class Subset:
         val_group: the name of the group of train images to validate on instead of the val split; None: the val split.
         train_subset: the number of train images to use, chosen at random; None: all.
         subset_seed: the seed of this random choice.
+        unlabelled: `error`: stop at an image without a mask file; `skip`: leave out the image.
+        overlap: `error`: stop if images are in several splits; `allow`: warn.
         on_bad: `error`: stop at an image or a mask that can't be used; `skip`: leave out the image and its mask.
         max_invalid: the largest fraction of the images of a split, in [0, 1], that `skip` may leave out.
     """
@@ -44,22 +50,47 @@ class Subset:
     val_group: str | int | None = None
     train_subset: int | None = None
     subset_seed: int = 0
+    unlabelled: str = "error"
+    overlap: str = "error"
     on_bad: str = "error"
     max_invalid: float = 0.05
 
 
-def listed_images(cfg: DictConfig) -> tuple[DatasetIndex, Subset]:
+def listed_images(cfg: DictConfig, strict: bool = True) -> tuple[DatasetIndex, Subset]:
     """Return the index of all images of the data set, and the settings that choose which of the images are used.
 
-    The files of the images and masks are not checked. If images must be downloaded or drawn first, rank 0 does this
-    while the other ranks wait.
+    All masks are read once to decide what their values mean; later commands use the saved counts. Whether each file can
+    be used is not checked. If images must be downloaded or drawn first, rank 0 does this while the other ranks wait.
+
+    Args:
+        cfg: the config.
+        strict: whether a missing mask, and a value or a colour of no class, are errors. If not, or if `data.on_bad` is
+            `skip`, the check of the files reports each of these masks.
+
+    Raises:
+        HypercolumnsError: if a setting is invalid, if the masks do not fit the classes, or if what they mean is not
+            certain.
     """
     set_max_pixels(cfg.max_pixels)
     settings = plain(cfg.data)
-    subset = {name: settings.pop(name) for name in Subset.__dataclass_fields__ if name in settings}
+    subset = Subset(**{name: settings.pop(name) for name in Subset.__dataclass_fields__ if name in settings})
+    said = LabelSettings(
+        **{name: settings.pop(name) for name in LabelSettings.__dataclass_fields__ if name in settings}
+    )
     with distributed.rank_zero_first():
         images = _read_index(settings)
-    return images, Subset(**subset)
+    strict = strict and subset.on_bad != "skip"
+    with setting_prefix("data."):
+        images = drop_unlabelled(images, subset.unlabelled) if strict or subset.unlabelled == "skip" else images
+        survey = survey_masks(images, checks_dir(cfg, images), cfg.num_workers)
+        scheme, notes = label_scheme(images, survey, said, strict)
+    for note in notes:
+        console.print(f"data {images.name}: {note}", markup=False)
+    images = replace(images, scheme=scheme)
+    preview = write_preview(images, survey, checks_dir(cfg, images)) if distributed.is_rank_zero() else None
+    if preview is not None:
+        console.print(f"{'preview':>9}  {escape_control_chars(preview)}", markup=False)
+    return images, subset
 
 
 def _read_index(settings: dict[str, Any]) -> DatasetIndex:
@@ -98,12 +129,14 @@ def image_index(cfg: DictConfig) -> DatasetIndex:
         check_headers(images)
     shared = shared_ids(images)
     if shared:
-        console.print(
-            f"warning: data {images.name}: {len(shared)} images are in several splits, such as "
+        overlap = (
+            f"data {images.name}: {len(shared)} images are in several splits, such as "
             f"{escape_control_chars(shared[0])}; metrics on val do not show how well a model predicts new images, so "
-            f"keep each image in one split only",
-            markup=False,
+            f"keep each image in one split only"
         )
+        if subset.overlap == "error":
+            raise HypercolumnsError(f"{overlap}, or set data.overlap=allow")
+        console.print(f"warning: {overlap}", markup=False)
     with setting_prefix("data."):
         return take_train_subset(images, subset.train_subset, subset.subset_seed)
 

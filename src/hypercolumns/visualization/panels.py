@@ -29,13 +29,14 @@ class LabelledImage:
     Attributes:
         image: (3, H, W) uint8 RGB. None: the picture of the image is left out, and the labels are drawn over white.
         truth: (H, W) integer, true class indices, 255 for void.
-        predicted: (H, W) integer, predicted class indices.
+        predicted: (H, W) integer, predicted class indices. None: the pictures of the prediction and of the errors are
+            left out.
         caption: the line of text above the image's pictures.
     """
 
     image: Tensor | None
     truth: Tensor
-    predicted: Tensor
+    predicted: Tensor | None
     caption: str
 
 
@@ -72,21 +73,31 @@ def panels(
     font = ImageFont.load_default(FONT_SIZE)
     # A caption can contain a file name, and a file name can contain line breaks.
     rows = [replace(row, caption=escape_control_chars(row.caption)) for row in rows]
-    blocks = [_block(row, palette, columns, side, font) for row in rows]
-    present = np.unique(np.concatenate([part.numpy().ravel() for row in rows for part in (row.truth, row.predicted)]))
+    blocks = [draw_block(row, palette, columns, side, font) for row in rows]
+    parts = [part for row in rows for part in (row.truth, row.predicted) if part is not None]
+    present = np.unique(np.concatenate([part.numpy().ravel() for part in parts]))
     entries = [(classes[index], palette[index]) for index in present.tolist() if index != IGNORE_INDEX]
     width = max(block.width for block in blocks)
     key = legend([*entries, ("void", VOID_COLOUR), ("error", WRONG)], width)
     return stack([*blocks, key], width)
 
 
-def _block(labelled: LabelledImage, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
+def draw_block(labelled: LabelledImage, palette: Palette, columns: int, side: int, font: Font) -> Image.Image:
     """Draw the caption of one image, and below it the image's pictures with their titles.
 
-    The pictures are in lines of at most `columns` pictures. Their maximum width and height is `side`, in pixels.
+    Args:
+        labelled: the image and its labels.
+        palette: the colour of each class, in the order of the class indices.
+        columns: the maximum number of pictures side by side.
+        side: the maximum width and height of a picture, in pixels.
+        font: the font of the caption and of the titles.
+
+    Returns:
+        An RGB picture.
     """
     pictures = _pictures(labelled, palette, side)
-    titled = list(zip(pictures, TITLES[-len(pictures) :], strict=True))
+    titles = TITLES[labelled.image is None : 2 if labelled.predicted is None else None]
+    titled = list(zip(pictures, titles, strict=True))
     column = max(pictures[0].width, *(math.ceil(font.getlength(title)) for _, title in titled)) + GAP
     width = max(GAP + column * min(columns, len(pictures)), math.ceil(font.getlength(labelled.caption)) + 2 * GAP)
     lines = []
@@ -108,18 +119,23 @@ def _pictures(labelled: LabelledImage, palette: Palette, side: int) -> list[Imag
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
     if scale >= 1:
         size = (width * int(scale), height * int(scale))
-    truth, predicted = (
-        np.asarray(Image.fromarray(part.numpy().astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
-        for part in (labelled.truth, labelled.predicted)
-    )
+    truth = _resized(labelled.truth, size)
     pixels = np.full((*truth.shape, 3), 255, np.uint8)
     if labelled.image is not None:
         picture = Image.fromarray(np.ascontiguousarray(labelled.image.permute(1, 2, 0).numpy()))
         pixels = np.asarray(picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BICUBIC))
     void = (truth == IGNORE_INDEX)[..., None]
     marked = np.where(void, VOID_COLOUR, overlay(pixels, truth, palette, OPACITY))
-    pictures = pixels, marked, overlay(pixels, predicted, palette, OPACITY), _errors(pixels, truth, predicted)
+    pictures = [pixels, marked]
+    if labelled.predicted is not None:
+        predicted = _resized(labelled.predicted, size)
+        pictures += [overlay(pixels, predicted, palette, OPACITY), _errors(pixels, truth, predicted)]
     return [Image.fromarray(part.astype(np.uint8)) for part in pictures][labelled.image is None :]
+
+
+def _resized(labels: Tensor, size: tuple[int, int]) -> Pixels:
+    """Return labels (H, W) as uint8 in another size, (width, height)."""
+    return np.asarray(Image.fromarray(labels.numpy().astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
 
 
 def _errors(pixels: Pixels, truth: Pixels, predicted: Pixels) -> Pixels:
