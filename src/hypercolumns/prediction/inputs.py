@@ -64,9 +64,10 @@ def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
     # The outputs for the frames of the video `clip.mp4` are written to the folder `clip`. If another input, such as
     # `clip/a.jpg`, has outputs in the folder `clip`, the folder for the frames is called `clip.mp4` instead.
     names = [whole if name in folders else name for name, whole in zip(names, below, strict=True)]
+    videos = [path.suffix.lower() in VIDEOS for path in unique.values()]
     return [
-        Source(str(path), name, path.suffix.lower() in VIDEOS)
-        for path, name in zip(unique.values(), names, strict=True)
+        Source(str(path), name, video, "" if video else file)
+        for path, name, video, file in zip(unique.values(), names, videos, below, strict=True)
     ]
 
 
@@ -94,7 +95,7 @@ def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
     while True:
         outputs: dict[str, list[int]] = {}
         for number, name in enumerate(chosen):
-            for suffix in suffixes:
+            for suffix in dict.fromkeys(suffixes):
                 outputs.setdefault(f"{name}{suffix}", []).append(number)
         clashing = {number for numbers in outputs.values() if len(numbers) > 1 for number in numbers}
         resolved = [names[number] if number in clashing else name for number, name in enumerate(chosen)]

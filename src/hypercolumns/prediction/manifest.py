@@ -110,7 +110,7 @@ class PredictionManifest:
 
     def path(self, name: str, output: str) -> Path:
         """Return the path of an output file. `name` is the name of the image's outputs, `output` a key of `OUTPUTS`."""
-        return self.out / f"{name}{OUTPUTS[output].suffix}"
+        return self.out / OUTPUTS[output].file(name)
 
     def missing(self, name: str, origin: Origin | None) -> list[str]:
         """Return which of the requested outputs of an image must be written, as keys of `OUTPUTS`.
@@ -256,7 +256,7 @@ def without_outputs(paths: Sequence[Path]) -> list[Path]:
         except (HypercolumnsError, OSError):  # the file can't be read, or another program wrote it
             entries = {}
         names = ((name, output) for name, entry in entries.items() for output in entry.outputs if output in OUTPUTS)
-        return frozenset(folder / f"{name}{OUTPUTS[output].suffix}" for name, output in names)
+        return frozenset(folder / OUTPUTS[output].file(name) for name, output in names)
 
     def is_output(path: Path) -> bool:
         absolute = Path(os.path.abspath(path))

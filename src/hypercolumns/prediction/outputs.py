@@ -68,12 +68,18 @@ class OutputSpec(NamedTuple):
         detail: the least detailed kind of prediction from which the file can be made, see
             `pixel_prediction.Detail`.
         package: the optional package that `write` imports. None: `write` needs no optional package.
+        folder: the folder of the files, relative to the output folder. Empty: the output folder itself.
     """
 
     suffix: str
     write: Callable[[Path, ImagePrediction, RenderStyle], None]
     detail: Detail = "labels"
     package: str | None = None
+    folder: str = ""
+
+    def file(self, name: str) -> str:
+        """Return the path of an image's file, relative to the output folder. `name` is `Frame.name`."""
+        return f"{self.folder}{'/' if self.folder else ''}{name}{self.suffix}"
 
 
 def _mask(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:

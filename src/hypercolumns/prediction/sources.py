@@ -19,11 +19,14 @@ class Source:
         name: a path relative to the output folder. For an image file: the path that its output files share, without
             their suffixes. For a video or a stream: the folder for the outputs of its frames.
         video: whether the source is a video or a stream.
+        file: for an image file, its path relative to the folder that contains all inputs, such as `street/a.jpg`.
+            Empty for a video or a stream.
     """
 
     path: str
     name: str
     video: bool
+    file: str = ""
 
     def origin(self) -> Origin | None:
         """Return the values that identify the input and its content, as a dictionary.

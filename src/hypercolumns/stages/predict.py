@@ -83,7 +83,7 @@ def predict(cfg: DictConfig) -> int:
 
 
 def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], masks: Path | None) -> None:
-    """Raise HypercolumnsError if an output would replace an input, or `out` is the folder of a run.
+    """Raise HypercolumnsError if an output would replace an input or another output, or `out` is the folder of a run.
 
     Args:
         out: the folder for the outputs.
@@ -95,7 +95,11 @@ def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], mas
         raise HypercolumnsError(
             f"out={out} is the folder of a run, and outputs would replace files of the run; choose another out="
         )
-    written = {(out / f"{source.name}{OUTPUTS[name].suffix}").resolve() for source in sources for name in outputs}
+    files = [OUTPUTS[name].file(source.name) for source in sources for name in outputs]
+    if len(set(files)) < len(files):
+        double = next(file for file in files if files.count(file) > 1)
+        raise HypercolumnsError(f"{out / double} would be the output of two images; rename one of them")
+    written = {(out / file).resolve() for file in files}
     read = {Path(source.path).resolve() for source in sources}
     if masks is not None:
         read |= {(masks / f"{source.name}.png").resolve() for source in sources}
