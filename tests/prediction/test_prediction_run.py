@@ -98,7 +98,7 @@ def test_full_batch_does_not_wait_for_next_frame():
 @pytest.mark.parametrize(
     ("outputs", "kind"),
     [
-        (("mask", "overlay", "color_mask", "coco"), "labels"),
+        (("mask", "overlay", "color_mask", "labelme"), "labels"),
         (("mask", "entropy"), "certainty"),
         (("confidence", "probabilities"), "probabilities"),
         ((), "labels"),

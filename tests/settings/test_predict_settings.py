@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from hypercolumns import HypercolumnsError
 from hypercolumns.cli.paths import PATH_SETTINGS
 from hypercolumns.models.tta import TestTimeAugmentation
-from hypercolumns.prediction import OUTPUTS
+from hypercolumns.prediction import OUTPUTS, TOOLS
 from hypercolumns.settings.predict import check_predict_settings, predict_options, use_bf16
 from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 
@@ -18,9 +18,10 @@ CPU = torch.device("cpu")
 def test_every_setting_is_declared_once():
     settings = config("predict")
     names = [name for name in settings if not isinstance(settings.get(name), DictConfig) or name == "tta"]
-    names += [f"outputs.{name}" for name in settings.outputs]
+    names += [f"{group}.{name}" for group in ("outputs", "label_studio") for name in settings[group]]
     assert sorted(setting.name for setting in PREDICT_SETTINGS) == sorted(names)
-    assert set(settings.outputs) == {*OUTPUTS, "class_fractions"}
+    kinds = {kind.setting or name for name, kind in OUTPUTS.items()}
+    assert set(settings.outputs) == {*kinds, *TOOLS, "class_fractions"}
 
 
 def test_paths_are_quoted_on_the_command_line():

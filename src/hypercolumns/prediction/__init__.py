@@ -1,5 +1,7 @@
 """Predict many images, and write the outputs to a folder. Images that an earlier run predicted are skipped."""
 
+from hypercolumns.prediction.annotations.files import TOOLS, AnnotationFiles
+from hypercolumns.prediction.annotations.label_studio import LabelStudioTags
 from hypercolumns.prediction.batches import batch_frames, predict_batch
 from hypercolumns.prediction.class_fractions import CLASS_FRACTIONS
 from hypercolumns.prediction.ground_truth import GroundTruth
@@ -19,9 +21,12 @@ from hypercolumns.prediction.sources import Frame, Origin, Source
 __all__ = [
     "CLASS_FRACTIONS",
     "OUTPUTS",
+    "TOOLS",
+    "AnnotationFiles",
     "Frame",
     "GroundTruth",
     "ImagePrediction",
+    "LabelStudioTags",
     "Origin",
     "OutputSpec",
     "PredictOptions",

@@ -1,7 +1,6 @@
 """The kinds of output files. Each kind has a suffix and a function that writes the file of one image."""
 
 import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from hypercolumns.io.images import write_image
 from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import Palette, colourise
 from hypercolumns.models.pixel_prediction import Detail
+from hypercolumns.prediction.annotations import cvat, labelme
 from hypercolumns.prediction.sources import Frame
 from hypercolumns.visualization.overlays import overlay_with_legend
 
@@ -67,15 +67,15 @@ class OutputSpec(NamedTuple):
         write: writes the file. Its arguments are the path of the file, the prediction for one image, and the style.
         detail: the least detailed kind of prediction from which the file can be made, see
             `pixel_prediction.Detail`.
-        package: the optional package that `write` imports. None: `write` needs no optional package.
         folder: the folder of the files, relative to the output folder. Empty: the output folder itself.
+        setting: the name in the settings `outputs` that selects the kind. None: its name in `OUTPUTS`.
     """
 
     suffix: str
     write: Callable[[Path, ImagePrediction, RenderStyle], None]
     detail: Detail = "labels"
-    package: str | None = None
     folder: str = ""
+    setting: str | None = None
 
     def file(self, name: str) -> str:
         """Return the path of an image's file, relative to the output folder. `name` is `Frame.name`."""
@@ -126,25 +126,14 @@ def _probabilities(path: Path, prediction: ImagePrediction, style: RenderStyle) 
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _coco(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
-    """Write a JSON list in COCO's results format, with a run-length encoded mask for each predicted class."""
-    from pycocotools import mask as coco
+def _cvat_objects(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
+    """Write an RGB PNG with a colour for each object, as CVAT reads it, see `annotations.cvat`."""
+    write_image(path, Image.fromarray(colourise(prediction.labels, cvat.object_palette(style.classes))))
 
-    segments = []
-    for index in np.flatnonzero(np.bincount(prediction.labels.ravel())).tolist():
-        code = coco.encode(np.asfortranarray(prediction.labels == index).view(np.uint8))
-        segments.append(
-            {
-                "image_id": prediction.frame.name,
-                "category_id": index,
-                "category": style.classes[index],
-                "segmentation": {"size": code["size"], "counts": code["counts"].decode("ascii")},
-                "area": int(coco.area(code)),
-                "bbox": coco.toBbox(code).tolist(),
-            }
-        )
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(segments), encoding="utf-8")
+
+def _labelme(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
+    """Write labelme's JSON file, with a mask for each predicted class, see `annotations.labelme`."""
+    labelme.write_labelme(path, prediction.labels, style.classes, prediction.frame.source.path)
 
 
 OUTPUTS = {
@@ -154,7 +143,9 @@ OUTPUTS = {
     "confidence": OutputSpec(".confidence.png", _confidence, "certainty"),
     "entropy": OutputSpec(".entropy.png", _entropy, "certainty"),
     "probabilities": OutputSpec(".probabilities.npz", _probabilities, "probabilities"),
-    "coco": OutputSpec(".coco.json", _coco, package="pycocotools"),
+    "cvat": OutputSpec(".png", _color_mask, folder=cvat.CLASS_FOLDER),
+    "cvat_objects": OutputSpec(".png", _cvat_objects, folder=cvat.OBJECT_FOLDER, setting="cvat"),
+    "labelme": OutputSpec(".json", _labelme, folder=labelme.FOLDER),
 }
 
 

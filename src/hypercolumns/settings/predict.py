@@ -4,8 +4,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
+from hypercolumns.io.files import expand_path
 from hypercolumns.models.engine import AdaptiveSettings
-from hypercolumns.prediction import OUTPUTS, PredictOptions, check_package
+from hypercolumns.prediction import OUTPUTS, TOOLS, AnnotationFiles, LabelStudioTags, PredictOptions, check_package
 from hypercolumns.settings.inference import test_time_augmentation
 from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 
@@ -14,7 +15,7 @@ def check_predict_settings(cfg: DictConfig) -> None:
     """Check the settings of predict.py before any work starts.
 
     Raises:
-        HypercolumnsError: if a value is invalid, no output is selected, or `masks` is given without `outputs.mask`.
+        HypercolumnsError: if a value is invalid, no output is selected, or a setting needs another output.
     """
     for setting in PREDICT_SETTINGS:
         if setting.check is not None:
@@ -28,6 +29,17 @@ def check_predict_settings(cfg: DictConfig) -> None:
             "masks= compares true masks with predicted masks, but outputs.mask=false writes no predicted masks; set "
             "outputs.mask=true, or leave out masks="
         )
+    for name in ("coco", "label_studio"):
+        if cfg.outputs[name] and not cfg.outputs.mask:
+            raise HypercolumnsError(
+                f"outputs.{name}=true makes its file from the predicted masks, but outputs.mask=false writes no "
+                f"predicted masks; set outputs.mask=true, or outputs.{name}=false"
+            )
+    if cfg.coco_images is not None and not cfg.outputs.coco:
+        raise HypercolumnsError(
+            f"coco_images={cfg.coco_images} gives the ids for outputs.coco, which is false; set outputs.coco=true, or "
+            f"leave out coco_images="
+        )
 
 
 def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
@@ -37,12 +49,9 @@ def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
 
     Raises:
         HypercolumnsError: if a setting of the adaptive prediction, of the test-time augmentation or of the precision is
-            invalid, if two settings can't be combined, or if a package that an output needs is not installed.
+            invalid, or if two settings can't be combined.
     """
-    outputs = tuple(name for name in OUTPUTS if cfg.outputs[name])
-    for name in outputs:
-        if (package := OUTPUTS[name].package) is not None:
-            check_package(package, name, f"outputs.{name}=true")
+    outputs = tuple(name for name, kind in OUTPUTS.items() if cfg.outputs[kind.setting or name])
     with setting_prefix("adaptive_"):
         adaptive = AdaptiveSettings(cfg.adaptive_stride, cfg.adaptive_margin)
     return PredictOptions(
@@ -57,6 +66,25 @@ def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
         num_workers=cfg.num_workers,
         frame_stride=cfg.frame_stride,
     )
+
+
+def annotation_files(cfg: DictConfig) -> AnnotationFiles:
+    """Make the options for the files of annotation tools from the config of predict.py.
+
+    Raises:
+        HypercolumnsError: if the package that `outputs.coco` needs is not installed, or if `coco_images` names the file
+            that would be written.
+    """
+    if cfg.outputs.coco:
+        check_package("pycocotools", "coco", "outputs.coco=true")
+    images = None if cfg.coco_images is None else expand_path("coco_images", cfg.coco_images)
+    files = AnnotationFiles(
+        frozenset(tool for tool in TOOLS if cfg.outputs[tool]), images, LabelStudioTags(**cfg.label_studio)
+    )
+    out = expand_path("out", cfg.out)
+    if images is not None and images.resolve() in [path.resolve() for path in files.paths(out)]:
+        raise HypercolumnsError(f"coco_images={images} would be replaced by the output; choose another out=")
+    return files
 
 
 def find_device(name: str) -> torch.device:

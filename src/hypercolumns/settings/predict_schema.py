@@ -34,6 +34,16 @@ def check_path(name: str, value: object) -> None:
         raise ArgumentError(f"{name}={value} must be a path; to give several images, list their paths in a .txt file")
 
 
+def check_name(name: str, value: object) -> None:
+    """Check that the value of a setting is a text that is not empty.
+
+    Raises:
+        ArgumentError: if the value is empty or not a string.
+    """
+    if not isinstance(value, str) or not value:
+        raise ArgumentError(f"{name}={value} must be a text that is not empty (if it is a number, put it in quotes)")
+
+
 def check_precision(name: str, value: object) -> None:
     """Check that the value of `precision` is one of `PRECISIONS`.
 
@@ -51,9 +61,14 @@ PREDICT_SETTINGS = (
     PredictSetting("overwrite", check_bool),
     PredictSetting("masks", path=True),
     *(PredictSetting(f"outputs.{name}", check_bool) for name in ("mask", "overlay", "class_fractions", "color_mask")),
-    *(PredictSetting(f"outputs.{name}", check_bool) for name in ("confidence", "entropy", "probabilities", "coco")),
+    *(PredictSetting(f"outputs.{name}", check_bool) for name in ("confidence", "entropy", "probabilities")),
+    *(PredictSetting(f"outputs.{name}", check_bool) for name in ("cvat", "coco", "label_studio", "labelme")),
     PredictSetting("opacity", check_fraction),
     PredictSetting("legend", check_bool),
+    PredictSetting("coco_images", path=True),
+    PredictSetting("label_studio.from_name", check_name),
+    PredictSetting("label_studio.to_name", check_name),
+    PredictSetting("label_studio.image_root", check_name, path=True),
     PredictSetting("adaptive", check_bool),
     PredictSetting("adaptive_stride"),
     PredictSetting("adaptive_margin"),

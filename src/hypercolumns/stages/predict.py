@@ -14,6 +14,7 @@ from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.prediction import (
     CLASS_FRACTIONS,
     OUTPUTS,
+    AnnotationFiles,
     GroundTruth,
     PredictionManifest,
     PredictionRun,
@@ -27,7 +28,7 @@ from hypercolumns.runs.file_names import COUNTS, METRICS, RUN_FILE
 from hypercolumns.runtime.memory import keep_freed_memory
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
-from hypercolumns.settings.predict import check_predict_settings, find_device, predict_options
+from hypercolumns.settings.predict import annotation_files, check_predict_settings, find_device, predict_options
 
 MAX_SHOWN = 20  # largest number of failed images to print
 
@@ -55,6 +56,7 @@ def predict(cfg: DictConfig) -> int:
     check_predict_settings(cfg)
     device = find_device(cfg.device)
     options = predict_options(cfg, device)
+    annotations = annotation_files(cfg)
     with setting_prefix("model="):
         # The path is resolved now, because a run may replace a link `latest` in the path during the prediction.
         model = model_file.find_model(expand_path("model", cfg.model)).resolve()
@@ -68,13 +70,15 @@ def predict(cfg: DictConfig) -> int:
     out = expand_path("out", cfg.out)
     masks = None if cfg.masks is None else expand_path("masks", cfg.masks)
     _check_out(out, sources, options.outputs, masks)
+    annotations.check(sources, segmenter.classes, segmenter.palette)
     truth = None if masks is None else GroundTruth(masks, sources, segmenter.classes, segmenter.palette)
     settings = {"model": file_hash(model)[:16], **options.fingerprint()}
     with PredictionManifest(out, settings, options.output_settings(), cfg.overwrite) as manifest:
         manifest.check_sources(sources)
-        _clear_tables(cfg, manifest)
+        _clear_tables(cfg, manifest, annotations)
         manifest.start()
         summary = PredictionRun(segmenter, options, manifest, truth).run(sources)
+        annotations.write(out, sources, summary.names, segmenter.classes, segmenter.palette)
         if truth is not None and (evaluation := truth.evaluation()).ids:
             _write_metrics(out, evaluation, {"model": str(cfg.model), "images": str(cfg.images), "masks": str(masks)})
     console.print(f"outputs in {out}", markup=False)
@@ -107,23 +111,27 @@ def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], mas
         raise HypercolumnsError(f"out={out} would overwrite the input {min(read & written)}; choose another out=")
 
 
-def _clear_tables(cfg: DictConfig, manifest: PredictionManifest) -> None:
-    """Remove the tables that an earlier prediction wrote to the output folder: class fractions and metrics.
+def _clear_tables(cfg: DictConfig, manifest: PredictionManifest, annotations: AnnotationFiles) -> None:
+    """Remove the files of all images that an earlier prediction wrote: class fractions, metrics and annotations.
+
+    Of the annotations, only the files that this prediction writes again are removed.
 
     Raises:
-        HypercolumnsError: if `overwrite` is false and the folder has a file with the name of a table to write, but no
+        HypercolumnsError: if `overwrite` is false and the folder has a file with the name of a file to write, but no
             earlier prediction that could have written the file.
     """
+    exported = annotations.paths(manifest.out)
     fractions, metrics, counts = (manifest.out / name for name in (CLASS_FRACTIONS, METRICS, COUNTS))
     if not manifest.is_new:
         if metrics.is_file() and "boundary_width" in read_json(metrics):
             counts.unlink(missing_ok=True)
             metrics.unlink(missing_ok=True)
-        remove_temporaries(fractions)
-        fractions.unlink(missing_ok=True)
+        remove_temporaries(fractions, *exported)
+        for path in (fractions, *exported):
+            path.unlink(missing_ok=True)
     elif not cfg.overwrite:
         own_tables = [fractions] * cfg.outputs.class_fractions + [metrics, counts] * (cfg.masks is not None)
-        existing = [path for path in own_tables if path.exists()]
+        existing = [path for path in [*own_tables, *exported] if path.exists()]
         if existing:
             raise HypercolumnsError(f"{existing[0]} would be replaced; choose another out=, or set overwrite=true")
 

@@ -11,7 +11,6 @@ import torch
 from helpers.paths import ROOT
 from helpers.predictions import MODEL, SIZES, files, predict, predicted, read
 from PIL import Image
-from pycocotools import mask as coco
 
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.models.backbones import Backbone
@@ -35,9 +34,8 @@ def test_each_image_gets_mask_and_overlay(photos, place, segmenter):
             assert (np.array(mask) == predicted(segmenter, photos / name).labels).all()
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # from pycocotools
 def test_every_output_matches_the_prediction(photos, place, segmenter):
-    names = ("color_mask", "confidence", "entropy", "probabilities", "coco")
+    names = ("color_mask", "confidence", "entropy", "probabilities")
     predict("images=photos/a.jpg", "out=out", "legend=false", *(f"outputs.{name}=true" for name in names))
     out = place / "out"
     labels = read(out / "a.png")
@@ -50,16 +48,6 @@ def test_every_output_matches_the_prediction(photos, place, segmenter):
         assert written["classes"].tolist() == list(segmenter.classes)
         assert written["probabilities"].dtype == np.float16
         assert np.abs(written["probabilities"] - probabilities).max() < 1e-3
-    segments = json.loads((out / "a.coco.json").read_text())
-    assert [segment["category"] for segment in segments] == [segmenter.classes[index] for index in np.unique(labels)]
-    for segment in segments:
-        inside = labels == segment["category_id"]
-        assert (coco.decode(segment["segmentation"]) == inside).all()
-        rows, columns = inside.any(1).nonzero()[0], inside.any(0).nonzero()[0]
-        box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
-        assert segment["bbox"] == box
-        assert segment["area"] == inside.sum()
-        assert segment["image_id"] == "a"
     with open(out / "class_fractions.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["image"] == "a"
