@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import read_mask
-from hypercolumns.labels import Palette
+from hypercolumns.io.masks import read_mask
+from hypercolumns.labels import LabelScheme, Palette
 from hypercolumns.prediction.annotations import coco, cvat, label_studio
 from hypercolumns.prediction.annotations.labelled_image import LabelledImage
 from hypercolumns.prediction.sources import Source
@@ -87,7 +87,7 @@ class AnnotationFiles:
         def images(file: str) -> Iterator[LabelledImage]:
             with ProgressBar(f"write {file}", len(chosen), summary=False) as bar:
                 for source in chosen:
-                    mask = read_mask(out / f"{source.name}.png", palette, len(classes))
+                    mask = read_mask(out / f"{source.name}.png", LabelScheme.of(classes, palette))
                     yield LabelledImage(source.file, mask.numpy())
                     bar.advance()
 
