@@ -41,7 +41,7 @@ def data_set(place, masks, classes=NAMES):
     for number, mask in enumerate(masks):
         picture = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
         Image.new("RGB", picture.size).save(place / f"images/{number}.png")
-        picture.save(place / f"masks/{number}.png", bits=8)
+        picture.save(place / f"masks/{number}.png")
     listed = place / "classes.txt"
     if isinstance(classes, dict):
         listed.write_text("".join(f"{name}:{','.join(map(str, colour))}::\n" for name, colour in classes.items()))
