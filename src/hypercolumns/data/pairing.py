@@ -1,7 +1,7 @@
 """Find the image files and mask files of a data set, and the mask of each image."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -176,7 +176,7 @@ def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path
     """
     pairs = [pair for of_split in splits.values() for pair in of_split]
     if pairs and not any(os.path.lexists(pair.mask) for pair in pairs):
-        pattern = _suggest_mask_name(folder, pairs)
+        pattern = suggest_mask_name(folder, {Path(pair.id).name for pair in pairs})
         hint = f", such as mask_name={pattern}" if pattern else ""
         raise ArgumentError(
             f"masks={folder} has a mask for none of the {len(pairs)} images; the mask of {pairs[0].image} would be "
@@ -184,9 +184,11 @@ def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path
         )
 
 
-def _suggest_mask_name(folder: Path, pairs: Iterable[ImageMaskPair]) -> str | None:
-    """Return a pattern that fits the mask of an image; None if no file name contains an image's name."""
-    names = {Path(pair.id).name for pair in pairs}
+def suggest_mask_name(folder: Path, names: Collection[str]) -> str | None:
+    """Return a pattern that fits a mask file of an image; None if no file in a folder contains an image's name.
+
+    `names` are the names of the images, without suffix.
+    """
     for path in walk_files(folder):
         if path.suffix.lower() in MASK_SUFFIXES:
             for name in sorted(names, key=len, reverse=True):

@@ -1,0 +1,69 @@
+"""Data sets whose layout is recognised."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypercolumns.data.class_files import Classes, Colours
+from hypercolumns.data.datasets.folder import folder
+from hypercolumns.data.datasets.voc import voc
+from hypercolumns.data.index import DatasetIndex
+from hypercolumns.data.layouts import find_class_file, recognise
+from hypercolumns.errors import ArgumentError
+from hypercolumns.io.files import expand_path
+from hypercolumns.runtime.progress import console
+
+READERS: dict[str, Callable[..., DatasetIndex]] = {"folder": folder, "voc": voc}
+
+
+def auto(
+    root: str | Path | None,
+    classes: Classes | None = None,
+    palette: Colours | None = None,
+    name: str | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> DatasetIndex:
+    """Index a folder whose layout is recognised, and print the settings that say the same.
+
+    Args:
+        root: the folder.
+        classes: a file that lists the classes, or their names, see `class_files.class_list`. By default, a file in the
+            folder that a tool wrote, such as labelmap.txt, or classes.txt.
+        palette: the classes' colours, see `class_files.class_list`. `voc`: Pascal VOC's colours.
+        name: the name of the data set, and of the folder of its runs; by default, the name of the folder.
+        val_fraction: the fraction of the images, in (0, 1), that a random split assigns to val.
+        split_seed: the seed of the random split.
+
+    Returns:
+        The index of both splits.
+
+    Raises:
+        ArgumentError: if the folder does not exist, if its layout is not known or has a data set of its own, or if no
+            class list is found.
+    """
+    if root is None:
+        raise ArgumentError("root=None must be the folder of the data set")
+    path = expand_path("root", root)
+    layout = recognise(path)
+    if layout.kind not in READERS:
+        raise ArgumentError(f"root={root} has {layout.what}; read it by {layout.overrides()}")
+    settings: dict[str, Any] = dict(layout.settings)
+    if classes is None:
+        place = settings.get("root") or path
+        classes = find_class_file(place if layout.kind == "voc" else path)
+        if classes is None:
+            own = f", or {layout.overrides()} for Pascal VOC's own 21 classes" if layout.kind == "voc" else ""
+            raise ArgumentError(
+                f"root={root} has {layout.what}, but no file lists the classes; give data.classes=FILE, with the name "
+                f"of a class on each line in the order of the values in the masks, or "
+                f"data.classes=[background,cat]{own}"
+            )
+        settings["classes"] = classes
+    console.print(f"data: {layout.what}, as {_with(layout.overrides(), settings)}", markup=False)
+    settings |= {"classes": classes, "palette": palette, "name": name or path.resolve().name}
+    return READERS[layout.kind](**settings, val_fraction=val_fraction, split_seed=split_seed)
+
+
+def _with(overrides: str, settings: dict[str, Any]) -> str:
+    return f"{overrides} data.classes={settings['classes']}" if "classes" in settings else overrides

@@ -1,0 +1,253 @@
+"""Recognise the layout of a folder of images and masks, as tools and data sets lay their files out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypercolumns.data.pairing import ID, MASK_SUFFIXES, suggest_mask_name
+from hypercolumns.errors import ArgumentError
+from hypercolumns.io.images import SUFFIXES
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "input", "inputs", "x")
+MASK_FOLDERS = (
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "masks_machine", "segmentation", "gt"),
+    *("ground_truth", "groundtruth", "segmentationclass", "targets", "target", "y"),
+)
+SPLITS = (("train", "training", "tr"), ("val", "valid", "validation", "dev"))  # names of the folders of each split
+CLASS_FILES = (
+    *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "dataset_meta.json"),
+    *("obj_class_to_machine_color.json", "class_names.txt", "classes.txt", "labels.txt"),
+)
+MAX_JSON_BYTES = 1 << 16  # a JSON file is recognised by its first bytes
+MAX_LOOKED_AT = 2000  # files in a folder that are looked at to tell whether it holds images
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout that was recognised.
+
+    Attributes:
+        what: a description for the user.
+        kind: the data set that reads it, such as `folder`; the value of the setting `data`.
+        settings: the settings of this data set, by name.
+    """
+
+    what: str
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def overrides(self) -> str:
+        """Return the settings as they are written on the command line."""
+        given = {name: "null" if value is None else value for name, value in self.settings.items()}
+        return " ".join([f"data={self.kind}", *(f"data.{name}={value}" for name, value in given.items())])
+
+
+def recognise(root: Path) -> Layout:
+    """Recognise the layout of the files in a folder.
+
+    Args:
+        root: the folder.
+
+    Returns:
+        The layout, with all settings except the classes.
+
+    Raises:
+        ArgumentError: if the folder does not exist, or its layout is not known. The message says what was looked for.
+    """
+    if not root.is_dir():
+        raise ArgumentError(f"root={root} is not a folder; give the folder of the data set")
+    for look in (_voc, _named_set, _json, _side_by_side, _split_folders, _beside):
+        layout = look(root)
+        if layout is not None:
+            return layout
+    folders = ", ".join(sorted(path.name for path in _folders(root))[:10]) or "no folders"
+    raise ArgumentError(
+        f"root={root} has no known layout (it holds {folders}); known are Pascal VOC's, folders of images and of masks "
+        f"(such as images and masks, with or without train and val), masks beside the images (such as 1.jpg and "
+        f"1_mask.png), and JSON files of COCO, labelme and Label Studio; say where the files are by data=folder "
+        f"data.images=FOLDER data.masks=FOLDER"
+    )
+
+
+def find_class_file(root: Path) -> Path | None:
+    """Return the file that lists the classes in a folder or in its folder of train images; None if there is none."""
+    places = [root, *(folder for folder in _folders(root) if folder.name.lower() in SPLITS[0])]
+    return next((place / name for name in CLASS_FILES for place in places if (place / name).is_file()), None)
+
+
+def _voc(root: Path) -> Layout | None:
+    """Pascal VOC's layout, in the folder itself or in VOCdevkit, with any lists."""
+    parents = [root, root / "VOCdevkit", root / "TrainVal" / "VOCdevkit"]
+    candidates = [root, *(folder for parent in parents if parent.is_dir() for folder in _folders(parent))]
+    found = [
+        folder
+        for folder in candidates
+        if (folder / "JPEGImages").is_dir()
+        and any((folder / masks).is_dir() for masks in ("SegmentationClass", "SegmentationClassAug"))
+    ]
+    if not found:
+        return None
+    if len(found) > 1:
+        names = ", ".join(str(folder) for folder in found)
+        raise ArgumentError(f"root={root} holds several data sets in Pascal VOC's layout ({names}); give one of them")
+    folder = found[0]
+    lists = sorted(path.stem for path in (folder / "ImageSets" / "Segmentation").glob("*.txt"))
+    settings: dict[str, Any] = {"root": folder}
+    if {"train", "val"} <= {*lists}:
+        what = "with the lists train and val"
+    elif not lists:
+        settings |= {"train": None, "val": None}
+        what = "without lists"
+    elif len(lists) == 1:
+        settings |= {"train": lists[0], "val": None}
+        what = f"with the list {lists[0]}"
+    else:
+        raise ArgumentError(
+            f"root={root} has Pascal VOC's layout with the lists {', '.join(lists)}; choose by data=voc "
+            f"data.root={folder} data.train=LIST data.val=LIST"
+        )
+    return Layout(f"Pascal VOC's layout {what}", "voc", settings)
+
+
+def _named_set(root: Path) -> Layout | None:
+    """A data set whose classes have a file of settings of their own."""
+    if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
+        train_ids = any((root / "gtFine").glob("*/*/*_gtFine_labelTrainIds.png"))
+        return Layout("Cityscapes", "cityscapes_train_ids" if train_ids else "cityscapes", {"root": root})
+    if (root / "images" / "training").is_dir() and (root / "annotations" / "training").is_dir():
+        return Layout("ADE20K", "ade20k", {"root": root})
+    if (root / "701_StillsRaw_full").is_dir() and (root / "LabeledApproved_full").is_dir():
+        return Layout("CamVid", "camvid", {"root": root})
+    if (root / "training" / "images").is_dir() and (root / "training" / "v2.0" / "labels").is_dir():
+        return Layout("Mapillary Vistas 2.0", "mapillary_v2", {"root": root})
+    if (root / "training" / "images").is_dir() and (root / "training" / "instances").is_dir():
+        return Layout("Mapillary Vistas 1.2", "mapillary", {"root": root})
+    return None
+
+
+def _json(root: Path) -> Layout | None:
+    """Annotations of COCO, labelme or Label Studio in JSON files."""
+    for path in sorted([*root.glob("*.json"), *root.glob("*/*.json")])[:MAX_LOOKED_AT]:
+        if path.name in CLASS_FILES or path.name.startswith("."):
+            continue
+        kind = json_kind(path)
+        if kind == "labelme":
+            return Layout("labelme's JSON files", kind, {"images": path.parent})
+        if kind == "coco":
+            return Layout("COCO's JSON", kind, {"root": root})
+        if kind == "label_studio":
+            return Layout("Label Studio's JSON", kind, {"annotations": path, "images": root})
+    return None
+
+
+def json_kind(path: Path) -> str | None:
+    """Return `coco`, `labelme` or `label_studio`: the kind of annotations in a JSON file; None for other files."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            start = file.read(MAX_JSON_BYTES)
+    except (OSError, UnicodeDecodeError):
+        return None
+    keys = {
+        name for name in ("shapes", "imagePath", "annotations", "images", "categories", "data") if f'"{name}"' in start
+    }
+    if {"shapes", "imagePath"} <= keys:
+        return "labelme"
+    if start.lstrip().startswith("[") and {"annotations", "data"} <= keys:
+        return "label_studio"
+    if start.lstrip().startswith("{") and "images" in keys and keys & {"annotations", "categories"}:
+        return "coco"
+    if len(start) < MAX_JSON_BYTES and start.lstrip().startswith("{"):
+        return None
+    return "coco" if start.lstrip().startswith("{") and '"file_name"' in start else None
+
+
+def _side_by_side(root: Path) -> Layout | None:
+    """A folder of images and one of masks, with or without folders for train and val in each."""
+    images, masks = _one_of(root, IMAGE_FOLDERS), _one_of(root, MASK_FOLDERS)
+    if images is None or masks is None:
+        return None
+    settings: dict[str, Any] = {"images": images, "masks": masks, **_mask_name(images, masks)}
+    splits = [_one_of(images, names) for names in SPLITS]
+    if all(split is not None and _one_of(masks, [split.name.lower()]) for split in splits):
+        settings |= {
+            name: split.name for name, split in zip(("train", "val"), splits, strict=True) if split is not None
+        }
+    return Layout(f"the folders {images.name} and {masks.name}", "folder", settings)
+
+
+def _split_folders(root: Path) -> Layout | None:
+    """Folders, each with images and masks; some may be those of train and val."""
+    train, val = (_one_of(root, names) for names in SPLITS)
+    splits = {"train": train.name, "val": val.name} if train is not None and val is not None else {}
+    for place in [train] if train is not None else _folders(root):
+        images, masks = _one_of(place, IMAGE_FOLDERS), _one_of(place, MASK_FOLDERS)
+        if images is not None and masks is not None:
+            pattern = _mask_name(images, masks).get("mask_name", f"{ID}.*")
+            settings = {
+                **{"root": root, "images": ".", "masks": "."},
+                **{"image_name": f"{images.name}/{ID}.*", "mask_name": f"{masks.name}/{pattern}", **splits},
+            }
+            return Layout(f"folders with {images.name} and {masks.name} in each", "folder", settings)
+        if train is not None and (beside := _beside(place)) is not None:
+            settings = {**beside.settings, "images": root, "masks": root, **splits}
+            return Layout("folders with masks beside the images", "folder", settings)
+    return None
+
+
+def _beside(root: Path) -> Layout | None:
+    """Images and masks in one folder, told apart by their names or suffixes."""
+    files = [path for path in _files(root) if path.suffix.lower() in SUFFIXES]
+    stems = {path.stem for path in files}
+    for path in files:
+        inside = [stem for stem in stems if stem in path.stem and stem != path.stem]
+        if not inside or path.suffix.lower() not in MASK_SUFFIXES:
+            continue
+        pattern = path.stem.replace(max(inside, key=len), ID, 1)
+        with_mask = {stem for stem in stems if pattern.replace(ID, stem) in stems}
+        if 3 * len(with_mask) > len(stems):  # a name that contains another one by chance does not recur
+            settings = {"images": root, "masks": root, "mask_name": f"{pattern}{path.suffix}"}
+            suffixes = {other.suffix for other in files if other.stem in with_mask}
+            return Layout(
+                "masks beside the images",
+                "folder",
+                settings | ({"image_name": f"{ID}{suffixes.pop()}"} if len(suffixes) == 1 else {}),
+            )
+    by_suffix = {suffix: {path.stem for path in files if path.suffix == suffix} for suffix in {p.suffix for p in files}}
+    images = next((suffix for suffix in (".jpg", ".jpeg", ".JPG", ".JPEG") if suffix in by_suffix), None)
+    if images and by_suffix.get(".png", set()) & by_suffix[images]:
+        settings = {"images": root, "masks": root, "image_name": f"{ID}{images}", "mask_name": f"{ID}.png"}
+        return Layout("masks beside the images", "folder", settings)
+    return None
+
+
+def _mask_name(images: Path, masks: Path) -> dict[str, str]:
+    """Return the setting `mask_name` if masks have longer names than their images; {} if they have the same names."""
+    stems = {path.stem for path in _walk(images) if path.suffix.lower() in SUFFIXES}
+    mask_stems = {path.stem for path in _walk(masks) if path.suffix.lower() in MASK_SUFFIXES}
+    if not stems or stems & mask_stems:
+        return {}
+    pattern = suggest_mask_name(masks, stems)
+    return {"mask_name": pattern} if pattern else {}
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files(folder: Path) -> list[Path]:
+    found = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return sorted(found)[:MAX_LOOKED_AT]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield files of a folder and of its folders, a limited number of each."""
+    yield from _files(folder)
+    for inside in _folders(folder):
+        yield from _walk(inside)
+
+
+def _one_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the folder inside `folder` that has the first of these names, in any case; None if there is none."""
+    by_name = {path.name.lower(): path for path in _folders(folder)}
+    return next((by_name[name] for name in names if name in by_name), None)

@@ -1,0 +1,167 @@
+"""Layouts that are recognised, and the settings that say the same."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypercolumns.data import folder, voc
+from hypercolumns.data.datasets import auto
+from hypercolumns.data.layouts import recognise
+from hypercolumns.errors import ArgumentError, HypercolumnsError
+
+CLASSES = ["ground", "cat"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*names):
+        for name in names:
+            path = tmp_path / "set" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix in (".txt", ".csv", ".json"):
+                path.write_text("ground\ncat\n")
+            else:
+                Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(path)
+        return tmp_path / "set"
+
+    return write
+
+
+def images_and_masks(image, mask, names=("1", "2", "3", "4")):
+    return [pattern.format(name) for name in names for pattern in (image, mask)]
+
+
+LAYOUTS = {
+    "two folders": (images_and_masks("images/{}.jpg", "masks/{}.png"), 4),
+    "other names of folders": (images_and_masks("Img/{}.jpg", "Labels/{}.png"), 4),
+    "longer names of masks": (images_and_masks("images/{}.jpg", "masks/{}_L.png"), 4),
+    "splits inside": (
+        images_and_masks("images/train/{}.jpg", "masks/train/{}.png", "123")
+        + images_and_masks("images/val/{}.jpg", "masks/val/{}.png", "4"),
+        4,
+    ),
+    "splits outside": (
+        images_and_masks("train/images/{}.jpg", "train/labels/{}.png", "123")
+        + images_and_masks("valid/images/{}.jpg", "valid/labels/{}.png", "4"),
+        4,
+    ),
+    "several sets": (
+        images_and_masks("ds0/img/{}.jpg", "ds0/masks_machine/{}.png", "12")
+        + images_and_masks("ds1/img/{}.jpg", "ds1/masks_machine/{}.png", "12"),
+        4,
+    ),
+    "beside": (images_and_masks("{}.jpg", "{}_mask.png"), 4),
+    "beside in splits": (
+        images_and_masks("train/a{}.rf.jpg", "train/a{}.rf_mask.png", "123")
+        + images_and_masks("valid/a{}.rf.jpg", "valid/a{}.rf_mask.png", "4"),
+        4,
+    ),
+    "two suffixes": (images_and_masks("{}.jpg", "{}.png"), 4),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_folder_layouts(write, name, capsys):
+    files, count = LAYOUTS[name]
+    root = write(*files, "classes.txt")
+    found = auto(root)
+    pairs = [pair for pairs in found.splits.values() for pair in pairs]
+    assert len({pair.id for pair in pairs}) == count == len({pair.mask for pair in pairs})
+    assert all(pair.mask.is_file() and pair.image.is_file() for pair in pairs)
+    assert not {pair.image for pair in pairs} & {pair.mask for pair in pairs}
+    assert (found.name, found.classes) == ("set", tuple(CLASSES))
+    if "splits" in name:
+        assert [pair.id[-1] if "rf" not in pair.id else pair.id[-4] for pair in found.splits["val"]] == ["4"]
+    layout = recognise(root)
+    same = folder(**layout.settings, classes=root / "classes.txt", name="set")
+    assert {split: set(pairs) for split, pairs in same.splits.items()} == {
+        split: set(pairs) for split, pairs in found.splits.items()
+    }
+    assert f"as {layout.overrides()} data.classes={root / 'classes.txt'}" in capsys.readouterr().out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("above", ["", "VOCdevkit/VOC2007/", "TrainVal/VOCdevkit/VOC2011/"])
+@pytest.mark.parametrize("lists", [[], ["default"], ["train", "val", "trainval"]])
+def test_voc_layouts(write, above, lists):
+    root = write(*images_and_masks(above + "JPEGImages/{}.jpg", above + "SegmentationClass/{}.png"))
+    (root / above / "class_names.txt").write_text("ground\ncat")
+    for name in lists:
+        path = root / above / f"ImageSets/Segmentation/{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text({"train": "1\n2\n", "val": "3\n"}.get(name, "1\n2\n3\n4\n"))
+    found = auto(root)
+    count = sum(len(pairs) for pairs in found.splits.values())
+    assert count == (3 if "train" in lists else 4)
+    same = voc(**recognise(root).settings, name="set")
+    assert same.splits == found.splits
+
+
+def test_unclear_lists_and_sets_ask(write):
+    root = write(*images_and_masks("JPEGImages/{}.jpg", "SegmentationClass/{}.png"))
+    for name in ("a", "b"):
+        path = root / f"ImageSets/Segmentation/{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1\n")
+    with pytest.raises(ArgumentError, match="with the lists a, b; choose by data=voc"):
+        recognise(root)
+    write(*images_and_masks("VOCdevkit/VOC2007/JPEGImages/{}.jpg", "VOCdevkit/VOC2007/SegmentationClass/{}.png"))
+    with pytest.raises(ArgumentError, match=r"holds several data sets in Pascal VOC's layout \(.*\); give one of them"):
+        recognise(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (["leftImg8bit/train/a/x.png", "gtFine/train/a/x_gtFine_labelIds.png"], "cityscapes"),
+        (["leftImg8bit/train/a/x.png", "gtFine/train/a/x_gtFine_labelTrainIds.png"], "cityscapes_train_ids"),
+        (["images/training/x.jpg", "annotations/training/x.png"], "ade20k"),
+        (["training/images/x.jpg", "training/labels/x.png", "training/instances/x.png"], "mapillary"),
+        (["training/images/x.jpg", "training/v2.0/labels/x.png"], "mapillary_v2"),
+        (["701_StillsRaw_full/x.png", "LabeledApproved_full/x_L.png"], "camvid"),
+    ],
+)
+def test_named_sets_are_named(write, files, kind):
+    root = write(*files)
+    with pytest.raises(ArgumentError, match=rf"^root=.* has .*; read it by data={kind} data\.root="):
+        auto(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("annotations/instances.json", {"images": [], "annotations": [], "categories": []}, "coco"),
+        ("a.json", {"version": "5", "shapes": [], "imagePath": "a.jpg"}, "labelme"),
+        ("export.json", [{"id": 1, "annotations": [], "data": {"image": "a.jpg"}}], "label_studio"),
+    ],
+)
+def test_json_files_are_recognised(write, name, content, kind):
+    root = write(name, "a.jpg")
+    (root / name).write_text(json.dumps(content))
+    assert recognise(root).kind == kind
+
+
+def test_unknown_layout_says_what_is_known(write):
+    root = write("stuff/1.jpg", "more/2.png")
+    with pytest.raises(ArgumentError, match=r"has no known layout \(it holds more, stuff\); known are Pascal VOC's"):
+        recognise(root)
+    with pytest.raises(ArgumentError, match="is not a folder"):
+        recognise(root / "nothing")
+
+
+def test_classes_are_asked_for(write):
+    root = write(*images_and_masks("images/{}.jpg", "masks/{}.png"))
+    with pytest.raises(ArgumentError, match="has the folders images and masks, but no file lists the classes"):
+        auto(root)
+    assert auto(root, classes=CLASSES).classes == tuple(CLASSES)
+    with pytest.raises(ArgumentError, match="root=None must be the folder"):
+        auto(None)
+
+
+def test_voc_names_the_layout_that_it_sees(write):
+    root = write(*images_and_masks("images/{}.jpg", "masks/{}.png"))
+    with pytest.raises(
+        HypercolumnsError, match=r"the folder has the folders images and masks: read it by data=auto, or"
+    ):
+        voc(root)
