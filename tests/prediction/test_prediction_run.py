@@ -153,3 +153,16 @@ def test_class_fractions_table_and_summary(tmp_path):
         ["c", "6", "0.000000", "0.000000", "1.000000"],
     ]
     assert describe_class_fractions(pixels, ["sky", "sea", "sand"]) == "2 images: sand 70.0%, sky 30.0%"
+
+
+def test_binary_masks_of_0_and_255_are_not_scored(segmenter, photos):
+    (photos / "bad.png").unlink()
+    masks = photos.with_name("masks")
+    masks.mkdir()
+    for name, size in (("a", (8, 9)), ("b", (8, 9)), ("c", (5, 6))):
+        labels = np.zeros(size, np.uint8)
+        labels[2:] = 255
+        Image.fromarray(labels).save(masks / f"{name}.png")
+    _, truth = predict(segmenter, photos, PredictOptions(outputs=("mask",)), masks)
+    with pytest.raises(HypercolumnsError, match=r"hold only class .* and void, as binary masks of 0 and 255 do"):
+        truth.evaluation()

@@ -196,13 +196,28 @@ class TestMasks:
         of_val = figures(place / "runs/shapes/predictions/evaluate/latest")
         assert metrics["pixels"] == of_train["pixels"] + of_val["pixels"]
 
+    def test_true_masks_may_hold_other_values(self, place):
+        """Predicted masks hold class indices, whatever the values of the true masks are."""
+        for folder, value in (("predicted_masks", 1), ("true_masks", 255)):
+            (place / folder).mkdir()
+            for number in range(2):
+                labels = np.zeros((4, 6), np.uint8)
+                labels[:, 3 + number :] = value
+                Image.fromarray(labels).save(place / folder / f"{number}.png")
+        settings = ["stage=evaluate", "predictions=predicted_masks", "masks=true_masks", "data=folder"]
+        settings += ["data.classes=[ground,object]", "data.name=binary"]
+        with pytest.raises(HypercolumnsError, match="only the values 0 and 255"):
+            run_stage(config("train", *settings))
+        run_stage(config("train", *settings, "data.map={255: object}", "data.void=none"))
+        assert figures(only(place, "runs/binary/predictions/evaluate/*"))["miou"] == 1
+
     def test_wrong_mask_settings_are_refused(self, place):
         masks = ["stage=evaluate", f"masks={VOC}/SegmentationClass"]
         for settings, message in (
             (["predictions=none"], "predictions=none is not a folder"),
             (
                 ["predictions=predicted", "masks=predicted/..", "data=voc"],
-                "have labels that are not a class|are missing",
+                "masks hold colours that are no class's|are missing",
             ),
             (["predictions=predicted", "data=folder"], "masks= needs the names of the classes; give data.classes="),
             (["predictions=predicted", "data=shapes"], "masks= needs the names of the classes"),

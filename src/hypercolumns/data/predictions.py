@@ -17,11 +17,14 @@ from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 class PredictionDataset(Dataset[Example]):
     """Dataset of predicted masks, each together with the true mask of the same image.
 
+    A predicted mask holds class indices, or the colours of the classes, as `predict.py` writes them. A true mask may
+    hold other values and colours.
+
     In each `Example`, `image` holds the predicted class indices, and `mask` holds the true ones. Both are (H, W) int64.
 
     Args:
         pairs: the files. The `image` of a pair is the predicted mask, and the `mask` is the true mask.
-        scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
+        scheme: the classes, and the rule that turns the pixels of a true mask into class indices.
     """
 
     def __init__(self, pairs: Sequence[ImageMaskPair], scheme: LabelScheme) -> None:
@@ -39,7 +42,8 @@ class PredictionDataset(Dataset[Example]):
                 void at a pixel that is labelled in the true mask.
         """
         pair = self.pairs[index]
-        labels, mask = (read_mask(path, self.scheme) for path in (pair.image, pair.mask))
+        of_predictions = LabelScheme.of(self.scheme.classes, self.scheme.palette)
+        labels, mask = read_mask(pair.image, of_predictions), read_mask(pair.mask, self.scheme)
         if labels.shape != mask.shape:
             raise HypercolumnsError(
                 f"the predicted mask {pair.image} is {labels.shape[1]}x{labels.shape[0]}, but the true mask "

@@ -8,7 +8,7 @@ from torch import Tensor
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
 from hypercolumns.io.masks import read_mask
-from hypercolumns.labels import LabelScheme, Palette
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme, Palette
 from hypercolumns.prediction.sources import Source
 
 
@@ -32,6 +32,7 @@ class GroundTruth:
     def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
         self.folder, self.classes, self.scheme = masks, classes, LabelScheme.of(classes, palette)
         self._counts: dict[str, ImageConfusion] = {}
+        self._has_void = False
         if not masks.is_dir():
             raise ArgumentError(
                 f"masks={masks} is not a folder; give the folder of the true masks, or leave out masks= to predict "
@@ -60,10 +61,23 @@ class GroundTruth:
                 f"the mask {path} is {truth.shape[1]}x{truth.shape[0]}, but its image is "
                 f"{labels.shape[1]}x{labels.shape[0]}; replace the mask with one of the image's size"
             )
+        self._has_void |= bool((truth == IGNORE_INDEX).any())
         self._counts[name] = count_image(name, labels, truth, len(self.classes), BOUNDARY_WIDTH)
 
     def evaluation(self) -> Evaluation:
-        """Return the confusion matrices that `compare` has stored, sorted by the names of the images."""
+        """Return the confusion matrices that `compare` has stored, sorted by the names of the images.
+
+        Raises:
+            HypercolumnsError: if the masks seem to be binary masks of the values 0 and 255, which is void here.
+        """
+        truth = sum(count.all_pixels.sum(1) for count in self._counts.values())
+        if self._has_void and len(self.classes) > 1 and isinstance(truth, Tensor) and not truth[1:].any():
+            raise HypercolumnsError(
+                f"masks={self.folder}: the masks hold only class {self.classes[0]} and void, as binary masks of 0 and "
+                f"{IGNORE_INDEX} do, so the predictions are not scored; score them by train.py stage=evaluate "
+                f"predictions=FOLDER masks={self.folder} data=folder data.classes=FILE "
+                f"'data.map={{{IGNORE_INDEX}: {self.classes[1]}}}' data.void=none"
+            )
         return Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
 
     def _path(self, name: str) -> Path:

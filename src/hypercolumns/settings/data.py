@@ -19,7 +19,7 @@ from hypercolumns.data import (
     take_train_subset,
 )
 from hypercolumns.data.labelling import LabelSettings, label_scheme
-from hypercolumns.data.mask_survey import survey_masks
+from hypercolumns.data.mask_survey import Survey, survey_masks
 from hypercolumns.data.subsets import drop_unlabelled
 from hypercolumns.errors import HypercolumnsError, check_int, escape_control_chars, setting_prefix
 from hypercolumns.io.files import expand_path
@@ -74,23 +74,47 @@ def listed_images(cfg: DictConfig, strict: bool = True) -> tuple[DatasetIndex, S
     set_max_pixels(cfg.max_pixels)
     settings = plain(cfg.data)
     subset = Subset(**{name: settings.pop(name) for name in Subset.__dataclass_fields__ if name in settings})
-    said = LabelSettings(
-        **{name: settings.pop(name) for name in LabelSettings.__dataclass_fields__ if name in settings}
-    )
+    for name in LabelSettings.__dataclass_fields__:
+        settings.pop(name, None)
     with distributed.rank_zero_first():
         images = _read_index(settings)
     strict = strict and subset.on_bad != "skip"
     with setting_prefix("data."):
         images = drop_unlabelled(images, subset.unlabelled) if strict or subset.unlabelled == "skip" else images
-        survey = survey_masks(images, checks_dir(cfg, images), cfg.num_workers)
-        scheme, notes = label_scheme(images, survey, said, strict)
-    for note in notes:
-        console.print(f"data {images.name}: {note}", markup=False)
-    images = replace(images, scheme=scheme)
+    images, survey = decide_labels(cfg, images, strict)
     preview = write_preview(images, survey, checks_dir(cfg, images)) if distributed.is_rank_zero() else None
     if preview is not None:
         console.print(f"{'preview':>9}  {escape_control_chars(preview)}", markup=False)
     return images, subset
+
+
+def decide_labels(
+    cfg: DictConfig, images: DatasetIndex, strict: bool = True, all_classes: bool = True
+) -> tuple[DatasetIndex, Survey]:
+    """Read all masks of a data set, and decide what their values and colours mean.
+
+    Args:
+        cfg: the config, whose settings `data` say what the user knows about the masks.
+        images: the data set.
+        strict: see `label_scheme`.
+        all_classes: whether a class without a pixel is an error, if `data.missing_classes` says so. False for a few
+            masks that are only scored.
+
+    Returns:
+        The data set with the scheme of its masks, and the summary of each mask.
+
+    Raises:
+        HypercolumnsError: see `label_scheme`.
+    """
+    given = plain(cfg.data)
+    said = LabelSettings(**{name: given[name] for name in LabelSettings.__dataclass_fields__ if name in given})
+    said = said if all_classes else replace(said, missing_classes="allow")
+    with setting_prefix("data."):
+        survey = survey_masks(images, checks_dir(cfg, images), cfg.num_workers)
+        scheme, notes = label_scheme(images, survey, said, strict)
+    for note in notes:
+        console.print(f"data {images.name}: {note}", markup=False)
+    return replace(images, scheme=scheme), survey
 
 
 def _read_index(settings: dict[str, Any]) -> DatasetIndex:

@@ -25,7 +25,7 @@ from hypercolumns.runtime import distributed
 from hypercolumns.settings import training
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import local_path
-from hypercolumns.settings.data import image_index
+from hypercolumns.settings.data import decide_labels, image_index
 from hypercolumns.settings.hyperparameters import words
 from hypercolumns.settings.inference import quiet_libraries, test_time_augmentation
 from hypercolumns.settings.machine import machine, origin
@@ -160,4 +160,5 @@ def _mask_set(cfg: DictConfig, predictions: Path) -> DatasetIndex:
     with setting_prefix("data."):
         given = cfg.data.get("classes")
         classes = class_list(ClassList.of_voc(CLASSES) if given is None else given, cfg.data.get("palette"))
-        return make_index(cfg.data.get("name") or "masks", classes, {ALL: pairs})
+        images = make_index(cfg.data.get("name") or "masks", classes, {ALL: pairs})
+    return decide_labels(cfg, images, all_classes=False)[0]
