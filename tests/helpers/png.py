@@ -10,7 +10,7 @@ def write_png(path, bits, kind, rows, **chunks):
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3, 3: 1, 4: 2}[kind], len(rows))
+    size = struct.pack(">II", len(rows[0]) * 8 // bits // {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind], len(rows))
     parts = [(b"IHDR", size + bytes([bits, kind, 0, 0, 0]))]
     parts += [(name.encode(), data) for name, data in chunks.items()]
     parts += [(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), (b"IEND", b"")]

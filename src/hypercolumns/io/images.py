@@ -5,9 +5,10 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -16,11 +17,14 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
+from hypercolumns.io import tiff
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding, PixelLayout
 from hypercolumns.io.files import atomic_write
+from hypercolumns.io.pixels import is_deep_png, pillow_layout, pillow_values, read_deep_png
+from hypercolumns.io.tiff_tags import is_tiff
 
 PixelShape = tuple[int, ...]  # (height, width), or () for a file that can't be used
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes with at most 8 bits per channel
-CLIPPED_MODES = ("LA;16B",)  # a PNG layout with 16 bits, which Pillow reads as mode LA with 8 bits
+ANIMATED = ("PNG", "WEBP")  # formats whose further frames are pictures of their own; those of a JPEG are previews
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # image formats; a file's contents decide, not its name
 # These error numbers mean that the file must be mended, not the disk: the path is invalid, or the contents make a
 # decoder seek to an invalid offset.
@@ -51,77 +55,98 @@ if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # other values do not c
     Image.MAX_IMAGE_PIXELS = int(os.environ[MAX_PIXELS_VARIABLE])
 
 
-def read_image(path: Path, size: PixelShape | None = None) -> Tensor:
+def read_image(path: Path, size: PixelShape | None = None, decoding: ImageDecoding = AS_STORED) -> Tensor:
     """Read an image file as RGB (3, H, W) uint8.
 
     Args:
         path: the file.
         size: the (height, width) of the image's mask. It decides whether the EXIF rotation is applied, see `as_rgb`.
             None: there is no mask, and the rotation is applied.
+        decoding: the rules that turn the stored pixels into RGB.
+
+    Returns:
+        (3, H, W) uint8.
 
     Raises:
         HypercolumnsError: if the file is missing, can't be decoded completely, has more pixels than `set_max_pixels`
-            allows, or has an unsupported pixel format.
+            allows, has an unsupported pixel format, or needs other rules.
     """
-    with opened_image(path, FORMATS) as image:
-        return torch.from_numpy(np.array(as_rgb(image, path, size))).permute(2, 0, 1)
+    with opened_file(path, FORMATS) as file:
+        if is_tiff(_start(file)):
+            rgb = _read_tiff(file, path, size, decoding)
+        else:
+            with Image.open(file, formats=FORMATS) as image:
+                _check_pixels(path, image.width * image.height, f"{image.width}x{image.height}")
+                _choose_frame(image, path, decoding)
+                rgb = np.array(as_rgb(image, path, size, decoding))
+    return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
-def as_rgb(image: Image.Image, name: object, size: PixelShape | None = None) -> Image.Image:
-    """Convert an image to RGB: apply the EXIF rotation and blend transparent pixels over white.
+def as_rgb(
+    image: Image.Image, name: object, size: PixelShape | None = None, decoding: ImageDecoding = AS_STORED
+) -> Image.Image:
+    """Convert an image to RGB: apply the EXIF rotation, and blend transparent pixels over white.
 
     Some annotation tools ignore EXIF, so their masks fit the image before the rotation. The rotation is therefore not
     applied if it changes (height, width) and the mask has the size before the rotation. Damaged EXIF data is ignored.
-    RGB images with 16 bits per channel keep the higher 8 bits.
 
     Args:
-        image: the image. If it comes from a file, it must not be decoded yet, see `_check_kind`.
+        image: the image. If it comes from a file, it must not be decoded yet, see `pillow_layout`.
         name: the image's name, for messages.
         size: the (height, width) of the image's mask. None: there is no mask.
+        decoding: the rules that turn the stored pixels into RGB.
 
     Returns:
         The image in mode RGB.
 
     Raises:
-        HypercolumnsError: if the pixel format is not supported. For example, grey with more than 8 bits is not
-            supported, because the range of its values is unknown.
+        HypercolumnsError: if the pixel format is not supported, or needs other rules.
     """
-    _check_kind(image, name)
+    layout = pillow_layout(image, name)
+    decoding.check(layout, name)
+    if is_deep_png(image):
+        upright = Image.fromarray(decoding.to_rgb(read_deep_png(image, name), layout, name))
+        upright.info |= {key: image.info[key] for key in ("exif",) if key in image.info}
+        return _turned(upright, size)
     image.load()
-    try:
-        upright = ImageOps.exif_transpose(image)
-    except MemoryError:
-        raise
-    except Exception:  # Pillow fails on damaged EXIF data; other programs show such an image unrotated
-        upright = image
-    if size is not None and (upright.height, upright.width) != size == (image.height, image.width):
-        upright = image
+    upright = _turned(image, size)
+    if not decoding.keeps(layout):
+        return Image.fromarray(decoding.to_rgb(pillow_values(upright, layout), layout, name))
     if upright.has_transparency_data:
         coloured = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)
     return upright.convert("RGB")
 
 
-def image_size(path: Path, size: PixelShape | None = None) -> PixelShape:
+def image_size(path: Path, size: PixelShape | None = None, decoding: ImageDecoding = AS_STORED) -> PixelShape:
     """Read the (height, width) of an image from the header of its file, without decoding the image.
 
     Args:
         path: the file.
         size: the (height, width) of the image's mask. None: there is no mask.
+        decoding: the rules that turn the stored pixels into RGB.
 
     Returns:
         The size before the EXIF rotation. One case is an exception: if the rotation changes the size, and the mask has
         the size after the rotation, the size after the rotation is returned.
 
     Raises:
-        HypercolumnsError: if the header shows that the file can't be used as an image.
+        HypercolumnsError: if the header shows that the file can't be used as an image, or needs other rules.
     """
-    with opened_image(path, FORMATS) as image:
-        _check_kind(image, path)
-        stored = image.height, image.width
-        if stored != size and stored[::-1] == size and image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS:
-            return size
-        return stored
+    with opened_file(path, FORMATS) as file:
+        if is_tiff(_start(file)):
+            page = _tiff_pages(file, path, decoding)[0][0]
+            stored, orientation = page.size, page.orientation
+        else:
+            with Image.open(file, formats=FORMATS) as image:
+                _check_pixels(path, image.width * image.height, f"{image.width}x{image.height}")
+                _choose_frame(image, path, decoding, only_check=True)
+                decoding.check(pillow_layout(image, path), path)
+                stored, orientation = (image.height, image.width), 1
+                if stored != size and stored[::-1] == size:
+                    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    turned = size is not None and stored != size and stored[::-1] == size and orientation in SIDEWAYS
+    return stored[::-1] if turned else stored
 
 
 def write_image(path: Path, image: Image.Image, quality: int = 75) -> None:
@@ -145,7 +170,7 @@ def encode_png(picture: NDArray[np.uint8]) -> bytes:
 
 @contextmanager
 def opened_image(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
-    """Open an image file and read its header.
+    """Open an image file by Pillow and read its header.
 
     Yields:
         The image; its pixels are not decoded yet.
@@ -155,19 +180,32 @@ def opened_image(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.Ima
             block fails to decode the file.
         UnreadableError: if the operating system can't read the file.
     """
-    max_pixels = Image.MAX_IMAGE_PIXELS
-    too_large = (
-        f"than max_pixels={max_pixels}: the decoded image could fill the memory; scale the image down, or set "
-        f"max_pixels higher if the size is correct"
-    )
+    # Given a path, Pillow 13 maps an uncompressed TIFF into memory, and then mixes up its rows if the TIFF is turned.
+    with opened_file(path, formats) as file, Image.open(file, formats=formats) as image:
+        _check_pixels(path, image.width * image.height, f"{image.width}x{image.height}")
+        yield image
+
+
+@contextmanager
+def opened_file(path: Path, formats: tuple[str, ...]) -> Iterator[BinaryIO]:
+    """Open a file that should hold an image, and turn all errors of the `with` block into one clear error.
+
+    Args:
+        path: the file.
+        formats: the supported image formats, for the message.
+
+    Yields:
+        The open file.
+
+    Raises:
+        HypercolumnsError: if the file is missing, or if the `with` block fails to decode it.
+        UnreadableError: if the operating system can't read the file.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe could block forever
             raise HypercolumnsError(f"{path} is not a file; replace it by an image or leave it out of the data")
-        with Image.open(path, formats=formats) as image:
-            # Pillow itself raises only above twice the limit
-            if max_pixels is not None and image.width * image.height > max_pixels:
-                raise HypercolumnsError(f"{path} has {image.width}x{image.height} pixels, more {too_large}")
-            yield image
+        with path.open("rb") as file:
+            yield file
     except (HypercolumnsError, MemoryError):
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -178,9 +216,7 @@ def opened_image(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.Ima
         raise HypercolumnsError(f"{path} is {fault}; replace it or leave it out of the data") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         claimed = re.search(r"\d+", str(error))  # the first number in Pillow's message is the number of pixels
-        raise HypercolumnsError(
-            f"{path} has {claimed[0] if claimed else 'too many'} pixels, more {too_large}"
-        ) from None
+        raise HypercolumnsError(_too_large(path, claimed[0] if claimed else "too many")) from None
     except Exception as error:  # decoders can raise anything
         if isinstance(error, OSError) and error.errno is not None and error.errno not in BAD_PATH_ERRORS:
             raise UnreadableError(
@@ -190,28 +226,82 @@ def opened_image(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.Ima
         raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or leave it out of the data") from error
 
 
-def _check_kind(image: Image.Image, name: object) -> None:
-    """Check that the pixel format of an image is supported.
-
-    If the image comes from a file, it must not be decoded yet: a decoded image no longer holds the pixel layout of the
-    file. `name` is the image's name, for the message.
-
-    Raises:
-        HypercolumnsError: if the pixel format is not supported.
-    """
-    kind = pixel_format(image)
-    if image.mode not in MODES or kind in CLIPPED_MODES:
-        unread = kind if kind in CLIPPED_MODES else image.mode
-        raise HypercolumnsError(
-            f"{name} has an unsupported pixel format ({unread}); convert it to RGB or grey with 8 bits per channel"
-        )
+def _start(file: BinaryIO) -> bytes:
+    start = file.read(4)
+    file.seek(0)
+    return start
 
 
-def pixel_format(image: Image.Image) -> str:
-    """Return a text that describes the pixel format of an image.
+def _check_pixels(path: Path, pixels: int, shown: str) -> None:
+    """Raise HypercolumnsError if an image has too many pixels; Pillow itself raises only above twice the limit."""
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+        raise HypercolumnsError(_too_large(path, shown))
 
-    If the image is a file that is not decoded yet, the text is what Pillow passes to the decoder. For a PNG, this is
-    the pixel layout in the file, such as `P;4`. If the image is decoded already, or does not come from a file, the text
-    is the image's Pillow mode, such as `RGB`.
-    """
-    return str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else image.mode
+
+def _too_large(path: Path, shown: str) -> str:
+    return (
+        f"{path} has {shown} pixels, more than max_pixels={Image.MAX_IMAGE_PIXELS}: the decoded image could fill the "
+        f"memory; scale the image down, or set max_pixels higher if the size is correct"
+    )
+
+
+def _tiff_pages(file: BinaryIO, path: Path, decoding: ImageDecoding) -> tuple[list[tiff.TiffPage], PixelLayout]:
+    """Read the header of a TIFF, and choose and check the pages that form the image."""
+    pages, layout = tiff.choose_pages(tiff.read_pages(file), decoding, path)
+    height, width = pages[0].size
+    _check_pixels(path, height * width, f"{width}x{height}")
+    weight = layout.channels * np.dtype(layout.dtype).itemsize / tiff.BYTES_PER_PIXEL
+    _check_pixels(path, int(height * width * weight), f"{layout.channels} channels of {width}x{height}")
+    return pages, layout
+
+
+def _read_tiff(file: BinaryIO, path: Path, size: PixelShape | None, decoding: ImageDecoding) -> NDArray[np.uint8]:
+    """Read a TIFF as RGB (H, W, 3), and turn it upright unless only the unturned image fits its mask."""
+    pages, layout = _tiff_pages(file, path, decoding)
+    page = pages[0]
+    if page.by_pillow and len(pages) == 1 and decoding.keeps(layout):
+        upright = _pillow_page(file, page, lambda image: np.array(as_rgb(image, path)))
+    else:
+        channels = [_tiff_values(file, part) for part in pages]
+        values = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=-1)
+        upright = tiff.turn(decoding.to_rgb(values, layout, path), page.orientation)
+    if size is not None and upright.shape[:2] != size == page.size:
+        upright = tiff.turn_back(upright, page.orientation)
+    return np.ascontiguousarray(upright)
+
+
+def _tiff_values(file: BinaryIO, page: tiff.TiffPage) -> NDArray[Any]:
+    """Read the pixels (H, W, C) of a page of a TIFF, unturned."""
+    if not page.by_pillow:
+        return tiff.read_stored(file, page)
+    turned = _pillow_page(file, page, lambda image: pillow_values(image, page.layout))
+    return tiff.hide_no_data(tiff.turn_back(turned, page.orientation), page)
+
+
+def _pillow_page(file: BinaryIO, page: tiff.TiffPage, convert: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any]:
+    """Return what `convert` makes of a page that Pillow decodes, which turns it upright by itself."""
+    file.seek(0)
+    with Image.open(file, formats=("TIFF",)) as image:
+        image.seek(page.number)
+        return convert(image)
+
+
+def _choose_frame(image: ImageFile.ImageFile, path: Path, decoding: ImageDecoding, only_check: bool = False) -> None:
+    """Go to the frame of an image, unless `only_check`, and raise HypercolumnsError if `decoding` chooses none."""
+    frames = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
+    if frames > 1 or decoding.page is not None:
+        frame = tiff.number_of_page(frames, decoding, path)
+        if frames > 1 and not only_check:
+            image.seek(frame)
+
+
+def _turned(image: Image.Image, size: PixelShape | None) -> Image.Image:
+    """Apply the EXIF rotation of a decoded image, unless only the unturned image has the (height, width) `size`."""
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception:  # Pillow fails on damaged EXIF data; other programs show such an image unrotated
+        upright = image
+    only_stored_fits = size is not None and (upright.height, upright.width) != size == (image.height, image.width)
+    return image if only_stored_fits else upright

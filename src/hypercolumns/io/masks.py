@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.images import PixelShape, opened_image, pixel_format, read_image, write_image
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding
+from hypercolumns.io.images import PixelShape, opened_image, read_image, write_image
+from hypercolumns.io.pixels import pixel_format
 from hypercolumns.labels import Colour, LabelScheme, Palette, colour_table
 
 # Pillow's names of the PNG pixel layouts that are accepted for masks, and the number of bits of a value. Grey with 2 or
@@ -88,13 +90,16 @@ def decode_mask(path: Path) -> MaskPixels:
     return MaskPixels(values.astype(np.uint8) if image.mode == "1" else values, palette, bits)
 
 
-def read_pair(image: Path, mask: Path, scheme: LabelScheme) -> tuple[Tensor, Tensor]:
+def read_pair(
+    image: Path, mask: Path, scheme: LabelScheme, decoding: ImageDecoding = AS_STORED
+) -> tuple[Tensor, Tensor]:
     """Read an image and its mask from their files.
 
     Args:
         image: the image file.
         mask: the mask file.
         scheme: the rule that turns the mask's values or colours into class indices.
+        decoding: the rules that turn the stored pixels of the image into RGB.
 
     Returns:
         The image (3, H, W) uint8 and the class indices (H, W) uint8.
@@ -103,7 +108,7 @@ def read_pair(image: Path, mask: Path, scheme: LabelScheme) -> tuple[Tensor, Ten
         HypercolumnsError: if one of the two files can't be used, or if the image and the mask have different sizes.
     """
     labels = read_mask(mask, scheme)
-    pixels = read_image(image, labels.shape)
+    pixels = read_image(image, labels.shape, decoding)
     check_sizes(image, pixels.shape[1:], mask, labels.shape)
     return pixels, labels
 

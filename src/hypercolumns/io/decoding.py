@@ -1,0 +1,266 @@
+"""The rules that turn the stored pixels of an image, of any depth and number of channels, into 8-bit RGB."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypercolumns.errors import ArgumentError, HypercolumnsError, is_int
+
+Alpha = Literal["", "straight", "premultiplied"]
+FULL_RANGE = "dtype"  # value of `ImageDecoding.range`
+ALL_PAGES = "all"  # value of `ImageDecoding.page`
+PERCENTILE = re.compile(r"(\d+(?:\.\d*)?)%")
+BLOCK = 1 << 22  # values that are mapped at a time, so that float64 copies stay small
+WHITE = 255
+
+
+class PixelLayout(NamedTuple):
+    """What the header of an image says about its stored pixels.
+
+    Attributes:
+        source: what holds the pixels, such as "a TIFF", for messages.
+        channels: the number of channels, with the channel of transparency.
+        dtype: NumPy's name of the type of a value, such as "uint16".
+        bits: the number of bits of an integer in the file, such as 12; for floats, the number of bits of the dtype.
+        alpha: whether the last channel is certainly the opacity of a pixel, and whether the colours are multiplied by
+            it ("premultiplied"). Empty if no channel is certainly the opacity.
+        white_is_zero: whether the smallest value stands for white.
+    """
+
+    source: str
+    channels: int
+    dtype: str = "uint8"
+    bits: int = 8
+    alpha: Alpha = ""
+    white_is_zero: bool = False
+
+    @property
+    def text(self) -> str:
+        """A description for messages, such as "a TIFF with 5 channels of float32"."""
+        count = "one channel" if self.channels == 1 else f"{self.channels} channels"
+        kind = self.dtype if np.dtype(self.dtype).kind == "f" else f"{self.dtype.rstrip('0123456789')}{self.bits}"
+        return f"{self.source} with {count} of {kind}"
+
+    @property
+    def limits(self) -> tuple[int, int] | None:
+        """The smallest and the largest value that the integers of the file can hold; None for floats."""
+        kind = np.dtype(self.dtype).kind
+        if kind == "f":
+            return None
+        return (0, 2**self.bits - 1) if kind == "u" else (-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1)
+
+
+@dataclass(frozen=True)
+class ImageDecoding:
+    """The rules that turn the stored pixels of images into RGB uint8, which is what models see.
+
+    Without any argument, images of 8 bits keep their values, and images whose RGB is not certain are refused. The
+    transparency of an image is blended over white unless `channels` is given.
+
+    >>> import numpy as np
+    >>> from hypercolumns.io.decoding import ImageDecoding, array_layout
+    >>> decoding = ImageDecoding(range=(0, 4095), channels=[3, 0, 1])
+    >>> array = np.array([[[0, 4095, 100, 2048]]], np.uint16)
+    >>> decoding.to_rgb(array, array_layout(array), "the image").tolist()
+    [[[128, 0, 255]]]
+
+    Attributes:
+        range: the values that become 0 and 255; values between them are mapped linearly, and others are clipped. None:
+            8-bit values are kept and all others are refused; "dtype": the full range of the integers of the file; two
+            numbers: these values; two texts such as ("2%", "98%"): these percentiles of all values of each image, in
+            all of its colour channels together.
+        channels: the channels that become red, green and blue, or one channel for all three; counted from 0. None: the
+            image must have one or three channels, apart from certain transparency.
+        page: the page of a TIFF or the frame of an animated image to read, counted from 0. "all": each page of a TIFF
+            is a channel. None: images with several pages are refused.
+        prefix: the text before the names above in messages, such as `data.`. It does not count in comparisons.
+
+    Raises:
+        ArgumentError: if a value has none of these forms.
+    """
+
+    range: str | Sequence[float | str] | None = None
+    channels: Sequence[int] | None = None
+    page: int | str | None = None
+    prefix: str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the values, and turn lists into tuples, so that equal rules are equal."""
+        for name in ("range", "channels"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
+        if not (self.range is None or self.range == FULL_RANGE or self.percentiles or _is_interval(self.range)):
+            raise ArgumentError(
+                f"range={_shown(self.range)} must be null, {FULL_RANGE}, two numbers such as [0,4095], or two "
+                f"percentiles such as [2%,98%]; the second must be above the first"
+            )
+        channels = self.channels
+        if channels is not None and not (
+            isinstance(channels, tuple) and len(channels) in (1, 3) and all(is_int(channel, 0) for channel in channels)
+        ):
+            raise ArgumentError(
+                f"channels={_shown(channels)} must be null, or a list of one or three channels, counted from 0, such "
+                f"as [0] or [3,0,1]"
+            )
+        if self.page is not None and self.page != ALL_PAGES and not is_int(self.page, 0):
+            raise ArgumentError(f"page={self.page} must be null, {ALL_PAGES}, or the number of a page, counted from 0")
+
+    @property
+    def percentiles(self) -> tuple[float, float] | None:
+        """The two percentiles, from 0 to 100, if `range` gives percentiles; otherwise None."""
+        if not isinstance(self.range, tuple) or len(self.range) != 2:
+            return None
+        found = [PERCENTILE.fullmatch(value) if isinstance(value, str) else None for value in self.range]
+        low, high = (float(match[1]) if match else math.nan for match in found)
+        return (low, high) if 0 <= low < high <= 100 else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the rules that differ from the default, by name, as JSON values; {} if there are none."""
+        values = {name: getattr(self, name) for name in RULES}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+    def override(self, other: "ImageDecoding") -> "ImageDecoding":
+        """Return these rules with the rules of `other`, and its prefix, wherever `other` has one that is not None."""
+        return replace(self, **other.settings(), prefix=other.prefix)
+
+    def check(self, layout: PixelLayout, name: object) -> None:
+        """Check by its header that an image can be turned into RGB.
+
+        Raises:
+            HypercolumnsError: if this needs other rules; the message names the image, its layout and the rule.
+        """
+        colours = layout.channels - bool(layout.alpha)
+        if self.channels is None and colours not in (1, 3):
+            raise HypercolumnsError(
+                f"{name} is {layout.text}, and which of them are red, green and blue is not known; choose three by "
+                f"{self.prefix}channels=[0,1,2], or one by {self.prefix}channels=[0]"
+            )
+        if self.channels is not None and max(self.channels) >= layout.channels:
+            raise HypercolumnsError(
+                f"{name} is {layout.text}, so it has no channel {max(self.channels)} of "
+                f"{self.prefix}channels={_shown(self.channels)}; channels are counted from 0"
+            )
+        limits = layout.limits
+        full = "" if limits is None else f"{self.prefix}range={FULL_RANGE} ({limits[0]} to {limits[1]}), "
+        choices = f"{full}{self.prefix}range=[low,high] or {self.prefix}range=[2%,98%]"
+        if self.range is None and layout.dtype != "uint8":
+            raise HypercolumnsError(
+                f"{name} is {layout.text}, and which values are black and white is not known; set {choices}"
+            )
+        if self.range == FULL_RANGE and limits is None:
+            raise HypercolumnsError(
+                f"{name} is {layout.text}, and {self.prefix}range={FULL_RANGE} is for integers only; set {choices}"
+            )
+        if _is_interval(self.range) and limits is not None:
+            low, high = (float(value) for value in self.range or ())
+            if low < limits[0] or high > limits[1]:
+                raise HypercolumnsError(
+                    f"{name} is {layout.text}, whose values from {limits[0]} to {limits[1]} can't fill "
+                    f"{self.prefix}range={_shown(self.range)}; images of several depths need other rules, such as "
+                    f"{self.prefix}range={FULL_RANGE}"
+                )
+
+    def keeps(self, layout: PixelLayout) -> bool:
+        """Return whether the values of 8-bit colours stay as they are, and only transparency is blended."""
+        return layout.dtype == "uint8" and self.range in (None, FULL_RANGE) and self.channels is None
+
+    def to_rgb(self, values: NDArray[Any], layout: PixelLayout, name: object) -> NDArray[np.uint8]:
+        """Turn stored pixels into RGB.
+
+        A value that is not a number (NaN) becomes black, and no percentile counts it.
+
+        Args:
+            values: (H, W, C), the stored pixels.
+            layout: describes them.
+            name: the image's name, for messages.
+
+        Returns:
+            (H, W, 3) uint8.
+
+        Raises:
+            HypercolumnsError: if `check` refuses the layout, or if the percentiles of an image without any finite
+                value are needed.
+        """
+        self.check(layout, name)
+        opacity, limits = None, layout.limits
+        if layout.alpha:
+            opacity = values[..., -1:] / (limits[1] if limits else 1)
+        if opacity is not None and layout.alpha == "premultiplied":
+            values = np.concatenate([values[..., :-1] / np.where(opacity > 0, opacity, 1), values[..., -1:]], axis=-1)
+        if self.channels is not None:
+            colours, opacity = values[..., list(self.channels)], None
+        else:
+            colours = values[..., :-1] if layout.alpha else values
+        rgb = self._to_bytes(colours, layout, name)
+        if opacity is not None:
+            rgb = np.rint(rgb * opacity + WHITE * (1 - opacity)).clip(0, WHITE).astype(np.uint8)
+        return rgb if rgb.shape[-1] == 3 else np.repeat(rgb, 3, axis=-1)
+
+    def _to_bytes(self, values: NDArray[Any], layout: PixelLayout, name: object) -> NDArray[np.uint8]:
+        """Map values (H, W, C) linearly to uint8 by `range`, and clip them."""
+        if layout.dtype == "uint8" and self.range in (None, FULL_RANGE):
+            kept = np.rint(values).clip(0, WHITE).astype(np.uint8)
+            inverted: NDArray[np.uint8] = WHITE - kept
+            return inverted if layout.white_is_zero else kept
+        low, high = self._limits(values, layout, name)
+        if values.dtype in (np.uint8, np.uint16):
+            table: NDArray[Any] = _linear(np.arange(np.iinfo(values.dtype).max + 1), low, high, layout.white_is_zero)
+            mapped: NDArray[np.uint8] = table[values]
+            return mapped
+        result = np.empty(values.shape, np.uint8)
+        rows = max(1, BLOCK // max(1, values[0].size))
+        for top in range(0, len(values), rows):
+            result[top : top + rows] = _linear(values[top : top + rows], low, high, layout.white_is_zero)
+        return result
+
+    def _limits(self, values: NDArray[Any], layout: PixelLayout, name: object) -> tuple[float, float]:
+        """Return the values that become 0 and 255."""
+        if self.percentiles is None:
+            low, high = layout.limits or (0, 1) if self.range == FULL_RANGE else self.range or (0, 1)
+            return float(low), float(high)
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            raise HypercolumnsError(f"{name} has no value that is a finite number; replace it or leave it out")
+        low, high = np.percentile(finite, self.percentiles).tolist()
+        return float(low), float(high)
+
+
+RULES = tuple(rule.name for rule in fields(ImageDecoding) if rule.compare)
+AS_STORED = ImageDecoding()
+
+
+def array_layout(array: NDArray[Any]) -> PixelLayout:
+    """Describe the pixels of an array (H, W, C); none of its channels is taken for transparency."""
+    return PixelLayout("an array", array.shape[-1], str(array.dtype), array.dtype.itemsize * 8)
+
+
+def _linear(values: NDArray[Any], low: float, high: float, white_is_zero: bool) -> NDArray[np.uint8]:
+    """Map `low` to 0 and `high` to 255, with values beyond them clipped, and NaN to 0."""
+    span = high - low or np.finfo(np.float64).tiny
+    with np.errstate(over="ignore", invalid="ignore"):
+        fraction = np.clip((values.astype(np.float64) - low) / span, 0, 1)
+    fraction = 1 - fraction if white_is_zero else fraction
+    mapped: NDArray[np.uint8] = np.rint(np.nan_to_num(fraction, nan=0.0) * WHITE).astype(np.uint8)
+    return mapped
+
+
+def _is_interval(value: object) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    if not all(isinstance(limit, int | float) and not isinstance(limit, bool) for limit in value):
+        return False
+    return all(map(math.isfinite, value)) and value[0] < value[1]
+
+
+def _shown(value: object) -> str:
+    """Format a value as on the command line: `[0,4095]` for a list."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)
