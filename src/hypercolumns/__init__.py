@@ -11,6 +11,7 @@ from hypercolumns.runtime import imports
 
 if TYPE_CHECKING:
     from hypercolumns.errors import HypercolumnsError as HypercolumnsError
+    from hypercolumns.io.decoding import ImageDecoding as ImageDecoding
     from hypercolumns.models.backbones import Backbone as Backbone
     from hypercolumns.models.classifiers import GridClassifier as GridClassifier
     from hypercolumns.models.classifiers import MLPClassifier as MLPClassifier
@@ -29,6 +30,7 @@ MODULES = {  # the module that defines each public name
     "GridClassifier": "hypercolumns.models.classifiers",
     "HypercolumnExtractor": "hypercolumns.models.extractor",
     "HypercolumnsError": "hypercolumns.errors",
+    "ImageDecoding": "hypercolumns.io.decoding",
     "MLPClassifier": "hypercolumns.models.classifiers",
     "Prediction": "hypercolumns.models.predictor",
     "SegmentationPredictor": "hypercolumns.models.predictor",

@@ -86,10 +86,10 @@ def test_overlay_blends_image_and_colours(segmenter):
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (np.zeros((4, 4), np.uint8), r"the shape \(4, 4\)"),
+        (np.zeros(4, np.uint8), r"the shape \(4,\)"),
         (torch.zeros(4, 5, 3), r"the shape \(4, 5, 3\)"),
         (np.zeros((0, 4, 3), np.uint8), r"the shape \(0, 4, 3\)"),
-        (np.full((4, 4, 3), 200, np.int64), "int64 values from 200 to 200"),
+        (torch.full((3, 4, 4), 200), "int64 values from 200 to 200"),
         (np.ones((4, 4, 3), bool), "bool"),
         (torch.full((3, 4, 4), 200.0), r"float32 values from 200\.0 to 200\.0"),
         (torch.full((3, 4, 4), torch.nan), "float32 values from nan"),

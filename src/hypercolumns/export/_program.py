@@ -40,8 +40,14 @@ class Agreement(NamedTuple):
 
 
 def metadata(segmenter: Segmenter) -> dict[str, str]:
-    """Return the names and the colours of the classes as JSON texts, with the keys `classes` and `palette`."""
-    return {"classes": json.dumps(segmenter.classes), "palette": json.dumps(segmenter.palette)}
+    """Return what an exported model does not say, as JSON texts.
+
+    The keys are `classes` and `palette`, the names and the colours of the classes, and `decoding`, the rules by which
+    image files become the input of the model. The last key is missing if images are read without rules.
+    """
+    rules = segmenter.decoding.settings()
+    texts = {"classes": json.dumps(segmenter.classes), "palette": json.dumps(segmenter.palette)}
+    return texts | ({"decoding": json.dumps(rules)} if rules else {})
 
 
 def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> ExportedProgram:

@@ -63,7 +63,8 @@ class ImageDecoding:
     transparency of an image is blended over white unless `channels` is given.
 
     >>> import numpy as np
-    >>> from hypercolumns.io.decoding import ImageDecoding, array_layout
+    >>> from hypercolumns import ImageDecoding
+    >>> from hypercolumns.io.decoding import array_layout
     >>> decoding = ImageDecoding(range=(0, 4095), channels=[3, 0, 1])
     >>> array = np.array([[[0, 4095, 100, 2048]]], np.uint16)
     >>> decoding.to_rgb(array, array_layout(array), "the image").tolist()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, is_out_of_memory, summarize_error
 from hypercolumns.io import checkpoints
+from hypercolumns.io.decoding import AS_STORED, RULES, ImageDecoding
 from hypercolumns.io.tensors import save_tensors
 from hypercolumns.labels import Palette, is_class_name
 from hypercolumns.models.backbones import Backbone
@@ -29,7 +30,8 @@ TRAINED = "segmenter."  # prefix of the segmenter's tensors in the state dict of
 MODEL_FILE = "model.safetensors"  # file name in a run's folder
 EXPECTED = f"pass the {MODEL_FILE} of a finished run, the run's folder, or one of the run's checkpoints"
 
-HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", "classes", "palette", "versions"}
+DECODING = "decoding"  # key of the rules for reading images; missing in the header of a model without such rules
+HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", "classes", "palette", DECODING, "versions"}
 MAX_RESIZE = 1 << 16  # maximum height and width in pixels of `resize` in a model file
 
 Header = Mapping[str, Any]
@@ -42,6 +44,7 @@ def make_header(
     classifier: Classifier,
     classes: Sequence[str],
     palette: Palette,
+    decoding: ImageDecoding = AS_STORED,
 ) -> Header:
     """Describe the architecture of a model as JSON-compatible values.
 
@@ -51,10 +54,13 @@ def make_header(
         classifier: the model's classifier.
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes, in the same order.
+        decoding: the rules by which image files become RGB.
 
     Returns:
-        The header, with the keys `HEADER_KEYS`.
+        The header, with the keys `HEADER_KEYS`. The key `DECODING` is left out if `decoding` is the default, so that
+        earlier versions, which would ignore the rules, read only models without rules.
     """
+    rules = decoding.settings()
     return {
         "format": FORMAT,
         "backbone": {
@@ -65,6 +71,7 @@ def make_header(
         "classifier": {"kind": classifier.kind, **classifier.settings()},
         "classes": classes,
         "palette": palette,
+        **({DECODING: rules} if rules else {}),
         "versions": {name: version(name) for name in ("hypercolumns", *libraries(backbone.network))},
     }
 
@@ -100,8 +107,8 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
     Args:
         path: the path of the model file, of the run's folder, or of a checkpoint.
         make: the class `Segmenter`, or a function with the same arguments. It creates the model from the extractor, the
-            classifier, the names of the classes, and the palette. The state dict of this model must have the same names
-            and shapes as the tensors in the file.
+            classifier, the names of the classes, the palette, and the rules for reading images. The state dict of this
+            model must have the same names and shapes as the tensors in the file.
 
     Returns:
         The model that `make` created, with the file's weights, in evaluation mode on the CPU.
@@ -124,7 +131,8 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         settings = {name: header[name] for name in EXTRACTION_SETTINGS}
         settings["resize"] = tuple(settings["resize"]) if settings["resize"] else None
         extractor = HypercolumnExtractor(backbone, **settings)
-        model = make(extractor, classifier, classes, tuple((r, g, b) for r, g, b in header["palette"]))
+        palette = tuple((r, g, b) for r, g, b in header["palette"])
+        model = make(extractor, classifier, classes, palette, ImageDecoding(**header.get(DECODING, {})))
         model.load_state_dict(tensors)
     except Exception as error:  # the header can hold any values, so any error is possible
         if is_out_of_memory(error):
@@ -214,6 +222,8 @@ def _check_header(header: Header, tensors: Mapping[str, Tensor]) -> None:
     unknown = set(header) - HEADER_KEYS
     if unknown:
         raise ValueError(f"the header has unknown keys: {', '.join(sorted(unknown))}")
+    if not set(header.get(DECODING, {})) <= set(RULES):
+        raise ValueError(f"the header's {DECODING}={header[DECODING]} must have no keys but {', '.join(RULES)}")
     classes, palette, resize = header["classes"], header["palette"], header["resize"]
     if not isinstance(classes, list) or not all(map(is_class_name, classes)) or len(set(classes)) != len(classes):
         raise ValueError(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding, array_layout
 from hypercolumns.io.images import as_rgb, read_image
 from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import Palette
@@ -21,9 +23,10 @@ from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.visualization.overlays import overlay_with_legend
 
 EXPECTED = (
-    "an image must be a path, a PIL image, a uint8 array (H, W, 3), or a tensor (3, H, W), uint8 or float in [0, 1]"
+    "an image must be a path, a PIL image, an array (H, W) or (H, W, C) of integers or floats, or a tensor (3, H, W), "
+    "uint8 or float in [0, 1]"
 )
-ImageLike = str | Path | Image.Image | NDArray[np.uint8] | Tensor
+ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +104,21 @@ class SegmentationPredictor:
 
     Args:
         segmenter: the model. It is in evaluation mode during each prediction, and in its previous mode afterwards.
+        decoding: rules for reading images that take the place of those of the model, for example because the new images
+            come from another instrument; None: the rules of the model.
+
+    Attributes:
+        decoding: the rules for reading images.
     """
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: Segmenter, decoding: ImageDecoding | None = None) -> None:
         self.segmenter = segmenter
+        self.decoding = segmenter.decoding.override(decoding or AS_STORED)
 
     @classmethod
-    def load(cls, path: str | Path) -> "SegmentationPredictor":
+    def load(cls, path: str | Path, decoding: ImageDecoding | None = None) -> "SegmentationPredictor":
         """Load a model on the CPU from a model file, a run's folder or a checkpoint, see `Segmenter.load`."""
-        return cls(Segmenter.load(path))
+        return cls(Segmenter.load(path), decoding)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -126,7 +135,9 @@ class SegmentationPredictor:
         """Predict the class of every pixel of an image.
 
         Args:
-            image: a path, a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W), uint8 or float in [0, 1].
+            image: a path, a PIL image, an array (H, W, C) or (H, W), or a tensor (3, H, W). The pixels of a path, a PIL
+                image and an array become RGB by the rules `decoding`. Without rules, an array must be grey or RGB,
+                uint8 or, for RGB, float in [0, 1]. A tensor is RGB, uint8 or float in [0, 1].
             adaptive: the settings of adaptive prediction, which is faster and approximate. It can't be combined with
                 `tta`, or with any `detail` but "labels". None: classify every pixel.
             tta: the views of the image over which class probabilities are averaged; the default is the image alone.
@@ -147,7 +158,7 @@ class SegmentationPredictor:
                 f"detail={detail} needs the class probabilities of all pixels, but adaptive prediction skips pixels; "
                 f"leave out adaptive, or choose detail=labels"
             )
-        pixels = as_tensor(image)
+        pixels = as_tensor(image, self.decoding)
         batch = pixels[None].to(self.segmenter.backbone.device)
         values: list[NDArray[np.float32]] = []
         with self.segmenter.predicting():
@@ -173,7 +184,7 @@ class SegmentationPredictor:
         Returns:
             (classes, H, W) float32, on the CPU.
         """
-        batch = as_tensor(image)[None].to(self.segmenter.backbone.device)
+        batch = as_tensor(image, self.decoding)[None].to(self.segmenter.backbone.device)
         with self.segmenter.predicting():
             logits: Tensor = self.segmenter(batch)
         return logits[0].float().cpu()
@@ -184,11 +195,12 @@ def _as_array(values: Tensor) -> NDArray[np.float32]:
     return array
 
 
-def as_tensor(image: ImageLike) -> Tensor:
+def as_tensor(image: ImageLike, decoding: ImageDecoding = AS_STORED) -> Tensor:
     """Convert an image to a tensor.
 
     Args:
         image: the image, in any form that `SegmentationPredictor.predict` takes.
+        decoding: the rules that turn the pixels of files, PIL images and arrays into RGB. A tensor is RGB already.
 
     Returns:
         (3, H, W), uint8 or float32 in [0, 1].
@@ -198,16 +210,39 @@ def as_tensor(image: ImageLike) -> Tensor:
             take, or if `image` is the path of a file that can't be read.
     """
     if isinstance(image, str | Path):
-        image = read_image(Path(image))
-    elif isinstance(image, Image.Image):
-        image = np.array(as_rgb(image, "the image"))
-    given = image
-    if isinstance(image, np.ndarray) and image.ndim == 3:
-        image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0)))
+        return read_image(Path(image), decoding=decoding)
+    if isinstance(image, Image.Image):
+        rgb = np.array(as_rgb(image, "the image", decoding=decoding))
+    elif isinstance(image, np.ndarray):
+        if _is_float_rgb(image) and decoding == AS_STORED:
+            return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0))).float()
+        rgb = _array_to_rgb(image, decoding)
+    else:
+        return _checked(image)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(rgb, -1, 0)))
+
+
+def _array_to_rgb(image: NDArray[Any], decoding: ImageDecoding) -> NDArray[np.uint8]:
+    """Turn an array (H, W) or (H, W, C) into RGB (H, W, 3) uint8."""
+    values = image[..., None] if image.ndim == 2 else image
+    if values.ndim != 3 or not values.size:
+        raise HypercolumnsError(f"{EXPECTED}; the given image has the shape {(*image.shape,)}")
+    if image.dtype.kind not in "uif":
+        raise HypercolumnsError(f"{EXPECTED}; the given image has {image.dtype} values")
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return decoding.to_rgb(native, array_layout(native), "the image")
+
+
+def _is_float_rgb(image: NDArray[Any]) -> bool:
+    """Return whether an array is RGB (H, W, 3) in [0, 1]."""
+    right_shape = image.ndim == 3 and image.shape[-1] == 3 and image.size > 0
+    return right_shape and image.dtype.kind == "f" and bool(0 <= image.min() <= image.max() <= 1)
+
+
+def _checked(image: object) -> Tensor:
+    """Check a tensor, and return it as uint8 or float32."""
     if not (isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel()):
-        fault = f"the type {type(given).__name__}"
-        if isinstance(given, np.ndarray | Tensor):
-            fault = f"the shape {(*given.shape,)}"
+        fault = f"the shape {(*image.shape,)}" if isinstance(image, Tensor) else f"the type {type(image).__name__}"
         raise HypercolumnsError(f"{EXPECTED}; the given image has {fault}")
     if image.dtype == torch.uint8:
         return image

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.labels import IGNORE_INDEX, Palette, voc_palette
 from hypercolumns.models import model_file
 from hypercolumns.models.classifiers import Classifier
@@ -51,12 +52,14 @@ class Segmenter(nn.Module):
         classifier: classifies hypercolumns of length `extractor.backbone.channels`.
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes, in the same order; None: the colours of Pascal VOC.
+        decoding: the rules by which image files become the RGB images above. The segmenter itself does not apply them.
 
     Attributes:
         backbone: the extractor's backbone.
         classifier: the pixel classifier.
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes, in the same order.
+        decoding: the rules by which image files become RGB.
 
     Raises:
         HypercolumnsError: if there are more than 255 classes.
@@ -68,6 +71,7 @@ class Segmenter(nn.Module):
         classifier: Classifier,
         classes: Sequence[str],
         palette: Palette | None = None,
+        decoding: ImageDecoding = AS_STORED,
     ) -> None:
         super().__init__()
         self.backbone = extractor.backbone
@@ -80,6 +84,7 @@ class Segmenter(nn.Module):
             )
         self.classes = tuple(classes)
         self.palette = palette or voc_palette(len(self.classes))
+        self.decoding = decoding
 
     @property
     def extractor(self) -> HypercolumnExtractor:
@@ -248,7 +253,7 @@ class Segmenter(nn.Module):
     def header(self) -> model_file.Header:
         """Describe the model's architecture as the header of a model file; see `model_file.make_header`."""
         return model_file.make_header(
-            self.backbone, self.extractor.settings(), self.classifier, self.classes, self.palette
+            self.backbone, self.extractor.settings(), self.classifier, self.classes, self.palette, self.decoding
         )
 
     def _classify(
