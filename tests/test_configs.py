@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 import hypercolumns
 from hypercolumns.data.labelling import LabelSettings
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.io.decoding import RULES, ImageDecoding
 from hypercolumns.io.files import short_hash
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import PARTS, part
@@ -73,6 +74,7 @@ def test_every_target_takes_its_settings(option):
                 defaults = {"data=shapes": {"missing_classes": "allow"}}.get(option, {})
                 if kind is Subset or option in ("data=folder", "data=voc", "data=shapes"):
                     assert given == kind(**{name: value for name, value in defaults.items() if hasattr(kind, name)})
+            assert ImageDecoding(**{name: settings.pop(name) for name in RULES}) == ImageDecoding()
         assert settings.keys() <= inspect.signature(target).parameters.keys()
 
 

@@ -287,10 +287,10 @@ class TestSkip:
         """An I/O error ends the command and quarantines nothing: the file may be valid."""
         broken, read = files(root, "train_00000")[0], checks.read_image
 
-        def fail(path, size):
+        def fail(path, *rules):
             if path == broken:
                 raise UnreadableError(f"{path} can't be read (Input/output error)")
-            return read(path, size)
+            return read(path, *rules)
 
         cfg = config("train", *settings(root, "data.on_bad=skip", "data.max_invalid=0.25"))
         monkeypatch.setattr(checks, "read_image", fail)

@@ -16,6 +16,7 @@ from hypercolumns.errors import (
     UnreadableError,
     escape_control_chars,
 )
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.io.images import PixelShape, image_size, read_image
 from hypercolumns.io.masks import check_sizes, mask_size, read_mask
 from hypercolumns.io.tables import write_csv
@@ -80,10 +81,13 @@ class FileCheckDataset(Dataset[FileCheck]):
     Args:
         pairs: the pairs to check.
         scheme: the classes, and the rule that turns the pixels of a mask file into class indices.
+        decoding: the rules that turn the stored pixels of the images into RGB.
     """
 
-    def __init__(self, pairs: Sequence[ImageMaskPair], scheme: LabelScheme) -> None:
-        self.pairs, self.scheme = pairs, scheme
+    def __init__(
+        self, pairs: Sequence[ImageMaskPair], scheme: LabelScheme, decoding: ImageDecoding = AS_STORED
+    ) -> None:
+        self.pairs, self.scheme, self.decoding = pairs, scheme, decoding
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -99,7 +103,10 @@ class FileCheckDataset(Dataset[FileCheck]):
             counts.extend([*by_label[: len(self.scheme.classes)], by_label[IGNORE_INDEX]])
             return tuple(labels.shape)
 
-        problems, size = _problems(pair, count_labels, lambda size: tuple(read_image(pair.image, size).shape[1:]))
+        def size_of_image(size: PixelShape | None) -> PixelShape:
+            return tuple(read_image(pair.image, size, self.decoding).shape[1:])
+
+        problems, size = _problems(pair, count_labels, size_of_image)
         return FileCheck(problems, () if problems else size, [] if problems else counts)
 
 
@@ -107,7 +114,7 @@ def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_worker
     """Check image-mask pairs by decoding both files of each pair.
 
     Args:
-        images: the data set; only its classes and colours are used.
+        images: the data set; only its classes, colours and decoding are used.
         pairs: the pairs to check.
         num_workers: the number of worker processes that decode; 0 decodes in this process.
 
@@ -115,7 +122,7 @@ def check_pairs(images: DatasetIndex, pairs: Sequence[ImageMaskPair], num_worker
         The result of checking each pair, in the order of `pairs`.
     """
     yield from DataLoader(
-        FileCheckDataset(pairs, images.scheme),
+        FileCheckDataset(pairs, images.scheme, images.decoding),
         batch_size=None,
         num_workers=num_workers,
         worker_init_fn=ignore_signals_in_worker,
@@ -135,7 +142,8 @@ def check_headers(images: DatasetIndex) -> None:
     problems = []
     with ProgressBar("check files", sum(map(len, images.splits.values())), summary=False) as bar:
         for pair in itertools.chain(*images.splits.values()):
-            problems += _problems(pair, partial(mask_size, pair.mask), partial(image_size, pair.image))[0]
+            read_image_size = partial(image_size, pair.image, decoding=images.decoding)
+            problems += _problems(pair, partial(mask_size, pair.mask), read_image_size)[0]
             bar.advance()
     if problems:
         raise InvalidFileError(

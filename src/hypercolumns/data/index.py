@@ -1,11 +1,13 @@
 """The index of a data set: its classes, its splits, and the files of its images and masks."""
 
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from hypercolumns.errors import (
     check_folder_name,
     shorten_list,
 )
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.io.masks import read_pair
 from hypercolumns.labels import LabelScheme, Palette
 
@@ -46,12 +49,14 @@ class DatasetIndex:
         scheme: the classes as they are trained, and the rule that turns the pixels of a mask file into class indices.
         splits: the image-mask pairs of each split, under the keys `train` and `val`. The position of a pair in its
             split, from 0, is the index of the image.
+        decoding: the rules that turn the stored pixels of the images into RGB.
     """
 
     name: str
     class_list: ClassList
     scheme: LabelScheme
     splits: Mapping[str, tuple[ImageMaskPair, ...]]
+    decoding: ImageDecoding = AS_STORED
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -68,9 +73,12 @@ class DatasetIndex:
 
         Returns:
             The entries of the scheme, see `LabelScheme.fingerprint`. The name of each split is a key, too. Its value is
-            a hash of the split's image ids and of the contents of its image and mask files.
+            a hash of the split's image ids, of the contents of its image and mask files, and of the decoding. A
+            decoding that differs from the default also has a key of its own, which shows the difference.
         """
-        return self.scheme.fingerprint() | {split: _hash(pairs) for split, pairs in self.splits.items()}
+        rules = self.decoding.settings()
+        hashes = {split: _hash(pairs, rules) for split, pairs in self.splits.items()}
+        return self.scheme.fingerprint() | hashes | ({"decoding": rules} if rules else {})
 
 
 def make_index(name: str, classes: ClassList, splits: Mapping[str, Sequence[ImageMaskPair]]) -> DatasetIndex:
@@ -138,12 +146,15 @@ def check_present(images: DatasetIndex) -> None:
             )
 
 
-def read_example(pair: ImageMaskPair, scheme: LabelScheme) -> tuple[Tensor, Tensor]:
+def read_example(
+    pair: ImageMaskPair, scheme: LabelScheme, decoding: ImageDecoding = AS_STORED
+) -> tuple[Tensor, Tensor]:
     """Read an image and its mask by `read_pair`, but raise different errors for invalid and for unreadable files.
 
     Args:
         pair: the files to read.
         scheme: the rule that turns the pixels of a mask file into class indices.
+        decoding: the rules that turn the stored pixels of the image into RGB.
 
     Returns:
         The image (3, H, W) and the mask (H, W), both uint8. The mask holds class indices, or 255 for void.
@@ -153,7 +164,7 @@ def read_example(pair: ImageMaskPair, scheme: LabelScheme) -> tuple[Tensor, Tens
         UnreadableError: if the operating system can't read a file. The content of the file may be valid.
     """
     try:
-        return read_pair(pair.image, pair.mask, scheme)
+        return read_pair(pair.image, pair.mask, scheme, decoding)
     except UnreadableError:  # the file's content may be valid, so this must not become an InvalidFileError
         raise
     except HypercolumnsError as error:
@@ -168,8 +179,8 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _hash(pairs: Sequence[ImageMaskPair]) -> str:
-    digest = hashlib.sha256()
+def _hash(pairs: Sequence[ImageMaskPair], rules: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(rules).encode() if rules else b"")
     for pair in pairs:
         digest.update(pair.id.encode())
         for path in (pair.image, pair.mask):

@@ -23,6 +23,7 @@ from hypercolumns.data.checks import (
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction, escape_control_chars
 from hypercolumns.io.files import file_signature, read_json, write_json
+from hypercolumns.io.tiff import available_packages
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console, track
 
@@ -31,7 +32,7 @@ CHECKS = "checks.json"
 QUARANTINE = "quarantine.csv"
 # Increase this number when `io.images` or `io.masks` accepts or refuses other files than before. Results that were
 # saved under another number are not used.
-VERSION = 2
+VERSION = 3
 
 
 def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_invalid: float = 0.05) -> DatasetIndex:
@@ -96,7 +97,7 @@ def check_files(
     """Check image-mask pairs by `check_pairs`, and show a progress bar.
 
     Args:
-        images: the data set; only its classes and colours are used.
+        images: the data set; only its classes, colours and decoding are used.
         pairs: the pairs to check.
         num_workers: the number of worker processes that decode; 0 decodes in this process.
         description: the text next to the progress bar.
@@ -175,4 +176,5 @@ def _saved_problem(file: str, problem: str) -> FileProblem:
 
 def _check_version(images: DatasetIndex) -> list[object]:
     """List everything that decides whether a file can be used, apart from the contents of the file."""
-    return [VERSION, __version__, images.scheme.fingerprint(), Image.MAX_IMAGE_PIXELS]
+    readers = [__version__, *available_packages()]
+    return [VERSION, readers, images.scheme.fingerprint(), images.decoding.settings(), Image.MAX_IMAGE_PIXELS]

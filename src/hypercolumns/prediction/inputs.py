@@ -5,12 +5,14 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding, PixelLayout
 from hypercolumns.io.files import expand_path, read_lines, walk_files
 from hypercolumns.io.images import SUFFIXES, read_image
 from hypercolumns.prediction.manifest import without_outputs
@@ -19,6 +21,7 @@ from hypercolumns.prediction.sources import Frame, Origin, Source
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")
+VIDEO_FRAME = PixelLayout("a video", 3)
 FRAME_DIGITS = 6  # in the names of outputs, the number of a video frame is padded with zeros to this length
 
 
@@ -105,7 +108,11 @@ def name_outputs(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
 
 
 def read_frames(
-    sources: Iterable[Source], wanted: Callable[[str, Origin | None], bool], frame_stride: int = 1, workers: int = 2
+    sources: Iterable[Source],
+    wanted: Callable[[str, Origin | None], bool],
+    frame_stride: int = 1,
+    workers: int = 2,
+    decoding: ImageDecoding = AS_STORED,
 ) -> Iterator[Frame]:
     """Read the input images in the order of the sources; decode only the images that `wanted` accepts.
 
@@ -118,6 +125,7 @@ def read_frames(
         workers: the number of threads that decode image files. It is also the maximum number of image files that are
             decoded before their frames are requested. 0: no threads; each image file is decoded when its frame is
             requested. Videos never use these threads.
+        decoding: the rules that turn the stored pixels into RGB. The frames of a video are 8-bit RGB images.
 
     Yields:
         One `Frame` for each image. Its `image` is None if `wanted` rejected the image. If the image can't be read,
@@ -127,24 +135,26 @@ def read_frames(
     for video, group in itertools.groupby(sources, lambda source: source.video):
         if video:
             for source in group:
-                yield from _read_video(source, wanted, frame_stride)
+                yield from _read_video(source, wanted, frame_stride, decoding)
         else:
             frames = (Frame(source.name, source, source.origin()) for source in group)
             chosen = ((frame, wanted(frame.name, frame.origin)) for frame in frames)
-            yield from prefetch_map(_read_if_wanted, chosen, workers)
+            yield from prefetch_map(partial(_read_if_wanted, decoding), chosen, workers)
 
 
-def _read_if_wanted(chosen: tuple[Frame, bool]) -> Frame:
+def _read_if_wanted(decoding: ImageDecoding, chosen: tuple[Frame, bool]) -> Frame:
     frame, is_wanted = chosen
     if not is_wanted:
         return frame
     try:
-        return replace(frame, image=read_image(Path(frame.source.path)))
+        return replace(frame, image=read_image(Path(frame.source.path), decoding=decoding))
     except HypercolumnsError as error:
         return replace(frame, problem=str(error))
 
 
-def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], frame_stride: int) -> Iterator[Frame]:
+def _read_video(
+    source: Source, wanted: Callable[[str, Origin | None], bool], frame_stride: int, decoding: ImageDecoding
+) -> Iterator[Frame]:
     import av  # not at the top of the module: only the extra `video` installs this package
 
     file = source.origin()
@@ -159,8 +169,11 @@ def _read_video(source: Source, wanted: Callable[[str, Origin | None], bool], fr
                 image = None
                 if wanted(name, origin):
                     pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                    image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+                    rgb = decoding.to_rgb(pixels, VIDEO_FRAME, source.path)
+                    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
                 yield Frame(name, source, origin, image)
+    except HypercolumnsError as error:
+        yield Frame(source.name, source, file, problem=str(error))
     except (av.FFmpegError, IndexError) as error:
         reason = "no video stream in the file" if isinstance(error, IndexError) else error.strerror
         problem = f"{source.path} can't be read as a video ({reason}); replace the video, or leave it out"

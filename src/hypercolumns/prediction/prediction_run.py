@@ -52,7 +52,7 @@ class PredictionRun:
     An image is skipped if its outputs exist and are valid, see `PredictionManifest.is_done`.
 
     Args:
-        segmenter: the model, in evaluation mode, on the device that predicts.
+        segmenter: the model, in evaluation mode, on the device that predicts. Images are read by its `decoding`.
         options: the options of the run. `options.output_settings()` must equal `manifest.outputs`.
         manifest: the record of the output folder. Call `manifest.start()` first. Call `run` inside the `with` block
             of the manifest.
@@ -96,7 +96,8 @@ class PredictionRun:
     def _predict(self, sources: Sequence[Source]) -> None:
         workers = self.options.num_workers
         total = None if any(source.video for source in sources) else len(sources)
-        frames = read_frames(sources, self._must_read, self.options.frame_stride, workers)
+        stride, decoding = self.options.frame_stride, self.segmenter.decoding
+        frames = read_frames(sources, self._must_read, stride, workers, decoding)
         with ProgressBar("predict", total) as bar, OrderedPool(self._write, workers) as writers:
             for batch in batch_frames(frames, self.options.batch_size):
                 if batch[0].image is None:

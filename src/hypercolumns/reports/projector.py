@@ -101,7 +101,7 @@ def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resiz
     for (id, row, column), label in track(list(zip(split.origins(rows), labels.tolist(), strict=True)), "embedding"):
         if id != current:
             current, pair = id, pairs[id]
-            image, _ = read_example(pair, images.scheme)
+            image, _ = read_example(pair, images.scheme, images.decoding)
             if resize is not None:
                 image = v2.functional.resize(image, list(resize), antialias=True)
         thumbnails.append(thumbnail(image, row, column, images.palette[label]))

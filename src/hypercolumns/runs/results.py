@@ -152,7 +152,8 @@ class ValImages:
     def dataset(self) -> ImageDataset:
         """Return a dataset of the images to score, with their masks."""
         pairs = self.images.splits["val"]
-        return ImageDataset([pairs[index] for index in self.chosen()], self.images.scheme)
+        chosen = [pairs[index] for index in self.chosen()]
+        return ImageDataset(chosen, self.images.scheme, decoding=self.images.decoding)
 
     def describe(self) -> dict[str, Any]:
         """Describe the images to score, for the entry `evaluated` of `metrics.json`."""

@@ -22,6 +22,7 @@ from hypercolumns.data.labelling import LabelSettings, label_scheme
 from hypercolumns.data.mask_survey import Survey, survey_masks
 from hypercolumns.data.subsets import drop_unlabelled
 from hypercolumns.errors import HypercolumnsError, check_int, escape_control_chars, setting_prefix
+from hypercolumns.io.decoding import AS_STORED, RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import set_max_pixels
 from hypercolumns.reports.dataset_preview import write_preview
@@ -56,7 +57,9 @@ class Subset:
     max_invalid: float = 0.05
 
 
-def listed_images(cfg: DictConfig, strict: bool = True) -> tuple[DatasetIndex, Subset]:
+def listed_images(
+    cfg: DictConfig, decoding: ImageDecoding = AS_STORED, strict: bool = True
+) -> tuple[DatasetIndex, Subset]:
     """Return the index of all images of the data set, and the settings that choose which of the images are used.
 
     All masks are read once to decide what their values mean; later commands use the saved counts. Whether each file can
@@ -64,6 +67,7 @@ def listed_images(cfg: DictConfig, strict: bool = True) -> tuple[DatasetIndex, S
 
     Args:
         cfg: the config.
+        decoding: the rules for reading the images that the config does not give.
         strict: whether a missing mask, and a value or a colour of no class, are errors. If not, or if `data.on_bad` is
             `skip`, the check of the files reports each of these masks.
 
@@ -76,8 +80,10 @@ def listed_images(cfg: DictConfig, strict: bool = True) -> tuple[DatasetIndex, S
     subset = Subset(**{name: settings.pop(name) for name in Subset.__dataclass_fields__ if name in settings})
     for name in LabelSettings.__dataclass_fields__:
         settings.pop(name, None)
+    with setting_prefix("data."):
+        given = ImageDecoding(**{name: settings.pop(name) for name in RULES if name in settings}, prefix="data.")
     with distributed.rank_zero_first():
-        images = _read_index(settings)
+        images = replace(_read_index(settings), decoding=decoding.override(given))
     strict = strict and subset.on_bad != "skip"
     with setting_prefix("data."):
         images = drop_unlabelled(images, subset.unlabelled) if strict or subset.unlabelled == "skip" else images
@@ -134,17 +140,24 @@ def _read_index(settings: dict[str, Any]) -> DatasetIndex:
     return images
 
 
-def image_index(cfg: DictConfig) -> DatasetIndex:
+def image_index(cfg: DictConfig, decoding: ImageDecoding = AS_STORED) -> DatasetIndex:
     """Return the index of the images that the config selects, after checking the files of the images and masks.
 
     With `data.on_bad=error`, the check reads only the headers of the files. With `data.on_bad=skip`, it decodes every
     file that no earlier command has checked, and images are left out if the image or its mask can't be used.
 
+    Args:
+        cfg: the config.
+        decoding: the rules for reading the images that the config does not give, such as those of a model.
+
+    Returns:
+        The index.
+
     Raises:
         HypercolumnsError: if a setting or the list of images is invalid, if a file can't be used (`data.on_bad=error`),
             or if too many images would be left out (`data.on_bad=skip`).
     """
-    images, subset = listed_images(cfg)
+    images, subset = listed_images(cfg, decoding)
     images = _hold_out(images, subset)
     if subset.on_bad == "skip":
         with setting_prefix("data."):

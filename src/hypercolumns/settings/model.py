@@ -92,17 +92,41 @@ def finished_model(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
     Raises:
         HypercolumnsError: if the model can't be loaded, or its classes are not those of the data set.
     """
-    path = expand_path("model", cfg.model)
+    segmenter = trained_model(cfg)
+    check_classes(cfg, segmenter, images)
+    return segmenter
+
+
+def trained_model(cfg: DictConfig) -> Segmenter:
+    """Load the model that the setting `model` names, and apply `max_window_pixels` and `compile` to the model.
+
+    Raises:
+        HypercolumnsError: if the model can't be loaded.
+    """
     with setting_prefix("model="):
-        segmenter = Segmenter.load(path)
+        segmenter = Segmenter.load(expand_path("model", cfg.model))
+    configure_inference(segmenter, cfg)
+    return segmenter
+
+
+def check_classes(cfg: DictConfig, segmenter: Segmenter, images: DatasetIndex) -> None:
+    """Check that the model that the setting `model` names has the classes of a data set.
+
+    Args:
+        cfg: the config.
+        segmenter: the model.
+        images: the data set.
+
+    Raises:
+        HypercolumnsError: if the classes differ.
+    """
     if segmenter.classes != images.classes:
+        path = expand_path("model", cfg.model)
         raise HypercolumnsError(
             f"model={path} has the classes {', '.join(segmenter.classes)}, but data {images.name} has the classes "
             f"{', '.join(images.classes)}; choose another model or, if the masks use the classes of the model, give "
             f"data.classes=<a file that lists these classes>"
         )
-    configure_inference(segmenter, cfg)
-    return segmenter
 
 
 def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
@@ -112,14 +136,22 @@ def guide(cfg: DictConfig, images: DatasetIndex) -> Segmenter:
         The model, on the device of the stage.
 
     Raises:
-        HypercolumnsError: if `model` is null, the model can't be loaded, or its classes are not those of the data set.
+        HypercolumnsError: if `model` is null, the model can't be loaded, its classes are not those of the data set, or
+            it was trained on images that were read by other rules.
     """
     if cfg.model is None:
         raise HypercolumnsError(
             f"sampler={cfg.sampler.kind} needs a trained model to choose pixels; give model=<the model.safetensors "
             f"of a finished run>, or choose another sampler"
         )
-    return finished_model(cfg, images).to(machine(cfg).device())
+    segmenter = finished_model(cfg, images)
+    if segmenter.decoding != images.decoding:
+        rules, given = (decoding.settings() or "no rules" for decoding in (segmenter.decoding, images.decoding))
+        raise HypercolumnsError(
+            f"model={cfg.model} was trained on images that are read by {rules}, but this command reads them by "
+            f"{given}; set data.range, data.channels and data.page as for the model, or choose another model"
+        )
+    return segmenter.to(machine(cfg).device())
 
 
 def extractor(cfg: DictConfig, backbone: Backbone, resize: tuple[int, int] | None = None) -> HypercolumnExtractor:
@@ -144,12 +176,13 @@ def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, image
         cfg: the config.
         backbone: the backbone.
         classifier: the classifier of the hypercolumns of this backbone.
-        images: the data set, which gives the classes and their colours.
+        images: the data set, which gives the classes, their colours, and the rules for reading images.
 
     Returns:
         The segmenter. It contains the given backbone and classifier themselves, not copies of them.
     """
-    return Segmenter(extractor(cfg, backbone, resize(cfg)), classifier, images.classes, images.palette)
+    hypercolumns = extractor(cfg, backbone, resize(cfg))
+    return Segmenter(hypercolumns, classifier, images.classes, images.palette, images.decoding)
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:

@@ -4,9 +4,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
+from hypercolumns.io.decoding import RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.prediction import OUTPUTS, TOOLS, AnnotationFiles, LabelStudioTags, PredictOptions, check_package
+from hypercolumns.settings.compose import plain
 from hypercolumns.settings.inference import test_time_augmentation
 from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 
@@ -85,6 +87,15 @@ def annotation_files(cfg: DictConfig) -> AnnotationFiles:
     if images is not None and images.resolve() in [path.resolve() for path in files.paths(out)]:
         raise HypercolumnsError(f"coco_images={images} would be replaced by the output; choose another out=")
     return files
+
+
+def given_decoding(cfg: DictConfig) -> ImageDecoding:
+    """Return the rules for reading images that the config gives; they take the place of those of the model.
+
+    Raises:
+        HypercolumnsError: if a rule is invalid.
+    """
+    return ImageDecoding(**{name: plain(cfg[name]) for name in RULES})
 
 
 def find_device(name: str) -> torch.device:

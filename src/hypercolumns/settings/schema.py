@@ -124,6 +124,9 @@ SETTINGS = (
     Setting("data.train_subset", (), FEATURES, column="data.train_subset"),
     Setting("data.max_invalid", (), FEATURES, check_fraction),
     Setting("data.on_bad", (), FEATURES, one_of("error", "skip")),
+    Setting("data.range", (), FEATURES, column="data.range"),
+    Setting("data.channels", (), FEATURES, column="data.channels"),
+    Setting("data.page", (), FEATURES, column="data.page"),
     Setting("max_pixels", IMAGES, NOTHING, at_least(1)),
     Setting("num_workers", IMAGES, NOTHING, at_least(0)),
     # Hypercolumns.

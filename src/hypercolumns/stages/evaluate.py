@@ -15,6 +15,7 @@ from hypercolumns.data.datasets.voc import CLASSES
 from hypercolumns.data.index import ImageMaskPair, check_present, make_index
 from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.errors import HypercolumnsError, setting_prefix
+from hypercolumns.io.decoding import AS_STORED
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.io.images import read_image, set_max_pixels
 from hypercolumns.models import model_file
@@ -29,7 +30,7 @@ from hypercolumns.settings.data import decide_labels, image_index
 from hypercolumns.settings.hyperparameters import words
 from hypercolumns.settings.inference import quiet_libraries, test_time_augmentation
 from hypercolumns.settings.machine import machine, origin
-from hypercolumns.settings.model import finished_model
+from hypercolumns.settings.model import check_classes, trained_model
 from hypercolumns.tasks import LabelPredictor
 
 ALL = "given"  # name of the split that all masks in the folder `masks` form
@@ -93,18 +94,19 @@ def evaluate(cfg: DictConfig) -> Run:
 
 
 def _model(cfg: DictConfig) -> Subject:
-    """Load the model that `model` names, to score it on the images of the split."""
+    """Load the model that `model` names, to score it on the images of the split, which are read by its rules."""
     with setting_prefix("model="):
         path = model_file.find_model(expand_path("model", cfg.model))
-    images = _of_split(image_index(cfg), cfg.split)
-    segmenter = finished_model(cfg, images)
+    segmenter = trained_model(cfg)
+    images = _of_split(image_index(cfg, segmenter.decoding), cfg.split)
+    check_classes(cfg, segmenter, images)
     tta = test_time_augmentation(cfg)
     network = segmenter.backbone.network
     cnn = cfg.cnn.name if cfg.cnn.network == network else network.replace("/", "-")
     about = {"model": file_hash(path)[:16], "tta": dataclasses.asdict(tta), "precision": cfg.trainer.precision}
 
     def score(scorer: Scorer) -> ScoredImages:
-        dataset = ImageDataset(images.splits[cfg.split], images.scheme)
+        dataset = ImageDataset(images.splits[cfg.split], images.scheme, decoding=images.decoding)
         return scorer.score_model(LabelPredictor(segmenter, tta), dataset, images)
 
     return Subject(images, cfg.split, str(cnn), about, str(path), score)
@@ -115,10 +117,10 @@ def _masks(cfg: DictConfig) -> Subject:
     predictions = expand_path("predictions", cfg.predictions)
     split = cfg.split if cfg.masks is None else ALL
     if cfg.masks is not None:
-        images, originals = _mask_set(cfg, predictions), {}
+        images, originals, decoding = _mask_set(cfg, predictions), {}, AS_STORED
     else:
         given = _of_split(image_index(cfg), cfg.split)
-        pairs = given.splits[cfg.split]
+        pairs, decoding = given.splits[cfg.split], given.decoding
         originals = {pair.id: pair.image for pair in pairs}
         predicted = [ImageMaskPair(pair.id, predictions / f"{pair.id}.png", pair.mask) for pair in pairs]
         images = dataclasses.replace(given, splits={cfg.split: tuple(predicted)})
@@ -129,7 +131,7 @@ def _masks(cfg: DictConfig) -> Subject:
 
         def lookup(index: int) -> tuple[Tensor | None, Tensor, Tensor]:
             labels, mask, id, _ = dataset[index]
-            image = read_image(originals[id], mask.shape) if id in originals else None
+            image = read_image(originals[id], mask.shape, decoding) if id in originals else None
             return image, mask, labels
 
         return ScoredImages(scorer.score(nn.Identity(), dataset, images.classes), lookup, images.palette)

@@ -28,7 +28,13 @@ from hypercolumns.runs.file_names import COUNTS, METRICS, RUN_FILE
 from hypercolumns.runtime.memory import keep_freed_memory
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.inference import configure_inference, quiet_libraries
-from hypercolumns.settings.predict import annotation_files, check_predict_settings, find_device, predict_options
+from hypercolumns.settings.predict import (
+    annotation_files,
+    check_predict_settings,
+    find_device,
+    given_decoding,
+    predict_options,
+)
 
 MAX_SHOWN = 20  # largest number of failed images to print
 
@@ -54,13 +60,14 @@ def predict(cfg: DictConfig) -> int:
         export(cfg)
         return 0
     check_predict_settings(cfg)
-    device = find_device(cfg.device)
+    device, decoding = find_device(cfg.device), given_decoding(cfg)
     options = predict_options(cfg, device)
     annotations = annotation_files(cfg)
     with setting_prefix("model="):
         # The path is resolved now, because a run may replace a link `latest` in the path during the prediction.
         model = model_file.find_model(expand_path("model", cfg.model)).resolve()
         segmenter = Segmenter.load(model).to(device)
+    segmenter.decoding = segmenter.decoding.override(decoding)
     configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[name].suffix for name in options.outputs])
     if any(source.video for source in sources):
@@ -72,7 +79,8 @@ def predict(cfg: DictConfig) -> int:
     _check_out(out, sources, options.outputs, masks)
     annotations.check(sources, segmenter.classes, segmenter.palette)
     truth = None if masks is None else GroundTruth(masks, sources, segmenter.classes, segmenter.palette)
-    settings = {"model": file_hash(model)[:16], **options.fingerprint()}
+    changed_rules = {"decoding": decoding.settings()} if decoding.settings() else {}
+    settings = {"model": file_hash(model)[:16], **options.fingerprint(), **changed_rules}
     with PredictionManifest(out, settings, options.output_settings(), cfg.overwrite) as manifest:
         manifest.check_sources(sources)
         _clear_tables(cfg, manifest, annotations)

@@ -15,6 +15,7 @@ from hypercolumns.data.index import DatasetIndex, ImageMaskPair, read_example
 from hypercolumns.data.modules.resumable import ResumableDataModule
 from hypercolumns.data.transforms import Augmentation, resize_mask
 from hypercolumns.errors import HypercolumnsError, check_int
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.signals import ignore_signals_in_worker
@@ -80,6 +81,7 @@ class ImageDataset(Dataset[Example]):
         augmentation: the random changes of each image and its mask; None for no random changes.
         seed: the seed of the random changes.
         epoch: the number of the epoch, from 0. Each epoch has different random changes.
+        decoding: the rules that turn the stored pixels of the images into RGB.
     """
 
     def __init__(
@@ -90,8 +92,9 @@ class ImageDataset(Dataset[Example]):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         epoch: int = 0,
+        decoding: ImageDecoding = AS_STORED,
     ) -> None:
-        self.pairs, self.scheme = pairs, scheme
+        self.pairs, self.scheme, self.decoding = pairs, scheme, decoding
         self.resize, self.augmentation, self.seed, self.epoch = resize, augmentation, seed, epoch
 
     def __len__(self) -> int:
@@ -105,7 +108,7 @@ class ImageDataset(Dataset[Example]):
             HypercolumnsError: if the image file or the mask file can't be used.
         """
         pair = self.pairs[item.index if isinstance(item, Filler) else item]
-        image, mask = read_example(pair, self.scheme)
+        image, mask = read_example(pair, self.scheme, self.decoding)
         if self.resize is not None:
             image = v2.functional.resize(image, list(self.resize), antialias=True)
             mask = resize_mask(mask, self.resize)
@@ -180,7 +183,8 @@ class ImageDataModule(ResumableDataModule):
 
     def dataset(self, split: str) -> ImageDataset:
         """Make the dataset of a split, resized to `resize` but without random changes."""
-        return ImageDataset(self.image_set.splits[split], self.image_set.scheme, resize=self.resize)
+        images = self.image_set
+        return ImageDataset(images.splits[split], images.scheme, resize=self.resize, decoding=images.decoding)
 
     def augmented(self, split: str, epoch: int) -> ImageDataset:
         """Make the dataset of a split, resized to `resize` and then with the random changes of an epoch."""
