@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 from rasterio.enums import Resampling
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.io.decoding import ImageDecoding
 from hypercolumns.io.images import MAX_PIXELS_VARIABLE, image_size, read_image, set_max_pixels
 from hypercolumns.io.masks import read_pair
@@ -276,6 +276,41 @@ def test_too_large_tiff_is_refused(tmp_path, monkeypatch):
     assert "has 12 channels of 32x24 pixels, more than max_pixels=768" in refused(tmp_path / "i.tif", **rules)
     tifffile.imwrite(tmp_path / "i.tif", np.tile(DEEP, (2, 1, 1)), photometric="minisblack", planarconfig="contig")
     assert "has 32x48 pixels, more than max_pixels=768" in refused(tmp_path / "i.tif", **rules)
+
+
+def overwrite(path, **tags):
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for name, value in tags.items():
+            file.pages[0].tags[name].overwrite(value)
+
+
+def test_missing_part_of_a_tiff_is_refused(tmp_path):
+    """tifffile shows parts without an entry in the list of parts as black."""
+    path = tmp_path / "i.tif"
+    tifffile.imwrite(path, DEEP, photometric="minisblack", planarconfig="contig", compression="lzw", rowsperstrip=H)
+    overwrite(path, ImageLength=2 * H)
+    with pytest.raises(HypercolumnsError, match=r"i\.tif can't be decoded \(the file lacks parts of the image\)"):
+        read_image(path, None, ImageDecoding(range=[0, 4095], channels=[0]))
+
+
+def test_huge_tile_is_refused(tmp_path):
+    path = tmp_path / "i.tif"
+    tifffile.imwrite(path, DEEP, photometric="minisblack", planarconfig="contig", compression="lzw", tile=(16, 16))
+    overwrite(path, TileWidth=60000, TileLength=60000)
+    assert "has a tile of 60000x60000 pixels, more than" in refused(path, range=[0, 4095], channels=[0])
+
+
+def test_memory_error_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    """Such a file may be valid, so it is never quarantined."""
+
+    def fail(self):
+        raise MemoryError
+
+    path = tmp_path / "i.tif"
+    tifffile.imwrite(path, DEEP, photometric="minisblack", planarconfig="contig")
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", fail)
+    with pytest.raises(UnreadableError, match=r"i\.tif can't be read, because it needs more memory than there is"):
+        read_image(path, None, ImageDecoding(range=[0, 4095], channels=[0]))
 
 
 def test_endless_list_of_pages_is_refused(tmp_path):

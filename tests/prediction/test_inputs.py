@@ -9,6 +9,7 @@ from helpers.videos import write_video
 from PIL import Image
 
 from hypercolumns import HypercolumnsError
+from hypercolumns.io.decoding import ImageDecoding
 from hypercolumns.prediction import PredictionManifest, Source
 from hypercolumns.prediction.inputs import find_sources, name_outputs, read_frames
 from hypercolumns.prediction.ordered_pool import prefetch_map
@@ -176,6 +177,15 @@ def test_video_gives_every_nth_wanted_frame(place, clip):
         assert frame.pixels.shape == (3, 16, 32)
         assert (frame.pixels.float() - 20 * number).abs().max() < 8
         assert frame.origin["frame"] == number
+
+
+def test_video_frames_follow_the_rules(place, clip):
+    *_, last = read_frames([clip], lambda name, origin: True, decoding=ImageDecoding(range=[100, 200], channels=[1]))
+    assert last.pixels.shape == (3, 16, 32)
+    assert (last.pixels.float() - 0.8 * 255).abs().max() < 20  # the grey value 180
+    (refused,) = read_frames([clip], lambda name, origin: True, decoding=ImageDecoding(range=[0, 4095]))
+    assert refused.image is None
+    assert "clip.mp4 is a video with 3 channels of uint8, whose values from 0 to 255 can't fill" in refused.problem
 
 
 def test_stream_is_read_like_a_video(place, clip):

@@ -9,7 +9,14 @@ from helpers.predictions import read
 from helpers.small_runs import RGB, config, only, run
 from PIL import Image
 
-from hypercolumns import HypercolumnsError, SegmentationPredictor
+from hypercolumns import (
+    Backbone,
+    HypercolumnExtractor,
+    HypercolumnsError,
+    MLPClassifier,
+    SegmentationPredictor,
+    Segmenter,
+)
 from hypercolumns.io.images import read_image
 from hypercolumns.settings.data import image_index
 from hypercolumns.stages.predict import predict as predict_stage
@@ -98,6 +105,14 @@ def test_bands_are_trained_on_and_predicted(place, capsys):
 def test_commands_without_rules_name_the_setting(place, rules, message):
     with pytest.raises(HypercolumnsError, match=message):
         run("extract", *rules, base=BASE)
+
+
+def test_guide_of_other_rules_is_refused(place):
+    backbone = Backbone("rgb", ["image"])
+    classifier = MLPClassifier(backbone.channels, CLASSES, 4)
+    Segmenter(HypercolumnExtractor(backbone), classifier, ["ground", "water", "plants"]).save("model.safetensors")
+    with pytest.raises(HypercolumnsError, match=r"was trained on images that are read by no rules, but this command"):
+        run("extract", *RULES, "sampler=uncertainty", "model=model.safetensors", base=BASE)
 
 
 def test_percentiles_and_pages_from_the_command(place):

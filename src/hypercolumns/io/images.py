@@ -248,8 +248,8 @@ def _too_large(path: Path, shown: str) -> str:
 def _tiff_pages(file: BinaryIO, path: Path, decoding: ImageDecoding) -> tuple[list[tiff.TiffPage], PixelLayout]:
     """Read the header of a TIFF, and choose and check the pages that form the image."""
     pages, layout = tiff.choose_pages(tiff.read_pages(file), decoding, path)
-    height, width = pages[0].size
-    _check_pixels(path, height * width, f"{width}x{height}")
+    for (height, width), part in ((pages[0].tile, "a tile of "), (pages[0].size, "")):
+        _check_pixels(path, height * width, f"{part}{width}x{height}")
     weight = layout.channels * np.dtype(layout.dtype).itemsize / tiff.BYTES_PER_PIXEL
     _check_pixels(path, int(height * width * weight), f"{layout.channels} channels of {width}x{height}")
     return pages, layout

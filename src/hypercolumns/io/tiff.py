@@ -1,6 +1,7 @@
 """The pages of TIFF files: what their headers say, and the pixels that Pillow can't read, by tifffile."""
 
 import importlib.util
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -8,9 +9,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.io.decoding import ALL_PAGES, Alpha, ImageDecoding, PixelLayout
-from hypercolumns.io.tiff_tags import Tags, read_tags
+from hypercolumns.io.tiff_tags import Tags, is_tiff, read_tags
 
 BYTES_PER_PIXEL = 16  # with max_pixels, this limits the memory of the decoded channels of an image
 EXTRA = "tiff"  # the extra of this project that installs the packages below
@@ -27,9 +28,10 @@ COPY = 0b101  # bits of the tag NewSubfileType: a page is a smaller copy, or the
 OLD_THUMBNAIL = 2  # of the tag SubfileType
 # The numbers of tags. `NO_DATA` is GDAL's tag of a value without meaning; `DEPTH` is the number of planes of a volume.
 NEW_SUBFILE, SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, ORIENTATION = 254, 255, 256, 257, 258, 259, 262, 274
-SAMPLES, PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT, DEPTH, NO_DATA = 277, 317, 338, 339, 32997, 42113
+SAMPLES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT = 277, 317, 322, 323, 338, 339
+DEPTH, NO_DATA = 32997, 42113
 TAGS = {NEW_SUBFILE, SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, ORIENTATION}
-TAGS |= {SAMPLES, PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT, DEPTH, NO_DATA}
+TAGS |= {SAMPLES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT, DEPTH, NO_DATA}
 BIG_ENDIAN_BIGTIFF = b"MM\0+"  # the first bytes of such a file, which Pillow can't read
 
 
@@ -39,6 +41,7 @@ class TiffPage(NamedTuple):
     Attributes:
         number: the position of the page in the file, from 0, with thumbnails and other copies counted.
         size: (height, width) as stored, before any rotation.
+        tile: (height, width) of the tiles; (0, 0) if there are none.
         layout: describes the stored pixels.
         supported: whether the type of the values and the meaning of the channels are supported.
         orientation: a value of the tag Orientation, from 1 (upright) to 8.
@@ -49,6 +52,7 @@ class TiffPage(NamedTuple):
 
     number: int
     size: tuple[int, int]
+    tile: tuple[int, int]
     layout: PixelLayout
     supported: bool
     orientation: int
@@ -114,6 +118,7 @@ def _page(number: int, tags: Tags, pillow_reads: bool) -> TiffPage:
     return TiffPage(
         number,
         (_number(tags, HEIGHT, 0), _number(tags, WIDTH, 0)),
+        (_number(tags, TILE_HEIGHT, 0), _number(tags, TILE_WIDTH, 0)),
         layout,
         supported,
         orientation if orientation in range(1, 9) else 1,
@@ -198,18 +203,37 @@ def read_stored(file: BinaryIO, page: TiffPage) -> NDArray[Any]:
 
     Returns:
         (H, W, C), in the dtype of the file. If the file names a value without meaning, float64 with NaN for this value.
+
+    Raises:
+        ValueError: if the file lacks parts of the image. tifffile raises other errors for damaged files.
+        UnreadableError: if memory runs out. A damaged file can ask for any amount of memory.
     """
     import tifffile  # not at the top of the module: only the extra `tiff` installs this package
 
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
-        stored = tiff.pages[page.number]
-        values: NDArray[Any] = stored.asarray()
+        stored: Any = tiff.pages[page.number]
+        if len(stored.dataoffsets) < math.prod(stored.chunked):  # tifffile would fill in black
+            raise ValueError("the file lacks parts of the image")
+        try:
+            values: NDArray[Any] = stored.asarray()
+        except MemoryError as error:
+            raise UnreadableError(
+                f"{file.name} can't be read, because it needs more memory than there is; free some memory, or replace "
+                f"the file if its image is not that large"
+            ) from error
         axes = str(stored.axes)
     channels = page.layout.channels
     if axes.startswith("S") and len(axes) == 3:  # each channel is stored as a plane of its own
         values = np.moveaxis(values, 0, -1)
     return hide_no_data(values.reshape(*page.size, channels), page)
+
+
+def is_turned(path: Path) -> bool:
+    """Return whether a file is a TIFF whose first page is not stored upright."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        return is_tiff(start) and read_pages(file)[0].orientation != 1
 
 
 def hide_no_data(values: NDArray[Any], page: TiffPage) -> NDArray[Any]:
