@@ -16,6 +16,7 @@ from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import Palette, colourise
 from hypercolumns.models.pixel_prediction import Detail
 from hypercolumns.prediction.annotations import cvat, labelme
+from hypercolumns.prediction.geotiff import write_geotiff
 from hypercolumns.prediction.sources import Frame
 from hypercolumns.visualization.overlays import overlay_with_legend
 
@@ -69,6 +70,8 @@ class OutputSpec(NamedTuple):
             `pixel_prediction.Detail`.
         folder: the folder of the files, relative to the output folder. Empty: the output folder itself.
         setting: the name in the settings `outputs` that selects the kind. None: its name in `OUTPUTS`.
+        package: the optional package that `write` imports. None: `write` needs no optional package.
+        extra: the extra of this project that installs the package; "" if it has the name of the output.
     """
 
     suffix: str
@@ -76,6 +79,8 @@ class OutputSpec(NamedTuple):
     detail: Detail = "labels"
     folder: str = ""
     setting: str | None = None
+    package: str | None = None
+    extra: str = ""
 
     def file(self, name: str) -> str:
         """Return the path of an image's file, relative to the output folder. `name` is `Frame.name`."""
@@ -136,6 +141,13 @@ def _labelme(path: Path, prediction: ImagePrediction, style: RenderStyle) -> Non
     labelme.write_labelme(path, prediction.labels, style.classes, prediction.frame.source.path)
 
 
+def _geotiff(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
+    """Write the predicted class indices as a TIFF with the georeference of the image, see `write_geotiff`."""
+    source = prediction.frame.source
+    file = None if source.video else Path(source.path)
+    write_geotiff(path, prediction.labels, file, style.classes, style.palette)
+
+
 OUTPUTS = {
     "mask": OutputSpec(".png", _mask),
     "overlay": OutputSpec(".overlay.jpg", _overlay),
@@ -143,6 +155,7 @@ OUTPUTS = {
     "confidence": OutputSpec(".confidence.png", _confidence, "certainty"),
     "entropy": OutputSpec(".entropy.png", _entropy, "certainty"),
     "probabilities": OutputSpec(".probabilities.npz", _probabilities, "probabilities"),
+    "geotiff": OutputSpec(".tif", _geotiff, package="rasterio", extra="geo"),
     "cvat": OutputSpec(".png", _color_mask, folder=cvat.CLASS_FOLDER),
     "cvat_objects": OutputSpec(".png", _cvat_objects, folder=cvat.OBJECT_FOLDER, setting="cvat"),
     "labelme": OutputSpec(".json", _labelme, folder=labelme.FOLDER),

@@ -23,6 +23,7 @@ EXPECTED_WARNINGS = (
     ".*your dataloader is not resumable.*",  # the data modules restore their position themselves
     ".*when logging on epoch level in distributed setting.*",  # the metrics are the same on all ranks
     ".*Checkpoint directory .* exists and is not empty.*",
+    "Dataset has no geotransform.*",  # of rasterio, for images without a georeference
     "Glyph .* missing from font.*",  # plots show class names, in any script
 )
 

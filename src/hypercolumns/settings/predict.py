@@ -51,9 +51,12 @@ def predict_options(cfg: DictConfig, device: torch.device) -> PredictOptions:
 
     Raises:
         HypercolumnsError: if a setting of the adaptive prediction, of the test-time augmentation or of the precision is
-            invalid, or if two settings can't be combined.
+            invalid, if two settings can't be combined, or if a package that an output needs is not installed.
     """
     outputs = tuple(name for name, kind in OUTPUTS.items() if cfg.outputs[kind.setting or name])
+    for name in outputs:
+        if (package := OUTPUTS[name].package) is not None:
+            check_package(package, OUTPUTS[name].extra or name, f"outputs.{name}=true")
     with setting_prefix("adaptive_"):
         adaptive = AdaptiveSettings(cfg.adaptive_stride, cfg.adaptive_margin)
     return PredictOptions(

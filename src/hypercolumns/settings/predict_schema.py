@@ -63,6 +63,7 @@ PREDICT_SETTINGS = (
     *(PredictSetting(f"outputs.{name}", check_bool) for name in ("mask", "overlay", "class_fractions", "color_mask")),
     *(PredictSetting(f"outputs.{name}", check_bool) for name in ("confidence", "entropy", "probabilities")),
     *(PredictSetting(f"outputs.{name}", check_bool) for name in ("cvat", "coco", "label_studio", "labelme")),
+    PredictSetting("outputs.geotiff", check_bool),
     PredictSetting("opacity", check_fraction),
     PredictSetting("legend", check_bool),
     PredictSetting("coco_images", path=True),
