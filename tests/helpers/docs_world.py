@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import tifffile
 import torch
 import torchvision
 from PIL import Image
@@ -28,6 +29,13 @@ def make_world(place: Path) -> None:
     write_voc(place / "my_data")
     for path in (place / "classes.txt", place / "my_data" / "classes.txt"):
         path.write_text("\n".join(CLASSES) + "\n")
+    for number in range(4):
+        write_pair(place / "aerial", place / "aerial_masks", f"tile_{number}", number)
+        jpeg = place / "aerial" / f"tile_{number}.jpg"
+        with Image.open(jpeg) as image:
+            bands = np.dstack([np.array(image), np.array(image)[..., 0]]).astype(np.uint16) * 16
+        tifffile.imwrite(jpeg.with_suffix(".tif"), bands, photometric="rgb", extrasamples=["unspecified"])
+        jpeg.unlink()
     for number in range(10):
         write_pair(place / "images", place / "masks", f"image_{number}", number)
         if number < 3:
