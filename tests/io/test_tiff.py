@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.io.decoding import ImageDecoding
 from hypercolumns.io.images import MAX_PIXELS_VARIABLE, image_size, read_image, set_max_pixels
-from hypercolumns.io.masks import read_pair
+from hypercolumns.io.masks import read_mask, read_pair
 from hypercolumns.labels import LabelScheme
 
 H, W = 24, 32
@@ -229,6 +229,15 @@ def test_turned_tiff_follows_its_mask(tmp_path, form, orientation):
         assert image_size(path, size, decoding) == size
         image, _ = read_pair(path, mask, scheme, decoding)
         assert (image.permute(1, 2, 0).numpy() == expected).all()
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_turned_mask_keeps_its_rows(tmp_path, orientation):
+    """Pillow 13 mixes up the rows of such a file, grey and not compressed, if it opens the file by its path."""
+    labels = np.random.default_rng(0).integers(0, 3, (H, W), np.uint8)
+    tifffile.imwrite(tmp_path / "m.tif", labels, extratags=[(274, "H", 1, orientation, True)])
+    read_labels = read_mask(tmp_path / "m.tif", LabelScheme.of(["a", "b", "c"]))
+    assert (read_labels.numpy() == TURNED[orientation](labels)).all()
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):

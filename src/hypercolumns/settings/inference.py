@@ -32,6 +32,7 @@ def quiet_libraries() -> None:
     """Hide log lines and warnings of libraries about intended behaviour; with hydra.verbose, show most of them."""
     for library in ("PIL", "matplotlib"):  # their debug logs list all chunks of each PNG, and all fonts
         logging.getLogger(library).setLevel(logging.INFO)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # `io.images` raises an error instead
     if HydraConfig.initialized() and HydraConfig.get().verbose:
         return
     for library in ("pytorch_lightning", "lightning_fabric"):
