@@ -80,6 +80,13 @@ def test_dtype_is_the_full_range(tmp_path, dtype):
     assert (read(write(tmp_path / "i.tif", values), range="dtype") == mapped(values, limits.min, limits.max)).all()
 
 
+def test_fewer_than_8_bits_need_a_range(tmp_path):
+    values = numbers("uint8", 1, 63)
+    path = write(tmp_path / "i.tif", values, bitspersample=6)
+    assert "is a TIFF with one channel of uint6, and which values are black and white is not known" in refused(path)
+    assert (read(path, range="dtype") == mapped(values, 0, 63)).all()
+
+
 def test_dtype_of_12_packed_bits_ends_at_4095(tmp_path):
     values = numbers("uint16", 1, 4095)
     path = write(tmp_path / "i.tif", values, bitspersample=12)
@@ -122,6 +129,17 @@ def test_no_data_value_of_gdal_is_like_nan(tmp_path):
     path = write(tmp_path / "i.tif", values, extratags=[(42113, "s", 0, "-9999", True)])
     low, high = np.percentile(values[5:], [2, 98])
     assert (read(path, range=["2%", "98%"]) == np.where(values == -9999, 0, mapped(values, low, high))).all()
+
+
+def test_no_data_value_of_kept_bytes_is_kept(tmp_path):
+    values = numbers("uint8", 3)
+    tag = (42113, "s", 0, "255", True)
+    path = write(tmp_path / "i.tif", values, extratags=[tag])
+    assert (read(path) == values).all()
+    bands = numbers("uint8", 5)
+    assert (read(write(path, bands, extratags=[tag]), channels=[4]) == bands[..., [4, 4, 4]]).all()
+    expected = np.where(bands == 255, 0, mapped(bands, 0, 100))
+    assert (read(path, channels=[4], range=[0, 100]) == expected[..., [4, 4, 4]]).all()
 
 
 def test_constant_image_is_black_by_percentiles(tmp_path):

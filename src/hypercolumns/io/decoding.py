@@ -47,6 +47,11 @@ class PixelLayout(NamedTuple):
         return f"{self.source} with {count} of {kind}"
 
     @property
+    def is_bytes(self) -> bool:
+        """Whether the values are from 0 (black) to 255 (white), or the other way round."""
+        return self.dtype == "uint8" and self.bits == 8
+
+    @property
     def limits(self) -> tuple[int, int] | None:
         """The smallest and the largest value that the integers of the file can hold; None for floats."""
         kind = np.dtype(self.dtype).kind
@@ -153,7 +158,7 @@ class ImageDecoding:
         limits = layout.limits
         full = "" if limits is None else f"{self.prefix}range={FULL_RANGE} ({limits[0]} to {limits[1]}), "
         choices = f"{full}{self.prefix}range=[low,high] or {self.prefix}range=[2%,98%]"
-        if self.range is None and layout.dtype != "uint8":
+        if self.range is None and not layout.is_bytes:
             raise HypercolumnsError(
                 f"{name} is {layout.text}, and which values are black and white is not known; set {choices}"
             )
@@ -170,9 +175,9 @@ class ImageDecoding:
                     f"{self.prefix}range={FULL_RANGE}"
                 )
 
-    def keeps(self, layout: PixelLayout) -> bool:
-        """Return whether the values of 8-bit colours stay as they are, and only transparency is blended."""
-        return layout.dtype == "uint8" and self.range in (None, FULL_RANGE) and self.channels is None
+    def maps(self, layout: PixelLayout) -> bool:
+        """Return whether values are mapped to 0 to 255; otherwise, they are in this range already, and are kept."""
+        return not layout.is_bytes or self.range not in (None, FULL_RANGE)
 
     def to_rgb(self, values: NDArray[Any], layout: PixelLayout, name: object) -> NDArray[np.uint8]:
         """Turn stored pixels into RGB.
@@ -208,7 +213,7 @@ class ImageDecoding:
 
     def _to_bytes(self, values: NDArray[Any], layout: PixelLayout, name: object) -> NDArray[np.uint8]:
         """Map values (H, W, C) linearly to uint8 by `range`, and clip them."""
-        if layout.dtype == "uint8" and self.range in (None, FULL_RANGE):
+        if not self.maps(layout):
             kept = np.rint(values).clip(0, WHITE).astype(np.uint8)
             inverted: NDArray[np.uint8] = WHITE - kept
             return inverted if layout.white_is_zero else kept

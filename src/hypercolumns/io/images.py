@@ -110,7 +110,7 @@ def as_rgb(
         return _turned(upright, size)
     image.load()
     upright = _turned(image, size)
-    if not decoding.keeps(layout):
+    if decoding.maps(layout) or decoding.channels is not None:
         return Image.fromarray(decoding.to_rgb(pillow_values(upright, layout), layout, name))
     if upright.has_transparency_data:
         coloured = upright.convert("RGBA")
@@ -259,10 +259,13 @@ def _read_tiff(file: BinaryIO, path: Path, size: PixelShape | None, decoding: Im
     """Read a TIFF as RGB (H, W, 3), and turn it upright unless only the unturned image fits its mask."""
     pages, layout = _tiff_pages(file, path, decoding)
     page = pages[0]
-    if page.by_pillow and len(pages) == 1 and decoding.keeps(layout):
+    mapped = decoding.maps(layout)
+    if page.by_pillow and len(pages) == 1 and not mapped and decoding.channels is None:
         upright = _pillow_page(file, page, lambda image: np.array(as_rgb(image, path)))
     else:
         channels = [_tiff_values(file, part) for part in pages]
+        if mapped:
+            channels = [tiff.hide_no_data(part, page) for part in channels]
         values = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=-1)
         upright = tiff.turn(decoding.to_rgb(values, layout, path), page.orientation)
     if size is not None and upright.shape[:2] != size == page.size:
@@ -275,7 +278,7 @@ def _tiff_values(file: BinaryIO, page: tiff.TiffPage) -> NDArray[Any]:
     if not page.by_pillow:
         return tiff.read_stored(file, page)
     turned = _pillow_page(file, page, lambda image: pillow_values(image, page.layout))
-    return tiff.hide_no_data(tiff.turn_back(turned, page.orientation), page)
+    return tiff.turn_back(turned, page.orientation)
 
 
 def _pillow_page(file: BinaryIO, page: tiff.TiffPage, convert: Callable[[Image.Image], NDArray[Any]]) -> NDArray[Any]:

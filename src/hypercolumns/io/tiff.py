@@ -202,7 +202,7 @@ def read_stored(file: BinaryIO, page: TiffPage) -> NDArray[Any]:
     """Read the stored pixels of a page by tifffile, unturned.
 
     Returns:
-        (H, W, C), in the dtype of the file. If the file names a value without meaning, float64 with NaN for this value.
+        (H, W, C), in the dtype of the file.
 
     Raises:
         ValueError: if the file lacks parts of the image. tifffile raises other errors for damaged files.
@@ -226,7 +226,7 @@ def read_stored(file: BinaryIO, page: TiffPage) -> NDArray[Any]:
     channels = page.layout.channels
     if axes.startswith("S") and len(axes) == 3:  # each channel is stored as a plane of its own
         values = np.moveaxis(values, 0, -1)
-    return hide_no_data(values.reshape(*page.size, channels), page)
+    return values.reshape(*page.size, channels)
 
 
 def is_turned(path: Path) -> bool:
