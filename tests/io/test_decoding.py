@@ -196,6 +196,21 @@ def test_png_of_16_bits(tmp_path, colour):
     assert "set range=dtype (0 to 65535), range=[low,high] or range=[2%,98%]" in refused(path)
 
 
+@pytest.mark.parametrize("place", ["start", "end"])
+def test_turned_png_of_16_bits(tmp_path, place):
+    values, exif = numbers("uint16", 3), Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    chunk = {"eXIf": exif.tobytes().removeprefix(b"Exif\0\0")}
+    rows = [row.astype(">u2").tobytes() for row in values]
+    write_png(tmp_path / "i.png", 16, 2, rows, **(chunk if place == "start" else {"end": chunk}))
+    decoding, expected = ImageDecoding(range="dtype"), mapped(values, 0, 65535)
+    image = read_image(tmp_path / "i.png", None, decoding).permute(1, 2, 0).numpy()
+    assert (image == np.rot90(expected, -1)).all()
+    unturned = read_image(tmp_path / "i.png", (H, W), decoding).permute(1, 2, 0).numpy()
+    assert (unturned == expected).all()
+    assert image_size(tmp_path / "i.png", (W, H), decoding) == (W, H)
+
+
 def test_transparent_colour_of_16_bits_is_white(tmp_path):
     for colour, clear in ((0, (300,)), (2, (300, 2, 1))):
         row = [*clear, *([4095] * len(clear))]

@@ -106,7 +106,9 @@ def as_rgb(
     decoding.check(layout, name)
     if is_deep_png(image):
         upright = Image.fromarray(decoding.to_rgb(read_deep_png(image, name), layout, name))
-        upright.info |= {key: image.info[key] for key in ("exif",) if key in image.info}
+        image.load()  # EXIF data can follow the pixels
+        if "exif" in image.info:
+            upright.info["exif"] = image.info["exif"]
         return _turned(upright, size)
     image.load()
     upright = _turned(image, size)
