@@ -71,6 +71,9 @@ def listed_images(
         strict: whether a missing mask, and a value or a colour of no class, are errors. If not, or if `data.on_bad` is
             `skip`, the check of the files reports each of these masks.
 
+    Returns:
+        The index, and the settings that choose which of its images are used.
+
     Raises:
         HypercolumnsError: if a setting is invalid, if the masks do not fit the classes, or if what they mean is not
             certain.
