@@ -124,9 +124,9 @@ def test_binary_masks_ask(place, channels):
     binary = np.where(VALUES == 2, 255, 0).astype(np.uint8)
     masks = [binary if channels == 1 else np.stack([binary] * 3, -1)] * 2
     images = data_set(place, masks, ["background", "object"])
-    with pytest.raises(HypercolumnsError, match=r"only the values 0 and 255.*'data.map={255: object}' data.void=none"):
+    with pytest.raises(HypercolumnsError, match=r'2 masks hold only the values 0 and 255.*"data.map={255: object}" if'):
         decide(place, images)
-    scheme, _ = decide(place, images, map={255: "object"}, void="none")
+    scheme, _ = decide(place, images, map={255: "object"})
     assert labels(place, scheme) == (VALUES == 2).astype(int).tolist()
     with pytest.raises(HypercolumnsError, match="has a pixel of object"):
         decide(place, images, void=255)
@@ -161,7 +161,7 @@ def test_colours_of_no_class_are_named_once(place):
 def test_names_that_mean_void_ask(place, name):
     images = data_set(place, [VALUES % 4] * 2, [*NAMES, name])
     with pytest.raises(
-        HypercolumnsError, match=f"class {name} may mean pixels without a class; set data.void={name} to"
+        HypercolumnsError, match=f'class {name} may mean pixels without a class; set "data.void={name}" to'
     ):
         decide(place, images)
     assert decide(place, images, void=name)[0].classes == tuple(NAMES)
@@ -221,3 +221,44 @@ def test_settings_must_be_known(place):
 def test_list_of_voc_has_colours():
     assert ClassList.of_voc(NAMES).has_colours
     assert not ClassList.of(NAMES).has_colours
+
+
+def test_value_255_can_be_a_class(place):
+    """A listed or mapped value is a class, although 255 is void by default."""
+    images = data_set(place, [np.where(VALUES == 2, 255, VALUES % 255).astype(np.uint8)] * 2)
+    (place / "classes.csv").write_text("value,class\n0,background\n1,road\n255,car\n")
+    listed = folder(place / "images", place / "masks", place / "classes.csv", name="mine")
+    assert decide(place, listed)[0].values == {0: 0, 1: 1, 255: 2}
+    mapped, _ = decide(place, images, map={255: "car"})
+    assert mapped.values == {0: 0, 1: 1, 2: 2, 255: 2}
+
+
+def test_binary_masks_among_others_ask(place):
+    """One annotator wrote 0 and 255, another one 0 and 1."""
+    binary = [np.where(VALUES == 2, 255 if number % 2 else 1, 0).astype(np.uint8) for number in range(4)]
+    with pytest.raises(HypercolumnsError, match="2 masks hold only the values 0 and 255"):
+        decide(place, data_set(place, binary, ["background", "road"]))
+
+
+def test_cut_palette_beside_whole_ones_asks(place):
+    images = data_set(place, [VALUES, VALUES], [*NAMES, "sign"])
+    palette_image(VALUES, [(0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0)]).save(place / "masks/0.png")
+    with pytest.raises(HypercolumnsError, match="may be a void of 255"):
+        decide(place, images)
+
+
+def test_small_palettes_of_colours_are_not_cut(place):
+    """A file with two colours has 1 bit; its index 1 is no void if the masks are read by their colours."""
+    listed = dict(zip(NAMES, voc_palette(3), strict=True))
+    two = palette_image((VALUES == 2).astype(np.uint8), [voc_palette(3)[1], voc_palette(3)[2]])
+    scheme, _ = decide(place, data_set(place, [palette_image(VALUES % 3, voc_palette(3)), two], listed))
+    assert labels(place, scheme, 1) == np.where(VALUES == 2, 2, 1).tolist()
+
+
+def test_damaged_mask_hides_no_missing_class(place):
+    images = data_set(place, [VALUES] * 3, [*NAMES, "sign"])
+    (place / "masks/1.png").write_bytes(b"x")
+    with pytest.raises(HypercolumnsError, match="has a pixel of sign"):
+        decide(place, images)
+    _, notes = label_scheme(images, survey_masks(images, place / "checks"), LabelSettings(), strict=False)
+    assert "has a pixel of sign" in notes[0]

@@ -165,3 +165,18 @@ def test_voc_names_the_layout_that_it_sees(write):
         HypercolumnsError, match=r"the folder has the folders images and masks: read it by data=auto, or"
     ):
         voc(root)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"), [("images/{}/{{}}.jpg", "masks/{}/{{}}.png"), ("{}/images/{{}}.jpg", "{}/masks/{{}}.png")]
+)
+def test_test_images_are_not_trained_on(write, image, mask):
+    files = [
+        name
+        for split in ("train", "test")
+        for name in images_and_masks(image.format(split), mask.format(split), names="1234")
+    ]
+    found = auto(write(*files, "classes.txt"))
+    pairs = [pair for pairs in found.splits.values() for pair in pairs]
+    assert len(pairs) == 4
+    assert all("train" in str(pair.image) for pair in pairs)

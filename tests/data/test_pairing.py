@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypercolumns.data import folder, voc
+from hypercolumns.data import folder, shared_ids, voc
 from hypercolumns.errors import HypercolumnsError
 
 CLASSES = ["ground", "cat"]
@@ -87,7 +87,9 @@ def test_lists_of_pairs(write):
         "val": {"train/1": ("train/1.png", "trainannot/1.png")},
     }
     (root / "val.txt").write_text("train/1.png trainannot/9.png\n")
-    with pytest.raises(HypercolumnsError, match=r"val=.* lists trainannot/9\.png, which is not a file below"):
+    with pytest.raises(
+        HypercolumnsError, match=r"val=.* lists train/1\.png and others|val=.* lists trainannot/9\.png and others"
+    ):
         folder(root, root, CLASSES, train=root / "train.txt", val=root / "val.txt", image_name="{id}.none")
 
 
@@ -169,3 +171,22 @@ def test_images_and_masks_in_neighbouring_folders(write):
         "train": {"training/1": ("training/images/1.jpg", "training/v2.0/labels/1_mask.png")},
         "val": {"validation/2": ("validation/images/2.jpg", "validation/v2.0/labels/2_mask.png")},
     }
+
+
+def test_lists_leave_out_the_same_folders(write):
+    """A file of the same name in another folder must not take the place of a missing one."""
+    root = write("a/0.png", "a/1.png", "am/0.png", "0.png")
+    (root / "train.txt").write_text("a/0.png am/0.png\na/1.png am/1.png\n")
+    with pytest.raises(HypercolumnsError, match=r"which are not all files below .*, such as .*am/1\.png"):
+        folder(root, root, CLASSES, train=root / "train.txt", val=root / "train.txt", image_name="{id}.none")
+    (root / "train.txt").write_text("a/0.png am/0.png\na/1.png am/0.png\n")
+    with pytest.raises(HypercolumnsError, match="names one mask for two images"):
+        folder(root, root, CLASSES, train=root / "train.txt", val=root / "train.txt", image_name="{id}.none")
+
+
+def test_one_file_by_two_ids_is_in_both_splits(write):
+    root = write("images/0.png", "images/1.png", "masks/0.png", "masks/1.png")
+    (root / "train.txt").write_text("images/0.png masks/0.png\n")
+    (root / "val.txt").write_text("0\n")
+    images = folder(root / "images", root / "masks", CLASSES, train=root / "train.txt", val=root / "val.txt")
+    assert shared_ids(images) == ["images/0", "0"]

@@ -46,9 +46,9 @@ def is_sweep(arguments: Sequence[str]) -> bool:
 def quote_paths(arguments: Sequence[str]) -> list[str]:
     """Quote each value that is a path or a regular expression. Hydra then does not parse its special characters.
 
-    A value that is null, empty, ??? or already quoted stays as it is. So does a list in square brackets and, in a
-    sweep, a value with commas, which stands for several values. If a file or folder has exactly that name, the value is
-    quoted after all.
+    A value that is null, empty, ??? or already quoted stays as it is. So does a list in square brackets, a mapping in
+    braces and, in a sweep, a value with commas, which stands for several values. If a file or folder has exactly that
+    name, the value is quoted after all.
     """
     sweep = is_sweep(arguments)
     quoted = []
@@ -66,5 +66,5 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
 def _is_for_hydra(value: str, sweep: bool) -> bool:
     if value in ("null", "", "???") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
         return True
-    grammar = (value.startswith("[") and value.endswith("]")) or (sweep and "," in value)
+    grammar = (value[:1] + value[-1:] in ("[]", "{}")) or (sweep and "," in value)
     return grammar and not os.path.exists(os.path.expanduser(value))

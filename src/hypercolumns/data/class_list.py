@@ -1,8 +1,9 @@
 """The list of a data set's classes: their names, and their values and colours in masks."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hypercolumns.errors import ArgumentError, shorten_list
 from hypercolumns.labels import (
@@ -18,6 +19,10 @@ from hypercolumns.labels import (
 Void = int | str | Sequence[int | str] | None  # the setting `data.void`
 ClassMap = Mapping[int | str, str | None]  # the setting `data.map`
 NOTHING = "none"  # value of `data.void` if every pixel belongs to a class
+FORMS = (
+    "a text file with a class name on each line, labelmap.txt, label_colors.txt, _classes.csv, or the JSON file of an "
+    "annotation tool"
+)
 MAX_VALUE = 65535  # of a 16-bit mask
 
 
@@ -112,8 +117,8 @@ class ClassList:
         """Make the rule that turns the pixels of masks into class indices.
 
         Args:
-            void: the values or class names that are void, `none` if there is no void; None: the value 255, and what the
-                list itself calls void. A class that is void is removed from the classes.
+            void: the values or class names that are void, `none` if there is no void; None: the value 255, unless it is
+                a class. A class that is void is removed from the classes.
             map: for some values or class names, the name of the class that they become; None for void. Several can
                 become the same class. A name that is not in the list is a new class.
 
@@ -121,11 +126,18 @@ class ClassList:
             The scheme. Its classes are in the order of their first values.
 
         Raises:
-            ArgumentError: if `void` or `map` names a class that is not in the list, or no class is left.
+            ArgumentError: if `void` or `map` is invalid or names a class that is not in the list, if both name a value,
+                or if no class is left.
         """
         by_name = {entry.name: entry for entry in self.entries}
+        mapped = self._mapped(map, by_name)
+        listed: dict[int, str | None] = {entry.value: entry.name for entry in self.entries}
+        targets = listed | mapped
         void_values = self._void_values(void, by_name)
-        targets = self._targets(map or {}, by_name)
+        if void is None:
+            void_values -= {*targets}
+        elif twice := sorted(value for value in void_values if mapped.get(value) is not None):
+            raise ArgumentError(f"map gives the value {twice[0]} a class, but void={void} makes it void; leave out one")
         colour_of = {entry.value: entry.colour for entry in self.entries if entry.colour is not None}
         if not self.has_colours:
             colour_of = dict(enumerate(voc_palette(IGNORE_INDEX + 1)))
@@ -140,7 +152,9 @@ class ClassList:
             values[value] = list(names).index(name)
         values |= dict.fromkeys(void_values, IGNORE_INDEX)
         if not names:
-            raise ArgumentError(f"void={void} leaves no class of {self.source}; name the values that are void only")
+            raise ArgumentError(
+                f"void={void} and map={map} leave no class of {self.source}; name only the values that are void"
+            )
         defaults = voc_palette(len(names))
         palette = tuple(colour or default for colour, default in zip(names.values(), defaults, strict=True))
         of_colour: dict[Colour, set[int]] = {}
@@ -149,7 +163,7 @@ class ClassList:
                 of_colour.setdefault(colour, set()).add(values[value])
         colours = {colour: indices.pop() for colour, indices in of_colour.items() if len(indices) == 1}
         if not self.values_known:
-            said = {key for key in map or {} if isinstance(key, int)} | void_values
+            said = {*mapped} - {*listed} | {key for key in map or {} if isinstance(key, int)} | void_values
             values = {value: index for value, index in values.items() if value in said}
         if IGNORE_INDEX in void_values:
             colours.setdefault(VOID_COLOUR, IGNORE_INDEX)
@@ -166,7 +180,7 @@ class ClassList:
         if void == NOTHING and NOTHING not in by_name:
             return set()
         values = set()
-        for item in [void] if isinstance(void, int | str) else void:
+        for item in void if isinstance(void, list | tuple) else [void]:
             if isinstance(item, str) and item in by_name:
                 values.add(by_name[item].value)
             elif isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= MAX_VALUE:
@@ -178,23 +192,56 @@ class ClassList:
                 )
         return values
 
-    def _targets(self, map: ClassMap, by_name: Mapping[str, ClassEntry]) -> dict[int, str | None]:
-        """Return the name of the class that each value becomes; None for void.
+    def _mapped(self, map: ClassMap | None, by_name: Mapping[str, ClassEntry]) -> dict[int, str | None]:
+        """Return the name of the class that each value in `map` becomes; None for void.
 
         Raises:
-            ArgumentError: if `map` has a key that is neither a value nor a name in the list.
+            ArgumentError: if `map` has a key that is neither a value nor a name in the list, or two keys for one value.
         """
-        targets: dict[int, str | None] = {entry.value: entry.name for entry in self.entries}
-        for key, target in map.items():
-            if target is not None and not is_class_name(target):
+        if map is not None and not isinstance(map, Mapping):
+            raise ArgumentError(
+                f"map={map} must give values or class names their classes, as in {{255: road, van: car}}"
+            )
+        targets: dict[int, str | None] = {}
+        for key, target in (map or {}).items():
+            name = str(target) if isinstance(target, int) and not isinstance(target, bool) else target
+            if name is not None and not is_class_name(name):
                 raise ArgumentError(f"map: {key} becomes {target}, which is not a class name; give a name, or null")
-            if isinstance(key, str) and key in by_name:
-                targets[by_name[key].value] = target
-            elif isinstance(key, int) and not isinstance(key, bool) and 0 <= key <= MAX_VALUE:
-                targets[key] = target
+            value = by_name[key].value if isinstance(key, str) and key in by_name else key
+            if value in targets:
+                raise ArgumentError(f"map names the value {value} twice, once by the name of its class; leave out one")
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_VALUE:
+                targets[value] = name
             else:
                 raise ArgumentError(
                     f"map: {key} must be a value from 0 to {MAX_VALUE}, or the name of a class in {self.source} "
                     f"({shorten_list(list(by_name))})"
                 )
         return targets
+
+
+def find_colour(line: str) -> Colour | None:
+    """Return the colour of a line `R G B` or `R,G,B`; None if the line is not a colour."""
+    parts = re.split(r"[\s,;]+", line.strip())
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) < 256 for part in parts):
+        return None
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def parse_colour(source: str, given: str | Sequence[Any]) -> Colour:
+    """Return the colour that is written as #RRGGBB or as three numbers.
+
+    Args:
+        source: what names the colour, such as the path of a file; the message of the error begins with it.
+        given: the colour.
+
+    Raises:
+        ArgumentError: if it is not a colour.
+    """
+    if isinstance(given, str) and re.fullmatch("#[0-9a-fA-F]{6}", given):
+        return int(given[1:3], 16), int(given[3:5], 16), int(given[5:7], 16)
+    given = given if isinstance(given, str) else " ".join(map(str, given))
+    colour = find_colour(given)
+    if colour is None:
+        raise ArgumentError(f"{source}: {given} is not a colour; expected red, green, blue, each from 0 to 255")
+    return colour

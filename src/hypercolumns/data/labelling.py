@@ -7,10 +7,10 @@ value that no class has, a class without a pixel, the same index in different co
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hypercolumns.data.class_list import NOTHING, ClassList, ClassMap, Void
 from hypercolumns.data.index import DatasetIndex
-from hypercolumns.data.mask_survey import Survey
 from hypercolumns.errors import HypercolumnsError, check_choice, shorten_list
 from hypercolumns.io.masks import MaskSummary, colour_code, colour_of_code, format_values
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme, format_colour, voc_palette
@@ -41,7 +41,7 @@ class LabelSettings:
 
 
 def label_scheme(
-    images: DatasetIndex, survey: Survey, said: LabelSettings, strict: bool = True
+    images: DatasetIndex, survey: Mapping[Path, MaskSummary], said: LabelSettings, strict: bool = True
 ) -> tuple[LabelScheme, list[str]]:
     """Decide how the masks of a data set are turned into class indices.
 
@@ -70,10 +70,10 @@ def label_scheme(
     summaries = list(survey.values())
     notes: list[str] = []
     try:
-        palette_by_colour = _palette_by_colour(of_kind["palette"], images.class_list, scheme, said.encoding, notes)
+        by_colour = palette_by_colour(of_kind["palette"], images.class_list, scheme, said.encoding, notes)
         rgb_by_value = _rgb_by_value([summary for _, summary in of_kind["rgb"]], scheme, said.encoding, notes)
-        scheme = replace(scheme, palette_by_colour=palette_by_colour, rgb_by_value=rgb_by_value)
-        if not images.class_list.has_colours and (palette_by_colour or (of_kind["rgb"] and not rgb_by_value)):
+        scheme = replace(scheme, palette_by_colour=by_colour, rgb_by_value=rgb_by_value)
+        if not images.class_list.has_colours and (by_colour or (of_kind["rgb"] and not rgb_by_value)):
             raise HypercolumnsError(
                 f"the masks hold colours, but {images.class_list.source} names no colours; give a class list with "
                 f"colours, such as a labelmap.txt, or data.palette=<a file with a line R G B for each class>, or "
@@ -82,24 +82,27 @@ def label_scheme(
             )
         if said.void is None:
             _check_void_names(scheme)
-            _check_binary(summaries, scheme)
-            _check_cut_palettes(of_kind["palette"], scheme)
+            check_binary(summaries, scheme)
+            if not by_colour:
+                _check_cut_palettes(of_kind["palette"], scheme)
         try:
             _check_known(summaries, scheme, images.class_list)
         except HypercolumnsError as error:
             if strict:
                 raise
-            notes.append(str(error))
+            return scheme, [*notes, str(error)]  # until the values are known, a class may only seem to have no pixel
         pixels = sum((class_pixels(summary, scheme) for summary in summaries), Counter())
-        complete = len(survey) == len({pair.mask for pairs in images.splits.values() for pair in pairs})
-        if said.missing_classes == "error" and complete:
-            _check_missing(pixels, scheme)
+        missing = _missing_classes(pixels, scheme, images.class_list) if said.missing_classes == "error" else None
+        if missing and survey:
+            if strict or len(survey) == len({pair.mask for pairs in images.splits.values() for pair in pairs}):
+                raise HypercolumnsError(missing)
+            notes.append(missing)  # the masks that can't be read may have this class
     except HypercolumnsError as error:
         raise type(error)(f"data {images.name}: {error}") from error
     return scheme, notes
 
 
-def _palette_by_colour(
+def palette_by_colour(
     files: list[tuple[str, MaskSummary]], classes: ClassList, scheme: LabelScheme, encoding: str, notes: list[str]
 ) -> bool:
     """Decide whether palette files are read by their colours instead of their values.
@@ -113,6 +116,9 @@ def _palette_by_colour(
         scheme: the class index of each value and colour.
         encoding: the setting.
         notes: the decision is added, if it is not the rule.
+
+    Returns:
+        Whether they are read by their colours.
 
     Raises:
         HypercolumnsError: if values and colours contradict each other, and it is not certain which are right.
@@ -186,22 +192,26 @@ def _check_void_names(scheme: LabelScheme) -> None:
     named = [name for name in scheme.classes if any(name.strip().lower() in names for names in VOID_NAMES)]
     if named:
         raise HypercolumnsError(
-            f"the class {named[0]} may mean pixels without a class; set data.void={_quoted(named[0])} to neither train "
-            f"on them nor score them, or data.void={IGNORE_INDEX} if it is a class like the others"
+            f'the class {named[0]} may mean pixels without a class; set "data.void={_quoted(named[0])}" to neither '
+            f"train on them nor score them, or data.void={IGNORE_INDEX} if it is a class like the others"
         )
 
 
-def _check_binary(summaries: Iterable[MaskSummary], scheme: LabelScheme) -> None:
-    """Raise HypercolumnsError if all masks hold only 0 and 255, which is then a class and not void."""
-    used = {value for summary in summaries for value in _values(summary, scheme)}
-    if IGNORE_INDEX in used and used <= {0, IGNORE_INDEX}:
+def check_binary(summaries: Iterable[MaskSummary], scheme: LabelScheme) -> None:
+    """Raise HypercolumnsError if masks hold 255 beside 0 only, as binary masks do: 255 is then a class and not void."""
+    if scheme.values.get(IGNORE_INDEX) != IGNORE_INDEX:
+        return
+    used = [{*_values(summary, scheme)} for summary in summaries]
+    binary = [values for values in used if IGNORE_INDEX in values and values <= {0, IGNORE_INDEX}]
+    with_class = [values for values in used if IGNORE_INDEX in values and not values <= {0, IGNORE_INDEX}]
+    if binary and len(binary) > len(with_class):
         several = len(scheme.classes) > 1
-        name = scheme.classes[1 if several else 0]
+        name = _quoted(scheme.classes[1 if several else 0])
         map = f"{IGNORE_INDEX}: {name}" if several else f"0: background, {IGNORE_INDEX}: {name}"
         raise HypercolumnsError(
-            f"the masks hold only the values 0 and {IGNORE_INDEX}, as binary masks do, and {IGNORE_INDEX} would be "
-            f"void; set 'data.map={{{map}}}' data.void={NOTHING} if these pixels are of class {name}, or "
-            f"data.void={IGNORE_INDEX} if they are void"
+            f"{len(binary)} masks hold only the values 0 and {IGNORE_INDEX}, as binary masks do, and {IGNORE_INDEX} "
+            f'would be void; set "data.map={{{map}}}" if these pixels are of class {name}, or data.void={IGNORE_INDEX} '
+            f"if they are void"
         )
 
 
@@ -210,9 +220,6 @@ def _check_cut_palettes(files: Iterable[tuple[str, MaskSummary]], scheme: LabelS
 
     Pillow saves a palette of up to 16 colours with 1, 2 or 4 bits, and cuts larger values to these bits.
     """
-    files = list(files)
-    if any(IGNORE_INDEX in summary.counts for _, summary in files):
-        return
     for path, summary in files:
         top = (1 << summary.bits) - 1
         if summary.bits < 8 and top in summary.counts and scheme.values.get(top, IGNORE_INDEX) != IGNORE_INDEX:
@@ -289,7 +296,10 @@ def _check_colours(unknown: Mapping[int, int], scheme: LabelScheme, classes: Cla
             f"few classes: list all classes"
         )
     else:
-        hint = "Give the colour of each class by data.palette, or by a file data.classes that names the colours"
+        hint = (
+            "Give the colour of each class by data.palette, or by a file data.classes that names the colours; to make "
+            "a colour void, list it as a class, and name this class by data.void"
+        )
     colours = [format_colour(colour_of_code(code)) for code, _ in Counter(unknown).most_common() if code >= 0]
     raise HypercolumnsError(
         f"{max(unknown.values())} masks hold colours that are no class's: {len(unknown)} colours, such as "
@@ -298,14 +308,19 @@ def _check_colours(unknown: Mapping[int, int], scheme: LabelScheme, classes: Cla
     )
 
 
-def _check_missing(pixels: Mapping[int, int], scheme: LabelScheme) -> None:
+def _missing_classes(pixels: Mapping[int, int], scheme: LabelScheme, classes: ClassList) -> str | None:
+    """Return a message that names the classes without a pixel; None if there are none."""
     missing = [name for index, name in enumerate(scheme.classes) if not pixels.get(index)]
-    if missing:
-        raise HypercolumnsError(
-            f"no mask of any split has a pixel of {shorten_list(missing)}; check that the classes are listed in the "
-            f"order of the values in the masks, remove these classes, or set data.missing_classes=allow"
-        )
+    if not missing:
+        return None
+    return (
+        f"no mask of any split has a pixel of {shorten_list(missing)}; check that {classes.source} lists the classes "
+        f"in the order of the values in the masks, or set data.missing_classes=allow"
+    )
 
 
 def _quoted(name: str) -> str:
-    return f"'{name}'" if " " in name else name
+    """Quote a class name as Hydra needs it, unless it is a plain word."""
+    if name.isidentifier() and name.isascii() and name.lower() not in ("null", "true", "false", NOTHING):
+        return name
+    return "'" + name.replace("'", "\\'") + "'"

@@ -57,15 +57,15 @@ def recognise(root: Path) -> Layout:
     """
     if not root.is_dir():
         raise ArgumentError(f"root={root} is not a folder; give the folder of the data set")
-    for look in (_voc, _named_set, _json, _side_by_side, _split_folders, _beside):
+    for look in (_voc, _named_set, _side_by_side, _split_folders, _beside, _json):
         layout = look(root)
         if layout is not None:
             return layout
     folders = ", ".join(sorted(path.name for path in _folders(root))[:10]) or "no folders"
     raise ArgumentError(
         f"root={root} has no known layout (it holds {folders}); known are Pascal VOC's, folders of images and of masks "
-        f"(such as images and masks, with or without train and val), masks beside the images (such as 1.jpg and "
-        f"1_mask.png), and JSON files of COCO, labelme and Label Studio; say where the files are by data=folder "
+        f"(such as images and masks, with or without train and val), and masks beside the images (such as 1.jpg and "
+        f"1_mask.png); say where the files are by data=folder "
         f"data.images=FOLDER data.masks=FOLDER"
     )
 
@@ -167,12 +167,15 @@ def _side_by_side(root: Path) -> Layout | None:
     images, masks = _one_of(root, IMAGE_FOLDERS), _one_of(root, MASK_FOLDERS)
     if images is None or masks is None:
         return None
-    settings: dict[str, Any] = {"images": images, "masks": masks, **_mask_name(images, masks)}
     splits = [_one_of(images, names) for names in SPLITS]
-    if all(split is not None and _one_of(masks, [split.name.lower()]) for split in splits):
-        settings |= {
-            name: split.name for name, split in zip(("train", "val"), splits, strict=True) if split is not None
-        }
+    settings: dict[str, Any] = {}
+    if all(split is not None and (masks / split.name).is_dir() for split in splits):
+        settings = {name: split.name for name, split in zip(("train", "val"), splits, strict=True) if split is not None}
+    elif (
+        splits[0] is not None and (masks / splits[0].name).is_dir()
+    ):  # other folders, such as test, are no train images
+        images, masks = images / splits[0].name, masks / splits[0].name
+    settings = {"images": images, "masks": masks, **_mask_name(images, masks), **settings}
     return Layout(f"the folders {images.name} and {masks.name}", "folder", settings)
 
 
@@ -180,6 +183,8 @@ def _split_folders(root: Path) -> Layout | None:
     """Folders, each with images and masks; some may be those of train and val."""
     train, val = (_one_of(root, names) for names in SPLITS)
     splits = {"train": train.name, "val": val.name} if train is not None and val is not None else {}
+    if train is not None and val is None:  # other folders, such as test, are no train images
+        return _side_by_side(train) or _beside(train)
     for place in [train] if train is not None else _folders(root):
         images, masks = _one_of(place, IMAGE_FOLDERS), _one_of(place, MASK_FOLDERS)
         if images is not None and masks is not None:

@@ -113,28 +113,32 @@ def read_pairs(file: Path, name: str, places: Sequence[Path]) -> list[ImageMaskP
     lines = [line.split() for line in read_ids(file, name)]
     if any(len(line) != 2 for line in lines) or not all("." in path for path in lines[0]):
         return None
-    pairs = []
-    for line in lines:
-        (image, id), (mask, _) = (_resolve(path, places, f"{name}={file}") for path in line)
-        pairs.append(ImageMaskPair(id, image, mask))
-    return pairs
+    source = f"{name}={file}"
+    images, masks = (_resolve([line[column] for line in lines], places, source) for column in (0, 1))
+    if len({path for path, _ in masks}) < len(masks):
+        raise ArgumentError(f"{source} names one mask for two images; give each image a mask of its own")
+    return [ImageMaskPair(id, image, mask) for (image, id), (mask, _) in zip(images, masks, strict=True)]
 
 
-def _resolve(path: str, places: Sequence[Path], source: str) -> tuple[Path, str]:
-    """Return the file that a listed path names, and its id.
+def _resolve(paths: Sequence[str], places: Sequence[Path], source: str) -> list[tuple[Path, str]]:
+    """Return the files that a list names, and their ids. The same number of folders is left out of all paths.
 
     Raises:
-        ArgumentError: if there is no such file.
+        ArgumentError: if a file does not exist.
     """
-    parts = [part for part in path.split("/") if part]
-    for start in range(len(parts)):
+    parts = [[part for part in path.split("/") if part] for path in paths]
+    inside = all(".." not in path for path in parts)
+    for left_out in range(min(map(len, parts)) if inside else 0):
         for place in places:
-            found = place.joinpath(*parts[start:])
-            if ".." not in parts and found.is_file():
-                return found, Path(*parts[start:]).with_suffix("").as_posix()
+            found = [place.joinpath(*path[left_out:]) for path in parts]
+            if all(path.is_file() for path in found):
+                ids = [Path(*path[left_out:]).with_suffix("").as_posix() for path in parts]
+                return list(zip(found, ids, strict=True))
+    nearest = (place.joinpath(*path) for path in parts for place in places[:1])
+    missing = next((path for path in nearest if not path.is_file()), None)
     raise ArgumentError(
-        f"{source} lists {path}, which is not a file below {' or '.join(map(str, places))}; correct the list, or add "
-        f"the file"
+        f"{source} lists {paths[0]} and others, which are not all files below {' or '.join(map(str, places))}, such as "
+        f"{missing}; correct the list, or add the files"
     )
 
 

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.data.modules.image_data import Example
+from hypercolumns.data.pairing import MASK_SUFFIXES, find_mask
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.masks import read_mask
@@ -62,18 +63,20 @@ class PredictionDataset(Dataset[Example]):
 def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
     """Pair each true mask with the predicted mask of the same image.
 
-    The true masks are the `.png` files below `masks`. The predicted mask has the same path below `predictions`.
+    The true masks are the mask files below `masks`. The predicted mask has the same path below `predictions`, apart
+    from its suffix.
 
     Whether the predicted masks exist is not checked: `PredictionDataset` raises an error when it reads a pair whose
     predicted mask is missing. The pairs are in the order of their paths.
 
     Raises:
-        ArgumentError: if one of the two folders does not exist, or `masks` contains no `.png` file.
+        ArgumentError: if one of the two folders does not exist, or `masks` contains no mask file.
     """
     for name, folder, kind in (("predictions", predictions, "predicted"), ("masks", masks, "true")):
         if not folder.is_dir():
             raise ArgumentError(f"{name}={folder} is not a folder; give the folder of the {kind} masks")
-    names = sorted(path.relative_to(masks) for path in walk_files(masks) if path.suffix == ".png")
+    names = sorted(path.relative_to(masks) for path in walk_files(masks) if path.suffix.lower() in MASK_SUFFIXES)
     if not names:
-        raise ArgumentError(f"masks={masks} holds no .png files; give the folder of the true masks")
-    return [ImageMaskPair(name.with_suffix("").as_posix(), predictions / name, masks / name) for name in names]
+        raise ArgumentError(f"masks={masks} holds no {' or '.join(MASK_SUFFIXES)} files; give the folder of true masks")
+    ids = [name.with_suffix("").as_posix() for name in names]
+    return [ImageMaskPair(id, find_mask([predictions], id), masks / name) for id, name in zip(ids, names, strict=True)]

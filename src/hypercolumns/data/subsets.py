@@ -149,6 +149,13 @@ def drop_unlabelled(images: DatasetIndex, unlabelled: str) -> DatasetIndex:
 
 
 def shared_ids(images: DatasetIndex) -> list[str]:
-    """List the image ids that occur in more than one split of a data set."""
-    counts = Counter(pair.id for pairs in images.splits.values() for pair in pairs)
-    return [id for id, count in counts.items() if count > 1]
+    """List the ids of images that occur in more than one split of a data set, by their ids or by their files."""
+    ids = Counter(pair.id for pairs in images.splits.values() for pair in pairs)
+    files = Counter(os.path.realpath(pair.image) for pairs in images.splits.values() for pair in pairs)
+    shared = (
+        pair.id
+        for pairs in images.splits.values()
+        for pair in pairs
+        if ids[pair.id] > 1 or files[os.path.realpath(pair.image)] > 1
+    )
+    return list(dict.fromkeys(shared))

@@ -1,14 +1,18 @@
 """Compare predicted labels with true masks, image by image, while a prediction is running."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
+from hypercolumns.data.class_list import ClassList
+from hypercolumns.data.labelling import check_binary, palette_by_colour
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
-from hypercolumns.io.masks import read_mask
-from hypercolumns.labels import IGNORE_INDEX, LabelScheme, Palette
+from hypercolumns.io.masks import read_mask, summarise_mask
+from hypercolumns.labels import LabelScheme, Palette
 from hypercolumns.prediction.sources import Source
 
 
@@ -27,12 +31,13 @@ class GroundTruth:
 
     Raises:
         ArgumentError: if `masks` is not a folder, or if the mask of an image file is missing in this folder.
+        HypercolumnsError: if the masks seem to be binary masks of 0 and 255, or if their values and their colours
+            contradict each other.
     """
 
     def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
-        self.folder, self.classes, self.scheme = masks, classes, LabelScheme.of(classes, palette)
+        self.folder, self.classes = masks, classes
         self._counts: dict[str, ImageConfusion] = {}
-        self._has_void = False
         if not masks.is_dir():
             raise ArgumentError(
                 f"masks={masks} is not a folder; give the folder of the true masks, or leave out masks= to predict "
@@ -44,6 +49,9 @@ class GroundTruth:
                 f"masks={masks} has no mask for {len(missing)} of the images; the first missing mask is "
                 f"{missing[0]}.png; add the masks to the folder, or leave out masks= to predict without scoring"
             )
+
+        paths = [self._path(source.name) for source in sources if not source.video]
+        self.scheme = _scheme(masks, paths, ClassList.of(classes).with_colours(palette))
 
     def compare(self, name: str, labels: Tensor) -> None:
         """Compare an image's predicted labels with its true mask, and store the confusion matrices for `evaluation`.
@@ -61,24 +69,38 @@ class GroundTruth:
                 f"the mask {path} is {truth.shape[1]}x{truth.shape[0]}, but its image is "
                 f"{labels.shape[1]}x{labels.shape[0]}; replace the mask with one of the image's size"
             )
-        self._has_void |= bool((truth == IGNORE_INDEX).any())
         self._counts[name] = count_image(name, labels, truth, len(self.classes), BOUNDARY_WIDTH)
 
     def evaluation(self) -> Evaluation:
-        """Return the confusion matrices that `compare` has stored, sorted by the names of the images.
-
-        Raises:
-            HypercolumnsError: if the masks seem to be binary masks of the values 0 and 255, which is void here.
-        """
-        truth = sum(count.all_pixels.sum(1) for count in self._counts.values())
-        if self._has_void and len(self.classes) > 1 and isinstance(truth, Tensor) and not truth[1:].any():
-            raise HypercolumnsError(
-                f"masks={self.folder}: the masks hold only class {self.classes[0]} and void, as binary masks of 0 and "
-                f"{IGNORE_INDEX} do, so the predictions are not scored; score them by train.py stage=evaluate "
-                f"predictions=FOLDER masks={self.folder} data=folder data.classes=FILE "
-                f"'data.map={{{IGNORE_INDEX}: {self.classes[1]}}}' data.void=none"
-            )
+        """Return the confusion matrices that `compare` has stored, sorted by the names of the images."""
         return Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.png"
+
+
+def _scheme(folder: Path, paths: Sequence[Path], classes: ClassList) -> LabelScheme:
+    """Decide whether palette masks are read by their values or by their colours.
+
+    Args:
+        folder: the folder of the masks, for the message.
+        paths: the mask files.
+        classes: the classes of the model, with their colours.
+
+    Raises:
+        HypercolumnsError: if it is not certain what the values mean.
+    """
+    files = []
+    for path in paths:
+        with suppress(HypercolumnsError):  # `compare` reports a file that can't be used
+            files.append((str(path), summarise_mask(path)))
+    scheme = classes.scheme()
+    try:
+        check_binary([summary for _, summary in files], scheme)
+        palettes = [(path, summary) for path, summary in files if summary.kind == "palette"]
+        return replace(scheme, palette_by_colour=palette_by_colour(palettes, classes, scheme, "auto", []))
+    except HypercolumnsError as error:
+        raise HypercolumnsError(
+            f"masks={folder}: {error}. predict.py has no settings for this: leave out masks=, and score the "
+            f"predictions by train.py stage=evaluate predictions=FOLDER with the settings data.* of the training"
+        ) from error

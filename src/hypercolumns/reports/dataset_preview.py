@@ -36,7 +36,12 @@ def write_preview(images: DatasetIndex, survey: Survey, folder: Path) -> Path | 
         The path of the picture if it was drawn; None if it is up to date, or if no image can be drawn.
     """
     path = folder / PREVIEW
-    stamp = short_hash([images.scheme.fingerprint(), sorted(map(file_signature, survey))])
+    files = [
+        [split, pair.id, file_signature(pair.image, pair.mask)]
+        for split, pairs in images.splits.items()
+        for pair in pairs
+    ]
+    stamp = short_hash([images.scheme.fingerprint(), files])
     if _stamp(path) == stamp:
         return None
     rows = []

@@ -13,6 +13,7 @@ from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path
 from hypercolumns.runtime.progress import console
 
+NOT_READ = ("coco", "labelme", "label_studio")
 READERS: dict[str, Callable[..., DatasetIndex]] = {"folder": folder, "voc": voc}
 
 
@@ -46,6 +47,11 @@ def auto(
         raise ArgumentError("root=None must be the folder of the data set")
     path = expand_path("root", root)
     layout = recognise(path)
+    if layout.kind in NOT_READ:
+        raise ArgumentError(
+            f"root={root} has {layout.what}, which is not read yet; export masks from the tool, or draw them into PNG "
+            f"files, and give data=folder data.images=FOLDER data.masks=FOLDER"
+        )
     if layout.kind not in READERS:
         raise ArgumentError(f"root={root} has {layout.what}; read it by {layout.overrides()}")
     settings: dict[str, Any] = dict(layout.settings)

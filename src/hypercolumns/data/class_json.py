@@ -1,0 +1,97 @@
+"""Read the classes of a data set from JSON files, as annotation tools write them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hypercolumns.data.class_list import FORMS, ClassEntry, ClassList, parse_colour
+from hypercolumns.errors import ArgumentError
+from hypercolumns.io.files import read_text
+
+
+def json_classes(path: Path) -> ClassList:
+    """Return the classes of a JSON file.
+
+    Raises:
+        ArgumentError: if the file can't be read, is not valid JSON, or lists no classes in a known form.
+    """
+    text = read_text(path, "classes")
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ArgumentError(f"classes={path} is not valid JSON ({error}); give another file: {FORMS}") from error
+    try:
+        reader = next(read for fits, read in JSON_FORMS if fits(content))
+        return ClassList(tuple(reader(content, path)), source=str(path), values_known=reader is not _supervisely)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
+        raise ArgumentError(f"classes={path} lists no classes in a known form; expected {FORMS}") from error
+
+
+def _meta(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
+    """Return the classes of a dataset_meta.json."""
+    names = {int(value): name for value, name in content["label_map"].items()}
+    colours = content.get("segmentation_colors") or content.get("segmentation_colours") or []
+    by_value = dict(zip(sorted(names), colours, strict=True)) if colours else {}
+    return [
+        ClassEntry(str(names[value]), value, parse_colour(f"classes={path}", by_value[value]) if by_value else None)
+        for value in sorted(names)
+    ]
+
+
+def _objects(items: Sequence[Any], path: Path) -> list[ClassEntry]:
+    """Return the classes of a list of names, or of objects that have a name and may have an id and a colour."""
+    entries = []
+    for number, item in enumerate(items):
+        if isinstance(item, str):
+            entries.append(ClassEntry(item, number))
+            continue
+        if not isinstance(item, Mapping):
+            raise TypeError("it is neither a name nor an object")
+        name = next(item[key] for key in ("name", "title", "label") if isinstance(item.get(key), str))
+        value = next((item[key] for key in ("value", "id", "trainId") if item.get(key) is not None), number)
+        colour = item.get("color", item.get("colour"))
+        entries.append(
+            ClassEntry(name, int(value), None if colour in (None, "") else parse_colour(f"classes={path}", colour))
+        )
+    return entries
+
+
+def _supervisely(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
+    """Return the classes of a meta.json, which does not name the values of the classes in masks."""
+    return _objects([{"name": item["title"], "color": item.get("color")} for item in content["classes"]], path)
+
+
+def _by_value(content: Mapping[str, Any]) -> list[ClassEntry]:
+    """Return the classes of an object that names the class of each value."""
+    if not all(isinstance(name, str) for name in content.values()):
+        raise TypeError("a name is not a text")
+    return [ClassEntry(name, int(value)) for value, name in content.items()]
+
+
+def _by_name(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
+    """Return the classes of an object that names the value or the colour of each class, such as Supervisely's."""
+    if all(isinstance(value, int) for value in content.values()):
+        return [ClassEntry(name, value) for name, value in content.items()]
+    colours = {name: parse_colour(f"classes={path}", colour) for name, colour in content.items()}
+    grey = all(len(set(colour)) == 1 for colour in colours.values())
+    return [
+        ClassEntry(name, colour[0] if grey else number, None if grey else colour)
+        for number, (name, colour) in enumerate(colours.items())
+    ]
+
+
+JSON_FORMS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Path], list[ClassEntry]]], ...] = (
+    (lambda content: isinstance(content, list), _objects),
+    (lambda content: "label_map" in content, _meta),
+    (lambda content: "categories" in content, lambda content, path: _objects(content["categories"], path)),
+    (lambda content: "id2label" in content, lambda content, path: _by_value(content["id2label"])),
+    (lambda content: isinstance(content.get("names"), list), lambda content, path: _objects(content["names"], path)),
+    (lambda content: "labels" in content, lambda content, path: _objects(content["labels"], path)),
+    (lambda content: isinstance(content.get("classes"), list), _supervisely),
+    (
+        lambda content: bool(content) and all(str(key).isdecimal() for key in content),
+        lambda content, path: _by_value(content),
+    ),
+    (lambda content: bool(content), _by_name),
+)
