@@ -20,23 +20,25 @@ from hypercolumns.errors import (
     shorten_list,
 )
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding
+from hypercolumns.io.files import file_hash, file_signature
+from hypercolumns.io.mask_source import Mask, has_mask, mask_hash, mask_signature
 from hypercolumns.io.masks import read_pair
 from hypercolumns.labels import LabelScheme, Palette
 
 
 @dataclass(frozen=True)
 class ImageMaskPair:
-    """The files of an image and its mask.
+    """The file of an image, and its mask.
 
     Attributes:
         id: the image's path below the folder of images, without suffix.
         image: the image file.
-        mask: the mask file.
+        mask: the mask file, or the source that draws the mask.
     """
 
     id: str
     image: Path
-    mask: Path
+    mask: Mask
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class DatasetIndex:
         splits: the image-mask pairs of each split, under the keys `train` and `val`. The position of a pair in its
             split, from 0, is the index of the image.
         decoding: the rules that turn the stored pixels of the images into RGB.
+        notes: what was decided about the data set that its files do not say; a line each, for the user.
     """
 
     name: str
@@ -57,6 +60,7 @@ class DatasetIndex:
     scheme: LabelScheme
     splits: Mapping[str, tuple[ImageMaskPair, ...]]
     decoding: ImageDecoding = AS_STORED
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -73,15 +77,17 @@ class DatasetIndex:
 
         Returns:
             The entries of the scheme, see `LabelScheme.fingerprint`. The name of each split is a key, too. Its value is
-            a hash of the split's image ids, of the contents of its image and mask files, and of the decoding. A
-            decoding that differs from the default also has a key of its own, which shows the difference.
+            a hash of the split's image ids, of the contents of its images and masks, and of the decoding. A decoding that
+            differs from the default also has a key of its own, which shows the difference.
         """
         rules = self.decoding.settings()
         hashes = {split: _hash(pairs, rules) for split, pairs in self.splits.items()}
         return self.scheme.fingerprint() | hashes | ({"decoding": rules} if rules else {})
 
 
-def make_index(name: str, classes: ClassList, splits: Mapping[str, Sequence[ImageMaskPair]]) -> DatasetIndex:
+def make_index(
+    name: str, classes: ClassList, splits: Mapping[str, Sequence[ImageMaskPair]], notes: Sequence[str] = ()
+) -> DatasetIndex:
     """Make the index of a data set, after checking the data set's name and the ids of its images.
 
     The image and mask files are not opened.
@@ -90,6 +96,7 @@ def make_index(name: str, classes: ClassList, splits: Mapping[str, Sequence[Imag
         name: the data set's name, which must be usable as a folder name.
         classes: the classes.
         splits: for each split, `train` and `val`, its image-mask pairs. Their order is kept.
+        notes: lines for the user, see `DatasetIndex`.
 
     Returns:
         The index.
@@ -127,18 +134,19 @@ def make_index(name: str, classes: ClassList, splits: Mapping[str, Sequence[Imag
                 f"data {name}: image names of the {split} split are not UTF-8 ({shorten_list(not_utf8)}); rename "
                 f"the files"
             )
-    return DatasetIndex(name, classes, classes.scheme(), {split: tuple(pairs) for split, pairs in splits.items()})
+    of_split = {split: tuple(pairs) for split, pairs in splits.items()}
+    return DatasetIndex(name, classes, classes.scheme(), of_split, notes=tuple(notes))
 
 
 def check_present(images: DatasetIndex) -> None:
-    """Check that all image and mask files of a data set exist.
+    """Check that all images and masks of a data set exist.
 
     Raises:
-        HypercolumnsError: if files of a split are missing. The message names ten of the missing files at most. It
+        HypercolumnsError: if files or annotations of a split are missing. The message names ten of them at most. It
             covers only the first split with missing files.
     """
     for split, pairs in images.splits.items():
-        missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not os.path.isfile(path)]
+        missing = [str(path) for pair in pairs for path in (pair.image, pair.mask) if not _exists(path)]
         if missing:
             raise HypercolumnsError(
                 f"data {images.name}: {len(missing)} files of the {split} split are missing: {shorten_list(missing)}; "
@@ -171,6 +179,17 @@ def read_example(
         raise InvalidFileError(str(error)) from error
 
 
+def pair_signature(pair: ImageMaskPair) -> str:
+    """Return a hash that changes if the image or the mask of a pair may have changed, see `file_signature`."""
+    if isinstance(pair.mask, Path):
+        return file_signature(pair.image, pair.mask)
+    return file_signature(pair.image) + mask_signature(pair.mask)
+
+
+def _exists(mask: Mask) -> bool:
+    return os.path.isfile(mask) if isinstance(mask, Path) else has_mask(mask)
+
+
 def _is_utf8(text: str) -> bool:
     try:
         text.encode()
@@ -183,7 +202,6 @@ def _hash(pairs: Sequence[ImageMaskPair], rules: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(rules).encode() if rules else b"")
     for pair in pairs:
         digest.update(pair.id.encode())
-        for path in (pair.image, pair.mask):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+        for content in (file_hash(pair.image), mask_hash(pair.mask)):
+            digest.update(bytes.fromhex(content))
     return digest.hexdigest()[:16]

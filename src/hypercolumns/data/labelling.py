@@ -7,11 +7,11 @@ value that no class has, a class without a pixel, the same index in different co
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from hypercolumns.data.class_list import NOTHING, ClassList, ClassMap, Void
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, check_choice, shorten_list
+from hypercolumns.io.mask_source import Mask
 from hypercolumns.io.masks import MaskSummary, colour_code, colour_of_code, format_values
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme, format_colour, voc_palette
 
@@ -41,7 +41,7 @@ class LabelSettings:
 
 
 def label_scheme(
-    images: DatasetIndex, survey: Mapping[Path, MaskSummary], said: LabelSettings, strict: bool = True
+    images: DatasetIndex, survey: Mapping[Mask, MaskSummary], said: LabelSettings, strict: bool = True
 ) -> tuple[LabelScheme, list[str]]:
     """Decide how the masks of a data set are turned into class indices.
 

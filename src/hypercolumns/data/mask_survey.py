@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import file_signature, read_json, write_json
+from hypercolumns.io.files import read_json, write_json
+from hypercolumns.io.mask_source import Mask, mask_signature
 from hypercolumns.io.masks import MaskSummary, summarise_mask
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import track
@@ -20,27 +21,27 @@ SURVEY = "masks.json"
 VERSION = 1  # increase it when `summarise_mask` returns something else than before
 MIN_FOR_WORKERS = 200  # number of masks; fewer are read faster than worker processes start
 
-Survey = dict[Path, MaskSummary]  # the summary of each mask file that can be used
+Survey = dict[Mask, MaskSummary]  # the summary of each mask that can be used
 
 
 class MaskSummaryDataset(Dataset[MaskSummary | None]):
-    """Dataset of the summaries of mask files; None for a file that can't be used.
+    """Dataset of the summaries of masks; None for a mask that can't be used.
 
     Args:
-        paths: the mask files.
+        masks: the masks.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
+    def __init__(self, masks: Sequence[Mask]) -> None:
+        self.masks = masks
 
     def __len__(self) -> int:
-        """Return the number of files."""
-        return len(self.paths)
+        """Return the number of masks."""
+        return len(self.masks)
 
     def __getitem__(self, index: int) -> MaskSummary | None:
-        """Summarise the file at an index."""
+        """Summarise the mask at an index."""
         try:
-            return summarise_mask(self.paths[index])
+            return summarise_mask(self.masks[index])
         except HypercolumnsError:  # the check of the files reports it
             return None
 
@@ -56,18 +57,18 @@ def survey_masks(images: DatasetIndex, folder: Path, num_workers: int = 0) -> Su
         num_workers: the number of worker processes that read masks; 0: this process reads them.
 
     Returns:
-        The summary of each mask file. Files that can't be used are left out.
+        The summary of each mask. Masks that can't be used are left out.
     """
-    paths = sorted({pair.mask for pair in itertools.chain(*images.splits.values())})
-    known = distributed.broadcast_from_rank_zero(lambda: _count(paths, folder, num_workers))
-    return {path: known[str(path)] for path in paths if str(path) in known}
+    masks = sorted({pair.mask for pair in itertools.chain(*images.splits.values())}, key=str)
+    known = distributed.broadcast_from_rank_zero(lambda: _count(masks, folder, num_workers))
+    return {mask: known[str(mask)] for mask in masks if str(mask) in known}
 
 
-def _count(paths: Sequence[Path], folder: Path, num_workers: int) -> dict[str, MaskSummary]:
-    """Return the summary of each mask file that can be used, by the path of the file, and save the summaries."""
-    signatures = {path: file_signature(path) for path in paths}
+def _count(masks: Sequence[Mask], folder: Path, num_workers: int) -> dict[str, MaskSummary]:
+    """Return the summary of each mask that can be used, by the name of the mask, and save the summaries."""
+    signatures = {mask: mask_signature(mask) for mask in masks}
     known = _load(folder)
-    new = [path for path in paths if signatures[path] not in known]
+    new = [mask for mask in masks if signatures[mask] not in known]
     if new:
         loader = DataLoader(
             MaskSummaryDataset(new),
@@ -75,16 +76,16 @@ def _count(paths: Sequence[Path], folder: Path, num_workers: int) -> dict[str, M
             num_workers=num_workers if len(new) >= MIN_FOR_WORKERS else 0,
             worker_init_fn=ignore_signals_in_worker,
         )
-        for path, summary in zip(new, track(loader, "read masks", len(new)), strict=True):
+        for mask, summary in zip(new, track(loader, "read masks", len(new)), strict=True):
             if summary is not None:
-                known[signatures[path]] = summary
+                known[signatures[mask]] = summary
         with suppress(HypercolumnsError):  # without saved counts, the next command reads the masks again
             _save(folder, {signature: known[signature] for signature in signatures.values() if signature in known})
-    return {str(path): known[signatures[path]] for path in paths if signatures[path] in known}
+    return {str(mask): known[signatures[mask]] for mask in masks if signatures[mask] in known}
 
 
 def _load(folder: Path) -> dict[str, MaskSummary]:
-    """Return the saved summaries by `file_signature`; {} if there are none, or if other versions saved them."""
+    """Return the saved summaries by `mask_signature`; {} if there are none, or if other versions saved them."""
     try:
         saved = read_json(folder / SURVEY)
         if saved["version"] != _version():

@@ -11,6 +11,7 @@ from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.errors import ArgumentError, check_fraction
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.images import SUFFIXES
+from hypercolumns.io.mask_source import has_mask
 from hypercolumns.runtime import randomness
 
 ID = "{id}"
@@ -161,7 +162,7 @@ def draw_splits(pairs: Sequence[ImageMaskPair], val_fraction: float, seed: int) 
     check_fraction("val_fraction", val_fraction)
     if not 0 < val_fraction < 1:
         raise ArgumentError(f"val_fraction={val_fraction} must be above 0 and below 1")
-    with_mask = [pair for pair in pairs if os.path.lexists(pair.mask)]
+    with_mask = [pair for pair in pairs if has_mask(pair.mask)]
     candidates = with_mask if len(with_mask) > 1 else pairs
     order = torch.randperm(len(candidates), generator=randomness.generator(seed, "split")).tolist()
     count = min(max(round(val_fraction * len(candidates)), 1), len(candidates) - 1)
@@ -179,7 +180,7 @@ def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path
         ArgumentError: if not. The message suggests a `mask_name` if file names in `folder` contain those of images.
     """
     pairs = [pair for of_split in splits.values() for pair in of_split]
-    if pairs and not any(os.path.lexists(pair.mask) for pair in pairs):
+    if pairs and not any(has_mask(pair.mask) for pair in pairs):
         pattern = suggest_mask_name(folder, {Path(pair.id).name for pair in pairs})
         hint = f", such as mask_name={pattern}" if pattern else ""
         raise ArgumentError(

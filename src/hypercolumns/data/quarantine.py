@@ -20,14 +20,14 @@ from hypercolumns.data.checks import (
     problem_rows,
     write_problems,
 )
-from hypercolumns.data.index import DatasetIndex, ImageMaskPair
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair, pair_signature
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction, escape_control_chars
-from hypercolumns.io.files import file_signature, read_json, write_json
+from hypercolumns.io.files import read_json, write_json
 from hypercolumns.io.tiff import available_packages
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console, track
 
-KnownProblems = Mapping[str, Sequence[FileProblem]]  # `file_signature` of a pair -> problems of the pair's files
+KnownProblems = Mapping[str, Sequence[FileProblem]]  # `pair_signature` of a pair -> problems of the pair's files
 CHECKS = "checks.json"
 QUARANTINE = "quarantine.csv"
 # Increase this number when `io.images` or `io.masks` accepts or refuses other files than before. Results that were
@@ -59,8 +59,7 @@ def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_i
         _check_new(images, folder, num_workers)
     known = load_checks(folder, images)
     problems = {
-        split: [known.get(file_signature(pair.image, pair.mask), []) for pair in pairs]
-        for split, pairs in images.splits.items()
+        split: [known.get(pair_signature(pair), []) for pair in pairs] for split, pairs in images.splits.items()
     }
     path = folder / QUARANTINE
     if distributed.is_rank_zero():
@@ -114,7 +113,7 @@ def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> Non
     Args:
         folder: the folder to save the results in.
         images: the data set that the pairs belong to; only its classes and colours are used.
-        known: a mapping from the `file_signature` of each checked pair to the problems of the pair's files. The result
+        known: a mapping from the `pair_signature` of each checked pair to the problems of the pair's files. The result
             of a pair is not saved if one of the problems is not `lasting`.
     """
     pairs = {
@@ -126,7 +125,7 @@ def save_checks(folder: Path, images: DatasetIndex, known: KnownProblems) -> Non
 
 
 def load_checks(folder: Path, images: DatasetIndex) -> dict[str, list[FileProblem]]:
-    """Load the results that `save_checks` saved: the `file_signature` of each checked pair, mapped to its problems.
+    """Load the results that `save_checks` saved: the `pair_signature` of each checked pair, mapped to its problems.
 
     The mapping is empty if `folder` holds no saved results, or if the saved results are damaged. It is also empty if
     the rules that decide whether a file can be used have changed since the results were saved, see `_check_version`.
@@ -151,7 +150,7 @@ def _check_new(images: DatasetIndex, folder: Path, num_workers: int) -> None:
     Raises:
         HypercolumnsError: if the operating system can't read a file.
     """
-    pairs = {file_signature(pair.image, pair.mask): pair for pair in itertools.chain(*images.splits.values())}
+    pairs = {pair_signature(pair): pair for pair in itertools.chain(*images.splits.values())}
     before = load_checks(folder, images)
     new = {signature: pair for signature, pair in pairs.items() if signature not in before}
     if new:

@@ -3,12 +3,14 @@
 import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from hypercolumns.data.groups import group_ids, group_name
-from hypercolumns.data.index import DatasetIndex
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
+from hypercolumns.io.mask_source import has_mask
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import console
 
@@ -106,39 +108,37 @@ def take_train_subset(images: DatasetIndex, train_subset: int | None, subset_see
 
 
 def drop_unlabelled(images: DatasetIndex, unlabelled: str) -> DatasetIndex:
-    """Leave out the images that have no mask file, and print how many they are, or stop if there are any.
+    """Leave out the images that have no mask or annotation, and print how many they are, or stop if there are any.
 
     Args:
         images: the data set.
         unlabelled: `skip`: leave them out; `error`: stop.
 
     Returns:
-        The data set, whose images all have a mask file.
+        The data set, whose images all have a mask.
 
     Raises:
-        HypercolumnsError: if images have no mask file and `unlabelled` is `error`.
-        ArgumentError: if `unlabelled` is `skip`, but no image of a split has a mask file.
+        HypercolumnsError: if images have no mask and `unlabelled` is `error`.
+        ArgumentError: if `unlabelled` is `skip`, but no image of a split has a mask.
     """
-    splits = {
-        split: tuple(pair for pair in pairs if os.path.lexists(pair.mask)) for split, pairs in images.splits.items()
-    }
-    missing = [pair for split, pairs in images.splits.items() for pair in pairs if not os.path.lexists(pair.mask)]
+    splits = {split: tuple(pair for pair in pairs if has_mask(pair.mask)) for split, pairs in images.splits.items()}
+    missing = [pair for split, pairs in images.splits.items() for pair in pairs if not has_mask(pair.mask)]
     if missing and unlabelled == "error":
         every = len(missing) == sum(map(len, images.splits.values()))
         remedy = (
-            "no image has one, so check the folder and the names of the masks"
+            "no image has one, so check the folder and the names of the masks or annotations"
             if every
             else "set data.unlabelled=skip to leave these images out, or add their masks"
         )
         raise HypercolumnsError(
-            f"data {images.name}: {len(missing)} images have no mask, such as {missing[0].image}, whose mask would be "
-            f"{missing[0].mask}; {remedy}"
+            f"data {images.name}: {len(missing)} images have no mask, such as {missing[0].image}, {_where(missing[0])}"
+            f"; {remedy}"
         )
     for split, pairs in images.splits.items():
         if not splits[split]:
             raise ArgumentError(
                 f"unlabelled=skip leaves no image in the {split} split of {images.name}: none of its {len(pairs)} "
-                f"images has a mask; the first mask would be {pairs[0].mask}"
+                f"images has a mask, such as {pairs[0].image}, {_where(pairs[0])}"
             )
     if missing:
         counts = ", ".join(
@@ -146,6 +146,13 @@ def drop_unlabelled(images: DatasetIndex, unlabelled: str) -> DatasetIndex:
         )
         console.print(f"left out, as they have no mask yet: {counts} images", markup=False)
     return replace(images, splits=splits)
+
+
+def _where(pair: ImageMaskPair) -> str:
+    """Say where the mask of an image was looked for."""
+    if isinstance(pair.mask, Path):
+        return f"whose mask would be {pair.mask}"
+    return f"which {pair.mask.path} does not annotate"
 
 
 def shared_ids(images: DatasetIndex) -> list[str]:

@@ -1,4 +1,4 @@
-"""Read and write mask files, which hold the true or the predicted class of each pixel of an image."""
+"""Read and write masks, which hold the true or the predicted class of each pixel of an image."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.io.images import PixelShape, opened_image, read_image, write_image
+from hypercolumns.io.mask_source import Mask, MaskPixels
 from hypercolumns.io.pixels import pixel_format
 from hypercolumns.labels import Colour, LabelScheme, Palette, colour_table
 
@@ -26,27 +27,12 @@ LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # of TIFF files
 MAX_COLOURS = 1000  # a summary holds the most frequent colours; a photograph has many more
 
 
-class MaskPixels(NamedTuple):
-    """The pixels of a mask file, before they are turned into class indices.
-
-    Attributes:
-        values: (H, W) uint8 or uint16, the values of a grey file or the indices of a palette file; (H, W, 3) uint8, the
-            colours of an RGB file.
-        palette: the colour of each index of a palette file; () for other files.
-        bits: the number of bits of a value in the file.
-    """
-
-    values: NDArray[np.uint8] | NDArray[np.uint16]
-    palette: Palette
-    bits: int
-
-
-def read_mask(path: Path, scheme: LabelScheme) -> Tensor:
-    """Read a mask file as class indices.
+def read_mask(mask: Mask, scheme: LabelScheme) -> Tensor:
+    """Read a mask as class indices.
 
     Args:
-        path: the file.
-        scheme: the rule that turns the file's values or colours into class indices.
+        mask: the file, or the source that draws the mask.
+        scheme: the rule that turns the mask's values or colours into class indices.
 
     Returns:
         (H, W) uint8 class indices, 255 for void.
@@ -55,23 +41,28 @@ def read_mask(path: Path, scheme: LabelScheme) -> Tensor:
         HypercolumnsError: if the file can't be used as a mask or can't be decoded, or if a value or colour is not in
             the scheme.
     """
-    values, palette, _ = decode_mask(path)
+    values, palette, _ = decode_mask(mask)
     if values.ndim == 3 and scheme.rgb_by_value and bool((values == values[..., :1]).all()):
         values = values[..., 0]
     elif palette and scheme.palette_by_colour:
         if values.max() >= len(palette):
-            raise HypercolumnsError(f"{path}: the index {values.max()} has no colour in the file's palette")
+            raise HypercolumnsError(f"{mask}: the index {values.max()} has no colour in the file's palette")
         values = np.array(palette, np.uint8)[values]
-    labels = _by_colour(values, scheme, path) if values.ndim == 3 else _by_value(values, scheme, path)
+    labels = _by_colour(values, scheme, mask) if values.ndim == 3 else _by_value(values, scheme, mask)
     return torch.from_numpy(labels)
 
 
-def decode_mask(path: Path) -> MaskPixels:
-    """Decode a mask file, without turning its pixels into class indices.
+def decode_mask(mask: Mask) -> MaskPixels:
+    """Decode a mask file or draw a mask, without turning its pixels into class indices.
 
     Raises:
-        HypercolumnsError: if the file is not a mask in a supported format, or can't be decoded completely.
+        HypercolumnsError: if the file is not a mask in a supported format or can't be decoded completely, or if the
+            mask can't be drawn.
     """
+    return _decode_file(mask) if isinstance(mask, Path) else mask.decode()
+
+
+def _decode_file(path: Path) -> MaskPixels:
     with opened_image(path, MASK_FORMATS) as image:
         if image.format == "PNG":
             image.verify()  # compares the file with its checksums, which Pillow ignores when it decodes
@@ -91,13 +82,13 @@ def decode_mask(path: Path) -> MaskPixels:
 
 
 def read_pair(
-    image: Path, mask: Path, scheme: LabelScheme, decoding: ImageDecoding = AS_STORED
+    image: Path, mask: Mask, scheme: LabelScheme, decoding: ImageDecoding = AS_STORED
 ) -> tuple[Tensor, Tensor]:
-    """Read an image and its mask from their files.
+    """Read an image and its mask.
 
     Args:
         image: the image file.
-        mask: the mask file.
+        mask: the mask.
         scheme: the rule that turns the mask's values or colours into class indices.
         decoding: the rules that turn the stored pixels of the image into RGB.
 
@@ -113,13 +104,13 @@ def read_pair(
     return pixels, labels
 
 
-def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: PixelShape) -> None:
+def check_sizes(image: Path, image_size: PixelShape, mask: Mask, mask_size: PixelShape) -> None:
     """Check that an image and its mask have the same size.
 
     Args:
         image: the image file.
         image_size: the image's (height, width).
-        mask: the mask file.
+        mask: the mask.
         mask_size: the mask's (height, width).
 
     Raises:
@@ -132,12 +123,16 @@ def check_sizes(image: Path, image_size: PixelShape, mask: Path, mask_size: Pixe
         )
 
 
-def mask_size(path: Path) -> PixelShape:
-    """Read the (height, width) of a mask from the header of its file, without decoding the mask.
+def mask_size(mask: Mask) -> PixelShape:
+    """Read the (height, width) of a mask from the header of its file or from its source, without decoding the mask.
 
     Raises:
-        HypercolumnsError: if the header shows that the file can't be used as a mask.
+        HypercolumnsError: if the header shows that the file can't be used as a mask, or the source can't draw it.
     """
+    return _file_size(mask) if isinstance(mask, Path) else mask.size()
+
+
+def _file_size(path: Path) -> PixelShape:
     with opened_image(path, MASK_FORMATS) as image:
         _bits(image, path)
         return image.height, image.width
@@ -177,13 +172,13 @@ def _bits(image: Image.Image, path: Path) -> int:
     return known[kind]
 
 
-def _by_value(values: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme, path: Path) -> NDArray[np.uint8]:
+def _by_value(values: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme, mask: Mask) -> NDArray[np.uint8]:
     """Turn the values of a mask into class indices.
 
     Args:
         values: (H, W), the values of the mask.
         scheme: gives the class index of each value.
-        path: the mask file, for the message.
+        mask: the mask, for the message.
 
     Returns:
         (H, W) uint8 class indices, 255 for void.
@@ -200,7 +195,7 @@ def _by_value(values: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelSchem
     if unknown.any():
         outside = np.unique(values[unknown])
         raise HypercolumnsError(
-            f"{path}: {int(unknown.sum())} pixels have labels that are not a class "
+            f"{mask}: {int(unknown.sum())} pixels have labels that are not a class "
             f"({', '.join(map(str, outside[:5]))}); the classes and void have the labels "
             f"{format_values(scheme.values)}: correct the mask, or list all classes in the text file that data.classes "
             f"names"
@@ -208,13 +203,13 @@ def _by_value(values: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelSchem
     return labels.astype(np.uint8)
 
 
-def _by_colour(rgb: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme, path: Path) -> NDArray[np.uint8]:
+def _by_colour(rgb: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme, mask: Mask) -> NDArray[np.uint8]:
     """Turn the colours of an RGB mask into class indices.
 
     Args:
         rgb: (H, W, 3), the colours of the mask.
         scheme: gives the class index of each colour.
-        path: the mask file, for the message.
+        mask: the mask, for the message.
 
     Returns:
         (H, W) uint8 class indices, 255 for void.
@@ -231,7 +226,7 @@ def _by_colour(rgb: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme,
         row, column = np.argwhere(unknown)[0].tolist()
         red, green, blue = rgb[row, column].tolist()
         raise HypercolumnsError(
-            f"{path} has colours that are not in the palette ({len(np.unique(codes[unknown]))} in all), for example "
+            f"{mask} has colours that are not in the palette ({len(np.unique(codes[unknown]))} in all), for example "
             f"({red}, {green}, {blue}) at row {row}, column {column}; an RGB mask must hold the classes' colours "
             f"exactly: correct these colours, or save the mask with class indices instead of colours"
         )
@@ -267,10 +262,10 @@ def format_values(values: Iterable[int]) -> str:
 
 
 class MaskSummary(NamedTuple):
-    """What a mask file holds, without the places of its pixels.
+    """What a mask holds, without the places of its pixels.
 
     Attributes:
-        kind: `grey`, `palette` or `rgb`.
+        kind: `grey`, `palette` or `rgb`; `grey` also for a mask that a source draws.
         bits: the number of bits of a value in the file.
         counts: the number of pixels of each value of a grey or palette file, or of each colour of an RGB file. A colour
             is a number: red * 65536 + green * 256 + blue.
@@ -283,13 +278,13 @@ class MaskSummary(NamedTuple):
     colours: dict[int, int]
 
 
-def summarise_mask(path: Path) -> MaskSummary:
-    """Count the pixels of each value or colour of a mask file.
+def summarise_mask(mask: Mask) -> MaskSummary:
+    """Count the pixels of each value or colour of a mask.
 
     Raises:
-        HypercolumnsError: if the file can't be used as a mask, or can't be decoded completely.
+        HypercolumnsError: if the mask can't be used, see `decode_mask`.
     """
-    values, palette, bits = decode_mask(path)
+    values, palette, bits = decode_mask(mask)
     if values.ndim == 3:
         codes, counts = np.unique(colour_codes(values), return_counts=True)
         most = counts.argsort(kind="stable")[::-1][:MAX_COLOURS]

@@ -8,11 +8,11 @@ from PIL import Image, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from hypercolumns.data import DatasetIndex, ImageMaskPair
-from hypercolumns.data.index import read_example
+from hypercolumns.data.index import pair_signature, read_example
 from hypercolumns.data.labelling import class_pixels
 from hypercolumns.data.mask_survey import Survey
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import atomic_write, file_signature, short_hash
+from hypercolumns.io.files import atomic_write, short_hash
 from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR
 from hypercolumns.visualization.overlays import FONT_SIZE, legend, stack
 from hypercolumns.visualization.panels import LabelledImage, draw_block
@@ -36,11 +36,7 @@ def write_preview(images: DatasetIndex, survey: Survey, folder: Path) -> Path | 
         The path of the picture if it was drawn; None if it is up to date, or if no image can be drawn.
     """
     path = folder / PREVIEW
-    files = [
-        [split, pair.id, file_signature(pair.image, pair.mask)]
-        for split, pairs in images.splits.items()
-        for pair in pairs
-    ]
+    files = [[split, pair.id, pair_signature(pair)] for split, pairs in images.splits.items() for pair in pairs]
     stamp = short_hash([images.scheme.fingerprint(), files])
     if _stamp(path) == stamp:
         return None

@@ -90,6 +90,8 @@ def listed_images(
     strict = strict and subset.on_bad != "skip"
     with setting_prefix("data."):
         images = drop_unlabelled(images, subset.unlabelled) if strict or subset.unlabelled == "skip" else images
+    for note in images.notes:
+        console.print(f"data {images.name}: {note}", markup=False)
     images, survey = decide_labels(cfg, images, strict)
     preview = write_preview(images, survey, checks_dir(cfg, images)) if distributed.is_rank_zero() else None
     if preview is not None:

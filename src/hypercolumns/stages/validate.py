@@ -7,8 +7,9 @@ from omegaconf import DictConfig
 
 from hypercolumns.data import quarantine, shared_ids
 from hypercolumns.data.checks import problem_rows, write_problems
+from hypercolumns.data.index import pair_signature
 from hypercolumns.errors import BadDataError, escape_control_chars
-from hypercolumns.io.files import file_signature, write_json
+from hypercolumns.io.files import write_json
 from hypercolumns.reports import dataset
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.check import check_settings
@@ -37,9 +38,7 @@ def validate(cfg: DictConfig) -> Path:
     dataset.print_dataset(summary, problems, shared)  # printed first, because writing the report may fail
     folder = checks_dir(cfg, images)
     of_pairs = zip(pairs, checks, strict=True)
-    quarantine.save_checks(
-        folder, images, {file_signature(pair.image, pair.mask): check.problems for pair, check in of_pairs}
-    )
+    quarantine.save_checks(folder, images, {pair_signature(pair): check.problems for pair, check in of_pairs})
     write_problems(folder / "offenders.csv", problems)
     dataset.write_class_counts(folder / "classes.csv", summary)
     write_json(folder / "summary.json", summary | {"problems": len(problems), "in_several_splits": shared})
