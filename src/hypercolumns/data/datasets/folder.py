@@ -1,21 +1,18 @@
 """Data sets that consist of a folder of images and a folder of masks."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from hypercolumns.data.class_files import Classes, Colours, class_list, read_ids
+from hypercolumns.data.class_files import Classes, Colours, class_list
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import (
     check_name_pattern,
     check_some_masks,
-    draw_splits,
     find_mask,
     image_files,
-    read_pairs,
 )
+from hypercolumns.data.splits import choose_splits
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path
-from hypercolumns.io.images import SUFFIXES
 
 
 def folder(
@@ -83,37 +80,6 @@ def folder(
         for id, path in found.items()
         if path not in taken or path == all_masks[id]
     }
-    if (train is None) != (val is None):
-        raise ArgumentError(
-            "train and val go together: give both lists of images, or leave out both for a random split"
-        )
-    if train is None or val is None:
-        if len(pairs) < 2:
-            raise ArgumentError(
-                f"images={images} has {len(pairs)} images ({' '.join(SUFFIXES)}); expected at least two, one for train "
-                f"and one for val: add images, or give another folder"
-            )
-        splits = draw_splits(list(pairs.values()), val_fraction, split_seed)
-    else:
-        splits = {"train": _listed(pairs, train, "train", images), "val": _listed(pairs, val, "val", images)}
+    splits = choose_splits(pairs, images, train, val, val_fraction, split_seed)
     check_some_masks(splits, masks)
     return make_index(name, class_list(classes, palette), splits)
-
-
-def _listed(pairs: Mapping[str, ImageMaskPair], given: str | Path, split: str, images: Path) -> list[ImageMaskPair]:
-    """Return the images of a split, which is a text file of ids or of pairs of paths, or a subfolder of `images`."""
-    path = expand_path(split, given)
-    if not path.is_file() and (images / given).is_dir():
-        prefix = f"{(images / given).relative_to(images).as_posix()}/"
-        return [pair for id, pair in pairs.items() if id.startswith(prefix)]
-    names = read_ids(path, split)
-    unknown = [name for name in names if name not in pairs]
-    if unknown:
-        listed = read_pairs(path, split, [path.parent, images, images.parent])
-        if listed is not None:
-            return listed
-        raise ArgumentError(
-            f"{split}={given} lists {len(unknown)} names without an image in {images}, such as {unknown[0]}; "
-            f"names must be relative to this folder, without suffix"
-        )
-    return [pairs[name] for name in names]
