@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hypercolumns.data.checks import FileProblem as FileProblem
     from hypercolumns.data.checks import check_headers as check_headers
     from hypercolumns.data.checks import check_pairs as check_pairs
+    from hypercolumns.data.datasets.coco import coco as coco
     from hypercolumns.data.datasets.folder import folder as folder
     from hypercolumns.data.datasets.shapes import shapes as shapes
     from hypercolumns.data.datasets.voc import DatasetNotFoundError as DatasetNotFoundError
@@ -49,6 +50,7 @@ MODULES = {  # public name -> the module that defines it
     "UnknownGroupError": "hypercolumns.data.subsets",
     "check_headers": "hypercolumns.data.checks",
     "check_pairs": "hypercolumns.data.checks",
+    "coco": "hypercolumns.data.datasets.coco",
     "folder": "hypercolumns.data.datasets.folder",
     "hold_out": "hypercolumns.data.subsets",
     "mask_pairs": "hypercolumns.data.predictions",

@@ -49,12 +49,14 @@ class ClassList:
         void: the values that are void unless the user says otherwise.
         source: where the list comes from, for messages, such as the path of its file.
         values_known: false if the values of the entries are only their positions, and masks may hold other values.
+        own_void: the values that are void whatever the user says; masks that are drawn from annotations hold them.
     """
 
     entries: tuple[ClassEntry, ...]
     void: tuple[int, ...] = (IGNORE_INDEX,)
     source: str = "data.classes"
     values_known: bool = True
+    own_void: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, names: Iterable[str], source: str = "data.classes") -> "ClassList":
@@ -136,7 +138,8 @@ class ClassList:
         void_values = self._void_values(void, by_name)
         if void is None:
             void_values -= {*targets}
-        elif twice := sorted(value for value in void_values if mapped.get(value) is not None):
+        void_values |= {*self.own_void}
+        if twice := sorted(value for value in void_values if mapped.get(value) is not None):
             raise ArgumentError(f"map gives the value {twice[0]} a class, but void={void} makes it void; leave out one")
         colour_of = {entry.value: entry.colour for entry in self.entries if entry.colour is not None}
         if not self.has_colours:

@@ -313,10 +313,13 @@ def _missing_classes(pixels: Mapping[int, int], scheme: LabelScheme, classes: Cl
     missing = [name for index, name in enumerate(scheme.classes) if not pixels.get(index)]
     if not missing:
         return None
-    return (
-        f"no mask of any split has a pixel of {shorten_list(missing)}; check that {classes.source} lists the classes "
-        f"in the order of the values in the masks, or set data.missing_classes=allow"
+    remedy = (
+        f"merge the class with another by 'data.map={{{missing[0]}: NAME}}', set data.unannotated=void if it is the class "
+        f"of pixels without an object and there are none,"
+        if classes.own_void  # the masks are drawn from annotations
+        else f"check that {classes.source} lists the classes in the order of the values in the masks,"
     )
+    return f"no mask of any split has a pixel of {shorten_list(missing)}; {remedy} or set data.missing_classes=allow"
 
 
 def _quoted(name: str) -> str:

@@ -1,8 +1,9 @@
 """Functions that make the index of a data set. There is one function for each layout of the files on disk."""
 
 from hypercolumns.data.datasets.auto import auto
+from hypercolumns.data.datasets.coco import coco
 from hypercolumns.data.datasets.folder import folder
 from hypercolumns.data.datasets.shapes import shapes
 from hypercolumns.data.datasets.voc import voc
 
-__all__ = ["auto", "folder", "shapes", "voc"]
+__all__ = ["auto", "coco", "folder", "shapes", "voc"]

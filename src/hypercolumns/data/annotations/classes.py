@@ -1,0 +1,94 @@
+"""The classes of a data set whose annotation files name the class of each object."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hypercolumns.data.annotations.drawn_mask import VOID_VALUE
+from hypercolumns.data.class_files import Classes, Colours, class_list
+from hypercolumns.data.class_list import ClassEntry, ClassList
+from hypercolumns.errors import ArgumentError, shorten_list
+from hypercolumns.labels import VOID_COLOUR, Colour, voc_palette
+
+BACKGROUND = ("background", "_background_")  # the names that tools give to pixels without an object
+VOID = "void"  # value of `data.unannotated`
+
+
+@dataclass(frozen=True)
+class AnnotationClasses:
+    """The classes of drawn masks, and the value that each name has in them.
+
+    Attributes:
+        listed: the classes. Their values are their positions.
+        values: the value of each name.
+        fill: the value of pixels that no object covers.
+        note: says for the user what pixels without an object are.
+    """
+
+    listed: ClassList
+    values: Mapping[str, int]
+    fill: int
+    note: str
+
+
+def annotation_classes(
+    found: Iterable[str],
+    source: str,
+    classes: Classes | None = None,
+    palette: Colours | None = None,
+    unannotated: str = "background",
+) -> AnnotationClasses:
+    """Decide the classes and their values in drawn masks.
+
+    Args:
+        found: the names in the annotation files, in the order that the classes get if `classes` is None.
+        source: where the names come from, for messages.
+        classes: the classes, see `class_files.class_list`; None: all names found.
+        palette: the classes' colours, see `class_files.class_list`.
+        unannotated: the class of pixels without an object. If it is not one of the classes, it becomes the first one.
+            `void`: these pixels are void.
+
+    Returns:
+        The classes and values.
+
+    Raises:
+        ArgumentError: if there are no classes, or the list lacks a name that was found.
+    """
+    names = list(dict.fromkeys(found))
+    if classes is None and not names:
+        raise ArgumentError(f"annotations={source} name no class; annotate some objects, or give classes=<names>")
+    listed = class_list(ClassList.of(names, source) if classes is None else classes, palette)
+    entries = list(listed.entries)
+    by_name = {entry.name: entry.name for entry in entries}
+    aliases = [name for name in BACKGROUND if name in by_name]
+    fill_name = None
+    if unannotated != VOID or VOID in by_name:
+        fill_name = aliases[0] if unannotated in BACKGROUND and aliases else str(unannotated)
+        if fill_name not in by_name:
+            entries.insert(0, ClassEntry(fill_name, 0, _free_colour(listed)))
+    entries = [entry._replace(value=value) for value, entry in enumerate(entries)]
+    values = {entry.name: entry.value for entry in entries}
+    if fill_name in BACKGROUND:
+        values |= {name: values[fill_name] for name in BACKGROUND if name not in values}
+    unknown = [name for name in names if name not in values]
+    if unknown:
+        raise ArgumentError(
+            f"classes={listed.source} lacks names that the annotations have: {shorten_list(unknown)}; list them, and "
+            f"merge them with other classes or make them void by map={{{unknown[0]}: NAME or null}}"
+        )
+    fill = VOID_VALUE if fill_name is None else values[fill_name]
+    note = "void" if fill_name is None else f"of class {fill_name}"
+    remedy = "" if fill_name is None else "; if they are not annotated: data.unannotated=void"
+    return AnnotationClasses(
+        replace(listed, entries=tuple(entries), void=(), own_void=(VOID_VALUE,), values_known=True).check(),
+        values,
+        fill,
+        f"pixels without an object are {note}{remedy}",
+    )
+
+
+def _free_colour(listed: ClassList) -> Colour | None:
+    """Return a colour for one more class; None if the list has no colours."""
+    if not listed.has_colours:
+        return None
+    used = {entry.colour for entry in listed.entries} | {VOID_COLOUR}
+    return next(colour for colour in voc_palette(256) if colour not in used)

@@ -1,0 +1,187 @@
+"""A mask that is drawn from the objects that an annotation file lists for one image."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypercolumns.errors import HypercolumnsError, check_choice
+from hypercolumns.io.images import PixelShape, image_size
+from hypercolumns.io.mask_source import MaskPixels
+
+VOID_VALUE = 65535  # the value of void pixels in masks that are drawn; a data set has fewer classes
+MAX_OUTSIDE = 10  # a coordinate may lie outside the image by so many times its width or height
+OVERLAPS = ("order", "smaller_on_top")  # the setting `data.overlaps`
+VERSION = 1  # increase it when a mask is drawn with other pixels than before
+
+
+class Patch(NamedTuple):
+    """The pixels of an object, in the part of the image that contains them.
+
+    Attributes:
+        top: the row of the patch's first row in the image.
+        left: the column of the patch's first column in the image.
+        inside: (h, w) bool, true where the object is.
+    """
+
+    top: int
+    left: int
+    inside: NDArray[np.bool_]
+
+
+# Takes an object as the tool describes it, as JSON values, and the (height, width) of the image. Raises ValueError if
+# the object can't be drawn; the message says what is wrong and what to do.
+Draw = Callable[[Any, PixelShape], Patch]
+
+
+@dataclass(frozen=True)
+class DrawnMask:
+    """The mask of one image, drawn from objects, see `MaskSource`.
+
+    Attributes:
+        path: the annotation file.
+        image: the image's name, for messages.
+        shape: the (height, width) of the image; () if neither the file nor the image says it.
+        objects: a JSON list of [value, object], in the order in which they are drawn.
+        draw: the function that draws an object.
+        fill: the value of the pixels that no object covers.
+        overlaps: `order`: later objects lie on top; `smaller_on_top`: objects with fewer pixels lie on top, and of
+            equal ones the later. Void objects lie below all others.
+        annotated: whether a person has annotated the image.
+    """
+
+    path: Path
+    image: str
+    shape: PixelShape
+    objects: bytes
+    draw: Draw
+    fill: int
+    overlaps: str = "order"
+    annotated: bool = True
+
+    def __str__(self) -> str:
+        """Return the name of the mask for messages."""
+        return f"{self.path} (image {self.image})"
+
+    def size(self) -> PixelShape:
+        """Return the (height, width) of the mask, see `MaskSource`."""
+        if not self.annotated:
+            raise HypercolumnsError(
+                f"{self}: the image is not annotated; annotate it, or set data.unlabelled=skip to leave it out"
+            )
+        if len(self.shape) != 2 or not all(0 < length < 1 << 20 for length in self.shape):
+            raise HypercolumnsError(
+                f"{self}: no size of the image is known; write its height and width, or add the image file"
+            )
+        return self.shape
+
+    def decode(self) -> MaskPixels:
+        """Draw the mask, see `MaskSource`."""
+        size = self.size()
+        objects = json.loads(self.objects)
+        patches: Iterable[tuple[int, Patch]] = (
+            (value, self._patch(number, described, size)) for number, (value, described) in enumerate(objects, 1)
+        )
+        if self.overlaps == "smaller_on_top":
+            patches = sorted(patches, key=lambda drawn: (drawn[0] != VOID_VALUE, -np.count_nonzero(drawn[1].inside)))
+        return MaskPixels(_compose(patches, size, self.fill), (), 16)
+
+    def digest(self) -> str:
+        """Return a hash of all that decides the pixels, see `MaskSource`."""
+        rule = [VERSION, self.draw.__name__, self.shape, self.fill, self.overlaps, self.annotated]
+        return hashlib.sha256(repr(rule).encode() + self.objects).hexdigest()
+
+    def signature(self) -> str:
+        """Return a hash that changes with the mask, see `MaskSource`."""
+        return self.digest()
+
+    def _patch(self, number: int, described: Any, size: PixelShape) -> Patch:
+        try:
+            return self.draw(described, size)
+        except HypercolumnsError:
+            raise
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+            reason = error if isinstance(error, ValueError) else f"it has another form than expected ({error!r})"
+            raise HypercolumnsError(
+                f"{self}: object {number} can't be drawn: {reason}; correct or remove the object in the annotation tool"
+            ) from error
+
+
+def drawn_mask(
+    path: Path,
+    image: Path,
+    shape: Sequence[Any],
+    objects: Sequence[tuple[int, Any]],
+    draw: Draw,
+    fill: int,
+    overlaps: str = "order",
+    annotated: bool = True,
+) -> DrawnMask:
+    """Make the mask of one image from the objects in an annotation file.
+
+    Args:
+        path: the annotation file.
+        image: the image file. Its header is read if the annotation file does not say the size.
+        shape: the (height, width) of the image, as the annotation file says them; None for what it does not say.
+        objects: the value and the description of each object, as JSON values, in the order of the file.
+        draw: the function that draws an object.
+        fill: the value of the pixels that no object covers.
+        overlaps: what lies on top, see `DrawnMask`.
+        annotated: whether a person has annotated the image.
+
+    Returns:
+        The mask. The objects are not checked yet.
+    """
+    check_choice("overlaps", overlaps, OVERLAPS)
+    size = tuple(int(length) for length in shape if isinstance(length, int | float) and length == length)
+    if len(size) != 2 and annotated:
+        try:
+            size = image_size(image)
+        except HypercolumnsError:  # the check of the images reports it
+            size = ()
+    ordered = sorted(objects, key=lambda item: item[0] != VOID_VALUE)
+    packed = json.dumps(ordered, separators=(",", ":")).encode()
+    return DrawnMask(path, image.name, size, packed, draw, fill, overlaps, annotated)
+
+
+def check_points(points: NDArray[np.float64], shape: PixelShape) -> None:
+    """Check the corners of an object, which must not lie far outside the image.
+
+    Drawing programs need memory and time for each pixel of an edge, also outside the image.
+
+    Args:
+        points: (N, 2), the x and y of each corner.
+        shape: the (height, width) of the image.
+
+    Raises:
+        ValueError: if a coordinate is not finite, or lies far outside the image.
+    """
+    limit = np.array([shape[1], shape[0]]) * (MAX_OUTSIDE + 1)
+    if not (np.isfinite(points).all() and (np.abs(points) <= limit).all()):
+        raise ValueError(f"its corners lie far outside the image of {shape[1]}x{shape[0]} pixels")
+
+
+def _compose(patches: Iterable[tuple[int, Patch]], shape: PixelShape, fill: int) -> NDArray[np.uint16]:
+    """Draw patches over each other.
+
+    Args:
+        patches: the value and the pixels of each object, from the lowest to the top.
+        shape: the (height, width) of the image.
+        fill: the value of pixels that no patch covers.
+
+    Returns:
+        (H, W) uint16.
+    """
+    values: NDArray[np.uint16] | None = None
+    for value, (top, left, inside) in patches:
+        if values is None:  # in the memory order of the patches, which is faster
+            order = "F" if inside.flags.f_contiguous and not inside.flags.c_contiguous else "C"
+            values = np.full(shape, fill, np.uint16, order=order)  # type: ignore[call-overload]
+        height, width = inside.shape
+        np.copyto(values[top : top + height, left : left + width], np.uint16(value), where=inside)
+    return np.full(shape, fill, np.uint16) if values is None else np.ascontiguousarray(values)

@@ -1,0 +1,160 @@
+"""Data sets whose annotations are COCO's JSON files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hypercolumns.data.annotations.classes import AnnotationClasses, annotation_classes
+from hypercolumns.data.annotations.coco import CocoFile, coco_masks, decide_crowds, read_coco
+from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations, image_folders, locate_images
+from hypercolumns.data.class_files import Classes, Colours
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
+from hypercolumns.data.splits import choose_splits
+from hypercolumns.errors import ArgumentError, check_choice, shorten_list
+from hypercolumns.io.files import expand_path
+
+
+def coco(
+    root: str | Path | None = None,
+    annotations: str | Path | None = None,
+    val_annotations: str | Path | None = None,
+    images: str | Path | None = None,
+    masks: str | Path | None = None,
+    classes: Classes | None = None,
+    palette: Colours | None = None,
+    name: str = "coco",
+    task: str = "instances",
+    unannotated: str = "background",
+    crowds: str = "auto",
+    overlaps: str = "order",
+    empty: str = "background",
+    train: str | Path | None = None,
+    val: str | Path | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> DatasetIndex:
+    """Index the images of COCO files. Their masks are drawn when they are read.
+
+    Args:
+        root: the folder that holds the JSON files and the images, see `coco_layout.find_annotations`. Other paths are
+            relative to it. None: the working directory; `annotations` is then required.
+        annotations: the JSON file of the images, or of the train images if `val_annotations` is given.
+        val_annotations: the JSON file of the val images.
+        images: the folder of images. None: found by the name and the place of the JSON file.
+        masks: the folder of the PNG files of panoptic segments. None: it has the name of the JSON file.
+        classes: the names of categories, in the order of the classes, see `class_files.class_list`. None: the
+            categories of the JSON file, in the order of their ids.
+        palette: the classes' colours, see `class_files.class_list`.
+        name: the name of the data set, and of the folder of its runs.
+        task: `instances` or `panoptic`: which files in the folder `annotations` are read.
+        unannotated: the class of pixels without an object; `void`: they are void.
+        crowds: whether annotations with `iscrowd` 1 are void, see `annotations.coco.decide_crowds`.
+        overlaps: `order`: objects lie over those before them in the file; `smaller_on_top`: over larger ones.
+        empty: `background`: an image without annotations has no objects; `unlabelled`: it is not annotated yet.
+        train: a list of the images to train on, see `splits.choose_splits`; for a single JSON file.
+        val: a list of the images to validate on, in the same way.
+        val_fraction: the fraction of the images, in (0, 1), that a random split of a single JSON file assigns to val.
+        split_seed: the seed of the random split.
+
+    Returns:
+        The index of both splits. Image files and segmentations are not checked.
+
+    Raises:
+        ArgumentError: if no JSON file is found, if one is invalid, if no image is found, or if another argument is
+            invalid.
+        HypercolumnsError: if a split is empty or lists an image twice, see `make_index`.
+    """
+    check_choice("task", task, TASKS)
+    paths = _paths(root, annotations, val_annotations, task)
+    base = Path() if root is None else expand_path("root", root)
+    files = {
+        split: read_coco(path, "val_annotations" if split == "val" and val_annotations else "annotations")
+        for split, path in paths.items()
+    }
+    names = [name for file in files.values() for name in file.names.values()]
+    decided = annotation_classes(names, " and ".join(map(str, paths.values())), classes, palette, unannotated)
+    crowds_are_void, notes = decide_crowds(files.values(), crowds)
+    pairs = {}
+    for split, file in files.items():
+        folder = file.path.with_suffix("") if masks is None else base / expand_path("masks", masks)
+        places = image_folders(file.path, None if images is None else base / expand_path("images", images))
+        located = locate_images({entry["id"]: str(entry["file_name"]) for entry in file.images}, places)
+        _check_found(file, located, places)
+        drawn = coco_masks(
+            file, decided, {id: path for id, (_, path) in located.items()}, crowds_are_void, overlaps, empty, folder
+        )
+        pairs[split] = [ImageMaskPair(text, path, drawn[id]) for id, (text, path) in located.items()]
+    notes = [*(note for file in files.values() for note in file.notes), _note(decided, files), *notes]
+    notes += _empty_note(files, empty)
+    if ALL in pairs:
+        by_id = {pair.id: pair for pair in pairs[ALL]}
+        if len(by_id) < len(pairs[ALL]):  # `make_index` reports the doubled images
+            return make_index(name, decided.listed, pairs, notes)
+        folder = image_folders(paths[ALL], None if images is None else base / expand_path("images", images))[0]
+        return make_index(
+            name, decided.listed, choose_splits(by_id, folder, train, val, val_fraction, split_seed), notes
+        )
+    if train is not None or val is not None:
+        raise ArgumentError(
+            f"train={train} and val={val} split the images of one JSON file, but there is one for each split; leave "
+            f"them out"
+        )
+    return make_index(name, decided.listed, _distinct(pairs), notes)
+
+
+def _paths(
+    root: str | Path | None, annotations: str | Path | None, val_annotations: str | Path | None, task: str
+) -> dict[str, Path]:
+    """Return the JSON file of each split, or the only one with the key `all`."""
+    base = Path() if root is None else expand_path("root", root)
+    if annotations is not None:
+        first = base / expand_path("annotations", annotations)
+        if val_annotations is None:
+            return {ALL: first}
+        return {"train": first, "val": base / expand_path("val_annotations", val_annotations)}
+    if root is None or val_annotations is not None:
+        raise ArgumentError(
+            "annotations=None must be a JSON file; give it, or root=<the folder of the JSON files and the images>"
+        )
+    if not base.is_dir():
+        raise ArgumentError(f"root={base} is not a folder; give the folder of the JSON files and the images")
+    return find_annotations(base, task)
+
+
+def _check_found(file: CocoFile, located: Mapping[object, tuple[str, Path]], places: list[Path]) -> None:
+    """Raise ArgumentError if none of the images exists."""
+    if located and not any(path.exists() for _, path in located.values()):
+        _, first = next(iter(located.values()))
+        raise ArgumentError(
+            f"images: none of the {len(located)} images of {file.path} is in {shorten_list([*map(str, places)])}, such "
+            f"as {first}; give the folder by images="
+        )
+
+
+def _note(classes: AnnotationClasses, files: Mapping[str, CocoFile]) -> str:
+    panoptic = any(file.masks for file in files.values())
+    return classes.note.replace("an object", "a segment") if panoptic else classes.note
+
+
+def _empty_note(files: Mapping[str, CocoFile], empty: str) -> list[str]:
+    """Return a line about the images without annotations, if there are any."""
+    of_images = [file.annotations[entry["id"]] for file in files.values() for entry in file.images]
+    count = sum(not of_image for of_image in of_images)
+    if not count or empty != "background" or any(file.masks for file in files.values()):
+        return []
+    return [
+        f"{count} of {len(of_images)} images have no annotation and count as images without objects; if they are not "
+        f"annotated yet: data.empty=unlabelled"
+    ]
+
+
+def _distinct(pairs: Mapping[str, list[ImageMaskPair]]) -> dict[str, list[ImageMaskPair]]:
+    """Give different images of train and val different ids, by the name of the split, if their files share names."""
+    files: dict[str, Path] = {}
+    for of_split in pairs.values():
+        for pair in of_split:
+            if files.setdefault(pair.id, pair.image) != pair.image:
+                return {
+                    split: [ImageMaskPair(f"{split}/{pair.id}", pair.image, pair.mask) for pair in of_split]
+                    for split, of_split in pairs.items()
+                }
+    return dict(pairs)
