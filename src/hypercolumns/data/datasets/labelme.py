@@ -1,0 +1,111 @@
+"""Data sets that are annotated in labelme, with a JSON file for each image."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from hypercolumns.data.annotations.classes import BACKGROUND, AnnotationClasses, annotation_classes
+from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, DrawnMask, drawn_mask
+from hypercolumns.data.annotations.labelme import IGNORE, LabelmeFile, draw_labelme_shape, read_labelme
+from hypercolumns.data.class_files import Classes, Colours
+from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
+from hypercolumns.data.pairing import image_files
+from hypercolumns.data.splits import choose_splits
+from hypercolumns.errors import ArgumentError
+from hypercolumns.io.files import expand_path, walk_files
+
+
+def labelme(
+    images: str | Path | None,
+    annotations: str | Path | None = None,
+    root: str | Path | None = None,
+    classes: Classes | None = None,
+    palette: Colours | None = None,
+    name: str = "labelme",
+    unannotated: str = "background",
+    overlaps: str = "order",
+    train: str | Path | None = None,
+    val: str | Path | None = None,
+    val_fraction: float = 0.2,
+    split_seed: int = 0,
+) -> DatasetIndex:
+    """Index a folder of images and the files that labelme wrote for them. Masks are drawn when they are read.
+
+    Args:
+        images: the folder of images, searched with its subfolders.
+        annotations: the folder of labelme's JSON files, searched in the same way; None: the folder of images.
+        root: the folder that the other paths are relative to; None: the working directory.
+        classes: the labels, in the order of the classes, see `class_files.class_list`. None: all labels that the files
+            have, in the order of the alphabet.
+        palette: the classes' colours, see `class_files.class_list`.
+        name: the name of the data set, and of the folder of its runs.
+        unannotated: the class of pixels without a shape; `void`: they are void.
+        overlaps: `order`: shapes lie over those before them in the file; `smaller_on_top`: over larger ones.
+        train: a list of the images to train on, see `splits.choose_splits`.
+        val: a list of the images to validate on, in the same way.
+        val_fraction: the fraction of the images, in (0, 1), that a random split assigns to val.
+        split_seed: the seed of the random split.
+
+    Returns:
+        The index of both splits. An image without a JSON file is not annotated. Shapes are not checked.
+
+    Raises:
+        ArgumentError: if a folder does not exist or holds no JSON files, if a JSON file is invalid, if two files are
+            for the same image, or if another argument is invalid.
+        HypercolumnsError: if a split is empty or lists an invalid id, see `make_index`.
+    """
+    if images is None:
+        raise ArgumentError("images=None must be a path; the data set needs the folder of images")
+    base = Path() if root is None else expand_path("root", root)
+    images = base / expand_path("images", images)
+    annotations = images if annotations is None else base / expand_path("annotations", annotations)
+    for argument, path in (("images", images), ("annotations", annotations)):
+        if not path.is_dir():
+            raise ArgumentError(f"{argument}={path} is not a folder; give the folder of the {argument}")
+    files = [read_labelme(path) for path in walk_files(annotations) if path.suffix.lower() == ".json"]
+    if not files:
+        raise ArgumentError(f"annotations={annotations} holds no .json files; give the folder of labelme's files")
+    # shapes labelled `_background_` are of the class `background`, see `annotation_classes`
+    unlisted = {IGNORE, *(BACKGROUND if classes is None and unannotated in BACKGROUND else ())}
+    labels = sorted({label for file in files for label, _ in file.objects} - unlisted)
+    decided = annotation_classes(labels, str(annotations), _without_ignore(classes), palette, unannotated)
+    pairs = _pairs(images, annotations, files, decided, overlaps)
+    notes = [decided.note]
+    if classes is None:
+        notes.insert(0, f"the classes are all labels that the files have: {', '.join(labels)}")
+    return make_index(name, decided.listed, choose_splits(pairs, images, train, val, val_fraction, split_seed), notes)
+
+
+def _without_ignore(classes: Classes | None) -> Classes | None:
+    """Remove `__ignore__` from a list of names, as `read_class_list` does for a file."""
+    if classes is None or isinstance(classes, str | Path | Mapping):
+        return classes
+    return [name for name in classes if name != IGNORE]
+
+
+def _pairs(
+    images: Path, annotations: Path, files: list[LabelmeFile], classes: AnnotationClasses, overlaps: str
+) -> dict[str, ImageMaskPair]:
+    """Return all images with their masks, by id. A file whose image is not found is listed with the missing image."""
+    found = image_files(images, "{id}.*")
+    ids = {os.path.realpath(path): id for id, path in found.items()}
+    values = {**classes.values, IGNORE: VOID_VALUE}
+    pairs: dict[str, ImageMaskPair] = {}
+    for file in files:
+        own_id = file.path.relative_to(annotations).with_suffix("").as_posix()
+        named = file.path.parent / file.image
+        id = ids.get(os.path.realpath(named), own_id)
+        if id in pairs:
+            raise ArgumentError(
+                f"annotations: {file.path} and {pairs[id].mask} are for the same image; remove one of the files"
+            )
+        image = found.get(id, named)
+        objects = [(values[label], described) for label, described in file.objects]
+        mask = drawn_mask(file.path, image, file.shape, objects, draw_labelme_shape, classes.fill, overlaps)
+        pairs[id] = ImageMaskPair(id, image, mask)
+    for id, path in found.items():
+        if id not in pairs:
+            json_path = annotations / f"{id}.json"
+            mask = DrawnMask(json_path, path.name, (), b"[]", draw_labelme_shape, classes.fill, annotated=False)
+            pairs[id] = ImageMaskPair(id, path, mask)
+    return dict(sorted(pairs.items()))
