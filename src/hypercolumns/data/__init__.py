@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hypercolumns.data.checks import check_pairs as check_pairs
     from hypercolumns.data.datasets.coco import coco as coco
     from hypercolumns.data.datasets.folder import folder as folder
+    from hypercolumns.data.datasets.label_studio import label_studio as label_studio
     from hypercolumns.data.datasets.labelme import labelme as labelme
     from hypercolumns.data.datasets.shapes import shapes as shapes
     from hypercolumns.data.datasets.voc import DatasetNotFoundError as DatasetNotFoundError
@@ -54,6 +55,7 @@ MODULES = {  # public name -> the module that defines it
     "coco": "hypercolumns.data.datasets.coco",
     "folder": "hypercolumns.data.datasets.folder",
     "hold_out": "hypercolumns.data.subsets",
+    "label_studio": "hypercolumns.data.datasets.label_studio",
     "labelme": "hypercolumns.data.datasets.labelme",
     "mask_pairs": "hypercolumns.data.predictions",
     "shapes": "hypercolumns.data.datasets.shapes",

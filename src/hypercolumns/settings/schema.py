@@ -115,6 +115,7 @@ SETTINGS = (
     Setting("data.crowds", (), FEATURES, one_of("auto", "void", "object")),
     Setting("data.overlaps", (), FEATURES, one_of("order", "smaller_on_top")),
     Setting("data.empty", (), FEATURES, one_of("background", "unlabelled")),
+    Setting("data.several", (), FEATURES, one_of("error", "newest")),
     Setting("data.train", (), FEATURES, path=True),
     Setting("data.val", (), FEATURES, path=True),
     Setting("data.group_pattern", (), FEATURES, optional(check_pattern), path=True),

@@ -1,0 +1,192 @@
+"""Label Studio's export JSON: its tasks, and the regions that people have drawn."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypercolumns.data.annotations.brush import decode_alpha
+from hypercolumns.data.annotations.coco_shapes import draw_polygons
+from hypercolumns.data.annotations.drawn_mask import Patch
+from hypercolumns.data.annotations.json_file import read_annotations
+from hypercolumns.errors import ArgumentError, check_choice, shorten_list
+from hypercolumns.io.images import PixelShape
+
+SEVERAL = ("error", "newest")  # the setting `data.several`
+SHAPES = ("brush", "polygon", "rectangle")  # the kinds of regions that are drawn
+# the fields of a region that draw it; a result without them is no region, such as a choice of the whole image
+GEOMETRY = ("rle", "points", "x", "y", "width", "height", "rotation", "radiusX", "radiusY", "vertices")
+
+
+@dataclass(frozen=True)
+class LabelStudioTask:
+    """A task of an export.
+
+    Attributes:
+        number: the id of the task.
+        names: the texts of the task that may name its image file, the most reliable first.
+        regions: the label and the description of each region, in the order of the file; None if the task has no
+            annotation, or only cancelled ones.
+        shape: the (height, width) of the image; None for what the task does not say.
+    """
+
+    number: Any
+    names: tuple[str, ...]
+    regions: tuple[tuple[str, Mapping[str, Any]], ...] | None
+    shape: tuple[Any, Any]
+
+
+def read_label_studio(path: Path, several: str = "error") -> list[LabelStudioTask]:
+    """Read an export in Label Studio's formats JSON or JSON_MIN.
+
+    Cancelled annotations, predictions and drafts are not used. Of several annotations of a task, one that is marked as
+    ground truth is used.
+
+    Args:
+        path: the file.
+        several: what to do with other tasks of several annotations: `error`; or `newest`: use the one that was changed
+            last.
+
+    Returns:
+        The tasks, in the order of the file. Regions are not checked yet.
+
+    Raises:
+        ArgumentError: if the file can't be read or is not such an export, if a region does not have one label, or if
+            tasks have several annotations and `several` is `error`.
+    """
+    check_choice("several", several, SEVERAL)
+    content = read_annotations(path)
+    try:
+        if not isinstance(content, list) or not all("data" in task or "annotation_id" in task for task in content):
+            raise TypeError("it is no list of tasks")
+        of_tasks = _full(content) if any("data" in task for task in content) else _minimal(content)
+        crowded = [number for number, _, annotations in of_tasks if len(annotations) > 1 and not _truth(annotations)]
+        if crowded and several == "error":
+            raise ArgumentError(
+                f"several=error: {len(crowded)} tasks of {path} have several annotations, such as task {crowded[0]}; "
+                f"mark one of them as ground truth, or set several=newest to use the one that was changed last"
+            )
+        return [_task(path, *task) for task in of_tasks]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ArgumentError(
+            f"annotations={path} is not an export of Label Studio ({error!r}); export the project in the format JSON"
+        ) from error
+
+
+def draw_region(described: Mapping[str, Any], shape: PixelShape) -> Patch:
+    """Draw a region of Label Studio.
+
+    Coordinates are percentages of the width and height of the image. Polygons and rectangles are drawn by pycocotools,
+    as are those of Label Studio's export in COCO's format. A brush covers the pixels whose alpha is not 0.
+
+    Args:
+        described: the region's `type` and `value`, and its `image_rotation`.
+        shape: the (height, width) of the image.
+
+    Returns:
+        The pixels of the region.
+
+    Raises:
+        ValueError: if the region is invalid, or of a kind that is not drawn.
+        HypercolumnsError: if pycocotools is needed, but not installed.
+    """
+    value, height, width = described["value"], *shape
+    kind = str(described["type"]).removesuffix("labels")
+    if kind not in SHAPES:
+        raise ValueError(f"regions of type {described['type']} are not read, only {', '.join(SHAPES)}")
+    if described.get("image_rotation"):
+        raise ValueError("it was drawn on a rotated view of the image; rotate the view back in Label Studio")
+    if described.get("size", [height, width]) != [height, width]:
+        tall, wide = described["size"]
+        raise ValueError(f"it was drawn on an image of {wide}x{tall} pixels, but the image has {width}x{height}")
+    if kind == "brush":
+        return Patch(0, 0, decode_alpha(value["rle"], height, width) > 0)
+    scale = np.array([width, height]) / 100
+    if kind == "polygon":
+        corners = np.array(value["points"], np.float64).reshape(-1, 2) * scale
+    else:
+        angle = math.radians(value.get("rotation") or 0)
+        along = value["width"] * scale[0] * np.array([math.cos(angle), math.sin(angle)])
+        down = value["height"] * scale[1] * np.array([-math.sin(angle), math.cos(angle)])
+        first = np.array([value["x"], value["y"]]) * scale
+        corners = np.stack([first, first + along, first + along + down, first + down])
+    return draw_polygons([corners.ravel().tolist()], shape)
+
+
+Annotation = Mapping[str, Any]  # `result`, and the times and marks of an annotation
+RawTask = tuple[Any, tuple[str, ...], Sequence[Annotation]]  # id, names of the image, annotations that count
+
+
+def _full(content: Sequence[Mapping[str, Any]]) -> list[RawTask]:
+    """Return the tasks of an export in the format JSON."""
+    tasks: list[RawTask] = []
+    for task in content:
+        names = [task.get("file_upload"), *_texts(task["data"])]
+        annotations = [
+            annotation
+            for annotation in task.get("annotations", task.get("completions")) or []
+            if not annotation.get("was_cancelled") and not annotation.get("skipped")
+        ]
+        tasks.append((task.get("id"), tuple(name for name in names if isinstance(name, str)), annotations))
+    return tasks
+
+
+def _minimal(content: Sequence[Mapping[str, Any]]) -> list[RawTask]:
+    """Return the tasks of an export in the format JSON_MIN, which has an entry for each annotation."""
+    by_task: dict[Any, tuple[tuple[str, ...], list[Annotation]]] = {}
+    for number, entry in enumerate(content):
+        results = [
+            {
+                "type": _kind(region),
+                "value": region,
+                **{key: region.get(key) for key in ("original_width", "original_height")},
+            }
+            for regions in entry.values()
+            if isinstance(regions, list)
+            for region in regions
+            if isinstance(region, dict) and "original_width" in region
+        ]
+        annotations = by_task.setdefault(entry.get("id", number), (tuple(_texts(entry)), []))[1]
+        if entry["annotation_id"] is not None:  # a task without annotations has an entry, too
+            annotations.append({**entry, "result": results})
+    return [(number, names, annotations) for number, (names, annotations) in by_task.items()]
+
+
+def _kind(region: Mapping[str, Any]) -> str:
+    """Return the type of a region in JSON_MIN, which is the name of its field of labels."""
+    return next((key for key in region if key.endswith("labels")), "region")
+
+
+def _texts(data: Mapping[str, Any]) -> Iterator[str]:
+    return (text for text in data.values() if isinstance(text, str))
+
+
+def _truth(annotations: Sequence[Annotation]) -> list[Annotation]:
+    marked = [annotation for annotation in annotations if annotation.get("ground_truth")]
+    return marked if len(marked) == 1 else []
+
+
+def _task(path: Path, number: Any, names: tuple[str, ...], annotations: Sequence[Annotation]) -> LabelStudioTask:
+    if not annotations:
+        return LabelStudioTask(number, names, None, (None, None))
+    newest = max(annotations, key=lambda item: str(item.get("updated_at") or item.get("created_at") or ""))
+    results = (_truth(annotations) or [newest])[0].get("result") or []
+    labels = {item.get("id"): item["value"]["labels"] for item in results if item.get("type") == "labels"}
+    regions, shape = [], (None, None)
+    for item in results:
+        value = item.get("value") or {}
+        if item["type"] == "labels" or not any(key in value for key in GEOMETRY):
+            continue  # the labels of a region of its own, or what was chosen for the whole image
+        named = value.get(item["type"]) or value.get("labels") or labels.get(item.get("id")) or []
+        if len(named) != 1:
+            raise ArgumentError(
+                f"annotations={path}: a region of task {number} has {len(named)} labels ({shorten_list(named)}); "
+                f"give it one label in Label Studio"
+            )
+        shape = (item.get("original_height"), item.get("original_width"))
+        described = {"type": item["type"], "value": {key: value[key] for key in GEOMETRY if key in value}}
+        regions.append((str(named[0]), described | {"image_rotation": item.get("image_rotation"), "size": [*shape]}))
+    return LabelStudioTask(number, names, tuple(regions), shape)
