@@ -54,6 +54,7 @@ def test_ids_may_have_gaps_and_any_order(place):
         ({"unannotated": "car"}, ("road", "car"), (1, 0, 1)),
         ({"unannotated": "sky"}, ("sky", "road", "car"), (0, 1, 2)),
         ({"classes": ["car", "road"]}, ("background", "car", "road"), (0, 2, 1)),
+        ({"classes": ["car", "road", "sky"]}, ("background", "car", "road", "sky"), (0, 2, 1)),
         ({"classes": ["car", "background", "road"]}, ("car", "background", "road"), (1, 2, 0)),
     ],
 )
@@ -62,6 +63,12 @@ def test_classes_and_unannotated_pixels(place, settings, classes, values):
     assert index.classes == classes
     outside, road, car = values
     assert (labels(index)["a"] == np.where(CAR, car, np.where(ROAD, road, outside))).all()
+
+
+def test_category_without_objects_need_not_be_listed(place):
+    save(place, categories=((3, "road"), (90, "car"), (91, "sky")))
+    assert coco(place).classes == ("background", "road", "car", "sky")
+    assert coco(place, classes=["road", "car"]).classes == ("background", "road", "car")
 
 
 def test_background_keeps_listed_colours_apart(place):
@@ -159,7 +166,10 @@ def test_panoptic_segments_are_read(tmp_path):
     for name in NAMES:
         (tmp_path / "annotations/panoptic_val2017").mkdir(parents=True, exist_ok=True)
         Image.fromarray(rgb).save(tmp_path / "annotations/panoptic_val2017" / name)
-    listed = [{"image_id": id, "file_name": name, "segments_info": segments} for id, name in zip((7, 17, 27), NAMES)]
+    listed = [
+        {"image_id": id, "file_name": name, "segments_info": segments}
+        for id, name in zip((7, 17, 27), NAMES, strict=True)
+    ]
     file = tmp_path / "annotations/panoptic_val2017.json"
     save_coco(file, NAMES, listed)
     index = coco(tmp_path, annotations=file, unannotated="void")
@@ -212,7 +222,7 @@ def test_unclear_arguments_are_named(place):
         HypercolumnsError, match=r"^root=.* has no COCO files: annotations/instances_\*\.json, train/_ann"
     ):
         coco(place)
-    with pytest.raises(HypercolumnsError, match="^annotations=None must be a JSON file; give it, or root="):
+    with pytest.raises(HypercolumnsError, match=r"^annotations=None must be a JSON file; give it, or root="):
         coco()
     for year in (2014, 2017):
         save_coco(place / f"annotations/instances_train{year}.json", NAMES, objects(7))
@@ -221,7 +231,7 @@ def test_unclear_arguments_are_named(place):
     ):
         coco(place)
     with pytest.raises(
-        HypercolumnsError, match="^classes=data.classes lacks names that the annotations have: car; list"
+        HypercolumnsError, match=r"^classes=data.classes lacks names that the annotations have: car; list"
     ):
         coco(place, annotations="annotations/instances_train2014.json", classes=["road"])
 

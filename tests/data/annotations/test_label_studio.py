@@ -208,7 +208,7 @@ def test_wrong_exports_are_named(place):
     with pytest.raises(HypercolumnsError, match="the tasks 1 and 9 are for the same image"):
         read(place, *tasks(), task(9, "a.png"))
     with pytest.raises(
-        HypercolumnsError, match="task 5 of .* may be for each of the images d, deep/d; give the images"
+        HypercolumnsError, match=r"task 5 of .* may be for each of the images d, deep/d; give the images"
     ):
         read(place, *tasks()[:2], task(5, "x/d.png", *REGIONS))
     with pytest.raises(
@@ -219,5 +219,5 @@ def test_wrong_exports_are_named(place):
     two["value"]["brushlabels"].append("road")
     with pytest.raises(HypercolumnsError, match=r"a region of task 1 has 2 labels \(car, road\); give it one label"):
         read(place, task(1, "a.png", two))
-    with pytest.raises(HypercolumnsError, match="^images=None must be a path; the data set needs annotations"):
+    with pytest.raises(HypercolumnsError, match=r"^images=None must be a path; the data set needs annotations"):
         label_studio("export.json", None)

@@ -154,13 +154,13 @@ def test_image_without_file_is_not_annotated(place):
 
 def test_wrong_arguments_and_files_are_named(place, tmp_path):
     (place / "empty").mkdir()
-    with pytest.raises(HypercolumnsError, match="^images=None must be a path"):
+    with pytest.raises(HypercolumnsError, match=r"^images=None must be a path"):
         labelme(None)
     with pytest.raises(
-        HypercolumnsError, match="^annotations=.*empty holds no .json files; give the folder of labelme"
+        HypercolumnsError, match=r"^annotations=.*empty holds no .json files; give the folder of labelme"
     ):
         labelme(place / "photos", place / "empty")
-    with pytest.raises(HypercolumnsError, match="^annotations=.*other is not a folder"):
+    with pytest.raises(HypercolumnsError, match=r"^annotations=.*other is not a folder"):
         labelme(place / "photos", place / "other")
     (place / "photos/x.json").write_text('{"shapes": []}')
     with pytest.raises(

@@ -40,6 +40,11 @@ class CocoFile:
     masks: Mapping[Any, str]
     notes: tuple[str, ...]
 
+    def used(self) -> list[str]:
+        """Return the names of the categories that objects have, in the order of their ids."""
+        ids = {annotation["category_id"] for of_image in self.annotations.values() for annotation in of_image}
+        return [name for id, name in self.names.items() if id in ids]
+
 
 def read_coco(path: Path, name: str = "annotations") -> CocoFile:
     """Read a COCO file of instances or of panoptic segments.
@@ -132,8 +137,8 @@ def decide_crowds(files: Iterable[CocoFile], crowds: str) -> tuple[bool, list[st
         raise ArgumentError(
             f"crowds=auto: {sum(crowded[name] for name in many)} of {sum(totals[name] for name in many)} objects of "
             f"{shorten_list(many)} have iscrowd=1, which means groups of objects in COCO, but which some programs "
-            f"write for each object with run lengths; set crowds=object if they are objects like the others, or crowds=void "
-            f"if they are neither to be trained on nor scored"
+            f"write for each object with run lengths; set crowds=object if they are objects like the others, or "
+            f"crowds=void if they are neither to be trained on nor scored"
         )
     number = f"{sum(crowded.values())} of {objects.total()} objects have iscrowd=1"
     if crowds == "object":

@@ -41,8 +41,8 @@ def coco(
         val_annotations: the JSON file of the val images.
         images: the folder of images. None: found by the name and the place of the JSON file.
         masks: the folder of the PNG files of panoptic segments. None: it has the name of the JSON file.
-        classes: the names of categories, in the order of the classes, see `class_files.class_list`. None: the
-            categories of the JSON file, in the order of their ids.
+        classes: the names of categories, in the order of the classes, see `class_files.class_list`; all that objects
+            have must be listed. None: the categories of the JSON file, in the order of their ids.
         palette: the classes' colours, see `class_files.class_list`.
         name: the name of the data set, and of the folder of its runs.
         task: `instances` or `panoptic`: which files in the folder `annotations` are read.
@@ -70,7 +70,7 @@ def coco(
         split: read_coco(path, "val_annotations" if split == "val" and val_annotations else "annotations")
         for split, path in paths.items()
     }
-    names = [name for file in files.values() for name in file.names.values()]
+    names = [name for file in files.values() for name in (file.names.values() if classes is None else file.used())]
     decided = annotation_classes(names, " and ".join(map(str, paths.values())), classes, palette, unannotated)
     crowds_are_void, notes = decide_crowds(files.values(), crowds)
     pairs = {}
