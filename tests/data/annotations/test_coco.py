@@ -65,7 +65,7 @@ def test_classes_and_unannotated_pixels(place, settings, classes, values):
     assert (labels(index)["a"] == np.where(CAR, car, np.where(ROAD, road, outside))).all()
 
 
-def test_category_without_objects_need_not_be_listed(place):
+def test_unused_category_need_not_be_listed(place):
     save(place, categories=((3, "road"), (90, "car"), (91, "sky")))
     assert coco(place).classes == ("background", "road", "car", "sky")
     assert coco(place, classes=["road", "car"]).classes == ("background", "road", "car")

@@ -11,7 +11,7 @@ import pytest
 from helpers.annotated import labels, save_images
 from helpers.annotation_tools import run_tool
 
-from hypercolumns.data import coco, label_studio, labelme
+from hypercolumns import data
 from hypercolumns.data.annotations.brush import decode_brush
 
 LABELME = """
@@ -139,7 +139,7 @@ def test_labelme_draws_the_same_pixels(tmp_path, version, python, module):
     classes = ["_background_", "class 1", "class 2", "class 3"]
     script = LABELME.replace("MODULE", module)
     expected = run_tool(tmp_path, f"labelme=={version}", script, tmp_path / "photos", ",".join(classes), python=python)
-    found = labels(labelme(tmp_path / "photos", classes=classes))
+    found = labels(data.labelme(tmp_path / "photos", classes=classes))
     assert len(found) == len(expected) == 30
     for (name, _), mask in expected.items():
         assert (found[name] == mask).all(), name
@@ -161,9 +161,13 @@ def test_label_studio_formats_agree(tmp_path):
     """Its formats JSON, JSON_MIN and COCO; the latter leaves out brushes and all but the polygons."""
     save_images(tmp_path / "photos", ["a.png", "b.png"], SIZE)
     car = run_tool(tmp_path, "label-studio-sdk==2.1.2", LABEL_STUDIO, tmp_path)["a", "car"] > 0
-    full = labels(label_studio(tmp_path / "full.json", tmp_path / "photos"))
-    minimal = labels(label_studio(tmp_path / "JSON_MIN/result.json", tmp_path / "photos", overlaps="smaller_on_top"))
-    polygons = labels(coco(annotations=tmp_path / "COCO/result.json", images=tmp_path / "photos", classes=["road"]))
+    full = labels(data.label_studio(tmp_path / "full.json", tmp_path / "photos"))
+    minimal = labels(
+        data.label_studio(tmp_path / "JSON_MIN/result.json", tmp_path / "photos", overlaps="smaller_on_top")
+    )
+    polygons = labels(
+        data.coco(annotations=tmp_path / "COCO/result.json", images=tmp_path / "photos", classes=["road"])
+    )
     assert sorted(full) == sorted(minimal) == sorted(polygons) == ["a", "b"]
     assert (full["a"] == np.where(car, 1, np.where(polygons["a"], 2, 0))).all()
     assert (minimal["a"] == full["a"]).all()
@@ -176,8 +180,8 @@ def test_supervision_rings_are_objects(tmp_path):
     save_images(tmp_path / "photos", ["a.png", "b.png"], SIZE)
     expected = run_tool(tmp_path, "supervision==0.31.2", SUPERVISION, tmp_path)
     with pytest.raises(Exception, match="crowds=auto: 2 of 2 objects of ring have iscrowd=1"):
-        coco(tmp_path, images="photos")
-    found = labels(coco(tmp_path, images="photos", crowds="object", classes=["road", "ring"]))
+        data.coco(tmp_path, images="photos")
+    found = labels(data.coco(tmp_path, images="photos", crowds="object", classes=["road", "ring"]))
     for (name, _), mask in expected.items():
         ring = mask == 2
         assert ((found[name] == 2) == ring).all()

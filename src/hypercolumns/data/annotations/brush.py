@@ -58,7 +58,15 @@ def decode_brush(code: Sequence[int], expected: int) -> NDArray[np.uint8]:
 
 
 def decode_alpha(code: Sequence[int], height: int, width: int) -> NDArray[np.uint8]:
-    """Decode run lengths of an image, and return its channel alpha, (H, W): how opaque the brush is.
+    """Decode run lengths of an image and return its channel alpha: how opaque the brush is.
+
+    Args:
+        code: the run lengths, see `decode_brush`.
+        height: the height of the image.
+        width: the width of the image.
+
+    Returns:
+        (H, W) uint8.
 
     Raises:
         ValueError: if the code is damaged, or of an image with another number of pixels.

@@ -15,7 +15,7 @@ from hypercolumns.io.images import PixelShape, image_size
 from hypercolumns.io.mask_source import MaskPixels
 
 VOID_VALUE = 65535  # the value of void pixels in masks that are drawn; a data set has fewer classes
-MAX_OUTSIDE = 10  # a coordinate may lie outside the image by so many times its width or height
+MAX_OUTSIDE = 10  # a coordinate may lie outside the image by this many times its width or height
 OVERLAPS = ("order", "smaller_on_top")  # the setting `data.overlaps`
 VERSION = 1  # increase it when a mask is drawn with other pixels than before
 
