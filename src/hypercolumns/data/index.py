@@ -77,8 +77,8 @@ class DatasetIndex:
 
         Returns:
             The entries of the scheme, see `LabelScheme.fingerprint`. The name of each split is a key, too. Its value is
-            a hash of the split's image ids, of the contents of its images and masks, and of the decoding. A decoding that
-            differs from the default also has a key of its own, which shows the difference.
+            a hash of the split's image ids, of the contents of its images and masks, and of the decoding. A decoding
+            that differs from the default also has a key of its own, which shows the difference.
         """
         rules = self.decoding.settings()
         hashes = {split: _hash(pairs, rules) for split, pairs in self.splits.items()}

@@ -314,8 +314,8 @@ def _missing_classes(pixels: Mapping[int, int], scheme: LabelScheme, classes: Cl
     if not missing:
         return None
     remedy = (
-        f"merge the class with another by 'data.map={{{missing[0]}: NAME}}', set data.unannotated=void if it is the class "
-        f"of pixels without an object and there are none,"
+        f"merge the class with another by 'data.map={{{missing[0]}: NAME}}', set data.unannotated=void if it is the "
+        f"class of pixels without an object and there are none,"
         if classes.own_void  # the masks are drawn from annotations
         else f"check that {classes.source} lists the classes in the order of the values in the masks,"
     )

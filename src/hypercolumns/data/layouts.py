@@ -64,8 +64,8 @@ def recognise(root: Path) -> Layout:
     folders = ", ".join(sorted(path.name for path in _folders(root))[:10]) or "no folders"
     raise ArgumentError(
         f"root={root} has no known layout (it holds {folders}); known are Pascal VOC's, folders of images and of masks "
-        f"(such as images and masks, with or without train and val), and masks beside the images (such as 1.jpg and "
-        f"1_mask.png); say where the files are by data=folder "
+        f"(such as images and masks, with or without train and val), masks beside the images (such as 1.jpg and "
+        f"1_mask.png), and JSON files of COCO, labelme and Label Studio; say where the files are by data=folder "
         f"data.images=FOLDER data.masks=FOLDER"
     )
 

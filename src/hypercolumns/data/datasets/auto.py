@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from hypercolumns.data.class_files import Classes, Colours
+from hypercolumns.data.datasets.coco import coco
 from hypercolumns.data.datasets.folder import folder
+from hypercolumns.data.datasets.label_studio import label_studio
+from hypercolumns.data.datasets.labelme import labelme
 from hypercolumns.data.datasets.voc import voc
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.data.layouts import find_class_file, recognise
@@ -13,8 +16,14 @@ from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path
 from hypercolumns.runtime.progress import console
 
-NOT_READ = ("coco", "labelme", "label_studio")
-READERS: dict[str, Callable[..., DatasetIndex]] = {"folder": folder, "voc": voc}
+READERS: dict[str, Callable[..., DatasetIndex]] = {
+    "folder": folder,
+    "voc": voc,
+    "coco": coco,
+    "labelme": labelme,
+    "label_studio": label_studio,
+}
+WITH_CLASSES = ("coco", "labelme", "label_studio")  # these files name the classes themselves
 
 
 def auto(
@@ -47,18 +56,13 @@ def auto(
         raise ArgumentError("root=None must be the folder of the data set")
     path = expand_path("root", root)
     layout = recognise(path)
-    if layout.kind in NOT_READ:
-        raise ArgumentError(
-            f"root={root} has {layout.what}, which is not read yet; export masks from the tool, or draw them into PNG "
-            f"files, and give data=folder data.images=FOLDER data.masks=FOLDER"
-        )
     if layout.kind not in READERS:
         raise ArgumentError(f"root={root} has {layout.what}; read it by {layout.overrides()}")
     settings: dict[str, Any] = dict(layout.settings)
-    if classes is None:
+    if classes is None and layout.kind not in WITH_CLASSES:
         place = settings.get("root") or path
         classes = find_class_file(place if layout.kind == "voc" else path)
-        if classes is None:
+        if classes is None and layout.kind not in WITH_CLASSES:
             own = f", or {layout.overrides()} for Pascal VOC's own 21 classes" if layout.kind == "voc" else ""
             raise ArgumentError(
                 f"root={root} has {layout.what}, but no file lists the classes; give data.classes=FILE, with the name "
