@@ -25,7 +25,7 @@ SPLITS = {"train": [f"{group}_{i:04}" for group in "abc" for i in range(4)], "va
 
 def make_world(place: Path) -> None:
     """Write labelled images in both layouts, photos, a video and a model into a folder."""
-    write_voc(place / "data")
+    write_voc(place / "data", classes=21)
     write_voc(place / "my_data")
     for path in (place / "classes.txt", place / "my_data" / "classes.txt"):
         path.write_text("\n".join(CLASSES) + "\n")
@@ -48,20 +48,21 @@ def make_world(place: Path) -> None:
     Segmenter(HypercolumnExtractor(backbone), classifier, list(CLASSES)).save(place / "model.safetensors")
 
 
-def write_voc(root: Path) -> None:
+def write_voc(root: Path, classes: int = len(CLASSES)) -> None:
     folder = root / "VOCdevkit" / "VOC2012"
     lists = folder / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     for number, stem in enumerate(stem for stems in SPLITS.values() for stem in stems):
-        write_pair(folder / "JPEGImages", folder / "SegmentationClass", stem, number)
+        write_pair(folder / "JPEGImages", folder / "SegmentationClass", stem, number, classes)
     for split, stems in SPLITS.items():
         (lists / f"{split}.txt").write_text("\n".join(stems) + "\n")
 
 
-def write_pair(images: Path, masks: Path, stem: str, seed: int) -> None:
+def write_pair(images: Path, masks: Path, stem: str, seed: int, classes: int = len(CLASSES)) -> None:
     picture, labels = draw(np.random.default_rng(seed))
+    labels[0, :classes] = range(classes)  # each class occurs
     write_image(images / f"{stem}.jpg", Image.fromarray(picture))
-    write_mask(masks / f"{stem}.png", labels, voc_palette(len(CLASSES)))
+    write_mask(masks / f"{stem}.png", labels, voc_palette(classes))
 
 
 def random_weights(weights: torchvision.models.WeightsEnum, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:

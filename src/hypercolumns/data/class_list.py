@@ -183,7 +183,9 @@ class ClassList:
         if void == NOTHING and NOTHING not in by_name:
             return set()
         values = set()
-        for item in void if isinstance(void, list | tuple) else [void]:
+        items = list(void) if isinstance(void, list | tuple) else [void]
+        self._check_no_numbers("void", items)
+        for item in items:
             if isinstance(item, str) and item in by_name:
                 values.add(by_name[item].value)
             elif isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= MAX_VALUE:
@@ -194,6 +196,15 @@ class ClassList:
                     f"({shorten_list(list(by_name))})"
                 )
         return values
+
+    def _check_no_numbers(self, setting: str, keys: Iterable[object]) -> None:
+        """Raise ArgumentError if a setting uses numbers for classes of annotation files, whose values are internal."""
+        numbers = [key for key in keys if isinstance(key, int)]
+        if numbers and self.own_void:
+            raise ArgumentError(
+                f"{setting}: {numbers[0]} is a number, but annotation files name their classes; give the name of a "
+                f"class"
+            )
 
     def _mapped(self, map: ClassMap | None, by_name: Mapping[str, ClassEntry]) -> dict[int, str | None]:
         """Return the name of the class that each value in `map` becomes; None for void.
@@ -206,6 +217,7 @@ class ClassList:
                 f"map={map} must give values or class names their classes, as in {{255: road, van: car}}"
             )
         targets: dict[int, str | None] = {}
+        self._check_no_numbers("map", map or {})
         for key, target in (map or {}).items():
             name = str(target) if isinstance(target, int) and not isinstance(target, bool) else target
             if name is not None and not is_class_name(name):

@@ -62,6 +62,11 @@ def _listed(pairs: Mapping[str, ImageMaskPair], given: str | Path, split: str, i
     if unknown:
         listed = read_pairs(path, split, [path.parent, images, images.parent])
         if listed is not None:
+            if not all(isinstance(pair.mask, Path) for pair in pairs.values()):
+                raise ArgumentError(
+                    f"{split}={given} names masks, but the masks are drawn from annotations; list only the images, as "
+                    f"paths without suffix"
+                )
             return listed
         raise ArgumentError(
             f"{split}={given} lists {len(unknown)} names without an image in {images}, such as {unknown[0]}; "

@@ -197,7 +197,7 @@ def test_region_that_is_not_drawn_is_named(place, result, message):
     first["annotations"][0]["result"] = [brush("car", CAR), result, brush("car", CAR)]
     index = read(place, first, *others)
     with pytest.raises(
-        HypercolumnsError, match=rf"export\.json \(image a\.png\): object 2 can't be drawn: .*{message}"
+        HypercolumnsError, match=rf"export\.json \(image .*a\.png\): object 2 can't be drawn: .*{message}"
     ):
         labels(index)
 

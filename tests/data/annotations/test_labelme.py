@@ -138,7 +138,7 @@ def test_files_may_lie_in_another_folder(place):
     assert [pair.image for pair in pairs if not pair.image.exists()] == [place / "json/../photos/d.png"]
     save(place / "json/y.json", "../photos/day/a.png")
     with pytest.raises(
-        HypercolumnsError, match=r"y\.json and .*xa\.json \(image a\.png\) are for the same image; remo"
+        HypercolumnsError, match=r"y\.json and .*xa\.json \(image .*a\.png\) are for the same image; remo"
     ):
         labelme(place / "photos", place / "json")
 
@@ -148,7 +148,7 @@ def test_image_without_file_is_not_annotated(place):
     save(place / "photos/day/c.json", "c.png")
     masks = {pair.id: pair.mask for of in labelme(place / "photos").splits.values() for pair in of}
     assert {id: mask.annotated for id, mask in masks.items()} == {"day/a": True, "day/b": False, "day/c": True}
-    assert str(masks["day/b"]) == f"{place}/photos/day/b.json (image b.png)"
+    assert str(masks["day/b"]) == f"{place}/photos/day/b.json (image {place}/photos/day/b.png)"
     assert (masks["day/c"].decode().values == 0).all()
 
 
@@ -172,3 +172,18 @@ def test_wrong_arguments_and_files_are_named(place, tmp_path):
         HypercolumnsError, match=r"^annotations=.*x\.json is not valid JSON .*; export the file again, or"
     ):
         labelme(place / "photos")
+
+
+def test_ignore_on_top_is_void(tmp_path):
+    """labelme draws shapes in the order of the file, also those that are ignored."""
+    save_images(tmp_path, NAMES)
+    for number, name in enumerate(NAMES):
+        shapes = [{"label": "road", "shape_type": "rectangle", "points": [[0, 0], [11, 8]]}]
+        if number == 0:
+            shapes.append({"label": "__ignore__", "shape_type": "rectangle", "points": [[2, 2], [4, 5]]})
+        content = {"version": "5", "imagePath": name, "imageHeight": 9, "imageWidth": 12, "shapes": shapes}
+        (tmp_path / name).with_suffix(".json").write_text(json.dumps(content))
+    images = labelme(tmp_path)
+    first = next(pair for pairs in images.splits.values() for pair in pairs if pair.id == "a")
+    values = first.mask.decode().values
+    assert (values == images.class_list.own_void[0]).sum() == 3 * 4

@@ -66,6 +66,8 @@ def read_coco(path: Path, name: str = "annotations") -> CocoFile:
         known = {entry["id"] for entry in images}
         categories = sorted(content["categories"], key=lambda entry: entry["id"])
         names = {entry["id"]: str(entry["name"]) for entry in categories}
+        if len(names) < len(categories):
+            raise ArgumentError(f"{name}={path} has several categories of one id; give each category an id of its own")
         masks = {entry["image_id"]: str(entry["file_name"]) for entry in listed if "segments_info" in entry}
         objects = (
             ((entry["image_id"], segment) for entry in listed for segment in entry["segments_info"])

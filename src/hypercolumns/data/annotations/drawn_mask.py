@@ -45,13 +45,13 @@ class DrawnMask:
 
     Attributes:
         path: the annotation file.
-        image: the image's name, for messages.
+        image: the path of the image, for messages.
         shape: the (height, width) of the image; () if neither the file nor the image says it.
         objects: a JSON list of [value, object], in the order in which they are drawn.
         draw: the function that draws an object.
         fill: the value of the pixels that no object covers.
         overlaps: `order`: later objects lie on top; `smaller_on_top`: objects with fewer pixels lie on top, and of
-            equal ones the later. Void objects lie below all others.
+            equal ones the later, and void objects lie below all others.
         annotated: whether a person has annotated the image.
     """
 
@@ -121,6 +121,7 @@ def drawn_mask(
     fill: int,
     overlaps: str = "order",
     annotated: bool = True,
+    void_below: bool = True,
 ) -> DrawnMask:
     """Make the mask of one image from the objects in an annotation file.
 
@@ -133,6 +134,7 @@ def drawn_mask(
         fill: the value of the pixels that no object covers.
         overlaps: what lies on top, see `DrawnMask`.
         annotated: whether a person has annotated the image.
+        void_below: whether void objects lie below all others, as crowds do, and not where they are in the file.
 
     Returns:
         The mask. The objects are not checked yet.
@@ -144,9 +146,9 @@ def drawn_mask(
             size = image_size(image)
         except HypercolumnsError:  # the check of the images reports it
             size = ()
-    ordered = sorted(objects, key=lambda item: item[0] != VOID_VALUE)
+    ordered = sorted(objects, key=lambda item: void_below and item[0] != VOID_VALUE)
     packed = json.dumps(ordered, separators=(",", ":")).encode()
-    return DrawnMask(path, image.name, size, packed, draw, fill, overlaps, annotated)
+    return DrawnMask(path, str(image), size, packed, draw, fill, overlaps, annotated)
 
 
 def check_points(points: NDArray[np.float64], shape: PixelShape) -> None:

@@ -17,7 +17,9 @@ from hypercolumns.io.images import PixelShape
 
 SEVERAL = ("error", "newest")  # the setting `data.several`
 SHAPES = ("brush", "polygon", "rectangle")  # the kinds of regions that are drawn
-# the fields of a region that draw it; a result without them is no region, such as a choice of the whole image
+# kinds of results that are no regions, although some belong to one
+NO_REGIONS = "labels choices textarea taxonomy rating number datetime pairwise ranker relation".split()
+# the fields of a region that draw it
 GEOMETRY = ("rle", "points", "x", "y", "width", "height", "rotation", "radiusX", "radiusY", "vertices")
 
 
@@ -176,10 +178,14 @@ def _task(path: Path, number: Any, names: tuple[str, ...], annotations: Sequence
     results = (_truth(annotations) or [newest])[0].get("result") or []
     labels = {item.get("id"): item["value"]["labels"] for item in results if item.get("type") == "labels"}
     regions, shape = [], (None, None)
+    results = [item for item in results if item["type"] not in NO_REGIONS]
+    if len({(str(item.get("to_name")), str(item.get("item_index"))) for item in results}) > 1:
+        raise ArgumentError(
+            f"annotations={path}: the regions of task {number} belong to several images (to_name or item_index); "
+            f"export tasks of one image each"
+        )
     for item in results:
         value = item.get("value") or {}
-        if item["type"] == "labels" or not any(key in value for key in GEOMETRY):
-            continue  # the labels of a region of its own, or what was chosen for the whole image
         named = value.get(item["type"]) or value.get("labels") or labels.get(item.get("id")) or []
         if len(named) != 1:
             raise ArgumentError(

@@ -60,8 +60,7 @@ def auto(
         raise ArgumentError(f"root={root} has {layout.what}; read it by {layout.overrides()}")
     settings: dict[str, Any] = dict(layout.settings)
     if classes is None and layout.kind not in WITH_CLASSES:
-        place = settings.get("root") or path
-        classes = find_class_file(place if layout.kind == "voc" else path)
+        classes = find_class_file(settings.get("root") or path) or find_class_file(path)
         if classes is None and layout.kind not in WITH_CLASSES:
             own = f", or {layout.overrides()} for Pascal VOC's own 21 classes" if layout.kind == "voc" else ""
             raise ArgumentError(

@@ -99,13 +99,20 @@ def _pairs(
             raise ArgumentError(
                 f"annotations: {file.path} and {pairs[id].mask} are for the same image; remove one of the files"
             )
+        if id != own_id and own_id in found:
+            raise ArgumentError(
+                f"annotations: {file.path} has the name of the image {found[own_id]}, but its imagePath names {named}; "
+                f"correct the imagePath, or rename the file"
+            )
         image = found.get(id, named)
         objects = [(values[label], described) for label, described in file.objects]
-        mask = drawn_mask(file.path, image, file.shape, objects, draw_labelme_shape, classes.fill, overlaps)
+        mask = drawn_mask(
+            file.path, image, file.shape, objects, draw_labelme_shape, classes.fill, overlaps, void_below=False
+        )
         pairs[id] = ImageMaskPair(id, image, mask)
     for id, path in found.items():
         if id not in pairs:
             json_path = annotations / f"{id}.json"
-            mask = DrawnMask(json_path, path.name, (), b"[]", draw_labelme_shape, classes.fill, annotated=False)
+            mask = DrawnMask(json_path, str(path), (), b"[]", draw_labelme_shape, classes.fill, annotated=False)
             pairs[id] = ImageMaskPair(id, path, mask)
     return dict(sorted(pairs.items()))
