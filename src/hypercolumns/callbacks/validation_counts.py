@@ -1,6 +1,5 @@
 """Count the pixels of each image in a validation, so that the best model needs no scoring after the training."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.evaluation import Evaluation, ImageConfusion, count_image
+from hypercolumns.models import model_file
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import distributed
 
@@ -43,7 +43,7 @@ class ValidationCounts(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         # Not at the end of the validation: another callback may have replaced averaged weights by then.
-        self._weights = self._weights or weights_digest(self.segmenter)
+        self._weights = self._weights or model_file.digest({}, self.segmenter.tensors())
         _, masks, ids, _ = batch
         for id, labels, mask in zip(ids, outputs, masks, strict=True):
             self._counts.append(count_image(id, labels, mask, len(self.segmenter.classes), self.boundary_width))
@@ -79,7 +79,7 @@ def evaluation_of(checkpoint: Mapping[str, Any], segmenter: Segmenter) -> Evalua
         counts of a model with other weights.
     """
     state = checkpoint["callbacks"].get(ValidationCounts.__qualname__)
-    if not state or state["weights"] != weights_digest(segmenter):
+    if not state or state["weights"] != model_file.digest({}, segmenter.tensors()):
         return None
     shape = len(state["ids"]), len(segmenter.classes), len(segmenter.classes)
     return Evaluation(
@@ -89,15 +89,6 @@ def evaluation_of(checkpoint: Mapping[str, Any], segmenter: Segmenter) -> Evalua
         boundary=_unpack(state["boundary"], shape),
         boundary_width=state["boundary_width"],
     )
-
-
-def weights_digest(segmenter: Segmenter) -> str:
-    """Return a hash of all weights and buffers of a model. Equal hashes mean bitwise equal tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in segmenter.tensors().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _pack(matrices: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -84,7 +84,7 @@ def write_model(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> No
         header: the result of `make_header`.
         tensors: the state dict of the model, on the CPU.
     """
-    text = json.dumps({**header, DIGEST: _digest(header, tensors)})
+    text = json.dumps({**header, DIGEST: digest(header, tensors)})
     save_tensors(path, tensors, {HEADER: text})
 
 
@@ -185,7 +185,7 @@ def _read_safetensors(path: Path) -> tuple[Header, dict[str, Tensor]]:
             raise ValueError("the file holds tensors, but no header that describes a model")
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     header = _header(metadata[HEADER])
-    if DIGEST in header and header.pop(DIGEST) != _digest(header, tensors):  # files of earlier versions lack the hash
+    if DIGEST in header and header.pop(DIGEST) != digest(header, tensors):  # files of earlier versions lack the hash
         raise ValueError("the file has changed since it was written: its sha256 is not the one in its header")
     return header, tensors
 
@@ -257,10 +257,10 @@ def _below(path: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(path): tensor for name, tensor in tensors.items() if name.startswith(path)}
 
 
-def _digest(header: Header, tensors: Mapping[str, Tensor]) -> str:
+def digest(header: Header, tensors: Mapping[str, Tensor]) -> str:
     """Return one SHA-256, in hexadecimal, of the header and of the names, dtypes, shapes and values of all tensors."""
-    digest = hashlib.sha256(json.dumps(header).encode())
+    sha = hashlib.sha256(json.dumps(header).encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        sha.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())
+        sha.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
