@@ -59,13 +59,14 @@ def survey_masks(images: DatasetIndex, folder: Path, num_workers: int = 0) -> Su
     Returns:
         The summary of each mask. Masks that can't be used are left out.
     """
-    masks = sorted({pair.mask for pair in itertools.chain(*images.splits.values())}, key=str)
-    known = distributed.broadcast_from_rank_zero(lambda: _count(masks, folder, num_workers))
-    return {mask: known[str(mask)] for mask in masks if str(mask) in known}
+    # All ranks need the same order, which a set would not keep.
+    masks = sorted(dict.fromkeys(pair.mask for pair in itertools.chain(*images.splits.values())), key=str)
+    summaries = distributed.broadcast_from_rank_zero(lambda: _count(masks, folder, num_workers))
+    return {mask: summary for mask, summary in zip(masks, summaries, strict=True) if summary is not None}
 
 
-def _count(masks: Sequence[Mask], folder: Path, num_workers: int) -> dict[str, MaskSummary]:
-    """Return the summary of each mask that can be used, by the name of the mask, and save the summaries."""
+def _count(masks: Sequence[Mask], folder: Path, num_workers: int) -> list[MaskSummary | None]:
+    """Return the summary of each mask, None if it can't be used, and save the summaries."""
     signatures = {mask: mask_signature(mask) for mask in masks}
     known = _load(folder)
     new = [mask for mask in masks if signatures[mask] not in known]
@@ -81,7 +82,7 @@ def _count(masks: Sequence[Mask], folder: Path, num_workers: int) -> dict[str, M
                 known[signatures[mask]] = summary
         with suppress(HypercolumnsError):  # without saved counts, the next command reads the masks again
             _save(folder, {signature: known[signature] for signature in signatures.values() if signature in known})
-    return {str(mask): known[signatures[mask]] for mask in masks if signatures[mask] in known}
+    return [known.get(signatures[mask]) for mask in masks]
 
 
 def _load(folder: Path) -> dict[str, MaskSummary]:

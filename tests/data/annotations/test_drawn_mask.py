@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from helpers.annotated import SIZE, box, corners, runs
 from hypercolumns.data.annotations.coco_shapes import draw_segmentation
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask
 from hypercolumns.data.annotations.labelme import draw_labelme_shape
+from hypercolumns.data.class_list import ClassList
+from hypercolumns.data.index import ImageMaskPair, make_index
+from hypercolumns.data.mask_survey import survey_masks
 from hypercolumns.errors import HypercolumnsError
 
 LARGE, SMALL = box(1, 1, 9, 8), box(4, 3, 6, 5)
@@ -89,3 +93,16 @@ def test_errors_name_file_image_and_object():
         make(shape=(None, 4)).decode()
     with pytest.raises(HypercolumnsError, match="overlaps=none must be one of order, smaller_on_top"):
         make(overlaps="none")
+
+
+def test_survey_tells_masks_of_one_name_apart(tmp_path):
+    """A name is for messages; two images of one name, in two folders, have their own counts."""
+    pairs = []
+    for number, value in enumerate((1, 2, 2)):
+        mask = replace(make((value, runs(LARGE))), image="a.png")
+        pairs.append(ImageMaskPair(str(number), tmp_path / f"{number}/a.png", mask))
+    images = make_index("drawn", ClassList.of(["ground", "cat", "dog"]), {"train": pairs[:2], "val": pairs[2:]})
+    survey = survey_masks(images, tmp_path / "checks")
+    assert [survey[pair.mask].counts for pair in pairs] == [
+        {0: int((~LARGE).sum()), value: int(LARGE.sum())} for value in (1, 2, 2)
+    ]

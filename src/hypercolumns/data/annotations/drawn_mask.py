@@ -151,6 +151,11 @@ def drawn_mask(
     return DrawnMask(path, str(image), size, packed, draw, fill, overlaps, annotated)
 
 
+def not_annotated(path: Path, image: Path, draw: Draw, fill: int) -> DrawnMask:
+    """Return the mask of an image that nobody has annotated yet. The arguments are those of `drawn_mask`."""
+    return DrawnMask(path, str(image), (), b"[]", draw, fill, annotated=False)
+
+
 def check_points(points: NDArray[np.float64], shape: PixelShape) -> None:
     """Check the corners of an object, which must not lie far outside the image.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hypercolumns.data.annotations.classes import annotation_classes
-from hypercolumns.data.annotations.drawn_mask import DrawnMask, drawn_mask
+from hypercolumns.data.annotations.drawn_mask import drawn_mask, not_annotated
 from hypercolumns.data.annotations.label_studio import LabelStudioTask, draw_region, read_label_studio
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
@@ -78,7 +78,7 @@ def label_studio(
     for id, path in found.items():
         task = of_image.get(id)
         if task is None or task.regions is None:
-            mask = DrawnMask(export, path.name, (), b"[]", draw_region, decided.fill, annotated=False)
+            mask = not_annotated(export, path, draw_region, decided.fill)
         else:
             objects = [(decided.values[label], described) for label, described in task.regions]
             mask = drawn_mask(export, path, task.shape, objects, draw_region, decided.fill, overlaps)

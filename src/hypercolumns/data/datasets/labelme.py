@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hypercolumns.data.annotations.classes import BACKGROUND, AnnotationClasses, annotation_classes
-from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, DrawnMask, drawn_mask
+from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask, not_annotated
 from hypercolumns.data.annotations.labelme import IGNORE, LabelmeFile, draw_labelme_shape, read_labelme
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
@@ -112,7 +112,6 @@ def _pairs(
         pairs[id] = ImageMaskPair(id, image, mask)
     for id, path in found.items():
         if id not in pairs:
-            json_path = annotations / f"{id}.json"
-            mask = DrawnMask(json_path, str(path), (), b"[]", draw_labelme_shape, classes.fill, annotated=False)
+            mask = not_annotated(annotations / f"{id}.json", path, draw_labelme_shape, classes.fill)
             pairs[id] = ImageMaskPair(id, path, mask)
     return dict(sorted(pairs.items()))
