@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from unicodedata import category
 
@@ -38,6 +39,16 @@ def voc_palette(classes: int) -> Palette:
 def format_colour(colour: Colour) -> str:
     """Format a colour as in "(128, 0, 0)"."""
     return f"({colour[0]}, {colour[1]}, {colour[2]})"
+
+
+def colour_code(colour: Colour) -> int:
+    """Return a colour as a number: red * 65536 + green * 256 + blue."""
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
+def colour_of_code(code: int) -> Colour:
+    """Return the colour of a number that `colour_code` returned."""
+    return code >> 16, code >> 8 & 255, code & 255
 
 
 VOID_COLOUR: Colour = voc_palette(256)[IGNORE_INDEX]
@@ -81,6 +92,11 @@ class LabelScheme:
         return cls(
             tuple(classes), colours, {IGNORE_INDEX: IGNORE_INDEX} | by_value, {VOID_COLOUR: IGNORE_INDEX} | by_colour
         )
+
+    @cached_property
+    def codes(self) -> dict[int, int]:
+        """The class index of each colour in `colours`, by the number of the colour, see `colour_code`."""
+        return {colour_code(colour): index for colour, index in self.colours.items()}
 
     def fingerprint(self) -> dict[str, Any]:
         """Return everything that decides the class index of a pixel, as JSON values."""

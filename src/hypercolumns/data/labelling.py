@@ -12,8 +12,15 @@ from hypercolumns.data.class_list import NOTHING, ClassList, ClassMap, Void
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, check_choice, shorten_list
 from hypercolumns.io.mask_source import Mask
-from hypercolumns.io.masks import MaskSummary, colour_code, colour_of_code, format_values
-from hypercolumns.labels import IGNORE_INDEX, LabelScheme, format_colour, voc_palette
+from hypercolumns.io.masks import MaskSummary, format_values
+from hypercolumns.labels import (
+    IGNORE_INDEX,
+    LabelScheme,
+    colour_code,
+    colour_of_code,
+    format_colour,
+    voc_palette,
+)
 
 # Names of classes that annotation tools and data sets use for pixels without a class.
 VOID_NAMES = (
@@ -125,7 +132,7 @@ def palette_by_colour(
     """
     if encoding != "auto" or not files:
         return encoding == "colors"
-    known = {colour_code(colour): index for colour, index in scheme.colours.items()}
+    known = scheme.codes
     listed = {entry.value: colour_code(entry.colour) for entry in classes.entries if entry.colour is not None}
     colours: dict[int, dict[int, str]] = {}  # value -> colour -> the first file in which the value has this colour
     for path, summary in files:
@@ -179,10 +186,9 @@ def _rgb_by_value(files: list[MaskSummary], scheme: LabelScheme, encoding: str, 
     """
     if encoding != "auto" or not files:
         return encoding == "values"
-    known = {colour_code(colour) for colour in scheme.colours}
     used = {code for summary in files for code in summary.counts}
     grey = all(len(set(colour_of_code(code))) == 1 for code in used)
-    if used <= known or not grey:
+    if used <= {*scheme.codes} or not grey:
         return False
     notes.append("RGB masks are grey, so they are read by the values of their channels")
     return True
@@ -248,23 +254,21 @@ def _colours(summary: MaskSummary, scheme: LabelScheme) -> dict[int, int]:
 
 def class_pixels(summary: MaskSummary, scheme: LabelScheme) -> Counter[int]:
     """Return the number of pixels of each class index in a mask; 255 for void, and -1 for those of no class."""
-    known = {colour_code(colour): index for colour, index in scheme.colours.items()}
     pixels: Counter[int] = Counter()
     for value, count in _values(summary, scheme).items():
         pixels[scheme.values.get(value, -1)] += count
     for code, count in _colours(summary, scheme).items():
-        pixels[known.get(code, -1)] += count
+        pixels[scheme.codes.get(code, -1)] += count
     return pixels
 
 
 def _check_known(summaries: Iterable[MaskSummary], scheme: LabelScheme, classes: ClassList) -> None:
     """Raise HypercolumnsError if values or colours belong to no class. The message is about all masks together."""
-    known = {colour_code(colour) for colour in scheme.colours}
     values: Counter[int] = Counter()  # the number of masks that hold each value of no class
     colours: Counter[int] = Counter()
     for summary in summaries:
         values.update(value for value in _values(summary, scheme) if value not in scheme.values)
-        colours.update(code for code in _colours(summary, scheme) if code not in known)
+        colours.update(code for code in _colours(summary, scheme) if code not in scheme.codes)
     _check_values(values, scheme, classes)
     _check_colours(colours, scheme, classes)
 

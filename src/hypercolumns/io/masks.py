@@ -15,7 +15,7 @@ from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.io.images import PixelShape, opened_image, read_image, write_image
 from hypercolumns.io.mask_source import Mask, MaskPixels
 from hypercolumns.io.pixels import pixel_format
-from hypercolumns.labels import Colour, LabelScheme, Palette, colour_table
+from hypercolumns.labels import Colour, LabelScheme, Palette, colour_code, colour_table
 
 # Pillow's names of the PNG pixel layouts that are accepted for masks, and the number of bits of a value. Grey with 2 or
 # 4 bits is excluded: some programs take the value 1 for label 1, others for the grey level 1 / 15, which is label 17 of
@@ -218,7 +218,7 @@ def _by_colour(rgb: NDArray[np.uint8] | NDArray[np.uint16], scheme: LabelScheme,
         HypercolumnsError: if a colour is not in the scheme.
     """
     codes = colour_codes(rgb)
-    known = sorted((colour_code(colour), index) for colour, index in scheme.colours.items())
+    known = sorted(scheme.codes.items())
     known_codes, indices = np.array([code for code, _ in known], np.int32), np.array([index for _, index in known])
     place = np.searchsorted(known_codes, codes).clip(max=len(known) - 1)
     unknown = known_codes[place] != codes
@@ -238,16 +238,6 @@ def colour_codes(rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.int3
     """Return colours (H, W, 3) as numbers (H, W): red * 65536 + green * 256 + blue."""
     codes: NDArray[np.int32] = rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     return codes
-
-
-def colour_code(colour: Colour) -> int:
-    """Return a colour as a number: red * 65536 + green * 256 + blue."""
-    return colour[0] << 16 | colour[1] << 8 | colour[2]
-
-
-def colour_of_code(code: int) -> Colour:
-    """Return the colour of a number that `colour_code` returned."""
-    return code >> 16, code >> 8 & 255, code & 255
 
 
 def format_values(values: Iterable[int]) -> str:
