@@ -100,6 +100,31 @@ def expand_path(name: str, path: str | Path) -> Path:
         ) from None
 
 
+def base_folder(root: str | Path | None) -> Path:
+    """Return the folder that other paths are relative to: `root`, or the working directory if it is None."""
+    return Path() if root is None else expand_path("root", root)
+
+
+def existing_folder(name: str, given: str | Path, base: Path) -> Path:
+    """Return a folder that an argument names.
+
+    Args:
+        name: the name of the argument, for the message.
+        given: the path of the folder, relative to `base`.
+        base: see `base_folder`.
+
+    Returns:
+        The path of the folder.
+
+    Raises:
+        ArgumentError: if there is no such folder.
+    """
+    path = base / expand_path(name, given)
+    if not path.is_dir():
+        raise ArgumentError(f"{name}={path} is not a folder; give the folder of the {name}")
+    return path
+
+
 def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Find all files in a folder and its subfolders, sorted by name within each folder.
 

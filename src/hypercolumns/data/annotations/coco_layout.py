@@ -26,8 +26,10 @@ def find_annotations(root: Path, task: str) -> dict[str, Path]:
         The files of the splits `train` and `val`; or one file with the key `all`.
 
     Raises:
-        ArgumentError: if no files are found, or more than one for a split.
+        ArgumentError: if `root` is no folder, if no files are found, or more than one for a split.
     """
+    if not root.is_dir():
+        raise ArgumentError(f"root={root} is not a folder; give the folder of the JSON files and the images")
     tagged = [(path.parent.name, path) for path in sorted(root.glob(f"*/{ROBOFLOW}"))]
     for folder in (root / "annotations", root):
         tagged += [(split_name(path), path) for path in sorted(folder.glob(f"{task}_*.json"))]

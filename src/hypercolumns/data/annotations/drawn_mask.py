@@ -152,7 +152,17 @@ def drawn_mask(
 
 
 def not_annotated(path: Path, image: Path, draw: Draw, fill: int) -> DrawnMask:
-    """Return the mask of an image that nobody has annotated yet. The arguments are those of `drawn_mask`."""
+    """Make the mask of an image that nobody has annotated yet.
+
+    Args:
+        path: the annotation file, or the one that the image would have.
+        image: the image file.
+        draw: the function that draws an object.
+        fill: the value of the pixels that no object covers.
+
+    Returns:
+        The mask, which can't be drawn.
+    """
     return DrawnMask(path, str(image), (), b"[]", draw, fill, annotated=False)
 
 

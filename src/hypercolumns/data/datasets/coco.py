@@ -10,7 +10,7 @@ from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.splits import choose_splits
 from hypercolumns.errors import ArgumentError, check_choice, shorten_list
-from hypercolumns.io.files import expand_path
+from hypercolumns.io.files import base_folder, expand_path
 
 
 def coco(
@@ -64,8 +64,18 @@ def coco(
         HypercolumnsError: if a split is empty or lists an image twice, see `make_index`.
     """
     check_choice("task", task, TASKS)
-    paths = _paths(root, annotations, val_annotations, task)
-    base = Path() if root is None else expand_path("root", root)
+    base = base_folder(root)
+    if annotations is not None:
+        paths = {ALL if val_annotations is None else "train": base / expand_path("annotations", annotations)}
+        if val_annotations is not None:
+            paths["val"] = base / expand_path("val_annotations", val_annotations)
+    elif root is None or val_annotations is not None:
+        raise ArgumentError(
+            "annotations=None must be a JSON file; give it, or root=<the folder of the JSON files and the images>"
+        )
+    else:
+        paths = find_annotations(base, task)
+    image_folder = None if images is None else base / expand_path("images", images)
     files = {
         split: read_coco(path, "val_annotations" if split == "val" and val_annotations else "annotations")
         for split, path in paths.items()
@@ -76,7 +86,7 @@ def coco(
     pairs = {}
     for split, file in files.items():
         folder = file.path.with_suffix("") if masks is None else base / expand_path("masks", masks)
-        places = image_folders(file.path, None if images is None else base / expand_path("images", images))
+        places = image_folders(file.path, image_folder)
         located = locate_images({entry["id"]: str(entry["file_name"]) for entry in file.images}, places)
         _check_found(file, located, places)
         drawn = coco_masks(
@@ -89,7 +99,7 @@ def coco(
         by_id = {pair.id: pair for pair in pairs[ALL]}
         if len(by_id) < len(pairs[ALL]):  # `make_index` reports the doubled images
             return make_index(name, decided.listed, pairs, notes)
-        folder = image_folders(paths[ALL], None if images is None else base / expand_path("images", images))[0]
+        folder = image_folders(paths[ALL], image_folder)[0]
         return make_index(
             name, decided.listed, choose_splits(by_id, folder, train, val, val_fraction, split_seed), notes
         )
@@ -99,25 +109,6 @@ def coco(
             f"them out"
         )
     return make_index(name, decided.listed, _distinct(pairs), notes)
-
-
-def _paths(
-    root: str | Path | None, annotations: str | Path | None, val_annotations: str | Path | None, task: str
-) -> dict[str, Path]:
-    """Return the JSON file of each split, or the only one with the key `all`."""
-    base = Path() if root is None else expand_path("root", root)
-    if annotations is not None:
-        first = base / expand_path("annotations", annotations)
-        if val_annotations is None:
-            return {ALL: first}
-        return {"train": first, "val": base / expand_path("val_annotations", val_annotations)}
-    if root is None or val_annotations is not None:
-        raise ArgumentError(
-            "annotations=None must be a JSON file; give it, or root=<the folder of the JSON files and the images>"
-        )
-    if not base.is_dir():
-        raise ArgumentError(f"root={base} is not a folder; give the folder of the JSON files and the images")
-    return find_annotations(base, task)
 
 
 def _check_found(file: CocoFile, located: Mapping[object, tuple[str, Path]], places: list[Path]) -> None:

@@ -12,7 +12,7 @@ from hypercolumns.data.pairing import (
 )
 from hypercolumns.data.splits import choose_splits
 from hypercolumns.errors import ArgumentError
-from hypercolumns.io.files import expand_path
+from hypercolumns.io.files import base_folder, existing_folder
 
 
 def folder(
@@ -65,11 +65,8 @@ def folder(
         raise ArgumentError(
             f"{missing}=None must be a path; the data set needs images and masks (folders) and classes (a text file)"
         )
-    base = Path() if root is None else expand_path("root", root)
-    images, masks = base / expand_path("images", images), base / expand_path("masks", masks)
-    for argument, path in (("images", images), ("masks", masks)):
-        if not path.is_dir():
-            raise ArgumentError(f"{argument}={path} is not a folder; give the folder of the {argument}")
+    base = base_folder(root)
+    images, masks = existing_folder("images", images, base), existing_folder("masks", masks, base)
     check_name_pattern("image_name", image_name)
     check_name_pattern("mask_name", mask_name)
     found = image_files(images, image_name)

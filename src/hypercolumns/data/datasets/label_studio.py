@@ -13,7 +13,7 @@ from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
 from hypercolumns.data.splits import choose_splits
 from hypercolumns.errors import ArgumentError, shorten_list
-from hypercolumns.io.files import expand_path
+from hypercolumns.io.files import base_folder, existing_folder, expand_path
 
 UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(.+)")  # Label Studio puts it before the name of an uploaded file
 
@@ -65,10 +65,8 @@ def label_studio(
         raise ArgumentError(
             f"{missing}=None must be a path; the data set needs annotations (the exported file) and images (a folder)"
         )
-    base = Path() if root is None else expand_path("root", root)
-    export, folder = base / expand_path("annotations", annotations), base / expand_path("images", images)
-    if not folder.is_dir():
-        raise ArgumentError(f"images={folder} is not a folder; give the folder of the images")
+    base = base_folder(root)
+    export, folder = base / expand_path("annotations", annotations), existing_folder("images", images, base)
     tasks = read_label_studio(export, several)
     labels = sorted({label for task in tasks for label, _ in task.regions or ()})
     decided = annotation_classes(labels, str(export), classes, palette, unannotated)

@@ -12,7 +12,7 @@ from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
 from hypercolumns.data.splits import choose_splits
 from hypercolumns.errors import ArgumentError
-from hypercolumns.io.files import expand_path, walk_files
+from hypercolumns.io.files import base_folder, existing_folder, walk_files
 
 
 def labelme(
@@ -56,12 +56,9 @@ def labelme(
     """
     if images is None:
         raise ArgumentError("images=None must be a path; the data set needs the folder of images")
-    base = Path() if root is None else expand_path("root", root)
-    images = base / expand_path("images", images)
-    annotations = images if annotations is None else base / expand_path("annotations", annotations)
-    for argument, path in (("images", images), ("annotations", annotations)):
-        if not path.is_dir():
-            raise ArgumentError(f"{argument}={path} is not a folder; give the folder of the {argument}")
+    base = base_folder(root)
+    images = existing_folder("images", images, base)
+    annotations = images if annotations is None else existing_folder("annotations", annotations, base)
     files = [read_labelme(path) for path in walk_files(annotations) if path.suffix.lower() == ".json"]
     if not files:
         raise ArgumentError(f"annotations={annotations} holds no .json files; give the folder of labelme's files")
