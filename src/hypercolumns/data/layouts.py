@@ -14,6 +14,7 @@ MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "masks_machine", "segmentation", "gt"),
     *("ground_truth", "groundtruth", "segmentationclass", "targets", "target", "y"),
 )
+VOC_MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")  # the second: of the Semantic Boundaries Dataset (SBD)
 SPLITS = (("train", "training", "tr"), ("val", "valid", "validation", "dev"))  # names of the folders of each split
 CLASS_FILES = (
     *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "dataset_meta.json"),
@@ -83,8 +84,7 @@ def _voc(root: Path) -> Layout | None:
     found = [
         folder
         for folder in candidates
-        if (folder / "JPEGImages").is_dir()
-        and any((folder / masks).is_dir() for masks in ("SegmentationClass", "SegmentationClassAug"))
+        if (folder / "JPEGImages").is_dir() and any((folder / masks).is_dir() for masks in VOC_MASK_FOLDERS)
     ]
     if not found:
         return None
@@ -171,9 +171,8 @@ def _side_by_side(root: Path) -> Layout | None:
     settings: dict[str, Any] = {}
     if all(split is not None and (masks / split.name).is_dir() for split in splits):
         settings = {name: split.name for name, split in zip(("train", "val"), splits, strict=True) if split is not None}
-    elif (
-        splits[0] is not None and (masks / splits[0].name).is_dir()
-    ):  # other folders, such as test, are no train images
+    elif splits[0] is not None and (masks / splits[0].name).is_dir():
+        # other folders, such as test, are no train images
         images, masks = images / splits[0].name, masks / splits[0].name
     settings = {"images": images, "masks": masks, **_mask_name(images, masks), **settings}
     return Layout(f"the folders {images.name} and {masks.name}", "folder", settings)

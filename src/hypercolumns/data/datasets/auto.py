@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.datasets.coco import coco
@@ -16,14 +15,12 @@ from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path
 from hypercolumns.runtime.progress import console
 
-READERS: dict[str, Callable[..., DatasetIndex]] = {
-    "folder": folder,
-    "voc": voc,
+OF_MASKS: dict[str, Callable[..., DatasetIndex]] = {"folder": folder, "voc": voc}  # a file must list the classes
+OF_ANNOTATIONS: dict[str, Callable[..., DatasetIndex]] = {
     "coco": coco,
     "labelme": labelme,
     "label_studio": label_studio,
 }
-WITH_CLASSES = ("coco", "labelme", "label_studio")  # these files name the classes themselves
 
 
 def auto(
@@ -39,7 +36,7 @@ def auto(
     Args:
         root: the folder.
         classes: a file that lists the classes, or their names, see `class_files.class_list`. By default, a file in the
-            folder that a tool wrote, such as labelmap.txt, or classes.txt.
+            folder that a tool wrote, such as labelmap.txt, or classes.txt; or the classes in annotation files.
         palette: the classes' colours, see `class_files.class_list`. `voc`: Pascal VOC's colours.
         name: the name of the data set, and of the folder of its runs; by default, the name of the folder.
         val_fraction: the fraction of the images, in (0, 1), that a random split assigns to val.
@@ -56,23 +53,26 @@ def auto(
         raise ArgumentError("root=None must be the folder of the data set")
     path = expand_path("root", root)
     layout = recognise(path)
-    if layout.kind not in READERS:
+    reader = (OF_MASKS | OF_ANNOTATIONS).get(layout.kind)
+    if reader is None:
         raise ArgumentError(f"root={root} has {layout.what}; read it by {layout.overrides()}")
-    settings: dict[str, Any] = dict(layout.settings)
-    if classes is None and layout.kind not in WITH_CLASSES:
-        classes = find_class_file(settings.get("root") or path) or find_class_file(path)
-        if classes is None and layout.kind not in WITH_CLASSES:
-            own = f", or {layout.overrides()} for Pascal VOC's own 21 classes" if layout.kind == "voc" else ""
+    overrides = layout.overrides()
+    if classes is None and layout.kind in OF_MASKS:
+        classes = find_class_file(layout.settings.get("root") or path) or find_class_file(path)
+        if classes is None:
+            own = f", or {overrides} for Pascal VOC's own 21 classes" if layout.kind == "voc" else ""
             raise ArgumentError(
                 f"root={root} has {layout.what}, but no file lists the classes; give data.classes=FILE, with the name "
                 f"of a class on each line in the order of the values in the masks, or "
                 f"data.classes=[background,cat]{own}"
             )
-        settings["classes"] = classes
-    console.print(f"data: {layout.what}, as {_with(layout.overrides(), settings)}", markup=False)
-    settings |= {"classes": classes, "palette": palette, "name": name or path.resolve().name}
-    return READERS[layout.kind](**settings, val_fraction=val_fraction, split_seed=split_seed)
-
-
-def _with(overrides: str, settings: dict[str, Any]) -> str:
-    return f"{overrides} data.classes={settings['classes']}" if "classes" in settings else overrides
+        overrides += f" data.classes={classes}"
+    console.print(f"data: {layout.what}, as {overrides}", markup=False)
+    return reader(
+        **layout.settings,
+        classes=classes,
+        palette=palette,
+        name=name or path.resolve().name,
+        val_fraction=val_fraction,
+        split_seed=split_seed,
+    )

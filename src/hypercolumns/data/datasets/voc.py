@@ -11,7 +11,7 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from hypercolumns.data.class_files import Classes, Colours, class_list, read_ids
 from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
-from hypercolumns.data.layouts import recognise
+from hypercolumns.data.layouts import VOC_MASK_FOLDERS, recognise
 from hypercolumns.data.pairing import draw_splits, find_image, find_mask, image_files, read_pairs
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import expand_path
@@ -21,7 +21,6 @@ CLASSES = (
     "pottedplant sheep sofa train tvmonitor"
 ).split()
 CLASS_FILES = ("labelmap.txt", "class_names.txt")  # of CVAT and Datumaro, and of labelme
-MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
 
 
 class DatasetNotFoundError(ArgumentError):
@@ -142,7 +141,7 @@ def _listed(folder: Path, listed: str | None, split: str) -> list[ImageMaskPair]
         ArgumentError: if the list does not exist or is invalid.
     """
     images = folder / "JPEGImages"
-    masks = [folder / name for name in MASK_FOLDERS]
+    masks = [folder / name for name in VOC_MASK_FOLDERS]
     if listed is None:
         found = image_files(images, "{id}.*")
         return [ImageMaskPair(id, path, find_mask(masks, id)) for id, path in found.items()]
