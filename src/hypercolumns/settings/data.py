@@ -1,5 +1,6 @@
 """Build data sets and data modules from a config."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,10 @@ def listed_images(
     """
     set_max_pixels(cfg.max_pixels)
     settings = plain(cfg.data)
-    subset = Subset(**{name: settings.pop(name) for name in Subset.__dataclass_fields__ if name in settings})
-    for name in LabelSettings.__dataclass_fields__:
-        settings.pop(name, None)
+    subset = Subset(**_take(settings, Subset.__dataclass_fields__))
+    _take(settings, LabelSettings.__dataclass_fields__)  # `decide_labels` reads them
     with setting_prefix("data."):
-        given = ImageDecoding(**{name: settings.pop(name) for name in RULES if name in settings}, prefix="data.")
+        given = ImageDecoding(**_take(settings, RULES), prefix="data.")
     with distributed.rank_zero_first():
         images = replace(_read_index(settings), decoding=decoding.override(given))
     strict = strict and subset.on_bad != "skip"
@@ -117,8 +117,7 @@ def decide_labels(
     Raises:
         HypercolumnsError: see `label_scheme`.
     """
-    given = plain(cfg.data)
-    said = LabelSettings(**{name: given[name] for name in LabelSettings.__dataclass_fields__ if name in given})
+    said = LabelSettings(**_take(plain(cfg.data), LabelSettings.__dataclass_fields__))
     said = said if all_classes else replace(said, missing_classes="allow")
     with setting_prefix("data."):
         survey = survey_masks(images, checks_dir(cfg, images), cfg.num_workers)
@@ -126,6 +125,11 @@ def decide_labels(
     for note in notes:
         console.print(f"data {images.name}: {note}", markup=False)
     return replace(images, scheme=scheme), survey
+
+
+def _take(settings: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Remove the settings of these names, and return those that there were."""
+    return {name: settings.pop(name) for name in names if name in settings}
 
 
 def _read_index(settings: dict[str, Any]) -> DatasetIndex:
