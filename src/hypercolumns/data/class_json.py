@@ -1,13 +1,12 @@
 """Read the classes of a data set from JSON files, as annotation tools write them."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hypercolumns.data.annotations.json_file import read_annotations
 from hypercolumns.data.class_list import FORMS, ClassEntry, ClassList, parse_colour
 from hypercolumns.errors import ArgumentError
-from hypercolumns.io.files import read_text
 
 
 def json_classes(path: Path) -> ClassList:
@@ -16,11 +15,7 @@ def json_classes(path: Path) -> ClassList:
     Raises:
         ArgumentError: if the file can't be read, is not valid JSON, or lists no classes in a known form.
     """
-    text = read_text(path, "classes")
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ArgumentError(f"classes={path} is not valid JSON ({error}); give another file: {FORMS}") from error
+    content = read_annotations(path, "classes")
     try:
         reader = next(read for fits, read in JSON_FORMS if fits(content))
         return ClassList(tuple(reader(content, path)), source=str(path), values_known=reader is not _supervisely)
