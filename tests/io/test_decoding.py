@@ -1,10 +1,13 @@
 """Pixels of any depth and number of channels, against the same arithmetic written out in NumPy."""
 
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
 import tifffile
+from helpers.image_reading import read as read_of_size
+from helpers.image_reading import refused
 from helpers.png import write_png
 from PIL import Image
 
@@ -15,22 +18,7 @@ from hypercolumns.io.images import image_size, read_image
 H, W = 12, 17
 
 
-def read(path, **rules):
-    """Read an image as (H, W, 3), and check that its header gives the size."""
-    decoding = ImageDecoding(**rules)
-    assert image_size(path, None, decoding) == (H, W)
-    return read_image(path, None, decoding).permute(1, 2, 0).numpy()
-
-
-def refused(path, **rules):
-    """Return the message with which both the reader and the check of the header refuse an image."""
-    messages = []
-    for check in (read_image, image_size):
-        with pytest.raises(HypercolumnsError) as caught:
-            check(path, None, ImageDecoding(**rules))
-        messages.append(str(caught.value).removeprefix(f"{path} "))
-    assert messages[0] == messages[1]
-    return messages[0]
+read = partial(read_of_size, size=(H, W))
 
 
 def mapped(values, low, high):

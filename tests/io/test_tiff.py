@@ -2,11 +2,14 @@
 
 import importlib.util
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
 import rasterio
 import tifffile
+from helpers.image_reading import read as read_of_size
+from helpers.image_reading import refused
 from PIL import Image
 from rasterio.enums import Resampling
 
@@ -22,21 +25,7 @@ DEEP = np.random.default_rng(1).integers(0, 4096, (H, W, 4), np.uint16)
 OPACITY = np.random.default_rng(2).integers(0, 256, (H, W, 1), np.uint8)
 
 
-def read(path, **rules):
-    decoding = ImageDecoding(**rules)
-    assert image_size(path, None, decoding) == (H, W)
-    return read_image(path, None, decoding).permute(1, 2, 0).numpy()
-
-
-def refused(path, **rules):
-    """Return the message with which both the reader and the check of the header refuse an image."""
-    messages = []
-    for check in (read_image, image_size):
-        with pytest.raises(HypercolumnsError) as caught:
-            check(path, None, ImageDecoding(**rules))
-        messages.append(str(caught.value).removeprefix(f"{path} "))
-    assert messages[0] == messages[1]
-    return messages[0]
+read = partial(read_of_size, size=(H, W))
 
 
 def of_12_bits(values):
