@@ -137,7 +137,7 @@ def test_named_sets_are_named(write, files, kind):
     ],
 )
 def test_json_files_are_recognised(write, name, content, kind):
-    root = write(name, "a.jpg")
+    root = write(name, "images/a.jpg")
     (root / name).write_text(json.dumps(content))
     assert recognise(root).kind == kind
 

@@ -164,7 +164,7 @@ def json_kind(path: Path) -> str | None:
 
 def _side_by_side(root: Path) -> Layout | None:
     """A folder of images and one of masks, with or without folders for train and val in each."""
-    images, masks = _one_of(root, IMAGE_FOLDERS), _one_of(root, MASK_FOLDERS)
+    images, masks = _one_of(root, IMAGE_FOLDERS), _mask_folder(root)
     if images is None or masks is None:
         return None
     splits = [_one_of(images, names) for names in SPLITS]
@@ -185,7 +185,7 @@ def _split_folders(root: Path) -> Layout | None:
     if train is not None and val is None:  # other folders, such as test, are no train images
         return _side_by_side(train) or _beside(train)
     for place in [train] if train is not None else _folders(root):
-        images, masks = _one_of(place, IMAGE_FOLDERS), _one_of(place, MASK_FOLDERS)
+        images, masks = _one_of(place, IMAGE_FOLDERS), _mask_folder(place)
         if images is not None and masks is not None:
             pattern = _mask_name(images, masks).get("mask_name", f"{ID}.*")
             settings = {
@@ -249,6 +249,13 @@ def _walk(folder: Path) -> Iterator[Path]:
     yield from _files(folder)
     for inside in _folders(folder):
         yield from _walk(inside)
+
+
+def _mask_folder(folder: Path) -> Path | None:
+    """Return the folder of masks inside `folder`. A folder of this name may also hold other files, such as COCO's."""
+    found = _one_of(folder, MASK_FOLDERS)
+    holds_masks = found is not None and any(path.suffix.lower() in MASK_SUFFIXES for path in _walk(found))
+    return found if holds_masks else None
 
 
 def _one_of(folder: Path, names: Sequence[str]) -> Path | None:
