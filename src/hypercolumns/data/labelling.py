@@ -6,10 +6,11 @@ value that no class has, a class without a pixel, the same index in different co
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hypercolumns.data.class_list import NOTHING, ClassList, ClassMap, Void
 from hypercolumns.data.index import DatasetIndex
+from hypercolumns.data.mask_encoding import decide_encoding
 from hypercolumns.errors import HypercolumnsError, check_choice, shorten_list
 from hypercolumns.io.mask_source import Mask
 from hypercolumns.io.masks import MaskSummary, format_values
@@ -27,7 +28,6 @@ VOID_NAMES = (
     "void ignore ignored unlabeled unlabelled unknown unannotated undefined dontcare __ignore__".split(),
     "not labelled,not labeled,don't care,out of roi".split(","),
 )
-ENCODINGS = ("auto", "values", "colors")
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,12 @@ def label_scheme(
         HypercolumnsError: if the masks do not fit the classes, or if what they mean is not certain. The message names
             the settings that decide.
     """
-    check_choice("encoding", said.encoding, ENCODINGS)
     check_choice("missing_classes", said.missing_classes, ("error", "allow"))
     scheme = images.class_list.scheme(said.void, said.map)
-    of_kind = {
-        kind: [(str(path), summary) for path, summary in survey.items() if summary.kind == kind]
-        for kind in ("grey", "palette", "rgb")
-    }
     summaries = list(survey.values())
-    notes: list[str] = []
     try:
-        by_colour = palette_by_colour(of_kind["palette"], images.class_list, scheme, said.encoding, notes)
-        rgb_by_value = _rgb_by_value([summary for _, summary in of_kind["rgb"]], scheme, said.encoding, notes)
-        scheme = replace(scheme, palette_by_colour=by_colour, rgb_by_value=rgb_by_value)
-        if not images.class_list.has_colours and (by_colour or (of_kind["rgb"] and not rgb_by_value)):
+        scheme, notes = decide_encoding(survey, images.class_list, scheme, said.encoding)
+        if not images.class_list.has_colours and any(_colours(summary, scheme) for summary in summaries):
             raise HypercolumnsError(
                 f"the masks hold colours, but {images.class_list.source} names no colours; give a class list with "
                 f"colours, such as a labelmap.txt, or data.palette=<a file with a line R G B for each class>, or "
@@ -90,8 +82,8 @@ def label_scheme(
         if said.void is None:
             _check_void_names(scheme)
             check_binary(summaries, scheme)
-            if not by_colour:
-                _check_cut_palettes(of_kind["palette"], scheme)
+            if not scheme.palette_by_colour:
+                _check_cut_palettes(survey, scheme)
         try:
             _check_known(summaries, scheme, images.class_list)
         except HypercolumnsError as error:
@@ -107,91 +99,6 @@ def label_scheme(
     except HypercolumnsError as error:
         raise type(error)(f"data {images.name}: {error}") from error
     return scheme, notes
-
-
-def palette_by_colour(
-    files: list[tuple[str, MaskSummary]], classes: ClassList, scheme: LabelScheme, encoding: str, notes: list[str]
-) -> bool:
-    """Decide whether palette files are read by their colours instead of their values.
-
-    Values are the rule. Some programs renumber the values of a file and keep its colours, so the colours are compared
-    with those of the classes.
-
-    Args:
-        files: the path and the summary of each palette file.
-        classes: the classes as they are listed.
-        scheme: the class index of each value and colour.
-        encoding: the setting.
-        notes: the decision is added, if it is not the rule.
-
-    Returns:
-        Whether they are read by their colours.
-
-    Raises:
-        HypercolumnsError: if values and colours contradict each other, and it is not certain which are right.
-    """
-    if encoding != "auto" or not files:
-        return encoding == "colors"
-    known = scheme.codes
-    listed = {entry.value: colour_code(entry.colour) for entry in classes.entries if entry.colour is not None}
-    colours: dict[int, dict[int, str]] = {}  # value -> colour -> the first file in which the value has this colour
-    for path, summary in files:
-        for value, code in summary.colours.items():
-            if scheme.values.get(value) != IGNORE_INDEX or code in known:  # void may have any other colour
-                colours.setdefault(value, {}).setdefault(code, path)
-    pairs = [(value, code) for value, codes in colours.items() for code in codes]
-    if all(listed.get(value) == code or scheme.values.get(value) == known.get(code, -1) for value, code in pairs):
-        return False
-    renumbered = next((value for value, codes in sorted(colours.items()) if len(codes) > 1), None)
-    all_known = all(code in known for _, code in pairs)
-    if all_known and classes.has_colours:
-        notes.append("palette masks are read by their colours, because their indices are not those of the classes")
-        return True
-    choose = "set data.encoding=values if the indices are right, or data.encoding=colors if the colours are"
-    if renumbered is not None:
-        (first, one), (second, other), *_ = colours[renumbered].items()
-        raise HypercolumnsError(
-            f"the palettes of the masks differ: the index {renumbered} is {format_colour(colour_of_code(first))} in "
-            f"{one}, but {format_colour(colour_of_code(second))} in {other}; a program may have renumbered the "
-            f"indices: give the colours of the classes by data.palette, or {choose}"
-        )
-    grey = all(colour_of_code(code) == (value, value, value) for value, code in pairs)
-    if grey or not (all_known or classes.has_colours):
-        return False
-    value, code = next(
-        (value, code)
-        for value, code in sorted(pairs)
-        if listed.get(value) != code and scheme.values.get(value) != known.get(code, -1)
-    )
-    raise HypercolumnsError(
-        f"the index {value} in the palette masks has the colour {format_colour(colour_of_code(code))}, "
-        f"{_whose(known.get(code), scheme)}, but its value is that {_whose(scheme.values.get(value), scheme)}; {choose}"
-    )
-
-
-def _whose(index: int | None, scheme: LabelScheme) -> str:
-    if index is None:
-        return "of no class"
-    return "of void" if index == IGNORE_INDEX else f"of class {scheme.classes[index]}"
-
-
-def _rgb_by_value(files: list[MaskSummary], scheme: LabelScheme, encoding: str, notes: list[str]) -> bool:
-    """Decide whether RGB files are read by the values of their equal channels instead of their colours.
-
-    Args:
-        files: the summaries of the RGB files.
-        scheme: the class index of each value and colour.
-        encoding: the setting.
-        notes: the decision is added, if it is not the rule.
-    """
-    if encoding != "auto" or not files:
-        return encoding == "values"
-    used = {code for summary in files for code in summary.counts}
-    grey = all(len(set(colour_of_code(code))) == 1 for code in used)
-    if used <= {*scheme.codes} or not grey:
-        return False
-    notes.append("RGB masks are grey, so they are read by the values of their channels")
-    return True
 
 
 def _check_void_names(scheme: LabelScheme) -> None:
@@ -221,14 +128,15 @@ def check_binary(summaries: Iterable[MaskSummary], scheme: LabelScheme) -> None:
         )
 
 
-def _check_cut_palettes(files: Iterable[tuple[str, MaskSummary]], scheme: LabelScheme) -> None:
+def _check_cut_palettes(survey: Mapping[Mask, MaskSummary], scheme: LabelScheme) -> None:
     """Raise HypercolumnsError if the highest value of small palette files may be a void of 255 that was cut.
 
     Pillow saves a palette of up to 16 colours with 1, 2 or 4 bits, and cuts larger values to these bits.
     """
-    for path, summary in files:
+    for path, summary in survey.items():
         top = (1 << summary.bits) - 1
-        if summary.bits < 8 and top in summary.counts and scheme.values.get(top, IGNORE_INDEX) != IGNORE_INDEX:
+        small = summary.kind == "palette" and summary.bits < 8
+        if small and top in summary.counts and scheme.values.get(top, IGNORE_INDEX) != IGNORE_INDEX:
             raise HypercolumnsError(
                 f"{path} has {summary.bits} bits for an index, and its highest index {top} may be a void of "
                 f"{IGNORE_INDEX} that a program has cut to these bits; set data.void={top} if so, or "

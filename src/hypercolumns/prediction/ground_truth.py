@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from hypercolumns.data.class_list import ClassList
-from hypercolumns.data.labelling import check_binary, palette_by_colour
+from hypercolumns.data.labelling import check_binary
+from hypercolumns.data.mask_encoding import decide_encoding
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
-from hypercolumns.io.masks import read_mask, summarise_mask
+from hypercolumns.io.mask_source import Mask
+from hypercolumns.io.masks import MaskSummary, read_mask, summarise_mask
 from hypercolumns.labels import LabelScheme, Palette
 from hypercolumns.prediction.sources import Source
 
@@ -90,15 +91,14 @@ def _scheme(folder: Path, paths: Sequence[Path], classes: ClassList) -> LabelSch
     Raises:
         HypercolumnsError: if it is not certain what the values mean.
     """
-    files = []
+    survey: dict[Mask, MaskSummary] = {}
     for path in paths:
         with suppress(HypercolumnsError):  # `compare` reports a file that can't be used
-            files.append((str(path), summarise_mask(path)))
+            survey[path] = summarise_mask(path)
     scheme = classes.scheme()
     try:
-        check_binary([summary for _, summary in files], scheme)
-        palettes = [(path, summary) for path, summary in files if summary.kind == "palette"]
-        return replace(scheme, palette_by_colour=palette_by_colour(palettes, classes, scheme, "auto", []))
+        check_binary(survey.values(), scheme)
+        return decide_encoding(survey, classes, scheme)[0]
     except HypercolumnsError as error:
         raise HypercolumnsError(
             f"masks={folder}: {error}. predict.py has no settings for this: leave out masks=, and score the "
