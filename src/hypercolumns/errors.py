@@ -239,7 +239,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ArgumentError(f"{name}={value} must be one of {', '.join(choices)}")
 
 
-def shorten_list(items: Sequence[str]) -> str:
-    """Join names with commas. If there are more than ten, list the first ten and append `and <number> more`."""
+def shorten_list(items: Sequence[str], separator: str = ", ") -> str:
+    """Join names. If there are more than ten, list the first ten and append `and <number> more`."""
     more = f" and {len(items) - MAX_LISTED_NAMES} more" if len(items) > MAX_LISTED_NAMES else ""
-    return ", ".join(items[:MAX_LISTED_NAMES]) + more
+    return separator.join(items[:MAX_LISTED_NAMES]) + more

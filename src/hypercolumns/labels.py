@@ -16,6 +16,7 @@ from torch import Tensor
 # separators and paragraph separators
 CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 IGNORE_INDEX = 255  # the label of void pixels, which belong to no class
+MAX_VALUE = 65535  # of a 16-bit mask
 Colour = tuple[int, int, int]  # red, green and blue, from 0 to 255
 Palette = tuple[Colour, ...]  # the colour of each class, by class index
 
@@ -66,6 +67,7 @@ class LabelScheme:
         palette_by_colour: whether the pixels of palette files are taken for colours instead of values.
         rgb_by_value: whether the pixels of RGB files, whose channels are then equal, are taken for values instead of
             colours.
+        encoding_said: whether the user said the two, so that all later masks are read the same way.
     """
 
     classes: tuple[str, ...]
@@ -74,6 +76,7 @@ class LabelScheme:
     colours: Mapping[Colour, int]
     palette_by_colour: bool = False
     rgb_by_value: bool = False
+    encoding_said: bool = False
 
     @classmethod
     def of(cls, classes: Sequence[str], palette: Sequence[Colour] | None = None) -> "LabelScheme":
@@ -108,6 +111,46 @@ class LabelScheme:
             "palette_by_colour": self.palette_by_colour,
             "rgb_by_value": self.rgb_by_value,
         }
+
+    def mask_rules(self) -> dict[str, Any]:
+        """Return the rules for masks as JSON values, from which `of_rules` makes the scheme; {} if they are the usual.
+
+        They are the usual ones, of `LabelScheme.of`, if the values are class indices and the colours those of the
+        classes.
+        """
+        if self == LabelScheme.of(self.classes, self.palette):
+            return {}
+        rules = self.fingerprint() | {"encoding_said": self.encoding_said}
+        return {name: rule for name, rule in rules.items() if name not in ("classes", "palette")}
+
+    @classmethod
+    def of_rules(cls, classes: Sequence[str], palette: Sequence[Colour], rules: Mapping[str, Any]) -> "LabelScheme":
+        """Make a scheme from what `mask_rules` returned.
+
+        Args:
+            classes: the class names, in the order of the class indices.
+            palette: the colour of each class.
+            rules: what `mask_rules` returned.
+
+        Returns:
+            The scheme.
+
+        Raises:
+            ValueError: if the rules are invalid.
+        """
+        if not rules:
+            return cls.of(classes, palette)
+        values = {value: index for value, index in rules["values"]}
+        colours = {(red, green, blue): index for (red, green, blue), index in rules["colours"]}
+        switches = [rules[name] for name in ("palette_by_colour", "rgb_by_value", "encoding_said")]
+        numbers = [*values, *values.values(), *colours.values(), *(part for colour in colours for part in colour)]
+        if any(type(number) is not int or not 0 <= number <= MAX_VALUE for number in numbers):
+            raise ValueError(f"the rules for masks have values that are not numbers from 0 to {MAX_VALUE}")
+        if not {*values.values(), *colours.values()} <= {*range(len(classes)), IGNORE_INDEX}:
+            raise ValueError("the rules for masks have classes that the model does not have")
+        if any(type(switch) is not bool for switch in switches):
+            raise ValueError("the rules for masks have switches that are neither true nor false")
+        return cls(tuple(classes), tuple(palette), values, colours, *switches)
 
 
 def is_class_name(name: object) -> bool:

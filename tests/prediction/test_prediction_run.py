@@ -41,7 +41,7 @@ def photos(tmp_path):
 
 def predict(segmenter, photos, options, masks=None):
     sources = find_sources(str(photos), [".png", ".overlay.jpg"])
-    truth = None if masks is None else GroundTruth(masks, sources, segmenter.classes, segmenter.palette)
+    truth = None if masks is None else GroundTruth(masks, sources, segmenter.scheme)
     out = photos.with_name("out")
     with PredictionManifest(out, options.fingerprint(), options.output_settings(), overwrite=False) as manifest:
         manifest.start()

@@ -1,8 +1,11 @@
 """Masks as tools write them, trained to the end: the colour of a pixel decides its class, so the mIoU must be 1."""
 
+import json
+
 import numpy as np
 import pytest
-from helpers.small_runs import RGB, run
+from helpers.predictions import predict
+from helpers.small_runs import RGB, only, run
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
@@ -57,6 +60,13 @@ def renumbered(labels, number):
     return image
 
 
+def miscoloured(labels, number):
+    """Give each index the colour of another class."""
+    image = Image.fromarray(np.where(labels == 255, 0, labels).astype(np.uint8))
+    image.putpalette([channel for index in (2, 0, 1) for channel in COLOURS[index]])
+    return image
+
+
 CASES = {
     "several voids": (
         by_table({0: 3, 1: 7, 2: 8, 255: 5}),
@@ -71,11 +81,12 @@ CASES = {
     ),
     "sorted by name": (coloured, listed(sorted(NAMES)), []),
     "renumbered": (renumbered, listed(), []),
+    "wrong palette": (miscoloured, listed(), ["data.encoding=values"]),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_masks_as_tools_write_them(place, name):
+def test_masks_as_tools_write_them(place, capsys, name):
     encode, classes, more = CASES[name]
     write(place, encode, classes)
     data = [
@@ -89,6 +100,13 @@ def test_masks_as_tools_write_them(place, name):
     base = [text for text in RGB if not text.startswith(("data", "classifier", "trainer.max", "sampler"))] + data
     run("extract", "sampler=uniform", "sampler.n=100", base=base)
     assert run("pretrain", "sampler=uniform", *SETTINGS, base=base) > 0.999
+
+    capsys.readouterr()
+    model = only(place, "runs/mine/rgb/pretrain/*")
+    assert predict(f"model={model}", "images=images", "masks=masks", "out=out") == 0  # it knows what the values mean
+    assert json.loads((place / "out" / "metrics.json").read_text())["miou"] > 0.999
+    told = "the masks are read like those of the training: " in capsys.readouterr().out
+    assert told == (name != "sorted by name")  # there, masks hold the colours of the classes, as usual
 
 
 def test_void_is_asked_for(place):

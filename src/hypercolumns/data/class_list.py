@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from hypercolumns.errors import ArgumentError, shorten_list
 from hypercolumns.labels import (
     IGNORE_INDEX,
+    MAX_VALUE,
     VOID_COLOUR,
     Colour,
     LabelScheme,
@@ -23,7 +24,6 @@ FORMS = (
     "a text file with a class name on each line, labelmap.txt, label_colors.txt, _classes.csv, or the JSON file of an "
     "annotation tool"
 )
-MAX_VALUE = 65535  # of a 16-bit mask
 
 
 class ClassEntry(NamedTuple):

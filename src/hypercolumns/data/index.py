@@ -72,6 +72,11 @@ class DatasetIndex:
         """The colours of the classes, in the same order."""
         return self.scheme.palette
 
+    @property
+    def file_scheme(self) -> LabelScheme | None:
+        """The scheme of mask files; None if the masks are drawn from annotations, so that no file has their values."""
+        return None if self.class_list.own_void else self.scheme
+
     def fingerprint(self) -> dict[str, object]:
         """Return the fingerprint of the data set's content. It does not depend on the folder that holds the files.
 

@@ -35,7 +35,9 @@ def decide_encoding(
     rgb = [summary for summary in survey.values() if summary.kind == "rgb"]
     notes: list[str] = []
     by_colour = _palette_by_colour(palettes, classes, scheme, encoding, notes)
-    return replace(scheme, palette_by_colour=by_colour, rgb_by_value=_rgb_by_value(rgb, scheme, encoding, notes)), notes
+    by_value = _rgb_by_value(rgb, scheme, encoding, notes)
+    said = encoding != "auto"
+    return replace(scheme, palette_by_colour=by_colour, rgb_by_value=by_value, encoding_said=said), notes
 
 
 def _palette_by_colour(

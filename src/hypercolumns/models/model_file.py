@@ -16,7 +16,7 @@ from hypercolumns.errors import ArgumentError, is_out_of_memory, summarize_error
 from hypercolumns.io import checkpoints
 from hypercolumns.io.decoding import AS_STORED, RULES, ImageDecoding
 from hypercolumns.io.tensors import save_tensors
-from hypercolumns.labels import Palette, is_class_name
+from hypercolumns.labels import LabelScheme, Palette, is_class_name
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.networks import libraries
 from hypercolumns.models.classifiers import KINDS, Classifier
@@ -31,7 +31,9 @@ MODEL_FILE = "model.safetensors"  # file name in a run's folder
 EXPECTED = f"pass the {MODEL_FILE} of a finished run, the run's folder, or one of the run's checkpoints"
 
 DECODING = "decoding"  # key of the rules for reading images; missing in the header of a model without such rules
-HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", "classes", "palette", DECODING, "versions"}
+MASKS = "masks"  # key of the rules for true masks; missing if masks hold class indices or the classes' colours
+DESCRIPTION_KEYS = {"classes", "palette", DECODING, MASKS, "versions"}
+HEADER_KEYS = {"format", "backbone", *EXTRACTION_SETTINGS, "classifier", *DESCRIPTION_KEYS}
 MAX_RESIZE = 1 << 16  # maximum height and width in pixels of `resize` in a model file
 
 Header = Mapping[str, Any]
@@ -45,6 +47,7 @@ def make_header(
     classes: Sequence[str],
     palette: Palette,
     decoding: ImageDecoding = AS_STORED,
+    mask_rules: Mapping[str, Any] | None = None,
 ) -> Header:
     """Describe the architecture of a model as JSON-compatible values.
 
@@ -55,10 +58,12 @@ def make_header(
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes, in the same order.
         decoding: the rules by which image files become RGB.
+        mask_rules: the rules by which true masks become class indices, see `LabelScheme.mask_rules`; None or {}: the
+            usual ones.
 
     Returns:
-        The header, with the keys `HEADER_KEYS`. The key `DECODING` is left out if `decoding` is the default, so that
-        earlier versions, which would ignore the rules, read only models without rules.
+        The header, with the keys `HEADER_KEYS`. The keys `DECODING` and `MASKS` are left out if the rules are the
+        usual ones, so that earlier versions, which would ignore the rules, read only models without rules.
     """
     rules = decoding.settings()
     return {
@@ -72,6 +77,7 @@ def make_header(
         "classes": classes,
         "palette": palette,
         **({DECODING: rules} if rules else {}),
+        **({MASKS: mask_rules} if mask_rules else {}),
         "versions": {name: version(name) for name in ("hypercolumns", *libraries(backbone.network))},
     }
 
@@ -107,8 +113,8 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
     Args:
         path: the path of the model file, of the run's folder, or of a checkpoint.
         make: the class `Segmenter`, or a function with the same arguments. It creates the model from the extractor, the
-            classifier, the names of the classes, the palette, and the rules for reading images. The state dict of this
-            model must have the same names and shapes as the tensors in the file.
+            classifier, the names of the classes, the palette, and the rules for reading images and masks. The state
+            dict of this model must have the same names and shapes as the tensors in the file.
 
     Returns:
         The model that `make` created, with the file's weights, in evaluation mode on the CPU.
@@ -132,7 +138,8 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         settings["resize"] = tuple(settings["resize"]) if settings["resize"] else None
         extractor = HypercolumnExtractor(backbone, **settings)
         palette = tuple((r, g, b) for r, g, b in header["palette"])
-        model = make(extractor, classifier, classes, palette, ImageDecoding(**header.get(DECODING, {})))
+        scheme = LabelScheme.of_rules(classes, palette, header.get(MASKS, {}))
+        model = make(extractor, classifier, classes, palette, ImageDecoding(**header.get(DECODING, {})), scheme)
         model.load_state_dict(tensors)
     except Exception as error:  # the header can hold any values, so any error is possible
         if is_out_of_memory(error):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding
-from hypercolumns.labels import IGNORE_INDEX, Palette, voc_palette
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme, Palette, voc_palette
 from hypercolumns.models import model_file
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.engine import AdaptiveSettings, Head, adaptive_labels, classify
@@ -53,6 +53,9 @@ class Segmenter(nn.Module):
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes, in the same order; None: the colours of Pascal VOC.
         decoding: the rules by which image files become the RGB images above. The segmenter itself does not apply them.
+        scheme: the rule by which true masks become class indices, which has the same classes and palette; None: the
+            values of masks are class indices, and their colours are those of the classes. The segmenter itself does not
+            apply it.
 
     Attributes:
         backbone: the extractor's backbone.
@@ -60,9 +63,10 @@ class Segmenter(nn.Module):
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes, in the same order.
         decoding: the rules by which image files become RGB.
+        scheme: the rule by which true masks become class indices.
 
     Raises:
-        HypercolumnsError: if there are more than 255 classes.
+        HypercolumnsError: if there are more than 255 classes, or the scheme has others.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Segmenter(nn.Module):
         classes: Sequence[str],
         palette: Palette | None = None,
         decoding: ImageDecoding = AS_STORED,
+        scheme: LabelScheme | None = None,
     ) -> None:
         super().__init__()
         self.backbone = extractor.backbone
@@ -83,8 +88,13 @@ class Segmenter(nn.Module):
                 f"{len(classes)} classes are more than a mask can hold; use at most {IGNORE_INDEX} classes"
             )
         self.classes = tuple(classes)
-        self.palette = palette or voc_palette(len(self.classes))
+        self.palette = tuple(palette or voc_palette(len(self.classes)))
         self.decoding = decoding
+        self.scheme = scheme or LabelScheme.of(self.classes, self.palette)
+        if (self.scheme.classes, self.scheme.palette) != (self.classes, self.palette):
+            raise HypercolumnsError(
+                "the scheme of masks has other classes or colours than the model; pass those of the scheme"
+            )
 
     @property
     def extractor(self) -> HypercolumnExtractor:
@@ -253,7 +263,13 @@ class Segmenter(nn.Module):
     def header(self) -> model_file.Header:
         """Describe the model's architecture as the header of a model file; see `model_file.make_header`."""
         return model_file.make_header(
-            self.backbone, self.extractor.settings(), self.classifier, self.classes, self.palette, self.decoding
+            self.backbone,
+            self.extractor.settings(),
+            self.classifier,
+            self.classes,
+            self.palette,
+            self.decoding,
+            self.scheme.mask_rules(),
         )
 
     def _classify(

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hypercolumns.data.class_list import ClassList
+from hypercolumns.data.class_list import ClassEntry, ClassList
 from hypercolumns.data.labelling import check_binary
 from hypercolumns.data.mask_encoding import decide_encoding
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError, shorten_list
 from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
 from hypercolumns.io.mask_source import Mask
-from hypercolumns.io.masks import MaskSummary, read_mask, summarise_mask
-from hypercolumns.labels import LabelScheme, Palette
+from hypercolumns.io.masks import MaskSummary, format_values, read_mask, summarise_mask
+from hypercolumns.labels import IGNORE_INDEX, LabelScheme
 from hypercolumns.prediction.sources import Source
 
 
@@ -27,8 +27,10 @@ class GroundTruth:
         masks: the folder of the true masks.
         sources: the inputs that will be predicted. The constructor checks that each image file among them has a mask.
             The mask of a video frame is looked for only when `compare` is called.
-        classes: the names of the classes.
-        palette: the colour of each class. In an RGB mask, a pixel's colour gives its class.
+        scheme: the rule of the model by which masks become class indices.
+
+    Attributes:
+        notes: what was decided about the masks; a line each, for the user.
 
     Raises:
         ArgumentError: if `masks` is not a folder, or if the mask of an image file is missing in this folder.
@@ -36,8 +38,8 @@ class GroundTruth:
             contradict each other.
     """
 
-    def __init__(self, masks: Path, sources: Sequence[Source], classes: Sequence[str], palette: Palette) -> None:
-        self.folder, self.classes = masks, classes
+    def __init__(self, masks: Path, sources: Sequence[Source], scheme: LabelScheme) -> None:
+        self.folder, self.classes = masks, scheme.classes
         self._counts: dict[str, ImageConfusion] = {}
         if not masks.is_dir():
             raise ArgumentError(
@@ -52,7 +54,7 @@ class GroundTruth:
             )
 
         paths = [self._path(source.name) for source in sources if not source.video]
-        self.scheme = _scheme(masks, paths, ClassList.of(classes).with_colours(palette))
+        self.scheme, self.notes = _scheme(masks, paths, scheme)
 
     def compare(self, name: str, labels: Tensor) -> None:
         """Compare an image's predicted labels with its true mask, and store the confusion matrices for `evaluation`.
@@ -80,13 +82,16 @@ class GroundTruth:
         return self.folder / f"{name}.png"
 
 
-def _scheme(folder: Path, paths: Sequence[Path], classes: ClassList) -> LabelScheme:
-    """Decide whether palette masks are read by their values or by their colours.
+def _scheme(folder: Path, paths: Sequence[Path], trained: LabelScheme) -> tuple[LabelScheme, list[str]]:
+    """Decide whether palette and RGB masks are read by their values or by their colours.
 
     Args:
         folder: the folder of the masks, for the message.
         paths: the mask files.
-        classes: the classes of the model, with their colours.
+        trained: the scheme of the masks that the model was trained with.
+
+    Returns:
+        The scheme, and lines for the user.
 
     Raises:
         HypercolumnsError: if it is not certain what the values mean.
@@ -95,12 +100,33 @@ def _scheme(folder: Path, paths: Sequence[Path], classes: ClassList) -> LabelSch
     for path in paths:
         with suppress(HypercolumnsError):  # `compare` reports a file that can't be used
             survey[path] = summarise_mask(path)
-    scheme = classes.scheme()
+    scheme = trained
+    notes: list[str] = []
     try:
-        check_binary(survey.values(), scheme)
-        return decide_encoding(survey, classes, scheme)[0]
+        check_binary(survey.values(), trained)
+        if not trained.encoding_said:
+            scheme, notes = decide_encoding(survey, _class_list(trained), trained)
     except HypercolumnsError as error:
         raise HypercolumnsError(
             f"masks={folder}: {error}. predict.py has no settings for this: leave out masks=, and score the "
             f"predictions by train.py stage=evaluate predictions=FOLDER with the settings data.* of the training"
         ) from error
+    if trained.mask_rules():
+        notes.append(f"the masks are read like those of the training: {_describe(trained)}")
+    return scheme, notes
+
+
+def _class_list(scheme: LabelScheme) -> ClassList:
+    """Return the values of a scheme as a list, in which several may have the name and the colour of one class."""
+    classes = ((value, index) for value, index in scheme.values.items() if index != IGNORE_INDEX)
+    return ClassList(tuple(ClassEntry(scheme.classes[index], value, scheme.palette[index]) for value, index in classes))
+
+
+def _describe(scheme: LabelScheme) -> str:
+    """Return the values of each class as in "void is 0; road is 7, 8"; of at most ten classes."""
+    if not scheme.values:
+        return "each pixel has the colour of its class"
+    of_class: dict[str, list[int]] = {}
+    for value, index in sorted(scheme.values.items()):
+        of_class.setdefault("void" if index == IGNORE_INDEX else scheme.classes[index], []).append(value)
+    return shorten_list([f"{name} is {format_values(values)}" for name, values in of_class.items()], "; ")

@@ -176,13 +176,13 @@ def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, image
         cfg: the config.
         backbone: the backbone.
         classifier: the classifier of the hypercolumns of this backbone.
-        images: the data set, which gives the classes, their colours, and the rules for reading images.
+        images: the data set, which gives the classes, their colours, and the rules for reading images and masks.
 
     Returns:
         The segmenter. It contains the given backbone and classifier themselves, not copies of them.
     """
     hypercolumns = extractor(cfg, backbone, resize(cfg))
-    return Segmenter(hypercolumns, classifier, images.classes, images.palette, images.decoding)
+    return Segmenter(hypercolumns, classifier, images.classes, images.palette, images.decoding, images.file_scheme)
 
 
 def settings_of(segmenter: Segmenter) -> dict[str, Any]:

@@ -78,7 +78,9 @@ def predict(cfg: DictConfig) -> int:
     masks = None if cfg.masks is None else expand_path("masks", cfg.masks)
     _check_out(out, sources, options.outputs, masks)
     annotations.check(sources, segmenter.classes, segmenter.palette)
-    truth = None if masks is None else GroundTruth(masks, sources, segmenter.classes, segmenter.palette)
+    truth = None if masks is None else GroundTruth(masks, sources, segmenter.scheme)
+    for note in [] if truth is None else truth.notes:
+        console.print(note, markup=False)
     changed_rules = {"decoding": decoding.settings()} if decoding.settings() else {}
     settings = {"model": file_hash(model)[:16], **options.fingerprint(), **changed_rules}
     with PredictionManifest(out, settings, options.output_settings(), cfg.overwrite) as manifest:
