@@ -9,6 +9,7 @@ from torch import Tensor
 from hypercolumns.data.class_list import ClassEntry, ClassList
 from hypercolumns.data.labelling import check_binary
 from hypercolumns.data.mask_encoding import decide_encoding
+from hypercolumns.data.pairing import find_mask
 from hypercolumns.errors import ArgumentError, HypercolumnsError, shorten_list
 from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
 from hypercolumns.io.mask_source import Mask
@@ -20,8 +21,8 @@ from hypercolumns.prediction.sources import Source
 class GroundTruth:
     """Compare predicted labels with the true masks in a folder, and collect two confusion matrices for each image.
 
-    The true mask of an image is the file `<name>.png` in the folder, where `<name>` is `Frame.name`. See
-    `ImageConfusion` for the matrices.
+    The true mask of an image is the file `<name>.png` in the folder, or a TIFF or BMP file of this name, where `<name>`
+    is `Frame.name`. See `ImageConfusion` for the matrices.
 
     Args:
         masks: the folder of the true masks.
@@ -46,14 +47,14 @@ class GroundTruth:
                 f"masks={masks} is not a folder; give the folder of the true masks, or leave out masks= to predict "
                 f"without scoring"
             )
-        missing = [source.name for source in sources if not source.video and not self._path(source.name).is_file()]
+        paths = [self._path(source.name) for source in sources if not source.video]
+        missing = [path for path in paths if not path.is_file()]
         if missing:
             raise ArgumentError(
                 f"masks={masks} has no mask for {len(missing)} of the images; the first missing mask is "
-                f"{missing[0]}.png; add the masks to the folder, or leave out masks= to predict without scoring"
+                f"{missing[0].relative_to(masks)}; add the masks to the folder, or leave out masks= to predict without "
+                f"scoring"
             )
-
-        paths = [self._path(source.name) for source in sources if not source.video]
         self.scheme, self.notes = _scheme(masks, paths, scheme)
 
     def compare(self, name: str, labels: Tensor) -> None:
@@ -79,7 +80,7 @@ class GroundTruth:
         return Evaluation.of([self._counts[name] for name in sorted(self._counts)], self.classes, BOUNDARY_WIDTH)
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.png"
+        return find_mask([self.folder], name)
 
 
 def _scheme(folder: Path, paths: Sequence[Path], trained: LabelScheme) -> tuple[LabelScheme, list[str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from hypercolumns.data.pairing import find_mask
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.evaluation import BOOTSTRAP_SAMPLES, Evaluation, intervals
 from hypercolumns.io.files import expand_path, file_hash, read_json, remove_temporaries, write_json
@@ -116,7 +117,7 @@ def _check_out(out: Path, sources: Sequence[Source], outputs: Sequence[str], mas
     written = {(out / file).resolve() for file in files}
     read = {Path(source.path).resolve() for source in sources}
     if masks is not None:
-        read |= {(masks / f"{source.name}.png").resolve() for source in sources}
+        read |= {find_mask([masks], source.name).resolve() for source in sources}
     if read & written:
         raise HypercolumnsError(f"out={out} would overwrite the input {min(read & written)}; choose another out=")
 

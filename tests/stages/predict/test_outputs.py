@@ -139,6 +139,16 @@ def test_masks_give_metrics(photos, place):
     assert predict("images=photos/a.jpg", "out=out", "masks=truth") == 1
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".bmp"])
+def test_masks_may_have_other_suffixes(photos, place, suffix):
+    predict("images=photos/a.jpg", "out=first")
+    labels = read(place / "first" / "a.png")
+    (place / "truth").mkdir()
+    Image.fromarray(labels).save(place / "truth" / f"a{suffix}")
+    assert predict("images=photos/a.jpg", "out=out", "masks=truth") == 0
+    assert json.loads((place / "out" / "metrics.json").read_text())["miou"] == 1.0
+
+
 def test_model_in_run_folder_is_loaded(place, photos, segmenter):
     (place / "run").mkdir()
     segmenter.save(place / "run" / "model.safetensors")
