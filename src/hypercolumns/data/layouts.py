@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hypercolumns.data.other_formats import other_format
 from hypercolumns.data.pairing import ID, MASK_SUFFIXES, suggest_mask_name
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.images import SUFFIXES
@@ -62,6 +63,9 @@ def recognise(root: Path) -> Layout:
         layout = look(root)
         if layout is not None:
             return layout
+    other = other_format(root)
+    if other is not None:
+        raise ArgumentError(f"root={root} has no annotations that are read: {other}")
     folders = ", ".join(sorted(path.name for path in _folders(root))[:10]) or "no folders"
     raise ArgumentError(
         f"root={root} has no known layout (it holds {folders}); known are Pascal VOC's, folders of images and of masks "

@@ -8,6 +8,7 @@ import torch
 
 from hypercolumns.data.class_files import read_ids
 from hypercolumns.data.index import ImageMaskPair
+from hypercolumns.data.other_formats import other_format
 from hypercolumns.errors import ArgumentError, check_fraction
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.images import SUFFIXES
@@ -177,12 +178,16 @@ def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path
     """Check that one of the images has a mask.
 
     Raises:
-        ArgumentError: if not. The message suggests a `mask_name` if file names in `folder` contain those of images.
+        ArgumentError: if not. The message suggests a `mask_name` if file names in `folder` contain those of images, or
+            names the form of the annotations in `folder`.
     """
     pairs = [pair for of_split in splits.values() for pair in of_split]
     if pairs and not any(has_mask(pair.mask) for pair in pairs):
         pattern = suggest_mask_name(folder, {Path(pair.id).name for pair in pairs})
         hint = f", such as mask_name={pattern}" if pattern else ""
+        other = None if pattern else other_format(folder)
+        if other is not None:
+            raise ArgumentError(f"masks={folder} has a mask for none of the {len(pairs)} images: {other}")
         raise ArgumentError(
             f"masks={folder} has a mask for none of the {len(pairs)} images; the mask of {pairs[0].image} would be "
             f"{pairs[0].mask}: give another folder, or say how masks are named by mask_name{hint}"
