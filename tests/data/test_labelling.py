@@ -161,7 +161,7 @@ def test_colours_of_no_class_are_named_once(place):
 def test_names_that_mean_void_ask(place, name):
     images = data_set(place, [VALUES % 4] * 2, [*NAMES, name])
     with pytest.raises(
-        HypercolumnsError, match=f'class {name} may mean pixels without a class; set "data.void={name}" to'
+        HypercolumnsError, match=f"class {name} may mean pixels without a class; set data.void={name} to"
     ):
         decide(place, images)
     assert decide(place, images, void=name)[0].classes == tuple(NAMES)

@@ -1,11 +1,14 @@
 """Layouts that are recognised, and the settings that say the same."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
+from hypercolumns.cli.paths import quote_paths
 from hypercolumns.data import folder, voc
 from hypercolumns.data.datasets import auto
 from hypercolumns.data.layouts import recognise
@@ -80,6 +83,24 @@ def test_folder_layouts(write, name, capsys):
         split: set(pairs) for split, pairs in found.splits.items()
     }
     assert f"as {layout.overrides()} data.classes={root / 'classes.txt'}" in capsys.readouterr().out.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "folder_name", ["a b", "a,b", "a=b", "[a]", "{a}", "it's", 'a"b', "2012", "Über", "a$b!", "~a"]
+)
+@pytest.mark.parametrize("name", ["longer names of masks", "splits outside"])
+def test_printed_settings_can_be_pasted(tmp_path, write, name, folder_name, capsys):
+    root = write(*LAYOUTS[name][0], "classes.txt").rename(tmp_path / folder_name)
+    found = auto(root)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("data: ")]
+    words = shlex.split(line.partition(", as ")[2])
+    assert words[0] == "data=folder"
+    parse = OverridesParser.create().parse_overrides
+    parsed = {part.key_or_group: part.value() for part in parse(words[1:])}
+    assert {part.key_or_group: part.value() for part in parse(quote_paths(words[1:]))} == parsed
+    same = folder(**{key.removeprefix("data."): value for key, value in parsed.items()}, name=folder_name)
+    assert same.splits.keys() == found.splits.keys()
+    assert {*same.splits["train"]} == {*found.splits["train"]}
 
 
 @pytest.mark.parametrize("above", ["", "VOCdevkit/VOC2007/", "TrainVal/VOCdevkit/VOC2011/"])

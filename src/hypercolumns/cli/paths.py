@@ -1,10 +1,10 @@
 """Prepare command-line arguments for Hydra: quote paths and name sweeps."""
 
 import os
-import re
 from collections.abc import Sequence
 
 from hypercolumns.io.files import short_hash
+from hypercolumns.overrides import quote_text
 from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 from hypercolumns.settings.schema import PATHS
 
@@ -57,8 +57,7 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
         if equals and setting.lstrip("+") in PATH_SETTINGS and not _is_for_hydra(value, sweep):
             if setting == "runs":  # Hydra itself makes a folder in `runs`, without expanding ~
                 value = os.path.expanduser(value)
-            escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
-            argument = f"{setting}='{escaped}'".replace("${", "\\${")
+            argument = f"{setting}={quote_text(value)}"
         quoted.append(argument)
     return quoted
 

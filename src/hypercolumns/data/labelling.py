@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hypercolumns.data.class_list import NOTHING, ClassList, ClassMap, Void
+from hypercolumns.data.class_list import ClassList, ClassMap, Void
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.data.mask_encoding import decide_encoding
 from hypercolumns.errors import HypercolumnsError, check_choice, shorten_list
@@ -22,6 +22,7 @@ from hypercolumns.labels import (
     format_colour,
     voc_palette,
 )
+from hypercolumns.overrides import format_mapping, format_override, quote_word
 
 # Names of classes that annotation tools and data sets use for pixels without a class.
 VOID_NAMES = (
@@ -105,8 +106,8 @@ def _check_void_names(scheme: LabelScheme) -> None:
     named = [name for name in scheme.classes if any(name.strip().lower() in names for names in VOID_NAMES)]
     if named:
         raise HypercolumnsError(
-            f'the class {named[0]} may mean pixels without a class; set "data.void={_quoted(named[0])}" to neither '
-            f"train on them nor score them, or data.void={IGNORE_INDEX} if it is a class like the others"
+            f"the class {named[0]} may mean pixels without a class; set {format_override('data.void', named[0])} to "
+            f"neither train on them nor score them, or data.void={IGNORE_INDEX} if it is a class like the others"
         )
 
 
@@ -119,12 +120,12 @@ def check_binary(summaries: Iterable[MaskSummary], scheme: LabelScheme) -> None:
     with_class = [values for values in used if IGNORE_INDEX in values and not values <= {0, IGNORE_INDEX}]
     if binary and len(binary) > len(with_class):
         several = len(scheme.classes) > 1
-        name = _quoted(scheme.classes[1 if several else 0])
-        map = f"{IGNORE_INDEX}: {name}" if several else f"0: background, {IGNORE_INDEX}: {name}"
+        name = scheme.classes[1 if several else 0]
+        word = quote_word(f"data.map={format_mapping(({} if several else {0: 'background'}) | {IGNORE_INDEX: name})}")
         raise HypercolumnsError(
             f"{len(binary)} masks hold only the values 0 and {IGNORE_INDEX}, as binary masks do, and {IGNORE_INDEX} "
-            f'would be void; set "data.map={{{map}}}" if these pixels are of class {name}, or data.void={IGNORE_INDEX} '
-            f"if they are void"
+            f"would be void; set {word} if these pixels are of class {name}, or data.void={IGNORE_INDEX} if they are "
+            f"void"
         )
 
 
@@ -225,17 +226,11 @@ def _missing_classes(pixels: Mapping[int, int], scheme: LabelScheme, classes: Cl
     missing = [name for index, name in enumerate(scheme.classes) if not pixels.get(index)]
     if not missing:
         return None
+    mapping = format_mapping({missing[0]: "NAME"})
+    merge = "" if mapping is None else f"merge the class with another by {quote_word(f'data.map={mapping}')}, "
     remedy = (
-        f"merge the class with another by 'data.map={{{missing[0]}: NAME}}', set data.unannotated=void if it is the "
-        f"class of pixels without an object and there are none,"
+        f"{merge}set data.unannotated=void if it is the class of pixels without an object and there are none,"
         if classes.own_void  # the masks are drawn from annotations
         else f"check that {classes.source} lists the classes in the order of the values in the masks,"
     )
     return f"no mask of any split has a pixel of {shorten_list(missing)}; {remedy} or set data.missing_classes=allow"
-
-
-def _quoted(name: str) -> str:
-    """Quote a class name as Hydra needs it, unless it is a plain word."""
-    if name.isidentifier() and name.isascii() and name.lower() not in ("null", "true", "false", NOTHING):
-        return name
-    return "'" + name.replace("'", "\\'") + "'"

@@ -9,6 +9,7 @@ from hypercolumns.data.other_formats import other_format
 from hypercolumns.data.pairing import ID, MASK_SUFFIXES, suggest_mask_name
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.images import SUFFIXES
+from hypercolumns.overrides import format_override
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "input", "inputs", "x")
 MASK_FOLDERS = (
@@ -41,8 +42,8 @@ class Layout:
 
     def overrides(self) -> str:
         """Return the settings as they are written on the command line."""
-        given = {name: "null" if value is None else value for name, value in self.settings.items()}
-        return " ".join([f"data={self.kind}", *(f"data.{name}={value}" for name, value in given.items())])
+        words = [format_override(f"data.{name}", value) for name, value in self.settings.items()]
+        return " ".join([f"data={self.kind}", *words])
 
 
 def recognise(root: Path) -> Layout:
@@ -109,7 +110,7 @@ def _voc(root: Path) -> Layout | None:
     else:
         raise ArgumentError(
             f"root={root} has Pascal VOC's layout with the lists {', '.join(lists)}; choose by data=voc "
-            f"data.root={folder} data.train=LIST data.val=LIST"
+            f"{format_override('data.root', folder)} data.train=LIST data.val=LIST"
         )
     return Layout(f"Pascal VOC's layout {what}", "voc", settings)
 

@@ -13,6 +13,7 @@ from hypercolumns.errors import ArgumentError, check_fraction
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.images import SUFFIXES
 from hypercolumns.io.mask_source import has_mask
+from hypercolumns.overrides import format_override
 from hypercolumns.runtime import randomness
 
 ID = "{id}"
@@ -184,7 +185,7 @@ def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path
     pairs = [pair for of_split in splits.values() for pair in of_split]
     if pairs and not any(has_mask(pair.mask) for pair in pairs):
         pattern = suggest_mask_name(folder, {Path(pair.id).name for pair in pairs})
-        hint = f", such as mask_name={pattern}" if pattern else ""
+        hint = f", such as {format_override('data.mask_name', pattern)}" if pattern else ""
         other = None if pattern else other_format(folder)
         if other is not None:
             raise ArgumentError(f"masks={folder} has a mask for none of the {len(pairs)} images: {other}")

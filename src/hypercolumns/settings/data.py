@@ -26,6 +26,7 @@ from hypercolumns.errors import HypercolumnsError, check_int, escape_control_cha
 from hypercolumns.io.decoding import AS_STORED, RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import set_max_pixels
+from hypercolumns.overrides import quote_value, quote_word
 from hypercolumns.reports.dataset_preview import write_preview
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
@@ -197,8 +198,10 @@ def _hold_out(images: DatasetIndex, subset: Subset) -> DatasetIndex:
             return hold_out(images, subset.group_pattern, subset.val_group)
     except HypercolumnsError as error:
         if isinstance(error.__cause__, UnknownGroupError):
-            groups = ",".join(error.__cause__.groups)
-            raise HypercolumnsError(f"{error}; to validate on each group: -m data.val_group={groups}") from error
+            names = error.__cause__.groups
+            listed = [name if name.isdecimal() and name == str(int(name)) else quote_value(name) for name in names]
+            each = quote_word(f"data.val_group={','.join(listed)}")
+            raise HypercolumnsError(f"{error}; to validate on each group: -m {each}") from error
         raise
 
 

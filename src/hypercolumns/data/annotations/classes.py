@@ -8,6 +8,7 @@ from hypercolumns.data.class_files import Classes, Colours, class_list
 from hypercolumns.data.class_list import ClassEntry, ClassList
 from hypercolumns.errors import ArgumentError, shorten_list
 from hypercolumns.labels import VOID_COLOUR, Colour, voc_palette
+from hypercolumns.overrides import format_mapping, quote_word
 
 BACKGROUND = ("background", "_background_")  # the names that tools give to pixels without an object
 VOID = "void"  # value of `data.unannotated`
@@ -71,9 +72,11 @@ def annotation_classes(
         values |= {name: values[fill_name] for name in BACKGROUND if name not in values}
     unknown = [name for name in names if name not in values]
     if unknown:
+        mapping = format_mapping({unknown[0]: "NAME"})
+        example = "" if mapping is None else f", such as {quote_word(f'data.map={mapping}')}"
         raise ArgumentError(
             f"classes={listed.source} lacks names that the annotations have: {shorten_list(unknown)}; list them, and "
-            f"merge them with other classes or make them void by map={{{unknown[0]}: NAME or null}}"
+            f"merge them with other classes, or make them void, by data.map{example}"
         )
     fill = VOID_VALUE if fill_name is None else values[fill_name]
     note = "void" if fill_name is None else f"of class {fill_name}"

@@ -13,6 +13,7 @@ from hypercolumns.data.index import DatasetIndex
 from hypercolumns.data.layouts import find_class_file, recognise
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path
+from hypercolumns.overrides import format_override
 from hypercolumns.runtime.progress import console
 
 OF_MASKS: dict[str, Callable[..., DatasetIndex]] = {"folder": folder, "voc": voc}  # a file must list the classes
@@ -66,7 +67,7 @@ def auto(
                 f"of a class on each line in the order of the values in the masks, or "
                 f"data.classes=[background,cat]{own}"
             )
-        overrides += f" data.classes={classes}"
+        overrides += f" {format_override('data.classes', classes)}"
     console.print(f"data: {layout.what}, as {overrides}", markup=False)
     return reader(
         **layout.settings,

@@ -1,0 +1,64 @@
+"""Write settings as they are typed on the command line, for messages that can be pasted into a shell."""
+
+import re
+import shlex
+from collections.abc import Mapping
+
+PLAIN = re.compile(r"[A-Za-z_./][\w./-]*", re.ASCII)  # Hydra reads such a value as a text, except for these words:
+KEYWORDS = ("null", "true", "false", "nan", "inf")
+KEY = re.compile(r"[\w/\\()\[\]{}:=,\ .%*@?|+-]+", re.ASCII)  # Hydra knows no quotes around the keys of a mapping
+KEY_ESCAPES = re.compile(r"[\\()\[\]{}:=,]")  # characters that a backslash makes part of a key
+NUMBER = re.compile(r"[+-]?[\d._]+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def format_override(name: str, value: object) -> str:
+    """Write a setting as a word of the command line, quoted for Hydra and for the shell.
+
+    >>> print(format_override("data.root", "my data"))
+    "data.root='my data'"
+
+    Args:
+        name: the name of the setting.
+        value: a text, a path, a number, or None for null.
+    """
+    return quote_word(f"{name}={'null' if value is None else quote_value(value)}")
+
+
+def quote_value(value: object) -> str:
+    """Quote a value as Hydra needs it, unless it is a number or a plain word."""
+    text = str(value)
+    if isinstance(value, int | float) or (PLAIN.fullmatch(text) and text.lower() not in KEYWORDS):
+        return text
+    return quote_text(text)
+
+
+def quote_text(text: str) -> str:
+    """Put a text in quotes for Hydra, which then reads each of its characters as it is."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), text)
+    return f"'{escaped}'".replace("${", "\\${")
+
+
+def format_mapping(entries: Mapping[str, str] | Mapping[int, str]) -> str | None:
+    """Write a mapping as Hydra reads it; None if Hydra can't read one of its keys, such as one with an apostrophe."""
+    if not all(isinstance(key, int) or _is_key(key) for key in entries):
+        return None
+    keys = [str(key) if isinstance(key, int) else KEY_ESCAPES.sub(r"\\\g<0>", key) for key in entries]
+    values = [quote_value(value) for value in entries.values()]
+    return "{" + ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True)) + "}"
+
+
+def _is_key(text: str) -> bool:
+    """Whether Hydra can read a text as a key of a mapping, and reads it as a text."""
+    return (
+        bool(KEY.fullmatch(text))
+        and text == text.strip()
+        and text.lower() not in KEYWORDS
+        and not NUMBER.fullmatch(text)
+    )
+
+
+def quote_word(text: str) -> str:
+    """Quote a text as one word of a shell, unless it is a plain word. Double quotes are used if they suffice."""
+    if shlex.quote(text) == text:
+        return text
+    return shlex.quote(text) if any(sign in text for sign in '$`"\\!') else f'"{text}"'
