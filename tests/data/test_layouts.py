@@ -62,6 +62,8 @@ LAYOUTS = {
         4,
     ),
     "two suffixes": (images_and_masks("{}.jpg", "{}.png"), 4),
+    "two suffixes, some in capitals": (["1.jpg", "1.PNG", "2.JPG", "2.png", "3.JPG", "3.PNG"], 3),
+    "beside, some in capitals": (["1.JPG", "1_mask.PNG", "2.jpg", "2_mask.png", "3.jpg", "3_mask.PNG"], 3),
 }
 
 

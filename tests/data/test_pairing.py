@@ -95,7 +95,9 @@ def test_lists_of_pairs(write):
 
 def test_masks_of_another_name_are_suggested(write):
     root = write("images/1.jpg", "images/2.jpg", "masks/1_L.png", "masks/2_L.png")
-    with pytest.raises(HypercolumnsError, match=r"a mask for none of the 2 images; .* such as .data\.mask_name='{id}_L\.png'"):
+    with pytest.raises(
+        HypercolumnsError, match=r"a mask for none of the 2 images; .* such as .data\.mask_name='{id}_L\.png'"
+    ):
         folder(root / "images", root / "masks", CLASSES)
 
 
@@ -190,3 +192,36 @@ def test_one_file_by_two_ids_is_in_both_splits(write):
     (root / "val.txt").write_text("0\n")
     images = folder(root / "images", root / "masks", CLASSES, train=root / "train.txt", val=root / "val.txt")
     assert shared_ids(images) == ["images/0", "0"]
+
+
+@pytest.mark.parametrize("suffix", [".PNG", ".TIF", ".Bmp"])
+@pytest.mark.parametrize("pattern", ["{id}.*", "{id}.small"])
+def test_suffixes_in_capitals_are_found(write, suffix, pattern):
+    root = write("images/1.JPG", "images/2.jpg", f"masks/1{suffix}", f"masks/2{suffix.lower()}")
+    names = {"image_name": "{id}.jpg", "mask_name": "{id}" + suffix.lower()} if "small" in pattern else {}
+    assert all_files(folder(root / "images", root / "masks", CLASSES, **names), root) == {
+        "1": ("images/1.JPG", f"masks/1{suffix}"),
+        "2": ("images/2.jpg", f"masks/2{suffix.lower()}"),
+    }
+
+
+def test_pattern_in_capitals_finds_small_suffixes(write):
+    root = write("images/1.jpg", "images/2.jpg", "masks/1_L.png", "masks/2_L.PNG")
+    names = {"image_name": "{id}.JPG", "mask_name": "{id}_L.PNG"}
+    assert all_files(folder(root / "images", root / "masks", CLASSES, **names), root) == {
+        "1": ("images/1.jpg", "masks/1_L.png"),
+        "2": ("images/2.jpg", "masks/2_L.PNG"),
+    }
+
+
+def test_voc_layout_in_capitals_is_found(write):
+    root = write("JPEGImages/1.JPG", "JPEGImages/2.Jpg", "SegmentationClass/1_mask.png")
+    for number in (1, 2):
+        (root / "SegmentationClass/1_mask.png").rename(root / f"SegmentationClass/{number}.PNG")
+        write("SegmentationClass/1_mask.png")
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    (root / "ImageSets/Segmentation/all.txt").write_text("1\n2\n")
+    assert all_files(voc(root, classes=CLASSES, train="all", val=None), root) == {
+        "1": ("JPEGImages/1.JPG", "SegmentationClass/1.PNG"),
+        "2": ("JPEGImages/2.Jpg", "SegmentationClass/2.PNG"),
+    }

@@ -216,14 +216,16 @@ def _beside(root: Path) -> Layout | None:
         with_mask = {stem for stem in stems if pattern.replace(ID, stem) in stems}
         if 3 * len(with_mask) > len(stems):  # a name that contains another one by chance does not recur
             settings = {"images": root, "masks": root, "mask_name": f"{pattern}{path.suffix}"}
-            suffixes = {other.suffix for other in files if other.stem in with_mask}
+            suffixes = {other.suffix.lower() for other in files if other.stem in with_mask}
             return Layout(
                 "masks beside the images",
                 "folder",
                 settings | ({"image_name": f"{ID}{suffixes.pop()}"} if len(suffixes) == 1 else {}),
             )
-    by_suffix = {suffix: {path.stem for path in files if path.suffix == suffix} for suffix in {p.suffix for p in files}}
-    images = next((suffix for suffix in (".jpg", ".jpeg", ".JPG", ".JPEG") if suffix in by_suffix), None)
+    by_suffix: dict[str, set[str]] = {}
+    for path in files:
+        by_suffix.setdefault(path.suffix.lower(), set()).add(path.stem)
+    images = next((suffix for suffix in (".jpg", ".jpeg") if suffix in by_suffix), None)
     if images and by_suffix.get(".png", set()) & by_suffix[images]:
         settings = {"images": root, "masks": root, "image_name": f"{ID}{images}", "mask_name": f"{ID}.png"}
         return Layout("masks beside the images", "folder", settings)

@@ -1,5 +1,6 @@
 """Find the image files and mask files of a data set, and the mask of each image."""
 
+import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -38,22 +39,22 @@ def check_name_pattern(name: str, pattern: object) -> None:
 def image_files(folder: Path, pattern: str) -> dict[str, Path]:
     """Return the image files in a folder and its subfolders whose names fit a pattern, by their ids.
 
-    The id of an image is its path below the folder, without suffix and without the parts that the pattern adds.
+    The id of an image is its path below the folder, without suffix and without the parts that the pattern adds. Small
+    and capital letters of suffixes are equal.
 
     Raises:
         ArgumentError: if two files have the same id.
     """
     inside, _, file = pattern.rpartition("/")
     before, after = file.split(ID)
+    end, _, suffix = after.rpartition(".")
+    suffixes = SUFFIXES if suffix == "*" else (f".{suffix.lower()}",)
     found: dict[str, Path] = {}
     for path in sorted(walk_files(folder)):
-        name = path.name
-        if after.endswith(ANY_SUFFIX):
-            fits = path.suffix.lower() in SUFFIXES
-            name, end = path.stem, after.removesuffix(ANY_SUFFIX)
-        else:
-            fits, end = True, after
-        if not fits or not name.startswith(before) or not name.endswith(end) or len(name) <= len(before + end):
+        name = path.stem
+        if path.suffix.lower() not in suffixes or len(name) <= len(before + end):
+            continue
+        if not (name.startswith(before) and name.endswith(end)):
             continue
         parents = path.parent.relative_to(folder)
         if inside and not f"/{parents.as_posix()}".endswith(f"/{inside}"):
@@ -78,21 +79,27 @@ def find_mask(folders: Sequence[Path], id: str, pattern: str = ID + ANY_SUFFIX) 
         pattern: the name of the mask file, with `{id}` in place of the name of the image.
 
     Returns:
-        The first file that exists. If there is none, the path that it would have in the first folder, with the suffix
+        The first file that exists, with its suffix in small or capital letters. If there is none, the path that it would have in the first folder, with the suffix
         `.png`.
     """
     parent, _, name = id.rpartition("/")
     file = pattern.replace(ID, name)  # may begin with folders
-    suffixes = MASK_SUFFIXES if file.endswith(ANY_SUFFIX) else ("",)
-    stem = file.removesuffix(ANY_SUFFIX)
-    paths = [folder / parent / f"{stem}{suffix}" for folder in folders for suffix in suffixes]
+    stem, _, suffix = file.rpartition(".")
+    suffixes = MASK_SUFFIXES if suffix == "*" else (f".{suffix}",)
+    paths = [folder / parent / f"{stem}{suffix}" for folder in folders for suffix in _spellings(suffixes)]
     return next((path for path in paths if os.path.lexists(path)), paths[0])
 
 
 def find_image(folder: Path, id: str) -> Path:
     """Return the image file of an id in a folder, with any suffix; the path with `.jpg` if there is none."""
-    paths = [folder / f"{id}{suffix}" for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
+    paths = [folder / f"{id}{suffix}" for suffix in _spellings(SUFFIXES)]
     return next((path for path in paths if os.path.lexists(path)), paths[0])
+
+
+def _spellings(suffixes: Sequence[str]) -> list[str]:
+    """Return suffixes as they are, then in small letters, in capitals, and as in `.Png`; cameras and Windows differ."""
+    spelled = [suffixes, [text.lower() for text in suffixes], [text.upper() for text in suffixes]]
+    return list(dict.fromkeys(itertools.chain(*spelled, (f".{text[1:].capitalize()}" for text in suffixes))))
 
 
 def read_pairs(file: Path, name: str, places: Sequence[Path]) -> list[ImageMaskPair] | None:
