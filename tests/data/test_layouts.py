@@ -203,3 +203,70 @@ def test_test_images_are_not_trained_on(write, image, mask):
     pairs = [pair for pairs in found.splits.values() for pair in pairs]
     assert len(pairs) == 4
     assert all("train" in str(pair.image) for pair in pairs)
+
+
+CLUTTER = ["@eaDir", "__MACOSX", ".ipynb_checkpoints", "#recycle"]
+
+
+def add_clutter(root):
+    """Put into every folder what systems leave there: copies of all its files, with other contents."""
+    for place in [root, *(path for path in sorted(root.rglob("*")) if path.is_dir())]:
+        names = [path.name for path in place.iterdir() if path.is_file()]
+        for copies in [*(place / name for name in CLUTTER), place]:
+            copies.mkdir(exist_ok=True)
+            for name in names:
+                (copies / (f"._{name}" if copies == place else name)).write_bytes(b"Mac OS X")
+        for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+            (place / name).write_bytes(b"clutter")
+
+
+CLUTTERED = {
+    **{name: [*files, "classes.txt"] for name, (files, _) in LAYOUTS.items()},
+    "voc": [
+        *images_and_masks("JPEGImages/{}.jpg", "SegmentationClass/{}.png"),
+        *("class_names.txt", "ImageSets/Segmentation/default.txt"),
+    ],
+    "coco": ["images/1.jpg", "images/2.jpg", "annotations/instances_default.json"],
+    "roboflow": ["train/1.jpg", "train/2.jpg", "train/_annotations.coco.json"],
+    "labelme": ["1.jpg", "2.jpg", "1.json", "2.json"],
+    "label studio": ["photos/1.jpg", "photos/2.jpg", "export.json"],
+}
+
+
+@pytest.mark.parametrize("name", CLUTTERED)
+def test_clutter_of_systems_is_no_data(write, name):
+    root = write(*CLUTTERED[name])
+    for path in root.rglob("*.json"):
+        path.write_text(json.dumps(ANNOTATIONS[name](path)))
+    for path in root.rglob("default.txt"):
+        path.write_text("1\n2\n3\n4\n")
+    before = auto(root)
+    add_clutter(root)
+    assert auto(root) == before
+
+
+CATEGORIES = [{"id": 1, "name": "cat"}]
+COCO = {
+    "images": [{"id": n, "file_name": f"{n}.jpg", "height": 3, "width": 4} for n in (1, 2)],
+    "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 2, 0, 2, 2]]}],
+    "categories": CATEGORIES,
+}
+REGION = {"format": "rle", "brushlabels": ["cat"], "rle": [0]}
+ANNOTATIONS = {
+    "coco": lambda path: COCO,
+    "roboflow": lambda path: COCO,
+    "labelme": lambda path: {
+        "imagePath": f"{path.stem}.jpg",
+        "imageHeight": 3,
+        "imageWidth": 4,
+        "shapes": [{"label": "cat", "shape_type": "polygon", "points": [[0, 0], [2, 0], [2, 2]]}],
+    },
+    "label studio": lambda path: [
+        {
+            "id": n,
+            "data": {"image": f"/data/upload/1/{n}.jpg"},
+            "annotations": [{"id": n, "result": [{"type": "brushlabels", "value": REGION, "to_name": "image"}]}],
+        }
+        for n in (1, 2)
+    ],
+}

@@ -8,6 +8,7 @@ from typing import Any
 from hypercolumns.data.other_formats import other_format
 from hypercolumns.data.pairing import ID, MASK_SUFFIXES, suggest_mask_name
 from hypercolumns.errors import ArgumentError
+from hypercolumns.io.files import glob_files, is_clutter
 from hypercolumns.io.images import SUFFIXES
 from hypercolumns.overrides import format_override
 
@@ -97,7 +98,7 @@ def _voc(root: Path) -> Layout | None:
         names = ", ".join(str(folder) for folder in found)
         raise ArgumentError(f"root={root} holds several data sets in Pascal VOC's layout ({names}); give one of them")
     folder = found[0]
-    lists = sorted(path.stem for path in (folder / "ImageSets" / "Segmentation").glob("*.txt"))
+    lists = sorted(path.stem for path in glob_files(folder / "ImageSets" / "Segmentation", "*.txt"))
     settings: dict[str, Any] = {"root": folder}
     if {"train", "val"} <= {*lists}:
         what = "with the lists train and val"
@@ -118,7 +119,7 @@ def _voc(root: Path) -> Layout | None:
 def _named_set(root: Path) -> Layout | None:
     """A data set whose classes have a file of settings of their own."""
     if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
-        train_ids = any((root / "gtFine").glob("*/*/*_gtFine_labelTrainIds.png"))
+        train_ids = glob_files(root / "gtFine", "*/*/*_gtFine_labelTrainIds.png")
         return Layout("Cityscapes", "cityscapes_train_ids" if train_ids else "cityscapes", {"root": root})
     if (root / "images" / "training").is_dir() and (root / "annotations" / "training").is_dir():
         return Layout("ADE20K", "ade20k", {"root": root})
@@ -133,8 +134,8 @@ def _named_set(root: Path) -> Layout | None:
 
 def _json(root: Path) -> Layout | None:
     """Annotations of COCO, labelme or Label Studio in JSON files."""
-    for path in sorted([*root.glob("*.json"), *root.glob("*/*.json")])[:MAX_LOOKED_AT]:
-        if path.name in CLASS_FILES or path.name.startswith("."):
+    for path in glob_files(root, "*.json", "*/*.json")[:MAX_LOOKED_AT]:
+        if path.name in CLASS_FILES:
             continue
         kind = json_kind(path)
         if kind == "labelme":
@@ -243,11 +244,11 @@ def _mask_name(images: Path, masks: Path) -> dict[str, str]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
 
 
 def _files(folder: Path) -> list[Path]:
-    found = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    found = [path for path in folder.iterdir() if path.is_file() and not is_clutter(path.name)]
     return sorted(found)[:MAX_LOOKED_AT]
 
 

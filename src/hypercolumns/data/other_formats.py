@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from hypercolumns.io.files import glob_files
+
 START = 1 << 12  # bytes: a file is recognised by its first ones
 MAX_FILES = 2000  # files that are looked at
 BOXES = "boxes, which are no masks: annotate polygons or brushes, and export COCO's JSON or masks"
@@ -30,7 +32,7 @@ def other_format(root: Path) -> str | None:
 
 def _files(root: Path) -> Iterator[Path]:
     for pattern in ("*", "*/*", "*/*/*"):
-        yield from sorted(path for path in root.glob(pattern) if path.is_file() and not path.name.startswith("."))
+        yield from (path for path in glob_files(root, pattern) if path.is_file())
 
 
 def _start(path: Path) -> str:

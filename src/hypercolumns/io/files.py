@@ -15,6 +15,10 @@ from safetensors import SafetensorError
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 
+# Names, in small letters, of files and folders that systems make: macOS, a NAS of Synology or QNAP, Windows, Linux
+CLUTTER = ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found")
+CLUTTER += ("thumbs.db", "desktop.ini")
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
@@ -125,11 +129,25 @@ def existing_folder(name: str, given: str | Path, base: Path) -> Path:
     return path
 
 
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or is known to hold what a system or program keeps for itself.
+
+    Such folders can hold copies of images: thumbnails of a NAS, or the metadata that macOS adds to archives.
+    """
+    return name.startswith(".") or name.lower() in CLUTTER
+
+
+def glob_files(folder: Path, *patterns: str) -> list[Path]:
+    """Return the paths below a folder that match one of the patterns, sorted, without clutter (see `is_clutter`)."""
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    return [path for path in found if not any(is_clutter(part) for part in path.relative_to(folder).parts)]
+
+
 def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Find all files in a folder and its subfolders, sorted by name within each folder.
 
     Links to folders are followed, except a link to one of the folders that contain the link. Hidden files and folders,
-    whose names begin with a dot, are left out; programs keep copies of other files there.
+    and others that are no data, are left out, see `is_clutter`.
 
     Args:
         folder: the folder.
@@ -148,7 +166,7 @@ def walk_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Pa
     except OSError as error:
         raise HypercolumnsError(f"{folder} can't be read ({error.strerror}); make it readable or remove it") from error
     for entry in entries:
-        if entry.name.startswith("."):
+        if is_clutter(entry.name):
             continue
         path = folder / entry.name
         if not (entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir())):

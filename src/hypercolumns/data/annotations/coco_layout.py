@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hypercolumns.errors import ArgumentError, shorten_list
+from hypercolumns.io.files import glob_files
 
 ROBOFLOW = "_annotations.coco.json"  # lies beside the images, in the folders train, valid and test
 TASKS = ("instances", "panoptic")  # the beginnings of the names of JSON files in the folder `annotations`
@@ -30,11 +31,11 @@ def find_annotations(root: Path, task: str) -> dict[str, Path]:
     """
     if not root.is_dir():
         raise ArgumentError(f"root={root} is not a folder; give the folder of the JSON files and the images")
-    tagged = [(path.parent.name, path) for path in sorted(root.glob(f"*/{ROBOFLOW}"))]
+    tagged = [(path.parent.name, path) for path in glob_files(root, f"*/{ROBOFLOW}")]
     for folder in (root / "annotations", root):
-        tagged += [(split_name(path), path) for path in sorted(folder.glob(f"{task}_*.json"))]
+        tagged += [(split_name(path), path) for path in glob_files(folder, f"{task}_*.json")]
     if not tagged:
-        single = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*.json"))]
+        single = [path for folder in (root / "annotations", root) for path in glob_files(folder, "*.json")]
         tagged = [(ALL, path) for path in single]
     splits = {
         "train": [path for tag, path in tagged if tag.startswith("train")],

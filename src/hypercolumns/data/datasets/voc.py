@@ -14,7 +14,7 @@ from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.layouts import VOC_MASK_FOLDERS, recognise
 from hypercolumns.data.pairing import draw_splits, find_image, find_mask, image_files, read_pairs
 from hypercolumns.errors import ArgumentError, HypercolumnsError
-from hypercolumns.io.files import expand_path
+from hypercolumns.io.files import expand_path, glob_files
 
 CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
@@ -147,7 +147,7 @@ def _listed(folder: Path, listed: str | None, split: str) -> list[ImageMaskPair]
         return [ImageMaskPair(id, path, find_mask(masks, id)) for id, path in found.items()]
     path = folder / "ImageSets" / "Segmentation" / f"{listed}.txt"
     if not path.is_file():
-        others = sorted(other.stem for other in path.parent.glob("*.txt"))
+        others = [other.stem for other in glob_files(path.parent, "*.txt")]
         raise ArgumentError(
             f"{split}={listed}: {path} does not exist; the lists in this folder are {', '.join(others) or 'none'}. "
             f"With val=null, a random part of the images of train={others[0] if others else 'null'} is val"
