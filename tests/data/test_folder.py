@@ -1,5 +1,6 @@
 """Data sets that consist of a folder of images and a folder of masks."""
 
+import re
 import shutil
 
 import pytest
@@ -39,6 +40,32 @@ def test_listed_split_keeps_order(settings, tmp_path):
     (tmp_path / "val.txt").write_text("9\n")
     with pytest.raises(HypercolumnsError, match=r"lists 1 names without an image in .*, such as 9;"):
         folder(**settings, train=tmp_path / "train.txt", val=tmp_path / "val.txt")
+
+
+@pytest.mark.parametrize("place", [".", "set", "both"])
+def test_lists_are_found_here_and_in_the_root(settings, tmp_path, monkeypatch, place):
+    (tmp_path / "set").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for folder_name in (".", "set") if place == "both" else (place,):
+        (tmp_path / folder_name / "train.txt").write_text("1\n2\n")
+        (tmp_path / folder_name / "val.txt").write_text("3\n")
+    images = folder(**settings, root="set", train="train.txt", val="val.txt")
+    assert {split: [pair.id for pair in pairs] for split, pairs in images.splits.items()} == {
+        "train": ["1", "2"],
+        "val": ["3"],
+    }
+
+
+def test_lists_that_differ_and_missing_lists_ask(settings, tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    monkeypatch.chdir(tmp_path)
+    both = f"{re.escape(str(tmp_path))}/train.txt.*{re.escape(str(tmp_path))}/set/train.txt"
+    with pytest.raises(HypercolumnsError, match=f"^train=train.txt is not found: {both} are no files"):
+        folder(**settings, root="set", train="train.txt", val="val.txt")
+    (tmp_path / "train.txt").write_text("1\n2\n")
+    (tmp_path / "set" / "train.txt").write_text("1\n4\n")
+    with pytest.raises(HypercolumnsError, match=f"^train=train.txt names two lists that differ, {both}; give the full"):
+        folder(**settings, root="set", train="train.txt", val="val.txt")
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def find_mask(folders: Sequence[Path], id: str, pattern: str = ID + ANY_SUFFIX) 
         pattern: the name of the mask file, with `{id}` in place of the name of the image.
 
     Returns:
-        The first file that exists, with its suffix in small or capital letters. If there is none, the path that it would have in the first folder, with the suffix
-        `.png`.
+        The first file that exists, with its suffix in small or capital letters. If there is none, the path that it
+        would have in the first folder, with the suffix `.png`.
     """
     parent, _, name = id.rpartition("/")
     file = pattern.replace(ID, name)  # may begin with folders

@@ -101,7 +101,7 @@ def coco(
             return make_index(name, decided.listed, pairs, notes)
         folder = image_folders(paths[ALL], image_folder)[0]
         return make_index(
-            name, decided.listed, choose_splits(by_id, folder, train, val, val_fraction, split_seed), notes
+            name, decided.listed, choose_splits(by_id, folder, train, val, val_fraction, split_seed, base), notes
         )
     if train is not None or val is not None:
         raise ArgumentError(

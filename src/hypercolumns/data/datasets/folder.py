@@ -48,7 +48,8 @@ def folder(
         image_name: the names of the image files, with `{id}` in place of the name that the image and its mask share.
         mask_name: the names of the mask files in the same way, such as `{id}_mask.png`. Both may name folders, such as
             `images/{id}.jpg` and `labels/{id}.png` for images and masks in neighbouring folders.
-        root: the folder that `images` and `masks` are relative to; None: the working directory.
+        root: the folder that `images` and `masks` are relative to; None: the working directory. Lists that are not in
+            the working directory are looked up in this folder.
 
     Returns:
         The index of both splits. Whether the masks exist is not checked.
@@ -77,6 +78,6 @@ def folder(
         for id, path in found.items()
         if path not in taken or path == all_masks[id]
     }
-    splits = choose_splits(pairs, images, train, val, val_fraction, split_seed)
+    splits = choose_splits(pairs, images, train, val, val_fraction, split_seed, base)
     check_some_masks(splits, masks)
     return make_index(name, class_list(classes, palette), splits)

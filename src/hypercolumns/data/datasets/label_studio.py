@@ -84,7 +84,8 @@ def label_studio(
     notes = [decided.note]
     if classes is None:
         notes.insert(0, f"the classes are all labels that the export has: {', '.join(labels)}")
-    return make_index(name, decided.listed, choose_splits(pairs, folder, train, val, val_fraction, split_seed), notes)
+    splits = choose_splits(pairs, folder, train, val, val_fraction, split_seed, base)
+    return make_index(name, decided.listed, splits, notes)
 
 
 def _match(

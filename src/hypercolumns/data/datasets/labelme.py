@@ -70,7 +70,8 @@ def labelme(
     notes = [decided.note]
     if classes is None:
         notes.insert(0, f"the classes are all labels that the files have: {', '.join(labels)}")
-    return make_index(name, decided.listed, choose_splits(pairs, images, train, val, val_fraction, split_seed), notes)
+    splits = choose_splits(pairs, images, train, val, val_fraction, split_seed, base)
+    return make_index(name, decided.listed, splits, notes)
 
 
 def _without_ignore(classes: Classes | None) -> Classes | None:
