@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hypercolumns.data.datasets.folder import folder as folder
     from hypercolumns.data.datasets.label_studio import label_studio as label_studio
     from hypercolumns.data.datasets.labelme import labelme as labelme
+    from hypercolumns.data.datasets.sbd import sbd as sbd
     from hypercolumns.data.datasets.shapes import shapes as shapes
     from hypercolumns.data.datasets.voc import DatasetNotFoundError as DatasetNotFoundError
     from hypercolumns.data.datasets.voc import voc as voc
@@ -58,6 +59,7 @@ MODULES = {  # public name -> the module that defines it
     "label_studio": "hypercolumns.data.datasets.label_studio",
     "labelme": "hypercolumns.data.datasets.labelme",
     "mask_pairs": "hypercolumns.data.predictions",
+    "sbd": "hypercolumns.data.datasets.sbd",
     "shapes": "hypercolumns.data.datasets.shapes",
     "shared_ids": "hypercolumns.data.subsets",
     "take_train_subset": "hypercolumns.data.subsets",

@@ -61,7 +61,7 @@ def recognise(root: Path) -> Layout:
     """
     if not root.is_dir():
         raise ArgumentError(f"root={root} is not a folder; give the folder of the data set")
-    for look in (_voc, _named_set, _side_by_side, _split_folders, _beside, _json):
+    for look in (_voc, _sbd, _named_set, _side_by_side, _split_folders, _beside, _json):
         layout = look(root)
         if layout is not None:
             return layout
@@ -114,6 +114,24 @@ def _voc(root: Path) -> Layout | None:
             f"{format_override('data.root', folder)} data.train=LIST data.val=LIST"
         )
     return Layout(f"Pascal VOC's layout {what}", "voc", settings)
+
+
+def find_sbd(root: Path) -> Path | None:
+    """Return the folder of the Semantic Boundaries Dataset, `root` or one below it; None if there is none."""
+    for folder in (root, root / "dataset", root / "benchmark_RELEASE" / "dataset"):
+        if (folder / "img").is_dir() and glob_files(folder, "cls/*.mat"):
+            return folder
+    return None
+
+
+def _sbd(root: Path) -> Layout | None:
+    """The Semantic Boundaries Dataset, with any of its lists."""
+    folder = find_sbd(root)
+    if folder is None:
+        return None
+    lists = {name: name if (folder / f"{name}.txt").is_file() else None for name in ("train", "val")}
+    changed = {} if all(lists.values()) else lists
+    return Layout("the Semantic Boundaries Dataset", "sbd", {"root": folder, **changed})
 
 
 def _named_set(root: Path) -> Layout | None:

@@ -16,8 +16,10 @@ from safetensors import SafetensorError
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 # Names, in small letters, of files and folders that systems make: macOS, a NAS of Synology or QNAP, Windows, Linux
-CLUTTER = ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found")
-CLUTTER += ("thumbs.db", "desktop.ini")
+CLUTTER = (
+    *("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found"),
+    *("thumbs.db", "desktop.ini"),
+)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from hypercolumns.data.datasets.coco import coco
 from hypercolumns.data.datasets.folder import folder
 from hypercolumns.data.datasets.label_studio import label_studio
 from hypercolumns.data.datasets.labelme import labelme
+from hypercolumns.data.datasets.sbd import sbd
 from hypercolumns.data.datasets.voc import voc
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.data.layouts import find_class_file, recognise
@@ -17,10 +18,12 @@ from hypercolumns.overrides import format_override
 from hypercolumns.runtime.progress import console
 
 OF_MASKS: dict[str, Callable[..., DatasetIndex]] = {"folder": folder, "voc": voc}  # a file must list the classes
+# The classes are known, or named by the files.
 OF_ANNOTATIONS: dict[str, Callable[..., DatasetIndex]] = {
     "coco": coco,
     "labelme": labelme,
     "label_studio": label_studio,
+    "sbd": sbd,
 }
 
 
