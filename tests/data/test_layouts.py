@@ -142,6 +142,8 @@ def test_unclear_lists_and_sets_ask(write):
         (["images/training/x.jpg", "annotations/training/x.png"], "ade20k"),
         (["training/images/x.jpg", "training/labels/x.png", "training/instances/x.png"], "mapillary"),
         (["training/images/x.jpg", "training/v2.0/labels/x.png"], "mapillary_v2"),
+        (["images/train2017/1.jpg", "annotations/train2017/1.png"], "coco_stuff"),
+        (["train2017/1.jpg", "stuffthingmaps/train2017/1.png"], "coco_stuff"),
         (["701_StillsRaw_full/x.png", "LabeledApproved_full/x_L.png"], "camvid"),
     ],
 )

@@ -139,6 +139,10 @@ def _named_set(root: Path) -> Layout | None:
     if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
         train_ids = glob_files(root / "gtFine", "*/*/*_gtFine_labelTrainIds.png")
         return Layout("Cityscapes", "cityscapes_train_ids" if train_ids else "cityscapes", {"root": root})
+    for images, masks in (("images", "annotations"), (".", "stuffthingmaps"), ("images", "stuffthingmaps")):
+        if (root / images / "train2017").is_dir() and glob_files(root / masks / "train2017", "*.png"):
+            places = {"images": images, "masks": masks} if masks == "stuffthingmaps" else {}
+            return Layout("COCO-Stuff (data=coco_stuff_27 merges its classes)", "coco_stuff", {"root": root, **places})
     if (root / "images" / "training").is_dir() and (root / "annotations" / "training").is_dir():
         return Layout("ADE20K", "ade20k", {"root": root})
     if (root / "701_StillsRaw_full").is_dir() and (root / "LabeledApproved_full").is_dir():
