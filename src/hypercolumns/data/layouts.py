@@ -1,14 +1,14 @@
 """Recognise the layout of a folder of images and masks, as tools and data sets lay their files out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hypercolumns.data.layout import MAX_LOOKED_AT, SPLITS, Layout, folder_named, list_files, list_folders, walk
+from hypercolumns.data.named_layouts import named_set, sbd_layout
 from hypercolumns.data.other_formats import other_format
 from hypercolumns.data.pairing import ID, MASK_SUFFIXES, suggest_mask_name
 from hypercolumns.errors import ArgumentError
-from hypercolumns.io.files import glob_files, is_clutter
+from hypercolumns.io.files import glob_files
 from hypercolumns.io.images import SUFFIXES
 from hypercolumns.overrides import format_override
 
@@ -18,33 +18,11 @@ MASK_FOLDERS = (
     *("ground_truth", "groundtruth", "segmentationclass", "targets", "target", "y"),
 )
 VOC_MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")  # the second: of the Semantic Boundaries Dataset (SBD)
-SPLITS = (("train", "training", "tr"), ("val", "valid", "validation", "dev"))  # names of the folders of each split
 CLASS_FILES = (
     *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "dataset_meta.json"),
     *("obj_class_to_machine_color.json", "class_names.txt", "classes.txt", "labels.txt"),
 )
 MAX_JSON_BYTES = 1 << 16  # a JSON file is recognised by its first bytes
-MAX_LOOKED_AT = 2000  # files in a folder that are looked at to tell whether it holds images
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A layout that was recognised.
-
-    Attributes:
-        what: a description for the user.
-        kind: the data set that reads it, such as `folder`; the value of the setting `data`.
-        settings: the settings of this data set, by name.
-    """
-
-    what: str
-    kind: str
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def overrides(self) -> str:
-        """Return the settings as they are written on the command line."""
-        words = [format_override(f"data.{name}", value) for name, value in self.settings.items()]
-        return " ".join([f"data={self.kind}", *words])
 
 
 def recognise(root: Path) -> Layout:
@@ -61,14 +39,14 @@ def recognise(root: Path) -> Layout:
     """
     if not root.is_dir():
         raise ArgumentError(f"root={root} is not a folder; give the folder of the data set")
-    for look in (_voc, _sbd, _named_set, _side_by_side, _split_folders, _beside, _json):
+    for look in (_voc, sbd_layout, named_set, _side_by_side, _split_folders, _beside, _json):
         layout = look(root)
         if layout is not None:
             return layout
     other = other_format(root)
     if other is not None:
         raise ArgumentError(f"root={root} has no annotations that are read: {other}")
-    folders = ", ".join(sorted(path.name for path in _folders(root))[:10]) or "no folders"
+    folders = ", ".join(sorted(path.name for path in list_folders(root))[:10]) or "no folders"
     raise ArgumentError(
         f"root={root} has no known layout (it holds {folders}); known are Pascal VOC's, folders of images and of masks "
         f"(such as images and masks, with or without train and val), masks beside the images (such as 1.jpg and "
@@ -79,14 +57,14 @@ def recognise(root: Path) -> Layout:
 
 def find_class_file(root: Path) -> Path | None:
     """Return the file that lists the classes in a folder or in its folder of train images; None if there is none."""
-    places = [root, *(folder for folder in _folders(root) if folder.name.lower() in SPLITS[0])]
+    places = [root, *(folder for folder in list_folders(root) if folder.name.lower() in SPLITS[0])]
     return next((place / name for name in CLASS_FILES for place in places if (place / name).is_file()), None)
 
 
 def _voc(root: Path) -> Layout | None:
     """Pascal VOC's layout, in the folder itself or in VOCdevkit, with any lists."""
     parents = [root, root / "VOCdevkit", root / "TrainVal" / "VOCdevkit"]
-    candidates = [root, *(folder for parent in parents if parent.is_dir() for folder in _folders(parent))]
+    candidates = [root, *(folder for parent in parents if parent.is_dir() for folder in list_folders(parent))]
     found = [
         folder
         for folder in candidates
@@ -114,44 +92,6 @@ def _voc(root: Path) -> Layout | None:
             f"{format_override('data.root', folder)} data.train=LIST data.val=LIST"
         )
     return Layout(f"Pascal VOC's layout {what}", "voc", settings)
-
-
-def find_sbd(root: Path) -> Path | None:
-    """Return the folder of the Semantic Boundaries Dataset, `root` or one below it; None if there is none."""
-    for folder in (root, root / "dataset", root / "benchmark_RELEASE" / "dataset"):
-        if (folder / "img").is_dir() and glob_files(folder, "cls/*.mat"):
-            return folder
-    return None
-
-
-def _sbd(root: Path) -> Layout | None:
-    """The Semantic Boundaries Dataset, with any of its lists."""
-    folder = find_sbd(root)
-    if folder is None:
-        return None
-    lists = {name: name if (folder / f"{name}.txt").is_file() else None for name in ("train", "val")}
-    changed = {} if all(lists.values()) else lists
-    return Layout("the Semantic Boundaries Dataset", "sbd", {"root": folder, **changed})
-
-
-def _named_set(root: Path) -> Layout | None:
-    """A data set whose classes have a file of settings of their own."""
-    if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
-        train_ids = glob_files(root / "gtFine", "*/*/*_gtFine_labelTrainIds.png")
-        return Layout("Cityscapes", "cityscapes_train_ids" if train_ids else "cityscapes", {"root": root})
-    for images, masks in (("images", "annotations"), (".", "stuffthingmaps"), ("images", "stuffthingmaps")):
-        if (root / images / "train2017").is_dir() and glob_files(root / masks / "train2017", "*.png"):
-            places = {"images": images, "masks": masks} if masks == "stuffthingmaps" else {}
-            return Layout("COCO-Stuff (data=coco_stuff_27 merges its classes)", "coco_stuff", {"root": root, **places})
-    if (root / "images" / "training").is_dir() and (root / "annotations" / "training").is_dir():
-        return Layout("ADE20K", "ade20k", {"root": root})
-    if (root / "701_StillsRaw_full").is_dir() and (root / "LabeledApproved_full").is_dir():
-        return Layout("CamVid", "camvid", {"root": root})
-    if (root / "training" / "images").is_dir() and (root / "training" / "v2.0" / "labels").is_dir():
-        return Layout("Mapillary Vistas 2.0", "mapillary_v2", {"root": root})
-    if (root / "training" / "images").is_dir() and (root / "training" / "instances").is_dir():
-        return Layout("Mapillary Vistas 1.2", "mapillary", {"root": root})
-    return None
 
 
 def _json(root: Path) -> Layout | None:
@@ -192,10 +132,10 @@ def json_kind(path: Path) -> str | None:
 
 def _side_by_side(root: Path) -> Layout | None:
     """A folder of images and one of masks, with or without folders for train and val in each."""
-    images, masks = _one_of(root, IMAGE_FOLDERS), _mask_folder(root)
+    images, masks = folder_named(root, IMAGE_FOLDERS), _mask_folder(root)
     if images is None or masks is None:
         return None
-    splits = [_one_of(images, names) for names in SPLITS]
+    splits = [folder_named(images, names) for names in SPLITS]
     settings: dict[str, Any] = {}
     if all(split is not None and (masks / split.name).is_dir() for split in splits):
         settings = {name: split.name for name, split in zip(("train", "val"), splits, strict=True) if split is not None}
@@ -208,12 +148,12 @@ def _side_by_side(root: Path) -> Layout | None:
 
 def _split_folders(root: Path) -> Layout | None:
     """Folders, each with images and masks; some may be those of train and val."""
-    train, val = (_one_of(root, names) for names in SPLITS)
+    train, val = (folder_named(root, names) for names in SPLITS)
     splits = {"train": train.name, "val": val.name} if train is not None and val is not None else {}
     if train is not None and val is None:  # other folders, such as test, are no train images
         return _side_by_side(train) or _beside(train)
-    for place in [train] if train is not None else _folders(root):
-        images, masks = _one_of(place, IMAGE_FOLDERS), _mask_folder(place)
+    for place in [train] if train is not None else list_folders(root):
+        images, masks = folder_named(place, IMAGE_FOLDERS), _mask_folder(place)
         if images is not None and masks is not None:
             pattern = _mask_name(images, masks).get("mask_name", f"{ID}.*")
             settings = {
@@ -229,7 +169,7 @@ def _split_folders(root: Path) -> Layout | None:
 
 def _beside(root: Path) -> Layout | None:
     """Images and masks in one folder, told apart by their names or suffixes."""
-    files = [path for path in _files(root) if path.suffix.lower() in SUFFIXES]
+    files = [path for path in list_files(root) if path.suffix.lower() in SUFFIXES]
     stems = {path.stem for path in files}
     for path in files:
         inside = [stem for stem in stems if stem in path.stem and stem != path.stem]
@@ -257,38 +197,16 @@ def _beside(root: Path) -> Layout | None:
 
 def _mask_name(images: Path, masks: Path) -> dict[str, str]:
     """Return the setting `mask_name` if masks have longer names than their images; {} if they have the same names."""
-    stems = {path.stem for path in _walk(images) if path.suffix.lower() in SUFFIXES}
-    mask_stems = {path.stem for path in _walk(masks) if path.suffix.lower() in MASK_SUFFIXES}
+    stems = {path.stem for path in walk(images) if path.suffix.lower() in SUFFIXES}
+    mask_stems = {path.stem for path in walk(masks) if path.suffix.lower() in MASK_SUFFIXES}
     if not stems or stems & mask_stems:
         return {}
     pattern = suggest_mask_name(masks, stems)
     return {"mask_name": pattern} if pattern else {}
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
-
-
-def _files(folder: Path) -> list[Path]:
-    found = [path for path in folder.iterdir() if path.is_file() and not is_clutter(path.name)]
-    return sorted(found)[:MAX_LOOKED_AT]
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield files of a folder and of its folders, a limited number of each."""
-    yield from _files(folder)
-    for inside in _folders(folder):
-        yield from _walk(inside)
-
-
 def _mask_folder(folder: Path) -> Path | None:
     """Return the folder of masks inside `folder`. A folder of this name may also hold other files, such as COCO's."""
-    found = _one_of(folder, MASK_FOLDERS)
-    holds_masks = found is not None and any(path.suffix.lower() in MASK_SUFFIXES for path in _walk(found))
+    found = folder_named(folder, MASK_FOLDERS)
+    holds_masks = found is not None and any(path.suffix.lower() in MASK_SUFFIXES for path in walk(found))
     return found if holds_masks else None
-
-
-def _one_of(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the folder inside `folder` that has the first of these names, in any case; None if there is none."""
-    by_name = {path.name.lower(): path for path in _folders(folder)}
-    return next((by_name[name] for name in names if name in by_name), None)

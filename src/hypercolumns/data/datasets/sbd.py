@@ -7,7 +7,7 @@ from hypercolumns.data.class_files import Classes, Colours, class_list, read_ids
 from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.datasets.voc import CLASSES
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
-from hypercolumns.data.layouts import find_sbd
+from hypercolumns.data.named_layouts import find_sbd
 from hypercolumns.data.pairing import draw_splits, find_image, image_files
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import expand_path, glob_files

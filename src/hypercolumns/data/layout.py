@@ -1,0 +1,56 @@
+"""A layout of files in a folder, and the looking at folders that recognises it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypercolumns.io.files import is_clutter
+from hypercolumns.overrides import format_override
+
+SPLITS = (("train", "training", "tr"), ("val", "valid", "validation", "dev"))  # names of the folders of each split
+MAX_LOOKED_AT = 2000  # files in a folder that are looked at to tell whether it holds images
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout that was recognised.
+
+    Attributes:
+        what: a description for the user.
+        kind: the data set that reads it, such as `folder`; the value of the setting `data`.
+        settings: the settings of this data set, by name.
+    """
+
+    what: str
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def overrides(self) -> str:
+        """Return the settings as they are written on the command line."""
+        words = [format_override(f"data.{name}", value) for name, value in self.settings.items()]
+        return " ".join([f"data={self.kind}", *words])
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, without clutter, sorted."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files in a folder, without clutter, sorted: a limited number."""
+    found = [path for path in folder.iterdir() if path.is_file() and not is_clutter(path.name)]
+    return sorted(found)[:MAX_LOOKED_AT]
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield files of a folder and of its folders, a limited number of each."""
+    yield from list_files(folder)
+    for inside in list_folders(folder):
+        yield from walk(inside)
+
+
+def folder_named(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the folder inside `folder` that has the first of these names, in any case; None if there is none."""
+    by_name = {path.name.lower(): path for path in list_folders(folder)}
+    return next((by_name[name] for name in names if name in by_name), None)
