@@ -34,7 +34,7 @@ def entries(tmp_path, name, content):
         ("class_names.txt", "_background_\nroad", [("_background_", 0, None), ("road", 1, None)]),
         ("labels.txt", "__ignore__\n_background_\nroad\n", [("_background_", 0, None), ("road", 1, None)]),
         ("labelmap.txt", LABELMAP, [("background", 0, (0, 0, 0)), ("car", 1, CAR), ("road", 2, ROAD)]),
-        ("labelmap.txt", "# label:color_rgb:parts:actions\na:::\nb:::\n", [("a", 0, None), ("b", 1, None)]),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\na:::\nb:::\n", [("a", 0, (0, 0, 0)), ("b", 1, (128, 0, 0))]),
         ("any.txt", "a:1,2,3:head,tail:walk\nb:4, 5, 6::\n", [("a", 0, (1, 2, 3)), ("b", 1, (4, 5, 6))]),
         ("label_colors.txt", "128 64 128\troad\n0 0 142 \tcar\n", [("road", 0, ROAD), ("car", 1, CAR)]),
         ("label_colors.txt", " background\n road\n", [("background", 0, None), ("road", 1, None)]),

@@ -9,6 +9,7 @@ from pathlib import Path
 from hypercolumns.data.class_list import FORMS, ClassEntry, parse_colour
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import read_lines, read_text
+from hypercolumns.labels import voc_palette
 
 LABELME_IGNORE = "__ignore__"  # the first line of labelme's labels.txt; its value -1 becomes 255 in the masks
 NAME_COLUMNS = ("name", "class", "class name", "label", "category")
@@ -87,6 +88,9 @@ def _labelmap(path: Path, lines: Sequence[str]) -> list[ClassEntry]:
             )
         colour = None if match[2] is None else parse_colour(f"classes={path}", match.groups()[1:])
         entries.append(ClassEntry(match[1].strip(), value, colour))
+    if all(entry.colour is None for entry in entries):  # Datumaro then paints masks in Pascal VOC's colours
+        palette = voc_palette(len(entries))
+        return [entry._replace(colour=colour) for entry, colour in zip(entries, palette, strict=True)]
     return entries
 
 

@@ -20,11 +20,13 @@ class Layout:
         what: a description for the user.
         kind: the data set that reads it, such as `folder`; the value of the setting `data`.
         settings: the settings of this data set, by name.
+        classes_known: whether the data set knows its classes, without a file that lists them.
     """
 
     what: str
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
+    classes_known: bool = False
 
     def overrides(self) -> str:
         """Return the settings as they are written on the command line."""

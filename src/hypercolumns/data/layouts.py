@@ -4,24 +4,24 @@ from pathlib import Path
 from typing import Any
 
 from hypercolumns.data.layout import MAX_LOOKED_AT, SPLITS, Layout, folder_named, list_files, list_folders, walk
-from hypercolumns.data.named_layouts import named_set, sbd_layout
-from hypercolumns.data.other_formats import other_format
+from hypercolumns.data.named_layouts import coco_layout, named_set, sbd_layout
+from hypercolumns.data.other_formats import misleading_format, other_format
 from hypercolumns.data.pairing import ID, MASK_SUFFIXES, suggest_mask_name
+from hypercolumns.data.voc_layout import voc_layout
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import glob_files
 from hypercolumns.io.images import SUFFIXES
-from hypercolumns.overrides import format_override
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "input", "inputs", "x")
 MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "masks_machine", "segmentation", "gt"),
     *("ground_truth", "groundtruth", "segmentationclass", "targets", "target", "y"),
 )
-VOC_MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")  # the second: of the Semantic Boundaries Dataset (SBD)
 CLASS_FILES = (
     *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "dataset_meta.json"),
-    *("obj_class_to_machine_color.json", "class_names.txt", "classes.txt", "labels.txt"),
+    *("obj_class_to_machine_color.json", "id2label.json", "class_names.txt", "classes.txt", "labels.txt", "codes.txt"),
 )
+PAIRED_ENDS = ("annot", "_annot", "_labels", "_label", "_masks", "_mask", "_annotations")
 MAX_JSON_BYTES = 1 << 16  # a JSON file is recognised by its first bytes
 
 
@@ -39,7 +39,20 @@ def recognise(root: Path) -> Layout:
     """
     if not root.is_dir():
         raise ArgumentError(f"root={root} is not a folder; give the folder of the data set")
-    for look in (_voc, sbd_layout, named_set, _side_by_side, _split_folders, _beside, _json):
+    misleading = misleading_format(root)
+    if misleading is not None:
+        raise ArgumentError(f"root={root} has masks that are not read: {misleading}")
+    for look in (
+        voc_layout,
+        sbd_layout,
+        coco_layout,
+        named_set,
+        _side_by_side,
+        _split_folders,
+        _paired_folders,
+        _beside,
+        _json,
+    ):
         layout = look(root)
         if layout is not None:
             return layout
@@ -59,39 +72,6 @@ def find_class_file(root: Path) -> Path | None:
     """Return the file that lists the classes in a folder or in its folder of train images; None if there is none."""
     places = [root, *(folder for folder in list_folders(root) if folder.name.lower() in SPLITS[0])]
     return next((place / name for name in CLASS_FILES for place in places if (place / name).is_file()), None)
-
-
-def _voc(root: Path) -> Layout | None:
-    """Pascal VOC's layout, in the folder itself or in VOCdevkit, with any lists."""
-    parents = [root, root / "VOCdevkit", root / "TrainVal" / "VOCdevkit"]
-    candidates = [root, *(folder for parent in parents if parent.is_dir() for folder in list_folders(parent))]
-    found = [
-        folder
-        for folder in candidates
-        if (folder / "JPEGImages").is_dir() and any((folder / masks).is_dir() for masks in VOC_MASK_FOLDERS)
-    ]
-    if not found:
-        return None
-    if len(found) > 1:
-        names = ", ".join(str(folder) for folder in found)
-        raise ArgumentError(f"root={root} holds several data sets in Pascal VOC's layout ({names}); give one of them")
-    folder = found[0]
-    lists = sorted(path.stem for path in glob_files(folder / "ImageSets" / "Segmentation", "*.txt"))
-    settings: dict[str, Any] = {"root": folder}
-    if {"train", "val"} <= {*lists}:
-        what = "with the lists train and val"
-    elif not lists:
-        settings |= {"train": None, "val": None}
-        what = "without lists"
-    elif len(lists) == 1:
-        settings |= {"train": lists[0], "val": None}
-        what = f"with the list {lists[0]}"
-    else:
-        raise ArgumentError(
-            f"root={root} has Pascal VOC's layout with the lists {', '.join(lists)}; choose by data=voc "
-            f"{format_override('data.root', folder)} data.train=LIST data.val=LIST"
-        )
-    return Layout(f"Pascal VOC's layout {what}", "voc", settings)
 
 
 def _json(root: Path) -> Layout | None:
@@ -165,6 +145,32 @@ def _split_folders(root: Path) -> Layout | None:
             settings = {**beside.settings, "images": root, "masks": root, **splits}
             return Layout("folders with masks beside the images", "folder", settings)
     return None
+
+
+def _paired_folders(root: Path) -> Layout | None:
+    """Folders of images, and for each a folder of masks with a longer name, as SegNet's train and trainannot."""
+    by_name = {path.name: path for path in list_folders(root)}
+    pairs = {name: name + end for name in by_name for end in PAIRED_ENDS if name + end in by_name}
+    if not pairs:
+        return None
+    what = "the folders " + ", ".join(f"{images} and {masks}" for images, masks in pairs.items())
+    lists = {
+        split: [path for name in names for path in glob_files(root, f"{name}.txt")]
+        for split, names in zip(("train", "val"), SPLITS, strict=True)
+    }
+    if all(len(paths) == 1 for paths in lists.values()):
+        settings = {"root": root, "images": ".", "masks": ".", **{split: paths[0] for split, paths in lists.items()}}
+        return Layout(f"{what}, with lists of pairs", "folder", settings)
+    images, masks = next(((root / images, root / masks) for images, masks in pairs.items()))
+    if len(pairs) == 1:
+        return Layout(what, "folder", {"images": images, "masks": masks, **_mask_name(images, masks)})
+    train = next((name for name in pairs if name.lower() in SPLITS[0]), next(iter(pairs)))
+    words = {"images": root / train, "masks": root / pairs[train], **_mask_name(root / train, root / pairs[train])}
+    raise ArgumentError(
+        f"root={root} has {what}, but no lists; read one pair of them, with a random part as val, by "
+        f"{Layout(what, 'folder', words).overrides()}, or list the paths of an image and of its mask on each line of "
+        f"{root / 'train.txt'} and {root / 'val.txt'}"
+    )
 
 
 def _beside(root: Path) -> Layout | None:

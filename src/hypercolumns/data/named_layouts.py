@@ -1,8 +1,12 @@
 """Recognise data sets that many people download."""
 
 from pathlib import Path
+from typing import Any
 
+from hypercolumns.data.annotations.coco_layout import TASKS
 from hypercolumns.data.layout import Layout
+from hypercolumns.data.pairing import ID
+from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import glob_files
 
 
@@ -24,15 +28,36 @@ def sbd_layout(root: Path) -> Layout | None:
     return Layout("the Semantic Boundaries Dataset", "sbd", {"root": folder, **changed})
 
 
-def named_set(root: Path) -> Layout | None:
-    """Recognise a data set whose classes have a file of settings of their own; None for another one."""
-    if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
-        train_ids = glob_files(root / "gtFine", "*/*/*_gtFine_labelTrainIds.png")
-        return Layout("Cityscapes", "cityscapes_train_ids" if train_ids else "cityscapes", {"root": root})
+def coco_layout(root: Path) -> Layout | None:
+    """Recognise COCO's files in the folder annotations, and the masks of COCO-Stuff; None for other files.
+
+    Raises:
+        ArgumentError: if there is more than one of instances, panoptic segments and COCO-Stuff.
+    """
+    instances, panoptic = (glob_files(root / "annotations", f"{task}_*.json") for task in TASKS)
+    found = [Layout("COCO's instances", "coco", {"root": root})] if instances else []
+    if any(path.with_suffix("").is_dir() for path in panoptic):
+        found.append(Layout("COCO's panoptic segments", "coco_panoptic", {"root": root}))
     for images, masks in (("images", "annotations"), (".", "stuffthingmaps"), ("images", "stuffthingmaps")):
         if (root / images / "train2017").is_dir() and glob_files(root / masks / "train2017", "*.png"):
             places = {"images": images, "masks": masks} if masks == "stuffthingmaps" else {}
-            return Layout("COCO-Stuff (data=coco_stuff_27 merges its classes)", "coco_stuff", {"root": root, **places})
+            what = "COCO-Stuff (data=coco_stuff_27 merges its classes)"
+            found.append(Layout(what, "coco_stuff", {"root": root, **places}))
+    if len(found) > 1:
+        raise ArgumentError(
+            f"root={root} has {' and '.join(layout.what for layout in found)}; choose by "
+            f"{' or '.join(layout.overrides() for layout in found)}"
+        )
+    return found[0] if found else None
+
+
+def named_set(root: Path) -> Layout | None:
+    """Recognise a data set whose classes have a file of settings of their own; None for another one."""
+    if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
+        if (root / "label_colors.txt").is_file():  # Datumaro writes Cityscapes' layout for any classes
+            return Layout("Cityscapes' layout with classes of its own", "folder", _cityscapes_settings(root))
+        train_ids = glob_files(root / "gtFine", "*/*/*_gtFine_labelTrainIds.png")
+        return Layout("Cityscapes", "cityscapes_train_ids" if train_ids else "cityscapes", {"root": root})
     if (root / "images" / "training").is_dir() and (root / "annotations" / "training").is_dir():
         return Layout("ADE20K", "ade20k", {"root": root})
     if (root / "701_StillsRaw_full").is_dir() and (root / "LabeledApproved_full").is_dir():
@@ -41,4 +66,14 @@ def named_set(root: Path) -> Layout | None:
         return Layout("Mapillary Vistas 2.0", "mapillary_v2", {"root": root})
     if (root / "training" / "images").is_dir() and (root / "training" / "instances").is_dir():
         return Layout("Mapillary Vistas 1.2", "mapillary", {"root": root})
+    if (root / "training" / "images").is_dir() and (root / "training" / "v1.2" / "labels").is_dir():
+        settings = {"root": root, "mask_name": f"v1.2/labels/{ID}.png"}
+        return Layout("Mapillary Vistas 1.2 in the folders of 2.0", "mapillary", settings)
     return None
+
+
+def _cityscapes_settings(root: Path) -> dict[str, Any]:
+    """Return the settings of `folder` for Cityscapes' layout."""
+    splits = {name: name for name in ("train", "val") if (root / "leftImg8bit" / name).is_dir()}
+    names = {"image_name": f"{ID}_leftImg8bit.png", "mask_name": f"{ID}_gtFine_labelIds.png"}
+    return {"root": root, "images": "leftImg8bit", "masks": "gtFine", **names, **(splits if len(splits) == 2 else {})}

@@ -22,11 +22,27 @@ def other_format(root: Path) -> str | None:
     Returns:
         What the files are and what to export instead, with the path of one of the files; None if nothing is recognised.
     """
+    misleading = misleading_format(root)
+    if misleading is not None:
+        return misleading
     for path in islice(_files(root), MAX_FILES):
         start = _start(path)
         for fits, what in FORMATS:
             if fits(path, start):
                 return f"{path} is of {what}"
+    return None
+
+
+def misleading_format(root: Path) -> str | None:
+    """Recognise masks that are not read, although their files look like masks that are.
+
+    Returns:
+        The same as `other_format` does.
+    """
+    for patterns, what in BY_PLACE:
+        first = next(iter(glob_files(root, *patterns)), None)
+        if first is not None:
+            return f"{first} is of {what}"
     return None
 
 
@@ -54,12 +70,34 @@ def _text(suffix: str, pattern: str) -> Callable[[Path, str], bool]:
     return lambda path, start: path.suffix.lower() == suffix and re.search(pattern, start) is not None
 
 
+# Forms that are recognised by the paths of files: patterns, and what they are.
+BY_PLACE = (
+    (
+        [f"{above}task-*-annotation-*-by-*-tag-*.png" for above in ("", "*/", "*/*/")],
+        "Label Studio's PNG export, which does not name the images; export JSON, and read it by data=label_studio",
+    ),
+    (
+        [f"images/{above}t*/*/*/ADE_*_seg.png" for above in ("", "ADE/")],
+        "the full ADE20K, whose colours name thousands of objects; download its scene parsing benchmark, "
+        "ADEChallengeData2016, and read it by data=ade20k",
+    ),
+    (
+        [f"{above}PixelLabelData*/Label_*.png" for above in ("", "*/")],
+        "MATLAB's labelers, which number the masks; only the groundTruth object names the image of each: give each "
+        "mask the name of its image, or list the paths of an image and of its mask on each line of data.train and "
+        "data.val",
+    ),
+)
 FORMATS: tuple[tuple[Callable[[Path, str], bool], str], ...] = (
     (
         _text(".xml", r"<annotations>\s*<version>"),
         "the form CVAT for images; export COCO 1.0 (read by data=coco) or Segmentation mask 1.1 (read by data=voc)",
     ),
     (_text(".xml", r"<annotation\b[\s\S]*<object>"), f"Pascal VOC's detection: {BOXES}"),
+    (
+        _text(".json", r'"dm_format_version"'),
+        "Datumaro's own JSON; export coco_instances (read by data=coco) or voc_segmentation (read by data=voc)",
+    ),
     (_text(".json", r'"_via_'), f"VIA (VGG Image Annotator); {AS_COCO}"),
     (
         _text(".json", r'"bitmap"|"geometryType"|"classTitle"'),
@@ -70,10 +108,6 @@ FORMATS: tuple[tuple[Callable[[Path, str], bool], str], ...] = (
     (
         lambda path, start: path.suffix == ".txt" and re.match(r"\d+( [\d.e-]+){4,}\s*(\n|$)", start) is not None,
         f"YOLO; {AS_COCO}",
-    ),
-    (
-        lambda path, start: re.match(r"task-\d+-annotation-\d+-by-\d+-tag-", path.name) is not None,
-        "Label Studio's PNG export, which does not name the images; export JSON, and read it by data=label_studio",
     ),
     (_suffix(".npy", ".npz"), "NumPy; save each mask as a PNG file of the values, such as by Pillow's Image.fromarray"),
     (_suffix(".mat"), "MATLAB; save each mask as a PNG file of the values"),

@@ -38,8 +38,8 @@ def find_annotations(root: Path, task: str) -> dict[str, Path]:
         single = [path for folder in (root / "annotations", root) for path in glob_files(folder, "*.json")]
         tagged = [(ALL, path) for path in single]
     splits = {
-        "train": [path for tag, path in tagged if tag.startswith("train")],
-        "val": [path for tag, path in tagged if tag.rstrip("0123456789") in VAL_NAMES],
+        "train": [path for tag, path in tagged if tag.lower().startswith("train")],
+        "val": [path for tag, path in tagged if tag.lower().rstrip("0123456789") in VAL_NAMES],
     }
     others = [path for _, path in tagged if path not in splits["train"] + splits["val"]]
     if len(splits["train"]) == 1 and len(splits["val"]) <= 1:

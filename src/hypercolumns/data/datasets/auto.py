@@ -1,5 +1,6 @@
 """Data sets whose layout is recognised."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ OF_MASKS: dict[str, Callable[..., DatasetIndex]] = {"folder": folder, "voc": voc
 # The classes are known, or named by the files.
 OF_ANNOTATIONS: dict[str, Callable[..., DatasetIndex]] = {
     "coco": coco,
+    "coco_panoptic": functools.partial(coco, task="panoptic", unannotated="void"),  # as conf/data/coco_panoptic.yaml
     "labelme": labelme,
     "label_studio": label_studio,
     "sbd": sbd,
@@ -63,13 +65,14 @@ def auto(
     overrides = layout.overrides()
     if classes is None and layout.kind in OF_MASKS:
         classes = find_class_file(layout.settings.get("root") or path) or find_class_file(path)
-        if classes is None:
+        if classes is None and not layout.classes_known:
             own = f", or {overrides} for Pascal VOC's own 21 classes" if layout.kind == "voc" else ""
             raise ArgumentError(
                 f"root={root} has {layout.what}, but no file lists the classes; give data.classes=FILE, with the name "
                 f"of a class on each line in the order of the values in the masks, or "
                 f"data.classes=[background,cat]{own}"
             )
+    if layout.kind in OF_MASKS and isinstance(classes, str | Path):
         overrides += f" {format_override('data.classes', classes)}"
     console.print(f"data: {layout.what}, as {overrides}", markup=False)
     return reader(

@@ -11,8 +11,9 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from hypercolumns.data.class_files import Classes, Colours, class_list, read_ids
 from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
-from hypercolumns.data.layouts import VOC_MASK_FOLDERS, recognise
+from hypercolumns.data.layouts import recognise
 from hypercolumns.data.pairing import draw_splits, find_image, find_mask, image_files, read_pairs
+from hypercolumns.data.voc_layout import VOC_MASK_FOLDERS
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import expand_path, glob_files
 
