@@ -220,6 +220,7 @@ def add_clutter(root):
                 (copies / (f"._{name}" if copies == place else name)).write_bytes(b"Mac OS X")
         for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
             (place / name).write_bytes(b"clutter")
+        (root / "__MACOSX" / place.relative_to(root)).mkdir(parents=True, exist_ok=True)
 
 
 CLUTTERED = {
