@@ -1,24 +1,21 @@
 """Recognise the layout of a folder of images and masks, as tools and data sets lay their files out."""
 
-from collections.abc import Iterator, Sequence
+import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from hypercolumns.data.other_formats import other_format
-from hypercolumns.data.pairing import ID, MASK_SUFFIXES, suggest_mask_name
+from hypercolumns.data.pair_rules import PairRule, Side, find_rules
+from hypercolumns.data.pairing import ID, MASK_SUFFIXES
 from hypercolumns.errors import ArgumentError
-from hypercolumns.io.images import SUFFIXES
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "input", "inputs", "x")
-MASK_FOLDERS = (
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "masks_machine", "segmentation", "gt"),
-    *("ground_truth", "groundtruth", "segmentationclass", "targets", "target", "y"),
-)
 VOC_MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")  # the second: of the Semantic Boundaries Dataset (SBD)
 SPLITS = (("train", "training", "tr"), ("val", "valid", "validation", "dev"))  # names of the folders of each split
 CLASS_FILES = (
-    *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "dataset_meta.json"),
+    *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "class_dict_seg.csv"),
+    *("dataset_meta.json", "dataset.json"),
     *("obj_class_to_machine_color.json", "class_names.txt", "classes.txt", "labels.txt"),
 )
 MAX_JSON_BYTES = 1 << 16  # a JSON file is recognised by its first bytes
@@ -59,7 +56,7 @@ def recognise(root: Path) -> Layout:
     """
     if not root.is_dir():
         raise ArgumentError(f"root={root} is not a folder; give the folder of the data set")
-    for look in (_voc, _named_set, _side_by_side, _split_folders, _beside, _json):
+    for look in (_voc, _named_set, _paired, _json):
         layout = look(root)
         if layout is not None:
             return layout
@@ -166,103 +163,87 @@ def json_kind(path: Path) -> str | None:
     return "coco" if start.lstrip().startswith("{") and '"file_name"' in start else None
 
 
-def _side_by_side(root: Path) -> Layout | None:
-    """A folder of images and one of masks, with or without folders for train and val in each."""
-    images, masks = _one_of(root, IMAGE_FOLDERS), _mask_folder(root)
-    if images is None or masks is None:
+def _paired(root: Path) -> Layout | None:
+    """Images and masks whose paths differ by a rule.
+
+    Raises:
+        ArgumentError: if the images have several kinds of masks, if the masks are of a form that is not read, or if
+            no settings say the rule.
+    """
+    rules = find_rules(root)
+    if not rules:
         return None
-    splits = [_one_of(images, names) for names in SPLITS]
-    settings: dict[str, Any] = {}
-    if all(split is not None and (masks / split.name).is_dir() for split in splits):
-        settings = {name: split.name for name, split in zip(("train", "val"), splits, strict=True) if split is not None}
-    elif splits[0] is not None and (masks / splits[0].name).is_dir():
-        # other folders, such as test, are no train images
-        images, masks = images / splits[0].name, masks / splits[0].name
-    settings = {"images": images, "masks": masks, **_mask_name(images, masks), **settings}
-    return Layout(f"the folders {images.name} and {masks.name}", "folder", settings)
+    layouts = [_of_rule(root, rule) for rule in rules]
+    if len(layouts) > 1:
+        choices = "; or ".join(layout.overrides() for layout in layouts)
+        raise ArgumentError(
+            f"root={root} has several files that could be the images or the masks; choose by {choices}. If each mask "
+            f"holds one class, write them to one file for each image"
+        )
+    return layouts[0]
 
 
-def _split_folders(root: Path) -> Layout | None:
-    """Folders, each with images and masks; some may be those of train and val."""
-    train, val = (_one_of(root, names) for names in SPLITS)
-    splits = {"train": train.name, "val": val.name} if train is not None and val is not None else {}
-    if train is not None and val is None:  # other folders, such as test, are no train images
-        return _side_by_side(train) or _beside(train)
-    for place in [train] if train is not None else _folders(root):
-        images, masks = _one_of(place, IMAGE_FOLDERS), _mask_folder(place)
-        if images is not None and masks is not None:
-            pattern = _mask_name(images, masks).get("mask_name", f"{ID}.*")
-            settings = {
-                **{"root": root, "images": ".", "masks": "."},
-                **{"image_name": f"{images.name}/{ID}.*", "mask_name": f"{masks.name}/{pattern}", **splits},
-            }
-            return Layout(f"folders with {images.name} and {masks.name} in each", "folder", settings)
-        if train is not None and (beside := _beside(place)) is not None:
-            settings = {**beside.settings, "images": root, "masks": root, **splits}
-            return Layout("folders with masks beside the images", "folder", settings)
-    return None
+def _of_rule(root: Path, rule: PairRule) -> Layout:
+    image, mask = rule.pairs[0]
+    if mask.suffix.lower() not in MASK_SUFFIXES:
+        raise ArgumentError(
+            f"root={root}: {mask} seems to be the mask of {image}, but masks must be PNG, TIFF or BMP files; save them "
+            f"as PNG, and if they were JPEG files, set each pixel to the nearest label first"
+        )
+    at_top = len({above for above, _ in rule.places}) == 1
+    varying = [below if at_top else above for above, below in rule.places]
+    if not at_top and any(below for _, below in rule.places):
+        raise ArgumentError(
+            f"root={root} has images and masks such as {image} and {mask}, but no settings say where all are; list the "
+            f"paths of an image and of its mask on each line of two files, and give data=folder data.root={root} "
+            f"data.train=FILE data.val=FILE"
+        )
+    splits = _splits({parts[0] for parts in varying if parts})
+    if splits and len(splits) < 2:  # other folders, such as test, are no train images
+        varying = [parts for parts in varying if parts[:1] == tuple(splits.values())]
+        splits = {}
+    shared = Path(*(parts[0] for parts in takewhile(_all_equal, zip(*varying, strict=False))))
+    settings: dict[str, Any]
+    if at_top or len(varying) == 1:
+        base = root.joinpath(*rule.places[0][0]) if at_top else root / shared
+        inside = shared if at_top else Path()
+        settings = {
+            "images": base.joinpath(*rule.image.folders) / inside,
+            "masks": base.joinpath(*rule.mask.folders) / inside,
+        }
+        names = {"image_name": rule.image._replace(folders=()), "mask_name": rule.mask._replace(folders=())}
+    else:
+        settings = {"root": root / shared, "images": ".", "masks": "."}
+        names = {"image_name": rule.image, "mask_name": rule.mask}
+    beside = rule.image.folders == rule.mask.folders
+    if beside and not rule.image.suffix and len({path.suffix for path, _ in rule.pairs}) == 1:
+        names["image_name"] = rule.image._replace(suffix=image.suffix.lower())
+    patterns = {name: _pattern(side) for name, side in names.items()}
+    settings |= {name: pattern for name, pattern in patterns.items() if pattern != f"{ID}.*"} | splits
+    if beside:
+        what = "masks beside the images"
+    else:
+        what = f"the folders {Path(*rule.image.folders)} and {Path(*rule.mask.folders)}"
+    return Layout(what if at_top else f"{what}, in each of several folders", "folder", settings)
 
 
-def _beside(root: Path) -> Layout | None:
-    """Images and masks in one folder, told apart by their names or suffixes."""
-    files = [path for path in _files(root) if path.suffix.lower() in SUFFIXES]
-    stems = {path.stem for path in files}
-    for path in files:
-        inside = [stem for stem in stems if stem in path.stem and stem != path.stem]
-        if not inside or path.suffix.lower() not in MASK_SUFFIXES:
-            continue
-        pattern = path.stem.replace(max(inside, key=len), ID, 1)
-        with_mask = {stem for stem in stems if pattern.replace(ID, stem) in stems}
-        if 3 * len(with_mask) > len(stems):  # a name that contains another one by chance does not recur
-            settings = {"images": root, "masks": root, "mask_name": f"{pattern}{path.suffix}"}
-            suffixes = {other.suffix for other in files if other.stem in with_mask}
-            return Layout(
-                "masks beside the images",
-                "folder",
-                settings | ({"image_name": f"{ID}{suffixes.pop()}"} if len(suffixes) == 1 else {}),
-            )
-    by_suffix = {suffix: {path.stem for path in files if path.suffix == suffix} for suffix in {p.suffix for p in files}}
-    images = next((suffix for suffix in (".jpg", ".jpeg", ".JPG", ".JPEG") if suffix in by_suffix), None)
-    if images and by_suffix.get(".png", set()) & by_suffix[images]:
-        settings = {"images": root, "masks": root, "image_name": f"{ID}{images}", "mask_name": f"{ID}.png"}
-        return Layout("masks beside the images", "folder", settings)
-    return None
+def _all_equal(names: tuple[str, ...]) -> bool:
+    return len({*names}) == 1
 
 
-def _mask_name(images: Path, masks: Path) -> dict[str, str]:
-    """Return the setting `mask_name` if masks have longer names than their images; {} if they have the same names."""
-    stems = {path.stem for path in _walk(images) if path.suffix.lower() in SUFFIXES}
-    mask_stems = {path.stem for path in _walk(masks) if path.suffix.lower() in MASK_SUFFIXES}
-    if not stems or stems & mask_stems:
-        return {}
-    pattern = suggest_mask_name(masks, stems)
-    return {"mask_name": pattern} if pattern else {}
+def _pattern(side: Side) -> str:
+    return "/".join([*side.folders, f"{side.before}{ID}{side.after}{side.suffix or '.*'}"])
+
+
+def _splits(folders: set[str]) -> dict[str, str]:
+    """Return the folders of the splits, if their names tell; {} if they do not."""
+    found = {}
+    for split, names in zip(("train", "val"), SPLITS, strict=True):
+        of_split = [folder for folder in folders if {*re.split("[^a-z]+", folder.lower())} & {*names}]
+        if len(of_split) == 1:
+            found[split] = of_split[0]
+    return found
 
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _files(folder: Path) -> list[Path]:
-    found = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    return sorted(found)[:MAX_LOOKED_AT]
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield files of a folder and of its folders, a limited number of each."""
-    yield from _files(folder)
-    for inside in _folders(folder):
-        yield from _walk(inside)
-
-
-def _mask_folder(folder: Path) -> Path | None:
-    """Return the folder of masks inside `folder`. A folder of this name may also hold other files, such as COCO's."""
-    found = _one_of(folder, MASK_FOLDERS)
-    holds_masks = found is not None and any(path.suffix.lower() in MASK_SUFFIXES for path in _walk(found))
-    return found if holds_masks else None
-
-
-def _one_of(folder: Path, names: Sequence[str]) -> Path | None:
-    """Return the folder inside `folder` that has the first of these names, in any case; None if there is none."""
-    by_name = {path.name.lower(): path for path in _folders(folder)}
-    return next((by_name[name] for name in names if name in by_name), None)
