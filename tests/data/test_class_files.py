@@ -50,6 +50,8 @@ def entries(tmp_path, name, content):
         ("colours.csv", "name,color\nroad,#804080\n", [("road", 0, ROAD)]),
         ("ids.json", [{"name": "car", "id": "1"}, {"name": "road", "id": "0"}], [("car", 1, None), ("road", 0, None)]),
         ("hub.json", {"id2label": {"0": "road", "1": "car"}}, [("road", 0, None), ("car", 1, None)]),
+        ("dataset.json", {"labels": {"car": 2, "road": 0}}, [("car", 2, None), ("road", 0, None)]),
+        ("dataset.json", {"labels": {"1": "car", "0": "road"}}, [("car", 1, None), ("road", 0, None)]),
         ("_classes.csv", "Pixel Value, Class\n0, background\n7, road\n", [("background", 0, None), ("road", 7, None)]),
         ("class_dict.csv", "name,r,g,b\nroad,128,64,128\ncar,0,0,142\n", [("road", 0, ROAD), ("car", 1, CAR)]),
         ("labels.csv", "id;name\n4;road\n2;car\n", [("road", 4, None), ("car", 2, None)]),

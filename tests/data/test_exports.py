@@ -190,13 +190,6 @@ def test_one_pair_of_folders_is_split_at_random(write):
     assert all(pair.mask.parent == root / "defaultannot" for pairs in found.splits.values() for pair in pairs)
 
 
-def test_pairs_of_folders_without_lists_ask(write):
-    root = write(*(f"{split}{end}.png" for split in ("train", "val") for end in ("/1", "_labels/1_L")))
-    one = f"data=folder data.images={root}/train data.masks={root}/train_labels"
-    with pytest.raises(ArgumentError, match=rf"has the folders train and train_labels, .* by {one} \"data.mask_name='"):
-        recognise(root)
-
-
 @pytest.mark.parametrize("name", ["id2label.json", "codes.txt"])
 def test_other_lists_of_classes_are_found(write, name):
     root = write(*(f"{folder}/{name}.png" for name in "123" for folder in ("images", "labels")))

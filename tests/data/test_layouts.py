@@ -64,6 +64,35 @@ LAYOUTS = {
     "two suffixes": (images_and_masks("{}.jpg", "{}.png"), 4),
     "two suffixes, some in capitals": (["1.jpg", "1.PNG", "2.JPG", "2.png", "3.JPG", "3.PNG"], 3),
     "beside, some in capitals": (["1.JPG", "1_mask.PNG", "2.jpg", "2_mask.png", "3.jpg", "3_mask.PNG"], 3),
+    "LoveDA, splits": (
+        images_and_masks("Train/Rural/images_png/{}.png", "Train/Rural/masks_png/{}.png", "12")
+        + images_and_masks("Train/Urban/images_png/{}.png", "Train/Urban/masks_png/{}.png", "3")
+        + images_and_masks("Val/Urban/images_png/{}.png", "Val/Urban/masks_png/{}.png", "4")
+        + ["Test/Urban/images_png/5.png"],
+        4,
+    ),
+    "BDD100K, splits": (
+        images_and_masks("images/10k/train/{}.jpg", "labels/sem_seg/masks/train/{}.png", "123")
+        + images_and_masks("images/10k/val/{}.jpg", "labels/sem_seg/masks/val/{}.png", "4")
+        + ["images/10k/test/5.jpg"],
+        4,
+    ),
+    "UAVid, splits": (
+        images_and_masks("uavid_train/seq1/Images/{}.png", "uavid_train/seq1/Labels/{}.png", "12")
+        + images_and_masks("uavid_train/seq2/Images/{}.png", "uavid_train/seq2/Labels/{}.png", "1")
+        + images_and_masks("uavid_val/seq3/Images/{}.png", "uavid_val/seq3/Labels/{}.png", "4"),
+        4,
+    ),
+    "DeepGlobe": ([*images_and_masks("train/10{}_sat.jpg", "train/10{}_mask.png"), "valid/200_sat.jpg"], 4),
+    "ISIC": (images_and_masks("Training_Input/ISIC_{}.jpg", "Training_GroundTruth/ISIC_{}_segmentation.png"), 4),
+    "Potsdam": (images_and_masks("4_Ortho/top_2_1{}_RGB.tif", "5_Labels/top_2_1{}_label.tif"), 4),
+    "Oxford Pets": (images_and_masks("images/pug_{}.jpg", "annotations/trimaps/pug_{}.png"), 4),
+    "nnU-Net": ([*images_and_masks("imagesTr/c_{}_0000.png", "labelsTr/c_{}.png"), "imagesTs/c_9_0000.png"], 4),
+    "folders of one split": (
+        [*images_and_masks("img_dir/train/{}.jpg", "ann_dir/train/{}.png"), "img_dir/test/5.jpg"],
+        4,
+    ),
+    "different beginnings": (images_and_masks("a/im{}.jpg", "b/label{}.png"), 4),
 }
 
 
@@ -177,7 +206,9 @@ def test_unknown_layout_says_what_is_known(write):
 
 def test_classes_are_asked_for(write):
     root = write(*images_and_masks("images/{}.jpg", "masks/{}.png"))
-    with pytest.raises(ArgumentError, match="has the folders images and masks, but no file lists the classes"):
+    with pytest.raises(
+        ArgumentError, match=r"has the folders images and masks \(data=folder .*\), but no file lists the classes"
+    ):
         auto(root)
     assert auto(root, classes=CLASSES).classes == tuple(CLASSES)
     with pytest.raises(ArgumentError, match="root=None must be the folder"):
@@ -273,3 +304,62 @@ ANNOTATIONS = {
         for n in (1, 2)
     ],
 }
+
+
+def test_pixels_tell_masks_where_names_do_not(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    for name in ("1", "2", "3"):
+        for place, pixels in (("z", noise), ("q", np.eye(32, dtype=np.uint8))):
+            (tmp_path / place).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / place / f"{name}.png")
+    assert recognise(tmp_path).settings == {"images": tmp_path / "z", "masks": tmp_path / "q"}
+    (tmp_path / "q").rename(tmp_path / "unused")
+    (tmp_path / "depth").mkdir()
+    for name in ("1", "2", "3"):
+        Image.fromarray(noise[..., 0]).save(tmp_path / "depth" / f"{name}.png")
+        (tmp_path / "unused" / f"{name}.png").unlink()
+    with pytest.raises(ArgumentError, match="has no known layout"):  # a depth map has too many values for a mask
+        recognise(tmp_path)
+
+
+def test_several_kinds_of_masks_ask(write):
+    files = [
+        f"{place}/{split}/{name}.png"
+        for split, names in (("train", "123"), ("val", "12"))
+        for name in names
+        for place in ("images", "labels/masks", "labels/colours")
+    ]
+    with pytest.raises(
+        ArgumentError, match=r"several files that could be .*/colours .*; or .*/masks data\.train=train"
+    ):
+        recognise(write(*files))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "gif"])
+def test_masks_of_lossy_formats_are_named(write, suffix):
+    root = write(*images_and_masks("images/{}.jpg", "masks/{}." + suffix))
+    with pytest.raises(
+        ArgumentError, match=rf"masks/1\.{suffix} seems to be the mask of .*images/1\.jpg, but masks must"
+    ):
+        recognise(root)
+
+
+def test_what_masks_hold_is_said(write):
+    root = write(*images_and_masks("images/{}.jpg", "masks/{}.png"))
+    with pytest.raises(
+        ArgumentError, match=r"no file lists the classes; 4 of the masks hold 1 colours: \(0, 0, 0\); give"
+    ):
+        auto(root)
+    for number in "12":
+        Image.fromarray(np.array([[0, 1, 7]], np.uint8)).save(root / f"masks/{number}.png")
+    with pytest.raises(
+        ArgumentError, match=r"4 of the masks hold the values 0 to 1, 7 and 1 colours: \(0, 0, 0\); give"
+    ):
+        auto(root)
+
+
+def test_many_folders_have_one_rule(write):
+    files = images_and_masks("a/images/s{0}/{0}.jpg", "a/masks/s{0}/{0}.png", range(60))
+    assert recognise(write(*files)).settings["masks"].name == "masks"
+    other = images_and_masks("b/s{0}/rgb/{0}.jpg", "b/s{0}/gt/{0}.png", range(60))
+    assert recognise(write(*other) / "b").settings["mask_name"] == "gt/{id}.*"

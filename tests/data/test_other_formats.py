@@ -48,7 +48,7 @@ def test_other_format_is_named(tmp_path, name):
         recognise(tmp_path)
 
 
-def test_texts_of_data_sets_are_not_taken_for_labels(tmp_path):
+def test_other_texts_are_not_taken_for_labels(tmp_path):
     (tmp_path / "label_colors.txt").write_text("128 128 128 Sky\n")
     (tmp_path / "numbers.txt").write_text("2007_000032\n2007_000039\n")
     (tmp_path / "columns.txt").write_text("1 2 3\n")

@@ -64,6 +64,13 @@ def _by_value(content: Mapping[str, Any]) -> list[ClassEntry]:
     return [ClassEntry(name, int(value)) for value, name in content.items()]
 
 
+def _labels(labels: Any, path: Path) -> list[ClassEntry]:
+    """Return the classes of `labels`, which is an object in nnU-Net's dataset.json, and a list in other files."""
+    if not isinstance(labels, Mapping):
+        return _objects(labels, path)
+    return _by_value(labels) if all(str(key).isdecimal() for key in labels) else _by_name(labels, path)
+
+
 def _by_name(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
     """Return the classes of an object that names the value or the colour of each class, such as Supervisely's."""
     if all(isinstance(value, int) for value in content.values()):
@@ -82,7 +89,7 @@ JSON_FORMS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Path], list[ClassE
     (lambda content: "categories" in content, lambda content, path: _objects(content["categories"], path)),
     (lambda content: "id2label" in content, lambda content, path: _by_value(content["id2label"])),
     (lambda content: isinstance(content.get("names"), list), lambda content, path: _objects(content["names"], path)),
-    (lambda content: "labels" in content, lambda content, path: _objects(content["labels"], path)),
+    (lambda content: "labels" in content, lambda content, path: _labels(content["labels"], path)),
     (lambda content: isinstance(content.get("classes"), list), _supervisely),
     (
         lambda content: bool(content) and all(str(key).isdecimal() for key in content),

@@ -1,27 +1,24 @@
 """Recognise the layout of a folder of images and masks, as tools and data sets lay their files out."""
 
+import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from hypercolumns.data.layout import MAX_LOOKED_AT, SPLITS, Layout, folder_named, list_files, list_folders, walk
+from hypercolumns.data.layout import MAX_LOOKED_AT, SPLITS, Layout, list_folders
 from hypercolumns.data.named_layouts import coco_layout, named_set, sbd_layout
 from hypercolumns.data.other_formats import misleading_format, other_format
-from hypercolumns.data.pairing import ID, MASK_SUFFIXES, suggest_mask_name
+from hypercolumns.data.pair_rules import PairRule, Side, find_rules
+from hypercolumns.data.pairing import ID, MASK_SUFFIXES, read_pairs
 from hypercolumns.data.voc_layout import voc_layout
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import glob_files
-from hypercolumns.io.images import SUFFIXES
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "input", "inputs", "x")
-MASK_FOLDERS = (
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "masks_machine", "segmentation", "gt"),
-    *("ground_truth", "groundtruth", "segmentationclass", "targets", "target", "y"),
-)
 CLASS_FILES = (
-    *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "dataset_meta.json"),
-    *("obj_class_to_machine_color.json", "id2label.json", "class_names.txt", "classes.txt", "labels.txt", "codes.txt"),
+    *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "class_dict_seg.csv"),
+    *("dataset_meta.json", "dataset.json", "obj_class_to_machine_color.json", "id2label.json"),
+    *("class_names.txt", "classes.txt", "labels.txt", "codes.txt"),
 )
-PAIRED_ENDS = ("annot", "_annot", "_labels", "_label", "_masks", "_mask", "_annotations")
 MAX_JSON_BYTES = 1 << 16  # a JSON file is recognised by its first bytes
 
 
@@ -42,17 +39,7 @@ def recognise(root: Path) -> Layout:
     misleading = misleading_format(root)
     if misleading is not None:
         raise ArgumentError(f"root={root} has masks that are not read: {misleading}")
-    for look in (
-        voc_layout,
-        sbd_layout,
-        coco_layout,
-        named_set,
-        _side_by_side,
-        _split_folders,
-        _paired_folders,
-        _beside,
-        _json,
-    ):
+    for look in (voc_layout, sbd_layout, coco_layout, named_set, _lists_of_pairs, _paired, _json):
         layout = look(root)
         if layout is not None:
             return layout
@@ -110,109 +97,97 @@ def json_kind(path: Path) -> str | None:
     return "coco" if start.lstrip().startswith("{") and '"file_name"' in start else None
 
 
-def _side_by_side(root: Path) -> Layout | None:
-    """A folder of images and one of masks, with or without folders for train and val in each."""
-    images, masks = folder_named(root, IMAGE_FOLDERS), _mask_folder(root)
-    if images is None or masks is None:
+def _lists_of_pairs(root: Path) -> Layout | None:
+    """Lists of train and val with the paths of an image and of its mask on each line, such as SegNet's."""
+    lists = [[path for name in names for path in glob_files(root, f"{name}.txt")] for names in SPLITS]
+    if any(len(paths) != 1 for paths in lists):
         return None
-    splits = [folder_named(images, names) for names in SPLITS]
-    settings: dict[str, Any] = {}
-    if all(split is not None and (masks / split.name).is_dir() for split in splits):
-        settings = {name: split.name for name, split in zip(("train", "val"), splits, strict=True) if split is not None}
-    elif splits[0] is not None and (masks / splits[0].name).is_dir():
-        # other folders, such as test, are no train images
-        images, masks = images / splits[0].name, masks / splits[0].name
-    settings = {"images": images, "masks": masks, **_mask_name(images, masks), **settings}
-    return Layout(f"the folders {images.name} and {masks.name}", "folder", settings)
-
-
-def _split_folders(root: Path) -> Layout | None:
-    """Folders, each with images and masks; some may be those of train and val."""
-    train, val = (folder_named(root, names) for names in SPLITS)
-    splits = {"train": train.name, "val": val.name} if train is not None and val is not None else {}
-    if train is not None and val is None:  # other folders, such as test, are no train images
-        return _side_by_side(train) or _beside(train)
-    for place in [train] if train is not None else list_folders(root):
-        images, masks = folder_named(place, IMAGE_FOLDERS), _mask_folder(place)
-        if images is not None and masks is not None:
-            pattern = _mask_name(images, masks).get("mask_name", f"{ID}.*")
-            settings = {
-                **{"root": root, "images": ".", "masks": "."},
-                **{"image_name": f"{images.name}/{ID}.*", "mask_name": f"{masks.name}/{pattern}", **splits},
-            }
-            return Layout(f"folders with {images.name} and {masks.name} in each", "folder", settings)
-        if train is not None and (beside := _beside(place)) is not None:
-            settings = {**beside.settings, "images": root, "masks": root, **splits}
-            return Layout("folders with masks beside the images", "folder", settings)
-    return None
-
-
-def _paired_folders(root: Path) -> Layout | None:
-    """Folders of images, and for each a folder of masks with a longer name, as SegNet's train and trainannot."""
-    by_name = {path.name: path for path in list_folders(root)}
-    pairs = {name: name + end for name in by_name for end in PAIRED_ENDS if name + end in by_name}
-    if not pairs:
+    train, val = (paths[0] for paths in lists)
+    try:
+        found = all(read_pairs(path, "train", [root]) is not None for path in (train, val))
+    except ArgumentError:  # the lists are of another data set, or hold other texts
         return None
-    what = "the folders " + ", ".join(f"{images} and {masks}" for images, masks in pairs.items())
-    lists = {
-        split: [path for name in names for path in glob_files(root, f"{name}.txt")]
-        for split, names in zip(("train", "val"), SPLITS, strict=True)
-    }
-    if all(len(paths) == 1 for paths in lists.values()):
-        settings = {"root": root, "images": ".", "masks": ".", **{split: paths[0] for split, paths in lists.items()}}
-        return Layout(f"{what}, with lists of pairs", "folder", settings)
-    images, masks = next(((root / images, root / masks) for images, masks in pairs.items()))
-    if len(pairs) == 1:
-        return Layout(what, "folder", {"images": images, "masks": masks, **_mask_name(images, masks)})
-    train = next((name for name in pairs if name.lower() in SPLITS[0]), next(iter(pairs)))
-    words = {"images": root / train, "masks": root / pairs[train], **_mask_name(root / train, root / pairs[train])}
-    raise ArgumentError(
-        f"root={root} has {what}, but no lists; read one pair of them, with a random part as val, by "
-        f"{Layout(what, 'folder', words).overrides()}, or list the paths of an image and of its mask on each line of "
-        f"{root / 'train.txt'} and {root / 'val.txt'}"
-    )
+    settings = {"root": root, "images": ".", "masks": ".", "train": train, "val": val}
+    return Layout("lists of pairs", "folder", settings) if found else None
 
 
-def _beside(root: Path) -> Layout | None:
-    """Images and masks in one folder, told apart by their names or suffixes."""
-    files = [path for path in list_files(root) if path.suffix.lower() in SUFFIXES]
-    stems = {path.stem for path in files}
-    for path in files:
-        inside = [stem for stem in stems if stem in path.stem and stem != path.stem]
-        if not inside or path.suffix.lower() not in MASK_SUFFIXES:
-            continue
-        pattern = path.stem.replace(max(inside, key=len), ID, 1)
-        with_mask = {stem for stem in stems if pattern.replace(ID, stem) in stems}
-        if 3 * len(with_mask) > len(stems):  # a name that contains another one by chance does not recur
-            settings = {"images": root, "masks": root, "mask_name": f"{pattern}{path.suffix}"}
-            suffixes = {other.suffix.lower() for other in files if other.stem in with_mask}
-            return Layout(
-                "masks beside the images",
-                "folder",
-                settings | ({"image_name": f"{ID}{suffixes.pop()}"} if len(suffixes) == 1 else {}),
-            )
-    by_suffix: dict[str, set[str]] = {}
-    for path in files:
-        by_suffix.setdefault(path.suffix.lower(), set()).add(path.stem)
-    images = next((suffix for suffix in (".jpg", ".jpeg") if suffix in by_suffix), None)
-    if images and by_suffix.get(".png", set()) & by_suffix[images]:
-        settings = {"images": root, "masks": root, "image_name": f"{ID}{images}", "mask_name": f"{ID}.png"}
-        return Layout("masks beside the images", "folder", settings)
-    return None
+def _paired(root: Path) -> Layout | None:
+    """Images and masks whose paths differ by a rule.
+
+    Raises:
+        ArgumentError: if the images have several kinds of masks, if the masks are of a form that is not read, or if
+            no settings say the rule.
+    """
+    rules = find_rules(root)
+    if not rules:
+        return None
+    layouts = [_of_rule(root, rule) for rule in rules]
+    if len(layouts) > 1:
+        choices = "; or ".join(layout.overrides() for layout in layouts)
+        raise ArgumentError(
+            f"root={root} has several files that could be the images or the masks; choose by {choices}. If each mask "
+            f"holds one class, write them to one file for each image"
+        )
+    return layouts[0]
 
 
-def _mask_name(images: Path, masks: Path) -> dict[str, str]:
-    """Return the setting `mask_name` if masks have longer names than their images; {} if they have the same names."""
-    stems = {path.stem for path in walk(images) if path.suffix.lower() in SUFFIXES}
-    mask_stems = {path.stem for path in walk(masks) if path.suffix.lower() in MASK_SUFFIXES}
-    if not stems or stems & mask_stems:
-        return {}
-    pattern = suggest_mask_name(masks, stems)
-    return {"mask_name": pattern} if pattern else {}
+def _of_rule(root: Path, rule: PairRule) -> Layout:
+    image, mask = rule.pairs[0]
+    if mask.suffix.lower() not in MASK_SUFFIXES:
+        raise ArgumentError(
+            f"root={root}: {mask} seems to be the mask of {image}, but masks must be PNG, TIFF or BMP files; save them "
+            f"as PNG, and if they were JPEG files, set each pixel to the nearest label first"
+        )
+    at_top = len({above for above, _ in rule.places}) == 1
+    varying = [below if at_top else above for above, below in rule.places]
+    if not at_top and any(below for _, below in rule.places):
+        raise ArgumentError(
+            f"root={root} has images and masks such as {image} and {mask}, but no settings say where all are; list the "
+            f"paths of an image and of its mask on each line of two files, and give data=folder data.root={root} "
+            f"data.train=FILE data.val=FILE"
+        )
+    splits = _splits({parts[0] for parts in varying if parts})
+    if splits and len(splits) < 2:  # other folders, such as test, are no train images
+        varying = [parts for parts in varying if parts[:1] == tuple(splits.values())]
+        splits = {}
+    shared = Path(*(parts[0] for parts in takewhile(_all_equal, zip(*varying, strict=False))))
+    settings: dict[str, Any]
+    if at_top or len(varying) == 1:
+        base = root.joinpath(*rule.places[0][0]) if at_top else root / shared
+        inside = shared if at_top else Path()
+        settings = {
+            "images": base.joinpath(*rule.image.folders) / inside,
+            "masks": base.joinpath(*rule.mask.folders) / inside,
+        }
+        names = {"image_name": rule.image._replace(folders=()), "mask_name": rule.mask._replace(folders=())}
+    else:
+        settings = {"root": root / shared, "images": ".", "masks": "."}
+        names = {"image_name": rule.image, "mask_name": rule.mask}
+    beside = rule.image.folders == rule.mask.folders
+    if beside and not rule.image.suffix and len({path.suffix for path, _ in rule.pairs}) == 1:
+        names["image_name"] = rule.image._replace(suffix=image.suffix.lower())
+    patterns = {name: _pattern(side) for name, side in names.items()}
+    settings |= {name: pattern for name, pattern in patterns.items() if pattern != f"{ID}.*"} | splits
+    if beside:
+        what = "masks beside the images"
+    else:
+        what = f"the folders {Path(*rule.image.folders)} and {Path(*rule.mask.folders)}"
+    return Layout(what if at_top else f"{what}, in each of several folders", "folder", settings)
 
 
-def _mask_folder(folder: Path) -> Path | None:
-    """Return the folder of masks inside `folder`. A folder of this name may also hold other files, such as COCO's."""
-    found = folder_named(folder, MASK_FOLDERS)
-    holds_masks = found is not None and any(path.suffix.lower() in MASK_SUFFIXES for path in walk(found))
-    return found if holds_masks else None
+def _all_equal(names: tuple[str, ...]) -> bool:
+    return len({*names}) == 1
+
+
+def _pattern(side: Side) -> str:
+    return "/".join([*side.folders, f"{side.before}{ID}{side.after}{side.suffix or '.*'}"])
+
+
+def _splits(folders: set[str]) -> dict[str, str]:
+    """Return the folders of the splits, if their names tell; {} if they do not."""
+    found = {}
+    for split, names in zip(("train", "val"), SPLITS, strict=True):
+        of_split = [folder for folder in folders if {*re.split("[^a-z]+", folder.lower())} & {*names}]
+        if len(of_split) == 1:
+            found[split] = of_split[0]
+    return found

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hypercolumns.data.class_files import Classes, Colours
@@ -12,13 +13,18 @@ from hypercolumns.data.datasets.labelme import labelme
 from hypercolumns.data.datasets.sbd import sbd
 from hypercolumns.data.datasets.voc import voc
 from hypercolumns.data.index import DatasetIndex
+from hypercolumns.data.layout import Layout
 from hypercolumns.data.layouts import find_class_file, recognise
-from hypercolumns.errors import ArgumentError
+from hypercolumns.errors import ArgumentError, HypercolumnsError, shorten_list
 from hypercolumns.io.files import expand_path
+from hypercolumns.io.mask_source import has_mask
+from hypercolumns.io.masks import format_values, summarise_mask
+from hypercolumns.labels import colour_of_code, format_colour
 from hypercolumns.overrides import format_override
 from hypercolumns.runtime.progress import console
 
 OF_MASKS: dict[str, Callable[..., DatasetIndex]] = {"folder": folder, "voc": voc}  # a file must list the classes
+MAX_MASKS = 20  # masks that are read to say what they hold
 # The classes are known, or named by the files.
 OF_ANNOTATIONS: dict[str, Callable[..., DatasetIndex]] = {
     "coco": coco,
@@ -68,9 +74,9 @@ def auto(
         if classes is None and not layout.classes_known:
             own = f", or {overrides} for Pascal VOC's own 21 classes" if layout.kind == "voc" else ""
             raise ArgumentError(
-                f"root={root} has {layout.what}, but no file lists the classes; give data.classes=FILE, with the name "
-                f"of a class on each line in the order of the values in the masks, or "
-                f"data.classes=[background,cat]{own}"
+                f"root={root} has {layout.what} ({overrides}), but no file lists the classes"
+                f"{_content(reader, layout)}; give data.classes=FILE, with the name of a class on each line in the "
+                f"order of the values in the masks, or data.classes=[background,cat]{own}"
             )
     if layout.kind in OF_MASKS and isinstance(classes, str | Path):
         overrides += f" {format_override('data.classes', classes)}"
@@ -83,3 +89,20 @@ def auto(
         val_fraction=val_fraction,
         split_seed=split_seed,
     )
+
+
+def _content(reader: Callable[..., DatasetIndex], layout: Layout) -> str:
+    """Return a clause that says what some masks hold; "" if none can be read."""
+    images = reader(**layout.settings, classes=["?"], name="set")
+    masks = [pair.mask for pairs in images.splits.values() for pair in pairs if has_mask(pair.mask)][:MAX_MASKS]
+    values: set[int] = set()
+    colours: set[int] = set()
+    for mask in masks:
+        with suppress(HypercolumnsError):
+            summary = summarise_mask(mask)
+            (colours if summary.kind == "rgb" else values).update(summary.counts)
+    said = [f"the values {format_values(values)}"] if values else []
+    if colours:
+        shown = shorten_list([format_colour(colour_of_code(code)) for code in sorted(colours)])
+        said.append(f"{len(colours)} colours: {shown}")
+    return f"; {len(masks)} of the masks hold {' and '.join(said)}" if said else ""
