@@ -55,6 +55,11 @@ LAYOUTS = {
         + images_and_masks("ds1/img/{}.jpg", "ds1/masks_machine/{}.png", "12"),
         4,
     ),
+    "with pictures of masks": (
+        images_and_masks("ds/img/{}.jpg", "ds/masks_machine/{}.png")
+        + images_and_masks("ds/img/{}.jpg", "ds/masks_human/{}.png"),
+        4,
+    ),
     "beside": (images_and_masks("{}.jpg", "{}_mask.png"), 4),
     "beside in splits": (
         images_and_masks("train/a{}.rf.jpg", "train/a{}.rf_mask.png", "123")

@@ -23,6 +23,8 @@ from hypercolumns.io.images import SUFFIXES
 LOOKED_AT = (*SUFFIXES, ".gif")  # some masks are GIF files, which are refused later
 MASK_WORDS = ("mask", "label", "seg", "annot", "truth", "target", "lbl")  # in the names of folders and files of masks
 MASK_TOKENS = ("gt", "ann", "anns", "l", "y")  # the same, as whole words
+# Pictures of masks that Supervisely and labelme write for people beside the masks.
+FOR_PEOPLE = {"masks_human", "segmentationclassvisualization"}
 PROBES = 5  # names of a folder whose nearest names in another folder show what may be added
 SAMPLE = 100  # names of a folder that are looked up in another one
 MAX_FOLDERS = 40  # up to this number, each folder is compared with all others
@@ -110,7 +112,8 @@ def find_rules(root: Path) -> list[PairRule]:
     """
     groups: dict[tuple[Path, str], Group] = {}
     for path in walk_files(root):
-        if (suffix := path.suffix.lower()) in LOOKED_AT:
+        folders = {folder.lower() for folder in path.relative_to(root).parts[:-1]}
+        if (suffix := path.suffix.lower()) in LOOKED_AT and not folders & FOR_PEOPLE:
             if (path.parent, suffix) not in groups:
                 groups[path.parent, suffix] = Group(path.parent.relative_to(root).parts, suffix)
             groups[path.parent, suffix].paths[path.stem] = path
