@@ -76,6 +76,33 @@ def test_background_keeps_listed_colours_apart(place):
     assert index.palette == ((0, 128, 0), (0, 0, 0), (128, 0, 0))
 
 
+@pytest.mark.parametrize(
+    ("settings", "classes"),
+    [
+        ({}, "background road car"),
+        ({"classes": ["car", "road"]}, "background car road"),
+        ({"classes": ["car", "background", "road"]}, "car background road"),
+        ({"unannotated": "sky"}, "sky road car"),
+        ({"unannotated": "void"}, "road car"),
+        ({"unannotated": "car"}, "road car"),
+    ],
+)
+def test_voc_colours_begin_after_background(place, settings, classes):
+    """Pascal VOC's background is black, its first object dark red and its second dark green."""
+    index = coco(save(place), palette="voc", **settings)
+    objects = iter([(128, 0, 0), (0, 128, 0)])
+    expected = [(0, 0, 0) if name in ("background", "sky") else next(objects) for name in classes.split()]
+    assert index.classes == tuple(classes.split())
+    assert index.palette == tuple(expected)
+
+
+def test_voc_colours_of_listed_values(place):
+    """The person of Pascal VOC has the value 15, so its colour is (192, 128, 128)."""
+    save(place, categories=((3, "road"), (90, "person")))
+    index = coco(place, classes={7: "road", 15: "person"}, palette="voc")
+    assert index.palette == ((0, 0, 0), (128, 128, 128), (192, 128, 128))
+
+
 def test_category_background_is_background(place):
     save(place, categories=((3, "road"), (90, "car"), (91, "background")))
     assert coco(place).classes == ("road", "car", "background")

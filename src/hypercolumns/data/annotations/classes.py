@@ -1,16 +1,17 @@
 """The classes of a data set whose annotation files name the class of each object."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE
-from hypercolumns.data.class_files import Classes, Colours, class_list
+from hypercolumns.data.class_files import VOC_COLOURS, Classes, Colours, class_list
 from hypercolumns.data.class_list import ClassEntry, ClassList
 from hypercolumns.errors import ArgumentError, shorten_list
 from hypercolumns.labels import VOID_COLOUR, Colour, voc_palette
 from hypercolumns.overrides import format_mapping, quote_word
 
 BACKGROUND = ("background", "_background_")  # the names that tools give to pixels without an object
+VOC_BLACK = voc_palette(1)[0]
 VOID = "void"  # value of `data.unannotated`
 
 
@@ -44,7 +45,8 @@ def annotation_classes(
         found: the names in the annotation files, in the order that the classes get if `classes` is None.
         source: where the names come from, for messages.
         classes: the classes, see `class_files.class_list`; None: all names found.
-        palette: the classes' colours, see `class_files.class_list`.
+        palette: the classes' colours, see `class_files.class_list`. `voc`: Pascal VOC's black for the background, and
+            its next colours for the other classes, in their order.
         unannotated: the class of pixels without an object. If it is not one of the classes, it becomes the first one.
             `void`: these pixels are void.
 
@@ -56,16 +58,23 @@ def annotation_classes(
     """
     names = list(dict.fromkeys(found))
     if classes is None and not names:
-        raise ArgumentError(f"annotations={source} name no class; annotate some objects, or give classes=<names>")
-    listed = class_list(ClassList.of(names, source) if classes is None else classes, palette)
+        raise ArgumentError(f"annotations={source} name no class; annotate some objects, or give data.classes=<names>")
+    listed = class_list(ClassList.of(names, source) if classes is None else classes)
+    # a list that gives values of its own chooses the colours of these values
+    in_order = palette == VOC_COLOURS and [entry.value for entry in listed.entries] == [*range(len(listed.entries))]
+    if not in_order:
+        listed = class_list(listed, palette)
     entries = list(listed.entries)
     by_name = {entry.name: entry.name for entry in entries}
     aliases = [name for name in BACKGROUND if name in by_name]
-    fill_name = None
+    fill_name, black = None, next(iter(aliases), None)
     if unannotated != VOID or VOID in by_name:
         fill_name = aliases[0] if unannotated in BACKGROUND and aliases else str(unannotated)
         if fill_name not in by_name:
             entries.insert(0, ClassEntry(fill_name, 0, _free_colour(listed)))
+            black = fill_name
+    if in_order:
+        entries = _voc_colours(entries, black)
     entries = [entry._replace(value=value) for value, entry in enumerate(entries)]
     values = {entry.name: entry.value for entry in entries}
     if fill_name in BACKGROUND:
@@ -87,6 +96,12 @@ def annotation_classes(
         fill,
         f"pixels without an object are {note}{remedy}",
     )
+
+
+def _voc_colours(entries: Sequence[ClassEntry], black: str | None) -> list[ClassEntry]:
+    """Give the class `black` Pascal VOC's colour 0, which is black, and the other classes the colours from 1 on."""
+    colours = iter(voc_palette(len(entries) + 1)[1:])
+    return [entry._replace(colour=VOC_BLACK if entry.name == black else next(colours)) for entry in entries]
 
 
 def _free_colour(listed: ClassList) -> Colour | None:
