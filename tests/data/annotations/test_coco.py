@@ -121,7 +121,7 @@ def test_many_crowds_stop(place):
     """Programs that write run lengths set `iscrowd` for plain objects; these must not silently become void."""
     save(place, objects(7, iscrowd=1) + objects(17, 27))
     message = (
-        r"^crowds=auto: 1 of 3 objects of car have iscrowd=1, .*; set crowds=object if they are .*, or crowds=void"
+        r"^crowds=auto: 1 of 3 objects of car have iscrowd=1, .*; set data\.crowds=object if .*, or data\.crowds=void"
     )
     with pytest.raises(HypercolumnsError, match=message):
         coco(place)

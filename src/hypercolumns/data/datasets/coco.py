@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hypercolumns.data.annotations.classes import AnnotationClasses, annotation_classes
-from hypercolumns.data.annotations.coco import CocoFile, coco_masks, decide_crowds, read_coco
+from hypercolumns.data.annotations.coco import coco_masks, decide_crowds
+from hypercolumns.data.annotations.coco_file import CocoFile, read_coco
 from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations, image_folders, locate_images
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
