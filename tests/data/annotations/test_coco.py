@@ -228,7 +228,7 @@ def test_panoptic_segments_are_read(tmp_path):
         ),
         (
             lambda text: text.replace(".png", ".tif"),
-            r"^images: none of the 3 images of .* is in .*; give the folder by i",
+            r"^images: none of the 3 images of .* is in .*; give the folder by data\.i",
         ),
         (
             lambda text: text.replace('"id": 17', '"id": 7'),
@@ -249,7 +249,7 @@ def test_unclear_arguments_are_named(place):
         HypercolumnsError, match=r"^root=.* has no COCO files: annotations/instances_\*\.json, train/_ann"
     ):
         coco(place)
-    with pytest.raises(HypercolumnsError, match=r"^annotations=None must be a JSON file; give it, or root="):
+    with pytest.raises(HypercolumnsError, match=r"^annotations=None must be a JSON file; give it, or data\.root="):
         coco()
     for year in (2014, 2017):
         save_coco(place / f"annotations/instances_train{year}.json", NAMES, objects(7))

@@ -49,7 +49,7 @@ class IdMatcher:
         return similar[0] if similar else None
 
 
-def id_order(id: Any) -> tuple[bool, int | str]:
+def id_order(id: Any) -> tuple[bool, int | float | str]:
     """Return a key that sorts ids: numbers, also if they are written as texts, and then other texts."""
     plain = id if isinstance(id, int | float) else _plain(id)
     return isinstance(plain, str), plain

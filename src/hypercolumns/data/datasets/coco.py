@@ -6,7 +6,8 @@ from pathlib import Path
 from hypercolumns.data.annotations.classes import AnnotationClasses, annotation_classes
 from hypercolumns.data.annotations.coco import coco_masks, decide_crowds
 from hypercolumns.data.annotations.coco_file import CocoFile, read_coco
-from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations, image_folders, locate_images
+from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations, image_folders
+from hypercolumns.data.annotations.image_rule import choose_rule, split_path
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.splits import choose_splits
@@ -66,16 +67,17 @@ def coco(
     """
     check_choice("task", task, TASKS)
     base = base_folder(root)
+    unused: list[str] = []
     if annotations is not None:
         paths = {ALL if val_annotations is None else "train": base / expand_path("annotations", annotations)}
         if val_annotations is not None:
             paths["val"] = base / expand_path("val_annotations", val_annotations)
     elif root is None or val_annotations is not None:
         raise ArgumentError(
-            "annotations=None must be a JSON file; give it, or root=<the folder of the JSON files and the images>"
+            "annotations=None must be a JSON file; give it, or data.root=<the folder of the JSON files and the images>"
         )
     else:
-        paths = find_annotations(base, task)
+        paths, unused = find_annotations(base, task)
     image_folder = None if images is None else base / expand_path("images", images)
     files = {
         split: read_coco(path, "val_annotations" if split == "val" and val_annotations else "annotations")
@@ -84,25 +86,22 @@ def coco(
     names = [name for file in files.values() for name in (file.names.values() if classes is None else file.used())]
     decided = annotation_classes(names, " and ".join(map(str, paths.values())), classes, palette, unannotated)
     crowds_are_void, notes = decide_crowds(files.values(), crowds)
-    pairs = {}
+    pairs, folders = {}, {}
     for split, file in files.items():
         folder = file.path.with_suffix("") if masks is None else base / expand_path("masks", masks)
-        places = image_folders(file.path, image_folder)
-        located = locate_images({entry["id"]: str(entry["file_name"]) for entry in file.images}, places)
-        _check_found(file, located, places)
+        folders[split], located = _locate(file, image_folder)
         drawn = coco_masks(
             file, decided, {id: path for id, (_, path) in located.items()}, crowds_are_void, overlaps, empty, folder
         )
         pairs[split] = [ImageMaskPair(text, path, drawn[id]) for id, (text, path) in located.items()]
-    notes = [*(note for file in files.values() for note in file.notes), _note(decided, files), *notes]
+    notes = [*unused, *(note for file in files.values() for note in file.notes), _note(decided, files), *notes]
     notes += _empty_note(files, empty)
     if ALL in pairs:
         by_id = {pair.id: pair for pair in pairs[ALL]}
         if len(by_id) < len(pairs[ALL]):  # `make_index` reports the doubled images
             return make_index(name, decided.listed, pairs, notes)
-        folder = image_folders(paths[ALL], image_folder)[0]
         return make_index(
-            name, decided.listed, choose_splits(by_id, folder, train, val, val_fraction, split_seed, base), notes
+            name, decided.listed, choose_splits(by_id, folders[ALL], train, val, val_fraction, split_seed, base), notes
         )
     if train is not None or val is not None:
         raise ArgumentError(
@@ -112,14 +111,27 @@ def coco(
     return make_index(name, decided.listed, _distinct(pairs), notes)
 
 
-def _check_found(file: CocoFile, located: Mapping[object, tuple[str, Path]], places: list[Path]) -> None:
-    """Raise ArgumentError if none of the images exists."""
+def _locate(file: CocoFile, images: Path | None) -> tuple[Path, dict[object, tuple[str, Path]]]:
+    """Return the folder of the images; and the path of each in it, without suffix, and its file, by its id.
+
+    Raises:
+        ArgumentError: if none of the images exists, or if it is not certain which files they are.
+    """
+    places = image_folders(file.path, images)
+    names = {entry["id"]: str(entry["file_name"]) for entry in file.images}
+    parts = {id: split_path(name) or (name,) for id, name in names.items()}
+    rule = choose_rule(list(parts.values()), places, str(file.path), images)
+    located = {
+        id: (Path(*rule.rest(of_image)).with_suffix("").as_posix(), rule.path(of_image))
+        for id, of_image in parts.items()
+    }
     if located and not any(path.exists() for _, path in located.values()):
         _, first = next(iter(located.values()))
         raise ArgumentError(
             f"images: none of the {len(located)} images of {file.path} is in {shorten_list([*map(str, places)])}, such "
-            f"as {first}; give the folder by images="
+            f"as {first}; give the folder by data.images="
         )
+    return rule.folder, located
 
 
 def _note(classes: AnnotationClasses, files: Mapping[str, CocoFile]) -> str:
