@@ -10,6 +10,7 @@ import pytest
 from helpers.annotated import SIZE, box, corners, runs
 
 from hypercolumns.data.annotations.coco_shapes import draw_segmentation
+from hypercolumns.data.annotations.drawing_library import library_version
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask
 from hypercolumns.data.annotations.labelme import draw_labelme_shape
 from hypercolumns.data.class_list import ClassList
@@ -70,10 +71,43 @@ def test_digest_knows_what_decides_pixels():
         make((1, runs(LARGE)), (2, runs(SMALL)), fill=1),
         make((1, runs(LARGE)), (2, runs(SMALL)), draw=draw_labelme_shape),
         make((1, runs(LARGE)), (2, runs(SMALL)), shape=(12, 9)),
+        make((1, runs(LARGE)), (2, runs(SMALL)), library="pycocotools"),
+        make((1, runs(LARGE)), (2, runs(SMALL)), library="no package"),
+        make((1, runs(LARGE)), (2, runs(SMALL)), layers=("a", "b")),
+        replace(make((1, runs(LARGE)), (2, runs(SMALL))), orientation=3),
     ]
     assert len({mask.digest() for mask in masks}) == len(masks)
     moved = drawn_mask(Path("b/a.json"), Path("b.jpg"), SIZE, json.loads(masks[0].objects), draw_segmentation, 0)
     assert moved.digest() == moved.signature() == masks[0].digest()
+
+
+def test_digest_knows_version_of_drawing_library(monkeypatch):
+    """Values that are kept by the digest must not be used again if another version draws other pixels."""
+
+    def digests():
+        library_version.cache_clear()
+        return [make(*objects, library="Pillow").digest() for objects in ([(1, runs(LARGE))], [])]
+
+    before = digests()
+    monkeypatch.setattr("importlib.metadata.version", lambda package: f"99 of {package}")
+    after = digests()
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
+    library_version.cache_clear()
+
+
+def test_order_of_layers_must_not_matter():
+    """The file does not say which of two layers lies on top, so they may only overlap if that changes nothing."""
+    road, car, same = (1, runs(LARGE)), (2, runs(SMALL)), (1, runs(SMALL))
+    for objects, layers in (((road, car), "tt"), ((road, same), "ts"), ((road, (2, runs(box(9, 0, 12, 9)))), "ts")):
+        expected = make(*objects).decode().values
+        assert (make(*objects, layers=layers).decode().values == expected).all()
+    message = (
+        r"a\.jpg\): regions of t and s overlap, and the format JSON_MIN does not say .*; export the .* data\.overlaps="
+    )
+    for objects, layers in (((road, car), "ts"), ((road, same, car), "tts"), ((road, car, same), "tst")):
+        with pytest.raises(HypercolumnsError, match=message):
+            make(*objects, layers=layers).decode()
+        make(*objects, layers=layers, overlaps="smaller_on_top").decode()
 
 
 def test_errors_name_file_image_and_object():

@@ -190,6 +190,7 @@ def test_labels_may_be_regions_of_their_own(place):
         (brush("car", CAR, size=(12, 9)), "it was drawn on an image of 9x12 pixels, but the image has 12x9"),
         (region("car", "brush", {"rle": [0]}), "its run lengths are cut off"),
         (region("car", "polygon", {"points": [[1, 2], [3, 4]]}), "at least three corners, but one has 4 numbers"),
+        (region("car", "polygon", {"points": [[1, 2, 3], [3, 4, 3], [5, 9, 3], [8, 8, 3]]}), "x and y, but one has 3"),
     ],
 )
 def test_region_that_is_not_drawn_is_named(place, result, message):

@@ -71,6 +71,8 @@ def test_mask_shape_is_pasted_and_cut():
     [
         ("points", square(1, 2), None, "shape_type=points is not one that labelme draws"),
         ("polygon", square(1, 2)[:2], None, "a polygon can't have 2 points"),
+        ("polygon", [[1, 2, 2], [3, 4, 2], [5, 9, 2], [1, 1, 2]], None, "needs two numbers, x and y, but one has 3"),
+        ("polygon", [[1, 2], [3, 4, 2], [5], [1, 1]], None, "needs two numbers, x and y, but one has 3"),
         ("circle", square(1, 2), None, "a circle can't have 4 points"),
         ("rectangle", [[0, 0], [1e9, 1]], None, "lie far outside the image of 70x60 pixels"),
         ("mask", [[0, 0], [1, 1]], None, "a mask shape needs the text of a PNG file"),

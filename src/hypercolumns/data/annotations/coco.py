@@ -7,7 +7,7 @@ from typing import Any
 
 from hypercolumns.data.annotations.classes import AnnotationClasses
 from hypercolumns.data.annotations.coco_file import CocoFile
-from hypercolumns.data.annotations.coco_shapes import draw_segmentation
+from hypercolumns.data.annotations.coco_shapes import LIBRARY, draw_segmentation
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask
 from hypercolumns.data.annotations.panoptic import PanopticMask
 from hypercolumns.errors import ArgumentError, check_choice, shorten_list
@@ -65,6 +65,7 @@ def coco_masks(
     overlaps: str,
     empty: str,
     panoptic: Path,
+    orientation: str = "auto",
 ) -> dict[Any, MaskSource]:
     """Make the masks of all images of a COCO file.
 
@@ -76,6 +77,7 @@ def coco_masks(
         overlaps: what lies on top, see `DrawnMask`.
         empty: `background`: an image without annotations is annotated; `unlabelled`: it is not annotated yet.
         panoptic: the folder of the PNG files of a panoptic file.
+        orientation: on which form of an image with an EXIF orientation objects were drawn, see `drawn_form`.
 
     Returns:
         The mask of each image, by its id.
@@ -98,7 +100,10 @@ def coco_masks(
             masks[id] = PanopticMask(file.path, images[id], png, segments, classes.fill)
         else:
             objects = [(value, part.get("segmentation")) for part, value in zip(of_image, values, strict=True)]
+            library = "" if all(isinstance(described, Mapping) for _, described in objects) else LIBRARY
             masks[id] = drawn_mask(
-                file.path, images[id], shape, objects, draw_segmentation, classes.fill, overlaps, annotated
+                *(file.path, images[id], shape, objects, draw_segmentation, classes.fill, overlaps, annotated),
+                orientation=orientation,
+                library=library,
             )
     return masks

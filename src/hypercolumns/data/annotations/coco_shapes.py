@@ -14,6 +14,7 @@ from hypercolumns.data.annotations.drawn_mask import Patch, check_points
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.images import PixelShape
 
+LIBRARY = "pycocotools"  # draws polygons
 BITS, MORE, SIGN = 5, 32, 16  # of a character of compressed run lengths, after 48 is subtracted
 
 

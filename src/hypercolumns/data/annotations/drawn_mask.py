@@ -10,9 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hypercolumns.data.annotations.drawing_library import library_version
+from hypercolumns.data.annotations.drawn_form import drawn_form
 from hypercolumns.errors import HypercolumnsError, check_choice
-from hypercolumns.io.images import PixelShape, image_size
+from hypercolumns.io import tiff
+from hypercolumns.io.images import PixelShape
 from hypercolumns.io.mask_source import MaskPixels
+from hypercolumns.io.orientation import UPRIGHT
 
 VOID_VALUE = 65535  # the value of void pixels in masks that are drawn; a data set has fewer classes
 MAX_OUTSIDE = 10  # a coordinate may lie outside the image by this many times its width or height
@@ -53,6 +57,10 @@ class DrawnMask:
         overlaps: `order`: later objects lie on top; `smaller_on_top`: objects with fewer pixels lie on top, and of
             equal ones the later, and void objects lie below all others.
         annotated: whether a person has annotated the image.
+        orientation: the EXIF orientation by which the mask is turned after it is drawn, see `tiff.turn`.
+        library: the package that draws the objects; "": this project alone.
+        layers: for each object, the layer that it belongs to. The file does not say in which order the objects of
+            different layers were drawn. (): the order of all objects is known.
     """
 
     path: Path
@@ -63,6 +71,9 @@ class DrawnMask:
     fill: int
     overlaps: str = "order"
     annotated: bool = True
+    orientation: int = UPRIGHT
+    library: str = ""
+    layers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the name of the mask for messages."""
@@ -89,16 +100,35 @@ class DrawnMask:
         )
         if self.overlaps == "smaller_on_top":
             patches = sorted(patches, key=lambda drawn: (drawn[0] != VOID_VALUE, -np.count_nonzero(drawn[1].inside)))
-        return MaskPixels(_compose(patches, size, self.fill), (), 16)
+        elif self.layers:
+            patches = list(patches)
+            self._check_order(patches, size)
+        values = _compose(patches, size, self.fill)
+        return MaskPixels(np.ascontiguousarray(tiff.turn(values, self.orientation)), (), 16)
 
     def digest(self) -> str:
         """Return a hash of all that decides the pixels, see `MaskSource`."""
         rule = [VERSION, self.draw.__name__, self.shape, self.fill, self.overlaps, self.annotated]
+        rule += [self.orientation, self.library and library_version(self.library), self.layers]
         return hashlib.sha256(repr(rule).encode() + self.objects).hexdigest()
 
     def signature(self) -> str:
         """Return a hash that changes with the mask, see `MaskSource`."""
         return self.digest()
+
+    def _check_order(self, patches: Sequence[tuple[int, Patch]], size: PixelShape) -> None:
+        """Raise HypercolumnsError if objects of two layers and two classes overlap, as their order is not known."""
+        top = np.full(size, -1)  # the number of the last object that covers each pixel
+        for number, (value, (above, left, inside)) in enumerate(patches):
+            part = top[above : above + inside.shape[0], left : left + inside.shape[1]]
+            for other in np.unique(part[inside & (part >= 0)]).tolist():
+                if self.layers[other] != self.layers[number] and patches[other][0] != value:
+                    raise HypercolumnsError(
+                        f"{self}: regions of {self.layers[other]} and {self.layers[number]} overlap, and the format "
+                        f"JSON_MIN does not say which of them lies on top; export the project in the format JSON, or "
+                        f"set data.overlaps=smaller_on_top"
+                    )
+            part[inside] = number
 
     def _patch(self, number: int, described: Any, size: PixelShape) -> Patch:
         try:
@@ -122,6 +152,9 @@ def drawn_mask(
     overlaps: str = "order",
     annotated: bool = True,
     void_below: bool = True,
+    orientation: str = "auto",
+    library: str = "",
+    layers: Sequence[str] = (),
 ) -> DrawnMask:
     """Make the mask of one image from the objects in an annotation file.
 
@@ -135,20 +168,24 @@ def drawn_mask(
         overlaps: what lies on top, see `DrawnMask`.
         annotated: whether a person has annotated the image.
         void_below: whether void objects lie below all others, as crowds do, and not where they are in the file.
+        orientation: on which form of an image with an EXIF orientation objects were drawn, see `drawn_form`.
+        library: the package that draws the objects; "": this project alone.
+        layers: the layers of the objects, see `DrawnMask`; those of several layers then have no void objects.
 
     Returns:
         The mask. The objects are not checked yet.
+
+    Raises:
+        ArgumentError: if it is not known on which form of the image the objects were drawn.
     """
     check_choice("overlaps", overlaps, OVERLAPS)
     size = tuple(int(length) for length in shape if isinstance(length, int | float) and length == length)
-    if len(size) != 2 and annotated:
-        try:
-            size = image_size(image)
-        except HypercolumnsError:  # the check of the images reports it
-            size = ()
+    size, turn = drawn_form(path, image, size, orientation, bool(objects)) if annotated else (size, UPRIGHT)
     ordered = sorted(objects, key=lambda item: void_below and item[0] != VOID_VALUE)
     packed = json.dumps(ordered, separators=(",", ":")).encode()
-    return DrawnMask(path, str(image), size, packed, draw, fill, overlaps, annotated)
+    unordered = tuple(layers) if len(set(layers)) > 1 else ()
+    used = library if objects else ""
+    return DrawnMask(path, str(image), size, packed, draw, fill, overlaps, annotated, turn, used, unordered)
 
 
 def not_annotated(path: Path, image: Path, draw: Draw, fill: int) -> DrawnMask:
@@ -164,6 +201,18 @@ def not_annotated(path: Path, image: Path, draw: Draw, fill: int) -> DrawnMask:
         The mask, which can't be drawn.
     """
     return DrawnMask(path, str(image), (), b"[]", draw, fill, annotated=False)
+
+
+def point_array(points: Any) -> NDArray[np.float64]:
+    """Return points as an array (N, 2) of x and y.
+
+    Raises:
+        ValueError: if a point does not have two numbers, such as one with a third one for its visibility.
+    """
+    for point in points:
+        if len(point) != 2:
+            raise ValueError(f"a point needs two numbers, x and y, but one has {len(point)}")
+    return np.array(points, np.float64).reshape(-1, 2)
 
 
 def check_points(points: NDArray[np.float64], shape: PixelShape) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hypercolumns.data.annotations.brush import decode_alpha
 from hypercolumns.data.annotations.coco_shapes import draw_polygons
-from hypercolumns.data.annotations.drawn_mask import Patch
+from hypercolumns.data.annotations.drawn_mask import Patch, point_array
 from hypercolumns.data.annotations.json_file import read_annotations
 from hypercolumns.errors import ArgumentError, check_choice, shorten_list
 from hypercolumns.io.images import PixelShape
@@ -96,7 +96,7 @@ def draw_region(described: Mapping[str, Any], shape: PixelShape) -> Patch:
         HypercolumnsError: if pycocotools is needed, but not installed.
     """
     value, height, width = described["value"], *shape
-    kind = str(described["type"]).removesuffix("labels")
+    kind = _kind_of(described)
     if kind not in SHAPES:
         raise ValueError(f"regions of type {described['type']} are not read, only {', '.join(SHAPES)}")
     if described.get("image_rotation"):
@@ -104,11 +104,11 @@ def draw_region(described: Mapping[str, Any], shape: PixelShape) -> Patch:
     if described.get("size", [height, width]) != [height, width]:
         tall, wide = described["size"]
         raise ValueError(f"it was drawn on an image of {wide}x{tall} pixels, but the image has {width}x{height}")
-    if kind == "brush":
+    if is_brush(described):
         return Patch(0, 0, decode_alpha(value["rle"], height, width) > 0)
     scale = np.array([width, height]) / 100
     if kind == "polygon":
-        corners = np.array(value["points"], np.float64).reshape(-1, 2) * scale
+        corners = point_array(value["points"]) * scale
     else:
         angle = math.radians(value.get("rotation") or 0)
         along = value["width"] * scale[0] * np.array([math.cos(angle), math.sin(angle)])
@@ -116,6 +116,15 @@ def draw_region(described: Mapping[str, Any], shape: PixelShape) -> Patch:
         first = np.array([value["x"], value["y"]]) * scale
         corners = np.stack([first, first + along, first + along + down, first + down])
     return draw_polygons([corners.ravel().tolist()], shape)
+
+
+def is_brush(described: Mapping[str, Any]) -> bool:
+    """Whether a region was drawn by a brush, so that no package is needed to draw it."""
+    return _kind_of(described) == "brush"
+
+
+def _kind_of(described: Mapping[str, Any]) -> str:
+    return str(described["type"]).removesuffix("labels")
 
 
 Annotation = Mapping[str, Any]  # `result`, and the times and marks of an annotation

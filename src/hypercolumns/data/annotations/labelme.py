@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from hypercolumns.data.annotations.drawn_mask import Patch, check_points
+from hypercolumns.data.annotations.drawn_mask import Patch, check_points, point_array
 from hypercolumns.data.annotations.json_file import read_annotations
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.images import PixelShape
 
 IGNORE = "__ignore__"  # the label of shapes that are void
+LIBRARY = "Pillow"  # draws all shapes
 LINE_WIDTH, POINT_RADIUS = 10, 5  # in pixels
 CORNERS = {"circle": 2, "rectangle": 2, "line": 2, "point": 1, "oriented_rectangle": 4, "mask": 2}
 MIN_CORNERS = {"polygon": 3, "linestrip": 2}
@@ -79,7 +80,7 @@ def draw_labelme_shape(described: Mapping[str, Any], shape: PixelShape) -> Patch
         ValueError: if the shape is invalid or of an unknown type.
     """
     kind = described["shape_type"] or "polygon"
-    points = np.array(described["points"], np.float64).reshape(-1, 2)
+    points = point_array(described["points"])
     if kind not in CORNERS and kind not in MIN_CORNERS:
         raise ValueError(f"shape_type={kind} is not one that labelme draws ({', '.join([*CORNERS, *MIN_CORNERS])})")
     if len(points) != CORNERS.get(kind, len(points)) or len(points) < MIN_CORNERS.get(kind, 0):

@@ -28,6 +28,7 @@ def coco(
     unannotated: str = "background",
     crowds: str = "auto",
     overlaps: str = "order",
+    orientation: str = "auto",
     empty: str = "background",
     train: str | Path | None = None,
     val: str | Path | None = None,
@@ -51,6 +52,7 @@ def coco(
         unannotated: the class of pixels without an object; `void`: they are void.
         crowds: whether annotations with `iscrowd` 1 are void, see `annotations.coco.decide_crowds`.
         overlaps: `order`: objects lie over those before them in the file; `smaller_on_top`: over larger ones.
+        orientation: on which form of an image with an EXIF orientation objects were drawn, see `drawn_form`.
         empty: `background`: an image without annotations has no objects; `unlabelled`: it is not annotated yet.
         train: a list of the images to train on, see `splits.choose_splits`; for a single JSON file.
         val: a list of the images to validate on, in the same way.
@@ -90,9 +92,8 @@ def coco(
     for split, file in files.items():
         folder = file.path.with_suffix("") if masks is None else base / expand_path("masks", masks)
         folders[split], located = _locate(file, image_folder)
-        drawn = coco_masks(
-            file, decided, {id: path for id, (_, path) in located.items()}, crowds_are_void, overlaps, empty, folder
-        )
+        paths_of = {id: path for id, (_, path) in located.items()}
+        drawn = coco_masks(file, decided, paths_of, crowds_are_void, overlaps, empty, folder, orientation)
         pairs[split] = [ImageMaskPair(text, path, drawn[id]) for id, (text, path) in located.items()]
     notes = [*unused, *(note for file in files.values() for note in file.notes), _note(decided, files), *notes]
     notes += _empty_note(files, empty)

@@ -6,8 +6,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hypercolumns.data.annotations.classes import annotation_classes
+from hypercolumns.data.annotations.coco_shapes import LIBRARY
 from hypercolumns.data.annotations.drawn_mask import drawn_mask, not_annotated
-from hypercolumns.data.annotations.label_studio import LabelStudioTask, draw_region, read_label_studio
+from hypercolumns.data.annotations.label_studio import LabelStudioTask, draw_region, is_brush, read_label_studio
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
@@ -27,6 +28,7 @@ def label_studio(
     name: str = "label_studio",
     unannotated: str = "background",
     overlaps: str = "order",
+    orientation: str = "auto",
     several: str = "error",
     train: str | Path | None = None,
     val: str | Path | None = None,
@@ -45,6 +47,7 @@ def label_studio(
         name: the name of the data set, and of the folder of its runs.
         unannotated: the class of pixels without a region; `void`: they are void.
         overlaps: `order`: regions lie over those before them in the file; `smaller_on_top`: over larger ones.
+        orientation: on which form of an image with an EXIF orientation regions were drawn, see `drawn_form`.
         several: what to do with tasks of several annotations, see `annotations.label_studio.read_label_studio`.
         train: a list of the images to train on, see `splits.choose_splits`.
         val: a list of the images to validate on, in the same way.
@@ -79,7 +82,11 @@ def label_studio(
             mask = not_annotated(export, path, draw_region, decided.fill)
         else:
             objects = [(decided.values[label], described) for label, described in task.regions]
-            mask = drawn_mask(export, path, task.shape, objects, draw_region, decided.fill, overlaps)
+            mask = drawn_mask(
+                *(export, path, task.shape, objects, draw_region, decided.fill, overlaps),
+                orientation=orientation,
+                library="" if all(is_brush(described) for _, described in objects) else LIBRARY,
+            )
         pairs[id] = ImageMaskPair(id, path, mask)
     notes = [decided.note]
     if classes is None:

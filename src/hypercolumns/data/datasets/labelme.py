@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hypercolumns.data.annotations.classes import BACKGROUND, AnnotationClasses, annotation_classes
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask, not_annotated
-from hypercolumns.data.annotations.labelme import IGNORE, LabelmeFile, draw_labelme_shape, read_labelme
+from hypercolumns.data.annotations.labelme import IGNORE, LIBRARY, LabelmeFile, draw_labelme_shape, read_labelme
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
@@ -24,6 +24,7 @@ def labelme(
     name: str = "labelme",
     unannotated: str = "background",
     overlaps: str = "order",
+    orientation: str = "auto",
     train: str | Path | None = None,
     val: str | Path | None = None,
     val_fraction: float = 0.2,
@@ -41,6 +42,7 @@ def labelme(
         name: the name of the data set, and of the folder of its runs.
         unannotated: the class of pixels without a shape; `void`: they are void.
         overlaps: `order`: shapes lie over those before them in the file; `smaller_on_top`: over larger ones.
+        orientation: on which form of an image with an EXIF orientation shapes were drawn, see `drawn_form`.
         train: a list of the images to train on, see `splits.choose_splits`.
         val: a list of the images to validate on, in the same way.
         val_fraction: the fraction of the images, in (0, 1), that a random split assigns to val.
@@ -66,7 +68,7 @@ def labelme(
     unlisted = {IGNORE, *(BACKGROUND if classes is None and unannotated in BACKGROUND else ())}
     labels = sorted({label for file in files for label, _ in file.objects} - unlisted)
     decided = annotation_classes(labels, str(annotations), _without_ignore(classes), palette, unannotated)
-    pairs = _pairs(images, annotations, files, decided, overlaps)
+    pairs = _pairs(images, annotations, files, decided, overlaps, orientation)
     notes = [decided.note]
     if classes is None:
         notes.insert(0, f"the classes are all labels that the files have: {', '.join(labels)}")
@@ -82,7 +84,12 @@ def _without_ignore(classes: Classes | None) -> Classes | None:
 
 
 def _pairs(
-    images: Path, annotations: Path, files: list[LabelmeFile], classes: AnnotationClasses, overlaps: str
+    images: Path,
+    annotations: Path,
+    files: list[LabelmeFile],
+    classes: AnnotationClasses,
+    overlaps: str,
+    orientation: str,
 ) -> dict[str, ImageMaskPair]:
     """Return all images with their masks, by id. A file whose image is not found is listed with the missing image."""
     found = image_files(images, "{id}.*")
@@ -105,7 +112,10 @@ def _pairs(
         image = found.get(id, named)
         objects = [(values[label], described) for label, described in file.objects]
         mask = drawn_mask(
-            file.path, image, file.shape, objects, draw_labelme_shape, classes.fill, overlaps, void_below=False
+            *(file.path, image, file.shape, objects, draw_labelme_shape, classes.fill, overlaps),
+            void_below=False,
+            orientation=orientation,
+            library=LIBRARY,
         )
         pairs[id] = ImageMaskPair(id, image, mask)
     for id, path in found.items():
