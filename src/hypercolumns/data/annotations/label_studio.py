@@ -12,6 +12,14 @@ from hypercolumns.data.annotations.brush import decode_alpha
 from hypercolumns.data.annotations.coco_shapes import draw_polygons
 from hypercolumns.data.annotations.drawn_mask import Patch, point_array
 from hypercolumns.data.annotations.json_file import read_annotations
+from hypercolumns.data.annotations.label_studio_fields import (
+    TaskImage,
+    choose_field,
+    names_image,
+    task_image,
+    uploaded_image,
+)
+from hypercolumns.data.annotations.label_studio_formats import Annotation, read_full, read_minimal
 from hypercolumns.errors import ArgumentError, check_choice, shorten_list
 from hypercolumns.io.images import PixelShape
 
@@ -29,19 +37,23 @@ class LabelStudioTask:
 
     Attributes:
         number: the id of the task.
-        names: the texts of the task that may name its image file, the most reliable first.
+        image: the image of the task, as the task names it.
         regions: the label and the description of each region, in the order of the file; None if the task has no
             annotation, or only cancelled ones.
         shape: the (height, width) of the image; None for what the task does not say.
+        layers: the tag of each region, if the file does not say in which order regions of different tags were drawn.
     """
 
     number: Any
-    names: tuple[str, ...]
+    image: TaskImage
     regions: tuple[tuple[str, Mapping[str, Any]], ...] | None
     shape: tuple[Any, Any]
+    layers: tuple[str, ...] = ()
 
 
-def read_label_studio(path: Path, several: str = "error") -> list[LabelStudioTask]:
+def read_label_studio(
+    path: Path, several: str = "error", image_field: str | None = None
+) -> tuple[list[LabelStudioTask], list[str]]:
     """Read an export in Label Studio's formats JSON or JSON_MIN.
 
     Cancelled annotations, predictions and drafts are not used. Of several annotations of a task, one that is marked as
@@ -51,31 +63,52 @@ def read_label_studio(path: Path, several: str = "error") -> list[LabelStudioTas
         path: the file.
         several: what to do with other tasks of several annotations: `error`; or `newest`: use the one that was changed
             last.
+        image_field: the field of a task that names its image, see `label_studio_fields.choose_field`. The name of a
+            file that was uploaded as a task is used before it.
 
     Returns:
-        The tasks, in the order of the file. Regions are not checked yet.
+        The tasks, in the order of the file; and lines for the user. Regions are not checked yet.
 
     Raises:
-        ArgumentError: if the file can't be read or is not such an export, if a region does not have one label, or if
-            tasks have several annotations and `several` is `error`.
+        ArgumentError: if the file can't be read or is not such an export, if a region does not have one label, if it is
+            not certain which field names the images, or if tasks have several annotations and `several` is `error`.
     """
     check_choice("several", several, SEVERAL)
     content = read_annotations(path)
     try:
         if not isinstance(content, list) or not all("data" in task or "annotation_id" in task for task in content):
             raise TypeError("it is no list of tasks")
-        of_tasks = _full(content) if any("data" in task for task in content) else _minimal(content)
-        crowded = [number for number, _, annotations in of_tasks if len(annotations) > 1 and not _truth(annotations)]
+        is_full = any("data" in task for task in content)
+        raw = read_full(content) if is_full else read_minimal(content, path)
+        crowded = [task.number for task in raw if len(task.annotations) > 1 and not _truth(task.annotations)]
         if crowded and several == "error":
             raise ArgumentError(
                 f"several=error: {len(crowded)} tasks of {path} have several annotations, such as task {crowded[0]}; "
-                f"mark one of them as ground truth, or set several=newest to use the one that was changed last"
+                f"mark one of them as ground truth, or set data.several=newest to use the one that was changed last"
             )
-        return [_task(path, *task) for task in of_tasks]
+        tasks: list[LabelStudioTask] = []
+        notes: list[str] = []
+        without_upload = [task.fields for task in raw if not names_image(task.upload)]
+        field = None
+        if without_upload:
+            pointed = {tag for task in raw for tag in _tags(task.annotations)}
+            field, notes = choose_field(without_upload, pointed, image_field, str(path))
+        for task in raw:
+            if names_image(task.upload):
+                image = uploaded_image(str(task.upload))
+            else:
+                image = task_image(str(task.fields.get(field or "") or ""))
+            tasks.append(_task(path, task.number, image, task.annotations))
     except (KeyError, TypeError, AttributeError) as error:
         raise ArgumentError(
             f"annotations={path} is not an export of Label Studio ({error!r}); export the project in the format JSON"
         ) from error
+    if not is_full and any(task.regions for task in tasks):
+        notes.append(
+            "the format JSON_MIN does not say whether regions were drawn on a rotated view of an image; if some were, "
+            "export the project in the format JSON"
+        )
+    return tasks, notes
 
 
 def draw_region(described: Mapping[str, Any], shape: PixelShape) -> Patch:
@@ -127,62 +160,22 @@ def _kind_of(described: Mapping[str, Any]) -> str:
     return str(described["type"]).removesuffix("labels")
 
 
-Annotation = Mapping[str, Any]  # `result`, and the times and marks of an annotation
-RawTask = tuple[Any, tuple[str, ...], Sequence[Annotation]]  # id, names of the image, annotations that count
-
-
-def _full(content: Sequence[Mapping[str, Any]]) -> list[RawTask]:
-    """Return the tasks of an export in the format JSON."""
-    tasks: list[RawTask] = []
-    for task in content:
-        names = [task.get("file_upload"), *_texts(task["data"])]
-        annotations = [
-            annotation
-            for annotation in task.get("annotations", task.get("completions")) or []
-            if not annotation.get("was_cancelled") and not annotation.get("skipped")
-        ]
-        tasks.append((task.get("id"), tuple(name for name in names if isinstance(name, str)), annotations))
-    return tasks
-
-
-def _minimal(content: Sequence[Mapping[str, Any]]) -> list[RawTask]:
-    """Return the tasks of an export in the format JSON_MIN, which has an entry for each annotation."""
-    by_task: dict[Any, tuple[tuple[str, ...], list[Annotation]]] = {}
-    for number, entry in enumerate(content):
-        results = [
-            {
-                "type": _kind(region),
-                "value": region,
-                **{key: region.get(key) for key in ("original_width", "original_height")},
-            }
-            for regions in entry.values()
-            if isinstance(regions, list)
-            for region in regions
-            if isinstance(region, dict) and "original_width" in region
-        ]
-        annotations = by_task.setdefault(entry.get("id", number), (tuple(_texts(entry)), []))[1]
-        if entry["annotation_id"] is not None:  # a task without annotations has an entry, too
-            annotations.append({**entry, "result": results})
-    return [(number, names, annotations) for number, (names, annotations) in by_task.items()]
-
-
-def _kind(region: Mapping[str, Any]) -> str:
-    """Return the type of a region in JSON_MIN, which is the name of its field of labels."""
-    return next((key for key in region if key.endswith("labels")), "region")
-
-
-def _texts(data: Mapping[str, Any]) -> Iterator[str]:
-    return (text for text in data.values() if isinstance(text, str))
-
-
 def _truth(annotations: Sequence[Annotation]) -> list[Annotation]:
     marked = [annotation for annotation in annotations if annotation.get("ground_truth")]
     return marked if len(marked) == 1 else []
 
 
-def _task(path: Path, number: Any, names: tuple[str, ...], annotations: Sequence[Annotation]) -> LabelStudioTask:
+def _tags(annotations: Sequence[Annotation]) -> Iterator[str]:
+    """Yield the names of the tags that regions belong to."""
+    for annotation in annotations:
+        for item in annotation.get("result") or []:
+            if item["type"] not in NO_REGIONS and isinstance(item.get("to_name"), str):
+                yield item["to_name"]
+
+
+def _task(path: Path, number: Any, image: TaskImage, annotations: Sequence[Annotation]) -> LabelStudioTask:
     if not annotations:
-        return LabelStudioTask(number, names, None, (None, None))
+        return LabelStudioTask(number, image, None, (None, None))
     newest = max(annotations, key=lambda item: str(item.get("updated_at") or item.get("created_at") or ""))
     results = (_truth(annotations) or [newest])[0].get("result") or []
     labels = {item.get("id"): item["value"]["labels"] for item in results if item.get("type") == "labels"}
@@ -204,4 +197,5 @@ def _task(path: Path, number: Any, names: tuple[str, ...], annotations: Sequence
         shape = (item.get("original_height"), item.get("original_width"))
         described = {"type": item["type"], "value": {key: value[key] for key in GEOMETRY if key in value}}
         regions.append((str(named[0]), described | {"image_rotation": item.get("image_rotation"), "size": [*shape]}))
-    return LabelStudioTask(number, names, tuple(regions), shape)
+    layers = tuple(str(item["layer"]) for item in results if "layer" in item)
+    return LabelStudioTask(number, image, tuple(regions), shape, layers)
