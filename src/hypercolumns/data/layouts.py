@@ -68,7 +68,10 @@ def _json(root: Path) -> Layout | None:
             continue
         kind = json_kind(path)
         if kind == "labelme":
-            return Layout("labelme's JSON files", kind, {"images": path.parent})
+            images = _one_of(root, IMAGE_FOLDERS)
+            if images is None or any(file.suffix.lower() in SUFFIXES for file in _files(path.parent)):
+                return Layout("labelme's JSON files", kind, {"images": path.parent})
+            return Layout("labelme's JSON files", kind, {"images": images, "annotations": path.parent})
         if kind == "coco":
             return Layout("COCO's JSON", kind, {"root": root})
         if kind == "label_studio":

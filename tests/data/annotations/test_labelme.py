@@ -189,3 +189,48 @@ def test_ignore_on_top_is_void(tmp_path):
     first = next(pair for pairs in images.splits.values() for pair in pairs if pair.id == "a")
     values = first.mask.decode().values
     assert (values == images.class_list.own_void[0]).sum() == 3 * 4
+
+
+def save_tree(folder, image_path="{name}.png", own_name="{}", images=("day/a.png", "day/b.png", "night/c.png")):
+    """Write images, and in another folder a file for each of them whose rectangle is as wide as its number."""
+    for number, path in enumerate(images, 1):
+        save_images((folder / "images" / path).parent, [path.rpartition("/")[2]], SIZE)
+        parent, _, name = path[:-4].rpartition("/")
+        own = folder / "annotations" / parent / f"{own_name.format(name)}.json"
+        save(own, image_path.format(name=name, path=path), shape("car", ((0, 0), (number - 1, 9))))
+
+
+def widths(index):
+    return {id: int((mask[0] == 1).sum()) for id, mask in labels(index).items()}
+
+
+@pytest.mark.parametrize("image_path", ["{name}.png", "../../images/{path}", "D:\\x\\{name}.jpg", "renamed_{name}.png"])
+def test_files_have_the_names_of_their_images(tmp_path, image_path):
+    save_tree(tmp_path, image_path, images=("day/a.png", "day/b.png", "day/c.png"))
+    index = labelme("images", "annotations", root=tmp_path)
+    assert widths(index) == {"day/a": 1, "day/b": 2, "day/c": 3}
+    assert any("name an image of another name" in note for note in index.notes) == ("renamed" in image_path)
+
+
+def test_path_of_another_machine_is_used(tmp_path):
+    """The files have names of their own, so that only the end of the imagePath tells the image."""
+    save_tree(tmp_path, "/old/images/{path}", "label_{}")
+    assert widths(labelme("images", "annotations", root=tmp_path)) == {"day/a": 1, "day/b": 2, "night/c": 3}
+
+
+def test_contradicting_names_of_images_stop(tmp_path):
+    """By its name, a.json is for day/a.png; by its imagePath, for day/b.png."""
+    save_tree(tmp_path)
+    save(tmp_path / "annotations/day/a.json", "/old/images/day/b.png", shape("car"))
+    save(tmp_path / "annotations/day/b.json", "/old/images/day/a.png", shape("car"))
+    save(tmp_path / "annotations/night/c.json", "/old/images/night/c.png", shape("car"))
+    message = r"day/a\.json names the image .*day/b\.png, which may be .*b\.png; but by .*, it is .*day/a\.png"
+    with pytest.raises(HypercolumnsError, match=message):
+        labelme("images", "annotations", root=tmp_path)
+
+
+def test_files_without_any_image_stop(tmp_path):
+    save_tree(tmp_path, "{name}.png", "label_{}")
+    message = r"^images=.*images holds the image of none of the 3 labelme files, such as .*day/a\.png, which .*label_a"
+    with pytest.raises(HypercolumnsError, match=message):
+        labelme("images", "annotations", root=tmp_path)

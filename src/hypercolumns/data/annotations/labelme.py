@@ -59,7 +59,7 @@ def read_labelme(path: Path) -> LabelmeFile:
     except (KeyError, TypeError, AttributeError) as error:
         raise ArgumentError(
             f"annotations: {path} is not a labelme file ({error!r}); it must hold imagePath and the list shapes "
-            f"(label, points, shape_type): remove the file, or give the folder of labelme's files by annotations="
+            f"(label, points, shape_type): remove the file, or give the folder of labelme's files by data.annotations="
         ) from error
 
 

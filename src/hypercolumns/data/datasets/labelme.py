@@ -1,12 +1,18 @@
 """Data sets that are annotated in labelme, with a JSON file for each image."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from hypercolumns.data.annotations.classes import BACKGROUND, AnnotationClasses, annotation_classes
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask, not_annotated
-from hypercolumns.data.annotations.labelme import IGNORE, LIBRARY, LabelmeFile, draw_labelme_shape, read_labelme
+from hypercolumns.data.annotations.labelme import (
+    IGNORE,
+    LIBRARY,
+    LabelmeFile,
+    draw_labelme_shape,
+    read_labelme,
+)
+from hypercolumns.data.annotations.labelme_images import find_images
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
@@ -68,8 +74,8 @@ def labelme(
     unlisted = {IGNORE, *(BACKGROUND if classes is None and unannotated in BACKGROUND else ())}
     labels = sorted({label for file in files for label, _ in file.objects} - unlisted)
     decided = annotation_classes(labels, str(annotations), _without_ignore(classes), palette, unannotated)
-    pairs = _pairs(images, annotations, files, decided, overlaps, orientation)
-    notes = [decided.note]
+    pairs, path_notes = _pairs(images, annotations, files, decided, overlaps, orientation)
+    notes = [decided.note, *path_notes]
     if classes is None:
         notes.insert(0, f"the classes are all labels that the files have: {', '.join(labels)}")
     splits = choose_splits(pairs, images, train, val, val_fraction, split_seed, base)
@@ -90,26 +96,21 @@ def _pairs(
     classes: AnnotationClasses,
     overlaps: str,
     orientation: str,
-) -> dict[str, ImageMaskPair]:
-    """Return all images with their masks, by id. A file whose image is not found is listed with the missing image."""
+) -> tuple[dict[str, ImageMaskPair], list[str]]:
+    """Return all images with their masks, by id, and lines for the user.
+
+    A file whose image is not found is listed with the missing image.
+    """
     found = image_files(images, "{id}.*")
-    ids = {os.path.realpath(path): id for id, path in found.items()}
+    ids, notes = find_images(files, annotations, found, images)
     values = {**classes.values, IGNORE: VOID_VALUE}
     pairs: dict[str, ImageMaskPair] = {}
-    for file in files:
-        own_id = file.path.relative_to(annotations).with_suffix("").as_posix()
-        named = file.path.parent / file.image
-        id = ids.get(os.path.realpath(named), own_id)
+    for file, id in zip(files, ids, strict=True):
         if id in pairs:
             raise ArgumentError(
                 f"annotations: {file.path} and {pairs[id].mask} are for the same image; remove one of the files"
             )
-        if id != own_id and own_id in found:
-            raise ArgumentError(
-                f"annotations: {file.path} has the name of the image {found[own_id]}, but its imagePath names {named}; "
-                f"correct the imagePath, or rename the file"
-            )
-        image = found.get(id, named)
+        image = found.get(id, file.path.parent / file.image)
         objects = [(values[label], described) for label, described in file.objects]
         mask = drawn_mask(
             *(file.path, image, file.shape, objects, draw_labelme_shape, classes.fill, overlaps),
@@ -122,4 +123,4 @@ def _pairs(
         if id not in pairs:
             mask = not_annotated(annotations / f"{id}.json", path, draw_labelme_shape, classes.fill)
             pairs[id] = ImageMaskPair(id, path, mask)
-    return dict(sorted(pairs.items()))
+    return dict(sorted(pairs.items())), notes
