@@ -7,8 +7,9 @@ from typing import Any
 
 from hypercolumns.data.annotations.classes import AnnotationClasses
 from hypercolumns.data.annotations.coco_file import CocoFile
-from hypercolumns.data.annotations.coco_shapes import LIBRARY, draw_segmentation
+from hypercolumns.data.annotations.coco_shapes import LIBRARY, draw_segmentation, segmentation_box
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask
+from hypercolumns.data.annotations.outside import OutsideCount
 from hypercolumns.data.annotations.panoptic import PanopticMask
 from hypercolumns.errors import ArgumentError, check_choice, shorten_list
 from hypercolumns.io.mask_source import MaskSource
@@ -66,7 +67,7 @@ def coco_masks(
     empty: str,
     panoptic: Path,
     orientation: str = "auto",
-) -> dict[Any, MaskSource]:
+) -> tuple[dict[Any, MaskSource], list[str]]:
     """Make the masks of all images of a COCO file.
 
     Args:
@@ -80,10 +81,15 @@ def coco_masks(
         orientation: on which form of an image with an EXIF orientation objects were drawn, see `drawn_form`.
 
     Returns:
-        The mask of each image, by its id.
+        The mask of each image, by its id; and lines for the user.
+
+    Raises:
+        ArgumentError: if all objects of many images lie outside their image, or if it is not known on which form of an
+            image the objects were drawn.
     """
     check_choice("empty", empty, EMPTY)
     masks: dict[Any, MaskSource] = {}
+    count = OutsideCount(segmentation_box)
     for entry in file.images:
         id, shape = entry["id"], [entry.get("height"), entry.get("width")]
         of_image = file.annotations[id]
@@ -101,9 +107,11 @@ def coco_masks(
         else:
             objects = [(value, part.get("segmentation")) for part, value in zip(of_image, values, strict=True)]
             library = "" if all(isinstance(described, Mapping) for _, described in objects) else LIBRARY
-            masks[id] = drawn_mask(
+            drawn = drawn_mask(
                 *(file.path, images[id], shape, objects, draw_segmentation, classes.fill, overlaps, annotated),
                 orientation=orientation,
                 library=library,
             )
-    return masks
+            count.add(drawn, (described for _, described in objects))
+            masks[id] = drawn
+    return masks, count.notes(str(file.path))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypercolumns.data.annotations.drawn_mask import Patch, check_points
+from hypercolumns.data.annotations.outside import Box
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.images import PixelShape
 
@@ -46,6 +47,15 @@ def draw_segmentation(segmentation: Any, shape: PixelShape) -> Patch:
     if not segmentation:
         raise ValueError("it has a box, but neither polygons nor run lengths")
     return draw_polygons(segmentation, shape)
+
+
+def segmentation_box(segmentation: Any, shape: Sequence[int]) -> Box | None:
+    """Return the box of polygons; None for run lengths, which can't lie outside the image."""
+    if isinstance(segmentation, Mapping) or not segmentation:
+        return None
+    xs = [x for polygon in segmentation for x in polygon[0::2]]
+    ys = [y for polygon in segmentation for y in polygon[1::2]]
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def draw_polygons(polygons: Sequence[Sequence[float]], shape: PixelShape) -> Patch:

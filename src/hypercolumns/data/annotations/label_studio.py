@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hypercolumns.data.annotations.brush import decode_alpha
 from hypercolumns.data.annotations.coco_shapes import draw_polygons
@@ -20,11 +21,13 @@ from hypercolumns.data.annotations.label_studio_fields import (
     uploaded_image,
 )
 from hypercolumns.data.annotations.label_studio_formats import Annotation, read_full, read_minimal
+from hypercolumns.data.annotations.outside import Box, box_of
 from hypercolumns.errors import ArgumentError, check_choice, shorten_list
 from hypercolumns.io.images import PixelShape
 
 SEVERAL = ("error", "newest")  # the setting `data.several`
-SHAPES = ("brush", "polygon", "rectangle")  # the kinds of regions that are drawn
+CORNERED = ("polygon", "rectangle")
+SHAPES = ("brush", *CORNERED)  # the kinds of regions that are drawn
 # kinds of results that are no regions, although some belong to one
 NO_REGIONS = "labels choices textarea taxonomy rating number datetime pairwise ranker relation".split()
 # the fields of a region that draw it
@@ -134,21 +137,33 @@ def draw_region(described: Mapping[str, Any], shape: PixelShape) -> Patch:
         raise ValueError(f"regions of type {described['type']} are not read, only {', '.join(SHAPES)}")
     if described.get("image_rotation"):
         raise ValueError("it was drawn on a rotated view of the image; rotate the view back in Label Studio")
-    if described.get("size", [height, width]) != [height, width]:
-        tall, wide = described["size"]
+    tall, wide = described.get("size") or (None, None)
+    if None not in (tall, wide) and (tall, wide) != (height, width):
         raise ValueError(f"it was drawn on an image of {wide}x{tall} pixels, but the image has {width}x{height}")
     if is_brush(described):
         return Patch(0, 0, decode_alpha(value["rle"], height, width) > 0)
-    scale = np.array([width, height]) / 100
-    if kind == "polygon":
-        corners = point_array(value["points"]) * scale
-    else:
-        angle = math.radians(value.get("rotation") or 0)
-        along = value["width"] * scale[0] * np.array([math.cos(angle), math.sin(angle)])
-        down = value["height"] * scale[1] * np.array([-math.sin(angle), math.cos(angle)])
-        first = np.array([value["x"], value["y"]]) * scale
-        corners = np.stack([first, first + along, first + along + down, first + down])
+    corners = _corners(described, shape)
     return draw_polygons([corners.ravel().tolist()], shape)
+
+
+def region_box(described: Mapping[str, Any], shape: Sequence[int]) -> Box | None:
+    """Return the box of a polygon or a rectangle; None for a brush, which can't lie outside the image."""
+    if _kind_of(described) not in CORNERED:
+        return None
+    return box_of(_corners(described, shape).tolist())
+
+
+def _corners(described: Mapping[str, Any], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Return the corners (N, 2) of a polygon or a rectangle, in pixels."""
+    value = described["value"]
+    scale = np.array([shape[1], shape[0]]) / 100
+    if _kind_of(described) == "polygon":
+        return point_array(value["points"]) * scale
+    angle = math.radians(value.get("rotation") or 0)
+    along = value["width"] * scale[0] * np.array([math.cos(angle), math.sin(angle)])
+    down = value["height"] * scale[1] * np.array([-math.sin(angle), math.cos(angle)])
+    first = np.array([value["x"], value["y"]]) * scale
+    return np.stack([first, first + along, first + along + down, first + down])
 
 
 def is_brush(described: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from hypercolumns.data.annotations.drawn_mask import Patch, check_points, point_array
 from hypercolumns.data.annotations.json_file import read_annotations
+from hypercolumns.data.annotations.outside import Box, box_of
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.images import PixelShape
 
@@ -106,6 +107,17 @@ def draw_labelme_shape(described: Mapping[str, Any], shape: PixelShape) -> Patch
         case _:
             brush.polygon(corners, outline=1, fill=1)
     return Patch(0, 0, np.asarray(canvas, bool))
+
+
+def labelme_box(described: Mapping[str, Any], shape: Sequence[int]) -> Box:
+    """Return a box that holds a shape with its outline."""
+    kind, points = described["shape_type"] or "polygon", described["points"]
+    margin: float = {"point": POINT_RADIUS, "line": LINE_WIDTH, "linestrip": LINE_WIDTH}.get(kind, 0)
+    if kind == "circle":
+        (x, y), rim = points
+        points, margin = [(x, y)], math.hypot(x - rim[0], y - rim[1])
+    left, top, right, bottom = box_of(points, margin)
+    return left, top, right + 1, bottom + 1  # the last row and column are part of a shape
 
 
 def _decode_png(text: Any) -> NDArray[np.bool_]:

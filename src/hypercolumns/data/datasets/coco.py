@@ -93,7 +93,8 @@ def coco(
         folder = file.path.with_suffix("") if masks is None else base / expand_path("masks", masks)
         folders[split], located = _locate(file, image_folder)
         paths_of = {id: path for id, (_, path) in located.items()}
-        drawn = coco_masks(file, decided, paths_of, crowds_are_void, overlaps, empty, folder, orientation)
+        drawn, mask_notes = coco_masks(file, decided, paths_of, crowds_are_void, overlaps, empty, folder, orientation)
+        notes += mask_notes
         pairs[split] = [ImageMaskPair(text, path, drawn[id]) for id, (text, path) in located.items()]
     notes = [*unused, *(note for file in files.values() for note in file.notes), _note(decided, files), *notes]
     notes += _empty_note(files, empty)

@@ -6,8 +6,15 @@ from pathlib import Path
 from hypercolumns.data.annotations.classes import annotation_classes
 from hypercolumns.data.annotations.coco_shapes import LIBRARY
 from hypercolumns.data.annotations.drawn_mask import drawn_mask, not_annotated
-from hypercolumns.data.annotations.label_studio import LabelStudioTask, draw_region, is_brush, read_label_studio
+from hypercolumns.data.annotations.label_studio import (
+    LabelStudioTask,
+    draw_region,
+    is_brush,
+    read_label_studio,
+    region_box,
+)
 from hypercolumns.data.annotations.label_studio_images import find_images
+from hypercolumns.data.annotations.outside import OutsideCount
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
@@ -76,6 +83,7 @@ def label_studio(
     found = image_files(folder, "{id}.*")
     of_image = _match(tasks, found, export, folder)
     pairs = {}
+    count = OutsideCount(region_box)
     for id, path in found.items():
         task = of_image.get(id)
         if task is None or task.regions is None:
@@ -88,8 +96,9 @@ def label_studio(
                 layers=task.layers,
                 library="" if all(is_brush(described) for _, described in objects) else LIBRARY,
             )
+            count.add(mask, (described for _, described in objects))
         pairs[id] = ImageMaskPair(id, path, mask)
-    notes = [decided.note, *task_notes]
+    notes = [decided.note, *task_notes, *count.notes(str(export))]
     if classes is None:
         notes.insert(0, f"the classes are all labels that the export has: {', '.join(labels)}")
     splits = choose_splits(pairs, folder, train, val, val_fraction, split_seed, base)

@@ -10,9 +10,11 @@ from hypercolumns.data.annotations.labelme import (
     LIBRARY,
     LabelmeFile,
     draw_labelme_shape,
+    labelme_box,
     read_labelme,
 )
 from hypercolumns.data.annotations.labelme_images import find_images
+from hypercolumns.data.annotations.outside import OutsideCount
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
@@ -105,6 +107,7 @@ def _pairs(
     ids, notes = find_images(files, annotations, found, images)
     values = {**classes.values, IGNORE: VOID_VALUE}
     pairs: dict[str, ImageMaskPair] = {}
+    count = OutsideCount(labelme_box)
     for file, id in zip(files, ids, strict=True):
         if id in pairs:
             raise ArgumentError(
@@ -118,9 +121,10 @@ def _pairs(
             orientation=orientation,
             library=LIBRARY,
         )
+        count.add(mask, (described for _, described in objects))
         pairs[id] = ImageMaskPair(id, image, mask)
     for id, path in found.items():
         if id not in pairs:
             mask = not_annotated(annotations / f"{id}.json", path, draw_labelme_shape, classes.fill)
             pairs[id] = ImageMaskPair(id, path, mask)
-    return dict(sorted(pairs.items())), notes
+    return dict(sorted(pairs.items())), notes + count.notes(str(annotations))
