@@ -10,6 +10,7 @@ from hypercolumns.data.checks import problem_rows, write_problems
 from hypercolumns.data.index import pair_signature
 from hypercolumns.errors import BadDataError, escape_control_chars
 from hypercolumns.io.files import write_json
+from hypercolumns.io.mask_source import has_mask
 from hypercolumns.reports import dataset
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.check import check_settings
@@ -45,9 +46,12 @@ def validate(cfg: DictConfig) -> Path:
     console.print(f"{'report':>9}  {escape_control_chars(folder)}", markup=False)
     if problems:
         bad = sum(of["images"] - of["usable"] for of in summary["splits"].values())
+        unlabelled = sum(not has_mask(pair.mask) for pair in pairs)
+        skip = ["data.unlabelled=skip (images without a mask or annotation)"] * (unlabelled > 0)
+        skip += ["data.on_bad=skip" + " (other problems)" * (unlabelled > 0)] * (bad > unlabelled)
         raise BadDataError(
             f"data {images.name}: {bad} of {len(pairs)} images can't be used, because the image or its mask has a "
             f"problem; {folder / 'offenders.csv'} lists the problems; repair or remove the files, or set "
-            f"data.on_bad=skip in later commands to leave these images out"
+            f"{' and '.join(skip)} in later commands to leave these images out"
         )
     return folder

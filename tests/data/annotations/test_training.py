@@ -96,7 +96,7 @@ def test_workers_and_checks_see_each_problem(tmp_path, capsys):
     content = json.loads(file.read_text())
     content["annotations"][0]["segmentation"]["size"] = [32, 24]
     file.write_text(json.dumps(content))
-    with pytest.raises(HypercolumnsError, match="1 of 10 images can't be used"):
+    with pytest.raises(HypercolumnsError, match=r"1 of 10 images can't be used.*, or set data\.on_bad=skip in"):
         run("validate", *settings, base=SETTINGS)
     (row,) = csv.DictReader((tmp_path / "runs/coco/validate/offenders.csv").read_text().splitlines())
     assert row["id"] == "0"
@@ -113,6 +113,17 @@ def test_unannotated_images_are_asked_for(tmp_path, capsys):
     message = r"1 images have no mask, such as .*/4\.png, which .*/4\.json does not annotate; set data\.unlabelled=skip"
     with pytest.raises(HypercolumnsError, match=message):
         run("extract", *settings, base=SETTINGS)
+    with pytest.raises(
+        HypercolumnsError, match=r"1 of 10 images .* or set data\.unlabelled=skip \(images without a .*\) in"
+    ):
+        run("validate", *settings, base=SETTINGS)
+    (tmp_path / "photos/5.png").write_bytes(b"")
+    with pytest.raises(
+        HypercolumnsError, match=r"2 of 10 images .* annotation\) and data\.on_bad=skip \(other problems\)"
+    ):
+        run("validate", *settings, base=SETTINGS)
+    save_photos(tmp_path / "again")
+    (tmp_path / "again/5.png").replace(tmp_path / "photos/5.png")
     run("extract", *settings, "data.unlabelled=skip", base=SETTINGS)
     assert "left out, as they have no mask yet: 1 of 8 train, 0 of 2 val images" in capsys.readouterr().out
 
