@@ -11,7 +11,7 @@ from PIL import Image
 from hypercolumns.cli.paths import quote_paths
 from hypercolumns.data import folder, voc
 from hypercolumns.data.datasets import auto
-from hypercolumns.data.layouts import recognise
+from hypercolumns.data.layouts import json_kind, recognise
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 CLASSES = ["ground", "cat"]
@@ -199,6 +199,26 @@ def test_json_files_are_recognised(write, name, content, kind):
     root = write(name, "images/a.jpg")
     (root / name).write_text(json.dumps(content))
     assert recognise(root).kind == kind
+
+
+def test_json_kind_of_large_files(tmp_path):
+    """Only the beginning of a file is read, which may hold a part of one list alone."""
+    annotations = [{"id": id, "image_id": id, "category_id": 1} for id in range(5000)]
+    images = [{"id": id, "file_name": f"{id}.png"} for id in range(5000)]
+    for number, content in enumerate(({"annotations": annotations}, {"images": images}, {"names": [*range(50000)]})):
+        file = tmp_path / f"{number}.json"
+        file.write_text(json.dumps({**content, "annotations": annotations}))
+        assert json_kind(file) == ("coco" if number < 2 else None)
+
+
+def test_labelme_files_beside_a_folder_of_images(write):
+    root = write("images/a.jpg", "annotations/a.json")
+    (root / "annotations/a.json").write_text(json.dumps({"version": "5", "shapes": [], "imagePath": "a.jpg"}))
+    assert recognise(root).settings == {"images": root / "images", "annotations": root / "annotations"}
+    root = write("images/a.jpg", "photos/a.jpg", "photos/a.json")
+    (root / "photos/a.json").write_text((root / "annotations/a.json").read_text())
+    (root / "annotations/a.json").unlink()
+    assert recognise(root).settings == {"images": root / "photos"}
 
 
 def test_unknown_layout_says_what_is_known(write):

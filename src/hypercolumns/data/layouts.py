@@ -97,7 +97,8 @@ def json_kind(path: Path) -> str | None:
         return "coco"
     if len(start) < MAX_JSON_BYTES and start.lstrip().startswith("{"):
         return None
-    return "coco" if start.lstrip().startswith("{") and '"file_name"' in start else None
+    in_lists = '"file_name"' in start or '"image_id"' in start  # the lists of images or of annotations come first
+    return "coco" if start.lstrip().startswith("{") and in_lists else None
 
 
 def _lists_of_pairs(root: Path) -> Layout | None:
