@@ -99,7 +99,7 @@ def third_category(**fields):
     return change
 
 
-@pytest.mark.parametrize("fields", [{}, {"supercategory": "vehicle"}, {"supercategory": ""}])
+@pytest.mark.parametrize("fields", [{}, {"supercategory": "vehicle"}, {"supercategory": ""}, {"supercategory": "none"}])
 def test_categories_of_one_name_are_one_class(tmp_path, fields):
     index = read(tmp_path, third_category(**fields))
     assert index.classes == ("background", "road", "car")

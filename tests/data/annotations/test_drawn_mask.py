@@ -110,6 +110,17 @@ def test_order_of_layers_must_not_matter():
         make(*objects, layers=layers, overlaps="smaller_on_top").decode()
 
 
+@pytest.mark.parametrize("shape", [("9", "12"), (9.0, 12.0), (9, " 12 ")])
+def test_size_may_be_a_text(shape):
+    assert make(shape=shape).size() == SIZE
+
+
+@pytest.mark.parametrize("length", [float("nan"), float("inf"), None, "wide", [9]])
+def test_size_that_is_no_number_is_unknown(length):
+    with pytest.raises(HypercolumnsError, match="no size of the image is known"):
+        make(shape=(9, length)).size()
+
+
 def test_errors_name_file_image_and_object():
     mask = make((1, runs(LARGE)), (1, [[1, 2, 3, 4]]))
     assert mask.size() == SIZE

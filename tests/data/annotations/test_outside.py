@@ -69,6 +69,17 @@ def test_many_images_of_objects_outside_stop(tmp_path, make):
         make(tmp_path, [[INSIDE]] * 6 + [OUTSIDE[:2]] * 3 + [[]])
 
 
+@pytest.mark.parametrize("make", [coco_set, labelme_set])
+def test_fractions_of_the_size_stop(tmp_path, make):
+    save_images(tmp_path / "photos", NAMES)
+    relative = [[(0.1, 0.2, 0.9, 1)]] * 10
+    with pytest.raises(
+        HypercolumnsError, match=r"all 10 objects lie in the first 2 pixels of .*; write them in pixels"
+    ):
+        make(tmp_path, relative)
+    make(tmp_path, [*relative[1:], [INSIDE]])
+
+
 @pytest.mark.parametrize("kind", ["polygon", "rectangle", "circle", "line", "linestrip", "point", "oriented_rectangle"])
 def test_shapes_outside_their_box_draw_nothing(kind):
     """If the box of a shape does not touch the image, labelme draws no pixel of it."""

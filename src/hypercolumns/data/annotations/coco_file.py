@@ -11,6 +11,7 @@ from hypercolumns.data.annotations.json_file import read_annotations
 from hypercolumns.errors import ArgumentError, shorten_list
 
 CROWD_TEXTS = {"0": False, "1": True, "false": False, "true": True}
+NO_GROUP = ("", "none")  # names of a missing supercategory
 MAX_ORPHANS = 0.5  # the largest fraction of annotations whose image is not listed
 
 Entry = Mapping[str, Any]  # an image, an annotation, a segment or a category of a COCO file
@@ -185,7 +186,8 @@ def _shared_names(categories: Sequence[Entry], path: Path, source: str) -> list[
     notes = []
     for text, same in by_name.items():
         ids = shorten_list([str(entry["id"]) for entry in same])
-        groups = list(dict.fromkeys(str(entry["supercategory"]) for entry in same if entry.get("supercategory")))
+        groups = list(dict.fromkeys(str(entry.get("supercategory")) for entry in same))
+        groups = [group for group in groups if group.lower() not in NO_GROUP]
         if len(groups) > 1:
             raise ArgumentError(
                 f"{source} has several categories with the name {text} (ids {ids}), of the supercategories "

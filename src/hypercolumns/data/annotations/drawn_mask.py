@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,8 @@ def drawn_mask(
         ArgumentError: if it is not known on which form of the image the objects were drawn.
     """
     check_choice("overlaps", overlaps, OVERLAPS)
-    size = tuple(int(length) for length in shape if isinstance(length, int | float) and length == length)
+    lengths = [_length(given) for given in shape]
+    size = tuple(length for length in lengths if length is not None)
     size, turn = drawn_form(path, image, size, orientation, bool(objects)) if annotated else (size, UPRIGHT)
     ordered = sorted(objects, key=lambda item: void_below and item[0] != VOID_VALUE)
     packed = json.dumps(ordered, separators=(",", ":")).encode()
@@ -230,6 +232,13 @@ def check_points(points: NDArray[np.float64], shape: PixelShape) -> None:
     limit = np.array([shape[1], shape[0]]) * (MAX_OUTSIDE + 1)
     if not (np.isfinite(points).all() and (np.abs(points) <= limit).all()):
         raise ValueError(f"its corners lie far outside the image of {shape[1]}x{shape[0]} pixels")
+
+
+def _length(given: Any) -> int | None:
+    """Return a height or a width as a number, also if it is written as a text; None if it is neither."""
+    if isinstance(given, str) and given.strip().isdecimal():
+        return int(given)
+    return int(given) if isinstance(given, int | float) and math.isfinite(given) else None
 
 
 def _compose(patches: Iterable[tuple[int, Patch]], shape: PixelShape, fill: int) -> NDArray[np.uint16]:

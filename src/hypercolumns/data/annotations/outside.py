@@ -9,6 +9,8 @@ from hypercolumns.errors import ArgumentError
 
 MAX_OUTSIDE_IMAGES = 0.2  # the largest fraction of the images with objects that may have all of them outside
 MIN_OUTSIDE_IMAGES = 2
+# if all objects of a set, at least two, lie in the first two pixels, their coordinates are fractions
+MIN_RELATIVE, MAX_RELATIVE = 2, 2
 
 Box = tuple[float, float, float, float]  # left, top, right and bottom, in pixels
 # Takes an object as the tool describes it, and the (height, width) of the image. Returns a box that holds all pixels of
@@ -24,6 +26,7 @@ class OutsideCount:
         extent: the function that finds the box of an object.
         objects: the number of objects.
         outside: the number of objects outside their image.
+        relative: the number of objects in the first pixels of a larger image.
         images: the number of images with objects.
         empty_images: the names of the images whose objects are all outside.
         first: the name of the first image with an object outside.
@@ -32,6 +35,7 @@ class OutsideCount:
     extent: Extent
     objects: int = 0
     outside: int = 0
+    relative: int = 0
     images: int = 0
     empty_images: list[str] = field(default_factory=list)
     first: str = ""
@@ -40,7 +44,9 @@ class OutsideCount:
         """Count the objects of a mask, as the tool describes them."""
         if len(mask.shape) != 2:
             return
-        outside = [_is_outside(self.extent, described, mask.shape) for described in objects]
+        boxes = [_box(self.extent, described, mask.shape) for described in objects]
+        outside = [box is not None and _is_outside(box, mask.shape) for box in boxes]
+        self.relative += sum(box is not None and max(box) <= MAX_RELATIVE < min(mask.shape) for box in boxes)
         count = sum(outside)
         self.objects += len(outside)
         self.outside += count
@@ -58,7 +64,7 @@ class OutsideCount:
 
         Raises:
             ArgumentError: if all objects of many images are outside, as then the images are probably others than those
-                that were annotated.
+                that were annotated; or if the coordinates of all objects are probably fractions.
         """
         count = len(self.empty_images)
         if count >= MIN_OUTSIDE_IMAGES and count > MAX_OUTSIDE_IMAGES * self.images:
@@ -66,6 +72,11 @@ class OutsideCount:
                 f"annotations={source}: all objects of {count} of {self.images} images lie outside their image, such "
                 f"as those of {self.empty_images[0]}; if the images were cut or scaled, give those that were annotated "
                 f"by data.images=, otherwise correct the objects"
+            )
+        if self.objects == self.relative >= MIN_RELATIVE:
+            raise ArgumentError(
+                f"annotations={source}: all {self.objects} objects lie in the first {MAX_RELATIVE} pixels of their "
+                f"images, so their coordinates may be fractions of the width and height; write them in pixels"
             )
         if not self.outside:
             return []
@@ -81,12 +92,13 @@ def box_of(points: Sequence[Sequence[float]], margin: float = 0) -> Box:
     return min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin
 
 
-def _is_outside(extent: Extent, described: Any, shape: Sequence[int]) -> bool:
+def _box(extent: Extent, described: Any, shape: Sequence[int]) -> Box | None:
     try:
-        box = extent(described, shape)
-        if box is None:
-            return False
-        left, top, right, bottom = box
-        return right <= 0 or bottom <= 0 or left >= shape[1] or top >= shape[0]
+        return extent(described, shape)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):  # drawing the mask reports it
-        return False
+        return None
+
+
+def _is_outside(box: Box, shape: Sequence[int]) -> bool:
+    left, top, right, bottom = box
+    return right <= 0 or bottom <= 0 or left >= shape[1] or top >= shape[0]
