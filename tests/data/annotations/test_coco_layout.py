@@ -126,3 +126,11 @@ def test_missing_image_is_listed_where_others_are(tmp_path):
     save_images(tmp_path / "images", NAMES[:2], SIZE)
     save(tmp_path, "annotations/instances_default.json", names=[f"D:\\x\\{name}" for name in NAMES])
     assert images_of(coco(tmp_path)) == [tmp_path / "images" / name for name in NAMES]
+
+
+@pytest.mark.parametrize("name", ["", "/", "./"])
+def test_image_without_a_file_name_stops(tmp_path, name):
+    save_images(tmp_path / "images", NAMES)
+    save(tmp_path, "annotations/instances_default.json", names=[name, *NAMES[1:]])
+    with pytest.raises(HypercolumnsError, match=r"names no file for 1 images \(ids 7\); write the file_name of each"):
+        coco(tmp_path)

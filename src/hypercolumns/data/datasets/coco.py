@@ -121,7 +121,13 @@ def _locate(file: CocoFile, images: Path | None) -> tuple[Path, dict[object, tup
     """
     places = image_folders(file.path, images)
     names = {entry["id"]: str(entry["file_name"]) for entry in file.images}
-    parts = {id: split_path(name) or (name,) for id, name in names.items()}
+    parts = {id: split_path(name) for id, name in names.items()}
+    nameless = [str(id) for id, of_image in parts.items() if not of_image]
+    if nameless:
+        raise ArgumentError(
+            f"annotations={file.path} names no file for {len(nameless)} images (ids {shorten_list(nameless)}); write "
+            f"the file_name of each image, or remove these images"
+        )
     rule = choose_rule(list(parts.values()), places, str(file.path), images)
     located = {
         id: (Path(*rule.rest(of_image)).with_suffix("").as_posix(), rule.path(of_image))
