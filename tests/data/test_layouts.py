@@ -10,8 +10,9 @@ from PIL import Image
 
 from hypercolumns.cli.paths import quote_paths
 from hypercolumns.data import folder, voc
+from hypercolumns.data.annotations.json_file import json_kind
 from hypercolumns.data.datasets import auto
-from hypercolumns.data.layouts import json_kind, recognise
+from hypercolumns.data.layouts import recognise
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 CLASSES = ["ground", "cat"]

@@ -5,7 +5,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from hypercolumns.data.layout import MAX_LOOKED_AT, SPLITS, Layout, list_folders
+from hypercolumns.data.annotations.json_file import json_kind
+from hypercolumns.data.layout import MAX_LOOKED_AT, SPLITS, Layout, folder_named, list_files, list_folders
 from hypercolumns.data.named_layouts import coco_layout, named_set, sbd_layout
 from hypercolumns.data.other_formats import misleading_format, other_format
 from hypercolumns.data.pair_rules import PairRule, Side, find_rules
@@ -13,13 +14,14 @@ from hypercolumns.data.pairing import ID, MASK_SUFFIXES, read_pairs
 from hypercolumns.data.voc_layout import voc_layout
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import glob_files
+from hypercolumns.io.images import SUFFIXES
 
 CLASS_FILES = (
     *("labelmap.txt", "label_colors.txt", "_classes.csv", "class_dict.csv", "class_dict_seg.csv"),
     *("dataset_meta.json", "dataset.json", "obj_class_to_machine_color.json", "id2label.json"),
     *("class_names.txt", "classes.txt", "labels.txt", "codes.txt"),
 )
-MAX_JSON_BYTES = 1 << 16  # a JSON file is recognised by its first bytes
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "pictures")  # beside a folder of labelme's files
 
 
 def recognise(root: Path) -> Layout:
@@ -68,8 +70,8 @@ def _json(root: Path) -> Layout | None:
             continue
         kind = json_kind(path)
         if kind == "labelme":
-            images = _one_of(root, IMAGE_FOLDERS)
-            if images is None or any(file.suffix.lower() in SUFFIXES for file in _files(path.parent)):
+            images = folder_named(root, IMAGE_FOLDERS)
+            if images is None or any(file.suffix.lower() in SUFFIXES for file in list_files(path.parent)):
                 return Layout("labelme's JSON files", kind, {"images": path.parent})
             return Layout("labelme's JSON files", kind, {"images": images, "annotations": path.parent})
         if kind == "coco":
@@ -77,28 +79,6 @@ def _json(root: Path) -> Layout | None:
         if kind == "label_studio":
             return Layout("Label Studio's JSON", kind, {"annotations": path, "images": root})
     return None
-
-
-def json_kind(path: Path) -> str | None:
-    """Return `coco`, `labelme` or `label_studio`: the kind of annotations in a JSON file; None for other files."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            start = file.read(MAX_JSON_BYTES)
-    except (OSError, UnicodeDecodeError):
-        return None
-    keys = {
-        name for name in ("shapes", "imagePath", "annotations", "images", "categories", "data") if f'"{name}"' in start
-    }
-    if {"shapes", "imagePath"} <= keys:
-        return "labelme"
-    if start.lstrip().startswith("[") and {"annotations", "data"} <= keys:
-        return "label_studio"
-    if start.lstrip().startswith("{") and "images" in keys and keys & {"annotations", "categories"}:
-        return "coco"
-    if len(start) < MAX_JSON_BYTES and start.lstrip().startswith("{"):
-        return None
-    in_lists = '"file_name"' in start or '"image_id"' in start  # the lists of images or of annotations come first
-    return "coco" if start.lstrip().startswith("{") and in_lists else None
 
 
 def _lists_of_pairs(root: Path) -> Layout | None:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hypercolumns.data.layouts import json_kind
+from hypercolumns.data.annotations.json_file import json_kind
 from hypercolumns.errors import ArgumentError, shorten_list
+from hypercolumns.io.files import glob_files
 
 ROBOFLOW = "_annotations.coco.json"  # lies beside the images, in the folders train, valid and test
 TASKS = ("instances", "panoptic")  # the beginnings of the names of JSON files in the folder `annotations`
@@ -125,4 +126,4 @@ def _folders(folder: Path) -> Iterable[Path]:
 
 
 def _files(folder: Path) -> Iterable[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return [path for path in glob_files(folder, "*") if path.is_file()]
