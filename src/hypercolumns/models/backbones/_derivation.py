@@ -22,19 +22,23 @@ CANDIDATE_SIDES = [2**power for power in range(10)]
 MAX_PERIOD = 256  # the longest shift period, in pixels, for which formulas of the maps' sizes are looked for
 
 
-def map_shapes(skeleton: GraphModule, tap_modules: TapModules, height: int, width: int) -> list[torch.Size]:
+def map_shapes(
+    skeleton: GraphModule, tap_modules: TapModules, channels: int, height: int, width: int
+) -> list[torch.Size]:
     """Compute the shapes of the taps' maps for one image of a given size.
 
     Args:
         skeleton: the network up to its last tap, on the meta device.
         tap_modules: for each tap, the paths of the tap's modules.
+        channels: the number of channels of the image.
         height: the height of the image, in pixels.
         width: the width of the image, in pixels.
 
     Returns:
         The shape (1, C_l, h_l, w_l) of each tap's map.
     """
-    return [cells.shape for cells in _maps(skeleton, tap_modules)(torch.empty(1, 3, height, width, device="meta"))]
+    image = torch.empty(1, channels, height, width, device="meta")
+    return [cells.shape for cells in _maps(skeleton, tap_modules)(image)]
 
 
 def _maps(skeleton: GraphModule, tap_modules: TapModules) -> Maps:
@@ -42,13 +46,14 @@ def _maps(skeleton: GraphModule, tap_modules: TapModules) -> Maps:
     return functools.partial(_fx.run_body, skeleton.forward, tap_modules)
 
 
-def derive(network: str, skeleton: GraphModule, tap_modules: TapModules) -> NetworkInfo:
+def derive(network: str, skeleton: GraphModule, tap_modules: TapModules, channels: int = 3) -> NetworkInfo:
     """Derive the properties of a network and its taps from the network's layers.
 
     Args:
         network: the name of the network, for error messages.
         skeleton: the network up to its last tap, on the meta device.
         tap_modules: for each tap, the paths of the tap's modules.
+        channels: the number of channels of the images.
 
     Returns:
         The properties.
@@ -57,7 +62,7 @@ def derive(network: str, skeleton: GraphModule, tap_modules: TapModules) -> Netw
         ArgumentError: if the network does not compute maps (B, C, h, w) with a fixed C for images of every size, or if
             the centres of the maps' cells can't be determined.
     """
-    shapes: Any = functools.partial(map_shapes, skeleton, tap_modules)
+    shapes: Any = functools.partial(map_shapes, skeleton, tap_modules, channels)
     side = _min_side(shapes)
     try:
         small, large = shapes(side, side), shapes(2 * side + 13, 3 * side + 17)
@@ -76,7 +81,7 @@ def derive(network: str, skeleton: GraphModule, tap_modules: TapModules) -> Netw
     except Exception as error:
         raise networks.unusable(network, "the centres of its maps' cells can't be determined", error) from error
     layers = [Tap(modules[0], shape[1], both) for modules, shape, both in zip(tap_modules, small, axes, strict=True)]
-    periods = shift_periods(skeleton)
+    periods = shift_periods(skeleton, channels)
     return NetworkInfo(side, periods, tuple(layers), tuple(_size_offsets(shapes, side, max(periods), layers)))
 
 

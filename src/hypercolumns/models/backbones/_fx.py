@@ -62,7 +62,7 @@ def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapMod
     Args:
         body: the network. It returns a dictionary from the path of each tapped module to the module's output.
         tap_modules: for each tap, the paths of the tap's modules.
-        images: (B, 3, H, W), normalised with the backbone's mean and standard deviation.
+        images: (B, N, H, W), normalised with the backbone's mean and standard deviation.
 
     Returns:
         One map (B, C_l, h_l, w_l) for each tap, in the order of `tap_modules`.

@@ -58,18 +58,22 @@ class NetworkInfo(NamedTuple):
 
 
 # The results of `network_info` are kept, because stages build the same backbones often. The key holds the network's
-# name, its constructor if the network is in `networks.OWN` (else None), and the paths of each tap's modules. The
-# constructor is part of the key, because a program may put another constructor under the same name into `networks.OWN`.
-CACHE: dict[tuple[str, Callable[[], nn.Module] | None, TapModules], NetworkInfo] = {}
+# name, its constructor if the network is in `networks.OWN` (else None), the paths of each tap's modules, and the number
+# of channels of the images. The constructor is part of the key, because a program may put another constructor under the
+# same name into `networks.OWN`.
+CACHE: dict[tuple[str, Callable[[], nn.Module] | None, TapModules, int], NetworkInfo] = {}
 
 
-def network_info(network: str, skeleton: Callable[[], GraphModule], tap_modules: TapModules) -> NetworkInfo:
+def network_info(
+    network: str, skeleton: Callable[[], GraphModule], tap_modules: TapModules, channels: int = 3
+) -> NetworkInfo:
     """Return the properties of a network and its taps: from `CACHE`, from the file `KNOWN`, or derived.
 
     Args:
         network: the name of the network.
         skeleton: returns the network up to its last tap, on the meta device. It is called only to derive properties.
         tap_modules: for each tap, the paths of the tap's modules.
+        channels: the number of channels of the images. The maps in the file `KNOWN` do not depend on it.
 
     Returns:
         The properties.
@@ -78,7 +82,7 @@ def network_info(network: str, skeleton: Callable[[], GraphModule], tap_modules:
         ArgumentError: if the network does not compute maps (B, C, h, w) with a fixed C for images of every size, or if
             the centres of the maps' cells can't be determined.
     """
-    key = network, networks.OWN.get(network), tap_modules
+    key = network, networks.OWN.get(network), tap_modules, channels
     if key not in CACHE:
         record = None if network in networks.OWN else _known().get((network, tap_modules))
         if record is not None:
@@ -86,7 +90,7 @@ def network_info(network: str, skeleton: Callable[[], GraphModule], tap_modules:
         else:
             from hypercolumns.models.backbones import _derivation  # imports the compiler of torch
 
-            CACHE[key] = _derivation.derive(network, skeleton(), tap_modules)
+            CACHE[key] = _derivation.derive(network, skeleton(), tap_modules, channels)
     return CACHE[key]
 
 

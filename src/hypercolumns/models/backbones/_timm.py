@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 
 
-def build(model: str) -> nn.Module:
+def build(model: str, channels: int = 3) -> nn.Module:
     """Build a whole model of timm with random weights, by its name without the prefix `timm/`.
+
+    The model takes images with `channels` channels.
 
     Raises:
         ArgumentError: if timm has no model of this name.
     """
-    network: nn.Module = _create(model)
+    network: nn.Module = _create(model, channels)
     return network
 
 
@@ -55,14 +57,17 @@ def tracing() -> dict[str, Any]:
     return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
 
 
-def pretrained(model: str) -> Mapping[str, Tensor]:
+def pretrained(model: str, channels: int = 3) -> Mapping[str, Tensor]:
     """Return the state dict of a model's pretrained weights. timm downloads weights that its cache does not have.
+
+    For images with another number of channels than three, timm repeats the filters of red, green and blue in the first
+    convolution, and scales them (`in_chans`).
 
     Raises:
         ArgumentError: if timm can't load or download the weights.
     """
     try:
-        state: Mapping[str, Tensor] = _create(model, pretrained=True).state_dict()
+        state: Mapping[str, Tensor] = _create(model, channels, pretrained=True).state_dict()
     except Exception as error:  # timm and its download libraries raise many kinds of errors
         raise ArgumentError(
             f"weights=pretrained (timm's weights of {model}) could not be loaded or downloaded ({_reason(error)}); "
@@ -86,8 +91,10 @@ def _reason(error: Exception) -> str:
     return words if len(words) <= 200 else f"{words[:200]}..."
 
 
-def _create(model: str, **settings: Any) -> Any:
+def _create(model: str, channels: int = 3, **settings: Any) -> Any:
     _check(model)
+    if channels != 3:
+        settings["in_chans"] = channels
     return _timm().create_model(model, **settings)
 
 

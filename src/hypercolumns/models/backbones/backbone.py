@@ -3,7 +3,6 @@
 import copy
 import functools
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -12,11 +11,13 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
 from hypercolumns.models.backbones import _fx, networks
 from hypercolumns.models.backbones._network_info import from_record, network_info, to_record
+from hypercolumns.models.backbones._normalisation import channel_values, choose_values
 from hypercolumns.models.backbones.context import check_context, split_taps
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
+from hypercolumns.models.backbones.widening import RGB, widen_network
 from hypercolumns.runtime import randomness
 
 T = TypeVar("T")
@@ -56,15 +57,20 @@ class Backbone(nn.Module):
             count), except layers that a tap before these n uses too. 0: no layers. "all": every layer. Layers that are
             not trained are frozen: neither their weights nor their BatchNorm statistics change.
         mean: three numbers (red, green, blue), which are subtracted from images in [0, 1]. They are ignored if
-            `weights` is a name, because weights with a name have their own mean and standard deviation.
-        std: three numbers other than 0 (red, green, blue), by which the images are then divided. They are ignored in
-            the same cases as `mean`. If `mean` or `std` is None, both are those of timm's pretrained weights; None is
-            allowed only for networks of timm.
+            `weights` is a name, because weights with a name have their own mean and standard deviation. For images of
+            another number of channels, channels after the third have the mean of the three numbers; a list of
+            `input_channels` numbers gives each channel its own, and is never ignored.
+        std: three numbers other than 0 (red, green, blue), by which the images are then divided, or a list, as for
+            `mean`. If `mean` or `std` is None, both are those of timm's pretrained weights; None is allowed only for
+            networks of timm.
         seed: the seed from which random weights are drawn; used only if `weights` is None.
         context: the names of further context taps, which follow those in `taps`; None: no further context taps.
         info: what `Backbone.info` returned for a backbone with the same network and taps, for example the one whose
             weights are loaded. None: the properties of the network's maps are looked up in a table of this package, or
             derived from the network's layers.
+        input_channels: the number N of channels of the images. If it is not three, the first convolution of the network
+            takes N channels. Weights for RGB are adapted: the first three channels are taken for red, green and blue,
+            see `widening.widen_filters`. timm adapts its pretrained weights by a rule of its own.
 
     Attributes:
         network: the name of the network.
@@ -78,6 +84,7 @@ class Backbone(nn.Module):
         shift_period: two numbers of pixels, (along y, along x). If an image is shifted along y by a multiple of the
             first, or along x by a multiple of the second, all maps shift by whole cells.
         trainable: the argument `trainable`.
+        input_channels: the number of channels of the images.
 
     Raises:
         ArgumentError: if the network or a tap is unknown, an argument has a value that is not allowed, or the weights
@@ -96,8 +103,11 @@ class Backbone(nn.Module):
         seed: int = 0,
         context: Sequence[str] | None = None,
         info: Mapping[str, Any] | None = None,
+        input_channels: int = RGB,
     ) -> None:
         super().__init__()
+        check_int("input_channels", input_channels, minimum=1)
+        self.input_channels = input_channels
         if isinstance(network, str) and taps is None:
             taps = networks.default_taps(network)
         if not isinstance(network, str) or not taps:
@@ -109,10 +119,10 @@ class Backbone(nn.Module):
         self.trainable = trainable
         self.body = self._build(seed if weights is None else None)
         mean, std = self._load(weights, mean, std)
-        self.register_buffer("mean", _of_channels("mean", mean))
-        self.register_buffer("std", _of_channels("std", std))
+        self.register_buffer("mean", channel_values("mean", mean, input_channels))
+        self.register_buffer("std", channel_values("std", std, input_channels))
         if info is None:
-            self._info = network_info(network, lambda: self._skeleton, self.tap_modules)
+            self._info = network_info(network, lambda: self._skeleton, self.tap_modules, input_channels)
         else:
             self._info = from_record(info, self.tap_modules)
         self.min_side, self.shift_period = self._info.min_side, self._info.shift_period
@@ -130,9 +140,14 @@ class Backbone(nn.Module):
                 load weights afterwards.
         """
         if seed is None:
-            return _fx.cut(self.network, networks.build_blank(self.network), self.tap_modules)
+            return self._cut(networks.build_blank(self.network, self.input_channels))
         with randomness.seeded(seed, "backbone"):
-            return _fx.cut(self.network, networks.build(self.network), self.tap_modules)
+            return self._cut(networks.build(self.network, self.input_channels))
+
+    def _cut(self, network: nn.Module) -> GraphModule:
+        body = _fx.cut(self.network, network, self.tap_modules)
+        widen_network(self.network, body, self.input_channels)
+        return body
 
     def _load(
         self,
@@ -152,9 +167,12 @@ class Backbone(nn.Module):
             arguments.
         """
         if isinstance(weights, str):
-            state, normalisation = load_weights(self.network, weights)
+            state, normalisation = load_weights(self.network, weights, self.input_channels)
             assign_weights(self.body, state, f"weights={weights}")
-            mean, std = normalisation or (mean, std)
+            if normalisation is not None:
+                own_mean, own_std = normalisation
+                mean = choose_values(mean, own_mean, self.input_channels)
+                std = choose_values(std, own_std, self.input_channels)
         elif weights is not None:
             assign_weights(self.body, weights, "weights (a state dict)")
         for layer in self.body.modules():
@@ -177,7 +195,8 @@ class Backbone(nn.Module):
         """Compute the map of each tap.
 
         Args:
-            images: (B, 3, H, W), float in [0, 1]. H and W are at least `min_side`; `pad` enlarges smaller images.
+            images: (B, N, H, W), float in [0, 1], with N = `input_channels`. H and W are at least `min_side`; `pad`
+                enlarges smaller images.
             boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
 
         Returns:
@@ -191,11 +210,19 @@ class Backbone(nn.Module):
         """Compute the maps of the local taps: the taps that are not global (see `Tap.is_global`).
 
         Args:
-            images: (B, 3, H, W), float in [0, 1], with H and W at least `min_side`.
+            images: (B, N, H, W), float in [0, 1], with N = `input_channels`, and H and W at least `min_side`.
 
         Returns:
             One map (B, C_l, h_l, w_l) for each local tap. In `taps`, the local taps come before the global taps.
+
+        Raises:
+            HypercolumnsError: if the images have another number of channels.
         """
+        if images.shape[1] != self.input_channels:
+            raise HypercolumnsError(
+                f"the images have {images.shape[1]} channels, but this model takes images with {self.input_channels}; "
+                f"give the channels that the model was trained on, in the same order"
+            )
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         size = (images.shape[2], images.shape[3])
         maps = _fx.run_body(self.body, self.tap_modules, (images - mean) / std)
@@ -229,7 +256,7 @@ class Backbone(nn.Module):
         return [context(deepest, size, boxes) for context in self.contexts if context.is_global]
 
     def pad(self, images: Tensor) -> Tensor:
-        """Enlarge images (B, 3, H, W) to sides of at least `min_side` by repeating the last row and the last column."""
+        """Enlarge images (B, N, H, W) to sides of at least `min_side` by repeating the last row and the last column."""
         rows, columns = (
             torch.arange(torch.sym_max(side, self.min_side), device=images.device).clamp(max=side - 1)
             for side in images.shape[-2:]
@@ -369,7 +396,7 @@ class Backbone(nn.Module):
         """Return the size (h_l, w_l) of the map of each tap on modules, for an image of `height` x `width` pixels."""
         sizes = self._info.map_sizes(height, width)
         if sizes is None:
-            images = torch.empty(1, 3, height, width, device="meta")
+            images = torch.empty(1, self.input_channels, height, width, device="meta")
             # A call of the skeleton itself, in place of `forward`, would print a traceback before it raises an error.
             maps = _fx.run_body(self._skeleton.forward, self.tap_modules, images)
             sizes = [(cells.shape[2], cells.shape[3]) for cells in maps]
@@ -394,20 +421,3 @@ class Backbone(nn.Module):
         self.body.requires_grad_(True)
         for part in used if count else self._frozen:
             part.requires_grad_(False)
-
-
-def _of_channels(name: str, values: Sequence[float]) -> Tensor:
-    """Convert three numbers, one for each channel of an image, to a tensor (3, 1, 1) float32.
-
-    Args:
-        name: the name of the backbone's argument, `mean` or `std`.
-        values: the value of this argument.
-
-    Raises:
-        ArgumentError: unless `values` holds three finite numbers. For `std`, they must not be 0.
-    """
-    wrong = isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 3
-    if wrong or not all(type(x) in (int, float) and math.isfinite(x) and (x or name == "mean") for x in values):
-        nonzero = "" if name == "mean" else ", none of them 0"
-        raise ArgumentError(f"{name}={values} must be three finite numbers, [red,green,blue]{nonzero}")
-    return torch.tensor(values, dtype=torch.float32)[:, None, None]

@@ -28,8 +28,13 @@ TIMM = "timm/"  # prefix of the names of timm's networks
 RANDOM = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_".split()
 
 
-def build(name: str) -> nn.Module:
+def build(name: str, channels: int = 3) -> nn.Module:
     """Build a whole network by its name, with random weights.
+
+    Args:
+        name: the name, see `Backbone`.
+        channels: the number of channels of the images. Networks of torchvision and of this project do not depend on it
+            here; `widening.widen_network` adapts them.
 
     Raises:
         ArgumentError: if the name is unknown.
@@ -38,7 +43,7 @@ def build(name: str) -> nn.Module:
         return OWN[name]()
     model = of_timm(name)
     if model is not None:
-        return _timm.build(model)
+        return _timm.build(model, channels)
     with without_collections():
         import torchvision.models
 
@@ -56,21 +61,23 @@ def build(name: str) -> nn.Module:
     return network
 
 
-def build_blank(name: str) -> nn.Module:
+def build_blank(name: str, channels: int = 3) -> nn.Module:
     """Build a whole network without random weights, for weights that are loaded afterwards.
 
     Most parameters are on the meta device, where tensors have no values. In two cases, the network is built with random
     weights instead: its constructor needs the values of such tensors, or such a tensor is a buffer that is not in the
-    state dict, and would never be loaded.
+    state dict, and would never be loaded. The arguments are those of `build`.
     """
     try:
         with _WithoutRandomValues():
-            blank = build(name)
+            blank = build(name, channels)
     except NotImplementedError:  # the constructor computes sizes with tensors, and needs the tensors' values
-        return build(name)
+        return build(name, channels)
     state = blank.state_dict()
     return (
-        blank if all(buffer in state or not tensor.is_meta for buffer, tensor in blank.named_buffers()) else build(name)
+        blank
+        if all(buffer in state or not tensor.is_meta for buffer, tensor in blank.named_buffers())
+        else build(name, channels)
     )
 
 

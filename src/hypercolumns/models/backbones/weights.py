@@ -7,12 +7,14 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
+from torch.fx import GraphModule
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, summarize_error
 from hypercolumns.io import checkpoints
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import _timm, networks
+from hypercolumns.models.backbones.widening import RGB, widen_weights
 
 PRETRAINED = "pretrained"
 MAX_SHOWN = 3  # maximum number of tensor names that an error message lists
@@ -20,7 +22,7 @@ MAX_SHOWN = 3  # maximum number of tensor names that an error message lists
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
+def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mapping[str, Tensor], Normalisation | None]:
     """Load weights of a network by name or from a file.
 
     Args:
@@ -28,6 +30,8 @@ def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Norm
         weights: the name of weights of torchvision (`IMAGENET1K_V1`), `pretrained` for timm's weights of a network of
             timm, or the path of a file that holds a state dict, saved by torch.save or as safetensors. torchvision and
             timm download weights that are not in their caches.
+        channels: the number of channels of the images. timm adapts its own weights to it; other weights stay as they
+            are, see `assign_weights`.
 
     Returns:
         The state dict of the whole network, and the mean and the standard deviation that its images need. For weights
@@ -38,7 +42,7 @@ def load_weights(network: str, weights: str) -> tuple[Mapping[str, Tensor], Norm
     """
     model = networks.of_timm(network)
     if model is not None and weights == PRETRAINED:
-        return _timm.pretrained(model), _timm.normalisation(model)
+        return _timm.pretrained(model, channels), _timm.normalisation(model)
     named = {} if network in networks.OWN or model is not None else _of_torchvision(network)
     if weights in named:
         try:
@@ -96,14 +100,15 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_SHOWN]) + (" and others" if len(names) > MAX_SHOWN else "")
 
 
-def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def assign_weights(module: GraphModule, state: Mapping[str, Tensor], source: str) -> None:
     """Load all parameters and buffers of a module from a state dict.
 
     Other tensors in the state dict are ignored, because they can belong to layers after the last tap.
 
     Args:
         module: the network up to its last tap.
-        state: the state dict of the whole network, or of the network's module `features` alone.
+        state: the state dict of the whole network, or of the network's module `features` alone. If its first
+            convolution is for RGB, but that of `module` is not, its filters are adapted, see `widening`.
         source: how error messages name the weights, for example "weights=IMAGENET1K_V1".
 
     Raises:
@@ -113,6 +118,7 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) 
     wanted, given = module.state_dict(), state
     if not any(key in state for key in wanted):
         state = {f"features.{key}": value for key, value in state.items()}
+    state = widen_weights(module, state)
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
     reshaped = [
         f"{key} is {tuple(state[key].shape)}, expected {tuple(tensor.shape)}"
