@@ -37,13 +37,13 @@ def write_preview(images: DatasetIndex, survey: Survey, folder: Path) -> Path | 
     """
     path = folder / PREVIEW
     files = [[split, pair.id, pair_signature(pair)] for split, pairs in images.splits.items() for pair in pairs]
-    stamp = short_hash([images.scheme.fingerprint(), files])
+    stamp = short_hash([images.scheme.fingerprint(), images.decoding.settings(), files])
     if _stamp(path) == stamp:
         return None
     rows = []
     for split, pair, note in choose_images(images, survey):
         try:
-            image, mask = read_example(pair, images.scheme)
+            image, mask = read_example(pair, images.scheme, images.decoding)
         except HypercolumnsError:  # the check of the files reports it
             continue
         rows.append(LabelledImage(image, mask, None, f"{split}: {pair.id} ({note})"))
