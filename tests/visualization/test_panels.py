@@ -51,6 +51,13 @@ def test_small_images_are_magnified_by_integers():
     assert colours(errors[block:]) == {(200, 200, 200)}
 
 
+@pytest.mark.parametrize(("channels", "shown"), [(2, (0, 50, 50)), (3, (0, 50, 100)), (5, (0, 50, 100))])
+def test_first_three_channels_are_shown(channels, shown):
+    pixels = torch.stack([torch.full((2, 4), 50 * number, dtype=torch.uint8) for number in range(channels)])
+    row = replace(labelled(), image=pixels)
+    assert colours(pictures(panels([row], CLASSES, PALETTE))[0]) == {shown}
+
+
 def test_large_images_are_shrunk():
     canvas = panels([labelled(1000, 2000)], CLASSES, PALETTE)
     assert canvas.width == 4 * (PANEL_SIDE + GAP) + GAP

@@ -18,7 +18,7 @@ from hypercolumns.models.pixel_prediction import Detail
 from hypercolumns.prediction.annotations import cvat, labelme
 from hypercolumns.prediction.geotiff import write_geotiff
 from hypercolumns.prediction.sources import Frame
-from hypercolumns.visualization.overlays import overlay_with_legend
+from hypercolumns.visualization.overlays import overlay_with_legend, shown_channels
 
 MAX_JPEG_SIDE = 65_500  # pixels; libjpeg can't write a picture with a longer side
 JPEG_QUALITY = 90
@@ -98,9 +98,8 @@ def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> Non
     The picture is shrunk if its width or height exceeds `MAX_JPEG_SIDE`.
     """
     classes = style.classes if style.legend else None
-    picture = overlay_with_legend(
-        prediction.frame.pixels.permute(1, 2, 0).numpy(), prediction.labels, classes, style.palette, style.opacity
-    )
+    pixels = shown_channels(prediction.frame.pixels).permute(1, 2, 0).numpy()
+    picture = overlay_with_legend(pixels, prediction.labels, classes, style.palette, style.opacity)
     if max(picture.size) > MAX_JPEG_SIDE:
         picture.thumbnail((MAX_JPEG_SIDE, MAX_JPEG_SIDE))
     write_image(path, picture, JPEG_QUALITY)

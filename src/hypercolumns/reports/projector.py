@@ -25,6 +25,7 @@ from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import track
 from hypercolumns.samplers.quotas import allocate_evenly
 from hypercolumns.store import SampleStore, Split
+from hypercolumns.visualization.overlays import shown_channels
 
 FOLDER = "embedding"
 THUMBNAIL_SIDE = 48  # in pixels; all thumbnails are in one picture, with 1536x1536 pixels for 1,000 thumbnails
@@ -101,7 +102,7 @@ def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resiz
     for (id, row, column), label in track(list(zip(split.origins(rows), labels.tolist(), strict=True)), "embedding"):
         if id != current:
             current, pair = id, pairs[id]
-            image, _ = read_example(pair, images.scheme, images.decoding)
+            image = shown_channels(read_example(pair, images.scheme, images.decoding)[0])
             if resize is not None:
                 image = v2.functional.resize(image, list(resize), antialias=True)
         thumbnails.append(thumbnail(image, row, column, images.palette[label]))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from hypercolumns.errors import escape_control_chars
 from hypercolumns.labels import IGNORE_INDEX, Colour, Palette, overlay
@@ -17,6 +18,14 @@ GAP = 6  # between pictures, and around the text of a legend
 LINE = 22  # height of a line of text
 MIN_WIDTH = 160  # of a picture with a legend: a narrower legend would be hard to read
 PARTS = 48  # a legend's font size is 1/PARTS of the image's longer side, but at least FONT_SIZE
+
+
+def shown_channels(image: Tensor) -> Tensor:
+    """Return the channels of an image (N, H, W) that a picture shows as red, green and blue: the first three.
+
+    Of two channels, the second is shown as green and blue.
+    """
+    return image if len(image) == 3 else image[[min(number, len(image) - 1) for number in range(3)]]
 
 
 def overlay_with_legend(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hypercolumns.errors import escape_control_chars
 from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, Palette, overlay
-from hypercolumns.visualization.overlays import FONT_SIZE, GAP, LINE, Font, legend, stack
+from hypercolumns.visualization.overlays import FONT_SIZE, GAP, LINE, Font, legend, shown_channels, stack
 
 Pixels = NDArray[np.uint8]
 
@@ -27,7 +27,8 @@ class LabelledImage:
     """An image with its true and predicted labels, for `panels`.
 
     Attributes:
-        image: (3, H, W) uint8 RGB. None: the picture of the image is left out, and the labels are drawn over white.
+        image: (N, H, W) uint8. Its first three channels are shown as red, green and blue. None: the picture of the
+            image is left out, and the labels are drawn over white.
         truth: (H, W) integer, true class indices, 255 for void.
         predicted: (H, W) integer, predicted class indices. None: the pictures of the prediction and of the errors are
             left out.
@@ -122,7 +123,7 @@ def _pictures(labelled: LabelledImage, palette: Palette, side: int) -> list[Imag
     truth = _resized(labelled.truth, size)
     pixels = np.full((*truth.shape, 3), 255, np.uint8)
     if labelled.image is not None:
-        picture = Image.fromarray(np.ascontiguousarray(labelled.image.permute(1, 2, 0).numpy()))
+        picture = Image.fromarray(np.ascontiguousarray(shown_channels(labelled.image).permute(1, 2, 0).numpy()))
         pixels = np.asarray(picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BICUBIC))
     void = (truth == IGNORE_INDEX)[..., None]
     marked = np.where(void, VOID_COLOUR, overlay(pixels, truth, palette, OPACITY))
