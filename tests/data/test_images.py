@@ -14,6 +14,7 @@ from hypercolumns.data.modules.image_data import Filler, ImageBatchSampler, coll
 from hypercolumns.data.transforms import GREY, resize_mask
 from hypercolumns.errors import HypercolumnsError, InvalidFileError
 from hypercolumns.labels import IGNORE_INDEX
+from hypercolumns.runtime import randomness
 
 IMAGE = torch.arange(3 * 20 * 30, dtype=torch.int64).remainder(251).to(torch.uint8).reshape(3, 20, 30)
 MASK = IMAGE[0] % 5
@@ -134,6 +135,23 @@ class TestAugmentation:
         image, _, _ = Augmentation(gaussian_blur=1.0)(IMAGE, MASK, 0)
         assert image.float().std() < 0.9 * IMAGE.float().std()
         assert image.float().mean() == pytest.approx(IMAGE.float().mean(), abs=2)
+
+    def test_jitter_of_five_channels_is_computed(self):
+        image = torch.arange(5 * 20 * 30, dtype=torch.int64).remainder(200).byte().view(5, 20, 30)
+        changed, mask, _ = Augmentation(color_jitter=0.4, channels=5)(image, MASK, 7)
+        with randomness.seeded(7, "augmentation"):
+            brightness, contrast = (0.6 + 0.8 * torch.rand(2)).tolist()
+        brighter = (image.double() * brightness).clamp(max=255)
+        expected = brighter.mean() + contrast * (brighter - brighter.mean())
+        assert (changed.double() - expected.round().clamp(0, 255)).abs().max() <= 1  # float32 may round otherwise
+        assert torch.equal(mask, MASK)
+
+    def test_five_channels_are_scaled_and_blurred(self):
+        image = torch.stack([torch.full((20, 30), 40 * band, dtype=torch.uint8) for band in range(5)])
+        changes = {"scale": (1.5, 1.5), "crop": (16, 16), "flip": 0.5, "grayscale": 1.0, "gaussian_blur": 1.0}
+        changed, _, _ = Augmentation(**changes, channels=5)(image, MASK, 0)
+        assert changed.shape == (5, 16, 16)
+        assert [band.unique().tolist() for band in changed] == [[0], [40], [80], [120], [160]]
 
     @pytest.mark.parametrize("setting", ["grayscale", "gaussian_blur"])
     def test_probability_above_one_is_refused(self, setting):

@@ -10,6 +10,7 @@ from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import ArgumentError, check_fraction, check_int
+from hypercolumns.io.decoding import RGB
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runtime import randomness
 
@@ -50,6 +51,34 @@ class RandomScale(v2.Transform):
         return v2.functional.resize(inpt, params["size"], antialias=True)
 
 
+class BrightnessContrast(v2.Transform):
+    """Change the brightness and the contrast of an image with any number of channels by random factors.
+
+    torchvision's `ColorJitter` defines both by the luminance of RGB. Here all channels count alike: the brightness
+    factor multiplies all values, and the contrast factor multiplies their differences from the mean of all values.
+
+    Args:
+        strength: the strength s. Each factor is drawn uniformly from max(0, 1 - s) to 1 + s.
+    """
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.low, self.high = max(0.0, 1 - strength), 1 + strength
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the two factors."""
+        brightness, contrast = (self.low + (self.high - self.low) * torch.rand(2)).tolist()
+        return {"brightness": brightness, "contrast": contrast}
+
+    def transform(self, inpt: Any, params: Mapping[str, Any]) -> Any:
+        """Change an image uint8; return a mask or a box unchanged."""
+        if not isinstance(inpt, Image):
+            return inpt
+        values = (inpt.as_subclass(Tensor).float() * params["brightness"]).clamp(0, 255)
+        values = values.lerp(values.mean(), 1 - params["contrast"])
+        return Image(values.round().clamp(0, 255).byte())
+
+
 class Augmentation:
     """Random scaling, crop, flip, colour jitter, greyscale and blur of an image with its mask, all off by default.
 
@@ -64,6 +93,9 @@ class Augmentation:
             each changed by a factor from max(0, 1 - s) to 1 + s. The hue is turned by up to s / 4 of the colour circle.
         grayscale: the probability that the image is converted to greyscale.
         gaussian_blur: the probability of a Gaussian blur. Its standard deviation is random, from 0.1 to 2 pixels.
+        channels: the number of channels of the images. Hue, saturation and greyscale are defined for RGB only. If the
+            images are not RGB, `grayscale` has no effect, and `color_jitter` changes brightness and contrast only, see
+            `BrightnessContrast`.
 
     Raises:
         ArgumentError: if an argument has a wrong type or is outside its range.
@@ -77,6 +109,7 @@ class Augmentation:
         color_jitter: float = 0.0,
         grayscale: float = 0.0,
         gaussian_blur: float = 0.0,
+        channels: int = RGB,
     ) -> None:
         steps: list[Any] = []
         check_fraction("flip", flip)
@@ -93,9 +126,11 @@ class Augmentation:
             steps.append(v2.RandomCrop(crop, pad_if_needed=True, fill={Image: GREY, Mask: IGNORE_INDEX}))
         if flip:
             steps.append(v2.RandomHorizontalFlip(flip))
-        if color_jitter:
+        if color_jitter and channels != RGB:
+            steps.append(BrightnessContrast(color_jitter))
+        elif color_jitter:
             steps.append(v2.ColorJitter(color_jitter, color_jitter, color_jitter, color_jitter / 4))
-        if grayscale:
+        if grayscale and channels == RGB:
             steps.append(v2.RandomGrayscale(grayscale))
         if gaussian_blur:
             steps.append(v2.RandomApply([v2.GaussianBlur(BLUR_SIDE, BLUR_SIGMA)], gaussian_blur))
@@ -105,12 +140,12 @@ class Augmentation:
         """Apply the same random changes to an image and its mask.
 
         Args:
-            image: (3, H, W) uint8.
+            image: (N, H, W) uint8.
             mask: (H, W) uint8 class indices, 255 for void.
             seed: the seed of the random changes.
 
         Returns:
-            The changed image (3, H', W') and mask (H', W'), both uint8, and the crop box (4,) float32. The crop box is
+            The changed image (N, H', W') and mask (H', W'), both uint8, and the crop box (4,) float32. The crop box is
             the place of the whole image, (top, left, height, width) in pixels of the changed image, see
             `hypercolumns.coordinates`.
         """

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, is_int
 
+RGB = 3  # the number of channels of images that are read without a choice of channels
 Alpha = Literal["", "straight", "premultiplied"]
 FULL_RANGE = "dtype"  # value of `ImageDecoding.range`
 ALL_PAGES = "all"  # value of `ImageDecoding.page`

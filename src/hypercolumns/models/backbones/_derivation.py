@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
+from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _fx, networks
 from hypercolumns.models.backbones._network_info import NetworkInfo, TapModules
 from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, shift_periods
@@ -46,7 +47,7 @@ def _maps(skeleton: GraphModule, tap_modules: TapModules) -> Maps:
     return functools.partial(_fx.run_body, skeleton.forward, tap_modules)
 
 
-def derive(network: str, skeleton: GraphModule, tap_modules: TapModules, channels: int = 3) -> NetworkInfo:
+def derive(network: str, skeleton: GraphModule, tap_modules: TapModules, channels: int = RGB) -> NetworkInfo:
     """Derive the properties of a network and its taps from the network's layers.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import nn
 from torch.fx import GraphModule
 
+from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import networks
 from hypercolumns.models.taps import RegularGrid, Tap
 
@@ -65,7 +66,7 @@ CACHE: dict[tuple[str, Callable[[], nn.Module] | None, TapModules, int], Network
 
 
 def network_info(
-    network: str, skeleton: Callable[[], GraphModule], tap_modules: TapModules, channels: int = 3
+    network: str, skeleton: Callable[[], GraphModule], tap_modules: TapModules, channels: int = RGB
 ) -> NetworkInfo:
     """Return the properties of a network and its taps: from `CACHE`, from the file `KNOWN`, or derived.
 

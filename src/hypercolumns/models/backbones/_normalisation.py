@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError
-from hypercolumns.models.backbones.widening import RGB
+from hypercolumns.io.decoding import RGB
 
 
 def choose_values(given: Sequence[float] | None, own: Sequence[float], channels: int) -> Sequence[float]:

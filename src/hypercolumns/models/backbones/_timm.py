@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.io.decoding import RGB
 
 
-def build(model: str, channels: int = 3) -> nn.Module:
+def build(model: str, channels: int = RGB) -> nn.Module:
     """Build a whole model of timm with random weights, by its name without the prefix `timm/`.
 
     The model takes images with `channels` channels.
@@ -57,7 +58,7 @@ def tracing() -> dict[str, Any]:
     return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
 
 
-def pretrained(model: str, channels: int = 3) -> Mapping[str, Tensor]:
+def pretrained(model: str, channels: int = RGB) -> Mapping[str, Tensor]:
     """Return the state dict of a model's pretrained weights. timm downloads weights that its cache does not have.
 
     For images with another number of channels than three, timm repeats the filters of red, green and blue in the first
@@ -91,9 +92,9 @@ def _reason(error: Exception) -> str:
     return words if len(words) <= 200 else f"{words[:200]}..."
 
 
-def _create(model: str, channels: int = 3, **settings: Any) -> Any:
+def _create(model: str, channels: int = RGB, **settings: Any) -> Any:
     _check(model)
-    if channels != 3:
+    if channels != RGB:
         settings["in_chans"] = channels
     return _timm().create_model(model, **settings)
 

@@ -12,12 +12,13 @@ from torch.fx import GraphModule
 
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
+from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _fx, networks
 from hypercolumns.models.backbones._network_info import from_record, network_info, to_record
 from hypercolumns.models.backbones._normalisation import channel_values, choose_values
 from hypercolumns.models.backbones.context import check_context, split_taps
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
-from hypercolumns.models.backbones.widening import RGB, widen_network
+from hypercolumns.models.backbones.widening import widen_network
 from hypercolumns.runtime import randomness
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from hypercolumns.errors import ArgumentError
+from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _timm
 from hypercolumns.runtime.imports import without_collections
 
@@ -28,7 +29,7 @@ TIMM = "timm/"  # prefix of the names of timm's networks
 RANDOM = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_".split()
 
 
-def build(name: str, channels: int = 3) -> nn.Module:
+def build(name: str, channels: int = RGB) -> nn.Module:
     """Build a whole network by its name, with random weights.
 
     Args:
@@ -61,7 +62,7 @@ def build(name: str, channels: int = 3) -> nn.Module:
     return network
 
 
-def build_blank(name: str, channels: int = 3) -> nn.Module:
+def build_blank(name: str, channels: int = RGB) -> nn.Module:
     """Build a whole network without random weights, for weights that are loaded afterwards.
 
     Most parameters are on the meta device, where tensors have no values. In two cases, the network is built with random

@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 from torch.fx.passes.shape_prop import ShapeProp
 
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.io.decoding import RGB
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
 # Lengths in pixels of the two thin images on which the centres are measured. If the first length is halved again and
@@ -26,7 +27,6 @@ from hypercolumns.models.taps import CellGrid, RegularGrid
 PROBE_SIDES = (256, 513)
 # Lengths in pixels of images for measuring extents and shift periods. They differ by multiples of all usual strides.
 LONG_PROBE_SIDES = (256, 1280, 4352)
-CHANNELS = 3  # of the probes, for any network: the stand-in for a convolution averages the channels of its input
 THICKNESS = 32  # minimum width in pixels of a thin image, at right angles to its length
 Maps = Callable[[Tensor], Sequence[Tensor]]  # from images (B, C, H, W) to the maps of a network on the meta device
 
@@ -91,7 +91,7 @@ def cell_grids(maps: Maps, min_side: int) -> list[tuple[CellGrid, CellGrid]]:
     return list(zip(along_y, along_x, strict=True))
 
 
-def shift_periods(network: GraphModule, channels: int = 3) -> tuple[int, int]:
+def shift_periods(network: GraphModule, channels: int = RGB) -> tuple[int, int]:
     """Return the shift periods of a network along y and along x, in pixels.
 
     The shift period along an axis is the least common multiple of the strides of all maps inside the network, tapped or
@@ -152,9 +152,10 @@ def _measure(maps: Maps, thickness: int, axis: int, side: int) -> list[Tensor]:
     Raises:
         ValueError: if the stand-in for an operation of the network is not linear.
     """
+    # The images have three channels for any network: the stand-in for a convolution averages the channels of its input.
     # The third image is 2 x the first image + 3 x the second image. If all operations are linear, the maps of the three
     # images have the same relation.
-    ramp = torch.arange(side, dtype=torch.float64).expand(1, CHANNELS, thickness, side)
+    ramp = torch.arange(side, dtype=torch.float64).expand(1, RGB, thickness, side)
     image = torch.cat([ramp, torch.ones_like(ramp), 2 * ramp + 3])
     with torch.no_grad():
         results = maps((image if axis == 3 else image.transpose(2, 3)).as_subclass(MeanPropagation))
@@ -212,7 +213,7 @@ def _rf_extents(
         waiting = {tap: line for tap, line in enumerate(lines) if line is not None and tap not in extents}
         if not waiting:
             break
-        image = torch.ones(1, CHANNELS, *((thickness, side) if axis == 3 else (side, thickness)), dtype=torch.float64)
+        image = torch.ones(1, RGB, *((thickness, side) if axis == 3 else (side, thickness)), dtype=torch.float64)
         results = maps(image.requires_grad_().as_subclass(GatedMeanPropagation))
         for tap, (stride, offset) in waiting.items():
             cells = results[tap].as_subclass(Tensor).transpose(axis, 3)

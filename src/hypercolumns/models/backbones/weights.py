@@ -12,9 +12,10 @@ from torch.fx import GraphModule
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, summarize_error
 from hypercolumns.io import checkpoints
+from hypercolumns.io.decoding import RGB
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import _timm, networks
-from hypercolumns.models.backbones.widening import RGB, widen_weights
+from hypercolumns.models.backbones.widening import widen_weights
 
 PRETRAINED = "pretrained"
 MAX_SHOWN = 3  # maximum number of tensor names that an error message lists

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import networks
-
-RGB = 3  # the number of channels for which networks and their weights are made
 
 
 def widen_filters(weight: Tensor, channels: int) -> Tensor:
