@@ -170,7 +170,7 @@ def read_example(
         decoding: the rules that turn the stored pixels of the image into RGB.
 
     Returns:
-        The image (3, H, W) and the mask (H, W), both uint8. The mask holds class indices, or 255 for void.
+        The image (N, H, W) and the mask (H, W), both uint8. The mask holds class indices, or 255 for void.
 
     Raises:
         InvalidFileError: if a file is missing or its content can't be used, or if image and mask differ in size.

@@ -59,8 +59,8 @@ def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> 
         output: what the program returns, "labels" or "logits".
 
     Returns:
-        A program on the CPU that takes images (B, 3, H, W). B, H and W can be any integers of at least 1. The
-        program returns labels (B, H, W) uint8 or logits (B, classes, H, W) float32.
+        A program on the CPU that takes images (B, N, H, W), with N = `backbone.input_channels`. B, H and W can be any
+        integers of at least 1. The program returns labels (B, H, W) uint8 or logits (B, classes, H, W) float32.
 
     Raises:
         ArgumentError: if `input` or `output` is unknown.
@@ -71,7 +71,8 @@ def make_program(segmenter: Segmenter, input: InputKind, output: OutputKind) -> 
             raise ArgumentError(f"{name}={value} is not known; choose one of {', '.join(get_args(known))}")
     graph = ExportableSegmenter(segmenter, output)
     images, height, width = TRACED_SIZE
-    example = torch.zeros(images, 3, height, width, dtype=torch.uint8 if input == "uint8" else torch.float32)
+    channels = segmenter.backbone.input_channels
+    example = torch.zeros(images, channels, height, width, dtype=torch.uint8 if input == "uint8" else torch.float32)
     free = Dim.DYNAMIC(min=1)
     any_size = _sizes.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # treats a size of 1 like other sizes
     try:
@@ -103,7 +104,7 @@ def check_agreement(
 
     Args:
         segmenter: the model that was exported.
-        run: runs the file on images (B, 3, H, W) on the CPU; returns labels (B, H, W) or logits (B, classes, H, W).
+        run: runs the file on images (B, N, H, W) on the CPU; returns labels (B, H, W) or logits (B, classes, H, W).
         input: the type of the images that `run` takes, "uint8" or "float" in [0, 1].
         output: what `run` returns, "labels" or "logits".
         path: the path of the file, for the error message.
@@ -116,7 +117,7 @@ def check_agreement(
             `MAX_DIFFERENCE` or NaN.
     """
     generator = torch.Generator().manual_seed(0)
-    device = segmenter.backbone.device
+    device, channels = segmenter.backbone.device, segmenter.backbone.input_channels
     same = total = 0
     differences: list[float] = []
     ranges: list[tuple[float, float]] = []
@@ -124,7 +125,7 @@ def check_agreement(
     segmenter.eval()
     try:
         for count, *size in CHECKED_SIZES:
-            images = torch.randint(0, 256, (count, 3, *size), generator=generator, dtype=torch.uint8)
+            images = torch.randint(0, 256, (count, channels, *size), generator=generator, dtype=torch.uint8)
             with torch.inference_mode():
                 exported = run(images if input == "uint8" else images / 255)
                 logits = segmenter(images.to(device)).float().cpu()

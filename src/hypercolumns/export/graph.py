@@ -64,7 +64,7 @@ class ExportableSegmenter(nn.Module):
         """Predict every pixel of the images.
 
         Args:
-            images: (B, 3, H, W), uint8 or float in [0, 1].
+            images: (B, N, H, W), uint8 or float in [0, 1].
 
         Returns:
             Labels (B, H, W) uint8, or logits (B, classes, H, W) float32.

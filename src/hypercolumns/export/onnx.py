@@ -1,6 +1,7 @@
 """Export a segmenter to an ONNX file, which runs without this package.
 
-The file takes images (B, 3, H, W), uint8 or float in [0, 1], with any B, H and W. For every pixel of the images, it
+The file takes images (B, N, H, W), uint8 or float in [0, 1], with any B, H and W, and N the number of channels that the
+model was trained on, usually 3. For every pixel of the images, it
 outputs either labels, (B, H, W) uint8, or logits, (B, classes, H, W) float32. The file also contains the names and the
 colours of the classes, as JSON texts. See docs/export.md.
 """
@@ -62,7 +63,7 @@ def export_onnx(
             f"{segmenter.backbone.network} can't be written as ONNX ({reason}); try torch.export instead (export=torch)"
         ) from error
     assert exported is not None, "torch returns the program if it is not given a path"
-    _tidy(exported.model, output)
+    _tidy(exported.model, output, segmenter.backbone.input_channels)
     exported.model.metadata_props.update(metadata(segmenter))
     with atomic_write(Path(path)) as temporary:
         exported.save(temporary, external_data=False)
@@ -91,13 +92,13 @@ def _packages() -> Any:
         ) from error
 
 
-def _tidy(model: Any, output: OutputKind) -> None:
+def _tidy(model: Any, output: OutputKind, channels: int) -> None:
     """Name the variable sizes of an ONNX model `batch`, `height` and `width`, and remove its unused nodes.
 
-    onnxruntime would warn about unused nodes when it loads the file.
+    onnxruntime would warn about unused nodes when it loads the file. `channels` is the number of channels of an image.
     """
     ir, passes = importlib.import_module("onnx_ir"), importlib.import_module("onnx_ir.passes.common")
     classes = [] if output == "labels" else [model.graph.outputs[0].shape[1]]
-    model.graph.inputs[0].shape = ir.Shape(["batch", 3, "height", "width"])
+    model.graph.inputs[0].shape = ir.Shape(["batch", channels, "height", "width"])
     model.graph.outputs[0].shape = ir.Shape(["batch", *classes, "height", "width"])
     passes.RemoveUnusedNodesPass()(model)

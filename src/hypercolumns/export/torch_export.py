@@ -1,6 +1,7 @@
 """Export a segmenter to a file of torch.export, which runs without this package.
 
-The file takes images (B, 3, H, W), uint8 or float in [0, 1], with any B, H and W. For every pixel of the images, it
+The file takes images (B, N, H, W), uint8 or float in [0, 1], with any B, H and W, and N the number of channels that the
+model was trained on, usually 3. For every pixel of the images, it
 outputs either labels, (B, H, W) uint8, or logits, (B, classes, H, W) float32. The file also contains the names and the
 colours of the classes, as JSON texts. See docs/export.md.
 """

@@ -1,4 +1,4 @@
-"""The rules that turn the stored pixels of an image, of any depth and number of channels, into 8-bit RGB."""
+"""The rules that turn the stored pixels of an image, of any depth and number of channels, into 8 bits a channel."""
 
 import math
 import re
@@ -18,6 +18,7 @@ ALL_PAGES = "all"  # value of `ImageDecoding.page`
 PERCENTILE = re.compile(r"(\d+(?:\.\d*)?)%")
 BLOCK = 1 << 22  # values that are mapped at a time, so that float64 copies stay small
 WHITE = 255
+MAX_SHOWN = 16  # the largest number of channels that a message lists
 
 
 class PixelLayout(NamedTuple):
@@ -63,7 +64,7 @@ class PixelLayout(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageDecoding:
-    """The rules that turn the stored pixels of images into RGB uint8, which is what models see.
+    """The rules that turn the stored pixels of images into RGB uint8, or into the channels that a model sees instead.
 
     Without any argument, images of 8 bits keep their values, and images whose RGB is not certain are refused. The
     transparency of an image is blended over white unless `channels` is given.
@@ -73,7 +74,7 @@ class ImageDecoding:
     >>> from hypercolumns.io.decoding import array_layout
     >>> decoding = ImageDecoding(range=(0, 4095), channels=[3, 0, 1])
     >>> array = np.array([[[0, 4095, 100, 2048]]], np.uint16)
-    >>> decoding.to_rgb(array, array_layout(array), "the image").tolist()
+    >>> decoding.decode(array, array_layout(array), "the image").tolist()
     [[[128, 0, 255]]]
 
     Attributes:
@@ -81,8 +82,10 @@ class ImageDecoding:
             8-bit values are kept and all others are refused; "dtype": the full range of the integers of the file; two
             numbers: these values; two texts such as ("2%", "98%"): these percentiles of all values of each image, in
             all of its colour channels together.
-        channels: the channels that become red, green and blue, or one channel for all three; counted from 0. None: the
-            image must have one or three channels, apart from certain transparency.
+        channels: the channels that the model sees, in this order; counted from 0. Three become red, green and blue. One
+            becomes all three. Of more or fewer, the first three take the place of red, green and blue, see
+            `models.backbones.widening`. None: the image must have one or three channels, apart from certain
+            transparency.
         page: the page of a TIFF or the frame of an animated image to read, counted from 0. "all": each page of a TIFF
             is a channel. None: images with several pages are refused.
         prefix: the text before the names above in messages, such as `data.`. It does not count in comparisons.
@@ -103,19 +106,27 @@ class ImageDecoding:
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
         if not (self.range is None or self.range == FULL_RANGE or self.percentiles or _is_interval(self.range)):
             raise ArgumentError(
-                f"range={_shown(self.range)} must be null, {FULL_RANGE}, two numbers such as [0,4095], or two "
+                f"range={shown(self.range)} must be null, {FULL_RANGE}, two numbers such as [0,4095], or two "
                 f"percentiles such as [2%,98%]; the second must be above the first"
             )
         channels = self.channels
         if channels is not None and not (
-            isinstance(channels, tuple) and len(channels) in (1, 3) and all(is_int(channel, 0) for channel in channels)
+            isinstance(channels, tuple) and channels and all(is_int(channel, 0) for channel in channels)
         ):
             raise ArgumentError(
-                f"channels={_shown(channels)} must be null, or a list of one or three channels, counted from 0, such "
-                f"as [0] or [3,0,1]"
+                f"channels={shown(channels)} must be null, or a list of channels, counted from 0, such as [3,0,1] for "
+                f"red, green and blue, [0,1,2,3] for four channels, or [0] for a grey image"
             )
         if self.page is not None and self.page != ALL_PAGES and not is_int(self.page, 0):
             raise ArgumentError(f"page={self.page} must be null, {ALL_PAGES}, or the number of a page, counted from 0")
+
+    @property
+    def image_channels(self) -> int:
+        """The number of channels of the images that these rules make, which is the number that a model must take.
+
+        A single channel is repeated, because networks for RGB see grey images so.
+        """
+        return RGB if self.channels is None or len(self.channels) == 1 else len(self.channels)
 
     @property
     def percentiles(self) -> tuple[float, float] | None:
@@ -140,7 +151,7 @@ class ImageDecoding:
         return replace(self, **other.settings(), prefix=other.prefix)
 
     def check(self, layout: PixelLayout, name: object) -> None:
-        """Check by its header that an image can be turned into RGB.
+        """Check by its header that an image can be read by these rules.
 
         Raises:
             HypercolumnsError: if this needs other rules; the message names the image, its layout and the rule.
@@ -149,12 +160,12 @@ class ImageDecoding:
         if self.channels is None and colours not in (1, 3):
             raise HypercolumnsError(
                 f"{name} is {layout.text}, and which of them are red, green and blue is not known; choose three by "
-                f"{self.prefix}channels=[0,1,2], or one by {self.prefix}channels=[0]"
+                f"{self.prefix}channels=[0,1,2], or one by {self.prefix}channels=[0]{self._more(layout.channels)}"
             )
         if self.channels is not None and max(self.channels) >= layout.channels:
             raise HypercolumnsError(
                 f"{name} is {layout.text}, so it has no channel {max(self.channels)} of "
-                f"{self.prefix}channels={_shown(self.channels)}; channels are counted from 0"
+                f"{self.prefix}channels={shown(self.channels)}; channels are counted from 0"
             )
         limits = layout.limits
         full = "" if limits is None else f"{self.prefix}range={FULL_RANGE} ({limits[0]} to {limits[1]}), "
@@ -172,7 +183,7 @@ class ImageDecoding:
             if low < limits[0] or high > limits[1]:
                 raise HypercolumnsError(
                     f"{name} is {layout.text}, whose values from {limits[0]} to {limits[1]} can't fill "
-                    f"{self.prefix}range={_shown(self.range)}; images of several depths need other rules, such as "
+                    f"{self.prefix}range={shown(self.range)}; images of several depths need other rules, such as "
                     f"{self.prefix}range={FULL_RANGE}"
                 )
 
@@ -180,8 +191,14 @@ class ImageDecoding:
         """Return whether values are mapped to 0 to 255; otherwise, they are in this range already, and are kept."""
         return not layout.is_bytes or self.range not in (None, FULL_RANGE)
 
-    def to_rgb(self, values: NDArray[Any], layout: PixelLayout, name: object) -> NDArray[np.uint8]:
-        """Turn stored pixels into RGB.
+    def _more(self, channels: int) -> str:
+        """Return the end of a message that says how to train on all channels; empty where no model is trained."""
+        if not self.prefix or channels > MAX_SHOWN:
+            return ""
+        return f"; a model sees all of them by {self.prefix}channels={shown(range(channels))}"
+
+    def decode(self, values: NDArray[Any], layout: PixelLayout, name: object) -> NDArray[np.uint8]:
+        """Turn stored pixels into those of the image that a model sees.
 
         A value that is not a number (NaN) becomes black, and no percentile counts it.
 
@@ -191,7 +208,7 @@ class ImageDecoding:
             name: the image's name, for messages.
 
         Returns:
-            (H, W, 3) uint8.
+            (H, W, N) uint8, with N = `image_channels`.
 
         Raises:
             HypercolumnsError: if `check` refuses the layout, or if the percentiles of an image without any finite
@@ -207,10 +224,10 @@ class ImageDecoding:
             colours, opacity = values[..., list(self.channels)], None
         else:
             colours = values[..., :-1] if layout.alpha else values
-        rgb = self._to_bytes(colours, layout, name)
+        pixels = self._to_bytes(colours, layout, name)
         if opacity is not None:
-            rgb = np.rint(rgb * opacity + WHITE * (1 - opacity)).clip(0, WHITE).astype(np.uint8)
-        return rgb if rgb.shape[-1] == 3 else np.repeat(rgb, 3, axis=-1)
+            pixels = np.rint(pixels * opacity + WHITE * (1 - opacity)).clip(0, WHITE).astype(np.uint8)
+        return pixels if pixels.shape[-1] > 1 else np.repeat(pixels, RGB, axis=-1)
 
     def _to_bytes(self, values: NDArray[Any], layout: PixelLayout, name: object) -> NDArray[np.uint8]:
         """Map values (H, W, C) linearly to uint8 by `range`, and clip them."""
@@ -268,6 +285,8 @@ def _is_interval(value: object) -> bool:
     return all(map(math.isfinite, value)) and value[0] < value[1]
 
 
-def _shown(value: object) -> str:
-    """Format a value as on the command line: `[0,4095]` for a list."""
-    return f"[{','.join(map(str, value))}]" if isinstance(value, tuple | list) else str(value)
+def shown(value: object) -> str:
+    """Format a value as on the command line: `[0,4095]` for a list, `null` for None."""
+    if value is None:
+        return "null"
+    return f"[{','.join(map(str, value))}]" if isinstance(value, tuple | list | range) else str(value)

@@ -56,16 +56,17 @@ if os.environ.get(MAX_PIXELS_VARIABLE, "").isdecimal():  # other values do not c
 
 
 def read_image(path: Path, size: PixelShape | None = None, decoding: ImageDecoding = AS_STORED) -> Tensor:
-    """Read an image file as RGB (3, H, W) uint8.
+    """Read an image file as RGB (3, H, W) uint8, or with the channels that `decoding` chooses.
 
     Args:
         path: the file.
-        size: the (height, width) of the image's mask. It decides whether the EXIF rotation is applied, see `as_rgb`.
+        size: the (height, width) of the image's mask. It decides whether the EXIF rotation is applied, see
+            `decode_image`.
             None: there is no mask, and the rotation is applied.
-        decoding: the rules that turn the stored pixels into RGB.
+        decoding: the rules that turn the stored pixels into RGB or into other channels.
 
     Returns:
-        (3, H, W) uint8.
+        (N, H, W) uint8, with N = `decoding.image_channels`.
 
     Raises:
         HypercolumnsError: if the file is missing, can't be decoded completely, has more pixels than `set_max_pixels`
@@ -73,19 +74,19 @@ def read_image(path: Path, size: PixelShape | None = None, decoding: ImageDecodi
     """
     with opened_file(path, FORMATS) as file:
         if is_tiff(_start(file)):
-            rgb = _read_tiff(file, path, size, decoding)
+            pixels = _read_tiff(file, path, size, decoding)
         else:
             with Image.open(file, formats=FORMATS) as image:
                 _check_pixels(path, image.width * image.height, f"{image.width}x{image.height}")
                 _choose_frame(image, path, decoding)
-                rgb = np.array(as_rgb(image, path, size, decoding))
-    return torch.from_numpy(rgb).permute(2, 0, 1)
+                pixels = decode_image(image, path, size, decoding)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def as_rgb(
+def decode_image(
     image: Image.Image, name: object, size: PixelShape | None = None, decoding: ImageDecoding = AS_STORED
-) -> Image.Image:
-    """Convert an image to RGB: apply the EXIF rotation, and blend transparent pixels over white.
+) -> NDArray[np.uint8]:
+    """Convert an image to RGB or to other channels: apply the EXIF rotation, and blend transparent pixels over white.
 
     Some annotation tools ignore EXIF, so their masks fit the image before the rotation. The rotation is therefore not
     applied if it changes (height, width) and the mask has the size before the rotation. Damaged EXIF data is ignored.
@@ -94,10 +95,10 @@ def as_rgb(
         image: the image. If it comes from a file, it must not be decoded yet, see `pillow_layout`.
         name: the image's name, for messages.
         size: the (height, width) of the image's mask. None: there is no mask.
-        decoding: the rules that turn the stored pixels into RGB.
+        decoding: the rules that turn the stored pixels into RGB or into other channels.
 
     Returns:
-        The image in mode RGB.
+        (H, W, N) uint8, with N = `decoding.image_channels`.
 
     Raises:
         HypercolumnsError: if the pixel format is not supported, or needs other rules.
@@ -105,19 +106,20 @@ def as_rgb(
     layout = pillow_layout(image, name)
     decoding.check(layout, name)
     if is_deep_png(image):
-        upright = Image.fromarray(decoding.to_rgb(read_deep_png(image, name), layout, name))
+        pixels = decoding.decode(read_deep_png(image, name), layout, name)
         image.load()  # EXIF data can follow the pixels
-        if "exif" in image.info:
-            upright.info["exif"] = image.info["exif"]
-        return _turned(upright, size)
+        channels = [Image.fromarray(channel) for channel in np.moveaxis(pixels, -1, 0)]
+        for channel in channels if "exif" in image.info else ():
+            channel.info["exif"] = image.info["exif"]
+        return np.stack([np.array(_turned(channel, size)) for channel in channels], axis=-1)
     image.load()
     upright = _turned(image, size)
     if decoding.maps(layout) or decoding.channels is not None:
-        return Image.fromarray(decoding.to_rgb(pillow_values(upright, layout), layout, name))
+        return decoding.decode(pillow_values(upright, layout), layout, name)
     if upright.has_transparency_data:
         coloured = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)
-    return upright.convert("RGB")
+    return np.array(upright.convert("RGB"))
 
 
 def image_size(path: Path, size: PixelShape | None = None, decoding: ImageDecoding = AS_STORED) -> PixelShape:
@@ -258,18 +260,18 @@ def _tiff_pages(file: BinaryIO, path: Path, decoding: ImageDecoding) -> tuple[li
 
 
 def _read_tiff(file: BinaryIO, path: Path, size: PixelShape | None, decoding: ImageDecoding) -> NDArray[np.uint8]:
-    """Read a TIFF as RGB (H, W, 3), and turn it upright unless only the unturned image fits its mask."""
+    """Read a TIFF as (H, W, N), and turn it upright unless only the unturned image fits its mask."""
     pages, layout = _tiff_pages(file, path, decoding)
     page = pages[0]
     mapped = decoding.maps(layout)
     if page.by_pillow and len(pages) == 1 and not mapped and decoding.channels is None:
-        upright = _pillow_page(file, page, lambda image: np.array(as_rgb(image, path)))
+        upright = _pillow_page(file, page, lambda image: decode_image(image, path))
     else:
         channels = [_tiff_values(file, part) for part in pages]
         if mapped:
             channels = [tiff.hide_no_data(part, page) for part in channels]
         values = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=-1)
-        upright = tiff.turn(decoding.to_rgb(values, layout, path), page.orientation)
+        upright = tiff.turn(decoding.decode(values, layout, path), page.orientation)
     if size is not None and upright.shape[:2] != size == page.size:
         upright = tiff.turn_back(upright, page.orientation)
     return np.ascontiguousarray(upright)

@@ -35,8 +35,9 @@ EXTRACTION_SETTINGS = ("alignment", "resize")  # the arguments that the values o
 class HypercolumnExtractor(nn.Module):
     """Extract hypercolumns: feature maps of a backbone, interpolated at pixels (Hariharan et al., CVPR 2015).
 
-    Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; D is `backbone.channels`; points are (B, N, 2) as (y, x)
-    in pixels, (0, 0) being the centre of the top left pixel. If the images are crops of larger images, the crop boxes
+    Shapes: images are (B, 3, H, W), uint8 or float in [0, 1], with `backbone.input_channels` in place of 3 if the
+    backbone is for other images than RGB; D is `backbone.channels`; points are (B, N, 2) as (y, x) in pixels, (0, 0)
+    being the centre of the top left pixel. If the images are crops of larger images, the crop boxes
     `boxes` (B, 4) give the (top, left, height, width) of the larger images in pixels of the crops, see
     `hypercolumns.coordinates`. Without `boxes`, the images are not crops.
 

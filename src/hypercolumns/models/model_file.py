@@ -128,7 +128,8 @@ def load_model(path: Path, make: Callable[..., M]) -> M:
         _check_header(header, tensors)
         backbone_header, classifier_header = dict(header["backbone"]), dict(header["classifier"])
         kind = KINDS[classifier_header.pop("kind")]
-        backbone = Backbone(**backbone_header, weights=_below("backbone.body.", tensors))
+        channels = len(backbone_header["mean"])
+        backbone = Backbone(**backbone_header, weights=_below("backbone.body.", tensors), input_channels=channels)
         classes = header["classes"]
         with torch.device("meta"):  # on this device, large sizes in a forged header allocate no memory
             classifier: Any = kind(backbone.channels, len(classes), **classifier_header)

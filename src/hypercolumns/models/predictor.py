@@ -13,18 +13,18 @@ from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding, array_layout
-from hypercolumns.io.images import as_rgb, read_image
+from hypercolumns.io.images import decode_image, read_image
 from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import Palette
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.pixel_prediction import Detail, certainty
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
-from hypercolumns.visualization.overlays import overlay_with_legend
+from hypercolumns.visualization.overlays import overlay_with_legend, shown_channels
 
 EXPECTED = (
-    "an image must be a path, a PIL image, an array (H, W) or (H, W, C) of integers or floats, or a tensor (3, H, W), "
-    "uint8 or float in [0, 1]"
+    "an image must be a path, a PIL image, an array (H, W) or (H, W, C) of integers or floats, or a tensor "
+    "({channels}, H, W), uint8 or float in [0, 1]"
 )
 ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
 
@@ -49,7 +49,7 @@ class Prediction:
 
     Attributes:
         labels: (H, W) uint8, the predicted class index of each pixel.
-        image: (H, W, 3) uint8, the input image.
+        image: (H, W, 3) uint8, the input image; if a model sees more than three channels, the first three of them.
         classes: the names of the classes, in the order of the class indices.
         palette: the colours of the classes, in the same order.
         confidence: (H, W) float32 in [0, 1], the probability of the predicted class; None with `detail="labels"`.
@@ -113,7 +113,7 @@ class SegmentationPredictor:
 
     def __init__(self, segmenter: Segmenter, decoding: ImageDecoding | None = None) -> None:
         self.segmenter = segmenter
-        self.decoding = segmenter.decoding.override(decoding or AS_STORED)
+        self.decoding = segmenter.override_decoding(decoding or AS_STORED)
 
     @classmethod
     def load(cls, path: str | Path, decoding: ImageDecoding | None = None) -> "SegmentationPredictor":
@@ -137,7 +137,8 @@ class SegmentationPredictor:
         Args:
             image: a path, a PIL image, an array (H, W, C) or (H, W), or a tensor (3, H, W). The pixels of a path, a PIL
                 image and an array become RGB by the rules `decoding`. Without rules, an array must be grey or RGB,
-                uint8 or, for RGB, float in [0, 1]. A tensor is RGB, uint8 or float in [0, 1].
+                uint8 or, for RGB, float in [0, 1]. A tensor is RGB, uint8 or float in [0, 1]. For a model of other
+                channels, `decoding` chooses them, also from an array; a tensor holds them, in the same order.
             adaptive: the settings of adaptive prediction, which is faster and approximate. It can't be combined with
                 `tta`, or with any `detail` but "labels". None: classify every pixel.
             tta: the views of the image over which class probabilities are averaged; the default is the image alone.
@@ -175,7 +176,7 @@ class SegmentationPredictor:
                 values = [_as_array(part) for part in (confidence, entropy, probabilities)]
         if pixels.is_floating_point():
             pixels = (pixels * 255).round().clamp(0, 255).byte()
-        shown = pixels.permute(1, 2, 0).cpu().numpy()
+        shown = shown_channels(pixels).permute(1, 2, 0).cpu().numpy()
         return Prediction(labels.cpu().numpy(), shown, self.classes, self.segmenter.palette, *values)
 
     def logits(self, image: ImageLike) -> Tensor:
@@ -200,10 +201,11 @@ def as_tensor(image: ImageLike, decoding: ImageDecoding = AS_STORED) -> Tensor:
 
     Args:
         image: the image, in any form that `SegmentationPredictor.predict` takes.
-        decoding: the rules that turn the pixels of files, PIL images and arrays into RGB. A tensor is RGB already.
+        decoding: the rules that turn the pixels of files, PIL images and arrays into RGB or into other channels. A
+            tensor holds these channels already.
 
     Returns:
-        (3, H, W), uint8 or float32 in [0, 1].
+        (N, H, W), uint8 or float32 in [0, 1], with N = `decoding.image_channels`.
 
     Raises:
         HypercolumnsError: if `image` has a type, shape, dtype or values that `SegmentationPredictor.predict` does not
@@ -212,25 +214,26 @@ def as_tensor(image: ImageLike, decoding: ImageDecoding = AS_STORED) -> Tensor:
     if isinstance(image, str | Path):
         return read_image(Path(image), decoding=decoding)
     if isinstance(image, Image.Image):
-        rgb = np.array(as_rgb(image, "the image", decoding=decoding))
+        decoded = decode_image(image, "the image", decoding=decoding)
     elif isinstance(image, np.ndarray):
         if _is_float_rgb(image) and decoding == AS_STORED:
             return torch.from_numpy(np.ascontiguousarray(np.moveaxis(image, -1, 0))).float()
-        rgb = _array_to_rgb(image, decoding)
+        decoded = _decode_array(image, decoding)
     else:
-        return _checked(image)
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(rgb, -1, 0)))
+        return _checked(image, decoding.image_channels)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(decoded, -1, 0)))
 
 
-def _array_to_rgb(image: NDArray[Any], decoding: ImageDecoding) -> NDArray[np.uint8]:
-    """Turn an array (H, W) or (H, W, C) into RGB (H, W, 3) uint8."""
+def _decode_array(image: NDArray[Any], decoding: ImageDecoding) -> NDArray[np.uint8]:
+    """Turn an array (H, W) or (H, W, C) into the image (H, W, N) uint8 that the model sees."""
+    expected = EXPECTED.format(channels=decoding.image_channels)
     values = image[..., None] if image.ndim == 2 else image
     if values.ndim != 3 or not values.size:
-        raise HypercolumnsError(f"{EXPECTED}; the given image has the shape {(*image.shape,)}")
+        raise HypercolumnsError(f"{expected}; the given image has the shape {(*image.shape,)}")
     if image.dtype.kind not in "uif":
-        raise HypercolumnsError(f"{EXPECTED}; the given image has {image.dtype} values")
+        raise HypercolumnsError(f"{expected}; the given image has {image.dtype} values")
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return decoding.to_rgb(native, array_layout(native), "the image")
+    return decoding.decode(native, array_layout(native), "the image")
 
 
 def _is_float_rgb(image: NDArray[Any]) -> bool:
@@ -239,14 +242,15 @@ def _is_float_rgb(image: NDArray[Any]) -> bool:
     return right_shape and image.dtype.kind == "f" and bool(0 <= image.min() <= image.max() <= 1)
 
 
-def _checked(image: object) -> Tensor:
-    """Check a tensor, and return it as uint8 or float32."""
-    if not (isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel()):
+def _checked(image: object, channels: int) -> Tensor:
+    """Check a tensor of an image with `channels` channels, and return it as uint8 or float32."""
+    expected = EXPECTED.format(channels=channels)
+    if not (isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == channels and image.numel()):
         fault = f"the shape {(*image.shape,)}" if isinstance(image, Tensor) else f"the type {type(image).__name__}"
-        raise HypercolumnsError(f"{EXPECTED}; the given image has {fault}")
+        raise HypercolumnsError(f"{expected}; the given image has {fault}")
     if image.dtype == torch.uint8:
         return image
     if not image.is_floating_point() or not 0 <= image.min() <= image.max() <= 1:
         values = f"{image.dtype} values from {image.min()} to {image.max()}".removeprefix("torch.")
-        raise HypercolumnsError(f"{EXPECTED}; the given image has {values}")
+        raise HypercolumnsError(f"{expected}; the given image has {values}")
     return image.float()

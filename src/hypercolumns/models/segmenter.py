@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hypercolumns.coordinates import ImageSize, PixelCoordinates, full_image_box, normalised_coordinates
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.decoding import AS_STORED, ImageDecoding
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding, shown
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme, Palette, voc_palette
 from hypercolumns.models import model_file
 from hypercolumns.models.classifiers import Classifier
@@ -24,7 +24,8 @@ class Segmenter(nn.Module):
 
     `SegmentationPredictor` segments single images.
 
-    Shapes: images are (B, 3, H, W), uint8 or float in [0, 1]; logits are (B, classes, H, W); points are (B, N, 2) as
+    Shapes: images are (B, 3, H, W), uint8 or float in [0, 1], with `backbone.input_channels` in place of 3 if the
+    backbone is for other images than RGB; logits are (B, classes, H, W); points are (B, N, 2) as
     (y, x) in pixels. If the images are crops of larger images, the crop boxes `boxes` (B, 4) give the (top, left,
     height, width) of the larger images in pixels of the crops, see `hypercolumns.coordinates`. Without `boxes`, the
     images are not crops.
@@ -52,7 +53,7 @@ class Segmenter(nn.Module):
         classifier: classifies hypercolumns of length `extractor.backbone.channels`.
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes, in the same order; None: the colours of Pascal VOC.
-        decoding: the rules by which image files become the RGB images above. The segmenter itself does not apply them.
+        decoding: the rules by which image files become the images above. The segmenter itself does not apply them.
         scheme: the rule by which true masks become class indices, which has the same classes and palette; None: the
             values of masks are class indices, and their colours are those of the classes. The segmenter itself does not
             apply it.
@@ -62,11 +63,12 @@ class Segmenter(nn.Module):
         classifier: the pixel classifier.
         classes: the names of the classes, in the order of the classifier's outputs.
         palette: the colours of the classes, in the same order.
-        decoding: the rules by which image files become RGB.
+        decoding: the rules by which image files become the images above.
         scheme: the rule by which true masks become class indices.
 
     Raises:
-        HypercolumnsError: if there are more than 255 classes, or the scheme has others.
+        HypercolumnsError: if there are more than 255 classes, if `scheme` has others, or if `decoding` gives images
+            with another number of channels than the backbone takes.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Segmenter(nn.Module):
         self.classes = tuple(classes)
         self.palette = tuple(palette or voc_palette(len(self.classes)))
         self.decoding = decoding
+        self.override_decoding(decoding)
         self.scheme = scheme or LabelScheme.of(self.classes, self.palette)
         if (self.scheme.classes, self.scheme.palette) != (self.classes, self.palette):
             raise HypercolumnsError(
@@ -100,6 +103,21 @@ class Segmenter(nn.Module):
     def extractor(self) -> HypercolumnExtractor:
         """The hypercolumn extractor. It is not a submodule, so that the state dict contains the backbone only once."""
         return self._extractor[0]
+
+    def override_decoding(self, decoding: ImageDecoding) -> ImageDecoding:
+        """Return the rules for reading images, with the rules of `decoding` wherever it has one that is not None.
+
+        Raises:
+            HypercolumnsError: if these rules give images with another number of channels than the backbone takes.
+        """
+        rules, expected = self.decoding.override(decoding), self.backbone.input_channels
+        if rules.image_channels != expected:
+            raise HypercolumnsError(
+                f"{rules.prefix}channels={shown(rules.channels)} gives images of {rules.image_channels} channels, but "
+                f"this model takes images of {expected}; list {expected} channels, in the order in which the model was "
+                f"trained on them, such as {rules.prefix}channels={shown(range(expected))}"
+            )
+        return rules
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the logits (B, classes, H, W) of all pixels of the images."""

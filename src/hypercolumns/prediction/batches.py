@@ -43,7 +43,7 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
 
     Args:
         segmenter: the model, in evaluation mode.
-        batch: at least one frame. All frames have images (3, H, W) of the same size.
+        batch: at least one frame. All frames have images (N, H, W) of the same size.
         options: `detail` decides which parts of the prediction are computed; `adaptive`, `tta` and `bf16` decide how.
             The other options are not used.
 

@@ -169,8 +169,8 @@ def _read_video(
                 image = None
                 if wanted(name, origin):
                     pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                    rgb = decoding.to_rgb(pixels, VIDEO_FRAME, source.path)
-                    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)
+                    chosen = decoding.decode(pixels, VIDEO_FRAME, source.path)
+                    image = torch.from_numpy(np.ascontiguousarray(chosen)).permute(2, 0, 1)
                 yield Frame(name, source, origin, image)
     except HypercolumnsError as error:
         yield Frame(source.name, source, file, problem=str(error))

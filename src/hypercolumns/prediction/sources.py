@@ -52,7 +52,7 @@ class Frame:
         source: the image file, video or stream that contains the image.
         origin: the dictionary from `Source.origin`, for a video or a stream with the number of the frame added. None if
             `Source.origin` returns None.
-        image: (3, H, W) uint8 RGB. None if the image was not read.
+        image: (N, H, W) uint8, with N = `ImageDecoding.image_channels`; RGB if N is 3. None if the image was not read.
         problem: the reason why the image can't be read. Empty if the image was read or skipped.
     """
 
@@ -64,6 +64,6 @@ class Frame:
 
     @property
     def pixels(self) -> Tensor:
-        """The image, (3, H, W) uint8 RGB. Use it only if `image` is not None."""
+        """The image, (N, H, W) uint8. Use it only if `image` is not None."""
         assert self.image is not None, "the image was read"
         return self.image

@@ -23,7 +23,7 @@ from hypercolumns.data.labelling import LabelSettings, label_scheme
 from hypercolumns.data.mask_survey import Survey, survey_masks
 from hypercolumns.data.subsets import drop_unlabelled
 from hypercolumns.errors import HypercolumnsError, check_int, escape_control_chars, setting_prefix
-from hypercolumns.io.decoding import AS_STORED, RULES, ImageDecoding
+from hypercolumns.io.decoding import AS_STORED, RGB, RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import set_max_pixels
 from hypercolumns.overrides import quote_value, quote_word
@@ -222,8 +222,21 @@ def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
             "size; set augment.crop=null augment.scale=null, or resize=null"
         )
     with setting_prefix("augment."):
-        augmentation = Augmentation(**plain(cfg.augment or {}))
+        augmentation = _augmentation(plain(cfg.augment or {}), images)
     return ImageDataModule(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
+
+
+def _augmentation(settings: dict[str, Any], images: DatasetIndex) -> Augmentation:
+    """Build the augmentation, and say which settings have less effect on images that are not RGB."""
+    channels = images.decoding.image_channels
+    augmentation = Augmentation(**settings, channels=channels)
+    if channels != RGB and (settings.get("color_jitter") or settings.get("grayscale")):
+        console.print(
+            f"data {images.name}: images of {channels} channels have no hue, saturation and greyscale, so color_jitter "
+            f"changes only their brightness and contrast, and grayscale has no effect",
+            markup=False,
+        )
+    return augmentation
 
 
 def images_to_sample(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
@@ -234,7 +247,7 @@ def images_to_sample(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
         images,
         num_workers=cfg.num_workers,
         resize=resize(cfg),
-        augmentation=Augmentation(**settings),
+        augmentation=_augmentation(settings, images),
         seed=cfg.seed,
     )
 

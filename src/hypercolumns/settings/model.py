@@ -7,12 +7,14 @@ from omegaconf import DictConfig
 
 from hypercolumns.data import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, setting_prefix
+from hypercolumns.io.decoding import AS_STORED, RGB, ImageDecoding, shown
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runtime import randomness
+from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import Sampler
 from hypercolumns.settings.compose import part, plain
 from hypercolumns.settings.data import resize
@@ -20,47 +22,66 @@ from hypercolumns.settings.inference import configure_inference
 from hypercolumns.settings.machine import machine
 
 
-def backbone(cfg: DictConfig, like: Backbone | None = None) -> Backbone:
+def backbone(cfg: DictConfig, like: Backbone | None = None, decoding: ImageDecoding = AS_STORED) -> Backbone:
     """Build the backbone that the settings `cnn` describe.
 
     Args:
         cfg: the config.
         like: a backbone to copy the weights, mean and std from. None: the config names the weights, mean and std.
+        decoding: the rules for reading the images, which decide how many channels the backbone takes.
 
     Returns:
         A new backbone.
 
     Raises:
-        HypercolumnsError: if a setting is invalid, or the network of `like` is not the network in the config.
+        HypercolumnsError: if a setting is invalid, the network of `like` is not the network in the config, or `like`
+            takes images with another number of channels.
     """
     settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
+    channels = decoding.image_channels
     if like is None:
-        return _new_backbone(cfg, settings)
+        return _new_backbone(cfg, settings, channels)
     if like.network != settings["network"]:
         raise HypercolumnsError(
             f"init_from={cfg.init_from} does not fit this command: the network of the model is {like.network}, but "
             f"this command has cnn.network={settings['network']}; choose another model, or choose the network of the "
             f"model by cnn=..."
         )
+    if like.input_channels != channels:
+        raise HypercolumnsError(
+            f"init_from={cfg.init_from} does not fit this command: the model takes images of {like.input_channels} "
+            f"channels, but data.channels={shown(decoding.channels)} gives images of {channels}; choose another "
+            f"model, or set data.channels as for the model"
+        )
     make = get_class(settings.pop("_target_"))
     normalisation = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
     with setting_prefix("cnn."):
-        copied: Backbone = make(**settings | normalisation | {"weights": like.body.state_dict()})
+        copied: Backbone = make(
+            **settings | normalisation | {"weights": like.body.state_dict(), "input_channels": channels}
+        )
     return copied
 
 
-def _new_backbone(cfg: DictConfig, settings: dict[str, Any]) -> Backbone:
-    """Build a backbone from the settings `cnn`.
+def _new_backbone(cfg: DictConfig, settings: dict[str, Any], channels: int) -> Backbone:
+    """Build a backbone from the settings `cnn`, for images with `channels` channels.
 
     With cnn=timm, an error about the network mentions `cnn.model`, which users set, in place of `cnn.network`.
     """
     try:
-        network: Backbone = part("cnn", settings)
+        network: Backbone = part("cnn", settings, input_channels=channels)
     except HypercolumnsError as error:
         if "model" not in cfg.cnn:
             raise
         # Only conf/cnn/timm.yaml has `model`. Its users set cnn.model, from which cnn.network follows.
         raise HypercolumnsError(str(error).replace("cnn.network=timm/", "cnn.model=", 1)) from error
+    frozen = not any(parameter.requires_grad for parameter in network.tap_parameters()[0])
+    if channels > RGB and settings["weights"] is not None and frozen:
+        console.print(
+            "cnn: the first layer is frozen and was trained on RGB, so it can't tell the channels of data.channels "
+            "after the third from red, green and blue; cnn.trainable=all trains it, and cnn.weights=null begins with "
+            "random filters",
+            markup=False,
+        )
     return network
 
 

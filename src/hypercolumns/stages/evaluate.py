@@ -100,6 +100,7 @@ def _model(cfg: DictConfig) -> Subject:
     segmenter = trained_model(cfg)
     images = _of_split(image_index(cfg, segmenter.decoding), cfg.split)
     check_classes(cfg, segmenter, images)
+    segmenter.override_decoding(images.decoding)  # refuses images with other channels than those of the model
     tta = test_time_augmentation(cfg)
     network = segmenter.backbone.network
     cnn = cfg.cnn.name if cfg.cnn.network == network else network.replace("/", "-")

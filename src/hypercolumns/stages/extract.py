@@ -46,7 +46,7 @@ def extract(cfg: DictConfig) -> Path:
     quiet_libraries()
     distributed.launch(machine(cfg))
     images = data.image_index(cfg)
-    backbone = model.backbone(cfg)
+    backbone = model.backbone(cfg, decoding=images.decoding)
     sampler = model.sampler(cfg)
     guide = model.guide(cfg, images) if sampler.needs_logits else None
     fingerprint = store_fingerprint(cfg, shared_settings(cfg, images, backbone))

@@ -68,7 +68,7 @@ def predict(cfg: DictConfig) -> int:
         # The path is resolved now, because a run may replace a link `latest` in the path during the prediction.
         model = model_file.find_model(expand_path("model", cfg.model)).resolve()
         segmenter = Segmenter.load(model).to(device)
-    segmenter.decoding = segmenter.decoding.override(decoding)
+    segmenter.decoding = segmenter.override_decoding(decoding)
     configure_inference(segmenter, cfg)
     sources = find_sources(str(cfg.images), [OUTPUTS[name].suffix for name in options.outputs])
     if any(source.video for source in sources):

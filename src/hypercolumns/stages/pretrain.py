@@ -36,7 +36,7 @@ def pretrain(cfg: DictConfig) -> Run:
     launch(machine(cfg))
     training.check_training(cfg)
     images = data.image_index(cfg)
-    backbone = model.backbone(cfg)
+    backbone = model.backbone(cfg, decoding=images.decoding)
     shared = shared_settings(cfg, images, backbone)
     store = find_store(cfg, images, shared)
     count = len(images.splits["val"])

@@ -42,7 +42,7 @@ def rank_taps(cfg: DictConfig) -> Run:
     check_settings(cfg)
     quiet_libraries()
     images = data.image_index(cfg)
-    backbone = model.backbone(cfg)
+    backbone = model.backbone(cfg, decoding=images.decoding)
     shared = shared_settings(cfg, images, backbone)
     store = find_store(cfg, images, shared)
     fingerprint = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "rank_taps")}

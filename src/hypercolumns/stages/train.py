@@ -59,7 +59,7 @@ def train(cfg: DictConfig) -> Run:
     start = _named_start(cfg)
     with setting_prefix("init_from="):
         like = Segmenter.load(start).backbone if start else None
-    backbone = model.backbone(cfg, like)
+    backbone = model.backbone(cfg, like, images.decoding)
     shared = shared_settings(cfg, images, backbone)
     if cfg.init_from is None:
         shape = {"classifier": classifier_shape(plain(cfg.classifier))}

@@ -35,7 +35,9 @@ def verify(cfg: DictConfig) -> Path:
         folder = local_path(cfg, "samples")
     else:
         images = data.image_index(cfg)
-        folder = find_store(cfg, images, shared_settings(cfg, images, model.backbone(cfg))).folder
+        folder = find_store(
+            cfg, images, shared_settings(cfg, images, model.backbone(cfg, decoding=images.decoding))
+        ).folder
     damage = find_damage(folder, lambda shards: track(shards, "verify"))
     if damage:
         more = f" and {len(damage) - MAX_NAMED} more" if len(damage) > MAX_NAMED else ""

@@ -25,7 +25,8 @@ class Example(NamedTuple):
     """An image or a crop of an image, with its mask.
 
     Attributes:
-        image: (3, H, W) uint8 RGB. The backbone converts it to float; workers pass on a quarter of the bytes this way.
+        image: (N, H, W) uint8, with N = `ImageDecoding.image_channels`; usually RGB. The backbone converts it to float;
+            workers pass on a quarter of the bytes this way.
         mask: (H, W) int64 class indices, 255 for void.
         id: the image's id; an empty string if the example was read for a `Filler`.
         box: (4,) float32, the crop box: (top, left, height, width) of the whole image, in pixels of `image`, see
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
     """A batch of examples of the same size.
 
     Attributes:
-        images: (B, 3, H, W) uint8 RGB.
+        images: (B, N, H, W) uint8, see `Example`.
         masks: (B, H, W) int64 class indices, 255 for void.
         ids: the images' ids; an empty string for an example that was read for a `Filler`.
         boxes: (B, 4) float32, the crop box of each example, see `Example`.
