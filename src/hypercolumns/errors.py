@@ -46,6 +46,10 @@ class ArgumentError(HypercolumnsError):
     """
 
 
+class DataNotFoundError(ArgumentError):
+    """A folder lacks the images or the annotations that are looked for. It may hold others."""
+
+
 @contextmanager
 def setting_prefix(prefix: str) -> Iterator[None]:
     """Put a prefix before the message of an ArgumentError, so that the message names a setting.

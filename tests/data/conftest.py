@@ -42,3 +42,20 @@ def root(tmp_path):
 def shared_root(tmp_path_factory):
     """Return the folder of a data set in VOC's layout. The tests of a module share it, and only add lists to it."""
     return save_voc(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes black images, and lists of two classes, to the folder `set`, and returns it."""
+
+    def write(*names):
+        for name in names:
+            path = tmp_path / "set" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix in (".txt", ".csv", ".json"):
+                path.write_text("ground\ncat\n")
+            else:
+                Image.fromarray(np.zeros((3, 4, 3), np.uint8)).save(path)
+        return tmp_path / "set"
+
+    return write

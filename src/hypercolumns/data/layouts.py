@@ -1,6 +1,7 @@
 """Recognise the layout of a folder of images and masks, as tools and data sets lay their files out."""
 
 import re
+from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypercolumns.data.other_formats import misleading_format, other_format
 from hypercolumns.data.pair_rules import PairRule, Side, find_rules
 from hypercolumns.data.pairing import ID, MASK_SUFFIXES, read_pairs
 from hypercolumns.data.voc_layout import voc_layout
-from hypercolumns.errors import ArgumentError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import glob_files
 from hypercolumns.io.images import SUFFIXES
 
@@ -55,6 +56,17 @@ def recognise(root: Path) -> Layout:
         f"1_mask.png), and JSON files of COCO, labelme and Label Studio; say where the files are by data=folder "
         f"data.images=FOLDER data.masks=FOLDER"
     )
+
+
+def seen_instead(places: Iterable[Path]) -> str:
+    """Return a clause that names the settings for the layout of the first folder that has one; "" if none has."""
+    for place in places:
+        try:
+            layout = recognise(place)
+        except HypercolumnsError:
+            continue
+        return f"; {place} has {layout.what}: read it by data=auto data.root={place}, or by {layout.overrides()}"
+    return ""
 
 
 def find_class_file(root: Path) -> Path | None:

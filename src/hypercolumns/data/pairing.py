@@ -10,7 +10,7 @@ import torch
 from hypercolumns.data.class_files import read_ids
 from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.data.other_formats import other_format
-from hypercolumns.errors import ArgumentError, check_fraction
+from hypercolumns.errors import ArgumentError, DataNotFoundError, check_fraction
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.images import SUFFIXES
 from hypercolumns.io.mask_source import has_mask
@@ -196,7 +196,7 @@ def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path
         other = None if pattern else other_format(folder)
         if other is not None:
             raise ArgumentError(f"masks={folder} has a mask for none of the {len(pairs)} images: {other}")
-        raise ArgumentError(
+        raise DataNotFoundError(
             f"masks={folder} has a mask for none of the {len(pairs)} images; the mask of {pairs[0].image} would be "
             f"{pairs[0].mask}: give another folder, or say how masks are named by mask_name{hint}"
         )

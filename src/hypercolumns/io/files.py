@@ -13,7 +13,7 @@ from typing import Any
 from filelock import BaseFileLock
 from safetensors import SafetensorError
 
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.errors import ArgumentError, DataNotFoundError, HypercolumnsError
 
 # Names, in small letters, of files and folders that systems make: macOS, a NAS of Synology or QNAP, Windows, Linux
 CLUTTER = (
@@ -123,11 +123,11 @@ def existing_folder(name: str, given: str | Path, base: Path) -> Path:
         The path of the folder.
 
     Raises:
-        ArgumentError: if there is no such folder.
+        DataNotFoundError: if there is no such folder.
     """
     path = base / expand_path(name, given)
     if not path.is_dir():
-        raise ArgumentError(f"{name}={path} is not a folder; give the folder of the {name}")
+        raise DataNotFoundError(f"{name}={path} is not a folder; give the folder of the {name}")
     return path
 
 

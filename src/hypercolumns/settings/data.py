@@ -1,6 +1,6 @@
 """Build data sets and data modules from a config."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from hypercolumns.data import (
     take_train_subset,
 )
 from hypercolumns.data.labelling import LabelSettings, label_scheme
+from hypercolumns.data.layouts import seen_instead
 from hypercolumns.data.mask_survey import Survey, survey_masks
 from hypercolumns.data.subsets import drop_unlabelled
-from hypercolumns.errors import HypercolumnsError, check_int, escape_control_chars, setting_prefix
+from hypercolumns.errors import DataNotFoundError, HypercolumnsError, check_int, escape_control_chars, setting_prefix
 from hypercolumns.io.decoding import AS_STORED, RGB, RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import set_max_pixels
@@ -136,11 +137,15 @@ def _take(settings: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 def _read_index(settings: dict[str, Any]) -> DatasetIndex:
     """Build the index of a data set from the settings `data`.
 
-    If the data set is not on the disk, the error says how to get one.
+    If the data set is not found, the error says which layout the folders have, or how to get a data set.
     """
     try:
         images: DatasetIndex = part("data", settings)
     except HypercolumnsError as error:
+        if not isinstance(error.__cause__, DataNotFoundError):
+            raise
+        if seen := seen_instead(_places(settings)):
+            raise HypercolumnsError(f"{error}{seen}") from error
         if isinstance(error.__cause__, DatasetNotFoundError):
             fetch = "" if settings.get("download") else "to download Pascal VOC, set data.download=true; "
             raise HypercolumnsError(
@@ -148,6 +153,16 @@ def _read_index(settings: dict[str, Any]) -> DatasetIndex:
             ) from error
         raise
     return images
+
+
+def _places(settings: Mapping[str, Any]) -> list[Path]:
+    """Return the folders in which the settings `data` look for images and masks, and the one that holds them."""
+    given = [expand_path(name, settings[name]) for name in ("images", "masks", "annotations") if settings.get(name)]
+    if settings.get("root"):
+        root = expand_path("root", settings["root"])
+        return [root, *(root / path for path in given)]
+    around = [parent for parent in {path.parent for path in given} if len(given) > 1]
+    return [*around, *given] if len(around) == 1 else given
 
 
 def image_index(cfg: DictConfig, decoding: ImageDecoding = AS_STORED) -> DatasetIndex:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hypercolumns.data.annotations.json_file import json_kind
-from hypercolumns.errors import ArgumentError, shorten_list
+from hypercolumns.errors import ArgumentError, DataNotFoundError, shorten_list
 from hypercolumns.io.files import glob_files
 
 ROBOFLOW = "_annotations.coco.json"  # lies beside the images, in the folders train, valid and test
@@ -38,7 +38,7 @@ def find_annotations(root: Path, task: str) -> tuple[dict[str, Path], list[str]]
         raise ArgumentError(f"root={root} is not a folder; give the folder of the JSON files and the images")
     tagged, beside = _candidates(root, task)
     if not tagged:
-        raise ArgumentError(
+        raise DataNotFoundError(
             f"root={root} has no COCO files: annotations/{task}_*.json, train/{ROBOFLOW} or another .json; give "
             f"another folder, or data.annotations=<a JSON file> and data.images=<a folder>"
         )

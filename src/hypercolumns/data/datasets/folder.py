@@ -11,7 +11,7 @@ from hypercolumns.data.pairing import (
     image_files,
 )
 from hypercolumns.data.splits import choose_splits
-from hypercolumns.errors import ArgumentError
+from hypercolumns.errors import DataNotFoundError
 from hypercolumns.io.files import base_folder, existing_folder
 
 
@@ -63,7 +63,7 @@ def folder(
     """
     if images is None or masks is None or classes is None:
         missing = "images" if images is None else "masks" if masks is None else "classes"
-        raise ArgumentError(
+        raise DataNotFoundError(
             f"{missing}=None must be a path; the data set needs images and masks (folders) and classes (a text file)"
         )
     base = base_folder(root)

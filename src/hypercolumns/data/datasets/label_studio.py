@@ -19,7 +19,7 @@ from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
 from hypercolumns.data.splits import choose_splits
-from hypercolumns.errors import ArgumentError, shorten_list
+from hypercolumns.errors import ArgumentError, DataNotFoundError, shorten_list
 from hypercolumns.io.files import base_folder, existing_folder, expand_path
 
 
@@ -72,7 +72,7 @@ def label_studio(
     """
     if annotations is None or images is None:
         missing = "annotations" if annotations is None else "images"
-        raise ArgumentError(
+        raise DataNotFoundError(
             f"{missing}=None must be a path; the data set needs annotations (the exported file) and images (a folder)"
         )
     base = base_folder(root)

@@ -19,7 +19,7 @@ from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.pairing import image_files
 from hypercolumns.data.splits import choose_splits
-from hypercolumns.errors import ArgumentError
+from hypercolumns.errors import ArgumentError, DataNotFoundError
 from hypercolumns.io.files import base_folder, existing_folder, walk_files
 
 
@@ -65,13 +65,13 @@ def labelme(
         HypercolumnsError: if a split is empty or lists an invalid id, see `make_index`.
     """
     if images is None:
-        raise ArgumentError("images=None must be a path; the data set needs the folder of images")
+        raise DataNotFoundError("images=None must be a path; the data set needs the folder of images")
     base = base_folder(root)
     images = existing_folder("images", images, base)
     annotations = images if annotations is None else existing_folder("annotations", annotations, base)
     files = [read_labelme(path) for path in walk_files(annotations) if path.suffix.lower() == ".json"]
     if not files:
-        raise ArgumentError(f"annotations={annotations} holds no .json files; give the folder of labelme's files")
+        raise DataNotFoundError(f"annotations={annotations} holds no .json files; give the folder of labelme's files")
     # shapes labelled `_background_` are of the class `background`, see `annotation_classes`
     unlisted = {IGNORE, *(BACKGROUND if classes is None and unannotated in BACKGROUND else ())}
     labels = sorted({label for file in files for label, _ in file.objects} - unlisted)

@@ -9,7 +9,7 @@ from hypercolumns.data.datasets.voc import CLASSES
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.named_layouts import find_sbd
 from hypercolumns.data.pairing import draw_splits, find_image, image_files
-from hypercolumns.errors import ArgumentError
+from hypercolumns.errors import ArgumentError, DataNotFoundError
 from hypercolumns.io.files import expand_path, glob_files
 
 
@@ -49,7 +49,7 @@ def sbd(
         raise ArgumentError("root=None must be the folder of the data set")
     folder = find_sbd(expand_path("root", root))
     if folder is None:
-        raise ArgumentError(
+        raise DataNotFoundError(
             f"root={root} holds no Semantic Boundaries Dataset: a folder img of images beside a folder cls of .mat "
             f"files; give the folder benchmark_RELEASE/dataset"
         )

@@ -11,10 +11,9 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 from hypercolumns.data.class_files import Classes, Colours, class_list, read_ids
 from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
-from hypercolumns.data.layouts import recognise
 from hypercolumns.data.pairing import draw_splits, find_image, find_mask, image_files, read_pairs
 from hypercolumns.data.voc_layout import VOC_MASK_FOLDERS
-from hypercolumns.errors import ArgumentError, HypercolumnsError
+from hypercolumns.errors import ArgumentError, DataNotFoundError
 from hypercolumns.io.files import expand_path, glob_files
 
 CLASSES = (
@@ -24,7 +23,7 @@ CLASSES = (
 CLASS_FILES = ("labelmap.txt", "class_names.txt")  # of CVAT and Datumaro, and of labelme
 
 
-class DatasetNotFoundError(ArgumentError):
+class DatasetNotFoundError(DataNotFoundError):
     """An error for a data set that is not in the given folder, or could not be downloaded into this folder."""
 
 
@@ -85,7 +84,7 @@ def voc(
     if folder is None:
         raise DatasetNotFoundError(
             f"root={root} holds no Pascal VOC data: the folder {root / 'VOCdevkit' / f'VOC{year}'} does not exist; "
-            f"give the folder that holds VOCdevkit or JPEGImages{_another_layout(root)}"
+            f"give the folder that holds VOCdevkit or JPEGImages"
         )
     beside = next((path for path in (folder / file for file in CLASS_FILES) if path.is_file()), None)
     listed = class_list(classes or beside or ClassList.of_voc(CLASSES), palette)
@@ -160,15 +159,6 @@ def _listed(folder: Path, listed: str | None, split: str) -> list[ImageMaskPair]
         if of_paths is not None:
             return [replace(pair, id=pair.id.removeprefix("JPEGImages/")) for pair in of_paths]
     return pairs
-
-
-def _another_layout(root: Path) -> str:
-    """Return a clause that names the settings for the layout of a folder; "" if the layout is not known."""
-    try:
-        layout = recognise(root)
-    except HypercolumnsError:
-        return ""
-    return f"; the folder has {layout.what}: read it by data=auto, or by {layout.overrides()}"
 
 
 def _download(root: Path, year: str) -> None:
