@@ -39,6 +39,20 @@ def test_several_kinds_of_masks_ask(write):
         recognise(write(*files))
 
 
+def test_what_is_not_read_is_said(write):
+    splits = ("train", "val", "test")
+    inside = [name for split in splits for name in images_and_masks(f"a/{split}/{{}}.jpg", f"masks/{split}/{{}}.png")]
+    assert recognise(write(*inside)).what == "the folders a and masks (not read: test)"
+
+
+def test_folders_that_are_not_read_are_named(write):
+    files = images_and_masks("train/{}.jpg", "train_labels/{}_L.png")
+    files += images_and_masks("val/{}.jpg", "val_labels/{}_L.png", "67")
+    layout = recognise(write(*files))
+    assert layout.what == "the folders train and train_labels (not read: val)"
+    assert layout.settings["masks"].name == "train_labels"
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "gif"])
 def test_masks_of_lossy_formats_are_named(write, suffix):
     root = write(*images_and_masks("images/{}.jpg", "masks/{}." + suffix))

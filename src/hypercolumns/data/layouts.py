@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def _paired(root: Path) -> Layout | None:
         ArgumentError: if the images have several kinds of masks, if the masks are of a form that is not read, or if
             no settings say the rule.
     """
-    rules = find_rules(root)
+    rules, others = find_rules(root)
     if not rules:
         return None
     layouts = [_of_rule(root, rule) for rule in rules]
@@ -124,7 +125,8 @@ def _paired(root: Path) -> Layout | None:
             f"root={root} has several files that could be the images or the masks; choose by {choices}. If each mask "
             f"holds one class, write them to one file for each image"
         )
-    return layouts[0]
+    left = ", ".join(str(rule.pairs[0][0].parent.relative_to(root)) for rule in others)
+    return replace(layouts[0], what=f"{layouts[0].what} (not read: {left})") if left else layouts[0]
 
 
 def _of_rule(root: Path, rule: PairRule) -> Layout:
@@ -142,7 +144,9 @@ def _of_rule(root: Path, rule: PairRule) -> Layout:
             f"paths of an image and of its mask on each line of two files, and give data=folder data.root={root} "
             f"data.train=FILE data.val=FILE"
         )
-    splits = _splits({parts[0] for parts in varying if parts})
+    folders = {parts[0] for parts in varying if parts}
+    splits = _splits(folders)
+    left = sorted(folders - {*splits.values()}) if splits else []
     if splits and len(splits) < 2:  # other folders, such as test, are no train images
         varying = [parts for parts in varying if parts[:1] == tuple(splits.values())]
         splits = {}
@@ -168,7 +172,8 @@ def _of_rule(root: Path, rule: PairRule) -> Layout:
         what = "masks beside the images"
     else:
         what = f"the folders {Path(*rule.image.folders)} and {Path(*rule.mask.folders)}"
-    return Layout(what if at_top else f"{what}, in each of several folders", "folder", settings)
+    what += "" if at_top else ", in each of several folders"
+    return Layout(f"{what} (not read: {', '.join(left)})" if left else what, "folder", settings)
 
 
 def _all_equal(names: tuple[str, ...]) -> bool:

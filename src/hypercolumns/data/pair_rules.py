@@ -100,15 +100,15 @@ class PairRule:
         return any((self.image.before, self.image.after, self.mask.before, self.mask.after))
 
 
-def find_rules(root: Path) -> list[PairRule]:
+def find_rules(root: Path) -> tuple[list[PairRule], list[PairRule]]:
     """Find the rules by which masks in a folder belong to images.
 
     Args:
         root: the folder. Its subfolders are searched too.
 
     Returns:
-        The rules that explain the most pairs by the fewest differences. Several are equally good if the images have
-        several kinds of masks.
+        The rules that explain the most pairs by the fewest differences; several are equally good if the images have
+        several kinds of masks. And the best rules of images and masks that these rules do not pair.
     """
     groups: dict[tuple[Path, str], Group] = {}
     for path in walk_files(root):
@@ -132,7 +132,9 @@ def find_rules(root: Path) -> list[PairRule]:
                 rules.append(PairRule(first, second, places, tuple(pairs)))
             case False:
                 rules.append(PairRule(second, first, places, tuple((image, mask) for mask, image in pairs)))
-    return _best(rules)
+    best = _best(rules)
+    paired = {path for rule in best for pair in rule.pairs for path in pair}
+    return best, _best([rule for rule in rules if not paired & {path for pair in rule.pairs for path in pair}])
 
 
 def _best(rules: Sequence[PairRule]) -> list[PairRule]:
