@@ -19,13 +19,15 @@ def format_override(name: str, value: object) -> str:
 
     Args:
         name: the name of the setting.
-        value: a text, a path, a number, or None for null.
+        value: a text, a path, a number, a list of them, or None for null.
     """
     return quote_word(f"{name}={'null' if value is None else quote_value(value)}")
 
 
 def quote_value(value: object) -> str:
-    """Quote a value as Hydra needs it, unless it is a number or a plain word."""
+    """Quote a value as Hydra needs it, unless it is a number or a plain word; in a list, each value."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(quote_value, value))}]"
     text = str(value)
     if isinstance(value, int | float) or (PLAIN.fullmatch(text) and text.lower() not in KEYWORDS):
         return text

@@ -117,7 +117,7 @@ def test_printed_settings_can_be_pasted(tmp_path, write, name, folder_name, caps
     parse = OverridesParser.create().parse_overrides
     parsed = {part.key_or_group: part.value() for part in parse(words[1:])}
     assert {part.key_or_group: part.value() for part in parse(quote_paths(words[1:]))} == parsed
-    same = folder(**{key.removeprefix("data."): value for key, value in parsed.items()}, name=folder_name)
+    same = folder(**{key.removeprefix("data."): value for key, value in parsed.items()})
     assert same.splits.keys() == found.splits.keys()
     assert {*same.splits["train"]} == {*found.splits["train"]}
 
@@ -219,7 +219,7 @@ def test_classes_are_asked_for(write):
     ):
         auto(root)
     assert auto(root, classes=CLASSES).classes == tuple(CLASSES)
-    with pytest.raises(ArgumentError, match="root=None must be the folder"):
+    with pytest.raises(ArgumentError, match="root=null: data=auto needs the folder"):
         auto(None)
 
 

@@ -39,18 +39,87 @@ def test_several_kinds_of_masks_ask(write):
         recognise(write(*files))
 
 
-def test_what_is_not_read_is_said(write):
+def test_what_is_not_read_is_said(write, capsys):
     splits = ("train", "val", "test")
     inside = [name for split in splits for name in images_and_masks(f"a/{split}/{{}}.jpg", f"masks/{split}/{{}}.png")]
-    assert recognise(write(*inside)).what == "the folders a and masks (not read: test)"
+    auto(write(*inside), ["ground"])
+    assert "data: not read: a/test (4 files), masks/test (4 files)" in capsys.readouterr().out.replace("\n", " ")
 
 
-def test_folders_that_are_not_read_are_named(write):
+@pytest.mark.parametrize("count", [2, 4])
+def test_train_and_val_in_trees_of_their_own(write, count):
     files = images_and_masks("train/{}.jpg", "train_labels/{}_L.png")
-    files += images_and_masks("val/{}.jpg", "val_labels/{}_L.png", "67")
-    layout = recognise(write(*files))
-    assert layout.what == "the folders train and train_labels (not read: val)"
-    assert layout.settings["masks"].name == "train_labels"
+    files += images_and_masks("val/{}.jpg", "val_labels/{}_L.png", "1234"[:count])
+    found = auto(write(*files, *images_and_masks("test/{}.jpg", "test_labels/{}_L.png")), ["ground"])
+    assert [pair.id for pair in found.splits["train"]] == ["train/1", "train/2", "train/3", "train/4"]
+    assert [pair.id for pair in found.splits["val"]] == [f"val/{number}" for number in "1234"[:count]]
+    assert all(pair.mask.name == f"{pair.id[-1]}_L.png" and pair.mask.is_file() for pair in found.splits["val"])
+
+
+def test_folders_of_segnet_without_lists(write):
+    files = images_and_masks("train/{}.png", "trainannot/{}.png") + images_and_masks("val/{}.png", "valannot/{}.png")
+    settings = recognise(write(*files)).settings
+    assert [path.name for path in settings.values()] == ["train", "trainannot", "val", "valannot"]
+
+
+def test_sets_without_names_of_splits_ask(write):
+    files = images_and_masks("a/images/{}.jpg", "a/masks/{}_m.png")
+    root = write(*files, *images_and_masks("b/images/{}.jpg", "b/masks/{}_n.png"))
+    with pytest.raises(ArgumentError, match=r"several sets of images and masks; choose one by .*a/images .*b/images "):
+        recognise(root)
+
+
+@pytest.mark.parametrize(
+    "names", [("{}_road.png", "{}_car.png"), ("{}_1.png", "{}_2.png"), ("{}_1stHO.png", "{}_2ndHO.png")]
+)
+def test_several_masks_of_an_image_ask(write, names):
+    root = write(*(f"images/00{number}.jpg" for number in "1234"))
+    root = write(*(f"masks/{name.format(f'00{number}')}" for name in names for number in "1234"))
+    with pytest.raises(
+        ArgumentError, match=r"4 files beside the images and masks are neither of them .*write all masks"
+    ):
+        auto(root, ["ground"])
+
+
+def test_images_of_test_are_never_drawn(write):
+    inside = [
+        name
+        for split in ("trainval", "test")
+        for name in images_and_masks(f"images/{split}/{{}}.jpg", f"masks/{split}/{{}}.png")
+    ]
+    found = auto(write(*inside), ["ground"])
+    assert {pair.image.parent.name for pairs in found.splits.values() for pair in pairs} == {"trainval"}
+
+
+def test_folders_beside_test_ask(write):
+    inside = [
+        name
+        for split in ("a", "b", "test")
+        for name in images_and_masks(f"images/{split}/{{}}.jpg", f"masks/{split}/{{}}.png")
+    ]
+    with pytest.raises(ArgumentError, match="but no settings say where all are"):
+        recognise(write(*inside))
+
+
+def test_lists_beside_the_folders_are_used(write):
+    root = write(*images_and_masks("images/{}.jpg", "masks/{}.png"))
+    (root / "splits").mkdir()
+    (root / "splits/train.txt").write_text("4\n2\n")
+    (root / "splits/val.txt").write_text("1\n")
+    found = auto(root, ["ground"])
+    assert {split: [pair.id for pair in pairs] for split, pairs in found.splits.items()} == {
+        "train": ["4", "2"],
+        "val": ["1"],
+    }
+
+
+@pytest.mark.parametrize("names", [["train"], ["train", "test"], ["train", "val"]])
+def test_lists_that_do_not_fit_ask(write, names):
+    root = write(*images_and_masks("images/{}.jpg", "masks/{}.png"))
+    for name in names:
+        (root / f"{name}.txt").write_text("1.jpg\n2.jpg\n" if name == "train" else "9\n")
+    with pytest.raises(ArgumentError, match=r"and lists of images \(.*train\.txt.* data\.train=.* data\.val=LIST"):
+        recognise(root)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "gif"])

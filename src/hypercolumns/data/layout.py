@@ -1,5 +1,6 @@
 """A layout of files in a folder, and the looking at folders that recognises it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 from hypercolumns.io.files import is_clutter
 from hypercolumns.overrides import format_override
 
-SPLITS = (("train", "training", "tr"), ("val", "valid", "validation", "dev"))  # names of the folders of each split
+# Names of the folders of each split.
+SPLITS = (("train", "training", "tr", "trainval"), ("val", "valid", "validation", "dev"))
+TEST = ("test", "testing", "predict", "inference")  # names of folders whose images are neither trained on nor scored
 MAX_LOOKED_AT = 2000  # files in a folder that are looked at to tell whether it holds images
 
 
@@ -21,17 +24,31 @@ class Layout:
         kind: the data set that reads it, such as `folder`; the value of the setting `data`.
         settings: the settings of this data set, by name.
         classes_known: whether the data set knows its classes, without a file that lists them.
+        whole: whether all images and masks that lie beside those of the settings should be among them.
     """
 
     what: str
     kind: str
     settings: dict[str, Any] = field(default_factory=dict)
     classes_known: bool = False
+    whole: bool = False
 
     def overrides(self) -> str:
         """Return the settings as they are written on the command line."""
         words = [format_override(f"data.{name}", value) for name, value in self.settings.items()]
         return " ".join([f"data={self.kind}", *words])
+
+
+def has_word(folder: str, words: Sequence[str]) -> bool:
+    """Whether the name of a folder contains one of the words, such as `uavid_train` the word `train`."""
+    return bool({*re.split("[^a-z]+", folder.lower())} & {*words})
+
+
+def splits_of(folders: Sequence[str]) -> set[str]:
+    """Return which of train, val and test the names of folders begin a word with, such as `trainannot` with train."""
+    words = [word for folder in folders for word in re.split("[^a-z]+", folder.lower())]
+    of_split = {"train": SPLITS[0], "val": SPLITS[1], "test": TEST}
+    return {split for split, names in of_split.items() for word in words if word.startswith(split) or word in names}
 
 
 def list_folders(folder: Path) -> list[Path]:

@@ -1,18 +1,15 @@
 """Recognise the layout of a folder of images and masks, as tools and data sets lay their files out."""
 
-import re
 from collections.abc import Iterable
-from dataclasses import replace
-from itertools import takewhile
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hypercolumns.data.annotations.json_file import json_kind
 from hypercolumns.data.layout import MAX_LOOKED_AT, SPLITS, Layout, folder_named, list_files, list_folders
 from hypercolumns.data.named_layouts import coco_layout, named_set, sbd_layout
 from hypercolumns.data.other_formats import misleading_format, other_format
-from hypercolumns.data.pair_rules import PairRule, Side, find_rules
-from hypercolumns.data.pairing import ID, MASK_SUFFIXES, read_pairs
+from hypercolumns.data.pair_layout import paired_layout
+from hypercolumns.data.pairing import read_pairs
 from hypercolumns.data.voc_layout import voc_layout
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import glob_files
@@ -26,11 +23,13 @@ CLASS_FILES = (
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "pictures")  # beside a folder of labelme's files
 
 
-def recognise(root: Path) -> Layout:
+def recognise(root: Path, own_classes: bool = False) -> Layout:
     """Recognise the layout of the files in a folder.
 
     Args:
         root: the folder.
+        own_classes: whether the classes are given or listed by a file, so that they are not ADE20K's if only the names
+            of the folders are.
 
     Returns:
         The layout, with all settings except the classes.
@@ -43,7 +42,8 @@ def recognise(root: Path) -> Layout:
     misleading = misleading_format(root)
     if misleading is not None:
         raise ArgumentError(f"root={root} has masks that are not read: {misleading}")
-    for look in (voc_layout, sbd_layout, coco_layout, named_set, _lists_of_pairs, _paired, _json):
+    named = partial(named_set, own_classes=own_classes)
+    for look in (voc_layout, sbd_layout, coco_layout, named, _lists_of_pairs, paired_layout, _json):
         layout = look(root)
         if layout is not None:
             return layout
@@ -106,89 +106,3 @@ def _lists_of_pairs(root: Path) -> Layout | None:
         return None
     settings = {"root": root, "images": ".", "masks": ".", "train": train, "val": val}
     return Layout("lists of pairs", "folder", settings) if found else None
-
-
-def _paired(root: Path) -> Layout | None:
-    """Images and masks whose paths differ by a rule.
-
-    Raises:
-        ArgumentError: if the images have several kinds of masks, if the masks are of a form that is not read, or if
-            no settings say the rule.
-    """
-    rules, others = find_rules(root)
-    if not rules:
-        return None
-    layouts = [_of_rule(root, rule) for rule in rules]
-    if len(layouts) > 1:
-        choices = "; or ".join(layout.overrides() for layout in layouts)
-        raise ArgumentError(
-            f"root={root} has several files that could be the images or the masks; choose by {choices}. If each mask "
-            f"holds one class, write them to one file for each image"
-        )
-    left = ", ".join(str(rule.pairs[0][0].parent.relative_to(root)) for rule in others)
-    return replace(layouts[0], what=f"{layouts[0].what} (not read: {left})") if left else layouts[0]
-
-
-def _of_rule(root: Path, rule: PairRule) -> Layout:
-    image, mask = rule.pairs[0]
-    if mask.suffix.lower() not in MASK_SUFFIXES:
-        raise ArgumentError(
-            f"root={root}: {mask} seems to be the mask of {image}, but masks must be PNG, TIFF or BMP files; save them "
-            f"as PNG, and if they were JPEG files, set each pixel to the nearest label first"
-        )
-    at_top = len({above for above, _ in rule.places}) == 1
-    varying = [below if at_top else above for above, below in rule.places]
-    if not at_top and any(below for _, below in rule.places):
-        raise ArgumentError(
-            f"root={root} has images and masks such as {image} and {mask}, but no settings say where all are; list the "
-            f"paths of an image and of its mask on each line of two files, and give data=folder data.root={root} "
-            f"data.train=FILE data.val=FILE"
-        )
-    folders = {parts[0] for parts in varying if parts}
-    splits = _splits(folders)
-    left = sorted(folders - {*splits.values()}) if splits else []
-    if splits and len(splits) < 2:  # other folders, such as test, are no train images
-        varying = [parts for parts in varying if parts[:1] == tuple(splits.values())]
-        splits = {}
-    shared = Path(*(parts[0] for parts in takewhile(_all_equal, zip(*varying, strict=False))))
-    settings: dict[str, Any]
-    if at_top or len(varying) == 1:
-        base = root.joinpath(*rule.places[0][0]) if at_top else root / shared
-        inside = shared if at_top else Path()
-        settings = {
-            "images": base.joinpath(*rule.image.folders) / inside,
-            "masks": base.joinpath(*rule.mask.folders) / inside,
-        }
-        names = {"image_name": rule.image._replace(folders=()), "mask_name": rule.mask._replace(folders=())}
-    else:
-        settings = {"root": root / shared, "images": ".", "masks": "."}
-        names = {"image_name": rule.image, "mask_name": rule.mask}
-    beside = rule.image.folders == rule.mask.folders
-    if beside and not rule.image.suffix and len({path.suffix for path, _ in rule.pairs}) == 1:
-        names["image_name"] = rule.image._replace(suffix=image.suffix.lower())
-    patterns = {name: _pattern(side) for name, side in names.items()}
-    settings |= {name: pattern for name, pattern in patterns.items() if pattern != f"{ID}.*"} | splits
-    if beside:
-        what = "masks beside the images"
-    else:
-        what = f"the folders {Path(*rule.image.folders)} and {Path(*rule.mask.folders)}"
-    what += "" if at_top else ", in each of several folders"
-    return Layout(f"{what} (not read: {', '.join(left)})" if left else what, "folder", settings)
-
-
-def _all_equal(names: tuple[str, ...]) -> bool:
-    return len({*names}) == 1
-
-
-def _pattern(side: Side) -> str:
-    return "/".join([*side.folders, f"{side.before}{ID}{side.after}{side.suffix or '.*'}"])
-
-
-def _splits(folders: set[str]) -> dict[str, str]:
-    """Return the folders of the splits, if their names tell; {} if they do not."""
-    found = {}
-    for split, names in zip(("train", "val"), SPLITS, strict=True):
-        of_split = [folder for folder in folders if {*re.split("[^a-z]+", folder.lower())} & {*names}]
-        if len(of_split) == 1:
-            found[split] = of_split[0]
-    return found

@@ -51,14 +51,18 @@ def coco_layout(root: Path) -> Layout | None:
     return found[0] if found else None
 
 
-def named_set(root: Path) -> Layout | None:
-    """Recognise a data set whose classes have a file of settings of their own; None for another one."""
+def named_set(root: Path, own_classes: bool = False) -> Layout | None:
+    """Recognise a data set whose classes have a file of settings of their own; None for another one.
+
+    `own_classes`: whether the classes are given or listed by a file, see `layouts.recognise`.
+    """
     if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir():
         if (root / "label_colors.txt").is_file():  # Datumaro writes Cityscapes' layout for any classes
             return Layout("Cityscapes' layout with classes of its own", "folder", _cityscapes_settings(root))
         train_ids = glob_files(root / "gtFine", "*/*/*_gtFine_labelTrainIds.png")
         return Layout("Cityscapes", "cityscapes_train_ids" if train_ids else "cityscapes", {"root": root})
-    if (root / "images" / "training").is_dir() and (root / "annotations" / "training").is_dir():
+    ade20k = (root / "images" / "training").is_dir() and (root / "annotations" / "training").is_dir()
+    if ade20k and not own_classes:
         return Layout("ADE20K", "ade20k", {"root": root})
     if (root / "701_StillsRaw_full").is_dir() and (root / "LabeledApproved_full").is_dir():
         return Layout("CamVid", "camvid", {"root": root})

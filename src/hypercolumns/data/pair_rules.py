@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from hypercolumns.data.layout import splits_of
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.images import SUFFIXES
 
@@ -94,13 +95,18 @@ class PairRule:
     places: tuple[tuple[Parts, Parts], ...]
     pairs: tuple[tuple[Path, Path], ...]
 
-    @property
-    def has_additions(self) -> bool:
-        """Whether the names of images and masks differ."""
-        return any((self.image.before, self.image.after, self.mask.before, self.mask.after))
+    def files(self) -> set[Path]:
+        """Return all files in `pairs`."""
+        return {path for pair in self.pairs for path in pair}
+
+    def is_likely(self) -> bool:
+        """Whether the rule may be meant: it neither fits one pair by chance, nor pairs images of train with test's."""
+        additions = (self.image.before, self.image.after, self.mask.before, self.mask.after)
+        of_image, of_mask = splits_of(self.image.folders), splits_of(self.mask.folders)
+        return (len(self.pairs) > 1 or not any(additions)) and not (of_image and of_mask and of_image != of_mask)
 
 
-def find_rules(root: Path) -> tuple[list[PairRule], list[PairRule]]:
+def find_rules(root: Path) -> list[list[PairRule]]:
     """Find the rules by which masks in a folder belong to images.
 
     Args:
@@ -108,15 +114,14 @@ def find_rules(root: Path) -> tuple[list[PairRule], list[PairRule]]:
 
     Returns:
         The rules that explain the most pairs by the fewest differences; several are equally good if the images have
-        several kinds of masks. And the best rules of images and masks that these rules do not pair.
+        several kinds of masks. Then, in the same way, the rules of the files that these do not pair.
     """
     groups: dict[tuple[Path, str], Group] = {}
-    for path in walk_files(root):
-        folders = {folder.lower() for folder in path.relative_to(root).parts[:-1]}
-        if (suffix := path.suffix.lower()) in LOOKED_AT and not folders & FOR_PEOPLE:
-            if (path.parent, suffix) not in groups:
-                groups[path.parent, suffix] = Group(path.parent.relative_to(root).parts, suffix)
-            groups[path.parent, suffix].paths[path.stem] = path
+    for path in pictures(root):
+        suffix = path.suffix.lower()
+        if (path.parent, suffix) not in groups:
+            groups[path.parent, suffix] = Group(path.parent.relative_to(root).parts, suffix)
+        groups[path.parent, suffix].paths[path.stem] = path
     found: dict[tuple[Side, Side], list[tuple[tuple[Parts, Parts], list[tuple[Path, Path]]]]] = defaultdict(list)
     for one, other in _comparisons(list(groups.values())):
         pair = _compare(one, other)
@@ -132,22 +137,34 @@ def find_rules(root: Path) -> tuple[list[PairRule], list[PairRule]]:
                 rules.append(PairRule(first, second, places, tuple(pairs)))
             case False:
                 rules.append(PairRule(second, first, places, tuple((image, mask) for mask, image in pairs)))
-    best = _best(rules)
-    paired = {path for rule in best for pair in rule.pairs for path in pair}
-    return best, _best([rule for rule in rules if not paired & {path for pair in rule.pairs for path in pair}])
+    rules = [rule for rule in rules if rule.is_likely()]
+    sets = []
+    while rules:
+        best = _best(rules)
+        sets.append(best)
+        paired = {path for rule in best for path in rule.files()}
+        rules = [rule for rule in rules if not paired & rule.files()]
+    return sets
+
+
+def pictures(root: Path) -> Iterator[Path]:
+    """Yield all files in a folder that can be images or masks, by their suffixes, without pictures of masks."""
+    for path in walk_files(root):
+        folders = {folder.lower() for folder in path.relative_to(root).parts[:-1]}
+        if path.suffix.lower() in LOOKED_AT and not folders & FOR_PEOPLE:
+            yield path
 
 
 def _best(rules: Sequence[PairRule]) -> list[PairRule]:
-    """Return the rules that are not worse than another one, without those whose images are masks of another one."""
-    rules = [rule for rule in rules if len(rule.pairs) > 1 or not rule.has_additions]  # one pair may fit by chance
+    """Return the best rule and those that pair the same files as well as it, of rules whose images are no masks."""
     masks = {mask for rule in rules for _, mask in rule.pairs}
     left = [rule for rule in rules if rule.pairs[0][0] not in masks] or list(rules)
 
     def cost(rule: PairRule) -> tuple[int, int]:
         return -len(rule.pairs), len(rule.image.folders) + len(rule.mask.folders)
 
-    least = min(map(cost, left), default=None)
-    return [rule for rule in left if cost(rule) == least]
+    first = min(left, key=cost)
+    return [rule for rule in left if cost(rule) == cost(first) and rule.files() & first.files()]
 
 
 def _comparisons(groups: Sequence[Group]) -> Iterator[tuple[Group, Group]]:

@@ -15,6 +15,7 @@ from hypercolumns.data.datasets.voc import voc
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.data.layout import Layout
 from hypercolumns.data.layouts import find_class_file, recognise
+from hypercolumns.data.left_out import check_left_out
 from hypercolumns.errors import ArgumentError, HypercolumnsError, shorten_list
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.mask_source import has_mask
@@ -62,9 +63,9 @@ def auto(
             class list is found.
     """
     if root is None:
-        raise ArgumentError("root=None must be the folder of the data set")
+        raise ArgumentError("root=null: data=auto needs the folder of the data set; give data.root=FOLDER")
     path = expand_path("root", root)
-    layout = recognise(path)
+    layout = recognise(path, own_classes=classes is not None or find_class_file(path) is not None)
     reader = (OF_MASKS | OF_ANNOTATIONS).get(layout.kind)
     if reader is None:
         raise ArgumentError(f"root={root} has {layout.what}; read it by {layout.overrides()}")
@@ -78,17 +79,14 @@ def auto(
                 f"{_content(reader, layout)}; give data.classes=FILE, with the name of a class on each line in the "
                 f"order of the values in the masks, or data.classes=[background,cat]{own}"
             )
-    if layout.kind in OF_MASKS and isinstance(classes, str | Path):
-        overrides += f" {format_override('data.classes', classes)}"
-    console.print(f"data: {layout.what}, as {overrides}", markup=False)
-    return reader(
-        **layout.settings,
-        classes=classes,
-        palette=palette,
-        name=name or path.resolve().name,
-        val_fraction=val_fraction,
-        split_seed=split_seed,
-    )
+    name = name or path.resolve().name
+    given = {"classes": classes, "palette": palette, "name": name}
+    words = [format_override(f"data.{key}", value) for key, value in given.items() if value is not None]
+    console.print(f"data: {layout.what}, as {' '.join([overrides, *words])}", markup=False)
+    images = reader(**layout.settings, **given, val_fraction=val_fraction, split_seed=split_seed)
+    if layout.whole and (left := check_left_out(path, images, layout)):
+        console.print(f"data: {left}", markup=False)
+    return images
 
 
 def _content(reader: Callable[..., DatasetIndex], layout: Layout) -> str:

@@ -1,5 +1,7 @@
 """Data sets that consist of a folder of images and a folder of masks."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 from hypercolumns.data.class_files import Classes, Colours, class_list
@@ -11,7 +13,7 @@ from hypercolumns.data.pairing import (
     image_files,
 )
 from hypercolumns.data.splits import choose_splits
-from hypercolumns.errors import DataNotFoundError
+from hypercolumns.errors import ArgumentError, DataNotFoundError
 from hypercolumns.io.files import base_folder, existing_folder
 
 
@@ -28,6 +30,8 @@ def folder(
     image_name: str = "{id}.*",
     mask_name: str = "{id}.*",
     root: str | Path | None = None,
+    val_images: str | Path | None = None,
+    val_masks: str | Path | None = None,
 ) -> DatasetIndex:
     """Index a folder of images and a folder of masks.
 
@@ -48,8 +52,11 @@ def folder(
         image_name: the names of the image files, with `{id}` in place of the name that the image and its mask share.
         mask_name: the names of the mask files in the same way, such as `{id}_mask.png`. Both may name folders, such as
             `images/{id}.jpg` and `labels/{id}.png` for images and masks in neighbouring folders.
-        root: the folder that `images` and `masks` are relative to; None: the working directory. Lists that are not in
+        root: the folder that the other folders are relative to; None: the working directory. Lists that are not in
             the working directory are looked up in this folder.
+        val_images: the folder of the images to validate on, if they lie in a tree of their own. An id then begins with
+            the folders in which the two trees differ.
+        val_masks: the folder of their masks.
 
     Returns:
         The index of both splits. Whether the masks exist is not checked.
@@ -70,14 +77,35 @@ def folder(
     images, masks = existing_folder("images", images, base), existing_folder("masks", masks, base)
     check_name_pattern("image_name", image_name)
     check_name_pattern("mask_name", mask_name)
+    pairs = _pairs(images, masks, image_name, mask_name)
+    if val_images is None and val_masks is None:
+        splits = choose_splits(pairs, images, train, val, val_fraction, split_seed, base)
+    else:
+        if val_images is None or val_masks is None or train is not None or val is not None:
+            raise ArgumentError(
+                f"val_images={val_images} and val_masks={val_masks} go together, and instead of train={train} and "
+                f"val={val}; give both folders, and leave out the others"
+            )
+        val_folder = existing_folder("val_images", val_images, base)
+        of_val = _pairs(val_folder, existing_folder("val_masks", val_masks, base), image_name, mask_name)
+        splits = {"train": _below(pairs, images, val_folder), "val": _below(of_val, val_folder, images)}
+    check_some_masks(splits, masks)
+    return make_index(name, class_list(classes, palette), splits)
+
+
+def _pairs(images: Path, masks: Path, image_name: str, mask_name: str) -> dict[str, ImageMaskPair]:
+    """Return the images in a folder, each with the path of its mask, by their ids."""
     found = image_files(images, image_name)
     all_masks = {id: find_mask([masks], id, mask_name) for id in found}
     taken = set(all_masks.values())  # masks that lie beside the images are no images
-    pairs = {
+    return {
         id: ImageMaskPair(id, path, all_masks[id])
         for id, path in found.items()
         if path not in taken or path == all_masks[id]
     }
-    splits = choose_splits(pairs, images, train, val, val_fraction, split_seed, base)
-    check_some_masks(splits, masks)
-    return make_index(name, class_list(classes, palette), splits)
+
+
+def _below(pairs: dict[str, ImageMaskPair], folder: Path, other: Path) -> list[ImageMaskPair]:
+    """Return pairs whose ids begin with the folders that `other` does not have, so that no id is in both."""
+    above = folder.absolute().relative_to(os.path.commonpath([folder.absolute(), other.absolute()]))
+    return [replace(pair, id=(above / id).as_posix()) for id, pair in pairs.items()]
