@@ -17,6 +17,7 @@ from torch import Tensor
 CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 IGNORE_INDEX = 255  # the label of void pixels, which belong to no class
 MAX_VALUE = 65535  # of a 16-bit mask
+SAID = ("encoding_said", "void_said", "own_colours")  # of a `LabelScheme`: these do not decide the index of a pixel
 Colour = tuple[int, int, int]  # red, green and blue, from 0 to 255
 Palette = tuple[Colour, ...]  # the colour of each class, by class index
 
@@ -68,6 +69,8 @@ class LabelScheme:
         rgb_by_value: whether the pixels of RGB files, whose channels are then equal, are taken for values instead of
             colours.
         encoding_said: whether the user said the two, so that all later masks are read the same way.
+        void_said: whether the user said which values are void.
+        own_colours: whether the data set names the colours, so that those of palette files can be compared with them.
     """
 
     classes: tuple[str, ...]
@@ -77,6 +80,8 @@ class LabelScheme:
     palette_by_colour: bool = False
     rgb_by_value: bool = False
     encoding_said: bool = False
+    void_said: bool = False
+    own_colours: bool = True
 
     @classmethod
     def of(cls, classes: Sequence[str], palette: Sequence[Colour] | None = None) -> "LabelScheme":
@@ -120,7 +125,7 @@ class LabelScheme:
         """
         if self == LabelScheme.of(self.classes, self.palette):
             return {}
-        rules = self.fingerprint() | {"encoding_said": self.encoding_said}
+        rules = self.fingerprint() | {name: getattr(self, name) for name in SAID}
         return {name: rule for name, rule in rules.items() if name not in ("classes", "palette")}
 
     @classmethod
@@ -142,7 +147,7 @@ class LabelScheme:
             return cls.of(classes, palette)
         values = {value: index for value, index in rules["values"]}
         colours = {(red, green, blue): index for (red, green, blue), index in rules["colours"]}
-        switches = [rules[name] for name in ("palette_by_colour", "rgb_by_value", "encoding_said")]
+        switches = [rules[name] for name in ("palette_by_colour", "rgb_by_value", *SAID)]
         numbers = [*values, *values.values(), *colours.values(), *(part for colour in colours for part in colour)]
         if any(type(number) is not int or not 0 <= number <= MAX_VALUE for number in numbers):
             raise ValueError(f"the rules for masks have values that are not numbers from 0 to {MAX_VALUE}")

@@ -10,13 +10,17 @@ from hypercolumns.labels import LabelScheme, voc_palette
 from hypercolumns.models.classifiers import MLPClassifier
 
 PALETTE = voc_palette(2)
-SCHEME = LabelScheme(("a", "b"), PALETTE, {0: 255, 7: 0, 300: 1}, {(9, 8, 7): 1, (0, 0, 0): 255}, False, True, True)
+SCHEME = LabelScheme(
+    ("a", "b"), PALETTE, {0: 255, 7: 0, 300: 1}, {(9, 8, 7): 1, (0, 0, 0): 255}, False, True, True, True, False
+)
 RULES = {
     "values": [[0, 255], [7, 0], [300, 1]],
     "colours": [[[0, 0, 0], 255], [[9, 8, 7], 1]],
     "palette_by_colour": False,
     "rgb_by_value": True,
     "encoding_said": True,
+    "void_said": True,
+    "own_colours": False,
 }
 
 

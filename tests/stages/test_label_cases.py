@@ -67,6 +67,13 @@ def miscoloured(labels, number):
     return image
 
 
+def recoloured(labels, number):
+    """Give the indices colours that the list of classes does not name."""
+    image = Image.fromarray(labels)
+    image.putpalette([channel for value in range(256) for channel in (value, 9, 200)])
+    return image
+
+
 CASES = {
     "several voids": (
         by_table({0: 3, 1: 7, 2: 8, 255: 5}),
@@ -81,6 +88,12 @@ CASES = {
     ),
     "sorted by name": (coloured, listed(sorted(NAMES)), []),
     "renumbered": (renumbered, listed(), []),
+    "palette of no class": (recoloured, "background\nroad\ncar\n", []),
+    "void of 255 in binary masks": (
+        by_table({0: 0, 1: 0, 2: 0, 255: 255}),
+        "background\n",
+        ["data.void=255", "data.missing_classes=allow"],
+    ),
     "wrong palette": (miscoloured, listed(), ["data.encoding=values"]),
 }
 
@@ -106,7 +119,7 @@ def test_masks_as_tools_write_them(place, capsys, name):
     assert predict(f"model={model}", "images=images", "masks=masks", "out=out") == 0  # it knows what the values mean
     assert json.loads((place / "out" / "metrics.json").read_text())["miou"] > 0.999
     told = "the masks are read like those of the training: " in capsys.readouterr().out
-    assert told == (name != "sorted by name")  # there, masks hold the colours of the classes, as usual
+    assert told == (name in ("several voids", "void at 0", "merged", "renumbered"))  # others have the usual values
 
 
 def test_void_is_asked_for(place):

@@ -170,7 +170,9 @@ class ClassList:
             values = {value: index for value, index in values.items() if value in said}
         if IGNORE_INDEX in void_values:
             colours.setdefault(VOID_COLOUR, IGNORE_INDEX)
-        return LabelScheme(tuple(names), palette, values, colours)
+        return LabelScheme(
+            tuple(names), palette, values, colours, void_said=void is not None, own_colours=self.has_colours
+        )
 
     def _void_values(self, void: Void, by_name: Mapping[str, ClassEntry]) -> set[int]:
         """Return the values that the setting `void` names.

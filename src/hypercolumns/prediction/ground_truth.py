@@ -104,7 +104,8 @@ def _scheme(folder: Path, paths: Sequence[Path], trained: LabelScheme) -> tuple[
     scheme = trained
     notes: list[str] = []
     try:
-        check_binary(survey.values(), trained)
+        if not trained.void_said:
+            check_binary(survey.values(), trained)
         if not trained.encoding_said:
             scheme, notes = decide_encoding(survey, _class_list(trained), trained)
     except HypercolumnsError as error:
@@ -112,15 +113,20 @@ def _scheme(folder: Path, paths: Sequence[Path], trained: LabelScheme) -> tuple[
             f"masks={folder}: {error}. predict.py has no settings for this: leave out masks=, and score the "
             f"predictions by train.py stage=evaluate predictions=FOLDER with the settings data.* of the training"
         ) from error
-    if trained.mask_rules():
+    usual = LabelScheme.of(trained.classes, trained.palette)
+    if (trained.values, trained.palette_by_colour) != (usual.values, False):
         notes.append(f"the masks are read like those of the training: {_describe(trained)}")
     return scheme, notes
 
 
 def _class_list(scheme: LabelScheme) -> ClassList:
     """Return the values of a scheme as a list, in which several may have the name and the colour of one class."""
-    classes = ((value, index) for value, index in scheme.values.items() if index != IGNORE_INDEX)
-    return ClassList(tuple(ClassEntry(scheme.classes[index], value, scheme.palette[index]) for value, index in classes))
+    entries = tuple(
+        ClassEntry(scheme.classes[index], value, scheme.palette[index] if scheme.own_colours else None)
+        for value, index in scheme.values.items()
+        if index != IGNORE_INDEX
+    )
+    return ClassList(entries)
 
 
 def _describe(scheme: LabelScheme) -> str:
