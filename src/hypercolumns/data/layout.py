@@ -1,7 +1,7 @@
 """A layout of files in a folder, and the looking at folders that recognises it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,6 @@ def list_files(folder: Path) -> list[Path]:
     """Return the files in a folder, without clutter, sorted: a limited number."""
     found = [path for path in folder.iterdir() if path.is_file() and not is_clutter(path.name)]
     return sorted(found)[:MAX_LOOKED_AT]
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """Yield files of a folder and of its folders, a limited number of each."""
-    yield from list_files(folder)
-    for inside in list_folders(folder):
-        yield from walk(inside)
 
 
 def folder_named(folder: Path, names: Sequence[str]) -> Path | None:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hypercolumns.data.annotations.json_file import json_kind
+from hypercolumns.data.layout import SPLITS
 from hypercolumns.errors import ArgumentError, DataNotFoundError, shorten_list
 from hypercolumns.io.files import glob_files
 
 ROBOFLOW = "_annotations.coco.json"  # lies beside the images, in the folders train, valid and test
 TASKS = ("instances", "panoptic")  # the beginnings of the names of JSON files in the folder `annotations`
 OTHER_TASKS = ("captions", "person_keypoints", "image_info", "stuff")  # of COCO's files that are not read
-VAL_NAMES = ("val", "valid", "validation", "dev")
 TRAIN, TEST = "train", "test"  # the beginnings of the names of these splits
 ALL = "all"  # the key of a file whose images are split later
 
@@ -104,7 +104,8 @@ def _candidates(root: Path, task: str) -> tuple[list[Path], list[Path]]:
 
 
 def _is_val(tag: str) -> bool:
-    return tag.lower().rstrip("0123456789_-") in VAL_NAMES
+    _, val_names = SPLITS
+    return tag.lower().rstrip("0123456789_-") in val_names
 
 
 def _unused(paths: Sequence[Path], root: Path) -> list[str]:
