@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.masks import read_mask, write_mask
+from hypercolumns.io.masks import read_mask, summarise_mask, write_mask
 from hypercolumns.labels import LabelScheme, colourise, voc_palette
 
 SCHEME = LabelScheme.of(["a", "b", "c"])
@@ -34,6 +34,16 @@ def test_palette_mask_holds_indices(tmp_path):
 def test_grey_mask_holds_indices(tmp_path):
     Image.fromarray(LABELS).save(tmp_path / "m.png")
     assert read_mask(tmp_path / "m.png", SCHEME).tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_one_bit_mask_holds_zero_and_one(tmp_path, suffix):
+    path, values = tmp_path / f"m.{suffix}", np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
+    Image.fromarray(values.astype(bool)).save(path)
+    with Image.open(path) as image:
+        assert image.mode == "1"
+    assert read_mask(path, SCHEME).tolist() == values.tolist()
+    assert summarise_mask(path).counts == {0: 3, 1: 3}
 
 
 def test_rgb_mask_is_mapped_by_palette(tmp_path):

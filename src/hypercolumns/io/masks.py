@@ -21,7 +21,7 @@ from hypercolumns.labels import Colour, LabelScheme, Palette, colour_code, colou
 # 4 bits is excluded: some programs take the value 1 for label 1, others for the grey level 1 / 15, which is label 17 of
 # 255.
 PNG_BITS = {"P": 8, "P;1": 1, "P;2": 2, "P;4": 4, "L": 8, "1": 1, "I;16B": 16, "RGB": 8, "RGBA": 8}
-OTHER_BITS = {"P": 8, "L": 8, "I;16": 16, "I;16B": 16, "RGB": 8}  # Pillow's modes of masks in TIFF and BMP files
+OTHER_BITS = {"1": 1, "P": 8, "L": 8, "I;16": 16, "I;16B": 16, "RGB": 8}  # Pillow's modes of masks in TIFF and BMP files
 MASK_FORMATS = ("PNG", "TIFF", "BMP")  # files in other formats can hold changed labels, for example after compression
 LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # of TIFF files
 MAX_COLOURS = 1000  # a summary holds the most frequent colours; a photograph has many more
