@@ -119,6 +119,20 @@ def test_grey_rgb_masks_hold_values(place):
     assert notes == ["RGB masks are grey, so they are read by the values of their channels"]
 
 
+def test_coloured_rgb_masks_have_no_values(place):
+    """The channels of a colour could be taken for three different values."""
+    inside, listed = np.where(VALUES == 255, 0, VALUES), dict(zip(NAMES, voc_palette(3), strict=True))
+    images = data_set(place, [np.stack([inside] * 3, -1), coloured(inside, voc_palette(3))], listed)
+    message = (
+        r"data\.encoding=values, but .*1\.png is an RGB mask whose channels differ, as in .*leave data\.encoding out"
+    )
+    with pytest.raises(HypercolumnsError, match=message):
+        decide(place, images, encoding="values")
+    with pytest.raises(HypercolumnsError, match="1 masks hold colours that are no class's: 2 colours"):
+        decide(place, images)
+    assert decide(place, data_set(place, [np.stack([inside] * 3, -1)] * 2), encoding="values")[0].rgb_by_value
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_binary_masks_ask(place, channels):
     binary = np.where(VALUES == 2, 255, 0).astype(np.uint8)

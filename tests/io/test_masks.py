@@ -1,5 +1,7 @@
 """Mask files: which ones are read, and which class index each pixel gets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,19 @@ def test_rgb_mask_is_mapped_by_palette(tmp_path):
     mask = read_mask(tmp_path / "m.png", SCHEME)
     assert mask.dtype == torch.uint8
     assert mask.tolist() == LABELS.tolist()
+
+
+def test_colour_among_grey_rgb_values_raises(tmp_path):
+    grey = np.stack([LABELS] * 3, -1)
+    by_value = replace(SCHEME, rgb_by_value=True)
+    Image.fromarray(grey).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png", by_value).tolist() == LABELS.tolist()
+    grey[1, 2] = (128, 0, 0)  # a class's colour
+    Image.fromarray(grey).save(tmp_path / "m.png")
+    with pytest.raises(
+        HypercolumnsError, match=r"m\.png.* differ at row 1, column 2: \(128, 0, 0\); save the mask like"
+    ):
+        read_mask(tmp_path / "m.png", by_value)
 
 
 def test_colour_outside_palette_raises(tmp_path):

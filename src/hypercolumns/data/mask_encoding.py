@@ -28,11 +28,12 @@ def decide_encoding(
 
     Raises:
         ArgumentError: if `encoding` is none of these.
-        HypercolumnsError: if values and colours contradict each other, and it is not certain which are right.
+        HypercolumnsError: if values and colours contradict each other, and it is not certain which are right; or if
+            the setting asks for the values of RGB files that have none.
     """
     check_choice("encoding", encoding, ENCODINGS)
     palettes = [(str(mask), summary) for mask, summary in survey.items() if summary.kind == "palette"]
-    rgb = [summary for summary in survey.values() if summary.kind == "rgb"]
+    rgb = [(str(mask), summary) for mask, summary in survey.items() if summary.kind == "rgb"]
     notes: list[str] = []
     by_colour = _palette_by_colour(palettes, classes, scheme, encoding, notes)
     by_value = _rgb_by_value(rgb, scheme, encoding, notes)
@@ -106,20 +107,35 @@ def _whose(index: int | None, scheme: LabelScheme) -> str:
     return "of void" if index == IGNORE_INDEX else f"of class {scheme.classes[index]}"
 
 
-def _rgb_by_value(files: list[MaskSummary], scheme: LabelScheme, encoding: str, notes: list[str]) -> bool:
+def _rgb_by_value(files: list[tuple[str, MaskSummary]], scheme: LabelScheme, encoding: str, notes: list[str]) -> bool:
     """Decide whether RGB files are read by the values of their equal channels instead of their colours.
 
     Args:
-        files: the summaries of the RGB files.
+        files: the path and the summary of each RGB file.
         scheme: the class index of each value and colour.
         encoding: the setting.
         notes: the decision is added, if it is not the rule.
+
+    Returns:
+        Whether they are read by their values.
+
+    Raises:
+        HypercolumnsError: if the user asks for values, but the channels of a file differ.
     """
-    if encoding != "auto" or not files:
+    if encoding == "colors" or not files:
         return encoding == "values"
-    used = {code for summary in files for code in summary.counts}
-    grey = all(len(set(colour_of_code(code))) == 1 for code in used)
-    if used <= {*scheme.codes} or not grey:
+    used = {code: path for path, summary in files for code in summary.counts}
+    coloured = next(((path, code) for code, path in used.items() if len(set(colour_of_code(code))) > 1), None)
+    if encoding == "values":
+        if coloured is not None:
+            path, code = coloured
+            raise HypercolumnsError(
+                f"data.encoding=values, but {path} is an RGB mask whose channels differ, as in "
+                f"{format_colour(colour_of_code(code))}, so its pixels have no values; leave data.encoding out to read "
+                f"RGB masks by their colours"
+            )
+        return True
+    if {*used} <= {*scheme.codes} or coloured is not None:
         return False
     notes.append("RGB masks are grey, so they are read by the values of their channels")
     return True

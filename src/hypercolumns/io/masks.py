@@ -21,7 +21,14 @@ from hypercolumns.labels import Colour, LabelScheme, Palette, colour_code, colou
 # 4 bits is excluded: some programs take the value 1 for label 1, others for the grey level 1 / 15, which is label 17 of
 # 255.
 PNG_BITS = {"P": 8, "P;1": 1, "P;2": 2, "P;4": 4, "L": 8, "1": 1, "I;16B": 16, "RGB": 8, "RGBA": 8}
-OTHER_BITS = {"1": 1, "P": 8, "L": 8, "I;16": 16, "I;16B": 16, "RGB": 8}  # Pillow's modes of masks in TIFF and BMP files
+OTHER_BITS = {
+    "1": 1,
+    "P": 8,
+    "L": 8,
+    "I;16": 16,
+    "I;16B": 16,
+    "RGB": 8,
+}  # Pillow's modes of masks in TIFF and BMP files
 MASK_FORMATS = ("PNG", "TIFF", "BMP")  # files in other formats can hold changed labels, for example after compression
 LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")  # of TIFF files
 MAX_COLOURS = 1000  # a summary holds the most frequent colours; a photograph has many more
@@ -42,14 +49,32 @@ def read_mask(mask: Mask, scheme: LabelScheme) -> Tensor:
             the scheme.
     """
     values, palette, _ = decode_mask(mask)
-    if values.ndim == 3 and scheme.rgb_by_value and bool((values == values[..., :1]).all()):
-        values = values[..., 0]
+    if values.ndim == 3 and scheme.rgb_by_value:
+        values = _grey_values(values, mask)
     elif palette and scheme.palette_by_colour:
         if values.max() >= len(palette):
             raise HypercolumnsError(f"{mask}: the index {values.max()} has no colour in the file's palette")
         values = np.array(palette, np.uint8)[values]
     labels = _by_colour(values, scheme, mask) if values.ndim == 3 else _by_value(values, scheme, mask)
     return torch.from_numpy(labels)
+
+
+def _grey_values(
+    rgb: NDArray[np.uint8] | NDArray[np.uint16], mask: Mask
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return the values (H, W) of an RGB mask (H, W, 3) with three equal channels.
+
+    Raises:
+        HypercolumnsError: if the channels differ.
+    """
+    differ = (rgb != rgb[..., :1]).any(-1)
+    if differ.any():
+        row, column = np.argwhere(differ)[0].tolist()
+        raise HypercolumnsError(
+            f"{mask}: RGB masks are read by the values of their three equal channels, but the channels of this file "
+            f"differ at row {row}, column {column}: {tuple(rgb[row, column].tolist())}; save the mask like the others"
+        )
+    return rgb[..., 0]
 
 
 def decode_mask(mask: Mask) -> MaskPixels:
