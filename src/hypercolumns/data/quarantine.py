@@ -32,7 +32,7 @@ CHECKS = "checks.json"
 QUARANTINE = "quarantine.csv"
 # Increase this number when `io.images` or `io.masks` accepts or refuses other files than before. Results that were
 # saved under another number are not used.
-VERSION = 3
+VERSION = 4
 
 
 def drop_invalid(images: DatasetIndex, folder: Path, num_workers: int = 0, max_invalid: float = 0.05) -> DatasetIndex:
