@@ -10,6 +10,7 @@ from hypercolumns.data import folder
 from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.labelling import LabelSettings, label_scheme
 from hypercolumns.data.mask_survey import survey_masks
+from hypercolumns.data.void_names import means_void
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.masks import read_mask
 from hypercolumns.labels import voc_palette
@@ -171,7 +172,7 @@ def test_colours_of_no_class_are_named_once(place):
         decide(place, data_set(place, smoothed, classes))
 
 
-@pytest.mark.parametrize("name", ["void", "Unlabelled", "__ignore__"])
+@pytest.mark.parametrize("name", ["void", "Unlabelled", "__ignore__", "no-data"])
 def test_names_that_mean_void_ask(place, name):
     images = data_set(place, [VALUES % 4] * 2, [*NAMES, name])
     with pytest.raises(
@@ -180,6 +181,38 @@ def test_names_that_mean_void_ask(place, name):
         decide(place, images)
     assert decide(place, images, void=name)[0].classes == tuple(NAMES)
     assert decide(place, images, void=255)[0].classes == (*NAMES, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("no-data", "nodata", "no_label", "not_labelled", "not labeled", "unlabeled_area", "Unclassified", "N/A"),
+        *(
+            "null",
+            "missing",
+            "Don't-care",
+            "don\u2019t care",
+            "void/other",
+            "unlabeled (ignore)",
+            "out of ROI",
+            "void 2",
+        ),
+        *("No data value", "unknown pixels", "Unannotated", "undefined"),
+    ],
+)
+def test_forms_of_void_names(name):
+    assert means_void(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("unknown vehicle", "missing person", "other", "area", "no", "label", "data center", "void deck", "avoid"),
+        *("nation", "no parking area", "nullarbor", "背景 void", "background", "7", "other vehicle"),
+    ],
+)
+def test_ordinary_names_are_not_void(name):
+    assert not means_void(name)
 
 
 def test_cut_palette_asks(place):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hypercolumns.data.class_list import ClassList, ClassMap, Void
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.data.mask_encoding import decide_encoding
+from hypercolumns.data.void_names import means_void
 from hypercolumns.errors import HypercolumnsError, check_choice, shorten_list
 from hypercolumns.io.mask_source import Mask
 from hypercolumns.io.masks import MaskSummary, format_values
@@ -23,12 +24,6 @@ from hypercolumns.labels import (
     voc_palette,
 )
 from hypercolumns.overrides import format_mapping, format_override, quote_word
-
-# Names of classes that annotation tools and data sets use for pixels without a class.
-VOID_NAMES = (
-    "void ignore ignored unlabeled unlabelled unknown unannotated undefined dontcare __ignore__".split(),
-    "not labelled,not labeled,don't care,out of roi".split(","),
-)
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ def label_scheme(
 
 
 def _check_void_names(scheme: LabelScheme) -> None:
-    named = [name for name in scheme.classes if any(name.strip().lower() in names for names in VOID_NAMES)]
+    named = [name for name in scheme.classes if means_void(name)]
     if named:
         raise HypercolumnsError(
             f"the class {named[0]} may mean pixels without a class; set {format_override('data.void', named[0])} to "

@@ -59,9 +59,7 @@ def read_mask(mask: Mask, scheme: LabelScheme) -> Tensor:
     return torch.from_numpy(labels)
 
 
-def _grey_values(
-    rgb: NDArray[np.uint8] | NDArray[np.uint16], mask: Mask
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _grey_values(rgb: NDArray[np.uint8] | NDArray[np.uint16], mask: Mask) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Return the values (H, W) of an RGB mask (H, W, 3) with three equal channels.
 
     Raises:
