@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from hypercolumns.data.annotations.classes import annotation_classes
 from hypercolumns.data.class_files import class_list, read_class_list, read_colours
 from hypercolumns.data.class_list import ClassList
 from hypercolumns.errors import ArgumentError
+from hypercolumns.labels import voc_palette
 
 ROAD, CAR = (128, 64, 128), (0, 0, 142)
 LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:0,0,142::\nroad:128,64,128::\n"
@@ -112,6 +114,29 @@ def test_colours_come_from_lines_or_a_list(tmp_path):
     assert [entry.colour for entry in voc.entries] == [(0, 0, 0), (128, 0, 0), (0, 128, 0)]
     with pytest.raises(ArgumentError, match="names no colour for tree; expected a line R G B for each class"):
         read_colours(tmp_path / "labelmap.txt", ClassList.of(["road", "tree"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("class_dict.csv", "name,r,g,b\nroad,128,64,128\ncar,,,\nvan,1,2,3\n"),
+        ("colours.csv", "name,color\nroad,#804080\ncar,\nvan,1 2 3\n"),
+        ("labelmap.txt", "road:128,64,128::\ncar:::\nvan:1,2,3::\n"),
+        ("cvat.json", [{"name": "road", "color": "#804080"}, {"name": "car"}, {"name": "van", "color": [1, 2, 3]}]),
+        ("human.json", {"road": ROAD, "car": None, "van": [1, 2, 3]}),
+    ],
+)
+def test_colours_of_some_classes_only_ask(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    listed = class_list(path)
+    assert [entry.colour for entry in listed.entries] == [ROAD, None, (1, 2, 3)]
+    message = rf"^classes=.*{name} gives colours to some classes only, and none to car; give all classes a colour, or"
+    with pytest.raises(ArgumentError, match=message):
+        listed.scheme()
+    assert class_list(path, "voc").scheme().palette == tuple(voc_palette(3))
+    drawn = annotation_classes(["road", "car", "van"], "tasks", path).listed  # masks that are drawn hold no colours
+    assert drawn.scheme().classes == ("background", "road", "car", "van")
 
 
 def test_names_can_be_given_directly():

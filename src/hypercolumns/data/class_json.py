@@ -7,6 +7,7 @@ from typing import Any
 from hypercolumns.data.annotations.json_file import read_annotations
 from hypercolumns.data.class_list import FORMS, ClassEntry, ClassList, parse_colour
 from hypercolumns.errors import ArgumentError
+from hypercolumns.labels import Colour
 
 
 def json_classes(path: Path) -> ClassList:
@@ -28,10 +29,7 @@ def _meta(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
     names = {int(value): name for value, name in content["label_map"].items()}
     colours = content.get("segmentation_colors") or content.get("segmentation_colours") or []
     by_value = dict(zip(sorted(names), colours, strict=True)) if colours else {}
-    return [
-        ClassEntry(str(names[value]), value, parse_colour(f"classes={path}", by_value[value]) if by_value else None)
-        for value in sorted(names)
-    ]
+    return [ClassEntry(str(names[value]), value, _colour(by_value.get(value), path)) for value in sorted(names)]
 
 
 def _objects(items: Sequence[Any], path: Path) -> list[ClassEntry]:
@@ -46,10 +44,13 @@ def _objects(items: Sequence[Any], path: Path) -> list[ClassEntry]:
         name = next(item[key] for key in ("name", "title", "label") if isinstance(item.get(key), str))
         value = next((item[key] for key in ("value", "id", "trainId") if item.get(key) is not None), number)
         colour = item.get("color", item.get("colour"))
-        entries.append(
-            ClassEntry(name, int(value), None if colour in (None, "") else parse_colour(f"classes={path}", colour))
-        )
+        entries.append(ClassEntry(name, int(value), _colour(colour, path)))
     return entries
+
+
+def _colour(given: Any, path: Path) -> Colour | None:
+    """Return a colour; None if the file leaves it empty."""
+    return None if given in (None, "", []) else parse_colour(f"classes={path}", given)
 
 
 def _supervisely(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
@@ -75,10 +76,10 @@ def _by_name(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
     """Return the classes of an object that names the value or the colour of each class, such as Supervisely's."""
     if all(isinstance(value, int) for value in content.values()):
         return [ClassEntry(name, value) for name, value in content.items()]
-    colours = {name: parse_colour(f"classes={path}", colour) for name, colour in content.items()}
-    grey = all(len(set(colour)) == 1 for colour in colours.values())
+    colours = {name: _colour(colour, path) for name, colour in content.items()}
+    grey = all(colour is not None and len(set(colour)) == 1 for colour in colours.values())
     return [
-        ClassEntry(name, colour[0] if grey else number, None if grey else colour)
+        ClassEntry(name, colour[0], None) if grey and colour else ClassEntry(name, number, colour)
         for number, (name, colour) in enumerate(colours.items())
     ]
 

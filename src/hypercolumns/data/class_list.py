@@ -129,8 +129,10 @@ class ClassList:
 
         Raises:
             ArgumentError: if `void` or `map` is invalid or names a class that is not in the list, if both name a value,
-                or if no class is left.
+                if no class is left, or if some classes have colours and others have none.
         """
+        if not self.own_void:  # drawn masks hold no colours
+            self._check_colours()
         by_name = {entry.name: entry for entry in self.entries}
         mapped = self._mapped(map, by_name)
         listed: dict[int, str | None] = {entry.value: entry.name for entry in self.entries}
@@ -173,6 +175,15 @@ class ClassList:
         return LabelScheme(
             tuple(names), palette, values, colours, void_said=void is not None, own_colours=self.has_colours
         )
+
+    def _check_colours(self) -> None:
+        """Raise ArgumentError if some classes have colours and others have none."""
+        lacking = [entry.name for entry in self.entries if entry.colour is None]
+        if 0 < len(lacking) < len(self.entries):
+            raise ArgumentError(
+                f"classes={self.source} gives colours to some classes only, and none to {shorten_list(lacking)}; give "
+                f"all classes a colour, or none"
+            )
 
     def _void_values(self, void: Void, by_name: Mapping[str, ClassEntry]) -> set[int]:
         """Return the values that the setting `void` names.

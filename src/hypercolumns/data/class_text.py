@@ -128,6 +128,7 @@ def _csv_entries(path: Path, text: str, header: Sequence[str]) -> list[ClassEntr
         if len(cells) != len(header) or (values and not cells[values[0]].isdecimal()):
             raise ArgumentError(f"classes={path}: the row {','.join(row)} does not fit the header {','.join(header)}")
         value = int(cells[values[0]]) if values else number
-        given = [cells[part] for part in rgb] if rgb else None if colour is None else cells[colour]
-        entries.append(ClassEntry(cells[name], value, parse_colour(f"classes={path}", given) if given else None))
+        given = " ".join(cells[part] for part in rgb).strip() if rgb else "" if colour is None else cells[colour]
+        found = parse_colour(f"classes={path}", given) if given else None
+        entries.append(ClassEntry(cells[name], value, found))
     return entries
