@@ -52,6 +52,9 @@ def entries(tmp_path, name, content):
         ("colours.csv", "name,color\nroad,#804080\n", [("road", 0, ROAD)]),
         ("ids.json", [{"name": "car", "id": "1"}, {"name": "road", "id": "0"}], [("car", 1, None), ("road", 0, None)]),
         ("hub.json", {"id2label": {"0": "road", "1": "car"}}, [("road", 0, None), ("car", 1, None)]),
+        ("label2id.json", {"label2id": {"car": 2, "road": "0"}}, [("car", 2, None), ("road", 0, None)]),
+        ("yolo.json", {"names": {"0": "road", "7": "car"}, "nc": 2}, [("road", 0, None), ("car", 7, None)]),
+        ("yolo.json", {"names": ["road", "car"]}, [("road", 0, None), ("car", 1, None)]),
         ("dataset.json", {"labels": {"car": 2, "road": 0}}, [("car", 2, None), ("road", 0, None)]),
         ("dataset.json", {"labels": {"1": "car", "0": "road"}}, [("car", 1, None), ("road", 0, None)]),
         ("_classes.csv", "Pixel Value, Class\n0, background\n7, road\n", [("background", 0, None), ("road", 7, None)]),
@@ -96,6 +99,8 @@ def test_class_list_forms(tmp_path, name, content, expected):
         ("a.json", {}, "lists no classes in a known form"),
         ("a.json", [{"color": "#000000"}], "lists no classes in a known form"),
         ("a.json", {"road": [1, 2]}, "is not a colour"),
+        ("a.json", {"other": {"0": "road", "1": "car", "2": "van"}}, "lists no classes in a known form"),
+        ("a.json", {"label2id": {"road": "x"}}, "lists no classes in a known form"),
         ("a.json", "3", "lists no classes in a known form"),
     ],
 )

@@ -50,6 +50,8 @@ def _objects(items: Sequence[Any], path: Path) -> list[ClassEntry]:
 
 def _colour(given: Any, path: Path) -> Colour | None:
     """Return a colour; None if the file leaves it empty."""
+    if isinstance(given, Mapping):
+        raise TypeError("a colour is an object")
     return None if given in (None, "", []) else parse_colour(f"classes={path}", given)
 
 
@@ -65,8 +67,13 @@ def _by_value(content: Mapping[str, Any]) -> list[ClassEntry]:
     return [ClassEntry(name, int(value)) for value, name in content.items()]
 
 
+def _values(content: Mapping[str, Any]) -> list[ClassEntry]:
+    """Return the classes of an object that names the value of each class."""
+    return [ClassEntry(name, int(value)) for name, value in content.items()]
+
+
 def _labels(labels: Any, path: Path) -> list[ClassEntry]:
-    """Return the classes of `labels`, which is an object in nnU-Net's dataset.json, and a list in other files."""
+    """Return the classes of `labels` or `names`, which is an object in some files, and a list in others."""
     if not isinstance(labels, Mapping):
         return _objects(labels, path)
     return _by_value(labels) if all(str(key).isdecimal() for key in labels) else _by_name(labels, path)
@@ -75,7 +82,7 @@ def _labels(labels: Any, path: Path) -> list[ClassEntry]:
 def _by_name(content: Mapping[str, Any], path: Path) -> list[ClassEntry]:
     """Return the classes of an object that names the value or the colour of each class, such as Supervisely's."""
     if all(isinstance(value, int) for value in content.values()):
-        return [ClassEntry(name, value) for name, value in content.items()]
+        return _values(content)
     colours = {name: _colour(colour, path) for name, colour in content.items()}
     grey = all(colour is not None and len(set(colour)) == 1 for colour in colours.values())
     return [
@@ -89,7 +96,11 @@ JSON_FORMS: tuple[tuple[Callable[[Any], bool], Callable[[Any, Path], list[ClassE
     (lambda content: "label_map" in content, _meta),
     (lambda content: "categories" in content, lambda content, path: _objects(content["categories"], path)),
     (lambda content: "id2label" in content, lambda content, path: _by_value(content["id2label"])),
-    (lambda content: isinstance(content.get("names"), list), lambda content, path: _objects(content["names"], path)),
+    (lambda content: "label2id" in content, lambda content, path: _values(content["label2id"])),
+    (
+        lambda content: isinstance(content.get("names"), list | dict),
+        lambda content, path: _labels(content["names"], path),
+    ),
     (lambda content: "labels" in content, lambda content, path: _labels(content["labels"], path)),
     (lambda content: isinstance(content.get("classes"), list), _supervisely),
     (
