@@ -22,7 +22,7 @@ def test_default_classes_and_order(root):
 
 
 def test_classes_file_and_name_are_used(root):
-    (root / "classes.txt").write_text("sky\n\nsea\n")
+    (root / "classes.txt").write_text("sky\nsea\n\n")
     images = voc(root, classes=root / "classes.txt", name="beach")
     assert images.classes == ("sky", "sea")
     assert images.name == "beach"

@@ -23,7 +23,8 @@ def read_class_list(path: str | Path) -> ClassList:
     | a name on each line; `__ignore__` on the first line is void | labelme: labels.txt, class_names.txt |
     | `name:red,green,blue:parts:actions` on each line | CVAT and Datumaro: labelmap.txt |
     | `red green blue name` on each line | CamVid, Datumaro: label_colors.txt |
-    | `value name` on each line, with the values 0, 1, 2 and so on | |
+    | `value name` or `name value` on each line, with the values 0, 1, 2 and so on | |
+    | `name red green blue` or `name #rrggbb` on each line, perhaps with a value before the name | |
     | CSV with a header: a name, and a value or r, g, b | Roboflow: _classes.csv; class_dict.csv |
     | JSON: `label_map` and `segmentation_colors` | Datumaro: dataset_meta.json |
     | JSON: `categories` | COCO |

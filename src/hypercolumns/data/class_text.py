@@ -3,24 +3,26 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hypercolumns.data.class_list import FORMS, ClassEntry, parse_colour
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.files import read_lines, read_text
-from hypercolumns.labels import voc_palette
+from hypercolumns.labels import MAX_VALUE, voc_palette
 
 LABELME_IGNORE = "__ignore__"  # the first line of labelme's labels.txt; its value -1 becomes 255 in the masks
 NAME_COLUMNS = ("name", "class", "class name", "label", "category")
 VALUE_COLUMNS = ("value", "pixel value", "id", "index", "label id", "class id")
 COLOUR_COLUMNS = ("color", "colour", "hex")
 RGB_COLUMNS = (("r", "g", "b"), ("red", "green", "blue"))
-NUMBERS_THEN_NAME = re.compile(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)")  # CamVid's label_colors.txt
-NAME_THEN_NUMBERS = re.compile(r"(.*\S)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\d+)")
+NUMBERS_THEN_NAME = re.compile(r"(?P<colour>\d+[\s,]+\d+[\s,]+\d+)[\s,]+(?P<name>\S.*)")  # CamVid's label_colors.txt
+NAME_THEN_NUMBERS = re.compile(r"(?P<name>.*[^\s,])[\s,]+(?P<colour>\d+[\s,]+\d+[\s,]+\d+)")
+NAME_THEN_HEX = re.compile(r"(?P<name>.*[^\s,;:=])[\s,;:=]+(?P<colour>#[0-9a-fA-F]{6})")
 LABELMAP_LINE = re.compile(r"([^:]+):\s*(?:(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*)?:[^:]*:[^:]*")
+COLOURED_LINES = (NUMBERS_THEN_NAME, NAME_THEN_NUMBERS, NAME_THEN_HEX)
 VALUE_THEN_NAME = re.compile(r"(-?\d+)\s*[\s,;:=]\s*(\S.*)")
-NAME_THEN_VALUE = re.compile(r"(.*\S)\s*[\s,;:=]\s*(-?\d+)")
+NAME_THEN_VALUE = re.compile(r"(.*[^\s,;:=])\s*[\s,;:=]\s*(-?\d+)")
 UNREAD_SUFFIXES = (".yaml", ".yml", ".xml", ".ini", ".toml", ".pbtxt")
 
 
@@ -42,33 +44,100 @@ def text_entries(path: Path) -> list[ClassEntry]:
     header = _csv_header(lines)
     if path.suffix.lower() == ".csv" or header:
         return _csv_entries(path, text, header)
-    if matches := _all(NUMBERS_THEN_NAME, lines):
-        _check_three(path, [m[4].split()[0] for m in matches])
-        return [
-            ClassEntry(m[4], value, parse_colour(f"classes={path}", m.groups()[:3])) for value, m in enumerate(matches)
-        ]
-    if matches := _all(NAME_THEN_NUMBERS, lines):
-        _check_three(path, [m[1].split()[-1] for m in matches])
-        return [
-            ClassEntry(m[1], value, parse_colour(f"classes={path}", m.groups()[1:])) for value, m in enumerate(matches)
-        ]
-    numbered = [(int(match[1]), match[2]) for match in _all(VALUE_THEN_NAME, lines)]
-    numbered = numbered or [(int(match[2]), match[1]) for match in _all(NAME_THEN_VALUE, lines)]
-    if numbered and sorted(value for value, _ in numbered) == list(range(len(lines))):
+    _check_blank_lines(path, text)
+    if entries := _coloured(path, lines):
+        return entries
+    if numbered := _split_values(path, lines, lambda values: values == list(range(len(lines)))):
         return [ClassEntry(name, value) for value, name in sorted(numbered)]
-    if numbered or (len(lines) == 1 and "," in lines[0]):
-        raise ArgumentError(
-            f"classes={path}: it is not clear whether the numbers in the lines, such as {lines[0]}, are values of the "
-            f"masks; write a CSV file with the header value,class, or a name on each line"
-        )
+    if len(lines) == 1 and "," in lines[0]:
+        raise _unclear(path, lines)
     names = lines[1:] if lines[:1] == [LABELME_IGNORE] else lines
     return [ClassEntry(name, value) for value, name in enumerate(names)]
 
 
-def _check_three(path: Path, neighbours: Sequence[str]) -> None:
-    """Raise ArgumentError if all words beside the numbers of a colour are numbers, too: there are more than three."""
-    if all(word.isdecimal() for word in neighbours):
-        raise ArgumentError(f"classes={path}: each line has more than three numbers; expected red, green, blue, name")
+def _check_blank_lines(path: Path, text: str) -> None:
+    """Raise ArgumentError if a class follows a blank line, because the line may stand for a value without a class."""
+    lines = text.rstrip().split("\n")
+    blank = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
+    if blank is not None and len(lines) > 1:
+        raise ArgumentError(
+            f"classes={path}: line {blank} is blank, so the values of the classes below it are not certain; remove the "
+            f"line, or write a class on it"
+        )
+
+
+def _coloured(path: Path, lines: Sequence[str]) -> list[ClassEntry]:
+    """Return the classes of lines that hold a name, a colour and perhaps a value; [] if no line holds a colour.
+
+    Raises:
+        ArgumentError: if only some lines hold a colour in the same form, or if it is not certain what numbers mean.
+    """
+    patterns = [pattern for pattern in COLOURED_LINES if any(map(pattern.fullmatch, lines))]
+    if not patterns:
+        return []
+    pattern = next((pattern for pattern in patterns if _all(pattern, lines)), patterns[0])
+    other = next((line for line in lines if not pattern.fullmatch(line)), None)
+    if other is not None:
+        raise ArgumentError(
+            f"classes={path}: the line {other} gives no colour as the other lines do; give all classes a colour in the "
+            f"same form, or none"
+        )
+    matches = _all(pattern, lines)
+    if pattern is not NAME_THEN_HEX:
+        beside = 0 if pattern is NUMBERS_THEN_NAME else -1
+        if all(match["name"].split()[beside].isdecimal() for match in matches):
+            raise ArgumentError(
+                f"classes={path}: each line has more than three numbers beside each other; expected red, green, blue, "
+                f"name, or value, name, red, green, blue"
+            )
+    names = [match["name"] for match in matches]
+    valid = range(MAX_VALUE + 1)
+    numbered = _split_values(path, names, lambda values: len({*values}) == len(values) and {*values} <= {*valid})
+    return [
+        ClassEntry(name, value, parse_colour(f"classes={path}", match["colour"]))
+        for match, (value, name) in zip(matches, numbered or enumerate(names), strict=True)
+    ]
+
+
+def _split_values(path: Path, lines: Sequence[str], fits: Callable[[list[int]], bool]) -> list[tuple[int, str]]:
+    """Split values from names that stand before or after them.
+
+    Args:
+        path: the file, for the message.
+        lines: a name on each line, perhaps with a value.
+        fits: whether sorted numbers can be the values of all classes.
+
+    Returns:
+        The value and the name on each line; [] if the lines are names as they are: they hold no numbers, or the names
+        without the numbers are not all different, as in `grade 0`, `grade 1`.
+
+    Raises:
+        ArgumentError: if it is not certain what the numbers are.
+    """
+    before = [(int(match[1]), match[2]) for match in _all(VALUE_THEN_NAME, lines)]
+    after = [(int(match[2]), match[1]) for match in _all(NAME_THEN_VALUE, lines)]
+    readings = []
+    for reading in filter(None, (before, after)):
+        values, names = [value for value, _ in reading], {name for _, name in reading}
+        if len(names) == len(lines):
+            readings.append(reading)
+        elif sorted(values) == list(range(len(lines))) != values:
+            raise _unclear(path, lines)  # a repeated name, or names whose order is not that of their numbers
+    fitting = [
+        reading
+        for reading in readings
+        if fits(sorted(value for value, _ in reading)) and not all(name.isdecimal() for _, name in reading)
+    ]
+    if fitting != readings[:1]:
+        raise _unclear(path, lines)
+    return fitting[0] if fitting else []
+
+
+def _unclear(path: Path, lines: Sequence[str]) -> ArgumentError:
+    return ArgumentError(
+        f"classes={path}: it is not clear whether the numbers in the lines, such as {lines[0]}, are values of the "
+        f"masks; write a CSV file with the header value,class (and ,r,g,b for colours), or a name on each line"
+    )
 
 
 def _all(pattern: re.Pattern[str], lines: Sequence[str]) -> list[re.Match[str]]:
