@@ -96,10 +96,25 @@ def test_marked_transparency_is_blended(tmp_path, dtype, premultiplied):
     tifffile.imwrite(path, stored, photometric="rgb", extrasamples=["assocalpha" if premultiplied else "unassalpha"])
     image = read(path, range="dtype" if dtype == "uint16" else None)
     assert np.abs(image - (COLOURS * opacity + 255 * (1 - opacity))).max() <= 2
-    picked = read(path, range="dtype", channels=[0, 1, 3])
-    divided = np.clip(stored[..., :2] / np.where(opacity > 0, opacity if premultiplied else 1, 1) / scale, 0, 255)
-    assert np.abs(picked[..., :2] - divided).max() <= 1
-    assert (picked[..., 2] == OPACITY[..., 0]).all()
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_channels_ignore_transparency(tmp_path, planar, kind, colours):
+    """Only the tag says that a band is an opacity, so that no other band may be divided by it."""
+    scale = {"uint8": 1, "uint16": 257, "float32": 1 / 255}[kind]
+    bands = (np.concatenate([COLOURS[..., :colours], OPACITY], axis=-1) * np.float64(scale)).astype(kind)
+    stored = np.moveaxis(bands, -1, 0) if planar == "separate" else bands
+    path = tmp_path / "i.tif"
+    photometric = "rgb" if colours == 3 else "minisblack"
+    tifffile.imwrite(path, stored, photometric=photometric, planarconfig=planar, extrasamples=["assocalpha"])
+    with tifffile.TiffFile(path) as file:
+        assert file.pages[0].tags["ExtraSamples"].value == (1,)
+    written = tifffile.imread(path)
+    expected = np.rint((np.moveaxis(written, 0, -1) if planar == "separate" else written)[..., [colours, 0]] / scale)
+    rules = {"range": [0, 1]} if kind == "float32" else {} if kind == "uint8" else {"range": "dtype"}
+    assert (read(path, channels=[colours, 0], **rules) == expected).all()
 
 
 def test_rasterio_calls_a_fourth_band_alpha(tmp_path):

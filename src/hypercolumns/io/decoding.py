@@ -216,14 +216,14 @@ class ImageDecoding:
         """
         self.check(layout, name)
         opacity, limits = None, layout.limits
-        if layout.alpha:
-            opacity = values[..., -1:] / (limits[1] if limits else 1)
-        if opacity is not None and layout.alpha == "premultiplied":
-            values = np.concatenate([values[..., :-1] / np.where(opacity > 0, opacity, 1), values[..., -1:]], axis=-1)
-        if self.channels is not None:
-            colours, opacity = values[..., list(self.channels)], None
+        if self.channels is not None:  # these are bands, which no transparency may change
+            colours = values[..., list(self.channels)]
+        elif layout.alpha:
+            colours, opacity = values[..., :-1], values[..., -1:] / (limits[1] if limits else 1)
+            if layout.alpha == "premultiplied":
+                colours = colours / np.where(opacity > 0, opacity, 1)
         else:
-            colours = values[..., :-1] if layout.alpha else values
+            colours = values
         pixels = self._to_bytes(colours, layout, name)
         if opacity is not None:
             pixels = np.rint(pixels * opacity + WHITE * (1 - opacity)).clip(0, WHITE).astype(np.uint8)

@@ -251,7 +251,7 @@ def _too_large(path: Path, shown: str) -> str:
 
 def _tiff_pages(file: BinaryIO, path: Path, decoding: ImageDecoding) -> tuple[list[tiff.TiffPage], PixelLayout]:
     """Read the header of a TIFF, and choose and check the pages that form the image."""
-    pages, layout = tiff.choose_pages(tiff.read_pages(file), decoding, path)
+    pages, layout = tiff.choose_pages(tiff.read_pages(file, decoding.channels is not None), decoding, path)
     for (height, width), part in ((pages[0].tile, "a tile of "), (pages[0].size, "")):
         _check_pixels(path, height * width, f"{part}{width}x{height}")
     weight = layout.channels * np.dtype(layout.dtype).itemsize / tiff.BYTES_PER_PIXEL

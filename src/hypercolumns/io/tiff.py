@@ -61,8 +61,16 @@ class TiffPage(NamedTuple):
     no_data: str
 
 
-def read_pages(file: BinaryIO) -> list[TiffPage]:
+def read_pages(file: BinaryIO, as_stored: bool = False) -> list[TiffPage]:
     """Read the headers of all pages of a TIFF, without smaller copies of a page (thumbnails, overviews).
+
+    Args:
+        file: the file.
+        as_stored: whether the stored values are needed; otherwise, colours may be divided by the opacity that they are
+            multiplied by, as Pillow does.
+
+    Returns:
+        The pages, or their copies if there are only these.
 
     Raises:
         ValueError: if the file is damaged or has no page.
@@ -73,7 +81,7 @@ def read_pages(file: BinaryIO) -> list[TiffPage]:
     copies: list[TiffPage] = []
     for number, tags in enumerate(read_tags(file, TAGS)):
         is_copy = _number(tags, NEW_SUBFILE, 0) & COPY or _number(tags, SUBFILE, 0) == OLD_THUMBNAIL
-        page = _page(number, tags, pillow_reads)
+        page = _page(number, tags, pillow_reads, as_stored)
         (copies if is_copy else pages).append(page)
         if number == 0:  # Pillow opens a file by its first page
             pillow_reads = page.by_pillow
@@ -93,8 +101,15 @@ def _number(tags: Tags, number: int, default: int) -> int:
     return (*_numbers(tags, number), default)[0]
 
 
-def _page(number: int, tags: Tags, pillow_reads: bool) -> TiffPage:
-    """Describe a page from its tags; `pillow_reads` says whether Pillow reads files like this one at all."""
+def _page(number: int, tags: Tags, pillow_reads: bool, as_stored: bool) -> TiffPage:
+    """Describe a page from its tags.
+
+    Args:
+        number: the position of the page in the file.
+        tags: the tags of the page.
+        pillow_reads: whether Pillow reads files like this one at all.
+        as_stored: see `read_pages`.
+    """
     colours, channels = _number(tags, COLOURS, BLACK_IS_ZERO), _number(tags, SAMPLES, 1)
     bits, kinds = _numbers(tags, BITS) or (1,), _numbers(tags, SAMPLE_FORMAT) or (1,)
     depth, kind = bits[0], KINDS.get(kinds[0], "")
@@ -105,12 +120,13 @@ def _page(number: int, tags: Tags, pillow_reads: bool) -> TiffPage:
     alpha: Alpha = marks.get(_numbers(tags, EXTRA_SAMPLES), "") if may_have_alpha else ""
     eight = dtype == "uint8" and (depth == 8 or (depth in (1, 2, 4) and expected == channels == 1))
     shown = eight and (channels == expected or (colours == RGB and bool(alpha)))  # Pillow converts it to L, RGB or RGBA
+    shown = shown and not (as_stored and alpha == "premultiplied")  # Pillow divides colours by the opacity
     deep = grey and channels == 1 and (dtype, depth) in (("uint16", 16), ("float32", 32))
     by_pillow = pillow_reads and (shown or deep)
     plain = _number(tags, COMPRESSION, 1) in PLAIN_COMPRESSIONS and _number(tags, PREDICTOR, 1) != FLOAT_PREDICTOR
     alike = len(set(bits)) == len(set(kinds)) == 1 and _number(tags, DEPTH, 1) == 1
     supported = alike and dtype in DTYPES and (by_pillow or grey or colours == RGB)
-    if by_pillow and shown:  # Pillow inverts the values where white is 0, and divides colours by the opacity
+    if by_pillow and shown:  # Pillow inverts the values where white is 0
         layout = PixelLayout("a TIFF", 1 if grey else 4 if alpha else 3, alpha="straight" if alpha else "")
     else:
         layout = PixelLayout("a TIFF", channels, dtype, depth, alpha, colours == WHITE_IS_ZERO)
