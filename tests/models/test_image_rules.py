@@ -94,8 +94,9 @@ def test_forms_of_images(rules, image, expected):
         (
             {},
             DEEP[..., :3],
-            r"the image is an array with 3 channels of uint16, .*; set range=dtype \(0 to 65535\), range=",
+            r"the image is an array with 3 channels of uint16, .*; set range=\[0,4095\], which fits the values seen",
         ),
+        ({}, DEEP[..., :3] * 16, r"uint16, .*; set range=dtype \(0 to 65535\), range=\[low,high\]"),
         ({}, SHOWN / 20, r"float64, and which values are black and white is not known; set range=\[low,high\]"),
         ({}, SHOWN.astype(np.int64), "int64, and which values are black and white"),
         ({}, np.zeros((4, 5, 2), np.uint8), r"2 channels of uint8, and which of them are red, .*channels=\[0,1,2\]"),
@@ -107,6 +108,14 @@ def test_forms_of_images(rules, image, expected):
 def test_unclear_arrays_are_refused(rules, image, message):
     with pytest.raises(HypercolumnsError, match=message):
         SegmentationPredictor(make(ImageDecoding(**rules))).predict(image)
+
+
+def test_refused_file_names_its_values(tmp_path):
+    tifffile.imwrite(tmp_path / "i.tif", DEEP[..., 0] // 8 + 3)
+    low, high = DEEP[..., 0].min() // 8 + 3, DEEP[..., 0].max() // 8 + 3
+    message = rf"i\.tif is a TIFF .*; set range=\[0,511\], which fits the values seen \({low} to {high}\), or range="
+    with pytest.raises(HypercolumnsError, match=message):
+        SegmentationPredictor(make(ImageDecoding())).predict(tmp_path / "i.tif")
 
 
 def test_predictor_takes_other_rules(tmp_path):

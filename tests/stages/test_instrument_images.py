@@ -96,7 +96,8 @@ def test_bands_are_trained_on_and_predicted(place, capsys):
     ("rules", "message"),
     [
         ([], r"10 files can't be used: .*0\.tif is a TIFF with 4 channels of uint16, .* data\.channels=\[0,1,2\]"),
-        (RULES[1:], r"set data\.range=dtype \(0 to 65535\), data\.range=\[low,high\] or data\.range=\[2%,98%\]"),
+        (RULES[1:], r"set data\.range=\[0,4095\], which fits the values seen \(.* or data\.range=\[2%,98%\]"),
+        (["data.range=dtype", RULES[1]], r"nearly black .* set data\.range=\[0,4095\], .*; data\.range=\[0,65535\] keeps"),
         (["data.channels=[4]", RULES[0]], r"has no channel 4 of data\.channels=\[4\]"),
         (["data.range=full"], r"data\.range=full must be null, dtype"),
         (["data.page=first"], r"data\.page=first must be null, all"),
@@ -128,7 +129,7 @@ def test_percentiles_and_pages_from_the_command(place):
 
 def test_fingerprint_depends_on_the_rules(place):
     prints = []
-    for rules in (RULES, ["data.range=[0,4000]", RULES[1]], ["data.range=dtype", "data.channels=[0]"]):
+    for rules in (RULES, ["data.range=[0,4000]", RULES[1]], ["data.range=[0,65535]", "data.channels=[0]"]):
         prints.append(image_index(config("train", *SETTINGS, "stage=extract", *rules)).fingerprint())
     assert len({fingerprint["train"] for fingerprint in prints}) == 3
     assert prints[0]["decoding"] == {"range": [0, 4095], "channels": [3, 0, 1]}

@@ -18,7 +18,12 @@ ALL_PAGES = "all"  # value of `ImageDecoding.page`
 PERCENTILE = re.compile(r"(\d+(?:\.\d*)?)%")
 BLOCK = 1 << 22  # values that are mapped at a time, so that float64 copies stay small
 WHITE = 255
+NARROW = 8  # values that reach less than this part of the full range are nearly black in it
 MAX_SHOWN = 16  # the largest number of channels that a message lists
+
+
+class UnknownRangeError(HypercolumnsError):
+    """An image has more than 8 bits, or floats, and no rule says which values are black and white."""
 
 
 class PixelLayout(NamedTuple):
@@ -168,15 +173,12 @@ class ImageDecoding:
                 f"{self.prefix}channels={shown(self.channels)}; channels are counted from 0"
             )
         limits = layout.limits
-        full = "" if limits is None else f"{self.prefix}range={FULL_RANGE} ({limits[0]} to {limits[1]}), "
-        choices = f"{full}{self.prefix}range=[low,high] or {self.prefix}range=[2%,98%]"
         if self.range is None and not layout.is_bytes:
-            raise HypercolumnsError(
-                f"{name} is {layout.text}, and which values are black and white is not known; set {choices}"
-            )
+            raise self.unknown_range(layout, name)
         if self.range == FULL_RANGE and limits is None:
             raise HypercolumnsError(
-                f"{name} is {layout.text}, and {self.prefix}range={FULL_RANGE} is for integers only; set {choices}"
+                f"{name} is {layout.text}, and {self.prefix}range={FULL_RANGE} is for integers only; set "
+                f"{self.range_choices(layout)}"
             )
         if _is_interval(self.range) and limits is not None:
             low, high = (float(value) for value in self.range or ())
@@ -186,6 +188,43 @@ class ImageDecoding:
                     f"{self.prefix}range={shown(self.range)}; images of several depths need other rules, such as "
                     f"{self.prefix}range={FULL_RANGE}"
                 )
+
+    def unknown_range(
+        self, layout: PixelLayout, name: object, seen: tuple[int, int] | None = None
+    ) -> UnknownRangeError:
+        """Return the error about an image that needs a rule `range`.
+
+        Args:
+            layout: the layout of the image.
+            name: its name.
+            seen: see `range_choices`.
+
+        Returns:
+            The error, to be raised.
+        """
+        return UnknownRangeError(
+            f"{name} is {layout.text}, and which values are black and white is not known; set "
+            f"{self.range_choices(layout, seen)}"
+        )
+
+    def range_choices(self, layout: PixelLayout, seen: tuple[int, int] | None = None) -> str:
+        """List the settings that say which values are black and white, the one that fits best first.
+
+        Args:
+            layout: the layout of the image.
+            seen: the smallest and the largest value of the image, or of several; None: they are not known.
+
+        Returns:
+            The settings, as on the command line.
+        """
+        limits, setting = layout.limits, f"{self.prefix}range="
+        narrow = fitting_interval(layout, seen) if seen else None
+        if narrow and seen:
+            return (
+                f"{setting}{shown(narrow)}, which fits the values seen ({seen[0]} to {seen[1]}), or {setting}[2%,98%]"
+            )
+        full = "" if limits is None else f"{setting}{FULL_RANGE} ({limits[0]} to {limits[1]}), "
+        return f"{full}{setting}[low,high] or {setting}[2%,98%]"
 
     def maps(self, layout: PixelLayout) -> bool:
         """Return whether values are mapped to 0 to 255; otherwise, they are in this range already, and are kept."""
@@ -214,20 +253,29 @@ class ImageDecoding:
             HypercolumnsError: if `check` refuses the layout, or if the percentiles of an image without any finite
                 value are needed.
         """
-        self.check(layout, name)
+        try:
+            self.check(layout, name)
+        except UnknownRangeError:
+            seen = self.choose(values, layout)
+            if seen.dtype.kind == "f":
+                raise
+            raise self.unknown_range(layout, name, (int(seen.min()), int(seen.max()))) from None
         opacity, limits = None, layout.limits
-        if self.channels is not None:  # these are bands, which no transparency may change
-            colours = values[..., list(self.channels)]
-        elif layout.alpha:
-            colours, opacity = values[..., :-1], values[..., -1:] / (limits[1] if limits else 1)
+        colours = self.choose(values, layout)
+        if self.channels is None and layout.alpha:
+            opacity = values[..., -1:] / (limits[1] if limits else 1)
             if layout.alpha == "premultiplied":
                 colours = colours / np.where(opacity > 0, opacity, 1)
-        else:
-            colours = values
         pixels = self._to_bytes(colours, layout, name)
         if opacity is not None:
             pixels = np.rint(pixels * opacity + WHITE * (1 - opacity)).clip(0, WHITE).astype(np.uint8)
         return pixels if pixels.shape[-1] > 1 else np.repeat(pixels, RGB, axis=-1)
+
+    def choose(self, values: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:
+        """Return the chosen channels of stored pixels (H, W, C); without `channels`, all but a certain transparency."""
+        if self.channels is not None:  # these are bands, which no transparency may change
+            return values[..., list(self.channels)]
+        return values[..., :-1] if layout.alpha else values
 
     def _to_bytes(self, values: NDArray[Any], layout: PixelLayout, name: object) -> NDArray[np.uint8]:
         """Map values (H, W, C) linearly to uint8 by `range`, and clip them."""
@@ -265,6 +313,24 @@ AS_STORED = ImageDecoding()
 def array_layout(array: NDArray[Any]) -> PixelLayout:
     """Describe the pixels of an array (H, W, C); none of its channels is taken for transparency."""
     return PixelLayout("an array", array.shape[-1], str(array.dtype), array.dtype.itemsize * 8)
+
+
+def fitting_interval(layout: PixelLayout, seen: tuple[int, int]) -> tuple[int, int] | None:
+    """Return a range for integers that fill less than an eighth of the full range, which would be nearly black.
+
+    Args:
+        layout: the layout of the images.
+        seen: the smallest and the largest value of the images.
+
+    Returns:
+        0 or a negative power of two, and a power of two less one, such as (0, 4095). None if the full range fits, if
+        the values are those of 8 bits or floats, or if all of them are 0.
+    """
+    limits, reach = layout.limits, max(abs(seen[0]), abs(seen[1]))
+    if limits is None or layout.is_bytes or not reach or reach >= (limits[1] - limits[0] + 1) / NARROW:
+        return None
+    power: int = 2 ** int(reach).bit_length()
+    return (0 if seen[0] >= 0 else -power), power - 1
 
 
 def _linear(values: NDArray[Any], low: float, high: float, white_is_zero: bool) -> NDArray[np.uint8]:

@@ -73,7 +73,7 @@ def read_image(path: Path, size: PixelShape | None = None, decoding: ImageDecodi
             allows, has an unsupported pixel format, or needs other rules.
     """
     with opened_file(path, FORMATS) as file:
-        if is_tiff(_start(file)):
+        if is_tiff(start_of(file)):
             pixels = _read_tiff(file, path, size, decoding)
         else:
             with Image.open(file, formats=FORMATS) as image:
@@ -138,8 +138,8 @@ def image_size(path: Path, size: PixelShape | None = None, decoding: ImageDecodi
         HypercolumnsError: if the header shows that the file can't be used as an image, or needs other rules.
     """
     with opened_file(path, FORMATS) as file:
-        if is_tiff(_start(file)):
-            page = _tiff_pages(file, path, decoding)[0][0]
+        if is_tiff(start_of(file)):
+            page = tiff_pages(file, path, decoding)[0][0]
             stored, orientation = page.size, page.orientation
         else:
             with Image.open(file, formats=FORMATS) as image:
@@ -230,7 +230,8 @@ def opened_file(path: Path, formats: tuple[str, ...]) -> Iterator[BinaryIO]:
         raise HypercolumnsError(f"{path} can't be decoded ({error}); replace it or leave it out of the data") from error
 
 
-def _start(file: BinaryIO) -> bytes:
+def start_of(file: BinaryIO) -> bytes:
+    """Return the first four bytes of a file, and go back to its beginning."""
     start = file.read(4)
     file.seek(0)
     return start
@@ -249,8 +250,20 @@ def _too_large(path: Path, shown: str) -> str:
     )
 
 
-def _tiff_pages(file: BinaryIO, path: Path, decoding: ImageDecoding) -> tuple[list[tiff.TiffPage], PixelLayout]:
-    """Read the header of a TIFF, and choose and check the pages that form the image."""
+def tiff_pages(file: BinaryIO, path: Path, decoding: ImageDecoding) -> tuple[list[tiff.TiffPage], PixelLayout]:
+    """Read the header of a TIFF, and choose and check the pages that form the image.
+
+    Args:
+        file: the open file.
+        path: its path, for messages.
+        decoding: the rules that choose the pages.
+
+    Returns:
+        See `tiff.choose_pages`.
+
+    Raises:
+        HypercolumnsError: if the rules do not choose, or if the pages can't be read.
+    """
     pages, layout = tiff.choose_pages(tiff.read_pages(file, decoding.channels is not None), decoding, path)
     for (height, width), part in ((pages[0].tile, "a tile of "), (pages[0].size, "")):
         _check_pixels(path, height * width, f"{part}{width}x{height}")
@@ -261,13 +274,13 @@ def _tiff_pages(file: BinaryIO, path: Path, decoding: ImageDecoding) -> tuple[li
 
 def _read_tiff(file: BinaryIO, path: Path, size: PixelShape | None, decoding: ImageDecoding) -> NDArray[np.uint8]:
     """Read a TIFF as (H, W, N), and turn it upright unless only the unturned image fits its mask."""
-    pages, layout = _tiff_pages(file, path, decoding)
+    pages, layout = tiff_pages(file, path, decoding)
     page = pages[0]
     mapped = decoding.maps(layout)
     if page.by_pillow and len(pages) == 1 and not mapped and decoding.channels is None:
         upright = _pillow_page(file, page, lambda image: decode_image(image, path))
     else:
-        channels = [_tiff_values(file, part) for part in pages]
+        channels = [tiff_values(file, part) for part in pages]
         if mapped:
             channels = [tiff.hide_no_data(part, page) for part in channels]
         values = channels[0] if len(channels) == 1 else np.concatenate(channels, axis=-1)
@@ -277,7 +290,7 @@ def _read_tiff(file: BinaryIO, path: Path, size: PixelShape | None, decoding: Im
     return np.ascontiguousarray(upright)
 
 
-def _tiff_values(file: BinaryIO, page: tiff.TiffPage) -> NDArray[Any]:
+def tiff_values(file: BinaryIO, page: tiff.TiffPage) -> NDArray[Any]:
     """Read the pixels (H, W, C) of a page of a TIFF, unturned."""
     if not page.by_pillow:
         return tiff.read_stored(file, page)

@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction
-from hypercolumns.io.decoding import AS_STORED, ImageDecoding, array_layout
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding, UnknownRangeError, array_layout
 from hypercolumns.io.images import decode_image, read_image
 from hypercolumns.io.masks import write_mask
+from hypercolumns.io.stored import name_values
 from hypercolumns.labels import Palette
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.pixel_prediction import Detail, certainty
@@ -212,7 +213,10 @@ def as_tensor(image: ImageLike, decoding: ImageDecoding = AS_STORED) -> Tensor:
             take, or if `image` is the path of a file that can't be read.
     """
     if isinstance(image, str | Path):
-        return read_image(Path(image), decoding=decoding)
+        try:
+            return read_image(Path(image), decoding=decoding)
+        except UnknownRangeError as error:
+            raise name_values(Path(image), decoding, error) from None
     if isinstance(image, Image.Image):
         decoded = decode_image(image, "the image", decoding=decoding)
     elif isinstance(image, np.ndarray):

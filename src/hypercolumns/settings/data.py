@@ -23,8 +23,9 @@ from hypercolumns.data.labelling import LabelSettings, label_scheme
 from hypercolumns.data.layouts import seen_instead
 from hypercolumns.data.mask_survey import Survey, survey_masks
 from hypercolumns.data.subsets import drop_unlabelled
+from hypercolumns.data.value_check import check_values
 from hypercolumns.errors import DataNotFoundError, HypercolumnsError, check_int, escape_control_chars, setting_prefix
-from hypercolumns.io.decoding import AS_STORED, RGB, RULES, ImageDecoding
+from hypercolumns.io.decoding import AS_STORED, FULL_RANGE, RGB, RULES, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.io.images import set_max_pixels
 from hypercolumns.overrides import quote_value, quote_word
@@ -89,6 +90,8 @@ def listed_images(
         given = ImageDecoding(**_take(settings, RULES), prefix="data.")
     with distributed.rank_zero_first():
         images = replace(_read_index(settings), decoding=decoding.override(given))
+    if given.range == FULL_RANGE and decoding.range is None:  # what a model was trained with is not questioned
+        check_values(images)
     strict = strict and subset.on_bad != "skip"
     with setting_prefix("data."):
         images = drop_unlabelled(images, subset.unlabelled) if strict or subset.unlabelled == "skip" else images
@@ -188,6 +191,8 @@ def image_index(cfg: DictConfig, decoding: ImageDecoding = AS_STORED) -> Dataset
         with setting_prefix("data."):
             images = quarantine.drop_invalid(images, checks_dir(cfg, images), cfg.num_workers, subset.max_invalid)
     else:
+        if images.decoding.range is None:
+            check_values(images)
         check_headers(images)
     shared = shared_ids(images)
     if shared:
