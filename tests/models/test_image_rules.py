@@ -1,6 +1,8 @@
 """A model keeps the rules by which the images of its training were read, and reads new images by them."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from hypercolumns import (
     Segmenter,
 )
 from hypercolumns.models.classifiers import MLPClassifier
+from hypercolumns.models.predictor import as_tensor
 
 RULES = ImageDecoding(range=[0, 4095], channels=[3, 0, 1])
 DEEP = np.random.default_rng(0).integers(0, 4096, (9, 13, 4), np.uint16)
@@ -108,6 +111,37 @@ def test_forms_of_images(rules, image, expected):
 def test_unclear_arrays_are_refused(rules, image, message):
     with pytest.raises(HypercolumnsError, match=message):
         SegmentationPredictor(make(ImageDecoding(**rules))).predict(image)
+
+
+FOUR = {"channels": [0, 1, 2, 3], "range": [0, 4095]}
+
+
+@pytest.mark.parametrize(
+    ("rules", "shape"),
+    [({}, (3, 24, 32)), ({}, (1, 24, 32)), (FOUR, (4, 24, 32)), ({"channels": [3, 0, 1]}, (4, 9, 32))],
+)
+def test_channels_first_is_refused(rules, shape):
+    with pytest.raises(HypercolumnsError, match=rf"must be \(H, W, C\).*{re.escape(str(shape))}, .* like \(C, H, W\)"):
+        as_tensor(np.zeros(shape, np.uint8), ImageDecoding(**rules))
+
+
+@pytest.mark.parametrize("shape", [(4, 32, 4), (4, 4, 4), (24, 4, 4), (3, 32, 4)])
+def test_channels_last_of_few_rows_pass(shape):
+    values = np.random.default_rng(0).integers(0, 4096, shape, np.uint16)
+    expected = np.rint(np.moveaxis(values, -1, 0) / 4095 * 255)
+    assert (as_tensor(values, ImageDecoding(**FOUR)).numpy() == expected).all()
+
+
+def test_floats_in_a_far_wider_range_are_refused():
+    scaled = DEEP / 4095
+    message = (
+        r"floats from 0 to 0\.997314, but the model reads values from 0 \(black\) to 4095 \(white\).*range=\(0, 1\)"
+    )
+    with pytest.raises(HypercolumnsError, match=message):
+        as_tensor(scaled.astype(np.float32), RULES)
+    assert (as_tensor(scaled, replace(RULES, range=(0, 1))).permute(1, 2, 0).numpy() == SHOWN).all()
+    assert (as_tensor(DEEP * 1.0, RULES).permute(1, 2, 0).numpy() == SHOWN).all()
+    assert not as_tensor(scaled * 0, RULES).any()  # an empty tile is black anyway
 
 
 def test_refused_file_names_its_values(tmp_path):

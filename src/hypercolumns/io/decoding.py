@@ -142,6 +142,14 @@ class ImageDecoding:
         low, high = (float(match[1]) if match else math.nan for match in found)
         return (low, high) if 0 <= low < high <= 100 else None
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The values that become 0 and 255, if `range` gives two numbers; otherwise None."""
+        if not isinstance(self.range, tuple) or not _is_interval(self.range):
+            return None
+        low, high = (float(value) for value in self.range)
+        return low, high
+
     def settings(self) -> dict[str, Any]:
         """Return the rules that differ from the default, by name, as JSON values; {} if there are none."""
         values = {name: getattr(self, name) for name in RULES}
@@ -180,8 +188,8 @@ class ImageDecoding:
                 f"{name} is {layout.text}, and {self.prefix}range={FULL_RANGE} is for integers only; set "
                 f"{self.range_choices(layout)}"
             )
-        if _is_interval(self.range) and limits is not None:
-            low, high = (float(value) for value in self.range or ())
+        if self.interval is not None and limits is not None:
+            low, high = self.interval
             if low < limits[0] or high > limits[1]:
                 raise HypercolumnsError(
                     f"{name} is {layout.text}, whose values from {limits[0]} to {limits[1]} can't fill "

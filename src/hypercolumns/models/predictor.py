@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction
-from hypercolumns.io.decoding import AS_STORED, ImageDecoding, UnknownRangeError, array_layout
+from hypercolumns.io.decoding import AS_STORED, RGB, WHITE, ImageDecoding, UnknownRangeError, array_layout
 from hypercolumns.io.images import decode_image, read_image
 from hypercolumns.io.masks import write_mask
 from hypercolumns.io.stored import name_values
@@ -236,8 +236,30 @@ def _decode_array(image: NDArray[Any], decoding: ImageDecoding) -> NDArray[np.ui
         raise HypercolumnsError(f"{expected}; the given image has the shape {(*image.shape,)}")
     if image.dtype.kind not in "uif":
         raise HypercolumnsError(f"{expected}; the given image has {image.dtype} values")
+    counts = {1, RGB} if decoding.channels is None else {decoding.image_channels, max(decoding.channels) + 1}
+    if values.shape[0] in counts and values.shape[-1] not in counts and image.ndim == 3:
+        raise HypercolumnsError(
+            f"an array must be (H, W, C), with the channels last; the given image has the shape {image.shape}, which "
+            f"looks like (C, H, W); turn it with numpy.moveaxis(image, 0, -1), or give it as a path if it is a file"
+        )
+    if image.dtype.kind == "f":
+        _check_floats(image, decoding)
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     return decoding.decode(native, array_layout(native), "the image")
+
+
+def _check_floats(image: NDArray[Any], decoding: ImageDecoding) -> None:
+    """Raise HypercolumnsError if floats are in [0, 1], but the range is so wide that all of them would become black."""
+    if decoding.interval is None:
+        return
+    low, high = decoding.interval
+    finite = image[np.isfinite(image)]
+    if finite.size and high - low >= WHITE and 0 <= finite.min() and 0 < finite.max() <= 1:
+        raise HypercolumnsError(
+            f"the image holds floats from {finite.min():g} to {finite.max():g}, but the model reads values from "
+            f"{low:g} (black) to {high:g} (white), so the image would be black; give the values as the files store "
+            f"them, or, if 0 is black and 1 is white, decoding=ImageDecoding(range=(0, 1)) to SegmentationPredictor"
+        )
 
 
 def _is_float_rgb(image: NDArray[Any]) -> bool:
