@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hypercolumns.errors import HypercolumnsError, UnreadableError
 from hypercolumns.io.decoding import ALL_PAGES, Alpha, ImageDecoding, PixelLayout
+from hypercolumns.io.tiff_hidden import HIDDEN_TAGS, hidden_images
 from hypercolumns.io.tiff_tags import Tags, is_tiff, read_tags
 
 BYTES_PER_PIXEL = 16  # with max_pixels, this limits the memory of the decoded channels of an image
@@ -31,7 +32,7 @@ NEW_SUBFILE, SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, ORIENTATION = 2
 SAMPLES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT = 277, 317, 322, 323, 338, 339
 DEPTH, NO_DATA = 32997, 42113
 TAGS = {NEW_SUBFILE, SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, COLOURS, ORIENTATION}
-TAGS |= {SAMPLES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT, DEPTH, NO_DATA}
+TAGS |= {SAMPLES, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT, DEPTH, NO_DATA} | HIDDEN_TAGS
 BIG_ENDIAN_BIGTIFF = b"MM\0+"  # the first bytes of such a file, which Pillow can't read
 
 
@@ -48,6 +49,7 @@ class TiffPage(NamedTuple):
         by_pillow: whether Pillow reads the pixels rightly.
         imagecodecs: whether tifffile needs the package imagecodecs to read the pixels.
         no_data: the text of GDAL's tag of a value without meaning; empty if there is none.
+        hidden: describes images of the file that are no pages, see `hidden_images`; empty if there are none.
     """
 
     number: int
@@ -59,6 +61,7 @@ class TiffPage(NamedTuple):
     by_pillow: bool
     imagecodecs: bool
     no_data: str
+    hidden: str = ""
 
 
 def read_pages(file: BinaryIO, as_stored: bool = False) -> list[TiffPage]:
@@ -79,7 +82,8 @@ def read_pages(file: BinaryIO, as_stored: bool = False) -> list[TiffPage]:
     pillow_reads = file.read(4) != BIG_ENDIAN_BIGTIFF
     pages: list[TiffPage] = []
     copies: list[TiffPage] = []
-    for number, tags in enumerate(read_tags(file, TAGS)):
+    all_tags = list(read_tags(file, TAGS))
+    for number, tags in enumerate(all_tags):
         is_copy = _number(tags, NEW_SUBFILE, 0) & COPY or _number(tags, SUBFILE, 0) == OLD_THUMBNAIL
         page = _page(number, tags, pillow_reads, as_stored)
         (copies if is_copy else pages).append(page)
@@ -87,7 +91,8 @@ def read_pages(file: BinaryIO, as_stored: bool = False) -> list[TiffPage]:
             pillow_reads = page.by_pillow
     if not pages and not copies:
         raise ValueError("the file has no page")
-    return pages or copies
+    hidden = hidden_images(all_tags, only_copies=not pages)
+    return [page._replace(hidden=hidden) for page in pages or copies]
 
 
 def _numbers(tags: Tags, number: int) -> tuple[int, ...]:
@@ -160,6 +165,8 @@ def choose_pages(pages: Sequence[TiffPage], decoding: ImageDecoding, path: Path)
     """
     chosen = [*pages] if decoding.page == ALL_PAGES else [pages[number_of_page(len(pages), decoding, path, pages)]]
     first = chosen[0]
+    if first.hidden:
+        raise HypercolumnsError(f"{path} {first.hidden}")
     if not first.supported:
         raise HypercolumnsError(
             f"{path} is a TIFF whose pixel format is not supported ({first.layout.channels} channels of "

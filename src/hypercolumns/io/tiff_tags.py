@@ -9,7 +9,8 @@ BIG = (b"II+\0", b"MM\0+")  # of BigTIFF, whose offsets have 8 bytes
 MAX_PAGES = 65_536
 MAX_TAGS = 4_096
 MAX_VALUES = 65_536
-FORMATS = {1: "B", 3: "H", 4: "L", 16: "Q"}  # from TIFF's numbers of the types of integers to Python's
+# From TIFF's numbers of the types of integers to Python's; 13 and 18 are offsets of pages.
+FORMATS = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}
 TEXT = 2
 
 Tags = Mapping[int, tuple[int, ...] | str]
@@ -62,6 +63,8 @@ def _value(
     file: BinaryIO, order: str, offset_format: str, kind: int, length: int, place: bytes
 ) -> tuple[int, ...] | str:
     """Read the value of a tag; `place` holds the value itself if it is short enough, and otherwise its offset."""
+    if kind == TEXT:
+        length = min(length, MAX_VALUES)  # a microscope's description can be longer; its beginning is enough
     if length > MAX_VALUES:
         raise ValueError(f"a tag has {length} values")
     layout = f"{order}{length}{FORMATS.get(kind, 's')}"
