@@ -71,6 +71,20 @@ def test_rgb_of_8_bits_needs_no_rules(tmp_path, planar, compression):
     assert (read(path) == COLOURS).all()
 
 
+@pytest.mark.parametrize("compression", ["jpeg2000", "lerc", "jpegxl", "jpegxr", "png", "webp", "jpeg", "zstd"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_compressions_of_8_bits(tmp_path, compression, grey):
+    if grey and compression == "webp":
+        pytest.skip("WebP is for colours")
+    path = tmp_path / "i.tif"
+    colours = COLOURS[..., 0] if grey else COLOURS
+    tifffile.imwrite(path, colours, photometric="minisblack" if grey else "rgb", compression=compression)
+    expected = tifffile.imread(path).reshape(H, W, -1)
+    assert (read(path) == expected).all()
+    if compression in ("lerc", "png", "zstd"):  # these are lossless
+        assert (expected == COLOURS[..., : 1 if grey else 3]).all()
+
+
 @pytest.mark.parametrize("extra", [None, 0])
 def test_fourth_band_is_no_transparency(tmp_path, extra):
     """A near infrared band must not be blended over white."""

@@ -18,6 +18,8 @@ BYTES_PER_PIXEL = 16  # with max_pixels, this limits the memory of the decoded c
 EXTRA = "tiff"  # the extra of this project that installs the packages below
 # Compressions that tifffile decompresses without the package imagecodecs: none, Deflate (two numbers), PackBits, LZMA.
 PLAIN_COMPRESSIONS = (1, 8, 32946, 32773, 34925)
+# Compressions that Pillow reads: none, fax, LZW, JPEG, Deflate, PackBits, LZMA, Zstandard. WebP depends on its build.
+PILLOW_COMPRESSIONS = (*PLAIN_COMPRESSIONS, 2, 3, 4, 5, 6, 7, 32771, 32809, 50000)
 FLOAT_PREDICTOR = 3
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6  # of the tag PhotometricInterpretation
 KINDS = {1: "uint", 2: "int", 3: "float", 4: "uint"}  # of the tag SampleFormat; 4 is undefined
@@ -127,8 +129,9 @@ def _page(number: int, tags: Tags, pillow_reads: bool, as_stored: bool) -> TiffP
     shown = eight and (channels == expected or (colours == RGB and bool(alpha)))  # Pillow converts it to L, RGB or RGBA
     shown = shown and not (as_stored and alpha == "premultiplied")  # Pillow divides colours by the opacity
     deep = grey and channels == 1 and (dtype, depth) in (("uint16", 16), ("float32", 32))
-    by_pillow = pillow_reads and (shown or deep)
-    plain = _number(tags, COMPRESSION, 1) in PLAIN_COMPRESSIONS and _number(tags, PREDICTOR, 1) != FLOAT_PREDICTOR
+    compression = _number(tags, COMPRESSION, 1)
+    by_pillow = pillow_reads and compression in PILLOW_COMPRESSIONS and (shown or deep)
+    plain = compression in PLAIN_COMPRESSIONS and _number(tags, PREDICTOR, 1) != FLOAT_PREDICTOR
     alike = len(set(bits)) == len(set(kinds)) == 1 and _number(tags, DEPTH, 1) == 1
     supported = alike and dtype in DTYPES and (by_pillow or grey or colours == RGB)
     if by_pillow and shown:  # Pillow inverts the values where white is 0
