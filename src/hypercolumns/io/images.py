@@ -19,6 +19,7 @@ from torch import Tensor
 from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
 from hypercolumns.io import tiff
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding, PixelLayout
+from hypercolumns.io.file_kinds import START, find_kind
 from hypercolumns.io.files import atomic_write
 from hypercolumns.io.pixels import is_deep_png, pillow_layout, pillow_values, read_deep_png
 from hypercolumns.io.tiff_tags import is_tiff
@@ -216,8 +217,7 @@ def opened_file(path: Path, formats: tuple[str, ...]) -> Iterator[BinaryIO]:
         leads = f" is a link to {os.readlink(path)}, which" if path.is_symlink() else ""
         raise HypercolumnsError(f"{path}{leads} does not exist; add the file or leave it out of the data") from None
     except UnidentifiedImageError:
-        fault = "not an image in a supported format ({})".format(", ".join(formats)) if path.stat().st_size else "empty"
-        raise HypercolumnsError(f"{path} is {fault}; replace it or leave it out of the data") from None
+        raise HypercolumnsError(_not_an_image(path, formats)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         claimed = re.search(r"\d+", str(error))  # the first number in Pillow's message is the number of pixels
         raise HypercolumnsError(_too_large(path, claimed[0] if claimed else "too many")) from None
@@ -235,6 +235,17 @@ def start_of(file: BinaryIO) -> bytes:
     start = file.read(4)
     file.seek(0)
     return start
+
+
+def _not_an_image(path: Path, formats: tuple[str, ...]) -> str:
+    """Return the message about a file in none of the supported formats, which says what the file is if it is known."""
+    with path.open("rb") as file:
+        start = file.read(START)
+    kind = find_kind(start)
+    supported = "not an image in a supported format ({})".format(", ".join(formats)) if start else "empty"
+    if kind is None:
+        return f"{path} is {supported}; replace it or leave it out of the data"
+    return f"{path} is {kind.name}, {supported}; {kind.advice}"
 
 
 def _check_pixels(path: Path, pixels: int, shown: str) -> None:

@@ -71,7 +71,7 @@ def test_bad_images_are_refused_as_in_training(place, capsys, monkeypatch):
         [
             "  odd/cut.jpg can't be decoded (image file is truncated",
             "  odd/empty.png is empty; replace it",
-            "  odd/gif.png is not an image in a supported format (JPEG, PNG, BMP, TIFF, WEBP); ",
+            "  odd/gif.png is a GIF file, not an image in a supported format (JPEG, PNG, BMP, TIFF, WEBP); ",
             "  odd/grey16.png is a PNG with one channel of uint16, and which values are black and white is not",
             "  odd/large.png has 40x26 pixels, more than max_pixels=1000: ",
             "  odd/line\\nbreak [red].png is not an image in a supported format",
