@@ -76,7 +76,7 @@ def label_scheme(
                 f"of Pascal VOC"
             )
         if said.void is None:
-            _check_void_names(scheme)
+            _check_void_names(scheme, images.class_list)
             check_binary(summaries, scheme)
             if not scheme.palette_by_colour:
                 _check_cut_palettes(survey, scheme)
@@ -97,12 +97,13 @@ def label_scheme(
     return scheme, notes
 
 
-def _check_void_names(scheme: LabelScheme) -> None:
+def _check_void_names(scheme: LabelScheme, classes: ClassList) -> None:
     named = [name for name in scheme.classes if means_void(name)]
     if named:
+        others = "none" if classes.own_void else IGNORE_INDEX  # annotation files have no values that users know
         raise HypercolumnsError(
             f"the class {named[0]} may mean pixels without a class; set {format_override('data.void', named[0])} to "
-            f"neither train on them nor score them, or data.void={IGNORE_INDEX} if it is a class like the others"
+            f"neither train on them nor score them, or data.void={others} if it is a class like the others"
         )
 
 

@@ -8,6 +8,8 @@ from helpers.annotated import SIZE, box, corners, labels, object_of, runs, save_
 from PIL import Image
 
 from hypercolumns.data import coco
+from hypercolumns.data.labelling import LabelSettings, label_scheme
+from hypercolumns.data.mask_survey import survey_masks
 from hypercolumns.errors import HypercolumnsError
 
 NAMES = ["a.png", "b.png", "c.png"]
@@ -107,6 +109,15 @@ def test_category_background_is_background(place):
     save(place, categories=((3, "road"), (90, "car"), (91, "background")))
     assert coco(place).classes == ("road", "car", "background")
     assert (labels(coco(place))["b"] == np.where(CAR, 1, np.where(ROAD, 0, 2))).all()
+
+
+def test_class_void_is_kept_by_void_none(place, tmp_path):
+    index = coco(save(place, categories=((3, "road"), (90, "void"))))
+    survey = survey_masks(index, tmp_path / "checks")
+    with pytest.raises(HypercolumnsError, match=r"set data\.void=void to .*, or data\.void=none if it is a class like"):
+        label_scheme(index, survey, LabelSettings())
+    assert label_scheme(index, survey, LabelSettings(void="none"))[0].classes == ("background", "road", "void")
+    assert label_scheme(index, survey, LabelSettings(void="void"))[0].classes == ("background", "road")
 
 
 @pytest.mark.parametrize(("crowds", "car"), [("void", 255), ("object", 2)])
