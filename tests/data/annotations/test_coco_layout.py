@@ -1,9 +1,12 @@
 """Which COCO files and which folders of images a data set is read from, where several could be meant."""
 
+import itertools
+
 import pytest
 from helpers.annotated import SIZE, box, object_of, runs, save_coco, save_images
 
 from hypercolumns.data import coco
+from hypercolumns.data.datasets.auto import auto
 from hypercolumns.errors import HypercolumnsError
 
 NAMES = ["a.png", "b.png", "c.png"]
@@ -93,6 +96,50 @@ def test_images_in_two_folders_stop(tmp_path):
     save(tmp_path, "annotations/instances_default.json")
     message = r"no folder holds all images of .*: a\.png may be .*default/a\.png, and c\.png .*images/c\.png; put the"
     with pytest.raises(HypercolumnsError, match=message):
+        coco(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "images"),
+    [
+        *itertools.product(["ann/instances_train.json", "ann/instances.json", "ann/a.json"], ["images", "photos", "."]),
+        ("ann/instances_train.json", "photos/train"),
+    ],
+)
+def test_files_in_a_folder_of_any_name(tmp_path, file, images):
+    save_images(tmp_path / images, NAMES)
+    save(tmp_path, file)
+    (tmp_path / "meta.json").write_text("{}")
+    expected = [tmp_path / images / name for name in NAMES]
+    assert images_of(coco(tmp_path)) == images_of(coco(tmp_path, annotations=file)) == expected
+    assert images_of(auto(tmp_path)) == expected
+    save_images(tmp_path / "elsewhere", NAMES)
+    if images.startswith("photos"):
+        message = r"may be .*elsewhere/a\.png or .*; give the .* by data\.images=.*/elsewhere or data\.images=.*photos"
+        with pytest.raises(HypercolumnsError, match=message):
+            coco(tmp_path)
+    assert images_of(coco(tmp_path, images=images)) == expected
+
+
+def test_annotations_folder_beats_other_folders(tmp_path):
+    save_images(tmp_path / "images", NAMES)
+    save(tmp_path, "annotations/mine.json", "backup/instances_train.json", "backup/mine.json")
+    (pair, *_) = coco(tmp_path).splits["train"]
+    assert pair.mask.path == tmp_path / "annotations/mine.json"
+
+
+def test_several_folders_of_files_stop(tmp_path):
+    save_images(tmp_path / "images", NAMES)
+    save(tmp_path, "ann/mine.json", "backup/mine.json")
+    message = r"several COCO files: ann/mine\.json, .*; choose by .*, such as data\.annotations=ann/mine\.json,"
+    with pytest.raises(HypercolumnsError, match=message):
+        coco(tmp_path)
+
+
+def test_elsewhere_all_images_are_needed(tmp_path):
+    save_images(tmp_path / "photos", NAMES[:2])
+    save(tmp_path, "ann/mine.json")
+    with pytest.raises(HypercolumnsError, match=r"none of the 3 images of .*; give the folder by data\.images="):
         coco(tmp_path)
 
 

@@ -7,6 +7,7 @@ from hypercolumns.data.annotations.json_file import json_kind
 from hypercolumns.data.layout import SPLITS
 from hypercolumns.errors import ArgumentError, DataNotFoundError, shorten_list
 from hypercolumns.io.files import glob_files
+from hypercolumns.overrides import format_override
 
 ROBOFLOW = "_annotations.coco.json"  # lies beside the images, in the folders train, valid and test
 TASKS = ("instances", "panoptic")  # the beginnings of the names of JSON files in the folder `annotations`
@@ -20,7 +21,7 @@ def find_annotations(root: Path, task: str) -> tuple[dict[str, Path], list[str]]
 
     Three layouts are known: COCO's own and Datumaro's (`annotations/instances_train2017.json`), CVAT's
     (`annotations/instances_default.json`), and Roboflow's (`train/_annotations.coco.json`). Upper and lower case are
-    the same.
+    the same. If `root` and `annotations` have no COCO files, those in other folders of `root` count.
 
     Args:
         root: the folder.
@@ -39,7 +40,8 @@ def find_annotations(root: Path, task: str) -> tuple[dict[str, Path], list[str]]
     tagged, beside = _candidates(root, task)
     if not tagged:
         raise DataNotFoundError(
-            f"root={root} has no COCO files: annotations/{task}_*.json, train/{ROBOFLOW} or another .json; give "
+            f"root={root} has no COCO files: annotations/{task}_*.json, train/{ROBOFLOW}, or another .json in it or "
+            f"in one of its folders; give "
             f"another folder, or data.annotations=<a JSON file> and data.images=<a folder>"
         )
     train = [path for path in tagged if split_name(path).lower().startswith(TRAIN)]
@@ -52,9 +54,10 @@ def find_annotations(root: Path, task: str) -> tuple[dict[str, Path], list[str]]
         chosen = (unknown or others)[0]
         return {ALL: chosen}, _unused([path for path in others if path != chosen], root)
     names = shorten_list([str(path.relative_to(root)) for path in [*tagged, *beside]])
+    example = format_override("data.annotations", str(tagged[0].relative_to(root)))
     raise ArgumentError(
-        f"root={root} has several COCO files: {names}; choose by data.annotations= and, for val images of their own, "
-        f"data.val_annotations="
+        f"root={root} has several COCO files: {names}; choose by data.annotations=, such as {example}, and, for val "
+        f"images of their own, data.val_annotations="
     )
 
 
@@ -82,25 +85,61 @@ def image_folders(path: Path, images: Path | None) -> list[Path]:
         places = [_inside(path.parent, "images"), path.parent]
     else:
         root = path.parent.parent if path.parent.name.lower() == "annotations" else path.parent
-        inside = _inside(root, "images")
-        places = [_inside(root, tag), _inside(inside, tag), inside, path.parent, root]
-    return [place for place in dict.fromkeys(places) if place.is_dir()] or places[-1:]
+        places = list(dict.fromkeys([*_known_folders(root, tag)[:-1], path.parent, root]))
+    return [place for place in places if place.is_dir()] or places[-1:]
+
+
+def other_image_folders(path: Path, root: Path) -> list[list[Path]]:
+    """Return more folders in which the images may lie: first those of usual names, then all folders of the data set.
+
+    Args:
+        path: the COCO file.
+        root: the folder of the data set, which may be further above the file than in the known layouts.
+    """
+    tag = split_name(path)
+    known = [place for place in _known_folders(root, tag) if place.is_dir()]
+    folders = _folders(root)
+    inside = [place for folder in folders for place in (folder, _inside(folder, tag)) if place.is_dir()]
+    return [places for places in (known, list(dict.fromkeys(inside))) if places]
+
+
+def _known_folders(root: Path, tag: str) -> list[Path]:
+    inside = _inside(root, "images")
+    return list(dict.fromkeys([_inside(root, tag), _inside(inside, tag), inside, root]))
 
 
 def _candidates(root: Path, task: str) -> tuple[list[Path], list[Path]]:
     """Return the JSON files whose names are known, or else all; and other COCO files, if names are known."""
-    places = [path for path in (_inside(root, "annotations"), root) if path.is_dir()]
-    files = [path for place in places for path in _files(place) if path.suffix.lower() == ".json"]
-    tagged = [path for folder in _folders(root) for path in _files(folder) if path.name.lower() == ROBOFLOW]
-    tagged += [path for path in files if path.stem.lower().startswith(f"{task}_")]
-    beside = [
-        path
-        for path in files
-        if path not in tagged and not path.stem.lower().startswith((*TASKS, *OTHER_TASKS)) and json_kind(path) == "coco"
-    ]
+    folders = _folders(root)
+    near = [path for path in (_inside(root, "annotations"), root) if path.is_dir()]
+    files = _json_files(near)
+    tagged = [path for folder in folders for path in _files(folder) if path.name.lower() == ROBOFLOW]
+    tagged += [path for path in files if _is_of_task(path, task)]
+    beside = _others(files, tagged)
     if tagged:
         return tagged, beside
+    if not beside:
+        deeper = [path for path in _json_files(folder for folder in folders if folder not in near) if _is_coco(path)]
+        of_task = [path for path in deeper if _is_of_task(path, task)]
+        others = _others(deeper, of_task)
+        if deeper:
+            return (of_task, others) if of_task else (others or deeper, [])
     return (beside if len(files) > 1 and beside else files), []
+
+
+def _is_of_task(path: Path, task: str) -> bool:
+    name = path.stem.lower()
+    return name == task or name.startswith(f"{task}_")
+
+
+def _others(files: Iterable[Path], tagged: Sequence[Path]) -> list[Path]:
+    """Return the COCO files whose names do not tell what they hold."""
+    unnamed = [path for path in files if not path.stem.lower().startswith((*TASKS, *OTHER_TASKS))]
+    return [path for path in unnamed if path not in tagged and _is_coco(path)]
+
+
+def _is_coco(path: Path) -> bool:
+    return json_kind(path) == "coco"
 
 
 def _is_val(tag: str) -> bool:
@@ -124,6 +163,10 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _folders(folder: Path) -> Iterable[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _json_files(folders: Iterable[Path]) -> list[Path]:
+    return [path for folder in folders for path in _files(folder) if path.suffix.lower() == ".json"]
 
 
 def _files(folder: Path) -> Iterable[Path]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypercolumns.errors import ArgumentError
+from hypercolumns.overrides import format_override
 
 Parts = tuple[str, ...]  # the folders and the file of a path
 
@@ -98,9 +99,10 @@ def _check_certain(
     if other.left_out < best.left_out or len(of_other) == len(of_best):
         for parts, path in of_other.items():
             if os.path.realpath(path) != os.path.realpath(of_best[parts]):
+                choices = (format_override("data.images", str(rule.folder)) for rule in (best, other))
                 raise ArgumentError(
                     f"images: {'/'.join(parts)} of {source} may be {of_best[parts]} or {path}; give the folder of the "
-                    f"images by data.images="
+                    f"images by {' or '.join(choices)}"
                 )
 
 

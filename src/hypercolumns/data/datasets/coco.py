@@ -1,13 +1,13 @@
 """Data sets whose annotations are COCO's JSON files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hypercolumns.data.annotations.classes import AnnotationClasses, annotation_classes
 from hypercolumns.data.annotations.coco import coco_masks, decide_crowds
 from hypercolumns.data.annotations.coco_file import CocoFile, read_coco
-from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations, image_folders
-from hypercolumns.data.annotations.image_rule import choose_rule, split_path
+from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations, image_folders, other_image_folders
+from hypercolumns.data.annotations.image_rule import ImageRule, Parts, choose_rule, split_path
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.splits import choose_splits
@@ -91,7 +91,7 @@ def coco(
     pairs, folders = {}, {}
     for split, file in files.items():
         folder = file.path.with_suffix("") if masks is None else base / expand_path("masks", masks)
-        folders[split], located = _locate(file, image_folder)
+        folders[split], located = _locate(file, image_folder, None if root is None else base)
         paths_of = {id: path for id, (_, path) in located.items()}
         drawn, mask_notes = coco_masks(file, decided, paths_of, crowds_are_void, overlaps, empty, folder, orientation)
         notes += mask_notes
@@ -113,7 +113,7 @@ def coco(
     return make_index(name, decided.listed, _distinct(pairs), notes)
 
 
-def _locate(file: CocoFile, images: Path | None) -> tuple[Path, dict[object, tuple[str, Path]]]:
+def _locate(file: CocoFile, images: Path | None, root: Path | None) -> tuple[Path, dict[object, tuple[str, Path]]]:
     """Return the folder of the images; and the path of each in it, without suffix, and its file, by its id.
 
     Raises:
@@ -129,6 +129,8 @@ def _locate(file: CocoFile, images: Path | None) -> tuple[Path, dict[object, tup
             f"the file_name of each image, or remove these images"
         )
     rule = choose_rule(list(parts.values()), places, str(file.path), images)
+    if images is None and root is not None and not rule.find(parts.values()):
+        rule = _rule_elsewhere(file.path, root, list(parts.values())) or rule
     located = {
         id: (Path(*rule.rest(of_image)).with_suffix("").as_posix(), rule.path(of_image))
         for id, of_image in parts.items()
@@ -140,6 +142,19 @@ def _locate(file: CocoFile, images: Path | None) -> tuple[Path, dict[object, tup
             f"as {first}; give the folder by data.images="
         )
     return rule.folder, located
+
+
+def _rule_elsewhere(path: Path, root: Path, names: Sequence[Parts]) -> ImageRule | None:
+    """Return a rule that finds all images of a COCO file in folders that no known layout has; None without one.
+
+    Raises:
+        ArgumentError: if several folders hold all of them.
+    """
+    for places in other_image_folders(path, root):
+        rule = choose_rule(names, places, str(path))
+        if len(rule.find(names)) == len(set(names)):
+            return rule
+    return None
 
 
 def _note(classes: AnnotationClasses, files: Mapping[str, CocoFile]) -> str:
