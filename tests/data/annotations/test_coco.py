@@ -111,6 +111,20 @@ def test_category_background_is_background(place):
     assert (labels(coco(place))["b"] == np.where(CAR, 1, np.where(ROAD, 0, 2))).all()
 
 
+def test_images_that_differ_in_suffix(tmp_path):
+    names = ["0.png", "0.bmp", "1.png"]
+    save_images(tmp_path / "images", names)
+    save_coco(tmp_path / "annotations/mine.json", names, [object_of(7, 3, runs(CAR)), object_of(17, 3, runs(ROAD))])
+    found = labels(coco(tmp_path))
+    assert sorted(found) == ["0.bmp", "0.png", "1"]
+    assert (found["0.png"] == CAR).all()
+    assert (found["0.bmp"] == ROAD).all()
+    (tmp_path / "val.txt").write_text("0.bmp\n")
+    (tmp_path / "train.txt").write_text("0.png\n1\n")
+    index = coco(tmp_path, train="train.txt", val="val.txt")
+    assert [pair.image.name for pair in index.splits["val"]] == ["0.bmp"]
+
+
 def test_class_void_is_kept_by_void_none(place, tmp_path):
     index = coco(save(place, categories=((3, "road"), (90, "void"))))
     survey = survey_masks(index, tmp_path / "checks")
@@ -245,7 +259,7 @@ def test_panoptic_segments_are_read(tmp_path):
             lambda text: text.replace('"id": 17', '"id": 7'),
             r"has several images with the same id; export the file again",
         ),
-        (lambda text: text.replace("b.png", "a.png"), r"the all split repeats images \(a\); list each image once"),
+        (lambda text: text.replace("b.png", "a.png"), r"lists images twice \(.*/a\.png\); list each image once, with"),
     ],
 )
 def test_wrong_file_is_named(place, change, message):

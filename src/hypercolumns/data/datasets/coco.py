@@ -1,17 +1,17 @@
 """Data sets whose annotations are COCO's JSON files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from hypercolumns.data.annotations.classes import AnnotationClasses, annotation_classes
 from hypercolumns.data.annotations.coco import coco_masks, decide_crowds
 from hypercolumns.data.annotations.coco_file import CocoFile, read_coco
-from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations, image_folders, other_image_folders
-from hypercolumns.data.annotations.image_rule import ImageRule, Parts, choose_rule, split_path
+from hypercolumns.data.annotations.coco_images import locate_images
+from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.splits import choose_splits
-from hypercolumns.errors import ArgumentError, check_choice, shorten_list
+from hypercolumns.errors import ArgumentError, check_choice
 from hypercolumns.io.files import base_folder, expand_path
 
 
@@ -91,7 +91,7 @@ def coco(
     pairs, folders = {}, {}
     for split, file in files.items():
         folder = file.path.with_suffix("") if masks is None else base / expand_path("masks", masks)
-        folders[split], located = _locate(file, image_folder, None if root is None else base)
+        folders[split], located = locate_images(file, image_folder, None if root is None else base)
         paths_of = {id: path for id, (_, path) in located.items()}
         drawn, mask_notes = coco_masks(file, decided, paths_of, crowds_are_void, overlaps, empty, folder, orientation)
         notes += mask_notes
@@ -100,8 +100,6 @@ def coco(
     notes += _empty_note(files, empty)
     if ALL in pairs:
         by_id = {pair.id: pair for pair in pairs[ALL]}
-        if len(by_id) < len(pairs[ALL]):  # `make_index` reports the doubled images
-            return make_index(name, decided.listed, pairs, notes)
         return make_index(
             name, decided.listed, choose_splits(by_id, folders[ALL], train, val, val_fraction, split_seed, base), notes
         )
@@ -111,50 +109,6 @@ def coco(
             f"them out"
         )
     return make_index(name, decided.listed, _distinct(pairs), notes)
-
-
-def _locate(file: CocoFile, images: Path | None, root: Path | None) -> tuple[Path, dict[object, tuple[str, Path]]]:
-    """Return the folder of the images; and the path of each in it, without suffix, and its file, by its id.
-
-    Raises:
-        ArgumentError: if none of the images exists, or if it is not certain which files they are.
-    """
-    places = image_folders(file.path, images)
-    names = {entry["id"]: str(entry["file_name"]) for entry in file.images}
-    parts = {id: split_path(name) for id, name in names.items()}
-    nameless = [str(id) for id, of_image in parts.items() if not of_image]
-    if nameless:
-        raise ArgumentError(
-            f"annotations={file.path} names no file for {len(nameless)} images (ids {shorten_list(nameless)}); write "
-            f"the file_name of each image, or remove these images"
-        )
-    rule = choose_rule(list(parts.values()), places, str(file.path), images)
-    if images is None and root is not None and not rule.find(parts.values()):
-        rule = _rule_elsewhere(file.path, root, list(parts.values())) or rule
-    located = {
-        id: (Path(*rule.rest(of_image)).with_suffix("").as_posix(), rule.path(of_image))
-        for id, of_image in parts.items()
-    }
-    if located and not any(path.exists() for _, path in located.values()):
-        _, first = next(iter(located.values()))
-        raise ArgumentError(
-            f"images: none of the {len(located)} images of {file.path} is in {shorten_list([*map(str, places)])}, such "
-            f"as {first}; give the folder by data.images="
-        )
-    return rule.folder, located
-
-
-def _rule_elsewhere(path: Path, root: Path, names: Sequence[Parts]) -> ImageRule | None:
-    """Return a rule that finds all images of a COCO file in folders that no known layout has; None without one.
-
-    Raises:
-        ArgumentError: if several folders hold all of them.
-    """
-    for places in other_image_folders(path, root):
-        rule = choose_rule(names, places, str(path))
-        if len(rule.find(names)) == len(set(names)):
-            return rule
-    return None
 
 
 def _note(classes: AnnotationClasses, files: Mapping[str, CocoFile]) -> str:
