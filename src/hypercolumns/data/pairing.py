@@ -86,17 +86,17 @@ def find_mask(folders: Sequence[Path], id: str, pattern: str = ID + ANY_SUFFIX) 
     file = pattern.replace(ID, name)  # may begin with folders
     stem, _, suffix = file.rpartition(".")
     suffixes = MASK_SUFFIXES if suffix == "*" else (f".{suffix}",)
-    paths = [folder / parent / f"{stem}{suffix}" for folder in folders for suffix in _spellings(suffixes)]
+    paths = [folder / parent / f"{stem}{suffix}" for folder in folders for suffix in suffix_spellings(suffixes)]
     return next((path for path in paths if os.path.lexists(path)), paths[0])
 
 
 def find_image(folder: Path, id: str) -> Path:
     """Return the image file of an id in a folder, with any suffix; the path with `.jpg` if there is none."""
-    paths = [folder / f"{id}{suffix}" for suffix in _spellings(SUFFIXES)]
+    paths = [folder / f"{id}{suffix}" for suffix in suffix_spellings(SUFFIXES)]
     return next((path for path in paths if os.path.lexists(path)), paths[0])
 
 
-def _spellings(suffixes: Sequence[str]) -> list[str]:
+def suffix_spellings(suffixes: Sequence[str]) -> list[str]:
     """Return suffixes as they are, then in small letters, in capitals, and as in `.Png`; cameras and Windows differ."""
     spelled = [suffixes, [text.lower() for text in suffixes], [text.upper() for text in suffixes]]
     return list(dict.fromkeys(itertools.chain(*spelled, (f".{text[1:].capitalize()}" for text in suffixes))))

@@ -143,6 +143,26 @@ def test_elsewhere_all_images_are_needed(tmp_path):
         coco(tmp_path)
 
 
+def test_case_of_suffix_may_differ(tmp_path):
+    save_images(tmp_path / "images", ["a.PNG", "b.Png", "c.png", "c.PNG"])
+    save(tmp_path, "annotations/mine.json")
+    assert [path.name for path in images_of(coco(tmp_path))] == ["a.PNG", "b.Png", "c.png"]
+    save_images(tmp_path / "images", ["a.Png"])
+    message = r"images/a\.png does not exist, but may be .*/a\.PNG or .*/a\.Png; rename the right one to .*/a\.png"
+    with pytest.raises(HypercolumnsError, match=message):
+        coco(tmp_path)
+
+
+@pytest.mark.parametrize("images", ["images", "photos"])
+def test_upload_prefix_is_left_out(tmp_path, images):
+    prefixed = [f"images/{number}a2b3c4d-{name}" for number, name in enumerate(NAMES)]
+    save_images(tmp_path / images, NAMES)
+    save(tmp_path, "result.json", names=prefixed)
+    assert images_of(coco(tmp_path)) == [tmp_path / images / name for name in NAMES]
+    save_images(tmp_path / "images", [name.removeprefix("images/") for name in prefixed])
+    assert images_of(coco(tmp_path)) == [tmp_path / name for name in prefixed]
+
+
 def test_one_rule_holds_for_all_names(tmp_path):
     """Of `old/set/a.png` and `old/set/day/a.png`, two folders are left out; three would mix the images up."""
     save_images(tmp_path / "images", ["a.png", "b.png"])

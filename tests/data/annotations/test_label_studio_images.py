@@ -59,6 +59,13 @@ def test_paths_are_read_from_urls(text, path):
     assert "/".join(task_image(text).parts) == path
 
 
+@pytest.mark.parametrize("text", ["{}.png", "{}.Png", "https://host/{}.png", "/data/upload/3/1a2b3c4d-{}.png"])
+def test_case_of_suffix_may_differ(tmp_path, text):
+    save(tmp_path, "a.PNG", "day/b.Png")
+    names = ["a", "day/b"] if text.startswith("https") else ["a", "b"]
+    assert read(tmp_path, *tasks_of(*map(text.format, names))) == {"a": 1, "day/b": 2}
+
+
 def test_query_does_not_name_the_image(tmp_path):
     save(tmp_path, "a.png", "b.png")
     texts = ("https://host/a.png?versionId=b.png", "https://host/b.png?d=a.png")

@@ -204,6 +204,15 @@ def widths(index):
     return {id: int((mask[0] == 1).sum()) for id, mask in labels(index).items()}
 
 
+@pytest.mark.parametrize("image_path", ["../../images/{path}", "D:\\x\\{path}"])
+def test_case_of_suffix_may_differ(tmp_path, image_path):
+    """The names of the files do not tell the images, so that the imagePath must."""
+    save_tree(tmp_path, image_path, "{}_of", ["a.png", "day/b.png"])
+    for path, name in (("a.png", "a.PNG"), ("day/b.png", "day/b.Png")):
+        (tmp_path / "images" / path).rename(tmp_path / "images" / name)
+    assert widths(labelme(tmp_path / "images", tmp_path / "annotations")) == {"a": 1, "day/b": 2}
+
+
 @pytest.mark.parametrize("image_path", ["{name}.png", "../../images/{path}", "D:\\x\\{name}.jpg", "renamed_{name}.png"])
 def test_files_have_the_names_of_their_images(tmp_path, image_path):
     save_tree(tmp_path, image_path, images=("day/a.png", "day/b.png", "day/c.png"))

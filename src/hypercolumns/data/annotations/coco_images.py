@@ -7,6 +7,7 @@ from pathlib import Path
 from hypercolumns.data.annotations.coco_file import CocoFile
 from hypercolumns.data.annotations.coco_layout import image_folders, other_image_folders
 from hypercolumns.data.annotations.image_rule import ImageRule, Parts, choose_rule, split_path
+from hypercolumns.data.annotations.label_studio_images import UPLOAD_PREFIX
 from hypercolumns.errors import ArgumentError, shorten_list
 
 
@@ -37,9 +38,11 @@ def locate_images(
             f"annotations={file.path} names no file for {len(nameless)} images (ids {shorten_list(nameless)}); write "
             f"the file_name of each image, or remove these images"
         )
-    rule = choose_rule(list(parts.values()), places, str(file.path), images)
-    if images is None and root is not None and not rule.find(parts.values()):
-        rule = _rule_elsewhere(file.path, root, list(parts.values())) or rule
+    rule = _choose(list(parts.values()), places, file.path, images, root)
+    if not rule.find(parts.values()) and (originals := _without_prefix(parts)):
+        of_originals = _choose([*originals.values()], places, file.path, images, root)
+        if len(of_originals.find(originals.values())) == len(originals):
+            rule, parts = of_originals, originals
     paths = {id: rule.path(of_image) for id, of_image in parts.items()}
     if paths and not any(path.exists() for path in paths.values()):
         raise ArgumentError(
@@ -55,6 +58,26 @@ def locate_images(
         )
     ids = _text_ids({id: Path(*rule.rest(of_image)) for id, of_image in parts.items()})
     return rule.folder, {id: (ids[id], path) for id, path in paths.items()}
+
+
+def _choose(
+    names: Sequence[Parts], places: Sequence[Path], path: Path, images: Path | None, root: Path | None
+) -> ImageRule:
+    """Return the rule for folders of known names; or for others if these hold no image, and the user names none."""
+    rule = choose_rule(names, places, str(path), images)
+    if images is None and root is not None and not rule.find(names):
+        return _rule_elsewhere(path, root, names) or rule
+    return rule
+
+
+def _without_prefix(names: Mapping[object, Parts]) -> dict[object, Parts] | None:
+    """Return the names of images before Label Studio put a prefix before each; None if these are not its names."""
+    originals = {
+        id: (*parts[:-1], prefixed[1])
+        for id, parts in names.items()
+        if (prefixed := UPLOAD_PREFIX.fullmatch(parts[-1])) is not None
+    }
+    return originals if len({*originals.values()}) == len(names) else None
 
 
 def _rule_elsewhere(path: Path, root: Path, names: Sequence[Parts]) -> ImageRule | None:

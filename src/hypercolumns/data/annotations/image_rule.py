@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypercolumns.data.pairing import suffix_spellings
 from hypercolumns.errors import ArgumentError
 from hypercolumns.overrides import format_override
 
@@ -24,19 +25,38 @@ class ImageRule:
     folder: Path
 
     def path(self, parts: Parts) -> Path:
-        """Return the path of an image."""
-        return self.folder.joinpath(*self.rest(parts))
+        """Return the path of an image, see `find_file`."""
+        path = self.folder.joinpath(*self.rest(parts))
+        return Path(find_file(str(path)) or path)
 
     def rest(self, parts: Parts) -> Parts:
         """Return what is left of a name; all of it if the name is too short."""
         return parts[self.left_out :] or parts
 
     def find(self, names: Iterable[Parts]) -> dict[Parts, str]:
-        """Return the path of each image whose file, or whose broken link, exists."""
+        """Return the path of each image whose file, or whose broken link, exists, see `find_file`."""
         folder = str(self.folder)
         fitting = [(parts, parts[self.left_out :]) for parts in names if len(parts) > self.left_out]
         paths = {parts: os.path.join(folder, *rest) for parts, rest in fitting if ".." not in rest}
-        return {parts: path for parts, path in paths.items() if os.path.lexists(path)}
+        found = {parts: find_file(path) for parts, path in paths.items()}
+        return {parts: path for parts, path in found.items() if path is not None}
+
+
+def find_file(path: str) -> str | None:
+    """Return the file or the broken link of a path, or else the one whose suffix differs in its case; None without one.
+
+    Raises:
+        ArgumentError: if the path does not exist, but several others that differ in the case of the suffix do.
+    """
+    if os.path.lexists(path):
+        return path
+    stem, suffix = os.path.splitext(path)
+    found = [stem + spelled for spelled in suffix_spellings([suffix]) if os.path.lexists(stem + spelled)]
+    if len(found) > 1:
+        raise ArgumentError(
+            f"images: {path} does not exist, but may be {found[0]} or {found[1]}; rename the right one to {path}"
+        )
+    return found[0] if found else None
 
 
 def split_path(name: str) -> Parts:

@@ -16,7 +16,8 @@ def find_images(names: Sequence[TaskImage], images: Mapping[str, Path]) -> list[
     """Find the images that tasks may mean. One rule holds for all images of one storage.
 
     The rule replaces the first folders of each path by a folder, so that the folders that remain must be the same. If
-    no rule finds any image, or files were uploaded, the name of the file alone decides.
+    no rule finds any image, or files were uploaded, the name of the file alone decides. Upper and lower case of
+    suffixes are the same: no two images differ only in them.
 
     Args:
         names: the image of each task.
@@ -26,16 +27,22 @@ def find_images(names: Sequence[TaskImage], images: Mapping[str, Path]) -> list[
         For each task, the ids of the images that it may mean: several if that is not certain, none if the image is
         missing.
     """
+    images = {id: path.with_suffix(path.suffix.lower()) for id, path in images.items()}
     storages: dict[tuple[str, bool], list[int]] = {}
     for number, name in enumerate(names):
         storages.setdefault((name.storage, name.uploaded), []).append(number)
     found: list[set[str]] = [set() for _ in names]
     for (_, uploaded), numbers in storages.items():
-        parts = [names[number].parts for number in numbers]
+        parts = [_lower_suffix(names[number].parts) for number in numbers]
         ids = (None if uploaded else _by_path(parts, images)) or _by_name(parts, images)
         for number, of_task in zip(numbers, ids, strict=True):
             found[number] = of_task
     return found
+
+
+def _lower_suffix(parts: Parts) -> Parts:
+    stem, suffix = os.path.splitext(parts[-1]) if parts else ("", "")
+    return (*parts[:-1], stem + suffix.lower()) if parts else parts
 
 
 def _by_path(names: Sequence[Parts], images: Mapping[str, Path]) -> list[set[str]] | None:

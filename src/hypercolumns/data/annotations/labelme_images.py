@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hypercolumns.data.annotations.image_rule import ImageRule, split_path
+from hypercolumns.data.annotations.image_rule import ImageRule, find_file, split_path
 from hypercolumns.data.annotations.labelme import LabelmeFile
 from hypercolumns.errors import ArgumentError
 
@@ -35,7 +35,7 @@ def find_images(
     own = [file.path.relative_to(annotations).with_suffix("").as_posix() for file in files]
     named = [file.path.parent / file.image for file in files]
     ids = {os.path.realpath(path): id for id, path in images.items()}
-    by_path: Ids = [ids.get(os.path.realpath(path)) for path in named]
+    by_path: Ids = [ids.get(os.path.realpath(find_file(str(path)) or path)) for path in named]
     by_own: Ids = [id if id in images else None for id in own]
     rules = [by_path, by_own] if None not in by_path else [by_path, by_own, _below(files, folder, ids)]
     best = max(rules, key=lambda rule: len(rule) - rule.count(None))  # the first one of several
