@@ -16,10 +16,17 @@ from torch import Tensor
 # separators and paragraph separators
 CONTROL_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 IGNORE_INDEX = 255  # the label of void pixels, which belong to no class
+# names, in small letters, of the class of pixels without an object; annotation tools have no object for it either
+BACKGROUND_NAMES = ("background", "_background_")
 MAX_VALUE = 65535  # of a 16-bit mask
 SAID = ("encoding_said", "void_said", "own_colours")  # of a `LabelScheme`: these do not decide the index of a pixel
 Colour = tuple[int, int, int]  # red, green and blue, from 0 to 255
 Palette = tuple[Colour, ...]  # the colour of each class, by class index
+
+
+def is_background(name: str) -> bool:
+    """Whether a class has one of the names that tools give to pixels without an object, such as `_background_`."""
+    return name.strip().lower() in BACKGROUND_NAMES
 
 
 def voc_palette(classes: int) -> Palette:

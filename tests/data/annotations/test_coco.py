@@ -125,6 +125,15 @@ def test_images_that_differ_in_suffix(tmp_path):
     assert [pair.image.name for pair in index.splits["val"]] == ["0.bmp"]
 
 
+@pytest.mark.parametrize("name", ["background", "Background", "_background_", "_BACKGROUND_"])
+def test_any_background_name_is_background(place, name):
+    save(place, categories=((3, "road"), (90, "car"), (91, name)))
+    assert coco(place).classes == ("road", "car", name)
+    expected = np.where(CAR, 1, np.where(ROAD, 0, 2))
+    assert (labels(coco(place))["b"] == expected).all()
+    assert (labels(coco(place, classes=["road", "car", "BackGround"]))["b"] == expected).all()
+
+
 def test_class_void_is_kept_by_void_none(place, tmp_path):
     index = coco(save(place, categories=((3, "road"), (90, "void"))))
     survey = survey_masks(index, tmp_path / "checks")

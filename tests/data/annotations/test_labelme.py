@@ -204,6 +204,15 @@ def widths(index):
     return {id: int((mask[0] == 1).sum()) for id, mask in labels(index).items()}
 
 
+@pytest.mark.parametrize("label", ["background", "Background", "_Background_"])
+def test_background_in_any_case_is_one_class(place, label):
+    for path in (place / "photos/day").glob("*.json"):
+        path.write_text(path.read_text().replace("_background_", label))
+    index = labelme(place / "photos")
+    assert index.classes == ("background", "car", "road")
+    assert all((found == LABELS).all() for found in labels(index).values())
+
+
 @pytest.mark.parametrize("image_path", ["../../images/{path}", "D:\\x\\{path}"])
 def test_case_of_suffix_may_differ(tmp_path, image_path):
     """The names of the files do not tell the images, so that the imagePath must."""

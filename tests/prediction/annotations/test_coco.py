@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.prediction.annotations.coco import new_coco_ids, read_coco_ids
+from hypercolumns.prediction.annotations.cvat import object_palette
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # from pycocotools
 
@@ -127,3 +128,10 @@ def test_other_size_is_refused(tmp_path):
     ):
         write_annotations(tmp_path, labels, "coco", coco_images=ids)
     assert not (tmp_path / "out/coco.json").exists()
+
+
+@pytest.mark.parametrize("name", ["Background", "_background_"])
+def test_any_background_name_has_no_category(name):
+    ids = new_coco_ids(["a.png"], [name, "cat"])
+    assert ids.categories == [{"id": 2, "name": "cat"}]
+    assert object_palette([name, "cat"]) == ((0, 0, 0), (0, 128, 0))

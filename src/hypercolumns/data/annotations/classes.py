@@ -7,10 +7,9 @@ from hypercolumns.data.annotations.drawn_mask import VOID_VALUE
 from hypercolumns.data.class_files import VOC_COLOURS, Classes, Colours, class_list
 from hypercolumns.data.class_list import ClassEntry, ClassList
 from hypercolumns.errors import ArgumentError, shorten_list
-from hypercolumns.labels import VOID_COLOUR, Colour, voc_palette
+from hypercolumns.labels import BACKGROUND_NAMES, VOID_COLOUR, Colour, is_background, voc_palette
 from hypercolumns.overrides import format_mapping, quote_word
 
-BACKGROUND = ("background", "_background_")  # the names that tools give to pixels without an object
 VOC_BLACK = voc_palette(1)[0]
 VOID = "void"  # value of `data.unannotated`
 
@@ -66,10 +65,12 @@ def annotation_classes(
         listed = class_list(listed, palette)
     entries = list(listed.entries)
     by_name = {entry.name: entry.name for entry in entries}
-    aliases = [name for name in BACKGROUND if name in by_name]
+    aliases = sorted(filter(is_background, by_name), key=lambda name: name != BACKGROUND_NAMES[0])
     fill_name, black = None, next(iter(aliases), None)
     if unannotated != VOID or VOID in by_name:
-        fill_name = aliases[0] if unannotated in BACKGROUND and aliases else str(unannotated)
+        fill_name = str(unannotated)
+        if fill_name not in by_name and is_background(fill_name) and aliases:
+            fill_name = aliases[0]
         if fill_name not in by_name:
             entries.insert(0, ClassEntry(fill_name, 0, _free_colour(listed)))
             black = fill_name
@@ -77,8 +78,8 @@ def annotation_classes(
         entries = _voc_colours(entries, black)
     entries = [entry._replace(value=value) for value, entry in enumerate(entries)]
     values = {entry.name: entry.value for entry in entries}
-    if fill_name in BACKGROUND:
-        values |= {name: values[fill_name] for name in BACKGROUND if name not in values}
+    if fill_name is not None and is_background(fill_name):
+        values |= {name: values[fill_name] for name in names if is_background(name) and name not in values}
     unknown = [name for name in names if name not in values]
     if unknown:
         mapping = format_mapping({unknown[0]: "NAME"})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypercolumns.data.annotations.classes import BACKGROUND, AnnotationClasses, annotation_classes
+from hypercolumns.data.annotations.classes import annotation_classes
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask, not_annotated
 from hypercolumns.data.annotations.labelme import (
     IGNORE,
@@ -21,6 +21,7 @@ from hypercolumns.data.pairing import image_files
 from hypercolumns.data.splits import choose_splits
 from hypercolumns.errors import ArgumentError, DataNotFoundError
 from hypercolumns.io.files import base_folder, existing_folder, walk_files
+from hypercolumns.labels import is_background
 
 
 def labelme(
@@ -72,11 +73,13 @@ def labelme(
     files = [read_labelme(path) for path in walk_files(annotations) if path.suffix.lower() == ".json"]
     if not files:
         raise DataNotFoundError(f"annotations={annotations} holds no .json files; give the folder of labelme's files")
-    # shapes labelled `_background_` are of the class `background`, see `annotation_classes`
-    unlisted = {IGNORE, *(BACKGROUND if classes is None and unannotated in BACKGROUND else ())}
-    labels = sorted({label for file in files for label, _ in file.objects} - unlisted)
+    found = {label for file in files for label, _ in file.objects} - {IGNORE}
+    # shapes labelled `_background_` are no class of their own, but of that of the pixels without a shape
+    background = {*filter(is_background, found)} if classes is None and is_background(unannotated) else set()
+    labels = sorted(found - background)
     decided = annotation_classes(labels, str(annotations), _without_ignore(classes), palette, unannotated)
-    pairs, path_notes = _pairs(images, annotations, files, decided, overlaps, orientation)
+    values = {**decided.values, **dict.fromkeys(background, decided.fill), IGNORE: VOID_VALUE}
+    pairs, path_notes = _pairs(images, annotations, files, values, decided.fill, overlaps, orientation)
     notes = [decided.note, *path_notes]
     if classes is None:
         notes.insert(0, f"the classes are all labels that the files have: {', '.join(labels)}")
@@ -95,7 +98,8 @@ def _pairs(
     images: Path,
     annotations: Path,
     files: list[LabelmeFile],
-    classes: AnnotationClasses,
+    values: Mapping[str, int],
+    fill: int,
     overlaps: str,
     orientation: str,
 ) -> tuple[dict[str, ImageMaskPair], list[str]]:
@@ -105,7 +109,6 @@ def _pairs(
     """
     found = image_files(images, "{id}.*")
     ids, notes = find_images(files, annotations, found, images)
-    values = {**classes.values, IGNORE: VOID_VALUE}
     pairs: dict[str, ImageMaskPair] = {}
     count = OutsideCount(labelme_box)
     for file, id in zip(files, ids, strict=True):
@@ -116,7 +119,7 @@ def _pairs(
         image = found.get(id, file.path.parent / file.image)
         objects = [(values[label], described) for label, described in file.objects]
         mask = drawn_mask(
-            *(file.path, image, file.shape, objects, draw_labelme_shape, classes.fill, overlaps),
+            *(file.path, image, file.shape, objects, draw_labelme_shape, fill, overlaps),
             void_below=False,
             orientation=orientation,
             library=LIBRARY,
@@ -125,6 +128,6 @@ def _pairs(
         pairs[id] = ImageMaskPair(id, image, mask)
     for id, path in found.items():
         if id not in pairs:
-            mask = not_annotated(annotations / f"{id}.json", path, draw_labelme_shape, classes.fill)
+            mask = not_annotated(annotations / f"{id}.json", path, draw_labelme_shape, fill)
             pairs[id] = ImageMaskPair(id, path, mask)
     return dict(sorted(pairs.items())), notes + count.notes(str(annotations))

@@ -14,8 +14,8 @@ import numpy as np
 
 from hypercolumns.errors import HypercolumnsError, shorten_list, summarize_error
 from hypercolumns.io.files import atomic_write
+from hypercolumns.labels import is_background
 from hypercolumns.prediction.annotations.labelled_image import (
-    BACKGROUND,
     LabelledImage,
     annotated_classes,
     class_masks,
@@ -57,7 +57,7 @@ def read_coco_ids(path: Path, files: Sequence[str], classes: Sequence[str]) -> C
     Args:
         path: the COCO file.
         files: the paths of the images, see `Source.file`.
-        classes: the names of the classes. The file may lack the category `BACKGROUND`.
+        classes: the names of the classes. The file may lack the category of the background.
 
     Returns:
         The entries of the images in `files`, and all categories of the file.
@@ -82,7 +82,7 @@ def read_coco_ids(path: Path, files: Sequence[str], classes: Sequence[str]) -> C
     _check_images(path, files, found)
     numbers = {str(category["name"]): category["id"] for category in categories}
     names = Counter(str(category["name"]) for category in categories)
-    lacking = [name for name in classes if not names[name] and name != BACKGROUND]
+    lacking = [name for name in classes if not names[name] and not is_background(name)]
     double = [name for name in classes if names[name] > 1]
     if lacking or double:
         what = f"lacks the classes {shorten_list(lacking)}" if lacking else f"has {shorten_list(double)} twice"

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from hypercolumns.errors import HypercolumnsError, shorten_list
 from hypercolumns.io.files import atomic_write
-from hypercolumns.labels import Colour, Palette, voc_palette
-from hypercolumns.prediction.annotations.labelled_image import BACKGROUND
+from hypercolumns.labels import Colour, Palette, is_background, voc_palette
 from hypercolumns.prediction.sources import Source
 
 FOLDER = "cvat"
@@ -28,7 +27,7 @@ def object_palette(classes: Sequence[str]) -> Palette:
     to the numbers from 1. Pixels of the background are no object: they are black.
     """
     colours = voc_palette(len(classes) + 1)[1:]
-    return tuple(NO_OBJECT if name == BACKGROUND else colour for name, colour in zip(classes, colours, strict=True))
+    return tuple(NO_OBJECT if is_background(name) else colour for name, colour in zip(classes, colours, strict=True))
 
 
 def check_cvat(classes: Sequence[str], palette: Palette, sources: Iterable[Source]) -> None:

@@ -6,9 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hypercolumns.labels import IGNORE_INDEX
-
-BACKGROUND = "background"  # annotation tools have no object for a class of this name: they leave its pixels unlabelled
+from hypercolumns.labels import IGNORE_INDEX, is_background
 
 
 class LabelledImage(NamedTuple):
@@ -24,8 +22,8 @@ class LabelledImage(NamedTuple):
 
 
 def annotated_classes(classes: Sequence[str]) -> list[int]:
-    """Return the indices of the classes that get annotations: all classes except `BACKGROUND`."""
-    return [index for index, name in enumerate(classes) if name != BACKGROUND]
+    """Return the indices of the classes that get annotations: all but the background, see `is_background`."""
+    return [index for index, name in enumerate(classes) if not is_background(name)]
 
 
 def class_masks(labels: NDArray[np.uint8], annotated: Collection[int]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
