@@ -74,6 +74,17 @@ def tasks():
     ]
 
 
+def test_no_regions_are_background_or_not(place):
+    exported = [*tasks()[:3], task(4, "s3://bucket/photos/d.png")]
+    index = read(place, *exported)
+    assert (labels(index)["d"] == 0).all()
+    assert "1 of 4 images have an annotation without regions and count as images without objects; " in index.notes[-1]
+    index = read(place, *exported, empty="unlabelled")
+    pairs = [pair for of_split in index.splits.values() for pair in of_split]
+    assert [pair.id for pair in pairs if not pair.mask.annotated] == ["d"]
+    assert not any("without regions" in note for note in index.notes)
+
+
 @pytest.mark.parametrize("length", [1, 2, 7, 300])
 def test_brush_code_is_decoded(length):
     values = np.random.default_rng(length).integers(0, 3, length).repeat(7).astype(np.uint8)

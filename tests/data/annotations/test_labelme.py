@@ -204,6 +204,17 @@ def widths(index):
     return {id: int((mask[0] == 1).sum()) for id, mask in labels(index).items()}
 
 
+def test_file_without_shapes_is_background_or_not(place):
+    save(place / "photos/day/b.json", "b.png")
+    index = labelme(place / "photos")
+    assert (labels(index)["day/b"] == 0).all()
+    assert index.notes[-1].startswith("1 of 3 images have a labelme file without shapes and count as images without")
+    index = labelme(place / "photos", empty="unlabelled")
+    pairs = [pair for of_split in index.splits.values() for pair in of_split]
+    assert [pair.id for pair in pairs if not pair.mask.annotated] == ["day/b"]
+    assert not any("without shapes" in note for note in index.notes)
+
+
 @pytest.mark.parametrize("label", ["background", "Background", "_Background_"])
 def test_background_in_any_case_is_one_class(place, label):
     for path in (place / "photos/day").glob("*.json"):

@@ -9,6 +9,7 @@ from hypercolumns.data.annotations.classes import AnnotationClasses
 from hypercolumns.data.annotations.coco_file import CocoFile
 from hypercolumns.data.annotations.coco_shapes import LIBRARY, draw_segmentation, segmentation_box
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask
+from hypercolumns.data.annotations.empty import is_annotated
 from hypercolumns.data.annotations.outside import OutsideCount
 from hypercolumns.data.annotations.panoptic import PanopticMask
 from hypercolumns.errors import ArgumentError, check_choice, shorten_list
@@ -16,7 +17,6 @@ from hypercolumns.io.mask_source import MaskSource
 
 CROWDS = ("auto", "void", "object")  # the setting `data.crowds`
 MAX_CROWDS = 0.2  # the largest share of crowds in a category with `auto`; in COCO itself, it is far smaller
-EMPTY = ("background", "unlabelled")  # the setting `data.empty`
 
 
 def decide_crowds(files: Iterable[CocoFile], crowds: str) -> tuple[bool, list[str]]:
@@ -87,7 +87,6 @@ def coco_masks(
         ArgumentError: if all objects of many images lie outside their image, or if it is not known on which form of an
             image the objects were drawn.
     """
-    check_choice("empty", empty, EMPTY)
     masks: dict[Any, MaskSource] = {}
     count = OutsideCount(segmentation_box)
     for entry in file.images:
@@ -99,7 +98,7 @@ def coco_masks(
             else classes.values[file.names[annotation["category_id"]]]
             for annotation in of_image
         ]
-        annotated = bool(of_image) or empty == "background"
+        annotated = is_annotated(len(of_image), empty)
         if file.masks:
             segments = tuple((int(part["id"]), value) for part, value in zip(of_image, values, strict=True))
             png = panoptic / file.masks[id] if id in file.masks else None

@@ -8,6 +8,7 @@ from hypercolumns.data.annotations.coco import coco_masks, decide_crowds
 from hypercolumns.data.annotations.coco_file import CocoFile, read_coco
 from hypercolumns.data.annotations.coco_images import locate_images
 from hypercolumns.data.annotations.coco_layout import ALL, TASKS, find_annotations
+from hypercolumns.data.annotations.empty import empty_notes
 from hypercolumns.data.class_files import Classes, Colours
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
 from hypercolumns.data.splits import choose_splits
@@ -120,12 +121,7 @@ def _empty_note(files: Mapping[str, CocoFile], empty: str) -> list[str]:
     """Return a line about the images without annotations, if there are any."""
     of_images = [file.annotations[entry["id"]] for file in files.values() for entry in file.images]
     count = sum(not of_image for of_image in of_images)
-    if not count or empty != "background" or any(file.masks for file in files.values()):
-        return []
-    return [
-        f"{count} of {len(of_images)} images have no annotation and count as images without objects; if they are not "
-        f"annotated yet: data.empty=unlabelled"
-    ]
+    return [] if any(file.masks for file in files.values()) else empty_notes(count, len(of_images), empty)
 
 
 def _distinct(pairs: Mapping[str, list[ImageMaskPair]]) -> dict[str, list[ImageMaskPair]]:

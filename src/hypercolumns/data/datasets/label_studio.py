@@ -6,6 +6,7 @@ from pathlib import Path
 from hypercolumns.data.annotations.classes import annotation_classes
 from hypercolumns.data.annotations.coco_shapes import LIBRARY
 from hypercolumns.data.annotations.drawn_mask import drawn_mask, not_annotated
+from hypercolumns.data.annotations.empty import empty_notes, is_annotated
 from hypercolumns.data.annotations.label_studio import (
     LabelStudioTask,
     draw_region,
@@ -33,6 +34,7 @@ def label_studio(
     unannotated: str = "background",
     overlaps: str = "order",
     orientation: str = "auto",
+    empty: str = "background",
     several: str = "error",
     image_field: str | None = None,
     train: str | Path | None = None,
@@ -53,6 +55,8 @@ def label_studio(
         unannotated: the class of pixels without a region; `void`: they are void.
         overlaps: `order`: regions lie over those before them in the file; `smaller_on_top`: over larger ones.
         orientation: on which form of an image with an EXIF orientation regions were drawn, see `drawn_form`.
+        empty: `background`: an image with an annotation without regions has no objects; `unlabelled`: it is not
+            annotated yet.
         several: what to do with tasks of several annotations, see `annotations.label_studio.read_label_studio`.
         image_field: the field of a task that names its image. None: the field of the name that the regions point to, or
             else the only field that names image files.
@@ -92,6 +96,7 @@ def label_studio(
             objects = [(decided.values[label], described) for label, described in task.regions]
             mask = drawn_mask(
                 *(export, path, task.shape, objects, draw_region, decided.fill, overlaps),
+                annotated=is_annotated(len(objects), empty),
                 orientation=orientation,
                 layers=task.layers,
                 library="" if all(is_brush(described) for _, described in objects) else LIBRARY,
@@ -99,6 +104,8 @@ def label_studio(
             count.add(mask, (described for _, described in objects))
         pairs[id] = ImageMaskPair(id, path, mask)
     notes = [decided.note, *task_notes, *count.notes(str(export))]
+    without_regions = sum(task.regions == () for task in tasks)
+    notes += empty_notes(without_regions, len(tasks), empty, "an annotation without regions")
     if classes is None:
         notes.insert(0, f"the classes are all labels that the export has: {', '.join(labels)}")
     splits = choose_splits(pairs, folder, train, val, val_fraction, split_seed, base)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hypercolumns.data.annotations.classes import annotation_classes
 from hypercolumns.data.annotations.drawn_mask import VOID_VALUE, drawn_mask, not_annotated
+from hypercolumns.data.annotations.empty import empty_notes, is_annotated
 from hypercolumns.data.annotations.labelme import (
     IGNORE,
     LIBRARY,
@@ -34,6 +35,7 @@ def labelme(
     unannotated: str = "background",
     overlaps: str = "order",
     orientation: str = "auto",
+    empty: str = "background",
     train: str | Path | None = None,
     val: str | Path | None = None,
     val_fraction: float = 0.2,
@@ -52,6 +54,7 @@ def labelme(
         unannotated: the class of pixels without a shape; `void`: they are void.
         overlaps: `order`: shapes lie over those before them in the file; `smaller_on_top`: over larger ones.
         orientation: on which form of an image with an EXIF orientation shapes were drawn, see `drawn_form`.
+        empty: `background`: an image whose file lists no shape has no objects; `unlabelled`: it is not annotated yet.
         train: a list of the images to train on, see `splits.choose_splits`.
         val: a list of the images to validate on, in the same way.
         val_fraction: the fraction of the images, in (0, 1), that a random split assigns to val.
@@ -79,8 +82,9 @@ def labelme(
     labels = sorted(found - background)
     decided = annotation_classes(labels, str(annotations), _without_ignore(classes), palette, unannotated)
     values = {**decided.values, **dict.fromkeys(background, decided.fill), IGNORE: VOID_VALUE}
-    pairs, path_notes = _pairs(images, annotations, files, values, decided.fill, overlaps, orientation)
+    pairs, path_notes = _pairs(images, annotations, files, values, decided.fill, overlaps, orientation, empty)
     notes = [decided.note, *path_notes]
+    notes += empty_notes(sum(not file.objects for file in files), len(files), empty, "a labelme file without shapes")
     if classes is None:
         notes.insert(0, f"the classes are all labels that the files have: {', '.join(labels)}")
     splits = choose_splits(pairs, images, train, val, val_fraction, split_seed, base)
@@ -102,6 +106,7 @@ def _pairs(
     fill: int,
     overlaps: str,
     orientation: str,
+    empty: str,
 ) -> tuple[dict[str, ImageMaskPair], list[str]]:
     """Return all images with their masks, by id, and lines for the user.
 
@@ -120,6 +125,7 @@ def _pairs(
         objects = [(values[label], described) for label, described in file.objects]
         mask = drawn_mask(
             *(file.path, image, file.shape, objects, draw_labelme_shape, fill, overlaps),
+            annotated=is_annotated(len(objects), empty),
             void_below=False,
             orientation=orientation,
             library=LIBRARY,
