@@ -134,6 +134,27 @@ def test_any_background_name_is_background(place, name):
     assert (labels(coco(place, classes=["road", "car", "BackGround"]))["b"] == expected).all()
 
 
+def test_too_many_categories_stop(place):
+    """More than 255 names do not fit the labels, but only those that objects have must be listed."""
+    save(place, categories=((3, "road"), (90, "car"), *((id, f"c{id}") for id in range(100, 400))))
+    with pytest.raises(
+        HypercolumnsError, match=r"name 302 classes, .* 255 at most; list .* by data\.classes=, or merge"
+    ):
+        coco(place)
+    assert coco(place, classes=["road", "car"]).classes == ("background", "road", "car")
+
+
+def test_category_null_stops(place):
+    save(place, categories=((3, "road"), (90, None)))
+    with pytest.raises(HypercolumnsError, match=r"categories whose name is null \(ids 90\); give each category a name"):
+        coco(place)
+
+
+def test_lacking_names_show_the_list(place):
+    with pytest.raises(HypercolumnsError, match=r"^classes=road, sky lacks names that the annotations have: car; list"):
+        coco(save(place), classes=["road", "sky"])
+
+
 def test_class_void_is_kept_by_void_none(place, tmp_path):
     index = coco(save(place, categories=((3, "road"), (90, "void"))))
     survey = survey_masks(index, tmp_path / "checks")
@@ -291,9 +312,7 @@ def test_unclear_arguments_are_named(place):
         HypercolumnsError, match=r"has several COCO files: annotations/instances_train2014\.json, .*choose"
     ):
         coco(place)
-    with pytest.raises(
-        HypercolumnsError, match=r"^classes=data.classes lacks names that the annotations have: car; list"
-    ):
+    with pytest.raises(HypercolumnsError, match=r"^classes=road lacks names that the annotations have: car; list"):
         coco(place, annotations="annotations/instances_train2014.json", classes=["road"])
 
 

@@ -74,6 +74,18 @@ def tasks():
     ]
 
 
+def test_predictions_only_stop(place):
+    exported = [{**entry, "annotations": [], "predictions": entry["annotations"]} for entry in tasks()]
+    message = r"no annotations: these are predictions; accept them in Label Studio, then export the project"
+    with pytest.raises(HypercolumnsError, match=message):
+        read(place, *exported)
+
+
+def test_label_null_stops(place):
+    with pytest.raises(HypercolumnsError, match=r"the label of a region of task 1 is null; give it a label in Label"):
+        read(place, task(1, "a.png", polygon(None, (0, 5), (12, 5), (12, 9))))
+
+
 def test_no_regions_are_background_or_not(place):
     exported = [*tasks()[:3], task(4, "s3://bucket/photos/d.png")]
     index = read(place, *exported)

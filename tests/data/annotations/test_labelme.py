@@ -204,6 +204,13 @@ def widths(index):
     return {id: int((mask[0] == 1).sum()) for id, mask in labels(index).items()}
 
 
+def test_label_null_stops(place):
+    path = place / "photos/day/b.json"
+    path.write_text(path.read_text().replace('"road"', "null"))
+    with pytest.raises(HypercolumnsError, match=r"b\.json: the label of shape 2 is null; give the shape a label"):
+        labelme(place / "photos")
+
+
 def test_file_without_shapes_is_background_or_not(place):
     save(place / "photos/day/b.json", "b.png")
     index = labelme(place / "photos")

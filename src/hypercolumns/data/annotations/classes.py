@@ -7,7 +7,7 @@ from hypercolumns.data.annotations.drawn_mask import VOID_VALUE
 from hypercolumns.data.class_files import VOC_COLOURS, Classes, Colours, class_list
 from hypercolumns.data.class_list import ClassEntry, ClassList
 from hypercolumns.errors import ArgumentError, shorten_list
-from hypercolumns.labels import BACKGROUND_NAMES, VOID_COLOUR, Colour, is_background, voc_palette
+from hypercolumns.labels import BACKGROUND_NAMES, IGNORE_INDEX, VOID_COLOUR, Colour, is_background, voc_palette
 from hypercolumns.overrides import format_mapping, quote_word
 
 VOC_BLACK = voc_palette(1)[0]
@@ -58,6 +58,11 @@ def annotation_classes(
     names = list(dict.fromkeys(found))
     if classes is None and not names:
         raise ArgumentError(f"annotations={source} name no class; annotate some objects, or give data.classes=<names>")
+    if classes is None and len(names) > IGNORE_INDEX:
+        raise ArgumentError(
+            f"annotations={source} name {len(names)} classes, but there can be {IGNORE_INDEX} at most; list those that "
+            f"objects have by data.classes=, or merge classes in the annotation files"
+        )
     listed = class_list(ClassList.of(names, source) if classes is None else classes)
     # a list that gives values of its own chooses the colours of these values
     in_order = palette == VOC_COLOURS and [entry.value for entry in listed.entries] == [*range(len(listed.entries))]
@@ -82,10 +87,12 @@ def annotation_classes(
         values |= {name: values[fill_name] for name in names if is_background(name) and name not in values}
     unknown = [name for name in names if name not in values]
     if unknown:
+        own = [entry.name for entry in listed.entries]
+        of_list = shorten_list(own) if listed.source == ClassList.source else listed.source
         mapping = format_mapping({unknown[0]: "NAME"})
         example = "" if mapping is None else f", such as {quote_word(f'data.map={mapping}')}"
         raise ArgumentError(
-            f"classes={listed.source} lacks names that the annotations have: {shorten_list(unknown)}; list them, and "
+            f"classes={of_list} lacks names that the annotations have: {shorten_list(unknown)}; list them, and "
             f"merge them with other classes, or make them void, by data.map{example}"
         )
     fill = VOID_VALUE if fill_name is None else values[fill_name]

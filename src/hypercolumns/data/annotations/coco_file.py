@@ -87,6 +87,7 @@ def read_coco(path: Path, name: str = "annotations") -> CocoFile:
                 by_image[found].append(_plain(annotation, category, source))
         if panoptic:
             _check_segments(by_image, masks, source)
+        _check_names(categories, source)
         names = {entry["id"]: str(entry["name"]) for entry in categories}
         groups = {entry.get("supercategory") for entry in categories if entry.get("supercategory") != entry["name"]}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -108,6 +109,14 @@ def read_coco(path: Path, name: str = "annotations") -> CocoFile:
     notes = [*(f"{path}: the category {names[id]} is no class, as it only groups others" for id in unused), *notes]
     kept = {id: text for id, text in names.items() if id not in unused}
     return CocoFile(path, images, by_image, kept, masks, tuple(notes))
+
+
+def _check_names(categories: Iterable[Entry], source: str) -> None:
+    nameless = [str(entry["id"]) for entry in categories if entry["name"] is None]
+    if nameless:
+        raise ArgumentError(
+            f"{source} has categories whose name is null (ids {shorten_list(nameless)}); give each category a name"
+        )
 
 
 def _panoptic_masks(listed: Iterable[Entry], images: IdMatcher, source: str) -> dict[Any, str]:

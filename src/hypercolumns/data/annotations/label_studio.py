@@ -73,8 +73,9 @@ def read_label_studio(
         The tasks, in the order of the file; and lines for the user. Regions are not checked yet.
 
     Raises:
-        ArgumentError: if the file can't be read or is not such an export, if a region does not have one label, if it is
-            not certain which field names the images, or if tasks have several annotations and `several` is `error`.
+        ArgumentError: if the file can't be read, is not such an export or holds only predictions, if a region does not
+            have one label, if it is not certain which field names the images, or if tasks have several annotations and
+            `several` is `error`.
     """
     check_choice("several", several, SEVERAL)
     content = read_annotations(path)
@@ -83,6 +84,11 @@ def read_label_studio(
             raise TypeError("it is no list of tasks")
         is_full = any("data" in task for task in content)
         raw = read_full(content) if is_full else read_minimal(content, path)
+        if not any(task.annotations for task in raw) and any(task.get("predictions") for task in content):
+            raise ArgumentError(
+                f"annotations={path} holds no annotations: these are predictions; accept them in Label Studio, then "
+                f"export the project"
+            )
         crowded = [task.number for task in raw if len(task.annotations) > 1 and not _truth(task.annotations)]
         if crowded and several == "error":
             raise ArgumentError(
@@ -204,6 +210,10 @@ def _task(path: Path, number: Any, image: TaskImage, annotations: Sequence[Annot
     for item in results:
         value = item.get("value") or {}
         named = value.get(item["type"]) or value.get("labels") or labels.get(item.get("id")) or []
+        if list(named) == [None]:
+            raise ArgumentError(
+                f"annotations={path}: the label of a region of task {number} is null; give it a label in Label Studio"
+            )
         if len(named) != 1:
             raise ArgumentError(
                 f"annotations={path}: a region of task {number} has {len(named)} labels ({shorten_list(named)}); "

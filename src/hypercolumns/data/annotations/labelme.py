@@ -47,7 +47,7 @@ def read_labelme(path: Path) -> LabelmeFile:
     """Read a labelme file. Its shapes are not checked yet, and its flags and the image in it are not used.
 
     Raises:
-        ArgumentError: if the file can't be read, or is not a labelme file.
+        ArgumentError: if the file can't be read, is not a labelme file, or has a shape without a label.
     """
     content = read_annotations(path)
     try:
@@ -55,6 +55,11 @@ def read_labelme(path: Path) -> LabelmeFile:
             (str(shape["label"]), {key: shape.get(key) for key in ("shape_type", "points", "mask")})
             for shape in content["shapes"]
         )
+        nameless = [number for number, shape in enumerate(content["shapes"], 1) if shape["label"] is None]
+        if nameless:
+            raise ArgumentError(
+                f"annotations: {path}: the label of shape {nameless[0]} is null; give the shape a label in labelme"
+            )
         image = str(content["imagePath"]).replace("\\", "/")
         return LabelmeFile(path, image, (content.get("imageHeight"), content.get("imageWidth")), objects)
     except (KeyError, TypeError, AttributeError) as error:
