@@ -99,7 +99,7 @@ def test_bands_are_trained_on_and_predicted(place, capsys):
         (RULES[1:], r"set data\.range=\[0,4095\], which fits the values seen \(.* or data\.range=\[2%,98%\]"),
         (
             ["data.range=dtype", RULES[1]],
-            r"nearly black .* set data\.range=\[0,4095\], .*; data\.range=\[0,65535\] keeps",
+            r"nearly black: .* set data\.range=\[0,4095\], .*; data\.range=\[0,65535\] keeps",
         ),
         (["data.channels=[4]", RULES[0]], r"has no channel 4 of data\.channels=\[4\]"),
         (["data.range=full"], r"data\.range=full must be null, dtype"),
