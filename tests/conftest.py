@@ -13,6 +13,7 @@ import torch
 from helpers.networks import KINDS, SQN, VGG, make_segmenter, vgg_weights
 from helpers.paths import ROOT
 
+from hypercolumns.commands import main as installed
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
 
@@ -77,7 +78,7 @@ class Result(NamedTuple):
 
 @pytest.fixture
 def run_script(monkeypatch, capsys):
-    """A function that runs a script as from the command line, in this process to save the import of torch."""
+    """A function that runs a script or the command `hypercolumns`, in this process to save the import of torch."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
 
@@ -86,7 +87,10 @@ def run_script(monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", [str(ROOT / script), *arguments])
         code = 0
         try:
-            runpy.run_path(str(ROOT / script), run_name="__main__")
+            if script == "hypercolumns":  # the command that pip installs
+                installed.main()
+            else:
+                runpy.run_path(str(ROOT / script), run_name="__main__")
         except SystemExit as end:
             code = end.code or 0
         return Result(code, *capsys.readouterr())

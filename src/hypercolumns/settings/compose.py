@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,18 @@ def compose_stage(stage: str, **inputs: str) -> DictConfig:
 
     """
     others = [override for override in overrides() if not override.startswith("stage=")]
-    config = compose(HydraConfig.get().job.config_name, overrides=[*taken(stage, others), f"stage={stage}"])
+    of_hydra = HydraConfig.get().overrides.hydra
+    places = [override for override in of_hydra if override.lstrip("+").startswith("hydra.searchpath=")]
+    config = compose(HydraConfig.get().job.config_name, overrides=[*places, *taken(stage, others), f"stage={stage}"])
     config.update(inputs)
     return config
 
 
 def command_line(settings: list[str]) -> str:
-    """Return the shell command that starts train.py with these overrides."""
-    return shlex.join(["python", "train.py", *map(_without_quotes, settings)])
+    """Return the shell command that starts a training with these overrides, by the program that is running."""
+    installed = Path(sys.argv[0]).parent == Path(__file__).parents[1] / "commands"
+    program = ["hypercolumns", "train"] if installed else ["python", "train.py"]
+    return shlex.join([*program, *map(_without_quotes, settings)])
 
 
 def _without_quotes(setting: str) -> str:
