@@ -8,8 +8,9 @@ from helpers.png import write_png
 from PIL import ExifTags, Image
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.decoding import ImageDecoding, PixelLayout
+from hypercolumns.io.decoding import ImageDecoding
 from hypercolumns.io.images import read_image
+from hypercolumns.io.pixel_layout import PixelLayout
 
 H, W = 12, 17
 

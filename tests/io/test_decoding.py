@@ -12,8 +12,9 @@ from helpers.png import write_png
 from PIL import Image
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
-from hypercolumns.io.decoding import ImageDecoding, PixelLayout, array_layout
+from hypercolumns.io.decoding import ImageDecoding
 from hypercolumns.io.images import image_size, read_image
+from hypercolumns.io.pixel_layout import PixelLayout, array_layout
 
 H, W = 12, 17
 

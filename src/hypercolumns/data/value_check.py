@@ -6,7 +6,8 @@ import numpy as np
 
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.decoding import FULL_RANGE, PixelLayout, fitting_interval, shown
+from hypercolumns.io.decoding import FULL_RANGE, shown
+from hypercolumns.io.pixel_layout import PixelLayout, fitting_interval
 from hypercolumns.io.stored import integer_limits
 
 MAX_LOOKED_AT = 20  # the largest number of images whose values are read

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError, UnreadableError, check_int
 from hypercolumns.io import tiff
-from hypercolumns.io.decoding import AS_STORED, ImageDecoding, PixelLayout
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.io.file_kinds import START, find_kind
 from hypercolumns.io.files import atomic_write
+from hypercolumns.io.pixel_layout import PixelLayout
 from hypercolumns.io.pixels import is_deep_png, pillow_layout, pillow_values, read_deep_png
 from hypercolumns.io.tiff_tags import is_tiff
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.decoding import PixelLayout
+from hypercolumns.io.pixel_layout import PixelLayout
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # Pillow's modes with at most 8 bits per channel
 DEEP_MODES = {"I;16": "uint16", "I;16B": "uint16", "I;16L": "uint16", "I;16N": "uint16", "I": "int32", "F": "float32"}

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.decoding import FULL_RANGE, ImageDecoding, PixelLayout, UnknownRangeError
+from hypercolumns.io.decoding import FULL_RANGE, ImageDecoding, UnknownRangeError
 from hypercolumns.io.images import FORMATS, opened_file, start_of, tiff_pages, tiff_values
+from hypercolumns.io.pixel_layout import PixelLayout
 from hypercolumns.io.pixels import is_deep_png, pillow_layout, pillow_values, read_deep_png
 from hypercolumns.io.tiff import hide_no_data
 from hypercolumns.io.tiff_tags import is_tiff

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypercolumns.errors import HypercolumnsError, UnreadableError
-from hypercolumns.io.decoding import ALL_PAGES, Alpha, ImageDecoding, PixelLayout
+from hypercolumns.io.decoding import ALL_PAGES, ImageDecoding
+from hypercolumns.io.pixel_layout import Alpha, PixelLayout
 from hypercolumns.io.tiff_hidden import HIDDEN_TAGS, hidden_images
 from hypercolumns.io.tiff_tags import Tags, is_tiff, read_tags
 

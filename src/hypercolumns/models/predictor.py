@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_fraction
-from hypercolumns.io.decoding import AS_STORED, RGB, WHITE, ImageDecoding, UnknownRangeError, array_layout
+from hypercolumns.io.decoding import AS_STORED, RGB, WHITE, ImageDecoding, UnknownRangeError
 from hypercolumns.io.images import decode_image, read_image
 from hypercolumns.io.masks import write_mask
+from hypercolumns.io.pixel_layout import array_layout
 from hypercolumns.io.stored import name_values
 from hypercolumns.labels import Palette
 from hypercolumns.models.engine import AdaptiveSettings

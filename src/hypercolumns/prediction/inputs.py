@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
-from hypercolumns.io.decoding import AS_STORED, ImageDecoding, PixelLayout
+from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.io.files import expand_path, read_lines, walk_files
 from hypercolumns.io.images import SUFFIXES, read_image
+from hypercolumns.io.pixel_layout import PixelLayout
 from hypercolumns.prediction.manifest import without_outputs
 from hypercolumns.prediction.ordered_pool import prefetch_map
 from hypercolumns.prediction.sources import Frame, Origin, Source
