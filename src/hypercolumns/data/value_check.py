@@ -33,10 +33,11 @@ def check_values(images: DatasetIndex) -> None:
     deep: list[tuple[object, PixelLayout, int, int]] = []
     for path in (pairs[number].image for number in chosen):
         try:
-            (low, high), layout = integer_limits(path, decoding)
+            limits = integer_limits(path, decoding)
         except HypercolumnsError:
             continue
-        if not layout.is_bytes:
+        if limits is not None:
+            (low, high), layout = limits
             deep.append((path, layout, low, high))
     if not deep:
         return

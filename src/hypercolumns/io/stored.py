@@ -17,16 +17,18 @@ from hypercolumns.io.tiff import hide_no_data
 from hypercolumns.io.tiff_tags import is_tiff
 
 
-def integer_limits(path: Path, decoding: ImageDecoding) -> tuple[tuple[int, int], PixelLayout]:
+def integer_limits(path: Path, decoding: ImageDecoding) -> tuple[tuple[int, int], PixelLayout] | None:
     """Read the smallest and the largest integer that an image file stores, in the channels that the rules choose.
+
+    An image of 8 bits needs no `range`. Its header shows this, so its pixels are not read.
 
     Args:
         path: the file.
         decoding: the rules; their `range` has no effect.
 
     Returns:
-        The two values, (0, 0) if no value has a meaning; and the layout of the image. Neither a certain transparency
-        that `channels` does not choose nor the value that GDAL's tag calls no data is counted.
+        The two values, (0, 0) if no value has a meaning; and the layout of the image. None for 8 bits. Neither a
+        certain transparency that `channels` does not choose nor the value that GDAL's tag calls no data is counted.
 
     Raises:
         HypercolumnsError: if the file can't be read by the rules, or holds floats.
@@ -36,11 +38,15 @@ def integer_limits(path: Path, decoding: ImageDecoding) -> tuple[tuple[int, int]
     with opened_file(path, FORMATS) as file:
         if is_tiff(start_of(file)):
             pages, layout = tiff_pages(file, path, rules)
+            if layout.is_bytes:
+                return None
             values = np.concatenate([hide_no_data(tiff_values(file, page), pages[0]) for page in pages], axis=-1)
         else:
             with Image.open(file, formats=FORMATS) as image:
                 layout = pillow_layout(image, path)
                 rules.check(layout, path)
+                if layout.is_bytes:
+                    return None
                 if is_deep_png(image):
                     values = read_deep_png(image, path)
                 else:
@@ -63,7 +69,10 @@ def name_values(path: Path, decoding: ImageDecoding, error: UnknownRangeError) -
         The completed error, or `error` if the values can't be read, or are floats.
     """
     try:
-        seen, layout = integer_limits(path, decoding)
+        limits = integer_limits(path, decoding)
     except HypercolumnsError:
         return error
+    if limits is None:
+        return error
+    seen, layout = limits
     return decoding.unknown_range(layout, path, seen)
