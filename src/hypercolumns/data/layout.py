@@ -41,14 +41,18 @@ class Layout:
 
 def has_word(folder: str, words: Sequence[str]) -> bool:
     """Whether the name of a folder contains one of the words, such as `uavid_train` the word `train`."""
-    return bool({*re.split("[^a-z]+", folder.lower())} & {*words})
+    return bool({*_words(folder)} & {*words})
 
 
 def splits_of(folders: Sequence[str]) -> set[str]:
     """Return which of train, val and test the names of folders begin a word with, such as `trainannot` with train."""
-    words = [word for folder in folders for word in re.split("[^a-z]+", folder.lower())]
+    words = [word for folder in folders for word in _words(folder)]
     of_split = {"train": SPLITS[0], "val": SPLITS[1], "test": TEST}
     return {split for split, names in of_split.items() for word in words if word.startswith(split) or word in names}
+
+
+def _words(folder: str) -> list[str]:
+    return re.split("[^a-z]+", folder.lower())
 
 
 def list_folders(folder: Path) -> list[Path]:

@@ -21,10 +21,8 @@ def other_format(root: Path) -> str | None:
 
     Returns:
         What the files are and what to export instead, with the path of one of the files; None if nothing is recognised.
+        It does not look for the masks of `misleading_format`.
     """
-    misleading = misleading_format(root)
-    if misleading is not None:
-        return misleading
     for path in islice(_files(root), MAX_FILES):
         start = _start(path)
         for fits, what in FORMATS:

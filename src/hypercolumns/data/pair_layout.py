@@ -1,6 +1,6 @@
 """Recognise images and masks whose paths differ by a rule, and say the rule by the settings of `data=folder`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -47,7 +47,7 @@ def paired_layout(root: Path) -> Layout | None:
     )
 
 
-def _choices(layouts: Any) -> str:
+def _choices(layouts: Iterable[Layout]) -> str:
     return "; or ".join(layout.overrides() for layout in layouts)
 
 

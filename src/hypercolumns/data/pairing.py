@@ -9,7 +9,7 @@ import torch
 
 from hypercolumns.data.class_files import read_ids
 from hypercolumns.data.index import ImageMaskPair
-from hypercolumns.data.other_formats import other_format
+from hypercolumns.data.other_formats import misleading_format, other_format
 from hypercolumns.errors import ArgumentError, DataNotFoundError, check_fraction
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.images import SUFFIXES
@@ -193,7 +193,7 @@ def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path
     if pairs and not any(has_mask(pair.mask) for pair in pairs):
         pattern = suggest_mask_name(folder, {Path(pair.id).name for pair in pairs})
         hint = f", such as {format_override('data.mask_name', pattern)}" if pattern else ""
-        other = None if pattern else other_format(folder)
+        other = None if pattern else misleading_format(folder) or other_format(folder)
         if other is not None:
             raise ArgumentError(f"masks={folder} has a mask for none of the {len(pairs)} images: {other}")
         raise DataNotFoundError(

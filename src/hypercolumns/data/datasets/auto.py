@@ -65,13 +65,14 @@ def auto(
     if root is None:
         raise ArgumentError("root=null: data=auto needs the folder of the data set; give data.root=FOLDER")
     path = expand_path("root", root)
-    layout = recognise(path, own_classes=classes is not None or find_class_file(path) is not None)
+    listed = find_class_file(path)
+    layout = recognise(path, own_classes=classes is not None or listed is not None)
     reader = (OF_MASKS | OF_ANNOTATIONS).get(layout.kind)
     if reader is None:
         raise ArgumentError(f"root={root} has {layout.what}; read it by {layout.overrides()}")
     overrides = layout.overrides()
     if classes is None and layout.kind in OF_MASKS:
-        classes = find_class_file(layout.settings.get("root") or path) or find_class_file(path)
+        classes = find_class_file(layout.settings.get("root") or path) or listed
         if classes is None and not layout.classes_known:
             own = f", or {overrides} for Pascal VOC's own 21 classes" if layout.kind == "voc" else ""
             raise ArgumentError(
