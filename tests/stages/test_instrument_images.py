@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from helpers.band_images import write_bands
 from helpers.predictions import read
 from helpers.small_runs import RGB, config, only, run
 from PIL import Image
@@ -44,14 +45,7 @@ def write(path, bands):
 def place(tmp_path, monkeypatch):
     """The working directory, with the data set and the folder `new` of unseen images with the folder `truth`."""
     monkeypatch.chdir(tmp_path)
-    for name in ("images", "masks", "new", "truth"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "classes.txt").write_text("ground\nwater\nplants\n")
-    for number in range(12):
-        images, masks = ("new", "truth") if number > 9 else ("images", "masks")
-        mask, bands = draw(number)
-        write(tmp_path / images / f"{number}.tif", bands)
-        Image.fromarray(mask).save(tmp_path / masks / f"{number}.png")
+    write_bands(tmp_path, 12, draw, write)
     return tmp_path
 
 

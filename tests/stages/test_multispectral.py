@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import tifffile
 import torch
+from helpers.band_images import write_bands
 from helpers.predictions import read
 from helpers.small_runs import RGB, config, only, run
 from PIL import Image
@@ -34,18 +35,15 @@ def draw(seed):
     return mask, bands
 
 
+def write(path, bands):
+    tifffile.imwrite(path, bands, photometric="minisblack", planarconfig="contig")
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """The working directory, with the data set and the folder `new` of unseen images with the folder `truth`."""
     monkeypatch.chdir(tmp_path)
-    for name in ("images", "masks", "new", "truth"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "classes.txt").write_text("ground\nwater\nplants\n")
-    for number in range(10):
-        images, masks = ("new", "truth") if number > 7 else ("images", "masks")
-        mask, bands = draw(number)
-        tifffile.imwrite(tmp_path / images / f"{number}.tif", bands, photometric="minisblack", planarconfig="contig")
-        Image.fromarray(mask).save(tmp_path / masks / f"{number}.png")
+    write_bands(tmp_path, 10, draw, write)
     return tmp_path
 
 
