@@ -15,6 +15,7 @@ from hypercolumns.cli.messages import DISK_FULL, error_line
 from hypercolumns.cli.paths import is_sweep, quote_paths, stable_sweep_name
 from hypercolumns.errors import BadDataError
 from hypercolumns.runtime import imports, processes, signals
+from hypercolumns.settings.invocation import Invocation, invoked
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
@@ -53,18 +54,21 @@ def run(main: Callable[[], object]) -> None:
         imports.end_collections()
 
 
-def exits_on_user_error(task: Task) -> Task:
-    """Decorate a Hydra task: at an error that the user can fix, exit before Hydra prints its own text about the error.
+def command(task: Task) -> Task:
+    """Decorate a Hydra task: tell the stages how they were invoked, and print errors that the user can fix.
 
-    In a job of a sweep, the error is raised instead, and the sweep handles it.
+    At such an error, the program exits before Hydra prints its own text about the error. In a job of a sweep, the error
+    is raised instead, and the sweep handles it.
     """
 
     @functools.wraps(task)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        hydra = HydraConfig.get()
         try:
-            return task(*args, **kwargs)
+            with invoked(Invocation(hydra)):
+                return task(*args, **kwargs)
         except Exception as error:
-            if HydraConfig.get().mode == RunMode.RUN:
+            if hydra.mode == RunMode.RUN:
                 exit_on_user_error(error)
             raise
 

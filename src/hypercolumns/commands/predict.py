@@ -15,7 +15,7 @@ from hypercolumns.runtime import imports, signals
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="predict")
-@app.exits_on_user_error
+@app.command
 def main(cfg: DictConfig) -> None:
     """Predict the images that the config names, and write masks, overlays and other outputs."""
     from hypercolumns.stages.predict import predict  # torch takes seconds to import, and --help does not need it

@@ -13,7 +13,7 @@ from hypercolumns.runtime import signals
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
-@app.exits_on_user_error
+@app.command
 def main(cfg: DictConfig) -> float | None:
     """Run the stage that the config names. Return the mIoU that the stage measured, or None if it measured none."""
     from hypercolumns.stages import run_stage  # torch takes seconds to import, and --help does not need it

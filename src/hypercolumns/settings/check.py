@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.settings import compose
+from hypercolumns.settings import compose, invocation
 from hypercolumns.settings.compose import PARTS, plain
 from hypercolumns.settings.schema import FITTING, SETTINGS, not_taken, setting_of, stages_of
 
@@ -42,7 +41,8 @@ def check_settings(cfg: DictConfig) -> None:
 
 def _check_options() -> None:
     """Raise HypercolumnsError if the command chooses a file that other files include, such as cnn=_backbone."""
-    for group, option in HydraConfig.get().runtime.choices.items() if HydraConfig.initialized() else ():
+    command = invocation.current()
+    for group, option in command.hydra.runtime.choices.items() if command is not None else ():
         if str(option).rpartition("/")[2].startswith("_"):
             raise HypercolumnsError(
                 f"{group}={option} only holds settings that other files in conf/{group} include; choose another file"
@@ -120,12 +120,13 @@ def _parts(name: str, settings: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 def _target_of(group: str, kind: str) -> str | None:
     """Read the `_target_` in conf/<group>/<kind>.yaml, or in another config folder of Hydra.
 
-    Return "" if the file does not exist or has no `_target_`. Return None if Hydra is not in use, because only Hydra
-    knows the config folders.
+    Return "" if the file does not exist or has no `_target_`. Return None if the stage was called with a config alone,
+    because only Hydra knows the config folders.
     """
-    if not HydraConfig.initialized():
+    command = invocation.current()
+    if command is None:
         return None
-    for source in HydraConfig.get().runtime.config_sources:
+    for source in command.hydra.runtime.config_sources:
         file = Path(source.path) / group / f"{kind}.yaml"
         if source.schema == "file" and file.is_file():
             content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)

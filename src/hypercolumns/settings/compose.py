@@ -2,19 +2,17 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
+from hypercolumns.settings import invocation
 from hypercolumns.settings.schema import PATHS, stages_named, taken
 
 # Groups of settings with a `_target_`: the class or function that takes the other settings of the group as arguments.
@@ -60,8 +58,9 @@ def _without_kinds(settings: Any) -> Any:
 
 
 def overrides() -> list[str]:
-    """Return the overrides on the command line, such as `cnn=sqn`; [] if Hydra is not in use."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    """Return the overrides of the command, such as `cnn=sqn`; [] if the stage was called with a config alone."""
+    command = invocation.current()
+    return [] if command is None else command.overrides
 
 
 def commanded_stage() -> str:
@@ -71,7 +70,8 @@ def commanded_stage() -> str:
 
 def is_sweep_job() -> bool:
     """Return whether this is a job of a sweep, that is, of a command with -m."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    command = invocation.current()
+    return command is not None and command.is_sweep_job
 
 
 def compose_stage(stage: str, **inputs: str) -> DictConfig:
@@ -84,17 +84,18 @@ def compose_stage(stage: str, **inputs: str) -> DictConfig:
 
     """
     others = [override for override in overrides() if not override.startswith("stage=")]
-    of_hydra = HydraConfig.get().overrides.hydra
-    places = [override for override in of_hydra if override.lstrip("+").startswith("hydra.searchpath=")]
-    config = compose(HydraConfig.get().job.config_name, overrides=[*places, *taken(stage, others), f"stage={stage}"])
+    command = invocation.current()
+    assert command is not None  # only a command has overrides
+    name, places = command.hydra.job.config_name, command.search_path
+    config = compose(name, overrides=[*places, *taken(stage, others), f"stage={stage}"])
     config.update(inputs)
     return config
 
 
 def command_line(settings: list[str]) -> str:
     """Return the shell command that starts a training with these overrides, by the program that is running."""
-    installed = Path(sys.argv[0]).parent == Path(__file__).parents[1] / "commands"
-    program = ["hypercolumns", "train"] if installed else ["python", "train.py"]
+    command = invocation.current()
+    program = invocation.shell_program() if command is None else command.program
     return shlex.join([*program, *map(_without_quotes, settings)])
 
 

@@ -4,13 +4,13 @@ import logging
 import warnings
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import TestTimeAugmentation
+from hypercolumns.settings import invocation
 from hypercolumns.settings.compose import plain
 
 # Regular expressions that match the beginnings of expected warnings. `quiet_libraries` hides these warnings.
@@ -33,7 +33,8 @@ def quiet_libraries() -> None:
     for library in ("PIL", "matplotlib"):  # their debug logs list all chunks of each PNG, and all fonts
         logging.getLogger(library).setLevel(logging.INFO)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # `io.images` raises an error instead
-    if HydraConfig.initialized() and HydraConfig.get().verbose:
+    command = invocation.current()
+    if command is not None and command.hydra.verbose:
         return
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
