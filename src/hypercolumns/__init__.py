@@ -1,7 +1,7 @@
 """Semantic segmentation with hypercolumns.
 
-Each public name is imported on first use, so `import hypercolumns` is fast. The import of a public name never
-loads the libraries that only training needs.
+Each public name is imported on first use, so `import hypercolumns` is fast. Only `train` and `TrainedRun` load the
+libraries that training needs.
 """
 
 import importlib
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypercolumns.runtime import imports
 
 if TYPE_CHECKING:
+    from hypercolumns.commands.from_python import train as train
     from hypercolumns.errors import HypercolumnsError as HypercolumnsError
     from hypercolumns.io.decoding import ImageDecoding as ImageDecoding
     from hypercolumns.models.backbones import Backbone as Backbone
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hypercolumns.models.predictor import SegmentationPredictor as SegmentationPredictor
     from hypercolumns.models.segmenter import Segmenter as Segmenter
     from hypercolumns.models.tta import TestTimeAugmentation as TestTimeAugmentation
+    from hypercolumns.runs.trained_run import TrainedRun as TrainedRun
 
     __version__: str
 
@@ -36,6 +38,8 @@ MODULES = {  # the module that defines each public name
     "SegmentationPredictor": "hypercolumns.models.predictor",
     "Segmenter": "hypercolumns.models.segmenter",
     "TestTimeAugmentation": "hypercolumns.models.tta",
+    "TrainedRun": "hypercolumns.runs.trained_run",
+    "train": "hypercolumns.commands.from_python",
 }
 __all__ = [*MODULES, "__version__"]
 

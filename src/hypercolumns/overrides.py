@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping
+from pathlib import PurePath
 
 PLAIN = re.compile(r"[A-Za-z_./][\w./-]*", re.ASCII)  # Hydra reads such a value as a text, except for these words:
 KEYWORDS = ("null", "true", "false", "nan", "inf")
@@ -22,6 +23,37 @@ def format_override(name: str, value: object) -> str:
         value: a text, a path, a number, a list of them, or None for null.
     """
     return quote_word(f"{name}={'null' if value is None else quote_value(value)}")
+
+
+def format_value(value: object) -> str:
+    """Write a value of Python as Hydra reads it.
+
+    >>> print(format_value({"scale": [0.5, 2], "note": "a b", "crop": None}))
+    {scale: [0.5,2], note: 'a b', crop: null}
+
+    Args:
+        value: a text, a path, a number, a bool or None, or a list or mapping of them.
+
+    Raises:
+        TypeError: if the value is something else.
+        ValueError: if Hydra can't read a key of a mapping, such as one with an apostrophe.
+    """
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()  # a number of NumPy
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        entries = []
+        for key, entry in value.items():
+            if not isinstance(key, int | str) or (isinstance(key, str) and not _is_key(key)):
+                raise ValueError(f"the key {key!r} can't be read")
+            entries.append(f"{_escape_key(key)}: {format_value(entry)}")
+        return "{" + ", ".join(entries) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(format_value, value))}]"
+    if not isinstance(value, str | int | float | PurePath):
+        raise TypeError(f"type {type(value).__name__} is no text, number, bool, None, path, list or dictionary")
+    return quote_value(value)
 
 
 def quote_value(value: object) -> str:
@@ -44,9 +76,13 @@ def format_mapping(entries: Mapping[str, str] | Mapping[int, str]) -> str | None
     """Write a mapping as Hydra reads it; None if Hydra can't read one of its keys, such as one with an apostrophe."""
     if not all(isinstance(key, int) or _is_key(key) for key in entries):
         return None
-    keys = [str(key) if isinstance(key, int) else KEY_ESCAPES.sub(r"\\\g<0>", key) for key in entries]
+    keys = map(_escape_key, entries)
     values = [quote_value(value) for value in entries.values()]
     return "{" + ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True)) + "}"
+
+
+def _escape_key(key: str | int) -> str:
+    return str(key) if isinstance(key, int) else KEY_ESCAPES.sub(r"\\\g<0>", key)
 
 
 def _is_key(text: str) -> bool:

@@ -1,4 +1,8 @@
+import sys
+from types import SimpleNamespace
+
 import pytest
+from rich.console import Console
 
 from hypercolumns.runtime import progress
 from hypercolumns.runtime.progress import ProgressBar, track
@@ -58,3 +62,18 @@ def test_terminal_bar_shows_text_without_markup(monkeypatch, capsys):
     output = capsys.readouterr().out
     assert "[work]" in output
     assert "loss [0.4]" in output
+
+
+def test_notebook_shows_one_line_that_changes(clock, monkeypatch):
+    shown = []
+    handle = SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+
+    def display(data, raw, display_id):
+        shown.append(data["text/plain"])
+        return handle
+
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    monkeypatch.setattr(progress, "console", Console(force_jupyter=True))
+    for _ in track(range(4), "work"):
+        clock[0] += 0.6  # the line changes at most once a second
+    assert shown == ["work: 0/4, 0 s", "work: 2/4, 1 s", "work: 4/4, 2 s", "work: 4 done in 2.4 s"]

@@ -45,16 +45,23 @@ LESS_MEMORY = (
 WORKER_ENDED = r"(?is)DataLoader worker \(pid.*(killed|exited|shared memory|bus error)"
 
 
-def error_line(error: BaseException) -> str | None:
+def error_line(error: BaseException, overrides: Sequence[str] | None = None) -> str | None:
     """Return the line that tells the user what to fix, or None if the error is a bug of the program.
 
     Line breaks and other control characters, which file names can contain, are escaped as in Python.
+
+    Args:
+        error: the error that stopped the program.
+        overrides: the settings of a training, such as `stage=pretrain`; None: those on the command line, if there is
+            one.
     """
-    line = _describe(error)
+    if overrides is None:
+        overrides = sys.argv[1:] if Path(sys.argv[0]).name == "train.py" else ()
+    line = _describe(error, overrides)
     return line and escape_control_chars(line)
 
 
-def _describe(error: BaseException) -> str | None:
+def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
     innermost = error
     while not isinstance(innermost, HypercolumnsError) and innermost.__cause__ is not None:
         innermost = innermost.__cause__
@@ -67,7 +74,7 @@ def _describe(error: BaseException) -> str | None:
         setting = re.split(r": |\n", str(innermost))[2]
         return f"{setting} is missing: give {setting}=..."
     if isinstance(innermost, ConfigAttributeError | ConfigKeyError) and isinstance(innermost.parent_node, DictConfig):
-        return _unknown_setting(str(innermost.full_key), [str(name) for name in innermost.parent_node])
+        return _unknown_setting(str(innermost.full_key), [str(name) for name in innermost.parent_node], overrides)
     if isinstance(error, InstantiationException) and isinstance(innermost, TypeError | ValueError):
         setting = getattr(error, "full_key", "") or re.search(r"full_key: (\S+)", str(error))
         group = f"{setting if isinstance(setting, str) else setting[1]} " if setting else ""
@@ -81,7 +88,7 @@ def _describe(error: BaseException) -> str | None:
             "a part of the config, such as data or optimizer, must be set to the name of a file; --help lists the files"
         )
     if isinstance(innermost, HydraException | OmegaConfBaseException):
-        return _describe_hydra(str(error))
+        return _describe_hydra(str(error), overrides)
     if "YAMLError" in class_names(innermost):  # also raised at a YAML tag that names a Python object
         return (
             f"a config file can't be read ({' '.join(str(innermost).split())}); correct it, and use only plain values"
@@ -95,8 +102,8 @@ def _describe(error: BaseException) -> str | None:
     return _describe_machine(innermost)
 
 
-def _unknown_setting(setting: str, known: Sequence[str]) -> str:
-    if (line := _of_other_stage(setting)) is not None:
+def _unknown_setting(setting: str, known: Sequence[str], overrides: Sequence[str]) -> str:
+    if overrides and (line := _of_other_stage(setting, overrides)) is not None:
         return line
     group, _, name = setting.rpartition(".")
     prefix = f"{group}." if group else ""
@@ -106,12 +113,10 @@ def _unknown_setting(setting: str, known: Sequence[str]) -> str:
     return f"{setting} is not a setting;{guess} {valid}"
 
 
-def _of_other_stage(setting: str) -> str | None:
-    """Return the error line for a setting of train.py that the command's stage does not take; otherwise None."""
-    if Path(sys.argv[0]).name != "train.py":
-        return None
-    stage = next((stage for stage in stages_named(sys.argv) if stage not in stages_of(setting)), None)
-    typed = [name for name in map(setting_of, sys.argv[1:]) if name == setting or name.startswith(f"{setting}.")]
+def _of_other_stage(setting: str, overrides: Sequence[str]) -> str | None:
+    """Return the error line for a setting of a training that the chosen stage does not take; otherwise None."""
+    stage = next((stage for stage in stages_named(list(overrides)) if stage not in stages_of(setting)), None)
+    typed = [name for name in map(setting_of, overrides) if name == setting or name.startswith(f"{setting}.")]
     return stage and not_taken(typed[0] if typed else setting, stage)
 
 
@@ -153,14 +158,14 @@ def _config_being_read(error: BaseException) -> str | None:
     return None
 
 
-def _describe_hydra(message: str) -> str:
+def _describe_hydra(message: str, overrides: Sequence[str]) -> str:
     """Put a message of Hydra or OmegaConf on one line, without internal details.
 
     If the message is about a setting of another stage or about an unknown option, an error line in this project's own
     words is returned instead.
     """
     unmatched = re.match(r"(?:In '(\w+)/[^']*': )?Could not override '([^'@]+)'", message)
-    if unmatched and (line := _of_other_stage(unmatched[1] or unmatched[2])) is not None:
+    if unmatched and overrides and (line := _of_other_stage(unmatched[1] or unmatched[2], overrides)) is not None:
         return line
     options = re.search(r"Available options in '([^']+)':\s*(.*?)\s*Config search path:", message, re.DOTALL)
     if options:

@@ -27,21 +27,24 @@ def run_stage(cfg: DictConfig) -> float | None:
 
     Return None if the stage scores no images, or if this is a job of a sweep and the job failed or was stopped.
     """
-    from hypercolumns.runtime.memory import keep_freed_memory  # imported here, to keep this package cheap to import
-    from hypercolumns.settings.compose import is_sweep_job
+    from hypercolumns.settings.compose import is_sweep_job  # imported here, to keep this package cheap to import
 
-    keep_freed_memory()
     if is_sweep_job():
         from hypercolumns.sweeps.jobs import run_job
 
-        result = run_job(cfg, _run)
-    elif cfg.get("search") is not None:
-        raise HypercolumnsError("search=optuna needs -m; start the search as python train.py -m search=optuna ...")
+        result = run_job(cfg, stage_result)
     else:
-        result = _run(cfg)
+        result = stage_result(cfg)
     miou: float | None = getattr(result, "miou", None)
     return miou
 
 
-def _run(cfg: DictConfig) -> Any:
+def stage_result(cfg: DictConfig) -> Any:
+    """Run the stage that the config names, and return what its function returns: for a training, the `runs.run.Run`."""
+    from hypercolumns.runtime.memory import keep_freed_memory
+    from hypercolumns.settings.compose import is_sweep_job
+
+    if cfg.get("search") is not None and not is_sweep_job():
+        raise HypercolumnsError("search=optuna needs -m; start the search as python train.py -m search=optuna ...")
+    keep_freed_memory()
     return stage_function(cfg.stage)(cfg)

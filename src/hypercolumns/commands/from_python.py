@@ -1,0 +1,143 @@
+"""Train from Python: the function `hypercolumns.train`."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import open_dict
+
+from hypercolumns.cli.messages import error_line
+from hypercolumns.commands.conf import CONF
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.overrides import format_value
+from hypercolumns.runs.trained_run import TrainedRun
+from hypercolumns.settings.invocation import INSTALLED, Invocation, invoked
+from hypercolumns.settings.schema import FITTING
+from hypercolumns.stages import stage_result
+
+PathLike = str | os.PathLike[str]
+LOGGERS = ("PIL", "matplotlib", "tifffile", "pytorch_lightning", "lightning_fabric")  # whose levels a stage changes
+
+
+def train(
+    images: PathLike | None = None,
+    masks: PathLike | None = None,
+    classes: PathLike | Sequence[str] | None = None,
+    out: PathLike = "runs",
+    *,
+    config_dir: PathLike | None = None,
+    **settings: Any,
+) -> TrainedRun:
+    """Train a model as the command `hypercolumns train` does, and return the run.
+
+    The same settings give the same model, bit for bit, and the same folder as on the command line. If that folder holds
+    a finished run, it is returned at once. If it holds an unfinished one, the training resumes.
+
+    >>> import hypercolumns
+    >>> run = hypercolumns.train(
+    ...     out="runs",
+    ...     data="shapes",  # synthetic images; for your own, give images, masks and classes in place of data
+    ...     data__train_images=4, data__val_images=2, cnn="rgb", last_stage="pretrain", trainer={"max_epochs": 2},
+    ... )  # doctest: +ELLIPSIS
+    draw train images: 4 done...
+    >>> run.folder.parent.as_posix(), len(run.history)
+    ('runs/shapes/rgb/pretrain', 2)
+    >>> run.model.predict("data/shapes-v1-seed0-4+2/VOCdevkit/VOC2012/JPEGImages/val_00000.jpg").classes[:2]
+    ('background', 'disc')
+
+    Args:
+        images: the folder of the images.
+        masks: the folder of the masks. `images` without `data` chooses `data=folder`.
+        classes: the names of the classes by class index, or the file that lists them.
+        out: the folder for all that is written, the setting `runs`.
+        config_dir: a folder with config files of your own; None: only the project's.
+        settings: further settings, by their names on the command line. Two underscores stand for a dot:
+            `cnn="vgg", optimizer__lr=1e-3`. The entries of a group can also be given as a dictionary:
+            `trainer={"max_epochs": 20}`. `stage` is "all" (the default), "pretrain" or "train".
+
+    Returns:
+        The run of the last stage.
+
+    Raises:
+        HypercolumnsError: if a setting or a file must be fixed. The message says how.
+    """
+    named = {"data.images": images, "data.masks": masks, "data.classes": classes, "runs": out}
+    given = {name: value for name, value in named.items() if value is not None} | settings
+    if images is not None:
+        given = {"data": "folder"} | given
+    stage = given.get("stage", "all")
+    if stage not in ("all", *FITTING):
+        raise HypercolumnsError(
+            f"stage={stage} must be all, pretrain or train, which give a model; run other stages by the command "
+            f"hypercolumns train stage={stage}"
+        )
+    overrides = [_override(name, value) for name, value in _by_dotted_name(given)]
+    if config_dir is not None:
+        overrides.insert(0, _override("hydra.searchpath", [f"file://{Path(config_dir).absolute()}"]))
+    with _restored_globals(), _hydra():
+        try:
+            cfg = compose("train", overrides=overrides, return_hydra_config=True)
+            hydra = cfg.hydra
+            with open_dict(cfg):
+                del cfg.hydra
+            with invoked(Invocation(hydra, INSTALLED)):
+                run = stage_result(cfg)
+        except HypercolumnsError:
+            raise
+        except Exception as error:
+            if (line := error_line(error, overrides)) is not None:
+                raise HypercolumnsError(line) from error
+            raise
+    return TrainedRun(run.folder)
+
+
+def _by_dotted_name(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the value of each setting; the entries of a group come one by one."""
+    for name, value in settings.items():
+        dotted = name.replace("__", ".")
+        if isinstance(value, Mapping) and "." not in dotted:
+            yield from ((f"{dotted}.{entry}", entry_value) for entry, entry_value in value.items())
+        else:
+            yield dotted, value
+
+
+def _override(name: str, value: Any) -> str:
+    """Write a setting as an override of Hydra."""
+    try:
+        return f"{name}={format_value(value)}"
+    except (TypeError, ValueError) as error:
+        raise HypercolumnsError(
+            f"{name}={value!r}: {error}; give a class by its import path and its arguments, as in "
+            f'{{"_target_": "package.Class", "argument": 1}}'
+        ) from error
+
+
+@contextmanager
+def _restored_globals() -> Iterator[None]:
+    """Restore the filters of warnings and the levels of loggers, which a stage changes, after the `with` block."""
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Let Hydra compose the project's configs in the `with` block, also inside a program that uses Hydra itself."""
+    instance = GlobalHydra.instance()
+    theirs = instance.hydra
+    instance.clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs

@@ -1,0 +1,148 @@
+"""`hypercolumns.train`: it does what the command does, and leaves the program that calls it as it was."""
+
+import logging
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from helpers.small_runs import only
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from PIL import Image
+
+import hypercolumns
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.runs.trained_run import TrainedRun
+
+QUICK = {
+    "data": "shapes",
+    "cnn": "rgb",
+    "num_workers": 0,
+    "data__train_images": 4,
+    "data__val_images": 2,
+    "classifier": {"hidden": 4},
+    "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+    "bootstrap_samples": 0,
+}
+COMMAND = (
+    "data=shapes cnn=rgb num_workers=0 data.train_images=4 data.val_images=2 classifier.hidden=4 trainer.max_epochs=2 "
+    "trainer.accelerator=cpu bootstrap_samples=0 embedding=0"
+).split()
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """Return a function that trains quickly in `tmp_path`, the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def train(**settings):
+        more = {} if "stage" in settings else {"last_stage": "pretrain", "embedding": 0}
+        return hypercolumns.train(**(QUICK | more | settings))
+
+    return train
+
+
+def config_of(run):
+    return yaml.safe_load((run.folder / "config.yaml").read_text())
+
+
+def test_command_and_function_give_the_same_bytes(tmp_path, quick, run_script):
+    run = quick(last_stage="train")
+    assert run_script("train.py", *COMMAND, "runs=by_command", cwd=tmp_path).returncode == 0
+    files = [path for path in (tmp_path / "by_command").rglob("*.safetensors") if path.parent.name != "latest"]
+    assert {path.parent.parent.name for path in files} == {"pretrain", "samples", "train"}
+    for path in files:
+        assert path.read_bytes() == (tmp_path / "runs" / path.relative_to(tmp_path / "by_command")).read_bytes()
+    assert run.folder == only(tmp_path, "runs/shapes/rgb/train/*").relative_to(tmp_path)
+    assert run.history == TrainedRun(Path("runs/shapes/rgb/train/latest")).history
+
+
+def test_result_has_model_metrics_and_history(tmp_path, quick):
+    run = quick()
+    assert run.folder.parent == Path("runs/shapes/rgb/pretrain")
+    assert run.metrics["images"] == 2
+    assert [row["epoch"] for row in run.history] == [0, 1]
+    assert [row["step"] for row in run.history] == [1, 2]
+    assert run.history[1]["val/loss"] < run.history[0]["val/loss"]
+    assert run.model.predict(np.zeros((5, 7, 3), np.uint8)).labels.shape == (5, 7)
+    written = run.model_path.stat().st_mtime_ns
+    assert quick().model_path.stat().st_mtime_ns == written  # a repeated call returns the finished run
+    assert (
+        'command": "hypercolumns train runs=runs data=shapes cnn=rgb' in (run.folder / "environment.json").read_text()
+    )
+
+
+def test_images_masks_and_classes(tmp_path, quick):
+    for name in ("photos, new", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(4):
+        mask = np.arange(12 * 15).reshape(12, 15) % 2
+        Image.fromarray(np.uint8(mask * 200)).convert("RGB").save(tmp_path / f"photos, new/{number}.png")
+        Image.fromarray(np.uint8(mask)).save(tmp_path / f"masks/{number}.png")
+    others = {name: value for name, value in QUICK.items() if not name.startswith("data")}
+    folders = {"images": tmp_path / "photos, new", "masks": Path("masks")}
+    run = hypercolumns.train(**folders, classes=["sky", "a, b"], out=tmp_path / "own", last_stage="pretrain", **others)
+    assert run.folder.parent == tmp_path / "own/folder/rgb/pretrain"
+    assert run.model.predict(tmp_path / "photos, new/0.png").classes == ("sky", "a, b")
+
+
+def test_values_arrive_as_they_are(quick):
+    run = quick(
+        optimizer__lr=np.float64(0.25), augment={}, optimizer={"no_decay_norm_and_bias": True}, seed=np.int64(3)
+    )
+    config = config_of(run)
+    assert (config["optimizer"]["lr"], config["optimizer"]["no_decay_norm_and_bias"], config["seed"]) == (0.25, True, 3)
+
+
+def test_own_configs(tmp_path, quick):
+    (tmp_path / "own, a" / "classifier").mkdir(parents=True)
+    (tmp_path / "own, a" / "classifier" / "small.yaml").write_text("defaults: [mlp]\nhidden: 5\n")
+    run = quick(config_dir="own, a", classifier="small")
+    assert config_of(run)["classifier"]["hidden"] == 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer__lr": "fast"}, "optimizer.lr=fast must be a number"),
+        ({"optimiser": {"lr": 1}}, "optimiser is not a setting; did you mean optimizer?"),
+        ({"trainer": {"max_epoch": 1}}, "trainer.max_epoch is not a setting; did you mean trainer.max_epochs?"),
+        ({"search": "optuna"}, "search=optuna needs -m"),
+        ({"cnn": "nonet"}, "cnn=nonet is not known; choose one of"),
+        ({"cnn": "_backbone"}, "cnn=_backbone only holds settings that other files"),
+        ({"stage": "extract"}, "run other stages by the command hypercolumns train stage=extract"),
+        ({"logger": object}, 'logger=.*type type is no text.*as in {"_target_": "package.Class"'),
+        ({"data__map": {"it's": "x"}}, "data.map=.*the key \"it's\" can't be read"),
+        ({"stage": "pretrain", "embedding": 0}, "embedding is not a setting of stage=pretrain, but of extract, all"),
+        ({"stage": "pretrain"}, "make one first: hypercolumns train stage=extract"),
+    ],
+)
+def test_bad_settings_raise_one_line(quick, settings, message):
+    with pytest.raises(HypercolumnsError) as caught:
+        quick(**settings)
+    assert re.search(message, str(caught.value)), caught.value
+    assert "\n" not in str(caught.value)
+
+
+def test_program_with_its_own_hydra_is_left_alone(tmp_path, quick):
+    (tmp_path / "app").mkdir()
+    theirs = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "overrides": {"task": ["stage=evaluate"]}}})
+    levels = {name: logging.getLogger(name).level for name in ("PIL", "pytorch_lightning")}
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().cfg = theirs
+        with initialize_config_dir(str(tmp_path / "app"), version_base="1.3"):
+            hydra, filters = GlobalHydra.instance().hydra, list(warnings.filters)
+            assert quick().metrics["images"] == 2
+            assert GlobalHydra.instance().hydra is hydra
+        assert HydraConfig.instance().cfg is theirs
+        assert warnings.filters == filters
+    finally:
+        HydraConfig.instance().cfg = before
+    assert {name: logging.getLogger(name).level for name in levels} == levels
