@@ -1,9 +1,13 @@
 """Running annotation tools in Python environments of their own."""
 
+import atexit
+import functools
 import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,18 +25,7 @@ def run_tool(folder, package, script, *arguments, python=sys.executable):
 
     The test is skipped if uv, the version of Python, the package or a library of the system can't be had.
     """
-    uv = shutil.which("uv")
-    if uv is None:
-        pytest.skip("the program uv, which makes the tool's environment, is not installed")
-    venv = folder / "venv"
-    for command in (
-        ["venv", "--no-python-downloads", "--python", python, str(venv)],
-        ["pip", "install", "--python", str(venv), *package.split()],
-    ):
-        # in another folder and without the files of settings: the constraints of this project do not hold there
-        run = subprocess.run([uv, *command, "--quiet", "--no-config"], cwd=folder, capture_output=True, text=True)
-        if run.returncode:
-            pytest.skip(f"uv {command[0]} for {package} on Python {python} failed: {run.stderr.strip()[:300]}")
+    venv = _environment(package, python)
     (folder / "tool.py").write_text(script + SCRIPT_END)
     command = [venv / "bin/python", folder / "tool.py", folder / "masks.npz", *map(str, arguments)]
     run = subprocess.run(command, capture_output=True, text=True)
@@ -50,3 +43,22 @@ def assert_equal(masks, expected):
     for key, mask in expected.items():
         assert masks[key].shape == mask.shape, key
         assert (masks[key].astype(bool) == mask).all(), key
+
+
+@functools.cache
+def _environment(package, python):
+    """Return a virtual environment with a package, made once for all tests of a process; skip if it can't be had."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("the program uv, which makes the tool's environment, is not installed")
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for command in (
+        ["venv", "--no-python-downloads", "--python", python, str(folder)],
+        ["pip", "install", "--python", str(folder), *package.split()],
+    ):
+        # in another folder and without the files of settings: the constraints of this project do not hold there
+        run = subprocess.run([uv, *command, "--quiet", "--no-config"], cwd=folder, capture_output=True, text=True)
+        if run.returncode:
+            pytest.skip(f"uv {command[0]} for {package} on Python {python} failed: {run.stderr.strip()[:300]}")
+    return folder
