@@ -2,6 +2,8 @@
 
 import logging
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -146,3 +148,28 @@ def test_program_with_its_own_hydra_is_left_alone(tmp_path, quick):
     finally:
         HydraConfig.instance().cfg = before
     assert {name: logging.getLogger(name).level for name in levels} == levels
+
+
+SCRIPT = """
+import os
+import hypercolumns
+
+if __name__ == "__main__":
+    settings = SETTINGS | {"last_stage": "pretrain", "trainer": {"max_epochs": 1, "accelerator": "cpu"}}
+    run = hypercolumns.train(**(settings | {"trainer": "ddp", "trainer__devices": 2, "trainer__accelerator": "cpu"}))
+    print("rank", os.environ["LOCAL_RANK"], run.metrics["images"], flush=True)
+    try:
+        hypercolumns.train(**settings, seed=1)
+    except hypercolumns.HypercolumnsError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.slow(seconds=20)
+def test_script_runs_in_two_processes(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.replace("SETTINGS", repr(QUICK)))
+    run = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert {"rank 0 2", "rank 1 2"} <= {*run.stdout.splitlines()}
+    message = "trainer.devices=1 asks for 1 processes, but an earlier training of this program has started 2"
+    assert run.stdout.count(message) == 2

@@ -84,10 +84,16 @@ def launch(machine: Machine) -> None:
 
     Raises:
         HypercolumnsError: if a device does not exist or does not support the precision, or if the number of processes
-            that torchrun or SLURM has started is not the number of devices.
+            that torchrun, SLURM or an earlier call has started is not the number of devices.
     """
     if not distributed.is_initialized():
         _launch(machine)
+    elif (wanted := machine.trainer().world_size) != distributed.get_world_size():
+        raise HypercolumnsError(
+            f"trainer.devices={machine.devices} asks for {wanted} processes, but an earlier training of this program "
+            f"has started {distributed.get_world_size()}, which all run to the end of the program; use the same "
+            f"trainer settings in all trainings, or a program of its own for this one"
+        )
     console.quiet = not is_rank_zero()
 
 
