@@ -12,71 +12,84 @@ from hypercolumns.errors import check_fraction
 SchedulerFactory = Callable[[Optimizer, int], LambdaLR]  # from the optimiser and its number of steps
 
 
-def constant(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0) -> LambdaLR:
+def constant(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, warmup_start: float = 0.0) -> LambdaLR:
     """Keep the learning rate constant after a linear warm-up.
 
     Args:
         optimizer: the optimiser. Its learning rates are the base rates of the schedule.
-        steps: the number of optimiser steps of the whole training.
+        steps: the number of optimiser steps of the training.
         warmup_fraction: the length of the warm-up as a fraction of `steps`, in [0, 1]. During the warm-up, the rate
             rises linearly to the base rate.
+        warmup_start: the rate from which the warm-up rises, as a fraction of the base rate, in [0, 1].
 
     Returns:
         The schedule. Call its `step` after every optimiser step.
     """
-    return LambdaLR(optimizer, _Constant(steps, warmup_fraction, 1))
+    return LambdaLR(optimizer, _Constant(steps, warmup_fraction, 1, warmup_start))
 
 
-def cosine(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, min_lr_ratio: float = 0.0) -> LambdaLR:
+def cosine(
+    optimizer: Optimizer,
+    steps: int,
+    warmup_fraction: float = 0.0,
+    min_lr_ratio: float = 0.0,
+    warmup_start: float = 0.0,
+) -> LambdaLR:
     """Decay the learning rate along half a cosine after a linear warm-up (Loshchilov and Hutter, arXiv:1608.03983).
 
     Args:
         optimizer: the optimiser. Its learning rates are the base rates of the schedule.
-        steps: the number of optimiser steps of the whole training.
+        steps: the number of optimiser steps of the training.
         warmup_fraction: the length of the warm-up as a fraction of `steps`, in [0, 1]. During the warm-up, the rate
             rises linearly to the base rate.
         min_lr_ratio: the final rate as a fraction of the base rate, in [0, 1].
+        warmup_start: the rate from which the warm-up rises, as a fraction of the base rate, in [0, 1].
 
     Returns:
         The schedule. Call its `step` after every optimiser step.
     """
     check_fraction("min_lr_ratio", min_lr_ratio)
-    return LambdaLR(optimizer, _Cosine(steps, warmup_fraction, min_lr_ratio))
+    return LambdaLR(optimizer, _Cosine(steps, warmup_fraction, min_lr_ratio, warmup_start))
 
 
-def poly(optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, power: float = 0.9) -> LambdaLR:
+def poly(
+    optimizer: Optimizer, steps: int, warmup_fraction: float = 0.0, power: float = 0.9, warmup_start: float = 0.0
+) -> LambdaLR:
     """Decay the learning rate as (1 - progress)^power after a linear warm-up (DeepLab, arXiv:1606.00915).
 
     The progress rises from 0 at the end of the warm-up to 1 at the end of the training.
 
     Args:
         optimizer: the optimiser. Its learning rates are the base rates of the schedule.
-        steps: the number of optimiser steps of the whole training.
+        steps: the number of optimiser steps of the training.
         warmup_fraction: the length of the warm-up as a fraction of `steps`, in [0, 1]. During the warm-up, the rate
             rises linearly to the base rate.
         power: the exponent, in [0, 100]; 0 keeps the rate constant after the warm-up.
+        warmup_start: the rate from which the warm-up rises, as a fraction of the base rate, in [0, 1].
 
     Returns:
         The schedule. Call its `step` after every optimiser step.
     """
     check_fraction("power", power, maximum=100)
-    return LambdaLR(optimizer, _Poly(steps, warmup_fraction, power))
+    return LambdaLR(optimizer, _Poly(steps, warmup_fraction, power, warmup_start))
 
 
 class _Factor(ABC):
     """The learning rate at each step, divided by the base rate.
 
-    LambdaLR saves the attributes of this object in its state, so a resumed training keeps its original number of steps.
-    The number of steps that Lightning estimates is too small for a training that resumes within an epoch.
+    LambdaLR saves the attributes of this object in its state, so a training that resumes after an interruption keeps
+    its original number of steps.
     """
 
-    def __init__(self, steps: int, warmup_fraction: float, parameter: float) -> None:
+    def __init__(self, steps: int, warmup_fraction: float, parameter: float, warmup_start: float) -> None:
         check_fraction("warmup_fraction", warmup_fraction)
+        check_fraction("warmup_start", warmup_start)
         self.steps, self.rising, self.parameter = steps, round(warmup_fraction * steps), parameter
+        self.start = warmup_start
 
     def __call__(self, step: int) -> float:
         if step < self.rising:
-            return (step + 1) / (self.rising + 1)
+            return self.start + (1 - self.start) * (step + 1) / (self.rising + 1)
         return self._decay(min((step - self.rising) / max(self.steps - self.rising, 1), 1.0))
 
     @abstractmethod
