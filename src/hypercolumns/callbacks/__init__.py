@@ -13,6 +13,7 @@ from hypercolumns.callbacks.prediction_panels import PredictionPanels
 from hypercolumns.callbacks.progress_bar import TrainingProgressBar
 from hypercolumns.callbacks.pruning import PrunedError, SearchPruning
 from hypercolumns.callbacks.resume_checkpoint import ResumeCheckpoint, resume_point
+from hypercolumns.callbacks.scheduled_rates import ScheduledRates
 from hypercolumns.callbacks.throughput import Throughput
 from hypercolumns.callbacks.validation_counts import ValidationCounts, evaluation_of
 
@@ -25,6 +26,7 @@ __all__ = [
     "RelocatableModelCheckpoint",
     "ResumableEarlyStopping",
     "ResumeCheckpoint",
+    "ScheduledRates",
     "SearchPruning",
     "SelfContainedCheckpoint",
     "TerminateOnNonFinite",

@@ -12,16 +12,23 @@ from hypercolumns.errors import HypercolumnsError, is_out_of_memory, summarize_e
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.io import checkpoints
 from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runs.earlier import EarlierRun
+from hypercolumns.runs.file_names import CHECKPOINTS
+from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed
 
 
 def checkpoints_dir(folder: Path) -> Path:
     """Return the folder of a run's checkpoints: best.ckpt, last.ckpt and previous.ckpt."""
-    return folder / "checkpoints"
+    return folder / CHECKPOINTS
 
 
 def fit(
-    task: pl.LightningModule, data: ResumableDataModule, folder: Path, make_trainer: Callable[[], pl.Trainer]
+    task: pl.LightningModule,
+    data: ResumableDataModule,
+    folder: Path,
+    make_trainer: Callable[[], pl.Trainer],
+    earlier: EarlierRun | None = None,
 ) -> None:
     """Train a task to the end, and load the weights of the best epoch into the task.
 
@@ -33,6 +40,8 @@ def fit(
         data: the data module that yields the batches of the training and the validation.
         folder: the run's folder.
         make_trainer: builds the trainer. It is called only if the training is not complete yet.
+        earlier: the run that the training goes on from if the run has no checkpoint of its own; None: the training
+            then starts from the beginning.
 
     Raises:
         HypercolumnsError: if the last checkpoint belongs to another training, if the checkpoint of the best epoch is
@@ -42,7 +51,7 @@ def fit(
     if not fitted.is_file():
         trainer = make_trainer()
         with distributed.interruptible(trainer):
-            start = distributed.broadcast_from_rank_zero(lambda: resume_point(checkpoints_dir(folder)))
+            start = distributed.broadcast_from_rank_zero(lambda: _start(folder, earlier))
             _fit_from(start, trainer, task, data)
     task.load_state_dict(_best_checkpoint(folder)["state_dict"])
     if distributed.is_rank_zero():
@@ -80,6 +89,12 @@ def best_evaluation(folder: Path, segmenter: Segmenter) -> Evaluation | None:
         those before an averaging.
     """
     return evaluation_of(_best_checkpoint(folder), segmenter)
+
+
+def _start(folder: Path, earlier: EarlierRun | None) -> Path | None:
+    """Return the checkpoint to train from: the newest one of the run, or else one made from that of an earlier run."""
+    own = resume_point(checkpoints_dir(folder))
+    return own if own is not None or earlier is None else earlier.hand_over(Run(folder))
 
 
 def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule, data: ResumableDataModule) -> None:

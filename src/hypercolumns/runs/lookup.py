@@ -50,6 +50,31 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
     return lines
 
 
+def changed_settings(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Describe all differences of two fingerprints, also the entries that only one of them has.
+
+    Args:
+        found: the fingerprint of a run.
+        wanted: the fingerprint that this command gives.
+
+    Returns:
+        A text for each entry that differs, as in `differences`, by the dotted name of the entry, such as `sampler.n`.
+    """
+    before, now = _flat(found), _flat(wanted)
+    return {
+        name: f"{name} is {_short(before.get(name))}, this command has {_short(now.get(name))}"
+        for name in {**now, **before}
+        if before.get(name) != now.get(name)
+    }
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in entries.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
 def is_vacant(folder: Path) -> bool:
     """Whether a folder contains nothing but hidden files and `config.yaml`.
 

@@ -17,7 +17,7 @@ from hypercolumns.settings.schema import PATHS, stages_named, taken
 
 # Groups of settings with a `_target_`: the class or function that takes the other settings of the group as arguments.
 PARTS = ("data", "sampler", "classifier", "loss", "optimizer", "scheduler")
-INPUTS = ("samples", "init_from")  # settings that name the result of an earlier stage
+INPUTS = ("samples", "init_from", "resume_from")  # settings that name the result of an earlier stage
 
 
 def plain(cfg: Any) -> Any:
@@ -112,8 +112,8 @@ def _without_quotes(setting: str) -> str:
 def command(stage: str, *changed: str) -> str:
     """Return the shell command that runs another stage with the overrides of this command.
 
-    The command leaves out settings that the other stage does not take. It also leaves out `samples` and `init_from`,
-    because they name the input of this command.
+    The command leaves out settings that the other stage does not take. It also leaves out `samples`, `init_from` and
+    `resume_from`, because they name the input of this command.
 
     Args:
         stage: the other stage.

@@ -189,6 +189,7 @@ SETTINGS = (
     Setting("ema", FITTING, FITTING, optional(below(1)), None, column="ema"),
     Setting("patience", FITTING, FITTING, optional(at_least(1))),
     Setting("monitor", FITTING, FITTING, check_metric_of_val),
+    Setting("resume_from", FITTING, INPUT, path=True),
     Setting("checkpoint_minutes", FITTING, NOTHING, check_number),
     Setting("logger", SCORING, NOTHING),
     Setting("callbacks", FITTING, NOTHING, check_callbacks),

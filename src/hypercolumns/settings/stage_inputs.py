@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from hypercolumns.data import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, MissingInputError
-from hypercolumns.io.files import short_hash
+from hypercolumns.io.files import file_hash, short_hash
 from hypercolumns.runs.lookup import differences, finished_models, finished_stores, is_vacant
 from hypercolumns.runs.run import Fingerprint, Run
 from hypercolumns.settings import compose
@@ -48,7 +48,7 @@ def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Fingerprint
     return folder
 
 
-def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> SampleStore:
+def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint, preferred: str | None = None) -> SampleStore:
     """Find the store that `samples` names or, if `samples` is null, the newest finished store that fits the settings.
 
     A store fits if its fingerprint contains the entries of `shared`. If the command line also gives something that
@@ -59,6 +59,7 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Sa
         cfg: the config of the stage.
         images: the data set.
         shared: the result of `fingerprint.shared_settings`.
+        preferred: the hash of the fingerprint of the store to take before newer ones.
 
     Returns:
         The store, opened for reading.
@@ -73,7 +74,7 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Sa
         _refuse_unless_fits(f"samples={folder}", store.fingerprint, shared)
         return store
     parent = stage_dir(cfg, images, "samples")
-    candidates = finished_stores(parent)
+    candidates = sorted(finished_stores(parent), key=lambda store: short_hash(store[1]) != preferred)
     if _names_samples():
         required = {"augmentation": None} | shared | sample_settings(cfg)
         if cfg.model is None:  # later stages need not name the model that chose the pixels in stage extract
@@ -91,13 +92,14 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Sa
     return SampleStore(_newest(candidates, shared, f"store of samples in {parent}", "extract"))
 
 
-def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Fingerprint) -> Run:
+def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Fingerprint, preferred: str | None = None) -> Run:
     """Find the newest finished run of stage pretrain whose fingerprint contains the entries of `wanted`.
 
     Args:
         cfg: the config of stage train.
         images: the data set.
         wanted: the entries that the fingerprint of the run must contain, with these values.
+        preferred: the hash of the model file to take before newer ones.
 
     Returns:
         The run.
@@ -106,7 +108,10 @@ def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Fingerprint) 
         MissingInputError: if no finished run fits.
     """
     parent = stage_dir(cfg, images, "pretrain")
-    return Run(_newest(finished_models(parent), wanted, f"pretrained model in {parent}", "pretrain"))
+    candidates = finished_models(parent)
+    if preferred is not None:
+        candidates.sort(key=lambda found: file_hash(Run(found[0]).model)[:16] != preferred)
+    return Run(_newest(candidates, wanted, f"pretrained model in {parent}", "pretrain"))
 
 
 def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Fingerprint:

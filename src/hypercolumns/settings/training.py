@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hypercolumns.callbacks import (
     RelocatableModelCheckpoint,
     ResumableEarlyStopping,
     ResumeCheckpoint,
+    ScheduledRates,
     SearchPruning,
     SelfContainedCheckpoint,
     TerminateOnNonFinite,
@@ -31,6 +33,7 @@ from hypercolumns.data import ResumableDataModule
 from hypercolumns.errors import HypercolumnsError, setting_prefix, summarize_error
 from hypercolumns.losses import ClassWeights, Loss, balanced_weights
 from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runs.earlier import EarlierRun
 from hypercolumns.runs.fit import checkpoints_dir
 from hypercolumns.runs.results import Results
 from hypercolumns.runs.run import Run
@@ -102,18 +105,22 @@ def loss(cfg: DictConfig, count: Callable[[], Tensor]) -> Loss:
     return loss
 
 
-def optimization(cfg: DictConfig) -> dict[str, Any]:
+def optimization(cfg: DictConfig, earlier: EarlierRun | None = None) -> dict[str, Any]:
     """Return the arguments by which a training task is optimized, by the name of the argument.
 
     `optimizer` and `scheduler` are functions that build the optimizer and the learning-rate schedule. `param_groups` is
-    a `ParamGroupConfig`.
+    a `ParamGroupConfig`. If the training goes on from an `earlier` run, the warm-up of the schedule rises from the rate
+    at which that run ended.
     """
     settings = plain(cfg.optimizer)
     with setting_prefix("optimizer."):
         groups = ParamGroupConfig(**{field.name: settings.pop(field.name) for field in fields(ParamGroupConfig)})
+    schedule = part("scheduler", cfg.scheduler)
+    if earlier is not None and "warmup_start" in signature(schedule).parameters:  # a schedule of one's own may lack it
+        schedule = partial(schedule, warmup_start=earlier.progress.rate)
     return {
         "optimizer": partial(_make_optimizer, part("optimizer", settings)),
-        "scheduler": partial(_make_scheduler, part("scheduler", cfg.scheduler)),
+        "scheduler": partial(_make_scheduler, schedule),
         "param_groups": groups,
     }
 
@@ -181,6 +188,7 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
     callbacks += [
         SelfContainedCheckpoint(segmenter),
         TerminateOnNonFinite(data, NON_FINITE_REMEDY),
+        ScheduledRates(),
         TrainingProgressBar(),
     ]
     callbacks.append(MetricsCSV(run.folder))

@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 from hypercolumns.runs.run import Run
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import compose_stage, local_path
+from hypercolumns.settings.continuation import earlier_run
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
 from hypercolumns.stages.train import train
@@ -19,6 +20,7 @@ def run_all(cfg: DictConfig) -> Run:
     uses.
     """
     check_settings(cfg)
+    earlier_run(cfg)  # refuses every run, because only one of the stages could go on from it
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()
     samples = cfg.samples if finished else extract(compose_stage("extract"))
     pretrained = pretrain(compose_stage("pretrain", samples=str(samples)))

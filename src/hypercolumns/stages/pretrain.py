@@ -10,6 +10,7 @@ from hypercolumns.io.files import short_hash
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.reports.store_tables import print_absent_classes
+from hypercolumns.runs.earlier import EarlierRun
 from hypercolumns.runs.fit import fit
 from hypercolumns.runs.results import ValImages, score_and_write
 from hypercolumns.runs.run import Run
@@ -17,6 +18,7 @@ from hypercolumns.runtime.distributed import launch
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings import data, model, training
 from hypercolumns.settings.check import check_settings
+from hypercolumns.settings.continuation import continued, earlier_run, refuse_changes
 from hypercolumns.settings.fingerprint import result_settings, shared_settings, stage_dir
 from hypercolumns.settings.hyperparameters import hyperparameters
 from hypercolumns.settings.inference import load_for_inference, quiet_libraries
@@ -38,15 +40,19 @@ def pretrain(cfg: DictConfig) -> Run:
     images = data.image_index(cfg)
     backbone = model.backbone(cfg, decoding=images.decoding)
     shared = shared_settings(cfg, images, backbone)
-    store = find_store(cfg, images, shared)
+    earlier = earlier_run(cfg)
+    refuse_changes(cfg, earlier, shared | result_settings(cfg, "pretrain"))
+    store = find_store(cfg, images, shared, earlier.fingerprint["samples"] if earlier else None)
     count = len(images.splits["val"])
     limit = count if cfg.val_images == "all" else min(cfg.val_images, count)
     fingerprint = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "pretrain")}
-    with Run.begin(stage_dir(cfg, images, "pretrain"), fingerprint, origin(cfg), cfg.overwrite) as run:
+    parent = stage_dir(cfg, images, "pretrain")
+    fingerprint = continued(cfg, parent, fingerprint, earlier)
+    with Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
             console.print(f"pretrain: train on the samples in {store.folder}", markup=False)
             print_absent_classes(store, images.classes)
-            run.save(_train(cfg, store, images, backbone, run))
+            run.save(_train(cfg, store, images, backbone, run, earlier))
         sampled: dict[str, Any] = {
             name: store.fingerprint[name] for name in ("sampler", "augmentation") if name in store.fingerprint
         }
@@ -56,7 +62,14 @@ def pretrain(cfg: DictConfig) -> Run:
     return run
 
 
-def _train(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: Backbone, run: Run) -> Segmenter:
+def _train(
+    cfg: DictConfig,
+    store: SampleStore,
+    images: DatasetIndex,
+    backbone: Backbone,
+    run: Run,
+    earlier: EarlierRun | None = None,
+) -> Segmenter:
     """Build the complete model, train its classifier on the samples of a store, and return the model.
 
     Args:
@@ -65,6 +78,7 @@ def _train(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: 
         images: the data set, which gives the classes and their colours.
         backbone: the backbone of the model; it is not trained.
         run: the run, to whose folder checkpoints and logs are written.
+        earlier: the run that the training goes on from; None: it starts from the beginning.
     """
     split = store.split("train")
     mean, std = split.statistics()
@@ -76,7 +90,7 @@ def _train(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: 
         images.classes,
         loss=training.loss(cfg, partial(split.samples_per_class, len(images.classes))),
         seed=cfg.seed,
-        **training.optimization(cfg),
+        **training.optimization(cfg, earlier),
     )
     batches = SampleDataModule(
         store,
@@ -86,5 +100,5 @@ def _train(cfg: DictConfig, store: SampleStore, images: DatasetIndex, backbone: 
         cfg.images_per_batch,
         with_coordinates=classifier.needs_coordinates,
     )
-    fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter))
+    fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter), earlier)
     return segmenter

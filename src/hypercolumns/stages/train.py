@@ -18,6 +18,7 @@ from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.segmenter import Segmenter
+from hypercolumns.runs.earlier import EarlierRun
 from hypercolumns.runs.fit import fit
 from hypercolumns.runs.lookup import differences
 from hypercolumns.runs.results import ValImages, score_and_write
@@ -29,6 +30,7 @@ from hypercolumns.samplers import UniformSampler
 from hypercolumns.settings import data, model, training
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import plain
+from hypercolumns.settings.continuation import continued, earlier_run, refuse_changes
 from hypercolumns.settings.fingerprint import (
     classifier_shape,
     result_settings,
@@ -56,30 +58,42 @@ def train(cfg: DictConfig) -> Run:
     distributed.launch(machine(cfg))
     training.check_training(cfg)
     images = data.image_index(cfg)
+    earlier = earlier_run(cfg)
     start = _named_start(cfg)
     with setting_prefix("init_from="):
         like = Segmenter.load(start).backbone if start else None
     backbone = model.backbone(cfg, like, images.decoding)
     shared = shared_settings(cfg, images, backbone)
+    refuse_changes(cfg, earlier, shared | result_settings(cfg, "train"))
     if cfg.init_from is None:
         shape = {"classifier": classifier_shape(plain(cfg.classifier))}
-        start = find_pretrained(cfg, images, shared | shape | sweep_requirements(cfg, images, shared)).model
+        wanted = shared | shape | sweep_requirements(cfg, images, shared)
+        start = find_pretrained(cfg, images, wanted, earlier.fingerprint["start"] if earlier else None).model
     fingerprint = shared | {
         "trainable": cfg.cnn.trainable,
         "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
         **result_settings(cfg, "train"),
     }
-    with Run.begin(stage_dir(cfg, images, "train"), fingerprint, origin(cfg), cfg.overwrite) as run:
+    parent = stage_dir(cfg, images, "train")
+    fingerprint = continued(cfg, parent, fingerprint, earlier)
+    with Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run:
         if not run.model.is_file():
             console.print(f"train: start from {start or SCRATCH}", markup=False)
-            run.save(train_model(cfg, images, backbone, start, run))
+            run.save(train_model(cfg, images, backbone, start, run, earlier))
         results = training.results(cfg, hyperparameters(cfg, {}))
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
 
 
-def train_model(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start: Path | None, run: Run) -> Segmenter:
+def train_model(
+    cfg: DictConfig,
+    images: DatasetIndex,
+    backbone: Backbone,
+    start: Path | None,
+    run: Run,
+    earlier: EarlierRun | None = None,
+) -> Segmenter:
     """Build the complete model, train it on images, and return it.
 
     Args:
@@ -88,6 +102,7 @@ def train_model(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start
         backbone: the backbone of the model; its layers that `cnn.trainable` chooses are trained.
         start: the model file whose classifier is trained further; None: train a new classifier.
         run: the run, to whose folder checkpoints and logs are written.
+        earlier: the run that the training goes on from; None: it starts from the beginning.
 
     Returns:
         The trained model. If `wise_ft_alpha` is set, its weights are averages of the initial and the trained weights.
@@ -108,9 +123,9 @@ def train_model(cfg: DictConfig, images: DatasetIndex, backbone: Backbone, start
         sampler=training.pixel_sampler(cfg),
         loss=training.loss(cfg, partial(_class_counts, batches)),
         seed=cfg.seed,
-        **training.optimization(cfg),
+        **training.optimization(cfg, earlier),
     )
-    fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter))
+    fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter), earlier)
     if averages:
         average_with_initial(segmenter, initial, cfg.wise_ft_alpha)
     return segmenter

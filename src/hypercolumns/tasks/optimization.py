@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from torch import distributed
 from torch.optim import Optimizer
 
+from hypercolumns.data import ResumableDataModule, TrainingPosition
 from hypercolumns.tasks.param_groups import ParamGroup
 from hypercolumns.tasks.schedules import SchedulerFactory
 
@@ -37,6 +38,21 @@ def optimizer_with_schedule(
         options["lr"] *= group.factor
     lr_scheduler = {"scheduler": make_scheduler(optimizer, steps), "interval": "step", "name": "train/learning_rate"}
     return {"optimizer": optimizer, "lr_scheduler": lr_scheduler}
+
+
+def remaining_steps(trainer: pl.Trainer) -> int:
+    """Return the number of optimizer steps from the position of the data module to the last epoch.
+
+    A training that goes on from a checkpoint of another training begins after some epochs.
+    """
+    steps = int(trainer.estimated_stepping_batches)
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    position = data.position if isinstance(data, ResumableDataModule) else TrainingPosition()
+    if position == TrainingPosition():
+        return steps
+    per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    done = position.epoch * per_epoch + position.batches // trainer.accumulate_grad_batches
+    return max(steps - done, 1)
 
 
 def _fuse_on_cpu(optimizer: Optimizer) -> None:

@@ -16,6 +16,7 @@ from hypercolumns.tasks.optimization import (
     log_classes,
     optimizer_with_schedule,
     rank_step_index,
+    remaining_steps,
 )
 from hypercolumns.tasks.param_groups import UNIFORM, ParamGroupConfig
 from hypercolumns.tasks.running_metrics import WeightedMean, confusion_metric
@@ -87,6 +88,5 @@ class PixelClassificationTask(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule, in the form that Lightning expects."""
-        steps = int(self.trainer.estimated_stepping_batches)
         groups = self.param_groups.groups(self.classifier)
-        return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, steps)
+        return optimizer_with_schedule(groups, self.make_optimizer, self.make_scheduler, remaining_steps(self.trainer))
