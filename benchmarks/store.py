@@ -31,6 +31,7 @@ from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.fit import fit
 from hypercolumns.runs.run import Run
 from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.loggers import run_loggers
 from hypercolumns.settings.training import optimization, trainer
 from hypercolumns.store import ImageSamples, SampleStore, StoreWriter
 from hypercolumns.store.reader import Samples, Split
@@ -221,7 +222,8 @@ def train_by_lightning(cfg: DictConfig, store: SampleStore, backbone: Backbone, 
     task = PixelClassificationTask(classifier, names, **optimization(cfg))
     data = SampleDataModule(store, cfg.batch_size, cfg.num_workers, cfg.seed)
     segmenter = Segmenter(HypercolumnExtractor(backbone), classifier, names)
-    fit(task, data, run, lambda: trainer(cfg, Run(run), data, segmenter))
+    loggers = run_loggers(cfg, Run(run), {})
+    fit(task, data, run, lambda: trainer(cfg, Run(run), loggers, data, segmenter))
     task.load_state_dict(torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"])
     return classifier
 

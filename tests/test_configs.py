@@ -101,7 +101,7 @@ def test_optimizers_and_schedules_are_built(kind, decay):
         (lambda cfg: loss(cfg, None), "loss.keep_ratio=2"),
         (optimization, "optimizer.layer_decay=2"),
         (lambda cfg: optimization(cfg)["scheduler"](None, 10), "scheduler.warmup_fraction=2"),
-        (lambda cfg: trainer(cfg, None, None, None), "callbacks.prediction_panels.fixed=-1"),
+        (lambda cfg: trainer(cfg, None, None, None, None), "callbacks.prediction_panels.fixed=-1"),
         (check_settings, "ema=2"),
     ],
 )

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hypercolumns.callbacks import PredictionPanels
-from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
 from hypercolumns.labels import voc_palette
+from hypercolumns.loggers import ImageTensorBoardLogger
 from hypercolumns.tasks.running_metrics import confusion_metric
 
 
@@ -27,7 +27,7 @@ def shown(tmp_path, monkeypatch):
         logger = ImageTensorBoardLogger(tmp_path, name="", version="")
         monkeypatch.setattr(logger, "log_picture", lambda name, picture, step: added.append(name))
         trainer = SimpleNamespace(
-            num_val_batches=[len(wrong)], logger=logger, is_global_zero=True, global_step=5, current_epoch=0
+            num_val_batches=[len(wrong)], loggers=[logger], is_global_zero=True, global_step=5, current_epoch=0
         )
         task = SimpleNamespace(classes=("a", "b"), palette=voc_palette(2), confusion=confusion_metric(2))
         callback = PredictionPanels(fixed, worst, draw)

@@ -14,6 +14,7 @@ from hypercolumns.runs.run import Run
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.data import image_data, image_index
 from hypercolumns.settings.inference import quiet_libraries
+from hypercolumns.settings.loggers import run_loggers
 from hypercolumns.settings.model import backbone
 from hypercolumns.stages.train import new_classifier, train_model
 from hypercolumns.store import SampleStore
@@ -69,7 +70,7 @@ def test_every_pixel_choice_trains_the_same_model(labelled, tmp_path):
         quiet_libraries()
         finished = Run(tmp_path / choice[0])
         finished.folder.mkdir()
-        finished.save(train_model(cfg, image_index(cfg), backbone(cfg), None, finished))
+        finished.save(train_model(cfg, image_index(cfg), backbone(cfg), None, finished, run_loggers(cfg, finished, {})))
         states.append(Segmenter.load(finished.model).state_dict())
     assert all(value.isfinite().all() for value in states[0].values())
     for other in states[1:]:

@@ -1,4 +1,4 @@
-"""Show the confusion matrix, and predictions for some val images, in TensorBoard during a training."""
+"""Log the confusion matrix, and predictions for some val images, during a training."""
 
 import heapq
 import math
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
 from hypercolumns.errors import check_int
 from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion
 from hypercolumns.io.images import encode_png
 from hypercolumns.labels import Palette
+from hypercolumns.loggers import log_picture, takes_pictures
 from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, panels
 from hypercolumns.visualization.plots import confusion_picture
 
@@ -32,11 +32,11 @@ class LabellingTask(Protocol):
 
 
 class PredictionPanels(pl.Callback):
-    """Log the confusion matrix and pictures of some val images to TensorBoard after each validation.
+    """Log the confusion matrix and pictures of some val images after each validation.
 
     For the pictures, the task's validation step must return the predicted labels (B, H, W). If it returns None, only
-    the confusion matrix is logged. With several ranks, the pictures show only images of rank zero. If the trainer's
-    logger is not an `ImageTensorBoardLogger`, nothing is logged.
+    the confusion matrix is logged. With several ranks, the pictures show only images of rank zero. Loggers that take
+    no pictures get none, see `loggers.log_picture`.
 
     Args:
         fixed: the number of val batches to show, with all their images. The batches are evenly spaced in the val split,
@@ -88,7 +88,8 @@ class PredictionPanels(pl.Callback):
         # Lightning calls this hook before the task's hook, which resets the confusion matrix.
         task = cast(LabellingTask, pl_module)
         counts = task.confusion.compute()  # summed over all ranks, so every rank must call it
-        if not trainer.is_global_zero or not isinstance(trainer.logger, ImageTensorBoardLogger):
+        loggers = [logger for logger in trainer.loggers if takes_pictures(logger)]
+        if not trainer.is_global_zero or not loggers:
             return
         classes = task.classes
         pictures = {"confusion": confusion_picture(counts.reshape(len(classes), -1), classes)}
@@ -97,7 +98,9 @@ class PredictionPanels(pl.Callback):
         for number, (_, _, labelled) in enumerate(sorted(self._worst, key=lambda entry: -entry[0]), 1):
             pictures[f"worst_{number}"] = self._picture(labelled, task)
         for name, picture in pictures.items():
-            trainer.logger.log_picture(f"val_images/{name}", encode_png(picture), trainer.global_step)
+            encoded = encode_png(picture)
+            for logger in loggers:
+                log_picture(logger, f"val_images/{name}", encoded, trainer.global_step)
 
     def _picture(self, labelled: LabelledImage, task: LabellingTask) -> NDArray[np.uint8]:
         return np.asarray(self.draw([labelled], task.classes, task.palette, columns=2, side=PANEL_SIDE))

@@ -49,11 +49,15 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
     A value that is null, empty, ??? or already quoted stays as it is. So does a list in square brackets, a mapping in
     braces and, in a sweep, a value with commas, which stands for several values. If a file or folder has exactly that
     name, the value is quoted after all.
+
+    `logger=null` becomes `logger=none`, because Hydra can't set a part of the config to null.
     """
     sweep = is_sweep(arguments)
     quoted = []
     for argument in arguments:
         setting, equals, value = argument.partition("=")
+        if argument == "logger=null":
+            argument = "logger=none"
         if equals and setting.lstrip("+") in PATH_SETTINGS and not _is_for_hydra(value, sweep):
             if setting == "runs":  # Hydra itself makes a folder in `runs`, without expanding ~
                 value = os.path.expanduser(value)

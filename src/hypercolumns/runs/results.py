@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hypercolumns.callbacks.tensorboard import ImageTensorBoardLogger
 from hypercolumns.data import DatasetIndex
 from hypercolumns.data.modules.image_data import ImageDataset
 from hypercolumns.evaluation import Evaluation
 from hypercolumns.evaluation.metrics import float_or_none, metrics_from_confusion
 from hypercolumns.io.files import atomic_write, read_json, write_json
 from hypercolumns.io.images import encode_png
+from hypercolumns.loggers import RunLoggers
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.tta import NO_TTA
 from hypercolumns.reports.format import format_number
@@ -33,12 +33,11 @@ MAX_PANELS = 4  # panels.png shows at most this many evenly spaced images, and t
 
 @dataclass(frozen=True)
 class Results:
-    """The writer of a run's results: metrics, tables, pictures and event files.
+    """The writer of a run's results: metrics, tables and pictures, to files and to the run's loggers.
 
     Attributes:
         scorer: scores images, and computes the confidence intervals of the metrics.
-        make_logger: builds a logger that writes to a folder, given the folder's path.
-        columns: the run's row in TensorBoard's tab *HParams*: the value of each column, by the column's name.
+        loggers: the loggers of the run.
         per_class: whether to write the metrics of each class to `metrics.csv`. False for a training, whose
             `metrics.csv` holds the metrics of each epoch.
         confusion_picture: draws a confusion matrix, (classes, classes) int64, as a picture (H, W, 3) uint8 RGB. Its
@@ -47,14 +46,13 @@ class Results:
     """
 
     scorer: Scorer
-    make_logger: Callable[[Path], Any]
-    columns: Mapping[str, Any]
+    loggers: RunLoggers
     per_class: bool = False
     confusion_picture: Callable[..., Any] = confusion_picture
     panels: Callable[..., Image.Image] = panels
 
     def write(self, run: Run, about: Mapping[str, Any], scored: ScoredImages | None) -> None:
-        """Write a run's metrics, tables, pictures and event files, and mark the run as finished.
+        """Write a run's metrics, tables and pictures, log them, and mark the run as finished.
 
         Rank zero writes. The other ranks do nothing.
 
@@ -79,7 +77,8 @@ class Results:
             for name, picture in pictures.items():
                 with atomic_write(run.folder / f"{name}.png") as temporary:
                     temporary.write_bytes(picture)
-        self._log(run, metrics, pictures)
+        values = {f"final/{name}": metrics[name] for name in FINAL_METRICS if metrics.get(name) is not None}
+        self.loggers.log_final(values, {f"final_images/{name}": picture for name, picture in pictures.items()})
         if self.per_class:
             write_class_metrics(run.folder / "metrics.csv", metrics)
         run.mark_finished(metrics)
@@ -97,15 +96,6 @@ class Results:
                 write_json(run.metrics, metrics)
                 if self.per_class:
                     write_class_metrics(run.folder / "metrics.csv", metrics)
-
-    def _log(self, run: Run, metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
-        logger = self.make_logger(run.events)
-        values = {f"final/{name}": metrics[name] for name in FINAL_METRICS if metrics.get(name) is not None}
-        logger.log_hyperparams(dict(self.columns), values)
-        if isinstance(logger, ImageTensorBoardLogger):
-            for name, picture in pictures.items():
-                logger.log_picture(f"final_images/{name}", picture)
-        logger.finalize("success")
 
     def draw_panels(self, scored: ScoredImages) -> Image.Image:
         """Draw some scored images with their labels: first evenly spaced images, then the images with the lowest mIoU.

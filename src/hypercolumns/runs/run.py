@@ -2,7 +2,7 @@
 
     <runs>/<data>/<cnn>/samples/<key>/          a store of samples
     <runs>/<data>/<cnn>/<stage>/<key>/          a run of a stage; <stage>/latest links to the last finished run
-    <runs>/<data>/<cnn>/events/<stage>-<key>/   the run's event files, for TensorBoard
+    <runs>/<data>/<cnn>/events/<stage>-<key>/   what the run's loggers write, such as event files for TensorBoard
 
 Each run and each store has a fingerprint. It records everything that decides what the folder contains. The key is a
 hash of the fingerprint. A JSON file in the folder holds the whole fingerprint.
@@ -36,8 +36,8 @@ class Run:
         folder: the run's folder.
         model: the file with the model.
         metrics: the file with the metrics.
-        events: the folder of the event files. It lies outside the run's folder. Inside, TensorBoard would also find the
-            files through the link `latest`, and would list the run twice.
+        events: the folder of what the run's loggers write, such as event files. It lies outside the run's folder.
+            Inside, TensorBoard would also find the files through the link `latest`, and would list the run twice.
         counts: the file with the confusion matrices of each scored image, see `evaluation.Evaluation`.
         panels: the file with pictures of some predictions.
     """

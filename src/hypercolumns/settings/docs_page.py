@@ -36,7 +36,7 @@ def page(conf: Path) -> str:
         *sorted(conf.glob("base/*.yaml")),
         *(conf / "stage" / f"{stage}.yaml" for stage in STAGES),
     ]
-    groups = "cnn classifier sampler loss optimizer scheduler data trainer callbacks search".split()
+    groups = "cnn classifier sampler loss optimizer scheduler data trainer logger callbacks search".split()
     files += [path for group in groups for path in sorted((conf / group).glob("*.yaml"))]
     files += [conf / "predict.yaml"]
     return "\n".join([INTRODUCTION, *(section for path in files for section in _section(path, conf))])

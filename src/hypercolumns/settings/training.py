@@ -1,10 +1,9 @@
 """Build the loss, the optimizer, the trainer and the scorer from a config."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import partial
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -31,6 +30,7 @@ from hypercolumns.callbacks import (
 )
 from hypercolumns.data import ResumableDataModule
 from hypercolumns.errors import HypercolumnsError, setting_prefix, summarize_error
+from hypercolumns.loggers import RunLoggers
 from hypercolumns.losses import ClassWeights, Loss, balanced_weights
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.earlier import EarlierRun
@@ -42,6 +42,7 @@ from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import Sampler, UniformSampler
 from hypercolumns.settings.compose import part, plain
+from hypercolumns.settings.loggers import check_loggers
 from hypercolumns.settings.machine import machine
 from hypercolumns.settings.model import sampler
 from hypercolumns.settings.schema import samples_pixels
@@ -147,13 +148,14 @@ def _make_scheduler(make: Callable[..., LambdaLR], optimizer: Optimizer, steps: 
 
 
 def check_training(cfg: DictConfig) -> None:
-    """Check the settings of the loss, the optimizer and the scheduler by building them, before any work starts.
+    """Check the settings of a training by building what can be built without data, before any work starts.
 
     Raises:
         HypercolumnsError: if a setting is invalid.
     """
     loss(cfg, lambda: torch.ones(1))
     optimization(cfg)
+    check_loggers(cfg)
 
 
 def pixel_sampler(cfg: DictConfig) -> Sampler | None:
@@ -163,17 +165,15 @@ def pixel_sampler(cfg: DictConfig) -> Sampler | None:
     return sampler(cfg) if samples_pixels(cfg) else UniformSampler(cfg.pixels)
 
 
-def logger(cfg: DictConfig, events: Path) -> Any:
-    """Build the logger that writes the event files of a run to the folder `events`."""
-    return instantiate(cfg.logger, save_dir=str(events))
-
-
-def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Segmenter) -> pl.Trainer:
+def trainer(
+    cfg: DictConfig, run: Run, loggers: RunLoggers, data: ResumableDataModule, segmenter: Segmenter
+) -> pl.Trainer:
     """Build the Lightning trainer of a run, with all callbacks.
 
     Args:
         cfg: the config.
         run: the run, to whose folders the trainer writes.
+        loggers: the loggers of the run.
         data: the data module; checkpoints contain its position within the epoch.
         segmenter: the complete model, which checkpoints contain.
 
@@ -208,7 +208,7 @@ def trainer(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Seg
     callbacks += [best, last]  # in this order, because `last` saves the state of `best`
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        logger=logger(cfg, run.events),
+        logger=loggers.open(),
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run.folder),
@@ -257,14 +257,14 @@ def scorer(cfg: DictConfig) -> Scorer:
     )
 
 
-def results(cfg: DictConfig, columns: Mapping[str, Any]) -> Results:
+def results(cfg: DictConfig, loggers: RunLoggers) -> Results:
     """Build the object that scores the model or the predicted masks of a stage, and writes the results of the run.
 
     Args:
         cfg: the config.
-        columns: the entries of the run in TensorBoard's table of hyperparameters, by the name of the column.
+        loggers: the loggers of the run.
 
     Returns:
         The object. It writes the metrics of each class only in stage evaluate.
     """
-    return Results(scorer(cfg), partial(logger, cfg), columns, per_class=cfg.stage == "evaluate")
+    return Results(scorer(cfg), loggers, per_class=cfg.stage == "evaluate")

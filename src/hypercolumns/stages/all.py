@@ -6,6 +6,7 @@ from hypercolumns.runs.run import Run
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import compose_stage, local_path
 from hypercolumns.settings.continuation import earlier_run
+from hypercolumns.settings.training import check_training
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
 from hypercolumns.stages.train import train
@@ -21,6 +22,9 @@ def run_all(cfg: DictConfig) -> Run:
     """
     check_settings(cfg)
     earlier_run(cfg)  # refuses every run, because only one of the stages could go on from it
+    for stage in ("pretrain", "train"):
+        if stage == "pretrain" or cfg.last_stage == "train":
+            check_training(compose_stage(stage))
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()
     samples = cfg.samples if finished else extract(compose_stage("extract"))
     pretrained = pretrain(compose_stage("pretrain", samples=str(samples)))

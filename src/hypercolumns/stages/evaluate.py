@@ -29,6 +29,7 @@ from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.data import decide_labels, image_index
 from hypercolumns.settings.hyperparameters import words
 from hypercolumns.settings.inference import quiet_libraries, test_time_augmentation
+from hypercolumns.settings.loggers import check_loggers, run_loggers
 from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.model import check_classes, trained_model
 from hypercolumns.tasks import LabelPredictor
@@ -66,6 +67,7 @@ def evaluate(cfg: DictConfig) -> Run:
     check_settings(cfg)
     quiet_libraries()
     distributed.launch(machine(cfg))
+    check_loggers(cfg)
     if (cfg.model is None) == (cfg.predictions is None):
         raise HypercolumnsError(
             "stage=evaluate needs either model=<the model.safetensors of a finished run> or predictions=<a folder of "
@@ -80,9 +82,14 @@ def evaluate(cfg: DictConfig) -> Run:
     images, split, about = subject.images, subject.split, subject.about
     fingerprint = {"data": images.fingerprint(), "boundary": cfg.boundary_width, **about}
     parent = local_path(cfg, "runs") / images.name / subject.cnn / "evaluate"
-    results = training.results(cfg, words({"stage": "evaluate", "split": split, "what": subject.name, **about}))
-    with Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run:
+    columns = words({"stage": "evaluate", "split": split, "what": subject.name, **about})
+    with (
+        Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run,
+        run_loggers(cfg, run, columns) as loggers,
+    ):
+        results = training.results(cfg, loggers)
         if not run.scored:
+            loggers.open()
             resolution = {"split": split, "resolution": "original"}
             evaluated = {"what": subject.name, "data": images.name, **resolution, **about}
             results.write(run, {"stage": "evaluate", "evaluated": evaluated}, subject.score(results.scorer))

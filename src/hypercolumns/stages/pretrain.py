@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from hypercolumns.data import DatasetIndex, SampleDataModule
 from hypercolumns.io.files import short_hash
+from hypercolumns.loggers import RunLoggers
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.reports.store_tables import print_absent_classes
@@ -22,6 +23,7 @@ from hypercolumns.settings.continuation import continued, earlier_run, refuse_ch
 from hypercolumns.settings.fingerprint import result_settings, shared_settings, stage_dir
 from hypercolumns.settings.hyperparameters import hyperparameters
 from hypercolumns.settings.inference import load_for_inference, quiet_libraries
+from hypercolumns.settings.loggers import run_loggers
 from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.stage_inputs import find_store
 from hypercolumns.store import SampleStore
@@ -46,17 +48,22 @@ def pretrain(cfg: DictConfig) -> Run:
     count = len(images.splits["val"])
     limit = count if cfg.val_images == "all" else min(cfg.val_images, count)
     fingerprint = shared | {"samples": short_hash(store.fingerprint), **result_settings(cfg, "pretrain")}
+    sampled: dict[str, Any] = {
+        name: store.fingerprint[name] for name in ("sampler", "augmentation") if name in store.fingerprint
+    }
+    columns = hyperparameters(cfg, sampled)
     parent = stage_dir(cfg, images, "pretrain")
     fingerprint = continued(cfg, parent, fingerprint, earlier)
-    with Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run:
+    with (
+        Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run,
+        run_loggers(cfg, run, columns) as loggers,
+    ):
         if not run.model.is_file():
             console.print(f"pretrain: train on the samples in {store.folder}", markup=False)
             print_absent_classes(store, images.classes)
-            run.save(_train(cfg, store, images, backbone, run, earlier))
-        sampled: dict[str, Any] = {
-            name: store.fingerprint[name] for name in ("sampler", "augmentation") if name in store.fingerprint
-        }
-        results = training.results(cfg, hyperparameters(cfg, sampled))
+            loggers.open()
+            run.save(_train(cfg, store, images, backbone, run, loggers, earlier))
+        results = training.results(cfg, loggers)
         val = ValImages(images, limit, cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
@@ -68,6 +75,7 @@ def _train(
     images: DatasetIndex,
     backbone: Backbone,
     run: Run,
+    loggers: RunLoggers,
     earlier: EarlierRun | None = None,
 ) -> Segmenter:
     """Build the complete model, train its classifier on the samples of a store, and return the model.
@@ -77,7 +85,8 @@ def _train(
         store: the store of samples.
         images: the data set, which gives the classes and their colours.
         backbone: the backbone of the model; it is not trained.
-        run: the run, to whose folder checkpoints and logs are written.
+        run: the run, to whose folder checkpoints are written.
+        loggers: the loggers of the run.
         earlier: the run that the training goes on from; None: it starts from the beginning.
     """
     split = store.split("train")
@@ -100,5 +109,5 @@ def _train(
         cfg.images_per_batch,
         with_coordinates=classifier.needs_coordinates,
     )
-    fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter), earlier)
+    fit(task, batches, run.folder, partial(training.trainer, cfg, run, loggers, batches, segmenter), earlier)
     return segmenter

@@ -14,6 +14,7 @@ from hypercolumns.data import DatasetIndex, Example, ImageDataModule
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path
 from hypercolumns.labels import IGNORE_INDEX
+from hypercolumns.loggers import RunLoggers
 from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
@@ -39,6 +40,7 @@ from hypercolumns.settings.fingerprint import (
 )
 from hypercolumns.settings.hyperparameters import hyperparameters
 from hypercolumns.settings.inference import configure_inference, load_for_inference, quiet_libraries
+from hypercolumns.settings.loggers import run_loggers
 from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.stage_inputs import find_pretrained, sweep_requirements
 from hypercolumns.tasks import SegmentationTask
@@ -76,11 +78,15 @@ def train(cfg: DictConfig) -> Run:
     }
     parent = stage_dir(cfg, images, "train")
     fingerprint = continued(cfg, parent, fingerprint, earlier)
-    with Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run:
+    with (
+        Run.begin(parent, fingerprint, origin(cfg), cfg.overwrite) as run,
+        run_loggers(cfg, run, hyperparameters(cfg, {})) as loggers,
+    ):
         if not run.model.is_file():
             console.print(f"train: start from {start or SCRATCH}", markup=False)
-            run.save(train_model(cfg, images, backbone, start, run, earlier))
-        results = training.results(cfg, hyperparameters(cfg, {}))
+            loggers.open()
+            run.save(train_model(cfg, images, backbone, start, run, loggers, earlier))
+        results = training.results(cfg, loggers)
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
@@ -92,6 +98,7 @@ def train_model(
     backbone: Backbone,
     start: Path | None,
     run: Run,
+    loggers: RunLoggers,
     earlier: EarlierRun | None = None,
 ) -> Segmenter:
     """Build the complete model, train it on images, and return it.
@@ -101,7 +108,8 @@ def train_model(
         images: the data set.
         backbone: the backbone of the model; its layers that `cnn.trainable` chooses are trained.
         start: the model file whose classifier is trained further; None: train a new classifier.
-        run: the run, to whose folder checkpoints and logs are written.
+        run: the run, to whose folder checkpoints are written.
+        loggers: the loggers of the run.
         earlier: the run that the training goes on from; None: it starts from the beginning.
 
     Returns:
@@ -125,7 +133,7 @@ def train_model(
         seed=cfg.seed,
         **training.optimization(cfg, earlier),
     )
-    fit(task, batches, run.folder, partial(training.trainer, cfg, run, batches, segmenter), earlier)
+    fit(task, batches, run.folder, partial(training.trainer, cfg, run, loggers, batches, segmenter), earlier)
     if averages:
         average_with_initial(segmenter, initial, cfg.wise_ft_alpha)
     return segmenter

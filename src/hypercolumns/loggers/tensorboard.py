@@ -17,6 +17,7 @@ class ImageTensorBoardLogger(TensorBoardLogger):
     """
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log metrics, without those that are NaN and without the number of the epoch."""
         shown = {name: value for name, value in metrics.items() if name != "epoch" and not math.isnan(value)}
         super().log_metrics(shown, step)
 
