@@ -137,3 +137,17 @@ def test_failing_logger_is_found_before_a_step(extracted, monkeypatch):
     monkeypatch.setattr(PixelClassificationTask, "training_step", None)
     with pytest.raises(HypercolumnsError, match=r"^logger\.wandb: no API key configured; change the settings logger"):
         run("pretrain", *FAKE, "+logger.wandb.project=broken")
+
+
+def test_stage_all_checks_later_stages_first(place, monkeypatch):
+    from helpers.small_runs import config
+
+    from hypercolumns.stages import all as stage_all
+
+    monkeypatch.setattr(stage_all, "compose_stage", lambda stage, **_: config("train", f"stage={stage}", *BROKEN))
+    monkeypatch.setattr(stage_all, "extract", None)
+    with pytest.raises(HypercolumnsError, match="LearningRateFinder can't be used in a training"):
+        stage_all.run_all(config("train", "stage=all", *BROKEN))
+
+
+BROKEN = ["data=shapes", "+callbacks.mine._target_=pytorch_lightning.callbacks.LearningRateFinder"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from hypercolumns.callbacks import ResumeCheckpoint, evaluation_of, resume_point
+from hypercolumns.callbacks import RelocatableModelCheckpoint, ResumeCheckpoint, evaluation_of, resume_point
 from hypercolumns.data import ResumableDataModule
 from hypercolumns.errors import HypercolumnsError, is_out_of_memory, summarize_error
 from hypercolumns.evaluation import Evaluation
@@ -16,6 +16,8 @@ from hypercolumns.runs.earlier import EarlierRun
 from hypercolumns.runs.file_names import CHECKPOINTS
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed
+
+BEST = RelocatableModelCheckpoint.__qualname__  # how the state of the callback that saves the best epoch is named
 
 
 def checkpoints_dir(folder: Path) -> Path:
@@ -73,7 +75,9 @@ def best_epoch(folder: Path, monitor: str) -> dict[str, Any]:
         HypercolumnsError: if the checkpoint of the best epoch is missing or damaged.
     """
     checkpoint = _best_checkpoint(folder)
-    callback = next(state for state in checkpoint["callbacks"].values() if state.get("monitor") == monitor)
+    # Other callbacks, such as a second ModelCheckpoint of the user's, may monitor the same metric.
+    states = (state for name, state in checkpoint["callbacks"].items() if name.startswith(BEST))
+    callback = next(state for state in states if state.get("monitor") == monitor)
     return {"best_epoch": int(checkpoint["epoch"]), monitor.removeprefix("val/"): float(callback["best_model_score"])}
 
 
@@ -101,10 +105,12 @@ def _fit_from(start: Path | None, trainer: pl.Trainer, task: pl.LightningModule,
     """Train from the checkpoint `start`, or from the beginning if `start` is None.
 
     Raises:
-        HypercolumnsError: if the checkpoint belongs to another training.
+        HypercolumnsError: if the checkpoint belongs to another training, or a callback needs a missing package.
     """
     try:
         trainer.fit(task, data, ckpt_path=start, weights_only=True)
+    except ModuleNotFoundError as error:
+        raise HypercolumnsError(f"a callback or a logger needs a package: {summarize_error(error)}") from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         resume = next(callback for callback in callbacks if isinstance(callback, ResumeCheckpoint))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypercolumns.errors import check_bool, check_folder_name, check_fraction, check_number, check_pattern
+from hypercolumns.settings.trainer_checks import check_batches, check_precision, check_strategy, check_trainer
 from hypercolumns.settings.value_checks import (
     Check,
     at_least,
@@ -159,20 +160,20 @@ SETTINGS = (
     Setting("model", (*SAMPLED, *EVALUATE), INPUT, path=True),
     Setting("embedding", EXTRACT, NOTHING, at_least(0)),
     # Machine.
-    Setting("trainer", ON_MACHINE, FITTING),
-    Setting("trainer.precision", SCORING, FITTING),
+    Setting("trainer", ON_MACHINE, FITTING, check_trainer),
+    Setting("trainer.precision", SCORING, FITTING, check_precision),
     Setting("trainer.accelerator", (), NOTHING),
     Setting("trainer.devices", (), NOTHING),
     Setting("trainer.num_nodes", (), NOTHING),
-    Setting("trainer.strategy", (), NOTHING),
+    Setting("trainer.strategy", (), NOTHING, check_strategy),
     # Training.
     Setting("trainer.max_epochs", FITTING, FITTING, at_least(1), column="epochs"),
     Setting("trainer.log_every_n_steps", FITTING, NOTHING, at_least(1)),
     Setting("trainer.gradient_clip_val", FITTING, FITTING, optional(check_number)),
     Setting("trainer.accumulate_grad_batches", FITTING, FITTING, at_least(1)),
     Setting("trainer.check_val_every_n_epoch", FITTING, FITTING, at_least(1)),
-    Setting("trainer.limit_train_batches", FITTING, FITTING, optional(check_number)),
-    Setting("trainer.limit_val_batches", FITTING, FITTING, optional(check_number)),
+    Setting("trainer.limit_train_batches", FITTING, FITTING, check_batches),
+    Setting("trainer.limit_val_batches", FITTING, FITTING, check_batches),
     Setting("classifier", FITTING, FITTING, column="classifier"),
     Setting("classifier.hidden", (), FITTING, column="classifier.hidden"),
     Setting("loss", FITTING, FITTING, neutral={"kind": "cross_entropy", "label_smoothing": 0.0}, column="loss"),

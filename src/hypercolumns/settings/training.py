@@ -41,6 +41,7 @@ from hypercolumns.runs.score import Scorer
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import Sampler, UniformSampler
+from hypercolumns.settings.callbacks import chosen_callbacks
 from hypercolumns.settings.compose import part, plain
 from hypercolumns.settings.loggers import check_loggers
 from hypercolumns.settings.machine import machine
@@ -155,6 +156,7 @@ def check_training(cfg: DictConfig) -> None:
     """
     loss(cfg, lambda: torch.ones(1))
     optimization(cfg)
+    chosen_callbacks(cfg)
     check_loggers(cfg)
 
 
@@ -180,7 +182,7 @@ def trainer(
     Returns:
         The trainer, ready to fit.
     """
-    callbacks: list[Any] = [part(f"callbacks.{name}", callback) for name, callback in (cfg.callbacks or {}).items()]
+    callbacks: list[Any] = chosen_callbacks(cfg)
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(cfg.ema))
     if cfg.stage == "train":
