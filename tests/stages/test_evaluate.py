@@ -159,7 +159,7 @@ class TestModel:
         for setting, message in (
             ("tta=1", r"tta=1 must be a group .*; set tta\.scales=\[0\.75,1\] or tta\.flip="),
             ("+tta.foo=1", "tta=.* must be"),
-            ("trainer.precision=foo", "invalid trainer settings"),
+            ("trainer.precision=foo", "trainer.precision=foo must be 32-true, bf16-mixed or 16-mixed"),
             ("bootstrap_samples=-1", "bootstrap_samples=-1 must be a whole number of at least 0"),
             ("group_pattern=[a-z]", "group_pattern=.* must be a regular expression"),
         ):

@@ -101,7 +101,8 @@ def _errors_of(name: str) -> Iterator[None]:
     except Exception as error:  # each library has errors of its own
         if isinstance(error, OSError) and error.errno is not None:  # such as a full disk
             raise
+        reason = summarize_error(error).rstrip(".")
         raise HypercolumnsError(
-            f"logger.{name}: {summarize_error(error)}; change the settings logger.{name}, or leave out this logger "
-            f"(logger=null: no logger)"
+            f"logger.{name}: {reason}; change the settings logger.{name}, or leave out this logger (logger=null: no "
+            f"logger)"
         ) from error
