@@ -100,6 +100,7 @@ def test_values_arrive_as_they_are(quick):
     )
     config = config_of(run)
     assert (config["optimizer"]["lr"], config["optimizer"]["no_decay_norm_and_bias"], config["seed"]) == (0.25, True, 3)
+    assert not list(run.folder.parents[1].glob("events/*/events*"))
 
 
 def test_own_configs(tmp_path, quick):

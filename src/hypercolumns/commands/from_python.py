@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 
 from hypercolumns.cli.messages import error_line
+from hypercolumns.cli.paths import quote_paths
 from hypercolumns.commands.conf import CONF
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.overrides import format_value
@@ -77,7 +78,7 @@ def train(
             f"stage={stage} must be all, pretrain or train, which give a model; run other stages by the command "
             f"hypercolumns train stage={stage}"
         )
-    overrides = [_override(name, value) for name, value in _by_dotted_name(given)]
+    overrides = quote_paths([_override(name, value) for name, value in _by_dotted_name(given)])
     if config_dir is not None:
         overrides.insert(0, _override("hydra.searchpath", [f"file://{Path(config_dir).absolute()}"]))
     with _restored_globals(), _hydra():
