@@ -7,10 +7,9 @@ a header, then a code for each run of equal values. The values are those of an R
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -23,6 +22,7 @@ FILE = "label_studio.json"
 CHANNELS = 4
 INSIDE = 255  # the value of a pixel of the class in all channels; Label Studio shows the last one, alpha
 VALUE_BITS = 8
+RUNS = 1 << 18  # runs that are encoded at a time, in some hundred bytes each
 RUN_BITS = (3, 4, 8, 16)  # the length of a run, minus 1, has the fewest of these bits that can hold it
 MAX_RUN = 1 << RUN_BITS[-1]
 
@@ -53,8 +53,28 @@ def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
     """
     flat = mask.ravel()
     ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, flat.size)
-    lengths = np.diff(ends, prepend=0) * CHANNELS
-    values = flat[ends - 1] * INSIDE
+    header = [(mask.size * CHANNELS, 32), (VALUE_BITS - 1, 5), *((width - 1, 4) for width in RUN_BITS)]
+    bits = np.concatenate([_bits(np.array([number]), np.array([width])) for number, width in header])
+    code: list[int] = []
+    for first in range(0, len(ends), RUNS):
+        some = ends[first : first + RUNS]
+        bits = np.append(bits, _run_codes(some, int(ends[first - 1]) if first else 0, flat[some - 1] * INSIDE))
+        whole = len(bits) // 8 * 8
+        code += np.packbits(bits[:whole]).tolist()
+        bits = bits[whole:]
+    # Label Studio's encoder ends with at least one bit 0, too
+    return code + np.packbits(np.append(bits, np.zeros(1, np.uint8))).tolist()
+
+
+def _run_codes(ends: NDArray[np.int64], start: int, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the bits of runs of equal values.
+
+    Args:
+        ends: (N,) int64, the pixel after the last one of each run, in the order of the runs.
+        start: the first pixel of the first run.
+        values: (N,), the value of each run.
+    """
+    lengths = np.diff(ends, prepend=start) * CHANNELS
     kind = np.minimum(np.searchsorted([1 << bits for bits in RUN_BITS], lengths), len(RUN_BITS) - 1)
     chunks = -(-lengths // MAX_RUN)  # a run that is too long for one code has several; the last one has the rest
     runs = np.full(chunks.sum(), MAX_RUN)
@@ -63,11 +83,7 @@ def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
     bits = np.array(RUN_BITS)[kind]
     # A code is: 1 for a run of equal values, the kind in 2 bits, the length in `bits`, the value in 8 bits.
     codes = (((0b100 | kind) << bits | (runs - 1)) << VALUE_BITS) | values
-    header = [(mask.size * CHANNELS, 32), (VALUE_BITS - 1, 5), *((width - 1, 4) for width in RUN_BITS)]
-    packed = [_bits(np.array([number]), np.array([width])) for number, width in header]
-    packed.append(_bits(codes, 3 + bits + VALUE_BITS))
-    packed.append(np.zeros(1, np.uint8))  # Label Studio's encoder ends with at least one bit 0, too
-    return np.packbits(np.concatenate(packed)).tolist()
+    return _bits(codes, 3 + bits + VALUE_BITS)
 
 
 def write_label_studio(
@@ -84,14 +100,22 @@ def write_label_studio(
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("[")
         for number, image in enumerate(images):
-            file.write((",\n" if number else "\n") + json.dumps(_task(image, classes, tags)))
+            file.write(",\n" if number else "\n")
+            for part in _task(image, classes, tags):
+                file.write(part)
         file.write("\n]\n")
 
 
-def _task(image: LabelledImage, classes: Sequence[str], tags: LabelStudioTags) -> dict[str, Any]:
+def _task(image: LabelledImage, classes: Sequence[str], tags: LabelStudioTags) -> Iterator[str]:
+    """Yield the JSON text of a task in parts, one for each class, because the run lengths of noise are long."""
     height, width = image.labels.shape
-    result = [
-        {
+    url = tags.image_root + quote(os.fsencode(image.file))
+    task = {"data": {"image": url}, "predictions": [{"model_version": "hypercolumns", "result": []}]}
+    end = "]}]}"
+    yield json.dumps(task).removesuffix(end)
+    separator = ""
+    for index, mask in class_masks(image.labels, annotated_classes(classes)):
+        result = {
             "id": f"class{index}",
             "type": "brushlabels",
             "from_name": tags.from_name,
@@ -101,10 +125,9 @@ def _task(image: LabelledImage, classes: Sequence[str], tags: LabelStudioTags) -
             "original_height": height,
             "value": {"format": "rle", "rle": encode_brush(mask), "brushlabels": [classes[index]]},
         }
-        for index, mask in class_masks(image.labels, annotated_classes(classes))
-    ]
-    url = tags.image_root + quote(os.fsencode(image.file))
-    return {"data": {"image": url}, "predictions": [{"model_version": "hypercolumns", "result": result}]}
+        yield separator + json.dumps(result)
+        separator = ", "
+    yield end
 
 
 def _bits(numbers: NDArray[np.int64], widths: NDArray[np.int64]) -> NDArray[np.uint8]:
