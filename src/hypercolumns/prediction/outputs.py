@@ -99,9 +99,7 @@ def _overlay(path: Path, prediction: ImagePrediction, style: RenderStyle) -> Non
     """
     classes = style.classes if style.legend else None
     pixels = shown_channels(prediction.frame.pixels).permute(1, 2, 0).numpy()
-    picture = overlay_with_legend(pixels, prediction.labels, classes, style.palette, style.opacity)
-    if max(picture.size) > MAX_JPEG_SIDE:
-        picture.thumbnail((MAX_JPEG_SIDE, MAX_JPEG_SIDE))
+    picture = overlay_with_legend(pixels, prediction.labels, classes, style.palette, style.opacity, MAX_JPEG_SIDE)
     write_image(path, picture, JPEG_QUALITY)
 
 

@@ -17,7 +17,9 @@ FONT_SIZE = 15
 GAP = 6  # between pictures, and around the text of a legend
 LINE = 22  # height of a line of text
 MIN_WIDTH = 160  # of a picture with a legend: a narrower legend would be hard to read
-PARTS = 48  # a legend's font size is 1/PARTS of the image's longer side, but at least FONT_SIZE
+# A legend's font size is 1/PARTS of the image's longer side, but at most 1/SHORT_PARTS of its shorter side: the legend of
+# a strip would be many times larger than the strip otherwise. It is at least FONT_SIZE.
+PARTS, SHORT_PARTS = 48, 6
 
 
 def shown_channels(image: Tensor) -> Tensor:
@@ -34,6 +36,7 @@ def overlay_with_legend(
     classes: Sequence[str] | None,
     palette: Palette,
     opacity: float = 0.5,
+    max_side: int | None = None,
 ) -> Image.Image:
     """Draw the class colours over an image, and add a legend of the classes that occur in the labels.
 
@@ -43,18 +46,25 @@ def overlay_with_legend(
         classes: the names of all classes, in the order of the class indices. None: no legend.
         palette: the colour of each class, in the same order.
         opacity: the opacity of the class colours, from 0 (only the image is visible) to 1.
+        max_side: the maximum width and height of the picture, in pixels, to which it is shrunk; None: no maximum.
 
     Returns:
-        An RGB picture. Without a legend, it has the size of the image. With a legend, it is taller than the image and
-        at least `MIN_WIDTH` pixels wide.
+        An RGB picture. Without a legend, it has the size of the image, unless it is shrunk. With a legend, it is taller
+        than the image and at least `MIN_WIDTH` pixels wide.
     """
     picture = Image.fromarray(overlay(image, labels, palette, opacity))
+    if max_side is not None and max(picture.size) > max_side:  # before the legend, which is legible then
+        picture.thumbnail((max_side, max_side))
     if classes is None:
         return picture
     present = [index for index in np.flatnonzero(np.bincount(labels.ravel())).tolist() if index != IGNORE_INDEX]
-    scale = max(max(picture.size) / PARTS / FONT_SIZE, 1.0)
+    font_size = min(max(picture.size) / PARTS, min(picture.size) / SHORT_PARTS)
+    scale = max(font_size / FONT_SIZE, 1.0)
     key = legend([(classes[index], palette[index]) for index in present], max(picture.width, MIN_WIDTH), scale)
-    return stack([picture, key], key.width)
+    stacked = stack([picture, key], key.width)
+    if max_side is not None and max(stacked.size) > max_side:
+        stacked.thumbnail((max_side, max_side))
+    return stacked
 
 
 def legend(entries: Sequence[tuple[str, Colour]], width: int, scale: float = 1.0) -> Image.Image:
