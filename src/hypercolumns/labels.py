@@ -7,6 +7,7 @@ from typing import Any
 from unicodedata import category
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +20,7 @@ IGNORE_INDEX = 255  # the label of void pixels, which belong to no class
 # names, in small letters, of the class of pixels without an object; annotation tools have no object for it either
 BACKGROUND_NAMES = ("background", "_background_")
 MAX_VALUE = 65535  # of a 16-bit mask
+BAND_PIXELS = 1 << 20  # pixels of a mask that are compared with their surroundings at a time
 SAID = ("encoding_said", "void_said", "own_colours")  # of a `LabelScheme`: these do not decide the index of a pixel
 Colour = tuple[int, int, int]  # red, green and blue, from 0 to 255
 Palette = tuple[Colour, ...]  # the colour of each class, by class index
@@ -220,7 +222,18 @@ def boundary_band(mask: Tensor, width: int) -> Tensor:
     Returns:
         (H, W) bool, true for the marked pixels.
     """
-    labels, width = mask[None].float(), min(width, max(mask.shape))
+    height, width = mask.shape[0], min(width, max(mask.shape))
+    near = torch.empty(mask.shape, dtype=torch.bool, device=mask.device)
+    rows = max(BAND_PIXELS // mask.shape[1], 2 * width)
+    for top in range(0, height, rows):
+        first, last = max(top - width, 0), min(top + rows + width, height)
+        near[top : top + rows] = _differs_nearby(mask[first:last], width)[top - first :][:rows]
+    return near
+
+
+def _differs_nearby(mask: Tensor, width: int) -> Tensor:
+    """Compute `boundary_band` of a band of rows; this takes some dozens of bytes for each pixel."""
+    labels = mask[None].float()
     tall, wide = (2 * width + 1, 1), (1, 2 * width + 1)
     highest, lowest = (
         sign * F.max_pool2d(F.max_pool2d(sign * labels, tall, 1, (width, 0)), wide, 1, (0, width)) for sign in (1, -1)

@@ -170,5 +170,5 @@ def count_image(id: str, labels: Tensor, mask: Tensor, classes: int, boundary_wi
     Returns:
         The confusion matrices of all pixels and of the boundary band, on the CPU.
     """
-    near = torch.where(boundary_band(mask, boundary_width), mask.long(), IGNORE_INDEX)
+    near = mask.masked_fill(~boundary_band(mask, boundary_width), IGNORE_INDEX)
     return ImageConfusion(id, confusion(labels, mask, classes).cpu(), confusion(labels, near, classes).cpu())

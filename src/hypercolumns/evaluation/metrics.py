@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hypercolumns.labels import IGNORE_INDEX
 
+COUNTED = 1 << 21  # pixels that are counted at a time, in eight bytes each
 
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
     """Count the pixels by true and predicted class. Pixels that are void (255) in the mask are not counted.
@@ -27,10 +28,12 @@ def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
         The confusion matrix (classes, classes) int64, with a row for each true class and a column for each predicted
         class, on the device of `labels`.
     """
-    truth, predicted = mask.flatten().long(), labels.flatten().long()
-    valid = truth != IGNORE_INDEX
-    pairs = truth[valid] * classes + predicted[valid]
-    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    counts = torch.zeros(classes**2, dtype=torch.int64, device=labels.device)
+    for truth, predicted in zip(mask.flatten().split(COUNTED), labels.flatten().split(COUNTED), strict=True):
+        valid = truth != IGNORE_INDEX
+        pairs = truth[valid].long() * classes + predicted[valid].long()
+        counts += torch.bincount(pairs, minlength=classes**2)
+    return counts.reshape(classes, classes)
 
 
 @dataclass(frozen=True)
