@@ -16,6 +16,7 @@ from hypercolumns.labels import IGNORE_INDEX
 
 COUNTED = 1 << 21  # pixels that are counted at a time, in eight bytes each
 
+
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
     """Count the pixels by true and predicted class. Pixels that are void (255) in the mask are not counted.
 

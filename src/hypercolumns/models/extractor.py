@@ -2,9 +2,9 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import ImageSize, full_image_box
@@ -17,10 +17,12 @@ from hypercolumns.models.alignment import (
     dense,
     locate_maps,
 )
-from hypercolumns.models.backbones import Backbone, as_float
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.seen_images import SeenImages
 from hypercolumns.models.taps import RegularGrid, Tap
 from hypercolumns.models.windows import (
     ImageWindow,
+    WholeImages,
     WindowedImages,
     window_margins,
     window_sides,
@@ -158,32 +160,47 @@ class HypercolumnExtractor(nn.Module):
             Windows that together cover each pixel exactly once. The centres of the maps' cells are in pixels of
             `images`.
         """
+        yield from self.view(images, boxes, resize).windows()
+
+    def view(
+        self,
+        images: Tensor,
+        boxes: Tensor | None = None,
+        resize: ImageSize | None = None,
+        in_parts: bool = False,
+    ) -> WindowedImages | WholeImages:
+        """Prepare images for the method `windows` of the result, which yields the windows of the images or of a part.
+
+        Args:
+            images: see `windows`.
+            boxes: see `windows`.
+            resize: see `windows`.
+            in_parts: whether the windows are wanted of one part after the other. Images of one window are then cut
+                too, so that the backbone does not process all of them for each part.
+
+        Returns:
+            The images with what all their windows have in common.
+        """
         backbone, resize = self.backbone, resize or self.resize
         size = (images.shape[-2], images.shape[-1])
-        seen = images
-        if resize is not None and resize != size:
-            seen = F.interpolate(as_float(images), resize, mode="bilinear", antialias=True)
-        scales = seen.shape[-2] / size[0], seen.shape[-1] / size[1]
-        if min(seen.shape[-2:]) < backbone.min_side:
-            seen = backbone.pad(as_float(seen))
-        area = (seen.shape[-2], seen.shape[-1])
+        seen = SeenImages(images, resize or size, backbone)
+        area, scales = seen.size, seen.scales
         boxes = (full_image_box(images.shape[-2:]) if boxes is None else boxes).cpu() * torch.tensor([*scales, *scales])
-        if area[0] * area[1] > self.max_window_pixels:
+        large = area[0] * area[1] > self.max_window_pixels
+        if large or in_parts:
             margins = window_margins(backbone)
             if margins is not None:
                 sides = window_sides(area, margins, self.max_window_pixels)
-                empty = [seen.new_empty(0, 0, *cells) for cells in backbone.map_sizes(*area)]
-                located = self.locate(empty, area, scales)
-                yield from WindowedImages(backbone, seen, size, scales, sides, located).windows(boxes)
-                return
+                empty = [images.new_empty(0, 0, *cells) for cells in backbone.map_sizes(*area)]
+                return WindowedImages(backbone, seen, boxes, sides, self.locate(empty, area, scales))
+        if large:
             warnings.warn(
                 f"network={backbone.network} can't process an image of {area[1]}x{area[0]} pixels in windows, because "
                 f"its maps depend on the whole image or on much of it; memory use grows with the image's "
                 f"size: if memory runs out, set resize, or choose another network",
-                stacklevel=2,
+                stacklevel=3,
             )
-        maps = self.locate(backbone(as_float(seen), boxes), area, scales)
-        yield ImageWindow(slice(0, size[0]), slice(0, size[1]), maps)
+        return WholeImages(backbone, seen, boxes, partial(self.locate, area=area, scales=scales))
 
     def locate(
         self,

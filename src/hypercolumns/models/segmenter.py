@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,17 @@ from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.engine import AdaptiveSettings, Head, adaptive_labels, classify
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.pixel_prediction import PixelPrediction, certainty
+from hypercolumns.models.slices import even_slices, slices_within
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
+from hypercolumns.models.windows import Area, WholeImages, WindowedImages, window_margins, window_sides
+
+ImageView = WholeImages | WindowedImages
+StoreProbabilities = Callable[[slice, slice, Tensor], None]  # see `Segmenter.predict_pixels`
+# Class probabilities of all pixels and classes that are averaged over views at once, and those of a part of an image
+# that has more of them.
+MAX_AVERAGED, PART_VALUES = 1 << 25, 1 << 24
+MAX_ADAPTIVE = 1_000_000  # pixels of an image that are predicted adaptively at a time
+NOTED = 1 << 16  # pixels for which the certainty is computed at a time
 
 
 class Segmenter(nn.Module):
@@ -166,7 +177,7 @@ class Segmenter(nn.Module):
             images: (B, 3, H, W).
             adaptive: the settings of adaptive prediction, which is faster and approximate; None: classify every pixel.
             tta: the views of the images over which class probabilities are averaged. The default is a single view, the
-                unchanged images. With any other value, the class probabilities of all pixels are held in memory.
+                unchanged images.
 
         Returns:
             (B, H, W) uint8, class indices.
@@ -181,42 +192,61 @@ class Segmenter(nn.Module):
                         "adaptive can't be combined with tta, because adaptive prediction classifies a single view; "
                         "leave out one of the two"
                     )
-                return self.class_probabilities(images, tta).argmax(1).to(torch.uint8)
+                labels = images.new_empty(len(images), *images.shape[-2:], dtype=torch.uint8)
+                for rows, columns, scores in self._averages(images, tta):
+                    labels[:, rows, columns] = scores.argmax(-1).to(torch.uint8)
+                    del scores  # frees the memory before the next part is computed
+                return labels
             if adaptive is not None:
                 return self._adaptive_labels(images, adaptive)
             head = self.classifier.head
             return self._classify(images, lambda *seen: head(*seen).argmax(-1, keepdim=True).to(torch.uint8))[..., 0]
 
     def predict_pixels(
-        self, images: Tensor, tta: TestTimeAugmentation = NO_TTA, probabilities: bool = False
+        self,
+        images: Tensor,
+        tta: TestTimeAugmentation = NO_TTA,
+        probabilities: bool = False,
+        store: StoreProbabilities | None = None,
     ) -> PixelPrediction:
         """Predict the class of every pixel, and compute the confidence and the entropy, without gradients.
 
         Args:
             images: (B, 3, H, W).
             tta: the views of the images over which class probabilities are averaged. The default is a single view, the
-                unchanged images. With any other value, the class probabilities of all pixels are held in memory.
+                unchanged images.
             probabilities: whether the result contains the probabilities of all classes.
+            store: called with the rows, the columns and the probabilities (B, h, w, classes) float16 of one part of the
+                images after the other, so that the probabilities need not be held in memory; None: no call.
 
         Returns:
             The prediction. The labels are uint8. The confidence, the entropy and, if requested, the probabilities are
             float16.
         """
+        size = images.shape[-2], images.shape[-1]
+        labels = images.new_empty(len(images), *size, dtype=torch.uint8)
+        confidence, entropy = (images.new_empty(len(images), *size, dtype=torch.float16) for _ in range(2))
+        every: Tensor | None = None
+        if probabilities:
+            every = images.new_empty(len(images), len(self.classes), *size, dtype=torch.float16)
 
-        def decide(scores: Tensor) -> Tensor:
-            # One tensor can hold labels and scores, because float16 represents every label exactly.
-            return torch.cat([*certainty(scores), *([scores] if probabilities else [])], -1).half()
+        def note(rows: slice, columns: slice, scores: Tensor) -> None:
+            for whole, part in zip((labels, confidence, entropy), certainty(scores), strict=True):
+                whole[:, rows, columns] = part[..., 0]
+            if every is not None:
+                every[:, :, rows, columns] = scores.movedim(-1, 1)
+            if store is not None:
+                store(rows, columns, scores.half())
 
         with torch.no_grad():
             if tta == NO_TTA:
-                head = self.classifier.head
-                decided = self._classify(images, lambda *seen: decide(head(*seen).float().softmax(-1)))
+                self._visit(self.extractor.view(images), size, self._head_probabilities, note)
             else:
-                decided = decide(self.class_probabilities(images, tta).movedim(1, -1))
-        labels, confidence, entropy = decided[..., :3].unbind(-1)
-        return PixelPrediction(
-            labels.byte(), confidence, entropy, decided[..., 3:].movedim(-1, 1) if probabilities else None
-        )
+                for rows, columns, scores in self._averages(images, tta):
+                    for band in slices_within(rows, max(NOTED // (columns.stop - columns.start), 1)):
+                        note(band, columns, scores[:, band.start - rows.start : band.stop - rows.start])
+                    del scores  # frees the memory before the next part is computed
+        return PixelPrediction(labels, confidence, entropy, every)
 
     def class_probabilities(self, images: Tensor, tta: TestTimeAugmentation = NO_TTA) -> Tensor:
         """Compute the class probabilities of every pixel, averaged over the views of `tta`, without gradients.
@@ -228,15 +258,103 @@ class Segmenter(nn.Module):
         Returns:
             (B, classes, H, W) float32; the values of each pixel sum to 1.
         """
-        total: Tensor | None = None
+        size = images.shape[-2], images.shape[-1]
         with torch.no_grad():
-            for size, flipped in tta.of(self.extractor.resize or (images.shape[-2], images.shape[-1])):
-                logits = self._classify(images.flip(-1) if flipped else images, self.classifier.head, resize=size)
-                scores = logits.float().softmax(-1)
-                scores = scores.flip(2) if flipped else scores
-                total = scores if total is None else total.add_(scores)
-        assert total is not None, "there is at least one view"
-        return total.div_(len(tta)).permute(0, 3, 1, 2)
+            views = self._views(images, tta, in_parts=False)
+            return self._average(views, size, (slice(0, size[0]), slice(0, size[1]))).permute(0, 3, 1, 2)
+
+    def _head_probabilities(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
+        """Compute the class probabilities (..., classes) float32 of pixels from the output of the first layer."""
+        return self.classifier.head(hidden, where).float().softmax(-1)
+
+    def _averages(self, images: Tensor, tta: TestTimeAugmentation) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Average the class probabilities over views, for one part of the images after the other.
+
+        Images of few pixels, and images of a network that can't work in windows, are one part.
+
+        Yields:
+            The rows and the columns of the part, and its probabilities (B, h, w, classes) float32.
+        """
+        (height, width), values = images.shape[-2:], len(images) * len(self.classes)
+        margins = window_margins(self.backbone)
+        in_parts = margins is not None and height * width * values > MAX_AVERAGED
+        views = self._views(images, tta, in_parts)
+        sides = height, width
+        if margins is not None and in_parts:  # a part is at most a window of the largest view
+            largest = max((view.seen for view, _ in views), key=lambda seen: seen.size)
+            windows = window_sides(largest.size, margins, self.extractor.max_window_pixels)
+            parts = window_sides((height, width), (0, 0), max(PART_VALUES // values, 1))
+            tall, wide = (max(int(side / scale), 1) for side, scale in zip(windows, largest.scales, strict=True))
+            sides = min(tall, parts[0]), min(wide, parts[1])
+        for rows in even_slices(height, sides[0]):
+            for columns in even_slices(width, sides[1]):
+                yield rows, columns, self._average(views, (height, width), (rows, columns))
+
+    def _views(self, images: Tensor, tta: TestTimeAugmentation, in_parts: bool) -> list[tuple[ImageView, bool]]:
+        """Prepare the views of the images, and say of each whether it is mirrored."""
+        mirrored = images.flip(-1) if tta.flip else images
+        size = self.extractor.resize or (images.shape[-2], images.shape[-1])
+        return [
+            (self.extractor.view(mirrored if flipped else images, None, seen, in_parts), flipped)
+            for seen, flipped in tta.of(size)
+        ]
+
+    def _average(self, views: Sequence[tuple[ImageView, bool]], size: ImageSize, area: Area) -> Tensor:
+        """Average the class probabilities over views.
+
+        Args:
+            views: the result of `_views`.
+            size: (height, width) of the images, in pixels.
+            area: the rows and columns of pixels for which the probabilities are computed.
+
+        Returns:
+            (B, rows, columns, classes) float32.
+        """
+        (rows, columns), width = area, size[1]
+        shape = rows.stop - rows.start, columns.stop - columns.start, len(self.classes)
+        total = torch.zeros(len(views[0][0].seen.images), *shape, device=self.backbone.device)
+
+        def add(flipped: bool, down: slice, across: slice, scores: Tensor) -> None:
+            if flipped:
+                across, scores = _mirrored(across, width), scores.flip(2)
+            part = total[:, down.start - rows.start : down.stop - rows.start]
+            part[:, :, across.start - columns.start : across.stop - columns.start] += scores
+
+        for view, flipped in views:
+            within = rows, _mirrored(columns, width) if flipped else columns
+            self._visit(view, size, self._head_probabilities, partial(add, flipped), within)
+        return total.div_(len(views))
+
+    def _visit(
+        self,
+        view: ImageView,
+        size: ImageSize,
+        head: Callable[[Tensor, PixelCoordinates], Tensor],
+        visit: Callable[[slice, slice, Tensor], None],
+        within: Area | None = None,
+    ) -> None:
+        """Apply the classifier's first layer, and then `head`, to pixels, and hold the results of a few at a time.
+
+        Args:
+            view: the images.
+            size: (height, width) of the images, in pixels.
+            head: a function that takes the arguments of `Classifier.head`, and returns C values for each pixel.
+            visit: called with the rows, the columns and the values (B, h, w, C) of one part after the other.
+            within: the rows and columns of the pixels; None: all pixels.
+        """
+        bound = _bind_coordinates(head, full_image_box(size), self.classifier.needs_coordinates)
+
+        def visiting(hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+            values = bound(hidden, rows, columns)
+            down, across = (slice(int(line[0]), int(line[-1]) + 1) for line in (rows.flatten(), columns.flatten()))
+            visit(down, across, values)
+            return values[..., :0]  # nothing is to be assembled
+
+        first_layer = self.classifier.folded_first_layer()
+        for rows, columns, maps in view.windows(within):
+            pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
+            classify(maps, *pixels, *first_layer, visiting)
+            del maps  # frees the memory before the next window is computed
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
@@ -332,12 +450,21 @@ class Segmenter(nn.Module):
         head = _bind_coordinates(self.classifier.head, box, self.classifier.needs_coordinates)
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in self.extractor.windows(images):
-            for index, window_labels in enumerate(labels[:, rows, columns]):
-                image_maps = [tap_map._replace(values=tap_map.values[index : index + 1]) for tap_map in maps]
-                window_labels.copy_(adaptive_labels(image_maps, rows, columns, *first_layer, head, adaptive))
-                del image_maps
+            # A window of images that the backbone sees smaller can have many pixels.
+            sides = window_sides((rows.stop - rows.start, columns.stop - columns.start), (0, 0), MAX_ADAPTIVE)
+            for down in slices_within(rows, sides[0]):
+                for across in slices_within(columns, sides[1]):
+                    for index, part in enumerate(labels[:, down, across]):
+                        image_maps = [tap_map._replace(values=tap_map.values[index : index + 1]) for tap_map in maps]
+                        part.copy_(adaptive_labels(image_maps, down, across, *first_layer, head, adaptive))
+                        del image_maps
             del maps  # frees the memory before the next window is computed
         return labels
+
+
+def _mirrored(part: slice, length: int) -> slice:
+    """Return where a slice of an axis of some length lies after the axis is mirrored."""
+    return slice(length - part.stop, length - part.start)
 
 
 def _bind_coordinates(

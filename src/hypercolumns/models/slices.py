@@ -12,3 +12,9 @@ def even_slices(length: int, max_length: int) -> list[slice]:
     count = math.ceil(length / max_length)
     edges = [length * number // count for number in range(count + 1)]
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def slices_within(whole: slice, max_length: int) -> list[slice]:
+    """Cut a slice with a start and a stop into as few slices as possible, as `even_slices` does."""
+    parts = even_slices(whole.stop - whole.start, max_length)
+    return [slice(whole.start + part.start, whole.start + part.stop) for part in parts]

@@ -9,8 +9,9 @@ In this module, a local tap is a tap that is not a global tap.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -19,10 +20,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.models.alignment import FeatureMap, cells_used
-from hypercolumns.models.backbones import Backbone, as_float
-from hypercolumns.models.slices import even_slices
+from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.seen_images import SeenImages
+from hypercolumns.models.slices import slices_within
 from hypercolumns.models.taps import RegularGrid
 
+Area = tuple[slice, slice]  # rows, columns
 _Part = tuple[slice, slice, list[tuple[FeatureMap, tuple[slice, slice]]]]  # what `WindowedImages._local_parts` yields
 
 
@@ -92,46 +95,46 @@ class WindowedImages:
 
     Attributes:
         backbone: a backbone for which `window_margins` is not None.
-        seen: (B, 3, h, w), the images as the backbone sees them, after resizing and padding.
-        size: (height, width) of the images before resizing and padding, in pixels.
-        scales: (along y, along x), the factors by which the images were resized.
+        seen: the images as the backbone sees them, after resizing and padding.
+        boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `seen`.
         sides: the maximum (height, width) of a window without its margins, in pixels of `seen`.
         located: one item for each tap, first the local taps, then the global taps. It holds the centres of the cells of
             the whole image's map, in pixels of the image before resizing. Its values are empty.
     """
 
     backbone: Backbone
-    seen: Tensor
-    size: ImageSize
-    scales: tuple[float, float]
+    seen: SeenImages
+    boxes: Tensor
     sides: tuple[int, int]
     located: Sequence[FeatureMap]
 
-    def windows(self, boxes: Tensor) -> Iterator[ImageWindow]:
+    def windows(self, within: Area | None = None) -> Iterator[ImageWindow]:
         """Compute the maps of one window after the other, and yield each window with its maps.
 
         Args:
-            boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `seen`.
+            within: the rows and columns of pixels of the images before resizing that the windows cover; None: all.
 
         Yields:
             Windows that together cover each pixel exactly once. Each window has the maps of all taps.
         """
-        local_count = len(self._local())
-        global_maps = list(self.located[local_count:])
-        if global_maps:
-            size = (self.seen.shape[-2], self.seen.shape[-1])
-            deepest = self.seen.new_empty(len(self.seen), 0, 1, 1, dtype=torch.float32)
-            if any(context.is_global and context.from_deepest for context in self.backbone.contexts):
-                deepest = self._deepest()
-            values = self.backbone.global_maps(deepest, size, boxes)
-            global_maps = [
-                tap_map._replace(values=map_values) for tap_map, map_values in zip(global_maps, values, strict=True)
-            ]
-        for rows, columns, maps in self._local_parts():
+        global_maps = self._global_maps
+        for rows, columns, maps in self._local_parts(within):
             window = ImageWindow(rows, columns, [*(tap_map for tap_map, _ in maps), *global_maps])
             del maps
             yield window
             del window  # frees the memory before the next window is computed
+
+    @cached_property
+    def _global_maps(self) -> list[FeatureMap]:
+        """The maps of the global taps."""
+        global_maps = list(self.located[len(self._local()) :])
+        if not global_maps:
+            return []
+        deepest = self.seen.images.new_empty(len(self.seen.images), 0, 1, 1, dtype=torch.float32)
+        if any(context.is_global and context.from_deepest for context in self.backbone.contexts):
+            deepest = self._deepest()
+        values = self.backbone.global_maps(deepest, self.seen.size, self.boxes)
+        return [tap_map._replace(values=map_values) for tap_map, map_values in zip(global_maps, values, strict=True)]
 
     def _local(self) -> Sequence[FeatureMap]:
         """Return the items of `located` that belong to local taps."""
@@ -141,7 +144,7 @@ class WindowedImages:
         """Compute the values (B, C, h, w) of the deepest map of the whole images, window by window."""
         where = self.backbone.deepest(self._local())
         whole: Tensor | None = None
-        for _, _, maps in self._local_parts():
+        for _, _, maps in self._local_parts(None):
             part, (rows, columns) = self.backbone.deepest(maps)
             if whole is None:
                 whole = part.values.new_empty(*part.values.shape[:2], len(where.row_centres), len(where.column_centres))
@@ -150,20 +153,21 @@ class WindowedImages:
         assert whole is not None, "there is at least one window"
         return whole
 
-    def _local_parts(self) -> Iterator[_Part]:
-        """Yield the maps of the local taps for one window after the other.
+    def _local_parts(self, within: Area | None) -> Iterator[_Part]:
+        """Yield the maps of the local taps for one window after the other. `windows` explains the argument.
 
         Yields:
             (rows, columns, pairs) for each window. The rows and columns are those of the window's pixels in the images
             before resizing. There is one pair for each local tap: the map of the window, and the (rows, columns) of
             cells that this map covers in the whole image's map.
         """
-        local, height, width = self._local(), *self.size
-        for rows in even_slices(height, max(math.floor(self.sides[0] / self.scales[0]), 1)):
+        local, (height, width) = self._local(), self.seen.images.shape[-2:]
+        bands, strips = within or (slice(0, height), slice(0, width))
+        for rows in slices_within(bands, max(math.floor(self.sides[0] / self.seen.scales[0]), 1)):
             down = self._span(0, rows, [tap_map.row_centres for tap_map in local], height)
-            for columns in even_slices(width, max(math.floor(self.sides[1] / self.scales[1]), 1)):
+            for columns in slices_within(strips, max(math.floor(self.sides[1] / self.seen.scales[1]), 1)):
                 across = self._span(1, columns, [tap_map.column_centres for tap_map in local], width)
-                maps = self.backbone.local_maps(as_float(self.seen[..., down.pixels, across.pixels]))
+                maps = self.backbone.local_maps(self.seen.crop(down.pixels, across.pixels))
                 parts = [
                     (
                         FeatureMap(
@@ -194,7 +198,7 @@ class WindowedImages:
         Returns:
             The crop, and the cells that the hypercolumns of the window's pixels are interpolated from.
         """
-        length, min_side = self.seen.shape[axis - 2], self.backbone.min_side
+        length, min_side = self.seen.size[axis], self.backbone.min_side
         taps = _regular(self.backbone, axis)
         assert taps is not None, "images are cut only if `window_margins` is not None"
         # Points of a window may lie up to half a pixel beyond the centres of its outermost pixels. At the border of the
@@ -223,11 +227,35 @@ class WindowedImages:
         )
 
 
+@dataclass(frozen=True)
+class WholeImages:
+    """Images that a backbone processes at once, with the methods of `WindowedImages`.
+
+    Attributes:
+        backbone: the backbone.
+        seen: the images as the backbone sees them, after resizing and padding.
+        boxes: (B, 4), the crop boxes (top, left, height, width), in pixels of `seen`.
+        locate: combines the map of each tap with the centres of its cells, as in `WindowedImages.located`.
+    """
+
+    backbone: Backbone
+    seen: SeenImages
+    boxes: Tensor
+    locate: Callable[[Sequence[Tensor]], list[FeatureMap]]
+
+    def windows(self, within: Area | None = None) -> Iterator[ImageWindow]:
+        """Yield one window with the maps of all taps, see `WindowedImages.windows`."""
+        height, width = self.seen.size
+        maps = self.locate(self.backbone(self.seen.crop(slice(0, height), slice(0, width)), self.boxes))
+        area = within or (slice(0, self.seen.images.shape[-2]), slice(0, self.seen.images.shape[-1]))
+        yield ImageWindow(*area, maps)
+
+
 class _Span(NamedTuple):
     """One axis of the crop that the backbone processes for a window, and the cells that the window uses.
 
     Attributes:
-        pixels: the crop, in pixels of `WindowedImages.seen`.
+        pixels: the crop, in pixels of the images as the backbone sees them.
         cells: for each local tap, the cells that the window's hypercolumns are interpolated from, given twice: as a
             slice of the crop's map, and as a slice of the whole image's map.
     """

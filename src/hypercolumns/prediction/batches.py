@@ -1,12 +1,15 @@
 """Group input images of equal size into batches, and predict a batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.prediction.options import PredictOptions
 from hypercolumns.prediction.outputs import ImagePrediction
+from hypercolumns.prediction.probabilities import ProbabilityMap
 from hypercolumns.prediction.sources import Frame
 
 
@@ -38,7 +41,9 @@ def batch_frames(frames: Iterable[Frame], batch_size: int) -> Iterator[list[Fram
         yield batch
 
 
-def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: PredictOptions) -> Iterator[ImagePrediction]:
+def predict_batch(
+    segmenter: Segmenter, batch: Sequence[Frame], options: PredictOptions, folder: Path
+) -> Iterator[ImagePrediction]:
     """Predict images of one size together, on the segmenter's device.
 
     Args:
@@ -46,6 +51,7 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
         batch: at least one frame. All frames have images (N, H, W) of the same size.
         options: `detail` decides which parts of the prediction are computed; `adaptive`, `tta` and `bf16` decide how.
             The other options are not used.
+        folder: the folder for temporary files, see `ProbabilityMap`.
 
     Returns:
         An iterator over the predictions, one for each frame, in the order of the batch.
@@ -53,11 +59,19 @@ def predict_batch(segmenter: Segmenter, batch: Sequence[Frame], options: Predict
     device = segmenter.backbone.device
     images = torch.stack([frame.pixels for frame in batch]) if len(batch) > 1 else batch[0].pixels[None]
     images = images.to(device)
+    maps: list[ProbabilityMap] = []
+    if options.detail == "probabilities":
+        shape = len(segmenter.classes), images.shape[-2], images.shape[-1]
+        maps = [ProbabilityMap(shape, folder) for _ in batch]
+
+    def store(rows: slice, columns: slice, probabilities: Tensor) -> None:
+        for each, part in zip(maps, probabilities, strict=True):
+            each.write(rows, columns, part)
+
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
         if options.detail == "labels":
             parts = [segmenter.labels(images, options.adaptive, options.tta)]
         else:
-            probabilities = options.detail == "probabilities"
-            decided = segmenter.predict_pixels(images, options.tta, probabilities=probabilities)
-            parts = [part for part in decided if part is not None]
-    return map(ImagePrediction, batch, *(part.cpu().numpy() for part in parts))
+            decided = segmenter.predict_pixels(images, options.tta, store=store if maps else None)
+            parts = [decided.labels, decided.confidence, decided.entropy]
+    return map(ImagePrediction, batch, *(part.cpu().numpy() for part in parts), *([maps] if maps else []))

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.io.files import atomic_write
 from hypercolumns.io.images import write_image
 from hypercolumns.io.masks import write_mask
 from hypercolumns.labels import Palette, colourise
 from hypercolumns.models.pixel_prediction import Detail
 from hypercolumns.prediction.annotations import cvat, labelme
 from hypercolumns.prediction.geotiff import write_geotiff
+from hypercolumns.prediction.probabilities import ProbabilityMap, write_probabilities
 from hypercolumns.prediction.sources import Frame
 from hypercolumns.visualization.overlays import overlay_with_legend, shown_channels
 
@@ -34,14 +34,14 @@ class ImagePrediction(NamedTuple):
             predicted.
         entropy: (H, W) float16, the entropy of the class probabilities divided by its maximum, in [0, 1]. None if only
             labels were predicted.
-        probabilities: (classes, H, W) float16, in [0, 1]. None unless an output needs them.
+        probabilities: the probabilities of all classes. None unless an output needs them.
     """
 
     frame: Frame
     labels: NDArray[np.uint8]
     confidence: NDArray[np.float16] | None = None
     entropy: NDArray[np.float16] | None = None
-    probabilities: NDArray[np.float16] | None = None
+    probabilities: ProbabilityMap | None = None
 
 
 class RenderStyle(NamedTuple):
@@ -123,9 +123,8 @@ def _entropy(path: Path, prediction: ImagePrediction, style: RenderStyle) -> Non
 
 def _probabilities(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
     """Write an `.npz` file: `probabilities`, (classes, H, W) float16, and `classes`, the names of the classes."""
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        arrays = {"probabilities": prediction.probabilities, "classes": np.array(style.classes)}
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    assert prediction.probabilities is not None, "PredictOptions.detail covers all outputs"
+    write_probabilities(path, prediction.probabilities, style.classes)
 
 
 def _cvat_objects(path: Path, prediction: ImagePrediction, style: RenderStyle) -> None:
@@ -178,4 +177,7 @@ def check_package(package: str, extra: str, what: str) -> None:
 
 def _write_grey(path: Path, values: NDArray[np.float16] | None) -> None:
     assert values is not None, "PredictOptions.detail covers all outputs"
-    write_image(path, Image.fromarray(np.rint(values.astype(np.float32) * 255).astype(np.uint8)))
+    grey = np.empty(values.shape, np.uint8)
+    for row, line in zip(grey, values, strict=True):  # float32 copies of all pixels would be large
+        row[:] = np.rint(line.astype(np.float32) * 255)
+    write_image(path, Image.fromarray(grey))

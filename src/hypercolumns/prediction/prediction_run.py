@@ -105,7 +105,7 @@ class PredictionRun:
                     bar.advance()
                     continue
                 self._begin(batch)
-                for prediction in predict_batch(self.segmenter, batch, self.options):
+                for prediction in predict_batch(self.segmenter, batch, self.options, self.manifest.out):
                     for written in writers.submit(prediction):
                         self._note(written)
                         bar.advance()

@@ -17,8 +17,8 @@ FONT_SIZE = 15
 GAP = 6  # between pictures, and around the text of a legend
 LINE = 22  # height of a line of text
 MIN_WIDTH = 160  # of a picture with a legend: a narrower legend would be hard to read
-# A legend's font size is 1/PARTS of the image's longer side, but at most 1/SHORT_PARTS of its shorter side: the legend of
-# a strip would be many times larger than the strip otherwise. It is at least FONT_SIZE.
+# A legend's font size is 1/PARTS of the image's longer side, but at most 1/SHORT_PARTS of its shorter side, because the
+# legend of a strip would be many times larger than the strip otherwise. It is at least FONT_SIZE.
 PARTS, SHORT_PARTS = 48, 6
 
 
