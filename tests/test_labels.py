@@ -1,6 +1,9 @@
 import numpy as np
+import pytest
+import torch
 
-from hypercolumns.labels import overlay, voc_palette
+from hypercolumns import labels
+from hypercolumns.labels import boundary_band, overlay, voc_palette
 
 
 def test_voc_palette_golden_colours():
@@ -13,3 +16,18 @@ def test_voc_palette_golden_colours():
 def test_overlay_blends_by_opacity():
     image = np.full((1, 1, 3), 100, np.uint8)
     assert overlay(image, np.array([[1]], np.uint8), voc_palette(2), 0.25).tolist() == [[[107, 75, 75]]]
+
+
+@pytest.mark.parametrize("size", [(23, 17), (1, 90), (90, 1)])
+@pytest.mark.parametrize("width", [1, 3, 40])
+def test_boundary_band_in_parts_by_hand(monkeypatch, size, width):
+    """The reference looks at all pixels of the square around each pixel."""
+    mask = (torch.rand(size, generator=torch.Generator().manual_seed(0)) > 0.97).byte()
+    expected = torch.zeros(size, dtype=torch.bool)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            top, left = max(row - width, 0), max(column - width, 0)
+            near = mask[top : row + width + 1, left : column + width + 1]
+            expected[row, column] = near.min() != near.max()
+    monkeypatch.setattr(labels, "BAND_PIXELS", 40)
+    assert torch.equal(boundary_band(mask, width), expected)

@@ -1,10 +1,11 @@
 """Overlays and legends: which colours are drawn, and how large they are."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from hypercolumns.labels import voc_palette
-from hypercolumns.visualization.overlays import MIN_WIDTH, legend, overlay_with_legend
+from hypercolumns.visualization.overlays import GAP, LINE, MIN_WIDTH, legend, overlay_with_legend
 
 PALETTE = voc_palette(4)
 
@@ -26,12 +27,26 @@ def test_legend_names_classes_that_occur():
 
 
 def test_legend_grows_with_large_images():
-    def height(width):
-        image = np.zeros((10, width, 3), np.uint8)
-        return overlay_with_legend(image, image[..., 0], ["a"], PALETTE).height - 10
+    def height(width, lines):
+        image = np.zeros((lines, width, 3), np.uint8)
+        return overlay_with_legend(image, image[..., 0], ["a"], PALETTE).height - lines
 
-    assert height(100) == height(700)
-    assert height(2880) == 4 * height(700)
+    assert height(100, 10) == height(700, 10)
+    assert height(2880, 360) == 4 * height(700, 10)
+
+
+@pytest.mark.parametrize("size", [(60, 20_000), (20_000, 60)])
+def test_legend_of_strip_keeps_its_font(size):
+    """The font would be 28 times larger by the longer side."""
+    labels = np.zeros(size, np.uint8)
+    picture = overlay_with_legend(np.zeros((*size, 3), np.uint8), labels, ["a"], PALETTE)
+    assert picture.size == (max(size[1], MIN_WIDTH), size[0] + LINE + GAP)
+
+
+def test_strip_is_shrunk_before_its_legend():
+    labels = np.zeros((60, 2000), np.uint8)
+    picture = overlay_with_legend(np.zeros((60, 2000, 3), np.uint8), labels, ["a"], PALETTE, max_side=1000)
+    assert picture.size == (1000, 30 + LINE + GAP)
 
 
 def test_narrow_legend_takes_more_lines():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hypercolumns.prediction import LabelStudioTags
+from hypercolumns.prediction.annotations import label_studio
 from hypercolumns.prediction.annotations.label_studio import encode_brush
 
 
@@ -40,6 +41,13 @@ def decode(code):
 def test_any_mask_is_decoded(mask):
     expected = np.where(mask, 255, 0)[:, :, None].repeat(4, 2)
     assert (decode(encode_brush(mask)).reshape(*mask.shape, 4) == expected).all()
+
+
+def test_parts_give_the_same_code(monkeypatch):
+    mask = np.random.default_rng(0).random((30, 40)) > 0.6
+    whole = encode_brush(mask)
+    monkeypatch.setattr(label_studio, "RUNS", 7)
+    assert encode_brush(mask) == whole
 
 
 def test_long_runs_are_split():
