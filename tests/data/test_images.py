@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resize
+from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from hypercolumns.cli.app import error_line
 from hypercolumns.coordinates import normalised_coordinates
 from hypercolumns.data import Augmentation, Example, ImageDataModule, shapes
 from hypercolumns.data.modules.image_data import Filler, ImageBatchSampler, collate
-from hypercolumns.data.transforms import GREY, resize_mask
+from hypercolumns.data.transforms import GREY, PaddedCrop, resize_mask
 from hypercolumns.errors import HypercolumnsError, InvalidFileError
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.runtime import randomness
@@ -212,3 +214,17 @@ class TestImageData:
             next(iter(ImageDataModule(mixed, num_workers=workers).train_dataloader()))
         line = error_line(caught.value)
         assert re.search(r"must have the same size \(stage=validate .*data\.on_bad=skip", line)
+
+
+@pytest.mark.parametrize("size", [(5, 300), (300, 5), (40, 40), (96, 96), (200, 150), (1, 1)])
+def test_padded_crop_equals_torchvision(size):
+    """Images of which one side is shorter than the crop are cut before they are padded."""
+    image, mask = torch.randint(256, (3, *size), dtype=torch.uint8), torch.randint(9, size, dtype=torch.uint8)
+    edges = torch.tensor([[0.0, 0.0, size[1], size[0]]])
+    box = BoundingBoxes(edges, format="XYXY", canvas_size=size, clamping_mode=None)
+    reference = v2.RandomCrop(96, pad_if_needed=True, fill={Image: GREY, Mask: IGNORE_INDEX})
+    results = []
+    for crop in (PaddedCrop(96, pad_if_needed=True), reference):
+        torch.manual_seed(0)
+        results.append(crop(Image(image), Mask(mask), box))
+    assert all(torch.equal(*parts) for parts in zip(*results, strict=True))
