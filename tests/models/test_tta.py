@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
+from hypercolumns.models import segmenter as segmenter_module
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
@@ -92,3 +93,35 @@ def test_adaptive_with_tta_raises(segmenter):
 def test_invalid_settings_raise(settings, message):
     with pytest.raises(HypercolumnsError, match=message):
         TestTimeAugmentation(**settings)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(90, 120), (5, 700), (700, 5)])
+def test_average_in_parts_equals_whole(segmenter, monkeypatch, size):
+    """No part has more than 900 probabilities: 300 pixels of 3 classes."""
+    pictures, tta, parts = images(*size)[:1], TestTimeAugmentation((0.5, 1.3), flip=True), []
+    whole = segmenter.class_probabilities(pictures, tta)
+    monkeypatch.setattr(segmenter_module, "MAX_AVERAGED", 0)
+    monkeypatch.setattr(segmenter_module, "PART_VALUES", 900)
+    monkeypatch.setattr(segmenter_module, "NOTED", 100)
+    prediction = segmenter.predict_pixels(
+        pictures, tta, probabilities=True, store=lambda rows, columns, values: parts.append((rows, columns, values))
+    )
+    torch.testing.assert_close(prediction.probabilities.float(), whole, rtol=1e-2, atol=1e-3)
+    stored = torch.full((1, *size, 3), torch.nan)
+    for rows, columns, values in parts:
+        assert values.numel() <= 900
+        assert stored[:, rows, columns].isnan().all()
+        stored[:, rows, columns] = values.float()
+    assert torch.equal(stored.movedim(-1, 1), prediction.probabilities.float())
+    clear = whole.topk(2, dim=1).values.diff(dim=1)[:, 0] < -1e-4
+    assert torch.equal(segmenter.labels(pictures, tta=tta)[clear], whole.argmax(1).byte()[clear])
+
+
+@torch.no_grad()
+def test_adaptive_parts_of_a_window_keep_labels(segmenter, monkeypatch):
+    """With stride 1, each pixel is classified, and no part has more than 500 pixels."""
+    fixed, pictures = at_size(segmenter, (32, 32)), images(90, 120)
+    expected = fixed.labels(pictures)
+    monkeypatch.setattr(segmenter_module, "MAX_ADAPTIVE", 500)
+    assert (fixed.labels(pictures, AdaptiveSettings(stride=1)) == expected).float().mean() > 0.999

@@ -2,7 +2,7 @@ import torch
 
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.samplers import UncertaintySampler
-from hypercolumns.tasks import SegmentationTask
+from hypercolumns.tasks import SegmentationTask, segmentation
 
 
 def test_sampler_sees_logits_of_current_model(segmenter):
@@ -25,3 +25,18 @@ def test_sampler_sees_logits_of_current_model(segmenter):
         assert torch.allclose(margin[tuple(sampled.T)].sort().values, margin.flatten().sort().values[:40], atol=1e-5)
     expected = [mask[tuple(sampled.T)] for mask, sampled in zip(masks, points, strict=True)]
     assert torch.equal(labels, torch.stack(expected).flatten())
+
+
+def test_validation_in_parts_equals_whole(segmenter, monkeypatch):
+    images, masks = torch.rand(1, 3, 60, 90), torch.randint(3, (1, 60, 90))
+    masks[:, :20] = 255
+    results = []
+    for limit in (10**9, 0):
+        monkeypatch.setattr(segmentation, "MAX_LOGITS", limit)
+        task = SegmentationTask(segmenter, None, None, None).eval()
+        monkeypatch.setattr(task, "log", lambda *_: None)
+        with torch.no_grad():
+            labels = task.validation_step((images, masks, ["a"], None), 0)
+        results.append((labels, task.confusion.compute(), task.val_loss.compute()))
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(parts, whole)

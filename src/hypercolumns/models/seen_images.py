@@ -16,7 +16,7 @@ MAX_RESIZED = 4_000_000  # pixels of resized images that are held; larger ones a
 
 
 class SeenImages:
-    """Images as a backbone sees them, of which any part can be cut out.
+    """Images as a backbone sees them; any part can be cut out.
 
     Args:
         images: (B, N, H, W), uint8 or float in [0, 1].

@@ -22,7 +22,7 @@ from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
 from hypercolumns.models.windows import Area, WholeImages, WindowedImages, window_margins, window_sides
 
 ImageView = WholeImages | WindowedImages
-StoreProbabilities = Callable[[slice, slice, Tensor], None]  # see `Segmenter.predict_pixels`
+VisitPixels = Callable[[slice, slice, Tensor], None]  # takes rows, columns and their values, see `visit_logits`
 # Class probabilities of all pixels and classes that are averaged over views at once, and those of a part of an image
 # that has more of them.
 MAX_AVERAGED, PART_VALUES = 1 << 25, 1 << 24
@@ -134,6 +134,17 @@ class Segmenter(nn.Module):
         """Compute the logits (B, classes, H, W) of all pixels of the images."""
         return self._classify(images, self.classifier.head, boxes).permute(0, 3, 1, 2)
 
+    def visit_logits(self, images: Tensor, visit: VisitPixels) -> None:
+        """Compute the logits of all pixels, and hold those of a few pixels at a time, without gradients.
+
+        Args:
+            images: (B, 3, H, W).
+            visit: called with the rows, the columns and the logits (B, h, w, classes) of one part after the other.
+        """
+        with torch.no_grad():
+            size = images.shape[-2], images.shape[-1]
+            self._visit(self.extractor.view(images), size, self.classifier.head, visit)
+
     def logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the logits at points, which may lie between pixels.
 
@@ -207,7 +218,7 @@ class Segmenter(nn.Module):
         images: Tensor,
         tta: TestTimeAugmentation = NO_TTA,
         probabilities: bool = False,
-        store: StoreProbabilities | None = None,
+        store: VisitPixels | None = None,
     ) -> PixelPrediction:
         """Predict the class of every pixel, and compute the confidence and the entropy, without gradients.
 
@@ -330,7 +341,7 @@ class Segmenter(nn.Module):
         view: ImageView,
         size: ImageSize,
         head: Callable[[Tensor, PixelCoordinates], Tensor],
-        visit: Callable[[slice, slice, Tensor], None],
+        visit: VisitPixels,
         within: Area | None = None,
     ) -> None:
         """Apply the classifier's first layer, and then `head`, to pixels, and hold the results of a few at a time.

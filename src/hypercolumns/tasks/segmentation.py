@@ -25,6 +25,9 @@ from hypercolumns.tasks.param_groups import UNIFORM, ParamGroupConfig
 from hypercolumns.tasks.running_metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.schedules import SchedulerFactory
 
+# Logits of all pixels and classes of a batch of val images that are computed at once.
+MAX_LOGITS = 1 << 25
+
 ImageBatch = tuple[Tensor, Tensor, Sequence[str], Tensor]
 
 
@@ -82,6 +85,8 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
         """Add one batch of val images to the metrics, and return the predicted class indices (B, H, W) uint8."""
         images, masks, _, _ = batch
+        if masks.numel() * len(self.classes) > MAX_LOGITS:
+            return self._validate_in_parts(images, masks)
         logits = self.segmenter(images)
         labels: Tensor = logits.argmax(1)
         self.confusion.update(labels, masks)
@@ -89,6 +94,24 @@ class SegmentationTask(pl.LightningModule):
         self.val_loss.update(loss, len(images))
         self.log("val/loss", self.val_loss)
         return labels.byte()
+
+    def _validate_in_parts(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Do the same as `validation_step`, except for rounding, without the logits of all pixels at once."""
+        predicted = torch.empty_like(masks, dtype=torch.uint8)
+        losses, counted = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+
+        def note(rows: slice, columns: slice, logits: Tensor) -> None:
+            labels, truth = logits.argmax(-1), masks[:, rows, columns]
+            predicted[:, rows, columns] = labels
+            self.confusion.update(labels, truth)
+            count = (truth != IGNORE_INDEX).sum().cpu()
+            losses.add_(cross_entropy(logits.flatten(0, -2), truth.flatten(), None).cpu() * count)
+            counted.add_(count)
+
+        self.segmenter.visit_logits(images, note)
+        self.val_loss.update((losses / counted.clamp(min=1)).to(images.device, torch.float32), len(images))
+        self.log("val/loss", self.val_loss)
+        return predicted
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics over all val images, and reset the confusion matrix."""
