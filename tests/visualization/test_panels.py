@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hypercolumns.labels import VOID_COLOUR, voc_palette
+from hypercolumns.visualization import panels as panels_module
 from hypercolumns.visualization.panels import (
     GAP,
     LINE,
@@ -113,3 +114,15 @@ def test_line_break_in_caption_is_escaped():
 )
 def test_evenly_spaced_includes_both_ends(count, chosen, numbers):
     assert evenly_spaced(count, chosen) == numbers
+
+
+@pytest.mark.parametrize("size", [(1, 90), (30, 50), (3, 3)])
+def test_shrunk_image_is_drawn_alike(monkeypatch, size):
+    monkeypatch.setattr(panels_module, "MAX_HELD", 0)
+    whole = LabelledImage(
+        torch.randint(256, (3, *size), dtype=torch.uint8), torch.randint(2, size), torch.randint(2, size), "a"
+    )
+    small = panels_module.shrink(whole, 20)
+    assert max(small.truth.shape) <= 20
+    drawn = [np.asarray(panels([each], CLASSES, PALETTE, side=20)) for each in (whole, small)]
+    assert np.array_equal(drawn[0][: -2 * LINE], drawn[1][: -2 * LINE])  # the legend may lack classes that vanish

@@ -16,7 +16,7 @@ from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion
 from hypercolumns.io.images import encode_png
 from hypercolumns.labels import Palette
 from hypercolumns.loggers import log_picture, takes_pictures
-from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, panels
+from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, panels, shrink
 from hypercolumns.visualization.plots import confusion_picture
 
 PanelDrawer = Callable[..., Image.Image]  # such as `visualization.panels.panels`
@@ -78,7 +78,8 @@ class PredictionPanels(pl.Callback):
             bad = self.worst and not math.isnan(miou)
             full = len(self._worst) == self.worst
             if fixed or (bad and (not full or -miou > self._worst[0][0])):
-                labelled = LabelledImage(image.cpu(), mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
+                whole = LabelledImage(image.cpu(), mask.byte().cpu(), labels.cpu(), f"{id}   mIoU {miou:.3f}")
+                labelled = shrink(whole, PANEL_SIDE)
                 if fixed:
                     self._fixed.append(labelled)
                 if bad:

@@ -15,7 +15,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import atomic_write, short_hash
 from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR
 from hypercolumns.visualization.overlays import FONT_SIZE, legend, stack
-from hypercolumns.visualization.panels import LabelledImage, draw_block
+from hypercolumns.visualization.panels import LabelledImage, draw_block, shrink
 
 PREVIEW = "preview.png"
 STAMP = "Source"  # the text entry of the PNG file that says what the picture shows
@@ -46,7 +46,7 @@ def write_preview(images: DatasetIndex, survey: Survey, folder: Path) -> Path | 
             image, mask = read_example(pair, images.scheme, images.decoding)
         except HypercolumnsError:  # the check of the files reports it
             continue
-        rows.append(LabelledImage(image, mask, None, f"{split}: {pair.id} ({note})"))
+        rows.append(shrink(LabelledImage(image, mask, None, f"{split}: {pair.id} ({note})"), SIDE))
     if not rows:
         return None
     info = PngInfo()

@@ -109,13 +109,13 @@ class Results:
         miou = metrics_from_confusion(evaluation.all_pixels)["miou"]
         chosen = [(index, "") for index in evenly_spaced(len(evaluation.ids), MAX_PANELS)]
         chosen += [(index, f"worst {rank}: ") for rank, index in enumerate(evaluation.worst(MAX_PANELS), 1)]
-        rows = [
+        rows = (
             LabelledImage(
                 *scored.lookup(index),
                 f"{which}{evaluation.ids[index]}   mIoU {format_number(float_or_none(miou[index]))}",
             )
             for index, which in chosen
-        ]
+        )
         return self.panels(rows, evaluation.classes, scored.palette)
 
 

@@ -1,10 +1,11 @@
 """Draw images side by side with their true labels, predicted labels and errors, and with a legend."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -14,8 +15,10 @@ from hypercolumns.labels import IGNORE_INDEX, VOID_COLOUR, Colour, Palette, over
 from hypercolumns.visualization.overlays import FONT_SIZE, GAP, LINE, Font, legend, shown_channels, stack
 
 Pixels = NDArray[np.uint8]
+NEAREST = Image.Resampling.NEAREST
 
 PANEL_SIDE = 400  # maximum width and height of a picture, in pixels; smaller images are magnified by an integer factor
+MAX_HELD = 1_000_000  # pixels of an image that `shrink` returns unchanged
 TITLES = ("image", "truth", "prediction", "errors")
 OPACITY = 0.6  # of the class colours over the image
 FADED = 0.35  # opacity of the grey image behind the errors, over white
@@ -53,7 +56,7 @@ def evenly_spaced(count: int, chosen: int) -> list[int]:
 
 
 def panels(
-    rows: Sequence[LabelledImage], classes: Sequence[str], palette: Palette, columns: int = 4, side: int = PANEL_SIDE
+    rows: Iterable[LabelledImage], classes: Sequence[str], palette: Palette, columns: int = 4, side: int = PANEL_SIDE
 ) -> Image.Image:
     """Draw four pictures of each image: the image, its true labels, its predicted labels, and the errors.
 
@@ -61,7 +64,7 @@ def panels(
     legend at the bottom names all classes in the true or predicted labels.
 
     Args:
-        rows: the images, at least one, in order from top to bottom.
+        rows: the images, at least one, in order from top to bottom. Only one of them is in memory at a time.
         classes: the names of the classes, in the order of the class indices.
         palette: the colour of each class, in the same order.
         columns: the maximum number of pictures side by side. If an image has more pictures, they continue on the next
@@ -72,12 +75,14 @@ def panels(
         An RGB picture.
     """
     font = ImageFont.load_default(FONT_SIZE)
-    # A caption can contain a file name, and a file name can contain line breaks.
-    rows = [replace(row, caption=escape_control_chars(row.caption)) for row in rows]
-    blocks = [draw_block(row, palette, columns, side, font) for row in rows]
-    parts = [part for row in rows for part in (row.truth, row.predicted) if part is not None]
-    present = np.unique(np.concatenate([part.numpy().ravel() for part in parts]))
-    entries = [(classes[index], palette[index]) for index in present.tolist() if index != IGNORE_INDEX]
+    blocks, present = [], set[int]()
+    for row in rows:
+        # A caption can contain a file name, and a file name can contain line breaks.
+        blocks.append(draw_block(replace(row, caption=escape_control_chars(row.caption)), palette, columns, side, font))
+        for part in (row.truth, row.predicted):
+            present |= set() if part is None else set(np.unique(part.numpy()).tolist())
+        del row  # frees the memory before the next image is read
+    entries = [(classes[index], palette[index]) for index in sorted(present) if index != IGNORE_INDEX]
     width = max(block.width for block in blocks)
     key = legend([*entries, ("void", VOID_COLOUR), ("error", WRONG)], width)
     return stack([*blocks, key], width)
@@ -114,17 +119,46 @@ def draw_block(labelled: LabelledImage, palette: Palette, columns: int, side: in
     return stack([caption, *lines], width)
 
 
+def shrink(labelled: LabelledImage, side: int) -> LabelledImage:
+    """Return a large image in the size in which `panels` draws it, so that many can be held; a small image unchanged.
+
+    Args:
+        labelled: the image and its labels.
+        side: the maximum width and height of a picture, in pixels.
+    """
+    height, width = labelled.truth.shape
+    if height * width <= MAX_HELD or max(height, width) <= side:
+        return labelled
+    size = _size(height, width, side)
+    image = labelled.image
+    if image is not None:
+        picture = Image.fromarray(np.ascontiguousarray(shown_channels(image).permute(1, 2, 0).numpy()))
+        pixels = np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    labels = [
+        None if part is None else torch.from_numpy(_resized(part, size).copy())
+        for part in (labelled.truth, labelled.predicted)
+    ]
+    assert labels[0] is not None, "there are true labels"
+    return LabelledImage(image, labels[0], labels[1], labelled.caption)
+
+
+def _size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Return the (width, height) in which an image is drawn."""
+    scale = side / max(height, width)
+    if scale >= 1:
+        return width * int(scale), height * int(scale)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
 def _pictures(labelled: LabelledImage, palette: Palette, side: int) -> list[Image.Image]:
     height, width = labelled.truth.shape
-    scale = side / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    if scale >= 1:
-        size = (width * int(scale), height * int(scale))
+    size = _size(height, width, side)
     truth = _resized(labelled.truth, size)
     pixels = np.full((*truth.shape, 3), 255, np.uint8)
     if labelled.image is not None:
         picture = Image.fromarray(np.ascontiguousarray(shown_channels(labelled.image).permute(1, 2, 0).numpy()))
-        pixels = np.asarray(picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BICUBIC))
+        pixels = np.asarray(picture.resize(size, NEAREST if max(height, width) <= side else Image.Resampling.BICUBIC))
     void = (truth == IGNORE_INDEX)[..., None]
     marked = np.where(void, VOID_COLOUR, overlay(pixels, truth, palette, OPACITY))
     pictures = [pixels, marked]
@@ -136,7 +170,7 @@ def _pictures(labelled: LabelledImage, palette: Palette, side: int) -> list[Imag
 
 def _resized(labels: Tensor, size: tuple[int, int]) -> Pixels:
     """Return labels (H, W) as uint8 in another size, (width, height)."""
-    return np.asarray(Image.fromarray(labels.numpy().astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+    return np.asarray(Image.fromarray(labels.numpy().astype(np.uint8)).resize(size, NEAREST))
 
 
 def _errors(pixels: Pixels, truth: Pixels, predicted: Pixels) -> Pixels:
