@@ -234,7 +234,10 @@ class ImageDecoding:
                 colours = colours / np.where(opacity > 0, opacity, 1)
         pixels = self._to_bytes(colours, layout, name)
         if opacity is not None:
-            pixels = np.rint(pixels * opacity + WHITE * (1 - opacity)).clip(0, WHITE).astype(np.uint8)
+            rows = _rows_of_block(pixels)
+            for top in range(0, len(pixels), rows):
+                part, visible = pixels[top : top + rows], opacity[top : top + rows]
+                part[:] = np.rint(part * visible + WHITE * (1 - visible)).clip(0, WHITE).astype(np.uint8)
         return pixels if pixels.shape[-1] > 1 else np.repeat(pixels, RGB, axis=-1)
 
     def choose(self, values: NDArray[Any], layout: PixelLayout) -> NDArray[Any]:
@@ -255,7 +258,7 @@ class ImageDecoding:
             mapped: NDArray[np.uint8] = table[values]
             return mapped
         result = np.empty(values.shape, np.uint8)
-        rows = max(1, BLOCK // max(1, values[0].size))
+        rows = _rows_of_block(values)
         for top in range(0, len(values), rows):
             result[top : top + rows] = _linear(values[top : top + rows], low, high, layout.white_is_zero)
         return result
@@ -274,6 +277,11 @@ class ImageDecoding:
 
 RULES = tuple(rule.name for rule in fields(ImageDecoding) if rule.compare)
 AS_STORED = ImageDecoding()
+
+
+def _rows_of_block(values: NDArray[Any]) -> int:
+    """Return how many rows of an array have about `BLOCK` values, at least 1."""
+    return max(1, BLOCK // max(1, math.prod(values.shape[1:])))
 
 
 def _linear(values: NDArray[Any], low: float, high: float, white_is_zero: bool) -> NDArray[np.uint8]:

@@ -39,16 +39,22 @@ class UncertaintySampler(Sampler):
     def __call__(self, mask: Tensor, generator: torch.Generator, logits: LogitsAt | None = None) -> Tensor:
         """Choose up to `n` labelled pixels, (N, 2) int64, by their `logits`; see `Sampler.__call__`."""
         assert logits is not None, "UncertaintySampler must be called with logits"
-        pixels = draw_without_replacement((mask != IGNORE_INDEX).nonzero(), mask.numel(), generator)
-        if len(pixels) <= self.n:
-            return pixels
-        values = logits(pixels[: self.oversample_ratio * self.n])
+        # Pixels are numbered row by row: rows and columns of all pixels would take twice the memory.
+        numbers = (mask != IGNORE_INDEX).flatten().nonzero()[:, 0]
+        numbers = draw_without_replacement(numbers, mask.numel(), generator)
+        if len(numbers) <= self.n:
+            return _pixels(numbers, mask)
+        values = logits(_pixels(numbers[: self.oversample_ratio * self.n], mask))
         highest = values.topk(min(2, values.shape[1])).values
         # A stable sort leaves candidates with equal differences in random order.
         order = (highest[:, 0] - highest[:, -1]).argsort(stable=True)
         uncertain = order[: round(self.importance_sample_ratio * self.n)]
-        others = torch.ones(len(pixels), dtype=torch.bool)
+        others = torch.ones(len(numbers), dtype=torch.bool)
         others[uncertain] = False
-        return torch.cat(
-            [pixels[uncertain], draw_without_replacement(pixels[others], self.n - len(uncertain), generator)]
-        )
+        drawn = draw_without_replacement(numbers[others], self.n - len(uncertain), generator)
+        return _pixels(torch.cat([numbers[uncertain], drawn]), mask)
+
+
+def _pixels(numbers: Tensor, mask: Tensor) -> Tensor:
+    """Return the (row, column) of pixels (N,) of a mask that are numbered row by row, (N, 2) int64."""
+    return torch.stack([numbers // mask.shape[1], numbers % mask.shape[1]], dim=1)
