@@ -218,7 +218,7 @@ class TestImageData:
 
 @pytest.mark.parametrize("size", [(5, 300), (300, 5), (40, 40), (96, 96), (200, 150), (1, 1)])
 def test_padded_crop_equals_torchvision(size):
-    """Images of which one side is shorter than the crop are cut before they are padded."""
+    """Images with a side that is shorter than the crop are cut before they are padded."""
     image, mask = torch.randint(256, (3, *size), dtype=torch.uint8), torch.randint(9, size, dtype=torch.uint8)
     edges = torch.tensor([[0.0, 0.0, size[1], size[0]]])
     box = BoundingBoxes(edges, format="XYXY", canvas_size=size, clamping_mode=None)

@@ -41,7 +41,13 @@ class ProbabilityMap:
         self._values = np.frombuffer(self._map or bytearray(size), np.float16).reshape(shape)
 
     def write(self, rows: slice, columns: slice, probabilities: Tensor) -> None:
-        """Write the probabilities (h, w, classes) of a rectangle of pixels."""
+        """Write the probabilities of a rectangle of pixels.
+
+        Args:
+            rows: the rows of the rectangle.
+            columns: the columns of the rectangle.
+            probabilities: (rows, columns, classes).
+        """
         self._values[:, rows, columns] = probabilities.cpu().numpy().transpose(2, 0, 1)
         height, width, _ = probabilities.shape
         self._release(self.shape[0] * height * max(2 * width, mmap.PAGESIZE))
@@ -64,6 +70,11 @@ def write_probabilities(path: Path, probabilities: ProbabilityMap, classes: Sequ
     """Write an `.npz` file atomically: `probabilities`, (classes, H, W) float16, and `classes`, their names.
 
     NumPy's `savez_compressed` would need all probabilities in memory.
+
+    Args:
+        path: the file.
+        probabilities: the probabilities.
+        classes: the names of the classes.
     """
     names = np.array(classes)
     form = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False}
