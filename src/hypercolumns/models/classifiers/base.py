@@ -101,6 +101,12 @@ class Classifier(nn.Module, ABC):
         """
         ...
 
+    @property
+    def output_layer(self) -> str:
+        """The name of the last linear layer, such as `rest.linear1`; without hidden layers, it is `first`."""
+        layers: list[str] = [name for name, layer in self.named_modules() if isinstance(layer, Pointwise)]
+        return layers[-1]
+
     def head_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that `head` uses: all parameters except those of the first layer."""
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("first.")]
