@@ -23,7 +23,7 @@ from hypercolumns.settings.compose import PARTS, part
 from hypercolumns.settings.data import Subset
 from hypercolumns.settings.docs_page import page
 from hypercolumns.settings.fingerprint import result_settings, store_fingerprint
-from hypercolumns.settings.schema import FEATURES, INPUT, NOTHING, SCORES, SETTINGS, STAGES, stages_of
+from hypercolumns.settings.schema import FEATURES, INPUT, NOTHING, SCORES, SETTINGS, STAGES, not_taken, stages_of
 from hypercolumns.settings.training import loss, optimization, trainer
 from hypercolumns.tasks.param_groups import ParamGroupConfig
 
@@ -170,6 +170,15 @@ def test_setting_of_another_stage_is_refused(stage, override, stages, run_script
     assert re.match(rf"error: {name}[.\w]* is not a setting of stage={stage}, but of {stages}", result.stderr), (
         result.stderr
     )
+
+
+@pytest.mark.parametrize("stage", ["extract", "pretrain", "rank_taps"])
+def test_message_names_the_setting_to_use(stage):
+    assert not_taken("init_from", stage) == (
+        f"init_from is not a setting of stage={stage}, but of train, all; leave out init_from, or give the model by "
+        f"cnn.weights"
+    )
+    assert not_taken("init_from", "evaluate").endswith("leave out init_from")
 
 
 @pytest.mark.parametrize("option", ["data=_subset", "experiment=frozen/_training"])

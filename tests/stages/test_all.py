@@ -9,6 +9,7 @@ import pytest
 from helpers.small_runs import RGB, config
 
 from hypercolumns import HypercolumnsError
+from hypercolumns.io.files import file_hash
 from hypercolumns.settings import compose
 from hypercolumns.settings.schema import taken
 from hypercolumns.stages import all as all_stages
@@ -46,3 +47,23 @@ def test_last_stage_pretrain_skips_train(place, monkeypatch):
     assert not (place / "runs/shapes/rgb/train").exists()
     with pytest.raises(HypercolumnsError, match=r"last_stage=extract must be pretrain or train"):
         run_stage(config("train", *overrides, "last_stage=extract"))
+
+
+def test_init_from_leaves_out_other_stages(place, monkeypatch, capsys):
+    overrides = [*RGB, "stage=all", "init_from=scratch", "trainer.max_epochs=1", "data.train_images=12"]
+    monkeypatch.setattr(compose, "overrides", lambda: overrides)
+    monkeypatch.setattr(all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs))
+    run_stage(config("train", *overrides))
+    assert "all: init_from=scratch leaves out the stages extract and pretrain" in capsys.readouterr().out
+    assert sorted(path.name for path in (place / "runs/shapes/rgb").iterdir()) == ["events", "train"]
+    with pytest.raises(HypercolumnsError, match=r"init_from=scratch names the start .*; add last_stage=train, or"):
+        run_stage(config("train", *overrides, "last_stage=pretrain"))
+
+
+def test_train_starts_from_the_run_of_the_command(place, monkeypatch):
+    overrides = [*RGB, "stage=all", "trainer.max_epochs=1", "data.train_images=12"]
+    monkeypatch.setattr(compose, "overrides", lambda: overrides)
+    monkeypatch.setattr(all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs))
+    run_stage(config("train", *overrides))
+    fingerprint = json.loads((place / "runs/shapes/rgb/train/latest/run.json").read_text())["fingerprint"]
+    assert fingerprint["start"]["model"] == file_hash(place / "runs/shapes/rgb/pretrain/latest/model.safetensors")[:16]

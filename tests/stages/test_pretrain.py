@@ -204,9 +204,6 @@ def test_mismatched_input_names_both_values(pretrained, place):
         run("pretrain", "alignment=corners", f"samples={store}")
     with pytest.raises(HypercolumnsError, match=message):
         run("train", "alignment=corners")
-    model = place / "runs/shapes/rgb/pretrain/latest/model.safetensors"
-    with pytest.raises(HypercolumnsError, match=f"init_from={model} does not fit this command: {message}"):
-        run("train", "alignment=corners", f"init_from={model}")
 
 
 def test_newest_store_is_taken_for_any_sampler(extracted):

@@ -108,7 +108,7 @@ def test_each_job_uses_its_own_samples_and_start(sweep, tmp_path):
     assert {row["sampler.n"] for row in listed(tmp_path)} == {"5", "6"}
     samples, starts = [
         [
-            json.loads(path.read_text())["fingerprint"][key]
+            str(json.loads(path.read_text())["fingerprint"][key])
             for path in times_of(tmp_path, f"runs/*/*/{stage}/*/run.json")
         ]
         for stage, key in (("pretrain", "samples"), ("train", "start"))

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
-from helpers.small_runs import RGB, TINY, config, only, run
+from helpers.small_runs import TINY, only, run
 from hydra.errors import InstantiationException
 from PIL import Image
 
@@ -18,7 +18,6 @@ from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import MLPClassifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.settings import training
-from hypercolumns.settings.model import backbone
 from hypercolumns.settings.value_checks import check_number_of_images
 from hypercolumns.stages.train import average_with_initial
 from hypercolumns.tasks import PixelClassificationTask, SegmentationTask
@@ -214,15 +213,6 @@ def test_wrong_val_images_is_refused(images):
         HypercolumnsError, match=rf"val_images={images} must be all, or a number of images \(0 for none"
     ):
         check_number_of_images("val_images", images)
-
-
-def test_init_from_of_another_network_is_refused(sqn):
-    message = (
-        r"init_from=mine does not fit this command: the network of the model is squeezenet1_0, "
-        r"but this command has cnn\.network=rgb; choose another"
-    )
-    with pytest.raises(HypercolumnsError, match=message):
-        backbone(config("train", *RGB, "stage=train", "init_from=mine"), sqn)
 
 
 def test_zero_std_of_start_becomes_the_mean_std(pretrained, place):

@@ -107,6 +107,20 @@ def find_model(path: Path) -> Path:
     return file
 
 
+def is_model(path: Path) -> bool:
+    """Return whether a path is a folder, or a file with the header of a model, and not one of weights alone."""
+    try:
+        if not zipfile.is_zipfile(path):
+            with safetensors.safe_open(path, framework="pt") as file:
+                return HEADER in (file.metadata() or {})
+        with zipfile.ZipFile(path) as archive:  # the names of all entries are in a small member of the archive
+            names = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            found = HEADER.encode() in archive.read(names)
+        return found and HEADER in checkpoints.load_plain(path)
+    except Exception:  # a folder, or any other file
+        return path.is_dir()
+
+
 def load_model(path: Path, make: Callable[..., M]) -> M:
     """Load a model from a model file, from a run's folder, or from a checkpoint.
 

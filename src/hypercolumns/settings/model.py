@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from hypercolumns.data import DatasetIndex
 from hypercolumns.errors import HypercolumnsError, setting_prefix
-from hypercolumns.io.decoding import AS_STORED, RGB, ImageDecoding, shown
+from hypercolumns.io.decoding import AS_STORED, RGB, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
@@ -20,46 +19,42 @@ from hypercolumns.settings.compose import part, plain
 from hypercolumns.settings.data import resize
 from hypercolumns.settings.inference import configure_inference
 from hypercolumns.settings.machine import machine
+from hypercolumns.settings.named_model import NamedModel, copy_backbone, weights_model
 
 
-def backbone(cfg: DictConfig, like: Backbone | None = None, decoding: ImageDecoding = AS_STORED) -> Backbone:
+def backbone(cfg: DictConfig, like: NamedModel | None = None, decoding: ImageDecoding = AS_STORED) -> Backbone:
     """Build the backbone that the settings `cnn` describe.
 
     Args:
         cfg: the config.
-        like: a backbone to copy the weights, mean and std from. None: the config names the weights, mean and std.
+        like: the model to copy the weights, mean and std from. None: the model that `cnn.weights` names or, if it names
+            none, the config names the weights, mean and std.
         decoding: the rules for reading the images, which decide how many channels the backbone takes.
 
     Returns:
         A new backbone.
 
     Raises:
-        HypercolumnsError: if a setting is invalid, the network of `like` is not the network in the config, or `like`
-            takes images with another number of channels.
+        HypercolumnsError: if a setting is invalid, or the backbone of the model does not fit the config.
     """
-    settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
     channels = decoding.image_channels
+    like = like or weights_model(cfg)
     if like is None:
-        return _new_backbone(cfg, settings, channels)
-    if like.network != settings["network"]:
-        raise HypercolumnsError(
-            f"init_from={cfg.init_from} does not fit this command: the network of the model is {like.network}, but "
-            f"this command has cnn.network={settings['network']}; choose another model, or choose the network of the "
-            f"model by cnn=..."
+        settings = {key: value for key, value in plain(cfg.cnn).items() if key not in ("name", "model")}
+        network = _new_backbone(cfg, settings, channels)
+        is_for_rgb = settings["weights"] is not None
+    else:
+        network = copy_backbone(cfg, like, decoding)
+        is_for_rgb = like.segmenter.backbone.input_channels == RGB
+    frozen = not any(parameter.requires_grad for parameter in network.tap_parameters()[0])
+    if channels > RGB and is_for_rgb and frozen:
+        console.print(
+            "cnn: the first layer is frozen and was trained on RGB, so it can't tell the channels of data.channels "
+            "after the third from red, green and blue; cnn.trainable=all trains it, and cnn.weights=null begins with "
+            "random filters",
+            markup=False,
         )
-    if like.input_channels != channels:
-        raise HypercolumnsError(
-            f"init_from={cfg.init_from} does not fit this command: the model takes images of {like.input_channels} "
-            f"channels, but data.channels={shown(decoding.channels)} gives images of {channels}; choose another "
-            f"model, or set data.channels as for the model"
-        )
-    make = get_class(settings.pop("_target_"))
-    normalisation = {name: like.get_buffer(name).flatten().tolist() for name in ("mean", "std")}
-    with setting_prefix("cnn."):
-        copied: Backbone = make(
-            **settings | normalisation | {"weights": like.body.state_dict(), "input_channels": channels}
-        )
-    return copied
+    return network
 
 
 def _new_backbone(cfg: DictConfig, settings: dict[str, Any], channels: int) -> Backbone:
@@ -74,14 +69,6 @@ def _new_backbone(cfg: DictConfig, settings: dict[str, Any], channels: int) -> B
             raise
         # Only conf/cnn/timm.yaml has `model`. Its users set cnn.model, from which cnn.network follows.
         raise HypercolumnsError(str(error).replace("cnn.network=timm/", "cnn.model=", 1)) from error
-    frozen = not any(parameter.requires_grad for parameter in network.tap_parameters()[0])
-    if channels > RGB and settings["weights"] is not None and frozen:
-        console.print(
-            "cnn: the first layer is frozen and was trained on RGB, so it can't tell the channels of data.channels "
-            "after the third from red, green and blue; cnn.trainable=all trains it, and cnn.weights=null begins with "
-            "random filters",
-            markup=False,
-        )
     return network
 
 
@@ -204,20 +191,3 @@ def segmenter(cfg: DictConfig, backbone: Backbone, classifier: Classifier, image
     """
     hypercolumns = extractor(cfg, backbone, resize(cfg))
     return Segmenter(hypercolumns, classifier, images.classes, images.palette, images.decoding, images.file_scheme)
-
-
-def settings_of(segmenter: Segmenter) -> dict[str, Any]:
-    """Return what must be equal in two models before one may use the classifier weights of the other.
-
-    These are the fingerprint of the backbone, the settings of the extractor, the classes, and the settings of the
-    classifier without `dropout`.
-    """
-    head = segmenter.classifier
-    return {
-        "cnn": segmenter.backbone.fingerprint(),
-        **segmenter.extractor.settings(),
-        "classes": segmenter.classes,
-        "classifier": {
-            name: value for name, value in {"kind": head.kind, **head.settings()}.items() if name != "dropout"
-        },
-    }

@@ -219,6 +219,8 @@ SETTINGS = (
     Setting("rank.max_channels", (), RANK, optional(at_least(1))),
 )
 PATHS = {setting.name for setting in SETTINGS if setting.path}  # `cli.paths` puts the values of these into quotes
+# What a message recommends in place of a setting that a stage does not use: the backbone of the same model.
+INSTEAD = {"init_from": "cnn.weights"}
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
@@ -265,4 +267,5 @@ def taken(stage: str, overrides: list[str]) -> list[str]:
 
 def not_taken(name: str, stage: str) -> str:
     """Return the error message for a setting on the command line that a stage does not use."""
-    return f"{name} is not a setting of stage={stage}, but of {', '.join(stages_of(name))}; leave out {name}"
+    instead = f", or give the model by {INSTEAD[name]}" if name in INSTEAD and stage in stages_of(INSTEAD[name]) else ""
+    return f"{name} is not a setting of stage={stage}, but of {', '.join(stages_of(name))}; leave out {name}{instead}"

@@ -2,7 +2,9 @@
 
 from omegaconf import DictConfig
 
+from hypercolumns.errors import HypercolumnsError
 from hypercolumns.runs.run import Run
+from hypercolumns.runtime.progress import console
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import compose_stage, local_path
 from hypercolumns.settings.continuation import earlier_run
@@ -16,12 +18,23 @@ from hypercolumns.store import INDEX
 def run_all(cfg: DictConfig) -> Run:
     """Run extract, pretrain and train, each on the result of the stage before it, and return the run of the last one.
 
-    A finished store in the folder `samples` is not extracted again. If `init_from` is set, train starts from that model
-    instead of the pretrained model. From the command line, a stage gets only the settings that it
-    uses.
+    A finished store in the folder `samples` is not extracted again. If `init_from` is set, only train runs, because its
+    start is then no result of the other two. From the command line, a stage gets only the settings that it uses.
+
+    Raises:
+        HypercolumnsError: if `init_from` is set, and `last_stage` leaves out train.
     """
     check_settings(cfg)
     earlier_run(cfg)  # refuses every run, because only one of the stages could go on from it
+    if cfg.init_from is not None:
+        if cfg.last_stage == "pretrain":
+            raise HypercolumnsError(
+                f"init_from={cfg.init_from} names the start of stage train, but last_stage=pretrain leaves out this "
+                f"stage; add last_stage=train, or leave out init_from; to pretrain with the backbone of a model, set "
+                f"cnn.weights=<the model.safetensors of a finished run>"
+            )
+        console.print(f"all: init_from={cfg.init_from} leaves out the stages extract and pretrain", markup=False)
+        return train(compose_stage("train", init_from=str(cfg.init_from)))
     for stage in ("pretrain", "train"):
         if stage == "pretrain" or cfg.last_stage == "train":
             check_training(compose_stage(stage))
@@ -30,4 +43,4 @@ def run_all(cfg: DictConfig) -> Run:
     pretrained = pretrain(compose_stage("pretrain", samples=str(samples)))
     if cfg.last_stage == "pretrain":
         return pretrained
-    return train(compose_stage("train", init_from=str(cfg.init_from or pretrained.model)))
+    return train(compose_stage("train"), pretrained)

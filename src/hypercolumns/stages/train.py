@@ -1,9 +1,7 @@
 """Stage train: train the complete model on images, usually from a pretrained classifier."""
 
-import hashlib
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
@@ -11,17 +9,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hypercolumns.data import DatasetIndex, Example, ImageDataModule
-from hypercolumns.errors import HypercolumnsError, setting_prefix
-from hypercolumns.io.files import expand_path
+from hypercolumns.errors import setting_prefix
 from hypercolumns.labels import IGNORE_INDEX
 from hypercolumns.loggers import RunLoggers
-from hypercolumns.models import model_file
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.earlier import EarlierRun
 from hypercolumns.runs.fit import fit
-from hypercolumns.runs.lookup import differences
 from hypercolumns.runs.results import ValImages, score_and_write
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime import distributed, randomness
@@ -42,38 +37,40 @@ from hypercolumns.settings.hyperparameters import hyperparameters
 from hypercolumns.settings.inference import configure_inference, load_for_inference, quiet_libraries
 from hypercolumns.settings.loggers import run_loggers
 from hypercolumns.settings.machine import machine, origin
+from hypercolumns.settings.named_model import NamedModel
 from hypercolumns.settings.stage_inputs import find_pretrained, sweep_requirements
+from hypercolumns.settings.start import SCRATCH, Start, named_start, start_from
 from hypercolumns.tasks import SegmentationTask
 
-SCRATCH = "scratch"  # value of `init_from` for a new classifier
 # A new classifier standardises hypercolumns by the statistics of 200 pixels of each of up to 100 train images.
 STATISTICS_IMAGES, STATISTICS_PIXELS = 100, 200
 
 
-def train(cfg: DictConfig) -> Run:
+def train(cfg: DictConfig, pretrained: Run | None = None) -> Run:
     """Train the complete model, score it on all val images, and return the run.
 
-    If the command is repeated, it does only what is missing in the run.
+    If the command is repeated, it does only what is missing in the run. `pretrained` is the run of stage pretrain to
+    start from if `init_from` is null; None: the newest one that fits.
     """
     check_settings(cfg)
     quiet_libraries()
     distributed.launch(machine(cfg))
     training.check_training(cfg)
+    named = named_start(cfg)  # refuses a wrong model before the images are read
     images = data.image_index(cfg)
     earlier = earlier_run(cfg)
-    start = _named_start(cfg)
-    with setting_prefix("init_from="):
-        like = Segmenter.load(start).backbone if start else None
-    backbone = model.backbone(cfg, like, images.decoding)
+    backbone = model.backbone(cfg, named, images.decoding)
     shared = shared_settings(cfg, images, backbone)
     refuse_changes(cfg, earlier, shared | result_settings(cfg, "train"))
     if cfg.init_from is None:
         shape = {"classifier": classifier_shape(plain(cfg.classifier))}
         wanted = shared | shape | sweep_requirements(cfg, images, shared)
-        start = find_pretrained(cfg, images, wanted, earlier.fingerprint["start"] if earlier else None).model
+        pretrained = pretrained or find_pretrained(cfg, images, wanted, _model_before(earlier))
+        named = NamedModel("the pretrained model ", pretrained.model)
+    start = start_from(cfg, named, backbone, images) if named else None
     fingerprint = shared | {
         "trainable": cfg.cnn.trainable,
-        "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else SCRATCH,
+        "start": start.record() if start else SCRATCH,
         **result_settings(cfg, "train"),
     }
     parent = stage_dir(cfg, images, "train")
@@ -83,7 +80,9 @@ def train(cfg: DictConfig) -> Run:
         run_loggers(cfg, run, hyperparameters(cfg, {})) as loggers,
     ):
         if not run.model.is_file():
-            console.print(f"train: start from {start or SCRATCH}", markup=False)
+            console.print(f"train: start from {named.path if named else SCRATCH}", markup=False)
+            if start and cfg.init_from:
+                start.show(cfg)
             loggers.open()
             run.save(train_model(cfg, images, backbone, start, run, loggers, earlier))
         results = training.results(cfg, loggers)
@@ -92,11 +91,17 @@ def train(cfg: DictConfig) -> Run:
     return run
 
 
+def _model_before(earlier: EarlierRun | None) -> str | None:
+    """Return the hash of the model that an earlier run started from; None if there is no such run, or no such model."""
+    start: str | dict[str, str] = earlier.fingerprint["start"] if earlier else SCRATCH
+    return start["model"] if isinstance(start, dict) else None
+
+
 def train_model(
     cfg: DictConfig,
     images: DatasetIndex,
     backbone: Backbone,
-    start: Path | None,
+    start: Start | None,
     run: Run,
     loggers: RunLoggers,
     earlier: EarlierRun | None = None,
@@ -107,7 +112,7 @@ def train_model(
         cfg: the config of stage train.
         images: the data set.
         backbone: the backbone of the model; its layers that `cnn.trainable` chooses are trained.
-        start: the model file whose classifier is trained further; None: train a new classifier.
+        start: the model whose classifier is trained further, if it fits; None: train a new classifier.
         run: the run, to whose folder checkpoints are written.
         loggers: the loggers of the run.
         earlier: the run that the training goes on from; None: it starts from the beginning.
@@ -116,9 +121,8 @@ def train_model(
         The trained model. If `wise_ft_alpha` is set, its weights are averages of the initial and the trained weights.
     """
     batches = data.image_data(cfg, images)
-    classifier = (
-        new_classifier(cfg, backbone, batches) if start is None else _classifier_of(start, backbone, images, cfg)
-    )
+    kept = start is not None and not start.obstacles
+    classifier = start.classifier(cfg) if start and kept else new_classifier(cfg, backbone, batches)
     segmenter = model.segmenter(cfg, backbone, classifier, images)
     averages = cfg.wise_ft_alpha not in (None, 1)  # with alpha = 1, the average is equal to the trained weights
     initial = {name: tensor.clone() for name, tensor in segmenter.state_dict().items()} if averages else {}
@@ -152,53 +156,6 @@ def average_with_initial(segmenter: Segmenter, initial: Mapping[str, Tensor], al
     for name, tensor in segmenter.state_dict().items():
         if tensor.is_floating_point():  # BatchNorm's counter of batches is an integer, and keeps its final value
             tensor.lerp_(initial[name].to(tensor), 1 - alpha)
-
-
-def _named_start(cfg: DictConfig) -> Path | None:
-    """Return the model file that `init_from` names; None if `init_from` is null or scratch.
-
-    Raises:
-        HypercolumnsError: if the file does not exist, or init_from=scratch is combined with `wise_ft_alpha`.
-    """
-    if cfg.wise_ft_alpha is not None and cfg.init_from == SCRATCH:
-        raise HypercolumnsError(
-            f"wise_ft_alpha={cfg.wise_ft_alpha} averages the trained weights with those of the model that the training "
-            f"starts from, but init_from=scratch starts without a model; use wise_ft_alpha=null, or leave out "
-            f"init_from=scratch"
-        )
-    if cfg.init_from in (None, SCRATCH):
-        return None
-    with setting_prefix("init_from="):
-        return model_file.find_model(expand_path("init_from", cfg.init_from))
-
-
-def _classifier_of(path: Path, backbone: Backbone, images: DatasetIndex, cfg: DictConfig) -> Classifier:
-    """Return a copy of the classifier in a model file, for further training.
-
-    Args:
-        path: the model file.
-        backbone: the backbone that the classifier is to be trained with.
-        images: the data set.
-        cfg: the config of stage train.
-
-    Raises:
-        HypercolumnsError: if the backbone, the alignment, the classes or the classifier differ from those in the file.
-    """
-    with setting_prefix("init_from=" if cfg.init_from else "the pretrained model "):
-        start = Segmenter.load(path)
-    classifier = model.classifier(cfg, start.backbone.channels, len(start.classes))
-    wanted = model.segmenter(cfg, backbone, classifier, images)
-    differing = differences(model.settings_of(start), model.settings_of(wanted))
-    if differing:
-        prefix = "init_from=" if cfg.init_from else "the pretrained model "
-        raise HypercolumnsError(
-            f"{prefix}{path} does not fit this command: {'; '.join(differing)}; choose another model by init_from=, or "
-            f"change these settings"
-        )
-    classifier.load_state_dict(start.classifier.state_dict())
-    mean, std = (classifier.get_buffer(name).clone() for name in ("mean", "std"))
-    classifier.set_statistics(mean, std)  # replaces standard deviations of 0, which the model file may contain
-    return classifier
 
 
 def new_classifier(cfg: DictConfig, backbone: Backbone, batches: ImageDataModule) -> Classifier:

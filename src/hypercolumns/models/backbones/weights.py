@@ -44,7 +44,7 @@ def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mappi
     model = networks.of_timm(network)
     if model is not None and weights == PRETRAINED:
         return _timm.pretrained(model, channels), _timm.normalisation(model)
-    named = {} if network in networks.OWN or model is not None else _of_torchvision(network)
+    named = _of_torchvision(network)
     if weights in named:
         try:
             state = named[weights].get_state_dict(progress=True, check_hash=True)
@@ -68,11 +68,21 @@ def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mappi
     return _load_file(path), None
 
 
+def is_weights_name(network: str, weights: str) -> bool:
+    """Return whether torchvision or timm has weights of this name for a network."""
+    return weights == PRETRAINED if networks.of_timm(network) is not None else weights in _of_torchvision(network)
+
+
 def _of_torchvision(network: str) -> Mapping[str, Any]:
     """Return the weights that torchvision has for a network: a mapping from names to `WeightsEnum` members."""
+    if network in networks.OWN or networks.of_timm(network) is not None:
+        return {}
     import torchvision.models
 
-    return torchvision.models.get_model_weights(network).__members__
+    try:
+        return torchvision.models.get_model_weights(network).__members__
+    except ValueError:  # an unknown network, for which `networks.build` raises an error
+        return {}
 
 
 def _load_file(path: Path) -> Mapping[str, Tensor]:
