@@ -57,8 +57,15 @@ def test_all_stages_then_predict_small(run, tmp_path):
     (run_events,) = (tmp_path / "my runs" / "shapes" / "sqn" / "events").glob("train-*")
     events = EventAccumulator(str(run_events)).Reload()
     scalars = set(events.Tags()["scalars"])
-    assert {"train/loss", "val/loss", "val/miou", "train/learning_rate", "train/images_per_second"} <= scalars
-    assert {"val_iou/background", "final/miou", "final/boundary_miou"} <= scalars
+    assert {
+        "train/loss",
+        "val/loss",
+        "val/miou",
+        "val/miou_present",
+        "train/learning_rate",
+        "train/images_per_second",
+    } <= scalars
+    assert {"val_iou/background", "final/miou", "final/miou_present", "final/boundary_miou"} <= scalars
     pictures = {f"val_images/{name}" for name in ("confusion", "fixed_1", "fixed_2", "worst_1", "worst_2")}
     assert pictures | {"final_images/confusion", "final_images/panels"} == set(events.Tags()["images"])
     assert "_hparams_/session_start_info" in events.summary_metadata

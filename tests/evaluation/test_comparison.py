@@ -74,6 +74,20 @@ def test_difference_is_none_if_one_lacks_class():
     result = compare(evaluation, baseline, None, 10, seed=0)
     assert result["difference"]["per_class_iou"] == {"a": 1.0, "b": None}
     assert result["intervals"]["per_class_iou"] == {"a": [1.0, 1.0], "b": None}
+    assert (result["difference"]["miou"], result["difference"]["miou_present"]) == (1.0, 1.0)
+
+
+def test_difference_over_the_present_classes():
+    """Each image has 4 pixels of class a; one model predicts one of them as class b, which no mask has."""
+    truth = torch.zeros(2, 2, dtype=torch.int64)
+    wrong = torch.tensor([[0, 1], [0, 0]])
+    evaluation, baseline = (
+        Evaluation.of([count_image(id, labels, truth, 3, 1) for id in "pq"], "abc", 1) for labels in (truth, wrong)
+    )
+    result = compare(evaluation, baseline, None, 10, seed=0)
+    assert result["difference"]["miou"] == pytest.approx(1 - (3 / 4 + 0) / 2)
+    assert result["difference"]["miou_present"] == pytest.approx(1 - 3 / 4)
+    assert result["intervals"]["miou_present"] == pytest.approx([1 / 4, 1 / 4])
 
 
 def test_incomparable_evaluations_are_refused():

@@ -41,6 +41,7 @@ def reference(pairs, classes, chosen):
     all_pixels = [1 if label == np.argmax(weights) else 0 for label in range(classes) if weights[label]]
     return {
         "miou": mean(iou),
+        "miou_present": mean([value if weight else None for value, weight in zip(iou, weights, strict=True)]),
         "pixel_accuracy": (truth == predicted).mean() if len(truth) else None,
         "mean_accuracy": mean(accuracy),
         "frequency_weighted_iou": weighted / len(truth) if len(truth) else None,
@@ -92,7 +93,7 @@ def test_metrics_equal_numpy_reference(drawn, width):
             assert list(figures[name].values()) == [None if iou is None else pytest.approx(iou) for iou in value]
         else:
             assert figures[name] == (None if value is None else pytest.approx(value))
-    for name in ("miou", "pixel_accuracy", "pixels"):
+    for name in ("miou", "miou_present", "pixel_accuracy", "pixels"):
         assert figures[f"boundary_{name}"] == (None if near[name] is None else pytest.approx(near[name]))
     boundary_iou = list(figures["boundary_per_class_iou"].values())
     assert boundary_iou == [None if iou is None else pytest.approx(iou) for iou in near["per_class_iou"]]

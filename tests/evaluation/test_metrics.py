@@ -21,12 +21,31 @@ def test_metrics_equal_values_by_hand():
     assert figures.per_class_iou == pytest.approx((3 / 4, 2 / 3, 1 / 2, 0.0, None))
     assert figures.per_class_accuracy == pytest.approx((3 / 4, 1.0, 1 / 2, None, None))
     assert figures.miou == pytest.approx((3 / 4 + 2 / 3 + 1 / 2 + 0) / 4)
+    assert figures.miou_present == pytest.approx((3 / 4 + 2 / 3 + 1 / 2) / 3)
     assert figures.pixel_accuracy == pytest.approx(6 / 8)
     assert figures.mean_accuracy == pytest.approx((3 / 4 + 1 + 1 / 2) / 3)
     assert figures.frequency_weighted_iou == pytest.approx((4 * 3 / 4 + 2 * 2 / 3 + 2 / 2) / 8)
     assert figures.pixels == 8
     assert figures.baseline_class == 0
     assert figures.baseline_miou == pytest.approx(4 / 8 / 3)
+
+
+def test_one_pixel_of_an_absent_class():
+    """Class 3 is in neither, and class 4 is only in the truth of the second matrix."""
+    truth = torch.arange(128).repeat(256, 1) // 64
+    predicted = truth.clone()
+    predicted[0, 0] = 2
+    counts = metrics.confusion(predicted, truth, 5)
+    figures = segmentation_metrics(counts)
+    assert truth.numel() == 32768
+    assert figures.miou == pytest.approx((16383 / 16384 + 1 + 0) / 3)
+    assert figures.miou_present == pytest.approx((16383 / 16384 + 1) / 2)
+    assert (round(figures.miou, 3), round(figures.miou_present, 3)) == (0.667, 1.0)
+    truth[0, 1] = 4
+    figures = segmentation_metrics(metrics.confusion(predicted, truth, 5))
+    assert figures.per_class_iou == pytest.approx((16382 / 16384, 1.0, 0.0, None, 0.0))
+    assert figures.miou == pytest.approx((16382 / 16384 + 1 + 0 + 0) / 4)
+    assert figures.miou_present == pytest.approx((16382 / 16384 + 1 + 0) / 3)
 
 
 def test_iou_is_not_the_mean_over_images():
@@ -44,7 +63,14 @@ def test_metrics_of_void_are_none():
     confusion = confusion_metric(2)
     confusion.update(torch.tensor([0, 1]), torch.tensor([255, 255]))
     figures = segmentation_metrics(confusion.compute())
-    assert figures.miou is figures.pixel_accuracy is figures.baseline_miou is figures.baseline_class is None
+    assert (
+        figures.miou
+        is figures.miou_present
+        is figures.pixel_accuracy
+        is figures.baseline_miou
+        is figures.baseline_class
+        is None
+    )
     assert figures.pixels == 0
 
 
@@ -65,6 +91,8 @@ def test_iou_equals_numpy_reference(classes, height, width, seed):
     assert figures.per_class_iou == pytest.approx(tuple(ious))
     present = [iou for iou in ious if iou is not None]
     assert figures.miou == (pytest.approx(np.mean(present)) if present else None)
+    true = [iou for label, iou in enumerate(ious) if (truth == label).any()]
+    assert figures.miou_present == (pytest.approx(np.mean(true)) if true else None)
 
 
 def test_as_dict_names_the_classes():

@@ -89,8 +89,12 @@ class TestModel:
         assert float(rows[1]["boundary_iou"]) == metrics["boundary_per_class_iou"]["disc"]
         low, high = metrics["intervals"]["per_class_iou"]["background"]
         assert (float(rows[0]["iou_low"]), float(rows[0]["iou_high"])) == (low, high)
-        assert rows[-1]["class"] == "(mean)"
-        assert float(rows[-1]["boundary_iou"]) == metrics["boundary_miou"]
+        assert [row["class"] for row in rows[-2:]] == ["(mean)", "(mean of classes in masks)"]
+        assert float(rows[-2]["boundary_iou"]) == metrics["boundary_miou"]
+        for name, metric in (("iou", "miou_present"), ("boundary_iou", "boundary_miou_present")):
+            assert float(rows[-1][name]) == metrics[metric]
+            ends = [float(rows[-1][f"{name}_low"]), float(rows[-1][f"{name}_high"])]
+            assert ends == metrics["intervals"][metric]
 
     def test_split_selects_the_images(self, place):
         run("evaluate", f"model={MODEL}", "split=train")
@@ -195,6 +199,32 @@ class TestMasks:
         run("evaluate", "predictions=predicted")
         of_val = figures(place / "runs/shapes/predictions/evaluate/latest")
         assert metrics["pixels"] == of_train["pixels"] + of_val["pixels"]
+
+    def test_class_that_is_only_predicted(self, place, capsys):
+        """One wrong pixel of 32,768 is of a class that no mask has."""
+        for folder in ("predicted_masks", "true_masks"):
+            (place / folder).mkdir()
+            labels = np.arange(128, dtype=np.uint8)[None].repeat(256, 0) // 64
+            labels[0, 0] = 2 if folder == "predicted_masks" else 0
+            Image.fromarray(labels).save(place / folder / "a.png")
+        settings = ["stage=evaluate", "predictions=predicted_masks", "masks=true_masks", "data=folder"]
+        settings += ["data.classes=[sky,sea,gull,crab]", "data.name=shore", "data.missing_classes=allow"]
+        run_stage(config("train", *settings))
+        folder = only(place, "runs/shore/predictions/evaluate/*")
+        metrics = figures(folder)
+        assert metrics["miou"] == pytest.approx((16383 / 16384 + 1 + 0) / 3)
+        assert metrics["miou_present"] == pytest.approx((16383 / 16384 + 1) / 2)
+        output = capsys.readouterr().out
+        assert re.search(r"mean \(mIoU\).* 0\.667 .*\n.*mean, classes in masks.* 1\.000 ", output)
+        line = (
+            "gull: in predictions but in no mask, so the IoU is 0. The mIoU includes it, as Pascal VOC defines it: the "
+            "mean over the classes in masks or predictions. The mean over the classes in masks is 1.000 (miou_present)"
+        )
+        assert line in " ".join(output.split())
+        run_stage(config("train", "stage=compare", f"evaluation={folder}", f"baseline={folder}"))
+        output = " ".join(capsys.readouterr().out.split())
+        assert f"evaluation: {line} baseline: {line}" in output
+        assert "mIoU of classes in masks │ 1.000 │ 1.000 │ +0.000" in output
 
     def test_true_masks_may_hold_other_values(self, place):
         """Predicted masks hold class indices, whatever the values of the true masks are."""

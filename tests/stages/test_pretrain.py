@@ -36,6 +36,9 @@ def test_store_becomes_model_then_trained_model(pretrained, place):
     assert figures["miou"] == pretrained
     assert figures["images"] == 3
     assert 0 < figures["sample_miou"] < 1
+    with (folder / "metrics.csv").open(newline="") as file:
+        row = list(csv.DictReader(file))[figures["best_epoch"]]
+    assert float(row["val/sample_miou"]) <= float(row["val/sample_miou_present"]) < 1
     assert (folder.parent / "latest").resolve() == folder
 
     trained = run("train", "trainer.max_epochs=1")

@@ -73,6 +73,7 @@ def test_sweep_writes_table_and_repeats_no_job(sweep, tmp_path):
     for row in rows[:4]:
         metrics = json.loads((tmp_path / row["run"] / "metrics.json").read_text())
         assert float(row["miou"]) == metrics["miou"]
+        assert float(row["miou_present"]) == metrics["miou_present"]
         assert [float(row["miou_low"]), float(row["miou_high"])] == metrics["intervals"]["miou"]
         config = json.loads((tmp_path / row["run"] / "run.json").read_text())["fingerprint"]
         assert config["classifier"]["hidden"] == int(row["classifier.hidden"])

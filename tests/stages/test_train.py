@@ -81,7 +81,25 @@ def test_run_folder_records_how_it_was_made(place, monkeypatch):
     assert all(float(row["train/images_per_second"]) > 0 for row in rows)
     assert float(rows[-1]["train/learning_rate"]) < float(rows[0]["train/learning_rate"])
     best = max(float(row["val/miou"]) for row in rows)
-    assert json.loads((folder / "metrics.json").read_text())["miou"] == pytest.approx(best)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["miou"] == pytest.approx(best)
+    assert metrics["miou_present"] in [pytest.approx(float(row["val/miou_present"])) for row in rows]
+
+
+def test_monitor_may_be_miou_of_present_classes(place):
+    run(
+        "train",
+        "init_from=scratch",
+        "monitor=val/miou_present",
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=1",
+    )
+    folder = place / "runs/shapes/rgb/train/latest"
+    with (folder / "metrics.csv").open(newline="") as file:
+        values = [float(row["val/miou_present"]) for row in csv.DictReader(file)]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["best_epoch"] == values.index(max(values))
+    assert metrics["miou_present"] == pytest.approx(max(values))
 
 
 def test_from_scratch_standardises_by_pixels(place):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hypercolumns.data.groups import group_ids
 from hypercolumns.evaluation.evaluation import Evaluation
-from hypercolumns.evaluation.metrics import class_sums, metrics_from_class_sums
+from hypercolumns.evaluation.metrics import BOUNDARY_METRICS, class_sums, metrics_from_class_sums
 from hypercolumns.runtime import randomness
 
 LEVEL = 0.95  # fraction of the values that an interval contains
@@ -75,7 +75,7 @@ def resample(evaluation: Evaluation, groups: Tensor, bootstrap_samples: int, see
         ]
     ).unflatten(1, sums.shape[1:])
     all_pixels, boundary = (metrics_from_class_sums(*drawn[:, start : start + 3].unbind(1)) for start in (0, 3))
-    return all_pixels | {f"boundary_{name}": boundary[name] for name in ("miou", "pixel_accuracy", "per_class_iou")}
+    return all_pixels | {f"boundary_{name}": boundary[name] for name in BOUNDARY_METRICS}
 
 
 def percentile_interval(values: Tensor) -> Tensor:
@@ -144,7 +144,8 @@ def describe(groups: Tensor, group_pattern: str | None, drawn: dict[str, Tensor]
         - `level`: the fraction of the values that an interval contains;
         - `draws`: the number of bootstrap samples;
         - `draws_lacking_a_class`: the number of bootstrap samples without a class that other bootstrap samples contain.
-          In such a sample, the mIoU and the mean accuracy are means over fewer classes;
+          In such a sample, the mIoU, the mIoU of the present classes and the mean accuracy are means over fewer
+          classes;
         - `groups`: `group_pattern`;
         - `drawn_from`: the number of groups.
     """

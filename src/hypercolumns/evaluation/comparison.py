@@ -9,8 +9,8 @@ from hypercolumns.evaluation.bootstrap import as_json, describe, resample, resam
 from hypercolumns.evaluation.evaluation import Evaluation
 
 COMPARED = (
-    "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou boundary_pixel_accuracy "
-    "per_class_iou boundary_per_class_iou per_class_accuracy"
+    "miou miou_present boundary_miou boundary_miou_present pixel_accuracy mean_accuracy frequency_weighted_iou "
+    "boundary_pixel_accuracy per_class_iou boundary_per_class_iou per_class_accuracy"
 ).split()
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.evaluation.metrics import confusion, metrics_from_confusion, segmentation_metrics
+from hypercolumns.evaluation.metrics import BOUNDARY_METRICS, confusion, metrics_from_confusion, segmentation_metrics
 from hypercolumns.io.files import atomic_write
 from hypercolumns.labels import IGNORE_INDEX, boundary_band
 
@@ -89,7 +89,7 @@ class Evaluation:
             "images": len(self.ids),
             **segmentation_metrics(self.all_pixels.sum(0)).as_dict(self.classes),
             "boundary_width": self.boundary_width,
-            **{f"boundary_{name}": near[name] for name in ("pixels", "miou", "pixel_accuracy", "per_class_iou")},
+            **{f"boundary_{name}": near[name] for name in ("pixels", *BOUNDARY_METRICS)},
         }
 
     def worst(self, count: int) -> list[int]:

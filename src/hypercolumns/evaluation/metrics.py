@@ -3,6 +3,10 @@
 The mIoU of a confusion matrix over a whole split is that of Pascal VOC: the IoU of each class is computed over the
 pixels of all images, and the mean over the classes is taken. `torchmetrics.segmentation.MeanIoU` computes the IoU of
 each image instead, and takes the mean over the images.
+
+A class that is predicted but does not occur in the truth has the IoU 0, and Pascal VOC's mean includes it: a single
+wrong pixel may cost a large part of the mIoU. The mIoU of the present classes leaves such classes out. The field calls
+the classes in the truth present, as in the Lovász loss (Berman et al., CVPR 2018).
 """
 
 import math
@@ -15,6 +19,7 @@ from torch import Tensor
 from hypercolumns.labels import IGNORE_INDEX
 
 COUNTED = 1 << 21  # pixels that are counted at a time, in eight bytes each
+BOUNDARY_METRICS = ("miou", "miou_present", "pixel_accuracy", "per_class_iou")  # also computed near label boundaries
 
 
 def confusion(labels: Tensor, mask: Tensor, classes: int) -> Tensor:
@@ -45,6 +50,7 @@ class SegmentationMetrics:
 
     Attributes:
         miou: the mean IoU of the classes that occur in the truth or in the prediction.
+        miou_present: the mean IoU of the classes that occur in the truth.
         pixel_accuracy: the fraction of the pixels that are predicted correctly.
         mean_accuracy: the mean of `per_class_accuracy` over the classes that occur in the truth.
         frequency_weighted_iou: the mean IoU of the classes, each class weighted by its number of pixels in the truth.
@@ -57,6 +63,7 @@ class SegmentationMetrics:
     """
 
     miou: float | None
+    miou_present: float | None
     pixel_accuracy: float | None
     mean_accuracy: float | None
     frequency_weighted_iou: float | None
@@ -70,6 +77,7 @@ class SegmentationMetrics:
         """Return the metrics by name, as in `metrics.json`. A per-class metric is a dictionary by class name."""
         return {
             "miou": self.miou,
+            "miou_present": self.miou_present,
             "pixel_accuracy": self.pixel_accuracy,
             "mean_accuracy": self.mean_accuracy,
             "frequency_weighted_iou": self.frequency_weighted_iou,
@@ -122,6 +130,7 @@ def metrics_from_class_sums(right: Tensor, truth: Tensor, predicted: Tensor) -> 
     total = truth.sum(-1)
     return {
         "miou": iou.nanmean(-1),
+        "miou_present": iou.masked_fill(truth == 0, math.nan).nanmean(-1),
         "pixel_accuracy": right.sum(-1) / total,
         "mean_accuracy": accuracy.nanmean(-1),
         "frequency_weighted_iou": (truth * iou).nansum(-1) / total,

@@ -12,6 +12,7 @@ from hypercolumns.reports.format import (
     CLASS_FIGURES,
     NO_INTERVAL,
     describe_bootstrap,
+    explain_absent,
     format_interval,
     format_number,
 )
@@ -41,7 +42,8 @@ class ComparisonRow(NamedTuple):
     def name(self) -> str:
         """The name of the metric in tables, such as `boundary mIoU` or `IoU of road`."""
         if self.of_class is None:
-            return self.figure.replace("_", " ").replace("miou", "mIoU").replace("iou", "IoU")
+            words = self.figure.replace("_", " ").replace("miou", "mIoU").replace("iou", "IoU")
+            return words.replace("present", "of classes in masks")
         return f"{CLASS_FIGURES[self.figure]} of {self.of_class}"
 
     @property
@@ -102,6 +104,9 @@ def print_comparison(result: Mapping[str, Any], evaluation: Path, baseline: Path
     if ends and ends["miou"]:
         line += f" ({ends['level']:.0%} interval {format_interval(ends['miou'], '+')}, {describe_bootstrap(ends)})"
     console.print(line, markup=False)
+    for which in ("evaluation", "baseline"):
+        if explanation := explain_absent(result[which]):
+            console.print(f"{which}: {explanation}", markup=False)
 
 
 def write_comparison(path: Path, result: Mapping[str, Any]) -> None:

@@ -18,6 +18,22 @@ def format_interval(ends: Sequence[float] | None, sign: str = "") -> str:
     return "n/a" if ends is None else f"{format_number(ends[0], sign)} to {format_number(ends[1], sign)}"
 
 
+def explain_absent(figures: Mapping[str, Any]) -> str | None:
+    """Say which classes occur in the predictions but in no mask, and what they mean for the mIoU; None without any.
+
+    `figures` holds the metrics by their names in `metrics.json`.
+    """
+    accuracy = figures["per_class_accuracy"]
+    names = [name for name, iou in figures["per_class_iou"].items() if iou is not None and accuracy[name] is None]
+    if not names:
+        return None
+    return (
+        f"{', '.join(names)}: in predictions but in no mask, so the IoU is 0. The mIoU includes it, as Pascal VOC "
+        f"defines it: the mean over the classes in masks or predictions. The mean over the classes in masks is "
+        f"{format_number(figures['miou_present'])} (miou_present)"
+    )
+
+
 def describe_bootstrap(intervals: Mapping[str, Any]) -> str:
     """Describe how many images, or groups of images, a bootstrap drew from.
 

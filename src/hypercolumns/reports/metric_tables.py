@@ -13,18 +13,25 @@ from hypercolumns.reports.format import (
     CLASS_FIGURES,
     NO_INTERVAL,
     describe_bootstrap,
+    explain_absent,
     format_interval,
     format_number,
 )
 from hypercolumns.runtime.progress import console
 
+# The rows of means in `metrics.csv`: the names of the three metrics in `metrics.json`, by the first cell of the row.
+MEANS = {
+    "(mean)": ("miou", "mean_accuracy", "boundary_miou"),
+    "(mean of classes in masks)": ("miou_present", "mean_accuracy", "boundary_miou_present"),
+}
+
 
 def metrics_table(figures: Mapping[str, Any], title: str) -> Table:
     """Build the table of an evaluation's metrics, given the content of `metrics.json`.
 
-    The table has a row for each class, a row for the means over the classes, and a row for the frequency-weighted
-    IoU and the pixel accuracy. The last row is the baseline: the mIoU of a prediction that assigns the most frequent
-    true class to every pixel.
+    The table has a row for each class, a row for the means over the classes, a row for the means over the classes that
+    occur in the masks, and a row for the frequency-weighted IoU and the pixel accuracy. The last row is the baseline:
+    the mIoU of a prediction that assigns the most frequent true class to every pixel.
     """
     ends = figures.get("intervals")
     table = Table(title=Text(title), title_justify="left")
@@ -47,6 +54,9 @@ def metrics_table(figures: Mapping[str, Any], title: str) -> Table:
     table.add_section()
     boundary_miou = format_number(figures["boundary_miou"])
     add_row("mean (mIoU)", figures["miou"], interval_of("miou"), figures["mean_accuracy"], boundary_miou)
+    present = "miou_present"
+    boundary_miou = format_number(figures[f"boundary_{present}"])
+    add_row("mean, classes in masks", figures[present], interval_of(present), figures["mean_accuracy"], boundary_miou)
     weighted, correct = figures["frequency_weighted_iou"], figures["pixel_accuracy"]
     add_row("all pixels", weighted, interval_of("frequency_weighted_iou"), correct, "")
     baseline = figures["baseline"]
@@ -70,6 +80,8 @@ def print_metrics(figures: Mapping[str, Any], title: str, paths: Mapping[str, Pa
         absent = [name for name, iou in figures["per_class_iou"].items() if iou is None]
         if absent:
             console.print(f"n/a: {', '.join(absent)} (in no mask and in no prediction)", markup=False)
+        if explanation := explain_absent(figures):
+            console.print(explanation, markup=False)
         if ends := figures.get("intervals"):
             console.print(f"{ends['level']:.0%} intervals: {describe_bootstrap(ends)}", markup=False)
     else:
@@ -92,9 +104,11 @@ def write_confusion(path: Path, counts: Tensor, classes: Sequence[str]) -> None:
 
 
 def write_class_metrics(path: Path, figures: Mapping[str, Any]) -> None:
-    """Write the content of `metrics.json` as a CSV file, with a row for each class and a row for the means.
+    """Write the content of `metrics.json` as a CSV file, with a row for each class and two rows for the means.
 
-    Each row holds the IoU, the accuracy and the boundary IoU, each followed by the two ends of its interval.
+    One row of means is over the classes that occur in masks or predictions, the other over those that occur in masks.
+    The mean accuracy is over the latter in both. Each row holds the IoU, the accuracy and the boundary IoU, each
+    followed by the two ends of its interval.
     """
     ends = figures["intervals"] or {}
     rows = []
@@ -102,8 +116,9 @@ def write_class_metrics(path: Path, figures: Mapping[str, Any]) -> None:
         rows.append([of_class])
         for name in CLASS_FIGURES:
             rows[-1] += [figures[name][of_class], *(ends.get(name, {}).get(of_class) or NO_INTERVAL)]
-    rows.append(["(mean)"])
-    for name in ("miou", "mean_accuracy", "boundary_miou"):
-        rows[-1] += [figures[name], *(ends.get(name) or NO_INTERVAL)]
+    for label, names in MEANS.items():
+        rows.append([label])
+        for name in names:
+            rows[-1] += [figures[name], *(ends.get(name) or NO_INTERVAL)]
     header = [name.replace(" ", "_").lower() for name in CLASS_FIGURES.values()]
     write_csv(path, ["class", *(f"{name}{end}" for name in header for end in ("", "_low", "_high"))], rows)

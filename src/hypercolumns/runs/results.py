@@ -27,7 +27,7 @@ from hypercolumns.tasks import LabelPredictor
 from hypercolumns.visualization.panels import LabelledImage, evenly_spaced, panels
 from hypercolumns.visualization.plots import confusion_picture
 
-FINAL_METRICS = "miou boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()
+FINAL_METRICS = "miou miou_present boundary_miou pixel_accuracy mean_accuracy frequency_weighted_iou".split()
 MAX_PANELS = 4  # panels.png shows at most this many evenly spaced images, and this many with the lowest mIoU
 
 

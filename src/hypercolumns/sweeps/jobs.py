@@ -41,6 +41,7 @@ class JobRecord(NamedTuple):
         status: `done`, `pruned` or `failed`.
         reason: why the job failed or was pruned, in one line; None if the job is done.
         miou: the mIoU on the scored images; None if no images were scored.
+        miou_present: the mIoU of the classes in the truth; None if no images were scored.
         interval: the ends [low, high] of the interval of `miou`; None if there is no interval.
         level: the confidence level of the interval, such as 0.95; None if there is no interval.
         boundary_miou: the mIoU near true boundaries; None if no images were scored.
@@ -57,6 +58,7 @@ class JobRecord(NamedTuple):
     interval: list[float] | None = None
     level: float | None = None
     boundary_miou: float | None = None
+    miou_present: float | None = None
     seconds: float | None = None
     folder: str | None = None
     model: str | None = None
@@ -145,6 +147,7 @@ def job_metrics(result: Any) -> dict[str, Any]:
     seconds = [float(epoch["seconds"]) for epoch in epochs if "seconds" in epoch]
     return {
         "miou": metrics["miou"],
+        "miou_present": metrics.get("miou_present"),
         "interval": intervals.get("miou"),
         "level": intervals.get("level"),
         "boundary_miou": metrics.get("boundary_miou"),

@@ -228,13 +228,14 @@ def _short_value(value: str) -> str:
 def _write_csv(path: Path, records: Sequence[JobRecord]) -> None:
     differing = differing_settings(records)
     names = list(differing[0]) if differing else []
-    figures = "miou miou_low miou_high boundary_miou seconds run reason".split()
+    figures = "miou miou_low miou_high miou_present boundary_miou seconds run reason".split()
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["rank", "job", "status", *names, *figures])
         for place, (record, settings) in enumerate(zip(records, differing, strict=True), 1):
             ends = record.interval or (None, None)
-            values = [record.miou, *ends, record.boundary_miou, record.seconds, record.folder, record.reason]
+            scores = [record.miou, *ends, record.miou_present, record.boundary_miou]
+            values = [*scores, record.seconds, record.folder, record.reason]
             writer.writerow([place, record.number, record.status, *settings.values(), *values])
 
 

@@ -29,8 +29,9 @@ class PixelClassificationTask(pl.LightningModule):
     """Train a classifier on batches of (hypercolumns (N, D), labels (N,), normalised coordinates of the N pixels).
 
     The task logs train/loss for each step, and its mean over each epoch as train/epoch_loss. Over all val samples, it
-    logs val/loss, val/sample_accuracy, val/sample_miou and the IoU of each class. val/loss is always the unweighted
-    cross-entropy. A sampler chose the val samples, so the val metrics are not comparable with metrics over all pixels.
+    logs val/loss, val/sample_accuracy, val/sample_miou, val/sample_miou_present and the IoU of each class. val/loss is
+    always the unweighted cross-entropy. A sampler chose the val samples, so the val metrics are not comparable with
+    metrics over all pixels.
 
     Args:
         classifier: the classifier to train.
@@ -83,6 +84,7 @@ class PixelClassificationTask(pl.LightningModule):
         metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
         self.log("val/sample_miou", metrics.miou or 0.0, prog_bar=True)
+        self.log("val/sample_miou_present", metrics.miou_present or 0.0)
         self.log("val/sample_accuracy", metrics.pixel_accuracy or 0.0)
         log_classes(self, "val_sample_iou", self.classes, metrics.per_class_iou)
 

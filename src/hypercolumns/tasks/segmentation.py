@@ -35,8 +35,8 @@ class SegmentationTask(pl.LightningModule):
     """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
 
     The task logs train/loss for each step, and its mean over each epoch as train/epoch_loss. Over all val images, it
-    logs val/loss, val/miou, val/pixel_accuracy and the IoU of each class. val/loss is always the unweighted
-    cross-entropy.
+    logs val/loss, val/miou, val/miou_present, val/pixel_accuracy and the IoU of each class. val/loss is always the
+    unweighted cross-entropy.
 
     Args:
         segmenter: the segmenter. Its classifier and the trainable layers of its backbone are trained.
@@ -118,6 +118,7 @@ class SegmentationTask(pl.LightningModule):
         metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
         self.log("val/miou", metrics.miou or 0.0, prog_bar=True)
+        self.log("val/miou_present", metrics.miou_present or 0.0)
         self.log("val/pixel_accuracy", metrics.pixel_accuracy or 0.0)
         log_classes(self, "val_iou", self.classes, metrics.per_class_iou)
 
