@@ -9,6 +9,7 @@ from hypercolumns.data.layout import MAX_LOOKED_AT, SPLITS, Layout, folder_named
 from hypercolumns.data.named_layouts import coco_layout, named_set, sbd_layout
 from hypercolumns.data.other_formats import misleading_format, other_format
 from hypercolumns.data.pair_layout import paired_layout
+from hypercolumns.data.pair_rules import pictures
 from hypercolumns.data.pairing import read_pairs
 from hypercolumns.data.voc_layout import voc_layout
 from hypercolumns.errors import ArgumentError, HypercolumnsError
@@ -54,9 +55,22 @@ def recognise(root: Path, own_classes: bool = False) -> Layout:
     raise ArgumentError(
         f"root={root} has no known layout (it holds {folders}); known are Pascal VOC's, folders of images and of masks "
         f"(such as images and masks, with or without train and val), masks beside the images (such as 1.jpg and "
-        f"1_mask.png), and JSON files of COCO, labelme and Label Studio; say where the files are by data=folder "
-        f"data.images=FOLDER data.masks=FOLDER"
+        f"1_mask.png), and JSON files of COCO, labelme and Label Studio; {_differ_in_case(root)}say where the files "
+        f"are by data=folder data.images=FOLDER data.masks=FOLDER"
     )
+
+
+def _differ_in_case(root: Path) -> str:
+    """Return a clause that names two files in different folders that differ in capitals; "" if there are none."""
+    names: dict[str, Path] = {}
+    for path in pictures(root):
+        other = names.setdefault(path.stem.casefold(), path)
+        if other.stem != path.stem and other.parent != path.parent:
+            return (
+                f"the names of {other} and {path} differ in small and capital letters: rename them, as an image and "
+                f"its mask must have the same name; or "
+            )
+    return ""
 
 
 def seen_instead(places: Iterable[Path]) -> str:

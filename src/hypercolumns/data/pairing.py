@@ -2,19 +2,17 @@
 
 import itertools
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from hypercolumns.data.class_files import read_ids
 from hypercolumns.data.index import ImageMaskPair
-from hypercolumns.data.other_formats import misleading_format, other_format
-from hypercolumns.errors import ArgumentError, DataNotFoundError, check_fraction
+from hypercolumns.errors import ArgumentError, check_fraction
 from hypercolumns.io.files import walk_files
 from hypercolumns.io.images import SUFFIXES
 from hypercolumns.io.mask_source import has_mask
-from hypercolumns.overrides import format_override
 from hypercolumns.runtime import randomness
 
 ID = "{id}"
@@ -180,36 +178,3 @@ def draw_splits(pairs: Sequence[ImageMaskPair], val_fraction: float, seed: int) 
         "train": [pair for pair in pairs if pair.id not in val],
         "val": [pair for pair in pairs if pair.id in val],
     }
-
-
-def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path) -> None:
-    """Check that one of the images has a mask.
-
-    Raises:
-        ArgumentError: if not. The message suggests a `mask_name` if file names in `folder` contain those of images, or
-            names the form of the annotations in `folder`.
-    """
-    pairs = [pair for of_split in splits.values() for pair in of_split]
-    if pairs and not any(has_mask(pair.mask) for pair in pairs):
-        pattern = suggest_mask_name(folder, {Path(pair.id).name for pair in pairs})
-        hint = f", such as {format_override('data.mask_name', pattern)}" if pattern else ""
-        other = None if pattern else misleading_format(folder) or other_format(folder)
-        if other is not None:
-            raise ArgumentError(f"masks={folder} has a mask for none of the {len(pairs)} images: {other}")
-        raise DataNotFoundError(
-            f"masks={folder} has a mask for none of the {len(pairs)} images; the mask of {pairs[0].image} would be "
-            f"{pairs[0].mask}: give another folder, or say how masks are named by mask_name{hint}"
-        )
-
-
-def suggest_mask_name(folder: Path, names: Collection[str]) -> str | None:
-    """Return a pattern that fits a mask file of an image; None if no file in a folder contains an image's name.
-
-    `names` are the names of the images, without suffix.
-    """
-    for path in walk_files(folder):
-        if path.suffix.lower() in MASK_SUFFIXES:
-            for name in sorted(names, key=len, reverse=True):
-                if name in path.stem and path.stem != name:
-                    return path.name.replace(name, ID, 1)
-    return None

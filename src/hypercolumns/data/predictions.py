@@ -1,6 +1,7 @@
 """Read predicted masks from files, each together with the true mask of the same image."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from torch.utils.data import Dataset
@@ -8,6 +9,7 @@ from torch.utils.data import Dataset
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.data.modules.image_data import Example
+from hypercolumns.data.near_masks import CONVERT, PICTURE_SUFFIXES, nearest_mask
 from hypercolumns.data.pairing import MASK_SUFFIXES, find_mask
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.files import walk_files
@@ -77,6 +79,26 @@ def mask_pairs(predictions: Path, masks: Path) -> list[ImageMaskPair]:
             raise ArgumentError(f"{name}={folder} is not a folder; give the folder of the {kind} masks")
     names = sorted(path.relative_to(masks) for path in walk_files(masks) if path.suffix.lower() in MASK_SUFFIXES)
     if not names:
-        raise ArgumentError(f"masks={masks} holds no {' or '.join(MASK_SUFFIXES)} files; give the folder of true masks")
+        other = next((path for path in walk_files(masks) if path.suffix.lower() in PICTURE_SUFFIXES), None)
+        remedy = "give the folder of true masks" if other is None else f"if {other} is a mask: {CONVERT}"
+        raise ArgumentError(f"masks={masks} holds no {' or '.join(MASK_SUFFIXES)} files; {remedy}")
     ids = [name.with_suffix("").as_posix() for name in names]
     return [ImageMaskPair(id, find_mask([predictions], id), masks / name) for id, name in zip(ids, names, strict=True)]
+
+
+def check_names(pairs: Sequence[ImageMaskPair], used: Collection[Path]) -> None:
+    """Check that no predicted mask is missing while a file seems to be this mask, such as `1_mask.png` for `1.png`.
+
+    Args:
+        pairs: the predicted and true masks.
+        used: files that are known to be no predicted masks.
+
+    Raises:
+        ArgumentError: if there is such a file. The message names it.
+    """
+    missing = [ImageMaskPair(pair.id, pair.image, pair.image) for pair in pairs if not os.path.isfile(pair.image)]
+    near = nearest_mask(missing, {*used, *(pair.image for pair in pairs)})
+    if near is not None:
+        raise ArgumentError(
+            f"predictions: {len(missing)} predicted masks are missing, such as {near.expected}: {near.remedy(None)}"
+        )

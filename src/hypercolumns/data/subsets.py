@@ -9,6 +9,7 @@ import torch
 
 from hypercolumns.data.groups import group_ids, group_name
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair
+from hypercolumns.data.near_masks import by_mask_name, nearest_mask
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
 from hypercolumns.io.mask_source import has_mask
 from hypercolumns.runtime import randomness
@@ -107,12 +108,13 @@ def take_train_subset(images: DatasetIndex, train_subset: int | None, subset_see
     return replace(images, splits={**images.splits, "train": tuple(pairs[index] for index in chosen.tolist())})
 
 
-def drop_unlabelled(images: DatasetIndex, unlabelled: str) -> DatasetIndex:
+def drop_unlabelled(images: DatasetIndex, unlabelled: str, mask_name: str | None = None) -> DatasetIndex:
     """Leave out the images that have no mask or annotation, and print how many they are, or stop if there are any.
 
     Args:
         images: the data set.
         unlabelled: `skip`: leave them out; `error`: stop.
+        mask_name: the setting by which the masks were looked for; None if the data set has no such setting.
 
     Returns:
         The data set, whose images all have a mask.
@@ -124,6 +126,14 @@ def drop_unlabelled(images: DatasetIndex, unlabelled: str) -> DatasetIndex:
     splits = {split: tuple(pair for pair in pairs if has_mask(pair.mask)) for split, pairs in images.splits.items()}
     missing = [pair for split, pairs in images.splits.items() for pair in pairs if not has_mask(pair.mask)]
     if missing and unlabelled == "error":
+        used = {path for pairs in splits.values() for pair in pairs for path in _files(pair)}
+        near = nearest_mask(missing, used | {pair.image for pair in missing})
+        if near is not None:
+            remedy = near.remedy(by_mask_name(mask_name) if mask_name else None)
+            raise HypercolumnsError(
+                f"data {images.name}: {len(missing)} images have no mask, such as {near.image}, whose mask would be "
+                f"{near.expected}: {remedy}; or set data.unlabelled=skip to leave these images out"
+            )
         every = len(missing) == sum(map(len, images.splits.values()))
         remedy = (
             "no image has one, so check the folder and the names of the masks or annotations"
@@ -146,6 +156,12 @@ def drop_unlabelled(images: DatasetIndex, unlabelled: str) -> DatasetIndex:
         )
         console.print(f"left out, as they have no mask yet: {counts} images", markup=False)
     return replace(images, splits=splits)
+
+
+def _files(pair: ImageMaskPair) -> list[Path]:
+    """Return the files of an image and its mask; none if it is its own mask, as a mask beside the images may seem."""
+    files = [pair.image, pair.mask] if pair.image != pair.mask else []
+    return [path for path in files if isinstance(path, Path)]
 
 
 def _where(pair: ImageMaskPair) -> str:

@@ -7,14 +7,18 @@ from pathlib import Path
 from torch import Tensor
 
 from hypercolumns.data.class_list import ClassEntry, ClassList
+from hypercolumns.data.index import ImageMaskPair
 from hypercolumns.data.labelling import check_binary
 from hypercolumns.data.mask_encoding import decide_encoding
+from hypercolumns.data.near_masks import nearest_mask
 from hypercolumns.data.pairing import find_mask
 from hypercolumns.errors import ArgumentError, HypercolumnsError, shorten_list
 from hypercolumns.evaluation import BOUNDARY_WIDTH, Evaluation, ImageConfusion, count_image
 from hypercolumns.io.mask_source import Mask
 from hypercolumns.io.masks import MaskSummary, format_values, read_mask, summarise_mask
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme
+from hypercolumns.overrides import format_override
+from hypercolumns.prediction.outputs import OUTPUTS
 from hypercolumns.prediction.sources import Source
 
 
@@ -47,13 +51,20 @@ class GroundTruth:
                 f"masks={masks} is not a folder; give the folder of the true masks, or leave out masks= to predict "
                 f"without scoring"
             )
-        paths = [self._path(source.name) for source in sources if not source.video]
-        missing = [path for path in paths if not path.is_file()]
+        images = [source for source in sources if not source.video]
+        paths = [self._path(source.name) for source in images]
+        pairs = [
+            ImageMaskPair(source.name, Path(source.path), path) for source, path in zip(images, paths, strict=True)
+        ]
+        missing = [pair for pair, path in zip(pairs, paths, strict=True) if not path.is_file()]
         if missing:
+            outputs = (masks / output.file(pair.id) for pair in pairs for output in OUTPUTS.values())
+            near = nearest_mask(missing, {*paths, *(pair.image for pair in pairs), *outputs})
+            first = missing[0].mask if near is None else near.expected
+            hint = "add the masks to the folder" if near is None else near.remedy(_by_evaluation)
             raise ArgumentError(
                 f"masks={masks} has no mask for {len(missing)} of the images; the first missing mask is "
-                f"{missing[0].relative_to(masks)}; add the masks to the folder, or leave out masks= to predict without "
-                f"scoring"
+                f"{Path(str(first)).relative_to(masks)}; {hint}, or leave out masks= to predict without scoring"
             )
         self.scheme, self.notes = _scheme(masks, paths, scheme)
 
@@ -117,6 +128,12 @@ def _scheme(folder: Path, paths: Sequence[Path], trained: LabelScheme) -> tuple[
     if (trained.values, trained.palette_by_colour) != (usual.values, False):
         notes.append(f"the masks are read like those of the training: {_describe(trained)}")
     return scheme, notes
+
+
+def _by_evaluation(pattern: str) -> str:
+    """Say how predictions are scored by masks of other names."""
+    named = format_override("data.mask_name", pattern)
+    return f"score the predictions by train.py stage=evaluate predictions=FOLDER data=folder {named}"
 
 
 def _class_list(scheme: LabelScheme) -> ClassList:

@@ -94,7 +94,8 @@ def listed_images(
         check_values(images)
     strict = strict and subset.on_bad != "skip"
     with setting_prefix("data."):
-        images = drop_unlabelled(images, subset.unlabelled) if strict or subset.unlabelled == "skip" else images
+        if strict or subset.unlabelled == "skip":
+            images = drop_unlabelled(images, subset.unlabelled, cfg.data.get("mask_name"))
     for note in images.notes:
         console.print(f"data {images.name}: {note}", markup=False)
     images, survey = decide_labels(cfg, images, strict)

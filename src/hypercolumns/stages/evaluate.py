@@ -14,11 +14,14 @@ from hypercolumns.data.class_list import ClassList
 from hypercolumns.data.datasets.voc import CLASSES
 from hypercolumns.data.index import ImageMaskPair, check_present, make_index
 from hypercolumns.data.modules.image_data import ImageDataset
+from hypercolumns.data.pairing import find_mask
+from hypercolumns.data.predictions import check_names
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import AS_STORED
 from hypercolumns.io.files import expand_path, file_hash
 from hypercolumns.io.images import read_image, set_max_pixels
 from hypercolumns.models import model_file
+from hypercolumns.prediction.outputs import OUTPUTS
 from hypercolumns.runs.results import print_results
 from hypercolumns.runs.run import Run
 from hypercolumns.runs.score import ScoredImages, Scorer
@@ -130,8 +133,10 @@ def _masks(cfg: DictConfig) -> Subject:
         given = _of_split(image_index(cfg), cfg.split)
         pairs, decoding = given.splits[cfg.split], given.decoding
         originals = {pair.id: pair.image for pair in pairs}
-        predicted = [ImageMaskPair(pair.id, predictions / f"{pair.id}.png", pair.mask) for pair in pairs]
+        predicted = [ImageMaskPair(pair.id, find_mask([predictions], pair.id), pair.mask) for pair in pairs]
         images = dataclasses.replace(given, splits={cfg.split: tuple(predicted)})
+    outputs = {predictions / output.file(pair.id) for pair in images.splits[split] for output in OUTPUTS.values()}
+    check_names(images.splits[split], outputs)  # an overlay that predict.py wrote is no mask
     check_present(images)
 
     def score(scorer: Scorer) -> ScoredImages:

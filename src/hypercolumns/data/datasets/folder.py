@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hypercolumns.data.class_files import Classes, Colours, class_list
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair, make_index
+from hypercolumns.data.near_masks import check_some_masks
 from hypercolumns.data.pairing import (
     check_name_pattern,
-    check_some_masks,
     find_mask,
     image_files,
 )
@@ -89,7 +89,7 @@ def folder(
         val_folder = existing_folder("val_images", val_images, base)
         of_val = _pairs(val_folder, existing_folder("val_masks", val_masks, base), image_name, mask_name)
         splits = {"train": _below(pairs, images, val_folder), "val": _below(of_val, val_folder, images)}
-    check_some_masks(splits, masks)
+    check_some_masks(splits, masks, mask_name)
     return make_index(name, class_list(classes, palette), splits)
 
 
