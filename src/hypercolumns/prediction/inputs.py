@@ -8,22 +8,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import AS_STORED, ImageDecoding
 from hypercolumns.io.files import expand_path, read_lines, walk_files
 from hypercolumns.io.images import SUFFIXES, read_image
-from hypercolumns.io.pixel_layout import PixelLayout
 from hypercolumns.prediction.manifest import without_outputs
 from hypercolumns.prediction.ordered_pool import prefetch_map
 from hypercolumns.prediction.sources import Frame, Origin, Source
+from hypercolumns.prediction.videos import read_video
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts")
 LISTS = (".txt", ".lst")
-VIDEO_FRAME = PixelLayout("a video", 3)
-FRAME_DIGITS = 6  # in the names of outputs, the number of a video frame is padded with zeros to this length
 
 
 def find_sources(images: str, suffixes: Sequence[str]) -> list[Source]:
@@ -114,6 +109,7 @@ def read_frames(
     frame_stride: int = 1,
     workers: int = 2,
     decoding: ImageDecoding = AS_STORED,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Frame]:
     """Read the input images in the order of the sources; decode only the images that `wanted` accepts.
 
@@ -121,22 +117,23 @@ def read_frames(
         sources: image files, videos and streams.
         wanted: decides whether to decode an image. Its arguments are `Frame.name` and `Frame.origin`.
         frame_stride: the step between the yielded frames of a video, at least 1. With n, every n-th frame is yielded,
-            beginning with the first. The name of a frame ends with its number in the video. Numbers start at 0 and also
-            count the frames that are not yielded.
+            beginning with the first, whatever the times of the frames are. The name of a frame ends with its number in
+            the video. Numbers start at 0 and also count the frames that are not yielded.
         workers: the number of threads that decode image files. It is also the maximum number of image files that are
             decoded before their frames are requested. 0: no threads; each image file is decoded when its frame is
             requested. Videos never use these threads.
         decoding: the rules that turn the stored pixels into RGB. The frames of a video are 8-bit RGB images.
+        report: called with a line at the end of each video that could be read, which says after how many frames.
 
     Yields:
         One `Frame` for each image. Its `image` is None if `wanted` rejected the image. If the image can't be read,
-        `image` is None and `problem` gives the reason. If the reading of a video fails before its end, one more frame
-        with a `problem` follows the frames that were read.
+        `image` is None and `problem` gives the reason. If the reading of a video fails before its end, or parts of
+        it can't be decoded, one more frame with a `problem` follows the frames that were read.
     """
     for video, group in itertools.groupby(sources, lambda source: source.video):
         if video:
             for source in group:
-                yield from _read_video(source, wanted, frame_stride, decoding)
+                yield from read_video(source, wanted, frame_stride, decoding, report)
         else:
             frames = (Frame(source.name, source, source.origin()) for source in group)
             chosen = ((frame, wanted(frame.name, frame.origin)) for frame in frames)
@@ -151,31 +148,3 @@ def _read_if_wanted(decoding: ImageDecoding, chosen: tuple[Frame, bool]) -> Fram
         return replace(frame, image=read_image(Path(frame.source.path), decoding=decoding))
     except HypercolumnsError as error:
         return replace(frame, problem=str(error))
-
-
-def _read_video(
-    source: Source, wanted: Callable[[str, Origin | None], bool], frame_stride: int, decoding: ImageDecoding
-) -> Iterator[Frame]:
-    import av  # not at the top of the module: only the extra `video` installs this package
-
-    file = source.origin()
-    try:
-        with av.open(source.path) as container:
-            container.streams.video[0].thread_type = "AUTO"
-            for number, frame in enumerate(container.decode(video=0)):
-                name = f"{source.name}/{number:0{FRAME_DIGITS}d}"
-                origin = file and {**file, "frame": number}
-                if number % frame_stride:
-                    continue
-                image = None
-                if wanted(name, origin):
-                    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-                    chosen = decoding.decode(pixels, VIDEO_FRAME, source.path)
-                    image = torch.from_numpy(np.ascontiguousarray(chosen)).permute(2, 0, 1)
-                yield Frame(name, source, origin, image)
-    except HypercolumnsError as error:
-        yield Frame(source.name, source, file, problem=str(error))
-    except (av.FFmpegError, IndexError) as error:
-        reason = "no video stream in the file" if isinstance(error, IndexError) else error.strerror
-        problem = f"{source.path} can't be read as a video ({reason}); replace the video, or leave it out"
-        yield Frame(source.name, source, file, problem=problem)

@@ -39,11 +39,13 @@ class RunSummary:
             images that it skipped because an earlier run predicted them.
         done_before: the number of skipped images in `names`.
         problems: one line for each image that could not be read, predicted or scored.
+        notes: lines for the user that are no problems, such as the number of frames of a video.
     """
 
     names: list[str] = field(default_factory=list)
     done_before: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class PredictionRun:
@@ -86,6 +88,8 @@ class PredictionRun:
         """
         try:
             self._predict(sources)
+            for note in self.summary.notes:
+                console.print(note, markup=False)
             if self.summary.done_before:
                 skipped = f"skipped {self.summary.done_before} images that are predicted already"
                 console.print(f"{skipped} (overwrite=true predicts them again)", markup=False)
@@ -97,7 +101,7 @@ class PredictionRun:
         workers = self.options.num_workers
         total = None if any(source.video for source in sources) else len(sources)
         stride, decoding = self.options.frame_stride, self.segmenter.decoding
-        frames = read_frames(sources, self._must_read, stride, workers, decoding)
+        frames = read_frames(sources, self._must_read, stride, workers, decoding, self.summary.notes.append)
         with ProgressBar("predict", total) as bar, OrderedPool(self._write, workers) as writers:
             for batch in batch_frames(frames, self.options.batch_size):
                 if batch[0].image is None:
