@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -17,6 +17,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.runtime import processes
 from hypercolumns.runtime.progress import console
 from hypercolumns.runtime.signals import handle_stop_signals, raise_interrupt
+from hypercolumns.runtime.waiting import announced, check_started_by_srun
 
 Found = TypeVar("Found")
 
@@ -84,7 +85,8 @@ def launch(machine: Machine) -> None:
 
     Raises:
         HypercolumnsError: if a device does not exist or does not support the precision, or if the number of processes
-            that torchrun, SLURM or an earlier call has started is not the number of devices.
+            that torchrun, SLURM or an earlier call has started is not the number of devices, or if the command runs in
+            a SLURM job of several tasks without srun.
     """
     if not distributed.is_initialized():
         _launch(machine)
@@ -98,6 +100,8 @@ def launch(machine: Machine) -> None:
 
 
 def _launch(machine: Machine) -> None:
+    if machine.strategy is not None and not distributed.is_torchelastic_launched():
+        check_started_by_srun()
     trainer = machine.trainer()
     check_precision(str(machine.precision), trainer.strategy.root_device)
     if trainer.world_size == 1:
@@ -111,8 +115,12 @@ def _launch(machine: Machine) -> None:
         return
     launcher = trainer.strategy.launcher
     assert launcher is not None  # strategies with several processes always have a launcher
+    cluster = getattr(trainer.strategy, "cluster_environment", None)
+    external = cluster is not None and cluster.creates_processes_externally
+    wait = announced(cluster, trainer.world_size) if cluster is not None and external else nullcontext()
     try:
-        launcher.launch(trainer.strategy.setup_environment)
+        with wait:
+            launcher.launch(trainer.strategy.setup_environment)
     except ValueError as error:  # torchrun or SLURM has started another number of processes
         raise _invalid_trainer(error) from error
     finally:
