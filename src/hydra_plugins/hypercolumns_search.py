@@ -6,7 +6,6 @@ Hydra looks for sweepers only in the package `hydra_plugins`.
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -33,15 +32,17 @@ class OptunaSweeper(Sweeper):
         """Run the search. Hydra calls this method.
 
         Args:
-            arguments: the overrides on the command line. If an override gives several values, Optuna chooses from them.
+            arguments: the overrides on the command line, which the config holds, too. Optuna chooses from the values
+                of those, and of those in `hydra.sweeper.params`, that give several values.
         """
         # Every command loads this plugin, but only a search needs `sweeps.search`, which imports torch.
+        from hypercolumns.sweeps.identity import sweep_overrides
         from hypercolumns.sweeps.search import examples, search
 
         assert self.config is not None
         assert self.hydra_context is not None
         assert self.launcher is not None
         launch = self.launcher.launch
-        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(list(arguments))
+        overrides = sweep_overrides(self.config)
         self.validate_batch_is_legal(examples(overrides))
         search(self.config, overrides, lambda job, number: launch([job], initial_job_idx=number))

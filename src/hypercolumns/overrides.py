@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 PLAIN = re.compile(r"[A-Za-z_./][\w./-]*", re.ASCII)  # Hydra reads such a value as a text, except for these words:
@@ -10,6 +10,9 @@ KEYWORDS = ("null", "true", "false", "nan", "inf")
 KEY = re.compile(r"[\w/\\()\[\]{}:=,\ .%*@?|+-]+", re.ASCII)  # Hydra knows no quotes around the keys of a mapping
 KEY_ESCAPES = re.compile(r"[\\()\[\]{}:=,]")  # characters that a backslash makes part of a key
 NUMBER = re.compile(r"[+-]?[\d._]+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+# Hydra's flags that say where the configs are, and which of them is the primary one.
+CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 
 
 def format_override(name: str, value: object) -> str:
@@ -100,3 +103,14 @@ def quote_word(text: str) -> str:
     if shlex.quote(text) == text:
         return text
     return shlex.quote(text) if any(sign in text for sign in '$`"\\!') else f'"{text}"'
+
+
+def config_places(arguments: Sequence[str]) -> list[str]:
+    """Return those arguments that say where the configs are: Hydra's flags with their values, `hydra.searchpath`."""
+    places, takes_next = [], False
+    for argument in arguments:
+        flag, equals, _ = argument.partition("=")
+        if takes_next or flag in CONFIG_FLAGS or flag.lstrip("+") == "hydra.searchpath":
+            places.append(argument)
+        takes_next = flag in CONFIG_FLAGS and not equals
+    return places

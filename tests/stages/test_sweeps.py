@@ -12,7 +12,7 @@ from helpers.paths import ROOT
 from helpers.small_runs import RGB, config
 from rich.console import Console
 
-from hypercolumns.cli.paths import stable_sweep_name
+from hypercolumns.cli.paths import move_flags
 from hypercolumns.errors import MissingInputError
 from hypercolumns.runs.run import Run
 from hypercolumns.settings.machine import origin
@@ -229,18 +229,13 @@ def test_one_by_one_command_runs_each_job(tmp_path):
     assert one_by_one(["lr=interval(1,2)"]) is None
 
 
-def test_same_settings_give_same_sweep_name():
-    def name(*arguments):
-        flag, named, *same = stable_sweep_name(arguments)
-        assert flag == "-m"
-        assert same == [text for text in arguments if text not in ("-m", "--multirun")]
-        return named
-
-    assert name("-m", "a=1,2", "b=3") == name("b=3", "--multirun", "a=1,2", "overwrite=true", "hydra/launcher=joblib")
-    assert name("-m", "a=1,2", "b=3") != name("-m", "a=1,2", "b=4")
-    assert stable_sweep_name(["a=1"]) == ["a=1"]
-    flag, *named = stable_sweep_name(["--config-dir", "conf", "a=1,2", "-m", "b=3"])
-    assert (flag, named[:2], named[3:]) == ("-m", ["--config-dir", "conf"], ["a=1,2", "b=3"])
+def test_flags_move_to_the_front():
+    assert move_flags(["a=1"]) == ["a=1"]
+    arguments = ["a=1,2", "--config-dir", "conf", "hydra.searchpath=[x]", "--multirun", "b=3", "--config-name=c"]
+    assert move_flags(arguments) == [
+        *("-m", "--config-dir", "conf", "--config-name=c", "hydra.searchpath=[x]"),
+        *("a=1,2", "b=3"),
+    ]
 
 
 def test_jobs_are_ranked_with_differing_columns():

@@ -1,41 +1,22 @@
-"""Prepare command-line arguments for Hydra: quote paths and name sweeps."""
+"""Prepare command-line arguments for Hydra: quote paths, and order the arguments."""
 
 import os
 from collections.abc import Sequence
 
-from hypercolumns.io.files import short_hash
-from hypercolumns.overrides import quote_text
+from hypercolumns.overrides import config_places, quote_text
 from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 from hypercolumns.settings.schema import PATHS
 
 PATH_SETTINGS = PATHS | {setting.name for setting in PREDICT_SETTINGS if setting.path}
 MULTIRUN_FLAGS = ("-m", "--multirun")
-# The name of a sweep does not depend on arguments that begin like this.
-NOT_NAMING = ("hydra", "search.", "overwrite=", "num_workers=")
 
 
-def stable_sweep_name(arguments: Sequence[str]) -> list[str]:
-    """Name a sweep: add the argument `hydra.job.name`, whose value is a hash of the settings.
-
-    The order of the settings does not change the hash. These settings are not hashed: Hydra's own, `overwrite`,
-    `num_workers`, and all of `search` except `search.storage`. The flag `-m` moves to the front, because Hydra expects
-    the settings next to each other. If the arguments already give `hydra.job.name`, no name is added. The arguments of
-    a command that is not a sweep stay as they are.
-    """
-    if not is_sweep(arguments):
-        return list(arguments)
-    others = [argument for argument in arguments if argument not in MULTIRUN_FLAGS]
-    if any(argument.startswith("hydra.job.name=") for argument in others):
-        return [MULTIRUN_FLAGS[0], *others]
-    naming = sorted(
-        argument
-        for argument in others
-        if not argument.startswith(("-", *NOT_NAMING)) or argument.startswith("search.storage=")
-    )
-    settings = (i for i, argument in enumerate(others) if "=" in argument and not argument.startswith("-"))
-    first = next(settings, len(others))
-    name = f"hydra.job.name='{short_hash(naming)}'"  # Hydra would read some hashes as numbers without the quotes
-    return [MULTIRUN_FLAGS[0], *others[:first], name, *others[first:]]
+def move_flags(arguments: Sequence[str]) -> list[str]:
+    """Move the flags of a sweep and of the configs to the front, because Hydra expects the settings side by side."""
+    places = config_places(arguments)
+    others = [argument for argument in arguments if argument not in MULTIRUN_FLAGS and argument not in places]
+    flags = [place for place in places if "hydra.searchpath=" not in place]
+    return [*MULTIRUN_FLAGS[: is_sweep(arguments)], *flags, *(place for place in places if place not in flags), *others]
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:

@@ -1,8 +1,13 @@
 """Read from a config which devices and processes a stage uses, and what a run records about its origin."""
 
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from hypercolumns.overrides import config_places
 from hypercolumns.runs.environment import RunOrigin
 from hypercolumns.runtime.distributed import Machine
 from hypercolumns.settings.compose import command_line, overrides, plain
@@ -17,4 +22,12 @@ def machine(cfg: DictConfig) -> Machine:
 def origin(cfg: DictConfig) -> RunOrigin:
     """Return what a run records about its origin: the config as YAML, the command line and the device."""
     device = machine(cfg).device() if "trainer" in cfg else torch.device("cpu")
-    return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command_line(overrides()), device)
+    return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command_with_places(overrides())["command"], device)
+
+
+def command_with_places(settings: Sequence[str]) -> dict[str, str]:
+    """Return a command with these overrides, and the folder to run it in, as `environment.json` names them.
+
+    The command has those arguments of this process that say where the configs are, such as `--config-dir`.
+    """
+    return {"command": command_line([*config_places(sys.argv[1:]), *settings]), "directory": str(Path.cwd())}

@@ -20,6 +20,7 @@ from hypercolumns.io.files import atomic_write
 from hypercolumns.reports.format import format_number
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
+from hypercolumns.sweeps.identity import open_sweep
 from hypercolumns.sweeps.jobs import DONE, FAILED, JobRecord, read_records, refuse_several_processes
 from hypercolumns.sweeps.means import REPEATED_SETTINGS, RepeatedMean, repeated_means
 
@@ -33,13 +34,14 @@ class SweepTable(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Refuse settings that ask for several processes in a job, before the first job starts.
+        """Name the sweep's folder; refuse settings that ask for several processes in a job, before the first job.
 
         If a launcher runs the jobs on other machines, each job checks this itself on its machine.
         """
         with exit_on_error():
             if "basic_launcher" in config.hydra.launcher._target_:
                 refuse_several_processes(config, list(config.hydra.overrides.task))
+            open_sweep(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print and write the table of all jobs; exit with code 1 if a job failed."""

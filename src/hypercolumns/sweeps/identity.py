@@ -1,0 +1,207 @@
+"""What a sweep runs, and the folder that belongs to this sweep alone.
+
+    <runs>/sweeps/<name>/sweep.json   what the sweep runs, how many jobs it has, and the command that started it
+
+The values that a sweep tries, and the settings that its jobs have in common, can be given on the command line, in
+`hydra.sweeper.params`, in the user's own YAML files, or by environment variables. All of these take effect in the
+configs that Hydra composes, so the name of a sweep's folder is a hash of these configs and of the values.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.core.utils import JobRuntime
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from hypercolumns.errors import HypercolumnsError
+from hypercolumns.io.files import read_json, short_hash, write_json
+from hypercolumns.runs.lookup import differences
+from hypercolumns.settings.compose import plain
+from hypercolumns.settings.machine import command_with_places
+from hypercolumns.settings.schema import BY_NAME, IN_ALL, NOTHING, SETTINGS, taken
+
+SWEEP_FILE = "sweep.json"
+# Parts of the sweeper's and the search's settings that only say how many jobs there are, or how many run at once.
+COUNTS = ("max_batch_size", "n_jobs", "n_trials", "trials")
+MAX_DIFFERENCES = 3  # a message names at most this many differences between two sweeps
+
+
+def open_sweep(config: DictConfig) -> Path:
+    """Name the folder of a sweep, record in it what the sweep runs, and return the folder.
+
+    The same sweep has the same folder each time, so it continues there. Another sweep has another folder.
+
+    Args:
+        config: the config of the sweep, before its first job. Unless the user has named the sweep (`hydra.job.name`),
+            the name in this config is set here. The jobs get it, too.
+
+    Raises:
+        HypercolumnsError: if the user has named the sweep, and its folder belongs to another sweep.
+    """
+    overrides = sweep_overrides(config)
+    of_hydra = [text for text in config.hydra.overrides.hydra if not _begins(text, "hydra.mode=", "hydra.searchpath=")]
+    identity = _identity(config, overrides)
+    if not _is_named(config):
+        name = short_hash(identity)
+        config.hydra.job.name = name
+        # The jobs compose their configs from these overrides. Hydra would read some hashes as numbers without quotes.
+        config.hydra.overrides.hydra.append(f"hydra.job.name='{name}'")
+    folder = Path(config.hydra.sweep.dir)
+    file = folder / SWEEP_FILE
+    if file.is_file() and (found := read_json(file).get("sweep")) != identity:
+        raise HypercolumnsError(
+            f"{folder} is the folder of another sweep ({_describe_differences(found, identity)}); give this sweep "
+            f"another hydra.job.name, leave the name out, or remove the folder"
+        )
+    command = command_with_places(["-m", *of_hydra, *config.hydra.overrides.task])
+    record = {"sweep": identity, "jobs": _count_jobs(config, overrides), **command}
+    if not (file.is_file() and read_json(file) == record):
+        write_json(file, record)
+    return folder
+
+
+def sweep_overrides(config: DictConfig) -> list[Override]:
+    """Return the overrides of a sweep: those in `hydra.sweeper.params`, and those on the command line.
+
+    If a setting is given twice, the last override counts, as in Hydra's own sweeper.
+    """
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    arguments = [*(f"{name}={value}" for name, value in params.items()), *config.hydra.overrides.task]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    return list({override.get_key_element(): override for override in parser.parse_overrides(arguments)}.values())
+
+
+def _identity(config: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
+    """Return everything that decides which jobs a sweep runs and what their results are, as JSON values."""
+    identity = {
+        "values": sorted(str(override.input_line) for override in overrides if override.is_sweep_override()),
+        "sweeper": _without_counts(plain(config.hydra.sweeper)),
+        "search": _without_counts(plain(config.get("search"))),
+        "settings": _settings_of_jobs(config, overrides),
+    }
+    if OmegaConf.select(config, "search.storage"):  # the study has the name of the folder, also in a shared database
+        identity["runs"] = config.runs
+    return dict(json.loads(json.dumps(identity, default=str)))
+
+
+def _without_counts(settings: Any) -> Any:
+    """Remove the entries of `COUNTS`, and `params`, whose overrides are listed among the values or take effect."""
+    if not isinstance(settings, dict):
+        return settings
+    return {name: value for name, value in settings.items() if name not in (*COUNTS, "params")}
+
+
+def _settings_of_jobs(config: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
+    """Return the settings that decide the results of the jobs, without those values that are tried.
+
+    A swept setting that chooses files, such as `cnn`, is composed with each of its options, because the files can
+    change. The stages that make a job's input are composed, too.
+
+    Returns:
+        The settings of each stage with each combination of options, by a text such as `stage=pretrain cnn=sqn`.
+    """
+    choices = config.hydra.runtime.choices
+    fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+    options = [
+        [f"{override.get_key_element()}={option}" for option in override.sweep_string_iterator()]
+        for override in overrides
+        if override.is_sweep_override() and override.is_discrete_sweep() and _chooses_files(override, choices)
+    ]
+    settings = {}
+    for chosen in itertools.product(*options):
+        arguments = [*fixed, *chosen]
+        cfg = _compose(config, arguments)
+        others = [argument for argument in arguments if not argument.startswith("stage=")]
+        configs = [cfg]
+        for stage in _stages_before(cfg.get("stage")):
+            with suppress(HydraException):  # a job that needs this stage reports the error
+                configs.append(_compose(config, [*taken(stage, others), f"stage={stage}"]))
+        for made in configs:
+            settings[" ".join([f"stage={made.get('stage')}", *chosen])] = _deciding(made)
+    return settings
+
+
+def _chooses_files(override: Override, choices: DictConfig) -> bool:
+    """Whether a swept override may choose files of a config group, and does not only give values."""
+    name = override.get_key_element().lstrip("+").partition("@")[0]
+    return name in choices or (override.is_add() and override.is_choice_sweep())
+
+
+def _stages_before(stage: str | None) -> tuple[str, ...]:
+    """Return the stages that a job of this stage may run before it, or as a part of it."""
+    if stage == "all":
+        return IN_ALL
+    return IN_ALL[: IN_ALL.index(stage)] if stage in IN_ALL else ()
+
+
+def _compose(config: DictConfig, arguments: Sequence[str]) -> DictConfig:
+    places = [text for text in config.hydra.overrides.hydra if _begins(text, "hydra.searchpath=")]
+    return compose(config.hydra.job.config_name, overrides=[*places, *arguments])
+
+
+def _deciding(cfg: DictConfig) -> dict[str, Any]:
+    """Return the settings of a config that may decide a result, also those of the user that no declaration names."""
+    nothing = {setting.name for setting in SETTINGS if setting.decides == NOTHING} - {"stage", "last_stage"}
+    settings = {str(name): _plain_entry(cfg, str(name)) for name in cfg if name not in nothing}
+    for setting in nothing & set(BY_NAME):
+        group, _, entry = setting.partition(".")
+        if isinstance(settings.get(group), dict):
+            settings[group].pop(entry, None)
+    return settings
+
+
+def _plain_entry(cfg: DictConfig, name: str) -> Any:
+    """Return a setting as plain values; interpolations whose value is missing stay texts."""
+    try:
+        return plain(cfg[name])
+    except OmegaConfBaseException:
+        entry: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [name]), resolve=False)
+        return entry[name]
+
+
+def _is_named(config: DictConfig) -> bool:
+    """Whether the user has named the sweep, on the command line or in a YAML file."""
+    typed = any(_begins(text, "hydra.job.name=") for text in config.hydra.overrides.hydra)
+    return typed or config.hydra.job.name != JobRuntime.instance().get("name")
+
+
+def _begins(override: str, *prefixes: str) -> bool:
+    return override.lstrip("+").startswith(prefixes)
+
+
+def _count_jobs(config: DictConfig, overrides: Sequence[Override]) -> int | None:
+    """Return the number of jobs of a sweep; None if only the sweeper knows it."""
+    if config.get("search") is not None:
+        return int(config.search.trials) if str(config.search.get("trials", "")).isdecimal() else None
+    count = 1
+    for override in overrides:
+        if override.is_sweep_override():
+            if isinstance(override.value(), IntervalSweep | Glob):
+                return None
+            count *= len(list(override.sweep_string_iterator()))
+    return count
+
+
+def _describe_differences(found: Any, wanted: dict[str, Any]) -> str:
+    """Describe how the sweep of a folder, as `_identity` returned it, differs from the sweep of this command."""
+    if not isinstance(found, dict):
+        return f"its {SWEEP_FILE} has no record of it"
+    lines = differences({"swept": found.get("values")}, {"swept": wanted["values"]})
+    for part in ("sweeper", "search"):
+        lines += differences({part: found.get(part)}, {part: wanted[part]})
+    before = found.get("settings") or {}
+    for name, settings in wanted["settings"].items():
+        lines += differences(before[name], settings) if name in before else []
+    lines = list(dict.fromkeys(lines))
+    more = f" and {len(lines) - MAX_DIFFERENCES} more" if len(lines) > MAX_DIFFERENCES else ""
+    return "; ".join(lines[:MAX_DIFFERENCES]) + more or "it has other settings"

@@ -1,0 +1,119 @@
+"""Which sweeps share a folder: those that run the same jobs, wherever their settings were given."""
+
+import json
+
+import pytest
+
+SWEPT = "# @package _global_\nhydra: {{sweeper: {{params: {{{}}}}}}}\n"
+
+
+@pytest.fixture
+def sweep(run_script, tmp_path, monkeypatch):
+    """A function that runs a sweep whose jobs do nothing, and returns the folder it used and the seeds of its jobs."""
+    seen = []
+    monkeypatch.setattr("hypercolumns.stages.stage_function", {"extract": seen.append, "pretrain": seen.append}.get)
+
+    def start(*arguments, stage="extract"):
+        seen.clear()
+        before = times(tmp_path)
+        result = run_script("train.py", "-m", f"stage={stage}", "data=shapes", "cnn=rgb", *arguments, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        (folder,) = {path.parent for path, when in times(tmp_path).items() if before.get(path) != when}
+        return folder.name, [cfg.seed for cfg in seen]
+
+    return start
+
+
+def times(place):
+    return {path: path.stat().st_mtime_ns for path in place.glob("*/sweeps/*/table.csv")}
+
+
+def write(place, name, text):
+    path = place / "own" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return f"--config-dir={place / 'own'}"
+
+
+def test_same_sweep_has_the_same_folder(sweep):
+    first = sweep("seed=0,1", "sampler.n=5")
+    assert sweep("sampler.n=5", "seed=0,1", "num_workers=1", "overwrite=true") == first
+    assert first[1] == [0, 1]
+    assert len({first[0], sweep("seed=0,1")[0], sweep("seed=0,2", "sampler.n=5")[0]}) == 3
+    assert sweep("seed=0,1", "num_workers=0,1")[0] != sweep("seed=0,1", "num_workers=0,2")[0]
+
+
+def test_values_in_a_yaml_name_the_folder(sweep, tmp_path):
+    own = write(tmp_path, "experiment/mine.yaml", SWEPT.format("seed: '3,4'"))
+    first = sweep(own, "experiment=mine")
+    assert first[1] == [3, 4]
+    assert sweep(own, "experiment=mine") == first
+    write(tmp_path, "experiment/mine.yaml", SWEPT.format("seed: '3,5'"))
+    second = sweep(own, "experiment=mine")
+    assert (second[0] != first[0], second[1]) == (True, [3, 5])
+
+
+def test_yaml_of_a_swept_option_names_folder(sweep, tmp_path):
+    own = write(tmp_path, "sampler/mine.yaml", "defaults: [uniform]\nn: 5\n")
+    arguments = [own, "sampler=uniform,mine"]
+    first = sweep(*arguments)[0]
+    assert sweep(*arguments)[0] == first
+    write(tmp_path, "sampler/mine.yaml", "defaults: [uniform]\nn: 6\n")
+    assert sweep(*arguments)[0] != first
+
+
+def test_yaml_of_an_earlier_stage_names_folder(sweep, tmp_path):
+    own = write(tmp_path, "experiment/mine.yaml", "# @package _global_\n")
+    write(tmp_path, "experiment/mine/extract.yaml", "# @package _global_\nresize: [32, 32]\n")
+    arguments = [own, "experiment=mine", "seed=0,1"]
+    first = sweep(*arguments, stage="pretrain")[0]
+    write(tmp_path, "experiment/mine/extract.yaml", "# @package _global_\nresize: [32, 48]\n")
+    assert sweep(*arguments, stage="pretrain")[0] != first
+
+
+def test_environment_variable_names_the_folder(sweep, tmp_path, monkeypatch):
+    own = write(tmp_path, "experiment/mine.yaml", "# @package _global_\nsampler: {n: '${oc.decode:${oc.env:COUNT}}'}\n")
+    monkeypatch.setenv("COUNT", "5")
+    first = sweep(own, "experiment=mine", "seed=0,1")[0]
+    monkeypatch.setenv("COUNT", "6")
+    assert sweep(own, "experiment=mine", "seed=0,1")[0] != first
+    monkeypatch.setenv("COUNT", "5")
+    assert sweep(own, "experiment=mine", "seed=0,1")[0] == first
+
+
+def test_primary_config_names_the_folder(sweep, tmp_path):
+    own = write(tmp_path, "mine.yaml", "defaults: [train, _self_]\nresize: [32, 32]\n")
+    first = sweep(own, "--config-name=mine", "seed=0,1")[0]
+    assert first not in (sweep("seed=0,1")[0], sweep(own, "seed=0,1")[0])
+    write(tmp_path, "mine.yaml", "defaults: [train, _self_]\nresize: [32, 48]\n")
+    assert sweep(own, "--config-name=mine", "seed=0,1")[0] != first
+
+
+def test_folder_named_by_the_user_holds_one_sweep(sweep, run_script, tmp_path):
+    name = "hydra.job.name=mine"
+    assert sweep(name, "seed=0,1")[0] == sweep(name, "seed=0,1")[0] == "mine"
+    result = run_script("train.py", "-m", "stage=extract", "data=shapes", "cnn=rgb", name, "seed=0,2", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == (
+        'error: runs/sweeps/mine is the folder of another sweep (swept is ["seed=0,1"], this command has '
+        '["seed=0,2"]); give this sweep another hydra.job.name, leave the name out, or remove the folder\n'
+    )
+
+
+def test_record_has_the_command_and_number_of_jobs(sweep, tmp_path):
+    own = write(tmp_path, "sampler/mine.yaml", "defaults: [uniform]\nn: 5\n")
+    name, _ = sweep(own, "seed=0,1", "sampler=mine,uniform", "sampler.n=range(1,4)")
+    record = json.loads((tmp_path / "runs/sweeps" / name / "sweep.json").read_text())
+    assert record["jobs"] == 2 * 2 * 3
+    swept = "seed=0,1 sampler=mine,uniform 'sampler.n=range(1,4)'"
+    assert record["command"] == f"python train.py {own} -m stage=extract data=shapes cnn=rgb {swept}"
+    assert record["directory"] == str(tmp_path)
+
+
+def test_damaged_record_is_one_line(sweep, run_script, tmp_path):
+    sweep("hydra.job.name=mine", "seed=0,1")
+    (tmp_path / "runs/sweeps/mine/sweep.json").write_text("{")
+    arguments = ["-m", "stage=extract", "data=shapes", "cnn=rgb", "hydra.job.name=mine", "seed=0,1"]
+    result = run_script("train.py", *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "runs/sweeps/mine/sweep.json can't be read" in result.stderr
