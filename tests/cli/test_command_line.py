@@ -64,6 +64,97 @@ def test_path_sweep_is_quoted_only_if_file_exists(tmp_path, monkeypatch):
     assert quote_paths(arguments) == ["-m", "cnn.weights='a.pth,b.pth'"]
 
 
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "data.group_pattern=(a|b){2,3}",
+        "group_pattern=[a-z]",
+        "data.image_name={id}",
+        "data.mask_name={id}_img.png",
+        "data.root=/x/a{1,2}",
+        r"group_pattern=a\,b",
+        "group_pattern=^([^(]{1,4})$",
+    ],
+)
+def test_one_text_with_brackets_is_quoted(flags, argument):
+    name, _, text = argument.partition("=")
+    assert parse(quote_paths([*flags, argument])[-1]) == (name, text)
+
+
+@pytest.mark.parametrize(
+    ("argument", "values"),
+    [
+        ("data.classes=[a,b],[c,d]", [["a", "b"], ["c", "d"]]),
+        ("group_pattern=a.*,b.*", ["a.*", "b.*"]),
+        (r"group_pattern=a\(,\d", [r"a\(", r"\d"]),
+        ("group_pattern='^(a,b)','c'", ["^(a,b)", "c"]),
+        ("cnn.weights=choice(a,b)", ["a", "b"]),
+    ],
+)
+def test_several_values_stay_several_in_sweep(argument, values):
+    read = parse(quote_paths(["-m", argument])[-1])[1].list
+    assert [getattr(value, "text", value) for value in read] == values
+
+
+def test_existing_folders_of_a_sweep_are_quoted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a (1)", "b"):
+        (tmp_path / name).mkdir()
+    assert quote_paths(["-m", "data.root=a (1),b"])[-1] == "data.root='a (1)','b'"
+
+
+@pytest.mark.parametrize(
+    ("argument", "one", "several"),
+    [
+        ("group_pattern=^([^_]{1,4}),x", "'^([^_]{1,4}),x'", "'^([^_]{1,4})','x'"),
+        ("data.image_name={id}_a.png,{id}.png", "'{id}_a.png,{id}.png'", "'{id}_a.png','{id}.png'"),
+        ("group_pattern=[ab],[cd]", "'[ab],[cd]'", "'[ab]','[cd]'"),
+        ("data.root=c (1),d", "'c (1),d'", "'c (1)','d'"),
+    ],
+)
+def test_doubtful_comma_says_how_to_quote(run_script, tmp_path, argument, one, several):
+    name = argument.partition("=")[0]
+    result = run_script("train.py", "-m", argument, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (
+        2,
+        f"error: {argument}: in a sweep (-m), a comma separates values, and here the comma may also be a part of one "
+        f'value; for one value, give "{name}={one}"; for several values, give "{name}={several}"\n',
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "remedy"),
+    [
+        ("data.void=a(b", "quote the value, as in \"data.void='a(b'\" (the outer quotes are for the shell)"),
+        ("data.void=[a(b,c]", "such as \"data.void=['first value',second]\" (the outer quotes are for the shell)"),
+        ("data.map={a:b", "such as \"data.map={1: 'first value', 2: second}\" (the outer quotes are for the shell)"),
+        ("optimizer.lr=foo(1)", "or give one of the functions bool, choice, float, glob, int, interval, range, "),
+    ],
+)
+def test_unreadable_value_says_how_to_quote(run_script, tmp_path, argument, remedy):
+    result = run_script("train.py", "stage=validate", argument, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {argument} can't be read: quote ")
+    assert remedy in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_words_beside_a_setting_are_named(run_script, tmp_path):
+    result = run_script("train.py", "x y=1", cwd=tmp_path)
+    line = "x y=1 is not a setting and its value; give name=value, or quote what belongs to the value"
+    assert (result.returncode, result.stderr) == (2, f"error: {line}\n")
+
+
+def test_several_values_need_a_list_or_sweep(run_script, tmp_path):
+    result = run_script("train.py", "stage=validate", "data.void=a,b", cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (
+        2,
+        'error: data.void=a,b has several values: for a list, give "data.void=[a,b]"; for one text, give '
+        "\"data.void='a,b'\"; to run a job for each value, add -m\n",
+    )
+
+
 def test_bug_has_no_error_line():
     assert error_line(KeyError("x")) is None
     assert error_line(HypercolumnsError("wrong")) == "wrong"
@@ -269,9 +360,9 @@ def test_predict_without_model_exits_with_code_2(tmp_path):
     assert result.stderr == "error: model is missing: give model=...\n"
 
 
-def test_unknown_user_in_path_stays_unquoted():
+def test_unknown_user_in_path_is_no_error_here():
     """The code that opens the path reports the unknown user."""
-    assert quote_paths(["-m", "images=~nosuchuser,b"]) == ["-m", "images=~nosuchuser,b"]
+    assert quote_paths(["-m", "images=~nosuchuser/b"]) == ["-m", "images='~nosuchuser/b'"]
 
 
 def test_bug_keeps_its_traceback(run_script, tmp_path, monkeypatch):

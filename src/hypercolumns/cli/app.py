@@ -13,7 +13,7 @@ from hydra.types import RunMode
 
 from hypercolumns.cli.messages import DISK_FULL, error_line
 from hypercolumns.cli.paths import is_sweep, move_flags, quote_paths
-from hypercolumns.errors import BadDataError
+from hypercolumns.errors import BadDataError, HypercolumnsError
 from hypercolumns.runtime import imports, processes, signals
 from hypercolumns.settings.invocation import Invocation, invoked
 
@@ -29,7 +29,10 @@ def run(main: Callable[[], object]) -> None:
     signal, the program prints one line and exits with the code 128 + the number of the signal. A bug keeps its
     traceback.
     """
-    sys.argv[1:] = move_flags(quote_paths(sys.argv[1:]))
+    try:
+        sys.argv[1:] = move_flags(quote_paths(sys.argv[1:]))
+    except HypercolumnsError as error:
+        exit_on_user_error(error)
     for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         # Each new image size adds entries to these caches. torch's limit of 1024 entries would allow up to 1 GB.
         os.environ.setdefault(cache, "256")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.core_plugins import file_config_source
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -28,6 +28,7 @@ from hypercolumns.errors import (
     is_out_of_memory,
     summarize_error,
 )
+from hypercolumns.overrides import quote_text, quote_word
 from hypercolumns.settings.schema import not_taken, setting_of, stages_named, stages_of
 
 # What the user can do about an error, by the class of the error. The code that raises these errors can't say this,
@@ -38,6 +39,7 @@ REMEDIES = {
 }
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 RESUME = "and the same command resumes from here"
+EACH = "to run a job for each value, add -m"
 LESS_MEMORY = (
     "lower batch_size, max_window_pixels (the number of pixels that the CNN processes at once) or, in stage train, the "
     "settings augment.crop or pixels; trainer.precision=bf16-mixed (in predict.py: precision=bf16) halves the memory"
@@ -62,6 +64,8 @@ def error_line(error: BaseException, overrides: Sequence[str] | None = None) -> 
 
 
 def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
+    if isinstance(error, OverrideParseException):
+        return _describe_unreadable(error)
     innermost = error
     while not isinstance(innermost, HypercolumnsError) and innermost.__cause__ is not None:
         innermost = innermost.__cause__
@@ -100,6 +104,22 @@ def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
     if "DistError" in class_names(innermost) or "gloo/transport" in str(innermost):  # raised by torch.distributed
         return "another process of this command has ended; the output of that process says why"
     return _describe_machine(innermost)
+
+
+def _describe_unreadable(error: OverrideParseException) -> str:
+    """Return the error line for an argument that is not in Hydra's grammar: the argument, and how to quote it."""
+    setting, equals, value = error.override.partition("=")
+    if not equals or not re.fullmatch(r"[+~]*[\w./@-]+", setting):
+        return f"{error.override} is not a setting and its value; give name=value, or quote what belongs to the value"
+    inside = {"[": "'first value',second", "{": "1: 'first value', 2: second"}.get(value[:1])
+    if inside:
+        example = quote_word(f"{setting}={value[0]}{inside}{']' if value[0] == '[' else '}'}")
+        how = f"quote each value that has other characters than letters and digits, such as {example}"
+    else:
+        how = f"quote the value, as in {quote_word(f'{setting}={quote_text(value)}')}"
+    unknown = re.search(r"Unknown function '[^']*'\s+Available: *(\S+)", error.message)
+    functions = f", or give one of the functions {unknown[1].replace(',', ', ')}" if unknown else ""
+    return f"{error.override} can't be read: {how} (the outer quotes are for the shell){functions}"
 
 
 def _unknown_setting(setting: str, known: Sequence[str], overrides: Sequence[str]) -> str:
@@ -167,6 +187,11 @@ def _describe_hydra(message: str, overrides: Sequence[str]) -> str:
     unmatched = re.match(r"(?:In '(\w+)/[^']*': )?Could not override '([^'@]+)'", message)
     if unmatched and overrides and (line := _of_other_stage(unmatched[1] or unmatched[2], overrides)) is not None:
         return line
+    several = re.match(r"Ambiguous value for argument '(.*)'\s+1\. To use it as a list", message, re.DOTALL)
+    if several:
+        setting, _, value = several[1].partition("=")
+        as_list, as_text = (quote_word(f"{setting}={text}") for text in (f"[{value}]", quote_text(value)))
+        return f"{several[1]} has several values: for a list, give {as_list}; for one text, give {as_text}; {EACH}"
     options = re.search(r"Available options in '([^']+)':\s*(.*?)\s*Config search path:", message, re.DOTALL)
     if options:
         wrong = re.search(r"Could not find '([^']+)'", message)
