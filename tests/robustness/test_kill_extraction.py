@@ -21,8 +21,8 @@ def extract(start, tmp_path, effort):
 
 
 def contents(runs):
-    """Return the sha256 of each file of the store by name, without the config, which contains the folder."""
-    files = [path for path in runs.glob(STORE) if path.name != "config.yaml"]
+    """Return the sha256 of each file of the store by name, without those that contain the folder."""
+    files = [path for path in runs.glob(STORE) if path.name not in ("config.yaml", "environment.json")]
     assert len({path.parent for path in files}) == 1, f"not one store in {runs}"
     return {path.name: sha256(path) for path in sorted(files)}
 

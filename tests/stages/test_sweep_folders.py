@@ -100,7 +100,7 @@ def test_folder_named_by_the_user_holds_one_sweep(sweep, run_script, tmp_path):
     )
 
 
-def test_record_has_the_command_and_number_of_jobs(sweep, tmp_path):
+def test_record_has_the_command_and_job_count(sweep, tmp_path):
     own = write(tmp_path, "sampler/mine.yaml", "defaults: [uniform]\nn: 5\n")
     name, _ = sweep(own, "seed=0,1", "sampler=mine,uniform", "sampler.n=range(1,4)")
     record = json.loads((tmp_path / "runs/sweeps" / name / "sweep.json").read_text())

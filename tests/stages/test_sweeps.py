@@ -17,7 +17,7 @@ from hypercolumns.errors import MissingInputError
 from hypercolumns.runs.run import Run
 from hypercolumns.settings.machine import origin
 from hypercolumns.settings.schema import taken
-from hypercolumns.sweeps import jobs, table
+from hypercolumns.sweeps import callback, jobs, table
 from hypercolumns.sweeps.jobs import (
     DONE,
     FAILED,
@@ -321,5 +321,5 @@ def test_input_missing_after_its_stage_raises(monkeypatch):
 
 
 def test_bug_in_the_table_ends_the_sweep():
-    with pytest.raises(ZeroDivisionError), table.exit_on_error():
+    with pytest.raises(ZeroDivisionError), callback.exit_on_error():
         1 / 0  # noqa: B018

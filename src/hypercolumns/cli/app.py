@@ -19,7 +19,8 @@ from hypercolumns.settings.invocation import Invocation, invoked
 
 Task = TypeVar("Task", bound=Callable[..., Any])
 
-NOT_RESUMABLE = ("compare", "evaluate", "rank_taps", "validate", "verify")  # stages that write nothing before they end
+# Stages that write nothing before they end.
+NOT_RESUMABLE = ("clean", "compare", "evaluate", "rank_taps", "status", "validate", "verify")
 
 
 def run(main: Callable[[], object]) -> None:

@@ -1,5 +1,6 @@
 """Atomic writes, JSON files, paths and hashes."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock
+from filelock import BaseFileLock, FileLock, Timeout
 from safetensors import SafetensorError
 
 from hypercolumns.errors import ArgumentError, DataNotFoundError, HypercolumnsError
@@ -87,6 +88,22 @@ def release_lock(lock: BaseFileLock) -> None:
     with suppress(PermissionError):  # Windows can't remove an open file; a lock file that stays does no harm
         Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a process holds a lock, given the path of the lock file. Nothing is written.
+
+    If this can't be known, because another user made the lock file, the answer is true.
+    """
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError as error:
+        return error.errno != errno.EROFS
 
 
 def expand_path(name: str, path: str | Path) -> Path:

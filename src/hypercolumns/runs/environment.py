@@ -13,6 +13,7 @@ import torch
 
 import hypercolumns
 from hypercolumns.io.files import write_json
+from hypercolumns.runs.file_names import ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class RunOrigin:
         If the code has uncommitted changes, also write these changes as `changes.patch`.
         """
         (folder / "config.yaml").write_text(self.config, encoding="utf-8")
-        write_json(folder / "environment.json", environment(self.command, self.device))
+        write_json(folder / ENVIRONMENT, environment(self.command, self.device))
         if patch := changes(Path(__file__)):
             (folder / "changes.patch").write_text(patch, encoding="utf-8", errors="surrogateescape")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypercolumns.runs.file_names import RUN_FILE
+from hypercolumns.runs.file_names import ENVIRONMENT, RUN_FILE
 from hypercolumns.runs.run import Fingerprint, Run
 from hypercolumns.store import INDEX, fingerprint_of
 
@@ -76,11 +76,11 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def is_vacant(folder: Path) -> bool:
-    """Whether a folder contains nothing but hidden files and `config.yaml`.
+    """Whether a folder contains nothing but hidden files and those that say how a store is made.
 
     This is the case for a store until its first shard is written.
     """
-    return all(path.name == "config.yaml" or path.name.startswith(".") for path in folder.iterdir())
+    return all(path.name in ("config.yaml", ENVIRONMENT) or path.name.startswith(".") for path in folder.iterdir())
 
 
 def _short(value: object) -> str:

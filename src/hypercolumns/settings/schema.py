@@ -33,14 +33,15 @@ Config = Mapping[str, Any]
 
 MISSING = object()  # `Setting.neutral` of settings whose every value has an effect
 
-COMPARE, EVALUATE, VALIDATE = ("compare",), ("evaluate",), ("validate",)
+CLEAN, COMPARE, EVALUATE, VALIDATE = ("clean",), ("compare",), ("evaluate",), ("validate",)
 EXTRACT, PRETRAIN, TRAIN, RANK = ("extract",), ("pretrain",), ("train",), ("rank_taps",)
 FITTING = (*PRETRAIN, *TRAIN)  # stages that train a model
 SAMPLED = (*EXTRACT, *FITTING, *RANK, "verify")  # stages that write a store of samples, or search for a store
 SCORING = (*FITTING, *EVALUATE)  # stages that score images
 ON_MACHINE = (*EXTRACT, *FITTING, *EVALUATE)  # stages that can run in several processes
 IMAGES = (*SAMPLED, *EVALUATE, *VALIDATE)  # stages that read images
-EVERY = (*IMAGES, *COMPARE)
+ON_RUNS = ("status", "clean")  # stages that only look at the folder `runs`
+EVERY = (*IMAGES, *COMPARE, *ON_RUNS)
 IN_ALL = (*EXTRACT, *FITTING)  # stages that stage=all runs
 STAGES = ("all", *EVERY)
 
@@ -212,6 +213,14 @@ SETTINGS = (
     Setting("tta", EVALUATE, SCORES),
     Setting("evaluation", COMPARE, INPUT, path=True),
     Setting("baseline", COMPARE, INPUT, path=True),
+    # The folder of the runs.
+    Setting("dry_run", CLEAN, NOTHING, check_bool),
+    Setting("clean", CLEAN, NOTHING, check_needed_group),
+    Setting("clean.checkpoints", (), NOTHING, check_bool),
+    Setting("clean.stores", (), NOTHING, check_bool),
+    Setting("clean.caches", (), NOTHING, check_bool),
+    Setting("clean.unfinished_days", (), NOTHING, optional(check_number)),
+    # Taps.
     Setting("rank", RANK, RANK, check_needed_group),
     Setting("rank.components", (), RANK, at_least(1)),
     Setting("rank.samples", (), RANK, at_least(1)),

@@ -15,11 +15,14 @@ from torch.utils.data import DataLoader, StackDataset
 
 from hypercolumns.data import Example, ImageDataModule
 from hypercolumns.errors import HypercolumnsError
+from hypercolumns.io.files import write_json
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.models.taps import Tap
 from hypercolumns.reports import projector
 from hypercolumns.reports.store_tables import print_store
+from hypercolumns.runs.environment import environment
+from hypercolumns.runs.file_names import ENVIRONMENT
 from hypercolumns.runtime import distributed, randomness
 from hypercolumns.runtime.progress import console, track
 from hypercolumns.runtime.signals import ignore_signals_in_worker
@@ -29,7 +32,7 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import write_config
 from hypercolumns.settings.fingerprint import shared_settings, store_fingerprint
 from hypercolumns.settings.inference import quiet_libraries
-from hypercolumns.settings.machine import machine
+from hypercolumns.settings.machine import machine, origin
 from hypercolumns.settings.stage_inputs import store_folder
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreInUseError, StoreWriter
 
@@ -60,6 +63,9 @@ def extract(cfg: DictConfig) -> Path:
             console.print(f"extract: already done, the store is {folder}", markup=False)
         else:
             write_config(cfg, folder / "config.yaml")
+            run_origin = origin(cfg)
+            made_by = environment(run_origin.command, run_origin.device)
+            write_json(folder / ENVIRONMENT, made_by | {"shards": writer.total_shards()})
             extractor = model.extractor(cfg, backbone.to(machine(cfg).device()).eval())
             sample = functools.partial(_sample, extractor=extractor, sampler=sampler, guide=guide, seed=cfg.seed)
             batches = data.images_to_sample(cfg, images)

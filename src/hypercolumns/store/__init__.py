@@ -10,9 +10,10 @@ missing, and a store without an index as unfinished. A complete shard is never w
 In the shapes of tensors, N is a number of samples, D the number of channels, and I a number of images.
 """
 
+from hypercolumns.io.store_files import INDEX
 from hypercolumns.store.integrity import find_damage
 from hypercolumns.store.reader import Samples, SampleStore, Split, fingerprint_of
-from hypercolumns.store.shard import INDEX, REPAIR, ImageSamples, Shard
+from hypercolumns.store.shard import REPAIR, ImageSamples, Shard
 from hypercolumns.store.writer import StoreInUseError, StoreWriter
 
 __all__ = [

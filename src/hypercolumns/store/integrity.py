@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hypercolumns.io.files import file_hash
+from hypercolumns.io.store_files import FINGERPRINT, INDEX, SIDECARS
 from hypercolumns.store.reader import SampleStore, fingerprint_of
-from hypercolumns.store.shard import FINGERPRINT, INDEX, Shard
+from hypercolumns.store.shard import Shard
 
 Track = Callable[[Iterable[Shard]], Iterable[Shard]]
 
@@ -37,9 +38,7 @@ def find_damage(folder: Path, track: Track = iter) -> list[str]:
     }
     listed = {shard.sidecar.name for shard in entries}
     damages = [
-        f"{path.name} is not listed in {INDEX}"
-        for path in sorted(folder.glob("*-?????.json"))
-        if path.name not in listed
+        f"{path.name} is not listed in {INDEX}" for path in sorted(folder.glob(SIDECARS)) if path.name not in listed
     ]
     if fingerprint_of(folder) != store.fingerprint:
         damages.append(f"{FINGERPRINT} does not agree with {INDEX}")

@@ -11,10 +11,9 @@ from torch import Tensor
 from hypercolumns.coordinates import PixelCoordinates
 from hypercolumns.errors import HypercolumnsError, StoreError
 from hypercolumns.io.files import read_json
+from hypercolumns.io.store_files import FINGERPRINT, INDEX
 from hypercolumns.store.shard import (
-    FINGERPRINT,
     FORMAT,
-    INDEX,
     REPAIR,
     Fingerprint,
     ImageSamples,

@@ -13,8 +13,6 @@ from hypercolumns.errors import HypercolumnsError, StoreError
 from hypercolumns.io.files import file_hash, read_json, short_hash, write_json
 from hypercolumns.io.tensors import save_tensors
 
-INDEX = "index.json"
-FINGERPRINT = "fingerprint.json"
 FORMAT = 1  # version of the format of stores
 REPAIR = "remove the shard and its sidecar (.json), and write the store again: only missing shards are made"
 Fingerprint = Mapping[str, Any]

@@ -16,7 +16,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, release_lock, remove, remove_temporaries, write_json
-from hypercolumns.store.shard import FINGERPRINT, FORMAT, INDEX, ImageSamples, Shard
+from hypercolumns.io.store_files import FINGERPRINT, INDEX
+from hypercolumns.store.shard import FORMAT, ImageSamples, Shard
 
 # the names of all files of a store; `StoreWriter.clear` removes these files, except the fingerprint, which it replaces
 OWN_FILE = re.compile(r"\.?(index|fingerprint|\w+-\d{5})\.(safetensors|json|lock|.*\.tmp)")
@@ -75,6 +76,10 @@ class StoreWriter:
     def images(self, shard: Shard) -> range:
         """Return the numbers of a shard's images: their positions in the split, from 0."""
         return self._images[shard]
+
+    def total_shards(self) -> int:
+        """Return the number of shards that the finished store has, in all splits."""
+        return len(self._images)
 
     def missing(self, split: str) -> list[Shard]:
         """List a split's missing shards, and the shards whose files are damaged or belong to another store."""

@@ -25,12 +25,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, short_hash, write_json
+from hypercolumns.runs.file_names import SWEEP_FILE
 from hypercolumns.runs.lookup import differences
 from hypercolumns.settings.compose import plain
 from hypercolumns.settings.machine import command_with_places
 from hypercolumns.settings.schema import BY_NAME, IN_ALL, NOTHING, SETTINGS, taken
 
-SWEEP_FILE = "sweep.json"
 # Parts of the sweeper's and the search's settings that only say how many jobs there are, or how many run at once.
 COUNTS = ("max_batch_size", "n_jobs", "n_trials", "trials")
 MAX_DIFFERENCES = 3  # a message names at most this many differences between two sweeps

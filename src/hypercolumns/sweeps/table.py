@@ -3,66 +3,22 @@
 import csv
 import os
 import shlex
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from hypercolumns.cli.app import exit_on_user_error
 from hypercolumns.io.files import atomic_write
 from hypercolumns.reports.format import format_number
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
-from hypercolumns.sweeps.identity import open_sweep
-from hypercolumns.sweeps.jobs import DONE, FAILED, JobRecord, read_records, refuse_several_processes
+from hypercolumns.sweeps.jobs import DONE, FAILED, JobRecord
 from hypercolumns.sweeps.means import REPEATED_SETTINGS, RepeatedMean, repeated_means
 
 ORDER = (DONE, "pruned", FAILED)
-
-
-class SweepTable(Callback):
-    """A Hydra callback that checks a sweep before its first job and shows the table of all jobs after the last job.
-
-    The command ends with exit code 1 if a job failed.
-    """
-
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Name the sweep's folder; refuse settings that ask for several processes in a job, before the first job.
-
-        If a launcher runs the jobs on other machines, each job checks this itself on its machine.
-        """
-        with exit_on_error():
-            if "basic_launcher" in config.hydra.launcher._target_:
-                refuse_several_processes(config, list(config.hydra.overrides.task))
-            open_sweep(config)
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Print and write the table of all jobs; exit with code 1 if a job failed."""
-        with exit_on_error():
-            records = rank_jobs(read_records(Path(config.hydra.sweep.dir)))
-            show_sweep(records, Path(config.hydra.sweep.dir))
-        if any(record.status == FAILED for record in records):
-            sys.exit(1)
-
-
-@contextmanager
-def exit_on_error() -> Iterator[None]:
-    """End the program if the `with` block raises an error that the user can fix.
-
-    Otherwise, Hydra would only print a warning about the error.
-    """
-    try:
-        yield
-    except Exception as error:
-        exit_on_user_error(error)
-        raise
 
 
 def rank_jobs(records: Sequence[JobRecord]) -> list[JobRecord]:
