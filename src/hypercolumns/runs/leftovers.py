@@ -157,9 +157,7 @@ def _of_group(group: Path, wanted: Wanted) -> Iterator[Leftover]:
     if not is_store and wanted.checkpoints:
         for entry in listed:
             if entry.finished and (entry.folder / "model.safetensors").is_file():
-                reason = (
-                    "checkpoint of a finished run; without it, the run can't be trained longer or scored in another way"
-                )
+                reason = "checkpoint of a finished run; without it, the run can't be trained longer or rescored"
                 for name in ("best", "last", "previous"):
                     path = entry.folder / CHECKPOINTS / f"{name}.ckpt"
                     if path.is_file() and not (path.is_symlink() or path.parent.is_symlink()):
