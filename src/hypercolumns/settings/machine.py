@@ -11,6 +11,7 @@ from hypercolumns.overrides import config_places
 from hypercolumns.runs.environment import RunOrigin
 from hypercolumns.runtime.distributed import Machine
 from hypercolumns.settings.compose import command_line, overrides, plain
+from hypercolumns.settings.invocation import current, shell_program
 
 
 def machine(cfg: DictConfig) -> Machine:
@@ -22,7 +23,10 @@ def machine(cfg: DictConfig) -> Machine:
 def origin(cfg: DictConfig) -> RunOrigin:
     """Return what a run records about its origin: the config as YAML, the command line and the device."""
     device = machine(cfg).device() if "trainer" in cfg else torch.device("cpu")
-    return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command_with_places(overrides())["command"], device)
+    invocation = current()
+    typed = invocation is not None and tuple(invocation.program) == tuple(shell_program())
+    command = command_with_places(overrides())["command"] if typed else command_line(overrides())
+    return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command, device)
 
 
 def command_with_places(settings: Sequence[str]) -> dict[str, str]:
