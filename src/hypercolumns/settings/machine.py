@@ -24,8 +24,10 @@ def origin(cfg: DictConfig) -> RunOrigin:
     """Return what a run records about its origin: the config as YAML, the command line and the device."""
     device = machine(cfg).device() if "trainer" in cfg else torch.device("cpu")
     invocation = current()
-    typed = invocation is not None and tuple(invocation.program) == tuple(shell_program())
-    command = command_with_places(overrides())["command"] if typed else command_line(overrides())
+    if invocation is None or tuple(invocation.program) == tuple(shell_program()):
+        command = command_with_places(overrides())["command"]
+    else:  # called from Python, whose own arguments say nothing about the training
+        command = command_line([*invocation.search_path, *overrides()])
     return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command, device)
 
 
