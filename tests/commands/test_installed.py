@@ -1,5 +1,8 @@
 """The command `hypercolumns`, which pip installs: it runs in any folder, with the user's own configs."""
 
+import json
+import shlex
+
 import pytest
 from helpers.small_runs import only
 
@@ -27,6 +30,9 @@ def test_own_configs_serve_all_stages(tmp_path, run_script, where, sweep):
     result = run_script("hypercolumns", "train", where.format(tmp_path / "own"), *sweep, *settings, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert "hidden: 5" in (tmp_path / "runs/shapes/rgb/train/latest/config.yaml").read_text()
+    environment = json.loads((tmp_path / "runs/shapes/rgb/train/latest/environment.json").read_text())
+    words = shlex.split(environment["command"])
+    assert words[:3] == ["hypercolumns", "train", where.format(tmp_path / "own")]
 
 
 def test_messages_name_the_command(tmp_path, run_script):
