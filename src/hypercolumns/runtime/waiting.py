@@ -20,7 +20,8 @@ def check_started_by_srun() -> None:
     """Check that SLURM has started this process as one of the tasks of its job.
 
     In the script of a job, the variables of SLURM say how many tasks the job has, and that this process is task 0. Only
-    `srun` starts the others, and says so by SLURM_STEP_NUM_TASKS.
+    `srun` starts the others. Its manual lists SLURM_STEP_NUM_TASKS among the variables of its tasks; sbatch and salloc
+    do not set it.
 
     Raises:
         HypercolumnsError: if the process would wait for tasks that nobody has started.
