@@ -3,8 +3,8 @@
 #
 # The logger removes all letters but those of the English alphabet from the names of metrics. The IoU of the classes 道路
 # (road) and 建物 (building), 0.9 and 0.1, become two values of one metric `iou_` at the same step. No value tells its class
-# any more, and MLflow's tables and comparisons show the higher one. `iou_école` and `iou_cole` also become one. A warning
-# says that a name is replaced, and not that two became one. MLflow's own client takes the names as they are.
+# any more. A warning says that a name is replaced, and not that two became one. MLflow's own client takes the names as
+# they are.
 #
 # Output seen:
 #   MLFlowLogger:  {'iou_': 0.9}, with the values [0.1, 0.9] at step 0

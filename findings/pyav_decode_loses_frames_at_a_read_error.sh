@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PyAV 18.1.0: where a read error ends a video, container.decode() loses frames that it has already read as a whole.
+# PyAV 18.1.0: where a read error ends a video, container.decode() loses frames that it has already read.
 #
 # A decoder holds frames back: those of H.264 that are shown later, and one for each thread but the first with
 # thread_type FRAME or AUTO. At the end of a file, decode() asks for them. At an error, as when a server closes the
