@@ -23,7 +23,17 @@ from hypercolumns.settings.compose import PARTS, part
 from hypercolumns.settings.data import Subset
 from hypercolumns.settings.docs_page import page
 from hypercolumns.settings.fingerprint import result_settings, store_fingerprint
-from hypercolumns.settings.schema import FEATURES, INPUT, NOTHING, SCORES, SETTINGS, STAGES, not_taken, stages_of
+from hypercolumns.settings.schema import (
+    CONFIG_GROUPS,
+    FEATURES,
+    INPUT,
+    NOTHING,
+    SCORES,
+    SETTINGS,
+    STAGES,
+    not_taken,
+    stages_of,
+)
 from hypercolumns.settings.training import loss, optimization, trainer
 from hypercolumns.tasks.param_groups import ParamGroupConfig
 
@@ -310,3 +320,7 @@ def test_recipes_differ_only_in_stage_train():
     longer = composed("experiment=finetune", "stage=train", "trainer.max_epochs=24")
     assert longer.trainer.check_val_every_n_epoch == 24
     assert (complete.wise_ft_alpha, finetune.wise_ft_alpha) == (None, None)
+
+
+def test_config_groups_are_the_folders_of_conf():
+    assert {*CONFIG_GROUPS} == {path.name for path in CONF.iterdir() if path.is_dir()} - {"base"}

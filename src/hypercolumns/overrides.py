@@ -1,9 +1,9 @@
 """Write settings as they are typed on the command line, for messages that can be pasted into a shell."""
 
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 
 PLAIN = re.compile(r"[A-Za-z_./][\w./-]*", re.ASCII)  # Hydra reads such a value as a text, except for these words:
 KEYWORDS = ("null", "true", "false", "nan", "inf")
@@ -54,7 +54,9 @@ def format_value(value: object) -> str:
         return "{" + ", ".join(entries) + "}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(format_value, value))}]"
-    if not isinstance(value, str | int | float | PurePath):
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str | int | float):
         raise TypeError(f"type {type(value).__name__} is no text, number, bool, None, path, list or dictionary")
     return quote_value(value)
 

@@ -239,7 +239,7 @@ def test_error_line_escapes_line_breaks():
         ),
         (
             ["data=shapes", "cnn=null"],
-            "error: a part of the config, such as data or optimizer, must be set to the name of a file; --help lists",
+            "error: a part of the config, such as data or optimizer, must be set to the name of a file (cnn=null)",
         ),
         (["data=shapes", "cnn=rgb", "trainer.devices=abc"], "error: invalid trainer settings: "),
         (

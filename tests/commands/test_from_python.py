@@ -75,9 +75,7 @@ def test_result_has_model_metrics_and_history(tmp_path, quick):
     assert run.model.predict(np.zeros((5, 7, 3), np.uint8)).labels.shape == (5, 7)
     written = run.model_path.stat().st_mtime_ns
     assert quick().model_path.stat().st_mtime_ns == written  # a repeated call returns the finished run
-    assert (
-        'command": "hypercolumns train runs=runs data=shapes cnn=rgb' in (run.folder / "environment.json").read_text()
-    )
+    assert 'command": "hypercolumns train data=shapes cnn=rgb' in (run.folder / "environment.json").read_text()
 
 
 def test_images_masks_and_classes(tmp_path, quick):
@@ -96,11 +94,29 @@ def test_images_masks_and_classes(tmp_path, quick):
 
 def test_values_arrive_as_they_are(quick):
     run = quick(
-        optimizer__lr=np.float64(0.25), augment={}, optimizer={"no_decay_norm_and_bias": True}, seed=np.int64(3)
+        optimizer__lr=np.float64(0.25),
+        augment={},
+        optimizer={"no_decay_norm_and_bias": True},
+        seed=np.int64(3),
+        logger=None,
+        callbacks=None,
     )
     config = config_of(run)
     assert (config["optimizer"]["lr"], config["optimizer"]["no_decay_norm_and_bias"], config["seed"]) == (0.25, True, 3)
-    assert not list(run.folder.parents[1].glob("events/*/events*"))
+    assert not [*run.folder.parents[1].glob("events/*/events*")]
+
+
+def test_run_of_a_call_is_the_start_of_another(quick):
+    first = quick()
+    longer = quick(stage="pretrain", resume_from=first, trainer__max_epochs=3, trainer={"accelerator": "cpu"})
+    assert [row["epoch"] for row in longer.history] == [0, 1, 2]
+    run = quick(stage="train", init_from=longer, batch_size=2, bootstrap_samples=0)
+    assert config_of(run)["init_from"] == str(longer.folder)
+
+
+def test_callback_of_ones_own(quick):
+    own = {"_target_": "pytorch_lightning.callbacks.Timer"}
+    assert "timer" in config_of(quick(callbacks={"timer": own}))["callbacks"]
 
 
 def test_own_configs(tmp_path, quick):
@@ -120,7 +136,12 @@ def test_own_configs(tmp_path, quick):
         ({"cnn": "nonet"}, "cnn=nonet is not known; choose one of"),
         ({"cnn": "_backbone"}, "cnn=_backbone only holds settings that other files"),
         ({"stage": "extract"}, "run other stages by the command hypercolumns train stage=extract"),
-        ({"logger": object}, 'logger=.*type type is no text.*as in {"_target_": "package.Class"'),
+        ({"logger": object}, 'logger=.*type type is no text.*as in {"mine": {"_target_": "package.Class"'),
+        ({"config_dir": "nope"}, "config_dir=nope is not a folder"),
+        ({"runs": "other"}, "runs is given twice; give it by the argument out alone"),
+        ({"optimizer__lr": 1, "optimizer": {"lr": 2}}, "optimizer.lr is given twice"),
+        ({"logger": False}, r"must be set to the name of a file \(logger=false\)"),
+        ({"stage": "foo"}, "stage=foo must be all, pretrain or train, which give a model$"),
         ({"data__map": {"it's": "x"}}, "data.map=.*the key \"it's\" can't be read"),
         ({"stage": "pretrain", "embedding": 0}, "embedding is not a setting of stage=pretrain, but of extract, all"),
         ({"stage": "pretrain"}, "make one first: hypercolumns train stage=extract"),

@@ -96,7 +96,8 @@ def test_lists_of_pairs(write):
 def test_masks_of_another_name_are_suggested(write):
     root = write("images/1.jpg", "images/2.jpg", "masks/1_L.png", "masks/2_L.png")
     with pytest.raises(
-        HypercolumnsError, match=r"a mask for none of the 2 images; .* such as .data\.mask_name='{id}_L\.png'"
+        HypercolumnsError,
+        match=r"a mask for none of the 2 images; .*2_L.png seems to be .*data\.mask_name='{id}_L\.png'",
     ):
         folder(root / "images", root / "masks", CLASSES)
 

@@ -29,7 +29,7 @@ from hypercolumns.errors import (
     summarize_error,
 )
 from hypercolumns.overrides import quote_text, quote_word
-from hypercolumns.settings.schema import not_taken, setting_of, stages_named, stages_of
+from hypercolumns.settings.schema import CONFIG_GROUPS, not_taken, setting_of, stages_named, stages_of
 
 # What the user can do about an error, by the class of the error. The code that raises these errors can't say this,
 # because it knows neither settings nor stages.
@@ -88,9 +88,7 @@ def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
         remedy = "; make this path accessible, or set another path (runs, out, data.root)" if refused else ""
         return f"{innermost.filename}: {innermost.strerror}{remedy}"
     if str(innermost).startswith("Config group override must be"):  # a plain ValueError of Hydra's
-        return (
-            "a part of the config, such as data or optimizer, must be set to the name of a file; --help lists the files"
-        )
+        return _describe_group(overrides)
     if isinstance(innermost, HydraException | OmegaConfBaseException):
         return _describe_hydra(str(error), overrides)
     if "YAMLError" in class_names(innermost):  # also raised at a YAML tag that names a Python object
@@ -120,6 +118,17 @@ def _describe_unreadable(error: OverrideParseException) -> str:
     unknown = re.search(r"Unknown function '[^']*'\s+Available: *(\S+)", error.message)
     functions = f", or give one of the functions {unknown[1].replace(',', ', ')}" if unknown else ""
     return f"{error.override} can't be read: {how} (the outer quotes are for the shell){functions}"
+
+
+def _describe_group(overrides: Sequence[str]) -> str:
+    """Return the error line for a group of settings, such as optimizer, that is set to something else than a name."""
+    no_name = re.compile(rf"({'|'.join(CONFIG_GROUPS)})=(null|true|false|[\d.]+)", re.IGNORECASE)
+    wrong = [text for text in overrides if no_name.fullmatch(text)]
+    named = f" ({', '.join(wrong)})" if wrong else ""
+    return (
+        f"a part of the config, such as data or optimizer, must be set to the name of a file{named}; docs/settings.md "
+        f"and --help list the files"
+    )
 
 
 def _unknown_setting(setting: str, known: Sequence[str], overrides: Sequence[str]) -> str:

@@ -41,14 +41,16 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
     values, unless its commas are all inside brackets. If a file or folder has exactly that name, the value is quoted
     after all.
 
-    `logger=null` becomes `logger=none`, because Hydra can't set a part of the config to null.
+    `logger=null` becomes `logger=none`, and `callbacks=null` becomes `callbacks=none`, because Hydra can't set a group
+    to null.
 
     Raises:
         HypercolumnsError: in a sweep, if a value with commas could be one value or several; the message says how to
             quote both.
     """
     sweep = is_sweep(arguments)
-    return ["logger=none" if argument == "logger=null" else _quote_path(argument, sweep) for argument in arguments]
+    none = {f"{group}=null": f"{group}=none" for group in ("callbacks", "logger")}
+    return [none.get(argument) or _quote_path(argument, sweep) for argument in arguments]
 
 
 def _quote_path(argument: str, sweep: bool) -> str:

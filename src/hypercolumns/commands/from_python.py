@@ -19,7 +19,7 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.overrides import format_value
 from hypercolumns.runs.trained_run import TrainedRun
 from hypercolumns.settings.invocation import INSTALLED, Invocation, invoked
-from hypercolumns.settings.schema import FITTING
+from hypercolumns.settings.schema import FITTING, STAGES
 from hypercolumns.stages import stage_result
 
 PathLike = str | os.PathLike[str]
@@ -60,7 +60,8 @@ def train(
         config_dir: a folder with config files of your own; None: only the project's.
         settings: further settings, by their names on the command line. Two underscores stand for a dot:
             `cnn="vgg", optimizer__lr=1e-3`. The entries of a group can also be given as a dictionary:
-            `trainer={"max_epochs": 20}`. `stage` is "all" (the default), "pretrain" or "train".
+            `trainer={"max_epochs": 20}`. The run of an earlier call can be given as a path: `init_from=run`. `stage` is
+            "all" (the default), "pretrain" or "train".
 
     Returns:
         The run of the last stage.
@@ -69,17 +70,22 @@ def train(
         HypercolumnsError: if a setting or a file must be fixed. The message says how.
     """
     named = {"data.images": images, "data.masks": masks, "data.classes": classes, "runs": out}
-    given = {name: value for name, value in named.items() if value is not None} | settings
+    given = _by_dotted_name(settings)
+    for name, value in named.items():
+        if value is not None and name in given:
+            argument = "out" if name == "runs" else name.removeprefix("data.")
+            raise HypercolumnsError(f"{name} is given twice; give it by the argument {argument} alone")
+        given |= {} if value is None else {name: value}
     if images is not None:
-        given = {"data": "folder"} | given
+        given.setdefault("data", "folder")
     stage = given.get("stage", "all")
     if stage not in ("all", *FITTING):
-        raise HypercolumnsError(
-            f"stage={stage} must be all, pretrain or train, which give a model; run other stages by the command "
-            f"hypercolumns train stage={stage}"
-        )
-    overrides = quote_paths([_override(name, value) for name, value in _by_dotted_name(given)])
+        other = f"; run other stages by the command hypercolumns train stage={stage}" if stage in STAGES else ""
+        raise HypercolumnsError(f"stage={stage} must be all, pretrain or train, which give a model{other}")
+    overrides = quote_paths([_override(name, value) for name, value in given.items()])
     if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise HypercolumnsError(f"config_dir={config_dir} is not a folder; give the folder of your config files")
         overrides.insert(0, _override("hydra.searchpath", [f"file://{Path(config_dir).absolute()}"]))
     with _restored_globals(), _hydra():
         try:
@@ -98,14 +104,25 @@ def train(
     return TrainedRun(run.folder)
 
 
-def _by_dotted_name(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the value of each setting; the entries of a group come one by one."""
+def _by_dotted_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the value of each setting by its name for Hydra; the entries of a group are settings of their own.
+
+    An entry with a `_target_`, such as one more callback, is added to its group.
+    """
+    dotted: dict[str, Any] = {}
     for name, value in settings.items():
-        dotted = name.replace("__", ".")
-        if isinstance(value, Mapping) and "." not in dotted:
-            yield from ((f"{dotted}.{entry}", entry_value) for entry, entry_value in value.items())
-        else:
-            yield dotted, value
+        group = name.replace("__", ".")
+        one_by_one = isinstance(value, Mapping) and "." not in group
+        for entry, content in value.items() if one_by_one else [(None, value)]:
+            setting = group if entry is None else f"{group}.{entry}"
+            if setting in dotted:
+                raise HypercolumnsError(f"{setting} is given twice; leave out one of the two values")
+            dotted[setting] = content
+    return {f"++{name}" if _is_part(name, value) else name: value for name, value in dotted.items()}
+
+
+def _is_part(name: str, value: Any) -> bool:
+    return name.startswith(("callbacks.", "logger.")) and isinstance(value, Mapping) and "_target_" in value
 
 
 def _override(name: str, value: Any) -> str:
@@ -113,9 +130,10 @@ def _override(name: str, value: Any) -> str:
     try:
         return f"{name}={format_value(value)}"
     except (TypeError, ValueError) as error:
+        parts = ", ".join(f"{group}={{...}}" for group in ("callbacks", "logger"))
         raise HypercolumnsError(
-            f"{name}={value!r}: {error}; give a class by its import path and its arguments, as in "
-            f'{{"_target_": "package.Class", "argument": 1}}'
+            f"{name}={value!r}: {error}; in a group such as {parts}, give a class by its import path and its "
+            f'arguments, as in {{"mine": {{"_target_": "package.Class", "argument": 1}}}}'
         ) from error
 
 

@@ -4,13 +4,14 @@ An image and its mask have a part of their paths in common. A rule says in which
 name they differ: `images/10k/train/a.jpg` and `labels/masks/train/a.png` differ in `images/10k` and `labels/masks`.
 """
 
+import math
 import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ PROBES = 5  # names of a folder whose nearest names in another folder show what 
 SAMPLE = 100  # names of a folder that are looked up in another one
 MAX_FOLDERS = 40  # up to this number, each folder is compared with all others
 MAX_MASK_COLOURS = 100  # in one mask; a photograph or a depth map has more
+COUNTED = 1 << 17  # pixels of a file whose colours are counted
 
 Parts = tuple[str, ...]  # names of nested folders
 
@@ -285,10 +287,18 @@ def _has_mask_word(side: Side) -> bool:
 
 def _colours(path: Path) -> int:
     """Return the number of different colours or values in a file; a large number if it can't be read."""
+    return _count_colours(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=10_000)  # a file is in many pairs if the names of unrelated files differ in little
+def _count_colours(path: Path, modified: int) -> int:
+    """Count the colours of a file, as it was at the time `modified`, on a grid of at most about `COUNTED` pixels."""
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return 1 << 24
+    step = math.isqrt(pixels.shape[0] * pixels.shape[1] // COUNTED) + 1
+    pixels = pixels[::step, ::step]
     flat = pixels.reshape(-1, pixels.shape[2]) if pixels.ndim == 3 else pixels.reshape(-1, 1)
     return len(np.unique(flat, axis=0))

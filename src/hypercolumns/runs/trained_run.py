@@ -15,13 +15,18 @@ from hypercolumns.runs.run import Run
 class TrainedRun:
     """The result of a training: its folder, and what the files in this folder say.
 
-    The result of an earlier training can be opened again: `TrainedRun(Path("runs/folder/sqn/train/latest"))`.
+    The result of an earlier training can be opened again: `TrainedRun(Path("runs/folder/sqn/train/latest"))`. Where a
+    path is expected, the object stands for its folder.
 
     Attributes:
         folder: the folder of the run.
     """
 
     folder: Path
+
+    def __fspath__(self) -> str:
+        """Return the path of the folder, so that settings such as `init_from` take this object."""
+        return str(self.folder)
 
     @property
     def model_path(self) -> Path:

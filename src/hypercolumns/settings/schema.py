@@ -227,6 +227,11 @@ SETTINGS = (
     Setting("rank.max_taps", (), RANK, optional(at_least(1))),
     Setting("rank.max_channels", (), RANK, optional(at_least(1))),
 )
+# The settings that choose a file, as cnn=vgg chooses conf/cnn/vgg.yaml.
+CONFIG_GROUPS = (
+    *("callbacks", "classifier", "cnn", "data", "experiment", "logger", "loss", "optimizer", "sampler", "scheduler"),
+    *("search", "stage", "trainer"),
+)
 PATHS = {setting.name for setting in SETTINGS if setting.path}  # `cli.paths` puts the values of these into quotes
 # What a message recommends in place of a setting that a stage does not use: the backbone of the same model.
 INSTEAD = {"init_from": "cnn.weights"}

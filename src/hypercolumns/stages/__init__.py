@@ -42,9 +42,10 @@ def run_stage(cfg: DictConfig) -> float | None:
 def stage_result(cfg: DictConfig) -> Any:
     """Run the stage that the config names, and return what its function returns: for a training, the `runs.run.Run`."""
     from hypercolumns.runtime.memory import keep_freed_memory
-    from hypercolumns.settings.compose import is_sweep_job
+    from hypercolumns.settings.compose import command_line, is_sweep_job
 
     if cfg.get("search") is not None and not is_sweep_job():
-        raise HypercolumnsError("search=optuna needs -m; start the search as python train.py -m search=optuna ...")
+        command = command_line(["-m", "search=optuna"])
+        raise HypercolumnsError(f"search=optuna needs -m; start the search as {command} ...")
     keep_freed_memory()
     return stage_function(cfg.stage)(cfg)
