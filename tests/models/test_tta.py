@@ -5,6 +5,7 @@ import torch
 
 from hypercolumns import HypercolumnsError, SegmentationPredictor, Segmenter
 from hypercolumns.models import segmenter as segmenter_module
+from hypercolumns.models import view_average
 from hypercolumns.models.engine import AdaptiveSettings
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
@@ -101,8 +102,8 @@ def test_average_in_parts_equals_whole(segmenter, monkeypatch, size):
     """No part has more than 900 probabilities: 300 pixels of 3 classes."""
     pictures, tta, parts = images(*size)[:1], TestTimeAugmentation((0.5, 1.3), flip=True), []
     whole = segmenter.class_probabilities(pictures, tta)
-    monkeypatch.setattr(segmenter_module, "MAX_AVERAGED", 0)
-    monkeypatch.setattr(segmenter_module, "PART_VALUES", 900)
+    monkeypatch.setattr(view_average, "MAX_AVERAGED", 0)
+    monkeypatch.setattr(view_average, "PART_VALUES", 900)
     monkeypatch.setattr(segmenter_module, "NOTED", 100)
     prediction = segmenter.predict_pixels(
         pictures, tta, probabilities=True, store=lambda rows, columns, values: parts.append((rows, columns, values))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,18 +13,15 @@ from hypercolumns.io.decoding import AS_STORED, ImageDecoding, shown
 from hypercolumns.labels import IGNORE_INDEX, LabelScheme, Palette, voc_palette
 from hypercolumns.models import model_file
 from hypercolumns.models.classifiers import Classifier
-from hypercolumns.models.engine import AdaptiveSettings, Head, adaptive_labels, classify
+from hypercolumns.models.engine import AdaptiveSettings, adaptive_labels, classify
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.pixel_prediction import PixelPrediction, certainty
-from hypercolumns.models.slices import even_slices, slices_within
+from hypercolumns.models.pixel_visits import VisitPixels, bind_coordinates, visit_pixels
+from hypercolumns.models.slices import slices_within
 from hypercolumns.models.tta import NO_TTA, TestTimeAugmentation
-from hypercolumns.models.windows import Area, WholeImages, WindowedImages, window_margins, window_sides
+from hypercolumns.models.view_average import ViewAverage
+from hypercolumns.models.windows import window_sides
 
-ImageView = WholeImages | WindowedImages
-VisitPixels = Callable[[slice, slice, Tensor], None]  # takes rows, columns and their values, see `visit_logits`
-# Class probabilities of all pixels and classes that are averaged over views at once, and those of a part of an image
-# that has more of them.
-MAX_AVERAGED, PART_VALUES = 1 << 25, 1 << 24
 MAX_ADAPTIVE = 1_000_000  # pixels of an image that are predicted adaptively at a time
 NOTED = 1 << 16  # pixels for which the certainty is computed at a time
 
@@ -143,7 +139,7 @@ class Segmenter(nn.Module):
         """
         with torch.no_grad():
             size = images.shape[-2], images.shape[-1]
-            self._visit(self.extractor.view(images), size, self.classifier.head, visit)
+            visit_pixels(self.extractor.view(images), size, self.classifier, self.classifier.head, visit)
 
     def logits_at(self, images: Tensor, points: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Compute the logits at points, which may lie between pixels.
@@ -204,7 +200,7 @@ class Segmenter(nn.Module):
                         "leave out one of the two"
                     )
                 labels = images.new_empty(len(images), *images.shape[-2:], dtype=torch.uint8)
-                for rows, columns, scores in self._averages(images, tta):
+                for rows, columns, scores in self._view_average.parts(images, tta):
                     labels[:, rows, columns] = scores.argmax(-1).to(torch.uint8)
                     del scores  # frees the memory before the next part is computed
                 return labels
@@ -251,9 +247,11 @@ class Segmenter(nn.Module):
 
         with torch.no_grad():
             if tta == NO_TTA:
-                self._visit(self.extractor.view(images), size, self._head_probabilities, note)
+                visit_pixels(
+                    self.extractor.view(images), size, self.classifier, self._view_average.head_probabilities, note
+                )
             else:
-                for rows, columns, scores in self._averages(images, tta):
+                for rows, columns, scores in self._view_average.parts(images, tta):
                     for band in slices_within(rows, max(NOTED // (columns.stop - columns.start), 1)):
                         note(band, columns, scores[:, band.start - rows.start : band.stop - rows.start])
                     del scores  # frees the memory before the next part is computed
@@ -269,103 +267,13 @@ class Segmenter(nn.Module):
         Returns:
             (B, classes, H, W) float32; the values of each pixel sum to 1.
         """
-        size = images.shape[-2], images.shape[-1]
         with torch.no_grad():
-            views = self._views(images, tta, in_parts=False)
-            return self._average(views, size, (slice(0, size[0]), slice(0, size[1]))).permute(0, 3, 1, 2)
+            _, _, probabilities = next(self._view_average.parts(images, tta, in_parts=False))
+            return probabilities.permute(0, 3, 1, 2)
 
-    def _head_probabilities(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
-        """Compute the class probabilities (..., classes) float32 of pixels from the output of the first layer."""
-        return self.classifier.head(hidden, where).float().softmax(-1)
-
-    def _averages(self, images: Tensor, tta: TestTimeAugmentation) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Average the class probabilities over views, for one part of the images after the other.
-
-        Images of few pixels, and images of a network that can't work in windows, are one part.
-
-        Yields:
-            The rows and the columns of the part, and its probabilities (B, h, w, classes) float32.
-        """
-        (height, width), values = images.shape[-2:], len(images) * len(self.classes)
-        margins = window_margins(self.backbone)
-        in_parts = margins is not None and height * width * values > MAX_AVERAGED
-        views = self._views(images, tta, in_parts)
-        sides = height, width
-        if margins is not None and in_parts:  # a part is at most a window of the largest view
-            largest = max((view.seen for view, _ in views), key=lambda seen: seen.size)
-            windows = window_sides(largest.size, margins, self.extractor.max_window_pixels)
-            parts = window_sides((height, width), (0, 0), max(PART_VALUES // values, 1))
-            tall, wide = (max(int(side / scale), 1) for side, scale in zip(windows, largest.scales, strict=True))
-            sides = min(tall, parts[0]), min(wide, parts[1])
-        for rows in even_slices(height, sides[0]):
-            for columns in even_slices(width, sides[1]):
-                yield rows, columns, self._average(views, (height, width), (rows, columns))
-
-    def _views(self, images: Tensor, tta: TestTimeAugmentation, in_parts: bool) -> list[tuple[ImageView, bool]]:
-        """Prepare the views of the images, and say of each whether it is mirrored."""
-        mirrored = images.flip(-1) if tta.flip else images
-        size = self.extractor.resize or (images.shape[-2], images.shape[-1])
-        return [
-            (self.extractor.view(mirrored if flipped else images, None, seen, in_parts), flipped)
-            for seen, flipped in tta.of(size)
-        ]
-
-    def _average(self, views: Sequence[tuple[ImageView, bool]], size: ImageSize, area: Area) -> Tensor:
-        """Average the class probabilities over views.
-
-        Args:
-            views: the result of `_views`.
-            size: (height, width) of the images, in pixels.
-            area: the rows and columns of pixels for which the probabilities are computed.
-
-        Returns:
-            (B, rows, columns, classes) float32.
-        """
-        (rows, columns), width = area, size[1]
-        shape = rows.stop - rows.start, columns.stop - columns.start, len(self.classes)
-        total = torch.zeros(len(views[0][0].seen.images), *shape, device=self.backbone.device)
-
-        def add(flipped: bool, down: slice, across: slice, scores: Tensor) -> None:
-            if flipped:
-                across, scores = _mirrored(across, width), scores.flip(2)
-            part = total[:, down.start - rows.start : down.stop - rows.start]
-            part[:, :, across.start - columns.start : across.stop - columns.start] += scores
-
-        for view, flipped in views:
-            within = rows, _mirrored(columns, width) if flipped else columns
-            self._visit(view, size, self._head_probabilities, partial(add, flipped), within)
-        return total.div_(len(views))
-
-    def _visit(
-        self,
-        view: ImageView,
-        size: ImageSize,
-        head: Callable[[Tensor, PixelCoordinates], Tensor],
-        visit: VisitPixels,
-        within: Area | None = None,
-    ) -> None:
-        """Apply the classifier's first layer, and then `head`, to pixels, and hold the results of a few at a time.
-
-        Args:
-            view: the images.
-            size: (height, width) of the images, in pixels.
-            head: a function that takes the arguments of `Classifier.head`, and returns C values for each pixel.
-            visit: called with the rows, the columns and the values (B, h, w, C) of one part after the other.
-            within: the rows and columns of the pixels; None: all pixels.
-        """
-        bound = _bind_coordinates(head, full_image_box(size), self.classifier.needs_coordinates)
-
-        def visiting(hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-            values = bound(hidden, rows, columns)
-            down, across = (slice(int(line[0]), int(line[-1]) + 1) for line in (rows.flatten(), columns.flatten()))
-            visit(down, across, values)
-            return values[..., :0]  # nothing is to be assembled
-
-        first_layer = self.classifier.folded_first_layer()
-        for rows, columns, maps in view.windows(within):
-            pixels = torch.arange(rows.start, rows.stop), torch.arange(columns.start, columns.stop)
-            classify(maps, *pixels, *first_layer, visiting)
-            del maps  # frees the memory before the next window is computed
+    @property
+    def _view_average(self) -> ViewAverage:
+        return ViewAverage(self.extractor, self.classifier, len(self.classes))
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
@@ -440,7 +348,7 @@ class Segmenter(nn.Module):
         """
         weight, bias = self.classifier.folded_first_layer()
         boxes_or_image = full_image_box(images.shape[-2:]) if boxes is None else boxes
-        bound = _bind_coordinates(head, boxes_or_image, self.classifier.needs_coordinates)
+        bound = bind_coordinates(head, boxes_or_image, self.classifier.needs_coordinates)
         parameters = self.classifier.head_parameters()
         whole: Tensor | None = None
         for rows, columns, maps in self.extractor.windows(images, boxes, resize):
@@ -458,7 +366,7 @@ class Segmenter(nn.Module):
     def _adaptive_labels(self, images: Tensor, adaptive: AdaptiveSettings) -> Tensor:
         first_layer = self.classifier.folded_first_layer()
         box = full_image_box(images.shape[-2:])
-        head = _bind_coordinates(self.classifier.head, box, self.classifier.needs_coordinates)
+        head = bind_coordinates(self.classifier.head, box, self.classifier.needs_coordinates)
         labels = torch.empty(len(images), *images.shape[-2:], dtype=torch.uint8, device=images.device)
         for rows, columns, maps in self.extractor.windows(images):
             # A window of images that the backbone sees smaller can have many pixels.
@@ -471,28 +379,3 @@ class Segmenter(nn.Module):
                         del image_maps
             del maps  # frees the memory before the next window is computed
         return labels
-
-
-def _mirrored(part: slice, length: int) -> slice:
-    """Return where a slice of an axis of some length lies after the axis is mirrored."""
-    return slice(length - part.stop, length - part.start)
-
-
-def _bind_coordinates(
-    head: Callable[[Tensor, PixelCoordinates], Tensor], boxes: Tensor, needs_coordinates: bool
-) -> Head:
-    """Turn a classifier's `head` into a function of the pixels' rows and columns, as `engine.classify` needs it.
-
-    `Classifier.head` takes normalised coordinates instead of rows and columns. The returned function computes these
-    coordinates.
-
-    Args:
-        head: a function that takes the arguments of `Classifier.head`.
-        boxes: (B, 4), the crop boxes.
-        needs_coordinates: see `Classifier`. If false, `head` gets empty tensors, which saves time.
-    """
-    if not needs_coordinates:
-        nowhere = PixelCoordinates(torch.empty(0), torch.empty(0))
-        return lambda hidden, rows, columns: head(hidden, nowhere)
-    boxes = boxes.cpu()  # rows and columns are on the CPU
-    return lambda hidden, rows, columns: head(hidden, normalised_coordinates(rows, columns, boxes))

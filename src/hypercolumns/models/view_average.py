@@ -1,0 +1,109 @@
+"""Class probabilities that are averaged over views of images, for one part of the images after the other."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from hypercolumns.coordinates import ImageSize, PixelCoordinates
+from hypercolumns.models.classifiers import Classifier
+from hypercolumns.models.extractor import HypercolumnExtractor
+from hypercolumns.models.pixel_visits import ImageView, visit_pixels
+from hypercolumns.models.slices import even_slices
+from hypercolumns.models.tta import TestTimeAugmentation
+from hypercolumns.models.windows import Area, window_margins, window_sides
+
+# Class probabilities of all pixels and classes that are averaged over views at once, and those of a part of an image
+# that has more of them.
+MAX_AVERAGED, PART_VALUES = 1 << 25, 1 << 24
+
+
+@dataclass(frozen=True)
+class ViewAverage:
+    """Average class probabilities over the views of images.
+
+    Attributes:
+        extractor: computes the hypercolumns of each view.
+        classifier: classifies the hypercolumns.
+        classes: the number of classes.
+    """
+
+    extractor: HypercolumnExtractor
+    classifier: Classifier
+    classes: int
+
+    def parts(
+        self, images: Tensor, tta: TestTimeAugmentation, in_parts: bool = True
+    ) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Average the class probabilities over views, for one part of the images after the other.
+
+        Images of few pixels, and images of a network that can't work in windows, are one part.
+
+        Args:
+            images: (B, 3, H, W).
+            tta: the views of the images.
+            in_parts: whether large images are divided; otherwise, all images are one part.
+
+        Yields:
+            The rows and the columns of the part, and its probabilities (B, h, w, classes) float32.
+        """
+        (height, width), values = images.shape[-2:], len(images) * self.classes
+        margins = window_margins(self.extractor.backbone)
+        in_parts = in_parts and margins is not None and height * width * values > MAX_AVERAGED
+        views = self._views(images, tta, in_parts)
+        sides = height, width
+        if margins is not None and in_parts:  # a part is at most a window of the largest view
+            largest = max((view.seen for view, _ in views), key=lambda seen: seen.size)
+            windows = window_sides(largest.size, margins, self.extractor.max_window_pixels)
+            parts = window_sides((height, width), (0, 0), max(PART_VALUES // values, 1))
+            tall, wide = (max(int(side / scale), 1) for side, scale in zip(windows, largest.scales, strict=True))
+            sides = min(tall, parts[0]), min(wide, parts[1])
+        for rows in even_slices(height, sides[0]):
+            for columns in even_slices(width, sides[1]):
+                yield rows, columns, self._average(views, (height, width), (rows, columns))
+
+    def head_probabilities(self, hidden: Tensor, where: PixelCoordinates) -> Tensor:
+        """Compute the class probabilities (..., classes) float32 of pixels from the output of the first layer."""
+        return self.classifier.head(hidden, where).float().softmax(-1)
+
+    def _views(self, images: Tensor, tta: TestTimeAugmentation, in_parts: bool) -> list[tuple[ImageView, bool]]:
+        """Prepare the views of the images, and say of each whether it is mirrored."""
+        mirrored = images.flip(-1) if tta.flip else images
+        size = self.extractor.resize or (images.shape[-2], images.shape[-1])
+        return [
+            (self.extractor.view(mirrored if flipped else images, None, seen, in_parts), flipped)
+            for seen, flipped in tta.of(size)
+        ]
+
+    def _average(self, views: Sequence[tuple[ImageView, bool]], size: ImageSize, area: Area) -> Tensor:
+        """Average the class probabilities over views.
+
+        Args:
+            views: the result of `_views`.
+            size: (height, width) of the images, in pixels.
+            area: the rows and columns of pixels for which the probabilities are computed.
+
+        Returns:
+            (B, rows, columns, classes) float32.
+        """
+        (rows, columns), width = area, size[1]
+        shape = rows.stop - rows.start, columns.stop - columns.start, self.classes
+        total = torch.zeros(len(views[0][0].seen.images), *shape, device=self.extractor.backbone.device)
+
+        def add(flipped: bool, down: slice, across: slice, scores: Tensor) -> None:
+            if flipped:
+                across, scores = _mirrored(across, width), scores.flip(2)
+            part = total[:, down.start - rows.start : down.stop - rows.start]
+            part[:, :, across.start - columns.start : across.stop - columns.start] += scores
+
+        for view, flipped in views:
+            within = rows, _mirrored(columns, width) if flipped else columns
+            visit_pixels(view, size, self.classifier, self.head_probabilities, partial(add, flipped), within)
+        return total.div_(len(views))
+
+
+def _mirrored(part: slice, length: int) -> slice:
+    """Return where a slice of an axis of some length lies after the axis is mirrored."""
+    return slice(length - part.stop, length - part.start)
