@@ -7,10 +7,12 @@ Each shape is measured in a new process, which may use at most --limit GB, so th
 the memory of the machine. The images and masks are noise, the worst case for run lengths. *models* predicts the labels
 of each shape with models whose feature maps differ, and compares 500 pixels of them with the class of the highest
 logit, as computed at single points in windows of another size. *outputs* writes each output of predict.py, with a model
-that sees only colours.
+that sees only colours. *stages* runs stages of train.py, each in a process of its own, with a network that sees only
+colours and with SqueezeNet.
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -28,6 +30,7 @@ import torch
 from common import CONF, arguments, make_backbone, report, size
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from shapes_stages import CASES, WITHOUT_NETWORK, run_case, save_data
 
 from hypercolumns.io.images import read_image
 from hypercolumns.io.masks import read_mask
@@ -65,15 +68,17 @@ WAYS: Mapping[str, Overrides] = {
     "tta": TTA,
     "tta, probabilities": [*TTA, "outputs.probabilities=true"],
 }
+WORKS = ("models", "outputs", "stages")
 OUTPUTS = ("overlay", "color_mask", "entropy", "geotiff", "cvat", "coco", "label_studio", "labelme")
 
 
 def main() -> None:
     """Measure and print the tables."""
     parser = arguments(__doc__, 1, sizes={"type": size, "nargs": "*", "default": SIZES})
-    parser.add_argument("--work", choices=["models", "outputs"], nargs="*", default=["models", "outputs"])
+    parser.add_argument("--work", choices=[*WORKS], nargs="*", default=[*WORKS])
     parser.add_argument("--models", nargs="*", default=[*MODELS])
-    parser.add_argument("--cases", nargs="*", help="measure only these outputs")
+    parser.add_argument("--cases", nargs="*", help="measure only these outputs or stages")
+    parser.add_argument("--cnns", nargs="*", default=["rgb", "sqn"], help="networks of the stages")
     parser.add_argument("--ways", nargs="*", default=["labels", "adaptive", "tta", "probabilities"])
     parser.add_argument("--limit", type=float, default=4.0, help="GB of private memory that a process may use")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
@@ -86,20 +91,22 @@ def main() -> None:
         return
     rows = []
     for work in options.work:
-        models = [name for name in options.models if (MODELS[name][0] == "rgb") == (work == "outputs")]
         for image_size in options.sizes:
-            for model in models:
-                rows += _child(
-                    options,
-                    {
-                        "image_size": image_size,
-                        "model": model,
-                        "work": work,
-                        "ways": options.ways,
-                        "only": options.cases,
-                    },
-                )
+            for one in _children(options, work):
+                rows += _child(options, {"work": work, "image_size": image_size, **one})
     report("peak memory by shape", rows, options.json)
+
+
+def _children(options: argparse.Namespace, work: str) -> Iterator[dict[str, Any]]:
+    """Yield what each process measures of one shape."""
+    if work == "stages":
+        for case in options.cases or CASES:
+            for cnn in options.cnns[:1] if case in WITHOUT_NETWORK else options.cnns:
+                yield {"model": cnn, "only": [case], "ways": []}
+        return
+    for model in options.models:
+        if (MODELS[model][0] == "rgb") == (work == "outputs"):
+            yield {"model": model, "only": options.cases, "ways": options.ways}
 
 
 def _child(options: argparse.Namespace, one: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -121,6 +128,10 @@ def _measure(
     image_size: Sequence[int], model: str, work: str, ways: Sequence[str], only: Sequence[str] | None
 ) -> Iterator[dict[str, Any]]:
     height, width = image_size
+    if work == "stages":
+        assert only is not None
+        yield _measure_stage(only[0], model, (height, width))
+        return
     cases: dict[str, Overrides] = {way: WAYS[way] for way in ways}
     if work == "outputs":
         cases = {name: [f"outputs.{name}=true"] for name in OUTPUTS}
@@ -151,14 +162,31 @@ def _measure(
             }
 
 
-def _save_model(name: str) -> int:
+def _measure_stage(case: str, cnn: str, shape: tuple[int, int]) -> dict[str, Any]:
+    """Measure a stage, after it has run on small images; so the peak contains neither imports nor the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        _save_model("colours" if cnn == "rgb" else "default", f"{cnn}.safetensors")
+        for name, each in (("small", (SMALL, SMALL)), ("large", shape)):
+            save_data(Path(name), each, "float" in case)
+        small = [run_case(case, cnn, "small", f"runs {number}", measured)[0] for number in range(2)]
+        peak, seconds = float("nan"), float("nan")
+        try:
+            peak, seconds = run_case(case, cnn, "large", "runs", measured)
+        except (MemoryError, RuntimeError) as error:  # torch raises RuntimeError where memory runs out
+            print(f"{case}: {error}"[:200], file=sys.stderr)
+    row = {"work": "stages", "model": cnn, "size": f"{shape[1]}x{shape[0]}", "case": case, "peak GB": peak / 1e9}
+    return row | {"small GB": small[-1] / 1e9, "s": seconds, "wrong": float("nan")}
+
+
+def _save_model(name: str, file: str = "model.safetensors") -> int:
     """Write the model and return its number of classes."""
     cnn, taps, settings, classifier, classes = MODELS[name]
     backbone = make_backbone(cnn, **taps)
     torch.manual_seed(0)
     extractor = HypercolumnExtractor(backbone, **settings)
     head = classifier(backbone.channels, classes, hidden=512 if cnn == "sqn" else 16)  # type: ignore[call-arg]
-    Segmenter(extractor, head, [f"class {number}" for number in range(classes)]).save("model.safetensors")
+    Segmenter(extractor, head, [f"class {number}" for number in range(classes)]).save(file)
     return classes
 
 
@@ -183,6 +211,8 @@ def _run(out: str, folder: str, overrides: Overrides) -> tuple[int, float]:
 def measured(function: Callable[[], object]) -> tuple[int, float]:
     """Call a function, and return the peak memory above that before the call, in bytes, and the seconds."""
     gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)  # freed memory that is kept would hide a part of the peak
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, start = _status("VmRSS"), time.perf_counter()
     function()
