@@ -94,6 +94,18 @@ def test_dense_and_at_agree_in_value_and_gradient(size, alignment, dtype, tolera
         assert torch.allclose(ours, theirs, atol=20 * tolerance)
 
 
+@pytest.mark.parametrize("along", [2, 3])
+def test_dense_of_a_strip_needs_no_large_matrix(along):
+    """The matrix of the whole axis would have 20 billion entries."""
+    shape = [1, 2, 3, 3]
+    shape[along] = 100_000
+    cells, size = torch.rand(shape, dtype=torch.float64), [3, 3]
+    size[along - 2] = 200_000
+    centres = [cell_centres(RegularGrid(4, 2), shape[axis + 2], size[axis], "half_pixel") for axis in range(2)]
+    reference = F.interpolate(cells, size, mode="bilinear")
+    assert torch.allclose(dense([FeatureMap(cells, *centres)], *everywhere(size)), reference, atol=1e-9)
+
+
 def test_at_accepts_no_points():
     placed = locate_maps(TAPS, make_maps((9, 9)), (9, 9), "exact")
     assert at(placed, torch.zeros(2, 0, 2, dtype=torch.int64)).shape == (2, 0, 14)

@@ -18,9 +18,12 @@ from torch import Tensor
 
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.errors import ArgumentError
+from hypercolumns.models.slices import even_slices
 from hypercolumns.models.taps import CellGrid, Tap
 
 Alignment = Literal["exact", "half_pixel", "corners"]
+MAX_MATRIX = 1 << 24  # entries of an interpolation matrix; longer axes are divided
+PART_LENGTH = 1024  # pixels of a part of a divided axis
 
 
 class FeatureMap(NamedTuple):
@@ -184,6 +187,21 @@ def interpolation_matrix(pixels: Tensor, centres: Tensor) -> Tensor:
     return matrix.scatter_add_(1, high[:, None], weight[:, None])
 
 
+def _matrix_parts(pixels: Tensor, centres: Tensor) -> list[tuple[slice, slice]]:
+    """Divide an axis so that no interpolation matrix of it is large: the matrix of a strip could fill the memory.
+
+    Args:
+        pixels: (pixels,), rising: the pixels' coordinates along the axis, in pixels of the image.
+        centres: (cells,), rising: the centres of the cells along the axis, in pixels of the image.
+
+    Returns:
+        Slices of the pixels, each with the slice of the cells that it needs. Short axes are one part.
+    """
+    if len(pixels) * len(centres) <= MAX_MATRIX:
+        return [(slice(0, len(pixels)), slice(0, len(centres)))]
+    return [(part, cells_used(pixels[part], centres)) for part in even_slices(len(pixels), PART_LENGTH)]
+
+
 def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
     """Compute the hypercolumns of all pixels of a grid. The result holds D values for each pixel.
 
@@ -197,9 +215,17 @@ def dense(maps: Sequence[FeatureMap], rows: Tensor, columns: Tensor) -> Tensor:
     """
     upsampled = []
     for values, row_centres, column_centres in maps:
-        vertical = interpolation_matrix(rows, row_centres).to(values)
-        horizontal = interpolation_matrix(columns, column_centres).to(values)
-        upsampled.append(vertical @ values @ horizontal.T)
+        bands = [
+            interpolation_matrix(rows[part], row_centres[used]).to(values) @ values[:, :, used]
+            for part, used in _matrix_parts(rows, row_centres)
+        ]
+        tall = bands[0] if len(bands) == 1 else torch.cat(bands, dim=2)
+        del bands
+        strips = [
+            tall[..., used] @ interpolation_matrix(columns[part], column_centres[used]).to(values).T
+            for part, used in _matrix_parts(columns, column_centres)
+        ]
+        upsampled.append(strips[0] if len(strips) == 1 else torch.cat(strips, dim=3))
     return torch.cat(upsampled, dim=1)
 
 
