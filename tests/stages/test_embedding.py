@@ -12,6 +12,7 @@ from helpers.small_runs import config
 from PIL import Image
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch.utils.tensorboard import SummaryWriter
+from torchvision.transforms import v2
 
 from hypercolumns.data import shapes
 from hypercolumns.errors import HypercolumnsError
@@ -29,6 +30,24 @@ def test_thumbnail_centres_the_pixel_in_a_border():
     middle = (shown[1] == shown[1].max()).nonzero()
     assert middle.tolist() == [[24, 24]]
     assert shown[:, 0, 0].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(4000, 3), (3, 4000)])
+def test_resizing_a_strip_makes_no_large_image(shape, monkeypatch):
+    """Both orders agree except for rounding. No result of a step has more pixels than the image or 3000."""
+    image = torch.randint(0, 256, (3, *shape), generator=torch.Generator().manual_seed(0)).byte()
+    whole = v2.functional.resize(image, [30, 40], antialias=True)
+    calls, resize = [], v2.functional.resize
+
+    def spy(part, size, **how):
+        calls.append(part.shape[1] * size[1])  # torch resizes the rows first
+        return resize(part, size, **how)
+
+    monkeypatch.setattr(projector, "MAX_RESIZED", 3000)
+    monkeypatch.setattr(v2.functional, "resize", spy)
+    resized = projector.resize_image(image, (30, 40))
+    assert max(calls) <= 12_000
+    assert (resized.int() - whole.int()).abs().max() <= 1
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from hypercolumns.data.index import read_example
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import release_lock
 from hypercolumns.models.classifiers import standardize
+from hypercolumns.models.seen_images import MAX_RESIZED
 from hypercolumns.runtime import randomness
 from hypercolumns.runtime.progress import track
 from hypercolumns.samplers.quotas import allocate_evenly
@@ -104,12 +105,23 @@ def _write(folder: Path, split: Split, rows: Tensor, images: DatasetIndex, resiz
             current, pair = id, pairs[id]
             image = shown_channels(read_example(pair, images.scheme, images.decoding)[0])
             if resize is not None:
-                image = v2.functional.resize(image, list(resize), antialias=True)
+                image = resize_image(image, resize)
         thumbnails.append(thumbnail(image, row, column, images.palette[label]))
         metadata.append([_field(images.classes[label]), _field(id), row, column])
     header = ["class", "image", "row", "column"]
     with SummaryWriter(str(folder)) as writer:
         writer.add_embedding(rounded, metadata, torch.stack(thumbnails), tag="samples", metadata_header=header)
+
+
+def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize an image (3, H, W) uint8 to `size` = (height, width), bilinearly with antialiasing.
+
+    Torch resizes rows first. Of a tall strip, this can make an image that is many times larger than the image before
+    and after, so the columns of a tall image are resized first.
+    """
+    if image.shape[1] * size[1] <= max(image[0].numel(), size[0] * size[1], MAX_RESIZED):
+        return v2.functional.resize(image, list(size), antialias=True)
+    return v2.functional.resize(image.transpose(1, 2), [size[1], size[0]], antialias=True).transpose(1, 2)
 
 
 def remove_projector(folder: Path) -> None:
