@@ -32,6 +32,12 @@ def test_thumbnail_centres_the_pixel_in_a_border():
     assert shown[:, 0, 0].tolist() == [1, 0, 0]
 
 
+def test_thumbnail_of_a_strip_copies_only_its_square():
+    """The image repeats one pixel, so it needs no memory. Its rows of a thumbnail would take 100 TB."""
+    image = torch.full((3, 1, 1), 255, dtype=torch.uint8).expand(3, 60, 1 << 40)
+    assert (projector.thumbnail(image, 30, 1 << 39, (0, 0, 0))[:, 3:-3, 3:-3] == 1).all()
+
+
 @pytest.mark.parametrize("shape", [(4000, 3), (3, 4000)])
 def test_resizing_a_strip_makes_no_large_image(shape, monkeypatch):
     """Both orders agree except for rounding. No result of a step has more pixels than the image or 3000."""

@@ -174,10 +174,8 @@ def thumbnail(image: Tensor, row: int, column: int, border: Sequence[int]) -> Te
     half = max(THUMBNAIL_SIDE, min(image.shape[1:]) // SURROUNDINGS) // 2
     rows = torch.arange(row - half, row + half).clamp(0, image.shape[1] - 1)
     columns = torch.arange(column - half, column + half).clamp(0, image.shape[2] - 1)
-    picture = (
-        v2.functional.resize(image[:, rows][:, :, columns], [THUMBNAIL_SIDE, THUMBNAIL_SIDE], antialias=True).float()
-        / 255
-    )
+    square = image[:, rows[:, None], columns]  # at once: all columns of these rows may be many
+    picture = v2.functional.resize(square, [THUMBNAIL_SIDE, THUMBNAIL_SIDE], antialias=True).float() / 255
     framed = (torch.tensor(border).float() / 255)[:, None, None].repeat(1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     framed[:, BORDER:-BORDER, BORDER:-BORDER] = picture[:, BORDER:-BORDER, BORDER:-BORDER]
     return framed
