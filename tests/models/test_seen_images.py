@@ -54,3 +54,22 @@ def test_columns_of_a_tall_strip_come_first(monkeypatch):
     monkeypatch.setattr(F, "interpolate", interpolate)
     torch.testing.assert_close(resize_images(images, (30, 40)), expected, rtol=0, atol=1e-6)
     assert shapes == [(2 * 30, 6000)]
+
+
+@pytest.mark.parametrize("size", [(3, 2000), (2000, 3)])
+@pytest.mark.parametrize("factor", [0.3, 1.25])
+def test_part_of_a_strip_needs_few_weights(monkeypatch, size, factor):
+    """The weights of a whole axis would be more than a million. Torch computes them in float32, hence the tolerance."""
+    images, new = torch.rand(1, 3, *size), tuple(max(round(side * factor), 2) for side in size)
+    counts, weights = [], seen_images.antialias_weights
+
+    def spy(*args):
+        used, result = weights(*args)
+        counts.append(result.numel())
+        return used, result
+
+    monkeypatch.setattr(seen_images, "antialias_weights", spy)
+    monkeypatch.setattr(seen_images, "MAX_WEIGHTS", 1000)
+    part = resized_crop(images, new, slice(0, new[0]), slice(0, new[1]))
+    torch.testing.assert_close(part, resize_images(images, new), rtol=0, atol=2e-4)
+    assert max(counts) <= 1500  # a few more at the edges of a part

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from hypercolumns.coordinates import ImageSize
 from hypercolumns.models.backbones import Backbone, as_float
+from hypercolumns.models.slices import slices_within
 
 MAX_RESIZED = 4_000_000  # pixels of resized images that are held; larger ones are resized part by part
+MAX_WEIGHTS = 1 << 22  # weights, along an axis, by which the pixels of a part are resized at once
 
 
 class SeenImages:
@@ -93,10 +95,21 @@ def resized_crop(images: Tensor, size: ImageSize, rows: slice, columns: slice) -
     Returns:
         (B, N, rows, columns) float in [0, 1].
     """
-    used_rows, down = antialias_weights(images.shape[-2], size[0], rows)
-    used_columns, across = antialias_weights(images.shape[-1], size[1], columns)
-    part = as_float(images[..., used_rows, used_columns])
-    return down.to(part) @ part @ across.T.to(part)
+    strips = []
+    for across in _short_parts(images.shape[-1], size[1], columns):
+        used_columns, horizontal = antialias_weights(images.shape[-1], size[1], across)
+        bands = []
+        for down in _short_parts(images.shape[-2], size[0], rows):
+            used_rows, vertical = antialias_weights(images.shape[-2], size[0], down)
+            part = as_float(images[..., used_rows, used_columns])
+            bands.append(vertical.to(part) @ part @ horizontal.T.to(part))
+        strips.append(bands[0] if len(bands) == 1 else torch.cat(bands, dim=-2))
+    return strips[0] if len(strips) == 1 else torch.cat(strips, dim=-1)
+
+
+def _short_parts(length: int, new_length: int, targets: slice) -> list[slice]:
+    """Divide the targets of `antialias_weights` so that there are at most about `MAX_WEIGHTS` weights of a part."""
+    return slices_within(targets, max(math.isqrt(int(MAX_WEIGHTS / max(length / new_length, 1))), 1))
 
 
 def antialias_weights(length: int, new_length: int, targets: slice) -> tuple[slice, Tensor]:
