@@ -32,7 +32,7 @@ def test_thumbnail_centres_the_pixel_in_a_border():
     assert shown[:, 0, 0].tolist() == [1, 0, 0]
 
 
-def test_thumbnail_of_a_strip_copies_only_its_square():
+def test_thumbnail_copies_only_its_square():
     """The image repeats one pixel, so it needs no memory. Its rows of a thumbnail would take 100 TB."""
     image = torch.full((3, 1, 1), 255, dtype=torch.uint8).expand(3, 60, 1 << 40)
     assert (projector.thumbnail(image, 30, 1 << 39, (0, 0, 0))[:, 3:-3, 3:-3] == 1).all()
