@@ -9,7 +9,7 @@ from helpers import small_runs
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.callbacks.metrics_csv import read_metrics_csv
-from hypercolumns.runs.lookup import changed_settings
+from hypercolumns.runs.lookup import changed_settings, differences
 from hypercolumns.settings import compose
 from hypercolumns.stages import run_stage
 from hypercolumns.stages.pretrain import pretrain
@@ -216,6 +216,24 @@ def test_changes_name_entries_of_either_side():
         "new": 'new is null, this command has "x"',
         "ema": "ema is 0.9, this command has null",
     }
+
+
+def test_one_and_all_batches_differ(world, monkeypatch, capsys):
+    """limit_train_batches is one batch for 1, and all for 1.0."""
+    assert differences({"a": 1, "b": {"c": True}}, {"a": 1.0, "b": {"c": 1}}) == [
+        "a is 1, this command has 1.0",
+        "b.c is true, this command has 1",
+    ]
+    assert changed_settings({"a": 1.0, "b": [2]}, {"a": 1, "b": (2,)}) == {"a": "a is 1.0, this command has 1"}
+    short = train(world, "pretrain", "trainer.max_epochs=1", "trainer.limit_train_batches=1.0")
+    message = r"trainer\.limit_train_batches is 1\.0, this command has 1; set"
+    for epochs in (1, 2):
+        settings = [f"trainer.max_epochs={epochs}", "trainer.limit_train_batches=1"]
+        with pytest.raises(HypercolumnsError, match=message):
+            train(world, "pretrain", *settings, f"resume_from={short}")
+    capsys.readouterr()
+    train(world, "pretrain", *settings)
+    assert "go on from it" not in capsys.readouterr().out
 
 
 def test_unlisted_start_stays_that_of_the_run(world, monkeypatch):

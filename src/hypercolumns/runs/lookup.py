@@ -45,7 +45,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
         other = found.get(name)
         if isinstance(value, Mapping) and isinstance(other, Mapping):
             lines += differences(other, value, f"{prefix}{name}.")
-        elif other != value:
+        elif _text(other) != _text(value):
             lines.append(f"{prefix}{name} is {_short(other)}, this command has {_short(value)}")
     return lines
 
@@ -64,7 +64,7 @@ def changed_settings(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dic
     return {
         name: f"{name} is {_short(before.get(name))}, this command has {_short(now.get(name))}"
         for name in {**now, **before}
-        if before.get(name) != now.get(name)
+        if _text(before.get(name)) != _text(now.get(name))
     }
 
 
@@ -81,6 +81,11 @@ def is_vacant(folder: Path) -> bool:
     This is the case for a store until its first shard is written.
     """
     return all(path.name in ("config.yaml", ENVIRONMENT) or path.name.startswith(".") for path in folder.iterdir())
+
+
+def _text(value: object) -> str:
+    """Return a value as JSON, like the keys of runs: 1 and 1.0 differ, which `limit_train_batches` tells apart."""
+    return json.dumps(value, sort_keys=True)
 
 
 def _short(value: object) -> str:

@@ -59,7 +59,8 @@ def continued(cfg: DictConfig, parent: Path, fingerprint: Fingerprint, earlier: 
             _announce(cfg, parent, fingerprint)
         return fingerprint
     before = earlier.fingerprint
-    if before == fingerprint | {RESUMED: before.get(RESUMED)}:  # the result of this same command, by the link `latest`
+    same = fingerprint | ({RESUMED: before[RESUMED]} if RESUMED in before else {})
+    if short_hash(before) == short_hash(same):  # the result of this same command, by the link `latest`
         return before
     where = f"resume_from={cfg.resume_from}"
     _refuse(cfg, earlier.changes(fingerprint))
