@@ -1,5 +1,6 @@
 """Training that is interrupted at any moment and resumed."""
 
+import csv
 import shutil
 import signal
 
@@ -9,6 +10,7 @@ from helpers import small_runs
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.callbacks import MetricsCSV, resume_point
+from hypercolumns.callbacks.pruning import search_trial
 from hypercolumns.callbacks.resume_checkpoint import max_over_ranks
 from hypercolumns.tasks import EvaluationTask, PixelClassificationTask, SegmentationTask
 
@@ -149,7 +151,9 @@ def test_signal_stops_after_the_current_step(place, monkeypatch, number, capsys)
     assert (folder / "model.safetensors").read_bytes() == whole
 
 
-def test_signal_in_last_step_stops_after_epoch(place, monkeypatch):
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_signal_in_last_step_stops_after_epoch(place, monkeypatch, epochs):
+    """The train metrics of the epoch are logged first, and a search that would stop the trial does not hide it."""
     steps, step = [], PixelClassificationTask.training_step
 
     def signalled_step(self, batch, batch_idx):
@@ -159,12 +163,16 @@ def test_signal_in_last_step_stops_after_epoch(place, monkeypatch):
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(PixelClassificationTask, "training_step", signalled_step)
-    with pytest.raises(KeyboardInterrupt) as raised:
-        run("pretrain", "val_images=0", "optimizer.lr=0.03")
+    with pytest.raises(KeyboardInterrupt) as raised, search_trial("pretrain", lambda *_: True):
+        run("pretrain", "val_images=0", f"trainer.max_epochs={epochs}", "logger=csv")
     assert raised.value.args == (signal.SIGTERM,)
     folder = max(place.glob("runs/shapes/rgb/pretrain/*/checkpoints"), key=lambda path: path.stat().st_mtime_ns)
     assert torch.load(folder / "last.ckpt", weights_only=True)["SampleDataModule"] == {"epoch": 1, "batches": 0}
     assert set(steps) == {0}
+    table = place / f"runs/shapes/rgb/events/pretrain-{folder.parent.name}/csv/metrics.csv"
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/epoch_loss"]]
+    assert [row["epoch"] for row in rows] == ["0"]
 
 
 def test_signal_twice_or_in_validation_stops_now(place, monkeypatch):

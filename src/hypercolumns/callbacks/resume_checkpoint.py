@@ -90,7 +90,11 @@ class ResumeCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer, TrainingPosition(trainer.current_epoch + 1))
-        stop_signal, _ = max_over_ranks(self._signal, 0, device=pl_module.device)
+        if any(max_over_ranks(self._signal, device=pl_module.device)):
+            trainer.should_stop = True  # an error would keep Lightning from logging the train metrics of the epoch
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        (stop_signal,) = max_over_ranks(self._signal, device=pl_module.device)
         if stop_signal:
             raise KeyboardInterrupt(stop_signal)
 
