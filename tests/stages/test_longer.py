@@ -1,5 +1,6 @@
 """Trainings that go on from an earlier run, with more epochs."""
 
+import csv
 import json
 import math
 
@@ -155,6 +156,25 @@ def test_best_epoch_may_be_an_earlier_one(world):
     figures = [json.loads((folder / "metrics.json").read_text()) for folder in (short, continued)]
     assert figures[0]["best_epoch"] == figures[1]["best_epoch"]
     assert len(read_metrics_csv(continued / "metrics.csv")) == 3
+
+
+def test_table_of_csv_logger_has_all_epochs(world):
+    settings = [*TRAIN, *FLAT, "logger=csv", "trainer.log_every_n_steps=1"]
+
+    def table(epochs, *more):
+        small_runs.run("train", *settings, f"trainer.max_epochs={epochs}", *more)
+        folder = latest(world, "train")
+        path = world / f"runs/shapes/rgb/events/train-{folder.name}/csv/metrics.csv"
+        with path.open(newline="") as file:
+            return folder, list(csv.DictReader(file))
+
+    whole = table(2)[1]
+    short, rows = table(1)
+    assert rows[-1]["final/miou"]
+    continued = table(2, f"resume_from={short}")[1]
+    names = ("epoch", "step", "train/loss", "train/epoch_loss", "val/loss", "final/miou")
+    assert [[row[name] for name in names] for row in continued] == [[row[name] for name in names] for row in whole]
+    assert [row["epoch"] for row in continued if row["val/loss"]] == ["0", "1"]
 
 
 def test_command_that_goes_on_is_printed(world, monkeypatch, capsys):

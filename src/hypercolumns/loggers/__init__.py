@@ -1,6 +1,6 @@
 """Loggers of Lightning's that also continue an earlier run, and functions that log what they have no method for."""
 
-from hypercolumns.loggers.csv_logger import ResumableCSVLogger
+from hypercolumns.loggers.csv_logger import ResumableCSVLogger, copy_epochs
 from hypercolumns.loggers.mlflow_logger import RunMLFlowLogger
 from hypercolumns.loggers.run_loggers import RunLoggers
 from hypercolumns.loggers.tensorboard import ImageTensorBoardLogger
@@ -11,6 +11,7 @@ __all__ = [
     "ResumableCSVLogger",
     "RunLoggers",
     "RunMLFlowLogger",
+    "copy_epochs",
     "log_final",
     "log_hyperparameters",
     "log_picture",

@@ -12,11 +12,13 @@ from hypercolumns.callbacks.resume_checkpoint import LAST, PREVIOUS
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io import checkpoints
 from hypercolumns.io.files import atomic_write, file_hash, short_hash
+from hypercolumns.loggers import copy_epochs
 from hypercolumns.runs.file_names import CHECKPOINTS, RUN_FILE
 from hypercolumns.runs.lookup import changed_settings
 from hypercolumns.runs.run import Fingerprint, Run
 from hypercolumns.runtime.progress import console
 
+LOGGED = "csv/metrics.csv"  # the table of the CSV logger, in the folder of what the loggers write
 RESUMED = "resumed"  # the entry of a fingerprint that identifies the earlier run and its checkpoint
 # Settings that may differ between a run and the run that goes on from it. A name stands for its whole group, too.
 MAY_CHANGE = (
@@ -142,8 +144,9 @@ class EarlierRun:
     def hand_over(self, run: Run) -> Path:
         """Copy to the folder of a new run what a training needs to go on, and what its first epochs have left.
 
-        These are the checkpoint of the best epoch, the metrics of all epochs, the event files, and at last the last
-        state, as the last checkpoint of the new run. The schedule of the new run is not in it, so that it begins there.
+        These are the checkpoint of the best epoch, the metrics of all epochs, also as event files and as the table of
+        the CSV logger, and at last the last state, as the last checkpoint of the new run. The schedule of the new run
+        is not in it, so that it begins there.
 
         Args:
             run: the new run.
@@ -175,15 +178,20 @@ class EarlierRun:
             # The last state may be older than the best epoch, if the run was killed between their checkpoints.
             callbacks = checkpoints.load_plain(best)["callbacks"]
             state["callbacks"] |= {key: entry for key, entry in callbacks.items() if "best_model_path" in entry}
-        if (self.run.folder / "metrics.csv").is_file():
-            _copy(self.run.folder / "metrics.csv", run.folder / "metrics.csv")
-        for events in sorted(self.run.events.glob("events.out.tfevents.*")):
-            if b"_hparams_/" not in events.read_bytes():  # the file with the final metrics of the earlier run
-                _copy(events, run.events / events.name)
+        self._hand_over_metrics(run)
         last = folder / LAST
         with atomic_write(last) as temporary, temporary.open("wb") as file:
             torch.save(state | {"lr_schedulers": []}, file)
         return last
+
+    def _hand_over_metrics(self, run: Run) -> None:
+        """Copy the metrics of all epochs, without the final metrics that the loggers of the run have got."""
+        if (self.run.folder / "metrics.csv").is_file():
+            _copy(self.run.folder / "metrics.csv", run.folder / "metrics.csv")
+        copy_epochs(self.run.events / LOGGED, run.events / LOGGED)
+        for events in sorted(self.run.events.glob("events.out.tfevents.*")):
+            if b"_hparams_/" not in events.read_bytes():  # the file with the final metrics of the earlier run
+                _copy(events, run.events / events.name)
 
 
 def more_epochs_of(parent: Path, fingerprint: Fingerprint) -> EarlierRun | None:
