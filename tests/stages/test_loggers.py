@@ -120,11 +120,19 @@ def test_evaluate_logs_its_scores(pretrained, calls):
         (["logger=wandb"], r"^logger=wandb needs wandb; install it with: uv sync --extra wandb, or pip install '\.\["),
         (["logger=[csv,mlflow]"], r"^logger=mlflow needs mlflow; install it with: uv sync --extra mlflow"),
         (["+logger.csv=3", "logger=none"], r"^logger\.csv=3 must be a group of settings with the class of the logger"),
-        (["+logger.mine._target_=nowhere.Logger"], r"^logger\.mine\._target_=nowhere\.Logger can't be imported"),
+        (
+            ["+logger.mine._target_=nowhere.Logger"],
+            r"^logger\.mine\._target_=nowhere\.Logger can't be imported \(No module named 'nowhere'\); give the path",
+        ),
+        (["+logger.mine._target_=torch.nn.Linear"], r"^logger\.mine\._target_=torch\.nn\.Linear is no logger of Lightn"),
+        (
+            ["+logger.mine._target_=pytorch_lightning.loggers.CSVLogger", "+logger.mine.nmae=a"],
+            r"^logger\.mine\.nmae is no argument of CSVLogger, which takes save_dir, name, .*; leave out logger\.mine\.n",
+        ),
     ],
 )
 @pytest.mark.parametrize("stage", ["pretrain", "evaluate"])
-def test_missing_package_is_found_before_work(extracted, monkeypatch, stage, settings, message):
+def test_wrong_logger_is_found_before_work(extracted, monkeypatch, stage, settings, message):
     monkeypatch.setattr(loggers, "PACKAGES", PACKAGES)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     before = files_of(extracted)

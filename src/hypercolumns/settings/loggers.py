@@ -10,7 +10,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, summarize_error
 from hypercolumns.loggers import RunLoggers
 from hypercolumns.runs.run import Run
 from hypercolumns.settings.compose import part, plain
@@ -35,10 +35,11 @@ def run_loggers(cfg: DictConfig, run: Run, columns: Mapping[str, Any]) -> RunLog
 
 
 def check_loggers(cfg: DictConfig) -> None:
-    """Check that each logger of the setting `logger` can be imported, before any work starts.
+    """Check that each logger of the setting `logger` can be imported and takes its settings, before any work starts.
 
     Raises:
-        HypercolumnsError: if a logger is not a group of settings with a `_target_`, or its package is not installed.
+        HypercolumnsError: if a logger is not a group of settings with a `_target_` that is a logger's class, if the
+            class lacks an argument, or if its package is not installed.
     """
     for name, settings in _chosen(cfg).items():
         if not isinstance(settings, Mapping) or "_target_" not in settings:
@@ -48,6 +49,7 @@ def check_loggers(cfg: DictConfig) -> None:
                 f"another by +logger.mine._target_=<its class>"
             )
         kind = _class(name, settings)
+        _check_arguments(name, settings, kind)
         for known, package in PACKAGES.items():
             if issubclass(kind, known) and importlib.util.find_spec(package) is None:
                 raise HypercolumnsError(
@@ -62,14 +64,30 @@ def _chosen(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _class(name: str, settings: Mapping[str, Any]) -> type[Logger]:
+    """Import the class of a logger; raise HypercolumnsError if there is none, or if it is no logger."""
+    given = f"logger.{name}._target_={settings['_target_']}"
+    advice = "give the path of a logger's class, such as pytorch_lightning.loggers.CSVLogger"
     try:
-        kind: type[Logger] = get_class(settings["_target_"])
-    except (ImportError, ValueError) as error:
-        raise HypercolumnsError(
-            f"logger.{name}._target_={settings['_target_']} can't be imported ({error}); give the path of a logger's "
-            f"class, such as pytorch_lightning.loggers.CSVLogger"
-        ) from error
+        kind: type = get_class(settings["_target_"])
+    except Exception as error:  # a module of the user's may raise any error when it is imported
+        reason = summarize_error(error.__cause__ or error)
+        raise HypercolumnsError(f"{given} can't be imported ({reason}); {advice}") from error
+    if not issubclass(kind, Logger):
+        raise HypercolumnsError(f"{given} is no logger of Lightning's; {advice}")
     return kind
+
+
+def _check_arguments(name: str, settings: Mapping[str, Any], kind: type[Logger]) -> None:
+    """Raise HypercolumnsError if the class of a logger lacks an argument that the settings give."""
+    parameters = inspect.signature(kind).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    unknown = [key for key in settings if key not in parameters and not key.startswith("_")]  # _target_ is Hydra's
+    if unknown:
+        raise HypercolumnsError(
+            f"logger.{name}.{unknown[0]} is no argument of {kind.__name__}, which takes {', '.join(parameters)}; leave "
+            f"out logger.{name}.{unknown[0]}, or correct its name"
+        )
 
 
 def _make(name: str, settings: Mapping[str, Any], run: Run, id: str | None) -> Logger:
