@@ -56,3 +56,10 @@ class FakeMLFlowLogger(MLFlowLogger):
             CALLS.append(("image", run_id, image.size, key, step))
 
         return SimpleNamespace(log_image=log_image)
+
+
+class FailingLogger(FakeMLFlowLogger):
+    """A logger that can't be built."""
+
+    def __init__(self, **settings):
+        raise ModuleNotFoundError("no key.")

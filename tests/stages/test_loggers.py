@@ -124,7 +124,10 @@ def test_evaluate_logs_its_scores(pretrained, calls):
             ["+logger.mine._target_=nowhere.Logger"],
             r"^logger\.mine\._target_=nowhere\.Logger can't be imported \(No module named 'nowhere'\); give the path",
         ),
-        (["+logger.mine._target_=torch.nn.Linear"], r"^logger\.mine\._target_=torch\.nn\.Linear is no logger of Lightn"),
+        (
+            ["+logger.mine._target_=torch.nn.Linear"],
+            r"^logger\.mine\._target_=torch\.nn\.Linear is no logger of Lightn",
+        ),
         (
             ["+logger.mine._target_=pytorch_lightning.loggers.CSVLogger", "+logger.mine.nmae=a"],
             r"^logger\.mine\.nmae is no argument of CSVLogger, which takes save_dir, name, .*; leave out logger\.mine\.n",
@@ -132,19 +135,25 @@ def test_evaluate_logs_its_scores(pretrained, calls):
     ],
 )
 @pytest.mark.parametrize("stage", ["pretrain", "evaluate"])
-def test_wrong_logger_is_found_before_work(extracted, monkeypatch, stage, settings, message):
+def test_wrong_logger_is_found_before_work(extracted, monkeypatch, caplog, stage, settings, message):
     monkeypatch.setattr(loggers, "PACKAGES", PACKAGES)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     before = files_of(extracted)
     with pytest.raises(HypercolumnsError, match=message):
         run(stage, *settings)
     assert files_of(extracted) == before
+    assert not caplog.records  # Hydra logs some of the errors, too
 
 
 def test_failing_logger_is_found_before_a_step(extracted, monkeypatch):
+    """It leaves no run, which stage status would list."""
     monkeypatch.setattr(PixelClassificationTask, "training_step", None)
+    before = files_of(extracted)
     with pytest.raises(HypercolumnsError, match=r"^logger\.wandb: no API key configured; change the settings logger"):
         run("pretrain", *FAKE, "+logger.wandb.project=broken")
+    assert files_of(extracted) == before
+    with pytest.raises(HypercolumnsError, match=r"^logger\.mine: no key; change the settings logger\.mine"):
+        run("pretrain", *FAKE, "+logger.mine._target_=helpers.fake_loggers.FailingLogger")
 
 
 def test_stage_all_checks_later_stages_first(place, monkeypatch):

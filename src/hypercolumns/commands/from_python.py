@@ -23,7 +23,8 @@ from hypercolumns.settings.schema import FITTING, STAGES
 from hypercolumns.stages import stage_result
 
 PathLike = str | os.PathLike[str]
-LOGGERS = ("PIL", "matplotlib", "tifffile", "pytorch_lightning", "lightning_fabric")  # whose levels a stage changes
+# The loggers of libraries whose levels a stage changes.
+LOGGERS = ("PIL", "matplotlib", "tifffile", "hydra.utils", "pytorch_lightning", "lightning_fabric")
 
 
 def train(

@@ -36,6 +36,7 @@ def quiet_libraries() -> None:
     command = invocation.current()
     if command is not None and command.hydra.verbose:
         return
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it also prints the errors that it raises
     for library in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(library).setLevel(logging.WARNING)
     for message in EXPECTED_WARNINGS:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
@@ -69,7 +70,7 @@ def _class(name: str, settings: Mapping[str, Any]) -> type[Logger]:
     advice = "give the path of a logger's class, such as pytorch_lightning.loggers.CSVLogger"
     try:
         kind: type = get_class(settings["_target_"])
-    except Exception as error:  # a module of the user's may raise any error when it is imported
+    except (ImportError, ValueError) as error:
         reason = summarize_error(error.__cause__ or error)
         raise HypercolumnsError(f"{given} can't be imported ({reason}); {advice}") from error
     if not issubclass(kind, Logger):
@@ -101,5 +102,9 @@ def _make(name: str, settings: Mapping[str, Any], run: Run, id: str | None) -> L
         offered = {"run_name": run.events.name, "run_id": id}
     if "save_dir" in inspect.signature(kind).parameters:
         offered["save_dir"] = str(run.events)
-    logger: Logger = part(f"logger.{name}", settings, **{key: offered[key] for key in offered.keys() - settings.keys()})
+    more = {key: offered[key] for key in offered.keys() - settings.keys()}
+    try:
+        logger: Logger = part(f"logger.{name}", settings, **more)
+    except InstantiationException as error:  # its text repeats the names of the class and of the setting
+        raise error.__cause__ or error from None
     return logger

@@ -8,6 +8,7 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import compose_stage, local_path
 from hypercolumns.settings.continuation import earlier_run
+from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.training import check_training
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
@@ -25,6 +26,7 @@ def run_all(cfg: DictConfig) -> Run:
         HypercolumnsError: if `init_from` is set, and `last_stage` leaves out train.
     """
     check_settings(cfg)
+    quiet_libraries()
     earlier_run(cfg)  # refuses every run, because only one of the stages could go on from it
     if cfg.init_from is not None:
         if cfg.last_stage == "pretrain":
