@@ -22,11 +22,13 @@ from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, release_lock, remove_temporaries, short_hash, write_json
 from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.runs.environment import RunOrigin
-from hypercolumns.runs.file_names import COUNTS, METRICS, RUN_FILE
+from hypercolumns.runs.file_names import COUNTS, ENVIRONMENT, METRICS, RUN_FILE
 from hypercolumns.runtime import distributed
 from hypercolumns.runtime.progress import console
 
 Fingerprint = dict[str, Any]
+# The files that say how a run is made. A run with nothing else has no result, nor the beginning of one.
+BEGUN = {RUN_FILE, "config.yaml", ENVIRONMENT, "changes.patch"}
 
 
 class Run:
@@ -57,7 +59,8 @@ class Run:
     ) -> Iterator["Run"]:
         """Open the run that has this fingerprint, and keep it locked until the `with` block ends.
 
-        Another command that opens the same run waits until then.
+        Another command that opens the same run waits until then. If a new run ends with a HypercolumnsError before any
+        work is done, its folders are removed.
 
         Args:
             parent: the folder of all runs of the stage.
@@ -70,10 +73,14 @@ class Run:
         """
         run = cls(parent / short_hash(fingerprint))
         with run._alone() if distributed.is_rank_zero() else nullcontext():
-            if distributed.is_rank_zero():
-                run._prepare(fingerprint, origin, overwrite)
+            new = distributed.is_rank_zero() and run._prepare(fingerprint, origin, overwrite)
             distributed.barrier()
-            yield run
+            try:
+                yield run
+            except HypercolumnsError:
+                if new:
+                    run._remove_unused()
+                raise
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -89,18 +96,27 @@ class Run:
         finally:
             release_lock(lock)
 
-    def _prepare(self, fingerprint: Fingerprint, origin: RunOrigin, overwrite: bool) -> None:
+    def _prepare(self, fingerprint: Fingerprint, origin: RunOrigin, overwrite: bool) -> bool:
+        """Make the folder, if there is none, and say how the run is made. Return whether the run is new."""
         if overwrite and self.folder.exists():
             aside = self.folder.with_name(f".{self.folder.name}.old")  # a kill during rmtree must not leave half a run
             shutil.rmtree(aside, ignore_errors=True)
             self.folder.replace(aside)
             shutil.rmtree(aside)
             shutil.rmtree(self.events, ignore_errors=True)
+        new = not self.folder.exists() and not self.events.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / RUN_FILE).is_file():
             write_json(self.folder / RUN_FILE, {"fingerprint": fingerprint, "finished": None})
         if not self.finished:
             origin.write(self.folder)
+        return new
+
+    def _remove_unused(self) -> None:
+        """Remove the folders of a new run without a result: stage status would list it as unfinished for ever."""
+        if {path.name for path in self.folder.iterdir()} <= BEGUN:
+            shutil.rmtree(self.folder)
+            shutil.rmtree(self.events, ignore_errors=True)
 
     @property
     def miou(self) -> float | None:
