@@ -10,6 +10,7 @@ from helpers import small_runs
 
 from hypercolumns import HypercolumnsError
 from hypercolumns.callbacks.metrics_csv import read_metrics_csv
+from hypercolumns.runs.earlier import EarlierRun
 from hypercolumns.runs.lookup import changed_settings, differences
 from hypercolumns.settings import compose
 from hypercolumns.stages import run_stage
@@ -271,3 +272,10 @@ def test_unlisted_start_stays_that_of_the_run(world, monkeypatch):
     assert (latest(world, "train") / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     with pytest.raises(HypercolumnsError, match=r"classifier\.hidden is 8, this command has 9; set .* by init_from="):
         small_runs.run("train", *settings, *FLAT, *longer, "classifier.hidden=9")
+    earlier = EarlierRun.find(short)
+    (text,) = earlier.changes(earlier.fingerprint | {"start": "scratch"})
+    outputs = "background, disc, box, triangle, star, ring"
+    model = earlier.fingerprint["start"]["model"]
+    assert text == (
+        f"init_from: that run started from model {model} (with the outputs of {outputs}), this command from scratch"
+    )

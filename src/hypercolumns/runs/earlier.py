@@ -1,6 +1,7 @@
 """Train a finished or interrupted run for more epochs, in another run that begins with its last state."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ MAY_CHANGE_IN_VALUE = ("optimizer.backbone_lr", "optimizer.layer_decay")
 # Settings that may change along with trainer.max_epochs in a command that only wants more epochs.
 WITH_EPOCHS = ("trainer.max_epochs", "trainer.check_val_every_n_epoch", "patience")
 # Settings whose entry in a fingerprint has another name.
-SETTING_NAMES = {"start": "init_from", "trainable": "cnn.trainable"}
+SETTING_NAMES = {"trainable": "cnn.trainable"}
 
 
 class Progress(NamedTuple):
@@ -130,16 +131,18 @@ class EarlierRun:
         Args:
             fingerprint: the fingerprint that the command gives.
         """
-        entries = [
-            {SETTING_NAMES.get(name, name): each[name] for name in each} for each in (self.fingerprint, fingerprint)
-        ]
+        entries = [_by_settings(each) for each in (self.fingerprint, fingerprint)]
         texts = changed_settings(*entries)
         in_value = {
             name
             for name in MAY_CHANGE_IN_VALUE
             if all(each["optimizer"].get(name.partition(".")[2]) is not None for each in entries)
         }
-        return [text for name, text in texts.items() if not _is_in(name, (*MAY_CHANGE, *in_value))]
+        lines = [text for name, text in texts.items() if not _is_in(name, (*MAY_CHANGE, *in_value, "start"))]
+        if any(_is_in(name, ("start",)) for name in texts):
+            before, now = (_describe_start(each["start"]) for each in entries)
+            lines.append(f"init_from: that run started from {before}, this command from {now}")
+        return lines
 
     def hand_over(self, run: Run) -> Path:
         """Copy to the folder of a new run what a training needs to go on, and what its first epochs have left.
@@ -217,6 +220,20 @@ def more_epochs_of(parent: Path, fingerprint: Fingerprint) -> EarlierRun | None:
         if before["trainer"]["max_epochs"] < epochs and {*changed} <= {*WITH_EPOCHS}:
             found.append((before["trainer"]["max_epochs"], path.parent))
     return EarlierRun.find(max(found)[1]) if found else None
+
+
+def _by_settings(fingerprint: Fingerprint) -> Fingerprint:
+    return {SETTING_NAMES.get(name, name): value for name, value in fingerprint.items()}
+
+
+def _describe_start(start: str | Mapping[str, Any]) -> str:
+    """Describe the entry `start` of the fingerprint of a run of stage train."""
+    if isinstance(start, str):
+        return start
+    kept = (
+        "a new classifier" if start["classifier"] == "new" else f"the outputs of {', '.join(start['kept']) or 'none'}"
+    )
+    return f"model {start['model']} (with {kept})"
 
 
 def _is_in(name: str, groups: tuple[str, ...]) -> bool:
