@@ -130,7 +130,7 @@ def test_evaluate_logs_its_scores(pretrained, calls):
         ),
         (
             ["+logger.mine._target_=pytorch_lightning.loggers.CSVLogger", "+logger.mine.nmae=a"],
-            r"^logger\.mine\.nmae is no argument of CSVLogger, which takes save_dir, name, .*; leave out logger\.mine\.n",
+            r"^logger\.mine\.nmae is no argument of CSVLogger, which takes save_dir, name, .*; leave out logger\.mine",
         ),
     ],
 )
