@@ -161,12 +161,27 @@ def test_cnn_weights_takes_a_models_backbone(start, place, capsys):
     (place / "start.safetensors").rename(place / "folder/model.safetensors")
     weights = ["cnn.weights=folder"]
     run("pretrain", *few, *weights, base=TINY)
-    assert f"train on the samples in {store.relative_to(place)}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"train on the samples in {store.relative_to(place)}" in printed
+    assert "backbone of the model" not in printed  # stage extract has said it
     pretrained = Segmenter.load("runs/shapes/sqn/pretrain/latest").backbone
     assert pretrained.fingerprint() == start.backbone.fingerprint()
     torch.save(start.backbone.body.state_dict(), "plain.ckpt")  # weights alone know no mean
     run("extract", *few[:-1], "cnn.weights=plain.ckpt", "cnn.mean=[0.25,0.25,0.25]", base=TINY)
     assert f"extract: already done, the store is {store.relative_to(place)}" in capsys.readouterr().out
+    run("train", *few, *weights, "init_from=scratch", "trainer.limit_train_batches=1", base=TINY)
+    printed = capsys.readouterr().out
+    assert "train: start from scratch\ncnn: the backbone of the model folder/model.safetensors, with its " in printed
+    longer = [
+        *few[:-1],
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=1",
+        "resume_from=runs/shapes/sqn/train/latest",
+    ]
+    run("train", *longer, *weights, "init_from=scratch", base=TINY)
+    printed = capsys.readouterr().out
+    assert "train: goes on from " in printed
+    assert "start from" not in printed
     with pytest.raises(HypercolumnsError, match=r"^cnn\.weights=folder/model\.safetensors does not fit this command: "):
         run("extract", "cnn=squeezenet1_1", *weights, base=TINY)
     with pytest.raises(HypercolumnsError, match=r"^cnn\.weights=data is a folder without a model\.safetensors; pass"):

@@ -75,14 +75,21 @@ def named_model(cfg: DictConfig, name: str, value: str) -> NamedModel:
 
 def weights_model(cfg: DictConfig) -> NamedModel | None:
     """Return the model that `cnn.weights` names; None if the setting is null, or names weights alone."""
+    return named_model(cfg, "cnn.weights", cfg.cnn.weights) if _weights_are_a_model(cfg) else None
+
+
+def show_weights_model(cfg: DictConfig) -> None:
+    """Print the model that `cnn.weights` names, before work with its backbone begins; print nothing if it names none."""
+    if _weights_are_a_model(cfg):
+        path = model_file.find_model(expand_path("cnn.weights", cfg.cnn.weights))
+        console.print(f"cnn: the backbone of the model {path}, with its mean and std", markup=False)
+
+
+def _weights_are_a_model(cfg: DictConfig) -> bool:
     weights = cfg.cnn.get("weights")
     if not isinstance(weights, str) or not model_file.is_model(expand_path("cnn.weights", weights)):
-        return None
-    if is_weights_name(cfg.cnn.network, weights):  # as well as a folder
-        return None
-    model = named_model(cfg, "cnn.weights", weights)
-    console.print(f"cnn: the backbone of the model {model.path}, with its mean and std", markup=False)
-    return model
+        return False
+    return not is_weights_name(cfg.cnn.network, weights)  # the name of weights may be that of a folder, too
 
 
 def copy_backbone(cfg: DictConfig, model: NamedModel, decoding: ImageDecoding) -> Backbone:

@@ -33,6 +33,7 @@ from hypercolumns.settings.compose import write_config
 from hypercolumns.settings.fingerprint import shared_settings, store_fingerprint
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import machine, origin
+from hypercolumns.settings.named_model import show_weights_model
 from hypercolumns.settings.stage_inputs import store_folder
 from hypercolumns.store import INDEX, ImageSamples, SampleStore, Shard, StoreInUseError, StoreWriter
 
@@ -62,6 +63,7 @@ def extract(cfg: DictConfig) -> Path:
         if (folder / INDEX).is_file() and not any(writer.missing(split) for split in images.splits):
             console.print(f"extract: already done, the store is {folder}", markup=False)
         else:
+            show_weights_model(cfg)
             write_config(cfg, folder / "config.yaml")
             run_origin = origin(cfg)
             made_by = environment(run_origin.command, run_origin.device)

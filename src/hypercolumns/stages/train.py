@@ -37,7 +37,7 @@ from hypercolumns.settings.hyperparameters import hyperparameters
 from hypercolumns.settings.inference import configure_inference, load_for_inference, quiet_libraries
 from hypercolumns.settings.loggers import run_loggers
 from hypercolumns.settings.machine import machine, origin
-from hypercolumns.settings.named_model import NamedModel
+from hypercolumns.settings.named_model import NamedModel, show_weights_model
 from hypercolumns.settings.stage_inputs import find_pretrained, sweep_requirements
 from hypercolumns.settings.start import SCRATCH, Start, named_start, start_from
 from hypercolumns.tasks import SegmentationTask
@@ -80,15 +80,23 @@ def train(cfg: DictConfig, pretrained: Run | None = None) -> Run:
         run_loggers(cfg, run, hyperparameters(cfg, {})) as loggers,
     ):
         if not run.model.is_file():
-            console.print(f"train: start from {named.path if named else SCRATCH}", markup=False)
-            if start and cfg.init_from:
-                start.show(cfg)
+            if earlier is None:
+                _show_start(cfg, start)
             loggers.open()
             run.save(train_model(cfg, images, backbone, start, run, loggers, earlier))
         results = training.results(cfg, loggers)
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
     return run
+
+
+def _show_start(cfg: DictConfig, start: Start | None) -> None:
+    """Print what the training starts from; if `init_from` names it, also what the training keeps of it."""
+    console.print(f"train: start from {start.model.path if start else SCRATCH}", markup=False)
+    if start is None:
+        show_weights_model(cfg)
+    elif cfg.init_from is not None:
+        start.show(cfg)
 
 
 def _model_before(earlier: EarlierRun | None) -> str | None:
