@@ -14,8 +14,9 @@ from hypercolumns.io.decoding import ImageDecoding
 from hypercolumns.io.images import read_image
 from hypercolumns.models.backbones.widening import widen_filters
 from hypercolumns.models.classifiers import MLPClassifier
-from hypercolumns.settings import model
+from hypercolumns.settings import compose, model
 from hypercolumns.settings.named_model import named_model
+from hypercolumns.settings.start import named_start
 
 pytestmark = pytest.mark.usefixtures("place")
 MODEL = "runs/shapes/rgb/pretrain/latest"
@@ -141,6 +142,21 @@ def test_other_taps_keep_the_weights(start, capsys):
     assert end.backbone.get_buffer("mean").flatten().tolist() == [0.25] * 3
     with pytest.raises(HypercolumnsError, match=r"holds only the layers up to its last tap, .* lacks features\.4"):
         run("train", "init_from=start.safetensors", "cnn=sqn", "cnn.taps=[features.4]", *STILL, base=TINY)
+
+
+def test_cnn_weights_beside_a_model_are_refused(monkeypatch):
+    """Both are typed; a recipe's weights, or those of conf/cnn, are no reason to stop."""
+    cfg = config("train", *RGB, "stage=train", f"init_from={MODEL}", "cnn.weights=other.pt")
+    message = r"^cnn\.weights has no effect with init_from=.*latest, because the model brings its own backbone; leave"
+    monkeypatch.setattr(compose, "overrides", lambda: ["cnn.weights=other.pt", f"init_from={MODEL}"])
+    with pytest.raises(HypercolumnsError, match=message):
+        named_start(cfg)
+    cfg.init_from = "scratch"
+    assert named_start(cfg) is None
+    monkeypatch.setattr(compose, "overrides", lambda: [f"init_from={MODEL}"])
+    cfg.init_from = "nowhere"
+    with pytest.raises(HypercolumnsError, match=r"^init_from=nowhere"):
+        named_start(cfg)
 
 
 def test_model_of_rgb_is_adapted_to_more_channels(start):

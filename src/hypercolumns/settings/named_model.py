@@ -79,7 +79,7 @@ def weights_model(cfg: DictConfig) -> NamedModel | None:
 
 
 def show_weights_model(cfg: DictConfig) -> None:
-    """Print the model that `cnn.weights` names, before work with its backbone begins; print nothing if it names none."""
+    """Print which model `cnn.weights` names, before work with its backbone begins. If it names none, print nothing."""
     if _weights_are_a_model(cfg):
         path = model_file.find_model(expand_path("cnn.weights", cfg.cnn.weights))
         console.print(f"cnn: the backbone of the model {path}, with its mean and std", markup=False)

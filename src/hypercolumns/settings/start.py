@@ -19,8 +19,9 @@ from hypercolumns.models.segmenter import Segmenter
 from hypercolumns.overrides import format_mapping, quote_word
 from hypercolumns.runs.lookup import differences
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings import model
+from hypercolumns.settings import compose, model
 from hypercolumns.settings.named_model import NamedModel, named_model
+from hypercolumns.settings.schema import setting_of
 
 SCRATCH = "scratch"  # value of `init_from` for a new classifier
 
@@ -99,8 +100,8 @@ def named_start(cfg: DictConfig) -> NamedModel | None:
     """Return the model that `init_from` names; None if `init_from` is null or scratch.
 
     Raises:
-        HypercolumnsError: if the model can't be loaded or has another network, or if init_from=scratch is combined with
-            `wise_ft_alpha`.
+        HypercolumnsError: if the model can't be loaded or has another network, if the command also gives `cnn.weights`,
+            or if init_from=scratch is combined with `wise_ft_alpha`.
     """
     if cfg.wise_ft_alpha is not None and cfg.init_from == SCRATCH:
         raise HypercolumnsError(
@@ -108,7 +109,14 @@ def named_start(cfg: DictConfig) -> NamedModel | None:
             f"starts from, but init_from=scratch starts without a model; use wise_ft_alpha=null, or leave out "
             f"init_from=scratch"
         )
-    return None if cfg.init_from in (None, SCRATCH) else named_model(cfg, "init_from", cfg.init_from)
+    if cfg.init_from in (None, SCRATCH):
+        return None
+    if any(setting_of(override) == "cnn.weights" for override in compose.overrides()):
+        raise HypercolumnsError(
+            f"cnn.weights has no effect with init_from={cfg.init_from}, because the model brings its own backbone; "
+            f"leave out cnn.weights or, to keep only the backbone that it names, init_from"
+        )
+    return named_model(cfg, "init_from", cfg.init_from)
 
 
 def start_from(cfg: DictConfig, named: NamedModel, backbone: Backbone, images: DatasetIndex) -> Start:
