@@ -182,6 +182,25 @@ def trainer(
     Returns:
         The trainer, ready to fit.
     """
+    trainer: pl.Trainer = instantiate(
+        cfg.trainer,
+        logger=loggers.open(),
+        callbacks=_callbacks(cfg, run, data, segmenter),
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=str(run.folder),
+        reload_dataloaders_every_n_epochs=1,  # a loader keeps the order of the data of one epoch
+        use_distributed_sampler=False,  # the data modules divide the batches among the ranks themselves
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        _convert_="all",
+    )
+    announce_batches(cfg, trainer)
+    return trainer
+
+
+def _callbacks(cfg: DictConfig, run: Run, data: ResumableDataModule, segmenter: Segmenter) -> list[Any]:
+    """Return the callbacks of a training: those of the setting `callbacks`, and those that every training needs."""
     callbacks: list[Any] = chosen_callbacks(cfg)
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(cfg.ema))
@@ -207,22 +226,7 @@ def trainer(
         enable_version_counter=False,
     )
     last = ResumeCheckpoint(checkpoints_dir(run.folder), cfg.checkpoint_minutes, data)
-    callbacks += [best, last]  # in this order, because `last` saves the state of `best`
-    trainer: pl.Trainer = instantiate(
-        cfg.trainer,
-        logger=loggers.open(),
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        default_root_dir=str(run.folder),
-        reload_dataloaders_every_n_epochs=1,  # a loader keeps the order of the data of one epoch
-        use_distributed_sampler=False,  # the data modules divide the batches among the ranks themselves
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        _convert_="all",
-    )
-    announce_batches(cfg, trainer)
-    return trainer
+    return [*callbacks, best, last]  # in this order, because `last` saves the state of `best`
 
 
 def announce_batches(cfg: DictConfig, trainer: pl.Trainer) -> None:
