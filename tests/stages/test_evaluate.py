@@ -69,6 +69,20 @@ class TestModel:
         names -= {"changes.patch"}  # written if the checkout has uncommitted changes
         assert names == pictures | tables | {"config.yaml", "environment.json", "run.json"}
 
+    @pytest.mark.parametrize("with_counts", [True, False])
+    def test_missing_figure_is_computed_on_repeat(self, place, with_counts):
+        run("evaluate", f"model={MODEL}")
+        folder = only(place, "runs/shapes/rgb/evaluate/*")
+        before, table = figures(folder), (folder / "metrics.csv").read_text()
+        lacking = {name: value for name, value in before.items() if name != "boundary_miou_present"}
+        (folder / "metrics.json").write_text(json.dumps(lacking))
+        (folder / "metrics.csv").write_text("of an older version")
+        if not with_counts:
+            (folder / "images.npz").unlink()
+        assert run("evaluate", f"model={MODEL}") == before["miou"]
+        assert figures(folder) == before
+        assert (folder / "metrics.csv").read_text() == table
+
     def test_tables_agree_with_metrics(self, place):
         run("evaluate", f"model={MODEL}")
         folder = only(place, "runs/shapes/rgb/evaluate/*")

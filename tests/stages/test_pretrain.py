@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +82,19 @@ def test_run_without_counts_is_scored_again(pretrained, place):
     assert run("pretrain") == pretrained
     assert json.loads((folder / "metrics.json").read_text()) == figures
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("lacking", ["miou_present", "boundary_miou_present", "per_class_iou", "boundary_width"])
+def test_missing_figure_is_computed_on_repeat(pretrained, place, lacking, capsys):
+    """A run of an older version has fewer metrics, and its checkpoints may have been deleted."""
+    folder = only(place, "runs/shapes/rgb/pretrain/*")
+    figures = json.loads((folder / "metrics.json").read_text())
+    write_json(folder / "metrics.json", {name: value for name, value in figures.items() if name != lacking})
+    if lacking != "boundary_width":
+        shutil.rmtree(folder / "checkpoints")
+    assert run("pretrain") == pretrained
+    assert json.loads((folder / "metrics.json").read_text()) == figures
+    assert "mean, classes in masks" in capsys.readouterr().out
 
 
 def test_other_boundary_width_is_scored_again(pretrained, place):

@@ -83,19 +83,19 @@ class Results:
             write_class_metrics(run.folder / "metrics.csv", metrics)
         run.mark_finished(metrics)
 
-    def refresh_intervals(self, run: Run) -> None:
-        """Recompute the confidence intervals in a finished run's metrics, with the current settings.
+    def refresh(self, run: Run) -> None:
+        """Recompute a finished run's metrics from its confusion matrices, with the current settings.
 
-        Only rank zero does this, and only if the run has scored images.
+        The confidence intervals may have other settings, and an earlier version may have written fewer metrics. Only
+        rank zero does this, and only if the run has scored images.
         """
         if distributed.is_rank_zero() and run.counts.is_file():
-            metrics = read_json(run.metrics)
-            intervals = self.scorer.intervals(Evaluation.load(run.counts))
-            if metrics.get("intervals", {}) != intervals:
-                metrics["intervals"] = intervals
-                write_json(run.metrics, metrics)
+            evaluation, metrics = Evaluation.load(run.counts), read_json(run.metrics)
+            current = metrics | evaluation.figures() | {"intervals": self.scorer.intervals(evaluation)}
+            if metrics != current:
+                write_json(run.metrics, current)
                 if self.per_class:
-                    write_class_metrics(run.folder / "metrics.csv", metrics)
+                    write_class_metrics(run.folder / "metrics.csv", current)
 
     def draw_panels(self, scored: ScoredImages) -> Image.Image:
         """Draw some scored images with their labels: first evenly spaced images, then the images with the lowest mIoU.
@@ -162,9 +162,9 @@ def score_and_write(
 ) -> None:
     """Score the model of a run on val images, write the results and print them.
 
-    If the run already has the metrics of at least `val.limit` images, measured with the same boundary width, only the
-    confidence intervals are computed again. If the validation of the best epoch has scored the images, they are not
-    scored again.
+    If the run already has the metrics of at least `val.limit` images, measured with the same boundary width, the
+    metrics are only computed again from the confusion matrices. If the validation of the best epoch has scored the
+    images, they are not scored again.
 
     Args:
         run: the run, whose folder holds the model.
@@ -183,7 +183,7 @@ def score_and_write(
         evaluated = {"model": run.model.name, **val.describe()}
         results.write(run, {"stage": stage, **best_epoch(run.folder, monitor), "evaluated": evaluated}, scored)
     else:
-        results.refresh_intervals(run)
+        results.refresh(run)
     distributed.barrier()
     which = "val" if val.val_group is None else f"left-out ({val.val_group})"
     print_results(run, f"{stage}: {read_json(run.metrics)['images'] or 'no'} {which} images of {val.images.name}")
@@ -201,5 +201,5 @@ def _is_scored(run: Run, limit: int, boundary_width: int) -> bool:
     if not run.scored:
         return False
     metrics = read_json(run.metrics)
-    has_counts = run.counts.is_file() and metrics.get("boundary_width") == boundary_width
-    return bool(metrics["images"] >= limit and (has_counts or not metrics["images"]))
+    same_width = metrics["images"] == 0 or metrics.get("boundary_width") == boundary_width
+    return bool(metrics["images"] >= limit and same_width)

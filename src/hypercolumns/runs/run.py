@@ -137,8 +137,9 @@ class Run:
 
     @property
     def scored(self) -> bool:
-        """Whether the run is finished and its metrics contain the number of scored images. This number may be 0."""
-        return bool(self.finished and self.metrics.is_file() and isinstance(read_json(self.metrics).get("images"), int))
+        """Whether the run is finished, and has scored images and their confusion matrices, or has scored none."""
+        images = read_json(self.metrics).get("images") if self.finished and self.metrics.is_file() else None
+        return isinstance(images, int) and (images == 0 or self.counts.is_file())
 
     def _load_run_file(self) -> dict[str, Any]:
         path = self.folder / RUN_FILE

@@ -97,7 +97,7 @@ def evaluate(cfg: DictConfig) -> Run:
             evaluated = {"what": subject.name, "data": images.name, **resolution, **about}
             results.write(run, {"stage": "evaluate", "evaluated": evaluated}, subject.score(results.scorer))
         else:
-            results.refresh_intervals(run)
+            results.refresh(run)
         distributed.barrier()
         print_results(run, f"{subject.name}: {len(images.splits[split])} {split} images of {images.name}")
     return run
