@@ -216,6 +216,8 @@ def test_wise_ft_skips_integer_buffers():
         ("num_workers=many", "num_workers=many must be a whole number of at least 0"),
         ("monitor=null", "monitor must not be null; set it to the validation metric"),
         ("monitor=miou", "monitor=miou must be a validation metric"),
+        ("monitor=val/iou", "val/iou is not a metric of stage train; .* val/miou, val/miou_present, val/pixel_acc"),
+        ("monitor=val/sample_miou", "monitor=val/sample_miou is not a metric of stage train; choose one of val/miou"),
     ],
 )
 def test_wrong_settings_are_refused(place, override, message):

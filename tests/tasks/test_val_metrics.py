@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hypercolumns.models.classifiers import MLPClassifier
-from hypercolumns.tasks import PixelClassificationTask, SegmentationTask
+from hypercolumns.tasks import VAL_METRICS, PixelClassificationTask, SegmentationTask
 
 
 @pytest.mark.parametrize("of_samples", [False, True])
@@ -20,3 +20,6 @@ def test_both_means_of_the_iou_are_logged(segmenter, monkeypatch, of_samples):
     task.on_validation_epoch_end()
     assert logged[f"{prefix}miou"] == pytest.approx(7 / 8 / 2)
     assert logged[f"{prefix}miou_present"] == pytest.approx(7 / 8)
+    assert logged[f"{prefix}accuracy" if of_samples else f"{prefix}pixel_accuracy"] == pytest.approx(7 / 8)
+    named = VAL_METRICS["pretrain" if of_samples else "train"]
+    assert {name for name in logged if name.startswith("val/")} | {"val/loss"} == {*named}

@@ -113,13 +113,19 @@ def command(stage: str, *changed: str) -> str:
     """Return the shell command that runs another stage with the overrides of this command.
 
     The command leaves out settings that the other stage does not take. It also leaves out `samples`, `init_from` and
-    `resume_from`, because they name the input of this command.
+    `resume_from`, because they name the input of this command, and `monitor`, because the other stage has other
+    metrics.
 
     Args:
         stage: the other stage.
         changed: overrides to add; they replace overrides of the same settings on this command line.
     """
-    left_out = ("stage=", *(f"{name}=" for name in INPUTS), *(f"{change.partition('=')[0]}=" for change in changed))
+    left_out = (
+        "stage=",
+        "monitor=",
+        *(f"{name}=" for name in INPUTS),
+        *(f"{change.partition('=')[0]}=" for change in changed),
+    )
     others = [override for override in overrides() if not override.startswith(left_out)]
     return command_line([f"stage={stage}", *taken(stage, others), *changed])
 

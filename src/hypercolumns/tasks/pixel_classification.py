@@ -21,6 +21,7 @@ from hypercolumns.tasks.optimization import (
 from hypercolumns.tasks.param_groups import UNIFORM, ParamGroupConfig
 from hypercolumns.tasks.running_metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.schedules import SchedulerFactory
+from hypercolumns.tasks.val_metrics import OF_SAMPLES, VAL_LOSS, log_val_metrics
 
 SampleBatch = tuple[Tensor, Tensor, PixelCoordinates]
 
@@ -29,9 +30,8 @@ class PixelClassificationTask(pl.LightningModule):
     """Train a classifier on batches of (hypercolumns (N, D), labels (N,), normalised coordinates of the N pixels).
 
     The task logs train/loss for each step, and its mean over each epoch as train/epoch_loss. Over all val samples, it
-    logs val/loss, val/sample_accuracy, val/sample_miou, val/sample_miou_present and the IoU of each class. val/loss is
-    always the unweighted cross-entropy. A sampler chose the val samples, so the val metrics are not comparable with
-    metrics over all pixels.
+    logs the metrics in `val_metrics.OF_SAMPLES`, the IoU of each class, and val/loss, which is always the unweighted
+    cross-entropy. A sampler chose the val samples, so the val metrics are not comparable with metrics over all pixels.
 
     Args:
         classifier: the classifier to train.
@@ -77,15 +77,13 @@ class PixelClassificationTask(pl.LightningModule):
         logits = self.classifier(hypercolumns, coordinates)
         self.confusion.update(logits.argmax(1), labels)
         self.val_loss.update(cross_entropy(logits, labels, None), len(labels))
-        self.log("val/loss", self.val_loss)
+        self.log(VAL_LOSS, self.val_loss)
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics over all val samples, and reset the confusion matrix."""
         metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
-        self.log("val/sample_miou", metrics.miou or 0.0, prog_bar=True)
-        self.log("val/sample_miou_present", metrics.miou_present or 0.0)
-        self.log("val/sample_accuracy", metrics.pixel_accuracy or 0.0)
+        log_val_metrics(self, OF_SAMPLES, metrics)
         log_classes(self, "val_sample_iou", self.classes, metrics.per_class_iou)
 
     def configure_optimizers(self) -> Any:

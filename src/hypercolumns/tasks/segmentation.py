@@ -24,6 +24,7 @@ from hypercolumns.tasks.optimization import (
 from hypercolumns.tasks.param_groups import UNIFORM, ParamGroupConfig
 from hypercolumns.tasks.running_metrics import WeightedMean, confusion_metric
 from hypercolumns.tasks.schedules import SchedulerFactory
+from hypercolumns.tasks.val_metrics import OF_IMAGES, VAL_LOSS, log_val_metrics
 
 # Logits of all pixels and classes of a batch of val images that are computed at once.
 MAX_LOGITS = 1 << 25
@@ -35,8 +36,8 @@ class SegmentationTask(pl.LightningModule):
     """Train a segmenter on batches of (images (B, 3, H, W), masks (B, H, W), ids, crop boxes (B, 4)).
 
     The task logs train/loss for each step, and its mean over each epoch as train/epoch_loss. Over all val images, it
-    logs val/loss, val/miou, val/miou_present, val/pixel_accuracy and the IoU of each class. val/loss is always the
-    unweighted cross-entropy.
+    logs the metrics in `val_metrics.OF_IMAGES`, the IoU of each class, and val/loss, which is always the unweighted
+    cross-entropy.
 
     Args:
         segmenter: the segmenter. Its classifier and the trainable layers of its backbone are trained.
@@ -92,7 +93,7 @@ class SegmentationTask(pl.LightningModule):
         self.confusion.update(labels, masks)
         loss = cross_entropy(logits.movedim(1, -1).flatten(0, -2), masks.flatten(), None)
         self.val_loss.update(loss, len(images))
-        self.log("val/loss", self.val_loss)
+        self.log(VAL_LOSS, self.val_loss)
         return labels.byte()
 
     def _validate_in_parts(self, images: Tensor, masks: Tensor) -> Tensor:
@@ -110,16 +111,14 @@ class SegmentationTask(pl.LightningModule):
 
         self.segmenter.visit_logits(images, note)
         self.val_loss.update((losses / counted.clamp(min=1)).to(images.device, torch.float32), len(images))
-        self.log("val/loss", self.val_loss)
+        self.log(VAL_LOSS, self.val_loss)
         return predicted
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics over all val images, and reset the confusion matrix."""
         metrics = segmentation_metrics(self.confusion.compute())
         self.confusion.reset()
-        self.log("val/miou", metrics.miou or 0.0, prog_bar=True)
-        self.log("val/miou_present", metrics.miou_present or 0.0)
-        self.log("val/pixel_accuracy", metrics.pixel_accuracy or 0.0)
+        log_val_metrics(self, OF_IMAGES, metrics)
         log_classes(self, "val_iou", self.classes, metrics.per_class_iou)
 
     def configure_optimizers(self) -> Any:
