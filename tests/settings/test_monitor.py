@@ -8,7 +8,7 @@ from helpers.small_runs import config
 from pytorch_lightning import Callback
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.settings.training import check_training
+from hypercolumns.settings.training import check_training, with_own_monitor
 from hypercolumns.tasks import VAL_METRICS
 
 
@@ -44,3 +44,22 @@ def test_other_metric_is_refused_with_the_choices(stage, metric):
 def test_own_callback_may_log_the_metric(target):
     callback = f"+callbacks.mine._target_={target}"
     check_training(config("train", "stage=train", "monitor=val/x", callback))
+
+
+@pytest.mark.parametrize(
+    ("stage", "metric", "used"),
+    [
+        ("pretrain", "val/miou_present", "val/sample_miou"),
+        ("pretrain", "val/sample_accuracy", "val/sample_accuracy"),
+        ("train", "val/sample_accuracy", "val/miou"),
+        ("train", "val/loss", "val/loss"),
+        ("train", "val/x", "val/x"),
+    ],
+)
+def test_metric_of_another_stage_gives_default(stage, metric, used):
+    assert with_own_monitor(config("train", f"stage={stage}", f"monitor={metric}")).monitor == used
+
+
+def test_stage_without_training_keeps_its_config():
+    before = config("train", "stage=extract")
+    assert with_own_monitor(before.copy()) == before

@@ -49,6 +49,21 @@ def test_last_stage_pretrain_skips_train(place, monkeypatch):
         run_stage(config("train", *overrides, "last_stage=extract"))
 
 
+def test_monitor_goes_to_the_stage_that_has_it(place, monkeypatch):
+    """Also the metric of only one stage can choose the best epoch; the other stage keeps its default."""
+    overrides = [*RGB, "stage=all", "trainer.max_epochs=1", "data.train_images=6", "monitor=val/miou_present"]
+    monkeypatch.setattr(compose, "overrides", lambda: overrides)
+    monkeypatch.setattr(all_stages, "compose_stage", lambda stage, **inputs: compose_stage(overrides, stage, inputs))
+    with pytest.raises(HypercolumnsError, match=r"monitor=val/miou_present is not a metric of stage pretrain; choose"):
+        run_stage(config("train", *overrides, "last_stage=pretrain"))
+    assert not (place / "runs").exists()
+    run_stage(config("train", *overrides))
+    runs = place / "runs/shapes/rgb"
+    chosen = [json.loads((runs / stage / "latest/metrics.json").read_text()) for stage in ("pretrain", "train")]
+    assert "sample_miou" in chosen[0]
+    assert "val/miou_present" in (runs / "train/latest/config.yaml").read_text()
+
+
 def test_init_from_leaves_out_other_stages(place, monkeypatch, capsys):
     overrides = [*RGB, "stage=all", "init_from=scratch", "trainer.max_epochs=1", "data.train_images=12"]
     monkeypatch.setattr(compose, "overrides", lambda: overrides)

@@ -307,17 +307,31 @@ def test_joblib_runs_two_jobs_at_once(tmp_path):
 
 
 def test_input_missing_after_its_stage_raises(monkeypatch):
-    monkeypatch.setattr(jobs, "compose_stage", lambda stage: stage)
+    monkeypatch.setattr(jobs, "compose_stage", lambda stage: config("train", f"stage={stage}"))
     done = []
 
-    def run(stage):
-        done.append(stage)
-        if stage == "pretrain":
+    def run(cfg):
+        done.append(cfg.stage)
+        if cfg.stage == "pretrain":
             raise MissingInputError("no samples that fit", "extract")
 
     with pytest.raises(MissingInputError, match="no samples that fit"):
-        jobs.run_with_input("pretrain", run)
+        jobs.run_with_input(config("train", "stage=pretrain"), run)
     assert done == ["pretrain", "extract", "pretrain"]
+
+
+def test_input_is_made_with_its_own_monitor(monkeypatch):
+    chosen = "monitor=val/miou_present"
+    monkeypatch.setattr(jobs, "compose_stage", lambda stage: config("train", f"stage={stage}", chosen))
+    done = {}
+
+    def run(cfg):
+        if cfg.stage == "train" and not done:
+            raise MissingInputError("no model that fits", "pretrain")
+        done[cfg.stage] = cfg.monitor
+
+    jobs.run_with_input(config("train", "stage=train", chosen), run)
+    assert done == {"pretrain": "val/sample_miou", "train": "val/miou_present"}
 
 
 def test_bug_in_the_table_ends_the_sweep():

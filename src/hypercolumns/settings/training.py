@@ -176,6 +176,17 @@ def _check_monitor(cfg: DictConfig, callbacks: Sequence[Any]) -> None:
         )
 
 
+def with_own_monitor(cfg: DictConfig) -> DictConfig:
+    """Set `monitor` to the default of the stage if it is a metric of another stage only, and return the config.
+
+    A command that runs several stages gives the same `monitor` to each of them.
+    """
+    own = VAL_METRICS.get(cfg.stage)
+    if own is not None and cfg.monitor not in own and any(cfg.monitor in names for names in VAL_METRICS.values()):
+        cfg.monitor = own[0]
+    return cfg
+
+
 def pixel_sampler(cfg: DictConfig) -> Sampler | None:
     """Build the sampler of the training pixels of stage train; return None if stage train uses all pixels."""
     if cfg.pixels == "all":

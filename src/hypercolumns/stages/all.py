@@ -9,7 +9,7 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import compose_stage, local_path
 from hypercolumns.settings.continuation import earlier_run
 from hypercolumns.settings.inference import quiet_libraries
-from hypercolumns.settings.training import check_training
+from hypercolumns.settings.training import check_training, with_own_monitor
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
 from hypercolumns.stages.train import train
@@ -20,10 +20,12 @@ def run_all(cfg: DictConfig) -> Run:
     """Run extract, pretrain and train, each on the result of the stage before it, and return the run of the last one.
 
     A finished store in the folder `samples` is not extracted again. If `init_from` is set, only train runs, because its
-    start is then no result of the other two. From the command line, a stage gets only the settings that it uses.
+    start is then no result of the other two. From the command line, a stage gets only the settings that it uses, and
+    `monitor` only if it has this metric.
 
     Raises:
-        HypercolumnsError: if `init_from` is set, and `last_stage` leaves out train.
+        HypercolumnsError: if `init_from` is set, and `last_stage` leaves out train. Also if none of the stages has the
+            metric that `monitor` names.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -37,12 +39,14 @@ def run_all(cfg: DictConfig) -> Run:
             )
         console.print(f"all: init_from={cfg.init_from} leaves out the stages extract and pretrain", markup=False)
         return train(compose_stage("train", init_from=str(cfg.init_from)))
-    for stage in ("pretrain", "train"):
-        if stage == "pretrain" or cfg.last_stage == "train":
-            check_training(compose_stage(stage))
+    if cfg.last_stage == "pretrain":
+        check_training(compose_stage("pretrain"))
+    else:
+        for stage in ("pretrain", "train"):
+            check_training(with_own_monitor(compose_stage(stage)))
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()
     samples = cfg.samples if finished else extract(compose_stage("extract"))
-    pretrained = pretrain(compose_stage("pretrain", samples=str(samples)))
+    pretrained = pretrain(with_own_monitor(compose_stage("pretrain", samples=str(samples))))
     if cfg.last_stage == "pretrain":
         return pretrained
-    return train(compose_stage("train"), pretrained)
+    return train(with_own_monitor(compose_stage("train")), pretrained)

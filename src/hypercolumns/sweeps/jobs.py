@@ -27,6 +27,7 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import command_line, compose_stage
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import machine
+from hypercolumns.settings.training import with_own_monitor
 
 Stages = Callable[[DictConfig], Any]  # runs the stage that a config names, and returns its result
 DONE, PRUNED, FAILED = "done", "pruned", "failed"
@@ -131,7 +132,7 @@ def run_with_input(cfg: DictConfig, run: Stages) -> Any:
             if missing.stage in attempted:
                 raise
             attempted.add(missing.stage)
-            run_with_input(compose_stage(missing.stage), run)
+            run_with_input(with_own_monitor(compose_stage(missing.stage)), run)
 
 
 def job_metrics(result: Any) -> dict[str, Any]:
