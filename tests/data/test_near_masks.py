@@ -53,7 +53,7 @@ def test_file_near_a_missing_mask_is_named(write, name, remedy):
         assert (f"masks/{name} seems to be this mask" in said) == (remedy is not None)
         assert (remedy or "") in said
     assert remedy is None or re.search(
-        r"1 images have no mask, such as \S+img_1\.jpg, whose mask would be \S+png: ", said
+        r"1 images have no mask, such as \S+masks/img_1\.png for \S+images/img_1\.jpg: ", said
     )
 
 
@@ -118,12 +118,12 @@ def test_truth_of_predictions(write):
     scheme = LabelScheme.of(("ground", "cat"), voc_palette(2))
     sources = [Source(str(root / "images/img_1.jpg"), "img_1", False, "img_1.jpg")]
     said = message(lambda: GroundTruth(root / "masks", sources, scheme))
-    assert "the first missing mask is img_1.png; " in said
+    assert re.search(r"of the images, such as \S+masks/img_1\.png for \S+images/img_1\.jpg: ", said)
     assert "masks/img_1_mask.png seems to be this mask; score the predictions by train.py stage=evaluate" in said
     assert "'{id}_mask.png'\" if all masks are named so, or rename it to img_1.png, or leave out masks=" in said
     (root / "masks/img_1_mask.png").unlink()
     said = message(lambda: GroundTruth(root / "masks", sources, scheme))
-    assert "the first missing mask is img_1.png; add the masks to the folder, or leave out masks=" in said
+    assert "masks/img_1.png; add the masks, or leave out masks=" in said
 
 
 def test_predicted_masks(write):

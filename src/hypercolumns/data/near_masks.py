@@ -57,9 +57,19 @@ class NearMask(NamedTuple):
         which = ", whose name differs in small and capital letters" if respelled else ""
         return f"{self.path} seems to be this mask{which}; {'; then '.join(steps)}"
 
+    def describe(self, setting: Callable[[str], str] | None) -> str:
+        """Say which mask is missing, and what to do with the file. `setting` is as in `remedy`."""
+        whose = f" for {self.image}" if self.image != self.expected else ""
+        return f"{self.expected}{whose}: {self.remedy(setting)}"
 
-def by_mask_name(current: str) -> Callable[[str], str]:
-    """Return a function that says how masks are found by another `mask_name`; `current` is its present value."""
+
+def by_mask_name(current: str | None) -> Callable[[str], str] | None:
+    """Return a function that says how masks are found by another `mask_name`.
+
+    `current` is the present value of this setting. If it is None, there is no such setting, and None is returned.
+    """
+    if current is None:
+        return None
     folders = current.rpartition("/")[0]
     return lambda pattern: f"set {format_override('data.mask_name', f'{folders}/{pattern}' if folders else pattern)}"
 
@@ -95,6 +105,20 @@ def nearest_mask(missing: Iterable[ImageMaskPair], used: Collection[Path]) -> Ne
     return None
 
 
+def nearest_mask_in(splits: Mapping[str, Sequence[ImageMaskPair]]) -> NearMask | None:
+    """Find a file that seems to be a mask that is missing in the splits of a data set, see `nearest_mask`."""
+    pairs = [pair for of_split in splits.values() for pair in of_split]
+    missing = [pair for pair in pairs if not has_mask(pair.mask)]
+    of_others = {path for pair in pairs if has_mask(pair.mask) for path in _files(pair)}
+    return nearest_mask(missing, of_others | {pair.image for pair in missing})
+
+
+def _files(pair: ImageMaskPair) -> list[Path]:
+    """Return the files of an image and its mask; none if it is its own mask, as a mask beside the images may seem."""
+    files = [pair.image, pair.mask] if pair.image != pair.mask else []
+    return [path for path in files if isinstance(path, Path)]
+
+
 def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path, mask_name: str) -> None:
     """Check that one of the images has a mask.
 
@@ -109,11 +133,11 @@ def check_some_masks(splits: Mapping[str, Sequence[ImageMaskPair]], folder: Path
     """
     pairs = [pair for of_split in splits.values() for pair in of_split]
     if pairs and not any(has_mask(pair.mask) for pair in pairs):
-        near = nearest_mask(pairs, {pair.image for pair in pairs})
+        near = nearest_mask_in(splits)
         if near is not None:
             raise DataNotFoundError(
-                f"masks={folder} has a mask for none of the {len(pairs)} images; the mask of {near.image} would be "
-                f"{near.expected}: {near.remedy(by_mask_name(mask_name))}"
+                f"masks={folder} has a mask for none of the {len(pairs)} images; it lacks "
+                f"{near.describe(by_mask_name(mask_name))}"
             )
         pattern = suggest_mask_name(folder, {Path(pair.id).name for pair in pairs})
         hint = f", such as {format_override('data.mask_name', pattern)}" if pattern else ""

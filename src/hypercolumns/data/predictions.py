@@ -99,6 +99,4 @@ def check_names(pairs: Sequence[ImageMaskPair], used: Collection[Path]) -> None:
     missing = [ImageMaskPair(pair.id, pair.image, pair.image) for pair in pairs if not os.path.isfile(pair.image)]
     near = nearest_mask(missing, {*used, *(pair.image for pair in pairs)})
     if near is not None:
-        raise ArgumentError(
-            f"predictions: {len(missing)} predicted masks are missing, such as {near.expected}: {near.remedy(None)}"
-        )
+        raise ArgumentError(f"predictions: {len(missing)} predicted masks are missing, such as {near.describe(None)}")

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 from hypercolumns.data.groups import group_ids, group_name
 from hypercolumns.data.index import DatasetIndex, ImageMaskPair
-from hypercolumns.data.near_masks import by_mask_name, nearest_mask
+from hypercolumns.data.near_masks import by_mask_name, nearest_mask_in
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
 from hypercolumns.io.mask_source import has_mask
 from hypercolumns.runtime import randomness
@@ -126,24 +127,8 @@ def drop_unlabelled(images: DatasetIndex, unlabelled: str, mask_name: str | None
     splits = {split: tuple(pair for pair in pairs if has_mask(pair.mask)) for split, pairs in images.splits.items()}
     missing = [pair for split, pairs in images.splits.items() for pair in pairs if not has_mask(pair.mask)]
     if missing and unlabelled == "error":
-        used = {path for pairs in splits.values() for pair in pairs for path in _files(pair)}
-        near = nearest_mask(missing, used | {pair.image for pair in missing})
-        if near is not None:
-            remedy = near.remedy(by_mask_name(mask_name) if mask_name else None)
-            raise HypercolumnsError(
-                f"data {images.name}: {len(missing)} images have no mask, such as {near.image}, whose mask would be "
-                f"{near.expected}: {remedy}; or set data.unlabelled=skip to leave these images out"
-            )
-        every = len(missing) == sum(map(len, images.splits.values()))
-        remedy = (
-            "no image has one, so check the folder and the names of the masks or annotations"
-            if every
-            else "set data.unlabelled=skip to leave these images out, or add their masks"
-        )
-        raise HypercolumnsError(
-            f"data {images.name}: {len(missing)} images have no mask, such as {missing[0].image}, {_where(missing[0])}"
-            f"; {remedy}"
-        )
+        which = _describe_missing(images, missing, mask_name)
+        raise HypercolumnsError(f"data {images.name}: {len(missing)} images have no mask, such as {which}")
     for split, pairs in images.splits.items():
         if not splits[split]:
             raise ArgumentError(
@@ -158,10 +143,15 @@ def drop_unlabelled(images: DatasetIndex, unlabelled: str, mask_name: str | None
     return replace(images, splits=splits)
 
 
-def _files(pair: ImageMaskPair) -> list[Path]:
-    """Return the files of an image and its mask; none if it is its own mask, as a mask beside the images may seem."""
-    files = [pair.image, pair.mask] if pair.image != pair.mask else []
-    return [path for path in files if isinstance(path, Path)]
+def _describe_missing(images: DatasetIndex, missing: Sequence[ImageMaskPair], mask_name: str | None) -> str:
+    """Say which mask is missing, and what to do; prefer a mask for which there is a file of another name or format."""
+    skip = "set data.unlabelled=skip to leave these images out"
+    near = nearest_mask_in(images.splits)
+    if near is not None:
+        return f"{near.describe(by_mask_name(mask_name))}; or {skip}"
+    every = len(missing) == sum(map(len, images.splits.values()))
+    no_mask = "no image has one, so check the folder and the names of the masks or annotations"
+    return f"{missing[0].image}, {_where(missing[0])}; {no_mask if every else f'{skip}, or add their masks'}"
 
 
 def _where(pair: ImageMaskPair) -> str:

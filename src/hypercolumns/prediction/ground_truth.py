@@ -60,11 +60,10 @@ class GroundTruth:
         if missing:
             outputs = (masks / output.file(pair.id) for pair in pairs for output in OUTPUTS.values())
             near = nearest_mask(missing, {*paths, *(pair.image for pair in pairs), *outputs})
-            first = missing[0].mask if near is None else near.expected
-            hint = "add the masks to the folder" if near is None else near.remedy(_by_evaluation)
+            which = f"{missing[0].mask}; add the masks" if near is None else near.describe(_by_evaluation)
             raise ArgumentError(
-                f"masks={masks} has no mask for {len(missing)} of the images; the first missing mask is "
-                f"{Path(str(first)).relative_to(masks)}; {hint}, or leave out masks= to predict without scoring"
+                f"masks={masks} has no mask for {len(missing)} of the images, such as {which}, or leave out masks= to "
+                f"predict without scoring"
             )
         self.scheme, self.notes = _scheme(masks, paths, scheme)
 

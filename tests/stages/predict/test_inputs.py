@@ -101,7 +101,7 @@ def test_image_that_disappeared_is_reported(photos, place, capsys):
         ),
         ("images=nothing", "images=nothing: no images found; give an image or a video"),
         ("masks=nowhere", r"masks=nowhere is not a folder; give the folder of the true masks, or leave out masks="),
-        ("masks=photos", r"masks=photos has no mask for 1 of the images; the first missing mask is a\.png"),
+        ("masks=photos", r"masks=photos has no mask for 1 of the images, such as photos/a\.png; add"),
         ("device=abacus", "device=abacus can't be used"),
         ("device=meta", r"device=meta can't be used \(.*\); try device=auto"),
         ("model=none", "model=none is not a file"),
