@@ -113,6 +113,22 @@ def test_auto_names_files_that_differ_in_case(write):
     )
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".gif"])
+def test_auto_names_a_mask_that_must_be_converted(write, suffix):
+    root = write(*(f"images/a{i}.png" for i in range(6)), *(f"masks/a{i}.png" for i in range(5)), f"masks/a5{suffix}")
+    said = message(lambda: auto(root, CLASSES))
+    assert re.search(
+        rf"no mask, such as \S+masks/a5\.png for \S+images/a5\.png: \S+masks/a5{suffix} seems to be this", said
+    )
+    assert CONVERT in said
+    assert "move these files" not in said
+
+
+def test_auto_takes_no_part_of_a_mask_for_a_mask(write):
+    root = write(*(f"images/a{i}.png" for i in range(6)), *(f"masks/a{i}.png" for i in range(5)), "masks/a5_one.png")
+    assert "masks/a5_one.png; move these files, or write all masks of an image" in message(lambda: auto(root, CLASSES))
+
+
 def test_truth_of_predictions(write):
     root = write("images/img_1.jpg", "masks/img_1_mask.png", "masks/img_1.overlay.jpg", "masks/img_1.entropy.png")
     scheme = LabelScheme.of(("ground", "cat"), voc_palette(2))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hypercolumns.data.index import DatasetIndex
 from hypercolumns.data.layout import Layout
+from hypercolumns.data.near_masks import nearest_mask_in
 from hypercolumns.data.pair_rules import pictures
 from hypercolumns.errors import ArgumentError
 
@@ -21,7 +22,7 @@ def check_left_out(root: Path, images: DatasetIndex, layout: Layout) -> str:
         A line for the user with the folders that are not read; "" if all files are used.
 
     Raises:
-        ArgumentError: if files beside the images and masks are neither.
+        ArgumentError: if files beside the images and masks are neither, or one is a mask in a format that is not read.
     """
     used = {path for pairs in images.splits.values() for pair in pairs for path in (pair.image, pair.mask)}
     folders = {path.parent for path in used if isinstance(path, Path)}
@@ -29,6 +30,9 @@ def check_left_out(root: Path, images: DatasetIndex, layout: Layout) -> str:
     for path in pictures(root):
         if path not in used:
             left[path.parent].append(path)
+    near = nearest_mask_in(images.splits)
+    if near is not None and near.path in left.get(near.path.parent, ()) and near.path.stem == near.expected.stem:
+        raise ArgumentError(f"root={root}: images have no mask, such as {near.describe(None)}")
     listed = any(isinstance(layout.settings.get(split), Path) for split in ("train", "val"))
     for folder in folders & {*left} if not listed else ():
         raise ArgumentError(
