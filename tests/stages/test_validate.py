@@ -101,6 +101,18 @@ class TestValidate:
             assert row["problem"].startswith(beginning)
             assert f"{row['split']}: {row['file']} {row['problem']}\n" in printed
 
+    def test_file_that_seems_to_be_a_mask_is_named(self, root, tmp_path, capsys):
+        _, mask = files(root, "train_00004")
+        Image.new("L", (4, 3)).save(mask.with_suffix(".jpg"))
+        with pytest.raises(BadDataError, match="3 of 12 images"):
+            run("validate", base=settings(root))
+        rows = listed(tmp_path / "runs/mine/validate/offenders.csv")
+        (problem,) = (row["problem"] for row in rows if row["file"] == str(mask))
+        hint = f"does not exist; {mask.with_suffix('.jpg')} seems to be this mask; masks must be PNG, TIFF or BMP files"
+        assert problem.startswith(hint)
+        assert f"train: {mask} {problem}\n" in capsys.readouterr().out
+        assert sum("seems to be" in row["problem"] for row in rows) == 1
+
     def test_problems_are_printed_without_a_report(self, root, tmp_path, capsys):
         (tmp_path / "runs").touch()
         with pytest.raises(HypercolumnsError, match="can't be written"):

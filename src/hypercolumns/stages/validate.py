@@ -1,13 +1,15 @@
 """Stage validate: check every image and mask of a data set, and summarise the data set."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from hypercolumns.data import quarantine, shared_ids
-from hypercolumns.data.checks import problem_rows, write_problems
-from hypercolumns.data.index import pair_signature
+from hypercolumns.data.checks import ProblemRow, problem_rows, write_problems
+from hypercolumns.data.index import DatasetIndex, pair_signature
+from hypercolumns.data.near_masks import by_mask_name, nearest_mask_in
 from hypercolumns.errors import BadDataError, escape_control_chars
 from hypercolumns.io.files import write_json
 from hypercolumns.io.mask_source import has_mask
@@ -35,6 +37,7 @@ def validate(cfg: DictConfig) -> Path:
     in_order = iter(checks)
     by_split = {split: list(itertools.islice(in_order, len(of))) for split, of in images.splits.items()}
     problems = problem_rows(images, {split: [check.problems for check in of] for split, of in by_split.items()})
+    problems = _with_near_mask(problems, images, cfg.data.get("mask_name"))
     summary, shared = dataset.summarise(images, by_split), shared_ids(images)
     dataset.print_dataset(summary, problems, shared)  # printed first, because writing the report may fail
     folder = checks_dir(cfg, images)
@@ -55,3 +58,15 @@ def validate(cfg: DictConfig) -> Path:
             f"{' and '.join(skip)} in later commands to leave these images out"
         )
     return folder
+
+
+def _with_near_mask(rows: Sequence[ProblemRow], images: DatasetIndex, mask_name: str | None) -> list[ProblemRow]:
+    """Name the file that seems to be one of the missing masks, if there is one, in place of the advice to add it."""
+    near = nearest_mask_in(images.splits)
+    if near is None:
+        return list(rows)
+    expected, remedy = escape_control_chars(near.expected), near.remedy(by_mask_name(mask_name))
+    return [
+        row._replace(problem=f"{row.problem.partition(';')[0]}; {remedy}") if row.file == expected else row
+        for row in rows
+    ]
