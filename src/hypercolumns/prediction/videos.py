@@ -7,6 +7,7 @@ and the times of the frames decide nothing: a phone's video has a variable frame
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,8 +62,7 @@ def read_video(
 ) -> Iterator[Frame]:
     """Read the frames of a video or a stream, see `inputs.read_frames`.
 
-    A packet that can't be decoded does not end the reading. A frame that is damaged is not given as an image, because
-    it shows parts of other frames.
+    A packet that can't be decoded does not end the reading. A damaged frame has no image: it shows parts of others.
 
     Args:
         source: the video or stream.
@@ -81,28 +81,41 @@ def read_video(
         waits = {"timeout": STREAM_TIMEOUT} if "://" in source.path else {}
         with av.open(source.path, **waits) as container:  # type: ignore[call-overload]
             for number, frame in enumerate(_decoded(container, reading)):
-                name = f"{source.name}/{number:0{FRAME_DIGITS}d}"
-                origin = file and {**file, "frame": number}
-                if number % frame_stride:
-                    continue
-                if not wanted(name, origin):
-                    yield Frame(name, source, origin)
-                elif reading.damaged:
-                    problem = f"frame {number} of {source.path} is damaged, or made from one that is; it is left out"
-                    yield Frame(name, source, origin, problem=problem)
-                else:
-                    yield Frame(name, source, origin, _image(frame, decoding, source))
+                if number % frame_stride == 0:
+                    image = None if reading.damaged else partial(_image, frame, decoding, source)
+                    yield _numbered(source, file, number, wanted, image)
     except HypercolumnsError as error:
         yield Frame(source.name, source, file, problem=str(error))
         return
     except (av.FFmpegError, IndexError) as error:
         reading.end = "no video stream in the file" if isinstance(error, IndexError) else _reason(error)
-    problem = _problem(source, reading)
-    if problem:
+    if problem := _problem(source, reading):
         yield Frame(source.name, source, file, problem=problem)
     else:
-        cut = f", but {reading.expected}: it may be cut off" if reading.expected else ""
-        report(f"{source.path} ended after {reading.frames} frames{cut}")
+        report(_end(source, reading))
+
+
+def _numbered(
+    source: Source,
+    file: Origin | None,
+    number: int,
+    wanted: Callable[[str, Origin | None], bool],
+    image: Callable[[], torch.Tensor] | None,
+) -> Frame:
+    """Return a frame of a video, with its image if it is wanted. `image` is None if the frame is damaged."""
+    name, origin = f"{source.name}/{number:0{FRAME_DIGITS}d}", file and {**file, "frame": number}
+    if not wanted(name, origin):
+        return Frame(name, source, origin)
+    if image is None:
+        problem = f"frame {number} of {source.path} is damaged, or made from one that is; it is left out"
+        return Frame(name, source, origin, problem=problem)
+    return Frame(name, source, origin, image())
+
+
+def _end(source: Source, reading: _Reading) -> str:
+    """Say after how many frames a video ended without an error."""
+    cut = f", but {reading.expected}: it may be cut off" if reading.expected else ""
+    return f"{source.path} ended after {reading.frames} frames{cut}"
 
 
 def _decoded(container: Any, reading: _Reading) -> Iterator["VideoFrame"]:
