@@ -80,9 +80,7 @@ def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
     if isinstance(innermost, ConfigAttributeError | ConfigKeyError) and isinstance(innermost.parent_node, DictConfig):
         return _unknown_setting(str(innermost.full_key), [str(name) for name in innermost.parent_node], overrides)
     if isinstance(error, InstantiationException) and isinstance(innermost, TypeError | ValueError):
-        setting = getattr(error, "full_key", "") or re.search(r"full_key: (\S+)", str(error))
-        group = f"{setting if isinstance(setting, str) else setting[1]} " if setting else ""
-        return f"invalid {group}settings: {' '.join(str(innermost).split())}"
+        return _describe_argument(error, innermost)
     if isinstance(innermost, OSError) and innermost.filename and innermost.errno not in DISK_FULL:
         refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
         remedy = "; make this path accessible, or set another path (runs, out, data.root)" if refused else ""
@@ -102,6 +100,13 @@ def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
     if "DistError" in class_names(innermost) or "gloo/transport" in str(innermost):  # raised by torch.distributed
         return "another process of this command has ended; the output of that process says why"
     return _describe_machine(innermost)
+
+
+def _describe_argument(error: InstantiationException, cause: BaseException) -> str:
+    """Return the error line for an argument that a part, such as the optimizer, refused with the error `cause`."""
+    setting = getattr(error, "full_key", "") or re.search(r"full_key: (\S+)", str(error))
+    group = f"{setting if isinstance(setting, str) else setting[1]} " if setting else ""
+    return f"invalid {group}settings: {' '.join(str(cause).split())}"
 
 
 def _describe_unreadable(error: OverrideParseException) -> str:
