@@ -3,6 +3,10 @@
 import json
 
 import pytest
+from filelock import FileLock
+
+from hypercolumns.runs.inventory import sweeps
+from hypercolumns.runs.leftovers import Wanted, find_leftovers
 
 SWEPT = "# @package _global_\nhydra: {{sweeper: {{params: {{{}}}}}}}\n"
 
@@ -117,3 +121,21 @@ def test_damaged_record_is_one_line(sweep, run_script, tmp_path):
     result = run_script("train.py", *arguments, cwd=tmp_path)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "runs/sweeps/mine/sweep.json can't be read" in result.stderr
+
+
+def test_running_sweep_is_not_idle(run_script, tmp_path, monkeypatch):
+    """While the first job runs, status says so, and clean leaves the folder without any finished job."""
+    seen = []
+
+    def job(cfg):
+        idle = find_leftovers(tmp_path / "runs", Wanted(unfinished_days=0))
+        seen.append((sweeps(tmp_path / "runs")[0].running, idle))
+
+    monkeypatch.setattr("hypercolumns.stages.stage_function", {"extract": job}.get)
+    arguments = ["-m", "stage=extract", "data=shapes", "cnn=rgb", "hydra.job.name=mine", "seed=0,1"]
+    assert run_script("train.py", *arguments, cwd=tmp_path).returncode == 0
+    assert seen == [(True, []), (True, [])]
+    assert not sweeps(tmp_path / "runs")[0].running
+    assert not list(tmp_path.glob("runs/sweeps/.*"))
+    with FileLock(tmp_path / "runs/sweeps/.mine.lock"):  # another process runs the same sweep
+        assert run_script("train.py", *arguments, cwd=tmp_path).returncode == 0

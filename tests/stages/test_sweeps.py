@@ -47,7 +47,7 @@ def sweep(run_script, tmp_path):
 
 
 def only(place):
-    (found,) = place.glob("runs/sweeps/*")
+    (found,) = place.glob("runs/sweeps/[!.]*")
     return found
 
 

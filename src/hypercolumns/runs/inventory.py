@@ -103,13 +103,13 @@ def events_of(run: Path) -> Path:
     return run.parent.parent / "events" / f"{run.parent.name}-{run.name}"
 
 
-def run_lock(run: Path) -> Path:
-    """Return the path of the lock file that a process holds while it works on a run."""
-    return run.with_name(f".{run.name}.lock")
+def lock_of(folder: Path) -> Path:
+    """Return the path of the lock file that a process holds while it works on a run or a sweep, given its folder."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _run(folder: Path) -> Entry:
-    entry = _entry(folder, [run_lock(folder)])
+    entry = _entry(folder, [lock_of(folder)])
     entry.bytes += total_bytes(events_of(folder))
     record, problem = _read(folder / RUN_FILE)
     if problem or not isinstance(record.get("fingerprint"), dict):
@@ -143,7 +143,7 @@ def _store(folder: Path) -> Entry:
 
 
 def _sweep(folder: Path) -> Entry:
-    entry = _entry(folder, list(folder.glob("[0-9]*.lock")))
+    entry = _entry(folder, [lock_of(folder), *folder.glob("[0-9]*.lock")])
     record, problem = _read(folder / SWEEP_FILE)
     jobs = [_read(path)[0] for path in (folder / "jobs").glob("*.json")]
     counts = Counter(str(job.get("status", "damaged")) for job in jobs)

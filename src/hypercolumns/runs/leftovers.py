@@ -14,7 +14,7 @@ from pathlib import Path
 from hypercolumns.io.files import is_locked, short_hash
 from hypercolumns.runs import inventory
 from hypercolumns.runs.file_names import CHECKPOINTS, RUN_FILE, RUN_STAGES
-from hypercolumns.runs.inventory import Entry, events_of, last_change, run_lock, total_bytes
+from hypercolumns.runs.inventory import Entry, events_of, last_change, lock_of, total_bytes
 
 GRACE_SECONDS = 3600.0  # a running command may still need a temporary file or an unlocked lock file that is younger
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8}d?|\d+)\.tmp|\.embedding\.tmp")
@@ -120,15 +120,15 @@ def _of_killed_commands(runs: Path) -> Iterator[Leftover]:
             elif LOCK.fullmatch(name) and path.is_file() and _idle_seconds(path) > GRACE_SECONDS:
                 yield Leftover(path, "lock that no command holds", (path,))
             elif name in ("last.damaged", "previous.damaged") and here.name == CHECKPOINTS:
-                yield Leftover(path, "damaged checkpoint that was set aside", (run_lock(here.parent),))
+                yield Leftover(path, "damaged checkpoint that was set aside", (lock_of(here.parent),))
             elif name == "new.ckpt" and here.name == CHECKPOINTS:
-                yield Leftover(path, "checkpoint of a command that was killed", (run_lock(here.parent),))
+                yield Leftover(path, "checkpoint of a command that was killed", (lock_of(here.parent),))
 
 
 def _locks_of(temporary: Path) -> tuple[Path, ...]:
     """Return the locks under which a temporary file may be written: that of its run, and those beside it."""
     folder = temporary.parent.parent if temporary.parent.name == CHECKPOINTS else temporary.parent
-    of_run = [run_lock(folder)] if (folder / RUN_FILE).is_file() else []
+    of_run = [lock_of(folder)] if (folder / RUN_FILE).is_file() else []
     return *of_run, *folder.glob("*.lock")
 
 
@@ -138,7 +138,7 @@ def _events_without_run(runs: Path) -> Iterator[Leftover]:
         run = folder.parent.parent / stage / key
         of_run = stage in RUN_STAGES and KEY.fullmatch(key)
         if of_run and folder.is_dir() and _is_inside(folder, runs) and not run.exists():
-            yield Leftover(folder, "event files of a run that no longer exists", (run_lock(run),))
+            yield Leftover(folder, "event files of a run that no longer exists", (lock_of(run),))
 
 
 def _of_group(group: Path, wanted: Wanted) -> Iterator[Leftover]:
@@ -147,7 +147,7 @@ def _of_group(group: Path, wanted: Wanted) -> Iterator[Leftover]:
     if wanted.unfinished_days is not None:
         for entry in listed:
             if not entry.finished and entry.settings and _idle_seconds(entry.folder) > wanted.unfinished_days * 86400:
-                what, locks = ("store", _store_locks(entry.folder)) if is_store else ("run", (run_lock(entry.folder),))
+                what, locks = ("store", _store_locks(entry.folder)) if is_store else ("run", (lock_of(entry.folder),))
                 reason = f"unfinished {what}, unchanged for {wanted.unfinished_days:g} days"
                 yield Leftover(entry.folder, reason, locks)
                 if not is_store and events_of(entry.folder).is_dir():
@@ -161,7 +161,7 @@ def _of_group(group: Path, wanted: Wanted) -> Iterator[Leftover]:
                 for name in ("best", "last", "previous"):
                     path = entry.folder / CHECKPOINTS / f"{name}.ckpt"
                     if path.is_file() and not (path.is_symlink() or path.parent.is_symlink()):
-                        yield Leftover(path, reason, (run_lock(entry.folder),))
+                        yield Leftover(path, reason, (lock_of(entry.folder),))
 
 
 def _replaced_stores(group: Path, stores: list[Entry]) -> Iterator[Leftover]:
@@ -189,7 +189,7 @@ def _idle_sweeps(runs: Path, days: float) -> Iterator[Leftover]:
         idle = _is_inside(folder, runs) and not any((folder / "jobs").glob("*"))
         if idle and _idle_seconds(folder) > days * 86400:
             reason = f"sweep without any finished job, unchanged for {days:g} days"
-            yield Leftover(folder, reason, tuple(folder.glob("*.lock")))
+            yield Leftover(folder, reason, (lock_of(folder), *folder.glob("*.lock")))
 
 
 def _store_locks(folder: Path) -> tuple[Path, ...]:

@@ -5,34 +5,50 @@ Every command loads this module, but only a sweep needs the others of this packa
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from hypercolumns.cli.app import exit_on_user_error
 
+LOCK_SECONDS = 1.0  # stage=clean holds the lock of a sweep for less than this
+
 
 class SweepTable(Callback):
     """A Hydra callback that checks a sweep before its first job and shows the table of all jobs after the last job.
 
-    The command ends with exit code 1 if a job failed.
+    The command ends with exit code 1 if a job failed. In between, the process holds the lock of the sweep, by which
+    stage=status and stage=clean know that the sweep runs.
     """
+
+    _lock: FileLock | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return no state: launchers send the callback to other processes, and a lock can't be sent."""
+        return {}
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Name the sweep's folder; refuse settings that ask for several processes in a job, before the first job.
 
         If a launcher runs the jobs on other machines, each job checks this itself on its machine.
         """
-        from hypercolumns.sweeps.identity import open_sweep
+        from hypercolumns.sweeps.identity import name_sweep, write_record
         from hypercolumns.sweeps.jobs import refuse_several_processes
 
         with exit_on_error():
             if "basic_launcher" in config.hydra.launcher._target_:
                 refuse_several_processes(config, list(config.hydra.overrides.task))
-            open_sweep(config)
+            record = name_sweep(config)
+            self._hold(Path(config.hydra.sweep.dir))
+            try:
+                write_record(config, record)
+            except BaseException:
+                self._release()
+                raise
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print and write the table of all jobs; exit with code 1 if a job failed."""
@@ -42,8 +58,29 @@ class SweepTable(Callback):
         with exit_on_error():
             records = rank_jobs(read_records(Path(config.hydra.sweep.dir)))
             show_sweep(records, Path(config.hydra.sweep.dir))
+        self._release()
         if any(record.status == FAILED for record in records):
             sys.exit(1)
+
+    def _hold(self, sweep: Path) -> None:
+        """Lock the sweep. If another process runs the same sweep, this one goes on without the lock.
+
+        Several processes can share a sweep, and each of them has locks for its jobs.
+        """
+        from hypercolumns.runs.inventory import lock_of
+
+        sweep.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lock_of(sweep))
+        with suppress(Timeout):
+            lock.acquire(timeout=LOCK_SECONDS)
+            self._lock = lock
+
+    def _release(self) -> None:
+        from hypercolumns.io.files import release_lock
+
+        if self._lock is not None:
+            release_lock(self._lock)
+            self._lock = None
 
 
 @contextmanager

@@ -36,17 +36,14 @@ COUNTS = ("max_batch_size", "n_jobs", "n_trials", "trials")
 MAX_DIFFERENCES = 3  # a message names at most this many differences between two sweeps
 
 
-def open_sweep(config: DictConfig) -> Path:
-    """Name the folder of a sweep, record in it what the sweep runs, and return the folder.
+def name_sweep(config: DictConfig) -> dict[str, Any]:
+    """Name the folder of a sweep, and return the record of what the sweep runs.
 
     The same sweep has the same folder each time, so it continues there. Another sweep has another folder.
 
     Args:
         config: the config of the sweep, before its first job. Unless the user has named the sweep (`hydra.job.name`),
             the name in this config is set here. The jobs get it, too.
-
-    Raises:
-        HypercolumnsError: if the user has named the sweep, and its folder belongs to another sweep.
     """
     overrides = sweep_overrides(config)
     of_hydra = [text for text in config.hydra.overrides.hydra if not _begins(text, "hydra.mode=", "hydra.searchpath=")]
@@ -56,18 +53,26 @@ def open_sweep(config: DictConfig) -> Path:
         config.hydra.job.name = name
         # The jobs compose their configs from these overrides. Hydra would read some hashes as numbers without quotes.
         config.hydra.overrides.hydra.append(f"hydra.job.name='{name}'")
-    folder = Path(config.hydra.sweep.dir)
-    file = folder / SWEEP_FILE
-    if file.is_file() and (found := read_json(file).get("sweep")) != identity:
-        raise HypercolumnsError(
-            f"{folder} is the folder of another sweep ({_describe_differences(found, identity)}); give this sweep "
-            f"another hydra.job.name, leave the name out, or remove the folder"
-        )
     command = command_with_places(["-m", *of_hydra, *config.hydra.overrides.task])
-    record = {"sweep": identity, "jobs": _count_jobs(config, overrides), **command}
-    if not (file.is_file() and read_json(file) == record):
+    return {"sweep": identity, "jobs": _count_jobs(config, overrides), **command}
+
+
+def write_record(config: DictConfig, record: dict[str, Any]) -> None:
+    """Write the record of a sweep, as `name_sweep` returned it, to the folder of the sweep.
+
+    Raises:
+        HypercolumnsError: if the user has named the folder, and it belongs to another sweep.
+    """
+    folder, identity = Path(config.hydra.sweep.dir), record["sweep"]
+    file = folder / SWEEP_FILE
+    found = read_json(file) if file.is_file() else None
+    if found is not None and found.get("sweep") != identity:
+        raise HypercolumnsError(
+            f"{folder} is the folder of another sweep ({_describe_differences(found.get('sweep'), identity)}); give "
+            f"this sweep another hydra.job.name, leave the name out, or remove the folder"
+        )
+    if found != record:
         write_json(file, record)
-    return folder
 
 
 def sweep_overrides(config: DictConfig) -> list[Override]:
