@@ -75,6 +75,7 @@ def make_leftovers(place):
     write(group / "events" / "train-fedcba9876" / "events.out.tfevents.1.vm.2.3", 16)
     write(group / "samples" / KEY / ".train-00000.safetensors.0a1b2c3dd.tmp" / "tensors", 32, OLD)
     write(group / "samples" / KEY / ".train-00000.lock", 0, OLD)
+    write(place / "runs" / "sweeps" / "a" / "sweep.json")
     write(place / "runs" / "sweeps" / "a" / ".table.csv.0a1b2c3d.tmp", 64, OLD)
     write(place / "runs" / "sweeps" / "a" / "7.lock", 0, OLD)
     write(place / "runs" / "shapes" / "validate" / ".masks.json.0a1b2c3d.tmp", 128, OLD)
@@ -102,11 +103,30 @@ def test_leftovers_are_listed_with_their_sizes(place, clean):
 def test_cleaning_deletes_what_was_listed(place, clean):
     make_leftovers(place)
     listed = found(place)
-    kept = {f"runs/shapes/rgb/train/{KEY}/run.json"}
+    kept = {f"runs/shapes/rgb/train/{KEY}/run.json", "runs/sweeps/a/sweep.json"}
     assert clean("dry_run=false").endswith("255 B were freed\n")
     assert {name for name in everything(place) if (place / name).is_file()} == kept
     assert not any((place / "runs" / name).exists() for name in listed)
     assert clean("dry_run=false") == "runs holds nothing that can be deleted with these settings\n"
+
+
+def test_files_of_others_are_no_leftovers(place):
+    """Files whose names look like those of this program, in folders that it has not made, or with contents."""
+    runs = place / "runs"
+    make_run(place / GROUP / "train" / KEY, "2026-05-04T12:00:00+00:00")
+    write(runs / "sweeps" / "a" / "sweep.json")
+    for name in ("12.lock", ".photo.7.tmp", "study.lock", f".{KEY}.lock", f".{KEY}.old/a.txt", "checkpoints/new.ckpt"):
+        for folder in ("other", "other/deeper", "photos/set/train/mine", "sweeps/mine", "shapes/rgb/notes"):
+            write(runs / folder / name, 0, OLD)
+    for path in (f"shapes/rgb/train/.{KEY}.lock", "sweeps/a/12.lock", "sweeps/.a.lock"):
+        write(runs / path, 1, OLD)
+    for name in ("12.lock", ".photo.7.tmp"):
+        write(runs / "shapes/rgb/train" / KEY / name, 0, OLD)
+        write(runs / "shapes/validate" / name, 0, OLD)
+    assert found(place) == {}
+    for path in (f"shapes/rgb/train/.{KEY}.lock", "sweeps/a/12.lock", "sweeps/.a.lock"):
+        write(runs / path, 0, OLD)
+    assert len(found(place)) == 3
 
 
 def test_young_temporary_files_stay(place):

@@ -6,21 +6,16 @@ with other files in it stays.
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypercolumns.io.files import is_locked, short_hash
 from hypercolumns.runs import inventory
-from hypercolumns.runs.file_names import CHECKPOINTS, RUN_FILE, RUN_STAGES
-from hypercolumns.runs.inventory import Entry, events_of, last_change, lock_of, total_bytes
+from hypercolumns.runs.file_names import CHECKPOINTS, RUN_STAGES
+from hypercolumns.runs.interrupted import KEY, TEMPORARY, find_interrupted, idle_seconds, is_inside
+from hypercolumns.runs.inventory import Entry, events_of, lock_of, total_bytes
 
-GRACE_SECONDS = 3600.0  # a running command may still need a temporary file or an unlocked lock file that is younger
-TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8}d?|\d+)\.tmp|\.embedding\.tmp")
-KEY = re.compile(r"[0-9a-f]{10}")  # the name of the folder of a run or a store
-ASIDE = re.compile(r"\.([0-9a-f]{10})\.old")
-LOCK = re.compile(r"\.[0-9a-f]{10}\.lock|\.\w+-\d{5}\.lock|\.embedding\.lock|\d+\.lock|study\.lock")
 CACHES = ("checks.json", "masks.json")  # saved checks of a data set, in <runs>/<data>/validate
 # Names of all files in the folders of runs, stores, sweeps and event files, from that folder on.
 WRITTEN = re.compile(
@@ -80,16 +75,16 @@ def find_leftovers(runs: Path, wanted: Wanted) -> list[Leftover]:
 
     What a process has locked is left out. If a folder is found, the files in it are not found once more.
     """
-    found = [*_of_killed_commands(runs), *_events_without_run(runs)]
+    found = [*(Leftover(*one) for one in find_interrupted(runs)), *_events_without_run(runs)]
     for group in inventory.groups(runs):
-        if _is_inside(group, runs):
+        if is_inside(group, runs):
             found += _of_group(group, wanted)
     if wanted.unfinished_days is not None:
         found += _idle_sweeps(runs, wanted.unfinished_days)
     if wanted.caches:
         reason = "saved checks of images and masks; the next command checks these files again"
         paths = (path for name in CACHES for path in runs.glob(f"*/validate/{name}"))
-        found += [Leftover(path, reason) for path in paths if _is_inside(path, runs)]
+        found += [Leftover(path, reason) for path in paths if is_inside(path, runs)]
     free = {one.path: one for one in found if not any(map(is_locked, one.locks))}
     return [free[path] for path in sorted(free) if not any(parent in free for parent in path.parents)]
 
@@ -104,40 +99,12 @@ def foreign_files(path: Path) -> Iterator[Path]:
                     yield Path(folder) / name
 
 
-def _of_killed_commands(runs: Path) -> Iterator[Leftover]:
-    """Yield temporary files, folders of overwritten runs, and locks that killed commands left behind."""
-    for folder, folders, names in os.walk(runs):
-        here = Path(folder)
-        for name in [*folders, *names]:
-            path = here / name
-            if ASIDE.fullmatch(name) and path.is_dir() and not path.is_symlink():
-                lock = here / f"{name.removesuffix('.old')}.lock"
-                yield Leftover(path, "an overwritten or cleaned folder, whose removal was interrupted", (lock,))
-                folders.remove(name)
-            elif TEMPORARY.fullmatch(name) and _idle_seconds(path) > GRACE_SECONDS:
-                yield Leftover(path, "temporary file of a command that was killed", _locks_of(path))
-                folders[:] = [other for other in folders if other != name]
-            elif LOCK.fullmatch(name) and path.is_file() and _idle_seconds(path) > GRACE_SECONDS:
-                yield Leftover(path, "lock that no command holds", (path,))
-            elif name in ("last.damaged", "previous.damaged") and here.name == CHECKPOINTS:
-                yield Leftover(path, "damaged checkpoint that was set aside", (lock_of(here.parent),))
-            elif name == "new.ckpt" and here.name == CHECKPOINTS:
-                yield Leftover(path, "checkpoint of a command that was killed", (lock_of(here.parent),))
-
-
-def _locks_of(temporary: Path) -> tuple[Path, ...]:
-    """Return the locks under which a temporary file may be written: that of its run, and those beside it."""
-    folder = temporary.parent.parent if temporary.parent.name == CHECKPOINTS else temporary.parent
-    of_run = [lock_of(folder)] if (folder / RUN_FILE).is_file() else []
-    return *of_run, *folder.glob("*.lock")
-
-
 def _events_without_run(runs: Path) -> Iterator[Leftover]:
     for folder in runs.glob("*/*/events/*"):
         stage, _, key = folder.name.rpartition("-")
         run = folder.parent.parent / stage / key
         of_run = stage in RUN_STAGES and KEY.fullmatch(key)
-        if of_run and folder.is_dir() and _is_inside(folder, runs) and not run.exists():
+        if of_run and folder.is_dir() and is_inside(folder, runs) and not run.exists():
             yield Leftover(folder, "event files of a run that no longer exists", (lock_of(run),))
 
 
@@ -146,7 +113,7 @@ def _of_group(group: Path, wanted: Wanted) -> Iterator[Leftover]:
     is_store = group.name == inventory.SAMPLES
     if wanted.unfinished_days is not None:
         for entry in listed:
-            if not entry.finished and entry.settings and _idle_seconds(entry.folder) > wanted.unfinished_days * 86400:
+            if not entry.finished and entry.settings and idle_seconds(entry.folder) > wanted.unfinished_days * 86400:
                 what, locks = ("store", _store_locks(entry.folder)) if is_store else ("run", (lock_of(entry.folder),))
                 reason = f"unfinished {what}, unchanged for {wanted.unfinished_days:g} days"
                 yield Leftover(entry.folder, reason, locks)
@@ -186,21 +153,11 @@ def _shared(store: Entry) -> dict[str, object]:
 def _idle_sweeps(runs: Path, days: float) -> Iterator[Leftover]:
     for sweep in inventory.sweeps(runs):
         folder = sweep.folder
-        idle = _is_inside(folder, runs) and not any((folder / "jobs").glob("*"))
-        if idle and _idle_seconds(folder) > days * 86400:
+        idle = is_inside(folder, runs) and not any((folder / "jobs").glob("*"))
+        if idle and idle_seconds(folder) > days * 86400:
             reason = f"sweep without any finished job, unchanged for {days:g} days"
             yield Leftover(folder, reason, (lock_of(folder), *folder.glob("*.lock")))
 
 
 def _store_locks(folder: Path) -> tuple[Path, ...]:
     return tuple(folder.glob(".*.lock"))
-
-
-def _is_inside(path: Path, runs: Path) -> bool:
-    """Whether no folder between `runs` and a path is a link, nor the path itself."""
-    below = path.relative_to(runs).parts
-    return not any(runs.joinpath(*below[: depth + 1]).is_symlink() for depth in range(len(below)))
-
-
-def _idle_seconds(path: Path) -> float:
-    return time.time() - last_change(path)

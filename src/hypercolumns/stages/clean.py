@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from hypercolumns.errors import HypercolumnsError, escape_control_chars, shorten_list
 from hypercolumns.io.files import release_lock, remove
 from hypercolumns.reports.plain_tables import format_bytes, print_table
-from hypercolumns.runs.leftovers import KEY, Leftover, Wanted, find_leftovers, foreign_files
+from hypercolumns.runs.interrupted import KEY
+from hypercolumns.runs.leftovers import Leftover, Wanted, find_leftovers, foreign_files
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.check import check_settings
 from hypercolumns.stages.status import runs_folder
@@ -50,9 +51,8 @@ def _delete(one: Leftover, runs: Path) -> bool:
             if any(True for _ in foreign_files(one.path)):
                 raise HypercolumnsError("it holds new files")
             path = one.path
-            if KEY.fullmatch(
-                path.name
-            ):  # a kill must not leave half a run or store; the next cleaning removes the rest
+            if KEY.fullmatch(path.name):
+                # A kill must not leave half a run or store. The next cleaning removes the rest.
                 path = one.path.replace(one.path.with_name(f".{one.path.name}.old"))
             if path.is_symlink():
                 path.unlink()
