@@ -7,6 +7,7 @@ from filelock import FileLock
 
 from hypercolumns.runs.inventory import sweeps
 from hypercolumns.runs.leftovers import Wanted, find_leftovers
+from hypercolumns.sweeps.identity import one_at_a_time
 
 SWEPT = "# @package _global_\nhydra: {{sweeper: {{params: {{{}}}}}}}\n"
 
@@ -139,3 +140,15 @@ def test_running_sweep_is_not_idle(run_script, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("runs/sweeps/.*"))
     with FileLock(tmp_path / "runs/sweeps/.mine.lock"):  # another process runs the same sweep
         assert run_script("train.py", *arguments, cwd=tmp_path).returncode == 0
+
+
+def test_order_of_group_sweeps_changes_nothing(sweep):
+    first, second = "sampler=uniform,balanced", "data=shapes,voc"
+    names = {sweep(*order, "data.root=data")[0] for order in ([first, second], [second, first])}
+    assert len(names | {sweep(first, "data.root=data")[0]}) == 2
+
+
+def test_each_option_is_composed_alone():
+    assert one_at_a_time({}) == [{}]
+    jobs = one_at_a_time({"a": ["1", "2", "3"], "b": ["4", "5"]})
+    assert jobs == [{"a": "1", "b": "4"}, {"a": "2", "b": "4"}, {"a": "3", "b": "4"}, {"a": "1", "b": "5"}]

@@ -7,9 +7,8 @@ The values that a sweep tries, and the settings that its jobs have in common, ca
 configs that Hydra composes, so the name of a sweep's folder is a hash of these configs and of the values.
 """
 
-import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -110,20 +109,21 @@ def _settings_of_jobs(config: DictConfig, overrides: Sequence[Override]) -> dict
     """Return the settings that decide the results of the jobs, without those values that are tried.
 
     A swept setting that chooses files, such as `cnn`, is composed with each of its options, because the files can
-    change. The stages that make a job's input are composed, too.
+    change. The other settings then have their first options. The stages that make a job's input are composed, too.
 
     Returns:
-        The settings of each stage with each combination of options, by a text such as `stage=pretrain cnn=sqn`.
+        The settings of each stage with each option, by a text such as `stage=pretrain cnn=sqn`.
     """
     choices = config.hydra.runtime.choices
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-    options = [
-        [f"{override.get_key_element()}={option}" for option in override.sweep_string_iterator()]
+    options = {
+        override.get_key_element(): list(override.sweep_string_iterator())
         for override in overrides
         if override.is_sweep_override() and override.is_discrete_sweep() and _chooses_files(override, choices)
-    ]
+    }
     settings = {}
-    for chosen in itertools.product(*options):
+    for job in one_at_a_time(options):
+        chosen = [f"{name}={option}" for name, option in job.items()]
         arguments = [*fixed, *chosen]
         cfg = _compose(config, arguments)
         others = [argument for argument in arguments if not argument.startswith("stage=")]
@@ -132,8 +132,20 @@ def _settings_of_jobs(config: DictConfig, overrides: Sequence[Override]) -> dict
             with suppress(HydraException):  # a job that needs this stage reports the error
                 configs.append(_compose(config, [*taken(stage, others), f"stage={stage}"]))
         for made in configs:
-            settings[" ".join([f"stage={made.get('stage')}", *chosen])] = _deciding(made)
+            settings[" ".join([f"stage={made.get('stage')}", *sorted(chosen)])] = _deciding(made)
     return settings
+
+
+def one_at_a_time(values: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Return jobs that together have each value of each setting: the first values, and those with one other value.
+
+    Their number is the sum of the numbers of values, not the product.
+
+    Args:
+        values: the values of each setting. A setting without values is left out.
+    """
+    first = {name: options[0] for name, options in values.items() if options}
+    return [first, *(first | {name: option} for name, options in values.items() for option in options[1:])]
 
 
 def _chooses_files(override: Override, choices: DictConfig) -> bool:
