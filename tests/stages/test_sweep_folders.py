@@ -152,3 +152,12 @@ def test_each_option_is_composed_alone():
     assert one_at_a_time({}) == [{}]
     jobs = one_at_a_time({"a": ["1", "2", "3"], "b": ["4", "5"]})
     assert jobs == [{"a": "1", "b": "4"}, {"a": "2", "b": "4"}, {"a": "3", "b": "4"}, {"a": "1", "b": "5"}]
+
+
+def test_impossible_sweep_writes_nothing(run_script, tmp_path):
+    own = write(tmp_path, "experiment/mine.yaml", SWEPT.format("no_setting: '3,4'"))
+    arguments = ["-m", own, "experiment=mine", "stage=extract", "data=shapes", "cnn=rgb"]
+    result = run_script("train.py", *arguments, cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+    assert "no_setting" in result.stderr
+    assert not sweeps(tmp_path / "runs")

@@ -7,6 +7,7 @@ The values that a sweep tries, and the settings that its jobs have in common, ca
 configs that Hydra composes, so the name of a sweep's folder is a hash of these configs and of the values.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -43,10 +44,14 @@ def name_sweep(config: DictConfig) -> dict[str, Any]:
     Args:
         config: the config of the sweep, before its first job. Unless the user has named the sweep (`hydra.job.name`),
             the name in this config is set here. The jobs get it, too.
+
+    Raises:
+        HydraException: if Hydra can't compose the first job. Nothing is written then, because no job could ever be done.
     """
     overrides = sweep_overrides(config)
     of_hydra = [text for text in config.hydra.overrides.hydra if not _begins(text, "hydra.mode=", "hydra.searchpath=")]
     identity = _identity(config, overrides)
+    _compose(config, _first_job(overrides))
     if not _is_named(config):
         name = short_hash(identity)
         config.hydra.job.name = name
@@ -103,6 +108,21 @@ def _without_counts(settings: Any) -> Any:
     if not isinstance(settings, dict):
         return settings
     return {name: value for name, value in settings.items() if name not in (*COUNTS, "params")}
+
+
+def _first_job(overrides: Sequence[Override]) -> list[str]:
+    """Return the overrides of a job with the first value of each swept setting."""
+    job = []
+    for override in overrides:
+        value = override.value()
+        if not override.is_sweep_override():
+            job.append(str(override.input_line))
+        elif isinstance(value, IntervalSweep):
+            job.append(f"{override.get_key_element()}={value.start}")
+        else:
+            first = itertools.islice(override.sweep_string_iterator(), 1)
+            job += [f"{override.get_key_element()}={one}" for one in first]
+    return job
 
 
 def _settings_of_jobs(config: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
