@@ -161,3 +161,29 @@ def test_impossible_sweep_writes_nothing(run_script, tmp_path):
     assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
     assert "no_setting" in result.stderr
     assert not sweeps(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("params", "line"),
+    [
+        ("seed: '0,(1'", "in hydra.sweeper.params: seed=0,(1 can't be read: quote the value, as in "),
+        ("data.root: 'a,b[,]'", "in hydra.sweeper.params: data.root=a,b[,]: in a sweep (-m), a comma separates values"),
+    ],
+)
+def test_errors_name_the_params_of_the_sweeper(run_script, tmp_path, params, line):
+    own = write(tmp_path, "experiment/mine.yaml", SWEPT.format(params))
+    result = run_script("train.py", "-m", own, "experiment=mine", "stage=extract", "data=voc", cwd=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith(f"error: {line}")
+
+
+def test_params_are_quoted_like_arguments(sweep, tmp_path):
+    own = write(tmp_path, "experiment/mine.yaml", SWEPT.format("data.root: 'a (b)', seed: '3,4'"))
+    assert sweep(own, "experiment=mine")[1] == [3, 4]
+
+
+def test_params_on_the_command_line_are_one_line(run_script, tmp_path):
+    arguments = ["-m", "stage=extract", "data=shapes", "cnn=rgb", "hydra.sweeper.params.seed=3"]
+    assert run_script("train.py", *arguments, cwd=tmp_path).stderr == (
+        "error: hydra.sweeper.params.seed: hydra.sweeper.params is for YAML files; on the command line, give seed=...\n"
+    )

@@ -39,6 +39,7 @@ REMEDIES = {
 }
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 RESUME = "and the same command resumes from here"
+PARAMS = "hydra.sweeper.params"  # the settings of the jobs of a sweep that a YAML file gives
 EACH = "to run a job for each value, add -m"
 LESS_MEMORY = (
     "lower batch_size, max_window_pixels (the number of pixels that the CNN processes at once) or, in stage train, the "
@@ -139,6 +140,9 @@ def _describe_group(overrides: Sequence[str]) -> str:
 def _unknown_setting(setting: str, known: Sequence[str], overrides: Sequence[str]) -> str:
     if overrides and (line := _of_other_stage(setting, overrides)) is not None:
         return line
+    if setting.startswith(f"{PARAMS}."):
+        name = setting.removeprefix(f"{PARAMS}.")
+        return f"{setting}: {PARAMS} is for YAML files; on the command line, give {name}=..."
     group, _, name = setting.rpartition(".")
     prefix = f"{group}." if group else ""
     near = difflib.get_close_matches(name, known, n=1)

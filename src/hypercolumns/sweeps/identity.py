@@ -19,10 +19,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.core.utils import JobRuntime
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hypercolumns.cli.messages import error_line
+from hypercolumns.cli.paths import quote_paths
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.runs.file_names import SWEEP_FILE
@@ -33,6 +35,7 @@ from hypercolumns.settings.schema import BY_NAME, IN_ALL, NOTHING, SETTINGS, tak
 
 # Parts of the sweeper's and the search's settings that only say how many jobs there are, or how many run at once.
 COUNTS = ("max_batch_size", "n_jobs", "n_trials", "trials")
+IN_PARAMS = "in hydra.sweeper.params: "
 MAX_DIFFERENCES = 3  # a message names at most this many differences between two sweeps
 
 
@@ -48,6 +51,7 @@ def name_sweep(config: DictConfig) -> dict[str, Any]:
     Raises:
         HydraException: if Hydra can't compose the first job. Nothing is written then, because no job could ever be done.
     """
+    _quote_params(config)
     overrides = sweep_overrides(config)
     of_hydra = [text for text in config.hydra.overrides.hydra if not _begins(text, "hydra.mode=", "hydra.searchpath=")]
     identity = _identity(config, overrides)
@@ -84,10 +88,34 @@ def sweep_overrides(config: DictConfig) -> list[Override]:
 
     If a setting is given twice, the last override counts, as in Hydra's own sweeper.
     """
-    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
-    arguments = [*(f"{name}={value}" for name, value in params.items()), *config.hydra.overrides.task]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    return list({override.get_key_element(): override for override in parser.parse_overrides(arguments)}.values())
+    try:
+        overrides = parser.parse_overrides(_params(config))
+    except OverrideParseException as error:
+        raise HypercolumnsError(f"{IN_PARAMS}{error_line(error)}") from error
+    overrides += parser.parse_overrides(list(config.hydra.overrides.task))
+    return list({override.get_key_element(): override for override in overrides}.values())
+
+
+def _quote_params(config: DictConfig) -> None:
+    """Quote the values in `hydra.sweeper.params` as those on the command line. Hydra's sweeper reads them from here.
+
+    Raises:
+        HypercolumnsError: if a value with commas could be one value or several.
+    """
+    try:
+        quoted = quote_paths(["-m", *_params(config)])[1:]
+    except HypercolumnsError as error:
+        raise HypercolumnsError(f"{IN_PARAMS}{error}") from error
+    for override in quoted:
+        name, _, value = override.partition("=")
+        config.hydra.sweeper.params[name] = value
+
+
+def _params(config: DictConfig) -> list[str]:
+    """Return the overrides in `hydra.sweeper.params`, as Hydra's own sweeper reads them."""
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    return [f"{name}={value}" for name, value in params.items()]
 
 
 def _identity(config: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
