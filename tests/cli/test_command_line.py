@@ -109,6 +109,7 @@ def test_existing_folders_of_a_sweep_are_quoted(tmp_path, monkeypatch):
     [
         ("group_pattern=^([^_]{1,4}),x", "'^([^_]{1,4}),x'", "'^([^_]{1,4})','x'"),
         ("data.image_name={id}_a.png,{id}.png", "'{id}_a.png,{id}.png'", "'{id}_a.png','{id}.png'"),
+        ("group_pattern=null,^(.{1,4})", "'null,^(.{1,4})'", "null,'^(.{1,4})'"),
         ("group_pattern=[(],x", "'[(],x'", "'[(]','x'"),
         ("group_pattern=[ab],[cd]", "'[ab],[cd]'", "'[ab]','[cd]'"),
         ("data.root=c (1),d", "'c (1),d'", "'c (1)','d'"),

@@ -69,7 +69,7 @@ def _quote_path(argument: str, sweep: bool) -> str:
     if not sweep or "," not in value:
         return single
     parts = split_at_commas(value)
-    several = f"{setting}={','.join(map(quote_text, parts))}"
+    several = f"{setting}={','.join(part if part == 'null' else quote_text(part) for part in parts)}"
     if _reads_several(argument, takes_lists):
         # Hydra would drop some backslashes of a regular expression without quotes.
         return several if "\\" in value and not set(value) & set("'\"") and not takes_lists else argument
