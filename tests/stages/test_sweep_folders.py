@@ -101,8 +101,11 @@ def test_folder_named_by_the_user_holds_one_sweep(sweep, run_script, tmp_path):
     assert result.returncode == 2
     assert result.stderr == (
         'error: runs/sweeps/mine is the folder of another sweep (swept is ["seed=0,1"], this command has '
-        '["seed=0,2"]); give this sweep another hydra.job.name, leave the name out, or remove the folder\n'
+        '["seed=0,2"]); give this sweep another hydra.job.name, leave it out, or remove the folder\n'
     )
+    sweep("hydra.sweep.dir=runs/sweeps/own", "seed=0,1")
+    arguments = ["-m", "stage=extract", "data=shapes", "cnn=rgb", "hydra.sweep.dir=runs/sweeps/own", "seed=0,2"]
+    assert "give this sweep another hydra.sweep.dir," in run_script("train.py", *arguments, cwd=tmp_path).stderr
 
 
 def test_record_has_the_command_and_job_count(sweep, tmp_path):

@@ -28,6 +28,7 @@ from hypercolumns.cli.paths import quote_paths
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.runs.file_names import SWEEP_FILE
+from hypercolumns.runs.inventory import SWEEPS
 from hypercolumns.runs.lookup import differences
 from hypercolumns.settings.compose import plain
 from hypercolumns.settings.machine import command_with_places
@@ -49,7 +50,7 @@ def name_sweep(config: DictConfig) -> dict[str, Any]:
             the name in this config is set here. The jobs get it, too.
 
     Raises:
-        HydraException: if Hydra can't compose the first job. Nothing is written then, because no job could ever be done.
+        HydraException: if Hydra can't compose the first job. Then nothing is written, because no job could be done.
     """
     _quote_params(config)
     overrides = sweep_overrides(config)
@@ -77,7 +78,7 @@ def write_record(config: DictConfig, record: dict[str, Any]) -> None:
     if found is not None and found.get("sweep") != identity:
         raise HypercolumnsError(
             f"{folder} is the folder of another sweep ({_describe_differences(found.get('sweep'), identity)}); give "
-            f"this sweep another hydra.job.name, leave the name out, or remove the folder"
+            f"this sweep another {_name_setting(config)}, leave it out, or remove the folder"
         )
     if found != record:
         write_json(file, record)
@@ -232,6 +233,12 @@ def _plain_entry(cfg: DictConfig, name: str) -> Any:
     except OmegaConfBaseException:
         entry: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [name]), resolve=False)
         return entry[name]
+
+
+def _name_setting(config: DictConfig) -> str:
+    """Return the setting by which the user has chosen the folder of the sweep."""
+    by_name = Path(config.runs) / SWEEPS / config.hydra.job.name
+    return "hydra.job.name" if Path(config.hydra.sweep.dir) == by_name else "hydra.sweep.dir"
 
 
 def _is_named(config: DictConfig) -> bool:
