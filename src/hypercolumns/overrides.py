@@ -107,12 +107,12 @@ def quote_word(text: str) -> str:
     return shlex.quote(text) if any(sign in text for sign in '$`"\\!') else f'"{text}"'
 
 
-def config_places(arguments: Sequence[str]) -> list[str]:
+def config_flags(arguments: Sequence[str]) -> list[str]:
     """Return those arguments that say where the configs are: Hydra's flags with their values, `hydra.searchpath`."""
-    places, takes_next = [], False
+    flags, takes_next = [], False
     for argument in arguments:
         flag, equals, _ = argument.partition("=")
         if takes_next or flag in CONFIG_FLAGS or flag.lstrip("+") == "hydra.searchpath":
-            places.append(argument)
+            flags.append(argument)
         takes_next = flag in CONFIG_FLAGS and not equals
-    return places
+    return flags

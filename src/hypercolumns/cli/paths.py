@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from hypercolumns.errors import HypercolumnsError
-from hypercolumns.overrides import config_places, quote_text, quote_word
+from hypercolumns.overrides import config_flags, quote_text, quote_word
 from hypercolumns.settings.predict_schema import PREDICT_SETTINGS
 from hypercolumns.settings.schema import PATHS
 
@@ -22,10 +22,11 @@ MULTIRUN_FLAGS = ("-m", "--multirun")
 
 def move_flags(arguments: Sequence[str]) -> list[str]:
     """Move the flags of a sweep and of the configs to the front, because Hydra expects the settings side by side."""
-    places = config_places(arguments)
-    others = [argument for argument in arguments if argument not in MULTIRUN_FLAGS and argument not in places]
-    flags = [place for place in places if "hydra.searchpath=" not in place]
-    return [*MULTIRUN_FLAGS[: is_sweep(arguments)], *flags, *(place for place in places if place not in flags), *others]
+    of_configs = config_flags(arguments)
+    others = [argument for argument in arguments if argument not in MULTIRUN_FLAGS and argument not in of_configs]
+    search_path = [argument for argument in of_configs if "hydra.searchpath=" in argument]
+    flags = [argument for argument in of_configs if argument not in search_path]
+    return [*MULTIRUN_FLAGS[: is_sweep(arguments)], *flags, *search_path, *others]
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:

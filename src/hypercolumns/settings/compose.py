@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import atomic_write, expand_path
+from hypercolumns.overrides import config_flags
 from hypercolumns.settings import invocation
 from hypercolumns.settings.schema import PATHS, stages_named, taken
 
@@ -92,11 +95,18 @@ def compose_stage(stage: str, **inputs: str) -> DictConfig:
     return config
 
 
-def command_line(settings: list[str]) -> str:
-    """Return the shell command that starts a training with these overrides, by the program that is running."""
+def command_line(settings: Sequence[str]) -> str:
+    """Return the shell command that starts a training with these overrides, by the program that is running.
+
+    The command also says where the configs of this command are, such as by `--config-dir`.
+    """
     command = invocation.current()
     program = invocation.shell_program() if command is None else command.program
-    return shlex.join([*program, *map(_without_quotes, settings)])
+    if command is None or tuple(program) == tuple(invocation.shell_program()):
+        flags = config_flags(sys.argv[1:])
+    else:  # called from Python, whose own arguments say nothing about the training
+        flags = command.search_path
+    return shlex.join([*program, *flags, *map(_without_quotes, settings)])
 
 
 def _without_quotes(setting: str) -> str:

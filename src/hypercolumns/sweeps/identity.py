@@ -30,8 +30,7 @@ from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.runs.file_names import SWEEP_FILE
 from hypercolumns.runs.inventory import SWEEPS
 from hypercolumns.runs.lookup import differences
-from hypercolumns.settings.compose import plain
-from hypercolumns.settings.machine import command_with_places
+from hypercolumns.settings.compose import command_line, plain
 from hypercolumns.settings.schema import BY_NAME, IN_ALL, NOTHING, SETTINGS, taken
 
 # Parts of the sweeper's and the search's settings that only say how many jobs there are, or how many run at once.
@@ -62,8 +61,9 @@ def name_sweep(config: DictConfig) -> dict[str, Any]:
         config.hydra.job.name = name
         # The jobs compose their configs from these overrides. Hydra would read some hashes as numbers without quotes.
         config.hydra.overrides.hydra.append(f"hydra.job.name='{name}'")
-    command = command_with_places(["-m", *of_hydra, *config.hydra.overrides.task])
-    return {"sweep": identity, "jobs": _count_jobs(config, overrides), **command}
+    command = command_line(["-m", *of_hydra, *config.hydra.overrides.task])
+    origin = {"command": command, "directory": str(Path.cwd())}
+    return {"sweep": identity, "jobs": _count_jobs(config, overrides), **origin}
 
 
 def write_record(config: DictConfig, record: dict[str, Any]) -> None:
