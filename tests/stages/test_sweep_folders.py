@@ -190,3 +190,22 @@ def test_params_on_the_command_line_are_one_line(run_script, tmp_path):
     assert run_script("train.py", *arguments, cwd=tmp_path).stderr == (
         "error: hydra.sweeper.params.seed: hydra.sweeper.params is for YAML files; on the command line, give seed=...\n"
     )
+
+
+@pytest.mark.parametrize("stage", ["status", "clean", "extract,clean"])
+def test_stages_about_all_runs_are_no_jobs(run_script, tmp_path, stage):
+    result = run_script("train.py", "-m", f"stage={stage}", cwd=tmp_path)
+    name = stage.rpartition(",")[2]
+    assert (result.returncode, result.stderr) == (
+        2,
+        f"error: stage={name} is about the whole folder runs, so it can't be a job of a sweep; leave out -m\n",
+    )
+    assert not any(tmp_path.rglob("*.*"))
+
+
+def test_shell_loop_has_the_values_of_the_yaml(run_script, tmp_path):
+    own = write(tmp_path, "experiment/mine.yaml", SWEPT.format("seed: '3,4'"))
+    arguments = [own, "experiment=mine", "stage=pretrain", "data=shapes", "cnn=rgb", "trainer.devices=2"]
+    result = run_script("train.py", "-m", *arguments, cwd=tmp_path)
+    assert "for s1 in seed=3 seed=4; do python train.py " in result.stderr
+    assert f" {own} " in result.stderr

@@ -32,17 +32,19 @@ class SweepTable(Callback):
         return {}
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Name the sweep's folder; refuse settings that ask for several processes in a job, before the first job.
+        """Name the sweep's folder, and refuse before the first job what no job can run.
 
         If a launcher runs the jobs on other machines, each job checks this itself on its machine.
         """
-        from hypercolumns.sweeps.identity import name_sweep, write_record
-        from hypercolumns.sweeps.jobs import refuse_several_processes
+        from hypercolumns.sweeps.identity import name_sweep, sweep_overrides, write_record
+        from hypercolumns.sweeps.jobs import refuse_several_processes, refuse_stages_without_jobs
 
         with exit_on_error():
-            if "basic_launcher" in config.hydra.launcher._target_:
-                refuse_several_processes(config, list(config.hydra.overrides.task))
             record = name_sweep(config)
+            overrides = [str(override.input_line) for override in sweep_overrides(config)]
+            refuse_stages_without_jobs([f"stage={config.get('stage')}", *overrides])
+            if "basic_launcher" in config.hydra.launcher._target_:
+                refuse_several_processes(config, overrides)
             self._hold(Path(config.hydra.sweep.dir))
             try:
                 write_record(config, record)

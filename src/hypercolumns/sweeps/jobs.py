@@ -27,6 +27,7 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import command_line, compose_stage
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import machine
+from hypercolumns.settings.schema import stages_named
 from hypercolumns.settings.training import with_own_monitor
 
 Stages = Callable[[DictConfig], Any]  # runs the stage that a config names, and returns its result
@@ -176,6 +177,19 @@ def refuse_several_processes(cfg: DictConfig, overrides: Sequence[str]) -> None:
             f"{f' trainer.num_nodes={nodes}' if nodes != 1 else ''} asks for {count} processes; "
             f"give trainer=default trainer.devices=1{f', or run the jobs without -m: {instead}' if instead else ''}"
         )
+
+
+def refuse_stages_without_jobs(overrides: list[str]) -> None:
+    """Check that a sweep, whose overrides are given, runs no stage that is about the whole folder `runs`.
+
+    Raises:
+        HypercolumnsError: if a job would run stage status or clean.
+    """
+    for stage in stages_named(overrides):
+        if stage in ("clean", "status"):
+            raise HypercolumnsError(
+                f"stage={stage} is about the whole folder runs, so it can't be a job of a sweep; leave out -m"
+            )
 
 
 def one_by_one(overrides: Sequence[str]) -> str | None:
