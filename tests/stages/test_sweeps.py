@@ -255,6 +255,16 @@ def test_jobs_are_ranked_with_differing_columns():
     assert rows[-1] == ["5", "0.000123", "1", "", "", "", "failed: why | so"]
 
 
+def test_second_mean_is_a_column_if_it_differs():
+    same = JobRecord(0, ["seed=0", "search.trials=1"], DONE, miou=0.1, miou_present=0.1)
+    other = JobRecord(1, ["seed=1", "search.trials=2"], DONE, miou=0.1, miou_present=0.2, boundary_miou=0.3)
+    for records, column in (([same, same._replace(number=1)], []), ([same, other], ["mIoU present"])):
+        header, *rows = table.table_cells(records)
+        assert [name for name in header if name in ("mIoU", "mIoU present", "boundary")] == ["mIoU", *column, "boundary"]
+    assert header == ["", "seed", "mIoU", "mIoU present", "boundary", "seconds", "run"]
+    assert rows[1][:5] == ["2", "1", "0.100", "0.200", "0.300"]
+
+
 def test_repeated_jobs_have_a_mean(tmp_path, capsys):
     def record(number, lr, fold, miou):
         overrides = ["data=voc", f"optimizer.lr={lr}", f"data.val_group={fold}", f"seed={number % 2}"]

@@ -66,9 +66,12 @@ class JobRecord(NamedTuple):
     model: str | None = None
 
     def settings(self) -> dict[str, str]:
-        """Return the value of each setting in `overrides`, as text, by the name of the setting."""
+        """Return the value of each setting in `overrides`, as text, by the name of the setting.
+
+        The settings of a search are left out: they are the same for all jobs, or say how many jobs there are.
+        """
         split = (override.lstrip("+").partition("=") for override in self.overrides)
-        return {name: value for name, _, value in split}
+        return {name: value for name, _, value in split if name.partition(".")[0] != "search"}
 
     def write(self, sweep: Path) -> None:
         """Write the record to the folder of its sweep, where `read_records` finds it."""

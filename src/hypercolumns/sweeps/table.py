@@ -18,6 +18,7 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.sweeps.jobs import DONE, FAILED, JobRecord
 from hypercolumns.sweeps.means import REPEATED_SETTINGS, RepeatedMean, repeated_means
 
+PRESENT = "mIoU present"  # the column of miou_present, in tables where it is not the mIoU of each job
 ORDER = (DONE, "pruned", FAILED)
 
 
@@ -80,7 +81,7 @@ def _print(records: Sequence[JobRecord]) -> None:
     """
     header, *rows = table_cells(records, reasons=False)
     shown = list(range(len(header)))
-    less_important = [header.index(name) for name in ("seconds", "boundary") if name in header]
+    less_important = [header.index(name) for name in ("seconds", "boundary", PRESENT) if name in header]
     less_important += [index for index, name in enumerate(header) if name.endswith("interval")]
     while True:
         table = Table(title=f"{len(records)} jobs", title_justify="left")
@@ -113,11 +114,15 @@ def table_cells(records: Sequence[JobRecord], reasons: bool = True) -> list[list
     names = list(differing[0]) if differing else []
     level = next((record.level for record in records if record.level), None)
     between = [f"{level:.0%} interval"] if level else []
-    rows = [["", *map(_short_name(names), names), "mIoU", *between, "boundary", "seconds", "run"]]
+    differs = any(record.miou_present not in (None, record.miou) for record in records)
+    means = ["mIoU", *between, *([PRESENT] if differs else [])]
+    rows = [["", *map(_short_name(names), names), *means, "boundary", "seconds", "run"]]
     for place, (record, settings) in enumerate(zip(records, differing, strict=True), 1):
         ends = " to ".join(map(format_number, record.interval)) if record.interval else ""
-        figures = ["" if value is None else format_number(value) for value in (record.miou, record.boundary_miou)]
-        row = [f"{place}", *map(_short_value, settings.values()), figures[0], *([ends] if level else []), figures[1]]
+        scores = (record.miou, record.miou_present, record.boundary_miou)
+        miou, present, boundary = ("" if value is None else format_number(value) for value in scores)
+        figures = [miou, *([ends] if level else []), *([present] if differs else []), boundary]
+        row = [f"{place}", *map(_short_value, settings.values()), *figures]
         row.append("" if record.seconds is None else f"{record.seconds:.1f}")
         row.append(_result(record) if reasons or record.reason is None else record.status)
         rows.append(row)
