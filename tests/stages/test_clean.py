@@ -167,6 +167,17 @@ def test_files_of_others_keep_their_folder(place, clean):
     assert (place / GROUP / "train" / ".abcdefabcd.old" / "model.safetensors").is_file()
 
 
+def test_files_of_loggers_go_with_their_folder(place, clean):
+    events = place / GROUP / "events" / "train-fedcba9876"
+    for name in ("mlflow.db", "mlflow_artifacts/1/a.png", "wandb/run-1/files/x", "csv/metrics.csv", "hparams.yaml"):
+        write(events / name, 3)
+    (events / "wandb" / "latest-run").symlink_to("run-1")
+    write(place / GROUP / "train" / ".abcdefabcd.old" / "wandb" / "x", 3)
+    output = clean("dry_run=false")
+    assert "did not write wandb/x" in output
+    assert not events.exists()
+
+
 def test_links_are_never_followed(place, clean):
     outside = place / "outside"
     make_leftovers(outside)

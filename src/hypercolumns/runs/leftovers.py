@@ -24,8 +24,9 @@ WRITTEN = re.compile(
     r"|((last|previous)\.damaged|(index|fingerprint|\w+-\d{5})\.json|\w+-\d{5}\.safetensors|\.\w+-\d{5}\.lock)"
     r"|(metadata\.tsv|tensors\.tsv|sprite\.png|projector_config\.pbtxt|events\.out\.tfevents\..+|hparams\.yaml)"
     r"|(sweep\.json|multirun\.yaml|study\.(db|db-journal|lock)|\d+\.(json|lock)|table\.(csv|md)|\.embedding\.lock)"
-    r"|tensors|" + TEMPORARY.pattern
+    r"|tensors|mlflow\.db(-journal|-wal|-shm)?|" + TEMPORARY.pattern
 )
+LOGGER_FOLDERS = ("mlflow_artifacts", "wandb")  # in a run's folder of event files
 SAMPLE_ENTRIES = ("sampler", "seed", "model", "augmentation", "device", "threads")  # of the fingerprint of a store
 
 
@@ -90,10 +91,15 @@ def find_leftovers(runs: Path, wanted: Wanted) -> list[Leftover]:
 
 
 def foreign_files(path: Path) -> Iterator[Path]:
-    """Yield the files in a folder that this program does not write, and all links. A file has none."""
+    """Yield the files in a folder that this program does not write, and all links. A file has none.
+
+    The folders of MLflow and Weights & Biases in a run's folder of event files are theirs, with all their contents.
+    """
     if path.is_dir() and not path.is_symlink():
         for folder, folders, names in os.walk(path):
             links = [name for name in folders if (Path(folder) / name).is_symlink()]
+            if Path(folder) == path and path.parent.name == "events":
+                folders[:] = [name for name in folders if name not in LOGGER_FOLDERS]
             for name in sorted([*links, *names]):
                 if (Path(folder) / name).is_symlink() or not WRITTEN.fullmatch(name):
                     yield Path(folder) / name
