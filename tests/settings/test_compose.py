@@ -34,7 +34,7 @@ def test_command_names_the_places_of_the_configs(monkeypatch):
         assert command_line(["stage=all"]) == "hypercolumns train 'hydra.searchpath=[y]' stage=all"
 
 
-def test_missing_input_is_made_with_the_same_configs(run_script, tmp_path):
+def test_missing_input_keeps_the_configs(run_script, tmp_path):
     flag = f"--config-dir={tmp_path}"
     result = run_script("train.py", flag, "stage=pretrain", "data=shapes", "cnn=rgb", cwd=tmp_path)
     assert f"make one first: python train.py {flag} stage=extract data=shapes cnn=rgb\n" in result.stderr

@@ -260,7 +260,11 @@ def test_second_mean_is_a_column_if_it_differs():
     other = JobRecord(1, ["seed=1", "search.trials=2"], DONE, miou=0.1, miou_present=0.2, boundary_miou=0.3)
     for records, column in (([same, same._replace(number=1)], []), ([same, other], ["mIoU present"])):
         header, *rows = table.table_cells(records)
-        assert [name for name in header if name in ("mIoU", "mIoU present", "boundary")] == ["mIoU", *column, "boundary"]
+        assert [name for name in header if name in ("mIoU", "mIoU present", "boundary")] == [
+            "mIoU",
+            *column,
+            "boundary",
+        ]
     assert header == ["", "seed", "mIoU", "mIoU present", "boundary", "seconds", "run"]
     assert rows[1][:5] == ["2", "1", "0.100", "0.200", "0.300"]
 
