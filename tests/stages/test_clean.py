@@ -263,6 +263,10 @@ def test_idle_unfinished_work_is_a_choice(place, clean):
     assert found(place) == found(place, unfinished_days=10) == {}
     listed = ["events/train-" + "a" * 10, f"samples/{old.name}", "train/" + "a" * 10]
     assert list(found(place, unfinished_days=3)) == [*(f"shapes/rgb/{name}" for name in listed), "sweeps/idle"]
+    reasons = [one.reason for one in find_leftovers(place / "runs", Wanted(unfinished_days=3))]
+    assert reasons[0] == f"event files of the unfinished run {'a' * 10}, unchanged for 3 days"
+    assert reasons[3] == "sweep without any finished job, unchanged for 3 days"
+    assert find_leftovers(place / "runs", Wanted(unfinished_days=0))[-1].reason == "sweep without any finished job"
     clean("dry_run=false", "clean.unfinished_days=3")
     assert found(place, unfinished_days=3) == {}
     assert {path.name for path in (group / "train").iterdir()} == {"b" * 10, "c" * 10}

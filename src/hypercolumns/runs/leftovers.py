@@ -121,10 +121,11 @@ def _of_group(group: Path, wanted: Wanted) -> Iterator[Leftover]:
         for entry in listed:
             if not entry.finished and entry.settings and idle_seconds(entry.folder) > wanted.unfinished_days * 86400:
                 what, locks = ("store", _store_locks(entry.folder)) if is_store else ("run", (lock_of(entry.folder),))
-                reason = f"unfinished {what}, unchanged for {wanted.unfinished_days:g} days"
-                yield Leftover(entry.folder, reason, locks)
+                unchanged = _unchanged(wanted.unfinished_days)
+                yield Leftover(entry.folder, f"unfinished {what}{unchanged}", locks)
                 if not is_store and events_of(entry.folder).is_dir():
-                    yield Leftover(events_of(entry.folder), f"event files of that {reason}", locks)
+                    reason = f"event files of the unfinished run {entry.folder.name}{unchanged}"
+                    yield Leftover(events_of(entry.folder), reason, locks)
     if is_store and wanted.stores:
         yield from _replaced_stores(group, listed)
     if not is_store and wanted.checkpoints:
@@ -161,8 +162,13 @@ def _idle_sweeps(runs: Path, days: float) -> Iterator[Leftover]:
         folder = sweep.folder
         idle = is_inside(folder, runs) and not any((folder / "jobs").glob("*"))
         if idle and idle_seconds(folder) > days * 86400:
-            reason = f"sweep without any finished job, unchanged for {days:g} days"
+            reason = f"sweep without any finished job{_unchanged(days)}"
             yield Leftover(folder, reason, (lock_of(folder), *folder.glob("*.lock")))
+
+
+def _unchanged(days: float) -> str:
+    """Return the words that say for how long something has not changed; none for 0 days."""
+    return f", unchanged for {days:g} day{'' if days == 1 else 's'}" if days else ""
 
 
 def _store_locks(folder: Path) -> tuple[Path, ...]:
