@@ -82,7 +82,7 @@ def search(run_script, tmp_path):
 
 
 def only(place):
-    (found,) = place.glob("runs/sweeps/*")
+    (found,) = place.glob("runs/sweeps/[!.]*")
     return found
 
 
