@@ -209,10 +209,11 @@ def trainer(
     Returns:
         The trainer, ready to fit.
     """
+    callbacks = _callbacks(cfg, run, data, segmenter)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         logger=loggers.open(),
-        callbacks=_callbacks(cfg, run, data, segmenter),
+        callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(run.folder),
         reload_dataloaders_every_n_epochs=1,  # a loader keeps the order of the data of one epoch
