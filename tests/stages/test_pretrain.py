@@ -251,6 +251,19 @@ def test_sampler_override_selects_store(pretrained, place, monkeypatch):
     assert pretrain_fingerprint(place)["samples"] == expected.name
 
 
+def test_sampler_of_no_store_is_refused(extracted, monkeypatch):
+    monkeypatch.setattr(compose, "overrides", lambda: ["sampler.n=7"])
+    with pytest.raises(HypercolumnsError, match="no store of samples in .* has the sampler, .* make one first: "):
+        run("pretrain", "sampler.n=7")
+
+
+def test_store_of_another_seed_is_announced(extracted, monkeypatch, capsys):
+    monkeypatch.setattr(compose, "overrides", lambda: ["seed=5"])
+    run("pretrain", "seed=5", "val_images=0", "trainer.max_epochs=1")
+    line = "no store has all sample settings of this command; the newest differs: seed is 0, this command has 5"
+    assert line in capsys.readouterr().out
+
+
 def test_folder_called_latest_is_reported(place, capsys):
     finished = Run(place / "0123")
     (place / "latest").mkdir()

@@ -11,13 +11,15 @@ from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.io.files import file_hash, short_hash
 from hypercolumns.runs.lookup import differences, finished_models, finished_stores, is_vacant
 from hypercolumns.runs.run import Fingerprint, Run
+from hypercolumns.runtime.progress import console
 from hypercolumns.settings import compose
 from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.fingerprint import sample_settings, stage_dir
 from hypercolumns.store import SampleStore, fingerprint_of
 
+SAMPLER_PREFIXES = ("sampler", "extract.")  # how overrides begin that only decide the samples of a store
 # How overrides begin that may decide the samples of a store. An experiment may choose a sampler.
-SAMPLES_PREFIXES = ("sampler", "extract.", "seed=", "experiment=")
+SAMPLES_PREFIXES = (*SAMPLER_PREFIXES, "seed=", "experiment=")
 
 
 def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Fingerprint) -> Path:
@@ -53,7 +55,8 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint, prefe
 
     A store fits if its fingerprint contains the entries of `shared`. If the command line also gives something that
     decides the samples, such as a sampler or a seed, the newest store with these samples is taken. If there is no such
-    store, a job of a sweep raises an error, and any other command takes the newest store that fits.
+    store, a job of a sweep and a command that names a sampler or a setting of `extract` raise an error. Any other
+    command takes the newest store that fits, and says how it differs.
 
     Args:
         cfg: the config of the stage.
@@ -82,14 +85,21 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint, prefe
         matching = [folder for folder, fingerprint in candidates if not differences(fingerprint, required)]
         if matching:
             return SampleStore(matching[0])
-        if compose.is_sweep_job():  # the result of a job must not depend on the stores that other jobs have made
+        # The result of a job must not depend on the stores that other jobs have made.
+        if compose.is_sweep_job() or _names_samples(SAMPLER_PREFIXES):
             raise MissingInputError(
                 f"no store of samples in {parent} has the sampler, the seed and the other sample settings of this "
                 f"command; make one first: "
                 f"{compose.command('extract')}",
                 "extract",
             )
-    return SampleStore(_newest(candidates, shared, f"store of samples in {parent}", "extract"))
+    store = SampleStore(_newest(candidates, shared, f"store of samples in {parent}", "extract"))
+    if _names_samples():
+        differing = "; ".join(differences(store.fingerprint, required))
+        console.print(
+            f"no store has all sample settings of this command; the newest differs: {differing}", markup=False
+        )
+    return store
 
 
 def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Fingerprint, preferred: str | None = None) -> Run:
@@ -134,9 +144,9 @@ def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Fingerprin
     return {"samples": short_hash(find_store(cfg, images, shared).fingerprint), "seed": cfg.seed}
 
 
-def _names_samples() -> bool:
+def _names_samples(prefixes: tuple[str, ...] = SAMPLES_PREFIXES) -> bool:
     """Return whether the command line gives something that may decide the samples of a store."""
-    return any(override.lstrip("+").startswith(SAMPLES_PREFIXES) for override in compose.overrides())
+    return any(override.lstrip("+").startswith(prefixes) for override in compose.overrides())
 
 
 def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Fingerprint, what: str, stage: str) -> Path:
