@@ -237,14 +237,25 @@ def image_data(cfg: DictConfig, images: DatasetIndex) -> ImageDataModule:
     Raises:
         HypercolumnsError: if `resize` is combined with `augment.scale` or `augment.crop`, or `augment` is invalid.
     """
+    check_augmentation(cfg)
+    with setting_prefix("augment."):
+        augmentation = _augmentation(plain(cfg.augment or {}), images)
+    return ImageDataModule(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
+
+
+def check_augmentation(cfg: DictConfig) -> None:
+    """Check the settings of the group `augment`, before any work starts.
+
+    Raises:
+        HypercolumnsError: if a setting is invalid, or if `resize` is combined with `augment.scale` or `augment.crop`.
+    """
     if cfg.resize is not None and cfg.augment and (cfg.augment.crop is not None or cfg.augment.scale is not None):
         raise HypercolumnsError(
             "resize can't be combined with augment.crop or augment.scale, because resize gives all images the same "
             "size; set augment.crop=null augment.scale=null, or resize=null"
         )
     with setting_prefix("augment."):
-        augmentation = _augmentation(plain(cfg.augment or {}), images)
-    return ImageDataModule(images, cfg.batch_size, cfg.num_workers, resize(cfg), augmentation, cfg.seed)
+        Augmentation(**plain(cfg.augment or {}))
 
 
 def _augmentation(settings: dict[str, Any], images: DatasetIndex) -> Augmentation:

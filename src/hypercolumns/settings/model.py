@@ -9,6 +9,8 @@ from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.decoding import AS_STORED, RGB, ImageDecoding
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import Backbone
+from hypercolumns.models.backbones.backbone import trainable_taps
+from hypercolumns.models.backbones.context import split_taps
 from hypercolumns.models.classifiers import Classifier
 from hypercolumns.models.extractor import HypercolumnExtractor
 from hypercolumns.models.segmenter import Segmenter
@@ -86,6 +88,19 @@ def classifier(cfg: DictConfig, channels: int, classes: int) -> Classifier:
     with randomness.seeded(cfg.seed, "classifier"):
         new: Classifier = part("classifier", cfg.classifier, channels=channels, classes=classes)
     return new
+
+
+def check_model(cfg: DictConfig) -> None:
+    """Check the settings of the classifier, and `cnn.trainable` if `cnn.taps` lists the taps, before any work starts.
+
+    Raises:
+        HypercolumnsError: if a setting is invalid.
+    """
+    classifier(cfg, channels=8, classes=2)  # the check does not depend on these numbers
+    taps = plain(cfg.cnn).get("taps")
+    if isinstance(taps, list):
+        with setting_prefix("cnn."):
+            trainable_taps(cfg.cnn.trainable, len(split_taps(taps)[0]))
 
 
 def sampler(cfg: DictConfig) -> Sampler:

@@ -44,9 +44,10 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.samplers import Sampler, UniformSampler
 from hypercolumns.settings.callbacks import chosen_callbacks
 from hypercolumns.settings.compose import part, plain
+from hypercolumns.settings.data import check_augmentation
 from hypercolumns.settings.loggers import check_loggers
 from hypercolumns.settings.machine import machine
-from hypercolumns.settings.model import sampler
+from hypercolumns.settings.model import check_model, sampler
 from hypercolumns.settings.schema import samples_pixels
 from hypercolumns.tasks import VAL_METRICS
 from hypercolumns.tasks.param_groups import ParamGroupConfig
@@ -157,6 +158,9 @@ def check_training(cfg: DictConfig) -> None:
     Raises:
         HypercolumnsError: if a setting is invalid.
     """
+    check_model(cfg)
+    if cfg.stage == "train":
+        check_augmentation(cfg)
     loss(cfg, lambda: torch.ones(1))
     optimization(cfg)
     _check_monitor(cfg, chosen_callbacks(cfg))

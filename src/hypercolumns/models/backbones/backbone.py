@@ -411,14 +411,26 @@ class Backbone(nn.Module):
         Raises:
             ArgumentError: unless `trainable` is a number of taps or "all".
         """
-        count = len(self.tap_modules) if self.trainable == "all" else self.trainable
-        if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= len(self.tap_modules):
-            raise ArgumentError(
-                f"trainable={self.trainable} must be a number of taps, from 0 to {len(self.tap_modules)}, or the "
-                f"word all"
-            )
+        count = trainable_taps(self.trainable, len(self.tap_modules))
         used = _fx.used_by(self.body, self.tap_modules[: len(self.tap_modules) - count])
         self._frozen = [part for part in used if isinstance(part, nn.Module)] if count else [self.body]
         self.body.requires_grad_(True)
         for part in used if count else self._frozen:
             part.requires_grad_(False)
+
+
+def trainable_taps(trainable: object, taps: int) -> int:
+    """Return how many of the last taps a backbone trains, by its argument `trainable`.
+
+    Args:
+        trainable: the argument: a number of taps, or "all".
+        taps: the number of taps of the backbone, without context taps.
+
+    Raises:
+        ArgumentError: if `trainable` is neither.
+    """
+    if trainable == "all":
+        return taps
+    if isinstance(trainable, bool) or not isinstance(trainable, int) or not 0 <= trainable <= taps:
+        raise ArgumentError(f"trainable={trainable} must be a number of taps, from 0 to {taps}, or the word all")
+    return trainable
