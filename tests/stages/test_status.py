@@ -90,7 +90,7 @@ def test_runs_have_a_state_and_differences(status, place):
     assert row(lines, "c ").startswith("c no epoch yet ")
     assert row(lines, "d ").startswith("d damaged: remove run.json, and give the command again ")
     assert row(lines, "e ").startswith("e trained, not scored ")
-    assert row(lines, "e ").endswith("seed=0 sampler.n=null")
+    assert row(lines, "e ").endswith("seed=0")
     assert not [line for line in lines if "latest" in line]
     assert row(lines, "continue shapes/rgb/pretrain/b ").endswith(f"/b {COMMAND}")
     assert row(lines, "continue shapes/rgb/pretrain/c ").endswith("/c python train.py 'x y'")

@@ -31,7 +31,7 @@ EXPECTED = (
 ImageLike = str | Path | Image.Image | NDArray[Any] | Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The prediction for one image, as `SegmentationPredictor.predict` returns it.
 
@@ -67,6 +67,12 @@ class Prediction:
     confidence: NDArray[np.float32] | None = None
     entropy: NDArray[np.float32] | None = None
     probabilities: NDArray[np.float32] | None = None
+
+    def __repr__(self) -> str:
+        """Say the size and the classes that were predicted; the arrays would fill the screen."""
+        height, width = self.labels.shape
+        predicted = ", ".join(self.classes[index] for index in np.unique(self.labels))
+        return f"Prediction({width}x{height} pixels of {predicted})"
 
     def overlay(self, opacity: float = 0.5, legend: bool = True) -> Image.Image:
         """Draw the colours of the predicted classes over the image.

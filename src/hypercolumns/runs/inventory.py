@@ -78,7 +78,7 @@ def distinguish(listed: Sequence[Entry]) -> list[str]:
     differing = [name for name in names if len({shown.get(name) for shown in values if shown}) > 1]
     more = f" and {len(differing) - MAX_SETTINGS} more" if len(differing) > MAX_SETTINGS else ""
     return [
-        " ".join(f"{name}={shown.get(name, 'null')}" for name in differing[:MAX_SETTINGS]) + more if shown else ""
+        " ".join(f"{name}={shown[name]}" for name in differing[:MAX_SETTINGS] if name in shown) + more if shown else ""
         for shown in values
     ]
 

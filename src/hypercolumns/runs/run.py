@@ -106,10 +106,10 @@ class Run:
             shutil.rmtree(self.events, ignore_errors=True)
         new = not self.folder.exists() and not self.events.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.finished:
+            origin.write(self.folder)  # first, so that stage status finds the command of each run that it lists
         if not (self.folder / RUN_FILE).is_file():
             write_json(self.folder / RUN_FILE, {"fingerprint": fingerprint, "finished": None})
-        if not self.finished:
-            origin.write(self.folder)
         return new
 
     def _remove_unused(self) -> None:

@@ -75,7 +75,10 @@ def continued(cfg: DictConfig, parent: Path, fingerprint: Fingerprint, earlier: 
             f"{where} has stopped early: {cfg.monitor} has not improved in its last {waited} validations, so "
             f"patience={cfg.patience} leaves none; give a patience above {waited}, or patience=null"
         )
-    console.print(f"{cfg.stage}: goes on from {earlier.run.folder}, which has trained {epochs} epochs", markup=False)
+    console.print(
+        f"{cfg.stage}: goes on from {earlier.run.folder}, which has trained {epochs} epoch{'s' * (epochs != 1)}",
+        markup=False,
+    )
     return fingerprint | {RESUMED: earlier.identity}
 
 

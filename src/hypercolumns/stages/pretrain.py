@@ -63,6 +63,8 @@ def pretrain(cfg: DictConfig) -> Run:
             print_absent_classes(store, images.classes)
             loggers.open()
             run.save(_train(cfg, store, images, backbone, run, loggers, earlier))
+        else:
+            console.print(f"pretrain: already trained, the run is {run.folder}", markup=False)
         results = training.results(cfg, loggers)
         val = ValImages(images, limit, cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))

@@ -84,6 +84,8 @@ def train(cfg: DictConfig, pretrained: Run | None = None) -> Run:
                 _show_start(cfg, start)
             loggers.open()
             run.save(train_model(cfg, images, backbone, start, run, loggers, earlier))
+        else:
+            console.print(f"train: already trained, the run is {run.folder}", markup=False)
         results = training.results(cfg, loggers)
         val = ValImages(images, len(images.splits["val"]), cfg.data.get("val_group"))
         score_and_write(run, val, results, cfg.stage, cfg.monitor, partial(load_for_inference, cfg))
