@@ -140,7 +140,14 @@ def test_own_configs(tmp_path, quick):
         ({"config_dir": "nope"}, "config_dir=nope is not a folder"),
         ({"runs": "other"}, "runs is given twice; give it by the argument out alone"),
         ({"optimizer__lr": 1, "optimizer": {"lr": 2}}, "optimizer.lr is given twice"),
-        ({"logger": False}, r"must be set to the name of a file \(logger=false\)"),
+        ({"classifier": False}, r"must be set to the name of a file \(classifier=false\)"),
+        ({"logger": ["csv", None]}, r"leave out null; logger=null means none at all"),
+        ({"callbacks": {"x": {"_target_": "foo.Bar"}}}, r"callbacks\.x\._target_=foo\.Bar can't be imported"),
+        ({"max_epochs": 3}, r"max_epochs is not a setting; did you mean trainer\.max_epochs\?"),
+        # refused before the first stage, although only stage train would use them
+        ({"last_stage": "train", "cnn__trainable": 4}, r"cnn\.trainable=4 must be a number of taps, from 0 to 1"),
+        ({"last_stage": "train", "augment": {"crop": -4}}, r"augment\.crop=-4"),
+        ({"classifier": {"hidden": -3}}, r"classifier\.hidden=-3"),
         ({"stage": "foo"}, "stage=foo must be all, pretrain or train, which give a model$"),
         ({"data__map": {"it's": "x"}}, "data.map=.*the key \"it's\" can't be read"),
         ({"stage": "pretrain", "embedding": 0}, "embedding is not a setting of stage=pretrain, but of extract, all"),
@@ -151,6 +158,7 @@ def test_bad_settings_raise_one_line(quick, settings, message):
     with pytest.raises(HypercolumnsError) as caught:
         quick(**settings)
     assert re.search(message, str(caught.value)), caught.value
+    assert not [*Path("runs").glob("*/*/samples/*")]
     assert "\n" not in str(caught.value)
 
 

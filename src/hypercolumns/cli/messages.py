@@ -29,7 +29,7 @@ from hypercolumns.errors import (
     summarize_error,
 )
 from hypercolumns.overrides import quote_text, quote_word
-from hypercolumns.settings.schema import CONFIG_GROUPS, not_taken, setting_of, stages_named, stages_of
+from hypercolumns.settings.schema import BY_NAME, CONFIG_GROUPS, not_taken, setting_of, stages_named, stages_of
 
 # What the user can do about an error, by the class of the error. The code that raises these errors can't say this,
 # because it knows neither settings nor stages.
@@ -80,6 +80,14 @@ def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
         return f"{setting} is missing: give {setting}=..."
     if isinstance(innermost, ConfigAttributeError | ConfigKeyError) and isinstance(innermost.parent_node, DictConfig):
         return _unknown_setting(str(innermost.full_key), [str(name) for name in innermost.parent_node], overrides)
+    if isinstance(error, InstantiationException) and (
+        target := re.search("Error locating target '([^']*)'", str(error))
+    ):
+        setting = re.search(r"full_key: (\S+)", str(error))
+        return (
+            f"{setting[1] if setting else ''}._target_={target[1]} can't be imported ({summarize_error(innermost)}); "
+            f"give the path of a class that is installed, such as package.module.Class"
+        )
     if isinstance(error, InstantiationException) and isinstance(innermost, TypeError | ValueError):
         return _describe_argument(error, innermost)
     if isinstance(innermost, OSError) and innermost.filename and innermost.errno not in DISK_FULL:
@@ -145,8 +153,9 @@ def _unknown_setting(setting: str, known: Sequence[str], overrides: Sequence[str
         return f"{setting}: {PARAMS} is for YAML files; on the command line, give {name}=..."
     group, _, name = setting.rpartition(".")
     prefix = f"{group}." if group else ""
-    near = difflib.get_close_matches(name, known, n=1)
-    guess = f" did you mean {prefix}{near[0]}?" if near else ""
+    nested = [full for full in BY_NAME if full.rpartition(".")[2] == name and full != name]
+    near = nested[:1] or [f"{prefix}{close}" for close in difflib.get_close_matches(name, known, n=1)]
+    guess = f" did you mean {near[0]}?" if near else ""
     valid = f"the settings of {group or 'this command'} are {', '.join(sorted(known))}"
     return f"{setting} is not a setting;{guess} {valid}"
 

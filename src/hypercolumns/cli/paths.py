@@ -50,7 +50,10 @@ def quote_paths(arguments: Sequence[str]) -> list[str]:
             quote both.
     """
     sweep = is_sweep(arguments)
-    none = {f"{group}=null": f"{group}=none" for group in ("callbacks", "logger")}
+    none = {f"{group}={word}": f"{group}=none" for group in ("callbacks", "logger") for word in ("null", "false")}
+    for argument in arguments:
+        if re.fullmatch(r"(callbacks|logger)=\[.*\bnull\b.*\]", argument):
+            raise HypercolumnsError(f"{argument}: leave out null; {argument.partition('=')[0]}=null means none at all")
     return [none.get(argument) or _quote_path(argument, sweep) for argument in arguments]
 
 

@@ -96,11 +96,11 @@ def train(
                 del cfg.hydra
             with invoked(Invocation(hydra, INSTALLED)):
                 run = stage_result(cfg)
-        except HypercolumnsError:
-            raise
+        except HypercolumnsError as error:
+            raise error from None  # Hydra's errors that led to this one say nothing more
         except Exception as error:
             if (line := error_line(error, overrides)) is not None:
-                raise HypercolumnsError(line) from error
+                raise HypercolumnsError(line) from None
             raise
     return TrainedRun(run.folder)
 
