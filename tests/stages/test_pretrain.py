@@ -253,7 +253,7 @@ def test_sampler_override_selects_store(pretrained, place, monkeypatch):
 
 def test_sampler_of_no_store_is_refused(extracted, monkeypatch):
     monkeypatch.setattr(compose, "overrides", lambda: ["sampler.n=7"])
-    with pytest.raises(HypercolumnsError, match="no store of samples in .* has the sampler, .* make one first: "):
+    with pytest.raises(HypercolumnsError, match=r"no store of samples in .* has the sampler, .* make one first: "):
         run("pretrain", "sampler.n=7")
 
 
