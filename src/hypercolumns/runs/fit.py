@@ -52,7 +52,7 @@ def fit(
     fitted = checkpoints_dir(folder) / "fitted"
     if not fitted.is_file():
         trainer = make_trainer()
-        fitted.parent.mkdir(exist_ok=True)  # the sign that a training has begun, see `Run.begin`
+        fitted.parent.mkdir(parents=True, exist_ok=True)  # the sign that a training has begun, see `Run.begin`
         with distributed.interruptible(trainer):
             start = distributed.broadcast_from_rank_zero(lambda: _start(folder, earlier))
             _fit_from(start, trainer, task, data)
