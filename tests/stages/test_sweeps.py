@@ -14,6 +14,7 @@ from rich.console import Console
 
 from hypercolumns.cli.paths import move_flags
 from hypercolumns.errors import MissingInputError
+from hypercolumns.reports import plain_tables
 from hypercolumns.runs.run import Run
 from hypercolumns.settings.machine import origin
 from hypercolumns.settings.schema import taken
@@ -162,7 +163,8 @@ def test_stopping_a_job_stops_the_sweep(sweep, tmp_path, monkeypatch, stop):
 @pytest.mark.parametrize(("width", "terminal"), [(60, True), (80, True), (200, True), (60, False)])
 def test_narrow_table_keeps_metrics_and_reasons(tmp_path, monkeypatch, width, terminal):
     screen = Console(width=width, force_terminal=terminal, color_system=None, file=io.StringIO())
-    monkeypatch.setattr(table, "console", screen)
+    for module in (plain_tables, table):
+        monkeypatch.setattr(module, "console", screen)
     overrides = [[f"cnn={cnn}", "classifier.hidden=256", f"optimizer.lr={lr}"] for cnn, lr in CHOICES]
     settings = {"interval": [0.401, 0.423], "level": 0.95, "boundary_miou": 0.317, "seconds": 12.3}
     records = [

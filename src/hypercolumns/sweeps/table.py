@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from hypercolumns.io.files import atomic_write
 from hypercolumns.reports.format import format_number
+from hypercolumns.reports.plain_tables import full_width, print_table, print_whole
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
 from hypercolumns.sweeps.jobs import DONE, FAILED, JobRecord
@@ -90,10 +90,10 @@ def _print(records: Sequence[JobRecord]) -> None:
         for record, row in zip(records, rows, strict=True):
             style = {DONE: "", FAILED: "red"}.get(record.status, "dim")
             table.add_row(*(Text(row[index]) for index in shown), style=style)
-        if not console.is_terminal or _width(table) <= console.width or not less_important:
+        if not console.is_terminal or full_width(table) <= console.width or not less_important:
             break
         shown.remove(less_important.pop(0))
-    _print_whole(table)
+    print_whole(table)
     for place, record in enumerate(records, 1):
         if record.reason is not None:
             console.print(f"{place:>9}  {record.status}: {record.reason}", markup=False)
@@ -148,22 +148,8 @@ def _mean_cells(means: Sequence[RepeatedMean]) -> list[list[str]]:
 
 
 def _print_means(mean_cells: Sequence[Sequence[str]]) -> None:
-    table = Table(title=f"means over {' and '.join(REPEATED_SETTINGS)}", title_justify="left")
-    for name in mean_cells[0]:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    for row in mean_cells[1:]:
-        table.add_row(*map(Text, row))
-    _print_whole(table)
-
-
-def _width(table: Table) -> int:
-    return Measurement.get(console, console.options.update(width=10_000), table).maximum
-
-
-def _print_whole(table: Table) -> None:
-    """Print a table at its full width. A narrow terminal wraps the lines, but no number is cut off."""
-    table.width = _width(table)
-    console.print(table, soft_wrap=True)
+    header, *rows = mean_cells
+    print_table(f"means over {' and '.join(REPEATED_SETTINGS)}", header, rows, justify="right")
 
 
 def _result(record: JobRecord) -> str:
