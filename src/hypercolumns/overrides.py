@@ -23,9 +23,9 @@ def format_override(name: str, value: object) -> str:
 
     Args:
         name: the name of the setting.
-        value: a text, a path, a number, a list of them, or None for null.
+        value: a value as in `format_value`.
     """
-    return quote_word(f"{name}={'null' if value is None else quote_value(value)}")
+    return quote_word(f"{name}={format_value(value)}")
 
 
 def format_value(value: object) -> str:
@@ -50,7 +50,8 @@ def format_value(value: object) -> str:
         for key, entry in value.items():
             if not isinstance(key, int | str) or (isinstance(key, str) and not _is_key(key)):
                 raise ValueError(f"the key {key!r} can't be read")
-            entries.append(f"{_escape_key(key)}: {format_value(entry)}")
+            name = KEY_ESCAPES.sub(r"\\\g<0>", str(key))
+            entries.append(f"{name}: {format_value(entry)}")
         return "{" + ", ".join(entries) + "}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(format_value, value))}]"
@@ -61,10 +62,8 @@ def format_value(value: object) -> str:
     return quote_value(value)
 
 
-def quote_value(value: object) -> str:
-    """Quote a value as Hydra needs it, unless it is a number or a plain word; in a list, each value."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(quote_value, value))}]"
+def quote_value(value: str | int | float) -> str:
+    """Quote a value as Hydra needs it, unless it is a number or a plain word."""
     text = str(value)
     if isinstance(value, int | float) or (PLAIN.fullmatch(text) and text.lower() not in KEYWORDS):
         return text
@@ -79,15 +78,10 @@ def quote_text(text: str) -> str:
 
 def format_mapping(entries: Mapping[str, str] | Mapping[int, str]) -> str | None:
     """Write a mapping as Hydra reads it; None if Hydra can't read one of its keys, such as one with an apostrophe."""
-    if not all(isinstance(key, int) or _is_key(key) for key in entries):
+    try:
+        return format_value(entries)
+    except ValueError:
         return None
-    keys = map(_escape_key, entries)
-    values = [quote_value(value) for value in entries.values()]
-    return "{" + ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True)) + "}"
-
-
-def _escape_key(key: str | int) -> str:
-    return str(key) if isinstance(key, int) else KEY_ESCAPES.sub(r"\\\g<0>", key)
 
 
 def _is_key(text: str) -> bool:
