@@ -73,7 +73,7 @@ def sweeps(runs: Path) -> list[Entry]:
 
 def distinguish(listed: Sequence[Entry]) -> list[str]:
     """Describe the settings of each entry that differ between the entries, such as `seed=1 optimizer.lr=0.001`."""
-    values = [{name: _short(value) for name, value in _flat(entry.settings)} for entry in listed]
+    values = [{name: _short(value) for name, value in flat(entry.settings)} for entry in listed]
     names = dict.fromkeys(name for shown in values for name in shown)
     differing = [name for name in names if len({shown.get(name) for shown in values if shown}) > 1]
     more = f" and {len(differing) - MAX_SETTINGS} more" if len(differing) > MAX_SETTINGS else ""
@@ -211,10 +211,11 @@ def _status(path: Path) -> os.stat_result:
         return os.stat_result((0,) * 10)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted name and the value of each entry of a fingerprint, at any depth: `sampler.n`, 30."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hypercolumns.runs.file_names import ENVIRONMENT, RUN_FILE
+from hypercolumns.runs.inventory import flat
 from hypercolumns.runs.run import Fingerprint, Run
 from hypercolumns.store import INDEX, fingerprint_of
 
@@ -60,19 +61,12 @@ def changed_settings(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dic
     Returns:
         A text for each entry that differs, as in `differences`, by the dotted name of the entry, such as `sampler.n`.
     """
-    before, now = _flat(found), _flat(wanted)
+    before, now = dict(flat(found)), dict(flat(wanted))
     return {
         name: f"{name} is {_short(before.get(name))}, this command has {_short(now.get(name))}"
         for name in {**now, **before}
         if _text(before.get(name)) != _text(now.get(name))
     }
-
-
-def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in entries.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 def is_vacant(folder: Path) -> bool:
