@@ -89,10 +89,14 @@ def compose_stage(stage: str, **inputs: str) -> DictConfig:
     others = [override for override in overrides() if not override.startswith("stage=")]
     command = invocation.current()
     assert command is not None  # only a command has overrides
-    name, places = command.hydra.job.config_name, command.search_path
-    config = compose(name, overrides=[*places, *taken(stage, others), f"stage={stage}"])
+    config = compose_as(command, [*taken(stage, others), f"stage={stage}"])
     config.update(inputs)
     return config
+
+
+def compose_as(command: invocation.Invocation, overrides: Sequence[str]) -> DictConfig:
+    """Compose a config from other overrides, with the primary config and the folders of configs of a command."""
+    return compose(command.hydra.job.config_name, overrides=[*command.search_path, *overrides])
 
 
 def command_line(settings: Sequence[str]) -> str:

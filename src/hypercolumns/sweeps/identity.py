@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
@@ -30,7 +29,8 @@ from hypercolumns.io.files import read_json, short_hash, write_json
 from hypercolumns.runs.file_names import SWEEP_FILE
 from hypercolumns.runs.inventory import SWEEPS
 from hypercolumns.runs.lookup import differences
-from hypercolumns.settings.compose import command_line, plain
+from hypercolumns.settings.compose import command_line, compose_as, plain
+from hypercolumns.settings.invocation import Invocation
 from hypercolumns.settings.schema import BY_NAME, IN_ALL, NOTHING, SETTINGS, taken
 
 # Parts of the sweeper's and the search's settings that only say how many jobs there are, or how many run at once.
@@ -55,7 +55,7 @@ def name_sweep(config: DictConfig) -> dict[str, Any]:
     overrides = sweep_overrides(config)
     of_hydra = [text for text in config.hydra.overrides.hydra if not _begins(text, "hydra.mode=", "hydra.searchpath=")]
     identity = _identity(config, overrides)
-    _compose(config, _first_job(overrides))
+    compose_as(Invocation(config.hydra), _first_job(overrides))
     if not _is_named(config):
         name = short_hash(identity)
         config.hydra.job.name = name
@@ -170,16 +170,16 @@ def _settings_of_jobs(config: DictConfig, overrides: Sequence[Override]) -> dict
         for override in overrides
         if override.is_sweep_override() and override.is_discrete_sweep() and _chooses_files(override, choices)
     }
-    settings = {}
+    settings, command = {}, Invocation(config.hydra)
     for job in one_at_a_time(options):
         chosen = [f"{name}={option}" for name, option in job.items()]
         arguments = [*fixed, *chosen]
-        cfg = _compose(config, arguments)
+        cfg = compose_as(command, arguments)
         others = [argument for argument in arguments if not argument.startswith("stage=")]
         configs = [cfg]
         for stage in _stages_before(cfg.get("stage")):
             with suppress(HydraException):  # a job that needs this stage reports the error
-                configs.append(_compose(config, [*taken(stage, others), f"stage={stage}"]))
+                configs.append(compose_as(command, [*taken(stage, others), f"stage={stage}"]))
         for made in configs:
             settings[" ".join([f"stage={made.get('stage')}", *sorted(chosen)])] = _deciding(made)
     return settings
@@ -208,11 +208,6 @@ def _stages_before(stage: str | None) -> tuple[str, ...]:
     if stage == "all":
         return IN_ALL
     return IN_ALL[: IN_ALL.index(stage)] if stage in IN_ALL else ()
-
-
-def _compose(config: DictConfig, arguments: Sequence[str]) -> DictConfig:
-    places = [text for text in config.hydra.overrides.hydra if _begins(text, "hydra.searchpath=")]
-    return compose(config.hydra.job.config_name, overrides=[*places, *arguments])
 
 
 def _deciding(cfg: DictConfig) -> dict[str, Any]:
