@@ -80,16 +80,8 @@ def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
         return f"{setting} is missing: give {setting}=..."
     if isinstance(innermost, ConfigAttributeError | ConfigKeyError) and isinstance(innermost.parent_node, DictConfig):
         return _unknown_setting(str(innermost.full_key), [str(name) for name in innermost.parent_node], overrides)
-    if isinstance(error, InstantiationException) and (
-        target := re.search("Error locating target '([^']*)'", str(error))
-    ):
-        setting = re.search(r"full_key: (\S+)", str(error))
-        return (
-            f"{setting[1] if setting else ''}._target_={target[1]} can't be imported ({summarize_error(innermost)}); "
-            f"give the path of a class that is installed, such as package.module.Class"
-        )
-    if isinstance(error, InstantiationException) and isinstance(innermost, TypeError | ValueError):
-        return _describe_argument(error, innermost)
+    if isinstance(error, InstantiationException) and (line := _describe_part(error, innermost)) is not None:
+        return line
     if isinstance(innermost, OSError) and innermost.filename and innermost.errno not in DISK_FULL:
         refused = innermost.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
         remedy = "; make this path accessible, or set another path (runs, out, data.root)" if refused else ""
@@ -111,11 +103,27 @@ def _describe(error: BaseException, overrides: Sequence[str]) -> str | None:
     return _describe_machine(innermost)
 
 
-def _describe_argument(error: InstantiationException, cause: BaseException) -> str:
-    """Return the error line for an argument that a part, such as the optimizer, refused with the error `cause`."""
-    setting = getattr(error, "full_key", "") or re.search(r"full_key: (\S+)", str(error))
-    group = f"{setting if isinstance(setting, str) else setting[1]} " if setting else ""
-    return f"invalid {group}settings: {' '.join(str(cause).split())}"
+def _describe_part(error: InstantiationException, cause: BaseException) -> str | None:
+    """Return the error line for a part, such as the optimizer, that can't be built because of the error `cause`.
+
+    Return None if the settings of the part are not at fault.
+    """
+    named = getattr(error, "full_key", "") or _full_key(str(error))
+    target = re.search("Error locating target '([^']*)'", str(error))
+    if target:
+        return (
+            f"{named}._target_={target[1]} can't be imported ({summarize_error(cause)}); give the path of a class that "
+            f"is installed, such as package.module.Class"
+        )
+    if isinstance(cause, TypeError | ValueError):
+        return f"invalid {f'{named} ' if named else ''}settings: {' '.join(str(cause).split())}"
+    return None
+
+
+def _full_key(message: str) -> str:
+    """Return the name of the setting that a message of Hydra or OmegaConf is about; "" if it names none."""
+    found = re.search(r"full_key: (\S+)", message)
+    return found[1] if found else ""
 
 
 def _describe_unreadable(error: OverrideParseException) -> str:
@@ -229,5 +237,5 @@ def _describe_hydra(message: str, overrides: Sequence[str]) -> str:
         guess = f" did you mean {near[0]}?" if near else ""
         return f"{options[1]}={named} is not known;{guess} choose one of {', '.join(known)}"
     text = " ".join(re.sub(r"\n\s*(full_key|object_type|reference_type)[=:][^\n]*", "", message).split())
-    setting = re.search(r"full_key: (\S+)", message)
-    return text if not setting or setting[1] in text else f"{setting[1]}: {text}"
+    setting = _full_key(message)
+    return text if setting in text else f"{setting}: {text}"

@@ -131,10 +131,9 @@ def _override(name: str, value: Any) -> str:
     try:
         return f"{name}={format_value(value)}"
     except (TypeError, ValueError) as error:
-        parts = ", ".join(f"{group}={{...}}" for group in ("callbacks", "logger"))
         raise HypercolumnsError(
-            f"{name}={value!r}: {error}; in a group such as {parts}, give a class by its import path and its "
-            f'arguments, as in {{"mine": {{"_target_": "package.Class", "argument": 1}}}}'
+            f"{name}={value!r}: {error}; in callbacks={{...}} and logger={{...}}, give a class by its import path and "
+            f'its arguments, as in {{"mine": {{"_target_": "package.Class", "argument": 1}}}}'
         ) from error
 
 
