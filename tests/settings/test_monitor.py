@@ -8,7 +8,8 @@ from helpers.small_runs import config
 from pytorch_lightning import Callback
 
 from hypercolumns import HypercolumnsError
-from hypercolumns.settings.training import check_training, with_own_monitor
+from hypercolumns.settings.monitor import with_own_monitor
+from hypercolumns.settings.training import check_training
 from hypercolumns.tasks import VAL_METRICS
 
 

@@ -1,6 +1,6 @@
 """Build the loss, the optimizer, the trainer and the scorer from a config."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import partial
 from inspect import signature
@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import LambdaCallback
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -48,11 +47,10 @@ from hypercolumns.settings.data import check_augmentation
 from hypercolumns.settings.loggers import check_loggers
 from hypercolumns.settings.machine import machine
 from hypercolumns.settings.model import check_model, sampler
+from hypercolumns.settings.monitor import check_monitor
 from hypercolumns.settings.schema import samples_pixels
-from hypercolumns.tasks import VAL_METRICS
 from hypercolumns.tasks.param_groups import ParamGroupConfig
 
-KNOWN_CALLBACKS = ("hypercolumns.", "pytorch_lightning.")  # modules whose callbacks log no metric of their own
 # What to do if a training gives NaN or infinity. The error that ends with this text names the images of the batch.
 NON_FINITE_REMEDY = (
     "lower optimizer.lr, set trainer.gradient_clip_val=1 or, with 16-bit numbers, trainer.precision=32-true; if "
@@ -163,32 +161,8 @@ def check_training(cfg: DictConfig) -> None:
         check_augmentation(cfg)
     loss(cfg, lambda: torch.ones(1))
     optimization(cfg)
-    _check_monitor(cfg, chosen_callbacks(cfg))
+    check_monitor(cfg, chosen_callbacks(cfg))
     check_loggers(cfg)
-
-
-def _check_monitor(cfg: DictConfig, callbacks: Sequence[Any]) -> None:
-    """Raise HypercolumnsError if `monitor` is no metric of the stage, unless a callback of the user's may log it."""
-    metrics = VAL_METRICS[cfg.stage]
-    may_log = any(
-        isinstance(callback, LambdaCallback) or not type(callback).__module__.startswith(KNOWN_CALLBACKS)
-        for callback in callbacks
-    )
-    if cfg.monitor not in metrics and not may_log:
-        raise HypercolumnsError(
-            f"monitor={cfg.monitor} is not a metric of stage {cfg.stage}; choose one of {', '.join(metrics)}"
-        )
-
-
-def with_own_monitor(cfg: DictConfig) -> DictConfig:
-    """Set `monitor` to the default of the stage if it is a metric of another stage only, and return the config.
-
-    A command that runs several stages gives the same `monitor` to each of them.
-    """
-    own = VAL_METRICS.get(cfg.stage)
-    if own is not None and cfg.monitor not in own and any(cfg.monitor in names for names in VAL_METRICS.values()):
-        cfg.monitor = own[0]
-    return cfg
 
 
 def pixel_sampler(cfg: DictConfig) -> Sampler | None:

@@ -9,7 +9,8 @@ from hypercolumns.settings.check import check_settings
 from hypercolumns.settings.compose import compose_stage, local_path
 from hypercolumns.settings.continuation import earlier_run
 from hypercolumns.settings.inference import quiet_libraries
-from hypercolumns.settings.training import check_training, with_own_monitor
+from hypercolumns.settings.monitor import with_own_monitor
+from hypercolumns.settings.training import check_training
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
 from hypercolumns.stages.train import train

@@ -27,8 +27,8 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings.compose import command_line, compose_stage
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import machine
+from hypercolumns.settings.monitor import with_own_monitor
 from hypercolumns.settings.schema import stages_named
-from hypercolumns.settings.training import with_own_monitor
 
 Stages = Callable[[DictConfig], Any]  # runs the stage that a config names, and returns its result
 DONE, PRUNED, FAILED = "done", "pruned", "failed"
