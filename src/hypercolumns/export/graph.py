@@ -126,8 +126,9 @@ def _groups(extractor: HypercolumnExtractor) -> list[tuple[list[int], bool]]:
     backbone = extractor.backbone
     # If an image grows by one `shift_period`, each of its maps grows by a fixed number of cells. It is therefore enough
     # to examine the sizes within one period.
-    sizes = range(backbone.min_side, backbone.min_side + max(backbone.shift_period))
-    counts = [*zip(*(backbone.map_sizes(size, size) for size in sizes), strict=True)]
+    sides = range(backbone.min_side, backbone.min_side + max(backbone.shift_period), backbone.multiple)
+    sizes = [(side, side) for side in sides] if backbone.fixed_size is None else [backbone.fixed_size]
+    counts = [*zip(*(backbone.map_sizes(*size) for size in sizes), strict=True)]
     grids = [
         None if (axes := _regular(tap)) is None else (axes, cells)
         for tap, cells in zip(backbone.taps, counts, strict=True)

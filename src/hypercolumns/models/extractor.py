@@ -56,13 +56,14 @@ class HypercolumnExtractor(nn.Module):
         backbone: computes the feature maps.
         alignment: the rule for the centres of a map's cells: `exact`, `half_pixel` or `corners`, see
             `alignment.cell_centres`.
-        resize: (height, width) in pixels, to which every image is resized for the backbone; None: no resizing.
-            Hypercolumns are still computed at the pixels of the images before resizing.
+        resize: (height, width) in pixels, to which every image is resized for the backbone; None: no resizing, unless
+            the backbone accepts one size only. Hypercolumns are still computed at the pixels of the images before
+            resizing.
         max_window_pixels: an image with more pixels than this after resizing is processed window by window, with the
             same result as if it were processed at once. Some networks do not allow this, see `windows`.
 
     Raises:
-        ArgumentError: if `alignment` is not known.
+        ArgumentError: if `alignment` is not known, or the backbone does not accept images of the size `resize`.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class HypercolumnExtractor(nn.Module):
     ) -> None:
         super().__init__()
         check_alignment(alignment)
+        if resize is not None:
+            check_resize(backbone, resize)
         self.backbone = backbone
         self.alignment = alignment
-        self.resize = resize
+        self.resize = resize or backbone.fixed_size
         self.max_window_pixels = max_window_pixels
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
@@ -183,6 +186,8 @@ class HypercolumnExtractor(nn.Module):
         """
         backbone, resize = self.backbone, resize or self.resize
         size = (images.shape[-2], images.shape[-1])
+        if resize is not None and resize != self.resize:
+            check_resize(backbone, resize)
         seen = SeenImages(images, resize or size, backbone)
         area, scales = seen.size, seen.scales
         boxes = (full_image_box(images.shape[-2:]) if boxes is None else boxes).cpu() * torch.tensor([*scales, *scales])
@@ -247,6 +252,17 @@ class HypercolumnExtractor(nn.Module):
     def settings(self) -> dict[str, object]:
         """Return the values of `alignment` and `resize` by name, in a form that JSON can represent."""
         return {"alignment": self.alignment, "resize": None if self.resize is None else list(self.resize)}
+
+
+def check_resize(backbone: Backbone, resize: ImageSize) -> None:
+    """Raise ArgumentError if a backbone takes images of one size only, and it is not `resize` (height, width)."""
+    fixed = backbone.fixed_size
+    if fixed is not None and tuple(resize) != fixed:
+        raise ArgumentError(
+            f"resize=[{resize[0]},{resize[1]}] does not fit {backbone.network}, which takes images of "
+            f"{fixed[1]}x{fixed[0]} pixels only; set resize=[{fixed[0]},{fixed[1]}] or resize=null, and do not set "
+            f"tta.scales"
+        )
 
 
 def _in_image(tap_map: FeatureMap, scales: Sequence[float | Tensor]) -> FeatureMap:

@@ -23,7 +23,7 @@ class SeenImages:
     Args:
         images: (B, N, H, W), uint8 or float in [0, 1].
         size: (height, width) in pixels, to which the images are resized.
-        backbone: enlarges images whose sides are shorter than its `min_side`.
+        backbone: enlarges images to sizes that its network accepts.
 
     Attributes:
         images: the argument `images`.
@@ -35,7 +35,7 @@ class SeenImages:
         self.images, self._resized, self._backbone = images, size, backbone
         given = (images.shape[-2], images.shape[-1])
         self.scales = size[0] / given[0], size[1] / given[1]
-        self.size = max(size[0], backbone.min_side), max(size[1], backbone.min_side)
+        self.size = backbone.padded_size(*size)
         self._held: Tensor | None = None
         if size == given:
             self._held = images

@@ -213,7 +213,7 @@ class WindowedImages:
             starts.append(math.floor(tap.offset + tap.stride * cells.start - before))
             stops.append(math.ceil(tap.offset + tap.stride * (cells.stop - 1) + after) + 1)
         start = max(min(starts), 0) // period * period
-        stop = min(max(stops), length)
+        stop = min(_round_up(max(stops), self.backbone.multiple), length)
         if stop - start < min_side:
             start = max(stop - min_side, 0) // period * period
             stop = max(stop, min(start + min_side, length))
@@ -262,6 +262,10 @@ class _Span(NamedTuple):
 
     pixels: slice
     cells: list[tuple[slice, slice]]
+
+
+def _round_up(pixels: int, multiple: int) -> int:
+    return -(-pixels // multiple) * multiple
 
 
 def _regular(backbone: Backbone, axis: int) -> list[tuple[RegularGrid, tuple[float, float]]] | None:

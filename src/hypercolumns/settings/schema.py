@@ -148,6 +148,7 @@ SETTINGS = (
     Setting("cnn.context", SAMPLED, FEATURES),
     Setting("cnn.mean", SAMPLED, FEATURES),
     Setting("cnn.std", SAMPLED, FEATURES),
+    Setting("cnn.norm", SAMPLED, FEATURES, neutral=False),
     Setting("cnn.seed", SAMPLED, FEATURES),
     Setting("cnn.trainable", TRAIN, FEATURES, column="cnn.trainable"),
     Setting("alignment", SAMPLED, FEATURES, one_of("exact", "half_pixel", "corners"), column="alignment"),

@@ -17,7 +17,14 @@ from hypercolumns.models.backbones import Backbone, networks
 from hypercolumns.settings.known_networks import record, selected
 
 TABLE = ROOT / "src/hypercolumns/models/backbones/known_networks.json"
-LARGE = ("convnext_tiny", "efficientnet_b0", "resnet50", "sqn_many", "vgg16")  # their derivation takes seconds
+LARGE = (
+    "convnext_tiny",
+    "efficientnet_b0",
+    "resnet50",
+    "siglip",
+    "sqn_many",
+    "vgg16",
+)  # their derivation takes seconds
 
 
 @pytest.mark.parametrize(
@@ -30,11 +37,14 @@ LARGE = ("convnext_tiny", "efficientnet_b0", "resnet50", "sqn_many", "vgg16")  #
 )
 def test_table_equals_derivation(path):
     """An installed version of torchvision or timm with other layers is found here."""
-    network, taps = selected(path)
-    derived = record(network, taps)
+    network, taps, norm = selected(path)
+    derived = record(network, taps, norm)
     assert derived is not None
-    table = {(each["network"], str(each["taps"])): each["info"] for each in json.loads(TABLE.read_text())}
-    assert table[network, str([list(modules) for modules in taps])] == derived
+    named = [[network, [list(modules) for modules in taps], norm]]
+    entries = json.loads(TABLE.read_text())
+    assert [each["info"] for each in entries if [each[key] for key in ("network", "taps", "norm")] in named] == [
+        derived
+    ]
 
 
 def test_known_network_is_not_run(monkeypatch):

@@ -108,14 +108,6 @@ class TestWeights:
             "no weights with the tag mine; choose one of these models: resnet18, resnet18.a1_in1k",
         ),
         (
-            "test_vit",
-            "^network=timm/test_vit can't be a backbone: it does not compute maps for images of every size .*choose",
-        ),
-        (
-            "test_mambaout",
-            "timm/test_mambaout can't be a backbone: the map of tap stages.0 must have the shape .batch, channels",
-        ),
-        (
             "mobilevit_xxs",
             "^network=timm/mobilevit_xxs can't be a backbone: the centres of its maps' cells can't be determined",
         ),

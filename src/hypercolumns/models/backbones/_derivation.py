@@ -3,91 +3,102 @@
 The weights are on the meta device, where tensors have shapes, but no values.
 """
 
-import bisect
 import functools
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
+from torch import nn
 from torch.fx import GraphModule
 
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones import _fx, networks
-from hypercolumns.models.backbones._network_info import NetworkInfo, TapModules
-from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, shift_periods
+from hypercolumns.models.backbones import _blocks, _readers, networks
+from hypercolumns.models.backbones._body import run_body, without_values
+from hypercolumns.models.backbones._network_info import NetworkInfo
+from hypercolumns.models.backbones._readers import MapReader
+from hypercolumns.models.backbones._sizes import AcceptedSizes, find_sizes
+from hypercolumns.models.backbones.receptive_field import cell_grids, shift_periods
 from hypercolumns.models.taps import RegularGrid, Tap
 
-# Sides of square images in pixels, tried in this order. The first side for which every map has a cell is at least
-# `NetworkInfo.min_side`.
-CANDIDATE_SIDES = [2**power for power in range(10)]
 MAX_PERIOD = 256  # the longest shift period, in pixels, for which formulas of the maps' sizes are looked for
 
 
-def map_shapes(
-    skeleton: GraphModule, tap_modules: TapModules, channels: int, height: int, width: int
-) -> list[torch.Size]:
-    """Compute the shapes of the taps' maps for one image of a given size.
-
-    Args:
-        skeleton: the network up to its last tap, on the meta device.
-        tap_modules: for each tap, the paths of the tap's modules.
-        channels: the number of channels of the image.
-        height: the height of the image, in pixels.
-        width: the width of the image, in pixels.
-
-    Returns:
-        The shape (1, C_l, h_l, w_l) of each tap's map.
-    """
-    image = torch.empty(1, channels, height, width, device="meta")
-    return [cells.shape for cells in _maps(skeleton, tap_modules)(image)]
-
-
-def _maps(skeleton: GraphModule, tap_modules: TapModules) -> Maps:
-    # A call of `skeleton` itself, in place of `skeleton.forward`, would print a traceback before it raises an error.
-    return functools.partial(_fx.run_body, skeleton.forward, tap_modules)
-
-
-def derive(network: str, skeleton: GraphModule, tap_modules: TapModules, channels: int = RGB) -> NetworkInfo:
+def derive(network: str, reader: MapReader, body: nn.Module, channels: int = RGB) -> NetworkInfo:
     """Derive the properties of a network and its taps from the network's layers.
 
     Args:
         network: the name of the network, for error messages.
-        skeleton: the network up to its last tap, on the meta device.
-        tap_modules: for each tap, the paths of the tap's modules.
+        reader: computes the maps of the taps.
+        body: the network up to its last tap; it stays unchanged.
         channels: the number of channels of the images.
 
     Returns:
         The properties.
 
     Raises:
-        ArgumentError: if the network does not compute maps (B, C, h, w) with a fixed C for images of every size, or if
-            the centres of the maps' cells can't be determined.
+        ArgumentError: if the network does not compute maps (B, C, h, w) with a fixed C, or if the centres of the maps'
+            cells can't be determined.
     """
-    shapes: Any = functools.partial(map_shapes, skeleton, tap_modules, channels)
-    side = _min_side(shapes)
-    try:
-        small, large = shapes(side, side), shapes(2 * side + 13, 3 * side + 17)
-    except Exception as error:
-        raise networks.unusable(network, "it does not compute maps for images of every size", error) from error
-    for modules, small_shape, large_shape in zip(tap_modules, small, large, strict=True):
-        if len(small_shape) != 4 or small_shape[1] != large_shape[1]:
+    skeleton = without_values(body)
+    tap_modules = tuple(map(tuple, reader.tap_modules))
+    maps = functools.partial(run_body, _readers.quiet(reader, skeleton), tap_modules)
+
+    @functools.cache
+    def shapes(height: int, width: int) -> list[torch.Size]:
+        return [cells.shape for cells in maps(torch.empty(1, channels, height, width, device="meta"))]
+
+    patch = _blocks.plain_patch(skeleton) if reader.kind == "blocks" else None
+    sizes = find_sizes(network, shapes, networks.usual_size(network), patch)
+    if reader.kind == "blocks":
+        reader.check_norm(network, skeleton, torch.empty(1, channels, *next(sizes.examples()), device="meta"))
+    small, *others = [shapes(*size) for size in sizes.examples()]
+    for modules, small_shape, *other_shapes in zip(tap_modules, small, *others, strict=True):
+        if len(small_shape) != 4 or any(shape[1] != small_shape[1] for shape in other_shapes):
             reason = (
                 f"the map of tap {modules[0]} must have the shape (batch, channels, height, width), with the same "
-                f"number of channels for images of every size, but has the shapes {(*small_shape,)} and "
-                f"{(*large_shape,)} for images of two sizes"
+                f"number of channels for images of every size, but has the shapes "
+                f"{' and '.join(str((*shape,)) for shape in (small_shape, *other_shapes[:1]))}"
             )
             raise networks.unusable(network, reason)
     try:
-        axes = cell_grids(_maps(skeleton, tap_modules), side)
+        axes = cell_grids(maps, sizes.min_side) if patch is None else [_patches(patch)] * len(tap_modules)
     except Exception as error:
         raise networks.unusable(network, "the centres of its maps' cells can't be determined", error) from error
     layers = [Tap(modules[0], shape[1], both) for modules, shape, both in zip(tap_modules, small, axes, strict=True)]
-    periods = shift_periods(skeleton, channels)
-    return NetworkInfo(side, periods, tuple(layers), tuple(_size_offsets(shapes, side, max(periods), layers)))
+    periods = _periods(skeleton, layers, sizes, channels)
+    offsets = _size_offsets(shapes, sizes, max(periods), layers)
+    fields = sizes.min_side, periods, tuple(layers), tuple(offsets)
+    return NetworkInfo(*fields, reader.kind, sizes.multiple, sizes.fixed)
+
+
+def _patches(side: int) -> tuple[RegularGrid, RegularGrid]:
+    """Return the grids along y and along x of patches of `side` pixels, see `_blocks.plain_patch`."""
+    grid = RegularGrid(float(side), (side - 1) / 2)
+    return grid, grid
+
+
+def _periods(skeleton: nn.Module, layers: Sequence[Tap], sizes: AcceptedSizes, channels: int) -> tuple[int, int]:
+    """Return the shift periods along y and along x, in pixels, see `NetworkInfo.shift_period`.
+
+    A network that is not a graph is never cut into windows. Its periods only say after how many pixels the formulas of
+    the maps' sizes repeat.
+
+    Args:
+        skeleton: the network, on the meta device.
+        layers: the taps.
+        sizes: the sizes of images that the network accepts.
+        channels: the number of channels of the images.
+    """
+    if isinstance(skeleton, GraphModule):
+        along_y, along_x = shift_periods(skeleton, channels)
+        return math.lcm(along_y, sizes.multiple), math.lcm(along_x, sizes.multiple)
+    strides = [int(axis.stride) for tap in layers for axis in tap.axes if isinstance(axis, RegularGrid)]
+    period = math.lcm(sizes.multiple, *strides)
+    return period, period
 
 
 def _size_offsets(
-    shapes: Callable[[int, int], list[torch.Size]], min_side: int, period: int, layers: Sequence[Tap]
+    shapes: Callable[[int, int], list[torch.Size]], sizes: AcceptedSizes, period: int, layers: Sequence[Tap]
 ) -> list[tuple[int, int] | None]:
     """Find the numbers `NetworkInfo.size_offsets`.
 
@@ -96,18 +107,19 @@ def _size_offsets(
 
     Args:
         shapes: computes the shapes of the maps from the height and the width of an image, in pixels.
-        min_side: the minimum side of an image, in pixels.
+        sizes: the sizes of images that the network accepts.
         period: the larger one of the shift periods, in pixels.
         layers: the taps.
 
     Returns:
         One item for each tap.
     """
-    if period > MAX_PERIOD:
+    if period > MAX_PERIOD and sizes.fixed is None:
         return [None] * len(layers)
-    sides = range(min_side, min_side + period)
+    squares = [(side, side) for side in range(sizes.min_side, sizes.min_side + period, sizes.multiple)]
+    examined = squares if sizes.fixed is None else [sizes.fixed]
     try:
-        counts = [[(shape[2], shape[3]) for shape in shapes(side, side)] for side in sides]
+        counts = [[(shape[2], shape[3]) for shape in shapes(*size)] for size in examined]
     except Exception:  # a network can refuse single sizes, and a formula would not
         return [None] * len(layers)
     offsets: list[tuple[int, int] | None] = []
@@ -117,7 +129,7 @@ def _size_offsets(
             if not isinstance(grid, RegularGrid) or grid.stride % 1:
                 break
             stride = int(grid.stride)
-            seen = [(side, each[number][axis]) for side, each in zip(sides, counts, strict=True)]
+            seen = [(size[axis], each[number][axis]) for size, each in zip(examined, counts, strict=True)]
             # A map that gains its next cell at this side has exactly `count * stride = side + offset`.
             offset = max(count * stride - side for side, count in seen)
             if any((side + offset) // stride != count for side, count in seen):
@@ -125,22 +137,3 @@ def _size_offsets(
             both.append(offset)
         offsets.append((both[0], both[1]) if len(both) == 2 else None)
     return offsets
-
-
-def _min_side(shapes: Callable[[int, int], list[torch.Size]]) -> int:
-    """Return the side, in pixels, of the smallest square image for which every map has at least one cell.
-
-    If an image with the largest side in `CANDIDATE_SIDES` is still too small, return this largest side.
-
-    Args:
-        shapes: computes the shapes of the maps from the height and the width of an image, in pixels.
-    """
-
-    def works(side: int) -> bool:
-        try:
-            return all(0 not in shape for shape in shapes(side, side))
-        except Exception:  # torch and the networks raise many kinds of errors for images that are too small
-            return False
-
-    enough = next((side for side in CANDIDATE_SIDES if works(side)), CANDIDATE_SIDES[-1])
-    return bisect.bisect_left(range(enough), True, lo=enough // 2 + 1, key=works)

@@ -1,21 +1,17 @@
 """Trace networks with torch.fx into graphs that end after the last tap and return the outputs of the tapped modules."""
 
-import copy
 import difflib
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from hypercolumns.errors import ArgumentError
 from hypercolumns.models.backbones import networks
-
-MAX_NAMES = 40  # maximum number of module names that an error message lists
-
-TapModules = Sequence[Sequence[str]]  # for each tap, the paths of the tap's modules in the network
+from hypercolumns.models.backbones._body import MAX_NAMES, TapModules
 
 
 def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
@@ -56,37 +52,41 @@ def cut(name: str, network: nn.Module, tap_modules: TapModules) -> GraphModule:
     return body
 
 
-def run_body(body: Callable[[Tensor], Mapping[str, Tensor]], tap_modules: TapModules, images: Tensor) -> list[Tensor]:
-    """Run a network and return the map of each tap: the outputs of the tap's modules, concatenated along the channels.
+@dataclass(frozen=True)
+class GraphReader:
+    """Compute the maps of the taps of a network that `cut` traced.
 
-    Args:
-        body: the network. It returns a dictionary from the path of each tapped module to the module's output.
-        tap_modules: for each tap, the paths of the tap's modules.
-        images: (B, N, H, W), normalised with the backbone's mean and standard deviation.
-
-    Returns:
-        One map (B, C_l, h_l, w_l) for each tap, in the order of `tap_modules`.
+    Attributes:
+        tap_modules: for each tap, the paths of the tap's modules in the network.
     """
-    outputs = body(images)
-    return [
-        torch.cat([outputs[module] for module in modules], dim=1) if len(modules) > 1 else outputs[modules[0]]
-        for modules in tap_modules
-    ]
 
+    kind: ClassVar[Literal["graph"]] = "graph"
+    tap_modules: TapModules
 
-def without_values(body: GraphModule) -> GraphModule:
-    """Copy a network to the meta device, in evaluation mode. The tensors of the copy have shapes, but no values."""
-    empty: dict[int, Tensor] = {id(tensor): nn.Parameter(tensor.to("meta"), False) for tensor in body.parameters()}
-    twin: GraphModule = copy.deepcopy(body, empty | {id(tensor): tensor.to("meta") for tensor in body.buffers()})
-    return twin.eval()
+    def __call__(self, body: Any, images: Tensor) -> Mapping[str, Tensor]:
+        """Return the output of each tapped module, by the module's path, for normalised images (B, N, H, W)."""
+        outputs: Mapping[str, Tensor] = body(images)
+        return outputs
+
+    def used_by(self, body: GraphModule, taps: TapModules, image: Tensor) -> list[nn.Module | Tensor]:
+        """Return the parts of a network that the maps of some taps depend on.
+
+        A part is a module that the graph calls, or a parameter or buffer that the graph reads directly (for example
+        `layer_scale` in ConvNeXt).
+
+        Args:
+            body: the network.
+            taps: the paths of the modules of each tap.
+            image: not used; the graph alone says what depends on what.
+
+        Returns:
+            The parts, without duplicates.
+        """
+        return used_by(body, taps)
 
 
 def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tensor]:
-    """Return the parts of a network that the maps of the given taps depend on.
-
-    A part is a module that the graph calls, or a parameter or buffer that the graph reads directly (for example
-    `layer_scale` in ConvNeXt).
-    """
+    """Return the parts of a traced network that the maps of some taps depend on, see `GraphReader.used_by`."""
     outputs: Any = body.graph.output_node().args[0]
     waiting: list[Node] = [outputs[module] for tap in tap_modules for module in tap]
     used: dict[Node, None] = {}
@@ -96,28 +96,6 @@ def used_by(body: GraphModule, tap_modules: TapModules) -> list[nn.Module | Tens
             used[node] = None
             waiting += node.all_input_nodes
     return [operator.attrgetter(str(node.target))(body) for node in used if node.op in ("call_module", "get_attr")]
-
-
-def parameters_by_tap(body: GraphModule, tap_modules: TapModules) -> list[list[nn.Parameter]]:
-    """Return one list of parameters for each tap: those that the tap uses and that no earlier tap uses.
-
-    The last list also holds the parameters that no tap uses.
-    """
-    grouped: dict[int, None] = {}
-    groups = []
-    for count in range(1, len(tap_modules) + 1):
-        used = {id(param): param for part in used_by(body, tap_modules[:count]) for param in _parameters(part)}
-        groups.append([param for key, param in used.items() if key not in grouped])
-        grouped |= dict.fromkeys(used)
-    groups[-1] += [param for param in body.parameters() if id(param) not in grouped]
-    return groups
-
-
-def _parameters(part: nn.Module | Tensor) -> list[nn.Parameter]:
-    """Return the parameters in a part of a network (see `used_by`). A buffer has no parameters."""
-    if isinstance(part, nn.Module):
-        return list(part.parameters())
-    return [part] if isinstance(part, nn.Parameter) else []
 
 
 def _tracing_error(

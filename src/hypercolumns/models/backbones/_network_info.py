@@ -5,13 +5,13 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from torch import nn
-from torch.fx import GraphModule
 
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import networks
+from hypercolumns.models.backbones._readers import MapReader, ReaderKind
 from hypercolumns.models.taps import RegularGrid, Tap
 
 KNOWN = Path(__file__).with_name("known_networks.json")
@@ -32,12 +32,19 @@ class NetworkInfo(NamedTuple):
         size_offsets: for each of `layers`, two numbers (along y, along x). Along an axis, the map of an image of n
             pixels has `(n + number) // stride` cells, where `stride` is that of the tap's `RegularGrid`. None: no such
             formula holds for the map.
+        reader: how the maps are computed, see `_readers`.
+        multiple: the sides of an image that the network accepts are multiples of this number of pixels.
+        fixed_size: the only (height, width) of an image that the network accepts, in pixels; None: it accepts all sizes
+            that `min_side` and `multiple` allow.
     """
 
     min_side: int
     shift_period: tuple[int, int]
     layers: tuple[Tap, ...]
     size_offsets: tuple[tuple[int, int] | None, ...]
+    reader: ReaderKind = "graph"
+    multiple: int = 1
+    fixed_size: tuple[int, int] | None = None
 
     def map_sizes(self, height: int, width: int) -> list[tuple[int, int]] | None:
         """Return the size (h_l, w_l) of the map of each of `layers`.
@@ -58,40 +65,69 @@ class NetworkInfo(NamedTuple):
         ]
 
 
-# The results of `network_info` are kept, because stages build the same backbones often. The key holds the network's
-# name, its constructor if the network is in `networks.OWN` (else None), the paths of each tap's modules, and the number
-# of channels of the images. The constructor is part of the key, because a program may put another constructor under the
-# same name into `networks.OWN`.
-CACHE: dict[tuple[str, Callable[[], nn.Module] | None, TapModules, int], NetworkInfo] = {}
+class Key(NamedTuple):
+    """What the properties of a network's maps depend on.
+
+    Attributes:
+        network: the name of the network.
+        constructor: its constructor if it is a network of this project; a program may replace it. None: it is not.
+        tap_modules: for each tap, the paths of the tap's modules.
+        channels: the number of channels of the images.
+        norm: whether the network's last normalisation layer is applied to every map.
+    """
+
+    network: str
+    constructor: Callable[[], nn.Module] | None
+    tap_modules: TapModules
+    channels: int
+    norm: bool
 
 
-def network_info(
-    network: str, skeleton: Callable[[], GraphModule], tap_modules: TapModules, channels: int = RGB
-) -> NetworkInfo:
-    """Return the properties of a network and its taps: from `CACHE`, from the file `KNOWN`, or derived.
+CACHE: dict[Key, NetworkInfo] = {}  # stages build the same backbones often
+
+
+def make_key(network: str, tap_modules: TapModules, channels: int = RGB, norm: bool = False) -> Key:
+    """Return the key of a network with its taps.
 
     Args:
-        network: the name of the network.
-        skeleton: returns the network up to its last tap, on the meta device. It is called only to derive properties.
-        tap_modules: for each tap, the paths of the tap's modules.
-        channels: the number of channels of the images. The maps in the file `KNOWN` do not depend on it.
+        network: see `Key`.
+        tap_modules: see `Key`.
+        channels: see `Key`.
+        norm: see `Key`.
+
+    Returns:
+        The key.
+    """
+    return Key(network, networks.OWN.get(network), tap_modules, channels, norm)
+
+
+def look_up(key: Key) -> NetworkInfo | None:
+    """Return the properties of a network and its taps from `CACHE` or the file `KNOWN`; None if neither has them."""
+    if key not in CACHE and key.constructor is None:
+        record = _known().get((key.network, key.tap_modules, key.norm))
+        if record is not None:
+            CACHE[key] = from_record(record, key.tap_modules)
+    return CACHE.get(key)
+
+
+def derive(key: Key, reader: MapReader, body: nn.Module) -> NetworkInfo:
+    """Derive the properties of a network and its taps from the network's layers, and keep them in `CACHE`.
+
+    Args:
+        key: the network and its taps.
+        reader: computes the maps of the taps.
+        body: the network up to its last tap; it stays unchanged.
 
     Returns:
         The properties.
 
     Raises:
-        ArgumentError: if the network does not compute maps (B, C, h, w) with a fixed C for images of every size, or if
-            the centres of the maps' cells can't be determined.
+        ArgumentError: if the network does not compute maps (B, C, h, w) with a fixed C, or if the centres of the maps'
+            cells can't be determined.
     """
-    key = network, networks.OWN.get(network), tap_modules, channels
-    if key not in CACHE:
-        record = None if network in networks.OWN else _known().get((network, tap_modules))
-        if record is not None:
-            CACHE[key] = from_record(record, tap_modules)
-        else:
-            from hypercolumns.models.backbones import _derivation  # imports the compiler of torch
+    from hypercolumns.models.backbones import _derivation  # imports the compiler of torch
 
-            CACHE[key] = _derivation.derive(network, skeleton(), tap_modules, channels)
+    CACHE[key] = _derivation.derive(key.network, reader, body, key.channels)
     return CACHE[key]
 
 
@@ -111,7 +147,14 @@ def to_record(info: NetworkInfo) -> dict[str, Any] | None:
             extent = None if axis.rf_extent is None else [*axis.rf_extent]
             axes.append({"stride": axis.stride, "offset": axis.offset, "rf_extent": extent, "size_offset": size_offset})
         maps.append({"channels": tap.channels, "axes": axes})
-    return {"min_side": info.min_side, "shift_period": [*info.shift_period], "maps": maps}
+    record: dict[str, Any] = {"min_side": info.min_side, "shift_period": [*info.shift_period], "maps": maps}
+    if info.reader != "graph":
+        record["reader"] = info.reader
+    if info.multiple != 1:
+        record["multiple"] = info.multiple
+    if info.fixed_size is not None:
+        record["fixed_size"] = [*info.fixed_size]
+    return record
 
 
 def from_record(record: Mapping[str, Any], tap_modules: TapModules) -> NetworkInfo:
@@ -135,7 +178,15 @@ def from_record(record: Mapping[str, Any], tap_modules: TapModules) -> NetworkIn
             layers.append(Tap(modules[0], _whole(values["channels"], 1), (y, x)))
             size_offsets.append((y_offset, x_offset))
         periods = _whole(period_y, 1), _whole(period_x, 1)
-        return NetworkInfo(_whole(record["min_side"], 1), periods, tuple(layers), tuple(size_offsets))
+        reader, multiple = record.get("reader", "graph"), _whole(record.get("multiple", 1), 1)
+        if reader not in get_args(ReaderKind):
+            raise ValueError(f"{reader} must be one of {', '.join(get_args(ReaderKind))}")
+        fixed_size = record.get("fixed_size")
+        if fixed_size is not None:
+            height, width = fixed_size
+            fixed_size = _whole(height, 1), _whole(width, 1)
+        min_side = _whole(record["min_side"], 1)
+        return NetworkInfo(min_side, periods, tuple(layers), tuple(size_offsets), reader, multiple, fixed_size)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the description of the network's maps is invalid: {error!r}") from error
 
@@ -172,13 +223,13 @@ def _stride(tap: Tap, axis: int) -> int:
 
 
 @functools.cache
-def _known() -> dict[tuple[str, TapModules], Mapping[str, Any]]:
+def _known() -> dict[tuple[str, TapModules, bool], Mapping[str, Any]]:
     """Read the file `KNOWN`, which `python -m hypercolumns.settings.known_networks` writes.
 
     Entries for other versions of the network's library are left out, because their layers may differ.
     """
     return {
-        (each["network"], tuple(map(tuple, each["taps"]))): each["info"]
+        (each["network"], tuple(map(tuple, each["taps"])), each["norm"]): each["info"]
         for each in json.loads(KNOWN.read_text(encoding="utf-8"))
         if each["versions"] == networks.layer_versions(each["network"])
     }

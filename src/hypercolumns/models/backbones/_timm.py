@@ -1,7 +1,9 @@
 """Networks of the optional package timm: models by name, their feature maps, and their pretrained weights."""
 
 import difflib
+import functools
 import importlib
+import inspect
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
+from hypercolumns.models.backbones._blocks import default_blocks, plain_patch
 
 
 def build(model: str, channels: int = RGB) -> nn.Module:
@@ -28,14 +31,18 @@ def build(model: str, channels: int = RGB) -> nn.Module:
 def default_taps(model: str) -> list[str]:
     """Return the paths of the modules whose outputs timm lists as the feature maps of a model (`features_only=True`).
 
+    Of a plain vision transformer, they are four of its blocks.
+
     Raises:
         ArgumentError: if timm has no such model, lists no feature maps for the model, or lists feature maps that are
             not the outputs of modules.
     """
     try:
         with torch.device("meta"):
-            taps: list[str] = _create(model, features_only=True).feature_info.module_name()
             network = _create(model)
+            if plain_patch(network) is not None:
+                return default_blocks(network)
+            taps: list[str] = _create(model, features_only=True).feature_info.module_name()
         for tap in taps:
             network.get_submodule(tap)
     except HypercolumnsError:
@@ -77,6 +84,13 @@ def pretrained(model: str, channels: int = RGB) -> Mapping[str, Tensor]:
     return state
 
 
+def usual_size(model: str) -> tuple[int, int]:
+    """Return the (height, width) in pixels of the images that a model is made for."""
+    _check(model)
+    _, height, width = _timm().get_pretrained_cfg(model).input_size
+    return height, width
+
+
 def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and the standard deviation by which images are normalised for a model's pretrained weights.
 
@@ -96,7 +110,21 @@ def _create(model: str, channels: int = RGB, **settings: Any) -> Any:
     _check(model)
     if channels != RGB:
         settings["in_chans"] = channels
-    return _timm().create_model(model, **settings)
+    return _timm().create_model(model, **_size_options(model), **settings)
+
+
+@functools.cache
+def _size_options(model: str) -> Mapping[str, Any]:
+    """Return the options by which timm builds a model that takes images of other sizes than the usual one."""
+    with torch.device("meta"):
+        try:
+            accepted = inspect.signature(type(_timm().create_model(model)).__init__).parameters
+        except (NotImplementedError, RuntimeError):  # the constructor needs the values of tensors
+            return {}
+    for option, value in (("dynamic_img_size", True), ("strict_img_size", False)):
+        if option in accepted:
+            return {option: value}
+    return {}
 
 
 def _check(model: str) -> None:

@@ -1,4 +1,4 @@
-"""The backbone: a convolutional network that returns one feature map for each tap."""
+"""The backbone: a network that returns one feature map for each tap."""
 
 import copy
 import functools
@@ -8,17 +8,17 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
 from hypercolumns.coordinates import full_image_box
 from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones import _fx, networks
-from hypercolumns.models.backbones._network_info import from_record, network_info, to_record
+from hypercolumns.models.backbones import _network_info, _readers, networks
+from hypercolumns.models.backbones._assembly import Assembly, assemble
+from hypercolumns.models.backbones._body import run_body, without_values
+from hypercolumns.models.backbones._network_info import from_record, to_record
 from hypercolumns.models.backbones._normalisation import channel_values, choose_values
 from hypercolumns.models.backbones.context import check_context, split_taps
 from hypercolumns.models.backbones.weights import assign_weights, load_weights
-from hypercolumns.models.backbones.widening import widen_network
 from hypercolumns.runtime import randomness
 
 T = TypeVar("T")
@@ -72,20 +72,26 @@ class Backbone(nn.Module):
         input_channels: the number N of channels of the images. If it is not three, the first convolution of the network
             takes N channels. Weights for RGB are adapted: the first three channels are taken for red, green and blue,
             see `widening.widen_filters`. timm adapts its pretrained weights by a rule of its own.
+        norm: whether the network's last normalisation layer is applied to the map of every tap; only for transformers
+            and hybrids of timm.
 
     Attributes:
         network: the name of the network.
-        body: the traced network, cut off after the last tap. It returns a dictionary from the path of each tapped
-            module to the module's output.
+        body: the network, cut off after the last tap. Its tensors have the names of weight files.
         tap_modules: for each tap on modules of the network, the paths of these modules.
         contexts: the context taps; the global ones come last.
         taps: one `Tap` for each map that `forward` returns, in the same order: first the taps on modules, then
             `contexts`.
         min_side: the minimum height and width of an image that the network accepts, in pixels.
+        multiple: the sides of an image that the network accepts are multiples of this number of pixels; `pad` makes
+            them so.
+        fixed_size: the only (height, width) in pixels that the network accepts; None: it accepts any size from
+            `min_side`.
         shift_period: two numbers of pixels, (along y, along x). If an image is shifted along y by a multiple of the
             first, or along x by a multiple of the second, all maps shift by whole cells.
         trainable: the argument `trainable`.
         input_channels: the number of channels of the images.
+        norm: the argument `norm`.
 
     Raises:
         ArgumentError: if the network or a tap is unknown, an argument has a value that is not allowed, or the weights
@@ -105,6 +111,7 @@ class Backbone(nn.Module):
         context: Sequence[str] | None = None,
         info: Mapping[str, Any] | None = None,
         input_channels: int = RGB,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         check_int("input_channels", input_channels, minimum=1)
@@ -117,38 +124,37 @@ class Backbone(nn.Module):
             )
         self.network = network
         self.tap_modules, self.contexts = split_taps([*taps, *check_context(context)])
-        self.trainable = trainable
-        self.body = self._build(seed if weights is None else None)
+        self.trainable, self.norm = trainable, norm
+        self._reader, self.body, self._info = self._assemble(seed if weights is None else None, info)
         mean, std = self._load(weights, mean, std)
         self.register_buffer("mean", channel_values("mean", mean, input_channels))
         self.register_buffer("std", channel_values("std", std, input_channels))
-        if info is None:
-            self._info = network_info(network, lambda: self._skeleton, self.tap_modules, input_channels)
-        else:
-            self._info = from_record(info, self.tap_modules)
         self.min_side, self.shift_period = self._info.min_side, self._info.shift_period
+        self.multiple, self.fixed_size = self._info.multiple, self._info.fixed_size
         counts = functools.partial(self._count, {}, 0), functools.partial(self._count, {}, 1)
         deepest = self._info.layers[-1]
         self.taps = (*self._info.layers, *(context.tap(deepest, counts) for context in self.contexts))
         self._freeze()
         self.train(self.training)
 
-    def _build(self, seed: int | None) -> GraphModule:
+    def _assemble(self, seed: int | None, info: Mapping[str, Any] | None) -> Assembly:
         """Build the network up to its last tap.
 
         Args:
             seed: the seed from which random weights are drawn. None: the weights are undefined, and the caller must
                 load weights afterwards.
+            info: see the class.
         """
-        if seed is None:
-            return self._cut(networks.build_blank(self.network, self.input_channels))
-        with randomness.seeded(seed, "backbone"):
-            return self._cut(networks.build(self.network, self.input_channels))
+        key = _network_info.make_key(self.network, self.tap_modules, self.input_channels, self.norm)
+        known = _network_info.look_up(key) if info is None else from_record(info, self.tap_modules)
 
-    def _cut(self, network: nn.Module) -> GraphModule:
-        body = _fx.cut(self.network, network, self.tap_modules)
-        widen_network(self.network, body, self.input_channels)
-        return body
+        def build() -> nn.Module:
+            if seed is None:
+                return networks.build_blank(self.network, self.input_channels)
+            return networks.build(self.network, self.input_channels)
+
+        with randomness.seeded(seed or 0, "backbone"):
+            return assemble(key, build, known)
 
     def _load(
         self,
@@ -184,20 +190,20 @@ class Backbone(nn.Module):
         return mean, std
 
     @functools.cached_property
-    def _skeleton(self) -> GraphModule:
+    def _skeleton(self) -> nn.Module:
         """A copy of the network on the meta device, where tensors have no values.
 
         A cached property is no submodule, so the tensors of the copy are not in the state dict.
         """
         with torch.inference_mode(False):  # the first access may be during a prediction
-            return _fx.without_values(self.body)
+            return without_values(self.body)
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> list[Tensor]:
         """Compute the map of each tap.
 
         Args:
-            images: (B, N, H, W), float in [0, 1], with N = `input_channels`. H and W are at least `min_side`; `pad`
-                enlarges smaller images.
+            images: (B, N, H, W), float in [0, 1], with N = `input_channels`, of a size that the network accepts; `pad`
+                enlarges other images.
             boxes: (B, 4), crop boxes, see `hypercolumns.coordinates`; None: the images are not crops.
 
         Returns:
@@ -211,7 +217,7 @@ class Backbone(nn.Module):
         """Compute the maps of the local taps: the taps that are not global (see `Tap.is_global`).
 
         Args:
-            images: (B, N, H, W), float in [0, 1], with N = `input_channels`, and H and W at least `min_side`.
+            images: (B, N, H, W), float in [0, 1], with N = `input_channels`, of a size that the network accepts.
 
         Returns:
             One map (B, C_l, h_l, w_l) for each local tap. In `taps`, the local taps come before the global taps.
@@ -226,7 +232,7 @@ class Backbone(nn.Module):
             )
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         size = (images.shape[2], images.shape[3])
-        maps = _fx.run_body(self.body, self.tap_modules, (images - mean) / std)
+        maps = run_body(functools.partial(self._reader, self.body), self.tap_modules, (images - mean) / std)
         self._check_maps(maps, *size)
         box = full_image_box(size)
         return [*maps, *(context(maps[-1], size, box) for context in self.contexts if not context.is_global)]
@@ -256,11 +262,27 @@ class Backbone(nn.Module):
         boxes = full_image_box(size) if boxes is None else boxes
         return [context(deepest, size, boxes) for context in self.contexts if context.is_global]
 
-    def pad(self, images: Tensor) -> Tensor:
-        """Enlarge images (B, N, H, W) to sides of at least `min_side` by repeating the last row and the last column."""
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the smallest size from (height, width), in pixels, that the network accepts, see `pad`.
+
+        In an export, the sides may be symbolic.
+        """
         rows, columns = (
-            torch.arange(torch.sym_max(side, self.min_side), device=images.device).clamp(max=side - 1)
-            for side in images.shape[-2:]
+            # Rounded up in a form that ONNX computes alike: its division rounds negative numbers the other way.
+            (torch.sym_max(side, self.min_side) + self.multiple - 1) // self.multiple * self.multiple
+            for side in (height, width)
+        )
+        return rows, columns  # type: ignore[return-value]  # symbolic only in an export
+
+    def pad(self, images: Tensor) -> Tensor:
+        """Enlarge images (B, N, H, W) to a size that the network accepts by repeating the last row and column.
+
+        The sides then are at least `min_side`, and multiples of `multiple`.
+        """
+        given = images.shape[-2:]
+        rows, columns = (
+            torch.arange(padded, device=images.device).clamp(max=side - 1)
+            for padded, side in zip(self.padded_size(*given), given, strict=True)
         )
         return images.index_select(2, rows).index_select(3, columns)
 
@@ -327,7 +349,7 @@ class Backbone(nn.Module):
         List i holds the parameters that tap i uses and that no earlier tap uses. The last list also holds the
         parameters that no tap uses.
         """
-        return _fx.parameters_by_tap(self.body, self.tap_modules)
+        return _readers.parameters_by_tap(self._reader, self.body, self._meta_image(*self._smallest()))
 
     def fingerprint(self) -> dict[str, object]:
         """Return all that determines the backbone's maps, as JSON-compatible values.
@@ -344,6 +366,7 @@ class Backbone(nn.Module):
             "weights": digest.hexdigest()[:16],
             "mean": [round(value, 6) for value in self.get_buffer("mean").flatten().tolist()],
             "std": [round(value, 6) for value in self.get_buffer("std").flatten().tolist()],
+            **({"norm": True} if self.norm else {}),
         }
 
     @property
@@ -389,7 +412,8 @@ class Backbone(nn.Module):
             The number of cells along the axis.
         """
         if size not in cache:
-            sides = (size, self.min_side) if axis == 0 else (self.min_side, size)
+            height, width = self._smallest()
+            sides = (size, width) if axis == 0 else (height, size)
             cache[size] = self._layer_sizes(*sides)[-1][axis]
         return cache[size]
 
@@ -397,11 +421,17 @@ class Backbone(nn.Module):
         """Return the size (h_l, w_l) of the map of each tap on modules, for an image of `height` x `width` pixels."""
         sizes = self._info.map_sizes(height, width)
         if sizes is None:
-            images = torch.empty(1, self.input_channels, height, width, device="meta")
-            # A call of the skeleton itself, in place of `forward`, would print a traceback before it raises an error.
-            maps = _fx.run_body(self._skeleton.forward, self.tap_modules, images)
+            read = _readers.quiet(self._reader, self._skeleton)
+            maps = run_body(read, self.tap_modules, self._meta_image(height, width))
             sizes = [(cells.shape[2], cells.shape[3]) for cells in maps]
         return sizes
+
+    def _meta_image(self, height: int, width: int) -> Tensor:
+        return torch.empty(1, self.input_channels, height, width, device="meta")
+
+    def _smallest(self) -> tuple[int, int]:
+        """Return the size of the smallest image that the network accepts, in pixels."""
+        return self.fixed_size or (self.min_side, self.min_side)
 
     def _freeze(self) -> None:
         """Freeze all layers except those that `trainable` chooses.
@@ -412,7 +442,8 @@ class Backbone(nn.Module):
             ArgumentError: unless `trainable` is a number of taps or "all".
         """
         count = trainable_taps(self.trainable, len(self.tap_modules))
-        used = _fx.used_by(self.body, self.tap_modules[: len(self.tap_modules) - count])
+        frozen_taps = self.tap_modules[: len(self.tap_modules) - count] if count else ()
+        used = self._reader.used_by(self.body, frozen_taps, self._meta_image(*self._smallest()))  # type: ignore[arg-type]
         self._frozen = [part for part in used if isinstance(part, nn.Module)] if count else [self.body]
         self.body.requires_grad_(True)
         for part in used if count else self._frozen:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from hypercolumns.errors import ArgumentError
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _timm
+from hypercolumns.models.backbones._torchvision_vit import TorchvisionTransformer
 from hypercolumns.runtime.imports import without_collections
 
 
@@ -47,6 +48,7 @@ def build(name: str, channels: int = RGB) -> nn.Module:
         return _timm.build(model, channels)
     with without_collections():
         import torchvision.models
+        from torchvision.models.vision_transformer import VisionTransformer
 
     try:
         make = torchvision.models.get_model_builder(name)
@@ -59,7 +61,7 @@ def build(name: str, channels: int = RGB) -> nn.Module:
         ) from None
     none = [part for part in ("weights", "weights_backbone") if part in inspect.signature(make).parameters]
     network: nn.Module = make(**dict.fromkeys(none))  # some constructors download weights by default
-    return network
+    return TorchvisionTransformer(network) if isinstance(network, VisionTransformer) else network
 
 
 def build_blank(name: str, channels: int = RGB) -> nn.Module:
@@ -140,6 +142,12 @@ def default_taps(name: str) -> list[str]:
             f"{name} in taps"
         )
     return _timm.default_taps(model)
+
+
+def usual_size(name: str) -> tuple[int, int] | None:
+    """Return the (height, width) in pixels that a network of timm is made for; None for other networks."""
+    model = of_timm(name)
+    return None if model is None else _timm.usual_size(model)
 
 
 def default_normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

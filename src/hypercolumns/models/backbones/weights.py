@@ -7,8 +7,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
-from torch.fx import GraphModule
+from torch import Tensor, nn
 
 from hypercolumns.errors import ArgumentError, HypercolumnsError, summarize_error
 from hypercolumns.io import checkpoints
@@ -111,7 +110,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_SHOWN]) + (" and others" if len(names) > MAX_SHOWN else "")
 
 
-def assign_weights(module: GraphModule, state: Mapping[str, Tensor], source: str) -> None:
+def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load all parameters and buffers of a module from a state dict.
 
     Other tensors in the state dict are ignored, because they can belong to layers after the last tap.

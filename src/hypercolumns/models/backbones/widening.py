@@ -40,15 +40,15 @@ def widen_filters(weight: Tensor, channels: int) -> Tensor:
     return (torch.cat([filters[:, :channels], further], dim=1) * (RGB / channels)).to(weight.dtype)
 
 
-def widen_network(name: str, body: GraphModule, channels: int) -> None:
-    """Let the first convolution of a traced network take images with `channels` channels, in place.
+def widen_network(name: str, body: nn.Module, channels: int) -> None:
+    """Let the first convolution of a network take images with `channels` channels, in place.
 
     Its filters are drawn again, with a variance by which its response keeps its size, unless they have no values.
     Weights that are loaded afterwards replace them.
 
     Args:
         name: the name of the network, for the error message.
-        body: the traced network. Networks of timm, which are built for the number of channels, are left unchanged.
+        body: the network. Networks of timm, which are built for the number of channels, are left unchanged.
         channels: the number of channels of the images.
 
     Raises:
@@ -67,11 +67,11 @@ def widen_network(name: str, body: GraphModule, channels: int) -> None:
         layer.in_channels, layer.weight = channels, nn.Parameter(weight)
 
 
-def widen_weights(body: GraphModule, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def widen_weights(body: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return a state dict whose filters for RGB fit the first convolution of a network for more or fewer channels.
 
     Args:
-        body: the traced network.
+        body: the network.
         state: the state dict, by the names of the tensors in `body`. All that already fits or is not a filter for RGB
             is returned unchanged.
     """
@@ -83,11 +83,13 @@ def widen_weights(body: GraphModule, state: Mapping[str, Tensor]) -> Mapping[str
     return {**state, **widened}
 
 
-def _first_convolutions(body: GraphModule) -> list[str]:
+def _first_convolutions(body: nn.Module) -> list[str]:
     """Return the paths of the convolutions that read the image itself; a network without layers has none.
 
     The graph may call a whole block, such as a convolution with its normalisation. It counts by its first convolution.
     """
+    if not isinstance(body, GraphModule):
+        return []  # timm builds networks that are read by their blocks for the number of channels
     image = next(node for node in body.graph.nodes if node.op == "placeholder")
     readers = dict.fromkeys(str(user.target) for user in image.users if user.op == "call_module")
     paths = []

@@ -1,0 +1,203 @@
+"""Read the maps of transformers and hybrids with timm's `forward_intermediates`.
+
+torch.fx fixes sizes when it traces such networks, and their blocks return tokens in place of maps. timm's method
+returns the outputs of chosen blocks as maps (B, C, h, w), for images of any size that the network takes. It drops
+prefix tokens, such as the class token and registers.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hypercolumns.errors import ArgumentError
+from hypercolumns.models.backbones._body import MAX_NAMES, TapModules, without_values
+
+MAX_DEFAULT_TAPS = 6  # a network with more maps of one stride, such as a plain transformer, has four default taps
+
+
+def block_names(network: nn.Module) -> list[str]:
+    """Return the paths of the modules whose outputs `forward_intermediates` returns, from shallow to deep.
+
+    The list is empty for networks without this method.
+    """
+    infos = getattr(network, "feature_info", None)
+    if not hasattr(network, "forward_intermediates") or not isinstance(infos, Sequence):
+        return []
+    return [str(info["module"]) for info in infos]
+
+
+def default_blocks(network: nn.Module) -> list[str]:
+    """Return the paths of the blocks that are good default taps.
+
+    All of them are default taps if they are few, as in a network whose stages have rising strides. A plain transformer
+    has many blocks of one stride; four of them are default taps: the last one, and those after a quarter, a half and
+    three quarters of all blocks (for twelve blocks: 2, 5, 8 and 11, as in DPT, Ranftl et al., arXiv:2103.13413).
+    """
+    names = block_names(network)
+    if len(names) <= MAX_DEFAULT_TAPS:
+        return names
+    return [names[len(names) * quarter // 4 - 1] for quarter in (1, 2, 3, 4)]
+
+
+def plain_patch(network: nn.Module) -> int | None:
+    """Return the side p in pixels of the patches of a plain vision transformer; None for any other network.
+
+    Cell k of each of its maps belongs to patch k, and so is centred at pixel (p - 1) / 2 + p k. This holds if one
+    convolution with kernel p, stride p and no padding makes all tokens, and all blocks keep them in place.
+    """
+    embedding = getattr(network, "conv_proj", None) or getattr(getattr(network, "patch_embed", None), "proj", None)
+    infos: Any = getattr(network, "feature_info", None)
+    if not isinstance(embedding, nn.Conv2d) or not block_names(network):
+        return None
+    patch = embedding.kernel_size[0]
+    geometry = (embedding.kernel_size, embedding.stride, embedding.padding, embedding.dilation)
+    if geometry != ((patch, patch), (patch, patch), (0, 0), (1, 1)):
+        return None
+    return patch if all(info["reduction"] == patch for info in infos) else None
+
+
+def cut_after(name: str, network: nn.Module, tap_modules: TapModules, norm: bool) -> nn.Module:
+    """Remove the parts of a network that the maps of its taps do not depend on, in place.
+
+    Args:
+        name: the network's name, for error messages.
+        network: the network; it is put into evaluation mode.
+        tap_modules: for each tap, the paths of the tap's modules, all of them in `block_names`.
+        norm: whether the last normalisation layer of the network is kept, see `BlockReader`.
+
+    Returns:
+        The network.
+    """
+    indices = BlockReader(tap_modules, norm).indices(network)
+    prune = getattr(network, "prune_intermediate_layers", None)
+    if prune is not None:
+        prune(indices, prune_norm=not norm, prune_head=True)
+    return network.eval()
+
+
+@dataclass(frozen=True)
+class BlockReader:
+    """Compute the maps of the taps of a network with `forward_intermediates`.
+
+    Attributes:
+        tap_modules: for each tap, the paths of the tap's modules in the network.
+        norm: whether the network's last normalisation layer is applied to every map.
+    """
+
+    kind: ClassVar[Literal["blocks"]] = "blocks"
+    tap_modules: TapModules
+    norm: bool = False
+
+    def indices(self, network: nn.Module, taps: TapModules | None = None) -> list[int]:
+        """Return the positions in `block_names` of the modules of some taps (None: of all taps), rising."""
+        names = block_names(network)
+        return sorted({names.index(module) for tap in taps or self.tap_modules for module in tap})
+
+    def __call__(self, body: Any, images: Tensor, taps: TapModules | None = None) -> Mapping[str, Tensor]:
+        """Return the output of each module of some taps (None: of all taps), by the module's path.
+
+        Args:
+            body: the network.
+            images: (B, N, H, W), normalised, of a size that the network takes.
+            taps: the paths of the modules of each wanted tap.
+
+        Returns:
+            Maps (B, C, h, w).
+        """
+        indices, names = self.indices(body, taps), block_names(body)
+        maps = body.forward_intermediates(
+            images, indices=indices, norm=self.norm, stop_early=True, output_fmt="NCHW", intermediates_only=True
+        )
+        return {names[index]: values for index, values in zip(indices, maps, strict=True)}
+
+    def used_by(self, body: nn.Module, taps: TapModules, image: Tensor) -> list[nn.Module | Tensor]:
+        """Return the parts of a network that the maps of some taps depend on, as far as one can train them.
+
+        A parameter is used if a map has a gradient with respect to it. The parts are modules all of whose parameters
+        are used, with all layers without parameters in them, and single parameters.
+
+        Args:
+            body: the network.
+            taps: the paths of the modules of each tap.
+            image: (1, N, H, W) on the meta device, of a size that the network takes.
+
+        Returns:
+            The parts, without duplicates.
+        """
+        return _parts(body, self._used_names(body, taps, image)) if taps else []
+
+    def _used_names(self, body: nn.Module, taps: TapModules, image: Tensor) -> set[str]:
+        """Return the names of the parameters that the maps of some taps depend on, see `used_by`."""
+        skeleton = without_values(body).requires_grad_(True)
+        with torch.enable_grad(), torch.inference_mode(False):
+            total = sum(values.sum() for values in self(skeleton, image, taps).values())
+            named = dict(skeleton.named_parameters())
+            gradients = torch.autograd.grad(total, [*named.values()], allow_unused=True)  # type: ignore[arg-type]
+        return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+
+    def check_norm(self, name: str, body: nn.Module, image: Tensor) -> None:
+        """Check that the network's last normalisation layer changes the map of every tap, if `norm` is true.
+
+        Some networks have no such layer, and timm then ignores the wish without a word. A transformer whose classifier
+        averages the tokens, for example, normalises only the average.
+
+        Args:
+            name: the network's name.
+            body: the network.
+            image: see `used_by`.
+
+        Raises:
+            ArgumentError: if the map of a tap is the same without it.
+        """
+        without = replace(self, norm=False)
+        for tap in self.tap_modules if self.norm else ():
+            if self._used_names(body, [tap], image) == without._used_names(body, [tap], image):
+                raise ArgumentError(
+                    f"norm=true has no effect on the map of {tap[0]}: {name} has no last normalisation layer for the "
+                    f"outputs of its blocks; set norm=false"
+                )
+
+
+def _parts(module: nn.Module, used: set[str], path: str = "") -> list[nn.Module | Tensor]:
+    """Return the largest modules all of whose parameters are in `used`, and the parameters outside of such modules.
+
+    A layer without parameters, such as Dropout, belongs to the parts if the module that holds it is one of them, or has
+    trained parameters only in other modules: it then works before them or beside them.
+    """
+    names = [name for name, _ in module.named_parameters(prefix=path)]
+    if all(name in used for name in names):
+        return [module]
+    if not any(name in used for name in names):
+        return []
+    own = [parameter for name, parameter in module.named_parameters(prefix=path, recurse=False) if name in used]
+    children = module.named_children()
+    inner = (_parts(child, used, f"{path}.{name}" if path else name) for name, child in children)
+    return [*own, *itertools.chain.from_iterable(inner)]
+
+
+def check_blocks(name: str, network: nn.Module, tap_modules: TapModules) -> None:
+    """Check that the modules of all taps are blocks of a network, in the order of the network.
+
+    Args:
+        name: the network's name.
+        network: the network.
+        tap_modules: for each tap, the paths of the tap's modules.
+
+    Raises:
+        ArgumentError: if a module is not in `block_names`, or a tap comes before a shallower one.
+    """
+    names = block_names(network)
+    modules = [module for tap in tap_modules for module in tap]
+    if not names:
+        raise ArgumentError(f"norm=true has no effect on {name}, which is not read by blocks; set norm=false")
+    if unknown := [module for module in modules if module not in names]:
+        shown = ", ".join(names[:MAX_NAMES])
+        raise ArgumentError(
+            f"taps names {unknown[0]}, but the maps of {name} are the outputs of its blocks; choose from {shown}"
+        )
+    if modules != sorted(modules, key=names.index):
+        raise ArgumentError(f"taps={modules} must list the blocks of {name} from shallow to deep")

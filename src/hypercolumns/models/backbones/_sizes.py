@@ -1,0 +1,116 @@
+"""Find the sizes of images that a network accepts, by trying them."""
+
+import bisect
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from hypercolumns.errors import ArgumentError
+from hypercolumns.models.backbones import networks
+
+# Sides of square images in pixels, tried in this order. The first side for which every map has a cell is at least
+# `AcceptedSizes.min_side`.
+CANDIDATE_SIDES = [2**power for power in range(10)]
+MAX_MULTIPLE = 512  # pixels
+
+Shapes = Callable[[int, int], Sequence[Sequence[int]]]  # from the height and width of an image to the maps' shapes
+
+
+class AcceptedSizes(NamedTuple):
+    """The sizes of images that a network accepts.
+
+    Attributes:
+        min_side: the minimum height and width, in pixels.
+        multiple: the height and width are multiples of this number of pixels.
+        fixed: the only (height, width) that the network accepts, in pixels; None: it accepts others too.
+    """
+
+    min_side: int
+    multiple: int = 1
+    fixed: tuple[int, int] | None = None
+
+    def examples(self) -> Iterator[tuple[int, int]]:
+        """Yield some accepted sizes: the smallest one, and larger ones with odd and even numbers of multiples."""
+        if self.fixed is not None:
+            yield self.fixed
+            return
+        yield self.min_side, self.min_side
+        for down, across in ((self.min_side + 13, 2 * self.min_side + 17), (3 * self.min_side + 4, self.min_side + 7)):
+            yield self.rounded(down), self.rounded(across)
+
+    def rounded(self, side: int) -> int:
+        """Return the smallest accepted side from `side` pixels."""
+        return -(-max(side, self.min_side) // self.multiple) * self.multiple
+
+
+def find_sizes(network: str, shapes: Shapes, usual: tuple[int, int] | None, patch: int | None = None) -> AcceptedSizes:
+    """Find the sizes of images that a network accepts.
+
+    A network may accept all sizes from a smallest one, only multiples of a number, or one size. Multiples are looked
+    for among the divisors of the size that the network is made for, and the powers of 2.
+
+    Args:
+        network: the network's name, for the error message.
+        shapes: computes the shapes of the maps from the height and width of an image; raises any error for a size that
+            the network does not accept.
+        usual: the size (height, width) that the network is made for, in pixels; None: not known.
+        patch: the side of the patches of a plain transformer, in pixels. Some of these networks ignore the pixels of an
+            incomplete patch, so only multiples of it are tried. None: the network is no plain transformer.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        ArgumentError: if the network accepts none of the sizes that were tried.
+    """
+
+    def works(height: int, width: int) -> bool:
+        try:
+            return all(0 not in shape for shape in shapes(height, width))
+        except Exception:  # torch and the networks raise many kinds of errors for images that do not suit them
+            return False
+
+    if usual is not None and works(*usual) and not (works(2 * usual[0], usual[1]) and works(usual[0], 2 * usual[1])):
+        return AcceptedSizes(max(usual), fixed=usual)
+    for multiple in [patch] if patch is not None else _candidate_multiples(usual):
+        min_side = _min_side(works, multiple)
+        sizes = AcceptedSizes(min_side, multiple)
+        if all(works(*size) for size in sizes.examples()):
+            return sizes
+    error: Exception | None = None
+    try:
+        shapes(*(usual or (CANDIDATE_SIDES[-1],) * 2))
+    except Exception as reason:
+        error = reason
+    raise _refusal(network, usual, error)
+
+
+def _refusal(network: str, usual: tuple[int, int] | None, error: Exception | None) -> ArgumentError:
+    if usual is None:
+        return networks.unusable(network, "it does not compute maps for images of every size", error)
+    return networks.unusable(network, f"it does not compute maps even for images of {usual[1]}x{usual[0]}", error)
+
+
+def _candidate_multiples(usual: tuple[int, int] | None) -> list[int]:
+    """Return the multiples to try, rising. The sides of `usual` are in pixels."""
+    powers = {2**power for power in range(9)}
+    if usual is not None:
+        powers |= {number for number in range(1, min(usual) + 1) if all(side % number == 0 for side in usual)}
+    return sorted(number for number in powers if number <= MAX_MULTIPLE)
+
+
+def _min_side(works: Callable[[int, int], bool], multiple: int) -> int:
+    """Return the side, in pixels, of the smallest square image for which every map has at least one cell.
+
+    If an image with the largest side that is tried is still too small, return this largest side.
+
+    Args:
+        works: whether every map of an image (height, width) has a cell.
+        multiple: only multiples of this number are tried.
+    """
+
+    def fits(count: int) -> bool:
+        return works(count * multiple, count * multiple)
+
+    counts = [count for count in CANDIDATE_SIDES if count == 1 or count * multiple <= CANDIDATE_SIDES[-1]]
+    enough = next((count for count in counts if fits(count)), counts[-1])
+    return bisect.bisect_left(range(enough), True, lo=enough // 2 + 1, key=fits) * multiple

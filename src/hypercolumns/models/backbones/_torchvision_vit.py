@@ -1,0 +1,76 @@
+"""torchvision's vision transformers, for images of any size and with the maps of their blocks."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TorchvisionTransformer(nn.Module):
+    """A vision transformer of torchvision (`vit_b_16`) with timm's interface for maps.
+
+    Its tensors have torchvision's names. torchvision's own network takes images of one size. Here the position
+    embeddings are interpolated for other sizes as torchvision interpolates those of weights
+    (`torchvision.models.vision_transformer.interpolate_embeddings`: bicubic, from corner to corner).
+
+    Args:
+        network: torchvision's network; its parts are used, not copied.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.conv_proj: nn.Conv2d = network.conv_proj
+        self.class_token: nn.Parameter = network.class_token
+        self.encoder: Any = network.encoder
+        width, patch = self.conv_proj.out_channels, self.conv_proj.stride[0]
+        self.feature_info = [
+            {"module": f"encoder.layers.{name}", "num_chs": width, "reduction": patch}
+            for name, _ in self.encoder.layers.named_children()
+        ]
+
+    def prune_intermediate_layers(self, indices: Sequence[int], prune_norm: bool, prune_head: bool) -> None:
+        """Remove the blocks after the last one of `indices`.
+
+        Args:
+            indices: the positions of the blocks whose outputs are wanted.
+            prune_norm: whether the last normalisation layer is removed too.
+            prune_head: not used; there is no head.
+        """
+        self.encoder.layers = self.encoder.layers[: max(indices) + 1]  # `del` would rename the blocks
+        if prune_norm:
+            self.encoder.ln = nn.Identity()
+
+    def forward_intermediates(self, images: Tensor, indices: Sequence[int], norm: bool, **_: object) -> list[Tensor]:
+        """Return the outputs of some blocks as maps.
+
+        Args:
+            images: (B, N, H, W), normalised; H and W are multiples of the patches' side p.
+            indices: the positions of the blocks, rising.
+            norm: whether the last normalisation layer is applied to each output.
+
+        Returns:
+            Maps (B, C, H / p, W / p).
+        """
+        patches = self.conv_proj(images)
+        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
+        tokens = self.encoder.dropout(tokens + self._positions(patches.shape[2], patches.shape[3]))
+        maps = []
+        for number, block in enumerate(self.encoder.layers[: max(indices) + 1]):
+            tokens = block(tokens)
+            if number in indices:
+                kept = self.encoder.ln(tokens) if norm else tokens
+                maps.append(kept[:, 1:].transpose(1, 2).unflatten(2, (patches.shape[2], patches.shape[3])))
+        return maps
+
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        """Return the position embeddings of the class token and of a grid of patches: (1, 1 + rows * columns, C)."""
+        embedding: Tensor = self.encoder.pos_embedding
+        side = math.isqrt(embedding.shape[1] - 1)
+        if (rows, columns) == (side, side):
+            return embedding
+        grid = embedding[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+        grid = F.interpolate(grid, (rows, columns), mode="bicubic", align_corners=True)
+        return torch.cat([embedding[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
