@@ -96,7 +96,7 @@ def test_leftovers_are_listed_with_their_sizes(place, clean):
         "sweeps/a/7.lock": 0,
         "shapes/validate/.masks.json.0a1b2c3d.tmp": 128,
     }
-    assert "nothing was deleted; dry_run=false deletes these 255 B\n" in clean()
+    assert "nothing was deleted; dry_run=false deletes these 255 bytes\n" in clean()
     assert everything(place) == before
 
 
@@ -104,7 +104,7 @@ def test_cleaning_deletes_what_was_listed(place, clean):
     make_leftovers(place)
     listed = found(place)
     kept = {f"runs/shapes/rgb/train/{KEY}/run.json", "runs/sweeps/a/sweep.json"}
-    assert clean("dry_run=false").endswith("255 B were freed\n")
+    assert clean("dry_run=false").endswith("255 bytes were freed\n")
     assert {name for name in everything(place) if (place / name).is_file()} == kept
     assert not any((place / "runs" / name).exists() for name in listed)
     assert clean("dry_run=false") == "runs holds nothing that can be deleted with these settings\n"
@@ -152,7 +152,7 @@ def test_folder_locked_since_the_listing_stays(place, clean, monkeypatch):
     with FileLock(place / GROUP / "train" / ".abcdefabcd.lock"):
         output = clean("dry_run=false")
     assert "shapes/rgb/train/.abcdefabcd.old stays: a running command uses it\n" in output
-    assert output.endswith("247 B were freed\n")
+    assert output.endswith("247 bytes were freed\n")
     assert (place / GROUP / "train" / ".abcdefabcd.old" / "model.safetensors").is_file()
 
 
@@ -163,7 +163,7 @@ def test_files_of_others_keep_their_folder(place, clean):
     output = clean("dry_run=false")
     assert "train/.abcdefabcd.old stays, because this program did not write thesis.txt: an overwritten" in output
     assert "train-fedcba9876 stays, because this program did not write mine/notes.md: event files of" in output
-    assert output.endswith(f"{255 - 8 - 16} B were freed\n")
+    assert output.endswith(f"{255 - 8 - 16} bytes were freed\n")
     assert (place / GROUP / "train" / ".abcdefabcd.old" / "model.safetensors").is_file()
 
 
@@ -221,7 +221,7 @@ def test_checkpoints_of_finished_runs_by_choice(place, clean):
             write(folder / "checkpoints" / name, size)
     assert found(place) == {}
     assert list(found(place, checkpoints=True).values()) == [1, 2, 4]
-    assert clean("dry_run=false", "clean.checkpoints=true").endswith("7 B were freed\n")
+    assert clean("dry_run=false", "clean.checkpoints=true").endswith("7 bytes were freed\n")
     left = {
         path.relative_to(place / GROUP / "train").as_posix() for path in place.glob(f"{GROUP}/train/*/checkpoints/*")
     }

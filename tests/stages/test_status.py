@@ -73,7 +73,7 @@ def test_runs_have_a_state_and_differences(status, place):
     folder = place / PRETRAIN
     make_run(folder / "a", "2026-05-04T12:00:00+00:00", miou=0.51234, seed=0, sampler={"n": 5})
     make_run(folder / "b", seed=1, sampler={"n": 5})
-    write(folder / "b" / "checkpoints" / "last.ckpt", "x" * 2048)
+    write(folder / "b" / "checkpoints" / "last.ckpt", "x" * 2000)
     write(folder / "b" / "metrics.csv", "epoch,step\n0,5\n1,10\n2,15\n")
     make_run(folder / "c", seed=2, sampler={"n": 6}, command="python train.py 'x y'")
     write(folder / "d" / "run.json", "{")
@@ -84,9 +84,9 @@ def test_runs_have_a_state_and_differences(status, place):
     finished = row(lines, "a ")
     assert "a finished 2026-05-04" in finished
     assert " 0.512 " in finished
-    assert finished.endswith(" B seed=0 sampler.n=5")
+    assert finished.endswith(" bytes seed=0 sampler.n=5")
     assert row(lines, "b ").startswith("b epoch 3 of 10 ")
-    assert row(lines, "b ").endswith("KB seed=1 sampler.n=5")
+    assert row(lines, "b ").endswith(" 2.3 kB seed=1 sampler.n=5")  # 1 kB is 1000 bytes
     assert row(lines, "c ").startswith("c no epoch yet ")
     assert row(lines, "d ").startswith("d damaged: remove run.json, and give the command again ")
     assert row(lines, "e ").startswith("e trained, not scored ")

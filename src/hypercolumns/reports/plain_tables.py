@@ -1,4 +1,4 @@
-"""Print tables of texts at their full width, and format sizes and times for them."""
+"""Print tables of texts at their full width, and format times for them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,8 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from hypercolumns.runtime.progress import console
-
-UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def print_table(
@@ -41,16 +39,6 @@ def print_whole(table: Table) -> None:
 def full_width(table: Table) -> int:
     """Return the width of a table whose cells are not wrapped, in characters."""
     return Measurement.get(console, console.options.update(width=10_000), table).maximum
-
-
-def format_bytes(count: int) -> str:
-    """Format a size: 1536 is `1.5 KB`."""
-    size, unit = float(count), UNITS[0]
-    for unit in UNITS:
-        if size < 1024 or unit == UNITS[-1]:
-            break
-        size /= 1024
-    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def format_time(seconds: float) -> str:

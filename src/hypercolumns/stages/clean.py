@@ -6,10 +6,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
+from rich import filesize
 
 from hypercolumns.errors import HypercolumnsError, escape_control_chars, shorten_list
 from hypercolumns.io.files import release_lock, remove
-from hypercolumns.reports.plain_tables import format_bytes, print_table
+from hypercolumns.reports.plain_tables import print_table
 from hypercolumns.runs.interrupted import KEY
 from hypercolumns.runs.leftovers import Leftover, Wanted, find_leftovers, foreign_files
 from hypercolumns.runtime.progress import console
@@ -28,7 +29,7 @@ def clean(cfg: DictConfig) -> None:
     found = find_leftovers(runs, wanted)
     unneeded = [one for one in found if not one.foreign]
     if unneeded:
-        rows = [[_name(one.path, runs), format_bytes(one.bytes), one.reason] for one in unneeded]
+        rows = [[_name(one.path, runs), filesize.decimal(one.bytes), one.reason] for one in unneeded]
         print_table("what nothing needs any more", ("", "size", "reason"), rows)
     for one in found:
         if one.foreign:
@@ -38,10 +39,10 @@ def clean(cfg: DictConfig) -> None:
     if not unneeded:
         _print(f"{runs} holds nothing that can be deleted with these settings")
     elif cfg.dry_run:
-        _print(f"nothing was deleted; dry_run=false deletes these {format_bytes(total)}")
+        _print(f"nothing was deleted; dry_run=false deletes these {filesize.decimal(total)}")
     else:
         freed = sum(one.bytes for one in unneeded if _delete(one, runs))
-        _print(f"{format_bytes(freed)} were freed")
+        _print(f"{filesize.decimal(freed)} were freed")
 
 
 def _delete(one: Leftover, runs: Path) -> bool:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
+from rich import filesize
 
 from hypercolumns.errors import HypercolumnsError, escape_control_chars
 from hypercolumns.reports.format import format_number
-from hypercolumns.reports.plain_tables import format_bytes, format_time, print_table
+from hypercolumns.reports.plain_tables import format_time, print_table
 from hypercolumns.runs import inventory
 from hypercolumns.runs.inventory import Entry
 from hypercolumns.runtime.progress import console
@@ -74,7 +75,7 @@ def _rows(listed: Sequence[Entry]) -> list[list[str]]:
             f"{entry.state}{', running now' if entry.running else ''}",
             format_time(entry.changed),
             "" if entry.miou is None else format_number(entry.miou),
-            format_bytes(entry.bytes),
+            filesize.decimal(entry.bytes),
             settings,
         ]
         for entry, settings in zip(listed, inventory.distinguish(listed), strict=True)
