@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from hypercolumns.callbacks.resume_checkpoint import LAST, PREVIOUS
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io import checkpoints
 from hypercolumns.io.files import atomic_write, file_hash, short_hash
 from hypercolumns.loggers import copy_epochs
@@ -68,19 +68,19 @@ class EarlierRun:
             path: the folder of the run, a link to it, or the checkpoint of one of its last two states.
 
         Raises:
-            HypercolumnsError: if `path` is no run of stage pretrain or train, or if the run has no undamaged
+            ArgumentError: if `path` is no run of stage pretrain or train, or if the run has no undamaged
                 checkpoint. The message begins with `path`.
         """
         given = path.resolve()
         names = [given.name] if given.suffix == ".ckpt" else [LAST, PREVIOUS]
         folder = given.parent.parent if given.suffix == ".ckpt" else given
         if not (folder / RUN_FILE).is_file() or not {"start", "samples"} & {*Run(folder).fingerprint}:
-            raise HypercolumnsError(
+            raise ArgumentError(
                 f"{path} is no run of stage pretrain or train; give the folder of a run, such as "
                 f"runs/<data>/<cnn>/train/latest"
             )
         if not {*names} <= {LAST, PREVIOUS}:
-            raise HypercolumnsError(
+            raise ArgumentError(
                 f"{path} is not the last state of a run; give the folder of the run, {folder}, or start a new training "
                 f"from the run's best epoch by init_from={folder} (in stage train)"
             )
@@ -90,7 +90,7 @@ class EarlierRun:
             if damage is None:
                 return cls(Run(folder), file)
             console.print(f"{file} can't be used ({damage})", markup=False)
-        raise HypercolumnsError(
+        raise ArgumentError(
             f"{path} has no checkpoint to go on from ({folder / CHECKPOINTS / LAST}); train from the beginning without "
             f"this setting, or, in stage train, start from the run's model by init_from={folder}"
         )

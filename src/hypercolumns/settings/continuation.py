@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path, short_hash
 from hypercolumns.runs.earlier import RESUMED, EarlierRun, more_epochs_of
 from hypercolumns.runs.file_names import CHECKPOINTS
@@ -23,10 +23,8 @@ def earlier_run(cfg: DictConfig) -> EarlierRun | None:
     if cfg.resume_from is None:
         return None
     path = expand_path("resume_from", cfg.resume_from)
-    try:
+    with setting_prefix("resume_from="):
         earlier = EarlierRun.find(path)
-    except HypercolumnsError as error:
-        raise HypercolumnsError(f"resume_from={error}") from error
     stage = "pretrain" if "samples" in earlier.fingerprint else "train"
     if stage != cfg.stage:  # stage=all refuses every run here, because both stages would take the same setting
         raise HypercolumnsError(
