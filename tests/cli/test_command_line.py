@@ -200,7 +200,7 @@ def test_error_line_escapes_line_breaks():
         ),
         (
             ["data=folder", "data.val_fraction=x", "data.images=."],
-            "error: data.masks=None must be a path; the data set needs images and masks",
+            "error: data.masks is not set; the data set needs images and masks",
         ),
         (["data=shapes", "data.root=/dev/null"], "error: /dev/null/shapes"),
         (["data=shaps"], "error: data=shaps is not known; did you mean shapes? choose one of"),

@@ -145,7 +145,7 @@ def test_own_configs(tmp_path, quick):
         ({"callbacks": {"x": {"_target_": "foo.Bar"}}}, r"callbacks\.x\._target_=foo\.Bar can't be imported"),
         ({"max_epochs": 3}, r"max_epochs is not a setting; did you mean trainer\.max_epochs\?"),
         # refused before the first stage, although only stage train would use them
-        ({"last_stage": "train", "cnn__trainable": 4}, r"cnn\.trainable=4 must be a number of taps, from 0 to 1"),
+        ({"last_stage": "train", "cnn__trainable": 4}, r"cnn\.trainable=4 .* rgb has no layers to train; use 0"),
         ({"last_stage": "train", "augment": {"crop": -4}}, r"augment\.crop=-4"),
         ({"classifier": {"hidden": -3}}, r"classifier\.hidden=-3"),
         ({"stage": "foo"}, "stage=foo must be all, pretrain or train, which give a model$"),

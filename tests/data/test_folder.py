@@ -71,7 +71,7 @@ def test_lists_that_differ_and_missing_lists_ask(settings, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": None}, "^images=None must be a path; the data set needs images and masks"),
+        ({"images": None}, "^images is not set; the data set needs images and masks"),
         ({"masks": "nowhere"}, "^masks=nowhere is not a folder"),
         ({"masks": "~nosuchuser/m"}, r"^masks=~nosuchuser/m: the user after ~ does not exist; write the full"),
         ({"val_fraction": 1.5}, r"^val_fraction=1\.5 must be a number from 0 to 1"),

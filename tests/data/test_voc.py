@@ -129,7 +129,7 @@ def test_list_that_is_not_utf8_is_refused(root):
         ("x\n" * 256, "classes.txt holds 256 class names; expected 1 to 255"),
         ("sky\nsea\nsky\n", r"classes.txt repeats class names \(sky\); give each class a different class name"),
         ("sky\nsea\x1b[2J\n", r"classes.txt holds names with control characters \(sea\\x1b\[2J\); remove these"),
-        (None, "^classes: .*classes.txt can't be read as text"),
+        (None, r"^classes=.*classes\.txt is not a file; give a file that lists .*, as in classes=\[background,road\]"),
     ],
 )
 def test_invalid_classes_file_is_refused(root, names, message):

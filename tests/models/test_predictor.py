@@ -83,6 +83,11 @@ def test_overlay_blends_image_and_colours(segmenter):
     assert np.abs(named[:30].astype(float) - plain).max() <= 1
 
 
+def test_predict_names_a_missing_file(segmenter):
+    with pytest.raises(HypercolumnsError, match=r"^image=nope\.jpg does not exist; give the path of an image"):
+        SegmentationPredictor(segmenter).predict("nope.jpg")
+
+
 @pytest.mark.parametrize(
     ("image", "said"),
     [

@@ -41,6 +41,11 @@ def read_class_list(path: str | Path) -> ClassList:
         ArgumentError: if the file can't be read, is in none of these forms, or lists no valid classes.
     """
     file = expand_path("classes", path)
+    if not file.is_file():
+        raise ArgumentError(
+            f"classes={path} is not a file; give a file that lists the classes, or their names in brackets, as in "
+            f"classes=[background,road]"
+        )
     if file.suffix.lower() == ".json":
         return json_classes(file).check()
     return ClassList(tuple(text_entries(file)), source=str(file)).check()

@@ -198,7 +198,7 @@ def read_lines(path: Path, name: str) -> list[str]:
     """Return the lines of a text file, without blank lines and without white space around a line.
 
     Raises:
-        ArgumentError: if the file can't be read as UTF-8. The message begins with `name`.
+        ArgumentError: if the file is missing or can't be read as UTF-8. The message begins with `name`.
     """
     # `splitlines` also splits at characters other than \n, and a file name can contain these
     return [line.strip() for line in read_text(path, name).split("\n") if line.strip()]
@@ -208,10 +208,12 @@ def read_text(path: Path, name: str) -> str:
     """Return the content of a text file, without a byte order mark.
 
     Raises:
-        ArgumentError: if the file can't be read as UTF-8. The message begins with `name`.
+        ArgumentError: if the file is missing or can't be read as UTF-8. The message begins with `name`.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ArgumentError(f"{name}: {path} does not exist; give the path of a text file") from error
     except (OSError, UnicodeDecodeError) as error:
         remedy = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
         raise ArgumentError(f"{name}: {path} can't be read as text ({error}){remedy}") from error

@@ -1,5 +1,6 @@
 """Prediction for single images, which are given as paths, PIL images, arrays or tensors."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,6 +221,8 @@ def as_tensor(image: ImageLike, decoding: ImageDecoding = AS_STORED) -> Tensor:
             take, or if `image` is the path of a file that can't be read.
     """
     if isinstance(image, str | Path):
+        if not os.path.exists(image):
+            raise HypercolumnsError(f"image={image} does not exist; give the path of an image, or the image itself")
         try:
             return read_image(Path(image), decoding=decoding)
         except UnknownRangeError as error:

@@ -100,7 +100,7 @@ def check_model(cfg: DictConfig) -> None:
     taps = plain(cfg.cnn).get("taps")
     if isinstance(taps, list):
         with setting_prefix("cnn."):
-            trainable_taps(cfg.cnn.trainable, len(split_taps(taps)[0]))
+            trainable_taps(cfg.cnn.trainable, len(split_taps(taps)[0]), cfg.cnn.network)
 
 
 def sampler(cfg: DictConfig) -> Sampler:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hypercolumns.errors import ArgumentError, check_bool, check_fraction, check_int
 
+PATH_EXAMPLES = {"images": "photos/", "out": "predictions"}
 PRECISIONS = ("auto", "32", "bf16")
 
 
@@ -30,6 +31,8 @@ def check_path(name: str, value: object) -> None:
     Raises:
         ArgumentError: if the value is empty or not a string.
     """
+    if value is None:
+        raise ArgumentError(f"{name} is not set; give a path, as in {name}={PATH_EXAMPLES[name]}")
     if not isinstance(value, str) or not value:
         raise ArgumentError(f"{name}={value} must be a path; to give several images, list their paths in a .txt file")
 

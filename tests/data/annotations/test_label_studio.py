@@ -243,5 +243,5 @@ def test_wrong_exports_are_named(place):
     two["value"]["brushlabels"].append("road")
     with pytest.raises(HypercolumnsError, match=r"a region of task 1 has 2 labels \(car, road\); give it one label"):
         read(place, task(1, "a.png", two))
-    with pytest.raises(HypercolumnsError, match=r"^images=None must be a path; the data set needs annotations"):
+    with pytest.raises(HypercolumnsError, match=r"^images is not set; the data set needs annotations"):
         label_studio("export.json", None)

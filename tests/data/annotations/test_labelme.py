@@ -156,7 +156,7 @@ def test_image_without_file_is_not_annotated(place):
 
 def test_wrong_arguments_and_files_are_named(place, tmp_path):
     (place / "empty").mkdir()
-    with pytest.raises(HypercolumnsError, match=r"^images=None must be a path"):
+    with pytest.raises(HypercolumnsError, match=r"^images is not set"):
         labelme(None)
     with pytest.raises(
         HypercolumnsError, match=r"^annotations=.*empty holds no .json files; give the folder of labelme"

@@ -93,6 +93,7 @@ def test_image_that_disappeared_is_reported(photos, place, capsys):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("images=null", "images is not set; give a path, as in images=photos/"),
         ("images=", "images= must be a path"),
         ("out=", "out= must be a path"),
         (

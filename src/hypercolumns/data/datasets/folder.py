@@ -71,7 +71,8 @@ def folder(
     if images is None or masks is None or classes is None:
         missing = "images" if images is None else "masks" if masks is None else "classes"
         raise DataNotFoundError(
-            f"{missing}=None must be a path; the data set needs images and masks (folders) and classes (a text file)"
+            f"{missing} is not set; the data set needs images and masks (folders) and classes (a file, or a list of "
+            f"names)"
         )
     base = base_folder(root)
     images, masks = existing_folder("images", images, base), existing_folder("masks", masks, base)

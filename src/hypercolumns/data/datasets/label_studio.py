@@ -77,7 +77,7 @@ def label_studio(
     if annotations is None or images is None:
         missing = "annotations" if annotations is None else "images"
         raise DataNotFoundError(
-            f"{missing}=None must be a path; the data set needs annotations (the exported file) and images (a folder)"
+            f"{missing} is not set; the data set needs annotations (the exported file) and images (a folder)"
         )
     base = base_folder(root)
     export, folder = base / expand_path("annotations", annotations), existing_folder("images", images, base)

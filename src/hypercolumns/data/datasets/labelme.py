@@ -69,7 +69,7 @@ def labelme(
         HypercolumnsError: if a split is empty or lists an invalid id, see `make_index`.
     """
     if images is None:
-        raise DataNotFoundError("images=None must be a path; the data set needs the folder of images")
+        raise DataNotFoundError("images is not set; the data set needs the folder of images")
     base = base_folder(root)
     images = existing_folder("images", images, base)
     annotations = images if annotations is None else existing_folder("annotations", annotations, base)

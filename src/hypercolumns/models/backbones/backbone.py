@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hypercolumns.coordinates import full_image_box
-from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int
+from hypercolumns.errors import ArgumentError, HypercolumnsError, check_int, is_int
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones import _network_info, _readers, networks
 from hypercolumns.models.backbones._assembly import Assembly, assemble
@@ -441,7 +441,7 @@ class Backbone(nn.Module):
         Raises:
             ArgumentError: unless `trainable` is a number of taps or "all".
         """
-        count = trainable_taps(self.trainable, len(self.tap_modules))
+        count = trainable_taps(self.trainable, len(self.tap_modules), self.network)
         frozen_taps = self.tap_modules[: len(self.tap_modules) - count] if count else ()
         used = self._reader.used_by(self.body, frozen_taps, self._meta_image(*self._smallest()))  # type: ignore[arg-type]
         self._frozen = [part for part in used if isinstance(part, nn.Module)] if count else [self.body]
@@ -450,16 +450,22 @@ class Backbone(nn.Module):
             part.requires_grad_(False)
 
 
-def trainable_taps(trainable: object, taps: int) -> int:
+def trainable_taps(trainable: object, taps: int, network: str) -> int:
     """Return how many of the last taps a backbone trains, by its argument `trainable`.
 
     Args:
         trainable: the argument: a number of taps, or "all".
         taps: the number of taps of the backbone, without context taps.
+        network: the name of the network.
 
     Raises:
-        ArgumentError: if `trainable` is neither.
+        ArgumentError: if `trainable` is neither, or is a number of taps above 0 of a network without layers.
     """
+    if network in networks.OWN and is_int(trainable, minimum=1):
+        raise ArgumentError(
+            f"trainable={trainable} trains layers of the last taps, but {network} has no layers to train; use 0, which "
+            f"trains the classifier alone, or another network"
+        )
     if trainable == "all":
         return taps
     if isinstance(trainable, bool) or not isinstance(trainable, int) or not 0 <= trainable <= taps:
