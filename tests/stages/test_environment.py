@@ -5,7 +5,7 @@ import subprocess
 
 import torch
 
-from hypercolumns.runs.environment import changes, commit, environment
+from hypercolumns.runs.environment import RunOrigin, changes, commit, environment
 from hypercolumns.settings.compose import command_line
 
 
@@ -60,7 +60,7 @@ def test_command_line_is_quoted_for_a_shell():
 
 
 def test_environment_records_versions_and_device():
-    recorded = environment("python train.py", torch.device("cpu"))
+    recorded = environment(RunOrigin("", "python train.py", torch.device("cpu")))
     assert recorded["command"] == "python train.py"
     assert recorded["device"]["threads"] == torch.get_num_threads()
     assert {"torch", "pytorch-lightning", "hypercolumns", "matplotlib"} <= set(recorded["versions"])

@@ -167,6 +167,20 @@ def test_sweeps_count_their_jobs(status, place):
     assert not [line for line in lines if line.startswith("continue")]
 
 
+@pytest.mark.parametrize(("jobs", "names"), [(2, "a job of the sweep a"), (1, "from the finished sweep a")])
+def test_interrupted_job_names_its_sweep(status, place, jobs, names):
+    sweep, run = place / "runs/sweeps/a", place / PRETRAIN / "x"
+    record = {"sweep": {"values": []}, "jobs": jobs, "command": "python train.py -m seed=0,1", "directory": os.getcwd()}
+    write(sweep / "sweep.json", record)
+    write(sweep / "jobs/0.json", {"status": "pruned"})
+    make_run(run)
+    write(run / "environment.json", {"command": COMMAND, "directory": os.getcwd(), "sweep": str(sweep)})
+    command = record["command"] if jobs == 2 else COMMAND
+    assert row(status(), "continue shapes/").endswith(f"/x ({names}) {command}")
+    (sweep / "sweep.json").unlink()
+    assert row(status(), "continue shapes/").endswith(f"/x {COMMAND}")
+
+
 def test_listing_imports_no_torch(place):
     make_run(place / PRETRAIN / "a")
     code = (

@@ -24,11 +24,13 @@ class RunOrigin:
         config: every setting, as YAML.
         command: the command line as the user typed it.
         device: the device that the run uses.
+        sweep: the folder of the sweep whose job makes the run; None: no sweep.
     """
 
     config: str
     command: str
     device: torch.device
+    sweep: Path | None = None
 
     def write(self, folder: Path) -> None:
         """Write `config.yaml` and `environment.json` to a folder.
@@ -36,17 +38,19 @@ class RunOrigin:
         If the code has uncommitted changes, also write these changes as `changes.patch`.
         """
         (folder / "config.yaml").write_text(self.config, encoding="utf-8")
-        write_json(folder / ENVIRONMENT, environment(self.command, self.device))
+        write_json(folder / ENVIRONMENT, environment(self))
         if patch := changes(Path(__file__)):
             (folder / "changes.patch").write_text(patch, encoding="utf-8", errors="surrogateescape")
 
 
-def environment(command: str, device: torch.device) -> dict[str, Any]:
+def environment(origin: RunOrigin) -> dict[str, Any]:
     """Describe the command, code, packages and device of a run, for `environment.json`."""
+    device = origin.device
     packages = ["hypercolumns", *(re.split(r"[^\w.-]", line)[0] for line in requires("hypercolumns") or ())]
     return {
-        "command": command,
+        "command": origin.command,
         "directory": str(Path.cwd()),
+        "sweep": None if origin.sweep is None else str(origin.sweep),
         "git": commit(Path(hypercolumns.__file__)),
         "device": {
             "type": device.type,

@@ -35,7 +35,8 @@ class Entry:
         bytes: the size of its files.
         running: whether a process works on it now.
         miou: its mIoU, or the best mIoU of a sweep; None if there is none.
-        origin: the `command` that made it and the `directory` of that command, as far as they are recorded.
+        origin: the `command` that made it, the `directory` of that command and, if a job of a sweep made it, the folder
+            of the `sweep`, as far as they are recorded.
         settings: everything that decides its content, by dotted names; {} if that is not recorded.
     """
 
@@ -69,6 +70,12 @@ def entries(group: Path) -> list[Entry]:
 def sweeps(runs: Path) -> list[Entry]:
     """Return the sweeps in the folder `runs`."""
     return [_sweep(path.parent) for path in sorted((runs / SWEEPS).glob(f"*/{SWEEP_FILE}"))]
+
+
+def sweep_of(entry: Entry) -> Entry | None:
+    """Return the sweep whose job made a run or a store; None if no job did, or the folder of the sweep is gone."""
+    folder = Path(entry.origin["sweep"]) if "sweep" in entry.origin else None
+    return _sweep(folder) if folder is not None and (folder / SWEEP_FILE).is_file() else None
 
 
 def distinguish(listed: Sequence[Entry]) -> list[str]:
@@ -175,7 +182,7 @@ def _entry(folder: Path, locks: Sequence[Path]) -> Entry:
 
 
 def _origin(record: Mapping[str, Any]) -> dict[str, str]:
-    return {name: record[name] for name in ("command", "directory") if isinstance(record.get(name), str)}
+    return {name: record[name] for name in ("command", "directory", "sweep") if isinstance(record.get(name), str)}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str | None]:

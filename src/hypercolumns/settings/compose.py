@@ -77,6 +77,12 @@ def is_sweep_job() -> bool:
     return command is not None and command.is_sweep_job
 
 
+def sweep_folder() -> Path | None:
+    """Return the folder of the sweep of which this is a job; None if this is no job of a sweep."""
+    command = invocation.current()
+    return Path(command.hydra.sweep.dir).absolute() if command is not None and command.is_sweep_job else None
+
+
 def compose_stage(stage: str, **inputs: str) -> DictConfig:
     """Compose the config of a stage, with the overrides on the command line whose settings the stage uses.
 
@@ -110,17 +116,18 @@ def command_line(settings: Sequence[str]) -> str:
         flags = config_flags(sys.argv[1:])
     else:  # called from Python, whose own arguments say nothing about the training
         flags = command.search_path
-    return shlex.join([*program, *flags, *map(_without_quotes, settings)])
+    return shlex.join([*program, *flags, *map(without_quotes, settings)])
 
 
-def _without_quotes(setting: str) -> str:
+def without_quotes(setting: str) -> str:
     """Remove the quotes around the path in an override such as `samples='a b'`; return other overrides unchanged.
 
     `cli.paths` has added the quotes. It adds them again when a user pastes the command.
     """
     name, _, value = setting.partition("=")
     quoted = re.fullmatch(r"'([^'\\$,\[\]]+)'", value)
-    return f"{name}={quoted[1]}" if quoted and name in PATHS and quoted[1] not in ("null", "???") else setting
+    is_path = quoted and name.lstrip("+") in PATHS and quoted[1] not in ("null", "???")
+    return f"{name}={quoted[1]}" if quoted and is_path else setting
 
 
 def command(stage: str, *changed: str) -> str:

@@ -5,7 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hypercolumns.runs.environment import RunOrigin
 from hypercolumns.runtime.distributed import Machine
-from hypercolumns.settings.compose import command_line, overrides, plain
+from hypercolumns.settings.compose import command_line, overrides, plain, sweep_folder
 
 
 def machine(cfg: DictConfig) -> Machine:
@@ -15,6 +15,6 @@ def machine(cfg: DictConfig) -> Machine:
 
 
 def origin(cfg: DictConfig) -> RunOrigin:
-    """Return what a run records about its origin: the config as YAML, the command line and the device."""
+    """Return what a run records about its origin: the config as YAML, the command line, the device and the sweep."""
     device = machine(cfg).device() if "trainer" in cfg else torch.device("cpu")
-    return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command_line(overrides()), device)
+    return RunOrigin(OmegaConf.to_yaml(cfg, resolve=True), command_line(overrides()), device, sweep_folder())

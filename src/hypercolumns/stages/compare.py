@@ -43,8 +43,7 @@ def compare_runs(cfg: DictConfig) -> Path:
     key = short_hash([compared, cfg.group_pattern, cfg.bootstrap_samples, cfg.seed])
     folder = local_path(cfg, "runs") / "comparisons" / key
     write_json(folder / "comparison.json", {"compared": compared, **result})
-    run_origin = origin(cfg)
-    write_json(folder / "environment.json", environment(run_origin.command, run_origin.device))
+    write_json(folder / "environment.json", environment(origin(cfg)))
     write_comparison(folder / "comparison.csv", result)
     print_comparison(result, files["evaluation"].parent, files["baseline"].parent)
     console.print(f"{'compared':>9}  {folder / 'comparison.json'}", markup=False)

@@ -65,9 +65,7 @@ def extract(cfg: DictConfig) -> Path:
         else:
             show_weights_model(cfg)
             write_config(cfg, folder / "config.yaml")
-            run_origin = origin(cfg)
-            made_by = environment(run_origin.command, run_origin.device)
-            write_json(folder / ENVIRONMENT, made_by | {"shards": writer.total_shards()})
+            write_json(folder / ENVIRONMENT, environment(origin(cfg)) | {"shards": writer.total_shards()})
             extractor = model.extractor(cfg, backbone.to(machine(cfg).device()).eval())
             sample = functools.partial(_sample, extractor=extractor, sampler=sampler, guide=guide, seed=cfg.seed)
             batches = data.images_to_sample(cfg, images)

@@ -40,7 +40,18 @@ def status(cfg: DictConfig) -> None:
         console.print(f"{runs} holds no run, no store and no sweep", markup=False)
     for entry in unfinished:
         name = escape_control_chars(str(entry.folder.relative_to(runs)))
-        console.print(f"{'running' if entry.running else 'continue'} {name}  {next_command(entry)}", markup=False)
+        console.print(f"{'running' if entry.running else 'continue'} {name}  {_continuation(entry)}", markup=False)
+
+
+def _continuation(entry: Entry) -> str:
+    """Return the command that continues an entry: for a job of an unfinished sweep, that of the sweep."""
+    sweep = inventory.sweep_of(entry)
+    if sweep is None:
+        return next_command(entry)
+    name = escape_control_chars(sweep.folder.name)
+    if sweep.finished:  # such as a job that was pruned
+        return f"(from the finished sweep {name})  {next_command(entry)}"
+    return f"(a job of the sweep {name})  {next_command(sweep)}"
 
 
 def runs_folder(cfg: DictConfig) -> Path | None:

@@ -22,9 +22,10 @@ from hypercolumns.callbacks.metrics_csv import read_metrics_csv
 from hypercolumns.cli.messages import error_line
 from hypercolumns.errors import HypercolumnsError, MissingInputError
 from hypercolumns.io.files import read_json, write_json
+from hypercolumns.overrides import quote_word
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
-from hypercolumns.settings.compose import command_line, compose_stage
+from hypercolumns.settings.compose import command_line, compose_stage, without_quotes
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.machine import machine
 from hypercolumns.settings.monitor import with_own_monitor
@@ -68,9 +69,10 @@ class JobRecord(NamedTuple):
     def settings(self) -> dict[str, str]:
         """Return the value of each setting in `overrides`, as text, by the name of the setting.
 
-        The settings of a search are left out: they are the same for all jobs, or say how many jobs there are.
+        The settings of a search are left out: they are the same for all jobs, or say how many jobs there are. Paths are
+        shown without the quotes that Hydra needs.
         """
-        split = (override.lstrip("+").partition("=") for override in self.overrides)
+        split = (without_quotes(override).lstrip("+").partition("=") for override in self.overrides)
         return {name: value for name, _, value in split if name.partition(".")[0] != "search"}
 
     def write(self, sweep: Path) -> None:
@@ -104,7 +106,7 @@ def run_job(cfg: DictConfig, run: Stages) -> Any:
     """Run a job of a sweep and write its record. Return the stage's result; None if the job failed or was pruned."""
     job = HydraConfig.get()
     sweep, number, overrides = Path(job.sweep.dir), int(job.job.num), list(job.overrides.task)
-    console.print(f"job {number}: {shlex.join(overrides)}", markup=False)
+    console.print(f"job {number}: {' '.join(map(quote_word, map(without_quotes, overrides)))}", markup=False)
     result, status, reason = None, DONE, None
     (_jobs(sweep) / f"{number}.json").unlink(missing_ok=True)  # the record of an earlier attempt
     try:
