@@ -2,7 +2,10 @@
 
 from omegaconf import DictConfig
 
-from hypercolumns.errors import HypercolumnsError
+from hypercolumns.errors import HypercolumnsError, setting_prefix
+from hypercolumns.io.files import expand_path
+from hypercolumns.models.model_file import find_model
+from hypercolumns.overrides import format_override
 from hypercolumns.runs.run import Run
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings.check import check_settings
@@ -10,6 +13,7 @@ from hypercolumns.settings.compose import compose_stage, local_path
 from hypercolumns.settings.continuation import earlier_run
 from hypercolumns.settings.inference import quiet_libraries
 from hypercolumns.settings.monitor import with_own_monitor
+from hypercolumns.settings.start import SCRATCH
 from hypercolumns.settings.training import check_training
 from hypercolumns.stages.extract import extract
 from hypercolumns.stages.pretrain import pretrain
@@ -25,8 +29,8 @@ def run_all(cfg: DictConfig) -> Run:
     `monitor` only if it has this metric.
 
     Raises:
-        HypercolumnsError: if `init_from` is set, and `last_stage` leaves out train. Also if none of the stages has the
-            metric that `monitor` names.
+        HypercolumnsError: if `init_from` is set, and `last_stage` leaves out train or there is no such model. Also if
+            none of the stages has the metric that `monitor` names.
     """
     check_settings(cfg)
     quiet_libraries()
@@ -35,8 +39,7 @@ def run_all(cfg: DictConfig) -> Run:
         if cfg.last_stage == "pretrain":
             raise HypercolumnsError(
                 f"init_from={cfg.init_from} names the start of stage train, but last_stage=pretrain leaves out this "
-                f"stage; add last_stage=train, or leave out init_from; to pretrain with the backbone of a model, set "
-                f"cnn.weights=<the model.safetensors of a finished run>"
+                f"stage; add last_stage=train, or leave out init_from{_instead(str(cfg.init_from))}"
             )
         console.print(f"all: init_from={cfg.init_from} leaves out the stages extract and pretrain", markup=False)
         return train(compose_stage("train", init_from=str(cfg.init_from)))
@@ -51,3 +54,16 @@ def run_all(cfg: DictConfig) -> Run:
     if cfg.last_stage == "pretrain":
         return pretrained
     return train(with_own_monitor(compose_stage("train")), pretrained)
+
+
+def _instead(init_from: str) -> str:
+    """Say how to pretrain with the backbone of the model that `init_from` names.
+
+    Raises:
+        HypercolumnsError: if there is no such model.
+    """
+    if init_from == SCRATCH:
+        return ""
+    with setting_prefix("init_from="):
+        path = find_model(expand_path("init_from", init_from))
+    return f"; to pretrain with the backbone of this model, give {format_override('cnn.weights', path)} in its place"
