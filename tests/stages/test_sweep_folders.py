@@ -1,11 +1,13 @@
 """Which sweeps share a folder: those that run the same jobs, wherever their settings were given."""
 
+import csv
+import itertools
 import json
 
 import pytest
 from filelock import FileLock
 
-from hypercolumns.runs.inventory import sweeps
+from hypercolumns.runs.inventory import lock_of, sweeps
 from hypercolumns.runs.leftovers import Wanted, find_leftovers
 from hypercolumns.sweeps.identity import one_at_a_time
 
@@ -46,6 +48,21 @@ def test_same_sweep_has_the_same_folder(sweep):
     assert first[1] == [0, 1]
     assert len({first[0], sweep("seed=0,1")[0], sweep("seed=0,2", "sampler.n=5")[0]}) == 3
     assert sweep("seed=0,1", "num_workers=0,1")[0] != sweep("seed=0,1", "num_workers=0,2")[0]
+
+
+def test_order_of_values_names_no_other_folder(sweep, run_script, tmp_path):
+    folder, seeds = sweep("seed=0,1,2", "sampler.n=5,6")
+    assert seeds == [0, 0, 1, 1, 2, 2]
+    assert sweep("sampler.n=6,5", "seed=2,0,1") == (folder, [2, 0, 1, 2, 0, 1])
+    place = tmp_path / "runs/sweeps" / folder
+    with (place / "table.csv").open(newline="") as file:  # although each number was that of another job before
+        rows = {(int(row["job"]), row["seed"], row["sampler.n"]) for row in csv.DictReader(file)}
+    assert rows == {(n, seed, size) for n, (size, seed) in enumerate(itertools.product("65", "201"))}
+    arguments = ["-m", "stage=extract", "data=shapes", "cnn=rgb", "seed=1,0,2", "sampler.n=5,6"]
+    with FileLock(lock_of(place)):
+        result = run_script("train.py", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "another process runs this sweep with its values in another order" in result.stderr
 
 
 def test_values_in_a_yaml_name_the_folder(sweep, tmp_path):

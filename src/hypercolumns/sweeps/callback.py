@@ -47,7 +47,7 @@ class SweepTable(Callback):
                 refuse_several_processes(config, overrides)
             self._hold(Path(config.hydra.sweep.dir))
             try:
-                write_record(config, record)
+                write_record(config, record, alone=self._lock is not None)
             except BaseException:
                 self._release()
                 raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -32,6 +32,7 @@ from hypercolumns.runs.lookup import differences
 from hypercolumns.settings.compose import command_line, compose_as, plain
 from hypercolumns.settings.invocation import Invocation
 from hypercolumns.settings.schema import BY_NAME, IN_ALL, NOTHING, SETTINGS, taken
+from hypercolumns.sweeps.jobs import clear_records
 
 # Parts of the sweeper's and the search's settings that only say how many jobs there are, or how many run at once.
 COUNTS = ("max_batch_size", "n_jobs", "n_trials", "trials")
@@ -63,14 +64,25 @@ def name_sweep(config: DictConfig) -> dict[str, Any]:
         config.hydra.overrides.hydra.append(f"hydra.job.name='{name}'")
     command = command_line(["-m", *of_hydra, *config.hydra.overrides.task])
     origin = {"command": command, "directory": str(Path.cwd())}
-    return {"sweep": identity, "jobs": _count_jobs(config, overrides), **origin}
+    swept = [str(override.input_line) for override in overrides if override.is_sweep_override()]
+    order = swept if _runs_all(config) else []
+    return {"sweep": identity, "jobs": _count_jobs(config, overrides), "order": order, **origin}
 
 
-def write_record(config: DictConfig, record: dict[str, Any]) -> None:
+def write_record(config: DictConfig, record: dict[str, Any], alone: bool = True) -> None:
     """Write the record of a sweep, as `name_sweep` returned it, to the folder of the sweep.
 
+    If the values are in another order than before, the jobs get other numbers. The records of the jobs are then
+    removed, because a number would stand for two jobs. The runs stay, so that no job is repeated.
+
+    Args:
+        config: the config of the sweep.
+        record: the record.
+        alone: whether no other process runs this sweep.
+
     Raises:
-        HypercolumnsError: if the user has named the folder, and it belongs to another sweep.
+        HypercolumnsError: if the user has named the folder, and it belongs to another sweep. Also if another process
+            runs this sweep with the values in another order.
     """
     folder, identity = Path(config.hydra.sweep.dir), record["sweep"]
     file = folder / SWEEP_FILE
@@ -80,6 +92,13 @@ def write_record(config: DictConfig, record: dict[str, Any]) -> None:
             f"{folder} is the folder of another sweep ({_describe_differences(found.get('sweep'), identity)}); give "
             f"this sweep another {_name_setting(config)}, leave it out, or remove the folder"
         )
+    if found is not None and found.get("order") != record["order"]:
+        if not alone:
+            raise HypercolumnsError(
+                f"another process runs this sweep with its values in another order, so that its jobs have other "
+                f"numbers; give the same command here ({found.get('command')}), or wait until it has ended"
+            )
+        clear_records(folder)
     if found != record:
         write_json(file, record)
 
@@ -122,7 +141,7 @@ def _params(config: DictConfig) -> list[str]:
 def _identity(config: DictConfig, overrides: Sequence[Override]) -> dict[str, Any]:
     """Return everything that decides which jobs a sweep runs and what their results are, as JSON values."""
     identity = {
-        "values": sorted(str(override.input_line) for override in overrides if override.is_sweep_override()),
+        "values": _swept_values(config, overrides),
         "sweeper": _without_counts(plain(config.hydra.sweeper)),
         "search": _without_counts(plain(config.get("search"))),
         "settings": _settings_of_jobs(config, overrides),
@@ -130,6 +149,27 @@ def _identity(config: DictConfig, overrides: Sequence[Override]) -> dict[str, An
     if OmegaConf.select(config, "search.storage"):  # the study has the name of the folder, also in a shared database
         identity["runs"] = config.runs
     return dict(json.loads(json.dumps(identity, default=str)))
+
+
+def _swept_values(config: DictConfig, overrides: Sequence[Override]) -> list[str]:
+    """Return the swept overrides, sorted.
+
+    The values inside an override are sorted, too, if Hydra's own sweeper runs all of their combinations: every job has
+    a run of its own, so their order only decides which job is the first. A search may depend on the order.
+    """
+    in_any_order = _runs_all(config)
+    lines = []
+    for override in filter(Override.is_sweep_override, overrides):
+        line = str(override.input_line)
+        if in_any_order and isinstance(override.value(), ChoiceSweep | RangeSweep):
+            line = f"{override.get_key_element()}={','.join(sorted(override.sweep_string_iterator()))}"
+        lines.append(line)
+    return sorted(lines)
+
+
+def _runs_all(config: DictConfig) -> bool:
+    """Whether the sweep runs all combinations of the values, by Hydra's own sweeper, and is no search."""
+    return "BasicSweeper" in config.hydra.sweeper._target_
 
 
 def _without_counts(settings: Any) -> Any:
@@ -158,7 +198,8 @@ def _settings_of_jobs(config: DictConfig, overrides: Sequence[Override]) -> dict
     """Return the settings that decide the results of the jobs, without those values that are tried.
 
     A swept setting that chooses files, such as `cnn`, is composed with each of its options, because the files can
-    change. The other settings then have their first options. The stages that make a job's input are composed, too.
+    change. The other settings then have the first of their options,
+    in alphabetical order. The stages that make a job's input are composed, too.
 
     Returns:
         The settings of each stage with each option, by a text such as `stage=pretrain cnn=sqn`.
@@ -166,7 +207,7 @@ def _settings_of_jobs(config: DictConfig, overrides: Sequence[Override]) -> dict
     choices = config.hydra.runtime.choices
     fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     options = {
-        override.get_key_element(): list(override.sweep_string_iterator())
+        override.get_key_element(): sorted(override.sweep_string_iterator())
         for override in overrides
         if override.is_sweep_override() and override.is_discrete_sweep() and _chooses_files(override, choices)
     }
@@ -263,12 +304,12 @@ def _describe_differences(found: Any, wanted: dict[str, Any]) -> str:
     """Describe how the sweep of a folder, as `_identity` returned it, differs from the sweep of this command."""
     if not isinstance(found, dict):
         return f"its {SWEEP_FILE} has no record of it"
-    lines = differences({"swept": found.get("values")}, {"swept": wanted["values"]})
+    lines = list(differences({"swept": found.get("values")}, {"swept": wanted["values"]}).values())
     for part in ("sweeper", "search"):
-        lines += differences({part: found.get(part)}, {part: wanted[part]})
+        lines += differences({part: found.get(part)}, {part: wanted[part]}).values()
     before = found.get("settings") or {}
     for name, settings in wanted["settings"].items():
-        lines += differences(before[name], settings) if name in before else []
+        lines += differences(before[name], settings).values() if name in before else []
     lines = list(dict.fromkeys(lines))
     more = f" and {len(lines) - MAX_DIFFERENCES} more" if len(lines) > MAX_DIFFERENCES else ""
     return "; ".join(lines[:MAX_DIFFERENCES]) + more or "it has other settings"
