@@ -92,23 +92,39 @@ def test_message_names_the_setting_that_renames(pretrained, capsys):
 
 
 @pytest.mark.parametrize(
-    ("override", "why"),
+    ("override", "why", "remedy"),
     [
-        ("classifier.hidden=9", r"classifier.hidden is [8], this command has [9]"),
-        ("classifier=grid", 'classifier.kind is "mlp", this command has "grid"; classifier.size is null, '),
-        ("alignment=corners", 'alignment is "exact", this command has "corners"'),
-        ("cnn.context=[coordinates]", "only this command has the taps [coordinates]"),
+        ("classifier.hidden=9", r"classifier.hidden is [8], this command has [9]", "classifier.hidden=[8]"),
+        (
+            "classifier=grid",
+            'classifier.kind is "mlp", this command has "grid"; classifier.size is null, ',
+            "classifier=mlp classifier.hidden=[8]",
+        ),
+        ("alignment=corners", 'alignment is "exact", this command has "corners"', "alignment=exact"),
+        ("resize=[32,48]", "resize is null, this command has [32, 48]", "resize=null"),
+        ("cnn.context=[coordinates]", "only this command has the taps [coordinates]", "cnn.context=[]"),
     ],
 )
-def test_other_head_keeps_the_backbone_alone(pretrained, capsys, override, why):
+def test_other_head_keeps_the_backbone_alone(pretrained, capsys, override, why, remedy):
     run("train", f"init_from={MODEL}", override, "classifier.hidden=8", override, *STILL)
     printed = capsys.readouterr().out
     assert "backbone  kept, with its mean and std" in printed
     assert f"classifier  new, because {why}" in printed
+    (given,) = re.findall(r"to keep it, add (.*); to pretrain a new one", printed)
+    assert shlex.split(given) == remedy.split()
     end = trained()
     run("train", "init_from=scratch", override, "classifier.hidden=8", override, *STILL, "overwrite=true")
     for name, value in trained().state_dict().items():  # the backbone of colours is that of the model
         assert torch.equal(end.state_dict()[name], value), name
+    run("train", f"init_from={MODEL}", "classifier.hidden=8", override, *shlex.split(given), *STILL)
+    assert "classifier  kept, with the outputs of all 6 classes" in capsys.readouterr().out
+
+
+def test_other_head_names_renamed_classes_too(pretrained, capsys):
+    run("train", f"init_from={MODEL}", "classifier.hidden=9", "data.map={star: Stars}", *STILL)
+    printed = capsys.readouterr().out
+    assert "classifier  new, because" in printed
+    assert "Stars and star; if they mean the same, set " in printed
 
 
 @pytest.fixture
@@ -134,7 +150,8 @@ def test_other_taps_keep_the_weights(start, capsys):
     run("train", "init_from=start.safetensors", *settings, base=TINY)
     printed = capsys.readouterr().out
     assert "new, because only the model has the taps [features.3.expand1x1" in printed
-    assert ", only this command has the taps [local_mean:3]; to keep it" in printed
+    assert ', only this command has the taps [local_mean:3]; to keep it, add "cnn.taps=[features.0,[' in printed
+    assert TAPS in printed.partition("to keep it")[2]
     end = trained("sqn")
     assert torch.equal(
         end.backbone.body.get_parameter("features.0.weight"), start.backbone.body.get_parameter("features.0.weight")

@@ -16,7 +16,7 @@ from hypercolumns.io.decoding import shown
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.classifiers import Classifier, ClassTransfer
 from hypercolumns.models.segmenter import Segmenter
-from hypercolumns.overrides import format_mapping, quote_word
+from hypercolumns.overrides import format_mapping, format_override, quote_word
 from hypercolumns.runs.lookup import differences
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings import compose, model
@@ -34,11 +34,14 @@ class Start:
         model: the model.
         images: the data set.
         obstacles: why its classifier does not fit this command; empty: it fits.
+        remedy: the overrides with which the classifier fits, as one text for a shell; empty: it fits, or no override
+            makes it fit.
     """
 
     model: NamedModel
     images: DatasetIndex
     obstacles: tuple[str, ...]
+    remedy: str = ""
 
     @property
     def transfer(self) -> ClassTransfer:
@@ -78,10 +81,11 @@ class Start:
             rules, own = (decoding.settings() or "no rules" for decoding in (self.images.decoding, segmenter.decoding))
             lines["images"] = f"read by {rules}; those that the model was trained on were read by {own}"
         if self.obstacles:
+            keep = f"add {self.remedy}" if self.remedy else "set these settings as for the model"
+            weights = format_override("cnn.weights", self.model.path)
             lines["classifier"] = (
-                f"new, because {'; '.join(self.obstacles)}; to keep it, set these settings as for the model; to "
-                f"pretrain a new one with this backbone, set {quote_word(f'cnn.weights={self.model.path}')} and leave "
-                f"out init_from"
+                f"new, because {'; '.join(self.obstacles)}; to keep it, {keep}; to pretrain a new one with this "
+                f"backbone, set {weights} and leave out init_from"
             )
         elif not (transfer.added or transfer.dropped):
             lines["classifier"] = f"kept, with the outputs of all {len(transfer.kept)} classes"
@@ -91,6 +95,7 @@ class Start:
             lines["classifier"] = "kept, but all of its outputs are new, because no class has a name that the model has"
         if not self.obstacles and (transfer.added or transfer.dropped):
             lines |= {what: ", ".join(names) for what, names in self._classes().items() if names}
+        if transfer.added and transfer.dropped:
             lines |= _renames(transfer, cfg.data.get("map"))
         for name, text in lines.items():
             console.print(f"{name:>12}  {text}", markup=False)
@@ -136,16 +141,18 @@ def start_from(cfg: DictConfig, named: NamedModel, backbone: Backbone, images: D
     """
     classifier = model.classifier(cfg, backbone.channels, len(images.classes))
     wanted = model.segmenter(cfg, backbone, classifier, images)
-    different = differences(_settings(named.segmenter), _settings(wanted))
-    start = Start(named, images, (*_tap_differences(named.segmenter.backbone, backbone), *different))
+    different = differences(_settings(named.segmenter), _settings(wanted)).values()
+    obstacles = (*_tap_differences(named.segmenter.backbone, backbone), *different)
+    start = Start(named, images, obstacles, _remedy(named.segmenter, wanted))
     if cfg.init_from is None and not start.is_whole:  # its run.json says that it fits, so the file is another one
         why = "; ".join(start.obstacles) or f"it has the classes {', '.join(named.segmenter.classes)}"
         raise HypercolumnsError(f"{named} does not fit this command: {why}; name a model by init_from=")
     if cfg.wise_ft_alpha is not None and not start.is_whole:
         new = start.obstacles[0] if start.obstacles else f"the model lacks {', '.join(start.transfer.added)}"
+        keep = f", add {start.remedy}" if start.remedy else ""
         raise HypercolumnsError(
             f"wise_ft_alpha={cfg.wise_ft_alpha} averages the trained weights with those of {named}, but a part of the "
-            f"classifier is new, because {new}; use wise_ft_alpha=null, or choose another model"
+            f"classifier is new, because {new}; use wise_ft_alpha=null{keep}, or choose another model"
         )
     return start
 
@@ -158,6 +165,40 @@ def _settings(segmenter: Segmenter) -> dict[str, Any]:
         "input channels": segmenter.backbone.input_channels,
         **segmenter.extractor.settings(),
         "classifier": {name: value for name, value in of_head.items() if name != "dropout"},
+    }
+
+
+def _remedy(own: Segmenter, wanted: Segmenter) -> str:
+    """Return the overrides with which a command gets a model into which the classifier of another model fits.
+
+    Args:
+        own: the model with the classifier.
+        wanted: the model that the command asks for without these overrides.
+
+    Returns:
+        The overrides as one text, quoted for a shell. "" if none differs, or if the two take other numbers of channels,
+        which depend on the files of the images.
+    """
+    if own.backbone.input_channels != wanted.backbone.input_channels:
+        return ""
+    settings, others = _overrides(own), _overrides(wanted)
+    other_head = settings["classifier"] != others["classifier"]  # whose file may have other values of its own
+    return " ".join(
+        format_override(name, value)
+        for name, value in settings.items()
+        if others.get(name) != value or (other_head and name.startswith("classifier."))
+    )
+
+
+def _overrides(segmenter: Segmenter) -> dict[str, Any]:
+    """Return the settings of the command line that decide whether a classifier fits another model."""
+    backbone, head = segmenter.backbone, segmenter.classifier
+    return {
+        "cnn.taps": [modules[0] if len(modules) == 1 else list(modules) for modules in backbone.tap_modules],
+        "cnn.context": [context.name for context in backbone.contexts],
+        **segmenter.extractor.settings(),
+        "classifier": head.kind,
+        **{f"classifier.{name}": value for name, value in head.settings().items() if name != "dropout"},
     }
 
 
