@@ -73,7 +73,7 @@ def test_init_from_leaves_out_other_stages(place, monkeypatch, capsys):
     assert sorted(path.name for path in (place / "runs/shapes/rgb").iterdir()) == ["events", "train"]
     with pytest.raises(HypercolumnsError, match=r"init_from=scratch names the start .*; add last_stage=train, or"):
         run_stage(config("train", *overrides, "last_stage=pretrain"))
-    overrides[2] = "init_from=runs/shapes/rgb/train/latest"
+    overrides[overrides.index("init_from=scratch")] = "init_from=runs/shapes/rgb/train/latest"
     with pytest.raises(HypercolumnsError, match=r"give cnn\.weights=runs/shapes/rgb/train/latest/model\.safetens"):
         run_stage(config("train", *overrides, "last_stage=pretrain"))
 

@@ -241,10 +241,10 @@ def test_changes_name_entries_of_either_side():
 
 def test_one_and_all_batches_differ(world, monkeypatch, capsys):
     """limit_train_batches is one batch for 1, and all for 1.0."""
-    assert differences({"a": 1, "b": {"c": True}}, {"a": 1.0, "b": {"c": 1}}) == [
-        "a is 1, this command has 1.0",
-        "b.c is true, this command has 1",
-    ]
+    assert differences({"a": 1, "b": {"c": True}}, {"a": 1.0, "b": {"c": 1}}) == {
+        "a": "a is 1, this command has 1.0",
+        "b.c": "b.c is true, this command has 1",
+    }
     assert changed_settings({"a": 1.0, "b": [2]}, {"a": 1, "b": (2,)}) == {"a": "a is 1.0, this command has 1"}
     short = train(world, "pretrain", "trainer.max_epochs=1", "trainer.limit_train_batches=1.0")
     message = r"trainer\.limit_train_batches is 1\.0, this command has 1; set"
@@ -270,12 +270,15 @@ def test_unlisted_start_stays_that_of_the_run(world, monkeypatch):
     small_runs.run("train", *settings, *FLAT, *longer)
     assert latest(world, "train") != whole
     assert (latest(world, "train") / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    with pytest.raises(HypercolumnsError, match=r"classifier\.hidden is 8, this command has 9; set .* by init_from="):
+    with pytest.raises(
+        HypercolumnsError, match=r"classifier\.hidden is 8, this command has 9; set .* init_from=.* in its"
+    ):
         small_runs.run("train", *settings, *FLAT, *longer, "classifier.hidden=9")
     earlier = EarlierRun.find(short)
-    (text,) = earlier.changes(earlier.fingerprint | {"start": "scratch"})
+    texts = earlier.changes(earlier.fingerprint | {"start": "scratch"})
     outputs = "background, disc, box, triangle, star, ring"
     model = earlier.fingerprint["start"]["model"]
-    assert text == (
+    init_from = (
         f"init_from: that run started from model {model} (with the outputs of {outputs}), this command from scratch"
     )
+    assert texts == {"init_from": init_from}

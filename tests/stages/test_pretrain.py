@@ -194,7 +194,9 @@ def test_changed_mask_is_another_data_set(extracted):
         image.load()
     image.putpixel((0, 0), 3)
     image.save(mask)
-    with pytest.raises(HypercolumnsError, match=r"differences of the newest, .*: data\.train is "):
+    with pytest.raises(
+        HypercolumnsError, match=r"\(differences of .*: the train images or masks are others \(.*\): the settings"
+    ):
         run("pretrain")
 
 

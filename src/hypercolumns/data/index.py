@@ -83,11 +83,13 @@ class DatasetIndex:
         Returns:
             The entries of the scheme, see `LabelScheme.fingerprint`. The name of each split is a key, too. Its value is
             a hash of the split's image ids, of the contents of its images and masks, and of the decoding. A decoding
-            that differs from the default also has a key of its own, which shows the difference.
+            that differs from the default also has a key of its own, which shows the difference. The key `images` has
+            the number of images of each split, for messages about data that differ.
         """
         rules = self.decoding.settings()
         hashes = {split: _hash(pairs, rules) for split, pairs in self.splits.items()}
-        return self.scheme.fingerprint() | hashes | ({"decoding": rules} if rules else {})
+        counts = {"images": {split: len(pairs) for split, pairs in self.splits.items()}}
+        return self.scheme.fingerprint() | hashes | counts | ({"decoding": rules} if rules else {})
 
 
 def make_index(

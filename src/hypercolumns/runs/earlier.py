@@ -125,11 +125,14 @@ class EarlierRun:
             raise HypercolumnsError(f"{self.checkpoint} is damaged ({error}); give another run") from error
         return state
 
-    def changes(self, fingerprint: Fingerprint) -> list[str]:
+    def changes(self, fingerprint: Fingerprint) -> dict[str, str]:
         """Describe the settings of a command that must be those of the run, but are not.
 
         Args:
             fingerprint: the fingerprint that the command gives.
+
+        Returns:
+            A text for each of them, by the dotted name of its entry in the fingerprint.
         """
         entries = [_by_settings(each) for each in (self.fingerprint, fingerprint)]
         texts = changed_settings(*entries)
@@ -138,10 +141,10 @@ class EarlierRun:
             for name in MAY_CHANGE_IN_VALUE
             if all(each["optimizer"].get(name.partition(".")[2]) is not None for each in entries)
         }
-        lines = [text for name, text in texts.items() if not _is_in(name, (*MAY_CHANGE, *in_value, "start"))]
+        lines = {name: text for name, text in texts.items() if not _is_in(name, (*MAY_CHANGE, *in_value, "start"))}
         if any(_is_in(name, ("start",)) for name in texts):
             before, now = (_describe_start(each["start"]) for each in entries)
-            lines.append(f"init_from: that run started from {before}, this command from {now}")
+            lines["init_from"] = f"init_from: that run started from {before}, this command from {now}"
         return lines
 
     def hand_over(self, run: Run) -> Path:

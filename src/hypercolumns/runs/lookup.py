@@ -29,7 +29,7 @@ def finished_models(parent: Path) -> list[tuple[Path, Fingerprint]]:
     return [(run.folder, run.fingerprint) for run in finished]
 
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Describe the entries of `wanted` that are missing in `found` or have another value in `found`.
 
     Args:
@@ -38,16 +38,16 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str
         prefix: the text to put before the name of each entry, such as `sampler.` for the entries of `sampler`.
 
     Returns:
-        A text for each of these entries, such as `sampler.n is 30, this command has 4`. If the entry is missing in
-        `found`, the text shows `null` in place of 30.
+        A text for each of these entries, such as `sampler.n is 30, this command has 4`, by its dotted name, such as
+        `sampler.n`. If the entry is missing in `found`, the text shows `null` in place of 30.
     """
-    lines = []
+    lines: dict[str, str] = {}
     for name, value in wanted.items():
         other = found.get(name)
         if isinstance(value, Mapping) and isinstance(other, Mapping):
-            lines += differences(other, value, f"{prefix}{name}.")
+            lines |= differences(other, value, f"{prefix}{name}.")
         elif _text(other) != _text(value):
-            lines.append(f"{prefix}{name} is {_short(other)}, this command has {_short(value)}")
+            lines[f"{prefix}{name}"] = f"{prefix}{name} is {_short(other)}, this command has {_short(value)}"
     return lines
 
 

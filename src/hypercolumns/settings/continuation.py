@@ -6,11 +6,13 @@ from omegaconf import DictConfig
 
 from hypercolumns.errors import HypercolumnsError, setting_prefix
 from hypercolumns.io.files import expand_path, short_hash
+from hypercolumns.overrides import format_override
 from hypercolumns.runs.earlier import RESUMED, EarlierRun, more_epochs_of
 from hypercolumns.runs.file_names import CHECKPOINTS
 from hypercolumns.runs.run import Fingerprint, Run
 from hypercolumns.runtime.progress import console
 from hypercolumns.settings import compose
+from hypercolumns.settings.mismatch import in_words, is_about_data
 from hypercolumns.settings.schema import setting_of, taken
 
 
@@ -61,7 +63,7 @@ def continued(cfg: DictConfig, parent: Path, fingerprint: Fingerprint, earlier: 
     if short_hash(before) == short_hash(same):  # the result of this same command, by the link `latest`
         return before
     where = f"resume_from={cfg.resume_from}"
-    _refuse(cfg, earlier.changes(fingerprint))
+    _refuse(cfg, earlier, fingerprint)
     epochs, waited, _ = earlier.progress
     if epochs >= cfg.trainer.max_epochs:
         raise HypercolumnsError(
@@ -91,17 +93,26 @@ def refuse_changes(cfg: DictConfig, earlier: EarlierRun | None, known: Fingerpri
         known: the entries of the fingerprint that are known.
     """
     if earlier is not None:
-        _refuse(cfg, earlier.changes(earlier.fingerprint | known))
+        _refuse(cfg, earlier, earlier.fingerprint | known)
 
 
-def _refuse(cfg: DictConfig, changes: list[str]) -> None:
+def _refuse(cfg: DictConfig, earlier: EarlierRun, fingerprint: Fingerprint) -> None:
     """Raise HypercolumnsError if there are changes of settings that `resume_from` does not allow."""
-    if changes:
-        other = ", or start a new training from its model by init_from= (and without resume_from)"
-        raise HypercolumnsError(
-            f"resume_from={cfg.resume_from} does not fit this command: {'; '.join(changes)}; set what differs as in "
-            f"that run{other if cfg.stage == 'train' else ', or leave out resume_from'}"
+    changes = earlier.changes(fingerprint)
+    if not changes:
+        return
+    new = "leave out resume_from"
+    if cfg.stage == "train":
+        new = (
+            f"give {format_override('init_from', earlier.run.folder)} in its place, to start from the model of that run"
         )
+    remedy = f"set what differs as in that run, or, for a new training, {new}"
+    if is_about_data(changes):
+        remedy = f"training on other data is a new training: {new}"
+    raise HypercolumnsError(
+        f"resume_from={cfg.resume_from} does not fit this command: "
+        f"{'; '.join(in_words(cfg, earlier.run.folder, changes))}; {remedy}"
+    )
 
 
 def _announce(cfg: DictConfig, parent: Path, fingerprint: Fingerprint) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -15,6 +14,7 @@ from hypercolumns.runtime.progress import console
 from hypercolumns.settings import compose
 from hypercolumns.settings.compose import local_path
 from hypercolumns.settings.fingerprint import sample_settings, stage_dir
+from hypercolumns.settings.mismatch import in_words
 from hypercolumns.store import SampleStore, fingerprint_of
 
 SAMPLER_PREFIXES = ("sampler", "extract.")  # how overrides begin that only decide the samples of a store
@@ -46,7 +46,7 @@ def store_folder(cfg: DictConfig, images: DatasetIndex, fingerprint: Fingerprint
     if existing is None and folder.exists() and not (folder.is_dir() and is_vacant(folder)):
         raise HypercolumnsError(f"samples={folder} exists but is no store; give a new or an empty folder")
     if existing is not None and not cfg.overwrite:
-        _refuse_unless_fits(f"samples={folder}", existing, fingerprint)
+        _refuse_unless_fits(cfg, folder, existing, fingerprint)
     return folder
 
 
@@ -74,7 +74,7 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint, prefe
     if cfg.get("samples") is not None:
         folder = local_path(cfg, "samples")
         store = SampleStore(folder)
-        _refuse_unless_fits(f"samples={folder}", store.fingerprint, shared)
+        _refuse_unless_fits(cfg, folder, store.fingerprint, shared)
         return store
     parent = stage_dir(cfg, images, "samples")
     candidates = sorted(finished_stores(parent), key=lambda store: short_hash(store[1]) != preferred)
@@ -93,9 +93,9 @@ def find_store(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint, prefe
                 f"{compose.command('extract')}",
                 "extract",
             )
-    store = SampleStore(_newest(candidates, shared, f"store of samples in {parent}", "extract"))
+    store = SampleStore(_newest(cfg, candidates, shared, f"store of samples in {parent}", "extract"))
     if _names_samples():
-        differing = "; ".join(differences(store.fingerprint, required))
+        differing = "; ".join(in_words(cfg, store.folder, differences(store.fingerprint, required)))
         console.print(
             f"no store has all sample settings of this command; the newest differs: {differing}", markup=False
         )
@@ -121,7 +121,7 @@ def find_pretrained(cfg: DictConfig, images: DatasetIndex, wanted: Fingerprint, 
     candidates = finished_models(parent)
     if preferred is not None:
         candidates.sort(key=lambda found: file_hash(Run(found[0]).model)[:16] != preferred)
-    return Run(_newest(candidates, wanted, f"pretrained model in {parent}", "pretrain"))
+    return Run(_newest(cfg, candidates, wanted, f"pretrained model in {parent}", "pretrain"))
 
 
 def sweep_requirements(cfg: DictConfig, images: DatasetIndex, shared: Fingerprint) -> Fingerprint:
@@ -149,10 +149,13 @@ def _names_samples(prefixes: tuple[str, ...] = SAMPLES_PREFIXES) -> bool:
     return any(override.lstrip("+").startswith(prefixes) for override in compose.overrides())
 
 
-def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Fingerprint, what: str, stage: str) -> Path:
+def _newest(
+    cfg: DictConfig, candidates: Iterable[tuple[Path, Fingerprint]], wanted: Fingerprint, what: str, stage: str
+) -> Path:
     """Return the folder of the newest candidate whose fingerprint contains the entries of `wanted`.
 
     Args:
+        cfg: the config of the stage.
         candidates: (folder, fingerprint) of each finished store or run, newest first.
         wanted: the entries that the fingerprint must contain, with these values.
         what: what is searched for, and in which folder, for the error message.
@@ -170,17 +173,22 @@ def _newest(candidates: Iterable[tuple[Path, dict[str, Any]]], wanted: Fingerpri
         if not differing:
             return folder
         newest = newest or (folder, differing)
-    why = f" (differences of the newest, {newest[0].name}: {'; '.join(newest[1])})" if newest else ""
+    why = f" (differences of the newest, {newest[0].name}: {'; '.join(in_words(cfg, *newest))})" if newest else ""
     raise MissingInputError(f"no {what} fits this command{why}; make one first: {compose.command(stage)}", stage)
 
 
-def _refuse_unless_fits(what: str, found: Fingerprint, wanted: Fingerprint) -> None:
-    """Raise HypercolumnsError unless the fingerprint of a store contains the entries of `wanted`.
+def _refuse_unless_fits(cfg: DictConfig, folder: Path, found: Fingerprint, wanted: Fingerprint) -> None:
+    """Raise HypercolumnsError unless the store that `samples` names fits.
 
-    `found` is the fingerprint. `what` describes the store in the message.
+    Args:
+        cfg: the config of the stage.
+        folder: the folder of the store.
+        found: the fingerprint of the store.
+        wanted: the entries that it must contain, with these values.
     """
     differing = differences(found, wanted)
     if differing:
+        why = "; ".join(in_words(cfg, folder, differing))
         raise HypercolumnsError(
-            f"{what} does not fit this command: {'; '.join(differing)}; choose another store, or change the settings"
+            f"samples={folder} does not fit this command: {why}; choose another store, or change the settings"
         )
