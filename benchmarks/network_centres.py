@@ -15,8 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hypercolumns import Backbone, HypercolumnExtractor
+from hypercolumns.models.alignment import tap_centres
 
-SIDE = 256  # of the images, in pixels; a network may need more
+# (height, width) of the images, in pixels; a network may need more. Maps of all usual strides have an even number of
+# rows, and most have an odd number of columns: some networks move the cells of one of these.
+SIZE = (256, 225)
 BATCH = 4  # cells that are measured at once, each in an image of its own
 MAX_ROUNDS = 5
 STEPS = 30  # movements of the window
@@ -40,7 +43,7 @@ def centre_distances(backbone: Backbone) -> dict[str, Distance]:
 
     Cells near the middle of random images are measured. If a distance is not small, more cells are.
     """
-    size = HypercolumnExtractor(backbone).view(torch.zeros(1, 3, SIDE, SIDE)).seen.size
+    size = HypercolumnExtractor(backbone).view(torch.zeros(1, 3, *SIZE)).seen.size
     generator = torch.Generator().manual_seed(3)
     energies: list[list[Tensor]] = [[] for _ in backbone.taps]
     distances: dict[str, Distance] = {}
@@ -56,8 +59,8 @@ def centre_distances(backbone: Backbone) -> dict[str, Distance]:
         maps = backbone(images)
         for number in waiting:
             tap, values = backbone.taps[number], maps[number]
-            centres = [grid.centres(cells, side) for grid, cells, side in zip(tap.axes, values.shape[2:], size)]
-            cells = torch.stack([_middle(line, side, generator) for line, side in zip(centres, size)], 1)
+            centres = tap_centres(tap, (values.shape[2], values.shape[3]), size, "exact")
+            cells = torch.stack([_middle(line, side, generator) for line, side in zip(centres, size, strict=True)], 1)
             signs = torch.randn(BATCH, values.shape[1], generator=generator)
             total = (values[range(BATCH), :, cells[:, 0], cells[:, 1]] * signs).sum()
             (gradient,) = torch.autograd.grad(total, images, retain_graph=True)
@@ -65,7 +68,7 @@ def centre_distances(backbone: Backbone) -> dict[str, Distance]:
                 around = float(centres[0][row]), float(centres[1][column])
                 scaled = image / image.abs().max()  # the square of a large number overflows
                 energies[number].append(_centred(scaled.square().sum(0), around))
-            strides = [float(line.diff().mean()) if len(line) > 1 else float(SIDE) for line in centres]
+            strides = [float(line.diff().mean()) if len(line) > 1 else float(max(SIZE)) for line in centres]
             pixels = _peak(energies[number], max(1.5 * max(strides), 4.0))
             distances[tap.name] = Distance(pixels, max(2.0, 0.3 * max(strides)))
     return distances
@@ -80,7 +83,7 @@ def _middle(centres: Tensor, side: int, generator: torch.Generator) -> Tensor:
 def _centred(energy: Tensor, centre: tuple[float, float]) -> Tensor:
     """Return (pixels, 3): the energy of each pixel without the floor, its y and its x relative to a declared centre."""
     floor = F.avg_pool2d(energy[None, None], 8).median()
-    y, x = (torch.arange(side) - middle for side, middle in zip(energy.shape, centre))
+    y, x = (torch.arange(side) - middle for side, middle in zip(energy.shape, centre, strict=True))
     scaled = (energy - floor) / energy.sum()
     ys, xs = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([scaled, ys, xs], -1).flatten(0, 1).double()
@@ -96,7 +99,7 @@ def _peak(energies: list[Tensor], width: float) -> float:
     energy, *positions = torch.cat(energies).unbind(1)
     where = torch.zeros(2, dtype=torch.float64)
     for _ in range(STEPS):
-        squares = sum((line - at).square() for line, at in zip(positions, where))
+        squares = sum((line - at).square() for line, at in zip(positions, where, strict=True))
         window = torch.exp(-squares / (2 * width * width)) * energy
         weight = window.sum()
         if not float(weight) > MIN_PEAK * len(energies):  # the energy of each cell sums to 1

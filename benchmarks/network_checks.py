@@ -3,6 +3,7 @@
 Shapes: images are (B, 3, H, W). Errors are relative to the range of the reference.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ from hypercolumns.models.windows import window_margins
 
 SIZES = ((101, 150), (224, 224), (10, 7))  # (height, width) of the images whose maps are compared, in pixels
 DENSE_SIZE = (61, 90)
+THIN = 49  # the height of the images of the check of windows, unless a network needs more
+PERIOD, REMAINDERS = 64, (17, 37)  # the widths of these images are a multiple of the first, plus one of the others
 MAX_TEST_PIXELS = 1_500_000  # the largest image of the check of windows
 MAPS, WINDOWS, DENSE = 1e-5, 1e-4, 1e-5  # allowed errors
 MAX_ROUNDING = 0.05  # a larger error is not due to rounding, even in deep networks
@@ -61,7 +64,7 @@ def check_maps(backbone: Backbone, reference: Reference) -> Result:
         images = _noise(1, *size)
         try:
             seen = HypercolumnExtractor(backbone).view(images).seen.size
-            error, kind = _tightest(backbone, MAPS, lambda images=images: _maps_error(backbone, reference, images))
+            error, kind = _tightest(backbone, MAPS, functools.partial(_maps_error, backbone, reference, images))
         except LookupError as problem:
             untested.append(f"timm's maps at {name}: {problem}")
             continue
@@ -82,7 +85,9 @@ def _maps_error(backbone: Backbone, reference: Reference, images: Tensor) -> flo
     images = images.to(backbone.mean.dtype)  # type: ignore[arg-type]
     view = HypercolumnExtractor(backbone).view(images)
     height, width = view.seen.size
-    rows, columns = (torch.arange(side).clamp(max=given - 1) for side, given in zip(view.seen.size, images.shape[2:]))
+    rows, columns = (
+        torch.arange(side).clamp(max=given - 1) for side, given in zip(view.seen.size, images.shape[2:], strict=True)
+    )
     expected = reference.maps(images[:, :, rows][:, :, :, columns])
     if expected is None:
         raise LookupError(f"image of {height}x{width} pixels; {' | '.join(reference.failures)[:300]}")
@@ -106,35 +111,36 @@ def check_centres(backbone: Backbone) -> Result:
 def check_windows(backbone: Backbone) -> Result:
     """Compare hypercolumns at points of an image in windows with those of the whole image.
 
-    The image is a wide strip, longer than the receptive fields, and its contrast changes along the strip.
+    The images are wide strips, longer than the receptive fields. Their contrast changes along the strip. Maps of all
+    usual strides have an odd number of columns in one of them.
     """
     margins = window_margins(backbone)
     if margins is None:
         return Result({"windows": "none"})
-    height = max(backbone.min_side, 32)
-    width = 3 * margins[1] + 2 * height
-    if height * width > MAX_TEST_PIXELS:
-        return Result({"windows": "available"}, untested=f"windows: not tested, needs {height * width / 1e6:.1f} MP")
-    ramp = torch.linspace(0.1, 1, width)
-    images = ramp * _noise(1, height, width)
-    points = torch.rand(1, POINTS, 2) * torch.tensor([height - 1, width - 1])
+    height = max(backbone.min_side, THIN)
+    widths = [-(-(3 * margins[1] + 2 * height) // PERIOD) * PERIOD + more for more in REMAINDERS]
+    if height * max(widths) > MAX_TEST_PIXELS:
+        return Result(
+            {"windows": "available"}, untested=f"windows: not tested, needs {height * widths[0] / 1e6:.1f} MP"
+        )
+    strips = [torch.linspace(0.1, 1, width) * _noise(1, height, width) for width in widths]
 
     def measure() -> float:
-        inputs = images.to(backbone.mean.dtype)  # type: ignore[arg-type]
-        whole = HypercolumnExtractor(backbone, max_window_pixels=height * width)
-        parts = HypercolumnExtractor(backbone, max_window_pixels=1)
-        assert len(list(parts.view(inputs).windows())) > 1, "the image is not cut"
-        expected, ours, at = whole.at(inputs, points), parts.at(inputs, points), 0
-        errors = []
-        for tap in backbone.taps:
-            part = slice(at, at + tap.channels)
-            errors.append(_error(ours[..., part], expected[..., part]))
-            at += tap.channels
-        return max(errors)
+        return max(_windows_error(backbone, strip.to(backbone.mean.dtype)) for strip in strips)  # type: ignore[arg-type]
 
     error, kind = _tightest(backbone, WINDOWS, measure)
     fault = "" if error <= WINDOWS else f"windows differ from the whole image by {error:.2g} of the range"
     return Result({"windows": "available", "windows error": error, "windows dtype": kind}, fault)
+
+
+def _windows_error(backbone: Backbone, images: Tensor) -> float:
+    points = torch.rand(1, POINTS, 2, generator=torch.Generator().manual_seed(4)) * (torch.tensor(images.shape[2:]) - 1)
+    whole = HypercolumnExtractor(backbone, max_window_pixels=images.shape[2] * images.shape[3])
+    parts = HypercolumnExtractor(backbone, max_window_pixels=1)
+    assert sum(1 for _ in parts.view(images).windows()) > 1, "the image is not cut"
+    channels = [tap.channels for tap in backbone.taps]
+    ours, expected = (extractor.at(images, points).split(channels, -1) for extractor in (parts, whole))
+    return max(map(_error, ours, expected))
 
 
 def check_batch(backbone: Backbone) -> Result:
@@ -171,10 +177,8 @@ def check_dense(backbone: Backbone) -> Result:
         segmenter.to(dtype)  # type: ignore[arg-type]
         view = segmenter.extractor.view(inputs)
         (window,) = view.windows()
-        maps = [
-            FeatureMap(values, *(grid.centres(n, side) for grid, n, side in zip(tap.axes, values.shape[2:], seen)))
-            for (values, *_), tap, seen in zip(window.maps, backbone.taps, [view.seen.size] * len(backbone.taps))
-        ]
+        values = [tap_map.values for tap_map in window.maps]
+        maps = alignment.locate_maps(backbone.taps, values, view.seen.size, "exact")
         vectors = alignment.dense(maps, rows, columns).flatten(2).transpose(1, 2)
         grid = torch.cartesian_prod(rows.double(), columns.double())[None]
         where = normalised_coordinates(grid[..., 0], grid[..., 1], full_image_box((height, width)))

@@ -5,8 +5,8 @@ python benchmarks/network_list.py > benchmarks/networks_150.txt
 The rule, which gives the same list for the same version of timm:
 
 - Networks with more than 300 million parameters are left out.
-- There are three kinds: 36 transformers, plain or hierarchical, 28 hybrids of attention and convolutions, and 86 others,
-  which are convolutional. `TRANSFORMERS` and `HYBRIDS` list the modules of timm that define the first two kinds.
+- There are three kinds: 36 transformers, plain or hierarchical, 28 hybrids of attention and convolutions, and 86
+  others, which are convolutional. `TRANSFORMERS` and `HYBRIDS` list the modules of timm that define the first two.
 - Two networks are alike if their names are equal without digits and words of size. Of networks that are alike, the one
   with the fewest parameters is a candidate.
 - `ALWAYS` is taken first: networks that an earlier version judged wrongly, and those that many people use.

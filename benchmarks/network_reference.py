@@ -46,20 +46,20 @@ def _calibrate(network: nn.Module) -> None:
     layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     if not layers:
         return
+    config: Any = network.pretrained_cfg
     try:
-        size: Any = network.pretrained_cfg["input_size"]
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
             layer.train()
             layer.momentum = 1.0
-        network(torch.randn(2, *size))
+        network(torch.randn(2, *config["input_size"]))
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.eval()
             layer.momentum = momentum
     except Exception:  # networks raise many kinds of errors
         for layer in layers:
-            layer.eval().running_mean.normal_(0, 0.1)  # type: ignore[union-attr, operator]
-            layer.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr, operator]
+            layer.eval().running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+            layer.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
     for layer in layers:
         variance = layer.running_var
         assert variance is not None
@@ -114,7 +114,7 @@ class Reference:
 
     def _build(self, options: Mapping[str, Any]) -> nn.Module:
         network = timm.create_model(self.name, features_only=True, **options).eval()
-        info = network.feature_info
+        info: Any = network.feature_info
         if not set(self.taps) <= set(info.module_name()):
             every = [entry["module"] for entry in info.info]
             indices = [every.index(tap) for tap in self.taps]
@@ -138,17 +138,16 @@ class Reference:
 
 def _options(height: int, width: int) -> Iterator[dict[str, Any]]:
     """Yield keyword arguments of `timm.create_model` that may let a network take images of a size."""
-    for size, getter in itertools.product(
-        (
-            {},
-            {"dynamic_img_size": True},
-            {"img_size": (height, width)},
-            {"strict_img_size": False},
-            {"img_size": (height, width), "strict_img_size": False},
-        ),
-        ({}, {"feature_cls": "getter"}),
-    ):
-        yield {**size, **getter}
+    sizes: list[dict[str, Any]] = [
+        {},
+        {"dynamic_img_size": True},
+        {"img_size": (height, width)},
+        {"strict_img_size": False},
+        {"img_size": (height, width), "strict_img_size": False},
+    ]
+    classes: list[dict[str, Any]] = [{}, {"feature_cls": "getter"}]
+    for size, features in itertools.product(sizes, classes):
+        yield size | features
 
 
 def load(network: nn.Module, state: State) -> None:

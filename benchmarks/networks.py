@@ -29,7 +29,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -44,7 +44,6 @@ from network_reference import Reference, drawn_state
 
 from hypercolumns import Backbone, HypercolumnsError
 from hypercolumns.models.backbones import _network_info, networks
-from hypercolumns.models.windows import window_margins
 
 LIST = Path(__file__).with_name("networks_150.txt")
 RIGHT, WRONG, REFUSED, UNEXPLAINED, CRASHED, UNJUDGED, ACCEPTED = (
@@ -90,12 +89,10 @@ def main() -> None:
     names = timm.list_models() if options.all else options.names or options.list.read_text().split()
     done = _read(options.json) if options.resume and options.json else {}
     _warm_up()
-    survey(
-        [name for name in names if name not in done],
-        construct if options.all else judge,
-        options,
-        lambda record: done.update({record["name"]: record}) or _write(options.json, record),
-    )
+    waiting = [name for name in names if name not in done]
+    for record in survey(waiting, construct if options.all else judge, options):
+        done[record["name"]] = record
+        _write(options.json, record)
     records = [done[name] for name in names if name in done]
     others = [record for record in records if record["verdict"] not in (RIGHT, ACCEPTED)]
     if others:
@@ -119,19 +116,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def survey(
-    names: Sequence[str],
-    work: Callable[[str, Tell], None],
-    options: argparse.Namespace,
-    done: Callable[[Record], object],
-) -> None:
+def survey(names: Sequence[str], work: Callable[[str, Tell], None], options: argparse.Namespace) -> Iterator[Record]:
     """Judge networks, each in a process of its own.
 
     Args:
         names: timm's names of the networks.
         work: judges a network in the process; it passes parts of the record to the function that it is given.
         options: `jobs`, `seconds` and `gigabytes` of the command line.
-        done: called with the record of each network.
+
+    Yields:
+        The record of each network, as soon as it is judged.
     """
     waiting, running = list(reversed(names)), list[_Child]()
     while waiting or running:
@@ -151,7 +145,7 @@ def survey(
                 reason = "the time limit" if out_of_time else f"exit code {code}"
                 record = {"name": child.name, **_concluded(child.record, reason)}
                 print(f"{record['name']}: {record['verdict']} {record.get('reason', '')[:200]}", file=sys.stderr)
-                done(record)
+                yield record
 
 
 def _start(name: str, work: Callable[[str, Tell], None], options: argparse.Namespace) -> _Child:
@@ -202,22 +196,20 @@ def judge(name: str, tell: Tell) -> None:
         return
     tell({"at": "weights"})
     state = drawn_state(name)
-    _network_info.CACHE.clear()
-    start = time.process_time()
     backbone = Backbone(f"timm/{name}", None, weights=state).eval()
-    tell({"construction": round(time.process_time() - start, 2), "windows": window_margins(backbone)})
     run_checks(backbone, Reference(name, state, [tap.name for tap in backbone.taps]), tell)
 
 
 def _accept(name: str, tell: Tell, context: Any) -> bool:
     """Return whether a backbone with random weights can be constructed; if not, tell why."""
+    start = time.process_time()
     try:
         with context:
             Backbone(f"timm/{name}", None, weights=None)
     except HypercolumnsError as error:
         tell({"refusal": str(error)})
         return False
-    tell({"accepted": True})
+    tell({"accepted": True, "construction": round(time.process_time() - start, 2)})
     return True
 
 
