@@ -43,17 +43,20 @@ def run_all(cfg: DictConfig) -> Run:
             )
         console.print(f"all: init_from={cfg.init_from} leaves out the stages extract and pretrain", markup=False)
         return train(compose_stage("train", init_from=str(cfg.init_from)))
+    to_pretrain = compose_stage("pretrain")
     if cfg.last_stage == "pretrain":
-        check_training(compose_stage("pretrain"))
+        check_training(to_pretrain)
     else:
-        for stage in ("pretrain", "train"):
-            check_training(with_own_monitor(compose_stage(stage)))
+        to_train = compose_stage("train")
+        for config in (to_pretrain, to_train):
+            check_training(with_own_monitor(config))
     finished = cfg.samples is not None and (local_path(cfg, "samples") / INDEX).is_file()
     samples = cfg.samples if finished else extract(compose_stage("extract"))
-    pretrained = pretrain(with_own_monitor(compose_stage("pretrain", samples=str(samples))))
+    to_pretrain.samples = str(samples)
+    pretrained = pretrain(with_own_monitor(to_pretrain))
     if cfg.last_stage == "pretrain":
         return pretrained
-    return train(with_own_monitor(compose_stage("train")), pretrained)
+    return train(with_own_monitor(to_train), pretrained)
 
 
 def _instead(init_from: str) -> str:
