@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.networks import KINDS, SQN, VGG, make_segmenter, vgg_weights
 from helpers.paths import ROOT
+from helpers.quick import quick_pictures
 
 from hypercolumns.commands import main as installed
 from hypercolumns.models.backbones import Backbone
@@ -66,6 +67,13 @@ def any_segmenter(request) -> Segmenter:
     """The same, and a segmenter whose labels also depend on the position of a pixel and on the whole image."""
     torch.manual_seed(3)
     return copy.deepcopy(make_segmenter(request.param))
+
+
+@pytest.fixture(scope="module")  # a session scope would reach the tests of drawing itself
+def without_pictures():
+    """Draw each synthetic image once, and skip the plots, in all tests of a module."""
+    with quick_pictures():
+        yield
 
 
 class Result(NamedTuple):

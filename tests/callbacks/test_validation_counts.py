@@ -11,6 +11,7 @@ from hypercolumns.evaluation import Evaluation
 from hypercolumns.runs.file_names import COUNTS
 from hypercolumns.runs.score import Scorer
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
 SMALL = ["data.train_images=6", "init_from=scratch", "callbacks={}"]
 
 

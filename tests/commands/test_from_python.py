@@ -22,6 +22,7 @@ import hypercolumns
 from hypercolumns.errors import HypercolumnsError
 from hypercolumns.runs.trained_run import TrainedRun
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
 QUICK = {
     "data": "shapes",
     "cnn": "rgb",
@@ -114,16 +115,13 @@ def test_run_of_a_call_is_the_start_of_another(quick):
     assert config_of(run)["init_from"] == str(longer.folder)
 
 
-def test_callback_of_ones_own(quick):
-    own = {"_target_": "pytorch_lightning.callbacks.Timer"}
-    assert "timer" in config_of(quick(callbacks={"timer": own}))["callbacks"]
-
-
-def test_own_configs(tmp_path, quick):
+def test_configs_and_callback_of_ones_own(tmp_path, quick):
     (tmp_path / "own, a" / "classifier").mkdir(parents=True)
     (tmp_path / "own, a" / "classifier" / "small.yaml").write_text("defaults: [mlp]\nhidden: 5\n")
-    run = quick(config_dir="own, a", classifier="small")
-    assert config_of(run)["classifier"]["hidden"] == 5
+    timer = {"_target_": "pytorch_lightning.callbacks.Timer"}
+    config = config_of(quick(config_dir="own, a", classifier="small", callbacks={"timer": timer}))
+    assert config["classifier"]["hidden"] == 5
+    assert "timer" in config["callbacks"]
 
 
 @pytest.mark.parametrize(

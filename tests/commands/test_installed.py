@@ -8,11 +8,13 @@ from helpers.small_runs import only
 
 from hypercolumns.commands.conf import CONF
 
-QUICK = ["data.train_images=6", "data.val_images=2", "trainer.max_epochs=1", "cnn=rgb", "classifier.hidden=4"]
+pytestmark = pytest.mark.usefixtures("without_pictures")
+QUICK = ["data.train_images=6", "data.val_images=2", "trainer.max_epochs=1", "cnn=rgb", "num_workers=0"]
+QUICK += ["classifier.hidden=4"]
 
 
 def test_all_stages_and_prediction(tmp_path, run_script):
-    result = run_script("hypercolumns", "train", "data=shapes", *QUICK, cwd=tmp_path)
+    result = run_script("hypercolumns", "train", "data=shapes", *QUICK, "embedding=0", cwd=tmp_path)
     assert result.returncode == 0
     model = tmp_path / "runs/shapes/rgb/train/latest"
     images = only(tmp_path, "data/*/VOCdevkit/VOC2012/JPEGImages")
@@ -26,7 +28,7 @@ def test_all_stages_and_prediction(tmp_path, run_script):
 def test_own_configs_serve_all_stages(tmp_path, run_script, where, sweep):
     (tmp_path / "own" / "classifier").mkdir(parents=True)
     (tmp_path / "own" / "classifier" / "small.yaml").write_text("defaults: [mlp]\nhidden: 5\n")
-    settings = ["data=shapes", *QUICK[:-1], "classifier=small"]
+    settings = ["data=shapes", *QUICK[:-1], "embedding=0", "classifier=small"]
     result = run_script("hypercolumns", "train", where.format(tmp_path / "own"), *sweep, *settings, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     assert "hidden: 5" in (tmp_path / "runs/shapes/rgb/train/latest/config.yaml").read_text()

@@ -6,14 +6,12 @@ The tests run dozens of stages. Slow work that other tests check, such as drawin
 import shutil
 
 import pytest
-from helpers.quick import quick_pictures
 from helpers.small_runs import run
 
 
-@pytest.fixture(scope="module", autouse=True)  # a session scope would reach the tests of drawing itself
-def quick():
-    with quick_pictures():
-        yield
+@pytest.fixture(scope="module", autouse=True)
+def quick(without_pictures):
+    """Skip what `without_pictures` skips in all tests of the stages."""
 
 
 @pytest.fixture
