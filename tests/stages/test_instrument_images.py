@@ -26,7 +26,7 @@ CLASSES, SIDE = 3, 48
 SETTINGS = ["data=folder", "data.images=images", "data.masks=masks", "data.classes=classes.txt", "data.name=bands"]
 RULES = ["data.range=[0,4095]", "data.channels=[3,0,1]"]
 OTHERS = [text for text in RGB if not text.startswith("data") and "epochs" not in text]
-BASE = [*OTHERS, *SETTINGS, "trainer.max_epochs=12", "optimizer.lr=0.02"]
+BASE = [*OTHERS, *SETTINGS, "trainer.max_epochs=4", "optimizer.lr=0.02"]
 
 
 def draw(seed):

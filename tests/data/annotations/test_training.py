@@ -13,11 +13,12 @@ from PIL import Image
 
 from hypercolumns.errors import HypercolumnsError
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
 SIZE = (24, 32)
 COLOURS = {"road": (200, 200, 200), "car": (220, 20, 20)}
 SETTINGS = [
-    *["cnn=rgb", "num_workers=0", "sampler.n=60", "trainer.accelerator=cpu", "trainer.max_epochs=40"],
-    *["optimizer.lr=0.01", "classifier.hidden=16", "embedding=0", "~callbacks.prediction_panels"],
+    *["cnn=rgb", "num_workers=0", "sampler.n=60", "trainer.accelerator=cpu", "trainer.max_epochs=8"],
+    *["optimizer.lr=0.01", "batch_size=100", "classifier.hidden=16", "embedding=0", "~callbacks.prediction_panels"],
 ]
 
 
