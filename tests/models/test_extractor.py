@@ -18,6 +18,12 @@ from hypercolumns.models.segmenter import Segmenter
 CUT = 150 * 150  # pixels; most images below are larger, so they are cut into windows
 
 
+@pytest.fixture(scope="module")
+def narrow():
+    """SqueezeNet with one tap at each stride and a third of the channels; tests must not change it."""
+    return Backbone("squeezenet1_0", ["features.0", *(f"features.{index}.expand1x1" for index in (3, 7, 12))])
+
+
 def cut(backbone, limit=CUT):
     """Create an extractor whose backbone sees at most `limit` pixels at once."""
     return HypercolumnExtractor(backbone, max_window_pixels=limit)
@@ -163,15 +169,16 @@ def test_points_of_wrong_shape_raise(sqn):
         HypercolumnExtractor(sqn).at(torch.rand(1, 3, 40, 40), torch.zeros(2, 5, 2))
 
 
-@pytest.mark.parametrize("limit", [10**6, CUT])
+@pytest.mark.parametrize(("width", "limit"), [(133, 10**6), (533, CUT)])
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
-def test_dense_hypercolumns_equal_points(sqn, alignment, limit):
-    extractor = HypercolumnExtractor(sqn, alignment, max_window_pixels=limit)
-    images = torch.rand(1, 3, 50, 533)
-    points = torch.cartesian_prod(torch.arange(50), torch.arange(533))[None]
+def test_dense_hypercolumns_equal_points(narrow, alignment, width, limit):
+    extractor = HypercolumnExtractor(narrow, alignment, max_window_pixels=limit)
+    images = torch.rand(1, 3, 50, width)
+    points = torch.cartesian_prod(torch.arange(50), torch.arange(width))[None]
     with torch.inference_mode():
+        assert (len(list(extractor.windows(images))) > 1) == (limit == CUT)
         hypercolumns = extractor(images)
-        assert hypercolumns.shape == (1, sqn.channels, 50, 533)
+        assert hypercolumns.shape == (1, narrow.channels, 50, width)
         assert torch.allclose(hypercolumns.flatten(2).transpose(1, 2), extractor.at(images, points), atol=1e-5)
 
 
