@@ -79,7 +79,7 @@ def evaluate(classes, pairs, width=2):
     return Evaluation.of(counts, [f"class {label}" for label in range(classes)], width)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(images(), st.integers(1, 4))
 def test_metrics_equal_numpy_reference(drawn, width):
     classes, pairs = drawn
