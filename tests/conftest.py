@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.networks import KINDS, SQN, VGG, make_segmenter, vgg_weights
 from helpers.paths import ROOT
-from helpers.quick import quick_pictures
+from helpers.quick import quick_configs, quick_pictures
 
 from hypercolumns.commands import main as installed
 from hypercolumns.models.backbones import Backbone
@@ -67,6 +67,13 @@ def any_segmenter(request) -> Segmenter:
     """The same, and a segmenter whose labels also depend on the position of a pixel and on the whole image."""
     torch.manual_seed(3)
     return copy.deepcopy(make_segmenter(request.param))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_configs():
+    """Parse each file of settings once."""
+    with quick_configs():
+        yield
 
 
 @pytest.fixture(scope="module")  # a session scope would reach the tests of drawing itself

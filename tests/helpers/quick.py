@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from importlib import import_module
 
 import numpy as np
+import omegaconf._utils
 import pytest
+import yaml
 
 from hypercolumns.callbacks import MetricsCSV
 from hypercolumns.runs.results import Results
@@ -15,6 +17,44 @@ from hypercolumns.visualization.panels import panels
 
 shapes = import_module("hypercolumns.data.datasets.shapes")
 draw = functools.cache(lambda *seed, real=shapes.draw: real(np.random.default_rng(seed)))
+
+
+class RememberingLoader:
+    """Parse each text of YAML once a session: Hydra reads some fifty files, twice each, to compose one config.
+
+    OmegaConf copies what it gets. Only files of valid YAML are remembered, so errors name their file.
+    """
+
+    loader = omegaconf._utils.get_yaml_loader()
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def get_single_data(self):
+        if isinstance(self.stream, str):
+            return yaml.load(self.stream, Loader=self.loader)
+        start = self.stream.tell()
+        try:
+            return self.parse(self.stream.read())
+        except yaml.YAMLError:
+            self.stream.seek(start)
+            return yaml.load(self.stream, Loader=self.loader)
+
+    @classmethod
+    @functools.cache
+    def parse(cls, text):
+        return yaml.load(text, Loader=cls.loader)
+
+    def dispose(self):
+        pass
+
+
+@contextmanager
+def quick_configs() -> Iterator[None]:
+    """Let OmegaConf read YAML by `RememberingLoader`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(omegaconf._utils, "get_yaml_loader", lambda: RememberingLoader)
+        yield
 
 
 @contextmanager
