@@ -56,7 +56,7 @@ def run_all(cfg: DictConfig) -> Run:
     pretrained = pretrain(with_own_monitor(to_pretrain))
     if cfg.last_stage == "pretrain":
         return pretrained
-    return train(with_own_monitor(to_train), pretrained)
+    return train(to_train, pretrained)
 
 
 def _instead(init_from: str) -> str:
