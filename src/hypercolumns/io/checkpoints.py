@@ -1,5 +1,6 @@
 """Load the weights and checkpoints that `torch.save` wrote, without executing code from the files."""
 
+import argparse
 import warnings
 import zipfile
 from pathlib import Path
@@ -38,7 +39,9 @@ def load_plain(path: Path) -> Any:
         damage = find_corruption(path) if zipfile.is_zipfile(path) else None
         if damage:
             raise ValueError(damage)
-        with warnings.catch_warnings(action="ignore"):  # torch warns about some files before it rejects them
+        # Checkpoints of other programs often hold their arguments in a Namespace, a class without code of its own.
+        plain = torch.serialization.safe_globals([argparse.Namespace])
+        with warnings.catch_warnings(action="ignore"), plain:  # torch warns about some files before it rejects them
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler and zipfile can raise anything
         if is_out_of_memory(error):

@@ -19,6 +19,7 @@ from hypercolumns.io.tensors import save_tensors
 from hypercolumns.labels import LabelScheme, Palette, is_class_name
 from hypercolumns.models.backbones import Backbone
 from hypercolumns.models.backbones.networks import libraries
+from hypercolumns.models.backbones.weights import is_weights_folder
 from hypercolumns.models.classifiers import KINDS, Classifier
 from hypercolumns.models.extractor import EXTRACTION_SETTINGS, HypercolumnExtractor
 
@@ -108,7 +109,10 @@ def find_model(path: Path) -> Path:
 
 
 def is_model(path: Path) -> bool:
-    """Return whether a path is a folder, or a file with the header of a model, and not one of weights alone."""
+    """Return whether a path is a folder or a file with a model of this project, and not with weights alone.
+
+    Any folder counts, except folders of the Hugging Face Hub.
+    """
     try:
         if not zipfile.is_zipfile(path):
             with safetensors.safe_open(path, framework="pt") as file:
@@ -118,7 +122,7 @@ def is_model(path: Path) -> bool:
             found = HEADER.encode() in archive.read(names)
         return found and HEADER in checkpoints.load_plain(path)
     except Exception:  # a folder, or any other file
-        return path.is_dir()
+        return path.is_dir() and not is_weights_folder(path)
 
 
 def load_model(path: Path, make: Callable[..., M]) -> M:

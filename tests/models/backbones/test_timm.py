@@ -89,12 +89,24 @@ class TestWeights:
 
         monkeypatch.setattr(timm, "create_model", fail)
         with pytest.raises(
-            HypercolumnsError, match=r"^weights=pretrained .* \(no route to host\); pass the path of a file, or null"
+            HypercolumnsError,
+            match=r"^weights=pretrained .* \(no route to host\); bring model\.safetensors .*/test_resnet\.r160_in1k",
         ):
             Backbone(NAME, None, "pretrained")
 
+    def test_offline_setting_is_named(self, monkeypatch, tmp_path):
+        """With this variable the Hugging Face Hub downloads nothing, and its cache is empty here."""
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        message = r"bring model\.safetensors .*; HF_HUB_OFFLINE=1 is set, so nothing is downloaded"
+        with pytest.raises(HypercolumnsError, match=message):
+            Backbone(NAME, None, "pretrained")
+
     def test_torchvision_weights_raise(self):
-        with pytest.raises(HypercolumnsError, match=r"IMAGENET1K_V1 is neither a file nor .* pretrained, or null"):
+        with pytest.raises(
+            HypercolumnsError, match=r"IMAGENET1K_V1 is neither a file or folder nor .* pretrained, or null"
+        ):
             random(NAME, weights="IMAGENET1K_V1")
 
 

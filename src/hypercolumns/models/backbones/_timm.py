@@ -1,10 +1,16 @@
 """Networks of the optional package timm: models by name, their feature maps, and their pretrained weights."""
 
+import contextlib
 import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Mapping
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +20,8 @@ from torch import Tensor, nn
 from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
 from hypercolumns.models.backbones._blocks import default_blocks, plain_patch
+
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # variables with which the Hugging Face Hub downloads nothing
 
 
 def build(model: str, channels: int = RGB) -> nn.Module:
@@ -65,6 +73,59 @@ def tracing() -> dict[str, Any]:
     return {"leaf_modules": layers.get_notrace_modules(), "autowrap_functions": layers.get_notrace_functions()}
 
 
+def list_names() -> list[str]:
+    """Return the names of timm's models, without tags of weights."""
+    names: list[str] = _timm().list_models()
+    return names
+
+
+def convert(
+    model: str, state: Mapping[str, Tensor], network: nn.Module
+) -> tuple[Mapping[str, Tensor], tuple[str, ...]] | None:
+    """Convert weights by the names of a model's authors to timm's names, by timm's own function.
+
+    timm's function also resamples position embeddings for another number of patches.
+
+    Args:
+        model: the name of the model.
+        state: the weights by the authors' names.
+        network: the model, possibly on the meta device.
+
+    Returns:
+        The weights by timm's names, and what timm logged about them; None if timm has no such function for the model,
+        or the function does not know the names.
+    """
+    module = sys.modules[_timm().models.model_entrypoint(model).__module__]
+    function = getattr(module, "checkpoint_filter_fn", None)
+    if function is None:
+        return None
+    settings = {"adapt_layer_scale": True} if "deit" in module.__name__ else {}
+    try:
+        quiet = warnings.catch_warnings(action="ignore")  # of torch, about timm's use of it
+        with quiet, _logged() as notes, contextlib.redirect_stdout(io.StringIO()):
+            return function(dict(state), network, **settings), tuple(notes)
+    except Exception:  # names that the function does not know make it raise many kinds of errors
+        return None
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[list[str]]:
+    """Collect the messages that timm logs, in place of logging them."""
+    messages: list[str] = []
+    handler, logger = logging.Handler(), logging.getLogger("timm")
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
 def pretrained(model: str, channels: int = RGB) -> Mapping[str, Tensor]:
     """Return the state dict of a model's pretrained weights. timm downloads weights that its cache does not have.
 
@@ -79,7 +140,7 @@ def pretrained(model: str, channels: int = RGB) -> Mapping[str, Tensor]:
     except Exception as error:  # timm and its download libraries raise many kinds of errors
         raise ArgumentError(
             f"weights=pretrained (timm's weights of {model}) could not be loaded or downloaded ({_reason(error)}); "
-            f"pass the path of a file, or null for random weights"
+            f"{_how_to_bring(model)}, or null for random weights"
         ) from error
     return state
 
@@ -89,6 +150,22 @@ def usual_size(model: str) -> tuple[int, int]:
     _check(model)
     _, height, width = _timm().get_pretrained_cfg(model).input_size
     return height, width
+
+
+def _how_to_bring(model: str) -> str:
+    """Return a clause that says which file of pretrained weights timm loads for a model, and how to pass it."""
+    config = _timm().get_pretrained_cfg(model)
+    offline = " ".join(f"{name}={os.environ[name]}" for name in OFFLINE if os.environ.get(name))
+    keeps = f"; {offline} is set, so nothing is downloaded" if offline else ""
+    if config is not None and config.hf_hub_id:
+        file = config.hf_hub_filename or "model.safetensors"
+        return (
+            f"bring {file} (with config.json, if it has one) of https://huggingface.co/{config.hf_hub_id} from a "
+            f"machine with internet, and pass the path of the file or of its folder{keeps}"
+        )
+    if config is not None and config.url:
+        return f"bring {config.url} from a machine with internet, and pass the path of the file{keeps}"
+    return f"timm has no weights of {model}; pass the path of a file or folder"
 
 
 def normalisation(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -53,14 +53,14 @@ class Backbone(nn.Module):
             `backbones.context`) may follow the modules. None: the modules that timm lists as the model's feature maps;
             allowed only for networks of timm.
         weights: the name of weights of torchvision (`IMAGENET1K_V1`), `pretrained` for timm's weights, the path of a
-            file, a state dict, or None for random weights.
+            file or of a folder of the Hugging Face Hub, a state dict, or None for random weights.
         trainable: which layers are trained. A number n: the layers that the last n taps use (context taps do not
             count), except layers that a tap before these n uses too. 0: no layers. "all": every layer. Layers that are
             not trained are frozen: neither their weights nor their BatchNorm statistics change.
         mean: three numbers (red, green, blue), which are subtracted from images in [0, 1]. They are ignored if
-            `weights` is a name, because weights with a name have their own mean and standard deviation. For images of
-            another number of channels, channels after the third have the mean of the three numbers; a list of
-            `input_channels` numbers gives each channel its own, and is never ignored.
+            `weights` is a name, or a file or folder that states a mean and standard deviation, because these weights
+            have their own. For images of another number of channels, channels after the third have the mean of the
+            three numbers; a list of `input_channels` numbers gives each channel its own, and is never ignored.
         std: three numbers other than 0 (red, green, blue), by which the images are then divided, or a list, as for
             `mean`. If `mean` or `std` is None, both are those of timm's pretrained weights; None is allowed only for
             networks of timm.
@@ -175,7 +175,7 @@ class Backbone(nn.Module):
         """
         if isinstance(weights, str):
             state, normalisation = load_weights(self.network, weights, self.input_channels)
-            assign_weights(self.body, state, f"weights={weights}")
+            assign_weights(self.body, state, f"weights={weights}", self.network)
             if normalisation is not None:
                 own_mean, own_std = normalisation
                 mean = choose_values(mean, own_mean, self.input_channels)

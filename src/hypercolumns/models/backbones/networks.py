@@ -71,17 +71,25 @@ def build_blank(name: str, channels: int = RGB) -> nn.Module:
     weights instead: its constructor needs the values of such tensors, or such a tensor is a buffer that is not in the
     state dict, and would never be loaded. The arguments are those of `build`.
     """
-    try:
-        with _WithoutRandomValues():
-            blank = build(name, channels)
-    except NotImplementedError:  # the constructor computes sizes with tensors, and needs the tensors' values
-        return build(name, channels)
+    blank = build_shapes(name, channels)
     state = blank.state_dict()
     return (
         blank
         if all(buffer in state or not tensor.is_meta for buffer, tensor in blank.named_buffers())
         else build(name, channels)
     )
+
+
+def build_shapes(name: str, channels: int = RGB) -> nn.Module:
+    """Build a whole network whose tensors have shapes, but on the meta device, where possible, no values.
+
+    The arguments are those of `build`.
+    """
+    try:
+        with _WithoutRandomValues():
+            return build(name, channels)
+    except NotImplementedError:  # the constructor computes sizes with tensors, and needs the tensors' values
+        return build(name, channels)
 
 
 class _WithoutRandomValues(TorchFunctionMode):
@@ -116,6 +124,15 @@ class _WithoutRandomValues(TorchFunctionMode):
 def of_timm(name: str) -> str | None:
     """Return timm's name of a network, without the prefix `timm/`; None if the network is not one of timm."""
     return name.removeprefix(TIMM) if name.startswith(TIMM) else None
+
+
+def list_names(name: str) -> list[str]:
+    """Return the names of all networks of the library that a network is from, without the prefix of timm's networks."""
+    if of_timm(name) is not None:
+        return _timm.list_names()
+    import torchvision.models
+
+    return [] if name in OWN else torchvision.models.list_models(module=torchvision.models)
 
 
 def libraries(name: str) -> list[str]:

@@ -1,25 +1,24 @@
-"""Load the weights of a backbone: weights of torchvision or timm by name, or weights from a file."""
+"""Load the weights of a backbone: weights of torchvision or timm by name, or weights from a file or folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hypercolumns.errors import ArgumentError, HypercolumnsError, summarize_error
-from hypercolumns.io import checkpoints
+from hypercolumns.errors import ArgumentError, HypercolumnsError
 from hypercolumns.io.decoding import RGB
 from hypercolumns.io.files import expand_path
 from hypercolumns.models.backbones import _timm, networks
+from hypercolumns.models.backbones._weight_conversion import convert, guess
+from hypercolumns.models.backbones._weight_files import MAX_SHOWN, Normalisation, read_state, some
+from hypercolumns.models.backbones._weight_folders import folder_of, is_weights_folder, read_folder
 from hypercolumns.models.backbones.widening import widen_weights
 
+__all__ = ["PRETRAINED", "assign_weights", "is_weights_folder", "is_weights_name", "load_weights"]
+
 PRETRAINED = "pretrained"
-MAX_SHOWN = 3  # maximum number of tensor names that an error message lists
-# The mean and the standard deviation (red, green, blue) by which images in [0, 1] are normalised.
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mapping[str, Tensor], Normalisation | None]:
@@ -28,17 +27,18 @@ def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mappi
     Args:
         network: the name of the network, see `Backbone`.
         weights: the name of weights of torchvision (`IMAGENET1K_V1`), `pretrained` for timm's weights of a network of
-            timm, or the path of a file that holds a state dict, saved by torch.save or as safetensors. torchvision and
-            timm download weights that are not in their caches.
+            timm, the path of a file that holds a state dict, saved by torch.save or as safetensors, or the path of a
+            folder of the Hugging Face Hub. torchvision and timm download weights that are not in their caches.
         channels: the number of channels of the images. timm adapts its own weights to it; other weights stay as they
             are, see `assign_weights`.
 
     Returns:
         The state dict of the whole network, and the mean and the standard deviation that its images need. For weights
-        from a file, the second value is None, because the file does not hold a mean or a standard deviation.
+        from a file or folder that does not state them, the second value is None.
 
     Raises:
-        ArgumentError: if `weights` is neither a known name nor a readable file, or the download fails.
+        ArgumentError: if `weights` is neither a known name nor a readable file or folder, if the file is of another
+            network, or if the download fails.
     """
     model = networks.of_timm(network)
     if model is not None and weights == PRETRAINED:
@@ -58,13 +58,21 @@ def load_weights(network: str, weights: str, channels: int = RGB) -> tuple[Mappi
         path = expand_path("weights", weights)
     except HypercolumnsError as error:
         raise ArgumentError(str(error)) from None
-    if not path.is_file():
-        choices = ["the path of a file", *(named if model is None else [PRETRAINED])]
+    if not path.exists():
+        choices = ["the path of a file or folder", *(named if model is None else [PRETRAINED])]
         raise ArgumentError(
-            f"weights={weights} is neither a file nor a name of weights for {network}; pass {', '.join(choices)}, or "
-            f"null for random weights"
+            f"weights={weights} is neither a file or folder nor a name of weights for {network}; pass "
+            f"{', '.join(choices)}, or null for random weights"
         )
-    return _load_file(path), None
+    return _load_path(path, network)
+
+
+def _load_path(path: Path, network: str) -> tuple[Mapping[str, Tensor], Normalisation | None]:
+    """Load the weights of a network from a file or folder; see `load_weights`."""
+    reference = networks.build_shapes(network)
+    folder = folder_of(path)
+    state, normalisation = read_state(path) if folder is None else read_folder(folder, network, reference)
+    return convert(network, state, reference, f"weights={path}"), normalisation
 
 
 def is_weights_name(network: str, weights: str) -> bool:
@@ -84,33 +92,7 @@ def _of_torchvision(network: str) -> Mapping[str, Any]:
         return {}
 
 
-def _load_file(path: Path) -> Mapping[str, Tensor]:
-    expected = "expected a state dict saved by torch.save or as safetensors"
-    try:
-        state = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else checkpoints.load_plain(path)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ArgumentError(f"weights={path} can't be read ({summarize_error(error)}); {expected}") from error
-    if not isinstance(state, Mapping):
-        raise ArgumentError(f"weights={path} holds a {type(state).__name__}; {expected}")
-    others = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]
-    if others or not state:
-        content = f"entries that are not named dense tensors, such as {_some(others)}" if others else "nothing"
-        raise ArgumentError(f"weights={path} holds {content}; {expected}")
-    return state
-
-
-def _is_plain(value: object) -> bool:
-    """Return whether a value is a tensor of real numbers that is dense, not quantised, and on the CPU."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
-        return False
-    return not (value.is_quantized or value.is_complex())
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_SHOWN]) + (" and others" if len(names) > MAX_SHOWN else "")
-
-
-def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str, network: str | None = None) -> None:
     """Load all parameters and buffers of a module from a state dict.
 
     Other tensors in the state dict are ignored, because they can belong to layers after the last tap.
@@ -120,6 +102,7 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) 
         state: the state dict of the whole network, or of the network's module `features` alone. If its first
             convolution is for RGB, but that of `module` is not, its filters are adapted, see `widening`.
         source: how error messages name the weights, for example "weights=IMAGENET1K_V1".
+        network: the name of the network, with which an error can guess the network of the weights; None: no guess.
 
     Raises:
         ArgumentError: if `state` lacks a tensor of the module, or has a tensor with another shape or with values that
@@ -139,17 +122,17 @@ def assign_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) 
         # If tensors are missing, the names of unknown tensors help. Unknown tensors alone are not an error.
         unknown = [key for key in given if key not in wanted]
         problems = [
-            f"{len(missing)} of {len(wanted)} tensors are missing, such as {_some(missing)}" if missing else "",
-            f"the weights have {_some(unknown)} instead" if missing and unknown else "",
+            f"{len(missing)} of {len(wanted)} tensors are missing, such as {some(missing)}" if missing else "",
+            f"the weights have {some(unknown)} instead" if missing and unknown else "",
             "; ".join(reshaped[:MAX_SHOWN]) + (" and others" if len(reshaped) > MAX_SHOWN else ""),
         ]
         raise ArgumentError(
-            f"{source} can't be loaded into this network: {'; '.join(filter(None, problems))}; pass weights of the "
-            f"same network"
+            f"{source} can't be loaded into this network: {'; '.join(filter(None, problems))}"
+            f"{guess(network, given) if network else ''}; pass weights of the same network"
         )
     damaged = [key for key in wanted if key in state and not state[key].isfinite().all()]
     if damaged:
-        raise ArgumentError(f"{source} has values that are not finite, in {_some(damaged)}; pass other weights")
+        raise ArgumentError(f"{source} has values that are not finite, in {some(damaged)}; pass other weights")
     counters = {key: torch.zeros_like(wanted[key], device="cpu") for key in wanted if key not in state}
     module.load_state_dict(
         counters | {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}, assign=True
