@@ -12,7 +12,7 @@ import torch
 from torch.fx import GraphModule
 
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones import _fx, networks
+from hypercolumns.models.backbones import _fx, _mixing, networks
 from hypercolumns.models.backbones._network_info import NetworkInfo, TapModules
 from hypercolumns.models.backbones.receptive_field import Maps, cell_grids, shift_periods
 from hypercolumns.models.taps import RegularGrid, Tap
@@ -81,6 +81,8 @@ def derive(network: str, skeleton: GraphModule, tap_modules: TapModules, channel
         axes = cell_grids(_maps(skeleton, tap_modules), side)
     except Exception as error:
         raise networks.unusable(network, "the centres of its maps' cells can't be determined", error) from error
+    valued = _mixing.with_values(skeleton)
+    axes = _mixing.without_extents_of_mixing(_maps(valued, tap_modules), axes, side, channels=channels)
     layers = [Tap(modules[0], shape[1], both) for modules, shape, both in zip(tap_modules, small, axes, strict=True)]
     periods = shift_periods(skeleton, channels)
     return NetworkInfo(side, periods, tuple(layers), tuple(_size_offsets(shapes, side, max(periods), layers)))

@@ -91,6 +91,11 @@ def cell_grids(maps: Maps, min_side: int) -> list[tuple[CellGrid, CellGrid]]:
     return list(zip(along_y, along_x, strict=True))
 
 
+def round_up(side: float, multiple: int) -> int:
+    """Round a number of pixels up to a multiple of another one."""
+    return math.ceil(side / multiple) * multiple
+
+
 def shift_periods(network: GraphModule, channels: int = RGB) -> tuple[int, int]:
     """Return the shift periods of a network along y and along x, in pixels.
 
