@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hypercolumns.io.decoding import RGB
-from hypercolumns.models.backbones.receptive_field import THICKNESS, Maps, round_up
+from hypercolumns.models.backbones.receptive_field import Maps, round_up
 from hypercolumns.models.taps import CellGrid, RegularGrid
 
 TOLERANCE = 1e-4  # the largest change of a cell that counts as rounding, as a share of the range of its map's values
+THICKNESS = 32  # minimum width in pixels of a thin image, at right angles to its length
 MARGIN = 64  # minimum number of pixels on either side of the receptive fields
 Axes = tuple[CellGrid, CellGrid]
 
