@@ -6,7 +6,6 @@ The weights are on the meta device, where tensors have shapes, but no values.
 import bisect
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch.fx import GraphModule
@@ -21,25 +20,6 @@ from hypercolumns.models.taps import RegularGrid, Tap
 # `NetworkInfo.min_side`.
 CANDIDATE_SIDES = [2**power for power in range(10)]
 MAX_PERIOD = 256  # the longest shift period, in pixels, for which formulas of the maps' sizes are looked for
-
-
-def map_shapes(
-    skeleton: GraphModule, tap_modules: TapModules, channels: int, height: int, width: int
-) -> list[torch.Size]:
-    """Compute the shapes of the taps' maps for one image of a given size.
-
-    Args:
-        skeleton: the network up to its last tap, on the meta device.
-        tap_modules: for each tap, the paths of the tap's modules.
-        channels: the number of channels of the image.
-        height: the height of the image, in pixels.
-        width: the width of the image, in pixels.
-
-    Returns:
-        The shape (1, C_l, h_l, w_l) of each tap's map.
-    """
-    image = torch.empty(1, channels, height, width, device="meta")
-    return [cells.shape for cells in _maps(skeleton, tap_modules)(image)]
 
 
 def _maps(skeleton: GraphModule, tap_modules: TapModules) -> Maps:
@@ -63,7 +43,12 @@ def derive(network: str, skeleton: GraphModule, tap_modules: TapModules, channel
         ArgumentError: if the network does not compute maps (B, C, h, w) with a fixed C for images of every size, or if
             the centres of the maps' cells can't be determined.
     """
-    shapes: Any = functools.partial(map_shapes, skeleton, tap_modules, channels)
+    run = _fx.RememberedShapes(skeleton)
+
+    def shapes(height: int, width: int) -> list[torch.Size]:
+        image = torch.empty(1, channels, height, width, device="meta")
+        return [cells.shape for cells in _fx.run_body(run, tap_modules, image)]
+
     side = _min_side(shapes)
     try:
         small, large = shapes(side, side), shapes(2 * side + 13, 3 * side + 17)
